@@ -1,0 +1,42 @@
+# make up ARGS="--port 2222"   install, and run the whole service in the foreground
+# make test                    install and start what the tests need, and run them with all checks
+# make bench                   measure; docs/ says how to read it
+# make clean                   end the tests' servers and remove everything that was made here
+
+PYTHON = python3
+VENV = .venv
+BIN = $(VENV)/bin
+
+.PHONY: up test bench clean
+
+up: $(VENV)/installed
+	exec $(BIN)/bbs up $(ARGS)
+
+test: $(VENV)/installed-for-tests
+	$(PYTHON) tests/services/start
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m twisted.trial tests
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-for-tests
+	$(PYTHON) tests/services/start
+	$(BIN)/python -m tests.bench $(ARGS)
+
+clean:
+	$(PYTHON) tests/services/stop
+	rm -rf $(VENV) .services .coverage* _trial_temp* .mypy_cache .ruff_cache .hypothesis build *.egg-info
+
+# Made again only when what is to be installed changed.
+$(VENV)/installed: setup.cfg pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/installed-for-tests: setup.cfg pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .[test,tls]
+	touch $@ $(VENV)/installed
+
+$(BIN)/pip:
+	$(PYTHON) -m venv $(VENV)

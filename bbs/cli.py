@@ -1,0 +1,34 @@
+"""The `bbs` command: each of its parts is imported when it is asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+PARTS = {
+    "up": ("bbs.up", "run the whole service here"),
+    "client": ("bbs.cli_client", "talk to a service"),
+    "fleet": ("bbs.cli_fleet", "show the app servers, launch one, drain one"),
+    "db": ("bbs.cli_db", "upgrade the database's schema, or show its version"),
+    "config": ("bbs.cli_config", "check a configuration file"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run with `argv`, or the process's arguments; returns the exit code: 0, 1, or 2 for wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(_usage())
+        return 0
+    if not arguments or arguments[0] not in PARTS:
+        print(_usage(), file=sys.stderr)
+        return 2
+    module, _ = PARTS[arguments[0]]
+    code: int = import_module(module).main(arguments[1:])
+    return code
+
+
+def _usage() -> str:
+    parts = "\n".join(f"  {name:8} {help}" for name, (_, help) in PARTS.items())
+    return f"usage: bbs COMMAND [...]\n\n{parts}\n\nbbs COMMAND --help says more."

@@ -1,0 +1,29 @@
+"""The client: a library (`BBSClient`), and `bbs client` on top of it."""
+
+from bbs.client.library import BBSClient
+from bbs.client.values import (
+    Address,
+    BadReply,
+    ClientError,
+    Lost,
+    Message,
+    Post,
+    Refused,
+    Reply,
+    Unreachable,
+    Waiting,
+)
+
+__all__ = [
+    "Address",
+    "BBSClient",
+    "BadReply",
+    "ClientError",
+    "Lost",
+    "Message",
+    "Post",
+    "Refused",
+    "Reply",
+    "Unreachable",
+    "Waiting",
+]

@@ -1,0 +1,237 @@
+"""Connections to servers: requests out, replies in their order, events as they come.
+
+`Connection` is one of them. `Connections` opens them, keeps one to each server for the requests
+that are answered at once, and opens others for those that are not.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+
+from twisted.internet.abstract import isIPAddress
+from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
+from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
+from twisted.internet.interfaces import (
+    IAddress,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from bbs.client.values import Address, Lost, Reply, Unreachable, read_line
+
+MAX_REPLY = 64 * 1024 * 1024
+"""Bytes in the longest line taken from a server; a `receive-post` may well be some megabytes."""
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds until a server that does not answer at all counts as unreachable."""
+
+Event = Mapping[str, object]
+
+
+class Connection(Protocol):
+    """One connection to a server.
+
+    Requests may be asked without waiting; their replies come in their order. One that is not
+    answered in time ends the connection, as the replies behind it could not be told apart.
+    """
+
+    transport: ITCPTransport | None = None
+
+    def __init__(self, clock: IReactorTime, address: Address, max_reply: int = MAX_REPLY) -> None:
+        self.address = address
+        self.usable = False
+        self.on_event: Callable[[Event], None] | None = None
+        self._clock = clock
+        self._max_reply = max_reply
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._asked: deque[Deferred[Reply]] = deque()
+        self._watchers: list[Deferred[None]] = []
+        self._reason = f"the connection to {address} was lost"
+
+    def ask(self, request: bytes, deadline: float) -> Deferred[Reply]:
+        """Send a request (a line with its end); its reply is due within `deadline` seconds.
+
+        Fails with `Unreachable` when the connection had ended before (nothing was sent), and with
+        `Lost` when it ends before the reply.
+        """
+        if not self.usable or self.transport is None:
+            return fail(Unreachable(self._reason))
+        asked: Deferred[Reply] = Deferred()
+        late = self._clock.callLater(
+            deadline, self._end, f"{self.address} did not answer within {deadline:g} s"
+        )
+        self._asked.append(asked)
+        self.transport.write(request)
+
+        def answered(result: Reply | Failure) -> Reply | Failure:
+            if late.active():
+                late.cancel()
+            return result
+
+        return asked.addBoth(answered)
+
+    def when_ended(self) -> Deferred[None]:
+        """Fires when the connection is over; may be cancelled."""
+        watcher: Deferred[None] = Deferred(self._watchers.remove)
+        if self.transport is None:
+            watcher.callback(None)
+        else:
+            self._watchers.append(watcher)
+        return watcher
+
+    def close(self) -> None:
+        """End the connection; no event comes any more."""
+        self._end(f"the connection to {self.address} was closed", abort=bool(self._asked))
+
+    def _end(self, reason: str, abort: bool = True) -> None:
+        self.on_event = None
+        if self.usable and self.transport is not None:
+            self.usable = False
+            self._reason = reason
+            if abort:
+                self.transport.abortConnection()
+            else:
+                self.transport.loseConnection()
+
+    # IProtocol
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.usable = True
+        self.transport.setTcpKeepAlive(True)
+        self.transport.setTcpNoDelay(True)
+
+    def dataReceived(self, data: bytes) -> None:
+        # Only what is new is searched: a reply of megabytes comes in a thousand pieces.
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            line = b"".join((*self._parts, end))
+            self._parts, self._size = [], 0
+            if len(line) > self._max_reply:
+                return self._too_long()
+            if not self._line_received(line):
+                return self._end(f"{self.address} sent what is not in the protocol")
+        if rest:
+            self._parts.append(rest)
+            self._size += len(rest)
+            if self._size > self._max_reply:
+                self._too_long()
+        return None
+
+    def _too_long(self) -> None:
+        self._parts, self._size = [], 0
+        self._end(f"{self.address} sent more than {self._max_reply} bytes in one line")
+
+    def _line_received(self, line: bytes) -> bool:
+        """Pass a line on; False when it is neither an event nor the reply to anything."""
+        try:
+            received = read_line(line)
+        except (ValueError, RecursionError):
+            return False
+        if not isinstance(received, Reply):
+            if self.on_event is not None:
+                self.on_event(received)
+        elif self._asked:
+            self._asked.popleft().callback(received)
+        else:
+            return False
+        return True
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.usable, self.transport, self._parts = False, None, []
+        while self._asked:
+            self._asked.popleft().errback(Lost(self._reason))
+        while self._watchers:
+            self._watchers.pop().callback(None)
+
+
+def endpoint_to(reactor: object, address: Address) -> IStreamClientEndpoint:
+    """The plain TCP endpoint of a server; only a host name is looked up."""
+    host, port = address.host, address.port
+    if isIPAddress(host):
+        return TCP4ClientEndpoint(reactor, host, port, CONNECT_TIMEOUT)
+    return HostnameEndpoint(reactor, host, port, CONNECT_TIMEOUT)
+
+
+class _Factory(Factory):
+    noisy = False
+
+    def __init__(self, clock: IReactorTime, address: Address) -> None:
+        self._clock = clock
+        self._address = address
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:
+        return Connection(self._clock, self._address)
+
+
+class Connections:
+    """All connections of one client.
+
+    `endpoint` makes the client endpoint for an address: plain TCP, unless somebody wants another.
+    """
+
+    def __init__(
+        self, clock: IReactorTime, endpoint: Callable[[Address], IStreamClientEndpoint]
+    ) -> None:
+        self._clock = clock
+        self._endpoint = endpoint
+        self._kept: dict[Address, Connection] = {}
+        self._opening: dict[Address, list[Deferred[Connection]]] = {}
+        self._open: set[Connection] = set()
+        self._closed = False
+
+    async def open(self, address: Address) -> Connection:
+        """A new connection, for its caller alone to use and close; or `Unreachable`."""
+        if self._closed:
+            raise Unreachable("the client was closed")
+        try:
+            endpoint = self._endpoint(address)
+            connection = await endpoint.connect(_Factory(self._clock, address))
+        except ConnectionRefusedError:
+            raise Unreachable(f"cannot reach {address}: connection refused") from None
+        except (ConnectError, DNSLookupError, OSError, ValueError) as problem:
+            raise Unreachable(f"cannot reach {address}: {problem}") from problem
+        assert isinstance(connection, Connection)
+        self._open.add(connection)
+        connection.when_ended().addCallback(self._ended, connection)
+        if self._closed:
+            connection.close()
+        return connection
+
+    async def to(self, address: Address) -> Connection:
+        """The kept connection to a server, opened when there is none; or `Unreachable`."""
+        kept = self._kept.get(address)
+        if kept is not None and kept.usable:
+            return kept
+        turn: Deferred[Connection] = Deferred()
+        turns = self._opening.setdefault(address, [])
+        turns.append(turn)
+        if len(turns) == 1:
+            # Not awaited here: its caller may be cancelled while others wait for the same.
+            Deferred.fromCoroutine(self.open(address)).addBoth(self._opened, address)
+        return await turn
+
+    def _opened(self, result: Connection | Failure, address: Address) -> None:
+        if isinstance(result, Connection):
+            self._kept[address] = result
+        for turn in self._opening.pop(address):
+            turn.callback(result)
+
+    def _ended(self, _: None, connection: Connection) -> None:
+        self._open.discard(connection)
+        if self._kept.get(connection.address) is connection:
+            del self._kept[connection.address]
+
+    def close(self) -> Deferred[None]:
+        """End them all and open no more; fires when they are over."""
+        self._closed = True
+        ending = [connection.when_ended() for connection in self._open]
+        for connection in list(self._open):
+            connection.close()
+        return gatherResults(ending).addCallback(lambda _: None)

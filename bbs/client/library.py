@@ -1,0 +1,210 @@
+"""The client library: `BBSClient`.
+
+    client = BBSClient(reactor, Address("127.0.0.1", 22222))
+    await client.login("ann", "secret")
+    await client.listen("ann", lambda user, message: print(message.sender, message.text))
+    await client.send("ann", "bob", "hello")
+
+It takes names where the wire has access tokens, keeps the tokens of those who are logged in, finds
+the server for each request, and holds for `listen` through whatever fails in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+
+from bbs.client.commands import Typed, typed
+from bbs.client.connection import Connections, endpoint_to
+from bbs.client.listener import Listener
+from bbs.client.routing import Router, Session
+from bbs.client.values import Address, Message, Post, Refused, Reply, Waiting
+
+
+class BBSClient:
+    """The service, for any number of users at once.
+
+    Every method that asks the service returns a Deferred that fails with
+
+    - `Refused` when the server said no (its text is the server's message); `request` gives the
+      reply instead,
+    - `Lost` when no reply came and the request may have been carried out: it is never sent again
+      by itself,
+    - `Unreachable` when no server took it for a minute,
+    - `BadReply` when the server said what is not in the protocol;
+
+    all of them `ClientError`. A name or password that is not one word is a ValueError.
+
+    `login_server` is where the service was said to be. `endpoint` makes client endpoints for that
+    and for app servers: plain TCP unless given, or what somebody wants instead.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        login_server: Address,
+        endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
+    ) -> None:
+        def plain(address: Address) -> IStreamClientEndpoint:
+            return endpoint_to(reactor, address)
+
+        self._router = Router(reactor, Connections(reactor, endpoint or plain), login_server)
+        self._sessions: dict[str, Session] = {}
+        self._listeners: dict[str, Listener] = {}
+        self._shown: dict[str, int] = {}
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """The names of those who are logged in here."""
+        return tuple(self._sessions)
+
+    def connect(self) -> Deferred[None]:
+        """Reach the login server now; fails with `Unreachable` at once when it cannot be."""
+        return Deferred.fromCoroutine(self._router.connect())
+
+    def on_waiting(self, tell: Callable[[Waiting], None] | None) -> None:
+        """Have `tell` called with where a login stands that waits for an app server."""
+        self._router.on_waiting = tell
+
+    def close(self) -> Deferred[None]:
+        """Stop listening and end all connections; users stay logged in. Fires when that is done."""
+        while self._listeners:
+            self._listeners.popitem()[1].stop()
+        return self._router.close()
+
+    def request(self, line: str) -> Deferred[Reply]:
+        """The reply to a line as a person types it, whether it says yes or no.
+
+        ValueError for a blank line, for more than one line, and for `listen` of a user who is
+        logged in here: that is the method.
+        """
+        request = Typed.parse(line)
+        command, well_formed = request.command.name, len(request.words) in (2, 3)
+        if command == "listen" and well_formed and request.user in self._sessions:
+            raise ValueError("listen by BBSClient.listen")
+        return Deferred.fromCoroutine(self._request(request))
+
+    async def _request(self, request: Typed) -> Reply:
+        session = self._sessions.get(request.user)
+        reply = await self._router.carry(request, session)
+        if reply.ok:
+            if request.command.name == "login":
+                self._logged_in(request.words[1], reply)
+            elif request.command.name == "locate" and session is not None:
+                session.address = reply.app_server
+            elif request.command.name in ("logout", "delete") and session is not None:
+                self._logged_out(session)
+        return reply
+
+    def _logged_in(self, name: str, reply: Reply) -> None:
+        session = self._sessions.get(name)
+        if session is None:
+            self._sessions[name] = Session(name, reply.token, reply.app_server)
+        else:
+            session.token, session.address = reply.token, reply.app_server
+
+    def _logged_out(self, session: Session) -> None:
+        if self._sessions.get(session.name) is session:
+            del self._sessions[session.name]
+            if listener := self._listeners.pop(session.name, None):
+                listener.stop()
+
+    def listen(self, user: str, on_message: Callable[[str, Message], None]) -> Deferred[None]:
+        """Have `on_message` called with the user's name and each message for the user, once.
+
+        Fires when whatever is sent from then on arrives. From there it goes on by itself until
+        the user is logged out; `on_message` is of use to the first call for a login only. Fails
+        with `Refused` for a user who is not logged in, and otherwise waits for a server as long
+        as it takes; cancelled, it waits no longer, but listening goes on.
+        """
+        session = self._sessions.get(user)
+        if session is None:
+            return self._do("listen", user)  # which the server refuses
+        listener = self._listeners.get(user)
+        if listener is None:
+            listener = Listener(
+                self._router,
+                session,
+                self._shown,
+                on_message,
+                on_end=lambda: self._logged_out(session),
+            )
+            self._listeners[user] = listener
+            listener.start()
+        return listener.confirmed()
+
+    # What the commands say, by name
+
+    def _ask(self, name: str, *arguments: str) -> Deferred[Reply]:
+        return Deferred.fromCoroutine(self._granted(typed(name, *arguments)))
+
+    async def _granted(self, request: Typed) -> Reply:
+        reply = await self._request(request)
+        if not reply.ok:
+            raise Refused(reply)
+        return reply
+
+    def _do(self, name: str, *arguments: str) -> Deferred[None]:
+        return self._ask(name, *arguments).addCallback(lambda reply: None)
+
+    def _names(self, member: str, name: str, *arguments: str) -> Deferred[tuple[str, ...]]:
+        return self._ask(name, *arguments).addCallback(lambda reply: reply.names(member))
+
+    def register(self, name: str, password: str) -> Deferred[None]:
+        return self._do("register", name, password)
+
+    def login(self, name: str, password: str) -> Deferred[None]:
+        """Log a user in; may take minutes, while an app server is started for that."""
+        return self._do("login", name, password)
+
+    def logout(self, user: str) -> Deferred[None]:
+        return self._do("logout", user)
+
+    def delete(self, user: str) -> Deferred[None]:
+        return self._do("delete", user)
+
+    def locate(self, user: str) -> Deferred[Address]:
+        """Where the user is served now."""
+        return self._ask("locate", user).addCallback(lambda reply: reply.app_server)
+
+    def invite(self, user: str, friend: str) -> Deferred[None]:
+        return self._do("invite", user, friend)
+
+    def list_invite(self, user: str) -> Deferred[tuple[str, ...]]:
+        return self._names("invite", "list-invite", user)
+
+    def accept_invite(self, user: str, friend: str) -> Deferred[None]:
+        return self._do("accept-invite", user, friend)
+
+    def list_friend(self, user: str) -> Deferred[tuple[str, ...]]:
+        return self._names("friend", "list-friend", user)
+
+    def post(self, user: str, text: str) -> Deferred[None]:
+        return self._do("post", user, text)
+
+    def receive_post(self, user: str) -> Deferred[tuple[Post, ...]]:
+        return self._ask("receive-post", user).addCallback(lambda reply: reply.posts)
+
+    def send(self, user: str, friend: str, text: str) -> Deferred[None]:
+        return self._do("send", user, friend, text)
+
+    def create_group(self, user: str, group: str) -> Deferred[None]:
+        return self._do("create-group", user, group)
+
+    def list_group(self, user: str) -> Deferred[tuple[str, ...]]:
+        return self._names("group", "list-group", user)
+
+    def list_joined(self, user: str) -> Deferred[tuple[str, ...]]:
+        return self._names("group", "list-joined", user)
+
+    def join_group(self, user: str, group: str) -> Deferred[None]:
+        return self._do("join-group", user, group)
+
+    def send_group(self, user: str, group: str, text: str) -> Deferred[None]:
+        return self._do("send-group", user, group, text)
+
+    def ping(self) -> Deferred[None]:
+        """Ask the login server for a sign of life."""
+        return self._do("ping")

@@ -1,0 +1,198 @@
+"""Listening for one user: a connection of its own, kept through everything that ends it.
+
+When the connection or its server goes, the listener finds the user's server again and resumes
+after the last message that was shown, so that each is shown once. It stops at a logout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, MutableMapping
+
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
+from twisted.internet.error import ConnectingCancelledError
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bbs.client.commands import typed
+from bbs.client.connection import Connection, Event
+from bbs.client.routing import REPLY_DEADLINE, Router, Session, delays
+from bbs.client.values import (
+    Address,
+    BadReply,
+    ClientError,
+    Lost,
+    Message,
+    Refused,
+    Reply,
+    Unreachable,
+)
+
+PING_INTERVAL = 30.0
+"""Seconds of listening after which a ping finds out whether the server is still there."""
+
+PING_DEADLINE = 10.0
+"""Seconds until a server that does not answer that ping counts as gone."""
+
+_FINAL = ("Not login yet", "Usage:", "Unknown command")
+"""How the replies begin after which asking again is of no use."""
+
+
+class Listener:
+    """Listens for the user of a session, from `start` on.
+
+    `shown` holds by user name the id of the last message shown. It outlives the listener, so that
+    a user who logs in again goes on from there. `on_end` is called when the listener ends of
+    itself, because the session is over.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        router: Router,
+        session: Session,
+        shown: MutableMapping[str, int],
+        on_message: Callable[[str, Message], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self._router = router
+        self._session = session
+        self._shown = shown
+        self._on_message = on_message
+        self._on_end = on_end
+        self._token = session.token
+        self._connection: Connection | None = None
+        self._confirmed = self._moved = self._over = False
+        self._waiting: list[Deferred[None]] = []
+        self._end_reason: ClientError = Unreachable("the client stopped listening")
+        self._running: Deferred[None] = succeed(None)
+
+    def start(self) -> None:
+        self._running = Deferred.fromCoroutine(self._run()).addErrback(self._crashed)
+
+    def confirmed(self) -> Deferred[None]:
+        """Fires when a connection listens: whatever is sent from then on arrives.
+
+        Fails with `Refused` when the server will not have it, and with `Unreachable` when the
+        listener is stopped; otherwise it waits as long as it takes. It may be cancelled.
+        """
+        if self._over:
+            return fail(self._end_reason)
+        if self._confirmed:
+            return succeed(None)
+        waiter: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiter)
+        return waiter
+
+    def stop(self) -> None:
+        """Listen no more."""
+        self._over = True
+        self._leave()
+        # Not at once: whoever stops may have been called from within what is cancelled.
+        self._router.clock.callLater(0, self._running.cancel)
+        while self._waiting:
+            self._waiting.pop().errback(self._end_reason)
+
+    async def _run(self) -> None:
+        waits = delays()
+        while not self._over:
+            try:
+                reply = await self._listen()
+                if reply.ok:
+                    waits = delays()
+                elif reply.redirect is not None:
+                    self._session.address = reply.redirect
+                elif self._final(reply):
+                    return
+                lost = False
+            except (Unreachable, Lost, BadReply):
+                lost = True
+            if self._moved:
+                self._moved = False
+                continue
+            await deferLater(self._router.clock, next(waits))
+            if lost:
+                await self._locate()
+
+    async def _locate(self) -> None:
+        try:
+            refusal = await self._router.locate(self._session)
+        except ClientError as problem:
+            self._log.info(
+                "no server to listen at for {user}: {problem}",
+                user=self._session.name,
+                problem=str(problem),
+            )
+        else:
+            if refusal is not None:
+                self._final(refusal)
+
+    async def _listen(self) -> Reply:
+        """Listen on one connection until that is over; the reply to `listen`."""
+        session = self._session
+        self._token = session.token
+        connection = await self._router.connections.open(session.address)
+        connection.on_event = self._event
+        self._connection = connection
+        try:
+            last = [str(self._shown[session.name])] if session.name in self._shown else []
+            wire = typed("listen", session.name, *last).wire(self._token)
+            reply = await connection.ask(wire, REPLY_DEADLINE)
+            if reply.ok:
+                self._confirmed = True
+                while self._waiting:
+                    self._waiting.pop().callback(None)
+                await self._stay(connection)
+            return reply
+        finally:
+            self._confirmed = False
+            self._connection = None
+            connection.close()
+
+    async def _stay(self, connection: Connection) -> None:
+        """Wait until the connection is over. A ping finds out when its server went silently."""
+        while True:
+            try:
+                return await connection.when_ended().addTimeout(PING_INTERVAL, self._router.clock)
+            except TimeoutError:
+                await connection.ask(b"ping\n", PING_DEADLINE)
+
+    def _event(self, event: Event) -> None:
+        session = self._session
+        with self._log.failuresHandled("an event for {user} was not handled", user=session.name):
+            if event["event"] == "message":
+                message = Message.read(event)
+                if message.id > self._shown.get(session.name, -1):
+                    self._shown[session.name] = message.id
+                    self._on_message(session.name, message)
+            elif event["event"] == "moved":
+                session.address = Address.read(event.get("app_server"))
+                self._moved = True
+                self._leave()
+            elif event["event"] == "logout":
+                # Of an earlier login, when the user has logged in again since: listen as that.
+                if self._token == session.token:
+                    self._finish(Unreachable("the user was logged out"))
+                else:
+                    self._moved = True
+                    self._leave()
+
+    def _leave(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _final(self, reply: Reply) -> bool:
+        """Whether a refusal is the end of it, and then end."""
+        if (reply.message or "").startswith(_FINAL) and self._token == self._session.token:
+            self._finish(Refused(reply))
+        return self._over
+
+    def _finish(self, reason: ClientError) -> None:
+        self._end_reason = reason
+        self.stop()
+        self._on_end()
+
+    def _crashed(self, failure: Failure) -> None:
+        if not isinstance(failure.value, (CancelledError, ConnectingCancelledError)):
+            self._log.failure("listening for {user} ended", failure, user=self._session.name)

@@ -1,0 +1,132 @@
+"""Finding the server for a request, and finding another when that one is gone.
+
+A request goes to the login server, or to the app server where its user has a place. It follows
+redirects, and asks the login server to `locate` a user whose app server cannot be reached. It is
+sent a second time only when the first was certainly not carried out (nothing was sent, or the
+server said so), or when doing it twice does no harm.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from bbs.client.commands import Typed, typed
+from bbs.client.connection import Connections, Event
+from bbs.client.values import Address, Lost, Reply, Unreachable, Waiting
+from bbs.protocols.commands import Role
+
+MAX_HOPS = 5
+"""How often one request is sent on because of a redirect."""
+
+PATIENCE = 60.0
+"""Seconds that one request goes on looking for a server that takes it."""
+
+REPLY_DEADLINE = 30.0
+"""Seconds until a request without a reply is given up."""
+
+WAITING_DEADLINE = 200.0
+"""The same for `login` and `locate`, which may wait until an app server has been launched."""
+
+ASK_LOGIN_SERVER = "Ask the login server"
+
+
+@dataclass
+class Session:
+    """A user who is logged in here: the token, and where the user is served."""
+
+    name: str
+    token: str = field(repr=False)
+    address: Address
+
+
+def delays() -> Iterator[float]:
+    """Seconds before each new attempt: rising to 2, and spread, so that no herd comes at once."""
+    delay = 0.05
+    while True:
+        yield delay * random.uniform(0.5, 1.0)
+        delay = min(2 * delay, 2.0)
+
+
+class Router:
+    """Carries requests to the servers that answer them."""
+
+    def __init__(
+        self, clock: IReactorTime, connections: Connections, login_server: Address
+    ) -> None:
+        self.clock = clock
+        self.connections = connections
+        self.on_waiting: Callable[[Waiting], None] | None = None
+        self._login_server = login_server
+        self._closed = False
+
+    async def connect(self) -> None:
+        """Reach the login server now; `Unreachable` at once when it cannot be."""
+        await self.connections.to(self._login_server)
+
+    async def carry(self, request: Typed, session: Session | None) -> Reply:
+        """The reply to a request of `session` (None: of nobody who is logged in here).
+
+        Fails with `Lost` when it may have been carried out, and with `Unreachable` when no server
+        took it for `PATIENCE` seconds.
+        """
+        roaming = session if request.command.role is Role.APP else None
+        wire = request.wire(session.token if session else "")
+        give_up = self.clock.seconds() + PATIENCE
+        waits, hops = delays(), 0
+        while True:
+            try:
+                reply = await self._ask(roaming, request, wire)
+            except (Unreachable, Lost) as problem:
+                if isinstance(problem, Lost) and not request.command.harmless:
+                    raise
+                if self._closed or self.clock.seconds() >= give_up:
+                    raise Unreachable(str(problem)) from problem
+                await deferLater(self.clock, next(waits))
+            else:
+                there = reply.redirect
+                astray = there is not None or reply.message == ASK_LOGIN_SERVER
+                if roaming is None or not astray or hops == MAX_HOPS:
+                    return reply
+                hops += 1
+                if there is not None:
+                    roaming.address = there
+                    continue
+            if roaming is not None and (refusal := await self.locate(roaming)):
+                return refusal
+
+    async def locate(self, session: Session) -> Reply | None:
+        """Ask where a user is served now; the reply when that is refused."""
+        reply = await self.carry(typed("locate", session.name), session)
+        if not reply.ok:
+            return reply
+        session.address = reply.app_server
+        return None
+
+    async def _ask(self, roaming: Session | None, request: Typed, wire: bytes) -> Reply:
+        address = roaming.address if roaming else self._login_server
+        if not request.command.waits:
+            connection = await self.connections.to(address)
+            return await connection.ask(wire, REPLY_DEADLINE)
+        connection = await self.connections.open(address)
+        try:
+            if self.on_waiting is not None:
+                connection.on_event = self._event
+                await connection.ask(b"events\n", REPLY_DEADLINE)
+            return await connection.ask(wire, WAITING_DEADLINE)
+        finally:
+            connection.close()
+
+    def _event(self, event: Event) -> None:
+        if event["event"] == "waiting" and self.on_waiting is not None:
+            self.on_waiting(Waiting.read(event))
+
+    def close(self) -> Deferred[None]:
+        """End everything; requests under way fail. Fires when no connection is left."""
+        self._closed = True
+        return self.connections.close()

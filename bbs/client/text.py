@@ -1,0 +1,71 @@
+"""How replies and messages look to people (`docs/protocol.md`, section 7).
+
+Other people write names and texts, so nothing in them may act on the terminal: control characters,
+line ends, and the characters that turn the direction of writing round are shown as escapes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from bbs.client.commands import TABLE
+from bbs.client.values import ClientError, Lost, Message, Post, Reply, Waiting
+
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
+    "\u2028-\u202e\u2066-\u2069"  # line and paragraph separators, bidirectional controls
+    "\ud800-\udfff]"  # surrogates: not characters at all
+)
+
+_EMPTY = {"invite": "No invitations", "friend": "No friends", "group": "No groups"}
+
+
+def visible(text: str) -> str:
+    """`text` with everything that would act instead of show as an escape, e.g. `\\x1b`."""
+    return _UNPRINTABLE.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def reply_lines(reply: Reply) -> list[str]:
+    """The lines that a reply is shown as; `BadReply` when a list in it is none."""
+    if reply.message is not None:
+        return [visible(reply.message)]
+    for member, empty in _EMPTY.items():
+        if member in reply.members:
+            return [visible(name) for name in reply.names(member)] or [empty]
+    if "post" in reply.members:
+        return [_post_line(post) for post in reply.posts] or ["No posts"]
+    if "app_server" in reply.members:
+        return [visible(str(reply.app_server))]
+    return ["Success!" if reply.ok else "Failed"]
+
+
+def _post_line(post: Post) -> str:
+    return visible(f"{post.author}: {post.text}")
+
+
+def message_line(message: Message) -> str:
+    if message.group is None:
+        return visible(f"<<<{message.sender}->{message.to}: {message.text}>>>")
+    return visible(f"<<<{message.sender}->GROUP<{message.group}>: {message.text}>>>")
+
+
+def waiting_line(waiting: Waiting) -> str:
+    estimate = "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
+    return f"Waiting for an app server: position {waiting.position}{estimate}"
+
+
+def help_lines() -> list[str]:
+    """The usage of every command, and of `exit`, which is the client's own."""
+    return [command.usage for command in TABLE] + ["exit"]
+
+
+def problem_line(problem: ClientError) -> str:
+    """The line in the place of a reply that did not come."""
+    if isinstance(problem, Lost):
+        return visible(f"It is not known whether this was carried out: {problem}")
+    return visible(str(problem))

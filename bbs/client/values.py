@@ -1,0 +1,178 @@
+"""What servers say, as values, and what can go wrong in asking them.
+
+`docs/protocol.md` is the source of every member named here. Members that are not known are left
+alone; a known one of a wrong type is a `BadReply`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from twisted.internet.abstract import isIPv6Address
+
+
+class ClientError(Exception):
+    """A request got no usable answer; the text is one line for the person who asked."""
+
+
+class Unreachable(ClientError):
+    """No server could be reached; the request was not carried out, unless it was harmless."""
+
+
+class Lost(ClientError):
+    """The request was sent and no answer came: whether it was carried out is not known."""
+
+
+class BadReply(ClientError):
+    """The server carried the request out and told of it in a way that is not in the protocol."""
+
+
+class Refused(ClientError):
+    """The server said no; the request was not carried out. The text is the server's message."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.message or "")
+        self.reply = reply
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if isIPv6Address(self.host) else self.host
+        return f"{host}:{self.port}"
+
+    @classmethod
+    def read(cls, value: object) -> Address:
+        """The address in a member `app_server`; `BadReply` when it is none."""
+        if isinstance(value, dict):
+            host, port = value.get("host"), value.get("port")
+            if isinstance(host, str) and host and type(port) is int and 0 < port < 65536:
+                return cls(host, port)
+        raise BadReply("The server gave no usable address of an app server")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One reply. A login's members hold the token, so they are in no repr and no log."""
+
+    members: Mapping[str, object] = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        return self.members["status"] == 0
+
+    @property
+    def message(self) -> str | None:
+        """What the server says to people, or None when it says it by a list."""
+        message = self.members.get("message")
+        return message if isinstance(message, str) else None
+
+    @property
+    def redirect(self) -> Address | None:
+        """Where the server says that this request belongs, when it says so."""
+        if self.ok or "app_server" not in self.members:
+            return None
+        return Address.read(self.members["app_server"])
+
+    @property
+    def app_server(self) -> Address:
+        return Address.read(self.members.get("app_server"))
+
+    @property
+    def token(self) -> str:
+        token = self.members.get("token")
+        if isinstance(token, str) and token and not set(token) & set(" \r\n"):
+            return token
+        raise BadReply("The server gave no usable access token")
+
+    def names(self, member: str) -> tuple[str, ...]:
+        """The list under `invite`, `friend` or `group`."""
+        names = self.members.get(member)
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return tuple(names)
+        raise BadReply(f"The server gave no usable list under {member!r}")
+
+    @property
+    def posts(self) -> tuple[Post, ...]:
+        posts = self.members.get("post")
+        if isinstance(posts, list):
+            try:
+                return tuple(Post.read(post) for post in posts)
+            except TypeError:
+                pass
+        raise BadReply("The server gave no usable list of posts")
+
+
+@dataclass(frozen=True)
+class Post:
+    """A post as a friend of its author reads it."""
+
+    author: str
+    text: str
+
+    @classmethod
+    def read(cls, value: object) -> Post:
+        if isinstance(value, dict):
+            author, text = value.get("id"), value.get("message")
+            if isinstance(author, str) and isinstance(text, str):
+                return cls(author, text)
+        raise TypeError("not a post")
+
+
+@dataclass(frozen=True)
+class Message:
+    """A pushed message: to one reader (`to`), or to a group (`group`); the other is None."""
+
+    id: int
+    sender: str
+    text: str = field(repr=False)
+    to: str | None = None
+    group: str | None = None
+
+    @classmethod
+    def read(cls, event: Mapping[str, object]) -> Message:
+        """The message in an event; `BadReply` when it is none."""
+        id, sender, text = event.get("id"), event.get("from"), event.get("message")
+        to, group = event.get("to"), event.get("group")
+        if type(id) is int and isinstance(sender, str) and isinstance(text, str):
+            if isinstance(to, str):
+                return cls(id, sender, text, to=to)
+            if isinstance(group, str):
+                return cls(id, sender, text, group=group)
+        raise BadReply("The server sent a message that is none")
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Where a login or locate stands that waits for an app server.
+
+    `position` counts from 1; `seconds` estimates the wait, None where there is nothing to go by.
+    """
+
+    position: int
+    seconds: float | None = None
+
+    @classmethod
+    def read(cls, event: Mapping[str, object]) -> Waiting:
+        position, seconds = event.get("position"), event.get("seconds")
+        if type(position) is not int or not (seconds is None or isinstance(seconds, (int, float))):
+            raise BadReply("The server told a place in the queue that is none")
+        return cls(position, seconds)
+
+
+def read_line(line: bytes) -> Reply | Mapping[str, object]:
+    """One line from a server: a `Reply`, or an event as its members. ValueError if neither."""
+    members = json.loads(line)
+    if isinstance(members, dict):
+        if isinstance(members.get("event"), str):
+            return members
+        if members.get("status") in (0, 1):
+            return Reply(members)
+    raise ValueError("neither a reply nor an event")

@@ -1,0 +1,25 @@
+"""The service's commands, declared as anybody else's would be.
+
+Somebody who adds commands names a `CommandTable` in the entry-point group `bbs.commands` of a
+package of their own; `all_commands` includes it.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+
+from bbs.commands import app, either, login
+from bbs.protocols.commands import CommandTable
+
+GROUP = "bbs.commands"
+"""The entry-point group."""
+
+
+def all_commands() -> CommandTable:
+    """Every command that this installation knows, whichever server serves it."""
+    table = CommandTable()
+    for part in (login.commands, app.commands, either.commands):
+        table.include(part)
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        table.include(point.load())
+    return table

@@ -1,0 +1,89 @@
+"""Commands of the login server: accounts, sessions, and where a user is served."""
+
+from __future__ import annotations
+
+from bbs.dispatch import Ask, success
+from bbs.errors import WrongCredentials
+from bbs.protocols.commands import CommandTable, Role
+from bbs.protocols.line import Reply
+from bbs.rules import accounts
+from bbs.rules.places import Look, Search
+
+commands = CommandTable()
+
+
+@commands.command("register <id> <password>", Role.LOGIN)
+async def register(ask: Ask, name: str, password: str) -> Reply:
+    """Create an account."""
+    desk, address = ask.desk, ask.connection.peer_host
+    await desk.database.run(accounts.check_free, name)
+    desk.registrations.check(address)
+    desk.registrations.note(address)
+    password_hash = await desk.hasher.hash(password)
+    await desk.database.run(accounts.register, name, password_hash, ask.now)
+    return success()
+
+
+@commands.command("login <id> <password>", Role.LOGIN)
+async def login(ask: Ask, name: str, password: str) -> Reply:
+    """Begin a session and take a place, waiting for one if none is free."""
+    desk = ask.desk
+    stored = await desk.database.run(accounts.password_hash, name)
+    new_hash = await _verify(ask, name, stored, password)
+    token = accounts.new_token()
+    digest = accounts.digest(token)
+
+    async def begin_session(look: Look) -> Search:
+        return await desk.database.run(
+            accounts.log_in, name, stored, digest, new_hash, ask.now, look
+        )
+
+    async def undo() -> None:
+        await desk.database.run(accounts.undo_log_in, digest)
+
+    seat = await desk.waiting_room.seat(name, ask.connection, begin_session, undo)
+    return success(token=token, app_server=ask.address(seat))
+
+
+async def _verify(ask: Ask, name: str, stored: str | None, password: str) -> str | None:
+    """Check the password; returns the hash to store instead, if any."""
+    desk = ask.desk
+    limits = ((desk.failed_by_account, name), (desk.failed_by_address, ask.connection.peer_host))
+    for attempts, key in limits:
+        attempts.check(key)
+    verdict = await desk.hasher.verify(stored, password)
+    # Once more: of many guesses that were sent at once, only as many as are allowed are answered.
+    for attempts, key in limits:
+        attempts.check(key)
+    if not verdict.matches:
+        for attempts, key in limits:
+            attempts.note(key)
+        raise WrongCredentials()
+    new_hash: str | None = verdict.new_hash
+    return new_hash
+
+
+@commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)
+async def logout(ask: Ask, caller: accounts.Caller) -> Reply:
+    """End the user's sessions."""
+    _tell_of_end(ask, caller)
+    return success("Bye!")
+
+
+@commands.command("delete <user>", Role.LOGIN, rule=accounts.delete)
+async def delete(ask: Ask, caller: accounts.Caller) -> Reply:
+    """Remove the account."""
+    _tell_of_end(ask, caller)
+    return success()
+
+
+def _tell_of_end(ask: Ask, caller: accounts.Caller) -> None:
+    ask.desk.bus.tell_user(caller.channel, {"event": "logout"})
+    ask.desk.bus.tell_fleet("free")
+
+
+@commands.command("locate <user>", Role.LOGIN)
+async def locate(ask: Ask) -> Reply:
+    """Where the user is served, anew if the server is gone."""
+    seat = await ask.desk.locate(ask)
+    return Reply({"status": 0, "app_server": ask.address(seat)})

@@ -1,0 +1,191 @@
+"""How a server starts and stops: in order, saying in one line why it cannot, and ending in reverse."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bbs import migrations
+from bbs.bus import Bus
+from bbs.config import Configuration
+from bbs.database import Database, DatabaseRefused
+from bbs.protocols.iline import IRequestHandler, LineLimits
+from bbs.protocols.istomp import StompError, StompRefused
+from bbs.protocols.line import LineFactory
+from bbs.protocols.stomp import Broker, StompService
+from bbs.workers import Workers
+
+RECEIPT_DEADLINE = 2.0
+"""Seconds that a `listen` waits for the broker's confirmation before it goes on without."""
+
+FAREWELL = 2.0
+"""Seconds that peers have to leave by themselves when a server stops."""
+
+_log = Logger()
+
+
+class CannotStart(Exception):
+    """A server cannot start, for the reason given in one line."""
+
+
+class Daemon(Service):
+    """A service whose parts start one after the other and stop in reverse.
+
+    :param config: the whole configuration.
+    :param reactor: the one that runs.
+    :param on_failure: called with one line when the start fails.
+    """
+
+    name = "bbs"
+
+    def __init__(
+        self, config: Configuration, reactor: Any, on_failure: Callable[[str], None]
+    ) -> None:
+        self.config = config
+        self.reactor = reactor
+        self._on_failure = on_failure
+        self._stops: list[Callable[[], Any]] = []
+        self._starting: Deferred[None] | None = None
+
+    async def start(self) -> None:
+        """Start the parts with `begin`, `listen` and `on_stop`."""
+        raise LookupError("a daemon says how it starts")
+
+    # Service
+
+    def startService(self) -> None:
+        super().startService()
+        self._starting = Deferred.fromCoroutine(self.start())
+        self._starting.addErrback(self._failed)
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting:
+            self._starting.cancel()
+            await self._starting
+        while self._stops:
+            try:
+                stopped = self._stops.pop()()
+                if stopped is not None:
+                    await stopped
+            except Exception:  # noqa: BLE001 - the other parts must stop all the same
+                _log.failure("a part of {name} did not stop well", name=self.name)
+
+    def _failed(self, failure: Failure) -> None:
+        if not self.running:
+            return
+        if not failure.check(CannotStart, DatabaseRefused, StompError):
+            _log.failure("{name} did not start", failure=failure, name=self.name)
+        reason = str(failure.value) or failure.type.__name__
+        self._on_failure(f"{self.name}: {' '.join(reason.split())}")
+
+    # Parts
+
+    def on_stop(self, stop: Callable[[], Any]) -> None:
+        """Call `stop` when the daemon stops, after what was started later."""
+        self._stops.append(stop)
+
+    def begin(self, service: Any) -> None:
+        """Start a part that is a service; it stops with the daemon."""
+        cast("IService", service).startService()
+        self.on_stop(service.stopService)
+
+    async def open_database(self) -> Database:
+        """Connect to the database, and bring its schema to this version."""
+        config = self.config.database
+        workers = Workers(
+            self.reactor, "database", Database.threads(config.url, config.pool_size)
+        )
+        self.begin(workers)
+        database = Database(config.url, workers, self.reactor)
+        await database.run_unhurried(migrations.upgrade, database.peewee)
+        return database
+
+    async def open_bus(self, brokers: tuple[str, ...]) -> Bus:
+        """Connect to a broker. One that is away is waited for in the background; one that refuses
+        the credential is an error."""
+        stomp = StompService(
+            self.reactor,
+            [Broker.from_url(url) for url in brokers],
+            deadline=RECEIPT_DEADLINE,
+        )
+        self.begin(stomp)
+        try:
+            await stomp.first_connection()
+        except StompRefused as error:
+            raise CannotStart(f"broker.url: {error}") from error
+        except StompError as error:
+            _log.warn("the broker is away: {error}", error=str(error))
+        return Bus(stomp)
+
+    async def listen(
+        self, endpoints: tuple[str, ...], handler: IRequestHandler
+    ) -> list[IListeningPort]:
+        """Serve the line protocol; returns the ports. Stopping closes the connections."""
+        limits = self.config.limits
+        factory = LineFactory(
+            self.reactor,
+            handler,
+            LineLimits(
+                max_line=limits.max_line,
+                idle_timeout=limits.idle_timeout,
+                unterminated_timeout=limits.unterminated_timeout,
+            ),
+        )
+        self.on_stop(lambda: factory.close_all(FAREWELL))
+        return [await self._listen(endpoint, factory) for endpoint in endpoints]
+
+    async def _listen(self, endpoint: str, factory: LineFactory) -> IListeningPort:
+        try:
+            port = await serverFromString(self.reactor, endpoint).listen(factory)
+        except (CannotListenError, OSError) as error:
+            reason = getattr(error, "socketError", error)
+            raise CannotStart(f"cannot listen on {endpoint}: {reason}") from error
+        self.on_stop(port.stopListening)
+        return port
+
+
+def interface_of(endpoint: str) -> str:
+    """The address that an endpoint string binds to, an empty text for all of them."""
+    match = re.search(r"(?<!\\):interface=((?:\\.|[^:])*)", endpoint)
+    address = re.sub(r"\\(.)", r"\1", match[1]) if match else ""
+    return "" if address in ("0.0.0.0", "::") else address
+
+
+def on_free_port(interface: str) -> str:
+    """An endpoint string for a free TCP port at `interface`."""
+    kind = "tcp6" if ":" in interface else "tcp"
+    escaped = interface.replace(":", "\\:")
+    return f"{kind}:0" + (f":interface={escaped}" if interface else "")
+
+
+def end_process(reactor: Any) -> Callable[[str], None]:
+    """What a daemon under twistd does when it cannot start: say why, stop, and exit with 1."""
+
+    def fail(reason: str) -> None:
+        print(reason, file=sys.__stderr__, flush=True)
+        # twistd always exits with 0 when the reactor has stopped by itself.
+        atexit.register(_exit, 1)
+        reactor.callLater(0, reactor.stop)
+
+    return fail
+
+
+def _exit(code: int) -> None:
+    sys.stdout.flush()
+    os._exit(code)

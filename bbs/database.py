@@ -1,0 +1,306 @@
+"""The database: where it is, the threads that talk to it, and the transaction around every rule.
+
+`Database.run(rule, …)` is the one way in: it runs a synchronous rule in one transaction on a
+thread of its own pool and fires with what the rule returns. What it promises:
+
+- Nothing of a rule that failed is kept.
+- Races are decided by unique keys: the one that lost runs again and finds what the winner stored.
+  Deadlocks and lock time-outs run again too, `ATTEMPTS` times in all.
+- A database that is out of reach, or too slow, is `errors.Unavailable` within `DEADLINE` plus
+  `COMMIT_GRACE`; the next call tries to connect anew, so service returns with the database.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from threading import Lock
+from typing import Any, ParamSpec, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import peewee
+import pymysql.constants.ER as mysql_errors
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bbs import models
+from bbs.errors import Unavailable
+from bbs.workers import IWorkers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEADLINE = 1.4
+"""Seconds until a call that has not begun to commit is given up: the answer is due within 2 s."""
+
+COMMIT_GRACE = 0.4
+"""Seconds more that a commit under way may take before its outcome counts as unknown."""
+
+ATTEMPTS = 5
+"""How often a transaction is tried that lost a race, met a deadlock or waited too long for a lock."""
+
+CONNECT_TIMEOUT = 1
+"""Whole seconds to connect to MySQL, as pymysql counts them."""
+
+_log = Logger()
+
+
+class DatabaseRefused(Exception):
+    """The database cannot be used, for a reason that an operator must mend; one line, no secret."""
+
+
+class MySQLDatabase(peewee.MySQLDatabase):
+    """MySQL or MariaDB. A message may pass 64 KiB as UTF-8, where MySQL's TEXT ends."""
+
+    field_types = {**peewee.MySQLDatabase.field_types, "TEXT": "MEDIUMTEXT"}
+
+
+def connect_to(url: str) -> peewee.Database:
+    """The peewee database at `url` (`sqlite:///FILE`, `mysql://user:password@host:port/name`).
+
+    :raises DatabaseRefused: `url` is neither.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return peewee.SqliteDatabase(
+            unquote(parts.path[1:]),
+            pragmas={
+                "journal_mode": "wal",
+                # In WAL, NORMAL survives the end of any process; only a power cut may take the
+                # last transactions, and never leaves half of one.
+                "synchronous": "normal",
+                "foreign_keys": 1,
+            },
+            timeout=DEADLINE,
+        )
+    if parts.scheme == "mysql":
+        options: dict[str, Any] = {}
+        tls_ca = parse_qs(parts.query).get("tls_ca")
+        if tls_ca:
+            options["ssl"] = {"ca": tls_ca[0]}
+        return MySQLDatabase(
+            unquote(parts.path[1:]),
+            host=parts.hostname or "127.0.0.1",
+            port=parts.port or 3306,
+            user=unquote(parts.username or ""),
+            password=unquote(parts.password or ""),
+            charset="utf8mb4",
+            connect_timeout=CONNECT_TIMEOUT,
+            read_timeout=DEADLINE + COMMIT_GRACE,
+            write_timeout=DEADLINE + COMMIT_GRACE,
+            # READ COMMITTED: a transaction that runs again must see what it lost to, and readers
+            # lock nothing. A lock is waited for within the deadline of a command.
+            init_command="SET SESSION transaction_isolation = 'READ-COMMITTED',"
+            " innodb_lock_wait_timeout = 1",
+            **options,
+        )
+    raise DatabaseRefused(f"database.url: neither sqlite:/// nor mysql://, but {parts.scheme!r}")
+
+
+def without_password(url: str) -> str:
+    """`url` as it may be shown."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    netloc = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{parts.username}:***@{netloc}").geturl()
+
+
+class _Progress(Enum):
+    OPEN = "open"
+    COMMITTING = "committing"
+    ABANDONED = "abandoned"
+
+
+class _Abandoned(Exception):
+    """Nobody waits for this transaction any more, and nobody was told that it succeeded."""
+
+
+@dataclass
+class _Job:
+    """One call: either its thread begins to commit, or its caller gives up; never both."""
+
+    rule: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    progress: _Progress = _Progress.OPEN
+    lock: Lock = field(default_factory=Lock)
+
+    def move(self, progress: _Progress) -> bool:
+        with self.lock:
+            if self.progress is _Progress.OPEN:
+                self.progress = progress
+            return self.progress is progress
+
+
+def read_only(rule: Callable[P, T]) -> Callable[P, T]:
+    """Mark a rule that writes nothing: on SQLite it need not wait for those that do."""
+    setattr(rule, "__bbs_read_only__", True)
+    return rule
+
+
+def is_read_only(rule: Callable[..., Any]) -> bool:
+    """Whether `rule` is marked so."""
+    return getattr(rule, "__bbs_read_only__", False)
+
+
+class Database:
+    """One database, for one process (peewee's models are bound to it).
+
+    :param url: see `connect_to`.
+    :param workers: runs the transactions: one thread for SQLite, `pool_size` for MySQL.
+    :param reactor: keeps the deadlines (`IReactorTime`).
+    """
+
+    def __init__(self, url: str, workers: IWorkers, reactor: Any) -> None:
+        self.url = url
+        self.peewee = connect_to(url)
+        models.database.initialize(self.peewee)
+        self._sqlite = isinstance(self.peewee, peewee.SqliteDatabase)
+        self._workers = workers
+        self._reactor = reactor
+        self.available = True
+
+    @staticmethod
+    def threads(url: str, pool_size: int) -> int:
+        """How many threads serve the database at `url`."""
+        return 1 if url.startswith("sqlite:") else pool_size
+
+    def run(self, rule: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """Run `rule(*arguments)` in one transaction.
+
+        Fires with what it returns, or fails with what it raised, or with `Unavailable`.
+        """
+        return self._within_deadline(_Job(rule, arguments))
+
+    def run_unhurried(self, work: Callable[..., T], *arguments: Any) -> Deferred[T]:
+        """Run `work` on a thread of the database, in transactions of its own and without deadline."""
+        return self._workers.run(self._connected, work, *arguments)
+
+    def _within_deadline(self, job: _Job) -> Deferred[Any]:
+        answer: Deferred[Any] = Deferred()
+
+        def give_up() -> None:
+            if not answer.called:
+                self._noticed(False, "no answer in time")
+                answer.errback(Unavailable())
+
+        def at_deadline() -> None:
+            if job.move(_Progress.ABANDONED):
+                give_up()
+            else:
+                timers.append(self._reactor.callLater(COMMIT_GRACE, give_up))
+
+        def arrived(result: Any) -> None:
+            for timer in timers:
+                if timer.active():
+                    timer.cancel()
+            if not answer.called:
+                self._noticed(not (isinstance(result, Failure) and result.check(Unavailable)))
+                answer.callback(result)
+
+        timers = [self._reactor.callLater(DEADLINE, at_deadline)]
+        self._workers.run(self._transact, job).addBoth(arrived)
+        return answer
+
+    def _noticed(self, available: bool, why: str = "") -> None:
+        if available != self.available:
+            self.available = available
+            if available:
+                _log.info("database is back")
+            else:
+                _log.error("database is away {why}", why=why)
+
+    def _transact(self, job: _Job) -> Any:
+        for attempt in range(1, ATTEMPTS + 1):
+            if job.progress is _Progress.ABANDONED:
+                break
+            try:
+                return self._attempt(job)
+            except _Abandoned:
+                break
+            except peewee.IntegrityError:
+                reason = "lost a race"
+            except (peewee.OperationalError, peewee.InterfaceError) as error:
+                if _is_bug(error):
+                    raise
+                if job.progress is _Progress.COMMITTING or not self._worth_another(error, attempt):
+                    _log.warn("transaction failed: {error}", error=_summary(error))
+                    break
+                reason = _summary(error)
+            _log.debug("transaction tried again: {reason}", reason=reason, attempt=attempt)
+        raise Unavailable()
+
+    def _attempt(self, job: _Job) -> Any:
+        self.peewee.connect(reuse_if_open=True)
+        try:
+            self._begin(job.rule)
+            result = job.rule(*job.arguments)
+            if not job.move(_Progress.COMMITTING):
+                raise _Abandoned()
+            self.peewee.commit()
+        except BaseException:
+            self._roll_back()
+            raise
+        return result
+
+    def _begin(self, rule: Callable[..., Any]) -> None:
+        if self._sqlite and not is_read_only(rule):
+            # To take the lock at the first write instead would fail where two readers both write.
+            self.peewee.begin("IMMEDIATE")
+        else:
+            self.peewee.begin()
+
+    def _roll_back(self) -> None:
+        try:
+            self.peewee.rollback()
+        except (peewee.PeeweeException, OSError):
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        try:
+            self.peewee.close()
+        except (peewee.PeeweeException, OSError):
+            pass  # The connection is gone; peewee has forgotten it already.
+
+    def _worth_another(self, error: Exception, attempt: int) -> bool:
+        """Whether a transaction that failed before its commit may succeed when tried again."""
+        code = error.args[0] if error.args else None
+        if code in (mysql_errors.LOCK_DEADLOCK, mysql_errors.LOCK_WAIT_TIMEOUT):
+            return True
+        # Any other trouble is taken for the connection's. One that had lain idle may have been
+        # closed by the server: a fresh one tells whether the database is there.
+        self._hang_up()
+        return not self._sqlite and attempt == 1
+
+    def _connected(self, work: Callable[..., T], *arguments: Any) -> T:
+        self.peewee.connect(reuse_if_open=True)
+        try:
+            return work(*arguments)
+        except (peewee.OperationalError, peewee.InterfaceError) as error:
+            self._hang_up()
+            raise DatabaseRefused(
+                f"database {without_password(self.url)}: {_summary(error)}"
+            ) from error
+
+
+def _is_bug(error: Exception) -> bool:
+    """Whether SQLite found fault with the statement itself: it calls that operational too."""
+    return getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+
+
+def _summary(error: Exception) -> str:
+    """What went wrong, in one line, for the log."""
+    return " ".join(str(error.args[-1] if error.args else error).split())
+
+
+def for_update(query: Any) -> Any:
+    """Lock the rows that `query` finds until the transaction ends.
+
+    On SQLite a transaction that writes has the whole database already.
+    """
+    if isinstance(models.database.obj, peewee.SqliteDatabase):
+        return query
+    return query.for_update()

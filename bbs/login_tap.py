@@ -1,0 +1,261 @@
+"""`twistd bbs-login`: the options, and how a login server is put together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.python import usage
+
+from bbs import config as configuration
+from bbs.attempts import Attempts
+from bbs.bus import Bus
+from bbs.commands import all_commands
+from bbs.config import Configuration
+from bbs.daemon import CannotStart, Daemon, end_process, interface_of, on_free_port
+from bbs.database import Database
+from bbs.desks import LoginDesk
+from bbs.dispatch import Dispatcher
+from bbs.hashing import Hasher, threads
+from bbs.protocols.broker import BrokerService, Credential, EmbeddedBroker
+from bbs.protocols.line import IConnection
+from bbs.rules import accounts, fleet
+from bbs.scaling.fleet import FleetKeeper, Upkeep
+from bbs.scaling.identity import process_identity
+from bbs.scaling.interfaces import IProvider
+from bbs.scaling.local import LocalProvider
+from bbs.scaling.none import NoProvider
+from bbs.scaling.plan import Policy
+from bbs.waiting import WaitingRoom
+from bbs.workers import Workers
+
+DATA = "bbs-data"
+"""The folder for what a login server keeps beside the database, unless told otherwise."""
+
+ADDRESS_FACTOR = 10
+"""One address may fail to log in so many times as often as one account (`docs/operating.md`)."""
+
+
+class Options(usage.Options):
+    """Options of `twistd bbs-login`; those that override the file are named as their keys."""
+
+    optParameters = [
+        ["config", "c", None, "Configuration file (TOML)"],
+        ["listen", "l", None, "Endpoint to listen on, instead of login.listen"],
+        ["database", "d", None, "URL of the database, instead of database.url"],
+        ["broker", "b", None, "URL of the broker, instead of broker.url"],
+        ["data", None, DATA, "Folder for the app servers' configuration and logs"],
+    ]
+
+    configuration: Configuration
+
+    def postOptions(self) -> None:
+        """Load the configuration; one that is wrong ends the process with one line."""
+        self.configuration = load_or_exit(
+            "bbs-login",
+            self["config"],
+            {
+                "login.listen": self["listen"],
+                "database.url": self["database"],
+                "broker.url": self["broker"],
+            },
+        )
+
+
+def load_or_exit(
+    name: str, path: str | None, options: dict[str, object]
+) -> Configuration:
+    """The configuration, or the end of the process, with one line and exit code 1."""
+    try:
+        return configuration.load(path, os.environ, options)
+    except configuration.ConfigError as error:
+        raise SystemExit(f"{name}: {error}") from error
+
+
+def makeService(options: Options, reactor: Any = None) -> IService:
+    """The login server that `options` describe."""
+    if reactor is None:
+        from twisted.internet import reactor
+    return LoginServer(
+        options.configuration, options["data"], reactor, end_process(reactor)
+    )
+
+
+class LoginServer(Daemon):
+    """A login server, with the fleet's keeper in it.
+
+    :param data: folder for the app servers' configuration and logs.
+    """
+
+    name = "bbs-login"
+
+    def __init__(
+        self, config: Configuration, data: str, reactor: Any, on_failure: Callable[[str], None]
+    ) -> None:
+        super().__init__(config, reactor, on_failure)
+        self.serving: Deferred[None] = Deferred()
+        """Fires when people can log in: this listens, and there is an app server."""
+        self._data = os.path.abspath(data)
+        self._me = fleet.Member(fleet.new_id(), process_identity())
+
+    async def start(self) -> None:
+        config, seconds = self.config, self.reactor.seconds
+        database = await self.open_database()
+        hashers = Workers(self.reactor, "hashing", threads())
+        self.begin(hashers)
+        brokers = await self._brokers()
+        bus = await self.open_bus(brokers)
+        await database.run(fleet.enroll, self._me)
+        watchers: set[IConnection] = set()
+        room = WaitingRoom(
+            database, self._me, self.reactor, config.fleet.launch_timeout, watchers
+        )
+        sessions = accounts.Sessions(config.limits.session_ttl)
+        provider = await database.run_unhurried(self._provider, brokers)
+        keeper = self._keeper(database, provider, bus, sessions, room)
+        room.on_change = lambda: self._somebody_waits(keeper, bus)
+        self.begin(keeper)
+        desk = LoginDesk(
+            table=all_commands(),
+            database=database,
+            bus=bus,
+            sessions=sessions,
+            seconds=seconds,
+            hasher=Hasher(hashers),
+            registrations=Attempts(config.limits.registrations, seconds),
+            failed_by_account=Attempts(config.limits.failed_logins, seconds),
+            failed_by_address=Attempts(config.limits.failed_logins, seconds, ADDRESS_FACTOR),
+            waiting_room=room,
+            watchers=watchers,
+        )
+        await self.listen(config.login.listen, Dispatcher(desk))
+        if not config.fleet.minimum or config.fleet.provider == "none":
+            self._is_serving()
+
+    def _keeper(
+        self,
+        database: Database,
+        provider: IProvider,
+        bus: Bus,
+        sessions: accounts.Sessions,
+        room: WaitingRoom,
+    ) -> FleetKeeper:
+        wanted = self.config.fleet
+
+        def places() -> None:
+            room.look()
+            self._is_serving()
+
+        return FleetKeeper(
+            self._me,
+            database,
+            provider,
+            Policy(
+                wanted.minimum,
+                0 if wanted.provider == "none" else wanted.maximum,
+                wanted.spare,
+                self.config.app.capacity,
+                wanted.idle_grace,
+                wanted.launch_timeout,
+                wanted.lost_after,
+            ),
+            bus,
+            Upkeep(sessions, self.config.messages.message_retention),
+            wanted.heartbeat_interval,
+            places,
+            self.reactor,
+        )
+
+    def _somebody_waits(self, keeper: FleetKeeper, bus: Bus) -> None:
+        if keeper.keeping:
+            keeper.look_soon()
+        else:
+            bus.tell_fleet("waiting")
+
+    def _is_serving(self) -> None:
+        if not self.serving.called:
+            self.serving.callback(None)
+
+    async def _brokers(self) -> tuple[str, ...]:
+        """Where the broker is; the embedded one is started here."""
+        if self.config.broker.url != ("embedded",):
+            return self.config.broker.url
+        broker = BrokerService(
+            self.reactor,
+            "tcp:0:interface=127.0.0.1",
+            EmbeddedBroker(Credential("bbs", accounts.new_token()), self.reactor),
+        )
+        self.begin(broker)
+        try:
+            return (await broker.when_listening(),)
+        except CannotListenError as error:
+            raise CannotStart(f"the embedded broker cannot listen: {error.socketError}") from error
+
+    def _provider(self, brokers: tuple[str, ...]) -> IProvider:
+        """The provider that the configuration names. Writes files: not on the reactor's thread."""
+        if self.config.fleet.provider == "none":
+            return NoProvider()
+        if self.config.fleet.provider != "local":
+            raise CannotStart(
+                f"fleet.provider: {self.config.fleet.provider!r} is not in this version"
+            )
+        interface = interface_of(self.config.app.listen[0]) or interface_of(
+            self.config.login.listen[0]
+        )
+        path = self._write_for_children(brokers, interface)
+        return LocalProvider(
+            self.reactor,
+            lambda server: app_command(path, server),
+            f"local:{self._me.identity}",
+            os.path.join(self._data, "logs"),
+            # The children's configuration is in the file; what this process took from the
+            # environment is in there already.
+            {key: value for key, value in os.environ.items() if not key.startswith("BBS_")},
+            host=interface,
+        )
+
+    def _write_for_children(self, brokers: tuple[str, ...], interface: str) -> str:
+        """The app servers' configuration file, which only this user may read."""
+        config = self.config
+        theirs = replace(
+            config,
+            app=replace(config.app, listen=(on_free_port(interface),)),
+            database=replace(config.database, url=absolute(config.database.url)),
+            broker=replace(config.broker, url=brokers),
+        )
+        path = os.path.join(self._data, "run", f"app-{self._me.id}.toml")
+        try:
+            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(configuration.to_toml(theirs))
+        except OSError as error:
+            raise CannotStart(f"cannot write {path}: {error.strerror}") from error
+        self.on_stop(lambda: os.unlink(path))
+        return path
+
+
+def absolute(url: str) -> str:
+    """`url`, with the path of an SQLite file made absolute: children may run elsewhere."""
+    prefix = "sqlite:///"
+    return prefix + os.path.abspath(url[len(prefix) :]) if url.startswith(prefix) else url
+
+
+def app_command(path: str, server: str) -> list[str]:
+    """The command that runs the app server `server` as a child of this process."""
+    return [
+        sys.executable,
+        "-c",
+        "from twisted.scripts.twistd import run; run()",
+        "--nodaemon",
+        "--pidfile=",
+        "bbs-app",
+        f"--config={path}",
+        f"--server-id={server}",
+        "--lifeline=0",
+    ]

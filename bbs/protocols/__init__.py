@@ -1,0 +1,1 @@
+"""What goes over the wire: the line protocol, its command table, telnet, and STOMP."""

@@ -1,0 +1,198 @@
+"""The command table: one declaration per command, and everything else follows from it.
+
+    table = CommandTable()
+
+    @table.command("send <user> <friend> <message>", Role.APP, rest=True)
+    async def send(context, friend, message): ...
+
+The usage text says the command's name, its parameters and which of them may be left out; from
+these come parsing, the number of arguments, the help, and which guards a request has to pass. A
+service declares its commands here and nowhere else.
+"""
+
+import enum
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+Handler = Callable[..., Awaitable[Any]]
+_H = TypeVar("_H", bound=Handler)
+
+_NAME = re.compile(r"[^\s<>\[\]]+")
+_PARAMETER = re.compile(r"<([^\s<>\[\]]+)>|\[<([^\s<>\[\]]+)>\]")
+
+
+class Role(enum.Enum):
+    """Which kind of server serves a command."""
+
+    LOGIN = "login"
+    APP = "app"
+    EITHER = "either"
+
+
+class UnknownCommand(Exception):
+    """A request names no command of the table; `name` is what it named."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command, as its declaration says.
+
+    `usage` is the name and then the parameters, `<like>` `<this>`; the last ones may be `[<so>]`
+    when they can be left out. A first parameter `<user>` stands for the session's token, which
+    is no argument: `parameters`, `minimum` and `maximum` do not count it. With `rest` the last
+    parameter is the rest of the line.
+
+    A command with a `rule` is carried out by it, as `rule(caller, *arguments)` in the transaction
+    that knows the caller by the token; then `handler(context, result)` makes the reply. Without
+    one, `handler(context, *arguments)` does both. Only a command that takes `<user>` has a rule.
+
+    Raises ValueError for a usage text that is none.
+    """
+
+    usage: str
+    role: Role
+    handler: Handler
+    rest: bool = False
+    rule: Callable[..., Any] | None = None
+    name: str = field(init=False)
+    takes_user: bool = field(init=False)
+    parameters: tuple[str, ...] = field(init=False)
+    minimum: int = field(init=False)
+    maximum: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        name, *words = self.usage.split(" ")
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{self.usage!r} does not begin with the name of a command")
+        required, optional = self._parameters(words)
+        takes_user = required[:1] == ["user"]
+        parameters = tuple((required + optional)[takes_user:])
+        if "user" in parameters:
+            raise ValueError(f"{self.usage!r}: <user> comes first and cannot be left out")
+        if len(set(parameters)) < len(parameters):
+            raise ValueError(f"{self.usage!r} has two parameters of one name")
+        if self.rule and not takes_user:
+            raise ValueError(f"{self.usage!r} has a rule, and no <user> whom it would serve")
+        if self.rest and not parameters:
+            raise ValueError(f"{self.usage!r} has no parameter to take the rest of the line")
+        derive = object.__setattr__  # the dataclass is frozen for everybody else
+        derive(self, "name", name)
+        derive(self, "takes_user", takes_user)
+        derive(self, "parameters", parameters)
+        derive(self, "minimum", len(required) - takes_user)
+        derive(self, "maximum", len(parameters))
+
+    def _parameters(self, words: list[str]) -> tuple[list[str], list[str]]:
+        required: list[str] = []
+        optional: list[str] = []
+        for word in words:
+            match = _PARAMETER.fullmatch(word)
+            if match is None:
+                raise ValueError(f"{self.usage!r}: {word!r} is neither <name> nor [<name>]")
+            if match[2]:
+                optional.append(match[2])
+            elif optional:
+                raise ValueError(f"{self.usage!r}: {word} follows one that may be left out")
+            else:
+                required.append(match[1])
+        return required, optional
+
+    def served_by(self, role: Role) -> bool:
+        """Whether a server of `role` (LOGIN or APP) carries this command out."""
+        return self.role in (role, Role.EITHER)
+
+    def arguments(self, text: str) -> tuple[str | None, tuple[str, ...]]:
+        """Cut what follows the name in a request into the token (if any) and the arguments.
+
+        Cuts at runs of spaces, and gives as many arguments as there are, right number or not.
+        """
+        token = None
+        if self.takes_user:
+            token, text = _cut(text)
+        arguments: list[str] = []
+        while text:
+            if self.rest and len(arguments) == self.maximum - 1:
+                # Exactly as typed; but nobody sees a message of blanks, so it counts as none.
+                word, text = text if text.strip() else "", ""
+            else:
+                word, text = _cut(text)
+            if word:
+                arguments.append(word)
+        return token or None, tuple(arguments)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One parsed line.
+
+    `token` is None when the command takes none or the line has none. `usage_error` says that the
+    number of arguments is wrong, which is for the dispatcher to answer once it knows the token.
+    """
+
+    command: Command
+    token: str | None = field(repr=False)
+    arguments: tuple[str, ...] = field(repr=False)
+    usage_error: bool
+
+
+class CommandTable:
+    """The commands of a service, in the order declared."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, Command] = {}
+
+    def __iter__(self) -> Iterator[Command]:
+        return iter(self._commands.values())
+
+    def declare(self, command: Command) -> None:
+        """Add `command`; ValueError when its name is taken."""
+        if command.name in self._commands:
+            raise ValueError(f"{command.name} is declared twice")
+        self._commands[command.name] = command
+
+    def include(self, table: "CommandTable") -> None:
+        """Add all commands of another table; ValueError when a name is taken."""
+        for command in table:
+            self.declare(command)
+
+    def command(
+        self,
+        usage: str,
+        role: Role,
+        *,
+        rest: bool = False,
+        rule: Callable[..., Any] | None = None,
+    ) -> Callable[[_H], _H]:
+        """Declare the function that is decorated as the handler of a command."""
+
+        def declare(handler: _H) -> _H:
+            self.declare(Command(usage, role, handler, rest, rule))
+            return handler
+
+        return declare
+
+    def parse(self, line: str) -> Request:
+        """Read a request, a line without its end. Raises UnknownCommand."""
+        name, text = _cut(line)
+        command = self._commands.get(name)
+        if command is None:
+            raise UnknownCommand(name)
+        token, arguments = command.arguments(text)
+        usage_error = not command.minimum <= len(arguments) <= command.maximum
+        return Request(command, token, arguments, usage_error)
+
+    def help(self, role: Role) -> str:
+        """Return the usage lines of what a server of `role` serves, one command a line."""
+        return "\n".join(command.usage for command in self if command.served_by(role))
+
+
+def _cut(text: str) -> tuple[str, str]:
+    """Cut off the first word: the word, and what follows the one space behind it."""
+    word, _, rest = text.lstrip(" ").partition(" ")
+    return word, rest

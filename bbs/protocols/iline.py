@@ -1,0 +1,89 @@
+"""The line protocol's interfaces and values: what a service on `bbs.protocols.line` deals with."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute, Interface
+
+
+@dataclass(frozen=True)
+class LineLimits:
+    """What one connection may take.
+
+    `max_line` is in bytes, a line's end not counted; the times are in seconds. `max_pipelined`
+    requests may wait for their turn before the server stops reading.
+    """
+
+    max_line: int = 65536
+    idle_timeout: float = 600.0
+    unterminated_timeout: float = 0.05
+    write_timeout: float = 30.0
+    max_pipelined: int = 64
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to one request: a JSON object.
+
+    With `close` the connection ends behind it. `after` is called once the reply is on its way, so
+    what it sends comes behind; it is not called when the connection was lost before that.
+    """
+
+    body: Mapping[str, object]
+    close: bool = False
+    after: Callable[[], None] | None = None
+
+
+class IConnection(Interface):
+    """One peer's connection, as a request handler sees it."""
+
+    peer_host: str = Attribute("The peer's address without a port, '' if it has none.")
+    local_host: str = Attribute("The address that the peer reached, without a port.")
+    persistent: bool = Attribute(
+        "Set it True and the connection neither idles out nor ends with the peer's half-close."
+    )
+    writable: bool = Attribute(
+        "False while the peer takes less than it is sent, and once the connection is closed."
+    )
+    on_writable: Callable[[], None] | None = Attribute(
+        "Called with no arguments each time `writable` becomes True again."
+    )
+    closed: bool = Attribute("True once nothing more can be sent, lost or not yet.")
+    half_closed: bool = Attribute(
+        "True once the peer has closed its side. It may still read; or it is gone altogether, "
+        "which nobody knows before the system finds out (about two minutes): what is sent to it "
+        "may reach nobody."
+    )
+
+    def send_event(body: Mapping[str, object]) -> None:
+        """Send one event now; dropped when `closed`.
+
+        It is buffered when not `writable`, so who has more than a few to send looks there first.
+        """
+
+    def close() -> None:
+        """Begin no more requests, let the one in progress be answered, then close."""
+
+
+class IRequestHandler(Interface):
+    """What answers the requests of a LineFactory's connections."""
+
+    def handle(line: str, connection: IConnection) -> Deferred[Reply]:
+        """Answer a request: a line without its end, never blank.
+
+        The next request of the connection waits until this Deferred fires, however long it takes.
+        A failure is a bug: it is logged with a reference, and the peer is told that reference
+        only. When the connection is lost in the meantime the Deferred is cancelled, before
+        `connection_lost` is called, so that what only waits (a login in its queue) stops waiting.
+        What a thread has begun goes on to its end, and nobody hears of it.
+        """
+
+    def connection_lost(connection: IConnection) -> None:
+        """Forget `connection`: nothing reaches its peer any more. Called once for each."""
+
+
+def encode(body: Mapping[str, object]) -> bytes:
+    """Return the line that a reply or an event is on the wire."""
+    return (json.dumps(body, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,110 @@
+"""The line protocol: requests in, replies and events out (docs/protocol.md, section 1).
+
+A `LineFactory` listens on behalf of an `IRequestHandler`, which answers one line at a time and
+knows nothing of bytes. `bbs.protocols.connection` keeps order, limits, back-pressure both ways
+and endings; `bbs.protocols.framing` cuts bytes into lines. What a request means is known to none
+of them.
+"""
+
+from collections import OrderedDict
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+
+from bbs.protocols.connection import LineConnection
+from bbs.protocols.iline import IConnection, IRequestHandler, LineLimits, Reply
+
+__all__ = ["IConnection", "IRequestHandler", "LineFactory", "LineLimits", "Reply"]
+
+_log = Logger()
+
+
+class LineFactory(Factory):
+    """Makes the connections, ends the idle ones, and all of them when the service stops.
+
+    The connections are kept in the order of their last activity. So one timer does for all of
+    them, set for the one that has been silent longest.
+    """
+
+    noisy = False
+
+    def __init__(self, reactor: IReactorTime, handler: IRequestHandler, limits: LineLimits) -> None:
+        self.clock = reactor
+        self.handler = handler
+        self.limits = limits
+        self._connections: OrderedDict[LineConnection, None] = OrderedDict()
+        self._sweep_timer: IDelayedCall | None = None
+        self._stopping = False
+        self._when_gone: list[Deferred[None]] = []
+
+    def buildProtocol(self, address: IAddress) -> LineConnection | None:  # type: ignore[override]
+        """Return a new connection, or None once `close_all` was called."""
+        return None if self._stopping else LineConnection(self)
+
+    def close_all(self, grace: float = 2.0) -> Deferred[None]:
+        """Take no new connections and close those there are.
+
+        Requests in progress are answered first; what is still open after `grace` seconds is
+        aborted. Fires when all are gone.
+        """
+        self._stopping = True
+        for connection in list(self._connections):
+            connection.close()
+        if not self._connections:
+            return succeed(None)
+        impatience = self.clock.callLater(grace, self._abort_all)
+        gone: Deferred[None] = Deferred()
+        gone.addCallback(lambda _: impatience.cancel() if impatience.active() else None)
+        self._when_gone.append(gone)
+        return gone
+
+    def _abort_all(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+    # For the connections
+
+    def touch(self, connection: LineConnection) -> None:
+        """Note that something happens on `connection`."""
+        self._renew(connection)
+        if self._sweep_timer is None:
+            self._sweep_timer = self.clock.callLater(self.limits.idle_timeout, self._sweep)
+
+    def lost(self, connection: LineConnection) -> None:
+        """Forget `connection`."""
+        del self._connections[connection]
+        try:
+            self.handler.connection_lost(connection)
+        except Exception:  # noqa: BLE001 - a bug there must not keep the others from being closed
+            _log.failure("The end of a connection was not dealt with")
+        if not self._connections:
+            self._all_gone()
+
+    def _all_gone(self) -> None:
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
+            self._sweep_timer = None
+        when_gone, self._when_gone = self._when_gone, []
+        for gone in when_gone:
+            gone.callback(None)
+
+    def _renew(self, connection: LineConnection) -> None:
+        connection.active_at = self.clock.seconds()
+        self._connections[connection] = None
+        self._connections.move_to_end(connection)
+
+    def _sweep(self) -> None:
+        """End the connections that are idle, and wait for the next that may be."""
+        now = self.clock.seconds()
+        self._sweep_timer = None
+        while self._connections:
+            longest = next(iter(self._connections))
+            left = longest.active_at + self.limits.idle_timeout - now
+            if left > 0:
+                self._sweep_timer = self.clock.callLater(left, self._sweep)
+                return
+            self._renew(longest)
+            if longest.is_idle:
+                longest.close()

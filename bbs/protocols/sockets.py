@@ -1,0 +1,84 @@
+"""What is asked of a transport, and what only the socket under it knows about the peer.
+
+The functions have a harmless answer where there is no plain socket to ask (TLS, transports in
+memory) or where the system does not say (all but Linux).
+"""
+
+import socket
+import struct
+from contextlib import suppress
+from typing import Protocol
+
+from twisted.internet.interfaces import IAddress, IPushProducer
+
+_KEEP_ALIVE = (
+    ("TCP_KEEPIDLE", 60),  # s of silence before the first probe
+    ("TCP_KEEPINTVL", 15),  # s between probes
+    ("TCP_KEEPCNT", 4),  # probes without an answer until the connection is lost
+)
+
+# struct tcp_info of <linux/tcp.h>: its first byte is the state, and at this offset is the number
+# of bytes that the peer has acknowledged, 64 bits. Linux only ever adds fields at the end.
+_TCP_INFO = getattr(socket, "TCP_INFO", None)
+_BYTES_ACKNOWLEDGED = 120
+_TCP_CLOSE = 7
+
+
+class StreamTransport(Protocol):
+    """What the line protocol uses of a transport; no one interface of Twisted has it all."""
+
+    def write(self, data: bytes) -> None: ...
+    def getPeer(self) -> IAddress: ...
+    def getHost(self) -> IAddress: ...
+    def loseConnection(self) -> None: ...
+    def loseWriteConnection(self) -> None: ...
+    def abortConnection(self) -> None: ...
+    def pauseProducing(self) -> None: ...
+    def resumeProducing(self) -> None: ...
+    def registerProducer(self, producer: IPushProducer, streaming: bool) -> None: ...
+    def unregisterProducer(self) -> None: ...
+
+
+def plain_socket(transport: object) -> socket.socket | None:
+    """Return the socket that `transport` writes to itself, None if it has none."""
+    get_handle = getattr(transport, "getHandle", None)
+    handle = get_handle() if get_handle else None
+    return handle if isinstance(handle, socket.socket) else None
+
+
+def tune_keep_alive(transport: object) -> None:
+    """Have TCP's keep-alive find out in about two minutes that the peer's machine is gone."""
+    handle = plain_socket(transport)
+    if handle is None:
+        return
+    for name, value in _KEEP_ALIVE:
+        with suppress(AttributeError, OSError):  # not on this system; not for this socket
+            handle.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def acknowledged(transport: object) -> int:
+    """Return how many bytes the peer has acknowledged so far; 0 where that is not known."""
+    info = _tcp_info(transport)
+    if len(info) < _BYTES_ACKNOWLEDGED + 8:
+        return 0
+    count: int = struct.unpack_from("=Q", info, _BYTES_ACKNOWLEDGED)[0]
+    return count
+
+
+def is_gone(transport: object) -> bool:
+    """Whether the system knows that the connection is over, though the reactor does not.
+
+    The reactor asks only about sockets that it wants to read or write, and after the peer's end
+    of its side it wants neither.
+    """
+    return _tcp_info(transport)[:1] == bytes((_TCP_CLOSE,))
+
+
+def _tcp_info(transport: object) -> bytes:
+    handle = plain_socket(transport)
+    if handle is None or _TCP_INFO is None:
+        return b""
+    try:
+        return handle.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKNOWLEDGED + 8)
+    except OSError:  # a socket, but not TCP's
+        return b""

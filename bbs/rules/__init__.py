@@ -1,0 +1,1 @@
+"""What the commands mean: synchronous functions over the models, each run in one transaction."""

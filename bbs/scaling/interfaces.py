@@ -1,0 +1,80 @@
+"""What the fleet asks of a provider of servers: launch one, list them, end one.
+
+A provider starts app servers somewhere: as child processes (`bbs.scaling.local`), on EC2, in
+memory for tests (`bbs.scaling.testing`). It knows nothing of places, people or plans. Every launch
+has an id, made by the fleet before it asks; the id is what makes asking again harmless. Each
+provider passes the contract suite in `tests/provider_contract.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
+from zope.interface import Attribute
+
+
+class LaunchFailed(Exception):
+    """A launch did not happen; asked later it may. The text is one line for operators."""
+
+
+class LaunchRefused(LaunchFailed):
+    """A launch did not happen, and none will until an operator has done what the text says."""
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One launch as its provider sees it.
+
+    `alive` is True from the moment the launch was accepted, while it boots too, and False once its
+    end is certain. `host` is the address at which people reach it, None while that is not known.
+    `detail` is for operators: a process or instance id, or how it ended.
+    """
+
+    launch_id: str
+    host: str | None
+    alive: bool
+    detail: str
+
+
+class IProvider(IService):
+    """Starts and ends app servers.
+
+    It is a service. It launches only between `startService` and `stopService`; what becomes of its
+    instances when it stops is the provider's matter: children end with it, machines in a cloud
+    live on for the next keeper of the fleet.
+    """
+
+    scope: str = Attribute(
+        """Which launches this provider can speak of, e.g. `local:<process identity>`. For a launch
+        that was made under this scope, absence from `list` means something; for one that was made
+        under another scope this provider knows nothing."""
+    )
+
+    when_changed: Callable[[], None] | None = Attribute(
+        """Called, without arguments, at once when an instance has started or ended, as far as the
+        provider comes to know of it by itself. It may be called while `launch` or `terminate`
+        still runs. What it raises is logged and goes no further."""
+    )
+
+    def launch(launch_id: str) -> Deferred[None]:
+        """Start an app server under `launch_id`: letters, digits, `-` and `_`, at most 64.
+
+        Idempotent by id: asked again, it starts nothing and fires as the first time, also after
+        the instance has ended. The Deferred fires when the launch is accepted and `list` tells of
+        it; it fails with `LaunchFailed`, and then nothing was started under this id.
+        """
+
+    def list() -> Deferred[Mapping[str, Instance]]:
+        """The launches of this provider's scope, by id.
+
+        What has ended stays listed, `alive=False`, for a while that each provider states, bounded
+        in number or time. The mapping is the caller's: it does not change later.
+        """
+
+    def terminate(launch_id: str) -> Deferred[None]:
+        """End the instance of a launch. Idempotent; an unknown id is well ended.
+
+        The Deferred fires when the end is certain without another call: `list` does not show it
+        alive any more. That can take seconds, so wait for several at once, not one after another.
+        """

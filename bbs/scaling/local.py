@@ -1,0 +1,223 @@
+"""App servers as child processes on this machine.
+
+Each launch is one process. Its standard input is a pipe that nobody writes to: it ends when this
+process does, however that dies, and so tells the child (`bbs.lifeline`). Its output goes to a log
+file of its own, which only this user may read. A child that ends is noticed at once.
+
+A child that has ended stays in `list`, not alive, until a thousand others have ended after it.
+"""
+
+import errno
+import os
+import re
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProcessTransport,
+    IReactorProcess,
+    IReactorTime,
+)
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from bbs.scaling.interfaces import Instance, IProvider, LaunchFailed, LaunchRefused
+
+ENDED_KEPT = 1000
+
+# Asking again does not help where the program or the folder is wrong; it may where memory,
+# processes or descriptors have run out.
+_FOR_AN_OPERATOR = {
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOEXEC,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EROFS,
+}
+
+
+class IProcessReactor(IReactorProcess, IReactorTime):
+    """What a local provider needs of the reactor."""
+
+
+@implementer(IProvider)
+class LocalProvider(Service):
+    """Launches app servers as children of this process, and ends them with itself.
+
+    `command` gives the argument list for a launch id; everybody on the machine can read that, so
+    it holds no secret. `scope` names this process, as its children are nobody else's. `log_folder`
+    is made if it is missing and gets `app-<launch id>.log`. `environ` is the children's whole
+    environment. `host` is where people reach them. `grace` is how many seconds a child has between
+    SIGTERM and SIGKILL.
+    """
+
+    when_changed: Callable[[], None] | None = None
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IProcessReactor,
+        command: Callable[[str], Sequence[str]],
+        scope: str,
+        log_folder: str,
+        environ: Mapping[str, str],
+        host: str = "127.0.0.1",
+        grace: float = 5.0,
+    ) -> None:
+        self.scope = scope
+        self._reactor = reactor
+        self._command = command
+        self._log_folder = log_folder
+        self._environ = dict(environ)
+        self._host = host
+        self._grace = grace
+        self._children: dict[str, _Child] = {}
+
+    # IProvider
+
+    def launch(self, launch_id: str) -> Deferred[None]:
+        """Start a child. Fails with `LaunchRefused` where its program or folder is wrong."""
+        if launch_id in self._children:
+            return succeed(None)
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", launch_id):
+            raise ValueError(f"not a launch id: {launch_id!r}")
+        if not self.running:
+            return fail(LaunchFailed("the provider is not running"))
+        try:
+            self._spawn(launch_id)
+        except OSError as error:
+            kind = LaunchRefused if error.errno in _FOR_AN_OPERATOR else LaunchFailed
+            return fail(kind(f"cannot start an app server: {error}"))
+        return succeed(None)
+
+    def list(self) -> Deferred[Mapping[str, Instance]]:
+        """Every child, and the last thousand that have ended."""
+        return succeed(
+            {
+                id: Instance(id, self._host, child.alive, child.detail)
+                for id, child in self._children.items()
+            }
+        )
+
+    def terminate(self, launch_id: str) -> Deferred[None]:
+        """End a child: SIGTERM, after the grace SIGKILL. Fires when it has exited."""
+        child = self._children.get(launch_id)
+        return child.end(self._reactor, self._grace) if child else succeed(None)
+
+    # IService
+
+    def stopService(self) -> Deferred[None]:
+        """End all children at once, and wait until the last has exited."""
+        super().stopService()
+        ends = [self.terminate(launch_id) for launch_id in list(self._children)]
+        return DeferredList(ends).addCallback(lambda _: None)
+
+    def _spawn(self, launch_id: str) -> None:
+        child = _Child(lambda: self._child_ended(launch_id))
+        argv = self._command(launch_id)
+        log_file = self._open_log(launch_id)
+        self._children[launch_id] = child
+        try:
+            self._reactor.spawnProcess(
+                child, argv[0], argv, self._environ, childFDs={0: "w", 1: log_file, 2: log_file}
+            )
+        except BaseException:
+            del self._children[launch_id]
+            raise
+        finally:
+            os.close(log_file)
+        self._log.info("launched {launch_id}: {detail}", launch_id=launch_id, detail=child.detail)
+        self._tell()
+
+    def _open_log(self, launch_id: str) -> int:
+        os.makedirs(self._log_folder, mode=0o700, exist_ok=True)
+        path = os.path.join(self._log_folder, f"app-{launch_id}.log")
+        log_file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.fchmod(log_file, 0o600)
+        return log_file
+
+    def _child_ended(self, launch_id: str) -> None:
+        child = self._children.pop(launch_id)
+        self._log.info("{launch_id} ended: {detail}", launch_id=launch_id, detail=child.detail)
+        # Put back at the end, behind those that ended before it.
+        self._children[launch_id] = child
+        ended = [id for id, child in self._children.items() if not child.alive]
+        for forgotten in ended[:-ENDED_KEPT]:
+            del self._children[forgotten]
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.when_changed:
+            with self._log.failuresHandled("when_changed of the local provider failed"):
+                self.when_changed()
+
+
+class _Child(ProcessProtocol):
+    """One child process: alive until the system says that it has exited."""
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self.alive = True
+        self.detail = "starting"
+        self._on_end = on_end
+        self._waiting: list[Deferred[None]] = []
+        self._kill: IDelayedCall | None = None
+
+    def end(self, reactor: IProcessReactor, grace: float) -> Deferred[None]:
+        """Ask it to end, and make it end when the grace is over. Fires when it has exited."""
+        if not self.alive:
+            return succeed(None)
+        if self._kill is None:
+            self.detail += ", ending"
+            self._signal("TERM")
+            self._kill = reactor.callLater(grace, self._signal, "KILL")
+        exited: Deferred[None] = Deferred()
+        self._waiting.append(exited)
+        return exited
+
+    # ProcessProtocol
+
+    def connectionMade(self) -> None:
+        self.detail = f"process {self._process.pid}"
+
+    def processExited(self, reason: Failure) -> None:
+        self.alive = False
+        self.detail = _how_it_ended(reason)
+        if self._kill and self._kill.active():
+            self._kill.cancel()
+        # A grandchild may hold the other end of standard input; this one is ours to close.
+        self._process.loseConnection()
+        self._on_end()
+        waiting, self._waiting = self._waiting, []
+        for exited in waiting:
+            exited.callback(None)
+
+    def _signal(self, name: str) -> None:
+        # It can exit before the reactor has told us so.
+        with suppress(ProcessExitedAlready):
+            self._process.signalProcess(name)
+
+    @property
+    def _process(self) -> IProcessTransport:
+        assert self.transport is not None
+        return self.transport
+
+
+def _how_it_ended(reason: Failure) -> str:
+    ended = reason.value
+    if not isinstance(ended, ProcessTerminated):
+        return "exited with 0"
+    if ended.signal is None:
+        return f"exited with {ended.exitCode}"
+    try:
+        return f"killed by {signal.Signals(ended.signal).name}"
+    except ValueError:
+        return f"killed by signal {ended.signal}"

@@ -1,0 +1,245 @@
+"""What the fleet should do next: a pure function of what was seen.
+
+`plan` takes the servers as they were seen, the demand and the policy, and gives the steps to act
+on. It reads no clock and keeps nothing: times come in as ages in seconds, and whoever acts can die
+between any two steps, because the next round sees what became of them and plans the rest again.
+
+A server moves `launching -> ready -> draining -> gone`, or by way of `lost` when it dies. Nobody
+but the plan moves one. The steps of a server: `MarkReady`, `Lose` (its people need other places),
+`Drain` (it takes nobody any more) and `End` (terminate it, then it is gone).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+LONGEST_BACK_OFF = 60.0
+
+
+class State(StrEnum):
+    """Where a server is in its life, as the database has it."""
+
+    LAUNCHING = "launching"
+    READY = "ready"
+    DRAINING = "draining"
+    LOST = "lost"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What an operator wants of the fleet: `[fleet]` and `[app] capacity` of the configuration.
+
+    `minimum`, `maximum` count servers; `spare` counts free places kept ahead of demand; `capacity`
+    is the places of a server that is yet to report. The rest are seconds: how long an empty server
+    beyond need lives on, until when a launch must be ready, and how long one may be silent.
+    """
+
+    minimum: int
+    maximum: int
+    spare: int
+    capacity: int
+    idle_grace: float
+    launch_timeout: float
+    lost_after: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One server as it was seen, times in seconds.
+
+    `taken` of its `capacity` places have people. `reported`: it has said that it serves. `age`:
+    since its launch was decided. `silence`: since its last heartbeat, not counting time in which
+    the keeper itself could not have heard one. `idle`: since it was ready and its last person left
+    (0 while anybody is on it). `leaving`: it has said that it stops. `drain_asked`: an operator
+    wants it empty. `alive` is the provider's word: True, False for known to have ended, None where
+    this server is not the provider's to know.
+    """
+
+    id: str
+    state: State
+    taken: int
+    capacity: int
+    reported: bool
+    age: float
+    silence: float
+    idle: float
+    leaving: bool
+    drain_asked: bool
+    alive: bool | None
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What is wanted of the fleet beyond what its servers show.
+
+    `waiting`: people without a place. Those who still have one on a lost or a draining server are
+    not among them; the plan finds them there. `failures`: launches that failed in a row, the last
+    of them `since_failure` seconds ago. `asked`: launches beyond need that an operator asked for;
+    each server that is launched takes one ask off.
+    """
+
+    waiting: int
+    failures: int
+    since_failure: float
+    asked: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Launch `count` servers."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class MarkReady:
+    """The server serves: people may be placed on it."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Lose:
+    """The server is lost: its people need other places."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Drain:
+    """The server takes nobody any more, and who is on it should move."""
+
+    id: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class End:
+    """Terminate the server; then it is gone. One that was launching has thereby failed."""
+
+    id: str
+    reason: str
+
+
+Step = Launch | MarkReady | Lose | Drain | End
+
+
+def plan(servers: Sequence[Seen], demand: Demand, policy: Policy) -> tuple[Step, ...]:
+    """The steps to take now; none when all is well.
+
+    They come in the order in which people need them: what gives places first, ends last, as an end
+    can take seconds. No order of acting on them, and no part of them, exceeds the maximum.
+    """
+    steps = {server.id: step for server in servers if (step := _next_step(server, policy))}
+    steps |= _drain_idle(servers, steps, demand, policy)
+    count = _launches(servers, steps, demand, policy)
+    launch = (Launch(count),) if count else ()
+    ends = [step for step in steps.values() if isinstance(step, End)]
+    others = [step for step in steps.values() if not isinstance(step, End)]
+    return (*others, *launch, *ends)
+
+
+def back_off(failures: int) -> float:
+    """Seconds to wait after so many failed launches in a row: 0, 1, 2, 4, … at most 60."""
+    return min(2.0 ** min(failures - 1, 10), LONGEST_BACK_OFF) if failures else 0.0
+
+
+def _next_step(server: Seen, policy: Policy) -> Step | None:
+    """What a server's own condition asks for, whatever the others do."""
+    dead = _death(server, policy)
+    match server.state:
+        case State.LAUNCHING:
+            if dead:
+                return End(server.id, f"failed: {dead}")
+            if server.drain_asked:
+                return Drain(server.id, "asked for")
+            if server.reported:
+                return MarkReady(server.id)
+            if server.age > policy.launch_timeout:
+                return End(server.id, f"failed: not ready in {policy.launch_timeout:g} s")
+        case State.READY:
+            if dead:
+                return Lose(server.id, dead)
+            if server.drain_asked:
+                return Drain(server.id, "asked for")
+        case State.DRAINING:
+            if not server.taken:
+                return End(server.id, dead or "drained")
+            if dead:
+                return Lose(server.id, dead)
+        case State.LOST:
+            return End(server.id, dead or "lost")
+    return None
+
+
+def _death(server: Seen, policy: Policy) -> str:
+    """Why a server is to be taken for dead, or an empty text."""
+    if server.alive is False:
+        return "ended"
+    if server.leaving:
+        return "left"
+    heard = server.reported or server.state is not State.LAUNCHING
+    if heard and server.silence > policy.lost_after:
+        return f"silent for more than {policy.lost_after:g} s"
+    return ""
+
+
+def _drain_idle(
+    servers: Sequence[Seen], steps: dict[str, Step], demand: Demand, policy: Policy
+) -> dict[str, Step]:
+    """Drain the empty servers that nobody needs, the longest idle first.
+
+    Need is held against servers that are ready now. A launch on its way may fail, and would have
+    taken the place of a server that works.
+    """
+    ready = [s for s in servers if s.state is State.READY and s.id not in steps]
+    count, free = len(ready), sum(_free(s, policy) for s in ready)
+    need = _people_to_place(servers, steps, demand) + policy.spare
+    drains: dict[str, Step] = {}
+    for server in sorted(ready, key=lambda s: (-s.idle, s.id)):
+        idle = not server.taken and server.idle >= policy.idle_grace
+        if idle and count > policy.minimum and free - server.capacity >= need:
+            drains[server.id] = Drain(server.id, f"idle for {policy.idle_grace:g} s")
+            count, free = count - 1, free - server.capacity
+    return drains
+
+
+def _launches(
+    servers: Sequence[Seen], steps: dict[str, Step], demand: Demand, policy: Policy
+) -> int:
+    """How many to launch: for the people and the spare places, for the minimum, and as asked."""
+    # One that fails in this round is not among the demand's failures yet; backing off begins now.
+    failing = any(isinstance(steps.get(s.id), End) for s in servers if s.state is State.LAUNCHING)
+    if failing or demand.since_failure < back_off(demand.failures):
+        return 0
+    staying = list(_staying(servers, steps))
+    people = _people_to_place(servers, steps, demand)
+    missing = people + policy.spare - sum(_free(s, policy) for s in staying)
+    for_places = -(-missing // policy.capacity)
+    for_minimum = policy.minimum - len(staying)
+    # What ends in this round still runs when the launch is made, so it counts to the maximum.
+    room = policy.maximum - sum(s.state is not State.GONE for s in servers)
+    return max(0, min(max(for_places, for_minimum, 0) + demand.asked, room))
+
+
+def _staying(servers: Sequence[Seen], steps: dict[str, Step]) -> Iterator[Seen]:
+    """The servers that take people after these steps, or will when they have booted."""
+    for server in servers:
+        serves = server.state in (State.LAUNCHING, State.READY)
+        if serves and isinstance(steps.get(server.id), MarkReady | None):
+            yield server
+
+
+def _people_to_place(servers: Sequence[Seen], steps: dict[str, Step], demand: Demand) -> int:
+    """People who need a place on a server that stays: the waiting, and those on the others."""
+    staying = {server.id for server in _staying(servers, steps)}
+    return demand.waiting + sum(
+        s.taken for s in servers if s.id not in staying and s.state is not State.GONE
+    )
+
+
+def _free(server: Seen, policy: Policy) -> int:
+    capacity = policy.capacity if server.state is State.LAUNCHING else server.capacity
+    return max(0, capacity - server.taken)

@@ -1,0 +1,77 @@
+"""A provider in memory, for tests of whatever runs a fleet.
+
+It passes the same contract suite as the real ones (`tests/provider_contract.py`).
+"""
+
+from collections.abc import Callable, Mapping
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from bbs.scaling.interfaces import Instance, IProvider, LaunchFailed
+
+
+@implementer(IProvider)
+class MemoryProvider(Service):
+    """Launches that are nothing but entries in a mapping.
+
+    `launched` has the ids in the order in which they were started. Set `refusal` to make launches
+    fail with it, and `on_launch` to be told an id as its server starts, for a test to let it serve.
+    """
+
+    when_changed: Callable[[], None] | None = None
+    on_launch: Callable[[str], None] | None = None
+    _log = Logger()
+
+    def __init__(self, scope: str = "memory") -> None:
+        self.scope = scope
+        self.launched: list[str] = []
+        self.refusal: LaunchFailed | None = None
+        self._instances: dict[str, Instance] = {}
+
+    # IProvider
+
+    def launch(self, launch_id: str) -> Deferred[None]:
+        """Start an instance, or fail with `refusal`."""
+        if launch_id in self._instances:
+            return succeed(None)
+        if self.refusal:
+            return fail(self.refusal)
+        if not self.running:
+            return fail(LaunchFailed("the provider is not running"))
+        self.launched.append(launch_id)
+        self._instances[launch_id] = Instance(launch_id, "127.0.0.1", True, "in memory")
+        if self.on_launch:
+            self.on_launch(launch_id)
+        self._tell()
+        return succeed(None)
+
+    def list(self) -> Deferred[Mapping[str, Instance]]:
+        """Every instance that was ever launched."""
+        return succeed(dict(self._instances))
+
+    def terminate(self, launch_id: str) -> Deferred[None]:
+        """End an instance at once."""
+        if launch_id in self._instances:
+            self.end(launch_id, "terminated")
+        return succeed(None)
+
+    # For tests
+
+    def end(self, launch_id: str, detail: str = "ended by itself") -> None:
+        """Let an instance end by itself."""
+        instance = self._instances[launch_id]
+        if instance.alive:
+            self._instances[launch_id] = Instance(launch_id, instance.host, False, detail)
+            self._tell()
+
+    def alive(self) -> set[str]:
+        """The ids of the instances that live."""
+        return {id for id, instance in self._instances.items() if instance.alive}
+
+    def _tell(self) -> None:
+        if self.when_changed:
+            with self._log.failuresHandled("when_changed of the memory provider failed"):
+                self.when_changed()

@@ -1,0 +1,97 @@
+"""`bbs up`: the whole service in one process, and its app servers as children."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import sys
+from collections.abc import Sequence
+from typing import IO, Any
+
+from bbs.config import Configuration, ConfigError, load
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 22222
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run with the arguments behind `bbs up` until SIGINT or SIGTERM; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="bbs up", description=__doc__)
+    parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (%(default)s)")
+    parser.add_argument("--port", default=DEFAULT_PORT, type=int, help="port (%(default)s)")
+    parser.add_argument("--data", default="bbs-data", help="folder of the data (%(default)s)")
+    parser.add_argument("--config", help="configuration file (TOML)")
+    options = parser.parse_args(argv)
+    try:
+        config = load(options.config, os.environ, _overrides(options))
+        lock = _open_data(options.data)
+    except (ConfigError, _Unusable) as error:
+        print(f"bbs up: {error}", file=sys.stderr)
+        return 1
+    with lock:
+        return _run(config, options)
+
+
+class _Unusable(Exception):
+    """The data folder cannot be used; the text says why."""
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, object]:
+    host = options.host.replace(":", "\\:")
+    kind = "tcp6" if ":" in options.host else "tcp"
+    overrides: dict[str, object] = {
+        "login.listen": f"{kind}:{options.port}:interface={host}",
+        "app.listen": f"{kind}:0:interface={host}",
+    }
+    if load(options.config).sources["database.url"] == "default":
+        overrides["database.url"] = f"sqlite:///{os.path.abspath(options.data)}/bbs.sqlite3"
+    return overrides
+
+
+def _open_data(folder: str) -> IO[str]:
+    """Make the data folder, for this process alone, and keep its log there.
+
+    :raises _Unusable: it cannot be written, or another `bbs up` has it.
+    """
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        lock = open(os.path.join(folder, "lock"), "w")
+    except OSError as error:
+        raise _Unusable(f"cannot write to the data folder {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.close()
+        raise _Unusable(f"another bbs up uses the data folder {folder}") from error
+    return lock
+
+
+def _run(config: Configuration, options: argparse.Namespace) -> int:
+    from twisted.internet import reactor as installed
+    from twisted.logger import globalLogBeginner, textFileLogObserver
+
+    from bbs.login_tap import LoginServer
+
+    reactor: Any = installed
+    log_path = os.path.join(options.data, "bbs.log")
+    log = open(os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w")
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(log)], redirectStandardIO=False)
+    failures: list[str] = []
+
+    def fail(reason: str) -> None:
+        failures.append(reason)
+        print(reason, file=sys.stderr)
+        reactor.callLater(0, reactor.stop)
+
+    def ready(_: object) -> None:
+        print(f"bbs is ready: bbs client {options.host} {options.port}", flush=True)
+
+    server = LoginServer(config, options.data, reactor, fail)
+    server.name = "bbs up"
+    server.serving.addCallback(ready)
+    reactor.callWhenRunning(server.startService)
+    reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
+    print(f"bbs keeps its data and its log in {os.path.abspath(options.data)}", flush=True)
+    reactor.run()
+    return 1 if failures else 0

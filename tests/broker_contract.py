@@ -1,0 +1,448 @@
+"""What every broker and every `IStomp` over it does: one suite, which the fake, the embedded broker
+and the brokers of others pass alike.
+
+A case mixes `BrokerContract` into `twisted.trial.unittest.TestCase` and says where clients come
+from and how the broker goes away. `SocketContract` says it for anything that speaks STOMP on a
+port: clients reach it through a gate, which can be shut.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from twisted.internet import reactor as system_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+
+from bbs.protocols.frames import HEARTBEAT
+from bbs.protocols.stomp import (
+    Broker,
+    IStomp,
+    Message,
+    StompDisconnected,
+    StompRefused,
+    StompService,
+)
+
+reactor: Any = system_reactor
+
+
+class Inbox:
+    """Collects messages, to be waited for."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+        self._more: Deferred[None] = Deferred()
+
+    def __call__(self, message: Message) -> None:
+        self.messages.append(message)
+        more, self._more = self._more, Deferred()
+        more.callback(None)
+
+    async def take(self, number: int) -> list[Message]:
+        """The next `number` messages; those behind them stay."""
+        while len(self.messages) < number:
+            await self._more
+        taken, self.messages = self.messages[:number], self.messages[number:]
+        return taken
+
+    async def bodies(self, number: int) -> list[bytes]:
+        return [message.body for message in await self.take(number)]
+
+
+def topic() -> str:
+    """A topic that nothing else knows."""
+    return f"/topic/contract.{uuid4().hex}"
+
+
+def going(client: IStomp) -> Deferred[None]:
+    """Fires when `client` loses the connection that it has."""
+    lost: Deferred[None] = Deferred()
+
+    def changed(connected: bool) -> None:
+        if not lost.called:
+            lost.callback(None)
+
+    client.add_listener(changed)
+    return lost
+
+
+class BrokerContract:
+    """The suite. `client` gives a connected client; `away` takes the broker from all of them, and
+    fires when they know; `back` lets them find it again."""
+
+    timeout = 20
+
+    async def client(self) -> IStomp:
+        raise NotImplementedError
+
+    async def away(self) -> None:
+        raise NotImplementedError
+
+    async def back(self) -> None:
+        raise NotImplementedError
+
+    async def test_message(self) -> None:
+        """What is sent to a topic after the subscription is confirmed arrives, sender or not."""
+        client, where, inbox = await self.client(), topic(), Inbox()
+        subscription = await client.subscribe(where, inbox)
+        self.assertEqual(subscription.destination, where)
+        await client.send(where, b"hello", {"color": "red"})
+        [message] = await inbox.take(1)
+        self.assertEqual(message.destination, where)
+        self.assertEqual(message.body, b"hello")
+        self.assertEqual(message.headers["color"], "red")
+
+    async def test_fan_out(self) -> None:
+        """Every subscriber gets every message, in the order in which one client sent them."""
+        sender, where = await self.client(), topic()
+        inboxes = [Inbox() for _ in range(3)]
+        for inbox in inboxes:
+            await (await self.client()).subscribe(where, inbox)
+        sent = [b"%d" % number for number in range(200)]
+        for body in sent:
+            self.assertTrue(sender.publish(where, body))
+        for inbox in inboxes:
+            self.assertEqual(await inbox.bodies(200), sent)
+
+    async def test_bodies(self) -> None:
+        """Bodies are bytes, whatever is in them."""
+        client, where, inbox = await self.client(), topic(), Inbox()
+        await client.subscribe(where, inbox)
+        bodies = [
+            b"",
+            b"\0",
+            b"a\0b\n\0",
+            b"\n\n",
+            b"\r\n",
+            bytes(range(256)),
+            "grüße, 世界 😀".encode(),
+            b"MESSAGE\n\n\0",
+            b"x" * 200_000,
+        ]
+        for body in bodies:
+            await client.send(where, body)
+        self.assertEqual(await inbox.bodies(len(bodies)), bodies)
+
+    async def test_headers(self) -> None:
+        """Headers come as they were sent, whatever must be escaped on the way."""
+        client, where, inbox = await self.client(), topic(), Inbox()
+        await client.subscribe(where, inbox)
+        headers = {
+            "colon": "a:b::c",
+            "line": "a\nb\r\nc",
+            "backslash": "a\\nb\\",
+            "words": "grüße, 世界 😀",
+            "space": "a  b",
+            "na:me": "x",
+        }
+        await client.send(where, b"", headers)
+        [message] = await inbox.take(1)
+        self.assertEqual({name: message.headers.get(name) for name in headers}, headers)
+
+    async def test_topics_are_apart(self) -> None:
+        """A subscriber hears its own topic and none that looks like it."""
+        client, where, inbox = await self.client(), topic(), Inbox()
+        await client.subscribe(where, inbox)
+        for other in (where + ".x", where + "x", where[:-1], topic()):
+            await client.send(other, b"other")
+        await client.send(where, b"own")
+        self.assertEqual(await inbox.bodies(1), [b"own"])
+
+    async def test_two_subscriptions(self) -> None:
+        """Two subscriptions of one client to one topic each get every message; when one ends the
+        other goes on."""
+        client, where = await self.client(), topic()
+        one, other = Inbox(), Inbox()
+        first = await client.subscribe(where, one)
+        second = await client.subscribe(where, other)
+        self.assertEqual(client.subscriptions(), (first, second))
+        await client.send(where, b"1")
+        self.assertEqual(await one.bodies(1) + await other.bodies(1), [b"1", b"1"])
+        first.unsubscribe()
+        self.assertEqual(client.subscriptions(), (second,))
+        await client.send(where, b"2")
+        self.assertEqual(await other.bodies(1), [b"2"])
+        self.assertEqual(one.messages, [])
+
+    async def test_unsubscribe(self) -> None:
+        """An ended subscription gets nothing more, cannot be confirmed, and may be ended again."""
+        client, where, inbox = await self.client(), topic(), Inbox()
+        subscription = await client.subscribe(where, inbox)
+        subscription.unsubscribe()
+        subscription.unsubscribe()
+        await self.assertFailure(subscription.confirmed(), StompDisconnected)
+        again = Inbox()
+        await client.subscribe(where, again)
+        await client.send(where, b"x")
+        self.assertEqual(await again.bodies(1), [b"x"])
+        self.assertEqual(inbox.messages, [])
+
+    async def test_unsubscribe_before_confirmed(self) -> None:
+        """A subscription that ends before it is confirmed has ended."""
+        client, where, inbox = await self.client(), topic(), Inbox()
+        client.keep_subscribed(where, inbox).unsubscribe()
+        again = Inbox()
+        await client.subscribe(where, again)
+        await client.send(where, b"x")
+        self.assertEqual(await again.bodies(1), [b"x"])
+        self.assertEqual(inbox.messages, [])
+
+    async def test_nobody_hears(self) -> None:
+        """Sending where nobody listens succeeds, and is not kept for who subscribes later."""
+        client, where, inbox = await self.client(), topic(), Inbox()
+        await client.send(where, b"early")
+        await client.subscribe(where, inbox)
+        await client.send(where, b"late")
+        self.assertEqual(await inbox.bodies(1), [b"late"])
+
+    async def test_send_from_subscriber(self) -> None:
+        """A subscriber may send, subscribe and unsubscribe while it is told of a message."""
+        client, where, inbox = await self.client(), topic(), Inbox()
+        answers = topic()
+
+        def answer(message: Message) -> None:
+            subscription.unsubscribe()
+            client.publish(answers, b"re: " + message.body)
+
+        await client.subscribe(answers, inbox)
+        subscription = await client.subscribe(where, answer)
+        await client.send(where, b"1")
+        await client.send(where, b"2")
+        await client.send(answers, b"end")
+        self.assertEqual(await inbox.bodies(2), [b"re: 1", b"end"])
+
+    async def test_subscriber_that_fails(self) -> None:
+        """What a subscriber raises is logged; it and the others hear what follows."""
+        client, where, inbox = await self.client(), topic(), Inbox()
+
+        def fails(message: Message) -> None:
+            raise ZeroDivisionError
+
+        await client.subscribe(where, fails)
+        await client.subscribe(where, inbox)
+        await client.send(where, b"1")
+        await client.send(where, b"2")
+        self.assertEqual(await inbox.bodies(2), [b"1", b"2"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    async def test_destinations(self) -> None:
+        """What brokers disagree about is no destination at all."""
+        client = await self.client()
+        wrong = ["", "x", "/topic/", "/queue/x", "/topic/a.*", "/topic/a.>", "/topic/a,b"]
+        wrong += ["/topic/a/b", "/topic/a#", "/topic/a..b", "/topic/.a", "/topic/a.", "/topic/ä"]
+        wrong += ["/topic/a\n", "/topic/a b", "/topic/a,/topic/b", "/topic/" + "a" * 255]
+        for destination in wrong:
+            with self.assertRaises(ValueError):
+                client.subscribe(destination, Inbox())
+            with self.assertRaises(ValueError):
+                client.send(destination, b"")
+            with self.assertRaises(ValueError):
+                client.publish(destination, b"")
+        self.assertEqual(client.subscriptions(), ())
+
+    async def test_header_that_cannot_be_written(self) -> None:
+        client = await self.client()
+        with self.assertRaises(ValueError):
+            client.send(topic(), b"", {"nul": "\0"})
+        with self.assertRaises(ValueError):
+            client.publish(topic(), b"", {"nul": "\0"})
+        await client.send(topic(), b"")
+
+    async def test_broker_away(self) -> None:
+        """Without a broker nothing is sent and nothing confirmed, and everybody is told at once."""
+        client, where = await self.client(), topic()
+        changes: list[bool] = []
+        client.add_listener(changes.append)
+        subscription = await client.subscribe(where, Inbox())
+        self.assertTrue(client.connected)
+        await client.when_connected()
+        await self.away()
+        self.assertFalse(client.connected)
+        self.assertEqual(changes, [False])
+        self.assertFalse(client.publish(where, b""))
+        await self.assertFailure(client.send(where, b""), StompDisconnected)
+        await self.assertFailure(subscription.confirmed(), StompDisconnected)
+        await self.assertFailure(client.subscribe(topic(), Inbox()), StompDisconnected)
+        await self.back()
+        await client.when_connected()
+        self.assertEqual(changes, [False, True])
+
+    async def test_broker_back(self) -> None:
+        """Subscriptions come back with the broker: those that were confirmed, and those that were
+        asked for while it was away; those that ended do not."""
+        client, where, ended_topic = await self.client(), topic(), topic()
+        before, meanwhile, ended = Inbox(), Inbox(), Inbox()
+        kept = await client.subscribe(where, before)
+        gone = await client.subscribe(ended_topic, ended)
+        await self.away()
+        gone.unsubscribe()
+        new = client.keep_subscribed(where, meanwhile)
+        await self.back()
+        await client.when_connected()
+        await kept.confirmed()
+        await new.confirmed()
+        await client.send(ended_topic, b"ended")
+        await client.send(where, b"hello")
+        self.assertEqual(await before.bodies(1), [b"hello"])
+        self.assertEqual(await meanwhile.bodies(1), [b"hello"])
+        self.assertEqual(ended.messages, [])
+
+
+class SocketContract(BrokerContract):
+    """The suite over a socket. `broker` says where to connect and how to log in."""
+
+    broker: Broker
+
+    async def setUp(self) -> None:
+        self.services: list[StompService] = []
+        self.gate = Gate(self.broker.host, self.broker.port)
+        self.gate.open()
+        self.addCleanup(self.clean_up)
+
+    def clean_up(self) -> Deferred[None]:
+        return Deferred.fromCoroutine(self._clean_up())
+
+    async def _clean_up(self) -> None:
+        for service in self.services:
+            await service.stopService()
+        await self.gate.shut()
+
+    def service(self, **changes: Any) -> StompService:
+        """A client that has been started, through the gate; `changes` are to the broker."""
+        broker = replace(self.broker, host="127.0.0.1", port=self.gate.port, **changes)
+        service = StompService(reactor, [broker], heartbeat=0.2)
+        self.services.append(service)
+        service.startService()
+        return service
+
+    async def client(self) -> IStomp:
+        service = self.service()
+        await service.first_connection()
+        return service
+
+    async def away(self) -> None:
+        told = [going(service) for service in self.services]
+        await self.gate.shut()
+        for lost in told:
+            await lost
+
+    async def back(self) -> None:
+        self.gate.open()
+
+    async def test_refused_credential(self) -> None:
+        """A credential that is refused is said to be, and not shown."""
+        service = self.service(passcode="not-the-passcode")
+        refusal = await self.assertFailure(service.first_connection(), StompRefused)
+        self.assertEqual(str(refusal), service.last_error)
+        self.assertIn(f"stomp://127.0.0.1:{self.gate.port}: ", str(refusal))
+        self.assertNotIn("not-the-passcode", str(refusal))
+        self.assertNotIn("\n", str(refusal))
+        self.assertFalse(service.connected)
+
+    async def test_heartbeats(self) -> None:
+        """Both sides beat, and neither is cut off for its silence."""
+        service = self.service()
+        await service.first_connection()
+        await self.gate.beats_both_ways(15)
+        self.assertTrue(service.connected)
+        self.assertEqual(self.gate.connections, 1)
+
+    async def test_heart_that_stops(self) -> None:
+        """A client that is silent is cut off by the broker, a broker that is silent by the client:
+        here neither hears the other any more."""
+        client = await self.client()
+        lost = going(client)
+        self.gate.jam()
+        await lost
+        self.assertIn("heart-beat stopped", str(self.services[0].last_error))
+
+
+class Gate:
+    """A port of our own that leads to another, and that can be shut."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self.port = 0
+        self.connections = 0
+        self.halves: set[_Half] = set()
+        self.beats = {True: 0, False: 0}
+        self.jammed = False
+        self._target = TCP4ClientEndpoint(reactor, host, port)
+        self._listening: Any = None
+        self._beat: Deferred[None] = Deferred()
+        self._empty: Deferred[None] = Deferred()
+
+    def open(self) -> None:
+        self.jammed = False
+        factory = Factory.forProtocol(lambda: _Half(self, inwards=True))
+        factory.noisy = False
+        self._listening = reactor.listenTCP(self.port, factory, interface="127.0.0.1")
+        self.port = self._listening.getHost().port
+
+    async def shut(self) -> None:
+        """Close the port and every connection; fires when they are closed."""
+        if self._listening is not None:
+            await self._listening.stopListening()
+            self._listening = None
+        while self.halves:
+            for half in tuple(self.halves):
+                half.transport.abortConnection()
+            await self._empty
+
+    def jam(self) -> None:
+        """Let nothing more through, in either direction, and close nothing."""
+        self.jammed = True
+
+    async def connect(self, inwards: _Half) -> None:
+        self.connections += 1
+        inwards.transport.pauseProducing()
+        factory = Factory.forProtocol(lambda: _Half(self, inwards=False))
+        factory.noisy = False
+        inwards.peer = await self._target.connect(factory)
+        inwards.peer.peer = inwards
+        inwards.transport.resumeProducing()
+
+    async def beats_both_ways(self, number: int) -> None:
+        while min(self.beats.values()) < number:
+            await self._beat
+
+    def seen(self, data: bytes, inwards: bool) -> None:
+        if data.strip(HEARTBEAT) == b"":
+            self.beats[inwards] += 1
+            beat, self._beat = self._beat, Deferred()
+            beat.callback(None)
+
+    def gone(self, half: _Half) -> None:
+        self.halves.discard(half)
+        if not self.halves:
+            empty, self._empty = self._empty, Deferred()
+            empty.callback(None)
+
+
+class _Half(Protocol):
+    """One of the two connections behind a gate that belong together."""
+
+    transport: Any
+
+    def __init__(self, gate: Gate, inwards: bool) -> None:
+        self.peer: _Half | None = None
+        self._gate = gate
+        self._inwards = inwards
+
+    def connectionMade(self) -> None:
+        self._gate.halves.add(self)
+        if self._inwards:
+            Deferred.fromCoroutine(self._gate.connect(self))
+
+    def dataReceived(self, data: bytes) -> None:
+        self._gate.seen(data, self._inwards)
+        if self.peer is not None and not self._gate.jammed:
+            self.peer.transport.write(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        if self.peer is not None:
+            self.peer.transport.loseConnection()
+        self._gate.gone(self)

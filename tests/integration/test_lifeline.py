@@ -1,0 +1,76 @@
+"""A real parent that is killed, and its real child that notices."""
+
+import os
+import sys
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
+from twisted.trial.unittest import TestCase
+
+PARENT = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", *sys.argv[1:]], stdin=subprocess.PIPE)
+child.wait()
+"""
+
+CHILD = """
+import sys
+from twisted.internet import {reactor}
+{reactor}.install()
+from twisted.internet import reactor
+from bbs.lifeline import Lifeline
+
+def cut():
+    print("cut", flush=True)
+    reactor.callLater(0, reactor.stop)
+
+lifeline = Lifeline(reactor, 0, cut)
+reactor.callWhenRunning(lifeline.startService)
+reactor.callWhenRunning(print, "watching", flush=True)
+reactor.run()
+print("stopped", flush=True)
+"""
+
+
+class Parent(ProcessProtocol):
+    """Tells when the child watches, and what it had said when it ended, which ends the output."""
+
+    def __init__(self):
+        self.output = b""
+        self.watching = Deferred()
+        self.ended = Deferred()
+
+    def outReceived(self, data):
+        self.output += data
+        if b"watching\n" in self.output and not self.watching.called:
+            self.watching.callback(None)
+
+    def processEnded(self, reason):
+        self.ended.callback(self.output.decode().split())
+
+
+class LifelineTests(TestCase):
+    timeout = 30
+
+    async def killed_parent(self, which):
+        parent = Parent()
+        reactor.spawnProcess(
+            parent,
+            sys.executable,
+            [sys.executable, "-c", PARENT, CHILD.format(reactor=which)],
+            {"PYTHONPATH": os.pathsep.join(sys.path)},
+            childFDs={0: "w", 1: "r", 2: 2},
+        )
+        await parent.watching
+        parent.transport.signalProcess("KILL")
+        self.assertEqual(await parent.ended, ["watching", "cut", "stopped"])
+
+    async def test_epoll(self):
+        await self.killed_parent("epollreactor")
+
+    async def test_poll(self):
+        await self.killed_parent("pollreactor")
+
+    async def test_select(self):
+        await self.killed_parent("selectreactor")

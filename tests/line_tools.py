@@ -1,0 +1,121 @@
+"""A request handler and transports for the tests of the line protocol."""
+
+import json
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from zope.interface import implementer
+
+from bbs.protocols import sockets
+from bbs.protocols.connection import LineConnection
+from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
+
+
+def echo(line: str) -> dict[str, object]:
+    return {"status": 0, "line": line}
+
+
+@implementer(IRequestHandler)
+class Echo:
+    """Answers each line with itself, at once; says what it was told."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.lost: list[IConnection] = []
+        self.reply: Callable[[str], Reply] = lambda line: Reply(echo(line))
+
+    def handle(self, line: str, connection: IConnection) -> Deferred[Reply]:
+        self.seen.append(line)
+        return succeed(self.reply(line))
+
+    def connection_lost(self, connection: IConnection) -> None:
+        self.lost.append(connection)
+
+
+@implementer(IRequestHandler)
+class Slow(Echo):
+    """Answers nothing before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: list[Deferred[Reply]] = []
+        self.cancelled: list[str] = []
+
+    def handle(self, line: str, connection: IConnection) -> Deferred[Reply]:
+        self.seen.append(line)
+        self.waiting.append(Deferred(lambda _: self.cancelled.append(line)))
+        return self.waiting[-1]
+
+    def answer(self) -> None:
+        """Answer the request that has waited longest."""
+        self.waiting.pop(0).callback(self.reply(self.seen[-1]))
+
+
+class Wire(StringTransport):
+    """A transport that can be full, as the peer's side of a test sees it."""
+
+    def fill(self) -> None:
+        self.producer.pauseProducing()
+
+    def drain(self) -> None:
+        self.producer.resumeProducing()
+
+    @property
+    def reading(self) -> bool:
+        return self.producerState == "producing"
+
+    def replies(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.value().splitlines()]
+
+
+@implementer(ITCPTransport)
+class SocketWire(Wire):
+    """A Wire that closes as a TCP connection does: one side at a time."""
+
+    write_closed = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        self.no_delay = enabled
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        self.keep_alive = enabled
+
+    def loseWriteConnection(self) -> None:
+        self.write_closed = True
+
+
+class LineCase:
+    """Mixed into a test case: one connection to a handler, on a clock."""
+
+    limits = LineLimits()
+    wire_class: type[Wire] = Wire
+
+    def connect(self, handler: Echo | None = None) -> LineConnection:
+        self.clock = Clock()
+        self.handler = handler or Echo()
+        self.factory = LineFactory(self.clock, self.handler, self.limits)
+        return self.another()
+
+    def another(self) -> LineConnection:
+        self.wire = self.wire_class()
+        self.connection = self.factory.buildProtocol(self.wire.getPeer())
+        self.connection.makeConnection(self.wire)
+        return self.connection
+
+    def receive(self, data: bytes) -> None:
+        self.connection.dataReceived(data)
+
+    def silence(self) -> None:
+        self.clock.advance(self.limits.unterminated_timeout)
+
+    def answered(self) -> list[object]:
+        """The lines echoed so far, or messages of failures."""
+        return [reply.get("line", reply.get("message")) for reply in self.wire.replies()]
+
+    def pretend_socket(self) -> None:
+        """Have the connection believe that its transport is a socket of its own."""
+        self.patch(sockets, "plain_socket", lambda transport: self)
+        self.patch(sockets, "tune_keep_alive", lambda transport: None)

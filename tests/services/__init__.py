@@ -1,0 +1,100 @@
+"""The servers that the integration tests talk to.
+
+`tests/services/start` starts one of each for all tests; `needed("BBS_TEST_MYSQL_URL")` says where.
+A test that has to kill a server starts one of its own:
+
+    broker = OwnActiveMQ()
+    self.addCleanup(broker.remove)
+    await broker.start()
+    ...
+    await broker.kill()
+    await broker.start()  # on the same port, with the same password
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import ClassVar
+from unittest import SkipTest
+
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
+
+from tests.services.servers import ActiveMQ, MariaDB, RabbitMQ, Server, ServerFailed
+
+__all__ = ["OwnActiveMQ", "OwnMariaDB", "OwnRabbitMQ", "ServerFailed", "environment", "needed"]
+
+_FOLDER = Path(__file__).absolute().parents[2] / ".services"
+
+
+def environment() -> Mapping[str, str]:
+    """The `BBS_TEST_…` variables: those of the process, else what `start` wrote."""
+    found: dict[str, str] = {}
+    if (_FOLDER / "env").exists():
+        for line in (_FOLDER / "env").read_text().splitlines():
+            key, _, value = line.partition("=")
+            found[key] = value
+    found.update((key, value) for key, value in os.environ.items() if key.startswith("BBS_TEST_"))
+    return found
+
+
+def needed(variable: str) -> str:
+    """The variable's value; without it the test is skipped, as nobody started its server."""
+    try:
+        return environment()[variable]
+    except KeyError:
+        raise SkipTest(f"{variable} is not set; run tests/services/start") from None
+
+
+class OwnServer:
+    """A server of a test's own, stopped until it is started.
+
+    The methods fire when what they say is so. They run on a thread, so the reactor goes on; before
+    a reactor runs, `server` has the same ones, which block.
+    """
+
+    kind: ClassVar[type[Server]]
+
+    def __init__(self) -> None:
+        if not self.kind.installed():
+            raise SkipTest(f"{self.kind.name} is not installed; run tests/services/start")
+        self.server = self.kind(_FOLDER / "own" / secrets.token_hex(8))
+
+    @property
+    def url(self) -> str:
+        """Where it listens, now or once it is started."""
+        return self.server.url
+
+    def start(self) -> Deferred[None]:
+        """Start it and wait until it answers; fails with `ServerFailed`."""
+        return self._in_thread(self.server.start)
+
+    def stop(self) -> Deferred[None]:
+        """Ask it to stop, and wait until it has."""
+        return self._in_thread(self.server.stop)
+
+    def kill(self) -> Deferred[None]:
+        """End it by SIGKILL."""
+        return self._in_thread(self.server.kill)
+
+    def remove(self) -> Deferred[None]:
+        """End it by SIGKILL and forget its data."""
+        return self._in_thread(self.server.remove)
+
+    def _in_thread(self, function: Callable[[], None]) -> Deferred[None]:
+        return deferToThread(function)
+
+
+class OwnMariaDB(OwnServer):
+    kind = MariaDB
+
+
+class OwnActiveMQ(OwnServer):
+    kind = ActiveMQ
+
+
+class OwnRabbitMQ(OwnServer):
+    kind = RabbitMQ

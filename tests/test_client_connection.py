@@ -1,0 +1,262 @@
+"""One connection to a server, and the keeping of several."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
+from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.client import Address, Lost, Reply, Unreachable
+from bbs.client.connection import Connection, Connections, endpoint_to
+from tests.client_server import APP_1, LOGIN, Network, World
+
+DONE = Failure(ConnectionDone())
+
+
+def line(**members: object) -> bytes:
+    return json.dumps(members).encode() + b"\n"
+
+
+class ConnectionTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.transport = StringTransport()
+        self.transport.setTcpKeepAlive = lambda on: None
+        self.transport.setTcpNoDelay = lambda on: None
+        self.connection = self.connect()
+
+    def connect(self, **options: int) -> Connection:
+        connection = Connection(self.clock, LOGIN, **options)
+        connection.makeConnection(self.transport)
+        return connection
+
+    def ask(self, request: bytes = b"ping\n") -> Deferred[Reply]:
+        return self.connection.ask(request, 30.0)
+
+    def test_replies_come_in_the_order_of_requests(self) -> None:
+        first, second = self.ask(b"one\n"), self.ask(b"two\n")
+        self.assertEqual(self.transport.value(), b"one\ntwo\n")
+        self.connection.dataReceived(line(status=0, message="1") + line(status=1, message="2"))
+        self.assertEqual(self.successResultOf(first).message, "1")
+        self.assertEqual(self.successResultOf(second).message, "2")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    @given(st.lists(st.integers(0, 200), max_size=8))
+    def test_any_segmentation(self, cuts: list[int]) -> None:
+        events: list[object] = []
+        connection = self.connect()
+        connection.on_event = events.append
+        replies = [connection.ask(b"x\n", 30.0) for _ in range(2)]
+        data = line(event="a", x="é") + line(status=0, message="1") + line(status=1, message="2")
+        edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
+        for start, end in zip(edges, edges[1:], strict=False):
+            connection.dataReceived(data[start:end])
+        self.assertEqual([self.successResultOf(one).message for one in replies], ["1", "2"])
+        self.assertEqual(events, [{"event": "a", "x": "é"}])
+
+    def test_events_between_replies(self) -> None:
+        events: list[object] = []
+        self.connection.dataReceived(line(event="early"))
+        self.connection.on_event = events.append
+        asked = self.ask()
+        self.connection.dataReceived(line(event="one") + line(status=0) + line(event="two"))
+        self.assertEqual(events, [{"event": "one"}, {"event": "two"}])
+        self.assertTrue(self.successResultOf(asked).ok)
+
+    def test_requests_without_reply_are_lost_with_the_connection(self) -> None:
+        first, second = self.ask(), self.ask()
+        ended = self.connection.when_ended()
+        self.assertNoResult(ended)
+        self.connection.connectionLost(DONE)
+        self.failureResultOf(first, Lost)
+        self.failureResultOf(second, Lost)
+        self.successResultOf(ended)
+        self.successResultOf(self.connection.when_ended())
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_nothing_is_sent_when_it_is_over(self) -> None:
+        self.connection.connectionLost(DONE)
+        self.failureResultOf(self.ask(), Unreachable)
+        self.assertEqual(self.transport.value(), b"")
+
+    def test_a_request_not_answered_in_time_ends_it(self) -> None:
+        first, second = self.ask(), self.ask()
+        self.clock.advance(30)
+        self.assertTrue(self.transport.disconnected)
+        self.failureResultOf(self.ask(), Unreachable)
+        self.connection.connectionLost(DONE)
+        problem = self.failureResultOf(first, Lost)
+        self.assertEqual(str(problem.value), f"{LOGIN} did not answer within 30 s")
+        self.failureResultOf(second, Lost)
+
+    def test_a_request_given_up_keeps_its_place(self) -> None:
+        first, second = self.ask(), self.ask()
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.connection.dataReceived(line(status=0, message="1") + line(status=0, message="2"))
+        self.assertEqual(self.successResultOf(second).message, "2")
+
+    def test_waiting_for_the_end_may_be_given_up(self) -> None:
+        ended = self.connection.when_ended()
+        ended.cancel()
+        self.failureResultOf(ended, CancelledError)
+        self.connection.connectionLost(DONE)
+
+    def test_what_is_not_in_the_protocol_ends_it(self) -> None:
+        for data in (
+            b"hello\n",
+            b"[]\n",
+            b"{}\n",
+            b'{"status": 2}\n',
+            b"\xff\n",
+            b"[" * 100_000 + b"\n",
+            b'{"event": 1}\n',
+        ):
+            self.setUp()
+            asked = self.ask()
+            self.connection.dataReceived(data)
+            self.assertTrue(self.transport.disconnected, data[:20])
+            self.connection.connectionLost(DONE)
+            problem = self.failureResultOf(asked, Lost)
+            self.assertEqual(str(problem.value), f"{LOGIN} sent what is not in the protocol")
+
+    def test_a_reply_to_nothing_ends_it(self) -> None:
+        self.connection.dataReceived(line(status=0))
+        self.assertTrue(self.transport.disconnected)
+
+    def test_the_longest_line(self) -> None:
+        self.connection = self.connect(max_reply=40)
+        asked = self.ask()
+        exact = line(status=0, message="x" * (40 - len(line(status=0, message="")) + 1))
+        self.assertEqual(len(exact), 41)
+        self.connection.dataReceived(exact)
+        self.successResultOf(asked)
+        self.connection.dataReceived(b"x" * 40)
+        self.assertFalse(self.transport.disconnected)
+        self.connection.dataReceived(b"x")
+        self.assertTrue(self.transport.disconnected)
+
+    def test_a_longer_line_in_one_piece(self) -> None:
+        self.connection = self.connect(max_reply=40)
+        asked = self.ask()
+        self.connection.dataReceived(line(status=0, message="x" * 40))
+        self.connection.connectionLost(DONE)
+        problem = self.failureResultOf(asked, Lost)
+        self.assertEqual(str(problem.value), f"{LOGIN} sent more than 40 bytes in one line")
+
+    def test_megabytes_cost_their_length_only(self) -> None:
+        asked = self.ask()
+        data = line(status=0, message="x" * 20_000_000)
+        for start in range(0, len(data), 65536):
+            self.connection.dataReceived(data[start : start + 65536])
+        self.assertEqual(len(self.successResultOf(asked).message or ""), 20_000_000)
+
+    def test_closing_is_orderly_when_nothing_is_asked(self) -> None:
+        self.connection.close()
+        self.assertTrue(self.transport.disconnecting)
+        self.assertFalse(self.transport.disconnected)
+        self.connection.close()
+
+    def test_closing_waits_for_nobody(self) -> None:
+        self.ask()
+        self.connection.close()
+        self.assertTrue(self.transport.disconnected)
+
+    def test_no_event_after_closing(self) -> None:
+        events: list[object] = []
+        self.connection.on_event = events.append
+        self.connection.close()
+        self.connection.dataReceived(line(event="late"))
+        self.assertEqual(events, [])
+
+
+class ConnectionsTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.world = World()
+        self.network = Network(self.world, self.clock)
+        self.connections = Connections(self.clock, self.network.endpoint)
+
+    def to(self, address: Address) -> Deferred[Connection]:
+        return Deferred.fromCoroutine(self.connections.to(address))
+
+    def test_keeps_one_for_each_server(self) -> None:
+        asked = [self.to(LOGIN), self.to(LOGIN), self.to(APP_1)]
+        self.network.flush()
+        first, second, other = (self.successResultOf(one) for one in asked)
+        self.assertIs(first, second)
+        self.assertIs(first, self.successResultOf(self.to(LOGIN)))
+        self.assertIsNot(first, other)
+        self.assertEqual(self.network.connected, [LOGIN, APP_1])
+
+    def test_opens_another_when_that_one_died(self) -> None:
+        first = self.to(LOGIN)
+        self.network.flush()
+        self.network.cut(LOGIN)
+        second = self.to(LOGIN)
+        self.network.flush()
+        self.assertIsNot(self.successResultOf(first), self.successResultOf(second))
+
+    def test_a_dying_one_does_not_take_its_successor_along(self) -> None:
+        first = self.to(LOGIN)
+        self.network.flush()
+        self.successResultOf(first).close()
+        second = self.to(LOGIN)
+        self.clock.advance(0)
+        self.network.flush()
+        self.assertIs(self.successResultOf(second), self.successResultOf(self.to(LOGIN)))
+
+    def test_failure_reaches_everybody_who_waits(self) -> None:
+        self.network.down.add(LOGIN)
+        for one in (self.to(LOGIN), self.to(LOGIN)):
+            problem = self.failureResultOf(one, Unreachable)
+            self.assertEqual(str(problem.value), f"cannot reach {LOGIN}: connection refused")
+
+    def test_one_who_gives_up_leaves_the_others(self) -> None:
+        first, second = self.to(LOGIN), self.to(LOGIN)
+        first.cancel()
+        self.network.flush()
+        self.failureResultOf(first, CancelledError)
+        self.successResultOf(second)
+
+    def test_other_reasons_are_told(self) -> None:
+        class Endpoint:
+            def connect(self, factory: object) -> Deferred[object]:
+                return Deferred.fromCoroutine(self._fail())
+
+            async def _fail(self) -> None:
+                raise DNSLookupError("no such host")
+
+        connections = Connections(self.clock, lambda address: Endpoint())
+        opened = Deferred.fromCoroutine(connections.open(LOGIN))
+        self.assertIn("no such host", str(self.failureResultOf(opened, Unreachable).value))
+
+    def test_closing_ends_them_all(self) -> None:
+        kept = self.to(LOGIN)
+        own = Deferred.fromCoroutine(self.connections.open(APP_1))
+        late = Deferred.fromCoroutine(self.connections.open(APP_1))
+        self.network.flush()
+        opening = self.to(APP_1)
+        closed = self.connections.close()
+        self.network.flush()
+        self.successResultOf(closed)
+        for one in (kept, own, late, opening):
+            self.assertFalse(self.successResultOf(one).usable)
+        self.failureResultOf(self.to(LOGIN), Unreachable)
+        self.assertEqual(self.world.connections, [])
+
+
+class EndpointTests(SynchronousTestCase):
+    def test_a_number_needs_no_looking_up(self) -> None:
+        reactor = MemoryReactorClock()
+        self.assertIsInstance(endpoint_to(reactor, LOGIN), TCP4ClientEndpoint)
+        endpoint = endpoint_to(reactor, Address("localhost", 1))
+        self.assertIsInstance(endpoint, HostnameEndpoint)

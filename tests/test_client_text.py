@@ -1,0 +1,141 @@
+"""What people see."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.client import BadReply, Lost, Message, Refused, Reply, Unreachable, Waiting
+from bbs.client.text import (
+    help_lines,
+    message_line,
+    problem_line,
+    reply_lines,
+    visible,
+    waiting_line,
+)
+
+
+def reply(status: int = 0, **members: object) -> Reply:
+    return Reply({"status": status} | members)
+
+
+class VisibleTests(SynchronousTestCase):
+    def test_text_stays_as_it_is(self) -> None:
+        for text in ("hello", "  two  spaces ", "日本語 🎉 é", "\\n %s {} <b>&amp;</b>", "ב"):
+            self.assertEqual(visible(text), text)
+
+    def test_what_acts_is_shown(self) -> None:
+        for text, shown in (
+            ("\x1b[2J", "\\x1b[2J"),
+            ("a\nb\rc\td", "a\\x0ab\\x0dc\\x09d"),
+            ("\x00\x7f\x9b", "\\x00\\x7f\\x9b"),
+            ("\u202e\u2066\u2029", "\\u202e\\u2066\\u2029"),
+            ("\ud800", "\\ud800"),
+        ):
+            self.assertEqual(visible(text), shown)
+
+    @given(st.text(st.characters()))
+    def test_no_control_character_gets_through(self, text: str) -> None:
+        shown = visible(text)
+        self.assertFalse([c for c in shown if unicodedata.category(c) in ("Cc", "Cs")])
+        self.assertEqual(visible(shown), shown)
+        shown.encode()
+
+
+class ReplyTests(SynchronousTestCase):
+    def test_a_message_prints_as_it_is(self) -> None:
+        self.assertEqual(reply_lines(reply(message="Success!", token="t")), ["Success!"])
+        self.assertEqual(reply_lines(reply(1, message="No \x07")), ["No \\x07"])
+
+    def test_names_print_one_a_line(self) -> None:
+        for member in ("invite", "friend", "group"):
+            self.assertEqual(reply_lines(reply(**{member: ["a", "b\n"]})), ["a", "b\\x0a"])
+
+    def test_empty_lists_say_so(self) -> None:
+        for member, line in (
+            ("invite", "No invitations"),
+            ("friend", "No friends"),
+            ("group", "No groups"),
+            ("post", "No posts"),
+        ):
+            self.assertEqual(reply_lines(reply(**{member: []})), [line])
+
+    def test_posts(self) -> None:
+        posts = [{"id": "bob", "message": "two  words"}, {"id": "c\x1b", "message": "\n"}]
+        self.assertEqual(reply_lines(reply(post=posts)), ["bob: two  words", "c\\x1b: \\x0a"])
+
+    def test_an_address(self) -> None:
+        address = {"host": "203.0.113.7", "port": 22223}
+        self.assertEqual(reply_lines(reply(app_server=address)), ["203.0.113.7:22223"])
+        address = {"host": "2001:db8::1", "port": 22223}
+        self.assertEqual(reply_lines(reply(app_server=address)), ["[2001:db8::1]:22223"])
+
+    def test_nothing_at_all(self) -> None:
+        self.assertEqual(reply_lines(reply()), ["Success!"])
+        self.assertEqual(reply_lines(reply(1)), ["Failed"])
+
+    def test_lists_that_are_none(self) -> None:
+        for members in (
+            {"friend": "ann"},
+            {"friend": [1]},
+            {"post": "x"},
+            {"post": [{"id": "ann"}]},
+            {"post": ["x"]},
+            {"app_server": {"host": "", "port": 1}},
+            {"app_server": {"host": "a", "port": True}},
+            {"app_server": {"host": "a", "port": 65536}},
+            {"app_server": "a:1"},
+        ):
+            self.assertRaises(BadReply, reply_lines, reply(**members))
+
+    def test_no_token_in_a_repr(self) -> None:
+        self.assertNotIn("secret", repr(reply(token="secret")))
+        self.assertNotIn("secret", repr(Message(1, "ann", "secret", to="bob")))
+
+    def test_tokens_that_are_none(self) -> None:
+        for token in (None, "", 1, "two words", "line\n"):
+            self.assertRaises(BadReply, getattr, reply(token=token), "token")
+
+
+class EventTests(SynchronousTestCase):
+    def test_messages(self) -> None:
+        self.assertEqual(message_line(Message(1, "ann", "hi  ", to="bob")), "<<<ann->bob: hi  >>>")
+        self.assertEqual(
+            message_line(Message(1, "ann", "e4\x1b", group="chess")),
+            "<<<ann->GROUP<chess>: e4\\x1b>>>",
+        )
+
+    def test_messages_that_are_none(self) -> None:
+        good = {"event": "message", "id": 1, "from": "ann", "to": "bob", "message": "hi"}
+        self.assertEqual(Message.read(good), Message(1, "ann", "hi", to="bob"))
+        for member, value in (("id", "1"), ("from", None), ("to", None), ("message", 3)):
+            self.assertRaises(BadReply, Message.read, good | {member: value})
+
+    def test_waiting(self) -> None:
+        event = {"event": "waiting", "position": 3, "seconds": 24}
+        self.assertEqual(
+            waiting_line(Waiting.read(event)),
+            "Waiting for an app server: position 3, about 24 s",
+        )
+        self.assertEqual(
+            waiting_line(Waiting.read(event | {"seconds": None})),
+            "Waiting for an app server: position 3",
+        )
+        self.assertRaises(BadReply, Waiting.read, event | {"position": "3"})
+        self.assertRaises(BadReply, Waiting.read, event | {"seconds": "3"})
+
+    def test_problems(self) -> None:
+        self.assertEqual(
+            problem_line(Lost("the connection was lost")),
+            "It is not known whether this was carried out: the connection was lost",
+        )
+        self.assertEqual(problem_line(Unreachable("cannot\x1b")), "cannot\\x1b")
+        self.assertEqual(problem_line(Refused(reply(1, message="No"))), "No")
+
+    def test_help_lists_everything(self) -> None:
+        self.assertIn("send <user> <friend> <message>", help_lines())
+        self.assertIn("exit", help_lines())

@@ -1,0 +1,83 @@
+"""What the system says about a peer, and that nothing is asked where nothing is known."""
+
+import socket
+import struct
+
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.protocols import sockets
+
+
+class Handle:
+    """A transport with a socket under it."""
+
+    def __init__(self, handle: object) -> None:
+        self.handle = handle
+
+    def getHandle(self) -> object:
+        return self.handle
+
+
+class SocketTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.peer = socket.create_connection(listener.getsockname(), 5)
+            self.socket, _ = listener.accept()
+        self.transport = Handle(self.socket)
+        self.addCleanup(self.socket.close)
+        self.addCleanup(self.peer.close)
+
+    def test_the_socket(self) -> None:
+        self.assertIs(sockets.plain_socket(self.transport), self.socket)
+
+    def test_keep_alive(self) -> None:
+        sockets.tune_keep_alive(self.transport)
+        idle, interval, count = (
+            self.socket.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        self.assertEqual(idle + interval * count, 120)
+
+    def test_acknowledged_grows_with_what_the_peer_takes(self) -> None:
+        before = sockets.acknowledged(self.transport)
+        self.socket.sendall(b"x" * 1000)
+        self.peer.recv(1000, socket.MSG_WAITALL)
+        self.peer.sendall(b"y")  # carries the acknowledgement, however late a bare one may come
+        self.socket.recv(1)
+        self.assertEqual(sockets.acknowledged(self.transport) - before, 1000)
+
+    def test_gone(self) -> None:
+        self.assertFalse(sockets.is_gone(self.transport))
+        self.peer.shutdown(socket.SHUT_WR)
+        self.socket.recv(1)
+        self.assertFalse(sockets.is_gone(self.transport))
+        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.peer.close()  # with a reset
+        self.assertTrue(sockets.is_gone(self.transport))
+
+
+class NothingKnownTests(SynchronousTestCase):
+    def check(self, transport: object) -> None:
+        sockets.tune_keep_alive(transport)
+        self.assertEqual(sockets.acknowledged(transport), 0)
+        self.assertFalse(sockets.is_gone(transport))
+
+    def test_a_transport_without_a_socket(self) -> None:
+        self.check(StringTransport())
+
+    def test_a_transport_over_something_else(self) -> None:
+        self.assertIsNone(sockets.plain_socket(Handle("TLS")))
+        self.check(Handle("TLS"))
+
+    def test_a_socket_that_is_not_tcp(self) -> None:
+        mine, its = socket.socketpair()
+        self.addCleanup(mine.close)
+        self.addCleanup(its.close)
+        self.check(Handle(mine))
+
+    def test_a_system_that_does_not_say(self) -> None:
+        self.patch(sockets, "_TCP_INFO", None)
+        self.patch(sockets, "_KEEP_ALIVE", (("TCP_NOT_HERE", 1),))
+        with socket.socket() as unconnected:
+            self.check(Handle(unconnected))

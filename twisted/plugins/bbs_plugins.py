@@ -1,0 +1,9 @@
+"""Names the services for `twistd`. Nothing else is imported: every twistd on the machine reads this."""
+
+from twisted.application.service import ServiceMaker
+
+bbs_login = ServiceMaker(
+    "bbs-login", "bbs.login_tap", "The bbs login server, with the fleet's keeper.", "bbs-login"
+)
+
+bbs_app = ServiceMaker("bbs-app", "bbs.app_tap", "A bbs app server.", "bbs-app")

@@ -70,6 +70,7 @@ class Listeners(Service):
         self._listeners: set[Listener] = set()
         self._subscriptions: dict[str, ISubscription] = {}
         self._hearers: dict[str, set[int]] = {}
+        self._opening: set[tuple[IConnection, int]] = set()
         self._sent: dict[int, int] = {}
         self._unnoted: set[int] = set()
         self._pumping = False
@@ -106,14 +107,13 @@ class Listeners(Service):
         user = caller.user
         hints = [self._hear(caller.channel, user, self._bus.hear_user)]
         hints += [self._hear(channel, user, self._bus.hear_group) for channel in mailbox.groups]
+        opening = (connection, user)
+        self._opening.add(opening)
         await self._bus.settle(hints)
 
         def start() -> None:
-            if connection.closed:
-                self._forget_unheard()
-                return
-            self._drop(other for other in self._of(connection) if other.user == user)
-            connection.persistent = True
+            self._opening.discard(opening)
+            replaced = [other for other in self._of(connection) if other.user == user]
             connection.on_writable = self._wake
             cursor = mailbox.cursor
             if not mailbox.resumes:
@@ -121,17 +121,20 @@ class Listeners(Service):
                 cursor = messages.Cursor(user, max(cursor.last, self._sent.get(user, 0)))
             listener = Listener(user, connection, cursor)
             self._listeners.add(listener)
+            self._drop(replaced)
+            connection.persistent = True
             self._look([listener])
 
         return start
 
     async def hear_group(self, user: int, channel: str) -> None:
         """`user` has joined the group of `channel`: hear it, if the user listens here."""
-        if any(listener.user == user for listener in self._listeners):
+        if user in self._listening():
             await self._bus.settle([self._hear(channel, user, self._bus.hear_group)])
 
     def connection_lost(self, connection: IConnection) -> None:
-        """Forget who listened on `connection`."""
+        """Forget who listened on `connection`, or was about to."""
+        self._opening = {opening for opening in self._opening if opening[0] is not connection}
         self._drop(self._of(connection))
 
     async def dismiss(self, patience: float) -> None:
@@ -162,12 +165,16 @@ class Listeners(Service):
             self._in_background(self._check_places(set(users)))
 
     def _forget_unheard(self) -> None:
-        listening = {listener.user for listener in self._listeners}
+        listening = self._listening()
         for channel, users in [*self._hearers.items()]:
             users &= listening
             if not users:
                 del self._hearers[channel]
                 self._subscriptions.pop(channel).unsubscribe()
+
+    def _listening(self) -> set[int]:
+        users = {listener.user for listener in self._listeners}
+        return users.union(user for _, user in self._opening)
 
     # The pump
 

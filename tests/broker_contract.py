@@ -351,14 +351,19 @@ class SocketContract(BrokerContract):
         self.assertTrue(service.connected)
         self.assertEqual(self.gate.connections, 1)
 
-    async def test_heart_that_stops(self) -> None:
-        """A client that is silent is cut off by the broker, a broker that is silent by the client:
-        here neither hears the other any more."""
-        client = await self.client()
-        lost = going(client)
-        self.gate.jam()
+    async def test_silent_broker(self) -> None:
+        """A broker of which nothing comes any more is given up."""
+        lost = going(await self.client())
+        self.gate.jam(inwards=False)
         await lost
         self.assertIn("heart-beat stopped", str(self.services[0].last_error))
+
+    async def test_silent_client(self) -> None:
+        """A client of which nothing comes any more is cut off."""
+        lost = going(await self.client())
+        self.gate.jam(inwards=True)
+        await lost
+        self.assertNotIn("heart-beat stopped", str(self.services[0].last_error))
 
 
 class Gate:
@@ -369,14 +374,14 @@ class Gate:
         self.connections = 0
         self.halves: set[_Half] = set()
         self.beats = {True: 0, False: 0}
-        self.jammed = False
+        self.jammed: bool | None = None
         self._target = TCP4ClientEndpoint(reactor, host, port)
         self._listening: Any = None
         self._beat: Deferred[None] = Deferred()
         self._empty: Deferred[None] = Deferred()
 
     def open(self) -> None:
-        self.jammed = False
+        self.jammed = None
         factory = Factory.forProtocol(lambda: _Half(self, inwards=True))
         factory.noisy = False
         self._listening = reactor.listenTCP(self.port, factory, interface="127.0.0.1")
@@ -392,9 +397,9 @@ class Gate:
                 half.transport.abortConnection()
             await self._empty
 
-    def jam(self) -> None:
-        """Let nothing more through, in either direction, and close nothing."""
-        self.jammed = True
+    def jam(self, inwards: bool) -> None:
+        """Let nothing more through in that direction, and close nothing."""
+        self.jammed = inwards
 
     async def connect(self, inwards: _Half) -> None:
         self.connections += 1
@@ -439,7 +444,7 @@ class _Half(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._gate.seen(data, self._inwards)
-        if self.peer is not None and not self._gate.jammed:
+        if self.peer is not None and self._gate.jammed != self._inwards:
             self.peer.transport.write(data)
 
     def connectionLost(self, reason: Any = None) -> None:

@@ -85,7 +85,8 @@ class World:
         self.invitations: list[tuple[str, str]] = []
         self.friends: list[tuple[str, str]] = []
         self.posts: list[tuple[str, str]] = []
-        self.groups: dict[str, list[str]] = {}
+        self.groups: list[str] = []
+        self.members: list[tuple[str, str]] = []
         self.messages: dict[str, list[Body]] = {}
         self.unsent: dict[str, list[Body]] = {}
         self.holding = False
@@ -170,6 +171,10 @@ class World:
         self.places[user] = address
         self.tell(user, {"event": "moved", "app_server": as_json(address)})
 
+    def make_group(self, group: str, *members: str) -> None:
+        self.groups.append(group)
+        self.members.extend((member, group) for member in members)
+
     def requests(self, command: str) -> list[Address]:
         """The servers that requests of a command came to, in order."""
         return [address for address, line in self.log if line.split(" ")[0] == command]
@@ -232,13 +237,10 @@ class World:
     def _do_delete(self, user: str) -> None:
         self._do_logout(user)
         del self.passwords[user]
-        for pairs in (self.invitations, self.friends, self.posts):
+        for pairs in (self.invitations, self.friends, self.posts, self.members):
             pairs[:] = [pair for pair in pairs if pair[0] != user]
         for pairs in (self.invitations, self.friends):
             pairs[:] = [pair for pair in pairs if pair[1] != user]
-        for members in self.groups.values():
-            if user in members:
-                members.remove(user)
         self.messages.pop(user, None)
         self.unsent.pop(user, None)
 
@@ -299,31 +301,31 @@ class World:
     def _do_create_group(self, user: str, group: str) -> Body | None:
         if group in self.groups:
             return failure(f"{group} already exist")
-        self.groups[group] = [user]
+        self.make_group(group, user)
         return None
 
     def _do_list_group(self, user: str) -> Body:
-        return {"status": 0, "group": list(self.groups)}
+        return {"status": 0, "group": self.groups}
 
     def _do_list_joined(self, user: str) -> Body:
-        return {"status": 0, "group": [name for name, who in self.groups.items() if user in who]}
+        return {"status": 0, "group": [group for member, group in self.members if member == user]}
 
     def _do_join_group(self, user: str, group: str) -> Body | None:
         if group not in self.groups:
             return failure(f"{group} does not exist")
-        if user in self.groups[group]:
+        if (user, group) in self.members:
             return failure(f"Already a member of {group}")
-        self.groups[group].append(user)
+        self.members.append((user, group))
         return None
 
     def _do_send_group(self, user: str, group: str, text: str) -> Body | None:
         if group not in self.groups:
             return failure("No such group exist")
-        if user not in self.groups[group]:
+        if (user, group) not in self.members:
             return failure(f"You are not the member of {group}")
         event: Body = {"event": "message", "id": next(self._numbers)}
-        for member in self.groups[group]:
-            if member in self.places:
+        for member, joined in self.members:
+            if joined == group and member in self.places:
                 self.message(member, event | {"from": user, "group": group, "message": text})
         return None
 

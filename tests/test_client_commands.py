@@ -116,7 +116,9 @@ class TypedTests(SynchronousTestCase):
 
 class ArgumentsTests(SynchronousTestCase):
     def test_makes_a_line(self) -> None:
-        self.assertEqual(typed("send", "ann", "bob", "  hi  there ").line, "send ann bob   hi  there ")
+        self.assertEqual(
+            typed("send", "ann", "bob", "  hi  there ").line, "send ann bob   hi  there "
+        )
         self.assertEqual(typed("send", "ann", "bob", "  hi  there ").text, "  hi  there ")
 
     def test_refuses_what_would_be_read_otherwise(self) -> None:

@@ -139,7 +139,7 @@ class RoutingTests(ClientTestCase):
             return True
 
         self.world.meddle = meddle
-        self.assertEqual(self.say("post ann hello"), f"Moved to {APP_2}")
+        self.assertEqual(self.say("post ann hello"), f"Moved to {APP_1}")
         self.assertEqual(len(self.world.requests("post")), 6)
 
     def test_a_redirect_to_nowhere(self) -> None:

@@ -1,0 +1,282 @@
+"""Listening: each message once, whatever ends in between."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from bbs.client import Message, Refused, Unreachable
+from tests.client_server import (
+    APP_1,
+    APP_2,
+    LOGIN,
+    ClientTestCase,
+    ServerConnection,
+    as_json,
+    failure,
+)
+
+
+class ListenerTests(ClientTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.log_in("ann", "bob")
+        self.befriend("ann", "bob")
+        self.shown: list[tuple[str, str]] = []
+        self.world.log.clear()
+
+    def show(self, user: str, message: Message) -> None:
+        self.shown.append((user, message.text))
+
+    def listen(self, user: str = "bob") -> Deferred[None]:
+        return self.client.listen(user, self.show)
+
+    def send(self, *texts: str) -> None:
+        """Messages from ann to bob, whatever the network does."""
+        for text in texts:
+            self.world._do_send("ann", "bob", text)
+        self.network.flush()
+
+    def listens(self) -> list[str]:
+        return [line for _, line in self.world.log if line.startswith("listen")]
+
+    def assertShown(self, *texts: str) -> None:
+        self.assertEqual(self.shown, [("bob", text) for text in texts])
+
+    def test_messages_come(self) -> None:
+        self.result(self.listen())
+        self.send("one", "two")
+        self.assertShown("one", "two")
+        self.assertEqual(self.listens(), ["listen token2"])
+
+    def test_begins_with_what_waited(self) -> None:
+        self.send("early")
+        self.result(self.listen())
+        self.send("late")
+        self.assertShown("early", "late")
+
+    def test_listening_twice_is_listening_once(self) -> None:
+        self.result(self.listen())
+        self.result(self.listen())
+        self.send("one")
+        self.assertShown("one")
+        self.assertEqual(len(self.listens()), 1)
+
+    def test_each_user_has_a_connection(self) -> None:
+        self.result(self.listen("ann"))
+        self.result(self.listen("bob"))
+        self.world.make_group("chess", "ann", "bob")
+        self.say("send-group ann chess e4")
+        self.assertEqual(sorted(self.shown), [("ann", "e4"), ("bob", "e4")])
+
+    def test_not_logged_in(self) -> None:
+        self.assertEqual(self.problem(self.listen("dan"), Refused), "Not login yet")
+
+    def test_resumes_after_the_last_that_was_shown(self) -> None:
+        self.result(self.listen())
+        self.send("one")
+        self.network.cut(APP_1)
+        self.send("two", "three")
+        self.assertShown("one")
+        self.network.advance(0.1)
+        self.send("four")
+        self.assertShown("one", "two", "three", "four")
+        self.assertEqual(self.listens(), ["listen token2", "listen token2 3"])
+
+    def test_a_message_that_comes_twice_is_shown_once(self) -> None:
+        self.result(self.listen())
+        self.send("one", "two")
+        for event in self.world.messages["bob"]:
+            self.world.tell("bob", event)
+        self.network.flush()
+        self.assertShown("one", "two")
+
+    def test_finds_another_server_when_that_one_died(self) -> None:
+        self.result(self.listen())
+        self.network.kill(APP_1)
+        self.world.app_servers = [APP_2]
+        self.send("one")
+        self.network.advance(1)
+        self.assertShown("one")
+        self.assertEqual(self.world.requests("listen")[-1], APP_2)
+
+    def test_goes_where_it_is_moved_at_once(self) -> None:
+        self.world.app_servers = [APP_1, APP_2]
+        self.result(self.listen())
+        self.world.place("bob", APP_2)
+        self.network.flush()
+        self.assertEqual(self.world.requests("listen"), [APP_1, APP_2])
+        self.send("one")
+        self.assertShown("one")
+        self.say("list-friend bob")
+        self.assertEqual(self.world.requests("list-friend"), [APP_2])
+
+    def test_is_sent_on(self) -> None:
+        self.world.places["bob"] = APP_2
+        self.listen()
+        self.network.advance(0.1)
+        self.assertEqual(self.world.requests("listen"), [APP_1, APP_2])
+        self.send("one")
+        self.assertShown("one")
+
+    def test_waits_for_a_service_that_cannot(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            if not line.startswith("listen"):
+                return False
+            connection.tell(failure("Service unavailable, try again"))
+            return True
+
+        self.world.meddle = meddle
+        listening = self.listen()
+        self.network.advance(100)
+        self.assertNoResult(listening)
+        self.assertLess(len(self.listens()), 110)
+        self.world.meddle = lambda connection, line: False
+        self.network.advance(2)
+        self.result(listening)
+
+    def test_waits_for_a_service_that_is_away(self) -> None:
+        self.result(self.listen())
+        self.network.kill(LOGIN)
+        self.network.kill(APP_1)
+        self.network.advance(200)
+        self.send("one")
+        self.network.down.clear()
+        self.network.advance(3)
+        self.assertShown("one")
+
+    def test_a_server_that_vanished_without_a_word(self) -> None:
+        self.result(self.listen())
+        self.world.meddle = lambda connection, line: connection.address == APP_1
+        self.network.advance(29)
+        self.assertEqual(self.world.requests("ping"), [])
+        self.network.advance(2)
+        self.assertEqual(self.world.requests("ping"), [APP_1])
+        self.world.app_servers = [APP_2]
+        self.network.advance(11)
+        self.assertEqual(self.world.requests("listen"), [APP_1, APP_2])
+
+    def test_a_server_that_is_there_is_kept(self) -> None:
+        self.result(self.listen())
+        self.network.advance(100)
+        self.assertEqual(self.world.requests("ping"), [APP_1] * 3)
+        self.assertEqual(len(self.listens()), 1)
+
+    def test_logout_ends_it(self) -> None:
+        self.result(self.listen())
+        self.say("logout bob")
+        self.network.advance(1)
+        self.assertEqual([c for c in self.world.connections if c.address == APP_1], [])
+        self.assertEqual(len(self.listens()), 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_logout_elsewhere_ends_it_and_forgets_the_token(self) -> None:
+        self.result(self.listen())
+        self.world._do_logout("bob")
+        self.network.advance(1)
+        self.assertEqual(self.client.users, ("ann",))
+        self.assertEqual(len(self.listens()), 1)
+
+    def test_a_logout_it_did_not_hear_of_ends_it_too(self) -> None:
+        self.result(self.listen())
+        self.network.kill(APP_1)
+        self.world._do_logout("bob")
+        self.network.advance(1)
+        self.assertEqual(self.client.users, ("ann",))
+        self.assertEqual(self.world.requests("locate"), [LOGIN])
+
+    def test_a_logout_while_it_is_refused(self) -> None:
+        self.world._do_logout("bob")
+        self.assertEqual(self.problem(self.listen(), Refused), "Not login yet")
+        self.assertEqual(self.client.users, ("ann",))
+
+    def test_a_logout_of_an_earlier_login_does_not_end_it(self) -> None:
+        self.result(self.listen())
+        self.say("login bob 1")
+        self.world.tell("bob", {"event": "logout"})
+        self.network.flush()
+        self.send("one")
+        self.assertShown("one")
+        self.assertEqual(self.listens(), ["listen token2", "listen token3"])
+
+    def test_who_logs_in_again_goes_on_from_there(self) -> None:
+        self.result(self.listen())
+        self.send("one")
+        self.say("logout bob")
+        self.say("login bob 1")
+        self.result(self.listen())
+        self.send("two")
+        self.assertShown("one", "two")
+        self.assertEqual(self.listens()[-1], "listen token4 3")
+
+    def test_waiting_may_be_given_up(self) -> None:
+        self.network.kill(APP_1)
+        listening = self.listen()
+        listening.cancel()
+        self.failureResultOf(listening, CancelledError)
+        self.network.down.clear()
+        self.network.advance(3)
+        self.send("one")
+        self.assertShown("one")
+
+    def test_closing_ends_it(self) -> None:
+        self.result(self.listen("ann"))
+        self.network.kill(APP_1)
+        listening = self.listen("bob")
+        self.network.advance(0.01)
+        self.result(self.client.close())
+        self.problem(listening, Unreachable)
+        self.network.advance(0.01)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_closing_ends_a_connection_being_made(self) -> None:
+        self.network.away.add(APP_1)
+        listening = self.listen()
+        self.result(self.client.close())
+        self.problem(listening, Unreachable)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped_by_whom_it_told(self) -> None:
+        left = self.listen()
+        left.addCallback(lambda _: self.client.close())
+        self.network.flush()
+        self.successResultOf(left)
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_asked_after_its_end(self) -> None:
+        self.result(self.listen())
+        listener = self.client._listeners["bob"]
+        self.say("logout bob")
+        self.problem(listener.confirmed(), Unreachable)
+
+    def test_a_message_handler_that_fails_harms_no_message(self) -> None:
+        def fail(user: str, message: Message) -> None:
+            self.show(user, message)
+            raise ZeroDivisionError
+
+        self.result(self.client.listen("bob", fail))
+        self.send("one", "two")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertShown("one", "two")
+        self.assertEqual(len(self.listens()), 1)
+
+    def test_events_that_are_none(self) -> None:
+        self.result(self.listen())
+        self.world.tell("bob", {"event": "message", "id": "x"})
+        self.world.tell("bob", {"event": "moved", "app_server": "x"})
+        self.world.tell("bob", {"event": "news"})
+        self.network.flush()
+        self.assertEqual(len(self.flushLoggedErrors()), 2)
+        self.send("one")
+        self.assertShown("one")
+
+    def test_a_redirect_to_nowhere(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            self.world.meddle = lambda connection, line: False
+            connection.tell(failure("Moved") | {"app_server": as_json(APP_1) | {"port": 0}})
+            return True
+
+        self.world.meddle = meddle
+        listening = self.listen()
+        self.network.advance(1)
+        self.result(listening)

@@ -1,0 +1,385 @@
+"""The script face: what is printed, and what is waited for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, succeed
+
+from bbs.client import Address, BBSClient, Unreachable
+from bbs.client.script import Script
+from tests.client_server import (
+    APP_1,
+    APP_2,
+    LOGIN,
+    Body,
+    ClientTestCase,
+    ServerConnection,
+    failure,
+)
+
+CONFORMANCE = Path(__file__).parent / "conformance"
+
+
+class ScriptTestCase(ClientTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.printed: list[str] = []
+        self.lines: list[str] = []
+        self.wanted: Deferred[str | None] | None = None
+        self.script = Script(self.clock, self.client, self.next_line, self.printed.append)
+        self.ended = Deferred.fromCoroutine(self.script.run())
+        self.network.flush()
+
+    def next_line(self) -> Deferred[str | None]:
+        if self.lines:
+            return succeed(self.lines.pop(0))
+        self.wanted = Deferred()
+        return self.wanted
+
+    def type(self, *lines: str) -> list[str]:
+        """Type lines; what they print without time passing."""
+        self.printed.clear()
+        self.feed(lines)
+        self.network.flush()
+        return self.printed
+
+    def feed(self, lines: tuple[str, ...]) -> None:
+        self.lines.extend(lines)
+        if self.wanted is not None and self.lines:
+            wanted, self.wanted = self.wanted, None
+            wanted.callback(self.lines.pop(0))
+
+    def end(self) -> None:
+        """The input ends."""
+        assert self.wanted is not None
+        self.wanted.callback(None)
+        self.network.flush()
+
+    def people(self, *names: str) -> None:
+        """Log in people who are all friends."""
+        for number, name in enumerate(names):
+            self.type(f"register {name} 1", f"login {name} 1")
+            for other in names[:number]:
+                self.befriend(other, name)
+
+
+class ConformanceTests(ScriptTestCase):
+    def run_script(self, number: int) -> None:
+        expected = (CONFORMANCE / f"{number}.expected").read_text().splitlines()
+        replies, _, events = "\n".join(expected).partition("\n--\n")
+        self.feed(tuple((CONFORMANCE / f"{number}.txt").read_text().splitlines()))
+        self.network.advance(0.1)
+        self.successResultOf(self.ended)
+        pushed = [line for line in self.printed if line.startswith("<<<")]
+        self.assertEqual([line for line in self.printed if line not in pushed], replies.split("\n"))
+        self.assertEqual(Counter(pushed), Counter(filter(None, events.split("\n"))))
+
+    def test_1(self) -> None:
+        self.run_script(1)
+
+    def test_2(self) -> None:
+        self.run_script(2)
+
+    def test_3(self) -> None:
+        self.run_script(3)
+
+    def test_4(self) -> None:
+        self.run_script(4)
+
+    def test_5(self) -> None:
+        self.run_script(5)
+
+    def test_6(self) -> None:
+        self.run_script(6)
+
+    def test_5_with_messages_that_take_their_time(self) -> None:
+        release = self.world.release
+
+        def later(*users: str) -> None:
+            self.clock.callLater(0.02, release, *users)
+
+        self.world.release = later
+        expected = (CONFORMANCE / "5.expected").read_text().splitlines()
+        self.feed(tuple((CONFORMANCE / "5.txt").read_text().splitlines()))
+        self.network.advance(20)
+        self.successResultOf(self.ended)
+        expected.remove("--")
+        self.assertEqual(Counter(self.printed), Counter(expected))
+
+
+class CommandTests(ScriptTestCase):
+    def test_prints_what_the_server_says(self) -> None:
+        self.assertEqual(self.type("register ann 1", "login ann"), ["Success!", USAGE])
+        self.assertEqual(self.type("nonsense"), ["Unknown command nonsense"])
+
+    def test_blank_lines_are_nothing(self) -> None:
+        self.assertEqual(self.type("", "   ", "ping"), ["Pong!"])
+
+    def test_one_after_the_other(self) -> None:
+        self.world.meddle = lambda connection, line: line.startswith("register ann")
+        self.assertEqual(self.type("register ann 1", "ping"), [])
+        self.assertEqual(self.world.requests("ping"), [])
+        self.world.answer(self.world.connections[0], "register ann 1")
+        self.network.flush()
+        self.assertEqual(self.printed, ["Success!", "Pong!"])
+
+    def test_ends_at_exit_at_quit_and_at_the_end(self) -> None:
+        self.type("ping", " exit ", "ping")
+        self.successResultOf(self.ended)
+        self.assertEqual(self.world.requests("ping"), [LOGIN])
+        self.setUp()
+        self.assertEqual(self.type("quit", "ping"), ["Bye!"])
+        self.successResultOf(self.ended)
+        self.setUp()
+        self.end()
+        self.successResultOf(self.ended)
+
+    def test_not_a_plain_exit(self) -> None:
+        self.assertEqual(self.type("exit now", "ping"), ["Unknown command exit", "Pong!"])
+        self.assertNoResult(self.ended)
+
+    def test_help_needs_no_server(self) -> None:
+        printed = self.type("help")
+        self.assertIn("send-group <user> <group> <message>", printed)
+        self.assertEqual(self.world.requests("help"), [])
+
+    def test_locate(self) -> None:
+        self.people("ann")
+        self.assertEqual(self.type("locate ann"), ["127.0.0.1:22301"])
+        self.assertEqual(self.type("locate bob"), ["Not login yet"])
+
+    def test_listen_is_done_anyway(self) -> None:
+        self.people("ann")
+        self.assertEqual(self.type("listen ann", "listen ann 1"), ["Success!", "Success!"])
+        self.assertEqual(self.world.requests("listen"), [APP_1])
+        self.assertEqual(self.type("listen bob"), ["Not login yet"])
+        self.assertEqual(self.type("listen ann 1 2"), ["Usage: listen <user> [<id>]"])
+
+    def test_events_tells_where_logins_stand(self) -> None:
+        self.assertEqual(self.type("register ann 1", "events"), ["Success!", "Success!"])
+        self.world.meddle = lambda connection, line: line.startswith("login")
+        self.type("login ann 1")
+        self.world.connections[-1].tell({"event": "waiting", "position": 2, "seconds": 9})
+        self.network.flush()
+        self.assertEqual(self.printed, ["Waiting for an app server: position 2, about 9 s"])
+
+    def test_an_unknown_outcome_is_said_in_a_line(self) -> None:
+        self.people("ann")
+
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            self.world.meddle = lambda connection, line: False
+            connection.transport.loseConnection()
+            return True
+
+        self.world.meddle = meddle
+        self.assertEqual(
+            self.type("post ann hello", "ping"),
+            [
+                f"It is not known whether this was carried out: the connection to {APP_1} was lost",
+                "Pong!",
+            ],
+        )
+
+    def test_an_answer_outside_the_protocol(self) -> None:
+        self.people("ann")
+
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            connection.tell({"status": 0, "friend": 3})
+            return True
+
+        self.world.meddle = meddle
+        self.assertEqual(
+            self.type("list-friend ann"), ["The server gave no usable list under 'friend'"]
+        )
+
+    def test_bytes_that_are_not_utf8_are_the_servers_to_answer(self) -> None:
+        line = b"post ann \xe9\xff".decode("utf-8", "surrogateescape")
+        self.assertEqual(self.type(line, "ping"), ["Invalid UTF-8", "Pong!"])
+
+    def test_unreachable_at_the_start(self) -> None:
+        self.network.kill(LOGIN)
+        client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        ended = Deferred.fromCoroutine(
+            Script(self.clock, client, self.next_line, self.printed.append).run()
+        )
+        self.problem(ended, Unreachable)
+
+    def test_lost_for_good(self) -> None:
+        self.network.kill(LOGIN)
+        self.type("ping")
+        self.network.advance(63)
+        self.problem(self.ended, Unreachable)
+
+
+USAGE = "Usage: login <id> <password>"
+
+
+class ListeningTests(ScriptTestCase):
+    def test_listens_before_the_next_command(self) -> None:
+        self.type("register ann 1")
+        self.world.meddle = lambda connection, line: line.startswith("listen")
+        self.assertEqual(self.type("login ann 1", "ping"), ["Success!"])
+        self.world.answer(self.world.connections[-1], "listen token1")
+        self.network.flush()
+        self.assertEqual(self.printed, ["Success!", "Pong!"])
+
+    def test_a_failed_login_listens_to_nobody(self) -> None:
+        self.type("login ann 1")
+        self.assertEqual(self.world.requests("listen"), [])
+
+    def test_logged_out_meanwhile(self) -> None:
+        self.type("register ann 1")
+
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            if line.startswith("listen"):
+                self.world._do_logout("ann")
+            return False
+
+        self.world.meddle = meddle
+        self.assertEqual(self.type("login ann 1", "ping"), ["Success!", "Not login yet", "Pong!"])
+
+    def test_no_server_to_listen_at(self) -> None:
+        self.type("register ann 1")
+        self.network.down.add(APP_1)
+        self.type("login ann 1")
+        self.network.advance(60.1)
+        self.assertEqual(self.problem(self.ended, Unreachable), "no server to listen for ann at")
+
+    def test_messages_are_printed_as_they_come(self) -> None:
+        self.people("ann", "bob")
+        event: Body = {"event": "message", "id": 99, "from": "cat", "to": "bob", "message": "\x1b"}
+        self.world.message("bob", event)
+        self.assertEqual(self.type(), ["<<<cat->bob: \\x1b>>>"])
+
+
+class DueTests(ScriptTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.people("ann", "bob")
+        self.world.holding = True
+
+    def assertWaits(self, release: str, printed: str) -> None:
+        """The script waits for the message to a user, and prints it."""
+        self.network.advance(0.5)
+        self.assertNoResult(self.ended)
+        self.world.release(release)
+        self.network.flush()
+        self.assertIn(printed, self.printed)
+
+    def test_the_end_waits_for_a_message(self) -> None:
+        self.type("send ann bob hi", "exit")
+        self.assertWaits("bob", "<<<ann->bob: hi>>>")
+        self.successResultOf(self.ended)
+
+    def test_but_a_second_at_most(self) -> None:
+        self.type("send ann bob hi", "send-group ann x y")
+        self.end()
+        self.network.advance(0.9)
+        self.assertNoResult(self.ended)
+        self.network.advance(0.15)
+        self.successResultOf(self.ended)
+
+    def test_and_not_when_nothing_is_due(self) -> None:
+        self.type("send ann dan hi", "post ann x", "send ann", "create-group ann chess", "exit")
+        self.successResultOf(self.ended)
+        self.assertEqual(self.world.requests("list-joined"), [])
+
+    def test_not_for_people_elsewhere(self) -> None:
+        self.world.passwords["dan"] = "1"
+        self.world.places["dan"] = APP_2
+        self.befriend("ann", "dan")
+        self.assertEqual(self.type("send ann dan hi", "exit"), ["Success!"])
+        self.successResultOf(self.ended)
+
+    def test_not_for_what_has_been_printed(self) -> None:
+        self.world.holding = False
+        self.world.make_group("chess", "ann", "bob")
+        self.type("send ann bob hi", "send ann bob hi", "send-group ann chess e4", "exit")
+        self.successResultOf(self.ended)
+        self.assertEqual(self.world.requests("list-joined"), [])
+
+    def test_not_for_those_who_have_logged_out(self) -> None:
+        self.type("send ann bob hi", "logout bob")
+        self.network.advance(1.1)
+        self.assertEqual(self.printed[-1], "Bye!")
+        self.type("exit")
+        self.successResultOf(self.ended)
+
+    def test_each_of_two_alike(self) -> None:
+        self.type("send ann bob hi", "send ann bob hi", "exit")
+        event = self.world.unsent["bob"].pop()
+        self.world.release("bob")
+        self.network.advance(0.5)
+        self.assertNoResult(self.ended)
+        self.world.tell("bob", event)
+        self.network.flush()
+        self.successResultOf(self.ended)
+
+    def test_logout_waits_for_messages_to_that_user(self) -> None:
+        for command in ("logout", "delete"):
+            self.type("send ann bob hi", f"{command} bob")
+            self.assertWaits("bob", "<<<ann->bob: hi>>>")
+            self.assertEqual(len(self.world.requests(command)), 1)
+            self.type("login bob 1")
+
+    def test_and_to_no_other(self) -> None:
+        self.type("send ann bob hi", "logout ann")
+        self.assertEqual(self.printed, ["Success!", "Bye!"])
+
+    def test_a_group_is_its_members(self) -> None:
+        self.world.make_group("chess", "ann")
+        self.type("send-group ann chess e4", "logout bob")
+        self.assertEqual(self.printed, ["Success!", "Bye!"])
+        self.assertEqual(self.world.requests("list-joined"), [APP_1])
+        self.type("exit")
+        self.assertWaits("ann", "<<<ann->GROUP<chess>: e4>>>")
+        self.successResultOf(self.ended)
+
+    def test_members_are_waited_for(self) -> None:
+        self.world.make_group("chess", "ann", "bob")
+        self.type("send-group ann chess e4", "logout bob")
+        self.assertWaits("bob", "<<<ann->GROUP<chess>: e4>>>")
+        self.assertEqual(self.printed, ["Success!", "<<<ann->GROUP<chess>: e4>>>", "Bye!"])
+
+    def test_what_was_sent_before_joining_is_not_due(self) -> None:
+        self.world.make_group("chess", "ann")
+        self.type("send-group ann chess e4", "join-group bob chess", "logout bob")
+        self.assertEqual(self.printed, ["Success!", "Success!", "Bye!"])
+
+    def test_a_message_that_comes_before_its_reply(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            if not line.startswith("send"):
+                return False
+            self.world._do_send("ann", "bob", "hi")
+            self.world.release("bob")
+            self.clock.callLater(0.1, connection.tell, {"status": 0, "message": "Success!"})
+            return True
+
+        self.world.meddle = meddle
+        self.type("send ann bob hi", "exit")
+        self.assertEqual(self.printed, ["<<<ann->bob: hi>>>"])
+        self.clock.advance(0.1)
+        self.network.flush()
+        self.successResultOf(self.ended)
+
+    def test_a_service_that_is_gone_does_not_hold_up_the_end(self) -> None:
+        self.world.make_group("chess", "ann", "bob")
+        self.type("send-group ann chess e4")
+        self.network.kill(APP_1)
+        self.network.kill(LOGIN)
+        self.type("exit")
+        self.network.advance(1.1)
+        self.successResultOf(self.ended)
+
+    def test_a_refusal_meanwhile_does_not_either(self) -> None:
+        self.world.make_group("chess", "ann", "bob")
+        self.type("send-group ann chess e4")
+        self.world.meddle = self.refuse
+        self.type("exit")
+        self.successResultOf(self.ended)
+
+    def refuse(self, connection: ServerConnection, line: str) -> bool:
+        connection.tell(failure("Service unavailable, try again"))
+        return True

@@ -83,7 +83,7 @@ class Daemon(Service):
                 stopped = self._stops.pop()()
                 if stopped is not None:
                     await stopped
-            except Exception:  # noqa: BLE001 - the other parts must stop all the same
+            except Exception:
                 _log.failure("a part of {name} did not stop well", name=self.name)
 
     def _failed(self, failure: Failure) -> None:
@@ -108,9 +108,7 @@ class Daemon(Service):
     async def open_database(self) -> Database:
         """Connect to the database, and bring its schema to this version."""
         config = self.config.database
-        workers = Workers(
-            self.reactor, "database", Database.threads(config.url, config.pool_size)
-        )
+        workers = Workers(self.reactor, "database", Database.threads(config.url, config.pool_size))
         self.begin(workers)
         database = Database(config.url, workers, self.reactor)
         await database.run_unhurried(migrations.upgrade, database.peewee)

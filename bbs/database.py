@@ -137,7 +137,7 @@ class _Job:
 
 def read_only(rule: Callable[P, T]) -> Callable[P, T]:
     """Mark a rule that writes nothing: on SQLite it need not wait for those that do."""
-    setattr(rule, "__bbs_read_only__", True)
+    rule.__bbs_read_only__ = True
     return rule
 
 
@@ -281,9 +281,12 @@ class Database:
             return work(*arguments)
         except (peewee.OperationalError, peewee.InterfaceError) as error:
             self._hang_up()
-            raise DatabaseRefused(
-                f"database {without_password(self.url)}: {_summary(error)}"
-            ) from error
+            raise refusal(self.url, error) from error
+
+
+def refusal(url: str, error: Exception) -> DatabaseRefused:
+    """What to tell an operator of a database that cannot be used."""
+    return DatabaseRefused(f"database {without_password(url)}: {_summary(error)}")
 
 
 def _is_bug(error: Exception) -> bool:

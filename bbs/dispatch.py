@@ -21,6 +21,7 @@ from bbs.protocols.commands import Command, CommandTable, Request, Role, Unknown
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, places
 
+
 class Desk(Protocol):
     """What the handlers of one server's commands work with: see `LoginDesk` and `AppDesk`."""
 

@@ -201,7 +201,9 @@ class Listeners(Service):
 
     async def _pump(self) -> None:
         try:
-            while due := [each for each in self._listeners if each.due and each.connection.writable]:
+            while due := [
+                each for each in self._listeners if each.due and each.connection.writable
+            ]:
                 for listener in due:
                     listener.due = False
                 asked = {listener: listener.cursor for listener in due}

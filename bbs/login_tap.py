@@ -68,9 +68,7 @@ class Options(usage.Options):
         )
 
 
-def load_or_exit(
-    name: str, path: str | None, options: dict[str, object]
-) -> Configuration:
+def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Configuration:
     """The configuration, or the end of the process, with one line and exit code 1."""
     try:
         return configuration.load(path, os.environ, options)
@@ -82,9 +80,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     """The login server that `options` describe."""
     if reactor is None:
         from twisted.internet import reactor
-    return LoginServer(
-        options.configuration, options["data"], reactor, end_process(reactor)
-    )
+    return LoginServer(options.configuration, options["data"], reactor, end_process(reactor))
 
 
 class LoginServer(Daemon):
@@ -113,9 +109,7 @@ class LoginServer(Daemon):
         bus = await self.open_bus(brokers)
         await database.run(fleet.enroll, self._me)
         watchers: set[IConnection] = set()
-        room = WaitingRoom(
-            database, self._me, self.reactor, config.fleet.launch_timeout, watchers
-        )
+        room = WaitingRoom(database, self._me, self.reactor, config.fleet.launch_timeout, watchers)
         sessions = accounts.Sessions(config.limits.session_ttl)
         provider = await database.run_unhurried(self._provider, brokers)
         keeper = self._keeper(database, provider, bus, sessions, room)

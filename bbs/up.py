@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO, Any
 
-from bbs.config import Configuration, ConfigError, load
+from bbs.config import ConfigError, Configuration, load
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222

@@ -404,7 +404,7 @@ class Network:
         moved = True
         while moved:
             self.clock.advance(0)
-            moved = any([pump.pump(advanceClock=False) for pump in list(self._pumps)])
+            moved = any(pump.pump(advanceClock=False) for pump in list(self._pumps))
             self._pumps = [
                 pump
                 for pump in self._pumps

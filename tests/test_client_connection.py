@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 from hypothesis import given
@@ -57,7 +58,7 @@ class ConnectionTests(SynchronousTestCase):
         replies = [connection.ask(b"x\n", 30.0) for _ in range(2)]
         data = line(event="a", x="é") + line(status=0, message="1") + line(status=1, message="2")
         edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             connection.dataReceived(data[start:end])
         self.assertEqual([self.successResultOf(one).message for one in replies], ["1", "2"])
         self.assertEqual(events, [{"event": "a", "x": "é"}])

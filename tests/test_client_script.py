@@ -7,7 +7,7 @@ from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
 
-from bbs.client import Address, BBSClient, Unreachable
+from bbs.client import BBSClient, Unreachable
 from bbs.client.script import Script
 from tests.client_server import (
     APP_1,

@@ -71,6 +71,10 @@ def segmented(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
 
 
+FRAGMENTS = [b"SEND\n", b"\n\n", b"\n", b"\r\n", b"\0", b"\0\n", b"a:b\n", b":", b"\\", b"\\c", b"x"]
+FRAGMENTS += [b"content-length:2\n", b"content-length:", b"\xff", b"\xc3\xbc", b"xy\0", b"CONNECTED\n"]
+
+
 class SegmentationTests(SynchronousTestCase):
     def test_whole(self) -> None:
         self.assertEqual(cut([STREAM]), FRAMES)
@@ -107,7 +111,7 @@ class SegmentationTests(SynchronousTestCase):
                 expected["content-length"] = str(len(original.body))
             self.assertEqual(frame.headers, expected)
 
-    @given(st.lists(st.binary(max_size=30), max_size=5), st.sampled_from(VERSIONS))
+    @given(st.lists(st.sampled_from(FRAGMENTS), max_size=20), st.sampled_from(VERSIONS))
     def test_any_bytes(self, pieces: list[bytes], version: str) -> None:
         """Bytes of no sense make frames or FrameError, whatever they are; the segments they come in
         make no difference."""
@@ -293,7 +297,7 @@ class StomperTests(SynchronousTestCase):
         text = "MESSAGE\na:1\na:2\nb: \\c \n\n one \n\n two \0\n"
         read = stomper.unpack_frame(text)
         self.assertEqual(read["headers"], {"a": "2", "b": "\\c"})
-        self.assertEqual(read["body"], "onetwo")
+        self.assertEqual(read["body"], "onetwo ")
         buffer = stomper.stompbuffer.StompBuffer()
         buffer.appendData("\n" + text)
         self.assertIsNone(buffer.getOneMessage())

@@ -73,9 +73,7 @@ for command in (
     Command("list-friend <user>", Role.APP, listed("friend"), rule=friends.friends),
     Command("post <user> <message>", Role.APP, done, rest=True, rule=posts.post),
     Command("receive-post <user>", Role.APP, listed("post"), rule=posts.friends_posts),
-    Command(
-        "send <user> <friend> <message>", Role.APP, hint_user, rest=True, rule=messages.send
-    ),
+    Command("send <user> <friend> <message>", Role.APP, hint_user, rest=True, rule=messages.send),
     Command("create-group <user> <group>", Role.APP, hear_group, rule=groups.create),
     Command("list-group <user>", Role.APP, listed("group"), rule=groups.all_groups),
     Command("list-joined <user>", Role.APP, listed("group"), rule=groups.joined),

@@ -274,7 +274,7 @@ class LineConnection:
         if reply.after is not None:
             try:
                 reply.after()
-            except Exception:  # noqa: BLE001 - the reply is out, a second one must not follow
+            except Exception:
                 _log.failure("What was to follow a reply failed")
 
     def _fail(self, failure: Failure) -> None:

@@ -77,7 +77,7 @@ class LineFactory(Factory):
         del self._connections[connection]
         try:
             self.handler.connection_lost(connection)
-        except Exception:  # noqa: BLE001 - a bug there must not keep the others from being closed
+        except Exception:
             _log.failure("The end of a connection was not dealt with")
         if not self._connections:
             self._all_gone()

@@ -235,7 +235,7 @@ class StompService(Service):
             await broker.endpoint(self._reactor).connect(_Ready(connection))
         except CancelledError:
             raise
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             # Endpoints fail with errors of no common kind, all of which mean that there is no way.
             raise StompDisconnected(f"cannot connect: {error}") from None
         try:

@@ -38,7 +38,7 @@ class FleetFull(Exception):
 
 
 class NoSuchServer(Exception):
-    """No app server that lives has this id."""
+    """No app server that lives has this id, or more than one has one that begins so."""
 
 
 @dataclass(frozen=True)
@@ -115,11 +115,7 @@ def enroll(me: Member) -> None:
 def observe(me: Member) -> Observation:
     """Say that `me` lives, hold the lease if it is free or `me`'s already, and look at everything
     if so."""
-    if (
-        not LoginServer.update(beats=LoginServer.beats + 1)
-        .where(LoginServer.id == me.id)
-        .execute()
-    ):
+    if not LoginServer.update(beats=LoginServer.beats + 1).where(LoginServer.id == me.id).execute():
         enroll(me)  # Somebody took this server for dead.
     lease = Lease.get_or_none(Lease.name == KEEPER)
     if lease is None:
@@ -129,9 +125,7 @@ def observe(me: Member) -> Observation:
         Lease.update(beats=Lease.beats + 1).where(Lease.name == KEEPER).execute()
         seen = LeaseSeen(me.id, lease.beats, False)
     else:
-        return Observation(
-            LeaseSeen(lease.holder, lease.beats, is_certainly_dead(lease.identity))
-        )
+        return Observation(LeaseSeen(lease.holder, lease.beats, is_certainly_dead(lease.identity)))
     # Servers first: somebody who is given a place meanwhile may be missed, and is never counted
     # twice, which would launch a server too many.
     servers = tuple(_seen(row) for row in Server.select().where(Server.state != State.GONE))
@@ -159,9 +153,7 @@ def seize(me: Member, lapsed: LeaseSeen) -> bool:
     return bool(
         Lease.update(holder=me.id, identity=me.identity, beats=lapsed.beats + 1)
         .where(
-            (Lease.name == KEEPER)
-            & (Lease.holder == lapsed.holder)
-            & (Lease.beats == lapsed.beats)
+            (Lease.name == KEEPER) & (Lease.holder == lapsed.holder) & (Lease.beats == lapsed.beats)
         )
         .execute()
     )
@@ -194,9 +186,7 @@ def add_launches(
 def adopt(me: Member, scope: str) -> list[str]:
     """Take on the launches that an operator wrote down for whoever keeps the fleet."""
     _check_keeper(me)
-    asked = Server.select(Server.id).where(
-        (Server.state == State.LAUNCHING) & (Server.scope == "")
-    )
+    asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
     ids = [server.id for server in asked]
     Server.update(scope=scope).where(Server.id.in_(ids)).execute()
     return ids
@@ -206,9 +196,7 @@ def mark_ready(me: Member, server: str, host: str | None, now: float) -> list[pl
     """People may be placed on `server`, reached at `host` (None: as its row says already)."""
     _check_keeper(me)
     values = {"state": State.READY, "ready": now} | ({} if host is None else {"host": host})
-    Server.update(values).where(
-        (Server.id == server) & (Server.state == State.LAUNCHING)
-    ).execute()
+    Server.update(values).where((Server.id == server) & (Server.state == State.LAUNCHING)).execute()
     return places.settle()
 
 
@@ -310,9 +298,7 @@ def launches_under_way(now: float) -> Launches | None:
     if not times:
         return None
     oldest = (
-        Server.select(peewee.fn.MIN(Server.created))
-        .where(Server.state == State.LAUNCHING)
-        .scalar()
+        Server.select(peewee.fn.MIN(Server.created)).where(Server.state == State.LAUNCHING).scalar()
     )
     return Launches(sum(times) / len(times), now - oldest if oldest else 0.0)
 
@@ -350,17 +336,17 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
     return _add("", capacity, now)
 
 
-def ask_drain(server: str) -> None:
-    """Have everybody moved off `server`, which then ends.
+def ask_drain(beginning: str) -> str:
+    """Have everybody moved off the server whose id begins so, which then ends; returns its id.
 
-    :raises NoSuchServer: none that lives has this id.
+    :raises NoSuchServer: none that lives has such an id, or several have.
     """
-    if (
-        not Server.update(drain_asked=True)
-        .where((Server.id == server) & (Server.state != State.GONE))
-        .execute()
-    ):
+    alive = Server.select(Server.id).where(Server.state != State.GONE)
+    ids = [row.id for row in alive if row.id.startswith(beginning)]
+    if len(ids) != 1:
         raise NoSuchServer()
+    Server.update(drain_asked=True).where(Server.id == ids[0]).execute()
+    return str(ids[0])
 
 
 def _seen(row: Server) -> ServerSeen:

@@ -102,8 +102,11 @@ def note_delivered(cursors: Sequence[Cursor]) -> None:
 def expire(before: float, most: int = 500) -> int:
     """Remove messages stored before `before`; returns how many, `most` in one transaction."""
     old = [
-        number for (number,) in Message.select(Message.id).where(Message.stored < before)
-        .limit(most).tuples()
+        number
+        for (number,) in Message.select(Message.id)
+        .where(Message.stored < before)
+        .limit(most)
+        .tuples()
     ]
     Message.delete().where(Message.id.in_(old)).execute()
     return len(old)
@@ -115,17 +118,13 @@ def _store(caller: Caller, target: str, to_group: bool, text: str, readers: list
     number: int = Message.insert(
         sender=caller.name, target=target, to_group=to_group, text=text, stored=caller.now
     ).execute()
-    Delivery.insert_many(
-        [{"user": reader, "message": number} for reader in readers]
-    ).execute()
+    Delivery.insert_many([{"user": reader, "message": number} for reader in readers]).execute()
     return number
 
 
 def _after(cursor: Cursor) -> list[dict[str, object]]:
     query = (
-        Delivery.select(
-            Message.id, Message.sender, Message.target, Message.to_group, Message.text
-        )
+        Delivery.select(Message.id, Message.sender, Message.target, Message.to_group, Message.text)
         .join(Message)
         .where((Delivery.user == cursor.user) & (Delivery.message > cursor.last))
         .order_by(Delivery.message)
@@ -135,8 +134,6 @@ def _after(cursor: Cursor) -> list[dict[str, object]]:
     return [_event(*row) for row in query]
 
 
-def _event(
-    number: int, sender: str, target: str, to_group: Any, text: str
-) -> dict[str, object]:
+def _event(number: int, sender: str, target: str, to_group: Any, text: str) -> dict[str, object]:
     place = "group" if to_group else "to"
     return {"event": "message", "id": number, "from": sender, place: target, "message": text}

@@ -164,7 +164,9 @@ def _sit_down() -> Seat | None:
 
 
 def _leave(server: str | None) -> None:
-    Server.update(taken=Server.taken - 1).where((Server.id == server) & (Server.taken > 0)).execute()
+    Server.update(taken=Server.taken - 1).where(
+        (Server.id == server) & (Server.taken > 0)
+    ).execute()
 
 
 def _ready(server_id: str) -> Seat | None:

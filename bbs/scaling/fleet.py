@@ -140,7 +140,9 @@ class FleetKeeper(Service):
         """Something has changed: look at once, or again after the present round."""
         if self._round:
             self._again = True
-        elif self.running and self._next and self._next.getTime() > self._reactor.seconds() + GATHER:
+        elif (
+            self.running and self._next and self._next.getTime() > self._reactor.seconds() + GATHER
+        ):
             self._next.reset(GATHER)
 
     def _hinted(self, hint: Mapping[str, Any]) -> None:
@@ -158,7 +160,9 @@ class FleetKeeper(Service):
     def _ended(self) -> None:
         self._round = None
         if self.running:
-            self._next = self._reactor.callLater(GATHER if self._again else self._interval, self._begin)
+            self._next = self._reactor.callLater(
+                GATHER if self._again else self._interval, self._begin
+            )
 
     async def _one_round(self) -> None:
         try:
@@ -200,9 +204,7 @@ class FleetKeeper(Service):
         now = self._reactor.seconds()
         await self._forget_dead_peers(seen.peers, elapsed)
         await self._launch_again(seen.servers, instances)
-        demand = plan.Demand(
-            seen.waiting, self._failures, now - self._last_failure, asked=0
-        )
+        demand = plan.Demand(seen.waiting, self._failures, now - self._last_failure, asked=0)
         servers = [self._as_seen(row, instances, elapsed, now) for row in seen.servers]
         states = {row.id: row.state for row in seen.servers}
         for step in plan.plan(servers, demand, self._policy):
@@ -301,7 +303,9 @@ class FleetKeeper(Service):
             if done:
                 continue
             result.trap(LaunchFailed)
-            _log.error("server {server} was not launched: {reason}", server=id, reason=str(result.value))
+            _log.error(
+                "server {server} was not launched: {reason}", server=id, reason=str(result.value)
+            )
             self._begin_end(id, f"failed: {result.value}", State.LAUNCHING)
 
     async def _launch_again(

@@ -1,0 +1,39 @@
+"""`bbs db`: the version of the database's schema, and the way to today's."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+import peewee
+
+from bbs import migrations
+from bbs.config import ConfigError, load
+from bbs.database import DatabaseRefused, without_password
+from bbs.offline import connected
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run with the arguments behind `bbs db`; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="bbs db", description=__doc__)
+    parser.add_argument("action", choices=("upgrade", "status"))
+    parser.add_argument("--config", help="configuration file (TOML)")
+    options = parser.parse_args(argv)
+    try:
+        url = load(options.config, os.environ).database.url
+        with connected(url) as database:
+            print(f"{without_password(url)}: {_act(options.action, database)}")
+    except (ConfigError, DatabaseRefused) as error:
+        print(f"bbs db: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _act(action: str, database: peewee.Database) -> str:
+    if action == "status":
+        version = migrations.current(database)
+        return f"schema {version}, this program's is {migrations.VERSION}"
+    before, after = migrations.upgrade(database)
+    return f"schema {after}, as before" if before == after else f"schema {before} -> {after}"

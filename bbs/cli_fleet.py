@@ -1,0 +1,93 @@
+"""`bbs fleet`: the app servers that run, one more, one less.
+
+It talks to the database alone: whoever keeps the fleet finds there what was asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bbs.config import ConfigError, Configuration, load
+from bbs.database import DatabaseRefused
+from bbs.migrations import upgrade
+from bbs.offline import connected
+from bbs.rules import fleet
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run with the arguments behind `bbs fleet`; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        config = load(options.config, os.environ)
+        with connected(config.database.url) as database:
+            upgrade(database)
+            with database.atomic():
+                result = _ACTIONS[options.action](config, options)
+    except fleet.FleetFull:
+        return _fail(f"fleet.maximum: {config.fleet.maximum} app servers run already")
+    except fleet.NoSuchServer:
+        return _fail(f"no app server {options.id}")
+    except (ConfigError, DatabaseRefused) as error:
+        return _fail(str(error))
+    print(json.dumps(result) if options.json else _as_text(result))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bbs fleet", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name, help in (
+        ("list", "what runs, and who is where"),
+        ("launch", "start one more"),
+        ("drain", "move everybody off one, and end it"),
+    ):
+        action = actions.add_parser(name, help=help, description=help)
+        if name == "drain":
+            action.add_argument("id", help="the app server's id, or the beginning of it")
+        action.add_argument("--config", help="configuration file (TOML)")
+        action.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _list(config: Configuration, options: argparse.Namespace) -> list[dict[str, object]]:
+    return fleet.listing(time.time())
+
+
+def _launch(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
+    server = fleet.ask_launch(config.app.capacity, config.fleet.maximum, time.time())
+    return {"id": server, "asked": "launch"}
+
+
+def _drain(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
+    return {"id": fleet.ask_drain(options.id), "asked": "drain"}
+
+
+_ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {
+    "list": _list,
+    "launch": _launch,
+    "drain": _drain,
+}
+
+
+def _as_text(result: Any) -> str:
+    if isinstance(result, dict):
+        return f"{result['asked']} asked for: {result['id']}"
+    lines = [f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'AGE':>8}  WHO"]
+    for server in result:
+        taken = f"{server['taken']}/{server['capacity']}"
+        lines.append(
+            f"{server['id']:34}{server['state']:11}{server['address'] or '-':23}"
+            f"{taken:9}{server['age']:>7.0f}s  {' '.join(server['people'])}"
+        )
+    return "\n".join(lines)
+
+
+def _fail(reason: str) -> int:
+    print(f"bbs fleet: {reason}", file=sys.stderr)
+    return 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from twisted.application.service import IService, Service
@@ -33,7 +34,7 @@ _log = Logger()
 class Options(usage.Options):
     """Options of `twistd bbs-app`."""
 
-    optParameters = [
+    optParameters: ClassVar = [
         ["config", "c", None, "Configuration file (TOML)"],
         ["server-id", "i", None, "Id under which the fleet launched this server"],
         ["lifeline", None, None, "Descriptor of a pipe whose end means that the parent died", int],
@@ -139,10 +140,8 @@ class AppServer(Daemon):
 
     async def _leave(self, database: Database, bus: Bus, desk: AppDesk) -> None:
         """Say that this server stops, and give those who listen time to be told where to go."""
-        try:
+        with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
             await database.run(fleet.leave, desk.server_id)
-        except Unavailable:
-            pass  # The heartbeat that stops says the same, later.
         bus.tell_fleet("gone")
         await desk.listeners.dismiss(FAREWELL)
 
@@ -181,12 +180,12 @@ class Heartbeat(Service):
         self._next: Any = None
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self._renewed = self._reactor.seconds()
         self._next = self._reactor.callLater(self._interval, self._beat)
 
     def stopService(self) -> None:
-        super().stopService()
+        Service.stopService(self)
         if self._next:
             self._next.cancel()
 

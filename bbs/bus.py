@@ -57,7 +57,7 @@ class Bus:
         return self._hear(_USER + channel, on_hint)
 
     def hear_group(self, channel: str, on_hint: OnHint) -> ISubscription:
-        """Call `on_hint` with hints to the group of `channel`, from the broker's confirmation on."""
+        """The same for hints to the group of `channel`."""
         return self._hear(_GROUP + channel, on_hint)
 
     def hear_fleet(self, on_hint: OnHint) -> ISubscription:

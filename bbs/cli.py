@@ -16,7 +16,7 @@ PARTS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run with `argv`, or the process's arguments; returns the exit code: 0, 1, or 2 for wrong usage."""
+    """Run with `argv`, or the process's arguments; returns the exit code (2 for wrong usage)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] in (["--help"], ["-h"]):
         print(_usage())

@@ -1,4 +1,4 @@
-"""How a server starts and stops: in order, saying in one line why it cannot, and ending in reverse."""
+"""How a server starts, in order, saying in one line why it cannot; and how it stops, in reverse."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ class Daemon(Service):
     # Service
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self._starting = Deferred.fromCoroutine(self.start())
         self._starting.addErrback(self._failed)
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        Service.stopService(self)
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
@@ -91,7 +91,7 @@ class Daemon(Service):
             return
         if not failure.check(CannotStart, DatabaseRefused, StompError):
             _log.failure("{name} did not start", failure=failure, name=self.name)
-        reason = str(failure.value) or failure.type.__name__
+        reason = str(failure.value) or type(failure.value).__name__
         self._on_failure(f"{self.name}: {' '.join(reason.split())}")
 
     # Parts
@@ -150,7 +150,7 @@ class Daemon(Service):
 
     async def _listen(self, endpoint: str, factory: LineFactory) -> IListeningPort:
         try:
-            port = await serverFromString(self.reactor, endpoint).listen(factory)
+            port: IListeningPort = await serverFromString(self.reactor, endpoint).listen(factory)
         except (CannotListenError, OSError) as error:
             reason = getattr(error, "socketError", error)
             raise CannotStart(f"cannot listen on {endpoint}: {reason}") from error

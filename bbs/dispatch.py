@@ -7,7 +7,7 @@ of the database. Nothing here knows a command by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -25,13 +25,29 @@ from bbs.rules import accounts, places
 class Desk(Protocol):
     """What the handlers of one server's commands work with: see `LoginDesk` and `AppDesk`."""
 
-    role: Role
-    table: CommandTable
-    database: Database
-    sessions: accounts.Sessions
-    seconds: Callable[[], float]
-    server_id: str | None
-    """The app server that this is, None for a login server."""
+    @property
+    def role(self) -> Role:
+        """Which kind of server this is."""
+
+    @property
+    def table(self) -> CommandTable:
+        """Every command there is."""
+
+    @property
+    def database(self) -> Database:
+        """Where the rules run."""
+
+    @property
+    def sessions(self) -> accounts.Sessions:
+        """How long sessions live."""
+
+    @property
+    def seconds(self) -> Callable[[], float]:
+        """The clock: seconds since the epoch."""
+
+    @property
+    def server_id(self) -> str | None:
+        """The app server that this is, None for a login server."""
 
     async def redirect(self, ask: Ask) -> BBSError:
         """Where to send a request that is not served here."""
@@ -118,7 +134,7 @@ class Dispatcher:
             raise WrongUsage(command.usage)
         if not command.served_by(self._desk.role):
             raise await self._desk.redirect(ask)
-        return await command.handler(ask, *request.arguments)
+        return await _reply(command.handler(ask, *request.arguments))
 
     async def _for_user(self, request: Request, ask: Ask) -> Reply:
         command = request.command
@@ -129,8 +145,8 @@ class Dispatcher:
         if not outcome.served:
             raise await self._desk.redirect(ask)
         if command.rule:
-            return await command.handler(ask, outcome.result)
-        return await command.handler(ask, *request.arguments)
+            return await _reply(command.handler(ask, outcome.result))
+        return await _reply(command.handler(ask, *request.arguments))
 
     def _guard(self, command: Command) -> Callable[[Request, float], _Outcome]:
         """The whole of a command's transaction."""
@@ -155,3 +171,7 @@ class Dispatcher:
     def _touch(self, digest: str, now: float) -> None:
         noted = self._desk.database.run(accounts.touch, digest, now)
         noted.addErrback(lambda failure: failure.trap(BBSError))
+
+
+async def _reply(handled: Awaitable[Reply]) -> Reply:
+    return await handled

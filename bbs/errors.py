@@ -103,7 +103,7 @@ class NotMember(BBSError):
 
 
 class TooManyAttempts(BBSError):
-    """The rate limit on failed logins or registrations; its argument is the wait in whole seconds."""
+    """The rate limit on failed logins or registrations; it names the wait in whole seconds."""
 
 
 class Unavailable(BBSError):

@@ -34,12 +34,12 @@ class Lifeline(Service):
     # IService
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         os.set_blocking(self._fd, False)
         self._reactor.addReader(self)
 
     def stopService(self) -> None:
-        super().stopService()
+        Service.stopService(self)
         self._reactor.removeReader(self)
 
     # IReadDescriptor

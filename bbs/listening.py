@@ -83,11 +83,11 @@ class Listeners(Service):
     # Service
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self._next_poll = self._reactor.callLater(self._poll_interval, self._poll)
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        Service.stopService(self)
         self._next_poll.cancel()
         if self._next_note:
             self._next_note.cancel()

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -45,7 +45,7 @@ ADDRESS_FACTOR = 10
 class Options(usage.Options):
     """Options of `twistd bbs-login`; those that override the file are named as their keys."""
 
-    optParameters = [
+    optParameters: ClassVar = [
         ["config", "c", None, "Configuration file (TOML)"],
         ["listen", "l", None, "Endpoint to listen on, instead of login.listen"],
         ["database", "d", None, "URL of the database, instead of database.url"],

@@ -56,7 +56,7 @@ def _open_data(folder: str) -> IO[str]:
     """
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        lock = open(os.path.join(folder, "lock"), "w")
+        lock = open(os.path.join(folder, "lock"), "w")  # noqa: SIM115 - held while this runs
     except OSError as error:
         raise _Unusable(f"cannot write to the data folder {folder}: {error.strerror}") from error
     try:
@@ -75,7 +75,7 @@ def _run(config: Configuration, options: argparse.Namespace) -> int:
 
     reactor: Any = installed
     log_path = os.path.join(options.data, "bbs.log")
-    log = open(os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w")
+    log = os.fdopen(os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w")
     globalLogBeginner.beginLoggingTo([textFileLogObserver(log)], redirectStandardIO=False)
     failures: list[str] = []
 

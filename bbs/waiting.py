@@ -70,7 +70,7 @@ class WaitingRoom:
         attempt: Attempt,
         undo: Callable[[], Awaitable[None]] = nothing,
     ) -> Seat:
-        """A place for `name`: the one there is, or a new one, for which those who came first go first.
+        """A place for `name`: the one there is, or a new one, in the order in which people came.
 
         Whoever cancels gives up waiting; `undo` is called if a place had just been found.
 

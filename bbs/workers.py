@@ -40,11 +40,11 @@ class Workers(Service):
         self._pool = ThreadPool(minthreads=0, maxthreads=size, name=name)
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self._pool.start()
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        Service.stopService(self)
         # ThreadPool.stop joins its threads, which may be in the middle of work: not on the reactor.
         stopped: Deferred[None] = Deferred()
         from threading import Thread
@@ -62,7 +62,7 @@ class Workers(Service):
 
 @implementer(IWorkers)
 class Inline:
-    """Does the work at once, in the caller's thread: for tests, and for programs without a reactor."""
+    """Does the work at once, in the caller's thread: for tests."""
 
     def run(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
         return maybeDeferred(work, *args)

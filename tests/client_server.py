@@ -38,7 +38,7 @@ def failure(message: str) -> Body:
     return {"status": 1, "message": message}
 
 
-def as_json(address: Address) -> Body:
+def as_json(address: Address) -> dict[str, object]:
     return {"host": address.host, "port": address.port}
 
 
@@ -77,6 +77,8 @@ class World:
         """Every request, with the server that it came to."""
         self.app_servers = [APP_1]
         """The first is the one where users are placed."""
+        self.public: dict[Address, Address] = {}
+        """Where clients find a server, when that is elsewhere."""
         self.meddle: Callable[[ServerConnection, str], bool] = lambda connection, line: False
         """Called before a request is carried out; True when nothing more is to be done."""
         self.passwords: dict[str, str] = {}
@@ -223,7 +225,7 @@ class World:
         token = f"token{next(self._numbers)}"
         self.tokens[token] = name
         place = self.places.setdefault(name, self.app_servers[0])
-        return SUCCESS | {"token": token, "app_server": as_json(place)}
+        return SUCCESS | {"token": token, "app_server": as_json(self.public.get(place, place))}
 
     def _do_logout(self, user: str) -> Body:
         self.tokens = {token: name for token, name in self.tokens.items() if name != user}

@@ -118,4 +118,5 @@ class LineCase:
     def pretend_socket(self) -> None:
         """Have the connection believe that its transport is a socket of its own."""
         self.patch(sockets, "plain_socket", lambda transport: self)
-        self.patch(sockets, "tune_keep_alive", lambda transport: None)
+        self.tuned: list[Wire] = []
+        self.patch(sockets, "tune_keep_alive", self.tuned.append)

@@ -208,6 +208,26 @@ class ListenerTests(ClientTestCase):
         self.assertShown("one", "two")
         self.assertEqual(self.listens()[-1], "listen token4 3")
 
+    def test_a_logout_heard_of_before_its_reply(self) -> None:
+        self.result(self.listen())
+
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            self.world.tell("bob", {"event": "logout"})
+            self.clock.callLater(1, self.world.answer, connection, line)
+            return True
+
+        self.world.meddle = meddle
+        said = self.client.logout("bob")
+        self.network.flush()
+        self.assertEqual(self.client.users, ("ann",))
+        self.network.advance(1)
+        self.result(said)
+
+    def test_a_mistake_of_our_own_is_logged(self) -> None:
+        self.patch(self.client._router.connections, "open", None)
+        self.listen()
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
     def test_waiting_may_be_given_up(self) -> None:
         self.network.kill(APP_1)
         listening = self.listen()

@@ -240,6 +240,14 @@ class ListeningTests(ScriptTestCase):
         self.world.meddle = meddle
         self.assertEqual(self.type("login ann 1", "ping"), ["Success!", "Not login yet", "Pong!"])
 
+    def test_listening_that_is_refused(self) -> None:
+        self.people("ann")
+        self.network.cut(APP_1)
+        self.world.tokens.clear()
+        self.type("listen ann", "ping")
+        self.network.advance(0.1)
+        self.assertEqual(self.printed, ["Not login yet", "Pong!"])
+
     def test_no_server_to_listen_at(self) -> None:
         self.type("register ann 1")
         self.network.down.add(APP_1)

@@ -1,4 +1,4 @@
-"""A declaration gives a command's parsing, arity, usage and help (protocol.md, sections 2 and 3)."""
+"""A declaration gives a command's parsing, arity, usage and help (protocol.md, section 2)."""
 
 from collections.abc import Awaitable
 from typing import Any

@@ -1,6 +1,6 @@
 """Every way to cut a stream of bytes gives the same lines."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,7 +41,7 @@ def segmentations(stream: bytes, at_most: int) -> list[list[bytes]]:
     for count in range(at_most + 1):
         for cuts in combinations(range(1, len(stream)), count):
             edges = (0, *cuts, len(stream))
-            ways.append([stream[a:b] for a, b in zip(edges, edges[1:], strict=False)])
+            ways.append([stream[a:b] for a, b in pairwise(edges)])
     return ways
 
 
@@ -119,5 +119,5 @@ class LineBufferTests(SynchronousTestCase):
     def test_any_stream_in_any_pieces(self, parts: list[bytes], cuts: list[int]) -> None:
         stream = b"".join(parts)
         edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
-        pieces = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+        pieces = [stream[a:b] for a, b in pairwise(edges)]
         self.assertEqual(lines(*pieces), lines(stream))

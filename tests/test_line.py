@@ -1,11 +1,12 @@
 """Requests in, replies out: framing, order and limits of a connection (protocol.md, section 1)."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -206,7 +207,7 @@ class SegmentationTests(LineCase, SynchronousTestCase):
                 expected.append(line.decode())
         edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
         self.connect(Slow())
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             if not self.wire.disconnecting:
                 self.receive(stream[start:end])
             while self.handler.waiting and data.draw(st.booleans()):
@@ -339,14 +340,20 @@ class PipeliningTests(LineCase, SynchronousTestCase):
 
 class HandlerTests(LineCase, SynchronousTestCase):
     def test_a_failure_is_answered_with_a_reference_that_the_log_has(self) -> None:
+        logged: list[LogEvent] = []
+        globalLogPublisher.addObserver(logged.append)
+        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
         self.connect()
         self.handler.handle = lambda line, connection: fail(RuntimeError("secret"))
-        self.receive(b"a\n")
-        (failure,) = self.flushLoggedErrors(RuntimeError)
+        self.receive(b"register ann 111\n")
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         (reply,) = self.wire.replies()
         self.assertEqual(reply["status"], 1)
         self.assertRegex(str(reply["message"]), r"^Internal error [0-9a-f]{8}$")
         self.assertNotIn(b"secret", self.wire.value())
+        (event,) = logged
+        self.assertEqual(formatEvent(event), reply["message"])
+        self.assertNotIn("111", str(event))
         self.assertFalse(self.wire.disconnecting)
 
     def test_references_differ(self) -> None:

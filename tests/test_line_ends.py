@@ -44,6 +44,28 @@ class IdleTests(LineCase, SynchronousTestCase):
         self.clock.advance(1)
         self.assertTrue(self.wire.disconnecting)
 
+    def test_time_begins_with_the_reply(self) -> None:
+        self.connect(Slow())
+        self.receive(b"a\n")
+        self.clock.advance(600)
+        self.clock.advance(300)
+        self.handler.answer()
+        self.clock.advance(599)
+        self.assertFalse(self.wire.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(self.wire.disconnecting)
+
+    def test_time_begins_when_the_peer_has_taken_everything(self) -> None:
+        self.connect()
+        self.clock.advance(590)
+        self.wire.fill()
+        self.clock.advance(9)
+        self.wire.drain()
+        self.clock.advance(599)
+        self.assertFalse(self.wire.disconnecting)
+        self.clock.advance(1)
+        self.assertTrue(self.wire.disconnecting)
+
     def test_a_persistent_connection_never_idles_out(self) -> None:
         self.connect().persistent = True
         for _ in range(100):
@@ -167,14 +189,25 @@ class BackPressureTests(LineCase, SynchronousTestCase):
 
     def test_a_peer_that_takes_a_little_is_not(self) -> None:
         self.connect()
-        taken = 0
-        self.patch(sockets, "acknowledged", lambda transport: taken)
+        taken = [5, 6, 7, 8, 8]  # one look at the beginning, then one each time
+        self.patch(sockets, "acknowledged", lambda transport: taken.pop(0))
         self.wire.fill()
-        for taken in (1, 2, 3):
+        for _ in range(3):
             self.clock.advance(30)
         self.assertFalse(self.wire.disconnected)
         self.clock.advance(30)
         self.assertTrue(self.wire.disconnected)
+
+    def test_what_was_taken_before_does_not_count(self) -> None:
+        self.connect()
+        self.patch(sockets, "acknowledged", lambda transport: 5)
+        self.wire.fill()
+        self.clock.advance(30)
+        self.assertTrue(self.wire.disconnected)
+
+    def test_the_transport_pushes_back(self) -> None:
+        self.connect()
+        self.assertTrue(self.wire.streaming)
 
     def test_a_tail_is_not_ended_while_nobody_reads_on(self) -> None:
         self.connect()
@@ -235,9 +268,18 @@ class HalfCloseTests(LineCase, SynchronousTestCase):
         self.assertTrue(connection.half_closed)
         connection.send_event(echo("event"))
         self.wire.fill()
+        self.assertTrue(self.wire.reading)  # there is nothing to stop reading, nor to resume
         self.wire.drain()
         self.assertEqual(self.answered(), ["listen", "event"])
         self.assertFalse(self.wire.disconnecting)
+
+    def test_no_timer_is_left(self) -> None:
+        connection = self.connect()
+        connection.persistent = True
+        self.receive(b"a")
+        connection.readConnectionLost()
+        connection.connectionLost(None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_peer_that_turns_out_to_be_gone_ends_it(self) -> None:
         gone = False
@@ -266,6 +308,7 @@ class EndTests(LineCase, SynchronousTestCase):
         self.connect()
         self.assertTrue(self.wire.keep_alive)
         self.assertTrue(self.wire.no_delay)
+        self.assertEqual(self.tuned, [self.wire])
 
     def test_its_side_first_and_input_is_thrown_away(self) -> None:
         self.connect()
@@ -341,6 +384,15 @@ class CloseTests(LineCase, SynchronousTestCase):
         self.connection.close()
         self.connection.send_event(echo("event"))
         self.assertEqual(self.wire.value(), b"")
+
+    def test_a_pushed_back_one_leaves_no_timer(self) -> None:
+        self.connect()
+        self.receive(b"a")
+        self.wire.fill()
+        self.connection.close()
+        self.assertTrue(self.wire.disconnecting)
+        self.connection.connectionLost(None)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_from_within_a_request(self) -> None:
         self.connect()

@@ -235,8 +235,8 @@ def happens(simulation, event):
 
 
 def let_rest(simulation):
-    """Nothing happens any more, and boots work: until long after everything was settled."""
-    simulation.boots = True
+    """Nothing is asked or happens any more, and boots work: until long after all was settled."""
+    simulation.boots, simulation.asked = True, 0
     policy = simulation.policy
     # The longest way: a failed boot times out, the back-off passes, another boots, one idles.
     longest = policy.launch_timeout + 60.0 + BOOT + policy.lost_after + policy.idle_grace + 10.0

@@ -1,5 +1,7 @@
 """Telnet sequences are stripped wherever the stream is cut."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -67,7 +69,7 @@ class TelnetTests(SynchronousTestCase):
     def test_any_stream_in_any_pieces(self, stream: list[bytes], cuts: list[int]) -> None:
         data = b"".join(stream)
         edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-        pieces = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+        pieces = [data[start:end] for start, end in pairwise(edges)]
         self.assertEqual(strip(*pieces), b"".join(map(text_of, stream)))
 
     def test_a_subnegotiation_without_end_holds_nothing(self) -> None:

@@ -34,9 +34,10 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     digest = accounts.digest(token)
 
     async def begin_session(look: Look) -> Search:
-        return await desk.database.run(
+        search: Search = await desk.database.run(
             accounts.log_in, name, stored, digest, new_hash, ask.now, look
         )
+        return search
 
     async def undo() -> None:
         await desk.database.run(accounts.undo_log_in, digest)

@@ -97,7 +97,7 @@ class BrokerService(Service):
         return listens.addCallback(lambda _: cast("str", self.url))
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self._failure = None
         self._listening = self._endpoint.listen(self._factory).addCallbacks(
             self._listens, self._failed
@@ -113,7 +113,7 @@ class BrokerService(Service):
         await self._factory.drop_connections()
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())
 
     def _listens(self, port: IListeningPort) -> None:

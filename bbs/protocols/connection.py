@@ -145,13 +145,12 @@ class LineConnection:
 
     def readConnectionLost(self) -> None:
         self.half_closed = True
-        if self.closed:
-            self._leave_when_both_closed()
-            return
         self._stop_watching()
         self._buffer.end_tail()
         self._pump()
-        if not self.closed:
+        if self.closed:
+            self._leave_when_both_closed()
+        else:
             self._timer = self._home.clock.callLater(PROBE_INTERVAL, self._probe)
 
     def writeConnectionLost(self) -> None:
@@ -344,4 +343,3 @@ class LineConnection:
     def _stop_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
-        self._deadline = None

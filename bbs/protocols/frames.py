@@ -25,7 +25,16 @@ from dataclasses import dataclass, field
 
 import stomper
 
-__all__ = ["HEARTBEAT", "VERSIONS", "Frame", "FrameCutter", "FrameError", "encode", "writable"]
+__all__ = [
+    "HEARTBEAT",
+    "VERSIONS",
+    "Frame",
+    "FrameCutter",
+    "FrameError",
+    "encode",
+    "escape",
+    "writable",
+]
 
 HEARTBEAT = b"\n"
 """What either side sends to show that it is alive while it has nothing to say."""
@@ -87,6 +96,11 @@ def encode(frame: Frame, version: str = "1.2") -> bytes:
     }
     head: bytes = packer.pack().removesuffix("\0\n").encode()
     return head + frame.body + b"\0\n"
+
+
+def escape(text: str) -> str:
+    """`text` as STOMP 1.2 writes it in a header."""
+    return _escape(text, _ESCAPES["1.2"], "")
 
 
 def writable(headers: Mapping[str, str], version: str) -> Mapping[str, str]:

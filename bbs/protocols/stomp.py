@@ -184,12 +184,12 @@ class StompService(Service):
     # Service
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self._loop = Deferred.fromCoroutine(self._run())
         self._loop.addErrback(self._loop_ended)
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        Service.stopService(self)
         if self._connection is not None:
             self._connection.disconnect(_PARTING)
         else:

@@ -16,7 +16,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
-from bbs.protocols.frames import Frame, FrameError
+from bbs.protocols.frames import Frame, FrameError, escape
 from bbs.protocols.istomp import StompDisconnected, StompError, StompRefused
 from bbs.protocols.stomp_peer import StompPeer, heartbeat_intervals, heartbeat_ms
 
@@ -228,6 +228,8 @@ class StompConnection(StompPeer):
     def _clean(self, text: str) -> str:
         """One line of `text` that may be shown: the broker may have put anything into it."""
         if self._broker.passcode:
-            text = text.replace(self._broker.passcode, "***")
+            # What comes before a version is agreed may be escaped or not.
+            for shape in (self._broker.passcode, escape(self._broker.passcode)):
+                text = text.replace(shape, "***")
         line = "".join(c if c.isprintable() else " " for c in text.strip())
         return " ".join(line.split())[:_MAX_REASON]

@@ -76,12 +76,15 @@ class Waiters:
         """Tell all of them: it is there, or with `error` it will not be."""
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
+            # One of those who are told may cancel another.
+            if waiter.called:
+                continue
             if error is None:
                 waiter.callback(None)
             else:
                 waiter.errback(error)
 
     def _forget(self, waiter: Deferred[None]) -> None:
-        # One of those who are being told may cancel another, which is no longer in the list.
+        # Those who are being told are no longer among those who wait.
         if waiter in self._waiting:
             self._waiting.remove(waiter)

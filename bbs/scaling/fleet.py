@@ -9,11 +9,12 @@ launch is written down before the provider is asked, and asking again under the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, gatherResults, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -109,14 +110,14 @@ class FleetKeeper(Service):
     # Service
 
     def startService(self) -> None:
-        super().startService()
+        Service.startService(self)
         self._provider.when_changed = self.look_soon
         self._provider.startService()
         self._bus.hear_fleet(self._hinted)
         self._next = self._reactor.callLater(0, self._begin)
 
     def stopService(self) -> Deferred[None]:
-        super().stopService()
+        Service.stopService(self)
         if self._next:
             self._next.cancel()
         return Deferred.fromCoroutine(self._finish())
@@ -125,13 +126,11 @@ class FleetKeeper(Service):
         if self._round:
             await self._round
         await DeferredList(list(self._ending.values()))
-        await self._provider.stopService()
+        await maybeDeferred(self._provider.stopService)
         if self.keeping and self._provider.scope.startswith("local:"):
             await self._close_children()
-        try:
+        with suppress(Unavailable):  # Else the lease lapses by itself.
             await self._database.run(fleet.resign, self.me)
-        except Unavailable:
-            pass  # The lease lapses by itself.
         self._bus.tell_fleet("gone")
 
     # Rounds
@@ -190,10 +189,10 @@ class FleetKeeper(Service):
         if self.keeping:
             self._deposed()
         silent = self._watch.silence(lease.holder, lease.beats, elapsed)
-        if lease.dead or silent > self._policy.lost_after:
-            if await self._database.run(fleet.seize, self.me, lease):
-                _log.warn("the fleet's keeper is dead; this login server takes over")
-                self._again = True
+        dead = lease.dead or silent > self._policy.lost_after
+        if dead and await self._database.run(fleet.seize, self.me, lease):
+            _log.warn("the fleet's keeper is dead; this login server takes over")
+            self._again = True
 
     def _deposed(self) -> None:
         self.keeping = False
@@ -288,25 +287,25 @@ class FleetKeeper(Service):
                 self._moved(await run(fleet.lose, me, id, reason))
                 self._again = True
             case plan.Drain(id, reason):
-                moves = await run(fleet.drain, me, id, reason)
-                if moves is not None:
+                drained = await run(fleet.drain, me, id, reason)
+                if drained is not None:
                     _log.info("server {server} drains: {reason}", server=id, reason=reason)
-                    self._moved(moves)
+                    self._moved(drained)
                     self._again = True
             case plan.End(id, reason):
                 self._begin_end(id, reason, states[id])
 
     async def _launch(self, ids: list[str]) -> None:
         """Ask the provider for the launches `ids`, which are written down."""
-        asked = [self._provider.launch(id) for id in ids]
-        for id, (done, result) in zip(ids, await DeferredList(asked, consumeErrors=True)):
-            if done:
-                continue
-            result.trap(LaunchFailed)
-            _log.error(
-                "server {server} was not launched: {reason}", server=id, reason=str(result.value)
-            )
-            self._begin_end(id, f"failed: {result.value}", State.LAUNCHING)
+        asked = [self._launch_one(id) for id in ids]
+        await gatherResults([Deferred.fromCoroutine(launch) for launch in asked])
+
+    async def _launch_one(self, id: str) -> None:
+        try:
+            await self._provider.launch(id)
+        except LaunchFailed as error:
+            _log.error("server {server} was not launched: {reason}", server=id, reason=str(error))
+            self._begin_end(id, f"failed: {error}", State.LAUNCHING)
 
     async def _launch_again(
         self, servers: tuple[fleet.ServerSeen, ...], instances: Mapping[str, Instance]

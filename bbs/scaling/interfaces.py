@@ -57,6 +57,12 @@ class IProvider(IService):
         still runs. What it raises is logged and goes no further."""
     )
 
+    def startService() -> None:
+        """Launches may be asked for from now on."""
+
+    def stopService() -> Deferred[None] | None:
+        """No more launches; fires when what ends with the provider has ended."""
+
     def launch(launch_id: str) -> Deferred[None]:
         """Start an app server under `launch_id`: letters, digits, `-` and `_`, at most 64.
 

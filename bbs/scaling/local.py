@@ -117,7 +117,7 @@ class LocalProvider(Service):
 
     def stopService(self) -> Deferred[None]:
         """End all children at once, and wait until the last has exited."""
-        super().stopService()
+        Service.stopService(self)
         ends = [self.terminate(launch_id) for launch_id in list(self._children)]
         return DeferredList(ends).addCallback(lambda _: None)
 

@@ -32,12 +32,15 @@ def main(argv: list[str]) -> int:
     options = parser.parse_args(argv)
     allow_files(options.connections + 100)
     server = Path(f"/proc/{options.pid}")
+    if not server.exists():
+        parser.error(f"there is no process {options.pid}")
 
     def connect(number: int = 0) -> socket.socket:
         source = f"127.0.0.{2 + number % options.sources}"
         return socket.create_connection((options.host, options.port), PATIENCE, (source, 0))
 
     with connect() as pinging:
+        ping(pinging, 100)
         warm_up(connect, server)
         alone = ping(pinging, options.pings)
         files, memory = open_files(server), resident(server)

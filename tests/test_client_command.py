@@ -1,0 +1,259 @@
+"""`bbs client` as a command: in memory, and as a process on real sockets."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from io import StringIO
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import ProcessDone, ProcessTerminated
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import ProcessProtocol
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from bbs.cli_client import Run, main
+from bbs.client import Address
+from tests.client_server import APP_1, LOGIN, ClientTestCase, World, WorldFactory
+
+CONFORMANCE = Path(__file__).parent / "conformance"
+
+
+class UsageTests(SynchronousTestCase):
+    def outcome(self, *argv: str) -> tuple[int, str]:
+        errors = StringIO()
+        self.patch(sys, "stderr", errors)
+        self.patch(sys, "stdout", StringIO())
+        return main(argv), errors.getvalue()
+
+    def test_wrong_usage(self) -> None:
+        for argv in ((), ("localhost",), ("localhost", "1", "2"), ("--what", "a", "1")):
+            code, errors = self.outcome(*argv)
+            self.assertEqual(code, 2)
+            self.assertIn("usage: bbs client", errors)
+
+    def test_ports_that_are_none(self) -> None:
+        for port in ("0", "65536", "-1", "http", "", "1.5", "²"):
+            code, errors = self.outcome("--", "localhost", port)
+            self.assertEqual(code, 2)
+            self.assertIn("a port is a number from 1 to 65535", errors)
+
+    def test_help_is_no_mistake(self) -> None:
+        self.assertEqual(self.outcome("--help"), (0, ""))
+
+
+class RunTests(ClientTestCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.stopped = 0
+        self.pieces: list[Deferred[bytes]] = []
+        self.end, self.start = os.pipe()
+        self.addCleanup(os.close, self.end)
+
+    def run_script(self, *pieces: bytes) -> Run:
+        self.pieces.extend(succeed(piece) for piece in pieces)
+        run = Run(self.clock, self.stop, self.client, self.read, self.start)
+        run.start()
+        self.network.flush()
+        return run
+
+    def read(self) -> Deferred[bytes]:
+        return self.pieces.pop(0) if self.pieces else Deferred()
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+    def printed(self) -> bytes:
+        os.close(self.start)
+        return os.read(self.end, 65536)
+
+    def test_well(self) -> None:
+        run = self.run_script(b"ping\nregister \xc3\xa9 1\nregister \xc3\xa9 1\n", b"")
+        self.assertEqual((run.problem, self.stopped), ("", 1))
+        self.assertEqual(self.printed().decode(), "Pong!\nSuccess!\né is already used\n")
+        self.assertEqual(self.world.connections, [])
+
+    def test_stopped_in_the_middle(self) -> None:
+        run = self.run_script(b"ping\n")
+        self.assertEqual((run.problem, self.stopped), ("interrupted", 0))
+        self.assertEqual(self.printed(), b"Pong!\n")
+
+    def test_service_out_of_reach(self) -> None:
+        self.network.kill(LOGIN)
+        run = self.run_script(b"ping\n")
+        self.assertEqual(run.problem, f"cannot reach {LOGIN}: connection refused")
+        self.assertEqual((self.stopped, self.printed()), (1, b""))
+
+    def test_input_that_cannot_be_read(self) -> None:
+        run = self.run_script(b"x" * (16 * 1024 * 1024 + 1))
+        self.assertIn("longer than", run.problem)
+        self.assertEqual(self.stopped, 1)
+        os.close(self.start)
+
+    def test_output_that_nobody_takes(self) -> None:
+        end, self.start = self.start, os.open("/dev/full", os.O_WRONLY)
+        run = self.run_script(b"ping\nping\n", b"")
+        self.assertEqual(run.problem, "standard output: No space left on device")
+        self.assertEqual(self.stopped, 1)
+        os.close(self.start)
+        os.close(end)
+
+    def test_a_mistake_of_our_own(self) -> None:
+        self.pieces.append(Deferred())
+        self.pieces[0].errback(ZeroDivisionError("oops"))
+        run = self.run_script()
+        self.assertEqual((run.problem, self.stopped), ("oops", 1))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        os.close(self.start)
+
+
+class Client(ProcessProtocol):
+    """The command as a child process."""
+
+    def __init__(self, reactor: object, *argv: str, files: dict[int, object] | None = None) -> None:
+        self.out = b""
+        self.err = b""
+        self.ended: Deferred[int] = Deferred()
+        self._waits: list[tuple[bytes, Deferred[None]]] = []
+        command = [sys.executable, "-m", "bbs", "client", *argv]
+        self.transport = reactor.spawnProcess(
+            self,
+            command[0],
+            command,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+            childFDs=files,
+        )
+
+    def prints(self, what: bytes) -> Deferred[None]:
+        """Fires when that has been printed."""
+        printed: Deferred[None] = Deferred()
+        self._waits.append((what, printed))
+        self._look()
+        return printed
+
+    def _look(self) -> None:
+        for wait in [wait for wait in self._waits if wait[0] in self.out]:
+            self._waits.remove(wait)
+            wait[1].callback(None)
+
+    def outReceived(self, data: bytes) -> None:
+        self.out += data
+        self._look()
+
+    def errReceived(self, data: bytes) -> None:
+        self.err += data
+
+    def processEnded(self, reason: Failure) -> None:
+        reason.trap(ProcessDone, ProcessTerminated)
+        self.ended.callback(reason.value.exitCode)
+
+
+class ProcessTests(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        from twisted.internet import reactor
+
+        self.reactor = reactor
+        self.world = World()
+        self.login = self.serve(LOGIN)
+        self.port = str(self.login.getHost().port)
+        self.app = self.serve(APP_1)
+        self.world.public = {APP_1: Address("127.0.0.1", self.app.getHost().port)}
+
+    def serve(self, address: Address) -> IListeningPort:
+        factory = WorldFactory(self.world, address)
+        port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.addCleanup(port.stopListening)
+        return port
+
+    def client(self, **options: object) -> Client:
+        return Client(self.reactor, "127.0.0.1", self.port, **options)
+
+    async def test_a_pipe(self) -> None:
+        script = (CONFORMANCE / "5.txt").read_bytes()
+        client = self.client()
+        client.transport.write(script)
+        self.assertEqual(await client.ended, 0)
+        self.assertConforms(5, client)
+
+    async def test_a_file(self) -> None:
+        with open(CONFORMANCE / "4.txt", "rb") as script:
+            client = self.client(files={0: script.fileno(), 1: "r", 2: "r"})
+            self.assertEqual(await client.ended, 0)
+        self.assertConforms(4, client)
+
+    async def test_nothing(self) -> None:
+        with open(os.devnull, "rb") as nothing:
+            client = self.client(files={0: nothing.fileno(), 1: "r", 2: "r"})
+            self.assertEqual(await client.ended, 0)
+        self.assertEqual(client.out + client.err, b"")
+
+    def assertConforms(self, number: int, client: Client) -> None:
+        expected = (CONFORMANCE / f"{number}.expected").read_text().splitlines()
+        printed = client.out.decode().splitlines()
+        if "--" in expected:
+            expected.remove("--")
+            self.assertEqual(Counter(printed), Counter(expected))
+        else:
+            self.assertEqual(printed, expected)
+        self.assertEqual(client.err, b"")
+
+    async def test_each_line_is_out_at_once(self) -> None:
+        client = self.client()
+        client.transport.write(b"register ann 1\nlogin ann 1\n")
+        await client.prints(b"Success!\nSuccess!\n")
+        self.world.message(
+            "ann",
+            {"event": "message", "id": 1, "from": "b\u00e9", "to": "ann", "message": "hi\x1b"},
+        )
+        await client.prints("<<<bé->ann: hi\\x1b>>>\n".encode())
+        client.transport.closeStdin()
+        self.assertEqual(await client.ended, 0)
+
+    async def test_out_of_reach(self) -> None:
+        await self.login.stopListening()
+        client = self.client()
+        self.assertEqual(await client.ended, 1)
+        self.assertEqual(client.out, b"")
+        self.assertEqual(client.err.count(b"\n"), 1)
+        self.assertIn(b"connection refused", client.err)
+
+    async def test_input_that_goes_on_does_not_keep_the_process(self) -> None:
+        client = self.client()
+        client.transport.write(b"ping\n")
+        await client.prints(b"Pong!\n")
+        client.transport.write(b"quit\n")
+        self.assertEqual(await client.ended, 0)
+        self.assertEqual(client.out, b"Pong!\nBye!\n")
+
+    async def test_interrupted(self) -> None:
+        client = self.client()
+        client.transport.write(b"ping\n")
+        await client.prints(b"Pong!\n")
+        client.transport.signalProcess("INT")
+        self.assertEqual(await client.ended, 1)
+        self.assertEqual(client.err, b"bbs client: interrupted\n")
+
+    async def test_output_that_was_closed(self) -> None:
+        client = self.client()
+        client.transport.write(b"ping\n")
+        await client.prints(b"Pong!\n")
+        client.transport.closeStdout()
+        client.transport.write(b"ping\nping\n")
+        self.assertEqual(await client.ended, 1)
+        self.assertEqual(client.err, b"bbs client: standard output: Broken pipe\n")
+
+    async def test_importing_it_chooses_no_reactor(self) -> None:
+        from twisted.internet.utils import getProcessOutput
+
+        check = "import sys, bbs.cli_client; print('twisted.internet.reactor' in sys.modules)"
+        out = await getProcessOutput(
+            sys.executable,
+            ("-c", check),
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        )
+        self.assertEqual(out, b"False\n")

@@ -21,6 +21,7 @@ from bbs import migrations
 from bbs.bus import Bus
 from bbs.config import Configuration
 from bbs.database import Database, DatabaseRefused
+from bbs.errors import BBSError, wire_text
 from bbs.protocols.iline import IRequestHandler, LineLimits
 from bbs.protocols.istomp import StompError, StompRefused
 from bbs.protocols.line import LineFactory
@@ -89,10 +90,16 @@ class Daemon(Service):
     def _failed(self, failure: Failure) -> None:
         if not self.running:
             return
-        if not failure.check(CannotStart, DatabaseRefused, StompError):
+        error = failure.value
+        if isinstance(error, BBSError):
+            reason = wire_text(error)
+        elif isinstance(error, (CannotStart, DatabaseRefused)):
+            reason = " ".join(str(error).split())
+        else:
             _log.failure("{name} did not start", failure=failure, name=self.name)
-        reason = str(failure.value) or type(failure.value).__name__
-        self._on_failure(f"{self.name}: {' '.join(reason.split())}")
+            reason = "a bug keeps it from starting; the log has it"
+        _log.critical("{name} did not start: {reason}", name=self.name, reason=reason)
+        self._on_failure(f"{self.name}: {reason}")
 
     # Parts
 

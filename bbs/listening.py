@@ -183,6 +183,7 @@ class Listeners(Service):
         self._polls += 1
         if not self._bus.connected or self._polls % SAFETY_FACTOR == 0:
             self._look_for_all()
+        self._wake()  # For those whom the database, when it was away, left waiting.
 
     def _look_for_all(self) -> None:
         if self._listeners:
@@ -254,6 +255,9 @@ class Listeners(Service):
             self._unnoted |= users
             if self.running and self._next_note is None:
                 self._next_note = self._reactor.callLater(self._poll_interval, self._time_to_note)
+        else:
+            for user in users - self._unnoted - self._listening():
+                del self._sent[user]
 
     # Where users are
 

@@ -102,6 +102,8 @@ class LoginServer(Daemon):
 
     async def start(self) -> None:
         config, seconds = self.config, self.reactor.seconds
+        if config.web.listen:
+            raise CannotStart("web.listen: the operators' page is not in this version")
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads())
         self.begin(hashers)

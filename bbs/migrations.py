@@ -23,6 +23,9 @@ STEPS: Mapping[int, Callable[[peewee.Database], None]] = {}
 """From version n - 1 to n. A step must bear being run again after it was cut off half-way, as MySQL
 commits each change of the schema by itself."""
 
+MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
+"""Rows with transactions, and names that compare byte for byte."""
+
 LOCK_TIMEOUT = 60
 """Seconds to wait for another server's upgrade."""
 
@@ -67,10 +70,11 @@ def upgrade(
 
 
 def _create(database: peewee.Database) -> None:
-    options = {}
-    if isinstance(database, peewee.MySQLDatabase):
-        options = {"ENGINE": "InnoDB", "CHARSET": "utf8mb4", "COLLATE": "utf8mb4_bin"}
-    database.create_tables([*MODELS, SchemaVersion], safe=True, **options)
+    tables = [*MODELS, SchemaVersion]
+    settings = MYSQL_TABLES if isinstance(database, peewee.MySQLDatabase) else None
+    for table in tables:
+        table._meta.table_settings = settings
+    database.create_tables(tables, safe=True)
 
 
 def _stamp(version: int) -> None:

@@ -102,7 +102,7 @@ class _MemoryClient:
             str(next(self._ids)),
             destination,
             on_message,
-            end=lambda ended: self._subscriptions.pop(ended.ident, None),
+            end=self._end,
             within_deadline=lambda answer: answer,
         )
         self._subscriptions[subscription.ident] = subscription
@@ -130,6 +130,9 @@ class _MemoryClient:
         if self.connected:
             self._broker.deliver(Message(destination, headers, body))
         return self.connected
+
+    def _end(self, subscription: Subscription) -> None:
+        self._subscriptions.pop(subscription.ident, None)
 
     # What the broker says.
 

@@ -186,7 +186,7 @@ class ConnectTests(BrokerCase):
             b"SUBSCRIBE\nid:a\\cb\ndestination:/topic/a\nreceipt:r\\c1\n\n\0"
             b"SEND\ndestination:/topic/a\n\nhello\0"
         )
-        connected, receipt, message = client.heard()
+        _, receipt, message = client.heard()
         self.assertEqual(receipt, Frame("RECEIPT", {"receipt-id": "r:1"}))
         self.assertEqual((message.headers["subscription"], message.body), ("a:b", b"hello"))
 

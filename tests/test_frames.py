@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import stomper
 import stomper.stompbuffer
@@ -68,7 +69,7 @@ def frames(version: str) -> st.SearchStrategy[Frame]:
 
 def segmented(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     edges = sorted({0, len(data), *(at % (len(data) + 1) for at in cuts)})
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(edges)]
 
 
 FRAGMENTS = [

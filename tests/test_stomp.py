@@ -359,6 +359,19 @@ class ConnectingTests(StompCase):
         played.lose()
         self.assertFalse(self.service.connected)
 
+    def test_no_credential(self) -> None:
+        self.service = self.make([Broker.from_url("stomp://h")])
+        self.service.startService()
+        played = self.connect()
+        self.assertNotIn("passcode", played.heard()[0].headers)
+        played.say("ERROR", {"message": "who?"})
+        played.lose()
+        self.assertEqual(self.service.last_error, "stomp://h:61613: who?")
+
+    def test_no_brokers(self) -> None:
+        with self.assertRaises(ValueError):
+            StompService(self.clock, [])
+
 
 class BackOffTests(StompCase):
     def refuse(self) -> None:
@@ -835,6 +848,10 @@ class StoppingTests(StompCase):
         self.assertEqual((send.command, disconnect.command), ("SEND", "DISCONNECT"))
         played.message("1", b"too late")
         self.assertEqual(got, [])
+        # Behind DISCONNECT nothing is sent.
+        self.assertFalse(self.service.connected)
+        self.assertFalse(self.service.publish("/topic/a", b"too late"))
+        self.assertEqual(played.heard(), [])
         played.receipt(send)
         self.successResultOf(sent)
         self.assertFalse(played.line.disconnecting)
@@ -926,7 +943,7 @@ class StoppingTests(StompCase):
 
     def test_bug(self) -> None:
         """If the loop ends by an error of its own, that is logged."""
-        self.patch(self.service, "_pause", lambda failures: 1 / 0)
+        self.patch(self.service._connector, "_pause", lambda failures: 1 / 0)
         self.service.startService()
         self.refuse_tcp()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

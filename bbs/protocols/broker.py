@@ -27,7 +27,8 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.protocols.broker_connection import BrokerConnection, BrokerLimits, Credential, Topics
+from bbs.protocols.broker_connection import BrokerConnection, BrokerLimits, Credential
+from bbs.protocols.broker_topics import Topics
 from bbs.protocols.stomp_subscription import Waiters
 
 __all__ = ["BrokerLimits", "BrokerService", "Credential", "EmbeddedBroker"]

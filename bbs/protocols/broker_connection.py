@@ -5,13 +5,13 @@ from __future__ import annotations
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import count
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from bbs.protocols.broker_topics import Subscriber, Topics
 from bbs.protocols.frames import VERSIONS, Frame, FrameError, encode, writable
 from bbs.protocols.istomp import check_destination
 from bbs.protocols.stomp_peer import StompPeer, heartbeat_intervals, heartbeat_ms
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
-__all__ = ["BrokerConnection", "BrokerLimits", "Credential", "Subscriber", "Topics"]
+__all__ = ["BrokerConnection", "BrokerLimits", "Credential"]
 
 # Before a client has logged in, this is all that it can make the broker hold, bytes.
 _MAX_LOGIN = 8192
@@ -51,7 +51,7 @@ class BrokerLimits:
     """What one client may ask of the broker."""
 
     heartbeat: float = 10.0
-    """s, how often both sides shall beat; a client silent for twice that and a second is dropped."""
+    """s, how often both sides shall beat; a client that is silent for twice that is dropped."""
     login_deadline: float = 5.0
     """s from the connection to CONNECT, and for a peer to take what it is told at the end."""
     max_frame: int = 1 << 20
@@ -60,42 +60,6 @@ class BrokerLimits:
     """Bytes that wait for a subscriber that does not read, and that a transaction holds."""
     max_connections: int = 1000
     """Connections at once, logged in or not."""
-
-
-@dataclass(frozen=True, eq=False)
-class Subscriber:
-    """One subscription of one connection."""
-
-    connection: BrokerConnection
-    ident: str
-    destination: str
-    acknowledges: bool
-
-
-class Topics:
-    """Who hears which topic; a topic is there as long as somebody does."""
-
-    def __init__(self) -> None:
-        self._subscribers: dict[str, dict[Subscriber, None]] = {}
-        self._message_ids = count(1)
-
-    def __len__(self) -> int:
-        return len(self._subscribers)
-
-    def add(self, subscriber: Subscriber) -> None:
-        self._subscribers.setdefault(subscriber.destination, {})[subscriber] = None
-
-    def remove(self, subscriber: Subscriber) -> None:
-        subscribers = self._subscribers[subscriber.destination]
-        del subscribers[subscriber]
-        if not subscribers:
-            del self._subscribers[subscriber.destination]
-
-    def deliver(self, destination: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Hand a message to everybody who hears `destination` now."""
-        message_id = str(next(self._message_ids))
-        for subscriber in tuple(self._subscribers.get(destination, ())):
-            subscriber.connection.deliver(subscriber, message_id, headers, body)
 
 
 class BrokerConnection(StompPeer):
@@ -254,7 +218,7 @@ class BrokerConnection(StompPeer):
         mode = frame.headers.get("ack", "auto")
         if mode not in ("auto", "client", "client-individual"):
             raise ValueError(f"no such ack mode: {mode!r}")
-        subscriber = Subscriber(self, ident, destination, mode != "auto")
+        subscriber = Subscriber(self.deliver, ident, destination, mode != "auto")
         self._subscribers[ident] = subscriber
         self._topics.add(subscriber)
 

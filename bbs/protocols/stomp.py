@@ -11,22 +11,20 @@ by turns and after growing, jittered pauses, and subscribes again to everything.
 Deferreds, which fail at a deadline or when the connection goes. Nothing that was sent is sent again
 by itself: what must not be lost, its sender keeps until the receipt came.
 
-Frames are cut in `bbs.protocols.frames`, one connection is `bbs.protocols.stomp_connection`, and
-what a caller may rely on is written in `bbs.protocols.istomp`.
+What a caller may rely on is written in `bbs.protocols.istomp`. Frames are cut in
+`bbs.protocols.frames`; one connection is `bbs.protocols.stomp_connection`, and one after the other
+`bbs.protocols.stomp_connector`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count, cycle
+from itertools import count
 from random import random as system_random
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Factory
-from twisted.internet.task import deferLater
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -44,7 +42,8 @@ from bbs.protocols.istomp import (
     check_destination,
 )
 from bbs.protocols.stomp_connection import Broker, StompConnection
-from bbs.protocols.stomp_subscription import Subscription, Waiters
+from bbs.protocols.stomp_connector import Connector
+from bbs.protocols.stomp_subscription import Subscription, Waiters, within
 
 __all__ = [
     "Broker",
@@ -60,24 +59,16 @@ __all__ = [
     "check_destination",
 ]
 
-_FIRST_PAUSE = 0.1
-_MAX_PAUSE = 10.0
-# A connection that ends sooner counts as a failed attempt: some brokers accept CONNECT and end the
-# connection over what comes next, which would otherwise be tried again at full speed.
-_STABLE = 1.0
-# How long a broker may take to confirm that we leave, and again to close, s.
-_PARTING = 1.0
-
 
 @implementer(IStomp)
 class StompService(Service):
     """A client of whichever of `brokers` is there, one at a time.
 
     `heartbeat`: s, how often both sides shall show that they live; a broker that is silent for
-    twice that and a second is dropped. `deadline`: s, for a connection from the first packet to CONNECTED, and
-    for each receipt. `max_output`: bytes that wait here while the broker reads too slowly.
-    `max_frame`: bytes of the largest frame that is taken. `random` gives [0, 1), to spread out
-    clients that lost the same broker.
+    twice that, and a second, is dropped; 0 for not at all. `deadline`: s, for a connection from the
+    first packet to CONNECTED, and for each receipt. `max_output`: bytes that wait here while the
+    broker reads too slowly. `max_frame`: bytes that a frame's headers, and its body, may have.
+    `random` gives [0, 1), to spread out clients that lost the same broker.
     """
 
     log = Logger()
@@ -93,25 +84,24 @@ class StompService(Service):
         max_frame: int = 1 << 20,
         random: Callable[[], float] = system_random,
     ) -> None:
-        self.last_error: str | None = None
-        """Why there is no connection, in one line without a credential; None while there is one."""
         self._reactor = reactor
-        self._brokers = tuple(brokers)
         self._heartbeat = heartbeat
         self._deadline = deadline
         self._max_output = max_output
         self._max_frame = max_frame
-        self._random = random
-        self._connection: StompConnection | None = None
-        self._loop: Deferred[None] = succeed(None)
+        self._connector = Connector(
+            reactor,
+            brokers,
+            make=self._make_connection,
+            made=self._connection_made,
+            lost=self._connection_lost,
+            deadline=deadline,
+            random=random,
+        )
         self._ids = count(1)
         self._subscriptions: dict[str, Subscription] = {}
         self._listeners: list[Callable[[bool], None]] = []
         self._when_connected = Waiters()
-        self._first = Waiters()
-        self._worst_error: StompError | None = None
-        self._first_error: StompError | None = None
-        self._was_connected = False
 
     def first_connection(self) -> Deferred[None]:
         """Fires once a broker has accepted the first connection.
@@ -120,9 +110,12 @@ class StompService(Service):
         credential, else with StompTimeout or StompDisconnected. The text is one line and shows no
         credential. The service goes on trying either way.
         """
-        if self._was_connected:
-            return succeed(None)
-        return fail(self._first_error) if self._first_error is not None else self._first.wait()
+        return self._connector.first_connection()
+
+    @property
+    def last_error(self) -> str | None:
+        """Why there is no connection, in one line without a credential; None while there is one."""
+        return self._connector.last_error
 
     # IStomp
 
@@ -185,103 +178,39 @@ class StompService(Service):
 
     def startService(self) -> None:
         Service.startService(self)
-        self._loop = Deferred.fromCoroutine(self._run())
-        self._loop.addErrback(self._loop_ended)
+        self._connector.start()
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
-        if self._connection is not None:
-            self._connection.disconnect(_PARTING)
-        else:
-            self._loop.cancel()
-        stopped = StompDisconnected("stopped")
-        self._when_connected.fire(stopped)
-        self._first.fire(stopped)
-        return self._loop
+        self._when_connected.fire(StompDisconnected("stopped"))
+        return self._connector.stop()
 
-    # Connections, one after the other.
+    # Connections.
 
-    async def _run(self) -> None:
-        failures = 0
-        for tried, broker in enumerate(cycle(self._brokers), 1):
-            failures += 1
-            try:
-                connection = await self._open(broker)
-            except StompError as error:
-                self._attempt_failed(broker, error, tried)
-            else:
-                since = self._reactor.seconds()
-                self._connection_made(broker, connection)
-                self._connection_lost(broker, await connection.lost)
-                if self._reactor.seconds() - since >= _STABLE:
-                    failures = 0
-            if not self.running:
-                return
-            await deferLater(self._reactor, self._pause(failures))
+    @property
+    def _connection(self) -> StompConnection | None:
+        # Behind DISCONNECT nothing may be sent.
+        return self._connector.connection if self.running else None
 
-    async def _open(self, broker: Broker) -> StompConnection:
-        connection = StompConnection(
+    def _make_connection(self, broker: Broker) -> StompConnection:
+        return StompConnection(
             self._reactor,
             broker,
             heartbeat=self._heartbeat,
             max_frame=self._max_frame,
             on_message=self._deliver,
         )
-        await self._within_deadline(Deferred.fromCoroutine(self._shake_hands(broker, connection)))
-        return connection
 
-    async def _shake_hands(self, broker: Broker, connection: StompConnection) -> None:
-        try:
-            await broker.endpoint(self._reactor).connect(_Ready(connection))
-        except CancelledError:
-            raise
-        except Exception as error:
-            # Endpoints fail with errors of no common kind, all of which mean that there is no way.
-            raise StompDisconnected(f"cannot connect: {error}") from None
-        try:
-            await connection.accepted
-        except CancelledError:
-            connection.abort()
-            raise
-
-    def _pause(self, failures: int) -> float:
-        """s until the next attempt; twice as long after each round in which all brokers failed."""
-        rounds = min(max(0, failures - 1) // len(self._brokers), 30)
-        longest: float = min(_MAX_PAUSE, _FIRST_PAUSE * 2**rounds)
-        return longest * (0.5 + self._random() / 2)
-
-    def _attempt_failed(self, broker: Broker, error: StompError, tried: int) -> None:
-        self.log.warn("no connection to {broker}: {reason}", broker=broker, reason=str(error))
-        self.last_error = f"{broker}: {error}"
-        # Somebody must hear of a refused credential before they hear of a broker that is down.
-        if not isinstance(self._worst_error, StompRefused):
-            self._worst_error = type(error)(self.last_error)
-        if tried == len(self._brokers) and not self._was_connected:
-            self._first_error = self._worst_error
-            self._first.fire(self._first_error)
-
-    def _connection_made(self, broker: Broker, connection: StompConnection) -> None:
-        self.log.info("connected to {broker}", broker=broker)
-        self._connection = connection
-        self.last_error = None
-        self._was_connected = True
+    def _connection_made(self, connection: StompConnection) -> None:
         for subscription in self._subscriptions.values():
             self._ask(connection, subscription)
         self._tell_listeners(True)
-        self._first.fire(None)
         self._when_connected.fire(None)
 
-    def _connection_lost(self, broker: Broker, reason: str) -> None:
-        self.log.warn("connection to {broker} lost: {reason}", broker=broker, reason=reason)
-        self._connection = None
-        self.last_error = f"{broker}: {reason}"
+    def _connection_lost(self, reason: str) -> None:
         for subscription in tuple(self._subscriptions.values()):
             subscription.answered(StompDisconnected(reason))
         self._tell_listeners(False)
-
-    def _loop_ended(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self.log.failure("nothing connects to a broker any more", failure)
 
     def _tell_listeners(self, connected: bool) -> None:
         for listener in tuple(self._listeners):
@@ -291,10 +220,7 @@ class StompService(Service):
     # Subscriptions and receipts.
 
     def _within_deadline(self, answer: Deferred[None]) -> Deferred[None]:
-        def give_up(_: object, seconds: float) -> None:
-            raise StompTimeout(f"no answer from the broker within {seconds:g} s")
-
-        return answer.addTimeout(self._deadline, self._reactor, give_up)
+        return within(self._deadline, self._reactor, answer)
 
     def _ask(self, connection: StompConnection, subscription: Subscription) -> None:
         subscription.asked()
@@ -327,15 +253,3 @@ class StompService(Service):
         message = Message(frame.headers.get("destination", ""), frame.headers, frame.body)
         with self.log.failuresHandled("a subscriber to {topic} failed", topic=message.destination):
             subscription.on_message(message)
-
-
-class _Ready(Factory):
-    """Gives the one connection that was made for it."""
-
-    noisy = False
-
-    def __init__(self, connection: StompConnection) -> None:
-        self._connection = connection
-
-    def buildProtocol(self, addr: IAddress | None) -> StompConnection:
-        return self._connection

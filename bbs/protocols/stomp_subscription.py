@@ -1,16 +1,23 @@
-"""What a caller of `StompService` holds: a subscription, and the Deferreds of those who wait."""
+"""What a caller of `StompService` holds: subscriptions, and Deferreds that fire in time or fail."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.protocols.istomp import ISubscription, Message, StompDisconnected, StompError
+from bbs.protocols.istomp import (
+    ISubscription,
+    Message,
+    StompDisconnected,
+    StompError,
+    StompTimeout,
+)
 
-__all__ = ["Subscription", "Waiters"]
+__all__ = ["Subscription", "Waiters", "within"]
 
 
 @implementer(ISubscription)
@@ -88,3 +95,12 @@ class Waiters:
         # Those who are being told are no longer among those who wait.
         if waiter in self._waiting:
             self._waiting.remove(waiter)
+
+
+def within(seconds: float, clock: IReactorTime, answer: Deferred[None]) -> Deferred[None]:
+    """`answer`, which is given up with StompTimeout when it does not come in time."""
+
+    def give_up(_: object, seconds: float) -> None:
+        raise StompTimeout(f"no answer from the broker within {seconds:g} s")
+
+    return answer.addTimeout(seconds, clock, give_up)

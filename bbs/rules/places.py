@@ -6,7 +6,7 @@ that takes it, so two login servers can never overfill an app server.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import peewee
@@ -103,39 +103,29 @@ def whereabouts(users: Collection[int]) -> dict[int, Seat | None]:
 
 def vacate(server: str) -> list[Move]:
     """Take everybody's place on `server` away, and find them others; say whom it concerns."""
-    query = (
-        Place.select(Place.user, User.channel)
-        .join(User, on=(Place.user == User.id))
-        .where(Place.server == server)
-        .tuples()
-    )
-    people = [*query]
+    places = [*for_update(Place.select().where(Place.server == server))]
     # First of all, so that nobody's new place is the old one.
     Server.update(taken=0).where(Server.id == server).execute()
     Place.update(server=None).where(Place.server == server).execute()
-    return _reseat(people)
+    return _reseat(places)
 
 
 def settle(most: int = 100) -> list[Move]:
     """Find places for people who are online without one, as far as there are."""
-    query = (
-        Place.select(Place.user, User.channel)
-        .join(User, on=(Place.user == User.id))
-        .where(Place.server.is_null())
-        .order_by(Place.user)
-        .limit(most)
-        .tuples()
-    )
-    return [move for move in _reseat([*query]) if move.seat]
+    homeless = Place.select().where(Place.server.is_null()).order_by(Place.user).limit(most)
+    return [move for move in _reseat([*for_update(homeless)]) if move.seat]
 
 
-def _reseat(people: list[tuple[int, str]]) -> list[Move]:
+def _reseat(places: Sequence[Place]) -> list[Move]:
+    """New seats for the people of `places`, whose rows are locked: nobody logs out meanwhile."""
+    users = [place.user_id for place in places]
+    channels = dict(User.select(User.id, User.channel).where(User.id.in_(users)).tuples())
     moves = []
-    for user, channel in people:
+    for user in users:
         seat = _sit_down()
         if seat:
             Place.update(server=seat.server).where(Place.user == user).execute()
-        moves.append(Move(channel, seat))
+        moves.append(Move(channels[user], seat))
     return moves
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import stomp
@@ -18,6 +20,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
+from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
 from bbs.protocols.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
@@ -136,6 +139,19 @@ class EmbeddedBrokerTests(EmbeddedCase):
         self.addCleanup(service.stopService)
         error = await self.assertFailure(service.first_connection(), StompDisconnected)
         self.assertIn("cannot connect: Connection was refused", str(error))
+
+
+class DocumentationTests(TestCase):
+    async def test_example(self) -> None:
+        """The example of `docs/stomp.md` runs as it stands."""
+        root = Path(__file__).parents[2]
+        text = (root / "docs" / "stomp.md").read_text()
+        example = text.split("```python\n")[1].split("```")[0]
+        environ = {**os.environ, "PYTHONPATH": str(root)}
+        output, errors, code = await getProcessOutputAndValue(
+            sys.executable, ["-c", example], env=environ
+        )
+        self.assertEqual((output, errors, code), (b"b'hello'\n", b"", 0))
 
 
 class RawClient(Protocol):

@@ -1,0 +1,183 @@
+"""What the benchmarks start, and end again: the service in its two forms, and single processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pymysql
+
+from tests.services.servers import free_port, write_private
+
+ROOT = Path(__file__).absolute().parents[2]
+
+TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+
+PATIENCE = 60.0
+"""Seconds until a process that does not answer has failed."""
+
+CONFIGURATION = """\
+[login]
+listen = "tcp:{port}:interface=127.0.0.1"
+[app]
+listen = "tcp:0:interface=127.0.0.1"
+capacity = 1000
+[database]
+url = "{database}"
+[broker]
+url = "{broker}"
+[fleet]
+provider = "{provider}"
+minimum = 1
+maximum = 1
+spare = 0
+[limits]
+registrations = "999999999/minute"
+failed_logins = "99999999/minute"
+"""
+"""One app server for everybody, and nobody is turned away for asking too often."""
+
+
+class Failed(Exception):
+    """A process did not do what it was started for; the text says what is known."""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """This process's, without what would configure the service; paths lead to this checkout."""
+    own = {key: value for key, value in os.environ.items() if not key.startswith("BBS_")}
+    return {**own, "PYTHONPATH": str(ROOT), **more}
+
+
+@contextlib.contextmanager
+def process(
+    command: Sequence[str], log: Path, environ: Mapping[str, str] | None = None, **options: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends with the block, by SIGTERM; its standard error goes to `log`."""
+    with log.open("a") as errors:
+        child = subprocess.Popen(
+            command,
+            env=environment() if environ is None else environ,
+            stderr=errors,
+            text=True,
+            **{"stdin": subprocess.DEVNULL, "stdout": errors, **options},
+        )
+    try:
+        yield child
+    finally:
+        child.terminate()
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+class Tool:
+    """A process that answers each line of JSON with another: `tests.bench.load`."""
+
+    def __init__(self, child: subprocess.Popen[str]) -> None:
+        self._child = child
+
+    def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._child.stdin is not None and self._child.stdout is not None
+        self._child.stdin.write(json.dumps(job) + "\n")
+        self._child.stdin.flush()
+        line = self._child.stdout.readline()
+        if not line:
+            raise Failed("the load ended early; its log says why")
+        result: dict[str, Any] = json.loads(line)
+        return result
+
+
+@contextlib.contextmanager
+def load(folder: Path) -> Iterator[Tool]:
+    """The process that makes the load."""
+    command = [sys.executable, "-m", "tests.bench.load"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
+    with process(command, folder / "load.log", **pipes) as child:
+        yield Tool(child)
+
+
+@contextlib.contextmanager
+def echo(folder: Path) -> Iterator[int]:
+    """The yardstick; gives its port."""
+    command = [sys.executable, "-m", "tests.bench.echo"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
+    with process(command, folder / "echo.log", **pipes) as child:
+        assert child.stdout is not None
+        yield int(child.stdout.readline())
+
+
+@contextlib.contextmanager
+def embedded(folder: Path) -> Iterator[int]:
+    """`bbs up` on SQLite and its own broker; gives the login server's port."""
+    port = free_port()
+    text = CONFIGURATION.format(
+        port=port, provider="local", database=f"sqlite:///{folder}/bbs.sqlite3", broker="embedded"
+    )
+    write_private(folder / "bbs.toml", text)
+    command = [sys.executable, "-m", "bbs", "up", "--port", str(port), "--data", str(folder)]
+    command += ["--config", str(folder / "bbs.toml")]
+    with process(command, folder / "up.log", cwd=folder) as child:
+        await_reply(port, child, folder / "up.log")
+        yield port
+
+
+@contextlib.contextmanager
+def external(folder: Path, mysql: str, broker: str) -> Iterator[int]:
+    """`twistd bbs-login` on a MySQL or MariaDB and a broker; gives the login server's port."""
+    port = free_port()
+    with own_database(mysql) as database:
+        text = CONFIGURATION.format(port=port, provider="local", database=database, broker=broker)
+        write_private(folder / "bbs.toml", text)
+        command = [*TWISTD, "--nodaemon", "--pidfile=", "bbs-login"]
+        command += [f"--config={folder}/bbs.toml", f"--data={folder}"]
+        with process(command, folder / "login.log", cwd=folder) as child:
+            await_reply(port, child, folder / "login.log")
+            yield port
+
+
+@contextlib.contextmanager
+def own_database(url: str) -> Iterator[str]:
+    """The URL of a new database beside the one at `url`, which is dropped again."""
+    parts = urlsplit(url)
+    name = f"bbs_bench_{secrets.token_hex(6)}"
+    connection = pymysql.connect(
+        host=parts.hostname or "127.0.0.1",
+        port=parts.port or 3306,
+        user=unquote(parts.username or ""),
+        password=unquote(parts.password or ""),
+    )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
+        try:
+            yield parts._replace(path=f"/{name}").geturl()
+        finally:
+            connection.ping(reconnect=True)
+            cursor.execute(f"DROP DATABASE {name}")
+
+
+def await_reply(port: int, child: subprocess.Popen[str], log: Path) -> None:
+    """Wait until whoever listens on `port` answers a `ping`."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline and child.poll() is None:
+        with contextlib.suppress(ConnectionRefusedError), connect(port) as connection:
+            connection.sendall(b"ping\n")
+            if connection.recv(100):
+                return
+        time.sleep(0.002)
+    raise Failed(f"{' '.join(child.args[:4])} … did not start:\n{log.read_text()[-2000:]}")  # type: ignore[index]
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), PATIENCE)

@@ -1,0 +1,485 @@
+"""The service as real processes: what the end-to-end tests start, talk to and end.
+
+    class Talk(ServiceCase):
+        async def test_it(self):
+            service = self.service(fleet={"minimum": 1})
+            await service.up()
+            ann = await service.person("ann")
+
+Everything is in a temporary folder and on free ports of 127.0.0.1, and every process that a test
+starts is ended, by its pid, at the end of the test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import pymysql
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import ConnectError, ProcessExitedAlready
+from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.protocols.basic import LineOnlyReceiver
+from twisted.trial.unittest import TestCase
+
+from bbs.config import load, to_toml
+from tests.services import needed
+from tests.services.servers import free_port
+
+T = TypeVar("T")
+
+BIN = Path(sys.executable).parent
+"""Where this Python's `bbs` and `twistd` are."""
+
+POLL = 0.02
+"""Seconds between looks at a condition."""
+
+START_TIMEOUT = 60.0
+"""Seconds that a process has until it is ready, on a machine that may have much else to do."""
+
+STOP_TIMEOUT = 10.0
+"""Seconds until everything has ended that was asked to (`docs/operating.md`)."""
+
+ANY_RATE = "100000/minute"
+
+
+def run(coroutine: Any) -> Deferred[Any]:
+    """Begin `coroutine` now."""
+    return Deferred.fromCoroutine(coroutine)
+
+
+def together(coroutines: Iterable[Any]) -> Deferred[list[Any]]:
+    """The results of `coroutines`, which run at the same time; the first failure fails it."""
+    return gatherResults([run(each) for each in coroutines], consumeErrors=True).addErrback(
+        lambda failure: failure.value.subFailure
+    )
+
+
+def eventually(
+    condition: Callable[[], T | Awaitable[T]], what: str, within: float = 20.0
+) -> Deferred[T]:
+    """The condition's first answer that counts as true; an AssertionError if there is none
+    `within` so many seconds."""
+    answer: Deferred[T] = Deferred()
+    deadline = reactor.seconds() + within
+
+    async def look() -> None:
+        found: Any = condition()
+        if isinstance(found, Awaitable):
+            found = await found
+        if found:
+            polling.stop()
+            answer.callback(found)
+        elif reactor.seconds() > deadline:
+            raise AssertionError(f"not within {within:g} s: {what}")
+
+    polling = LoopingCall(lambda: run(look()))
+    polling.start(POLL).addErrback(answer.errback)
+    return answer
+
+
+class Process(ProcessProtocol):
+    """A process that a test started, with all that it said."""
+
+    def __init__(
+        self,
+        argv: Sequence[str | Path],
+        folder: Path,
+        environ: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+    ) -> None:
+        self.output = ""
+        self.errors = ""
+        self.exit_code: int | None = None
+        self.signal: int | None = None
+        self.alive = True
+        self._stdin = stdin
+        self.command = " ".join(map(str, argv))
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("BBS_")}
+        reactor.spawnProcess(
+            self,
+            str(argv[0]),
+            [str(word) for word in argv],
+            env={**inherited, "PYTHONUNBUFFERED": "1", **(environ or {})},
+            path=str(folder),
+        )
+        self.pid: int = self.transport.pid
+
+    # ProcessProtocol
+
+    def connectionMade(self) -> None:
+        if self._stdin is not None:
+            self.transport.write(self._stdin)
+        self.transport.closeStdin()
+
+    def outReceived(self, data: bytes) -> None:
+        self.output += data.decode("utf-8", "replace")
+
+    def errReceived(self, data: bytes) -> None:
+        self.errors += data.decode("utf-8", "replace")
+
+    def processExited(self, reason: Any) -> None:
+        self.alive = False
+        self.exit_code = reason.value.exitCode
+        self.signal = reason.value.signal
+
+    def processEnded(self, reason: Any) -> None:
+        self.processExited(reason)
+
+    # For the tests
+
+    def says(self, text: str, within: float = START_TIMEOUT) -> Deferred[bool]:
+        """Wait until `text` is in its output."""
+
+        def said() -> bool:
+            if text not in self.output and not self.alive:
+                raise AssertionError(f"{self.command} ended: {self.errors or self.output[-2000:]}")
+            return text in self.output
+
+        return eventually(said, f"{self.command} says {text!r}", within)
+
+    def ended(self, within: float = STOP_TIMEOUT) -> Deferred[bool]:
+        """Wait until it has ended by itself."""
+        return eventually(lambda: not self.alive, f"{self.command} ends", within)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it lives."""
+        with suppress(ProcessExitedAlready):
+            self.transport.signalProcess(number)
+
+    async def end(self, number: int = signal.SIGTERM, within: float = STOP_TIMEOUT) -> float:
+        """End it by a signal; the seconds that it took."""
+        began = reactor.seconds()
+        self.send_signal(number)
+        await self.ended(within)
+        return reactor.seconds() - began
+
+    def kill(self) -> Deferred[bool]:
+        """End it by SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+        return self.ended()
+
+    def children(self) -> list[int]:
+        """The pids of its children that live."""
+        return children_of(self.pid)
+
+
+def children_of(pid: int) -> list[int]:
+    """The pids of the children of a process that live."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, (task / "children").read_text().split())
+    return [child for child in found if lives(child)]
+
+
+def lives(pid: int) -> bool:
+    """Whether a process of this pid runs: not one that has ended and is waited for."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+class Wire(LineOnlyReceiver):
+    """A connection that speaks the protocol as `docs/protocol.md` has it, and nothing more."""
+
+    delimiter = b"\n"
+    MAX_LENGTH = 1 << 24
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.open = True
+        self._asked: list[Deferred[dict[str, Any]]] = []
+
+    def ask(self, *words: object) -> Deferred[dict[str, Any]]:
+        """The reply to a request; fails with ConnectionError when the connection ends first."""
+        reply: Deferred[dict[str, Any]] = Deferred()
+        if self.open:
+            self._asked.append(reply)
+            self.sendLine(" ".join(map(str, words)).encode())
+        else:
+            reply.errback(ConnectionError("the connection had ended"))
+        return reply
+
+    def lineReceived(self, line: bytes) -> None:
+        body = json.loads(line)
+        if "event" in body:
+            self.events.append(body)
+        else:
+            self._asked.pop(0).callback(body)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.open = False
+        while self._asked:
+            self._asked.pop(0).errback(ConnectionError("the connection ended"))
+
+    def close(self) -> None:
+        if self.open:
+            self.transport.abortConnection()
+
+
+def connect(port: int) -> Deferred[Wire]:
+    """A connection to the server at `port`."""
+    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
+    return endpoint.connect(Factory.forProtocol(Wire))
+
+
+@dataclass
+class Person:
+    """Somebody who is logged in, and where."""
+
+    name: str
+    token: str
+    port: int
+    wire: Wire
+    """To the app server."""
+
+    async def asks(self, command: str, *arguments: object) -> dict[str, Any]:
+        """The reply of the app server to a command of this person's."""
+        return await self.wire.ask(command, self.token, *arguments)
+
+
+class Service:
+    """One service, with a configuration and a folder of its own, and the processes that are it.
+
+    :param sections: of the configuration, beside what makes it a service of tests: many people
+        come from one address.
+    """
+
+    def __init__(self, case: ServiceCase, sections: Mapping[str, Mapping[str, object]]) -> None:
+        self.case = case
+        self.folder = Path(case.mktemp()).absolute()
+        self.folder.mkdir(parents=True)
+        self.data = self.folder / "data"
+        self.port = free_port()
+        self.processes: list[Process] = []
+        options: dict[str, object] = {
+            "login.listen": f"tcp:{self.port}:interface=127.0.0.1",
+            # Where `bbs up` keeps it anyway; said, so that `bbs fleet` finds it too.
+            "database.url": f"sqlite:///{self.data}/bbs.sqlite3",
+            "limits.failed_logins": ANY_RATE,
+            "limits.registrations": ANY_RATE,
+        }
+        for section, keys in sections.items():
+            options |= {f"{section}.{key}": value for key, value in keys.items()}
+        self.options = options
+        self.config = self.folder / "bbs.toml"
+        self.write_config()
+
+    def write_config(self, **changed: object) -> Path:
+        """Write the configuration file; `changed` has its keys with two underlines for the dot."""
+        self.options |= {key.replace("__", "."): value for key, value in changed.items()}
+        self.config.write_text(as_toml(self.options))
+        return self.config
+
+    # Processes
+
+    def start(self, *argv: str | Path, **options: Any) -> Process:
+        """A process in this service's folder; it ends with the test."""
+        process = Process(argv, self.folder, **options)
+        self.processes.append(process)
+        return process
+
+    def bbs(self, *arguments: str | Path, **options: Any) -> Process:
+        """`bbs …`"""
+        return self.start(BIN / "bbs", *arguments, **options)
+
+    async def up(self, *arguments: str | Path) -> Process:
+        """`bbs up`, ready."""
+        process = self.start_up(*arguments)
+        await process.says(f"bbs is ready: bbs client 127.0.0.1 {self.port}\n")
+        return process
+
+    def start_up(self, *arguments: str | Path, **options: Any) -> Process:
+        """`bbs up`, at its beginning."""
+        place = ("--port", str(self.port), "--data", self.data, "--config", self.config)
+        return self.bbs("up", *place, *arguments, **options)
+
+    async def login_server(self, port: int | None = None, **options: Any) -> Process:
+        """`twistd bbs-login`, listening."""
+        port = port or self.port
+        self.data.mkdir(exist_ok=True)
+        data = self.folder / f"data-{port}"
+        process = self.start(
+            *(BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-login"),
+            *("--config", self.config, "--data", data),
+            *("--listen", f"tcp:{port}:interface=127.0.0.1"),
+            **options,
+        )
+        await process.says(f"LineFactory starting on {port}\n")
+        return process
+
+    def app_server(self, **options: Any) -> Process:
+        """`twistd bbs-app`, as an operator runs it, at its beginning."""
+        argv = (BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-app", "--config", self.config)
+        return self.start(*argv, **options)
+
+    async def command(self, *arguments: str) -> Any:
+        """What `bbs fleet …` or the like says, by its --json; it must succeed."""
+        process = self.bbs(*arguments, "--config", self.config, "--json")
+        await process.ended(START_TIMEOUT)
+        self.case.assertEqual((process.exit_code, process.errors), (0, ""))
+        return json.loads(process.output)
+
+    async def fleet(self) -> list[dict[str, Any]]:
+        """The app servers that live, as `bbs fleet list` has them."""
+        listed: list[dict[str, Any]] = await self.command("fleet", "list")
+        return listed
+
+    async def fleet_is(
+        self,
+        condition: Callable[[list[dict[str, Any]]], Any],
+        what: str,
+        within: float = START_TIMEOUT,
+    ) -> list[dict[str, Any]]:
+        """The fleet, once it is as `condition` wants it."""
+
+        async def look() -> list[dict[str, Any]] | None:
+            servers = await self.fleet()
+            return servers if condition(servers) else None
+
+        found = await eventually(look, what, within)
+        assert found is not None
+        return found
+
+    def log(self) -> str:
+        """What the service has logged, on whatever login server."""
+        path = self.data / "bbs.log"
+        ours = path.read_text() if path.exists() else ""
+        return ours + "".join(process.output for process in self.processes)
+
+    def launches(self) -> int:
+        """How many app servers have been launched, by the log."""
+        return sum(map(int, re.findall(r"launching (\d+) servers", self.log())))
+
+    # People
+
+    async def register(self, *names: str) -> None:
+        """Make accounts; the password is the name."""
+        wire = await connect(self.port)
+        for reply in await gatherResults([wire.ask("register", name, name) for name in names]):
+            self.case.assertEqual(reply, {"status": 0, "message": "Success!"})
+        wire.close()
+
+    async def person(self, name: str, port: int | None = None) -> Person:
+        """Log somebody in who has registered, and connect to the app server."""
+        login = await connect(port or self.port)
+        reply = await login.ask("login", name, name)
+        login.close()
+        self.case.assertEqual(reply["status"], 0, reply)
+        at = reply["app_server"]
+        self.case.assertEqual(at["host"], "127.0.0.1")
+        return Person(name, reply["token"], at["port"], await connect(at["port"]))
+
+    async def befriend(self, one: Person, other: Person) -> None:
+        """Make two people friends."""
+        for reply in (
+            await one.asks("invite", other.name),
+            await other.asks("accept-invite", one.name),
+        ):
+            self.case.assertEqual(reply["status"], 0, reply)
+
+    async def serves(self, within: float = START_TIMEOUT) -> None:
+        """Wait until somebody listens at the login server's port."""
+
+        async def answers() -> bool:
+            try:
+                wire = await connect(self.port)
+                answer = await wire.ask("ping")
+                wire.close()
+            except (ConnectError, ConnectionError):
+                return False
+            return bool(answer == {"status": 0, "message": "Pong!"})
+
+        await eventually(answers, "the login server answers", within)
+
+    async def remove(self) -> None:
+        """End everything that this service started, by SIGKILL where asking does not do."""
+        for process in self.processes:
+            process.send_signal(signal.SIGTERM)
+        await DeferredList([process.ended() for process in self.processes], consumeErrors=True)
+        await gatherResults([process.kill() for process in self.processes])
+
+
+def as_toml(options: Mapping[str, object]) -> str:
+    """A configuration file that has nothing but `options` in it."""
+    config = load(None, {}, options)
+    wanted: dict[str, list[str]] = {}
+    section = ""
+    for line in to_toml(config).splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif f"{section}.{line.partition(' = ')[0]}" in options:
+            wanted.setdefault(section, []).append(line)
+    return "\n".join(
+        "\n".join((f"[{section}]", *lines)) for section, lines in wanted.items()
+    )
+
+
+class ServiceCase(TestCase):
+    """A test case whose services are real processes.
+
+    Its tests begin inside the running reactor, so that a child's end is noticed from the start.
+    """
+
+    timeout = 300
+
+    def setUp(self) -> Deferred[None]:
+        return deferLater(reactor, 0)
+
+    def service(self, **sections: Mapping[str, object]) -> Service:
+        """A service on SQLite and the embedded broker, unless the sections say otherwise."""
+        service = Service(self, sections)
+        self.addCleanup(lambda: run(service.remove()))
+        return service
+
+    def big_service(self, **sections: Mapping[str, object]) -> Service:
+        """A service on MariaDB, in a database of its own, and ActiveMQ."""
+        return self.service(
+            **{
+                "database": {"url": self.mysql_database()},
+                "broker": {"url": needed("BBS_TEST_ACTIVEMQ_URL")},
+                **sections,
+            }
+        )
+
+    def mysql_database(self) -> str:
+        """The URL of an empty database at the shared server, removed at the end of the test."""
+        url, name = needed("BBS_TEST_MYSQL_URL"), f"bbs_{secrets.token_hex(6)}"
+        mysql(url, f"CREATE DATABASE {name}")
+        self.addCleanup(mysql, url, f"DROP DATABASE {name}")
+        return url.rpartition("/")[0] + f"/{name}"
+
+
+def mysql(url: str, statement: str) -> tuple[Any, ...]:
+    """Execute one statement at a MariaDB; its rows."""
+    parts = urlsplit(url)
+    connection = pymysql.connect(
+        host=parts.hostname,
+        port=parts.port or 3306,
+        user=parts.username,
+        password=parts.password or "",
+        database=parts.path[1:],
+        autocommit=True,
+    )
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return tuple(cursor.fetchall())
+    finally:
+        connection.close()

@@ -1,0 +1,106 @@
+"""The published conversations, word for word, through the real client against the real service."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from tests.integration.service import Service, ServiceCase, together
+
+SCRIPTS = Path(__file__).parents[1] / "conformance"
+
+SCRIPT_TIMEOUT = 120.0
+
+
+def conforms(printed: str, expected: str) -> bool:
+    """Whether `printed` is the lines of `expected`, in order; those behind `--`, which arrive on
+    their own, may be anywhere among them."""
+    in_order, _, on_their_own = expected.partition("--\n")
+    wanted = Counter(on_their_own.splitlines())
+    left, pushed = [], Counter[str]()
+    for line in printed.splitlines():
+        if pushed[line] < wanted[line]:
+            pushed[line] += 1
+        else:
+            left.append(line)
+    return pushed == wanted and left == in_order.splitlines()
+
+
+class Conforms(ServiceCase):
+    """The comparison itself."""
+
+    EXPECTED = "a\nb\na\n--\n<<<x>>>\n<<<x>>>\n<<<y>>>\n"
+
+    def test_messages_come_in_any_order_and_place(self) -> None:
+        for printed in (
+            "a\nb\na\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
+            "<<<y>>>\na\n<<<x>>>\nb\na\n<<<x>>>\n",
+        ):
+            self.assertTrue(conforms(printed, self.EXPECTED), printed)
+
+    def test_differences(self) -> None:
+        for printed in (
+            "b\na\na\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
+            "a\nb\na\n<<<x>>>\n<<<y>>>\n",
+            "a\nb\na\n<<<x>>>\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
+            "a\nb\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
+            "a\nb\na\nc\n<<<x>>>\n<<<x>>>\n<<<y>>>\n",
+            "",
+        ):
+            self.assertFalse(conforms(printed, self.EXPECTED), printed)
+
+
+class Conformance(ServiceCase):
+    """Every script, each on a service that nobody has used before."""
+
+    async def check(self, service: Service, script: str) -> None:
+        """Have the client carry out a script, and compare."""
+        text = (SCRIPTS / f"{script}.txt").read_bytes()
+        client = service.bbs("client", "127.0.0.1", str(service.port), stdin=text)
+        await client.ended(SCRIPT_TIMEOUT)
+        self.assertEqual((client.exit_code, client.errors), (0, ""))
+        expected = (SCRIPTS / f"{script}.expected").read_text()
+        if not conforms(client.output, expected):
+            self.assertEqual(client.output.splitlines(), expected.splitlines(), script)
+
+    def test_all_scripts_are_here(self) -> None:
+        for kind in ("txt", "expected"):
+            found = sorted(path.stem for path in SCRIPTS.glob(f"*.{kind}"))
+            self.assertEqual(found, ["1", "2", "3", "4", "5", "6"])
+
+    async def on_sqlite(self, script: str) -> Service:
+        service = self.service()
+        await service.up()
+        await self.check(service, script)
+        return service
+
+    async def on_mariadb(self, script: str) -> Service:
+        service = self.big_service()
+        await service.login_server()
+        await self.check(service, script)
+        return service
+
+    async def test_sqlite(self) -> None:
+        await together(self.on_sqlite(script) for script in ("1", "2"))
+        await together(self.on_sqlite(script) for script in ("3", "4", "5"))
+
+    async def test_mariadb(self) -> None:
+        await together(self.on_mariadb(script) for script in ("1", "2"))
+        await together(self.on_mariadb(script) for script in ("3", "4", "5"))
+
+    def check_the_fleet(self, service: Service) -> None:
+        """Script 6 needs three app servers: 23 people at ten a server."""
+        self.assertEqual(service.launches(), 3, service.log())
+        self.assertEqual(service.log().count(" is ready\n"), 3)
+
+    async def test_three_app_servers_on_sqlite(self) -> None:
+        service = self.service(fleet={"idle_grace": 1.0})
+        await service.up()
+        await self.check(service, "6")
+        self.check_the_fleet(service)
+        left = await service.fleet_is(lambda servers: len(servers) == 1, "two servers end")
+        self.assertEqual((left[0]["state"], left[0]["taken"]), ("ready", 0))
+        self.assertEqual(service.log().count(" is gone: drained\n"), 2, service.log())
+
+    async def test_three_app_servers_on_mariadb(self) -> None:
+        self.check_the_fleet(await self.on_mariadb("6"))

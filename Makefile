@@ -15,7 +15,7 @@ up: $(VENV)/installed
 test: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m twisted.trial tests
+	set -a; . .services/env; set +a; $(BIN)/coverage run -m twisted.trial tests
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/ruff check .
@@ -23,7 +23,7 @@ test: $(VENV)/installed-for-tests
 
 bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
-	$(BIN)/python -m tests.bench $(ARGS)
+	set -a; . .services/env; set +a; $(BIN)/python -m tests.bench $(ARGS)
 
 clean:
 	$(PYTHON) tests/services/stop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -32,3 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _usage() -> str:
     parts = "\n".join(f"  {name:8} {help}" for name, (_, help) in PARTS.items())
     return f"usage: bbs COMMAND [...]\n\n{parts}\n\nbbs COMMAND --help says more."
+
+
+def port(text: str) -> int:
+    """The type of an argument that is a port."""
+    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")

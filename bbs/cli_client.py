@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.client.library import BBSClient
-from bbs.client.lines import InputTooLong, Lines, reader
+from bbs.client.lines import InputError, Lines, reader
 from bbs.client.script import Script
 from bbs.client.text import visible
 from bbs.client.values import Address, ClientError
@@ -31,6 +31,10 @@ def main(argv: Sequence[str]) -> int:
         login_server = _parse(argv)
     except SystemExit as end:  # argparse has said why, or shown the help that was asked for
         return int(end.code or 0)
+    if sys.stdin is None or sys.stdout is None:
+        # Their numbers may be somebody else's by now: the reactor's own, for one.
+        sys.stderr.write("bbs client: standard input or output is closed\n")
+        return 1
     # Here, so that importing this module chooses no reactor for anybody.
     from twisted.internet import reactor
 
@@ -91,7 +95,7 @@ class Run:
         )
 
     def _failed(self, failure: Failure) -> None:
-        if not isinstance(failure.value, (ClientError, InputTooLong, OSError)):
+        if not isinstance(failure.value, (ClientError, InputError)):
             self._log.failure("the script broke off", failure)
         self._end(str(failure.value))
 

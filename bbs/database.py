@@ -137,7 +137,7 @@ class _Job:
 
 def read_only(rule: Callable[P, T]) -> Callable[P, T]:
     """Mark a rule that writes nothing: on SQLite it need not wait for those that do."""
-    rule.__bbs_read_only__ = True
+    rule.__bbs_read_only__ = True  # type: ignore[attr-defined]
     return rule
 
 
@@ -247,7 +247,7 @@ class Database:
         return result
 
     def _begin(self, rule: Callable[..., Any]) -> None:
-        if self._sqlite and not is_read_only(rule):
+        if isinstance(self.peewee, peewee.SqliteDatabase) and not is_read_only(rule):
             # To take the lock at the first write instead would fail where two readers both write.
             self.peewee.begin("IMMEDIATE")
         else:
@@ -276,10 +276,10 @@ class Database:
         return not self._sqlite and attempt == 1
 
     def _connected(self, work: Callable[..., T], *arguments: Any) -> T:
-        self.peewee.connect(reuse_if_open=True)
         try:
+            self.peewee.connect(reuse_if_open=True)
             return work(*arguments)
-        except (peewee.OperationalError, peewee.InterfaceError) as error:
+        except (peewee.DatabaseError, peewee.InterfaceError) as error:
             self._hang_up()
             raise refusal(self.url, error) from error
 
@@ -297,6 +297,11 @@ def _is_bug(error: Exception) -> bool:
 def _summary(error: Exception) -> str:
     """What went wrong, in one line, for the log."""
     return " ".join(str(error.args[-1] if error.args else error).split())
+
+
+def rows(query: Any) -> list[Any]:
+    """What `query` finds, as tuples. (To a type checker peewee's rows are always models.)"""
+    return [*query.tuples()]
 
 
 def for_update(query: Any) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -11,6 +13,8 @@ from twisted.internet.defer import Deferred
 
 from bbs.errors import Unavailable
 from bbs.workers import IWorkers
+
+T = TypeVar("T")
 
 OWASP = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID)
 """Argon2id, m = 19 MiB, t = 2, p = 1: OWASP's Password Storage Cheat Sheet."""
@@ -53,14 +57,14 @@ class Hasher:
         """Hold `password` against the hash `stored`, None for a user who does not exist."""
         return await self._work(self._verify, stored, password)
 
-    def _work(self, work, *arguments):  # type: ignore[no-untyped-def]
+    def _work(self, work: Callable[..., T], *arguments: Any) -> Deferred[T]:
         if self._waiting >= MAX_WAITING:
             raise Unavailable()
         self._waiting += 1
-        done: Deferred[object] = self._workers.run(work, *arguments)
+        done: Deferred[T] = self._workers.run(work, *arguments)
         return done.addBoth(self._finished)
 
-    def _finished(self, result):  # type: ignore[no-untyped-def]
+    def _finished(self, result: T) -> T:
         self._waiting -= 1
         return result
 

@@ -21,7 +21,7 @@ NAME_LENGTH = 100
 class RisingIdField(peewee.BigAutoField):
     """A key that never comes back, even when the newest row is deleted: SQLite reuses others."""
 
-    def ddl(self, ctx: peewee.Context) -> peewee.Node:
+    def ddl(self, ctx: peewee.Context) -> peewee.NodeList:
         """The column's definition."""
         column = super().ddl(ctx)
         if isinstance(self.model._meta.database.obj, peewee.SqliteDatabase):
@@ -52,6 +52,7 @@ class Session(Table):
 
     digest = peewee.CharField(64, primary_key=True)
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    user_id: int
     used = peewee.DoubleField(index=True)
 
 
@@ -86,7 +87,9 @@ class Place(Table):
     """A user is online, and has this place; `server` is null while a new one is being found."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
+    user_id: int
     server = peewee.ForeignKeyField(Server, null=True, on_delete="SET NULL")
+    server_id: str | None
 
 
 class Relationship(Table):

@@ -22,7 +22,7 @@ def connected(url: str) -> Iterator[peewee.Database]:
     try:
         database.connect()
         yield database
-    except (peewee.OperationalError, peewee.InterfaceError) as error:
+    except (peewee.DatabaseError, peewee.InterfaceError) as error:
         raise refusal(url, error) from error
     finally:
         if not database.is_closed():

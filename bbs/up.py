@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import IO, Any
 
+from bbs.cli import port
 from bbs.config import ConfigError, Configuration, load
 
 DEFAULT_HOST = "127.0.0.1"
@@ -19,18 +20,18 @@ def main(argv: Sequence[str]) -> int:
     """Run with the arguments behind `bbs up` until SIGINT or SIGTERM; returns the exit code."""
     parser = argparse.ArgumentParser(prog="bbs up", description=__doc__)
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (%(default)s)")
-    parser.add_argument("--port", default=DEFAULT_PORT, type=int, help="port (%(default)s)")
+    parser.add_argument("--port", default=DEFAULT_PORT, type=port, help="port (%(default)s)")
     parser.add_argument("--data", default="bbs-data", help="folder of the data (%(default)s)")
     parser.add_argument("--config", help="configuration file (TOML)")
     options = parser.parse_args(argv)
     try:
         config = load(options.config, os.environ, _overrides(options))
-        lock = _open_data(options.data)
+        lock, log = _open_data(options.data)
     except (ConfigError, _Unusable) as error:
         print(f"bbs up: {error}", file=sys.stderr)
         return 1
-    with lock:
-        return _run(config, options)
+    with lock, log:
+        return _run(config, options, log)
 
 
 class _Unusable(Exception):
@@ -49,33 +50,37 @@ def _overrides(options: argparse.Namespace) -> dict[str, object]:
     return overrides
 
 
-def _open_data(folder: str) -> IO[str]:
-    """Make the data folder, for this process alone, and keep its log there.
+def _open_data(folder: str) -> tuple[IO[str], IO[str]]:
+    """Make the data folder, for this process alone: the lock, and the log.
 
     :raises _Unusable: it cannot be written, or another `bbs up` has it.
     """
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        lock = open(os.path.join(folder, "lock"), "w")  # noqa: SIM115 - held while this runs
+        lock = _append_to(os.path.join(folder, "lock"))
+        log = _append_to(os.path.join(folder, "bbs.log"))
     except OSError as error:
         raise _Unusable(f"cannot write to the data folder {folder}: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
+        log.close()
         raise _Unusable(f"another bbs up uses the data folder {folder}") from error
-    return lock
+    return lock, log
 
 
-def _run(config: Configuration, options: argparse.Namespace) -> int:
+def _append_to(path: str) -> IO[str]:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
+
+
+def _run(config: Configuration, options: argparse.Namespace, log: IO[str]) -> int:
     from twisted.internet import reactor as installed
     from twisted.logger import globalLogBeginner, textFileLogObserver
 
     from bbs.login_tap import LoginServer
 
     reactor: Any = installed
-    log_path = os.path.join(options.data, "bbs.log")
-    log = os.fdopen(os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w")
     globalLogBeginner.beginLoggingTo([textFileLogObserver(log)], redirectStandardIO=False)
     failures: list[str] = []
 

@@ -403,6 +403,7 @@ class LimitTests(BrokerCase):
         slow.say("SEND", {"destination": "/topic/a", "receipt": "r"}, b"x" * 1500)
         self.assertTrue(slow.line.aborted)
         self.assertEqual(slow.heard(), [])
+        self.assertEqual(slow.protocol.held, 0)
         slow.lose()
 
     def test_large_frame(self) -> None:

@@ -44,6 +44,17 @@ class UsageTests(SynchronousTestCase):
     def test_help_is_no_mistake(self) -> None:
         self.assertEqual(self.outcome("--help"), (0, ""))
 
+    def test_closed_descriptors(self) -> None:
+        for stream in ("stdin", "stdout"):
+            errors = StringIO()
+            self.patch(sys, "stderr", errors)
+            with self.subTest(stream):
+                self.patch(sys, stream, None)
+                self.assertEqual(main(("localhost", "1")), 1)
+                self.assertEqual(
+                    errors.getvalue(), "bbs client: standard input or output is closed\n"
+                )
+
 
 class RunTests(ClientTestCase):
     def setUp(self) -> None:
@@ -89,7 +100,7 @@ class RunTests(ClientTestCase):
 
     def test_input_that_cannot_be_read(self) -> None:
         run = self.run_script(b"x" * (16 * 1024 * 1024 + 1))
-        self.assertIn("longer than", run.problem)
+        self.assertEqual(run.problem, "standard input: a line of over 16777216 bytes")
         self.assertEqual(self.stopped, 1)
         os.close(self.start)
 

@@ -305,10 +305,12 @@ class WaitingTests(ClientTestCase):
         self.assertTrue(connection.says_events)
         connection.tell({"event": "waiting", "position": 3, "seconds": None})
         connection.tell({"event": "news"})
+        connection.tell({"event": "waiting", "position": "first"})
         connection.tell({"event": "waiting", "position": 1, "seconds": 2.5})
         self.world.answer(connection, "login ann 1")
         self.result(waiting)
         self.assertEqual(told, [Waiting(3), Waiting(1, 2.5)])
+        self.assertEqual(len(self.flushLoggedErrors(BadReply)), 1)
 
     def test_says_no_events_unasked(self) -> None:
         self.log_in("ann")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs.client.lines import InputTooLong, Lines, reader
+from bbs.client.lines import InputError, Lines, reader
 
 
 class LinesTests(SynchronousTestCase):
@@ -48,7 +48,12 @@ class LinesTests(SynchronousTestCase):
 
     def test_memory_is_bounded(self) -> None:
         lines = self.lines(b"x" * 60, b"x" * 41)
-        self.failureResultOf(Deferred.fromCoroutine(lines.next()), InputTooLong)
+        self.failureResultOf(Deferred.fromCoroutine(lines.next()), InputError)
+
+    def test_what_cannot_be_read(self) -> None:
+        lines = Lines(lambda: fail(IsADirectoryError(21, "Is a directory")))
+        problem = self.failureResultOf(Deferred.fromCoroutine(lines.next()), InputError)
+        self.assertEqual(str(problem.value), "standard input: Is a directory")
 
 
 class ReaderTests(TestCase):

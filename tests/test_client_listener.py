@@ -99,6 +99,18 @@ class ListenerTests(ClientTestCase):
         self.assertShown("one")
         self.assertEqual(self.world.requests("listen")[-1], APP_2)
 
+    def test_a_server_that_only_hangs_up_is_not_hammered(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            self.world.answer(connection, line)
+            if line.startswith("listen"):
+                connection.transport.loseConnection()
+            return True
+
+        self.world.meddle = meddle
+        self.listen()
+        self.network.advance(60)
+        self.assertLess(len(self.listens()), 60)
+
     def test_goes_where_it_is_moved_at_once(self) -> None:
         self.world.app_servers = [APP_1, APP_2]
         self.result(self.listen())
@@ -115,6 +127,7 @@ class ListenerTests(ClientTestCase):
         self.listen()
         self.network.advance(0.1)
         self.assertEqual(self.world.requests("listen"), [APP_1, APP_2])
+        self.assertEqual([c for c in self.world.connections if c.address == APP_1], [])
         self.send("one")
         self.assertShown("one")
 
@@ -169,6 +182,12 @@ class ListenerTests(ClientTestCase):
         self.assertEqual(len(self.listens()), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_logout_ends_it_without_being_told(self) -> None:
+        self.result(self.listen())
+        self.patch(self.world, "tell", lambda user, event: None)
+        self.say("logout bob")
+        self.assertEqual([c for c in self.world.connections if c.address == APP_1], [])
+
     def test_a_logout_elsewhere_ends_it_and_forgets_the_token(self) -> None:
         self.result(self.listen())
         self.world._do_logout("bob")
@@ -212,6 +231,7 @@ class ListenerTests(ClientTestCase):
         self.result(self.listen())
 
         def meddle(connection: ServerConnection, line: str) -> bool:
+            self.world.meddle = lambda connection, line: False
             self.world.tell("bob", {"event": "logout"})
             self.clock.callLater(1, self.world.answer, connection, line)
             return True
@@ -220,8 +240,10 @@ class ListenerTests(ClientTestCase):
         said = self.client.logout("bob")
         self.network.flush()
         self.assertEqual(self.client.users, ("ann",))
+        self.say("login bob 1")
         self.network.advance(1)
         self.result(said)
+        self.assertEqual(self.client.users, ("ann", "bob"))
 
     def test_a_mistake_of_our_own_is_logged(self) -> None:
         self.patch(self.client._router.connections, "open", None)

@@ -252,7 +252,7 @@ class ListeningTests(ScriptTestCase):
         self.type("register ann 1")
         self.network.down.add(APP_1)
         self.type("login ann 1")
-        self.network.advance(60.1)
+        self.network.advance(260.1)
         self.assertEqual(self.problem(self.ended, Unreachable), "no server to listen for ann at")
 
     def test_messages_are_printed_as_they_come(self) -> None:
@@ -297,8 +297,10 @@ class DueTests(ScriptTestCase):
     def test_not_for_people_elsewhere(self) -> None:
         self.world.passwords["dan"] = "1"
         self.world.places["dan"] = APP_2
+        self.world.message = lambda user, event: None
         self.befriend("ann", "dan")
-        self.assertEqual(self.type("send ann dan hi", "exit"), ["Success!"])
+        self.assertEqual(self.type("send ann dan hi", "login dan 1"), ["Success!"] * 2)
+        self.assertEqual(self.type("logout dan", "exit"), ["Bye!"])
         self.successResultOf(self.ended)
 
     def test_not_for_what_has_been_printed(self) -> None:
@@ -314,6 +316,14 @@ class DueTests(ScriptTestCase):
         self.assertEqual(self.printed[-1], "Bye!")
         self.type("exit")
         self.successResultOf(self.ended)
+
+    def test_not_for_somebody_else_of_that_name(self) -> None:
+        self.type("send ann bob hi", "delete bob")
+        self.network.advance(1.1)
+        self.assertEqual(
+            self.type("register bob 1", "login bob 1", "logout bob"),
+            ["Success!", "Success!", "Bye!"],
+        )
 
     def test_each_of_two_alike(self) -> None:
         self.type("send ann bob hi", "send ann bob hi", "exit")

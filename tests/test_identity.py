@@ -11,9 +11,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.scaling import identity
 from bbs.scaling.identity import is_certainly_dead, process_identity
 
-# It says who it is, and lives until its input ends.
+# With a name that is hard to read, it says who it is, and lives until its input ends.
 PROCESS = """
 import sys
+with open("/proc/self/comm", "w") as name:
+    name.write("a) Z 1 (b")
 from bbs.scaling.identity import process_identity
 print(process_identity(), flush=True)
 sys.stdin.read()
@@ -119,8 +121,17 @@ class WithoutProcTests(SynchronousTestCase):
 
     def test_proc_of_another_namespace(self):
         """There, pids would be other processes."""
-        self.proc.mkdir()
-        (self.proc / "self").symlink_to("1")
+        random = self.proc / "sys/kernel/random"
+        random.mkdir(parents=True)
+        (random / "boot_id").write_text(self.linux.split(":")[1])
+        for name in (str(os.getpid()), "elsewhere"):
+            (self.proc / name / "ns").mkdir(parents=True)
+            (self.proc / name / "ns/pid").symlink_to("/proc/self/ns/pid")
+            (self.proc / name / "stat").symlink_to("/proc/self/stat")
+        (self.proc / "self").symlink_to(str(os.getpid()))
+        self.assertEqual(process_identity(), self.linux)
+        (self.proc / "self").unlink()
+        (self.proc / "self").symlink_to("elsewhere")
         self.assertTrue(process_identity().startswith("host:"))
         self.assertFalse(is_certainly_dead(self.linux.rsplit(":", 1)[0] + ":1"))
 

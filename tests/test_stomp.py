@@ -267,11 +267,18 @@ class ConnectingTests(StompCase):
         self.assertEqual(self.changes, [])
 
     def test_refused_in_the_body(self) -> None:
-        for body, reason in ((b"Access refused\n", "Access refused"), (b"", "no reason given")):
+        for message, body, reason in (
+            ("Bad CONNECT", b"Access refused\n", "Bad CONNECT: Access refused"),
+            ("", b"Access refused\n", "Access refused"),
+            ("Invalid", b"Invalid", "Invalid"),
+            ("Invalid", b"Exception\n\tat line 1\n", "Invalid"),
+            ("", b"\xff", "\ufffd"),
+            ("", b"", "no reason given"),
+        ):
             self.service = self.make([BROKER])
             self.service.startService()
             played = self.connect()
-            played.say("ERROR", {}, body)
+            played.say("ERROR", {"message": message}, body)
             played.lose()
             self.assertEqual(self.service.last_error, f"stomp://broker.example:61613: {reason}")
             self.successResultOf(self.service.stopService())
@@ -912,6 +919,7 @@ class StoppingTests(StompCase):
         self.failed(first, StompDisconnected)
         self.failed(connected, StompDisconnected)
         self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertIsNone(self.service.last_error)
 
     def test_shaking_hands(self) -> None:
         self.service.startService()

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.client.values import Address, Lost, Reply, Unreachable, read_line
@@ -41,6 +42,7 @@ class Connection(Protocol):
     """
 
     transport: ITCPTransport | None = None
+    _log = Logger()
 
     def __init__(self, clock: IReactorTime, address: Address, max_reply: int = MAX_REPLY) -> None:
         self.address = address
@@ -136,7 +138,8 @@ class Connection(Protocol):
             return False
         if not isinstance(received, Reply):
             if self.on_event is not None:
-                self.on_event(received)
+                with self._log.failuresHandled("an event was not handled"):
+                    self.on_event(received)
         elif self._asked:
             self._asked.popleft().callback(received)
         else:

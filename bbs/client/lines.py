@@ -25,8 +25,8 @@ MAX_LINE = 16 * 1024 * 1024
 _PIECE = 65536
 
 
-class InputTooLong(Exception):
-    """There is no end of the line within `MAX_LINE` bytes."""
+class InputError(Exception):
+    """The input cannot be read; the text is one line that says why."""
 
 
 class _Daemon(Thread):
@@ -56,10 +56,13 @@ class Lines:
     async def next(self) -> str | None:
         """The next line without its end (LF or CR LF), None after the last.
 
-        The last may lack its end. Raises `InputTooLong`.
+        The last may lack its end. Raises `InputError`.
         """
         while not self._lines:
-            piece = await self._read()
+            try:
+                piece = await self._read()
+            except OSError as problem:
+                raise InputError(f"standard input: {problem.strerror}") from problem
             *ends, rest = piece.split(b"\n")
             for end in ends:
                 self._lines.append(b"".join((*self._parts, end)))
@@ -72,5 +75,5 @@ class Lines:
                 self._lines.append(b"".join(self._parts))
                 self._parts = []
             if sum(map(len, self._parts)) > self._max_line:
-                raise InputTooLong(f"a line of the input is longer than {self._max_line} bytes")
+                raise InputError(f"standard input: a line of over {self._max_line} bytes")
         return self._lines.popleft().rstrip(b"\r").decode("utf-8", "surrogateescape")

@@ -34,6 +34,9 @@ PING_INTERVAL = 30.0
 PING_DEADLINE = 10.0
 """Seconds until a server that does not answer that ping counts as gone."""
 
+STEADY = 5.0
+"""Seconds of listening after which a connection that ends is replaced without much delay."""
+
 _FINAL = ("Not login yet", "Usage:", "Unknown command")
 """How the replies begin after which asking again is of no use."""
 
@@ -97,9 +100,10 @@ class Listener:
     async def _run(self) -> None:
         waits = delays()
         while not self._over:
+            began = self._router.clock.seconds()
             try:
                 reply = await self._listen()
-                if reply.ok:
+                if reply.ok and self._router.clock.seconds() - began > STEADY:
                     waits = delays()
                 elif reply.redirect is not None:
                     self._session.address = reply.redirect
@@ -160,23 +164,22 @@ class Listener:
 
     def _event(self, event: Event) -> None:
         session = self._session
-        with self._log.failuresHandled("an event for {user} was not handled", user=session.name):
-            if event["event"] == "message":
-                message = Message.read(event)
-                if message.id > self._shown.get(session.name, -1):
-                    self._shown[session.name] = message.id
-                    self._on_message(session.name, message)
-            elif event["event"] == "moved":
-                session.address = Address.read(event.get("app_server"))
+        if event["event"] == "message":
+            message = Message.read(event)
+            if message.id > self._shown.get(session.name, -1):
+                self._shown[session.name] = message.id
+                self._on_message(session.name, message)
+        elif event["event"] == "moved":
+            session.address = Address.read(event.get("app_server"))
+            self._moved = True
+            self._leave()
+        elif event["event"] == "logout":
+            if self._token == session.token:
+                self._finish(Unreachable("the user was logged out"))
+            else:
+                # It was an earlier login's; the user has logged in again: listen as that.
                 self._moved = True
                 self._leave()
-            elif event["event"] == "logout":
-                # Of an earlier login, when the user has logged in again since: listen as that.
-                if self._token == session.token:
-                    self._finish(Unreachable("the user was logged out"))
-                else:
-                    self._moved = True
-                    self._leave()
 
     def _leave(self) -> None:
         if self._connection is not None:

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from bbs.client.commands import Typed
 from bbs.client.due import Due
 from bbs.client.library import BBSClient
+from bbs.client.routing import PATIENCE, WAITING_DEADLINE
 from bbs.client.text import (
     help_lines,
     message_line,
@@ -27,8 +28,8 @@ from bbs.client.values import BadReply, ClientError, Lost, Message, Unreachable,
 SETTLE_TIME = 1.0
 """Seconds at most that messages still on their way are waited for."""
 
-LISTEN_PATIENCE = 60.0
-"""Seconds at most from a login until its listening is confirmed."""
+LISTEN_PATIENCE = PATIENCE + WAITING_DEADLINE
+"""Seconds at most until a user is listened for; another app server may be started meanwhile."""
 
 
 class Script:

@@ -77,7 +77,8 @@ class IRequestHandler(Interface):
         A failure is a bug: it is logged with a reference, and the peer is told that reference
         only. When the connection is lost in the meantime the Deferred is cancelled, before
         `connection_lost` is called, so that what only waits (a login in its queue) stops waiting.
-        What a thread has begun goes on to its end, and nobody hears of it.
+        What a thread has begun goes on to its end, and nobody hears of it. A half-close is no
+        loss: the peer may be waiting for its answer.
         """
 
     def connection_lost(connection: IConnection) -> None:

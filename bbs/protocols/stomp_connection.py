@@ -204,10 +204,7 @@ class StompConnection(StompPeer):
 
     def _refused(self, frame: Frame) -> None:
         # STOMP: a broker that sends ERROR closes the connection. Some do not, so it is done here.
-        text = (
-            frame.headers.get("message") or frame.body.decode(errors="replace") or "no reason given"
-        )
-        error = StompRefused(self._clean(text))
+        error = StompRefused(self._clean(_reason(frame)))
         done = self._receipts.pop(frame.headers.get("receipt-id", ""), None)
         if done is not None:
             done.errback(error)
@@ -233,3 +230,13 @@ class StompConnection(StompPeer):
                 text = text.replace(shape, "***")
         line = "".join(c if c.isprintable() else " " for c in text.strip())
         return " ".join(line.split())[:_MAX_REASON]
+
+
+def _reason(frame: Frame) -> str:
+    """What an ERROR frame gives for a reason. RabbitMQ says what matters in the body, in one line;
+    ActiveMQ says the same again there, or puts a stack trace."""
+    message = frame.headers.get("message", "")
+    body = frame.body.decode(errors="replace").strip()
+    if "\n" in body or body in message:
+        body = ""
+    return ": ".join(filter(None, [message, body])) or "no reason given"

@@ -100,7 +100,9 @@ class Connector:
             try:
                 connection = await self._connect(broker)
             except StompError as error:
-                self._attempt_failed(broker, error, tried)
+                # An attempt that was given up has not failed.
+                if self._running:
+                    self._attempt_failed(broker, error, tried)
             else:
                 since = self._reactor.seconds()
                 await self._live(broker, connection)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.database import read_only
+from bbs.database import for_update, read_only, rows
 from bbs.errors import (
     Address,
     AlreadyUsed,
@@ -107,12 +107,12 @@ def log_in(
     """Begin a session and take a place for `name`, whose password matched the hash `verified`.
 
     Without a place there is no session either. `new_hash` replaces the stored one; `look` as in
-    `places.take`.
+    `places.enter`.
     """
-    user = User.get_or_none(User.name == name)
+    user = for_update(User.select().where(User.name == name)).first()
     if user is None or user.password_hash != verified:
         raise WrongCredentials()
-    search = places.take(user.id, look)
+    search = places.enter(user.id, look)
     if search.seat:
         Session.insert(digest=token_digest, user=user.id, used=now).execute()
         if new_hash:
@@ -175,6 +175,7 @@ def where_served(caller: Caller) -> BBSError:
 
 def log_out(caller: Caller) -> Caller:
     """End all sessions of `caller`, and give the place back."""
+    _lock(caller.user)
     Session.delete().where(Session.user == caller.user).execute()
     places.give_back(caller.user)
     return caller
@@ -192,18 +193,21 @@ def end_stale_sessions(sessions: Sessions, now: float, most: int = 500) -> int:
 
     Returns how many ended; `most` in one transaction, so that nobody waits long for it.
     """
-    stale = [
-        *Session.select(Session.digest, Session.user)
-        .where(Session.used < now - sessions.ttl)
-        .limit(most)
-        .tuples()
-    ]
-    Session.delete().where(Session.digest.in_([row[0] for row in stale])).execute()
-    for user in {row[1] for row in stale}:
+    unused = Session.used < now - sessions.ttl
+    stale = rows(Session.select(Session.digest, Session.user).where(unused).limit(most))
+    Session.delete().where(Session.digest.in_([row[0] for row in stale]) & unused).execute()
+    for user in sorted({row[1] for row in stale}):
         _go_offline_without_session(user)
     return len(stale)
 
 
+def _lock(user: int) -> None:
+    """Until the transaction ends nobody else begins or ends a session of `user`, so that who has
+    one has a place, and who has none holds none."""
+    for_update(User.select(User.id).where(User.id == user)).first()
+
+
 def _go_offline_without_session(user: int) -> None:
+    _lock(user)
     if not Session.select(Session.digest).where(Session.user == user).exists():
         places.give_back(user)

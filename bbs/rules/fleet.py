@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.database import for_update, read_only
+from bbs.database import for_update, read_only, rows
 from bbs.errors import BBSError
 from bbs.models import Lease, LoginServer, Place, Server, User, Waiter
 from bbs.rules import places
@@ -292,9 +292,8 @@ def launches_under_way(now: float) -> Launches | None:
         .where(Server.ready.is_null(False))
         .order_by(Server.ready.desc())
         .limit(LAUNCHES_REMEMBERED)
-        .tuples()
     )
-    times = [seconds for (seconds,) in latest]
+    times = [seconds for (seconds,) in rows(latest)]
     if not times:
         return None
     oldest = (
@@ -307,8 +306,8 @@ def launches_under_way(now: float) -> Launches | None:
 def listing(now: float) -> list[dict[str, object]]:
     """The servers that live, oldest first, and who is on each."""
     people: dict[str, list[str]] = {}
-    query = Place.select(Place.server, User.name).join(User).order_by(User.name).tuples()
-    for server, name in query:
+    query = Place.select(Place.server, User.name).join(User).order_by(User.name)
+    for server, name in rows(query):
         people.setdefault(server, []).append(name)
     return [
         {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs import errors
-from bbs.database import read_only
+from bbs.database import read_only, rows
 from bbs.models import Relationship, User
 from bbs.rules.accounts import Caller
 
@@ -84,6 +84,5 @@ def _names(user: int, kind: str) -> list[str]:
         .join(User, on=(Relationship.other == User.id))
         .where((Relationship.user == user) & (Relationship.kind == kind))
         .order_by(Relationship.id)
-        .tuples()
     )
-    return [name for (name,) in query]
+    return [name for (name,) in rows(query)]

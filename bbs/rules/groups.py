@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs import errors
-from bbs.database import read_only
+from bbs.database import read_only, rows
 from bbs.models import Group, Membership
 from bbs.rules.accounts import Caller, is_valid_name, new_channel
 
@@ -35,7 +35,7 @@ def join(caller: Caller, name: str) -> str:
 @read_only
 def all_groups(caller: Caller) -> list[str]:
     """The names of all groups, oldest first."""
-    return [name for (name,) in Group.select(Group.name).order_by(Group.id).tuples()]
+    return [name for (name,) in rows(Group.select(Group.name).order_by(Group.id))]
 
 
 @read_only
@@ -46,9 +46,8 @@ def joined(caller: Caller) -> list[str]:
         .join(Group)
         .where(Membership.user == caller.user)
         .order_by(Membership.id)
-        .tuples()
     )
-    return [name for (name,) in query]
+    return [name for (name,) in rows(query)]
 
 
 def is_member(user: int, group: int) -> bool:
@@ -63,5 +62,5 @@ def is_member(user: int, group: int) -> bool:
 
 def channels(user: int) -> list[str]:
     """The channels of the groups that `user` is in."""
-    query = Membership.select(Group.channel).join(Group).where(Membership.user == user).tuples()
-    return [channel for (channel,) in query]
+    query = Membership.select(Group.channel).join(Group).where(Membership.user == user)
+    return [channel for (channel,) in rows(query)]

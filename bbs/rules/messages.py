@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bbs import errors
-from bbs.database import for_update, read_only
+from bbs.database import for_update, read_only, rows
 from bbs.models import Delivery, Group, Inbox, Membership, Message, Place, User
 from bbs.rules import friends, groups
 from bbs.rules.accounts import Caller
@@ -71,9 +71,8 @@ def send_group(caller: Caller, name: str, text: str) -> Stored:
         Membership.select(Membership.user)
         .join(Place, on=(Place.user == Membership.user))
         .where(Membership.group == group.id)
-        .tuples()
     )
-    number = _store(caller, name, True, text, [user for (user,) in online])
+    number = _store(caller, name, True, text, [user for (user,) in rows(online)])
     return Stored(group.channel, _event(number, caller.name, name, True, text))
 
 
@@ -101,20 +100,15 @@ def note_delivered(cursors: Sequence[Cursor]) -> None:
 
 def expire(before: float, most: int = 500) -> int:
     """Remove messages stored before `before`; returns how many, `most` in one transaction."""
-    old = [
-        number
-        for (number,) in Message.select(Message.id)
-        .where(Message.stored < before)
-        .limit(most)
-        .tuples()
-    ]
+    expired = Message.select(Message.id).where(Message.stored < before).limit(most)
+    old = [number for (number,) in rows(expired)]
     Message.delete().where(Message.id.in_(old)).execute()
     return len(old)
 
 
 def _store(caller: Caller, target: str, to_group: bool, text: str, readers: list[int]) -> int:
     # In the order of the key, as everybody does: two senders then never wait for each other.
-    [*for_update(Inbox.select().where(Inbox.user.in_(readers)).order_by(Inbox.user))]
+    for_update(Inbox.select().where(Inbox.user.in_(readers)).order_by(Inbox.user)).execute()
     number: int = Message.insert(
         sender=caller.name, target=target, to_group=to_group, text=text, stored=caller.now
     ).execute()
@@ -129,9 +123,8 @@ def _after(cursor: Cursor) -> list[dict[str, object]]:
         .where((Delivery.user == cursor.user) & (Delivery.message > cursor.last))
         .order_by(Delivery.message)
         .limit(BATCH)
-        .tuples()
     )
-    return [_event(*row) for row in query]
+    return [_event(*row) for row in rows(query)]
 
 
 def _event(number: int, sender: str, target: str, to_group: Any, text: str) -> dict[str, object]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.database import for_update, read_only
-from bbs.errors import Address
+from bbs.database import for_update, read_only, rows
+from bbs.errors import Address, NotLoggedIn
 from bbs.models import Place, Server, User, Waiter
 from bbs.scaling.plan import State
 
@@ -55,7 +55,19 @@ class Move:
 
 
 def take(user: int, look: Look) -> Search:
-    """The user's place: the one held, if its server is well, else a new one if `look` says so."""
+    """The place of somebody online: the one held, if its server is well, else a new one if `look`
+    says so.
+
+    :raises NotLoggedIn: the user has gone offline, and must not hold a place that nobody would
+        give back.
+    """
+    if _held(user) is None:
+        raise NotLoggedIn()
+    return enter(user, look)
+
+
+def enter(user: int, look: Look) -> Search:
+    """The same for somebody who is about to be online, and may have no place yet."""
     search = _take(user, look.new)
     if search.seat and look.waiter:
         Waiter.delete().where(Waiter.id == look.waiter).execute()
@@ -63,7 +75,7 @@ def take(user: int, look: Look) -> Search:
 
 
 def _take(user: int, new: bool) -> Search:
-    place = for_update(Place.select().where(Place.user == user)).first()
+    place = _held(user)
     if place is not None and place.server_id is not None:
         seat = _ready(place.server_id)
         if seat:
@@ -80,7 +92,7 @@ def _take(user: int, new: bool) -> Search:
 
 def give_back(user: int) -> None:
     """The user is offline."""
-    place = for_update(Place.select().where(Place.user == user)).first()
+    place = _held(user)
     if place is not None:
         _leave(place.server_id)
         Place.delete().where(Place.user == user).execute()
@@ -93,11 +105,10 @@ def whereabouts(users: Collection[int]) -> dict[int, Seat | None]:
         Place.select(Place.user, Server.id, Server.host, Server.port, Server.state)
         .join(Server, peewee.JOIN.LEFT_OUTER)
         .where(Place.user.in_([*users]))
-        .tuples()
     )
     return {
         user: Seat(server, Address(host, port)) if state == State.READY else None
-        for user, server, host, port, state in query
+        for user, server, host, port, state in rows(query)
     }
 
 
@@ -119,7 +130,7 @@ def settle(most: int = 100) -> list[Move]:
 def _reseat(places: Sequence[Place]) -> list[Move]:
     """New seats for the people of `places`, whose rows are locked: nobody logs out meanwhile."""
     users = [place.user_id for place in places]
-    channels = dict(User.select(User.id, User.channel).where(User.id.in_(users)).tuples())
+    channels = dict(rows(User.select(User.id, User.channel).where(User.id.in_(users))))
     moves = []
     for user in users:
         seat = _sit_down()
@@ -127,6 +138,12 @@ def _reseat(places: Sequence[Place]) -> list[Move]:
             Place.update(server=seat.server).where(Place.user == user).execute()
         moves.append(Move(channels[user], seat))
     return moves
+
+
+def _held(user: int) -> Place | None:
+    """The user's place, its row locked."""
+    place: Place | None = for_update(Place.select().where(Place.user == user)).first()
+    return place
 
 
 def _sit_down() -> Seat | None:
@@ -160,5 +177,9 @@ def _leave(server: str | None) -> None:
 
 
 def _ready(server_id: str) -> Seat | None:
-    server = Server.get_or_none((Server.id == server_id) & (Server.state == State.READY))
+    server = (
+        Server.select(Server.id, Server.host, Server.port)
+        .where((Server.id == server_id) & (Server.state == State.READY))
+        .first()
+    )
     return Seat(server.id, Address(server.host, server.port)) if server else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.database import read_only
+from bbs.database import read_only, rows
 from bbs.models import Post, Relationship, User
 from bbs.rules.accounts import Caller
 
@@ -21,6 +21,5 @@ def friends_posts(caller: Caller) -> list[dict[str, str]]:
         .join(User, on=(Post.author == User.id))
         .where((Relationship.user == caller.user) & (Relationship.kind == Relationship.FRIEND))
         .order_by(Post.id)
-        .tuples()
     )
-    return [{"id": author, "message": text} for author, text in query]
+    return [{"id": author, "message": text} for author, text in rows(query)]

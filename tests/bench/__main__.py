@@ -32,9 +32,13 @@ COLUMNS = "{:<14} {:>5} {:<11} {:>10} {:>9} {:>9} {:>9} {:>8}"
 
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round, without 16 connections")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round, without 16 connections"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
-    parser.add_argument("--only", metavar="COMMAND", action="append", help="this command alone (again for more)")
+    parser.add_argument(
+        "--only", metavar="COMMAND", action="append", help="this command alone (again for more)"
+    )
     parser.add_argument("--embedded", action="store_true", help="SQLite and the own broker alone")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -44,7 +44,9 @@ def main(argv: list[str]) -> int:
         warm_up(connect, server)
         alone = ping(pinging, options.pings)
         files, memory = open_files(server), resident(server)
+        start = time.monotonic()
         silent = [connect(number) for number in range(options.connections)]
+        connecting = time.monotonic() - start
         await_files(server, files + options.connections)
         grown = resident(server)
         beside = ping(pinging, options.pings)
@@ -53,7 +55,7 @@ def main(argv: list[str]) -> int:
         await_files(server, files)
 
     each = (grown - memory) / options.connections
-    print(f"{options.connections} silent connections")
+    print(f"{options.connections} silent connections, made in {connecting:.1f} s")
     print(
         f"memory: {each / 1024:.2f} KiB each ({mebibytes(memory)} before, {mebibytes(grown)} with)"
     )

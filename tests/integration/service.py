@@ -62,10 +62,14 @@ def run(coroutine: Any) -> Deferred[Any]:
 
 
 def together(coroutines: Iterable[Any]) -> Deferred[list[Any]]:
-    """The results of `coroutines`, which run at the same time; the first failure fails it."""
-    return gatherResults([run(each) for each in coroutines], consumeErrors=True).addErrback(
-        lambda failure: failure.value.subFailure
-    )
+    """The results of `coroutines`, which run at the same time; when all have ended, the first
+    failure fails it."""
+
+    def results(outcomes: list[tuple[bool, Any]]) -> Any:
+        failed = [result for success, result in outcomes if not success]
+        return failed[0] if failed else [result for _, result in outcomes]
+
+    return DeferredList([run(each) for each in coroutines], consumeErrors=True).addCallback(results)
 
 
 def eventually(
@@ -287,6 +291,10 @@ class Service:
         self.config.write_text(as_toml(self.options))
         return self.config
 
+    def another_port(self) -> int:
+        """A port for another login server."""
+        return free_port()
+
     # Processes
 
     def start(self, *argv: str | Path, **options: Any) -> Process:
@@ -360,12 +368,18 @@ class Service:
     def log(self) -> str:
         """What the service has logged, on whatever login server."""
         path = self.data / "bbs.log"
-        ours = path.read_text() if path.exists() else ""
+        ours = path.read_text() if path.is_file() else ""
         return ours + "".join(process.output for process in self.processes)
+
+    def pid_of(self, server: str) -> int:
+        """The process of an app server, by the log."""
+        found = re.search(rf"launched {server}: process (\d+)", self.log())
+        assert found is not None, f"{server} was not launched"
+        return int(found[1])
 
     def launches(self) -> int:
         """How many app servers have been launched, by the log."""
-        return sum(map(int, re.findall(r"launching (\d+) servers", self.log())))
+        return sum(map(int, re.findall(r"launching (\d+) servers?\b", self.log())))
 
     # People
 
@@ -385,6 +399,24 @@ class Service:
         at = reply["app_server"]
         self.case.assertEqual(at["host"], "127.0.0.1")
         return Person(name, reply["token"], at["port"], await connect(at["port"]))
+
+    async def find_again(self, person: Person, within: float = START_TIMEOUT) -> None:
+        """Connect to where the person is served now, as a client does whose server has gone."""
+        person.wire.close()
+
+        async def found() -> bool:
+            try:
+                login = await connect(self.port)
+                reply = await login.ask("locate", person.token)
+                login.close()
+                self.case.assertEqual(reply["status"], 0, reply)
+                person.port = reply["app_server"]["port"]
+                person.wire = await connect(person.port)
+            except (ConnectError, ConnectionError):
+                return False
+            return True
+
+        await eventually(found, f"{person.name} is served again", within)
 
     async def befriend(self, one: Person, other: Person) -> None:
         """Make two people friends."""
@@ -426,9 +458,7 @@ def as_toml(options: Mapping[str, object]) -> str:
             section = line.strip("[]")
         elif f"{section}.{line.partition(' = ')[0]}" in options:
             wanted.setdefault(section, []).append(line)
-    return "\n".join(
-        "\n".join((f"[{section}]", *lines)) for section, lines in wanted.items()
-    )
+    return "\n".join("\n".join((f"[{section}]", *lines)) for section, lines in wanted.items())
 
 
 class ServiceCase(TestCase):

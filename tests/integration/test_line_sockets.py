@@ -1,11 +1,14 @@
 """The line protocol over loopback sockets, with the clients that people have."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
 from twisted.internet import reactor
@@ -112,7 +115,7 @@ class OlderClientTests(SocketCase):
             "print(s.recv(4096).decode())\n"
             "s.close()\n"
         )
-        done = await run("/usr/bin/env", "python3", "-c", program, "127.0.0.1", str(self.port))
+        done = await run(sys.executable, "-c", program, "127.0.0.1", str(self.port))
         self.assertEqual(messages(done.stdout.strip()), ["ping"])
 
 
@@ -296,6 +299,15 @@ class ProgramTests(SocketCase):
         output = await deferToThread(talk)
         replies = b"\n".join(line for line in output.splitlines() if line.startswith(b"{"))
         self.assertEqual(messages(replies), ["ping", "post a  b", "quit"])
+
+
+class BenchmarkTests(SocketCase):
+    async def test_silent_connections(self) -> None:
+        script = str(Path(__file__).parents[1] / "bench" / "silent_connections.py")
+        where = ("127.0.0.1", str(self.port), str(os.getpid()))
+        done = await run(sys.executable, script, *where, "--connections=50", "--pings=10")
+        self.assertIn(b"50 silent connections", done.stdout)
+        self.assertIn(b"KiB each", done.stdout)
 
 
 def need(program: str) -> None:

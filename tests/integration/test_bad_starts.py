@@ -1,0 +1,279 @@
+"""What cannot start says why in one line, and exits with 1: no traceback, nothing secret."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from pathlib import Path
+
+from twisted.internet import reactor
+
+from bbs.protocols.broker import BrokerService, Credential, EmbeddedBroker
+from tests.integration.service import (
+    BIN,
+    START_TIMEOUT,
+    Process,
+    Service,
+    ServiceCase,
+    eventually,
+    mysql,
+    together,
+)
+from tests.services import needed
+from tests.services.servers import free_port
+
+SECRET = "pa55-w0rd"
+
+UP, LOGIN, APP, DB, FLEET = "bbs up", "bbs-login", "bbs-app", "bbs db", "bbs fleet"
+DAEMONS = (UP, LOGIN, APP)
+ALL = (*DAEMONS, DB, FLEET)
+
+
+class BadStarts(ServiceCase):
+    """Each is tried with everything that it concerns."""
+
+    def start(self, service: Service, program: str, **options: object) -> Process:
+        config = ("--config", service.config)
+        match program:
+            case "bbs up":
+                return service.start_up(**options)
+            case "bbs-login":
+                data = ("--data", service.data / "login")
+                argv = (BIN / "twistd", "--nodaemon", "--pidfile=", program, *config, *data)
+                return service.start(*argv, **options)
+            case "bbs-app":
+                return service.app_server(**options)
+            case "bbs db":
+                return service.bbs("db", "upgrade", *config, **options)
+            case _:
+                return service.bbs("fleet", "list", *config, **options)
+
+    async def refused(self, service: Service, program: str, *words: str, **options: object) -> None:
+        """The program ends with one line, in which are all `words`."""
+        process = self.start(service, program, **options)
+        await process.ended(START_TIMEOUT)
+        self.assertEqual(process.exit_code, 1, (program, process.errors, process.output))
+        self.assertEqual(len(process.errors.splitlines()), 1, (program, process.errors))
+        self.assertTrue(process.errors.startswith(f"{program}: "), process.errors)
+        for word in words:
+            self.assertIn(word, process.errors, (program, word, process.errors))
+        said = process.output + process.errors + service.log()
+        self.assertNotIn("Traceback", said)
+        self.assertNotIn(SECRET, said)
+        self.assertEqual(process.children(), [])
+
+    async def all_refuse(
+        self, service: Service, programs: tuple[str, ...], *words: str, **options: object
+    ) -> None:
+        await together(self.refused(service, each, *words, **options) for each in programs)
+
+    # The configuration
+
+    async def test_misspelt_key(self) -> None:
+        service = self.service()
+        service.config.write_text("[fleet]\nminmum = 1\n")
+        await self.all_refuse(service, ALL, str(service.config), "fleet.minmum", "fleet.minimum?")
+
+    async def test_wrong_type(self) -> None:
+        service = self.service()
+        service.config.write_text('[fleet]\nminimum = "many"\n')
+        await self.all_refuse(service, ALL, str(service.config), "fleet.minimum", "whole number")
+
+    async def test_impossible_value(self) -> None:
+        service = self.service()
+        service.config.write_text("[fleet]\nminimum = 7\nmaximum = 6\n")
+        await self.all_refuse(
+            service, ALL, str(service.config), "fleet.minimum (7)", "fleet.maximum (6)"
+        )
+
+    async def test_not_toml(self) -> None:
+        service = self.service()
+        service.config.write_text(f'[database]\nurl = "{SECRET}\n')
+        await self.all_refuse(service, ALL, str(service.config), "line 2")
+
+    async def test_no_such_file(self) -> None:
+        service = self.service()
+        service.config.unlink()
+        await self.all_refuse(service, ALL, str(service.config), "No such file")
+
+    async def test_unknown_environment_key(self) -> None:
+        service = self.service()
+        environ = {"BBS_DATABASE_ULR": f"mysql://bbs:{SECRET}@127.0.0.1/bbs"}
+        await self.all_refuse(service, ALL, "BBS_DATABASE_ULR", "database.url?", environ=environ)
+
+    async def test_database_of_no_kind(self) -> None:
+        service = self.service()
+        service.config.write_text(f'[database]\nurl = "postgres://bbs:{SECRET}@127.0.0.1/bbs"\n')
+        await self.all_refuse(service, ALL, str(service.config), "database.url", "mysql://")
+
+    # The database
+
+    async def test_wrong_database_password(self) -> None:
+        right = needed("BBS_TEST_MYSQL_URL")
+        place = right.rpartition("@")[2]
+        service = self.service(database={"url": f"mysql://bbs:{SECRET}@{place}"})
+        await self.all_refuse(service, ALL, f"mysql://bbs:***@{place}", "Access denied")
+
+    async def test_unreachable_database(self) -> None:
+        place = f"127.0.0.1:{free_port()}/bbs"
+        service = self.service(database={"url": f"mysql://bbs:{SECRET}@{place}"})
+        await self.all_refuse(service, ALL, f"mysql://bbs:***@{place}", "refused")
+
+    async def test_no_such_database(self) -> None:
+        url = needed("BBS_TEST_MYSQL_URL").rpartition("/")[0] + "/nobody_made_this"
+        service = self.service(database={"url": url})
+        await self.all_refuse(service, ALL, "/nobody_made_this", "Unknown database")
+
+    async def test_database_that_is_none(self) -> None:
+        service = self.service()
+        service.data.mkdir()
+        (service.data / "bbs.sqlite3").write_text("No database is so short. " * 100)
+        await self.all_refuse(service, ALL, "bbs.sqlite3", "not a database")
+
+    async def test_database_in_no_folder(self) -> None:
+        url = f"sqlite:///{Path(self.mktemp()).absolute()}/none/bbs.sqlite3"
+        service = self.service(database={"url": url})
+        await self.all_refuse(service, ALL, url, "unable to open")
+
+    async def newer(self, service: Service, *words: str) -> None:
+        await self.all_refuse(service, ALL, "schema 999", "upgrade bbs", *words)
+
+    async def test_newer_schema(self) -> None:
+        service = self.service()
+        service.data.mkdir()
+        made = service.bbs("db", "upgrade", "--config", service.config)
+        await made.ended(START_TIMEOUT)
+        self.assertEqual(made.exit_code, 0, made.errors)
+        with sqlite3.connect(service.data / "bbs.sqlite3") as database:
+            database.execute("UPDATE schema_version SET version = 999")
+        database.close()
+        await self.newer(service)
+
+    async def test_newer_schema_at_mariadb(self) -> None:
+        url = self.mysql_database()
+        service = self.service(database={"url": url})
+        made = service.bbs("db", "upgrade", "--config", service.config)
+        await made.ended(START_TIMEOUT)
+        self.assertEqual(made.exit_code, 0, made.errors)
+        mysql(url, "UPDATE schema_version SET version = 999")
+        await self.newer(service)
+
+    # The broker
+
+    async def embedded(self) -> tuple[str, str]:
+        """URLs of a broker of the test's own: with the right password, and with a wrong one."""
+        factory = EmbeddedBroker(Credential("bbs", "right"), reactor)
+        broker = BrokerService(reactor, "tcp:0:interface=127.0.0.1", factory)
+        broker.startService()
+        self.addCleanup(broker.stopService)
+        url = await broker.when_listening()
+        return url, f"stomp://bbs:{SECRET}@{url.rpartition('@')[2]}"
+
+    async def test_broker_that_refuses(self) -> None:
+        service = self.service(broker={"url": (await self.embedded())[1]})
+        await self.all_refuse(service, DAEMONS, "broker.url")
+
+    async def test_activemq_that_refuses(self) -> None:
+        place = needed("BBS_TEST_ACTIVEMQ_URL").rpartition("@")[2]
+        service = self.service(broker={"url": f"stomp://bbs:{SECRET}@{place}"})
+        await self.all_refuse(service, DAEMONS, "broker.url", place)
+
+    async def test_app_server_with_embedded_broker(self) -> None:
+        service = self.service()
+        service.data.mkdir()
+        await self.refused(service, APP, "broker.url", "embedded")
+
+    async def test_broker_that_is_away_is_waited_for(self) -> None:
+        """It costs time only, so it is no reason not to serve."""
+        url = f"stomp://bbs:{SECRET}@127.0.0.1:{free_port()}"
+        service = self.service(broker={"url": url})
+        await service.up()
+        self.assertIn("the broker is away", service.log())
+        self.assertNotIn(SECRET, service.log())
+
+    # Ports, folders, ids
+
+    async def test_port_in_use(self) -> None:
+        url, _ = await self.embedded()
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            endpoint = f"tcp:{port}:interface=127.0.0.1"
+            service = self.service(
+                login={"listen": endpoint}, app={"listen": endpoint}, broker={"url": url}
+            )
+            service.data.mkdir()
+            service.port = port
+            await self.all_refuse(service, DAEMONS, str(port), "in use")
+
+    async def test_data_folder_is_a_file(self) -> None:
+        database = f"sqlite:///{Path(self.mktemp()).absolute()}"
+        service = self.service(database={"url": database})
+        service.data.write_text("")
+        await self.all_refuse(service, (UP, LOGIN), str(service.data), "cannot write")
+
+    async def test_data_folder_on_read_only_file_system(self) -> None:
+        database = f"sqlite:///{Path(self.mktemp()).absolute()}"
+        service = self.service(database={"url": database})
+        service.data = Path("/proc/bbs-data")
+        await self.all_refuse(service, (UP, LOGIN), "/proc/bbs-data", "cannot write")
+
+    async def test_log_cannot_be_written(self) -> None:
+        service = self.service()
+        (service.data / "bbs.log").mkdir(parents=True)
+        await self.refused(service, UP, str(service.data), "cannot write")
+
+    async def test_data_folder_of_another(self) -> None:
+        service = self.service()
+        await service.up()
+        service.port = free_port()
+        process = self.start(service, UP)
+        await process.ended(START_TIMEOUT)
+        self.assertEqual(process.exit_code, 1)
+        self.assertEqual(
+            process.errors, f"bbs up: another bbs up uses the data folder {service.data}\n"
+        )
+
+    async def test_app_server_that_nobody_launched(self) -> None:
+        url, _ = await self.embedded()
+        service = self.service(
+            broker={"url": url}, app={"listen": f"tcp:{free_port()}:interface=127.0.0.1"}
+        )
+        service.data.mkdir()
+        argv = ("bbs-app", "--config", service.config, "--server-id", "nobody")
+        process = service.start(BIN / "twistd", "--nodaemon", "--pidfile=", *argv)
+        await process.ended(START_TIMEOUT)
+        self.assertEqual(process.exit_code, 1)
+        self.assertEqual(
+            process.errors, "bbs-app: nobody has launched a server nobody, or it is gone\n"
+        )
+
+    # The command line
+
+    async def wrong_usage(self, service: Service, *arguments: str) -> None:
+        process = service.bbs(*arguments)
+        await process.ended(START_TIMEOUT)
+        self.assertEqual(process.exit_code, 2, (arguments, process.errors))
+        self.assertIn("usage: bbs", process.errors)
+        self.assertNotIn("Traceback", process.errors)
+        self.assertEqual(process.output, "")
+
+    async def test_wrong_usage(self) -> None:
+        service = self.service()
+        for wrong in (
+            [(), ("nonsense",), ("up", "--nonsense")],
+            [("up", "--port", "x"), ("up", "--port", "70000"), ("db",)],
+            [("db", "nonsense"), ("fleet",), ("fleet", "drain")],
+            [("config",), ("client",), ("client", "127.0.0.1", "x")],
+        ):
+            await together(self.wrong_usage(service, *arguments) for arguments in wrong)
+
+    async def test_client_of_nobody(self) -> None:
+        service = self.service()
+        client = service.bbs("client", "127.0.0.1", str(service.port), stdin=b"help\n")
+        await eventually(lambda: not client.alive, "the client ends", START_TIMEOUT)
+        self.assertEqual(client.exit_code, 1)
+        self.assertEqual(len(client.errors.splitlines()), 1, client.errors)
+        self.assertIn(f"127.0.0.1:{service.port}", client.errors)
+        self.assertEqual(client.output, "")

@@ -1,0 +1,412 @@
+"""The fleet with real app servers: crowds, crashes, drains, take-overs, and people in between."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from typing import Any
+
+from twisted.internet import reactor
+
+from tests.integration.service import (
+    START_TIMEOUT,
+    Person,
+    Service,
+    ServiceCase,
+    Wire,
+    connect,
+    eventually,
+    lives,
+    run,
+    together,
+)
+
+CROWD = 200
+CAPACITY = 10
+MAXIMUM = 20
+
+CROWD_TIMEOUT = 150.0
+"""Seconds for a crowd on two cores: twenty processes start, and 400 passwords are hashed."""
+
+NO_SPARE = {"minimum": 0, "spare": 0, "maximum": MAXIMUM}
+
+
+def names(count: int) -> list[str]:
+    return [f"user{number:03}" for number in range(count)]
+
+
+class Crowd(ServiceCase):
+    """Many people at the same instant."""
+
+    timeout = 400
+
+    async def crowd(self, service: Service, ports: list[int], count: int, servers: int) -> None:
+        """Log `count` people in at once, over `ports`; they need `servers` servers exactly."""
+        people = names(count)
+        await service.register(*people)
+        wires = [await connect(ports[number % len(ports)]) for number in range(count)]
+        answers = [wire.ask("login", name, name) for wire, name in zip(wires, people)]
+        replies = [await answer.addTimeout(CROWD_TIMEOUT, reactor) for answer in answers]
+        for wire in wires:
+            wire.close()
+        self.assertEqual([reply for reply in replies if reply["status"]], [])
+        on = Counter(reply["app_server"]["port"] for reply in replies)
+        self.assertLessEqual(max(on.values()), CAPACITY, on)
+        self.assertEqual(len(on), servers)
+        fleet = await service.fleet()
+        self.assertEqual([server["taken"] for server in fleet], [CAPACITY] * servers)
+        self.assertEqual(sorted(sum((server["people"] for server in fleet), [])), people)
+        self.assertEqual(service.launches(), servers, service.log())
+
+    async def test_200(self) -> None:
+        service = self.service(fleet=NO_SPARE)
+        await service.up()
+        await self.crowd(service, [service.port], CROWD, MAXIMUM)
+
+    async def test_200_over_two_login_servers(self) -> None:
+        service = self.big_service(fleet=NO_SPARE)
+        other = service.another_port()
+        await service.login_server()
+        await service.login_server(other)
+        await self.crowd(service, [service.port, other], CROWD, MAXIMUM)
+
+    async def test_100_launch_ten(self) -> None:
+        service = self.service(fleet={"minimum": 0, "spare": 0, "maximum": 50})
+        await service.up()
+        await self.crowd(service, [service.port], 100, 10)
+
+    async def test_the_surplus_waits_and_is_refused_in_time(self) -> None:
+        """Beyond the maximum there is nothing to wait for but somebody's leaving."""
+        service = self.service(
+            app={"capacity": 2},
+            fleet={"minimum": 1, "spare": 0, "maximum": 1, "launch_timeout": 6.0},
+        )
+        await service.up()
+        await service.register(*names(4))
+        people = await together(service.person(name) for name in names(2))
+        wires = [await connect(service.port) for _ in range(2)]
+        for wire in wires:
+            await wire.ask("events")
+        third = wires[0].ask("login", "user002", "user002")
+        await eventually(lambda: wires[0].events, "the third is told that it waits")
+        fourth = wires[1].ask("login", "user003", "user003")
+        await eventually(lambda: wires[1].events, "the fourth is told that it waits")
+        self.assertEqual([wires[n].events[0]["position"] for n in (0, 1)], [1, 2])
+        login = await connect(service.port)
+        self.assertEqual((await login.ask("logout", people[0].token))["message"], "Bye!")
+        reply = await third
+        self.assertEqual((reply["status"], reply["app_server"]["port"]), (0, people[0].port))
+        reply = await fourth
+        self.assertEqual(reply, {"status": 1, "message": "Service unavailable, try again"})
+        self.assertEqual(service.launches(), 1)
+
+
+class Changes(ServiceCase):
+    """Servers that go, and what their people notice of it."""
+
+    async def listener(self, service: Service, name: str, port: int | None = None) -> Person:
+        """Somebody who has just registered, and listens."""
+        await service.register(name)
+        person = await service.person(name, port)
+        self.assertEqual((await person.asks("listen"))["status"], 0)
+        return person
+
+    async def moved(self, person: Person, within: float = 20.0) -> dict[str, Any]:
+        """The event by which a listener is told to move."""
+        await eventually(
+            lambda: [each for each in person.wire.events if each["event"] == "moved"],
+            f"{person.name} is told to move",
+            within,
+        )
+        (event,) = person.wire.events
+        self.assertEqual(event["app_server"]["host"], "127.0.0.1")
+        return event
+
+    async def follows(self, person: Person, event: dict[str, Any]) -> None:
+        """The person is served where the event says."""
+        person.wire.close()
+        person.port = event["app_server"]["port"]
+        person.wire = await connect(person.port)
+        self.assertEqual((await person.asks("list-friend")), {"status": 0, "friend": []})
+
+    async def test_killed_app_server(self) -> None:
+        service = self.service(fleet={"minimum": 1, "spare": 0})
+        up = await service.up()
+        ann = await self.listener(service, "ann")
+        (child,) = up.children()
+        (before,) = await service.fleet()
+        began = reactor.seconds()
+        os.kill(child, signal.SIGKILL)
+        await eventually(lambda: not ann.wire.open, "ann's connection ends")
+        login = await connect(service.port)
+        reply = await login.ask("locate", ann.token)
+        seconds = reactor.seconds() - began
+        self.assertEqual(reply["status"], 0, reply)
+        # A fresh process, and no heartbeat's patience before it.
+        self.assertLess(seconds, 8.0)
+        self.assertNotEqual(reply["app_server"]["port"], ann.port)
+        await service.find_again(ann)
+        self.assertEqual((await ann.asks("list-friend")), {"status": 0, "friend": []})
+        self.assertIn(f"server {before['id']} is lost: ended\n", service.log())
+        (after,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "one server")
+        self.assertEqual((after["state"], after["people"]), ("ready", ["ann"]))
+        self.assertEqual(service.launches(), 2)
+
+    async def test_killed_app_server_of_one_who_listens_elsewhere(self) -> None:
+        """Whoever listens where there is a place for them after all is not sent away."""
+        service = self.service(app={"capacity": 1}, fleet={"minimum": 2, "spare": 0})
+        up = await service.up()
+        ann = await self.listener(service, "ann")
+        fleet = await service.fleet_is(
+            lambda fleet: [each["state"] for each in fleet] == ["ready"] * 2, "two are ready"
+        )
+        (hers,) = (each for each in fleet if each["people"] == ["ann"])
+        pid = service.pid_of(hers["id"])
+        self.assertIn(pid, up.children())
+        os.kill(pid, signal.SIGKILL)
+        await service.find_again(ann)
+        (now,) = (each for each in await service.fleet() if each["people"] == ["ann"])
+        self.assertNotEqual(now["id"], hers["id"])
+        self.assertEqual((await ann.asks("list-friend")), {"status": 0, "friend": []})
+
+    async def drained(self, service: Service) -> None:
+        people = [await self.listener(service, name) for name in names(3)]
+        (before,) = await service.fleet()
+        asked = await service.command("fleet", "drain", before["id"][:12])
+        self.assertEqual(asked, {"id": before["id"], "asked": "drain"})
+        for person in people:
+            await self.follows(person, await self.moved(person))
+        (after,) = await service.fleet_is(
+            lambda fleet: len(fleet) == 1 and fleet[0]["id"] != before["id"], "the old one is gone"
+        )
+        self.assertEqual((after["state"], after["people"]), ("ready", names(3)))
+        self.assertFalse(lives(service.pid_of(before["id"])))
+        self.assertEqual(service.launches(), 2)
+
+    async def test_drain(self) -> None:
+        service = self.service(fleet={"minimum": 1, "spare": 0})
+        await service.up()
+        await self.drained(service)
+
+    async def test_drain_on_mariadb(self) -> None:
+        service = self.big_service(fleet={"minimum": 1, "spare": 0})
+        await service.login_server()
+        await service.fleet_is(
+            lambda fleet: [each["state"] for each in fleet] == ["ready"], "one is ready"
+        )
+        await self.drained(service)
+
+    async def test_drain_with_the_broker_away(self) -> None:
+        """Nobody is hinted at; they are told within the poll interval."""
+        service = self.service(
+            broker={"url": "stomp://127.0.0.1:9"},
+            fleet={"minimum": 1, "spare": 0},
+            messages={"poll_interval": 0.5},
+        )
+        await service.up()
+        await self.drained(service)
+
+    async def test_launch_and_idle(self) -> None:
+        """What an operator launches beyond need ends when it has been idle for the grace."""
+        service = self.service(fleet={"minimum": 1, "spare": 0, "idle_grace": 3.0})
+        await service.up()
+        (first,) = await service.fleet()
+        asked = await service.command("fleet", "launch")
+        two = await service.fleet_is(
+            lambda fleet: [each["state"] for each in fleet] == ["ready"] * 2, "both are ready"
+        )
+        self.assertEqual([each["id"] for each in two], [first["id"], asked["id"]])
+        began = reactor.seconds()
+        await service.fleet_is(lambda fleet: len(fleet) == 1, "one of them ends")
+        self.assertGreater(reactor.seconds() - began, 0.5)
+        self.assertEqual(service.launches(), 1)
+
+    async def test_no_more_than_the_maximum(self) -> None:
+        service = self.service(fleet={"minimum": 1, "maximum": 1, "spare": 0})
+        await service.up()
+        process = service.bbs("fleet", "launch", "--config", service.config)
+        await process.ended(START_TIMEOUT)
+        self.assertEqual(process.exit_code, 1)
+        self.assertEqual(process.errors, "bbs fleet: fleet.maximum: 1 app servers run already\n")
+
+    async def test_down_to_the_minimum(self) -> None:
+        service = self.service(
+            app={"capacity": 1}, fleet={"minimum": 1, "spare": 0, "idle_grace": 1.0}
+        )
+        await service.up()
+        await service.register(*names(3))
+        people = await together(service.person(name) for name in names(3))
+        self.assertEqual(len({person.port for person in people}), 3)
+        login = await connect(service.port)
+        for person in people:
+            await login.ask("logout", person.token)
+        (left,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "the minimum is left")
+        self.assertEqual((left["state"], left["taken"]), ("ready", 0))
+        self.assertEqual(service.launches(), 3)
+
+    async def test_down_to_nothing(self) -> None:
+        service = self.service(fleet={"minimum": 0, "spare": 0, "idle_grace": 0.5})
+        up = await service.up()
+        await service.register("ann")
+        ann = await service.person("ann")
+        login = await connect(service.port)
+        await login.ask("logout", ann.token)
+        await eventually(lambda: not up.children(), "nobody is there, and no server")
+        self.assertEqual(await service.fleet(), [])
+
+
+class Waiting(ServiceCase):
+    """What those who wait are told."""
+
+    async def told(self, service: Service, count: int) -> list[list[dict[str, Any]]]:
+        """The `waiting` events of people who log in one after the other, and get a place."""
+        wires: list[Wire] = []
+        answers = []
+        for name in names(count):
+            wire = await connect(service.port)
+            self.assertEqual((await wire.ask("events")), {"status": 0, "message": "Success!"})
+            answers.append(wire.ask("login", name, name))
+            await eventually(lambda wire=wire: wire.events, f"{name} is told of waiting")
+            wires.append(wire)
+        for answer in answers:
+            self.assertEqual((await answer)["status"], 0)
+        for wire in wires:
+            wire.close()
+        return [wire.events for wire in wires]
+
+    async def test_positions_and_estimates(self) -> None:
+        service = self.service(
+            fleet={"minimum": 0, "spare": 0, "idle_grace": 0.5}, app={"capacity": 10}
+        )
+        up = await service.up()
+        await service.register(*names(3))
+        events = await self.told(service, 3)
+        for number, told in enumerate(events):
+            self.assertEqual(told[0], {"event": "waiting", "position": number + 1, "seconds": None})
+        login = await connect(service.port)
+        for name in names(3):
+            again = await login.ask("login", name, name)
+            await login.ask("logout", again["token"])
+        await eventually(lambda: not up.children(), "the server ends")
+        # Now a launch has been measured.
+        for told in await self.told(service, 1):
+            self.assertEqual(told[0]["position"], 1)
+            self.assertIn(told[0]["seconds"], range(1, 20))
+
+
+class Keepers(ServiceCase):
+    """Several login servers, one of which keeps the fleet."""
+
+    async def test_take_over(self) -> None:
+        service = self.big_service(fleet={"minimum": 1, "spare": 0, "heartbeat_interval": 0.5})
+        other = service.another_port()
+        keeper = await service.login_server()
+        await service.fleet_is(
+            lambda fleet: [each["state"] for each in fleet] == ["ready"], "one is ready"
+        )
+        second = await service.login_server(other)
+        await service.register("ann", "bob")
+        ann = await service.person("ann", other)
+        self.assertEqual((len(keeper.children()), len(second.children())), (1, 0))
+        await keeper.kill()
+        killed = reactor.seconds()
+        # The keeper's children are gone, and with them ann's server: the second has a new one.
+        service.port = other
+        await service.find_again(ann)
+        self.assertLess(reactor.seconds() - killed, 10.0)
+        self.assertEqual(len(second.children()), 1)
+        self.assertIn("this login server keeps the fleet", second.output)
+        bob = await service.person("bob")
+        self.assertEqual(bob.port, ann.port)
+        (server,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "one server")
+        self.assertEqual((server["state"], server["people"]), ("ready", ["ann", "bob"]))
+
+    async def test_hand_over(self) -> None:
+        """A keeper that is stopped says so, and its people move."""
+        service = self.big_service(fleet={"minimum": 1, "spare": 0, "heartbeat_interval": 0.5})
+        other = service.another_port()
+        keeper = await service.login_server()
+        await service.fleet_is(
+            lambda fleet: [each["state"] for each in fleet] == ["ready"], "one is ready"
+        )
+        second = await service.login_server(other)
+        await service.register("ann")
+        ann = await service.person("ann", other)
+        await keeper.end()
+        service.port = other
+        await service.find_again(ann)
+        self.assertEqual(len(second.children()), 1)
+
+    async def test_waiting_at_one_that_does_not_keep(self) -> None:
+        service = self.big_service(fleet={"minimum": 0, "spare": 0})
+        other = service.another_port()
+        keeper = await service.login_server()
+        await eventually(
+            lambda: "this login server keeps the fleet" in keeper.output, "the first one keeps it"
+        )
+        second = await service.login_server(other)
+        await service.register("ann")
+        await service.person("ann", other)
+        self.assertEqual((len(keeper.children()), len(second.children())), (1, 0))
+
+    async def test_keeper_dies_while_people_wait(self) -> None:
+        service = self.big_service(fleet={"minimum": 0, "spare": 0, "heartbeat_interval": 0.5})
+        other = service.another_port()
+        keeper = await service.login_server()
+        await eventually(
+            lambda: "this login server keeps the fleet" in keeper.output, "the first one keeps it"
+        )
+        second = await service.login_server(other)
+        await service.register("ann")
+        waiting = run(service.person("ann", other))
+        await eventually(keeper.children, "a launch is under way")
+        await keeper.kill()
+        await waiting
+        self.assertEqual(len(second.children()), 1)
+
+
+class ByHand(ServiceCase):
+    """App servers that an operator runs: provider none."""
+
+    async def test_joins_and_leaves(self) -> None:
+        service = self.big_service(
+            app={"listen": "tcp:0:interface=127.0.0.1"}, fleet={"provider": "none"}
+        )
+        await service.login_server()
+        self.assertEqual(await service.fleet(), [])
+        first = service.app_server()
+        (joined,) = await service.fleet_is(
+            lambda fleet: [each["state"] for each in fleet] == ["ready"], "it has joined"
+        )
+        self.assertEqual(joined["scope"], "operator")
+        await service.register("ann")
+        ann = await service.person("ann")
+        self.assertEqual(joined["address"], f"127.0.0.1:{ann.port}")
+        self.assertEqual((await ann.asks("listen"))["status"], 0)
+        second = service.app_server()
+        await service.fleet_is(
+            lambda fleet: [each["state"] for each in fleet] == ["ready"] * 2, "another has joined"
+        )
+        began = reactor.seconds()
+        await first.end()
+        self.assertLess(reactor.seconds() - began, 5.0)
+        (event,) = ann.wire.events
+        self.assertEqual(event["event"], "moved")
+        (left,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "the first has left")
+        self.assertEqual(left["address"], f"127.0.0.1:{event['app_server']['port']}")
+        self.assertEqual(left["people"], ["ann"])
+        await service.find_again(ann)
+        await second.kill()
+        await service.fleet_is(lambda fleet: fleet == [], "the one that was killed is given up")
+
+    async def test_waits_for_an_operator(self) -> None:
+        service = self.big_service(
+            app={"listen": "tcp:0:interface=127.0.0.1"}, fleet={"provider": "none"}
+        )
+        await service.login_server()
+        await service.register("ann")
+        waiting = run(service.person("ann"))
+        service.app_server()
+        ann = await waiting
+        self.assertEqual((await ann.asks("list-friend")), {"status": 0, "friend": []})

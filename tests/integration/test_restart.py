@@ -1,0 +1,156 @@
+"""Stopped or killed, and started again: everything ends, and everything is found again."""
+
+from __future__ import annotations
+
+import signal
+
+from twisted.internet import reactor
+
+from tests.integration.service import (
+    STOP_TIMEOUT,
+    Person,
+    Process,
+    Service,
+    ServiceCase,
+    connect,
+    eventually,
+    lives,
+)
+
+ORPHANS_END = 5.0
+"""Seconds in which the children of a killed parent end themselves."""
+
+
+class Restart(ServiceCase):
+    """On the same folder, with people who are logged in and do not log in again."""
+
+    async def conversation(self, service: Service) -> tuple[Person, Person]:
+        """Two friends, a post, a group, and a message that was read and one that was not."""
+        await service.register("ann", "bob")
+        ann, bob = await service.person("ann"), await service.person("bob")
+        await service.befriend(ann, bob)
+        for reply in (
+            await ann.asks("post", "hello all"),
+            await ann.asks("create-group", "chess"),
+            await bob.asks("listen"),
+            await ann.asks("send", "bob", "one"),
+        ):
+            self.assertEqual(reply, {"status": 0, "message": "Success!"})
+        await eventually(lambda: bob.wire.events, "bob has the first message")
+        self.seen = bob.wire.events[0]["id"]
+        bob.wire.close()
+        self.assertEqual((await ann.asks("send", "bob", "two"))["status"], 0)
+        return ann, bob
+
+    async def is_as_before(self, service: Service, ann: Person, bob: Person) -> None:
+        """The tokens are good, and what was said is there."""
+        for person in (ann, bob):
+            await service.find_again(person)
+        self.assertEqual((await ann.asks("list-friend"))["friend"], ["bob"])
+        self.assertEqual((await bob.asks("list-friend"))["friend"], ["ann"])
+        self.assertEqual(
+            (await bob.asks("receive-post"))["post"], [{"id": "ann", "message": "hello all"}]
+        )
+        self.assertEqual((await ann.asks("list-joined"))["group"], ["chess"])
+        self.assertEqual((await bob.asks("listen", self.seen))["status"], 0)
+        self.assertEqual((await ann.asks("send", "bob", "three"))["status"], 0)
+        await eventually(lambda: len(bob.wire.events) == 2, "bob has what he had not read")
+        self.assertEqual([event["message"] for event in bob.wire.events], ["two", "three"])
+
+    async def ends(self, process: Process, number: int) -> None:
+        """Everything ends in time, and says that all is well."""
+        children = process.children()
+        self.assertGreaterEqual(len(children), 1)
+        seconds = await process.end(number)
+        self.assertLess(seconds, STOP_TIMEOUT)
+        # twistd passes on the signal that it was stopped by.
+        self.assertIn((process.exit_code, process.signal), ((0, None), (None, number)))
+        self.assertEqual(process.errors, "")
+        self.assertEqual([pid for pid in children if lives(pid)], [])
+
+    async def stopped(self, number: int) -> None:
+        service = self.service()
+        up = await service.up()
+        ann, bob = await self.conversation(service)
+        await self.ends(up, number)
+        self.assertEqual(await service.fleet(), [])
+        self.assertEqual([*(service.data / "run").iterdir()], [])
+        await service.up()
+        await self.is_as_before(service, ann, bob)
+        self.assertNotIn("Traceback", service.log())
+
+    async def test_sigterm(self) -> None:
+        await self.stopped(signal.SIGTERM)
+
+    async def test_sigint(self) -> None:
+        await self.stopped(signal.SIGINT)
+
+    async def test_sigint_to_all_as_at_a_terminal(self) -> None:
+        """Ctrl-C reaches the terminal's foreground group; the children are not in it."""
+        service = self.service()
+        up = await service.up()
+        for child in up.children():
+            self.assertNotEqual(_group_of(child), _group_of(up.pid))
+
+    async def test_stopped_while_somebody_waits(self) -> None:
+        """A login that waits for a launch is answered or cut off, and nothing keeps running."""
+        service = self.service(fleet={"minimum": 0, "spare": 0})
+        up = await service.up()
+        await service.register("ann")
+        wire = await connect(service.port)
+        answer = wire.ask("login", "ann", "ann")
+        answer.addErrback(lambda failure: failure.trap(ConnectionError))
+        await eventually(up.children, "a launch is under way")
+        await self.ends(up, signal.SIGTERM)
+        await answer
+
+    async def test_stopped_at_once(self) -> None:
+        """Half started is no reason to linger either."""
+        service = self.service()
+        up = service.start_up()
+        await up.says("bbs keeps its data")
+        await up.end()
+        self.assertEqual(up.errors, "")
+        self.assertEqual(up.children(), [])
+
+    async def test_kill(self) -> None:
+        service = self.service()
+        up = await service.up()
+        ann, bob = await self.conversation(service)
+        children = up.children()
+        self.assertEqual(len(children), 1)
+        await up.kill()
+        killed = reactor.seconds()
+        await service.up()
+        ready = reactor.seconds() - killed
+        await eventually(
+            lambda: not any(map(lives, children)), "the children end", ORPHANS_END - ready
+        )
+        await self.is_as_before(service, ann, bob)
+        # "At once": the lease of the one that was killed does not have to lapse first.
+        self.assertLess(ready, 8.0)
+        self.assertNotIn("Traceback", service.log())
+
+    async def test_kill_of_a_login_server_on_mariadb(self) -> None:
+        service = self.big_service()
+        login = await service.login_server()
+        ann, bob = await self.conversation(service)
+        children = login.children()
+        await login.kill()
+        await service.login_server()
+        await eventually(lambda: not any(map(lives, children)), "the children end", ORPHANS_END)
+        await self.is_as_before(service, ann, bob)
+
+    async def test_stop_of_a_login_server_on_mariadb(self) -> None:
+        service = self.big_service()
+        login = await service.login_server()
+        ann, bob = await self.conversation(service)
+        await self.ends(login, signal.SIGTERM)
+        self.assertEqual(await service.fleet(), [])
+        await service.login_server()
+        await self.is_as_before(service, ann, bob)
+
+
+def _group_of(pid: int) -> str:
+    with open(f"/proc/{pid}/stat") as file:
+        return file.read().rpartition(")")[2].split()[2]

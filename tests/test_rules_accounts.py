@@ -1,0 +1,356 @@
+"""Accounts and sessions: `docs/protocol.md`, section 3, "Login server"."""
+
+from __future__ import annotations
+
+import re
+
+from bbs.errors import Address, AskLoginServer, Moved, NotLoggedIn, WrongCredentials, wire_text
+from bbs.models import (
+    Delivery,
+    Group,
+    Inbox,
+    Membership,
+    Message,
+    Place,
+    Post,
+    Relationship,
+    Server,
+    Session,
+    User,
+)
+from bbs.rules import accounts, friends, groups, messages, places, posts
+from bbs.rules.places import Look
+from bbs.scaling.plan import State
+from tests.database_case import SESSIONS, RulesCase, on_both_databases
+
+LONGEST = "\N{GRINNING FACE}" * 100
+
+
+@on_both_databases
+class Registering(RulesCase):
+    def register(self, name: str) -> None:
+        self.call(accounts.register, name, "hash", self.now)
+
+    def refused_name(self, text: str, name: str) -> None:
+        self.refused(text, accounts.check_free, name)
+        self.refused(text, accounts.register, name, "hash", self.now)
+
+    def test_what_is_stored(self) -> None:
+        self.register("ann")
+        user = User.get(User.name == "ann")
+        self.assertEqual((user.password_hash, user.created), ("hash", self.now))
+        self.assertRegex(user.channel, r"\A[0-9a-f]{32}\Z")
+        self.assertEqual(Inbox.get(Inbox.user == user).delivered, 0)
+
+    def test_a_name_is_taken_once(self) -> None:
+        self.register("ann")
+        self.refused_name("ann is already used", "ann")
+
+    def test_names_compare_byte_for_byte(self) -> None:
+        names = ["ann", "Ann", "änn", "a\N{COMBINING DIAERESIS}nn", "ANN", "ann\u200b", "ann.", "аnn"]
+        for name in names:
+            self.register(name)
+        self.assertEqual([user.name for user in User.select().order_by(User.id)], names)
+        for name in names:
+            self.refused_name(f"{name} is already used", name)
+
+    def test_names_that_nobody_may_have(self) -> None:
+        for name in ("a" * 101, LONGEST + "a", "a\0b", "a\tb", "a\x7f", "\x1b[1m", "a\x85"):
+            self.refused_name("Invalid id", name)
+        self.assertEqual(User.select().count(), 0)
+
+    def test_an_invalid_name_comes_before_one_in_use(self) -> None:
+        User.insert(name="a\tb", password_hash="", channel="", created=0.0).execute()
+        self.refused_name("Invalid id", "a\tb")
+
+    def test_the_longest_names(self) -> None:
+        for name in ("a" * 100, LONGEST, "{}", "%s", "a'b", '"', "\\", "ann%", "_nn"):
+            self.call(accounts.check_free, name)
+            self.register(name)
+            self.assertEqual(self.call(accounts.password_hash, name), "hash")
+            self.refused_name(f"{name} is already used", name)
+
+    def test_a_hash_of_nobody(self) -> None:
+        self.assertIsNone(self.call(accounts.password_hash, "ann"))
+        self.assertIsNone(self.call(accounts.password_hash, "a" * 60_000))
+
+    def test_a_name_that_is_free_again_has_a_new_id(self) -> None:
+        """Or else somebody would listen to what was for another."""
+        for _ in range(2):
+            ann = self.person("ann")
+            self.call(accounts.delete, ann)
+        self.register("ann")
+        self.assertGreater(User.get(User.name == "ann").id, ann.user)
+
+
+@on_both_databases
+class LoggingIn(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.account("ann")
+
+    def attempt(self, verified: str = "hash of ann", name: str = "ann", **others: object) -> object:
+        look = others.get("look", Look(new=True))
+        digest = others.get("digest", "d" * 64)
+        new_hash = others.get("new_hash")
+        return self.call(accounts.log_in, name, verified, digest, new_hash, self.now, look)
+
+    def test_a_session_and_a_place(self) -> None:
+        search = self.attempt()
+        self.assertEqual(search, places.Search(self.seat(self.server)))
+        self.assertEqual(Session.get().used, self.now)
+        self.assertEqual(self.taken(self.server), 1)
+
+    def test_somebody_online_keeps_the_place(self) -> None:
+        self.log_in("ann")
+        self.ready_server(capacity=1000, host="other")
+        for _ in range(3):
+            self.assertEqual(self.caller(self.log_in("ann")).seat, self.seat(self.server))
+        self.assertEqual(self.taken(self.server), 1)
+        self.assertEqual(Session.select().count(), 4)
+
+    def test_no_room(self) -> None:
+        """Neither a session nor a place, until there is one."""
+        Server.delete().execute()
+        self.assertEqual(self.attempt(), places.Search(None))
+        self.assertEqual(Session.select().count() + Place.select().count(), 0)
+        server = self.ready_server(capacity=1)
+        self.assertEqual(self.attempt(look=Look(new=False)), places.Search(None))
+        self.assertEqual(self.attempt(), places.Search(self.seat(server)))
+
+    def test_nobody(self) -> None:
+        d = self.database.run(accounts.log_in, "bob", "hash", "d", None, self.now, Look(new=True))
+        self.assertEqual(
+            wire_text(self.failureResultOf(d, WrongCredentials).value),
+            "No such user or password error",
+        )
+
+    def test_the_account_is_another_than_the_one_whose_password_matched(self) -> None:
+        """It was deleted and registered anew while the password was verified."""
+        self.refused(
+            "No such user or password error",
+            accounts.log_in,
+            "ann",
+            "hash of an earlier ann",
+            "d" * 64,
+            None,
+            self.now,
+            Look(new=True),
+        )
+        self.assertEqual(Session.select().count() + self.taken(self.server), 0)
+
+    def test_a_better_hash_replaces_the_old_one(self) -> None:
+        self.attempt(new_hash="better hash")
+        self.assertEqual(self.call(accounts.password_hash, "ann"), "better hash")
+
+    def test_without_a_place_the_hash_stays(self) -> None:
+        """As the login is tried again with the same verified one."""
+        Server.update(capacity=0).execute()
+        self.attempt(new_hash="better hash")
+        self.assertEqual(self.call(accounts.password_hash, "ann"), "hash of ann")
+
+    def test_giving_up_after_the_login(self) -> None:
+        self.attempt(digest="1" * 64)
+        self.call(accounts.undo_log_in, "1" * 64)
+        self.assertEqual(Session.select().count() + self.taken(self.server), 0)
+        self.call(accounts.undo_log_in, "1" * 64)
+
+    def test_giving_up_ends_no_other_session(self) -> None:
+        token = self.log_in("ann")
+        self.attempt(digest="1" * 64)
+        self.call(accounts.undo_log_in, "1" * 64)
+        self.assertEqual(self.caller(token).seat, self.seat(self.server))
+
+
+@on_both_databases
+class Sessions(RulesCase):
+    def test_who_a_token_belongs_to(self) -> None:
+        self.account("ann")
+        caller = self.caller(self.log_in("ann"))
+        user = User.get()
+        self.assertEqual(
+            caller,
+            accounts.Caller(user.id, "ann", user.channel, self.now, self.seat(self.server), None),
+        )
+
+    def test_tokens_that_are_none(self) -> None:
+        self.person("ann")
+        stored = Session.get().digest
+        for token in (None, "", "no token", stored, "\0", "\N{GRINNING FACE}", "a" * 60_000):
+            self.refused("Not login yet", accounts.identify, token, SESSIONS, self.now)
+
+    def test_a_token_is_stored_as_a_digest_only(self) -> None:
+        self.account("ann")
+        token = self.log_in("ann")
+        self.assertRegex(token, re.compile(r"\A[0-9a-f]{40}\Z"))
+        self.assertEqual(Session.get().digest, accounts.digest(token))
+        self.assertNotIn(token, accounts.digest(token))
+        self.assertNotEqual(accounts.new_token(), accounts.new_token())
+
+    def test_time_to_live(self) -> None:
+        self.account("ann")
+        token = self.log_in("ann")
+        self.clock.advance(SESSIONS.ttl)
+        self.caller(token)
+        self.clock.advance(0.001)
+        self.refused("Not login yet", accounts.identify, token, SESSIONS, self.now)
+
+    def test_use_prolongs_it(self) -> None:
+        self.account("ann")
+        token = self.log_in("ann")
+        for _ in range(4):
+            self.clock.advance(0.9 * SESSIONS.ttl)
+            caller = self.caller(token)
+            self.assertEqual(caller.touch, accounts.digest(token))
+            self.call(accounts.touch, caller.touch, self.now)
+
+    def test_use_is_noted_now_and_then(self) -> None:
+        self.account("ann")
+        token = self.log_in("ann")
+        self.clock.advance(SESSIONS.ttl * accounts.TOUCH_SHARE)
+        self.assertIsNone(self.caller(token).touch)
+        self.clock.advance(0.001)
+        self.assertIsNotNone(self.caller(token).touch)
+
+    def test_touching_a_session_that_ended(self) -> None:
+        self.call(accounts.touch, "d" * 64, self.now)
+        self.assertEqual(Session.select().count(), 0)
+
+    def test_a_server_that_is_not_well_serves_nobody(self) -> None:
+        self.account("ann")
+        token = self.log_in("ann")
+        for state in State:
+            Server.update(state=state).execute()
+            expected = self.seat(self.server) if state is State.READY else None
+            self.assertEqual(self.caller(token).seat, expected)
+
+    def test_where_a_caller_is_served(self) -> None:
+        self.account("ann")
+        token = self.log_in("ann")
+        moved = accounts.where_served(self.caller(token))
+        self.assertIsInstance(moved, Moved)
+        self.assertEqual(wire_text(moved), "Moved to host:22223")
+        self.assertEqual(moved.address, Address("host", 22223))
+        Server.delete().execute()
+        asked = accounts.where_served(self.caller(token))
+        self.assertIsInstance(asked, AskLoginServer)
+        self.assertEqual(wire_text(asked), "Ask the login server")
+
+    def test_stale_ones_end_and_give_the_place_back(self) -> None:
+        self.account("ann")
+        self.account("bob")
+        self.log_in("ann")
+        self.log_in("bob")
+        self.clock.advance(600)
+        live = self.log_in("bob")
+        self.clock.advance(600)
+        self.assertEqual(self.call(accounts.end_stale_sessions, SESSIONS, self.now), 2)
+        self.assertEqual(Session.get().digest, accounts.digest(live))
+        self.assertEqual(self.taken(self.server), 1)
+        self.assertEqual(self.caller(live).seat, self.seat(self.server))
+        self.assertEqual(self.call(accounts.end_stale_sessions, SESSIONS, self.now), 0)
+
+    def test_stale_ones_end_a_few_at_a_time(self) -> None:
+        self.account("ann")
+        for _ in range(5):
+            self.log_in("ann")
+        self.clock.advance(2000)
+        ended = [
+            self.call(accounts.end_stale_sessions, SESSIONS, self.now, 2) for _ in range(4)
+        ]
+        self.assertEqual(ended, [2, 2, 1, 0])
+        self.assertEqual(self.taken(self.server), 0)
+
+
+@on_both_databases
+class LoggingOut(RulesCase):
+    def test_every_token_ends(self) -> None:
+        self.account("ann")
+        tokens = [self.log_in("ann") for _ in range(3)]
+        bob = self.person("bob")
+        caller = self.caller(tokens[0])
+        self.assertEqual(self.call(accounts.log_out, caller), caller)
+        for token in tokens:
+            self.failureResultOf(
+                self.database.run(accounts.identify, token, SESSIONS, self.now), NotLoggedIn
+            )
+        self.assertEqual(self.taken(self.server), 1)
+        self.assertEqual(Place.get().user_id, bob.user)
+
+    def test_the_place_is_for_others(self) -> None:
+        Server.update(capacity=1).execute()
+        ann = self.person("ann")
+        self.call(accounts.log_out, ann)
+        self.person("bob")
+        self.assertEqual(self.taken(self.server), 1)
+
+    def test_without_a_place(self) -> None:
+        """The server is gone, and no other was there yet."""
+        ann = self.person("ann")
+        Server.delete().execute()
+        self.call(accounts.log_out, ann)
+        self.assertEqual(Place.select().count() + Session.select().count(), 0)
+
+    def test_messages_stay(self) -> None:
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        self.call(messages.send, ann, "bob", "hello")
+        self.call(accounts.log_out, bob)
+        bob = self.caller(self.log_in("bob"))
+        mailbox = self.call(messages.open_mailbox, bob, None)
+        [event] = self.call(messages.fetch, [mailbox.cursor])[mailbox.cursor]
+        self.assertEqual(event["message"], "hello")
+
+
+@on_both_databases
+class Deleting(RulesCase):
+    def test_everything_of_the_account_goes(self) -> None:
+        ann, bob, eve, dan = self.people("ann", "bob", "eve", "dan")
+        self.befriend(ann, bob)
+        self.call(friends.invite, ann, "eve")
+        self.call(friends.invite, dan, "ann")
+        self.call(posts.post, ann, "hello")
+        self.call(groups.create, ann, "chess")
+        self.call(groups.join, bob, "chess")
+        self.call(messages.send, bob, "ann", "hi")
+        self.call(messages.send, ann, "bob", "ho")
+        self.log_in("ann")
+        self.call(accounts.delete, ann)
+        self.assertEqual([user.name for user in User.select()], ["bob", "eve", "dan"])
+        mine = [
+            Session.select().where(Session.user == ann.user),
+            Place.select().where(Place.user == ann.user),
+            Relationship.select(),
+            Post.select(),
+            Membership.select().where(Membership.user == ann.user),
+            Inbox.select().where(Inbox.user == ann.user),
+            Delivery.select().where(Delivery.user == ann.user),
+        ]
+        self.assertEqual([query.count() for query in mine], [0] * len(mine))
+        self.assertEqual(self.taken(self.server), 3)
+
+    def test_what_belongs_to_others_stays(self) -> None:
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        self.call(groups.create, ann, "chess")
+        self.call(groups.join, bob, "chess")
+        self.call(messages.send, ann, "bob", "ho")
+        self.call(accounts.delete, ann)
+        self.assertEqual(Group.get().name, "chess")
+        self.assertEqual(self.call(groups.joined, bob), ["chess"])
+        self.assertEqual(Message.get().sender, "ann")
+        [events] = self.call(messages.fetch, [messages.Cursor(bob.user, 0)]).values()
+        self.assertEqual([(event["from"], event["message"]) for event in events], [("ann", "ho")])
+
+    def test_the_name_is_free_again_and_knows_nothing(self) -> None:
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        self.call(posts.post, bob, "secret")
+        self.call(messages.send, bob, "ann", "hi")
+        self.call(accounts.delete, ann)
+        ann = self.person("ann")
+        self.assertEqual(self.call(friends.friends, ann), [])
+        self.assertEqual(self.call(posts.friends_posts, ann), [])
+        mailbox = self.call(messages.open_mailbox, ann, 0)
+        self.assertEqual(self.call(messages.fetch, [mailbox.cursor]), {mailbox.cursor: []})
+        self.refused("bob is not your friend", messages.send, ann, "bob", "hello")

@@ -1,0 +1,129 @@
+"""Friendships: `docs/protocol.md`, section 3, from `invite` to `list-friend`."""
+
+from __future__ import annotations
+
+from bbs.models import Relationship
+from bbs.rules import accounts, friends
+from tests.database_case import RulesCase, on_both_databases
+
+
+@on_both_databases
+class Inviting(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob = self.people("ann", "bob")
+
+    def test_success(self) -> None:
+        self.call(friends.invite, self.ann, "bob")
+        self.assertEqual(self.call(friends.invitations, self.bob), ["ann"])
+        self.assertEqual(self.call(friends.invitations, self.ann), [])
+        for one in (self.ann, self.bob):
+            self.assertEqual(self.call(friends.friends, one), [])
+
+    def test_nobody(self) -> None:
+        for name in ("eve", "Bob", "bob.", "b" * 60_000):
+            self.refused(f"{name} does not exist", friends.invite, self.ann, name)
+
+    def test_oneself(self) -> None:
+        self.refused("You cannot invite yourself", friends.invite, self.ann, "ann")
+
+    def test_a_friend(self) -> None:
+        self.befriend(self.ann, self.bob)
+        self.refused("bob is already your friend", friends.invite, self.ann, "bob")
+        self.refused("ann is already your friend", friends.invite, self.bob, "ann")
+
+    def test_twice(self) -> None:
+        self.call(friends.invite, self.ann, "bob")
+        self.refused("Already invited", friends.invite, self.ann, "bob")
+        self.assertEqual(self.call(friends.invitations, self.bob), ["ann"])
+
+    def test_who_has_invited(self) -> None:
+        self.call(friends.invite, self.ann, "bob")
+        self.refused("ann has invited you", friends.invite, self.bob, "ann")
+        self.assertEqual(self.call(friends.invitations, self.ann), [])
+
+    def test_names_that_differ_a_little_are_others(self) -> None:
+        others = [self.person(name) for name in ("Bob", "böb")]
+        self.call(friends.invite, self.ann, "Bob")
+        invited = [self.call(friends.invitations, other) for other in (self.bob, *others)]
+        self.assertEqual(invited, [[], ["ann"], []])
+
+
+@on_both_databases
+class Accepting(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob = self.people("ann", "bob")
+
+    def test_success(self) -> None:
+        self.call(friends.invite, self.ann, "bob")
+        self.call(friends.accept, self.bob, "ann")
+        self.assertEqual(self.call(friends.friends, self.ann), ["bob"])
+        self.assertEqual(self.call(friends.friends, self.bob), ["ann"])
+        for one in (self.ann, self.bob):
+            self.assertEqual(self.call(friends.invitations, one), [])
+        self.assertEqual(Relationship.select().count(), 2)
+
+    def test_without_an_invitation(self) -> None:
+        self.refused("eve did not invite you", friends.accept, self.ann, "eve")
+        self.refused("bob did not invite you", friends.accept, self.ann, "bob")
+        self.refused("ann did not invite you", friends.accept, self.ann, "ann")
+
+    def test_ones_own_invitation(self) -> None:
+        self.call(friends.invite, self.ann, "bob")
+        self.refused("bob did not invite you", friends.accept, self.ann, "bob")
+        self.assertEqual(self.call(friends.invitations, self.bob), ["ann"])
+
+    def test_twice(self) -> None:
+        self.befriend(self.ann, self.bob)
+        self.refused("ann did not invite you", friends.accept, self.bob, "ann")
+        self.assertEqual(self.call(friends.friends, self.bob), ["ann"])
+
+    def test_only_the_one_that_is_named(self) -> None:
+        eve = self.person("eve")
+        self.call(friends.invite, self.ann, "bob")
+        self.call(friends.invite, eve, "bob")
+        self.call(friends.invite, self.ann, "eve")
+        self.call(friends.accept, self.bob, "ann")
+        self.assertEqual(self.call(friends.invitations, self.bob), ["eve"])
+        self.assertEqual(self.call(friends.invitations, eve), ["ann"])
+
+    def test_from_somebody_who_deleted_the_account(self) -> None:
+        self.call(friends.invite, self.ann, "bob")
+        self.call(accounts.delete, self.ann)
+        self.refused("ann did not invite you", friends.accept, self.bob, "ann")
+
+
+@on_both_databases
+class Lists(RulesCase):
+    """The oldest first, whatever the names and whoever was there first."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.dan, self.bob, self.eve, self.cat = self.people(
+            "ann", "dan", "bob", "eve", "cat"
+        )
+
+    def test_invitations(self) -> None:
+        for other in (self.eve, self.bob, self.cat, self.dan):
+            self.call(friends.invite, other, "ann")
+        self.assertEqual(self.call(friends.invitations, self.ann), ["eve", "bob", "cat", "dan"])
+
+    def test_friends_in_the_order_of_acceptance(self) -> None:
+        for other in (self.bob, self.cat, self.dan):
+            self.call(friends.invite, other, "ann")
+        self.call(friends.invite, self.ann, "eve")
+        self.call(friends.accept, self.ann, "dan")
+        self.call(friends.accept, self.eve, "ann")
+        self.call(friends.accept, self.ann, "bob")
+        self.assertEqual(self.call(friends.friends, self.ann), ["dan", "eve", "bob"])
+        self.assertEqual(self.call(friends.invitations, self.ann), ["cat"])
+
+    def test_who_is_a_friend(self) -> None:
+        self.befriend(self.ann, self.bob)
+        self.call(friends.invite, self.ann, "cat")
+        related = [
+            self.call(friends.are_friends, self.ann.user, other.user)
+            for other in (self.bob, self.cat, self.dan, self.ann)
+        ]
+        self.assertEqual(related, [True, False, False, False])

@@ -1,0 +1,101 @@
+"""Groups: `docs/protocol.md`, section 3, from `create-group` to `join-group`."""
+
+from __future__ import annotations
+
+from bbs.models import Group, Membership
+from bbs.rules import accounts, groups
+from tests.database_case import RulesCase, on_both_databases
+
+LONGEST = "\N{GRINNING FACE}" * 100
+
+
+@on_both_databases
+class Creating(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann = self.person("ann")
+
+    def test_the_creator_is_a_member(self) -> None:
+        channel = self.call(groups.create, self.ann, "chess")
+        self.assertRegex(channel, r"\A[0-9a-f]{32}\Z")
+        group = Group.get()
+        self.assertEqual((group.name, group.channel), ("chess", channel))
+        self.assertTrue(self.call(groups.is_member, self.ann.user, group.id))
+        self.assertEqual(self.call(groups.joined, self.ann), ["chess"])
+
+    def test_names_that_no_group_may_have(self) -> None:
+        for name in ("a" * 101, LONGEST + "a", "a\0b", "a\tb", "a\x7f", "\x1b[1m", "a\x85"):
+            self.refused("Invalid group", groups.create, self.ann, name)
+        self.assertEqual(Group.select().count(), 0)
+
+    def test_an_invalid_name_comes_before_one_in_use(self) -> None:
+        Group.insert(name="a\tb", channel="").execute()
+        self.refused("Invalid group", groups.create, self.ann, "a\tb")
+
+    def test_a_name_in_use(self) -> None:
+        bob = self.person("bob")
+        for name in ("chess", "a" * 100, LONGEST, "{}"):
+            self.call(groups.create, self.ann, name)
+            for caller in (self.ann, bob):
+                self.refused(f"{name} already exist", groups.create, caller, name)
+        self.assertEqual(self.call(groups.joined, bob), [])
+
+    def test_names_compare_byte_for_byte(self) -> None:
+        names = ["chess", "Chess", "chéss", "chess."]
+        for name in names:
+            self.call(groups.create, self.ann, name)
+        self.assertEqual(self.call(groups.all_groups, self.ann), names)
+
+    def test_it_may_be_called_as_a_user_is(self) -> None:
+        self.call(groups.create, self.ann, "ann")
+        self.assertEqual(self.call(groups.joined, self.ann), ["ann"])
+
+
+@on_both_databases
+class Joining(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob = self.people("ann", "bob")
+        self.channel = self.call(groups.create, self.ann, "chess")
+
+    def test_success(self) -> None:
+        self.assertEqual(self.call(groups.join, self.bob, "chess"), self.channel)
+        self.assertEqual(self.call(groups.joined, self.bob), ["chess"])
+        self.assertEqual(self.call(groups.channels, self.bob.user), [self.channel])
+
+    def test_no_such_group(self) -> None:
+        for name in ("go", "Chess", "a" * 60_000):
+            self.refused(f"{name} does not exist", groups.join, self.bob, name)
+
+    def test_a_member(self) -> None:
+        self.refused("Already a member of chess", groups.join, self.ann, "chess")
+        self.call(groups.join, self.bob, "chess")
+        self.refused("Already a member of chess", groups.join, self.bob, "chess")
+        self.assertEqual(Membership.select().count(), 2)
+
+    def test_a_group_outlives_its_creator(self) -> None:
+        self.call(accounts.delete, self.ann)
+        self.refused("chess already exist", groups.create, self.bob, "chess")
+        self.call(groups.join, self.bob, "chess")
+        self.assertEqual(self.call(groups.all_groups, self.bob), ["chess"])
+
+
+@on_both_databases
+class Lists(RulesCase):
+    def test_all_groups_oldest_first(self) -> None:
+        ann, bob = self.people("ann", "bob")
+        self.assertEqual(self.call(groups.all_groups, ann), [])
+        for creator, name in ((ann, "go"), (bob, "chess"), (ann, "bridge")):
+            self.call(groups.create, creator, name)
+        for caller in (ann, bob):
+            self.assertEqual(self.call(groups.all_groups, caller), ["go", "chess", "bridge"])
+
+    def test_ones_own_in_the_order_joined(self) -> None:
+        ann, bob = self.people("ann", "bob")
+        for name in ("go", "chess", "bridge"):
+            self.call(groups.create, ann, name)
+        for name in ("bridge", "go"):
+            self.call(groups.join, bob, name)
+        self.assertEqual(self.call(groups.joined, bob), ["bridge", "go"])
+        self.assertEqual(self.call(groups.joined, ann), ["go", "chess", "bridge"])
+        self.assertEqual(len(set(self.call(groups.channels, ann.user))), 3)

@@ -1,0 +1,56 @@
+"""Posts: `docs/protocol.md`, section 3, `post` and `receive-post`."""
+
+from __future__ import annotations
+
+from bbs.rules import accounts, friends, posts
+from tests.database_case import RulesCase, on_both_databases
+
+TEXTS = [
+    "hello",
+    "  two  spaces  ",
+    "NUL \0, escape \x1b[31m, newline \n, tab \t and delete \x7f",
+    "%s {} ' \" \\ \\0 \\n ; -- /* */ ?",
+    "ünïcödé, \N{GRINNING FACE}, a\N{COMBINING DIAERESIS}, \u202e, \ufeff, \U0010ffff",
+    "\N{GRINNING FACE}" * 16_000,
+    "x" * 65_536,
+    "long enough for any MEDIUMTEXT " * 10_000,
+]
+
+
+@on_both_databases
+class Posts(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob, self.eve = self.people("ann", "bob", "eve")
+        self.befriend(self.ann, self.bob)
+
+    def read(self, caller: accounts.Caller) -> list[tuple[str, str]]:
+        return [(post["id"], post["message"]) for post in self.call(posts.friends_posts, caller)]
+
+    def test_friends_read_them_and_nobody_else(self) -> None:
+        self.call(friends.invite, self.ann, "eve")
+        self.call(posts.post, self.ann, "hello")
+        self.assertEqual(self.call(posts.friends_posts, self.bob), [{"id": "ann", "message": "hello"}])
+        self.assertEqual(self.read(self.ann), [])
+        self.assertEqual(self.read(self.eve), [])
+
+    def test_oldest_first_whoever_wrote(self) -> None:
+        self.befriend(self.eve, self.bob)
+        for author, text in ((self.eve, "1"), (self.ann, "2"), (self.bob, "mine"), (self.eve, "3")):
+            self.call(posts.post, author, text)
+        self.assertEqual(self.read(self.bob), [("eve", "1"), ("ann", "2"), ("eve", "3")])
+
+    def test_earlier_ones_of_a_new_friend(self) -> None:
+        self.call(posts.post, self.eve, "before")
+        self.befriend(self.bob, self.eve)
+        self.assertEqual(self.read(self.bob), [("eve", "before")])
+
+    def test_texts_come_back_as_they_are(self) -> None:
+        for text in TEXTS:
+            self.call(posts.post, self.ann, text)
+        self.assertEqual(self.read(self.bob), [("ann", text) for text in TEXTS])
+
+    def test_the_same_text_twice_is_two_posts(self) -> None:
+        for _ in range(2):
+            self.call(posts.post, self.ann, "again")
+        self.assertEqual(self.read(self.bob), [("ann", "again")] * 2)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import Lock
@@ -40,10 +41,21 @@ COMMIT_GRACE = 0.4
 """Seconds more that a commit under way may take before its outcome counts as unknown."""
 
 ATTEMPTS = 5
-"""How often a transaction is tried that lost a race, met a deadlock or waited too long for a lock."""
+"""How often a transaction is tried that lost a race, met a deadlock or waited long for a lock."""
 
 CONNECT_TIMEOUT = 1
 """Whole seconds to connect to MySQL, as pymysql counts them."""
+
+_FAULTY_STATEMENTS = (
+    mysql_errors.BAD_FIELD_ERROR,
+    mysql_errors.NON_UNIQ_ERROR,
+    mysql_errors.WRONG_VALUE_COUNT_ON_ROW,
+    mysql_errors.OPERAND_COLUMNS,
+    mysql_errors.SUBQUERY_NO_1_ROW,
+    mysql_errors.CANT_AGGREGATE_2COLLATIONS,
+    mysql_errors.SP_DOES_NOT_EXIST,
+)
+"""What pymysql calls operational beside trouble with the server: it knows few errors by number."""
 
 _log = Logger()
 
@@ -55,7 +67,19 @@ class DatabaseRefused(Exception):
 class MySQLDatabase(peewee.MySQLDatabase):
     """MySQL or MariaDB. A message may pass 64 KiB as UTF-8, where MySQL's TEXT ends."""
 
-    field_types = {**peewee.MySQLDatabase.field_types, "TEXT": "MEDIUMTEXT"}
+    field_types = peewee.MySQLDatabase.field_types | {"TEXT": "MEDIUMTEXT"}
+
+    def _connect(self) -> Any:
+        connection = super()._connect()  # type: ignore[misc]
+        try:
+            with connection.cursor() as cursor:
+                # A transaction that runs again must see what it lost to, and readers lock nothing.
+                # (The variable for it has two names: MariaDB's was another before 11.1.)
+                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 def connect_to(url: str) -> peewee.Database:
@@ -68,9 +92,8 @@ def connect_to(url: str) -> peewee.Database:
         return peewee.SqliteDatabase(
             unquote(parts.path[1:]),
             pragmas={
-                "journal_mode": "wal",
-                # In WAL, NORMAL survives the end of any process; only a power cut may take the
-                # last transactions, and never leaves half of one.
+                # In WAL, which `bbs.migrations` turns on, NORMAL survives the end of any process;
+                # only a power cut may take the last transactions, and never leaves half of one.
                 "synchronous": "normal",
                 "foreign_keys": 1,
             },
@@ -91,10 +114,8 @@ def connect_to(url: str) -> peewee.Database:
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=DEADLINE + COMMIT_GRACE,
             write_timeout=DEADLINE + COMMIT_GRACE,
-            # READ COMMITTED: a transaction that runs again must see what it lost to, and readers
-            # lock nothing. A lock is waited for within the deadline of a command.
-            init_command="SET SESSION transaction_isolation = 'READ-COMMITTED',"
-            " innodb_lock_wait_timeout = 1",
+            # A lock is waited for within the deadline of a command.
+            init_command="SET SESSION innodb_lock_wait_timeout = 1",
             **options,
         )
     raise DatabaseRefused(f"database.url: neither sqlite:/// nor mysql://, but {parts.scheme!r}")
@@ -176,7 +197,7 @@ class Database:
         return self._within_deadline(_Job(rule, arguments))
 
     def run_unhurried(self, work: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """Run `work` on a thread of the database, in transactions of its own and without deadline."""
+        """Run `work` on a thread of the database, in its own transactions and without deadline."""
         return self._workers.run(self._connected, work, *arguments)
 
     def _within_deadline(self, job: _Job) -> Deferred[Any]:
@@ -184,7 +205,7 @@ class Database:
 
         def give_up() -> None:
             if not answer.called:
-                self._noticed(False, "no answer in time")
+                self._noticed("no answer in time")
                 answer.errback(Unavailable())
 
         def at_deadline() -> None:
@@ -198,22 +219,25 @@ class Database:
                 if timer.active():
                     timer.cancel()
             if not answer.called:
-                self._noticed(not (isinstance(result, Failure) and result.check(Unavailable)))
+                away = isinstance(result, Failure) and result.check(Unavailable)
+                self._noticed(_summary(result.value.__cause__) if away else None)
                 answer.callback(result)
 
         timers = [self._reactor.callLater(DEADLINE, at_deadline)]
         self._workers.run(self._transact, job).addBoth(arrived)
         return answer
 
-    def _noticed(self, available: bool, why: str = "") -> None:
-        if available != self.available:
-            self.available = available
-            if available:
+    def _noticed(self, trouble: str | None) -> None:
+        """The database served a call, or did not, for a reason that is logged once."""
+        if self.available != (trouble is None):
+            self.available = trouble is None
+            if trouble is None:
                 _log.info("database is back")
             else:
-                _log.error("database is away {why}", why=why)
+                _log.error("database is away: {trouble}", trouble=trouble)
 
     def _transact(self, job: _Job) -> Any:
+        trouble: Exception = _Abandoned()
         for attempt in range(1, ATTEMPTS + 1):
             if job.progress is _Progress.ABANDONED:
                 break
@@ -221,17 +245,18 @@ class Database:
                 return self._attempt(job)
             except _Abandoned:
                 break
-            except peewee.IntegrityError:
-                reason = "lost a race"
+            except peewee.IntegrityError as error:
+                if attempt == ATTEMPTS:
+                    raise  # Nobody loses that many races in a row: the rule is wrong.
+                trouble = error
             except (peewee.OperationalError, peewee.InterfaceError) as error:
                 if _is_bug(error):
                     raise
+                trouble = error
                 if job.progress is _Progress.COMMITTING or not self._worth_another(error, attempt):
-                    _log.warn("transaction failed: {error}", error=_summary(error))
                     break
-                reason = _summary(error)
-            _log.debug("transaction tried again: {reason}", reason=reason, attempt=attempt)
-        raise Unavailable()
+            _log.debug("transaction failed: {error}", error=_summary(trouble), attempt=attempt)
+        raise Unavailable() from trouble
 
     def _attempt(self, job: _Job) -> Any:
         self.peewee.connect(reuse_if_open=True)
@@ -260,10 +285,9 @@ class Database:
             self._hang_up()
 
     def _hang_up(self) -> None:
-        try:
+        # A connection that cannot be closed is gone; peewee has forgotten it already.
+        with suppress(peewee.PeeweeException, OSError):
             self.peewee.close()
-        except (peewee.PeeweeException, OSError):
-            pass  # The connection is gone; peewee has forgotten it already.
 
     def _worth_another(self, error: Exception, attempt: int) -> bool:
         """Whether a transaction that failed before its commit may succeed when tried again."""
@@ -290,13 +314,16 @@ def refusal(url: str, error: Exception) -> DatabaseRefused:
 
 
 def _is_bug(error: Exception) -> bool:
-    """Whether SQLite found fault with the statement itself: it calls that operational too."""
+    """Whether the statement itself is at fault, and not the database: both call it operational."""
+    if error.args and error.args[0] in _FAULTY_STATEMENTS:
+        return True
     return getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
-def _summary(error: Exception) -> str:
+def _summary(error: BaseException | None) -> str:
     """What went wrong, in one line, for the log."""
-    return " ".join(str(error.args[-1] if error.args else error).split())
+    reason = error.args[-1] if error is not None and error.args else type(error).__name__
+    return " ".join(str(reason).split())
 
 
 def rows(query: Any) -> list[Any]:

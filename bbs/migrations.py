@@ -8,8 +8,11 @@ the same on SQLite and MySQL; the steps themselves use peewee's `playhouse.migra
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import peewee
 
@@ -28,6 +31,9 @@ MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
 
 LOCK_TIMEOUT = 60
 """Seconds to wait for another server's upgrade."""
+
+WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05
+"""How often to try to turn an SQLite file to WAL, and the seconds between."""
 
 
 class SchemaVersion(Table):
@@ -53,7 +59,8 @@ def upgrade(
 
     :raises DatabaseRefused: the schema is newer than `version`.
     """
-    with _lock(database):
+    locked = _sqlite if isinstance(database, peewee.SqliteDatabase) else _mysql
+    with locked(database):
         before = current(database)
         if before > version:
             raise DatabaseRefused(
@@ -70,11 +77,16 @@ def upgrade(
 
 
 def _create(database: peewee.Database) -> None:
-    tables = [*MODELS, SchemaVersion]
-    settings = MYSQL_TABLES if isinstance(database, peewee.MySQLDatabase) else None
+    tables: tuple[type[Table], ...] = (*MODELS, SchemaVersion)
     for table in tables:
-        table._meta.table_settings = settings
-    database.create_tables(tables, safe=True)
+        if isinstance(database, peewee.MySQLDatabase):
+            table._meta.table_settings = MYSQL_TABLES
+        table._schema.create_table(safe=True)
+        # One by one: of a creation that was cut off, a table may be there without its indexes.
+        there = {index.name for index in database.get_indexes(table._meta.table_name)}
+        for index in table._meta.fields_to_index():
+            if index._name not in there:
+                database.execute(index.safe(False))
 
 
 def _stamp(version: int) -> None:
@@ -83,12 +95,52 @@ def _stamp(version: int) -> None:
 
 
 @contextmanager
-def _lock(database: peewee.Database) -> Iterator[None]:
-    if isinstance(database, peewee.SqliteDatabase):
+def _sqlite(database: Any) -> Iterator[None]:
+    """One transaction, for which other servers are waited for."""
+    _turn_to_wal(database)
+    hurried, database.timeout = database.timeout, LOCK_TIMEOUT
+    # Or a step that rebuilds a table would take along the rows that refer to it. SQLite heeds this
+    # outside of transactions only.
+    database.pragma("foreign_keys", 0)
+    try:
         with database.atomic("IMMEDIATE"):
             yield
-        return
-    name = f"bbs.schema.{database.database}"[:64]
+    finally:
+        database.pragma("foreign_keys", 1)
+        database.timeout = hurried
+
+
+def _turn_to_wal(database: Any) -> None:
+    """Let readers and a writer not wait for each other; it stays with the file."""
+    for attempt in range(1, WAL_ATTEMPTS + 1):
+        try:
+            database.pragma("journal_mode", "wal")
+            return
+        except peewee.OperationalError as error:
+            # While another server does it SQLite does not wait, whatever the time-out.
+            if error.orig.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == WAL_ATTEMPTS:
+                raise
+            time.sleep(WAL_INTERVAL)
+
+
+@contextmanager
+def _mysql(database: Any) -> Iterator[None]:
+    """A named lock, on a connection without the deadlines of commands."""
+    hurried = database.connect_params
+    database.close()
+    database.connect_params = {**hurried, "read_timeout": None, "write_timeout": None}
+    try:
+        database.connect()
+        with _named_lock(database, f"bbs.schema.{database.database}"[:64]):
+            yield
+    finally:
+        database.close()
+        database.connect_params = hurried
+    database.connect()
+
+
+@contextmanager
+def _named_lock(database: Any, name: str) -> Iterator[None]:
     (got,) = database.execute_sql("SELECT GET_LOCK(%s, %s)", (name, LOCK_TIMEOUT)).fetchone()
     if not got:
         raise DatabaseRefused(f"another server has been upgrading the schema for {LOCK_TIMEOUT} s")

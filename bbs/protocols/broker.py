@@ -82,6 +82,7 @@ class BrokerService(Service):
     def __init__(self, reactor: Any, endpoint: str, factory: EmbeddedBroker) -> None:
         self.url: str | None = None
         """Where the broker is, credential and all, once it listens; None before and after."""
+        self._scheme = "stomp+ssl" if endpoint.startswith("ssl:") else "stomp"
         self._endpoint = serverFromString(reactor, endpoint)
         self._factory = factory
         self._listening: Deferred[None] = succeed(None)
@@ -123,7 +124,7 @@ class BrokerService(Service):
         credential = self._factory.credential
         user = f"{quote(credential.login, safe='')}:{quote(credential.passcode, safe='')}"
         host = f"[{address.host}]" if ":" in address.host else address.host
-        self.url = f"stomp://{user}@{host}:{address.port}"
+        self.url = f"{self._scheme}://{user}@{host}:{address.port}"
         self._waiters.fire(None)
 
     def _failed(self, failure: Failure) -> None:

@@ -307,9 +307,9 @@ class Service:
         """`bbs …`"""
         return self.start(BIN / "bbs", *arguments, **options)
 
-    async def up(self, *arguments: str | Path) -> Process:
+    async def up(self, *arguments: str | Path, **options: Any) -> Process:
         """`bbs up`, ready."""
-        process = self.start_up(*arguments)
+        process = self.start_up(*arguments, **options)
         await process.says(f"bbs is ready: bbs client 127.0.0.1 {self.port}\n")
         return process
 
@@ -336,6 +336,10 @@ class Service:
         """`twistd bbs-app`, as an operator runs it, at its beginning."""
         argv = (BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-app", "--config", self.config)
         return self.start(*argv, **options)
+
+    def slow_launches(self, seconds: float) -> dict[str, str]:
+        """An environment for a login server in which app servers take so much longer to start."""
+        return slow_launches(self.folder, seconds)
 
     async def command(self, *arguments: str) -> Any:
         """What `bbs fleet …` or the like says, by its --json; it must succeed."""
@@ -412,6 +416,7 @@ class Service:
                 self.case.assertEqual(reply["status"], 0, reply)
                 person.port = reply["app_server"]["port"]
                 person.wire = await connect(person.port)
+                await person.wire.ask("ping")
             except (ConnectError, ConnectionError):
                 return False
             return True
@@ -459,6 +464,20 @@ def as_toml(options: Mapping[str, object]) -> str:
         elif f"{section}.{line.partition(' = ')[0]}" in options:
             wanted.setdefault(section, []).append(line)
     return "\n".join("\n".join((f"[{section}]", *lines)) for section, lines in wanted.items())
+
+
+def slow_launches(folder: Path, seconds: float) -> dict[str, str]:
+    """An environment in which Python waits before it runs an app server that the fleet launched.
+
+    It does so in a `sitecustomize` of its own, in `folder`: nothing in the service knows of it.
+    """
+    (folder / "sitecustomize.py").write_text(
+        "import sys, time\n"
+        "if any(word.startswith('--server-id') for word in sys.orig_argv):\n"
+        f"    time.sleep({seconds})\n"
+    )
+    path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(path)}
 
 
 class ServiceCase(TestCase):

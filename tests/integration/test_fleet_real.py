@@ -46,7 +46,7 @@ class Crowd(ServiceCase):
         people = names(count)
         await service.register(*people)
         wires = [await connect(ports[number % len(ports)]) for number in range(count)]
-        answers = [wire.ask("login", name, name) for wire, name in zip(wires, people)]
+        answers = [wire.ask("login", name, name) for wire, name in zip(wires, people, strict=True)]
         replies = [await answer.addTimeout(CROWD_TIMEOUT, reactor) for answer in answers]
         for wire in wires:
             wire.close()
@@ -56,7 +56,7 @@ class Crowd(ServiceCase):
         self.assertEqual(len(on), servers)
         fleet = await service.fleet()
         self.assertEqual([server["taken"] for server in fleet], [CAPACITY] * servers)
-        self.assertEqual(sorted(sum((server["people"] for server in fleet), [])), people)
+        self.assertEqual(sorted(name for server in fleet for name in server["people"]), people)
         self.assertEqual(service.launches(), servers, service.log())
 
     async def test_200(self) -> None:
@@ -139,14 +139,11 @@ class Changes(ServiceCase):
         began = reactor.seconds()
         os.kill(child, signal.SIGKILL)
         await eventually(lambda: not ann.wire.open, "ann's connection ends")
-        login = await connect(service.port)
-        reply = await login.ask("locate", ann.token)
-        seconds = reactor.seconds() - began
-        self.assertEqual(reply["status"], 0, reply)
-        # A fresh process, and no heartbeat's patience before it.
-        self.assertLess(seconds, 8.0)
-        self.assertNotEqual(reply["app_server"]["port"], ann.port)
+        before_port = ann.port
         await service.find_again(ann)
+        # A fresh process, and no heartbeat's patience before it.
+        self.assertLess(reactor.seconds() - began, 8.0)
+        self.assertNotEqual(ann.port, before_port)
         self.assertEqual((await ann.asks("list-friend")), {"status": 0, "friend": []})
         self.assertIn(f"server {before['id']} is lost: ended\n", service.log())
         (after,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "one server")
@@ -207,9 +204,15 @@ class Changes(ServiceCase):
         await service.up()
         await self.drained(service)
 
+    async def test_drain_with_slow_launches(self) -> None:
+        """Nobody is cut off before there is a place to move to."""
+        service = self.service(fleet={"minimum": 1, "spare": 0})
+        await service.up(environ=service.slow_launches(4.0))
+        await self.drained(service)
+
     async def test_launch_and_idle(self) -> None:
-        """What an operator launches beyond need ends when it has been idle for the grace."""
-        service = self.service(fleet={"minimum": 1, "spare": 0, "idle_grace": 3.0})
+        """With what an operator launches beyond need, one ends when it has been idle for long."""
+        service = self.service(fleet={"minimum": 1, "spare": 0, "idle_grace": 12.0})
         await service.up()
         (first,) = await service.fleet()
         asked = await service.command("fleet", "launch")
@@ -217,9 +220,7 @@ class Changes(ServiceCase):
             lambda fleet: [each["state"] for each in fleet] == ["ready"] * 2, "both are ready"
         )
         self.assertEqual([each["id"] for each in two], [first["id"], asked["id"]])
-        began = reactor.seconds()
         await service.fleet_is(lambda fleet: len(fleet) == 1, "one of them ends")
-        self.assertGreater(reactor.seconds() - began, 0.5)
         self.assertEqual(service.launches(), 1)
 
     async def test_no_more_than_the_maximum(self) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -34,8 +35,8 @@ def environment() -> Mapping[str, str]:
     """The `BBS_TEST_…` variables: those of the process, else what `start` wrote."""
     found: dict[str, str] = {}
     if (_FOLDER / "env").exists():
-        for line in (_FOLDER / "env").read_text().splitlines():
-            key, _, value = line.partition("=")
+        for setting in shlex.split((_FOLDER / "env").read_text()):
+            key, _, value = setting.partition("=")
             found[key] = value
     found.update((key, value) for key, value in os.environ.items() if key.startswith("BBS_TEST_"))
     return found

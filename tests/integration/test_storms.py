@@ -1,0 +1,159 @@
+"""Processes killed in the middle of a stream of numbered messages.
+
+Every message that was answered with `Success!` arrives, and no message arrives twice.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from bbs.client import Address, BBSClient, Lost, Message, Refused
+from tests.integration.service import (
+    Process,
+    Service,
+    ServiceCase,
+    eventually,
+    run,
+)
+from tests.services import OwnActiveMQ
+
+KILLS = 10
+
+BETWEEN = 30
+"""Messages answered with success between one kill and the next."""
+
+PATIENCE = 60.0
+
+
+class Stream:
+    """Numbered messages from ann to bob, one after the other, until it is told to stop."""
+
+    def __init__(self, case: ServiceCase, service: Service) -> None:
+        self.safe: list[str] = []
+        """Those that were answered with success."""
+        self.unsure: list[str] = []
+        """Those of which nobody said whether they were carried out."""
+        self.arrived: list[str] = []
+        self.ids: list[int] = []
+        self._stopping = False
+        address = Address("127.0.0.1", service.port)
+        # Of two people's machines, neither knows the other's connections.
+        self._ann, self._bob = BBSClient(reactor, address), BBSClient(reactor, address)
+        case.addCleanup(self._ann.close)
+        case.addCleanup(self._bob.close)
+
+    async def begin(self) -> None:
+        for client, name in ((self._ann, "ann"), (self._bob, "bob")):
+            await client.register(name, name)
+            await client.login(name, name)
+        await self._ann.invite("ann", "bob")
+        await self._bob.accept_invite("bob", "ann")
+        await self._bob.listen("bob", self._heard)
+        self.ended: Deferred[None] = run(self._send())
+
+    def _heard(self, user: str, message: Message) -> None:
+        self.arrived.append(message.text)
+        self.ids.append(message.id)
+
+    async def _send(self) -> None:
+        number = 0
+        while not self._stopping:
+            number += 1
+            text = f"message {number}"
+            try:
+                await self._ann.send("ann", "bob", text)
+            except Lost:
+                self.unsure.append(text)
+            except Refused:
+                pass  # It was not carried out, in no part.
+            else:
+                self.safe.append(text)
+
+    async def goes_on(self) -> None:
+        """Wait until some more messages are safe."""
+        goal = len(self.safe) + BETWEEN
+        await eventually(lambda: len(self.safe) >= goal, "the stream goes on", PATIENCE)
+
+    async def stop(self) -> None:
+        """Send no more, and wait for what must arrive."""
+        self._stopping = True
+        await self.ended
+        safe = set(self.safe)
+        await eventually(lambda: safe <= set(self.arrived), "all that is safe arrives", PATIENCE)
+
+
+class Storms(ServiceCase):
+    """Ten kills each."""
+
+    timeout = 500
+
+    async def storm(
+        self, service: Service, kill: Callable[[], Awaitable[object]], kills: int = KILLS
+    ) -> None:
+        stream = Stream(self, service)
+        await stream.begin()
+        for _ in range(kills):
+            await stream.goes_on()
+            await kill()
+        await stream.goes_on()
+        await stream.stop()
+        self.assertEqual([text for text, n in Counter(stream.arrived).items() if n > 1], [])
+        self.assertEqual(set(stream.arrived) - set(stream.safe) - set(stream.unsure), set())
+        self.assertEqual(stream.ids, sorted(set(stream.ids)))
+        self.assertGreaterEqual(len(stream.safe), kills * BETWEEN)
+        # One message is under way at a time: a kill leaves one unsure at most.
+        self.assertLessEqual(len(stream.unsure), kills)
+        self.assertNotIn("Traceback", service.log())
+
+    async def test_login_server(self) -> None:
+        """With it go the app servers that it launched."""
+        service = self.service(fleet={"minimum": 1})
+        process = await service.up()
+
+        async def kill() -> None:
+            nonlocal process
+            await process.kill()
+            process = await service.up()
+
+        await self.storm(service, kill)
+
+    async def test_app_server(self) -> None:
+        service = self.service(fleet={"minimum": 1})
+        process = await service.up()
+        await self.storm(service, lambda: self.kill_app_server(process))
+
+    async def kill_app_server(self, login: Process) -> None:
+        """The app server that serves; the one that ends is not counted."""
+        (pid,) = await eventually(login.children, "there is an app server")
+        os.kill(pid, signal.SIGKILL)
+
+    async def test_broker(self) -> None:
+        broker = OwnActiveMQ()
+        self.addCleanup(broker.remove)
+        await broker.start()
+        service = self.service(fleet={"minimum": 1}, broker={"url": broker.url})
+        await service.up()
+
+        async def kill() -> None:
+            await broker.kill()
+            await broker.start()
+
+        await self.storm(service, kill)
+
+    async def test_login_and_app_server_on_mariadb(self) -> None:
+        service = self.big_service(fleet={"minimum": 1})
+        process = await service.login_server()
+
+        async def kill() -> None:
+            nonlocal process
+            await self.kill_app_server(process)
+            await process.kill()
+            process = await service.login_server()
+
+        await self.storm(service, kill, kills=3)

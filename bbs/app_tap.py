@@ -118,7 +118,7 @@ class AppServer(Daemon):
     async def _join(self, database: Database, port: IListeningPort) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._server_id is None:
-            host = await database.run_unhurried(self._address)
+            host = await self.in_thread(self._address)
             return await database.run(
                 fleet.join, host, number, self.config.app.capacity, self.reactor.seconds()
             )

@@ -59,6 +59,8 @@ class Daemon(Service):
         self._on_failure = on_failure
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
+        self.in_thread: Callable[..., Deferred[Any]]
+        """Does blocking work on a thread of the database's; there once the database is open."""
 
     async def start(self) -> None:
         """Start the parts with `begin`, `listen` and `on_stop`."""
@@ -117,6 +119,7 @@ class Daemon(Service):
         config = self.config.database
         workers = Workers(self.reactor, "database", Database.threads(config.url, config.pool_size))
         self.begin(workers)
+        self.in_thread = workers.run
         database = Database(config.url, workers, self.reactor)
         await database.run_unhurried(migrations.upgrade, database.peewee)
         return database

@@ -30,7 +30,7 @@ def threads() -> int:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a password matches, and the hash to store instead if today's parameters are higher."""
+    """Whether a password matches, and the hash to store instead if today's parameters rose."""
 
     matches: bool
     new_hash: str | None = None

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
@@ -26,6 +24,7 @@ from bbs.hashing import Hasher, threads
 from bbs.protocols.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.line import IConnection
 from bbs.rules import accounts, fleet
+from bbs.scaling import children
 from bbs.scaling.fleet import FleetKeeper, Upkeep
 from bbs.scaling.identity import process_identity
 from bbs.scaling.interfaces import IProvider
@@ -98,23 +97,24 @@ class LoginServer(Daemon):
         self.serving: Deferred[None] = Deferred()
         """Fires when people can log in: this listens, and there is an app server."""
         self._data = os.path.abspath(data)
-        self._me = fleet.Member(fleet.new_id(), process_identity())
 
     async def start(self) -> None:
         config, seconds = self.config, self.reactor.seconds
         if config.web.listen:
             raise CannotStart("web.listen: the operators' page is not in this version")
+        # Only now: twistd forks into the background after it has made its services.
+        me = fleet.Member(fleet.new_id(), process_identity())
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads())
         self.begin(hashers)
         brokers = await self._brokers()
         bus = await self.open_bus(brokers)
-        await database.run(fleet.enroll, self._me)
+        await database.run(fleet.enroll, me)
         watchers: set[IConnection] = set()
-        room = WaitingRoom(database, self._me, self.reactor, config.fleet.launch_timeout, watchers)
+        room = WaitingRoom(database, me, self.reactor, config.fleet.launch_timeout, watchers)
         sessions = accounts.Sessions(config.limits.session_ttl)
-        provider = await database.run_unhurried(self._provider, brokers)
-        keeper = self._keeper(database, provider, bus, sessions, room)
+        provider = await self._provider(me, brokers)
+        keeper = self._keeper(me, database, provider, bus, sessions, room)
         room.on_change = lambda: self._somebody_waits(keeper, bus)
         self.begin(keeper)
         desk = LoginDesk(
@@ -134,8 +134,33 @@ class LoginServer(Daemon):
         if not config.fleet.minimum or config.fleet.provider == "none":
             self._is_serving()
 
+    async def _provider(self, me: fleet.Member, brokers: tuple[str, ...]) -> IProvider:
+        """The provider that the configuration names."""
+        config = self.config
+        if config.fleet.provider == "none":
+            return NoProvider()
+        if config.fleet.provider != "local":
+            raise CannotStart(f"fleet.provider: {config.fleet.provider!r} is not in this version")
+        interface = interface_of(config.app.listen[0]) or interface_of(config.login.listen[0])
+        path = os.path.join(self._data, "run", f"app-{me.id}.toml")
+        text = children.configuration_text(config, brokers, on_free_port(interface))
+        try:
+            await self.in_thread(children.write_privately, path, text)
+        except OSError as error:
+            raise CannotStart(f"cannot write {path}: {error.strerror}") from error
+        self.on_stop(lambda: self.in_thread(os.unlink, path))
+        return LocalProvider(
+            self.reactor,
+            lambda server: children.command(path, server),
+            f"local:{me.identity}",
+            os.path.join(self._data, "logs"),
+            children.environment(os.environ),
+            host=interface,
+        )
+
     def _keeper(
         self,
+        me: fleet.Member,
         database: Database,
         provider: IProvider,
         bus: Bus,
@@ -149,7 +174,7 @@ class LoginServer(Daemon):
             self._is_serving()
 
         return FleetKeeper(
-            self._me,
+            me,
             database,
             provider,
             Policy(
@@ -192,66 +217,3 @@ class LoginServer(Daemon):
             return (await broker.when_listening(),)
         except CannotListenError as error:
             raise CannotStart(f"the embedded broker cannot listen: {error.socketError}") from error
-
-    def _provider(self, brokers: tuple[str, ...]) -> IProvider:
-        """The provider that the configuration names. Writes files: not on the reactor's thread."""
-        if self.config.fleet.provider == "none":
-            return NoProvider()
-        if self.config.fleet.provider != "local":
-            raise CannotStart(
-                f"fleet.provider: {self.config.fleet.provider!r} is not in this version"
-            )
-        interface = interface_of(self.config.app.listen[0]) or interface_of(
-            self.config.login.listen[0]
-        )
-        path = self._write_for_children(brokers, interface)
-        return LocalProvider(
-            self.reactor,
-            lambda server: app_command(path, server),
-            f"local:{self._me.identity}",
-            os.path.join(self._data, "logs"),
-            # The children's configuration is in the file; what this process took from the
-            # environment is in there already.
-            {key: value for key, value in os.environ.items() if not key.startswith("BBS_")},
-            host=interface,
-        )
-
-    def _write_for_children(self, brokers: tuple[str, ...], interface: str) -> str:
-        """The app servers' configuration file, which only this user may read."""
-        config = self.config
-        theirs = replace(
-            config,
-            app=replace(config.app, listen=(on_free_port(interface),)),
-            database=replace(config.database, url=absolute(config.database.url)),
-            broker=replace(config.broker, url=brokers),
-        )
-        path = os.path.join(self._data, "run", f"app-{self._me.id}.toml")
-        try:
-            os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(configuration.to_toml(theirs))
-        except OSError as error:
-            raise CannotStart(f"cannot write {path}: {error.strerror}") from error
-        self.on_stop(lambda: os.unlink(path))
-        return path
-
-
-def absolute(url: str) -> str:
-    """`url`, with the path of an SQLite file made absolute: children may run elsewhere."""
-    prefix = "sqlite:///"
-    return prefix + os.path.abspath(url[len(prefix) :]) if url.startswith(prefix) else url
-
-
-def app_command(path: str, server: str) -> list[str]:
-    """The command that runs the app server `server` as a child of this process."""
-    return [
-        sys.executable,
-        "-c",
-        "from twisted.scripts.twistd import run; run()",
-        "--nodaemon",
-        "--pidfile=",
-        "bbs-app",
-        f"--config={path}",
-        f"--server-id={server}",
-        "--lifeline=0",
-    ]

@@ -76,11 +76,11 @@ def upgrade(
         return before, version
 
 
-def _create(database: peewee.Database) -> None:
-    tables: tuple[type[Table], ...] = (*MODELS, SchemaVersion)
+def _create(database: Any) -> None:
+    tables: tuple[Any, ...] = (*MODELS, SchemaVersion)
     for table in tables:
-        if isinstance(database, peewee.MySQLDatabase):
-            table._meta.table_settings = MYSQL_TABLES
+        mysql = isinstance(database, peewee.MySQLDatabase)
+        table._meta.table_settings = MYSQL_TABLES if mysql else None
         table._schema.create_table(safe=True)
         # One by one: of a creation that was cut off, a table may be there without its indexes.
         there = {index.name for index in database.get_indexes(table._meta.table_name)}
@@ -118,7 +118,8 @@ def _turn_to_wal(database: Any) -> None:
             return
         except peewee.OperationalError as error:
             # While another server does it SQLite does not wait, whatever the time-out.
-            if error.orig.sqlite_errorcode != sqlite3.SQLITE_BUSY or attempt == WAL_ATTEMPTS:
+            busy = getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+            if not busy or attempt == WAL_ATTEMPTS:
                 raise
             time.sleep(WAL_INTERVAL)
 

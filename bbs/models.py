@@ -155,9 +155,9 @@ class Message(Table):
 
 
 class Inbox(Table):
-    """What `user` has been sent. Its row is locked by whoever stores a message for the user, so that
-    each user's messages are committed in the order of their ids, and a reader who has seen one has
-    seen all before it."""
+    """What `user` has been sent. Its row is locked by whoever stores a message for the user, so
+    that each user's messages are committed in the order of their ids, and a reader who has seen one
+    has seen all before it."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     delivered = peewee.BigIntegerField(default=0)
@@ -182,8 +182,8 @@ class LoginServer(Table):
 
 
 class Waiter(Table):
-    """Somebody offline who waits at `login_server` for a place. The transaction that gives the place
-    removes the row, so nobody is ever counted both here and there."""
+    """Somebody offline who waits at `login_server` for a place. The transaction that gives the
+    place removes the row, so nobody is ever counted both here and there."""
 
     id = peewee.CharField(32, primary_key=True)
     login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")

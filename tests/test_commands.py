@@ -224,6 +224,12 @@ class TableTests(SynchronousTestCase):
             declared, Command("send <user> <friend> <message>", Role.APP, send, True, rule)
         )
 
+    def test_takes_no_rest_unless_it_says_so(self) -> None:
+        self.table.command("ping", Role.APP)(handler)
+        (declared,) = self.table
+        self.assertEqual(declared, Command("ping", Role.APP, handler))
+        self.assertFalse(declared.rest)
+
     def test_duplicate_names(self) -> None:
         self.table.declare(command("ping"))
         self.assertRaises(ValueError, self.table.declare, command("ping <x>"))

@@ -254,7 +254,7 @@ class IdleTests(PlanTestCase):
         self.assert_plan([self.idle("a")], Drain("a", "idle for 120 s"))
 
     def test_not_empty(self):
-        self.assert_plan([ready("a", taken=1, idle=500.0)])
+        self.assert_plan([ready("a", taken=1, idle=500.0), ready("b", taken=1)])
 
     def test_minimum(self):
         self.assert_plan([self.idle("a")], minimum=1)

@@ -30,7 +30,9 @@ class Posts(RulesCase):
     def test_friends_read_them_and_nobody_else(self) -> None:
         self.call(friends.invite, self.ann, "eve")
         self.call(posts.post, self.ann, "hello")
-        self.assertEqual(self.call(posts.friends_posts, self.bob), [{"id": "ann", "message": "hello"}])
+        self.assertEqual(
+            self.call(posts.friends_posts, self.bob), [{"id": "ann", "message": "hello"}]
+        )
         self.assertEqual(self.read(self.ann), [])
         self.assertEqual(self.read(self.eve), [])
 

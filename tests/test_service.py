@@ -13,6 +13,7 @@ from bbs.commands import all_commands
 from bbs.dispatch import Ask, success
 from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
+from bbs.rules import fleet
 from bbs.scaling.interfaces import LaunchFailed
 from tests.memory_service import MemoryService, Peer
 
@@ -449,3 +450,20 @@ class Fleet(ServiceCase):
         self.successResultOf(self.service.keeper.stopService())
         row = self.service.database.peewee.execute_sql("SELECT count(*) FROM lease").fetchone()
         self.assertEqual(row, (0,))
+
+    def test_a_server_that_drains_serves_its_people_until_they_have_other_places(self) -> None:
+        tokens = self.service.people("ann", "bob")
+        home = self.service.serving(tokens["ann"])
+        listener = home.peer()
+        listener.ask(f"listen {tokens['ann']}")
+        self.service.boots = False
+        self.service.database.run(fleet.ask_drain, home.id)
+        for _ in range(3):
+            self.service.clock.advance(2)
+            self.service.beat()
+        self.assertEqual(listener.ask(f"list-friend {tokens['ann']}")["status"], 0)
+        self.service.boot(self.service.provider.launched[1])
+        self.service.settle()
+        self.assertEqual([event["app_server"]["port"] for event in listener.heard()], [20002])
+        self.service.settle()
+        self.assertNotIn(home.id, self.service.provider.alive())

@@ -22,7 +22,6 @@ from bbs.errors import (
 )
 from bbs.models import NAME_LENGTH, Inbox, Place, Server, Session, User
 from bbs.rules import places
-from bbs.scaling.plan import State
 
 TOKEN_BYTES = 20
 """Randomness in a token: 160 bits, where OWASP's session guide asks for 128 at least."""
@@ -31,8 +30,8 @@ CHANNEL_BYTES = 16
 """Randomness in the name of a topic."""
 
 TOUCH_SHARE = 0.01
-"""A session's last use is noted when the note would move by this share of its life: reading commands
-then hardly ever write."""
+"""A session's last use is noted when the note would move by this share of its life: reading
+commands then hardly ever write."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ def digest(token: str) -> str:
 
 @read_only
 def check_free(name: str) -> None:
-    """Raise unless `name` may be registered, before anybody takes the trouble to hash a password."""
+    """Raise unless `name` may be registered, before anybody troubles to hash a password."""
     if not is_valid_name(name):
         raise InvalidId()
     if User.select(User.id).where(User.name == name).exists():
@@ -121,7 +120,7 @@ def log_in(
 
 
 def undo_log_in(token_digest: str) -> None:
-    """End a session whose user gave up before hearing of it, and go offline if it is the only one."""
+    """End a session whose user gave up before hearing of it, and go offline without another."""
     session = Session.get_or_none(Session.digest == token_digest)
     if session is not None:
         session.delete_instance()
@@ -158,7 +157,7 @@ def identify(token: str | None, sessions: Sessions, now: float) -> Caller:
         name,
         channel,
         now,
-        places.Seat(server, Address(host, port)) if state == State.READY else None,
+        places.Seat(server, Address(host, port)) if state in places.SERVING else None,
         stored if used + sessions.ttl * TOUCH_SHARE < now else None,
     )
 

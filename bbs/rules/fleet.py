@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import peewee
 
 from bbs.database import for_update, read_only, rows
-from bbs.errors import BBSError
 from bbs.models import Lease, LoginServer, Place, Server, User, Waiter
 from bbs.rules import places
 from bbs.scaling.identity import is_certainly_dead
@@ -29,7 +28,7 @@ LAUNCHES_REMEMBERED = 5
 """How many of the latest launches the estimate for those who wait is the mean of."""
 
 
-class NotKeeper(BBSError):
+class NotKeeper(Exception):
     """Another login server has taken the fleet over."""
 
 
@@ -122,7 +121,9 @@ def observe(me: Member) -> Observation:
         Lease.insert(name=KEEPER, holder=me.id, identity=me.identity).execute()
         seen = LeaseSeen(me.id, 0, False)
     elif lease.holder == me.id:
-        Lease.update(beats=Lease.beats + 1).where(Lease.name == KEEPER).execute()
+        Lease.update(beats=Lease.beats + 1).where(
+            (Lease.name == KEEPER) & (Lease.holder == me.id)
+        ).execute()
         seen = LeaseSeen(me.id, lease.beats, False)
     else:
         return Observation(LeaseSeen(lease.holder, lease.beats, is_certainly_dead(lease.identity)))
@@ -208,15 +209,21 @@ def lose(me: Member, server: str, reason: str) -> list[places.Move]:
 
 
 def drain(me: Member, server: str, reason: str) -> list[places.Move] | None:
-    """`server` takes nobody any more, and whoever is there moves; None if it is wanted after all:
-    somebody has come since it was seen empty, and no operator asked."""
+    """`server` takes nobody any more, and whoever is there moves as places are found; None if it is
+    wanted after all: somebody has come since it was seen empty, and no operator asked."""
     _check_keeper(me)
     changed = (
         Server.update(state=State.DRAINING, reason=reason)
         .where((Server.id == server) & ((Server.taken == 0) | Server.drain_asked))
         .execute()
     )
-    return places.vacate(server) if changed else None
+    return places.move_off(server) if changed else None
+
+
+def move_off(me: Member, server: str) -> list[places.Move]:
+    """Move people from `server`, which drains, as far as there are other places."""
+    _check_keeper(me)
+    return places.move_off(server)
 
 
 def close(me: Member, server: str, reason: str, now: float) -> list[places.Move]:
@@ -330,6 +337,7 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
 
     :raises FleetFull: no more servers are allowed.
     """
+    _lease()  # Whoever keeps the fleet counts under the same lock.
     if _alive() >= maximum:
         raise FleetFull()
     return _add("", capacity, now)
@@ -367,9 +375,15 @@ def _seen(row: Server) -> ServerSeen:
 
 
 def _check_keeper(me: Member) -> None:
-    lease = for_update(Lease.select().where(Lease.name == KEEPER)).first()
+    lease = _lease()
     if lease is None or lease.holder != me.id:
         raise NotKeeper()
+
+
+def _lease() -> Lease | None:
+    """The lease, its row locked."""
+    lease: Lease | None = for_update(Lease.select().where(Lease.name == KEEPER)).first()
+    return lease
 
 
 def _alive() -> int:

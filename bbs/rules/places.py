@@ -16,6 +16,9 @@ from bbs.errors import Address, NotLoggedIn
 from bbs.models import Place, Server, User, Waiter
 from bbs.scaling.plan import State
 
+SERVING = (State.READY, State.DRAINING)
+"""States of a server that serves its people; only a ready one takes more."""
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -100,14 +103,15 @@ def give_back(user: int) -> None:
 
 @read_only
 def whereabouts(users: Collection[int]) -> dict[int, Seat | None]:
-    """Where each of `users` is served; None while a place is being found. Who is offline is not in it."""
+    """Where each of `users` is served; None while a place is being found. Who is offline is not
+    in it."""
     query = (
         Place.select(Place.user, Server.id, Server.host, Server.port, Server.state)
         .join(Server, peewee.JOIN.LEFT_OUTER)
         .where(Place.user.in_([*users]))
     )
     return {
-        user: Seat(server, Address(host, port)) if state == State.READY else None
+        user: Seat(server, Address(host, port)) if state in SERVING else None
         for user, server, host, port, state in rows(query)
     }
 
@@ -119,6 +123,14 @@ def vacate(server: str) -> list[Move]:
     Server.update(taken=0).where(Server.id == server).execute()
     Place.update(server=None).where(Place.server == server).execute()
     return _reseat(places)
+
+
+def move_off(server: str) -> list[Move]:
+    """Move people from `server` as far as there are other places; the rest stay for now."""
+    places = [*for_update(Place.select().where(Place.server == server))]
+    moves = [move for move in _reseat(places) if move.seat]
+    Server.update(taken=Server.taken - len(moves)).where(Server.id == server).execute()
+    return moves
 
 
 def settle(most: int = 100) -> list[Move]:
@@ -179,7 +191,7 @@ def _leave(server: str | None) -> None:
 def _ready(server_id: str) -> Seat | None:
     server = (
         Server.select(Server.id, Server.host, Server.port)
-        .where((Server.id == server_id) & (Server.state == State.READY))
+        .where((Server.id == server_id) & Server.state.in_(SERVING))
         .first()
     )
     return Seat(server.id, Address(server.host, server.port)) if server else None

@@ -205,9 +205,12 @@ class FleetKeeper(Service):
         await self._launch_again(seen.servers, instances)
         demand = plan.Demand(seen.waiting, self._failures, now - self._last_failure, asked=0)
         servers = [self._as_seen(row, instances, elapsed, now) for row in seen.servers]
-        states = {row.id: row.state for row in seen.servers}
+        rows = {row.id: row for row in seen.servers}
         for step in plan.plan(servers, demand, self._policy):
-            await self._act(step, states, instances)
+            await self._act(step, rows, instances)
+        for row in seen.servers:
+            if row.state is State.DRAINING and row.taken:
+                self._moved(await self._database.run(fleet.move_off, self.me, row.id))
         if seen.waiting:
             self._moved(await self._database.run(fleet.settle, self.me))
         await self._keep_house(now)
@@ -219,7 +222,7 @@ class FleetKeeper(Service):
         elapsed: float,
         now: float,
     ) -> plan.Seen:
-        if row.taken:
+        if row.taken or row.state is State.LAUNCHING:
             self._idle_since.pop(row.id, None)
         else:
             self._idle_since.setdefault(row.id, now)
@@ -256,7 +259,10 @@ class FleetKeeper(Service):
     # Steps
 
     async def _act(
-        self, step: plan.Step, states: Mapping[str, State], instances: Mapping[str, Instance]
+        self,
+        step: plan.Step,
+        rows: Mapping[str, fleet.ServerSeen],
+        instances: Mapping[str, Instance],
     ) -> None:
         run, me, now = self._database.run, self.me, self._reactor.seconds()
         match step:
@@ -293,7 +299,8 @@ class FleetKeeper(Service):
                     self._moved(drained)
                     self._again = True
             case plan.End(id, reason):
-                self._begin_end(id, reason, states[id])
+                failed = rows[id].state is State.LAUNCHING
+                self._begin_end(id, reason, rows[id].created if failed else None)
 
     async def _launch(self, ids: list[str]) -> None:
         """Ask the provider for the launches `ids`, which are written down."""
@@ -305,7 +312,7 @@ class FleetKeeper(Service):
             await self._provider.launch(id)
         except LaunchFailed as error:
             _log.error("server {server} was not launched: {reason}", server=id, reason=str(error))
-            self._begin_end(id, f"failed: {error}", State.LAUNCHING)
+            self._begin_end(id, f"failed: {error}", self._reactor.seconds())
 
     async def _launch_again(
         self, servers: tuple[fleet.ServerSeen, ...], instances: Mapping[str, Instance]
@@ -322,8 +329,11 @@ class FleetKeeper(Service):
             missing += await self._database.run(fleet.adopt, self.me, self._provider.scope)
         await self._launch(missing)
 
-    def _begin_end(self, id: str, reason: str, state: State) -> None:
-        """End a server; it may take seconds, for which nobody else waits."""
+    def _begin_end(self, id: str, reason: str, launched: float | None) -> None:
+        """End a server, in the background: it may take seconds, for which nobody else waits.
+
+        `launched` is when a launch began that has failed, None for a server that had served.
+        """
 
         def ended(result: object) -> None:
             del self._ending[id]
@@ -332,14 +342,15 @@ class FleetKeeper(Service):
             self.look_soon()
 
         if id not in self._ending:
-            self._ending[id] = Deferred.fromCoroutine(self._end(id, reason, state))
+            self._ending[id] = Deferred.fromCoroutine(self._end(id, reason, launched))
             self._ending[id].addBoth(ended)
 
-    async def _end(self, id: str, reason: str, state: State) -> None:
+    async def _end(self, id: str, reason: str, launched: float | None) -> None:
         await self._provider.terminate(id)
         now = self._reactor.seconds()
         self._moved(await self._database.run(fleet.close, self.me, id, reason[:200], now))
-        if state is State.LAUNCHING:
+        if launched is not None and launched >= self._last_failure:
+            # Of launches made together the first counts for all.
             self._failures += 1
             self._last_failure = now
         _log.info("server {server} is gone: {reason}", server=id, reason=reason)

@@ -31,6 +31,9 @@ class _Stat(NamedTuple):
 def process_identity() -> str:
     """The identity of this process, the same whenever it is asked; a fork has another.
 
+    So a service asks in `startService`: twistd makes its services before it forks into the
+    background, and the process that made them is soon dead.
+
     Without Linux's `/proc` it is made of the host's name, the pid and chance, and proves nothing.
     """
     machine, stat = _machine(), _stat(os.getpid())

@@ -27,7 +27,7 @@ from tests.services import environment
 CONNECTIONS = (1, 16, 100)
 FEW = (1, 100)
 
-COLUMNS = "{:<14} {:>5} {:<11} {:>10} {:>9} {:>9} {:>9} {:>8}"
+COLUMNS = "{:<14} {:>5} {:<11} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8}"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,12 +42,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--embedded", action="store_true", help="SQLite and the own broker alone")
     options = parser.parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    pace = Pace(1, 0.1, 0.2) if options.quick else Pace(3, 0.2, 0.45)
+    pace = Pace(1, 0.1, 0.2, 0.0) if options.quick else Pace(3, 0.2, 0.4, 130.0)
     connections = FEW if options.quick else CONNECTIONS
     started = time.monotonic()
     taken: dict[str, list[dict[str, Any]]] = {}
     failures = 0
-    print(machine())
+    here = machine()
+    print(here)
     with tempfile.TemporaryDirectory(prefix="bbs-bench-") as folder:
         for name, service in services(Path(folder), options.embedded):
             print(f"\n{name}\n{heading()}", flush=True)
@@ -64,14 +65,14 @@ def main(argv: Sequence[str]) -> int:
                     print(row(figures), flush=True)
     print(f"\n{time.monotonic() - started:.0f} s in all")
     if options.json:
-        text = json.dumps({"machine": machine(), "services": taken}, indent=1)
+        text = json.dumps({"machine": here, "services": taken}, indent=1)
         Path(options.json).write_text(text + "\n")
     return 1 if failures else 0
 
 
 def services(
     folder: Path, embedded: bool
-) -> Iterator[tuple[str, contextlib.AbstractContextManager[int]]]:
+) -> Iterator[tuple[str, contextlib.AbstractContextManager[processes.Running]]]:
     """The forms of the service that can run here, each with a folder of its own."""
 
     def own(name: str) -> Path:
@@ -106,7 +107,16 @@ def machine() -> str:
 
 def heading() -> str:
     return COLUMNS.format(
-        "command", "conns", "connection", "per second", "p50 ms", "p99 ms", "echo/s", "of echo"
+        "command",
+        "conns",
+        "connection",
+        "per second",
+        "p50 ms",
+        "p99 ms",
+        "echo/s",
+        "of echo",
+        "cpu µs",
+        "x echo",
     )
 
 
@@ -120,6 +130,8 @@ def row(figures: Figures) -> str:
         f"{figures.p99:.2f}",
         f"{figures.echo_rate:.0f}",
         f"{figures.ratio:.3f}",
+        f"{figures.cpu:.0f}",
+        f"{figures.cpu_ratio:.1f}",
     )
     return line + (f"  {figures.failed} FAILED: {figures.failure}" if figures.failed else "")
 

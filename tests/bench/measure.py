@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
-from tests.bench.processes import Failed, Tool
+from tests.bench.processes import Failed, Running, Tool
 
 CIRCLES = 5
 SIZE = 11
@@ -24,17 +25,26 @@ PASSWORD = "correct-horse-battery-staple"
 
 @dataclass(frozen=True)
 class Pace:
-    """So many rounds, each of `echo` seconds of echo and then `command` seconds of the command."""
+    """So many rounds, each of `echo` seconds of echo and then `command` seconds of the command.
+
+    A service that has been measured for `limit` seconds gets one round of what is left.
+    """
 
     rounds: int
     echo: float
     command: float
+    limit: float
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One line of the table. Times are in ms; `ratio` is the rate as a share of the echo's, the
-    middle one of the rounds' `ratios`."""
+    """One line of the table.
+
+    Times are in ms. `ratio` is the rate as a share of the echo's, the middle one of the rounds'
+    `ratios`. `cpu` is what the service's processes use for a command, in µs of one processor, and
+    `cpu_ratio` that as a multiple of the echo's: unlike rates and times it hardly depends on what
+    else the machine does.
+    """
 
     command: str
     connections: int
@@ -45,6 +55,8 @@ class Figures:
     echo_rate: float
     ratio: float
     ratios: tuple[float, ...]
+    cpu: float
+    cpu_ratio: float
     measured: int
     failed: int
     failure: str
@@ -63,13 +75,14 @@ class Person:
 
 
 class Bench:
-    """Measures the service whose login server listens on `login`, with `echo` beside it."""
+    """Measures the service whose login server is `login`, with `echo` beside it."""
 
-    def __init__(self, load: Tool, login: int, echo: int, pace: Pace) -> None:
+    def __init__(self, load: Tool, login: Running, echo: Running, pace: Pace) -> None:
         self._load = load
         self._login = login
         self._echo = echo
         self._pace = pace
+        self._limit = time.monotonic() + pace.limit
         self._app = 0
         self._people: list[Person] = []
 
@@ -109,15 +122,15 @@ class Bench:
         yield "post", self._app, by("post {user} " + TEXT, authors)
         yield "send", self._app, by("send {user} {friend} " + TEXT)
         yield "send-group", self._app, by("send-group {user} {group} " + TEXT)
-        yield "register", self._login, by("register new{{}} " + PASSWORD)
-        yield "login", self._login, by("login {name} " + PASSWORD)
+        yield "register", self._login.port, by("register new{{}} " + PASSWORD)
+        yield "login", self._login.port, by("login {name} " + PASSWORD)
 
     # What there is before
 
     def _prepare(self) -> None:
         names = [(f"person{circle}-{n}", circle) for circle in range(CIRCLES) for n in range(SIZE)]
-        self._all(self._login, [f"register {name} {PASSWORD}" for name, _ in names])
-        replies = self._all(self._login, [f"login {name} {PASSWORD}" for name, _ in names])
+        self._all(self._login.port, [f"register {name} {PASSWORD}" for name, _ in names])
+        replies = self._all(self._login.port, [f"login {name} {PASSWORD}" for name, _ in names])
         ports = {reply["app_server"]["port"] for reply in replies}
         if len(ports) != 1:
             raise Failed(f"not one app server but {len(ports)}")
@@ -184,11 +197,19 @@ class Bench:
         """Echo and command in turns, so that a machine that is slow for a while is so for both."""
         rates: list[float] = []
         echo_rates: list[float] = []
+        echoes = 0
         times: list[int] = []
+        cpu = echo_cpu = 0.0
         failures: list[str] = []
-        for _ in range(self._pace.rounds):
-            bare = self._load.ask({**echo, "port": self._echo, "seconds": self._pace.echo})
-            done = self._load.ask({**job, "seconds": self._pace.command})
+        for number in range(self._pace.rounds):
+            if number and time.monotonic() > self._limit:
+                break
+            echo_job = {**echo, "port": self._echo.port, "seconds": self._pace.echo}
+            bare, bare_cpu = self._ask(self._echo, echo_job)
+            done, done_cpu = self._ask(self._login, {**job, "seconds": self._pace.command})
+            echoes += len(bare["times"])
+            echo_cpu += bare_cpu
+            cpu += done_cpu
             echo_rates.append(len(bare["times"]) / bare["seconds"])
             rates.append(len(done["times"]) / done["seconds"])
             times += done["times"]
@@ -205,12 +226,19 @@ class Bench:
             median(echo_rates),
             median(ratios),
             ratios,
+            cpu / len(times) * 1e6,
+            cpu / len(times) / (echo_cpu / echoes),
             len(times),
             len(failures),
             failures[0] if failures else "",
         )
 
+    def _ask(self, who: Running, job: dict[str, Any]) -> tuple[dict[str, Any], float]:
+        """The load's result, and the seconds of processor that `who` used for it."""
+        before = who.cpu_seconds()
+        return self._load.ask(job), who.cpu_seconds() - before
+
 
 def quantile(times: Sequence[int], share: float) -> float:
     """In ms, of sorted times in µs."""
-    return times[min(len(times) - 1, int(len(times) * share))] / 1000 if times else 0.0
+    return times[min(len(times) - 1, int(len(times) * share))] / 1000

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -46,6 +47,34 @@ registrations = "999999999/minute"
 failed_logins = "99999999/minute"
 """
 """One app server for everybody, and nobody is turned away for asking too often."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """Somebody who listens: the port, and the process, whose children are of the family."""
+
+    port: int
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """What it and its children have used of the processors until now."""
+        return sum(_cpu_seconds(pid) for pid in self._family())
+
+    def _family(self) -> Iterator[int]:
+        waiting = [self.pid]
+        while waiting:
+            pid = waiting.pop()
+            yield pid
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+
+
+def _cpu_seconds(pid: int) -> float:
+    used = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
+            used += int((task / "schedstat").read_text().split()[0])
+    return used / 1e9
 
 
 class Failed(Exception):
@@ -85,8 +114,9 @@ def process(
 class Tool:
     """A process that answers each line of JSON with another: `tests.bench.load`."""
 
-    def __init__(self, child: subprocess.Popen[str]) -> None:
+    def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
         self._child = child
+        self._log = log
 
     def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
         assert self._child.stdin is not None and self._child.stdout is not None
@@ -94,7 +124,7 @@ class Tool:
         self._child.stdin.flush()
         line = self._child.stdout.readline()
         if not line:
-            raise Failed("the load ended early; its log says why")
+            raise Failed(f"the load ended early:\n{self._log.read_text()[-2000:]}")
         result: dict[str, Any] = json.loads(line)
         return result
 
@@ -104,23 +134,24 @@ def load(folder: Path) -> Iterator[Tool]:
     """The process that makes the load."""
     command = [sys.executable, "-m", "tests.bench.load"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
-    with process(command, folder / "load.log", **pipes) as child:
-        yield Tool(child)
+    log = folder / "load.log"
+    with process(command, log, **pipes) as child:
+        yield Tool(child, log)
 
 
 @contextlib.contextmanager
-def echo(folder: Path) -> Iterator[int]:
-    """The yardstick; gives its port."""
+def echo(folder: Path) -> Iterator[Running]:
+    """The yardstick."""
     command = [sys.executable, "-m", "tests.bench.echo"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
     with process(command, folder / "echo.log", **pipes) as child:
         assert child.stdout is not None
-        yield int(child.stdout.readline())
+        yield Running(int(child.stdout.readline()), child.pid)
 
 
 @contextlib.contextmanager
-def embedded(folder: Path) -> Iterator[int]:
-    """`bbs up` on SQLite and its own broker; gives the login server's port."""
+def embedded(folder: Path) -> Iterator[Running]:
+    """`bbs up` on SQLite and its own broker; gives the login server."""
     port = free_port()
     text = CONFIGURATION.format(
         port=port, provider="local", database=f"sqlite:///{folder}/bbs.sqlite3", broker="embedded"
@@ -130,12 +161,12 @@ def embedded(folder: Path) -> Iterator[int]:
     command += ["--config", str(folder / "bbs.toml")]
     with process(command, folder / "up.log", cwd=folder) as child:
         await_reply(port, child, folder / "up.log")
-        yield port
+        yield Running(port, child.pid)
 
 
 @contextlib.contextmanager
-def external(folder: Path, mysql: str, broker: str) -> Iterator[int]:
-    """`twistd bbs-login` on a MySQL or MariaDB and a broker; gives the login server's port."""
+def external(folder: Path, mysql: str, broker: str) -> Iterator[Running]:
+    """`twistd bbs-login` on a MySQL or MariaDB and a broker; gives the login server."""
     port = free_port()
     with own_database(mysql) as database:
         text = CONFIGURATION.format(port=port, provider="local", database=database, broker=broker)
@@ -144,7 +175,7 @@ def external(folder: Path, mysql: str, broker: str) -> Iterator[int]:
         command += [f"--config={folder}/bbs.toml", f"--data={folder}"]
         with process(command, folder / "login.log", cwd=folder) as child:
             await_reply(port, child, folder / "login.log")
-            yield port
+            yield Running(port, child.pid)
 
 
 @contextlib.contextmanager

@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bbs-startup-") as name:
         folder = Path(name)
         with embedded(folder) as login:
-            servers = [forwarder(login), login_server(folder), app_server(folder)]
+            servers = [forwarder(login.port), login_server(folder), app_server(folder)]
             starts = [*measure(servers, options.times, folder)]
             imported = {server.name: imports(server, folder) for server in servers}
     print(f"\n{'server':<12} {'ready s':>8} {'':>6} {'memory MiB':>11} {'':>6}")

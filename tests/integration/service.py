@@ -361,12 +361,11 @@ class Service:
     ) -> list[dict[str, Any]]:
         """The fleet, once it is as `condition` wants it."""
 
-        async def look() -> list[dict[str, Any]] | None:
+        async def look() -> tuple[list[dict[str, Any]]] | None:
             servers = await self.fleet()
-            return servers if condition(servers) else None
+            return (servers,) if condition(servers) else None
 
-        found = await eventually(look, what, within)
-        assert found is not None
+        (found,) = await eventually(look, what, within)
         return found
 
     def log(self) -> str:
@@ -451,6 +450,10 @@ class Service:
             process.send_signal(signal.SIGTERM)
         await DeferredList([process.ended() for process in self.processes], consumeErrors=True)
         await gatherResults([process.kill() for process in self.processes])
+        # For whoever wonders why a test failed.
+        for number, process in enumerate(self.processes):
+            said = f"{process.command}\n{process.output}\n{process.errors}"
+            (self.folder / f"process-{number}.log").write_text(said)
 
 
 def as_toml(options: Mapping[str, object]) -> str:

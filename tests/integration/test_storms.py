@@ -107,8 +107,8 @@ class Storms(ServiceCase):
         self.assertEqual(set(stream.arrived) - set(stream.safe) - set(stream.unsure), set())
         self.assertEqual(stream.ids, sorted(set(stream.ids)))
         self.assertGreaterEqual(len(stream.safe), kills * BETWEEN)
-        # One message is under way at a time: a kill leaves one unsure at most.
-        self.assertLessEqual(len(stream.unsure), kills)
+        # One message is under way at a time. A process that is ending may still take a connection.
+        self.assertLessEqual(len(stream.unsure), 2 * kills)
         self.assertNotIn("Traceback", service.log())
 
     async def test_login_server(self) -> None:

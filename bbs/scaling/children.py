@@ -1,0 +1,58 @@
+"""App servers as children of a login server: their command, configuration and environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+
+from bbs.config import Configuration, to_toml
+
+SQLITE = "sqlite:///"
+
+
+def command(path: str, server: str) -> list[str]:
+    """The command that runs the app server `server` with the configuration file `path`.
+
+    Its standard input is the pipe that tells it when its parent has died.
+    """
+    return [
+        sys.executable,
+        "-c",
+        "from twisted.scripts.twistd import run; run()",
+        "--nodaemon",
+        "--pidfile=",
+        "bbs-app",
+        f"--config={path}",
+        f"--server-id={server}",
+        "--lifeline=0",
+    ]
+
+
+def configuration_text(config: Configuration, brokers: tuple[str, ...], listen: str) -> str:
+    """What children read instead of the file, environment and options that made `config`."""
+    theirs = replace(
+        config,
+        app=replace(config.app, listen=(listen,)),
+        database=replace(config.database, url=absolute(config.database.url)),
+        broker=replace(config.broker, url=brokers),
+    )
+    return to_toml(theirs)
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """A child's environment: without the configuration, which its file has, secrets and all."""
+    return {key: value for key, value in environ.items() if not key.startswith("BBS_")}
+
+
+def absolute(url: str) -> str:
+    """`url`, with the path of an SQLite file made absolute: children may run elsewhere."""
+    return SQLITE + os.path.abspath(url[len(SQLITE) :]) if url.startswith(SQLITE) else url
+
+
+def write_privately(path: str, text: str) -> None:
+    """Write a new file that only this user may read, and its folder if need be."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)

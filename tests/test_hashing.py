@@ -1,0 +1,136 @@
+"""Passwords: parameters, bounds, and that nobody learns who exists."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+from argon2 import PasswordHasher, Type, extract_parameters
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs import hashing
+from bbs.errors import Unavailable
+from bbs.hashing import OWASP, Hasher, Verdict
+from bbs.workers import Inline
+
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
+QUICKEST_OF_OLD = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.I)
+
+PASSWORDS = ["secret", "pässwörd \N{GRINNING FACE}", "x" * 60_000, "NUL \0 and more", "%s{}'\""]
+
+
+class CountingHasher(PasswordHasher):
+    """Says how often it was asked to verify, and against what."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.verified: list[str | bytes] = []
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+        self.verified.append(hash)
+        return super().verify(hash, password)
+
+
+class LaterWorkers:
+    """Does its work when told to."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Deferred[None]] = []
+
+    def run(self, work: object, *args: object) -> Deferred[object]:
+        go: Deferred[None] = Deferred()
+        self.waiting.append(go)
+        return go.addCallback(lambda _: work(*args))
+
+
+class HasherTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.hasher = Hasher(Inline(), QUICK)
+
+    def hash(self, password: str) -> str:
+        return self.successResultOf(Deferred.fromCoroutine(self.hasher.hash(password)))
+
+    def verify(self, stored: str | None, password: str) -> Verdict:
+        return self.successResultOf(Deferred.fromCoroutine(self.hasher.verify(stored, password)))
+
+    def test_the_parameters_are_owasps(self) -> None:
+        stored = OWASP.hash("secret")
+        self.assertTrue(stored.startswith("$argon2id$v=19$m=19456,t=2,p=1$"), stored)
+        self.assertLessEqual(len(stored), 255)
+
+    def test_right_and_wrong(self) -> None:
+        for password in PASSWORDS:
+            stored = self.hash(password)
+            self.assertNotIn(password[:6], stored)
+            self.assertEqual(self.verify(stored, password), Verdict(True))
+            self.assertEqual(self.verify(stored, password + "x"), Verdict(False))
+            self.assertEqual(self.verify(stored, password.upper()), Verdict(False))
+
+    def test_every_hash_has_its_salt(self) -> None:
+        self.assertNotEqual(self.hash("secret"), self.hash("secret"))
+
+    def test_nobody_costs_what_somebody_costs(self) -> None:
+        counting = CountingHasher()
+        self.hasher = Hasher(Inline(), counting)
+        stored = self.hash("secret")
+        self.assertEqual(self.verify(None, "secret"), Verdict(False))
+        self.assertEqual(self.verify(stored, "wrong"), Verdict(False))
+        nobody, somebody = map(extract_parameters, map(str, counting.verified))
+        self.assertEqual(nobody, somebody)
+
+    def test_nobody_never_matches(self) -> None:
+        """Not even by the password of nobody."""
+        self.hasher._nobody = QUICK.hash("secret")
+        self.assertEqual(self.verify(None, "secret"), Verdict(False))
+
+    def test_a_hash_of_lower_parameters_is_replaced(self) -> None:
+        for older in (QUICK, QUICKEST_OF_OLD):
+            stored = older.hash("secret")
+            better = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)
+            self.hasher = Hasher(Inline(), better)
+            verdict = self.verify(stored, "secret")
+            self.assertTrue(verdict.matches)
+            self.assertEqual(extract_parameters(str(verdict.new_hash)).memory_cost, 16)
+            self.assertEqual(self.verify(verdict.new_hash, "secret"), Verdict(True))
+            self.assertEqual(self.verify(stored, "wrong"), Verdict(False))
+
+    def test_what_is_no_hash_matches_nothing(self) -> None:
+        for stored in ("", "secret", "$argon2id$", "$2b$12$abcdefghijklmnopqrstuv"):
+            self.assertEqual(self.verify(stored, "secret"), Verdict(False))
+            self.assertEqual(self.verify(stored, stored), Verdict(False))
+
+    def test_one_thread_for_each_core(self) -> None:
+        with mock.patch("os.cpu_count", return_value=6):
+            self.assertEqual(hashing.threads(), 6)
+        with mock.patch("os.cpu_count", return_value=None):
+            self.assertEqual(hashing.threads(), 1)
+
+
+class BoundTests(SynchronousTestCase):
+    """So many may wait, and more are turned away."""
+
+    def setUp(self) -> None:
+        self.workers = LaterWorkers()
+        self.hasher = Hasher(self.workers, QUICK)
+        self.patch(hashing, "MAX_WAITING", 2)
+
+    def begin(self) -> Deferred[str]:
+        return Deferred.fromCoroutine(self.hasher.hash("secret"))
+
+    def test_too_many(self) -> None:
+        waiting = [self.begin() for _ in range(2)]
+        for _ in range(3):
+            self.failureResultOf(self.begin(), Unavailable)
+        self.assertEqual(len(self.workers.waiting), 2)
+        self.workers.waiting.pop().callback(None)
+        self.successResultOf(waiting[1])
+        self.assertNoResult(self.begin())
+        self.failureResultOf(self.begin(), Unavailable)
+
+    def test_one_that_fails_waits_no_more(self) -> None:
+        for _ in range(3):
+            failing = self.begin()
+            self.workers.waiting.pop().errback(MemoryError())
+            self.failureResultOf(failing, MemoryError)
+        self.begin()
+        self.assertNoResult(self.begin())

@@ -1,0 +1,307 @@
+"""The schema: made, brought up to date, refused, by several at once, and after a sudden end."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from typing import Any
+
+import peewee
+from playhouse.migrate import MySQLMigrator, SqliteMigrator
+from playhouse.migrate import migrate as apply
+
+from bbs import migrations, models
+from bbs.database import DatabaseRefused
+from bbs.migrations import SchemaVersion
+from bbs.models import Session, User
+from tests.database_case import DatabaseCase, on_both_databases
+
+
+class MigrationCase(DatabaseCase):
+    """A database without tables."""
+
+    migrated = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.db: Any = self.database.peewee
+        self.db.connect()
+
+    def upgrade(self, version: int = 1, **steps: Any) -> tuple[int, int]:
+        """Upgrade with the steps `to_2`, `to_3` and so on."""
+        numbered = {int(name.removeprefix("to_")): step for name, step in steps.items()}
+        return migrations.upgrade(self.db, version, numbered)
+
+    def add_user(self, name: str) -> int:
+        number: int = User.insert(name=name, password_hash="", channel="", created=0.0).execute()
+        return number
+
+    def schema(self) -> dict[str, list[object]]:
+        """Everything that makes the tables what they are."""
+        names = [model._meta.table_name for model in (*models.MODELS, SchemaVersion)]
+        return {
+            name: [
+                sorted(map(str, self.db.get_columns(name))),
+                sorted(map(str, self.indexes(name))),
+                sorted(map(str, self.db.get_foreign_keys(name))),
+            ]
+            for name in names
+        }
+
+    def indexes(self, table: str) -> list[tuple[str, list[str], bool]]:
+        return [(each.name, each.columns, each.unique) for each in self.db.get_indexes(table)]
+
+    def child(self, *arguments: str) -> subprocess.Popen[str]:
+        """Another process that upgrades: see `tests/upgrading.py`."""
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.upgrading", self.url, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+        self.addCleanup(self.end, child)
+        self.addCleanup(child.kill)
+        return child
+
+    def expect(self, child: subprocess.Popen[str], *lines: str) -> None:
+        """Read these lines of what `child` says."""
+        assert child.stdout is not None
+        for line in lines:
+            self.assertEqual(child.stdout.readline(), f"{line}\n")
+
+    def end(self, child: subprocess.Popen[str]) -> tuple[str, str]:
+        """Let `child` come to its end; returns the rest of what it said, and its errors."""
+        if child.poll() is not None and child.stdin and child.stdin.closed:
+            return "", ""
+        assert child.stdin and child.stdout and child.stderr
+        child.stdin.close()
+        said = child.stdout.read(), child.stderr.read()
+        child.stdout.close()
+        child.stderr.close()
+        child.wait()
+        return said
+
+
+@on_both_databases
+class Upgrading(MigrationCase):
+    def test_an_empty_database(self) -> None:
+        self.assertEqual(migrations.current(self.db), 0)
+        self.assertEqual(self.upgrade(), (0, 1))
+        self.assertEqual(migrations.current(self.db), 1)
+        tables = {model._meta.table_name for model in (*models.MODELS, SchemaVersion)}
+        self.assertEqual(set(self.db.get_tables()) - {"sqlite_sequence"}, tables)
+
+    def test_up_to_date(self) -> None:
+        self.upgrade()
+        user = self.add_user("ann")
+        self.assertEqual(self.upgrade(), (1, 1))
+        self.assertEqual([each.id for each in User.select()], [user])
+        self.assertEqual(SchemaVersion.select().count(), 1)
+
+    def test_every_model_has_its_indexes(self) -> None:
+        self.upgrade()
+        for model in models.MODELS:
+            there = self.indexes(model._meta.table_name)
+            for index in model._meta.fields_to_index():
+                columns = [field.column_name for field in index._expressions]
+                self.assertIn((index._name, columns, index._unique), there)
+
+    def test_an_older_one_is_taken_there_step_by_step(self) -> None:
+        migrator = (MySQLMigrator if self.on_mysql else SqliteMigrator)(self.db)
+        self.upgrade()
+        self.add_user("ann")
+        taken: list[str] = []
+
+        def add_color(database: object) -> None:
+            self.assertIs(database, self.db)
+            taken.append("color")
+            apply(migrator.add_column("user", "color", peewee.CharField(10, default="red")))
+
+        def index_color(database: object) -> None:
+            taken.append("index")
+            apply(migrator.add_index("user", ("color",)))
+
+        self.assertEqual(self.upgrade(3, to_2=add_color, to_3=index_color), (1, 3))
+        self.assertEqual(migrations.current(self.db), 3)
+        self.assertEqual(self.upgrade(3, to_2=add_color, to_3=index_color), (3, 3))
+        self.assertEqual(taken, ["color", "index"])
+        cursor = self.db.execute_sql("SELECT name, color FROM user")
+        self.assertEqual([*cursor.fetchall()], [("ann", "red")])
+
+    def test_a_new_one_takes_no_steps(self) -> None:
+        self.assertEqual(self.upgrade(3), (0, 3))
+
+    def test_a_step_that_fails_is_taken_again(self) -> None:
+        self.upgrade()
+        troubles = iter([ZeroDivisionError, KeyboardInterrupt])
+        taken: list[int] = []
+
+        def to_2(database: object) -> None:
+            taken.append(2)
+
+        def to_3(database: object) -> None:
+            taken.append(3)
+            for trouble in troubles:
+                raise trouble
+
+        self.assertRaises(ZeroDivisionError, self.upgrade, 3, to_2=to_2, to_3=to_3)
+        self.assertRaises(KeyboardInterrupt, self.upgrade, 3, to_2=to_2, to_3=to_3)
+        self.upgrade(3, to_2=to_2, to_3=to_3)
+        # SQLite takes all steps in one transaction, MySQL cannot.
+        self.assertEqual(taken, [2, 3, 3, 3] if self.on_mysql else [2, 3, 2, 3, 2, 3])
+        self.assertEqual(migrations.current(self.db), 3)
+
+    def test_a_newer_one_is_refused_and_left_alone(self) -> None:
+        self.upgrade(3)
+        self.add_user("ann")
+        before = self.schema()
+        error = self.assertRaises(DatabaseRefused, self.upgrade)
+        self.assertEqual(
+            str(error),
+            "the database has schema 3, newer than this program's 1: upgrade bbs",
+        )
+        self.assertEqual(self.schema(), before)
+        self.assertEqual((migrations.current(self.db), User.select().count()), (3, 1))
+
+    def test_the_connection_is_as_before(self) -> None:
+        """Its deadlines hold again, and so do foreign keys."""
+        self.upgrade()
+        self.assertFalse(self.db.is_closed())
+        if self.on_mysql:
+            self.assertAlmostEqual(self.db.connect_params["read_timeout"], 1.8)
+            self.assertAlmostEqual(self.db.connection()._read_timeout, 1.8)
+        else:
+            self.assertEqual(self.db.pragma("busy_timeout"), 1400)
+            self.assertEqual(self.db.pragma("foreign_keys"), 1)
+        self.assertRaises(
+            peewee.IntegrityError, Session.insert(digest="d", user=1, used=0.0).execute
+        )
+
+
+@on_both_databases
+class Together(MigrationCase):
+    """Other processes upgrade the same database."""
+
+    def test_one_of_them_does_it_and_the_others_wait(self) -> None:
+        self.upgrade()
+        first = self.child()
+        self.expect(first, "connected", "upgrading")
+        others = [self.child() for _ in range(2)]
+        for other in others:
+            self.expect(other, "connected")
+        # Longer than a command of theirs would wait for a lock, or for an answer.
+        self.assertRaises(subprocess.TimeoutExpired, others[0].wait, 0.8)
+        ends = [self.end(child) for child in (first, *others)]
+        self.assertEqual(ends, [("1 2\n", ""), ("2 2\n", ""), ("2 2\n", "")])
+        self.assertEqual([user.name for user in User.select()], ["step 0"])
+
+    def test_a_new_database(self) -> None:
+        children = [self.child() for _ in range(3)]
+        for child in children:
+            self.expect(child, "connected")
+        ends = sorted(self.end(child) for child in children)
+        self.assertEqual(ends, [("0 2\n", ""), ("2 2\n", ""), ("2 2\n", "")])
+
+    def test_the_lock_of_one_that_was_killed_is_free(self) -> None:
+        self.upgrade()
+        first = self.child()
+        self.expect(first, "connected", "upgrading")
+        first.kill()
+        self.assertEqual(self.end(self.child()), ("connected\nupgrading\n1 2\n", ""))
+
+    def test_one_that_takes_too_long(self) -> None:
+        """Whoever waits says so in one line."""
+        self.upgrade()
+        first = self.child()
+        self.expect(first, "connected", "upgrading")
+        self.patch(migrations, "LOCK_TIMEOUT", 0)
+        waiting = self.database.run_unhurried(migrations.upgrade, self.db)
+        error = self.failureResultOf(waiting, DatabaseRefused).value
+        reason = "another server has been upgrading the schema for 0 s"
+        expected = reason if self.on_mysql else f"database {self.url}: database is locked"
+        self.assertEqual(str(error), expected)
+
+
+@on_both_databases
+class CutOff(MigrationCase):
+    """A process was killed in the middle of making the tables."""
+
+    def test_the_next_one_makes_what_is_missing(self) -> None:
+        self.upgrade()
+        whole = self.schema()
+        # After the first table and before its index, between two indexes, and before the stamp.
+        for statement in ("2", "12", "30"):
+            self.drop_tables()
+            child = self.child(statement)
+            self.assertEqual(self.end(child), ("connected\n", ""))
+            self.assertEqual(child.returncode, -signal.SIGKILL)
+            self.assertEqual(migrations.current(self.db), 0)
+            self.assertEqual(self.upgrade(), (0, 1))
+            self.assertEqual(self.schema(), whole)
+
+    def drop_tables(self) -> None:
+        for model in (SchemaVersion, *reversed(models.MODELS)):
+            self.db.execute_sql(f"DROP TABLE {model._meta.table_name}")
+
+
+class OnSQLite(MigrationCase):
+    """What needs care on SQLite alone."""
+
+    def test_a_step_that_rebuilds_a_table_keeps_the_rows_that_refer_to_it(self) -> None:
+        self.upgrade()
+        user = self.add_user("ann")
+        Session.insert(digest="d", user=user, used=0.0).execute()
+        migrator = SqliteMigrator(self.db)
+
+        def rebuild(database: object) -> None:
+            apply(migrator.alter_column_type("user", "name", peewee.CharField(200)))
+
+        self.upgrade(2, to_2=rebuild)
+        self.assertEqual([session.digest for session in Session.select()], ["d"])
+
+    def test_readers_and_a_writer_do_not_wait_for_each_other(self) -> None:
+        self.upgrade()
+        self.assertEqual(self.db.pragma("journal_mode"), "wal")
+        self.close_connection()
+        self.db.connect()
+        self.assertEqual(self.db.pragma("journal_mode"), "wal")
+        self.assertEqual(self.db.pragma("synchronous"), 1)
+
+    def test_another_that_turns_the_file_to_wal_is_waited_for(self) -> None:
+        self.patch(migrations, "WAL_INTERVAL", 0.0)
+        attempts = self.failing_pragma(sqlite3.SQLITE_BUSY, times=3)
+        self.upgrade()
+        self.assertEqual(attempts, ["wal"] * 4)
+
+    def test_but_not_for_ever(self) -> None:
+        self.patch(migrations, "WAL_INTERVAL", 0.0)
+        attempts = self.failing_pragma(sqlite3.SQLITE_BUSY, times=1000)
+        self.assertRaises(peewee.OperationalError, self.upgrade)
+        self.assertEqual(len(attempts), migrations.WAL_ATTEMPTS)
+
+    def test_other_trouble_is_told_at_once(self) -> None:
+        attempts = self.failing_pragma(sqlite3.SQLITE_READONLY, times=1000)
+        self.assertRaises(peewee.OperationalError, self.upgrade)
+        self.assertEqual(len(attempts), 1)
+
+    def failing_pragma(self, code: int, times: int) -> list[object]:
+        """Let `PRAGMA journal_mode` fail; returns a list of the attempts."""
+        attempts: list[object] = []
+        pragma = self.db.pragma
+
+        def failing(key: str, *value: object) -> object:
+            if key == "journal_mode":
+                attempts.append(*value)
+                if len(attempts) <= times:
+                    trouble = sqlite3.OperationalError("trouble")
+                    trouble.sqlite_errorcode = code
+                    with peewee.__exception_wrapper__:
+                        raise trouble
+            return pragma(key, *value)
+
+        self.patch(self.db, "pragma", failing)
+        return attempts

@@ -284,7 +284,7 @@ class MovingOff(PlacesCase):
     def test_as_many_as_there_are_other_places(self) -> None:
         draining = self.ready_server(capacity=3)
         for user in self.users(3):
-            self.call(places.take, user, NEW)
+            self.enter(user)
         Server.update(state=State.DRAINING).execute()
         other = self.ready_server(capacity=2)
         moves = self.call(places.move_off, draining)

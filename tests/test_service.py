@@ -465,5 +465,6 @@ class Fleet(ServiceCase):
         self.service.boot(self.service.provider.launched[1])
         self.service.settle()
         self.assertEqual([event["app_server"]["port"] for event in listener.heard()], [20002])
-        self.service.settle()
+        # The next round, which gives those who listened time to follow.
+        self.service.clock.advance(2)
         self.assertNotIn(home.id, self.service.provider.alive())

@@ -51,7 +51,9 @@ class RequestTests(LineCase, SynchronousTestCase):
         for wrong in (b"\xc3\x28", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf5\x80\x80\x80", b"\xff\xff"):
             self.connect()
             self.receive(b"post " + wrong + b"\n")
-            self.assertEqual(self.answered(), ["Invalid UTF-8"], wrong)
+            self.assertEqual(
+                self.wire.replies(), [{"status": 1, "message": "Invalid UTF-8"}], wrong
+            )
 
     def test_telnet_negotiation_is_no_part_of_a_request(self) -> None:
         self.connect()

@@ -63,7 +63,7 @@ class MigrationCase(DatabaseCase):
             text=True,
         )
 
-        self.addCleanup(self.end, child)
+        self.addCleanup(child.wait)
         self.addCleanup(child.kill)
         return child
 
@@ -75,8 +75,6 @@ class MigrationCase(DatabaseCase):
 
     def end(self, child: subprocess.Popen[str]) -> tuple[str, str]:
         """Let `child` come to its end; returns the rest of what it said, and its errors."""
-        if child.poll() is not None and child.stdin and child.stdin.closed:
-            return "", ""
         assert child.stdin and child.stdout and child.stderr
         child.stdin.close()
         said = child.stdout.read(), child.stderr.read()

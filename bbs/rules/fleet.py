@@ -229,7 +229,9 @@ def move_off(me: Member, server: str) -> list[places.Move]:
 def close(me: Member, server: str, reason: str, now: float) -> list[places.Move]:
     """`server` has been terminated: it is gone, and should it still run, it ends itself."""
     _check_keeper(me)
-    Server.update(state=State.GONE, ended=now, reason=reason).where(Server.id == server).execute()
+    Server.update(state=State.GONE, ended=now, reason=reason).where(
+        (Server.id == server) & (Server.state != State.GONE)
+    ).execute()
     return places.vacate(server)
 
 

@@ -14,18 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from bbs.bus import Bus
 from bbs.database import Database
 from bbs.errors import Unavailable
 from bbs.rules import accounts, fleet, messages
-from bbs.rules.places import Move
 from bbs.scaling import plan
-from bbs.scaling.interfaces import Instance, IProvider, LaunchFailed
+from bbs.scaling.interfaces import Instance, IProvider
 from bbs.scaling.plan import State
+from bbs.scaling.steps import Steps
 
 GATHER = 0.02
 """Seconds in which reasons to look are gathered, so that many people make one round."""
@@ -98,14 +97,12 @@ class FleetKeeper(Service):
         self._reactor = reactor
         self._watch = _Watch()
         self._idle_since: dict[str, float] = {}
-        self._failures = 0
-        self._last_failure = 0.0
         self._last_round: float | None = None
         self._last_housekeeping = 0.0
         self._next: Any = None
         self._round: Deferred[None] | None = None
         self._again = False
-        self._ending: dict[str, Deferred[None]] = {}
+        self._steps = Steps(me, database, provider, policy, bus, on_places, self.look_soon, reactor)
 
     # Service
 
@@ -125,7 +122,7 @@ class FleetKeeper(Service):
     async def _finish(self) -> None:
         if self._round:
             await self._round
-        await DeferredList(list(self._ending.values()))
+        await self._steps.finish()
         await maybeDeferred(self._provider.stopService)
         if self.keeping and self._provider.scope.startswith("local:"):
             await self._close_children()
@@ -203,16 +200,19 @@ class FleetKeeper(Service):
         now = self._reactor.seconds()
         await self._forget_dead_peers(seen.peers, elapsed)
         await self._launch_again(seen.servers, instances)
-        demand = plan.Demand(seen.waiting, self._failures, now - self._last_failure, asked=0)
+        demand = plan.Demand(
+            seen.waiting, self._steps.failures, now - self._steps.last_failure, asked=0
+        )
         servers = [self._as_seen(row, instances, elapsed, now) for row in seen.servers]
         rows = {row.id: row for row in seen.servers}
         for step in plan.plan(servers, demand, self._policy):
-            await self._act(step, rows, instances)
+            id = getattr(step, "id", "")
+            await self._steps.take(step, rows.get(id), instances.get(id))
         for row in seen.servers:
             if row.state is State.DRAINING and row.taken:
-                self._moved(await self._database.run(fleet.move_off, self.me, row.id))
+                self._steps.tell(await self._database.run(fleet.move_off, self.me, row.id))
         if seen.waiting:
-            self._moved(await self._database.run(fleet.settle, self.me))
+            self._steps.tell(await self._database.run(fleet.settle, self.me))
         await self._keep_house(now)
 
     def _as_seen(
@@ -258,62 +258,6 @@ class FleetKeeper(Service):
 
     # Steps
 
-    async def _act(
-        self,
-        step: plan.Step,
-        rows: Mapping[str, fleet.ServerSeen],
-        instances: Mapping[str, Instance],
-    ) -> None:
-        run, me, now = self._database.run, self.me, self._reactor.seconds()
-        match step:
-            case plan.Launch(count):
-                ids = await run(
-                    fleet.add_launches,
-                    me,
-                    count,
-                    self._provider.scope,
-                    self._policy.capacity,
-                    self._policy.maximum,
-                    now,
-                )
-                _log.info("launching {count} servers", count=len(ids))
-                await self._launch(ids)
-            case plan.MarkReady(id):
-                instance = instances.get(id)
-                moves = await run(
-                    fleet.mark_ready, me, id, instance.host if instance else None, now
-                )
-                self._failures = 0
-                _log.info("server {server} is ready", server=id)
-                self._moved(moves)
-                self._bus.tell_fleet("ready")
-                self._on_places()
-            case plan.Lose(id, reason):
-                _log.warn("server {server} is lost: {reason}", server=id, reason=reason)
-                self._moved(await run(fleet.lose, me, id, reason))
-                self._again = True
-            case plan.Drain(id, reason):
-                drained = await run(fleet.drain, me, id, reason)
-                if drained is not None:
-                    _log.info("server {server} drains: {reason}", server=id, reason=reason)
-                    self._moved(drained)
-                    self._again = True
-            case plan.End(id, reason):
-                failed = rows[id].state is State.LAUNCHING
-                self._begin_end(id, reason, rows[id].created if failed else None)
-
-    async def _launch(self, ids: list[str]) -> None:
-        """Ask the provider for the launches `ids`, which are written down."""
-        asked = [self._launch_one(id) for id in ids]
-        await gatherResults([Deferred.fromCoroutine(launch) for launch in asked])
-
-    async def _launch_one(self, id: str) -> None:
-        try:
-            await self._provider.launch(id)
-        except LaunchFailed as error:
-            _log.error("server {server} was not launched: {reason}", server=id, reason=str(error))
-            self._begin_end(id, f"failed: {error}", self._reactor.seconds())
-
     async def _launch_again(
         self, servers: tuple[fleet.ServerSeen, ...], instances: Mapping[str, Instance]
     ) -> None:
@@ -327,34 +271,7 @@ class FleetKeeper(Service):
         ]
         if any(row.state is State.LAUNCHING and not row.scope for row in servers):
             missing += await self._database.run(fleet.adopt, self.me, self._provider.scope)
-        await self._launch(missing)
-
-    def _begin_end(self, id: str, reason: str, launched: float | None) -> None:
-        """End a server, in the background: it may take seconds, for which nobody else waits.
-
-        `launched` is when a launch began that has failed, None for a server that had served.
-        """
-
-        def ended(result: object) -> None:
-            del self._ending[id]
-            if isinstance(result, Failure) and not result.check(Unavailable, fleet.NotKeeper):
-                _log.failure("server {server} was not ended", failure=result, server=id)
-            self.look_soon()
-
-        if id not in self._ending:
-            self._ending[id] = Deferred.fromCoroutine(self._end(id, reason, launched))
-            self._ending[id].addBoth(ended)
-
-    async def _end(self, id: str, reason: str, launched: float | None) -> None:
-        await self._provider.terminate(id)
-        now = self._reactor.seconds()
-        self._moved(await self._database.run(fleet.close, self.me, id, reason[:200], now))
-        if launched is not None and launched >= self._last_failure:
-            # Of launches made together the first counts for all.
-            self._failures += 1
-            self._last_failure = now
-        _log.info("server {server} is gone: {reason}", server=id, reason=reason)
-        self._idle_since.pop(id, None)
+        await self._steps.launch(missing)
 
     async def _close_children(self) -> None:
         """The servers of a local provider have ended with it: say so, as nobody need find out."""
@@ -366,13 +283,6 @@ class FleetKeeper(Service):
                 )
             except (Unavailable, fleet.NotKeeper):
                 return
-
-    def _moved(self, moves: list[Move]) -> None:
-        """Hint to those who listen that they are served elsewhere now."""
-        for move in moves:
-            if move.seat:
-                address = move.seat.address.as_json()
-                self._bus.tell_user(move.channel, {"event": "moved", "app_server": address})
 
     # Housekeeping
 

@@ -1,0 +1,138 @@
+"""Several people who do things at the same moment: threads, or processes, with a connection each.
+
+    register = once(accounts.register, "ann", "hash", 0.0)
+    with contestants(self.database, 2) as together:
+        outcomes = together(register, register)
+
+A programme is a callable that takes `call`, which runs a rule as the service does and gives its
+outcome; `together` has each contestant carry one out, all starting at once, and gives what they
+return. For processes a programme must be one that pickle knows.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from twisted.python.failure import Failure
+
+from bbs.database import Database
+from bbs.errors import BBSError, wire_text
+from bbs.workers import Inline
+
+SUCCESS = "Success!"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a rule came to: `SUCCESS` and what it returned, or how a peer is told that it failed."""
+
+    text: str
+    value: Any = None
+
+
+Call = Callable[..., Outcome]
+Programme = Callable[[Call], Any]
+
+
+class Patience:
+    """A reactor on which no deadline passes, for threads that have none of their own."""
+
+    class Timer:
+        def active(self) -> bool:
+            return False
+
+    def callLater(self, delay: float, function: object, *args: object) -> Timer:  # noqa: N802
+        return self.Timer()
+
+
+def patient(url: str) -> Database:
+    """The database at `url`, for rules that run in the calling thread, however long they take."""
+    return Database(url, Inline(), Patience())
+
+
+def once(rule: Callable[..., object], *arguments: object) -> Programme:
+    """Run `rule` and give its outcome."""
+    return partial(_once, rule, arguments)
+
+
+def each(*calls: tuple[Any, ...]) -> Programme:
+    """Run several rules, each given with its arguments; gives their outcomes."""
+    return partial(_each, calls)
+
+
+@contextmanager
+def contestants(database: Database, count: int) -> Iterator[Callable[..., list[Any]]]:
+    """`together(*programmes)` for `count` programmes: threads on MySQL, processes on SQLite, where
+    the threads of one process would only wait for each other."""
+    if database.url.startswith("mysql:"):
+        barrier = threading.Barrier(count)
+        with ThreadPoolExecutor(count) as executor:
+            yield partial(_together, executor, partial(_in_thread, database, barrier))
+    else:
+        yield partial(_together, _processes(count), partial(_in_process, database.url))
+
+
+def _together(
+    executor: Executor, carry_out: Callable[[Programme], Any], *programmes: Programme
+) -> list[Any]:
+    futures = [executor.submit(carry_out, programme) for programme in programmes]
+    return [future.result() for future in futures]
+
+
+def _in_thread(database: Database, barrier: threading.Barrier, programme: Programme) -> Any:
+    database.peewee.connect(reuse_if_open=True)
+    barrier.wait(60)
+    return programme(partial(_call, database))
+
+
+@cache
+def _processes(count: int) -> Executor:
+    """Processes that are there for all tests: they are slow to start."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(
+        count, mp_context=context, initializer=_begin_process, initargs=(context.Barrier(count),)
+    )
+
+
+_barrier: threading.Barrier
+_database: Database | None = None
+
+
+def _begin_process(barrier: threading.Barrier) -> None:
+    global _barrier
+    _barrier = barrier
+
+
+def _in_process(url: str, programme: Programme) -> Any:
+    global _database
+    if _database is None or _database.url != url:
+        if _database:
+            _database.peewee.close()
+        _database = patient(url)
+    return _in_thread(_database, _barrier, programme)
+
+
+def _call(database: Database, rule: Callable[..., object], *arguments: object) -> Outcome:
+    results: list[Any] = []
+    database.run(rule, *arguments).addBoth(results.append)
+    [result] = results
+    if not isinstance(result, Failure):
+        return Outcome(SUCCESS, result)
+    if not isinstance(result.value, BBSError):
+        result.raiseException()
+    return Outcome(wire_text(result.value))
+
+
+def _once(rule: Callable[..., object], arguments: tuple[object, ...], call: Call) -> Outcome:
+    return call(rule, *arguments)
+
+
+def _each(calls: tuple[tuple[Any, ...], ...], call: Call) -> list[Outcome]:
+    return [call(*one) for one in calls]

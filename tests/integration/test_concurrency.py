@@ -1,0 +1,447 @@
+"""Several people at the same moment: on SQLite in two processes, on MySQL in as many threads as
+are needed. Each contest is repeated, as one may be decided by chance."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bbs.database import read_only
+from bbs.models import Delivery, Inbox, Message, Place, Relationship, Server, Session, User
+from bbs.rules import accounts, fleet, friends, groups, messages, places
+from bbs.rules.accounts import Caller
+from bbs.rules.places import Look
+from bbs.scaling.plan import State
+from tests.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
+from tests.database_case import SESSIONS, RulesCase, on_both_databases
+
+ROUNDS = 50
+
+
+class ContestCase(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.close_connection()
+        self.database = patient(self.url)
+
+    @property
+    def many(self) -> int:
+        """How many contestants make a crowd."""
+        return 8 if self.on_mysql else 2
+
+    def texts(self, outcomes: list[Outcome]) -> list[str]:
+        return sorted(outcome.text for outcome in outcomes)
+
+    def check_places(self) -> None:
+        """Everybody with a session has a place and nobody else, and each server counts its own."""
+        online = {session.user_id for session in Session.select()}
+        self.assertEqual({place.user_id for place in Place.select()}, online)
+        for server in Server.select():
+            self.taken(server.id)
+
+
+@on_both_databases
+class Contests(ContestCase):
+    """Exactly one of two wins, and the other is told why it did not."""
+
+    def test_two_registrations(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name = f"user{number}"
+                register = once(accounts.register, name, "hash", self.now)
+                outcomes = together(register, register)
+                self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} is already used"])
+        self.assertEqual(User.select().count(), ROUNDS)
+        self.assertEqual(Inbox.select().count(), ROUNDS)
+
+    def test_two_who_invite_each_other(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                outcomes = together(
+                    once(friends.invite, ann, bob.name), once(friends.invite, bob, ann.name)
+                )
+                first, second = (ann, bob) if outcomes[0].text == SUCCESS else (bob, ann)
+                self.assertEqual(
+                    self.texts(outcomes), sorted([SUCCESS, f"{first.name} has invited you"])
+                )
+                self.assertEqual(self.call(friends.invitations, second), [first.name])
+                self.assertEqual(self.call(friends.invitations, first), [])
+
+    def test_the_same_invitation_twice(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                invite = once(friends.invite, ann, bob.name)
+                self.assertEqual(self.texts(together(invite, invite)), ["Already invited", SUCCESS])
+                self.assertEqual(self.call(friends.invitations, bob), [ann.name])
+
+    def test_two_acceptances(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                self.call(friends.invite, ann, bob.name)
+                accept = once(friends.accept, bob, ann.name)
+                self.assertEqual(
+                    self.texts(together(accept, accept)),
+                    [SUCCESS, f"{ann.name} did not invite you"],
+                )
+                self.assertEqual(self.call(friends.friends, ann), [bob.name])
+                self.assertEqual(self.call(friends.friends, bob), [ann.name])
+        self.assertEqual(Relationship.select().count(), 2 * ROUNDS)
+
+    def test_two_creations(self) -> None:
+        ann, bob = self.people("ann", "bob")
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name = f"group{number}"
+                outcomes = together(once(groups.create, ann, name), once(groups.create, bob, name))
+                self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} already exist"])
+        joined = [*self.call(groups.joined, ann), *self.call(groups.joined, bob)]
+        self.assertEqual(len(joined), ROUNDS)
+
+    def test_two_joins(self) -> None:
+        ann, bob = self.people("ann", "bob")
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name = f"group{number}"
+                self.call(groups.create, ann, name)
+                join = once(groups.join, bob, name)
+                self.assertEqual(
+                    self.texts(together(join, join)), [f"Already a member of {name}", SUCCESS]
+                )
+        self.assertEqual(len(self.call(groups.joined, bob)), ROUNDS)
+
+    def test_two_who_seize_the_lease(self) -> None:
+        members = [fleet.Member(str(number), "") for number in range(3)]
+        for member in members:
+            self.call(fleet.enroll, member)
+        self.call(fleet.observe, members[0])
+        with contestants(self.database, 2) as together:
+            for _ in range(ROUNDS):
+                lapsed = self.call(fleet.observe, members[2]).lease
+                outcomes = together(*[once(fleet.seize, each, lapsed) for each in members[:2]])
+                self.assertEqual(sorted(outcome.value for outcome in outcomes), [False, True])
+
+    def test_two_who_find_the_lease_free(self) -> None:
+        members = [fleet.Member(str(number), "") for number in range(2)]
+        for member in members:
+            self.call(fleet.enroll, member)
+        with contestants(self.database, 2) as together:
+            for _ in range(ROUNDS):
+                outcomes = together(*[once(fleet.observe, member) for member in members])
+                [holder] = {outcome.value.lease.holder for outcome in outcomes}
+                self.call(fleet.resign, members[int(holder)])
+
+
+@on_both_databases
+class Sessions(ContestCase):
+    """Who has a session has a place, whatever happens together."""
+
+    def log_in_again(self, name: str, number: int) -> Any:
+        token_digest = accounts.digest(f"token {number}")
+        verified = f"hash of {name}"
+        look = Look(new=True)
+        return once(accounts.log_in, name, verified, token_digest, None, self.now, look)
+
+    def test_two_logins(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name = f"user{number}"
+                self.account(name)
+                outcomes = together(
+                    *[self.log_in_again(name, 2 * number + side) for side in range(2)]
+                )
+                self.assertEqual(self.texts(outcomes), [SUCCESS, SUCCESS])
+                self.assertEqual(len({outcome.value.seat for outcome in outcomes}), 1)
+        self.assertEqual(self.taken(self.server), ROUNDS)
+        self.check_places()
+
+    def test_login_and_logout(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann = self.person(f"user{number}")
+                outcomes = together(
+                    self.log_in_again(ann.name, number), once(accounts.log_out, ann)
+                )
+                self.assertEqual(self.texts(outcomes), [SUCCESS, SUCCESS])
+                self.check_places()
+
+    def test_login_and_the_end_of_a_stale_session(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                self.account(f"user{number}")
+                self.log_in(f"user{number}")
+                self.clock.advance(2 * SESSIONS.ttl)
+                outcomes = together(
+                    self.log_in_again(f"user{number}", number),
+                    once(accounts.end_stale_sessions, SESSIONS, self.now),
+                )
+                self.assertEqual(self.texts(outcomes), [SUCCESS, SUCCESS])
+                self.check_places()
+
+    def test_locate_and_logout(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann = self.person(f"user{number}")
+                Server.update(taken=0).execute()
+                Place.update(server=None).execute()
+                outcomes = together(
+                    once(places.take, ann.user, Look(new=True)), once(accounts.log_out, ann)
+                )
+                self.assertIn(outcomes[0].text, (SUCCESS, "Not login yet"))
+                self.assertEqual(outcomes[1].text, SUCCESS)
+                self.check_places()
+
+    def test_login_and_delete(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann = self.person(f"user{number}")
+                outcomes = together(self.log_in_again(ann.name, number), once(accounts.delete, ann))
+                self.assertIn(outcomes[0].text, (SUCCESS, "No such user or password error"))
+                self.assertEqual(outcomes[1].text, SUCCESS)
+                self.assertEqual(Session.select().count() + self.taken(self.server), 0)
+
+
+@on_both_databases
+class Capacity(ContestCase):
+    """No server ever takes more people than it may, and `taken` is the count of its places."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        Server.delete().execute()
+
+    def users(self, count: int) -> list[int]:
+        for number in range(count):
+            self.account(f"user{number}")
+        return [user.id for user in User.select().order_by(User.id)]
+
+    def test_a_crowd_that_comes_and_goes(self) -> None:
+        crowd, takes = (16, 200) if self.on_mysql else (2, 200)
+        servers = [self.ready_server(capacity=capacity) for capacity in (3, 5, 2)]
+        users = self.users(crowd * 5)
+        programmes = []
+        for number in range(crowd):
+            own = users[number::crowd]
+            calls: list[tuple[Any, ...]] = []
+            for take in range(takes):
+                user = own[take % len(own)]
+                calls.append((places.enter, user, Look(new=True)))
+                calls.append((overfull,))
+                if take % 3:
+                    calls.append((places.give_back, own[(take + 2) % len(own)]))
+            programmes.append(each(*calls))
+        with contestants(self.database, crowd) as together:
+            outcomes = [one for programme in together(*programmes) for one in programme]
+        self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
+        self.assertEqual(
+            [one.value for one in outcomes if isinstance(one.value, list)], [[]] * (crowd * takes)
+        )
+        seats = [one.value.seat for one in outcomes if isinstance(one.value, places.Search)]
+        self.assertEqual(len(seats), crowd * takes)
+        self.assertIn(None, seats)
+        self.assertLessEqual(sum(self.taken(server) for server in servers), 10)
+
+    def test_places_are_full_to_the_last(self) -> None:
+        users = self.users(2 * self.many)
+        with contestants(self.database, self.many) as together:
+            for _ in range(ROUNDS // 5):
+                servers = [self.ready_server(capacity=self.many // 2) for _ in range(2)]
+                half = len(users) // 2
+                outcomes = together(
+                    *[
+                        each(*[(places.enter, user, Look(new=True)) for user in pair])
+                        for pair in zip(users[:half], users[half:], strict=True)
+                    ]
+                )
+                seats = [one.value.seat for programme in outcomes for one in programme]
+                self.assertEqual(seats.count(None), len(users) - 2 * (self.many // 2))
+                for server in servers:
+                    self.assertEqual(self.taken(server), self.many // 2)
+                Place.delete().execute()
+                Server.delete().execute()
+
+    def test_a_server_is_lost_while_people_come_and_go(self) -> None:
+        users = self.users(20)
+        one, two = fleet.Member("1", ""), fleet.Member("2", "")
+        self.call(fleet.enroll, one)
+        self.call(fleet.enroll, two)
+        self.call(fleet.observe, one)
+        with contestants(self.database, 2) as together:
+            for _ in range(ROUNDS // 5):
+                old = self.ready_server(capacity=20)
+                for user in users[:10]:
+                    self.call(places.enter, user, Look(new=True))
+                new = self.ready_server(capacity=15)
+                comings_and_goings = [
+                    call
+                    for staying, leaving in zip(users[10:], users[:10], strict=True)
+                    for call in (
+                        (places.enter, staying, Look(new=True)),
+                        (places.give_back, leaving),
+                    )
+                ]
+                outcomes = together(
+                    each((fleet.lose, one, old, "test"), *[(fleet.settle, one)] * 10),
+                    each(*comings_and_goings),
+                )
+                texts = {outcome.text for programme in outcomes for outcome in programme}
+                self.assertEqual(texts, {SUCCESS})
+                self.assertEqual(self.taken(old), 0)
+                self.assertLessEqual(self.taken(new), 15)
+                Place.delete().execute()
+                Server.delete().execute()
+
+    def test_who_waits_online_is_settled_once(self) -> None:
+        """By whoever comes first: the keeper, or the user who asks where to go."""
+        one = fleet.Member("1", "")
+        self.call(fleet.enroll, one)
+        self.call(fleet.observe, one)
+        users = self.users(10)
+        with contestants(self.database, 2) as together:
+            for _ in range(ROUNDS // 5):
+                for user in users:
+                    Place.insert(user=user, server=None).execute()
+                servers = [self.ready_server(capacity=10) for _ in range(2)]
+                locating = [(places.take, user, Look(new=True)) for user in reversed(users)]
+                outcomes = together(each(*locating), each(*[(fleet.settle, one)] * 5))
+                texts = {outcome.text for programme in outcomes for outcome in programme}
+                self.assertEqual(texts, {SUCCESS})
+                self.assertEqual(sum(self.taken(server) for server in servers), 10)
+                Place.delete().execute()
+                Server.delete().execute()
+
+    def test_never_above_the_maximum(self) -> None:
+        """The keeper and an operator launch at the same moment."""
+        one = fleet.Member("1", "")
+        self.call(fleet.enroll, one)
+        self.call(fleet.observe, one)
+        with contestants(self.database, 2) as together:
+            for _ in range(ROUNDS):
+                launching = once(fleet.add_launches, one, 2, "test", 1, 3, self.now)
+                together(launching, asking)
+                self.assertEqual(Server.select().count(), 3)
+                Server.delete().execute()
+
+
+@read_only
+def overfull() -> list[str]:
+    """The servers that have taken too many."""
+    return [
+        server.id
+        for server in Server.select()
+        if not 0 <= server.taken <= server.capacity
+        or Place.select().where(Place.server == server).count() > server.capacity
+    ]
+
+
+def asking(call: Call) -> None:
+    """An operator asks for launches until there are as many as may be."""
+    try:
+        for _ in range(2):
+            call(fleet.ask_launch, 1, 3, 0.0)
+    except fleet.FleetFull:
+        pass
+
+
+@on_both_databases
+class Messages(ContestCase):
+    """A reader who follows a cursor misses nothing, as ids are committed in their order."""
+
+    def test_many_senders_to_one_reader(self) -> None:
+        senders = self.many if self.on_mysql else 1
+        count = 60
+        reader = self.person("reader")
+        writers = self.people(*[f"writer{number}" for number in range(senders)])
+        for writer in writers:
+            self.befriend(writer, reader)
+        programmes = [
+            each(*[(messages.send, writer, "reader", f"{number}") for number in range(count)])
+            for writer in writers
+        ]
+        with contestants(self.database, senders + 1) as together:
+            sent, (read,) = [], [None]
+            *sent, read = together(*programmes, Following(reader, senders * count))
+        stored = [int(str(outcome.value.event["id"])) for one in sent for outcome in one]
+        self.assertEqual(len(stored), senders * count)
+        self.assertEqual(read, sorted(stored))
+
+    def test_groups_that_overlap(self) -> None:
+        """Nobody waits for another for ever, and every member reads every message in order."""
+        members = self.people(*[f"member{number}" for number in range(self.many)])
+        for number, creator in enumerate(members[:2]):
+            self.call(groups.create, creator, f"group{number}")
+            for member in members:
+                if member is not creator:
+                    self.call(groups.join, member, f"group{number}")
+        self.befriend(members[0], members[1])
+        programmes = [
+            each(
+                *[
+                    (messages.send_group, member, f"group{(number + turn) % 2}", str(turn))
+                    for turn in range(20)
+                ]
+            )
+            for number, member in enumerate(members)
+        ]
+        with contestants(self.database, self.many) as together:
+            outcomes = [one for programme in together(*programmes) for one in programme]
+        self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
+        ids = sorted(int(str(outcome.value.event["id"])) for outcome in outcomes)
+        for member in members:
+            self.assertEqual(Following(member, len(ids))(self.outcome), ids)
+        self.assertEqual(Delivery.select().count(), len(ids) * self.many)
+
+    def test_sending_to_somebody_who_deletes_the_account(self) -> None:
+        ann = self.person("ann")
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                bob = self.person(f"bob{number}")
+                self.befriend(ann, bob)
+                outcomes = together(
+                    once(messages.send, ann, bob.name, "hello"), once(accounts.delete, bob)
+                )
+                self.assertIn(
+                    outcomes[0].text,
+                    (SUCCESS, "No such user exist", f"{bob.name} is not your friend"),
+                )
+                self.assertEqual(outcomes[1].text, SUCCESS)
+                self.assertEqual(Delivery.select().count(), 0)
+
+    def test_noting_what_was_delivered_while_more_comes(self) -> None:
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        sending = each(*[(messages.send, ann, "bob", str(number)) for number in range(ROUNDS)])
+        noting = each(
+            *[
+                (messages.note_delivered, [messages.Cursor(each.user, number) for each in order])
+                for number in range(ROUNDS)
+                for order in ((ann, bob), (bob, ann))
+            ]
+        )
+        with contestants(self.database, 2) as together:
+            outcomes = [one for programme in together(sending, noting) for one in programme]
+        self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
+        self.assertEqual(Inbox.get(Inbox.user == bob.user).delivered, ROUNDS - 1)
+
+    def outcome(self, rule: Any, *arguments: Any) -> Outcome:
+        return Outcome(SUCCESS, self.call(rule, *arguments))
+
+
+class Following:
+    """A reader who follows the cursor until `count` messages were read; gives their ids."""
+
+    def __init__(self, reader: Caller, count: int) -> None:
+        self.reader = reader
+        self.count = count
+
+    def __call__(self, call: Call) -> list[int]:
+        cursor = messages.Cursor(self.reader.user, 0)
+        read: list[int] = []
+        looks = 0
+        while len(read) < self.count and looks < 100_000:
+            looks += 1
+            for event in call(messages.fetch, [cursor]).value[cursor]:
+                read.append(int(str(event["id"])))
+                cursor = replace(cursor, last=read[-1])
+        return read

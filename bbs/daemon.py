@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import re
+import resource
 import sys
 from collections.abc import Callable
 from typing import Any, cast
@@ -30,6 +31,9 @@ from bbs.workers import Workers
 
 RECEIPT_DEADLINE = 2.0
 """Seconds that a `listen` waits for the broker's confirmation before it goes on without."""
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted; of Twisted's 50, many who come at once wait seconds."""
 
 FAREWELL = 2.0
 """Seconds that peers have to leave by themselves when a server stops."""
@@ -70,6 +74,9 @@ class Daemon(Service):
 
     def startService(self) -> None:
         Service.startService(self)
+        # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self._starting = Deferred.fromCoroutine(self.start())
         self._starting.addErrback(self._failed)
 
@@ -159,6 +166,8 @@ class Daemon(Service):
         return [await self._listen(endpoint, factory) for endpoint in endpoints]
 
     async def _listen(self, endpoint: str, factory: LineFactory) -> IListeningPort:
+        if re.match(r"(tcp6?|ssl):", endpoint) and ":backlog=" not in endpoint:
+            endpoint += f":backlog={BACKLOG}"
         try:
             port: IListeningPort = await serverFromString(self.reactor, endpoint).listen(factory)
         except (CannotListenError, OSError) as error:

@@ -48,7 +48,7 @@ class Patience:
         def active(self) -> bool:
             return False
 
-    def callLater(self, delay: float, function: object, *args: object) -> Timer:  # noqa: N802
+    def callLater(self, delay: float, function: object, *args: object) -> Timer:
         return self.Timer()
 
 

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.protocols import sockets
-from bbs.protocols.connection import LINGER, PROBE_INTERVAL
+from bbs.protocols.connection import LINGER
 from bbs.protocols.line import LineLimits, Reply
 from tests.line_tools import LineCase, Slow, SocketWire, echo
 
@@ -259,40 +259,26 @@ class HalfCloseTests(LineCase, SynchronousTestCase):
         self.assertEqual(self.answered(), ["a", "b"])
         self.assertTrue(self.wire.disconnecting)
 
-    def test_a_persistent_one_goes_on_with_events(self) -> None:
-        connection = self.connect()
-        connection.persistent = True
+    def test_a_persistent_one_ends_too(self) -> None:
+        self.connect().persistent = True
         self.receive(b"listen")
-        self.assertFalse(connection.half_closed)
-        connection.readConnectionLost()
-        self.assertTrue(connection.half_closed)
-        connection.send_event(echo("event"))
-        self.wire.fill()
-        self.assertTrue(self.wire.reading)  # there is nothing to stop reading, nor to resume
-        self.wire.drain()
-        self.assertEqual(self.answered(), ["listen", "event"])
-        self.assertFalse(self.wire.disconnecting)
+        self.connection.readConnectionLost()
+        self.assertEqual(self.answered(), ["listen"])
+        self.assertTrue(self.wire.disconnecting)
 
     def test_no_timer_is_left(self) -> None:
-        connection = self.connect()
-        connection.persistent = True
-        self.receive(b"a")
+        connection = self.connect(Slow())
+        self.receive(b"a\nb")
         connection.readConnectionLost()
         connection.connectionLost(None)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_a_peer_that_turns_out_to_be_gone_ends_it(self) -> None:
-        gone = False
-        self.patch(sockets, "is_gone", lambda transport: gone)
-        self.connect().persistent = True
-        self.connection.readConnectionLost()
-        self.clock.advance(PROBE_INTERVAL)
-        self.assertFalse(self.wire.disconnected)
-        gone = True
-        self.clock.advance(PROBE_INTERVAL)
-        self.assertTrue(self.wire.disconnected)
-        self.connection.connectionLost(None)
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+    def test_while_a_request_is_in_progress_nothing_is_read(self) -> None:
+        connection = self.connect(Slow())
+        self.receive(b"a\n")
+        connection.readConnectionLost()
+        self.wire.fill()
+        self.assertTrue(self.wire.reading)  # there is nothing to stop reading, nor to resume
 
 
 class EndTests(LineCase, SynchronousTestCase):

@@ -1,7 +1,6 @@
 """What the system says about a peer, and that nothing is asked where nothing is known."""
 
 import socket
-import struct
 
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -47,21 +46,11 @@ class SocketTests(SynchronousTestCase):
         self.socket.recv(1)
         self.assertEqual(sockets.acknowledged(self.transport) - before, 1000)
 
-    def test_gone(self) -> None:
-        self.assertFalse(sockets.is_gone(self.transport))
-        self.peer.shutdown(socket.SHUT_WR)
-        self.socket.recv(1)
-        self.assertFalse(sockets.is_gone(self.transport))
-        self.peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.peer.close()  # with a reset
-        self.assertTrue(sockets.is_gone(self.transport))
-
 
 class NothingKnownTests(SynchronousTestCase):
     def check(self, transport: object) -> None:
         sockets.tune_keep_alive(transport)
         self.assertEqual(sockets.acknowledged(transport), 0)
-        self.assertFalse(sockets.is_gone(transport))
 
     def test_a_transport_without_a_socket(self) -> None:
         self.check(StringTransport())

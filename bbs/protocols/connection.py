@@ -25,9 +25,6 @@ from bbs.protocols.iline import IConnection, IRequestHandler, LineLimits, Reply,
 LINGER = 2.0
 """Seconds that a peer has to close its side after the server has closed its own."""
 
-PROBE_INTERVAL = 15.0
-"""Seconds between looks at whether a peer that has closed its side is still there."""
-
 _TOO_LONG = Reply({"status": 1, "message": "Line too long"}, close=True)
 _INVALID = Reply({"status": 1, "message": "Invalid UTF-8"})
 
@@ -62,6 +59,7 @@ class LineConnection:
         "_buffer",
         "_deadline",
         "_finishing",
+        "_half_closed",
         "_home",
         "_pumping",
         "_reading",
@@ -71,7 +69,6 @@ class LineConnection:
         "_write_closed",
         "active_at",
         "closed",
-        "half_closed",
         "local_host",
         "on_writable",
         "peer_host",
@@ -82,7 +79,7 @@ class LineConnection:
         self.persistent = False
         self.on_writable: Callable[[], None] | None = None
         self.closed = False
-        self.half_closed = False
+        self._half_closed = False
         self.active_at = 0.0  # kept by the factory
         self._home = home
         self._buffer = LineBuffer(home.limits)
@@ -93,7 +90,7 @@ class LineConnection:
         self._reading = True
         self._blocked = False  # the transport has asked for a pause
         self._acknowledged = 0
-        self._timer: IDelayedCall | None = None  # for silence; after a half-close, for a probe
+        self._timer: IDelayedCall | None = None  # for silence
         self._deadline: IDelayedCall | None = None  # for the peer to take what it is sent
 
     # IConnection
@@ -144,14 +141,11 @@ class LineConnection:
     # IHalfCloseableProtocol
 
     def readConnectionLost(self) -> None:
-        self.half_closed = True
+        self._half_closed = True
         self._stop_watching()
         self._buffer.end_tail()
         self._pump()
-        if self.closed:
-            self._leave_when_both_closed()
-        else:
-            self._timer = self._home.clock.callLater(PROBE_INTERVAL, self._probe)
+        self._leave_when_both_closed()
 
     def writeConnectionLost(self) -> None:
         self._write_closed = True
@@ -189,7 +183,7 @@ class LineConnection:
 
     def _steer(self) -> None:
         """Read on or stop reading, as is right now."""
-        if self.half_closed or self.closed:
+        if self._half_closed or self.closed:
             return
         if self._blocked or self._buffer.is_full:
             if self._reading:
@@ -239,7 +233,7 @@ class LineConnection:
             # Requests that are answered at once must not keep other connections waiting.
             self._home.clock.callLater(0, self._pump)
         self._pumping = False
-        done = self.half_closed and not self.persistent and not self._buffer.waiting
+        done = self._half_closed and not self._buffer.waiting
         if self._request is None and (self._finishing or done):
             self._end()
         else:
@@ -298,7 +292,7 @@ class LineConnection:
         self._transport.unregisterProducer()
         limit = self._home.limits.write_timeout
         self._deadline = self._home.clock.callLater(limit, self.abort)
-        if self.half_closed or sockets.plain_socket(self._transport) is None:
+        if self._half_closed or sockets.plain_socket(self._transport) is None:
             self._transport.loseConnection()
         else:
             if not self._reading:
@@ -306,7 +300,7 @@ class LineConnection:
             self._transport.loseWriteConnection()
 
     def _leave_when_both_closed(self) -> None:
-        if self.half_closed and self._write_closed:
+        if self._half_closed and self._write_closed:
             self._transport.loseConnection()
 
     def abort(self) -> None:
@@ -324,11 +318,6 @@ class LineConnection:
         if self._acknowledged > before:
             self._await_progress()
         else:
-            self.abort()
-
-    def _probe(self) -> None:
-        self._timer = self._home.clock.callLater(PROBE_INTERVAL, self._probe)
-        if sockets.is_gone(self._transport):
             self.abort()
 
     def _stop_timers(self) -> None:

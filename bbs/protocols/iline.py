@@ -41,9 +41,7 @@ class IConnection(Interface):
 
     peer_host: str = Attribute("The peer's address without a port, '' if it has none.")
     local_host: str = Attribute("The address that the peer reached, without a port.")
-    persistent: bool = Attribute(
-        "Set it True and the connection neither idles out nor ends with the peer's half-close."
-    )
+    persistent: bool = Attribute("Set it True and the connection does not idle out.")
     writable: bool = Attribute(
         "False while the peer takes less than it is sent, and once the connection is closed."
     )
@@ -51,11 +49,6 @@ class IConnection(Interface):
         "Called with no arguments each time `writable` becomes True again."
     )
     closed: bool = Attribute("True once nothing more can be sent, lost or not yet.")
-    half_closed: bool = Attribute(
-        "True once the peer has closed its side. It may still read; or it is gone altogether, "
-        "which nobody knows before the system finds out (about two minutes): what is sent to it "
-        "may reach nobody."
-    )
 
     def send_event(body: Mapping[str, object]) -> None:
         """Send one event now; dropped when `closed`.
@@ -78,7 +71,8 @@ class IRequestHandler(Interface):
         only. When the connection is lost in the meantime the Deferred is cancelled, before
         `connection_lost` is called, so that what only waits (a login in its queue) stops waiting.
         What a thread has begun goes on to its end, and nobody hears of it. A half-close is no
-        loss: the peer may be waiting for its answer.
+        loss: the peer may be waiting for its answer. Once it has that the connection ends, also
+        one that listens: most peers that close their side are gone, and do not get what is sent.
         """
 
     def connection_lost(connection: IConnection) -> None:

@@ -17,11 +17,10 @@ _KEEP_ALIVE = (
     ("TCP_KEEPCNT", 4),  # probes without an answer until the connection is lost
 )
 
-# struct tcp_info of <linux/tcp.h>: its first byte is the state, and at this offset is the number
-# of bytes that the peer has acknowledged, 64 bits. Linux only ever adds fields at the end.
+# In struct tcp_info of <linux/tcp.h>, the number of bytes that the peer has acknowledged, 64 bits.
+# Linux only ever adds fields at the end.
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 _BYTES_ACKNOWLEDGED = 120
-_TCP_CLOSE = 7
 
 
 class StreamTransport(Protocol):
@@ -63,15 +62,6 @@ def acknowledged(transport: object) -> int:
         return 0
     count: int = struct.unpack_from("=Q", info, _BYTES_ACKNOWLEDGED)[0]
     return count
-
-
-def is_gone(transport: object) -> bool:
-    """Whether the system knows that the connection is over, though the reactor does not.
-
-    The reactor asks only about sockets that it wants to read or write, and after the peer's end
-    of its side it wants neither.
-    """
-    return _tcp_info(transport)[:1] == bytes((_TCP_CLOSE,))
 
 
 def _tcp_info(transport: object) -> bytes:

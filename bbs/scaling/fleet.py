@@ -200,14 +200,13 @@ class FleetKeeper(Service):
         now = self._reactor.seconds()
         await self._forget_dead_peers(seen.peers, elapsed)
         await self._launch_again(seen.servers, instances)
-        demand = plan.Demand(
-            seen.waiting, self._steps.failures, now - self._steps.last_failure, asked=0
-        )
+        since_failure = now - self._steps.last_failure
+        demand = plan.Demand(seen.waiting, self._steps.failures, since_failure, asked=0)
         servers = [self._as_seen(row, instances, elapsed, now) for row in seen.servers]
         rows = {row.id: row for row in seen.servers}
+        self._idle_since = {id: since for id, since in self._idle_since.items() if id in rows}
         for step in plan.plan(servers, demand, self._policy):
-            id = getattr(step, "id", "")
-            await self._steps.take(step, rows.get(id), instances.get(id))
+            await self._steps.take(step, rows, instances)
         for row in seen.servers:
             if row.state is State.DRAINING and row.taken:
                 self._steps.tell(await self._database.run(fleet.move_off, self.me, row.id))

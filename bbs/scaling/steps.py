@@ -1,12 +1,12 @@
 """What the fleet's keeper does about a step of the plan.
 
-Each decision is one transaction, which checks the lease again; then the provider is asked. Ends take
-their time in the background, so that nobody else waits for a server that is slow to die.
+Each decision is one transaction, which checks the lease again; then the provider is asked. Ends
+take their time in the background: nobody else waits for a server that is slow to die.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
@@ -57,9 +57,12 @@ class Steps:
         self._ending: dict[str, Deferred[None]] = {}
 
     async def take(
-        self, step: plan.Step, row: fleet.ServerSeen | None, instance: Instance | None
+        self,
+        step: plan.Step,
+        rows: Mapping[str, fleet.ServerSeen],
+        instances: Mapping[str, Instance],
     ) -> None:
-        """Take `step`, which concerns the server of `row` and its provider's `instance`, if any."""
+        """Take `step`; the plan was made from `rows` and the provider's `instances`, by id."""
         run, me, now = self._database.run, self._me, self._reactor.seconds()
         match step:
             case plan.Launch(count):
@@ -75,9 +78,8 @@ class Steps:
                 _log.info("launching {count} servers", count=len(ids))
                 await self.launch(ids)
             case plan.MarkReady(id):
-                moves = await run(
-                    fleet.mark_ready, me, id, instance.host if instance else None, now
-                )
+                host = instances[id].host if id in instances else None
+                moves = await run(fleet.mark_ready, me, id, host, now)
                 self.failures = 0
                 _log.info("server {server} is ready", server=id)
                 self.tell(moves)
@@ -94,8 +96,8 @@ class Steps:
                     self.tell(drained)
                     self._on_change()
             case plan.End(id, reason):
-                failed = row is not None and row.state is State.LAUNCHING
-                self._begin_end(id, reason, row.created if row and failed else None)
+                failed = rows[id].state is State.LAUNCHING
+                self._begin_end(id, reason, rows[id].created if failed else None)
 
     async def launch(self, ids: list[str]) -> None:
         """Ask the provider for the launches `ids`, which are written down."""

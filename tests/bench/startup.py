@@ -76,7 +76,7 @@ def main(argv: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bbs-startup-") as name:
         folder = Path(name)
         with embedded(folder) as login:
-            servers = [forwarder(login.port), login_server(folder), app_server(folder)]
+            servers = [forwarder(login.port, folder), login_server(folder), app_server(folder)]
             starts = [*measure(servers, options.times, folder)]
             imported = {server.name: imports(server, folder) for server in servers}
     print(f"\n{'server':<12} {'ready s':>8} {'':>6} {'memory MiB':>11} {'':>6}")
@@ -101,7 +101,7 @@ def main(argv: Sequence[str]) -> int:
     return 1 if wrong else 0
 
 
-def forwarder(target: int) -> Server:
+def forwarder(target: int, folder: Path) -> Server:
     """The bare one. It forwards to the login server, so a `ping` is answered through it."""
     port = free_port()
     return Server(
@@ -112,8 +112,16 @@ def forwarder(target: int) -> Server:
             "--host=127.0.0.1",
             f"--dest_port={target}",
         ],
-        environment(),
+        cached(folder),
         port,
+    )
+
+
+def cached(folder: Path, **more: str) -> dict[str, str]:
+    """An environment in which what was compiled at the first start serves the others, whatever
+    this process's environment says of that, and which leaves the checkout alone."""
+    return environment(
+        PYTHONDONTWRITEBYTECODE="", PYTHONPYCACHEPREFIX=str(folder / "compiled"), **more
     )
 
 
@@ -125,7 +133,7 @@ def login_server(folder: Path) -> Server:
     )
     write_private(folder / "login.toml", text)
     arguments = ["bbs-login", f"--config={folder}/login.toml", f"--data={folder}/login"]
-    return Server("bbs-login", arguments, environment(), port)
+    return Server("bbs-login", arguments, cached(folder), port)
 
 
 def app_server(folder: Path) -> Server:
@@ -136,7 +144,7 @@ def app_server(folder: Path) -> Server:
         if time.monotonic() > deadline:
             raise Failed("no app server was launched")
         time.sleep(0.05)
-    environ = environment(BBS_APP_LISTEN=f"tcp:{port}:interface=127.0.0.1")
+    environ = cached(folder, BBS_APP_LISTEN=f"tcp:{port}:interface=127.0.0.1")
     return Server("bbs-app", ["bbs-app", f"--config={found[0]}"], environ, port)
 
 

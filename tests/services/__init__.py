@@ -18,13 +18,14 @@ import secrets
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 from unittest import SkipTest
 
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import deferToThread
+from tests.services.server import Server, ServerFailed
+from tests.services.servers import ActiveMQ, MariaDB, RabbitMQ
 
-from tests.services.servers import ActiveMQ, MariaDB, RabbitMQ, Server, ServerFailed
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
 __all__ = ["OwnActiveMQ", "OwnMariaDB", "OwnRabbitMQ", "ServerFailed", "environment", "needed"]
 
@@ -86,6 +87,9 @@ class OwnServer:
         return self._in_thread(self.server.remove)
 
     def _in_thread(self, function: Callable[[], None]) -> Deferred[None]:
+        # Here, as `start` and `stop` import this package where nothing is installed yet.
+        from twisted.internet.threads import deferToThread
+
         return deferToThread(function)
 
 

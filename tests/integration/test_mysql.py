@@ -1,0 +1,371 @@
+"""A MySQL or MariaDB that is slow, away, locked or closed to us: what its callers see, and when.
+
+What people do to each other at the same moment is in `test_concurrency`, and the rules themselves
+run on it in `tests/test_rules_….py`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import peewee
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import Logger, formatEvent
+from twisted.trial.unittest import TestCase
+
+from bbs import database as database_module
+from bbs import migrations
+from bbs.database import Database, DatabaseRefused, for_update, read_only
+from bbs.errors import Unavailable
+from bbs.models import Group
+from bbs.workers import Workers
+from tests.database_case import execute_once, fresh_mysql_url
+from tests.services import OwnMariaDB
+
+THREADS = 8
+
+AT_ONCE = 2.0
+"""Seconds within which a call is answered, and within which service returns."""
+
+
+def add(name: str) -> str:
+    Group.insert(name=name, channel="").execute()
+    return name
+
+
+@read_only
+def count() -> int:
+    number: int = Group.select().count()
+    return number
+
+
+def statement(sql: str) -> Callable[[], Any]:
+    """A rule that runs one statement, and gives the first column of its first row."""
+
+    def rule() -> Any:
+        row = Group._meta.database.execute_sql(sql).fetchone()
+        return row and row[0]
+
+    return rule
+
+
+class MySQLCase(TestCase):
+    """A test with a database as a server has it: threads, and the real clock."""
+
+    timeout = 120
+
+    async def open(self, url: str) -> Database:
+        """The database at `url`, its schema up to date."""
+        workers = Workers(reactor, "database", THREADS)
+        workers.startService()
+        self.addCleanup(workers.stopService)
+        database = Database(url, workers, reactor)
+        await database.run_unhurried(migrations.upgrade, database.peewee)
+        # Every thread has its connection.
+        busy = [database.run(statement("SELECT SLEEP(0.05)")) for _ in range(THREADS)]
+        await gatherResults(busy)
+        return database
+
+    async def timed(self, awaitable: Awaitable[Any]) -> tuple[Any, float]:
+        """What it gives or raises, and in how many seconds."""
+        started = reactor.seconds()
+        try:
+            result = await awaitable
+        except Exception as error:
+            result = error
+        return result, reactor.seconds() - started
+
+    async def unavailable(self, database: Database, calls: int) -> float:
+        """Check that each of so many calls is refused in time; returns the longest time in s."""
+        timed = [self.timed(database.run(add, f"lost {number}")) for number in range(calls)]
+        outcomes = await gatherResults([Deferred.fromCoroutine(one) for one in timed])
+        for result, seconds in outcomes:
+            self.assertIsInstance(result, Unavailable)
+            self.assertLess(seconds, AT_ONCE)
+        return max(seconds for _, seconds in outcomes)
+
+    async def until_served(self, database: Database) -> float:
+        """Seconds until a call is served again, and every one behind it."""
+        started = reactor.seconds()
+        while True:
+            result, _ = await self.timed(database.run(count))
+            if not isinstance(result, Unavailable):
+                break
+            await deferLater(reactor, 0.02, lambda: None)
+        seconds = reactor.seconds() - started
+        await gatherResults([database.run(count) for _ in range(2 * THREADS)])
+        return seconds
+
+    def note(self, text: str, seconds: float) -> None:
+        """Leave a figure in the test's log."""
+        print(f"{self.id()}: {text} {seconds:.2f} s", file=self.figures)
+
+    @property
+    def figures(self) -> Any:
+        file = open("mysql_figures", "a")  # in trial's own folder
+        self.addCleanup(file.close)
+        return file
+
+
+class Outages(MySQLCase):
+    """The database goes, in each of the ways that it has, and comes back."""
+
+    async def open_own(self) -> tuple[OwnMariaDB, Database]:
+        own = OwnMariaDB()
+        self.addCleanup(own.remove)
+        await own.start()
+        database = await self.open(own.url)
+        await database.run(add, "before")
+        return own, database
+
+    async def away(self, database: Database) -> None:
+        """Calls that were under way, that come at once, and that come one after the other."""
+        longest = await self.unavailable(database, 3 * THREADS)
+        for _ in range(5):
+            longest = max(longest, await self.unavailable(database, 1))
+        self.assertFalse(database.available)
+        self.note("refused within", longest)
+
+    async def back(self, database: Database) -> None:
+        seconds = await self.until_served(database)
+        self.note("served again after", seconds)
+        self.assertLess(seconds, AT_ONCE)
+        self.assertEqual(await database.run(count), 1)
+        await database.run(add, "after")
+
+    async def test_killed(self) -> None:
+        own, database = await self.open_own()
+        waiting = self.timed(database.run(statement("SELECT SLEEP(1)")))
+        under_way = Deferred.fromCoroutine(waiting)
+        await own.kill()
+        result, seconds = await under_way
+        self.assertIsInstance(result, Unavailable)
+        self.assertLess(seconds, AT_ONCE)
+        await self.away(database)
+        await own.start()
+        await self.back(database)
+
+    async def test_stopped(self) -> None:
+        own, database = await self.open_own()
+        await own.stop()
+        await self.away(database)
+        await own.start()
+        await self.back(database)
+
+    async def test_frozen(self) -> None:
+        """Connections stand, and new ones are even made, but nobody answers."""
+        own, database = await self.open_own()
+        assert own.server.pid is not None
+        os.kill(own.server.pid, signal.SIGSTOP)
+        await self.away(database)
+        os.kill(own.server.pid, signal.SIGCONT)
+        await self.back(database)
+
+    async def test_killed_while_it_was_idle(self) -> None:
+        """And started again: no call finds out."""
+        own, database = await self.open_own()
+        await own.kill()
+        await own.start()
+        results = await gatherResults([database.run(count) for _ in range(3 * THREADS)])
+        self.assertEqual(set(results), {1})
+
+
+class Sessions(MySQLCase):
+    """What each connection is set to, and what happens to it."""
+
+    async def setUp(self) -> None:
+        self.url = fresh_mysql_url()
+        self.database = await self.open(self.url)
+
+    async def test_settings(self) -> None:
+        for sql, expected in (
+            ("SELECT @@session.transaction_isolation", "READ-COMMITTED"),
+            ("SELECT @@session.innodb_lock_wait_timeout", 1),
+            ("SELECT @@session.character_set_client", "utf8mb4"),
+            ("SELECT @@session.character_set_connection", "utf8mb4"),
+            ("SELECT @@session.character_set_results", "utf8mb4"),
+        ):
+            self.assertEqual(await self.database.run(statement(sql)), expected)
+
+    async def test_every_text_is_compared_byte_for_byte(self) -> None:
+        others = await self.database.run(
+            statement(
+                "SELECT COUNT(*) FROM information_schema.columns WHERE table_schema = DATABASE()"
+                " AND collation_name IS NOT NULL AND collation_name <> 'utf8mb4_bin'"
+            )
+        )
+        engines = await self.database.run(
+            statement(
+                "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE()"
+                " AND engine <> 'InnoDB'"
+            )
+        )
+        self.assertEqual((others, engines), (0, 0))
+
+    async def test_connections_that_the_server_closed(self) -> None:
+        """As it does with those that were idle for long: no call finds out."""
+        name = self.url.rpartition("/")[2]
+        other = database_module.connect_to(self.url)
+        other.connect()
+        self.addCleanup(other.close)
+        own = other.execute_sql("SELECT CONNECTION_ID()").fetchone()[0]
+        found = other.execute_sql(
+            "SELECT id FROM information_schema.processlist WHERE db = %s AND id <> %s", (name, own)
+        ).fetchall()
+        self.assertGreaterEqual(len(found), THREADS)
+        for (connection,) in found:
+            other.execute_sql(f"KILL {connection}")
+        calls = [self.database.run(add, f"group{number}") for number in range(3 * THREADS)]
+        await gatherResults(calls)
+        self.assertEqual(await self.database.run(count), 3 * THREADS)
+
+    async def test_a_statement_that_takes_too_long(self) -> None:
+        slow = self.timed(self.database.run(statement("SELECT SLEEP(20)")))
+        (result, seconds), quick = await gatherResults(
+            [Deferred.fromCoroutine(slow), self.database.run(count)]
+        )
+        self.assertIsInstance(result, Unavailable)
+        self.assertLess(seconds, AT_ONCE)
+        self.assertEqual(quick, 0)
+
+    async def test_a_lock_that_is_held_for_long(self) -> None:
+        """Who needs it is refused in time; everybody else is served meanwhile."""
+        await self.database.run(add, "go")
+        holder = database_module.connect_to(self.url)
+        holder.connect()
+        self.addCleanup(holder.close)
+        holder.begin()
+        holder.execute_sql("UPDATE chat_group SET channel = 'held'")
+
+        def change() -> int:
+            changed: int = Group.update(channel="changed").execute()
+            return changed
+
+        waiting = Deferred.fromCoroutine(self.timed(self.database.run(change)))
+        self.assertEqual(await self.database.run(count), 1)
+        await self.database.run(add, "chess")
+        result, seconds = await waiting
+        self.assertIsInstance(result, Unavailable)
+        self.assertLess(seconds, AT_ONCE)
+        waiting = Deferred.fromCoroutine(self.timed(self.database.run(change)))
+        await self.database.run(count)
+        holder.rollback()
+        result, seconds = await waiting
+        self.assertEqual(result, 2)
+        self.assertLess(seconds, AT_ONCE)
+
+    async def test_a_deadlock(self) -> None:
+        """The database ends one of the two, which is tried again."""
+        for name in ("go", "chess"):
+            await self.database.run(add, name)
+        both_hold_one = threading.Barrier(2)
+        tried: list[str] = []
+
+        def lock(first: str, second: str) -> None:
+            tried.append(first)
+            for_update(Group.select().where(Group.name == first)).first()
+            if len(tried) <= 2:
+                both_hold_one.wait(10)
+            for_update(Group.select().where(Group.name == second)).first()
+
+        await gatherResults(
+            [self.database.run(lock, "go", "chess"), self.database.run(lock, "chess", "go")]
+        )
+        self.assertEqual(len(tried), 3)
+
+    async def test_what_a_rule_that_failed_held_is_free(self) -> None:
+        await self.database.run(add, "go")
+
+        def fail() -> None:
+            Group.update(channel="changed").execute()
+            raise ZeroDivisionError()
+
+        for _ in range(THREADS):
+            await self.assertFailure(self.database.run(fail), ZeroDivisionError)
+        _, seconds = await self.timed(self.database.run(statement("UPDATE chat_group SET id = 7")))
+        self.assertLess(seconds, 1.0)
+
+
+class Refusals(MySQLCase):
+    """A database that will not have us: one line, and no traceback."""
+
+    def wrong(self, user: str, password: str, name: str) -> str:
+        """The tests' database, with something wrong in its URL."""
+        url = fresh_mysql_url()
+        scheme, _, rest = url.partition("://")
+        credentials, _, place = rest.rpartition("@")
+        right_user, _, right_password = credentials.partition(":")
+        address, _, right_name = place.partition("/")
+        return (
+            f"{scheme}://{user or right_user}:{password or right_password}@{address}"
+            f"/{name or right_name}"
+        )
+
+    def check(self, url: str, reason: str) -> Coroutine[Any, Any, None]:
+        return self._check(url, reason)
+
+    async def _check(self, url: str, reason: str) -> None:
+        password = url.rpartition("@")[0].rpartition(":")[2]
+        workers = Workers(reactor, "database", 1)
+        workers.startService()
+        self.addCleanup(workers.stopService)
+        log: list[str] = []
+        self.patch(
+            database_module, "_log", Logger(observer=lambda event: log.append(formatEvent(event)))
+        )
+        database = Database(url, workers, reactor)
+        opening = database.run_unhurried(migrations.upgrade, database.peewee)
+        refused = await self.assertFailure(opening, DatabaseRefused)
+        await self.assertFailure(database.run(count), Unavailable)
+        ended = subprocess.run(
+            [sys.executable, "-m", "bbs", "db", "status"],
+            env={**os.environ, "BBS_DATABASE_URL": url},
+            capture_output=True,
+            text=True,
+        )
+        self.assertEqual((ended.returncode, ended.stdout), (1, ""))
+        for told in (str(refused), ended.stderr.rstrip("\n"), *log):
+            self.assertIn(reason, told)
+            self.assertNotIn("\n", told)
+            self.assertNotIn(password, told)
+
+    async def test_wrong_password(self) -> None:
+        await self.check(self.wrong("", "not-the-password", ""), "Access denied for user")
+
+    async def test_no_such_user(self) -> None:
+        await self.check(self.wrong("nobody", "", ""), "Access denied for user")
+
+    async def test_no_such_database(self) -> None:
+        await self.check(self.wrong("", "", "no_such_database"), "no_such_database")
+
+    async def test_nobody_listens(self) -> None:
+        own = OwnMariaDB()
+        self.addCleanup(own.remove)
+        await self.check(own.url, "Connection refused")
+
+    async def test_a_newer_schema(self) -> None:
+        url = fresh_mysql_url()
+        database = await self.open(url)
+        execute_once(url, "UPDATE schema_version SET version = 99")
+        opening = database.run_unhurried(migrations.upgrade, database.peewee)
+        refused = await self.assertFailure(opening, DatabaseRefused)
+        self.assertEqual(
+            str(refused), "the database has schema 99, newer than this program's 1: upgrade bbs"
+        )
+
+
+class Bugs(MySQLCase):
+    async def test_a_mistake_in_a_statement_is_an_error(self) -> None:
+        database = await self.open(fresh_mysql_url())
+        await self.assertFailure(
+            database.run(statement("SELECT no_column FROM chat_group")), peewee.OperationalError
+        )
+        self.assertTrue(database.available)

@@ -166,10 +166,10 @@ class Daemon(Service):
         return [await self._listen(endpoint, factory) for endpoint in endpoints]
 
     async def _listen(self, endpoint: str, factory: LineFactory) -> IListeningPort:
-        if re.match(r"(tcp6?|ssl):", endpoint) and ":backlog=" not in endpoint:
-            endpoint += f":backlog={BACKLOG}"
+        takes_backlog = re.match(r"(tcp6?|ssl):", endpoint) and ":backlog=" not in endpoint
+        description = f"{endpoint}:backlog={BACKLOG}" if takes_backlog else endpoint
         try:
-            port: IListeningPort = await serverFromString(self.reactor, endpoint).listen(factory)
+            port: IListeningPort = await serverFromString(self.reactor, description).listen(factory)
         except (CannotListenError, OSError) as error:
             reason = getattr(error, "socketError", error)
             raise CannotStart(f"cannot listen on {endpoint}: {reason}") from error

@@ -331,6 +331,10 @@ class Refusals(ConfigTestCase):
             "fleet.lease_timeout (1.0) must be above", self.refusal("[fleet]\nlease_timeout = 1\n")
         )
 
+    def test_a_fleet_of_one_size(self) -> None:
+        """The bound itself is possible."""
+        self.assertEqual(self.load("[fleet]\nminimum = 20\n").fleet.minimum, 20)
+
     def test_ec2_without_an_image(self) -> None:
         self.assertEqual(
             self.refusal('[fleet]\nprovider = "ec2"\n'),

@@ -141,6 +141,8 @@ def settle(most: int = 100) -> list[Move]:
 
 def _reseat(places: Sequence[Place]) -> list[Move]:
     """New seats for the people of `places`, whose rows are locked: nobody logs out meanwhile."""
+    if not places:
+        return []
     users = [place.user_id for place in places]
     channels = dict(rows(User.select(User.id, User.channel).where(User.id.in_(users))))
     moves = []

@@ -207,7 +207,7 @@ def await_reply(port: int, child: subprocess.Popen[str], log: Path) -> None:
             if connection.recv(100):
                 return
         time.sleep(0.002)
-    raise Failed(f"{' '.join(child.args[:4])} … did not start:\n{log.read_text()[-2000:]}")  # type: ignore[index]
+    raise Failed(f"{child.args} did not start:\n{log.read_text()[-2000:]}")
 
 
 def connect(port: int) -> socket.socket:

@@ -292,6 +292,28 @@ class Capacity(ContestCase):
                 Place.delete().execute()
                 Server.delete().execute()
 
+    def test_a_server_drains_while_people_leave(self) -> None:
+        users = self.users(20)
+        one = fleet.Member("1", "")
+        self.call(fleet.enroll, one)
+        self.call(fleet.observe, one)
+        with contestants(self.database, 2) as together:
+            for _ in range(ROUNDS // 5):
+                old = self.ready_server(capacity=20)
+                for user in users:
+                    self.call(places.enter, user, Look(new=True))
+                new = self.ready_server(capacity=20)
+                self.call(fleet.ask_drain, old)
+                outcomes = together(
+                    each((fleet.drain, one, old, "test"), (fleet.move_off, one, old)),
+                    each(*[(places.give_back, user) for user in reversed(users[::2])]),
+                )
+                texts = {outcome.text for programme in outcomes for outcome in programme}
+                self.assertEqual(texts, {SUCCESS})
+                self.assertEqual((self.taken(old), self.taken(new)), (0, 10))
+                Place.delete().execute()
+                Server.delete().execute()
+
     def test_who_waits_online_is_settled_once(self) -> None:
         """By whoever comes first: the keeper, or the user who asks where to go."""
         one = fleet.Member("1", "")

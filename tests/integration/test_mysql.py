@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import peewee
@@ -29,6 +29,8 @@ from bbs.models import Group
 from bbs.workers import Workers
 from tests.database_case import execute_once, fresh_mysql_url
 from tests.services import OwnMariaDB
+
+_log = Logger()
 
 THREADS = 8
 
@@ -104,15 +106,9 @@ class MySQLCase(TestCase):
         await gatherResults([database.run(count) for _ in range(2 * THREADS)])
         return seconds
 
-    def note(self, text: str, seconds: float) -> None:
-        """Leave a figure in the test's log."""
-        print(f"{self.id()}: {text} {seconds:.2f} s", file=self.figures)
-
-    @property
-    def figures(self) -> Any:
-        file = open("mysql_figures", "a")  # in trial's own folder
-        self.addCleanup(file.close)
-        return file
+    def note(self, what: str, seconds: float) -> None:
+        """Leave a figure in trial's `test.log`."""
+        _log.info("{test}: {what} {seconds:.2f} s", test=self.id(), what=what, seconds=seconds)
 
 
 class Outages(MySQLCase):
@@ -309,10 +305,7 @@ class Refusals(MySQLCase):
             f"/{name or right_name}"
         )
 
-    def check(self, url: str, reason: str) -> Coroutine[Any, Any, None]:
-        return self._check(url, reason)
-
-    async def _check(self, url: str, reason: str) -> None:
+    async def check(self, url: str, reason: str) -> None:
         password = url.rpartition("@")[0].rpartition(":")[2]
         workers = Workers(reactor, "database", 1)
         workers.startService()

@@ -1,4 +1,4 @@
-"""Names the services for `twistd`. Nothing else is imported: every twistd on the machine reads this."""
+"""Names the services for `twistd`, and imports nothing else: every twistd here reads this."""
 
 from twisted.application.service import ServiceMaker
 

@@ -1,0 +1,62 @@
+"""No command reads the whole of a table that grows, on either database."""
+
+from __future__ import annotations
+
+import peewee
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs import models
+from bbs.commands import all_commands
+from bbs.protocols.commands import Role
+from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url
+from tests.integration.explain import ALL_OF_IT, GROWING, Plans, commands, plans, report
+
+
+class Commands(SynchronousTestCase):
+    def test_all_of_them_are_looked_at(self) -> None:
+        wanting_none = {"help", "ping", "quit", "events"}
+        names = {command.name for command in all_commands()}
+        self.assertEqual(set(commands()), names - wanting_none)
+        self.assertEqual(
+            wanting_none, {each.name for each in all_commands() if each.role is Role.EITHER}
+        )
+
+
+@on_both_databases
+class ForeignKeys(DatabaseCase):
+    def test_what_refers_to_a_row_is_found_by_an_index(self) -> None:
+        """When an account is deleted, whatever belongs to it is looked for in every table."""
+        for model in models.MODELS:
+            table = model._meta.table_name
+            first_columns = {index.columns[0] for index in self.database.peewee.get_indexes(table)}
+            first_columns.add(self.database.peewee.get_primary_keys(table)[0])
+            for field in model._meta.sorted_fields:
+                if isinstance(field, peewee.ForeignKeyField):
+                    self.assertIn(field.column_name, first_columns, f"{table}.{field.name}")
+
+
+class PlansCase(SynchronousTestCase):
+    def check(self, parts: tuple[Plans, Plans]) -> None:
+        seen: set[str] = set()
+        for part in parts:
+            for name, listed in part.items():
+                self.assertTrue(listed or name == "register", name)
+                for plan in listed:
+                    self.assertTrue(plan.steps, plan.sql)
+                    seen.update(step.table for step in plan.steps)
+                    for step in plan.steps:
+                        if step.full and (name, step.table) not in ALL_OF_IT:
+                            self.assertNotIn(
+                                step.table, GROWING, f"{name}: {step.text}\n{plan.sql}"
+                            )
+        self.assertEqual(GROWING - seen, set(), "no statement reads these")
+
+    def test_sqlite(self) -> None:
+        found = plans(sqlite_url(self.mktemp()))
+        self.check(found)
+        self.assertIn("### receive-post", report({"SQLite": found}))
+
+    def test_mysql(self) -> None:
+        found = plans(fresh_mysql_url())
+        self.check(found)
+        self.assertIn("### receive-post", report({"MariaDB": found}))

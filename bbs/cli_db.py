@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 import peewee
 
 from bbs import migrations
-from bbs.config import ConfigError, load
+from bbs.config import ConfigError
 from bbs.database import DatabaseRefused, without_password
-from bbs.offline import connected
+from bbs.offline import configuration, connected
 
 
 def main(argv: Sequence[str]) -> int:
@@ -20,10 +19,11 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="bbs db", description=__doc__)
     parser.add_argument("action", choices=("upgrade", "status"))
     parser.add_argument("--config", help="configuration file (TOML)")
+    parser.add_argument("--data", help="folder of a bbs up")
     options = parser.parse_args(argv)
     try:
-        url = load(options.config, os.environ).database.url
-        with connected(url) as database:
+        url = configuration(options.config, options.data).database.url
+        with connected(url, create=options.action == "upgrade") as database:
             print(f"{without_password(url)}: {_act(options.action, database)}")
     except (ConfigError, DatabaseRefused) as error:
         print(f"bbs db: {error}", file=sys.stderr)

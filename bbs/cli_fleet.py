@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bbs.config import ConfigError, Configuration, load
+from bbs.config import ConfigError, Configuration
 from bbs.database import DatabaseRefused
 from bbs.migrations import upgrade
-from bbs.offline import connected
+from bbs.offline import configuration, connected
 from bbs.rules import fleet
 
 
@@ -24,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     """Run with the arguments behind `bbs fleet`; returns the exit code."""
     options = _parser().parse_args(argv)
     try:
-        config = load(options.config, os.environ)
+        config = configuration(options.config, options.data)
         with connected(config.database.url) as database:
             upgrade(database)
             with database.atomic():
@@ -51,6 +50,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "drain":
             action.add_argument("id", help="the app server's id, or the beginning of it")
         action.add_argument("--config", help="configuration file (TOML)")
+        action.add_argument("--data", help="folder of a bbs up")
         action.add_argument("--json", action="store_true", help="for programs")
     return parser
 

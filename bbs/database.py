@@ -6,8 +6,9 @@ thread of its own pool and fires with what the rule returns. What it promises:
 - Nothing of a rule that failed is kept.
 - Races are decided by unique keys: the one that lost runs again and finds what the winner stored.
   Deadlocks and lock time-outs run again too, `ATTEMPTS` times in all.
-- A database that is out of reach, or too slow, is `errors.Unavailable` within `DEADLINE` plus
-  `COMMIT_GRACE`; the next call tries to connect anew, so service returns with the database.
+- A database that is out of reach, or answers nobody, is `errors.Unavailable` within `DEADLINE` plus
+  `COMMIT_GRACE`; the next call tries to connect anew, so service returns with the database. A
+  process that is merely busy lets its calls wait.
 """
 
 from __future__ import annotations
@@ -147,6 +148,8 @@ class _Job:
     rule: Callable[..., Any]
     arguments: tuple[Any, ...]
     progress: _Progress = _Progress.OPEN
+    begun: float | None = None
+    """When a thread took it up, in seconds since the epoch."""
     lock: Lock = field(default_factory=Lock)
 
     def move(self, progress: _Progress) -> bool:
@@ -183,6 +186,7 @@ class Database:
         self._workers = workers
         self._reactor = reactor
         self.available = True
+        self._last_answer = float("-inf")
 
     @staticmethod
     def threads(url: str, pool_size: int) -> int:
@@ -209,7 +213,13 @@ class Database:
                 answer.errback(Unavailable())
 
         def at_deadline() -> None:
-            if job.move(_Progress.ABANDONED):
+            # While the database answers others, this process is busy, and the database is not away.
+            alive_until = self._last_answer + DEADLINE
+            due = alive_until if job.begun is None else min(alive_until, job.begun + DEADLINE)
+            patience = due - self._reactor.seconds()
+            if patience > 0:
+                timers.append(self._reactor.callLater(patience, at_deadline))
+            elif job.move(_Progress.ABANDONED):
                 give_up()
             else:
                 timers.append(self._reactor.callLater(COMMIT_GRACE, give_up))
@@ -220,6 +230,8 @@ class Database:
                     timer.cancel()
             if not answer.called:
                 away = isinstance(result, Failure) and result.check(Unavailable)
+                if not away:
+                    self._last_answer = self._reactor.seconds()
                 self._noticed(_summary(result.value.__cause__) if away else None)
                 answer.callback(result)
 
@@ -237,6 +249,7 @@ class Database:
                 _log.error("database is away: {trouble}", trouble=trouble)
 
     def _transact(self, job: _Job) -> Any:
+        job.begun = self._reactor.seconds()
         trouble: Exception = _Abandoned()
         for attempt in range(1, ATTEMPTS + 1):
             if job.progress is _Progress.ABANDONED:

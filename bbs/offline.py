@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import peewee
 
 from bbs import models
-from bbs.database import connect_to, refusal
+from bbs.config import Configuration, load
+from bbs.database import DatabaseRefused, connect_to, refusal
+
+
+def configuration(
+    path: str | None, data: str | None, options: Mapping[str, object] = MappingProxyType({})
+) -> Configuration:
+    """The configuration in `path`, the environment and `options`; where none of them names a
+    database, it is the one that `bbs up` keeps in the folder `data`.
+
+    :raises ConfigError: something in it is wrong.
+    """
+    config = load(path, os.environ, options)
+    if data is not None and config.sources["database.url"] == "default":
+        url = f"sqlite:///{os.path.abspath(data)}/bbs.sqlite3"
+        config = load(path, os.environ, {**options, "database.url": url})
+    return config
 
 
 @contextmanager
-def connected(url: str) -> Iterator[peewee.Database]:
+def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     """A connection to the database at `url`, for one thread.
 
-    :raises DatabaseRefused: it cannot be used.
+    :raises DatabaseRefused: it cannot be used; or it is a file that does not exist, and nobody
+        asked to `create` it.
     """
     database = connect_to(url)
+    path = database.database if isinstance(database, peewee.SqliteDatabase) else None
+    if path and not create and not os.path.exists(path):
+        raise DatabaseRefused(f"there is no database {path}; name one with --config or --data")
     models.database.initialize(database)
     try:
         database.connect()

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import IO, Any
 
 from bbs.cli import port
-from bbs.config import ConfigError, Configuration, load
+from bbs.config import ConfigError, Configuration
+from bbs.offline import configuration
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222
@@ -25,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", help="configuration file (TOML)")
     options = parser.parse_args(argv)
     try:
-        config = load(options.config, os.environ, _overrides(options))
+        config = configuration(options.config, options.data, _overrides(options))
         lock, log = _open_data(options.data)
     except (ConfigError, _Unusable) as error:
         print(f"bbs up: {error}", file=sys.stderr)
@@ -41,13 +42,10 @@ class _Unusable(Exception):
 def _overrides(options: argparse.Namespace) -> dict[str, object]:
     host = options.host.replace(":", "\\:")
     kind = "tcp6" if ":" in options.host else "tcp"
-    overrides: dict[str, object] = {
+    return {
         "login.listen": f"{kind}:{options.port}:interface={host}",
         "app.listen": f"{kind}:0:interface={host}",
     }
-    if load(options.config).sources["database.url"] == "default":
-        overrides["database.url"] = f"sqlite:///{os.path.abspath(options.data)}/bbs.sqlite3"
-    return overrides
 
 
 def _open_data(folder: str) -> tuple[IO[str], IO[str]]:

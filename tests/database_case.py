@@ -45,6 +45,7 @@ class DatabaseCase(SynchronousTestCase):
     """A test with a database, its schema up to date unless `migrated` is False, and a clock."""
 
     migrated: ClassVar[bool] = True
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(START)

@@ -262,6 +262,29 @@ class Deadlines(RunCase):
         self.assertEqual(self.stored(), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
+    def test_waiting_for_a_thread_is_no_outage(self) -> None:
+        """While the database answers others, only this process is busy."""
+        workers = self.work_later()
+        first, last = self.database.run(self.add, "first"), self.database.run(self.add, "last")
+        self.clock.advance(DEADLINE - 0.1)
+        workers.waiting.pop(0)()
+        self.assertEqual(self.successResultOf(first), "first")
+        self.clock.advance(DEADLINE - 0.1)
+        self.assertNoResult(last)
+        workers.work()
+        self.assertEqual(self.successResultOf(last), "last")
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_until_it_answers_nobody(self) -> None:
+        workers = self.work_later()
+        first, last = self.database.run(self.add, "first"), self.database.run(self.add, "last")
+        self.clock.advance(DEADLINE - 0.1)
+        workers.waiting.pop(0)()
+        self.assertEqual(self.successResultOf(first), "first")
+        self.clock.advance(0.1)
+        self.clock.advance(DEADLINE - 0.1)
+        self.unavailable(last)
+
     def test_given_up_in_the_middle(self) -> None:
         def rule() -> None:
             self.add("go")

@@ -289,6 +289,13 @@ class IdleTests(PlanTestCase):
         fleet = [self.idle("a", 300.0, capacity=20), self.idle("b", 200.0, capacity=5)]
         self.assert_plan(fleet, Drain("b", "idle for 120 s"), spare=15)
 
+    def test_young_one_does_not_displace_an_old_one(self):
+        """Somebody may have asked for it; the surplus has not lasted yet."""
+        self.assert_plan([self.idle("a"), self.idle("b", 1.0)], minimum=1)
+        self.assert_plan(
+            [self.idle("a", 240.0), self.idle("b")], Drain("a", "idle for 120 s"), minimum=1
+        )
+
     def test_dead_one_is_lost(self):
         self.assert_plan([self.idle("a", alive=False)], Lose("a", "ended"))
 

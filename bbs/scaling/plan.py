@@ -194,7 +194,13 @@ def _drain_idle(
     Need is held against servers that are ready now. A launch on its way may fail, and would have
     taken the place of a server that works.
     """
-    ready = [s for s in servers if s.state is State.READY and s.id not in steps]
+    # An empty server younger than the grace counts neither way: it may have been asked for, and
+    # another is not to end for it before the surplus has lasted.
+    ready = [
+        s
+        for s in servers
+        if s.state is State.READY and s.id not in steps and (s.taken or s.idle >= policy.idle_grace)
+    ]
     count, free = len(ready), sum(_free(s, policy) for s in ready)
     need = _people_to_place(servers, steps, demand) + policy.spare
     drains: dict[str, Step] = {}

@@ -17,35 +17,27 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-import peewee
-
 from bbs import migrations
 from bbs.commands import app
-from bbs.database import Database, rows
+from bbs.database import Database
 from bbs.models import (
     Delivery,
     Group,
     Inbox,
-    LoginServer,
     Membership,
     Message,
     Place,
     Post,
     Relationship,
-    Server,
     Session,
     User,
-    Waiter,
 )
 from bbs.rules import accounts, fleet, friends, groups, messages, places, posts
-from bbs.scaling.plan import State
 from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
+from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
 
-NOW = 1_000_000.0
-PEOPLE = 3000
 SESSIONS = accounts.Sessions(ttl=1000.0)
-KEEPER = fleet.Member("keeper", "")
 TOKEN = "token of user0"
 
 GROWING = {
@@ -86,8 +78,10 @@ class Plan:
     steps: tuple[Step, ...]
 
 
-Plans = Mapping[str, list[Plan]]
-"""By command."""
+Plans = Mapping[str, Mapping[str, list[Plan]]]
+"""By section (`COMMANDS` or `BACKGROUND`) and command."""
+
+COMMANDS, BACKGROUND, GUARD = "Commands", "In the background", "any command with a token"
 
 
 def commands() -> dict[str, list[Callable[[], object]]]:
@@ -138,7 +132,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
 def background() -> dict[str, list[Callable[[], object]]]:
     """What servers ask by themselves."""
     return {
-        "any command with a token": [
+        GUARD: [
             lambda: accounts.identify(TOKEN, SESSIONS, NOW),
             lambda: accounts.touch(accounts.digest(TOKEN), NOW),
         ],
@@ -176,19 +170,22 @@ def ann() -> accounts.Caller:
     return accounts.identify(TOKEN, SESSIONS, NOW)
 
 
-def plans(url: str) -> tuple[Plans, Plans]:
-    """The plans of commands and of what goes on in the background, on the database at `url`."""
+def plans(url: str) -> Plans:
+    """The plans of everything, on the database at `url`, which is filled for it."""
     database = patient(url)
     database.peewee.connect()
     try:
         migrations.upgrade(database.peewee)
         fill(database)
-        return explain(database, commands()), explain(database, background())
+        work = {COMMANDS: commands(), BACKGROUND: background()}
+        return {section: explain(database, rules) for section, rules in work.items()}
     finally:
         database.peewee.close()
 
 
-def explain(database: Database, work: Mapping[str, list[Callable[[], object]]]) -> Plans:
+def explain(
+    database: Database, work: Mapping[str, list[Callable[[], object]]]
+) -> dict[str, list[Plan]]:
     """Carry everything out, undo it, and ask for the plans of its statements."""
     found: dict[str, list[Plan]] = {}
     for name, rules in work.items():
@@ -198,17 +195,13 @@ def explain(database: Database, work: Mapping[str, list[Callable[[], object]]]) 
                 for sql, params in captured(database.peewee, rule):
                     statements.setdefault(sql, params)
                 transaction.rollback()
-        how = _mysql_steps if url_is_mysql(database) else _sqlite_steps
+        how = _mysql_steps if database.url.startswith("mysql:") else _sqlite_steps
         found[name] = [
             Plan(sql, tuple(how(database.peewee, sql, params)))
             for sql, params in statements.items()
             if not sql.startswith("INSERT")
         ]
     return found
-
-
-def url_is_mysql(database: Database) -> bool:
-    return database.url.startswith("mysql:")
 
 
 def captured(database: Any, rule: Callable[[], object]) -> list[tuple[str, object]]:
@@ -254,138 +247,46 @@ def _aliases(sql: str) -> dict[str, str]:
     return {alias: table for table, alias in re.findall(r'[`"](\w+)[`"] AS [`"](\w+)[`"]', sql)}
 
 
-# --- a service that has been used for a while ---
+HEAD = f"""\
+# Queries
+
+Every statement that a command runs, and how each database finds its rows, in a service of {PEOPLE}
+people. `python -m tests.integration.explain docs/queries.md` writes this file anew, and
+`tests/integration/test_explain.py` fails when a statement reads the whole of a table that grows.
+
+Insertions are left out, as they look for nothing. Every command that takes `<user>` begins with the
+first statement of *{GUARD}*. On MySQL and MariaDB some of these end in `FOR UPDATE`.
+"""
 
 
-def fill(database: Database) -> None:
-    """People, friends, posts, groups and messages; `user0` is the busiest."""
-    with database.peewee.atomic():
-        for state, name in ((State.LAUNCHING, "launching"), (State.READY, "empty")):
-            _insert(Server, [_server(name, state, 0)])
-        _insert(Server, [_server(f"server{n}", State.READY, 10) for n in range(20)])
-        _insert(Server, [_server(f"gone{n}", State.GONE, 0) for n in range(50)])
-        _insert(User, [_user(number) for number in range(PEOPLE)])
-        users = [user for (user,) in rows(User.select(User.id).order_by(User.id))]
-        _insert(Inbox, [{"user": user} for user in users])
-        _insert(Session, [_session(number, user) for number, user in enumerate(users[:-100])])
-        _insert(Place, [_place(number, user) for number, user in enumerate(users[:-100])])
-        for number in range(1, 11):
-            _relate(users, 0, number, Relationship.FRIEND, Relationship.FRIEND)
-            _relate(users, 0, number + 10, Relationship.INVITED_BY, Relationship.INVITED)
-        for number in range(21, PEOPLE - 1):
-            _relate(users, number, number + 1, Relationship.FRIEND, Relationship.FRIEND)
-        _insert(Post, [{"author": user, "text": "hello"} for user in users for _ in range(3)])
-        _insert(Group, [{"name": f"group{n}", "channel": ""} for n in range(PEOPLE // 2)])
-        _insert(Membership, _memberships(users))
-        _insert(Message, [_message(number) for number in range(2 * PEOPLE)])
-        _insert(Delivery, _deliveries(users))
-        fleet.enroll(KEEPER)
-        fleet.observe(KEEPER)
-        fleet.wait(KEEPER, "waiter", f"user{PEOPLE - 1}")
-        LoginServer.insert(id="other", identity="").execute()
-        Waiter.insert(id="elsewhere", login_server="other", name="somebody").execute()
-    if url_is_mysql(database):
-        for model in (User, Session, Place, Relationship, Post, Group, Membership, Message):
-            database.peewee.execute_sql(f"ANALYZE TABLE {model._meta.table_name}").fetchall()
-        for model in (Delivery, Inbox, Server):
-            database.peewee.execute_sql(f"ANALYZE TABLE {model._meta.table_name}").fetchall()
-
-
-def _insert(model: type[peewee.Model], values: list[dict[str, object]]) -> None:
-    for batch in peewee.chunked(values, 500):
-        model.insert_many(batch).execute()
-
-
-def _server(name: str, state: State, taken: int) -> dict[str, object]:
-    values: dict[str, object] = {"id": name, "state": state, "scope": "", "capacity": 200}
-    values |= {"taken": taken, "created": NOW, "ready": NOW, "host": "host", "port": 1}
-    return values | {"ended": NOW if state is State.GONE else None}
-
-
-def _user(number: int) -> dict[str, object]:
-    return {"name": f"user{number}", "password_hash": "hash", "channel": "", "created": NOW}
-
-
-def _session(number: int, user: int) -> dict[str, object]:
-    token = accounts.digest(f"token of user{number}")
-    used = NOW - number / 3 - (1000.0 if number % 100 == 99 else 0.0)
-    return {"digest": token, "user": user, "used": used}
-
-
-def _place(number: int, user: int) -> dict[str, object]:
-    return {"user": user, "server": None if number % 600 == 7 else f"server{number % 20}"}
-
-
-def _relate(users: list[int], one: int, other: int, kind: str, others_kind: str) -> None:
-    _insert(
-        Relationship,
-        [
-            {"user": users[one], "other": users[other], "kind": kind},
-            {"user": users[other], "other": users[one], "kind": others_kind},
-        ],
-    )
-
-
-def _memberships(users: list[int]) -> list[dict[str, object]]:
-    [first] = [group for (group,) in rows(Group.select(Group.id).order_by(Group.id).limit(1))]
-    members = [{"group": first, "user": user} for user in users[:20]]
-    members += [{"group": first + number, "user": users[0]} for number in range(1, 5)]
-    return members + [
-        {"group": first + 5 + number % 1000, "user": user}
-        for number, user in enumerate(users[1:], 1)
-        if number % 1000 != 995
-    ]
-
-
-def _message(number: int) -> dict[str, object]:
-    values: dict[str, object] = {"sender": "user1", "target": "user2", "to_group": False}
-    return values | {"text": "hello", "stored": NOW - 3000 + number / 2}
-
-
-def _deliveries(users: list[int]) -> list[dict[str, object]]:
-    numbers = [number for (number,) in rows(Message.select(Message.id).order_by(Message.id))]
-    return [
-        {"user": users[0] if place < 50 else users[place % len(users)], "message": number}
-        for place, number in enumerate(numbers)
-    ]
-
-
-# --- for people ---
-
-
-def report(found: Mapping[str, tuple[Plans, Plans]]) -> str:
-    """The plans of several databases, by name, as Markdown."""
-    lines = [
-        "# Queries",
-        "",
-        "Every statement that a command runs, and how each database finds its rows, with some",
-        f"thousands of rows in each table ({PEOPLE} people). `python -m tests.integration.explain"
-        " docs/queries.md`",
-        "writes this file anew; `tests/integration/test_explain.py` fails when a statement reads"
-        " the whole",
-        "of a table that grows. Insertions, which read nothing, are left out. Every command that"
-        " takes",
-        "`<user>` begins with the first statement of *any command with a token*.",
-    ]
-    for part, title in ((0, "Commands"), (1, "In the background")):
-        lines += ["", f"## {title}"]
-        [any_of_them, *_] = found.values()
-        guard = any_of_them[1]["any command with a token"][0].sql
-        for name, listed in any_of_them[part].items():
-            lines += ["", f"### {name}", "", "```"]
-            for number, plan in enumerate(listed):
-                if part == 0 and plan.sql == guard:
-                    continue
-                lines.append(_readable(plan.sql))
+def report(found: Mapping[str, Plans]) -> str:
+    """The plans of several databases, by their names, as Markdown."""
+    lines = [HEAD]
+    first = next(iter(found.values()))
+    guard = first[BACKGROUND][GUARD][0].sql
+    for section, listed in first.items():
+        lines.append(f"## {section}\n")
+        for name, own in listed.items():
+            numbers = [n for n, plan in enumerate(own) if name == GUARD or plan.sql != guard]
+            if numbers:
+                lines += [f"### {name}\n", "```"]
+            for number in numbers:
+                lines.append(_readable(own[number].sql, own[number].sql))
                 for database, parts in found.items():
-                    steps = "; ".join(step.text for step in parts[part][name][number].steps)
+                    plan = parts[section][name][number]
+                    steps = "; ".join(_readable(step.text, plan.sql) for step in plan.steps)
                     lines.append(f"    {database:9}{steps}")
-            lines.append("```")
-    return "\n".join(lines) + "\n"
+            if numbers:
+                lines.append("```\n")
+    return "\n".join(lines)
 
 
-def _readable(sql: str) -> str:
-    return re.sub(r'["`]', "", sql).replace("%s", "?")
+def _readable(text: str, sql: str) -> str:
+    """`text` without quotes, with the tables of `sql` by their names, and long lists cut."""
+    text = re.sub(r'["`]', "", text)
+    for alias, table in _aliases(sql).items():
+        text = re.sub(rf"\b{table} AS {alias}\b|\b{alias}\b", table, text)
+    return re.sub(r"\((\?, ){2,}\?\)", "(?, …)", text)
 
 
 def main(path: str) -> None:

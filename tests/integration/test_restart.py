@@ -131,6 +131,19 @@ class Restart(ServiceCase):
         self.assertLess(ready, 8.0)
         self.assertNotIn("Traceback", service.log())
 
+    async def test_children_of_a_killed_parent(self) -> None:
+        """They end themselves, with nobody there to tell them."""
+        service = self.service(fleet={"minimum": 2})
+        up = await service.up()
+        children = await eventually(
+            lambda: len(up.children()) == 2 and up.children(), "two app servers run"
+        )
+        await service.fleet_is(
+            lambda fleet: [each["state"] for each in fleet] == ["ready"] * 2, "both are ready"
+        )
+        await up.kill()
+        await eventually(lambda: not any(map(lives, children)), "the children end", ORPHANS_END)
+
     async def test_kill_of_a_login_server_on_mariadb(self) -> None:
         service = self.big_service()
         login = await service.login_server()

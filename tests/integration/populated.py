@@ -1,0 +1,121 @@
+"""A service that has been used for a while: some thousands of people, and what they did."""
+
+from __future__ import annotations
+
+import peewee
+
+from bbs.database import Database, rows
+from bbs.models import (
+    MODELS,
+    Delivery,
+    Group,
+    Inbox,
+    LoginServer,
+    Membership,
+    Message,
+    Place,
+    Post,
+    Relationship,
+    Server,
+    Session,
+    User,
+    Waiter,
+)
+from bbs.rules import accounts, fleet
+from bbs.scaling.plan import State
+
+NOW = 1_000_000.0
+PEOPLE = 3000
+KEEPER = fleet.Member("keeper", "")
+
+
+def fill(database: Database) -> None:
+    """People, friends, posts, groups and messages; `user0` is the busiest."""
+    with database.peewee.atomic():
+        for state, name in ((State.LAUNCHING, "launching"), (State.READY, "empty")):
+            _insert(Server, [_server(name, state, 0)])
+        _insert(Server, [_server(f"server{n}", State.READY, 10) for n in range(20)])
+        _insert(Server, [_server(f"gone{n}", State.GONE, 0) for n in range(50)])
+        _insert(User, [_user(number) for number in range(PEOPLE)])
+        users = [user for (user,) in rows(User.select(User.id).order_by(User.id))]
+        _insert(Inbox, [{"user": user} for user in users])
+        _insert(Session, [_session(number, user) for number, user in enumerate(users[:-100])])
+        _insert(Place, [_place(number, user) for number, user in enumerate(users[:-100])])
+        for number in range(1, 11):
+            _relate(users, 0, number, Relationship.FRIEND, Relationship.FRIEND)
+            _relate(users, 0, number + 10, Relationship.INVITED_BY, Relationship.INVITED)
+        for number in range(21, PEOPLE - 1):
+            _relate(users, number, number + 1, Relationship.FRIEND, Relationship.FRIEND)
+        _insert(Post, [{"author": user, "text": "hello"} for user in users for _ in range(3)])
+        _insert(Group, [{"name": f"group{n}", "channel": ""} for n in range(PEOPLE // 2)])
+        _insert(Membership, _memberships(users))
+        _insert(Message, [_message(number) for number in range(2 * PEOPLE)])
+        _insert(Delivery, _deliveries(users))
+        fleet.enroll(KEEPER)
+        fleet.observe(KEEPER)
+        fleet.wait(KEEPER, "waiter", f"user{PEOPLE - 1}")
+        LoginServer.insert(id="other", identity="").execute()
+        Waiter.insert(id="elsewhere", login_server="other", name="somebody").execute()
+    if isinstance(database.peewee, peewee.MySQLDatabase):
+        # It would do so by itself a while later.
+        for table in MODELS:
+            database.peewee.execute_sql(f"ANALYZE TABLE {table._meta.table_name}").fetchall()
+
+
+def _insert(model: type[peewee.Model], values: list[dict[str, object]]) -> None:
+    for batch in peewee.chunked(values, 500):
+        model.insert_many(batch).execute()
+
+
+def _server(name: str, state: State, taken: int) -> dict[str, object]:
+    values: dict[str, object] = {"id": name, "state": state, "scope": "", "capacity": 200}
+    values |= {"taken": taken, "created": NOW, "ready": NOW, "host": "host", "port": 1}
+    return values | {"ended": NOW if state is State.GONE else None}
+
+
+def _user(number: int) -> dict[str, object]:
+    return {"name": f"user{number}", "password_hash": "hash", "channel": "", "created": NOW}
+
+
+def _session(number: int, user: int) -> dict[str, object]:
+    token = accounts.digest(f"token of user{number}")
+    used = NOW - number / 3 - (1000.0 if number % 100 == 99 else 0.0)
+    return {"digest": token, "user": user, "used": used}
+
+
+def _place(number: int, user: int) -> dict[str, object]:
+    return {"user": user, "server": None if number % 600 == 7 else f"server{number % 20}"}
+
+
+def _relate(users: list[int], one: int, other: int, kind: str, others_kind: str) -> None:
+    _insert(
+        Relationship,
+        [
+            {"user": users[one], "other": users[other], "kind": kind},
+            {"user": users[other], "other": users[one], "kind": others_kind},
+        ],
+    )
+
+
+def _memberships(users: list[int]) -> list[dict[str, object]]:
+    [first] = [group for (group,) in rows(Group.select(Group.id).order_by(Group.id).limit(1))]
+    members = [{"group": first, "user": user} for user in users[:20]]
+    members += [{"group": first + number, "user": users[0]} for number in range(1, 5)]
+    return members + [
+        {"group": first + 5 + number % 1000, "user": user}
+        for number, user in enumerate(users[1:], 1)
+        if number % 1000 != 995
+    ]
+
+
+def _message(number: int) -> dict[str, object]:
+    values: dict[str, object] = {"sender": "user1", "target": "user2", "to_group": False}
+    return values | {"text": "hello", "stored": NOW - 3000 + number / 2}
+
+
+def _deliveries(users: list[int]) -> list[dict[str, object]]:
+    numbers = [number for (number,) in rows(Message.select(Message.id).order_by(Message.id))]
+    return [
+        {"user": users[0] if place < 50 else users[place % len(users)], "message": number}
+        for place, number in enumerate(numbers)
+    ]

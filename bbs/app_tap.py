@@ -18,14 +18,13 @@ from twisted.python import usage
 from bbs.bus import Bus
 from bbs.commands import all_commands
 from bbs.config import Configuration
-from bbs.daemon import FAREWELL, CannotStart, Daemon, end_process, interface_of
+from bbs.daemon import FAREWELL, CannotStart, Daemon, end_process, interface_of, load_or_exit
 from bbs.database import Database
 from bbs.desks import AppDesk
 from bbs.dispatch import Dispatcher
 from bbs.errors import Unavailable
 from bbs.lifeline import Lifeline
 from bbs.listening import Listeners
-from bbs.login_tap import load_or_exit
 from bbs.rules import accounts, fleet
 
 _log = Logger()

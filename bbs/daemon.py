@@ -20,7 +20,7 @@ from twisted.python.failure import Failure
 
 from bbs import migrations
 from bbs.bus import Bus
-from bbs.config import Configuration
+from bbs.config import ConfigError, Configuration, load
 from bbs.database import Database, DatabaseRefused
 from bbs.errors import BBSError, wire_text
 from bbs.protocols.iline import IRequestHandler, LineLimits
@@ -189,6 +189,14 @@ def on_free_port(interface: str) -> str:
     kind = "tcp6" if ":" in interface else "tcp"
     escaped = interface.replace(":", "\\:")
     return f"{kind}:0" + (f":interface={escaped}" if interface else "")
+
+
+def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Configuration:
+    """The configuration, or the end of the process, with one line and exit code 1."""
+    try:
+        return load(path, os.environ, options)
+    except ConfigError as error:
+        raise SystemExit(f"{name}: {error}") from error
 
 
 def end_process(reactor: Any) -> Callable[[str], None]:

@@ -11,12 +11,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.python import usage
 
-from bbs import config as configuration
 from bbs.attempts import Attempts
 from bbs.bus import Bus
 from bbs.commands import all_commands
 from bbs.config import Configuration
-from bbs.daemon import CannotStart, Daemon, end_process, interface_of, on_free_port
+from bbs.daemon import (
+    CannotStart,
+    Daemon,
+    end_process,
+    interface_of,
+    load_or_exit,
+    on_free_port,
+)
 from bbs.database import Database
 from bbs.desks import LoginDesk
 from bbs.dispatch import Dispatcher
@@ -65,14 +71,6 @@ class Options(usage.Options):
                 "broker.url": self["broker"],
             },
         )
-
-
-def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Configuration:
-    """The configuration, or the end of the process, with one line and exit code 1."""
-    try:
-        return configuration.load(path, os.environ, options)
-    except configuration.ConfigError as error:
-        raise SystemExit(f"{name}: {error}") from error
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:

@@ -1,4 +1,5 @@
 # make up ARGS="--port 2222"   install, and run the whole service in the foreground
+# make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
 # make test                    install and start what the tests need, and run them with all checks
 # make bench                   measure; docs/ says how to read it
 # make clean                   end the tests' servers and remove everything that was made here
@@ -7,10 +8,13 @@ PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: up test bench clean
+.PHONY: up up-ec2 test bench clean
 
 up: $(VENV)/installed
 	exec $(BIN)/bbs up $(ARGS)
+
+up-ec2: $(VENV)/installed-for-tests
+	exec $(BIN)/python -m tests.cloud --up -- $(ARGS)
 
 test: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start

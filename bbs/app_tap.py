@@ -117,7 +117,7 @@ class AppServer(Daemon):
     async def _join(self, database: Database, port: IListeningPort) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._server_id is None:
-            host = await self.in_thread(self._address)
+            host = await self.in_thread(self._address, database.url)
             return await database.run(
                 fleet.join, host, number, self.config.app.capacity, self.reactor.seconds()
             )
@@ -125,11 +125,11 @@ class AppServer(Daemon):
             raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")
         return self._server_id
 
-    def _address(self) -> str:
+    def _address(self, database_url: str) -> str:
         """Where people reach a server that an operator runs by hand: the address that it is told to
         bind to, else the one from which this machine reaches the database."""
         interface = interface_of(self.config.app.listen[0])
-        host = urlsplit(self.config.database.url).hostname
+        host = urlsplit(database_url).hostname
         if interface or not host:
             return interface
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

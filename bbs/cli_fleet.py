@@ -16,7 +16,8 @@ from bbs.config import ConfigError, Configuration
 from bbs.database import DatabaseRefused
 from bbs.migrations import upgrade
 from bbs.offline import configuration, connected
-from bbs.rules import fleet
+from bbs.rules import operators
+from bbs.scaling.prices import price
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,13 +29,21 @@ def main(argv: Sequence[str]) -> int:
             upgrade(database)
             with database.atomic():
                 result = _ACTIONS[options.action](config, options)
-    except fleet.FleetFull:
+                refusal = operators.refusal()
+    except operators.FleetFull:
         return _fail(f"fleet.maximum: {config.fleet.maximum} app servers run already")
-    except fleet.NoSuchServer:
+    except operators.NoSuchServer:
         return _fail(f"no app server {options.id}")
     except (ConfigError, DatabaseRefused) as error:
         return _fail(str(error))
     print(json.dumps(result) if options.json else _as_text(result))
+    if refusal:
+        # Beside the list, and not in it: whoever reads that by program reads one of servers.
+        seconds = max(0, round(refusal.until - time.time()))
+        print(
+            f"nothing can be launched: {refusal.reason} (next attempt in {seconds} s, when needed)",
+            file=sys.stderr,
+        )
     return 0
 
 
@@ -56,16 +65,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(config: Configuration, options: argparse.Namespace) -> list[dict[str, object]]:
-    return fleet.listing(time.time())
+    servers = operators.listing(time.time())
+    for server in servers:
+        server["usd_per_hour"] = price(str(server["type"]), config.ec2.region)
+    return servers
 
 
 def _launch(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    server = fleet.ask_launch(config.app.capacity, config.fleet.maximum, time.time())
+    server = operators.ask_launch(config.app.capacity, config.fleet.maximum, time.time())
     return {"id": server, "asked": "launch"}
 
 
 def _drain(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    return {"id": fleet.ask_drain(options.id), "asked": "drain"}
+    return {"id": operators.ask_drain(options.id), "asked": "drain"}
 
 
 _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {
@@ -78,14 +90,28 @@ _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {
 def _as_text(result: Any) -> str:
     if isinstance(result, dict):
         return f"{result['asked']} asked for: {result['id']}"
-    lines = [f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'AGE':>8}  WHO"]
+    in_cloud = any(server["instance"] for server in result)
+    header = f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'AGE':>8}  "
+    lines = [f"{header}{_CLOUD_HEADER if in_cloud else ''}WHO"]
     for server in result:
         taken = f"{server['taken']}/{server['capacity']}"
         lines.append(
             f"{server['id']:34}{server['state']:11}{server['address'] or '-':23}"
-            f"{taken:9}{server['age']:>7.0f}s  {' '.join(server['people'])}"
+            f"{taken:9}{server['age']:>7.0f}s  {_in_cloud(server) if in_cloud else ''}"
+            f"{' '.join(server['people'])}"
         )
     return "\n".join(lines)
+
+
+_CLOUD_HEADER = f"{'INSTANCE':21}{'TYPE':13}{'LAUNCH':>8}{'USD/H':>9}  "
+
+
+def _in_cloud(server: Mapping[str, Any]) -> str:
+    """What a cloud's server has beside: `LAUNCH` is how long it took until it was ready."""
+    seconds, usd = server["launch_time"], server["usd_per_hour"]
+    launch = "-" if seconds is None else f"{seconds:.0f}s"
+    cost = "-" if usd is None else f"{usd:.4f}"
+    return f"{server['instance'] or '-':21}{server['type'] or '-':13}{launch:>8}{cost:>9}  "
 
 
 def _fail(reason: str) -> int:

@@ -94,6 +94,7 @@ class EC2:
     address: str = setting(settings.choice("public", "private", "dns"), "public")
     name: str = setting(settings.name, "bbs")
     user_data: str = setting(settings.any_text, "")
+    package: str = setting(settings.any_text, "")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs import migrations
+from bbs import migrations, secrets
 from bbs.bus import Bus
 from bbs.config import ConfigError, Configuration, load
 from bbs.database import Database, DatabaseRefused
@@ -102,7 +102,7 @@ class Daemon(Service):
         error = failure.value
         if isinstance(error, BBSError):
             reason = wire_text(error)
-        elif isinstance(error, (CannotStart, DatabaseRefused)):
+        elif isinstance(error, (CannotStart, ConfigError, DatabaseRefused)):
             reason = " ".join(str(error).split())
         else:
             _log.failure("{name} did not start", failure=failure, name=self.name)
@@ -123,11 +123,12 @@ class Daemon(Service):
 
     async def open_database(self) -> Database:
         """Connect to the database, and bring its schema to this version."""
-        config = self.config.database
-        workers = Workers(self.reactor, "database", Database.threads(config.url, config.pool_size))
+        (url,) = await self._reveal("database.url", self.config.database.url)
+        threads = Database.threads(url, self.config.database.pool_size)
+        workers = Workers(self.reactor, "database", threads)
         self.begin(workers)
         self.in_thread = workers.run
-        database = Database(config.url, workers, self.reactor)
+        database = Database(url, workers, self.reactor)
         await database.run_unhurried(migrations.upgrade, database.peewee)
         return database
 
@@ -136,7 +137,7 @@ class Daemon(Service):
         the credential is an error."""
         stomp = StompService(
             self.reactor,
-            [Broker.from_url(url) for url in brokers],
+            [Broker.from_url(url) for url in await self._reveal("broker.url", *brokers)],
             deadline=RECEIPT_DEADLINE,
         )
         self.begin(stomp)
@@ -147,6 +148,17 @@ class Daemon(Service):
         except StompError as error:
             _log.warn("the broker is away: {error}", error=str(error))
         return Bus(stomp)
+
+    async def _reveal(self, key: str, *values: str) -> tuple[str, ...]:
+        """The values, with the secrets that they may only name; `self.config` keeps the names."""
+        if not secrets.needed(values):
+            return values
+        workers = Workers(self.reactor, "secrets", 1)
+        workers.startService()
+        try:
+            return await workers.run(secrets.reveal, key, values, self.config.ec2)
+        finally:
+            await workers.stopService()
 
     async def listen(
         self, endpoints: tuple[str, ...], handler: IRequestHandler

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
@@ -11,10 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.python import usage
 
+from bbs import __version__
 from bbs.attempts import Attempts
 from bbs.bus import Bus
 from bbs.commands import all_commands
-from bbs.config import Configuration
+from bbs.config import ConfigError, Configuration
 from bbs.daemon import (
     CannotStart,
     Daemon,
@@ -30,13 +32,16 @@ from bbs.hashing import Hasher, threads
 from bbs.protocols.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.line import IConnection
 from bbs.rules import accounts, fleet
-from bbs.scaling import children
-from bbs.scaling.fleet import FleetKeeper, Upkeep
+from bbs.scaling import children, user_data
+from bbs.scaling.ec2 import EC2Provider
+from bbs.scaling.ec2_client import EC2Client, boto_client
+from bbs.scaling.fleet import FleetKeeper
 from bbs.scaling.identity import process_identity
 from bbs.scaling.interfaces import IProvider
 from bbs.scaling.local import LocalProvider
 from bbs.scaling.none import NoProvider
 from bbs.scaling.plan import Policy
+from bbs.scaling.upkeep import Upkeep
 from bbs.waiting import WaitingRoom
 from bbs.workers import Workers
 
@@ -137,8 +142,8 @@ class LoginServer(Daemon):
         config = self.config
         if config.fleet.provider == "none":
             return NoProvider()
-        if config.fleet.provider != "local":
-            raise CannotStart(f"fleet.provider: {config.fleet.provider!r} is not in this version")
+        if config.fleet.provider == "ec2":
+            return await self._ec2(brokers)
         interface = interface_of(config.app.listen[0]) or interface_of(config.login.listen[0])
         path = os.path.join(self._data, "run", f"app-{me.id}.toml")
         text = children.configuration_text(config, brokers, on_free_port(interface))
@@ -155,6 +160,16 @@ class LoginServer(Daemon):
             children.environment(os.environ),
             host=interface,
         )
+
+    async def _ec2(self, brokers: tuple[str, ...]) -> IProvider:
+        """A fleet on EC2. The calls stop after whoever makes them."""
+        try:
+            make_user_data = await self.in_thread(user_data.maker, self.config, brokers)
+        except ConfigError as error:
+            raise CannotStart(str(error)) from error
+        client = EC2Client(self.reactor, partial(boto_client, self.config.ec2))
+        self.begin(client)
+        return EC2Provider(self.reactor, client, self.config.ec2, make_user_data, __version__)
 
     def _keeper(
         self,

@@ -15,14 +15,42 @@ from contextlib import contextmanager
 from typing import Any
 
 import peewee
+from playhouse.migrate import MySQLMigrator, SqliteMigrator, migrate
 
 from bbs.database import DatabaseRefused
 from bbs.models import MODELS, Table
 
-VERSION = 1
+VERSION = 2
 """The schema that this code works on."""
 
-STEPS: Mapping[int, Callable[[peewee.Database], None]] = {}
+
+def _add_columns(database: Any, table: str, **columns: peewee.Field) -> None:
+    """Add to `table` those of `columns` that it has not got."""
+    there = {column.name for column in database.get_columns(table)}
+    mysql = isinstance(database, peewee.MySQLDatabase)
+    migrator = (MySQLMigrator if mysql else SqliteMigrator)(database)
+    for name, field in columns.items():
+        if name not in there:
+            migrate(migrator.add_column(table, name, field))
+
+
+def _to_2(database: peewee.Database) -> None:
+    """What a provider calls an app server, and why it launches none."""
+    _add_columns(
+        database,
+        "server",
+        instance_id=peewee.CharField(64, null=True),
+        kind=peewee.CharField(64, null=True),
+    )
+    _add_columns(
+        database,
+        "lease",
+        refusal=peewee.TextField(null=True),
+        refused_until=peewee.DoubleField(null=True),
+    )
+
+
+STEPS: Mapping[int, Callable[[peewee.Database], None]] = {2: _to_2}
 """From version n - 1 to n. A step must bear being run again after it was cut off half-way, as MySQL
 commits each change of the schema by itself."""
 

@@ -61,7 +61,7 @@ class Server(Table):
 
     `scope` names the provider that can speak of it; `beats` counts its heartbeats, so that whoever
     watches needs no clock in common with it; `taken` counts its `Place`s and is changed with them,
-    in the same transaction.
+    in the same transaction. `instance_id` and `kind` are the provider's words for it.
     """
 
     id = peewee.CharField(32, primary_key=True)
@@ -78,6 +78,8 @@ class Server(Table):
     leaving = peewee.BooleanField(default=False)
     drain_asked = peewee.BooleanField(default=False)
     reason = peewee.CharField(200, default="")
+    instance_id = peewee.CharField(64, null=True)
+    kind = peewee.CharField(64, null=True)
 
     class Meta:
         indexes = ((("state", "taken"), False), (("ready",), False))
@@ -191,12 +193,17 @@ class Waiter(Table):
 
 
 class Lease(Table):
-    """Who keeps the fleet. The holder counts `beats` up; one that stops counting loses it."""
+    """Who keeps the fleet. The holder counts `beats` up; one that stops counting loses it.
+
+    `refusal` is why its provider launches nothing, and is not asked again before `refused_until`.
+    """
 
     name = peewee.CharField(20, primary_key=True)
     holder = peewee.CharField(32)
     identity = peewee.CharField(200)
     beats = peewee.BigIntegerField(default=0)
+    refusal = peewee.TextField(null=True)
+    refused_until = peewee.DoubleField(null=True)
 
 
 MODELS: tuple[type[Table], ...] = (

@@ -5,16 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 
 import peewee
 
-from bbs import models
+from bbs import models, secrets
 from bbs.config import Configuration, load
 from bbs.database import DatabaseRefused, connect_to, refusal
 
 
-def configuration(
+def configuration(path: str | None, data: str | None) -> Configuration:
+    """As `as_written`, with the database's URL itself where the configuration only names it.
+
+    :raises ConfigError: something in it is wrong, or the secret cannot be had.
+    """
+    config = as_written(path, data)
+    (url,) = secrets.reveal("database.url", [config.database.url], config.ec2)
+    return replace(config, database=replace(config.database, url=url))
+
+
+def as_written(
     path: str | None, data: str | None, options: Mapping[str, object] = MappingProxyType({})
 ) -> Configuration:
     """The configuration in `path`, the environment and `options`; where none of them names a

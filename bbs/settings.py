@@ -192,7 +192,14 @@ def _split(url: str) -> SplitResult:
     return parts
 
 
+def is_reference(value: str) -> bool:
+    """Whether a value only names a secret, which a store of AWS keeps (`bbs/secrets.py`)."""
+    return re.fullmatch(r"ssm:/[\w./-]+|secretsmanager:[\w/+=.@:-]+", value, re.ASCII) is not None
+
+
 def _is_database(url: str) -> bool:
+    if is_reference(url):
+        return True
     if url.startswith("sqlite:"):
         return re.fullmatch(r"sqlite:///[^?#]+", url) is not None
     parts = _split(url)
@@ -206,6 +213,8 @@ def _is_database(url: str) -> bool:
 
 
 def _is_broker(url: str) -> bool:
+    if is_reference(url):
+        return True
     parts = _split(url)
     return (
         parts.scheme in ("stomp", "stomp+ssl")
@@ -221,11 +230,12 @@ def _is_http(url: str) -> bool:
 
 def _read_brokers(value: object) -> tuple[str, ...]:
     embedded = ("embedded", ["embedded"], ("embedded",))
-    return ("embedded",) if value in embedded else _broker_list.read(value)
+    return ("embedded",) if value in embedded else named_brokers.read(value)
 
 
 _ENDPOINT = 'an endpoint such as "tcp:22222" ("ssl:…" where bbs[tls] is installed)'
 _ESCAPES = "% escapes for special characters in USER and PASSWORD"
+_REFERENCE = '"ssm:/NAME" or "secretsmanager:NAME" where it is kept'
 
 endpoints = texts(_ENDPOINT, _is_endpoint)
 endpoints_or_none = texts(f'{_ENDPOINT}, "" for none', _is_endpoint, empty=True)
@@ -238,14 +248,15 @@ http_url_or_none = text(
     'a URL such as "http://127.0.0.1:5000", "" for none', lambda value: not value or _is_http(value)
 )
 database_url = text(
-    f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES})',
+    f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES}),'
+    f" or {_REFERENCE}",
     _is_database,
     secret=True,
 )
-_broker_list = texts(
+named_brokers = texts(
     '"embedded" alone, "stomp://USER:PASSWORD@HOST:61613" or, where bbs[tls] is installed,'
-    f' "stomp+ssl://…" ({_ESCAPES})',
+    f' "stomp+ssl://…" ({_ESCAPES}), or {_REFERENCE}',
     _is_broker,
     secret=True,
 )
-broker_urls = Kind(_broker_list.right, _read_brokers, _list_or_one, secret=True)
+broker_urls = Kind(named_brokers.right, _read_brokers, _list_or_one, secret=True)

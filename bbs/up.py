@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from bbs.cli import port
 from bbs.config import ConfigError, Configuration
-from bbs.offline import configuration
+from bbs.offline import as_written
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", help="configuration file (TOML)")
     options = parser.parse_args(argv)
     try:
-        config = configuration(options.config, options.data, _overrides(options))
+        config = as_written(options.config, options.data, _overrides(options))
         lock, log = _open_data(options.data)
     except (ConfigError, _Unusable) as error:
         print(f"bbs up: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ from twisted.python.failure import Failure
 from bbs.database import Database
 from bbs.errors import BBSError, Unavailable
 from bbs.protocols.line import IConnection
-from bbs.rules import fleet
+from bbs.rules import fleet, operators
 from bbs.rules.fleet import Member, new_id
 from bbs.rules.places import Look, Search, Seat
 
@@ -74,7 +75,7 @@ class WaitingRoom:
 
         Whoever cancels gives up waiting; `undo` is called if a place had just been found.
 
-        :raises Unavailable: none could be had in time.
+        :raises Unavailable: none could be had in time, or none can be launched.
         """
         search = await attempt(Look(new=not self._queue))
         if search.seat:
@@ -109,6 +110,7 @@ class WaitingRoom:
                 self._again = False
                 while self._queue and await self._seat_first(self._queue[0]):
                     pass
+            await self._send_away()
             await self._tell()
         finally:
             self._serving = False
@@ -170,10 +172,19 @@ class WaitingRoom:
         if row:
             self.database.run(fleet.stop_waiting, row).addErrback(again)
 
+    async def _send_away(self) -> None:
+        """Let nobody wait for what cannot come before an operator has acted."""
+        if not self._queue:
+            return
+        with suppress(Unavailable):
+            hopeless = await self.database.run(operators.is_hopeless, self.reactor.seconds())
+            for waiter in [*self._queue] if hopeless else ():
+                self._give_up(waiter)
+
     def _give_up(self, waiter: _Waiter) -> None:
         self._leave(waiter)
         if not waiter.seated.called:
-            _log.warn("no app server in time for one who waited")
+            _log.warn("no app server for one who waited")
             waiter.seated.errback(Unavailable())
 
     def _look_later(self) -> None:
@@ -191,7 +202,7 @@ class WaitingRoom:
             return
         now = self.reactor.seconds()
         try:
-            launches = await self.database.run(fleet.launches_under_way, now)
+            launches = await self.database.run(operators.launches_under_way, now)
         except Unavailable:
             return
         seconds = None if launches is None else max(0, round(launches.usual - launches.oldest))

@@ -23,9 +23,10 @@ from bbs.listening import Listeners
 from bbs.protocols.commands import CommandTable
 from bbs.protocols.line import LineFactory, LineLimits
 from bbs.rules import accounts, fleet
-from bbs.scaling.fleet import FleetKeeper, Upkeep
+from bbs.scaling.fleet import FleetKeeper
 from bbs.scaling.plan import Policy
 from bbs.scaling.testing import MemoryProvider
+from bbs.scaling.upkeep import Upkeep
 from bbs.settings import Rate
 from bbs.testing import MemoryBroker
 from bbs.waiting import WaitingRoom
@@ -106,7 +107,13 @@ class AppServerInMemory:
 class MemoryService:
     """A login server with its fleet; app servers appear as they are launched, if `boots`."""
 
-    def __init__(self, folder: str, table: CommandTable, policy: Policy = POLICY) -> None:
+    def __init__(
+        self,
+        folder: str,
+        table: CommandTable,
+        policy: Policy = POLICY,
+        provider: MemoryProvider | None = None,
+    ) -> None:
         self.clock = Clock()
         self.clock.advance(1_000_000)
         self.table = table
@@ -119,7 +126,7 @@ class MemoryService:
         self.sessions = accounts.Sessions(604800.0)
         self.boots = True
         self.servers: dict[str, AppServerInMemory] = {}
-        self.provider = MemoryProvider()
+        self.provider = provider or MemoryProvider()
         self.provider.on_launch = self._launched
         self.me = fleet.Member(fleet.new_id(), "host:nowhere:1")
         self.watchers: set[Any] = set()

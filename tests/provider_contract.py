@@ -51,6 +51,7 @@ class ProviderContract:
         verifyObject(IProvider, provider)
         self.assertIsInstance(provider.scope, str)
         self.assertTrue(provider.scope)
+        self.assertIsInstance(provider.shared, bool)
         self.assertIs(provider.when_changed, None)
 
     async def test_nothing_at_first(self):

@@ -6,7 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import peewee
 from playhouse.migrate import MySQLMigrator, SqliteMigrator
@@ -15,7 +15,7 @@ from playhouse.migrate import migrate as apply
 from bbs import migrations, models
 from bbs.database import DatabaseRefused
 from bbs.migrations import SchemaVersion
-from bbs.models import Session, User
+from bbs.models import Lease, Server, Session, User
 from tests.database_case import DatabaseCase, on_both_databases
 
 
@@ -178,6 +178,49 @@ class Upgrading(MigrationCase):
         self.assertRaises(
             peewee.IntegrityError, Session.insert(digest="d", user=1, used=0.0).execute
         )
+
+
+@on_both_databases
+class TheStepsThatThereAre(MigrationCase):
+    """From the schema of each version to today's: the same as a new one, and what was stored."""
+
+    ADDED: ClassVar[dict[int, dict[str, list[str]]]] = {
+        2: {"server": ["instance_id", "kind"], "lease": ["refusal", "refused_until"]},
+    }
+
+    def setUp(self) -> None:
+        super().setUp()
+        migrations.upgrade(self.db)
+        self.today = self.schema()
+        self.add_user("ann")
+        Server.insert(id="s1", scope="local:1", capacity=10, created=1.0, port=1).execute()
+        Lease.insert(name="fleet", holder="me", identity="here", beats=7).execute()
+
+    def go_back(self, version: int) -> None:
+        """Take away what came after `version`."""
+        for number in range(migrations.VERSION, version, -1):
+            for table, columns in self.ADDED[number].items():
+                for column in columns:
+                    self.db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+        SchemaVersion.update(version=version).execute()
+
+    def test_each_version(self) -> None:
+        for version in range(1, migrations.VERSION):
+            self.go_back(version)
+            self.assertNotEqual(self.schema(), self.today)
+            self.assertEqual(migrations.upgrade(self.db), (version, migrations.VERSION))
+            self.assertEqual(self.schema(), self.today)
+        self.assertEqual([user.name for user in User.select()], ["ann"])
+        server, lease = Server.get(), Lease.get()
+        self.assertEqual((server.id, server.port, server.instance_id), ("s1", 1, None))
+        self.assertEqual((lease.holder, lease.beats, lease.refusal), ("me", 7, None))
+
+    def test_a_step_that_was_cut_off_is_taken_again(self) -> None:
+        """As on MySQL, which keeps each statement of a step by itself."""
+        self.go_back(1)
+        self.db.execute_sql("ALTER TABLE server ADD COLUMN instance_id VARCHAR(64)")
+        self.assertEqual(migrations.upgrade(self.db), (1, migrations.VERSION))
+        self.assertEqual(self.schema(), self.today)
 
 
 @on_both_databases

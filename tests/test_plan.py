@@ -68,9 +68,11 @@ def gone(id="a", **others):
 
 
 class PlanTestCase(SynchronousTestCase):
-    def planned(self, *servers, waiting=0, failures=0, since_failure=0.0, asked=0, **policy):
-        demand = Demand(waiting, failures, since_failure, asked)
-        return plan(servers, demand, replace(POLICY, **policy))
+    def planned(self, *servers, **others):
+        """`others` are of the demand and of the policy."""
+        names = {name for name in others if hasattr(QUIET, name)}
+        demand = replace(QUIET, **{name: others.pop(name) for name in names})
+        return plan(servers, demand, replace(POLICY, **others))
 
     def assert_plan(self, servers, *steps, **others):
         self.assertEqual(self.planned(*servers, **others), steps)
@@ -121,6 +123,17 @@ class LaunchTests(PlanTestCase):
         self.assert_plan([], Launch(20), waiting=1000)
         self.assert_plan([ready(taken=10)], Launch(1), waiting=1000, maximum=2)
         self.assert_plan([ready(taken=10)], waiting=1000, maximum=1)
+
+    def test_strays_count_to_the_maximum(self):
+        """Instances that are nobody's run all the same."""
+        self.assert_plan([ready(taken=10)], Launch(1), waiting=100, maximum=4, strays=2)
+        self.assert_plan([ready(taken=10)], waiting=100, maximum=4, strays=3)
+        self.assert_plan([ready(taken=10)], waiting=100, maximum=4, strays=9)
+
+    def test_refused(self):
+        """Nothing is launched, and the rest goes on."""
+        self.assert_plan([ready(taken=10)], waiting=100, asked=1, minimum=3, refused=True)
+        self.assert_plan([launching(reported=True)], MarkReady("a"), waiting=99, refused=True)
 
     def test_maximum_lowered(self):
         self.assert_plan([ready("a", taken=10), ready("b", taken=10)], waiting=9, maximum=1)
@@ -383,6 +396,8 @@ DEMANDS = st.builds(
     failures=st.integers(0, 8),
     since_failure=st.sampled_from([0.0, 3.0, 60.0]),
     asked=st.integers(0, 3),
+    strays=st.integers(0, 3),
+    refused=st.sampled_from([False, False, True]),
 )
 MOVES = {
     (State.LAUNCHING, MarkReady),
@@ -418,7 +433,8 @@ class AnythingTests(SynchronousTestCase):
         for step in plan(servers, demand, policy):
             if isinstance(step, Launch):
                 self.assertGreater(step.count, 0)
-                self.assertLessEqual(running + step.count, policy.maximum)
+                self.assertLessEqual(running + demand.strays + step.count, policy.maximum)
+                self.assertFalse(demand.refused)
 
     @given(fleets(), DEMANDS, POLICIES)
     def test_back_off(self, servers, demand, policy):

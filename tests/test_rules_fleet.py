@@ -6,9 +6,10 @@ import subprocess
 import sys
 
 from bbs.models import Lease, LoginServer, Place, Server, User, Waiter
-from bbs.rules import fleet, places
+from bbs.rules import fleet, operators, places
 from bbs.rules.fleet import LeaseSeen, Member
 from bbs.scaling.identity import process_identity
+from bbs.scaling.interfaces import Instance
 from bbs.scaling.plan import State
 from tests.database_case import RulesCase, on_both_databases
 
@@ -172,7 +173,7 @@ class Keeping(FleetCase):
         server = self.ready_server(capacity=1)
         self.account("ann")
         self.log_in("ann")
-        self.call(fleet.ask_launch, 1, 20, self.now)
+        self.call(operators.ask_launch, 1, 20, self.now)
         self.call(fleet.enroll, TWO)
         for lose_it in (
             lambda: self.call(fleet.seize, TWO, self.call(fleet.observe, TWO).lease),
@@ -186,6 +187,8 @@ class Keeping(FleetCase):
             self.not_keeper(fleet.drain, ONE, server, "")
             self.not_keeper(fleet.close, ONE, server, "", self.now)
             self.not_keeper(fleet.settle, ONE)
+            self.not_keeper(fleet.refuse, ONE, "no", 1.0)
+            self.not_keeper(fleet.note_instances, ONE, [Instance(server, "h", True, "")])
             self.not_keeper(fleet.forget_peer, ONE, TWO.id)
 
 
@@ -318,7 +321,7 @@ class AServersLife(FleetCase):
         server = self.start()
         self.person("ann")
         other = self.start()
-        self.assertEqual(self.call(fleet.ask_drain, server[:8]), server)
+        self.assertEqual(self.call(operators.ask_drain, server[:8]), server)
         [move] = self.call(fleet.drain, ONE, server, "asked")
         self.assertEqual(move.seat, self.seat(other))
         self.assertEqual((self.taken(server), self.taken(other)), (0, 1))
@@ -332,6 +335,27 @@ class AServersLife(FleetCase):
         self.assertEqual(move.seat, self.seat(other))
         row = self.row(server)
         self.assertEqual((row.state, row.reason, row.ended), (State.GONE, "ended", self.now))
+
+    def test_why_it_was_lost_is_remembered(self) -> None:
+        server = self.start()
+        self.call(fleet.lose, ONE, server, "silent")
+        self.call(fleet.close, ONE, server, "lost", self.now)
+        self.assertEqual((self.row(server).state, self.row(server).reason), (State.GONE, "silent"))
+        self.call(fleet.close, ONE, server, "again", self.now)
+        self.call(fleet.lose, ONE, server, "again")
+        self.assertEqual((self.row(server).state, self.row(server).reason), (State.GONE, "silent"))
+
+    def test_what_the_provider_calls_it(self) -> None:
+        one, other = self.launch(2)
+        instances = [Instance(one, None, True, "", "i-1", "t3.micro")]
+        self.call(fleet.note_instances, ONE, instances)
+        row = self.row(one)
+        self.assertEqual((row.host, row.instance_id, row.kind), (None, "i-1", "t3.micro"))
+        self.assertIsNone(self.row(other).instance_id)
+        instances = [Instance(one, "203.0.113.7", True, "", "i-1", "t3.micro")]
+        self.call(fleet.note_instances, ONE, instances)
+        [seen] = [each for each in self.call(fleet.observe, ONE).servers if each.id == one]
+        self.assertEqual((seen.host, seen.instance_id), ("203.0.113.7", "i-1"))
 
     def test_settling(self) -> None:
         lost = self.start()
@@ -356,7 +380,7 @@ class Operating(FleetCase):
     """What `bbs fleet` asks."""
 
     def test_a_launch_for_whoever_keeps_the_fleet(self) -> None:
-        server = self.call(fleet.ask_launch, 7, 1, self.now)
+        server = self.call(operators.ask_launch, 7, 1, self.now)
         row = self.row(server)
         self.assertEqual((row.state, row.scope, row.capacity), (State.LAUNCHING, "", 7))
         self.keep()
@@ -366,19 +390,23 @@ class Operating(FleetCase):
         self.assertEqual(self.call(fleet.adopt, ONE, "test"), [])
 
     def test_a_full_fleet(self) -> None:
-        self.call(fleet.ask_launch, 7, 1, self.now)
-        self.failureResultOf(self.database.run(fleet.ask_launch, 7, 1, self.now), fleet.FleetFull)
+        self.call(operators.ask_launch, 7, 1, self.now)
+        self.failureResultOf(
+            self.database.run(operators.ask_launch, 7, 1, self.now), operators.FleetFull
+        )
         self.assertEqual(Server.select().count(), 1)
         Server.update(state=State.GONE).execute()
-        self.call(fleet.ask_launch, 7, 1, self.now)
+        self.call(operators.ask_launch, 7, 1, self.now)
 
     def test_a_drain_of_none_or_of_several(self) -> None:
         for server in ("abc1", "abc2", "abcd"):
             Server.insert(id=server, scope="", capacity=1, created=0.0).execute()
         Server.update(state=State.GONE).where(Server.id == "abcd").execute()
         for beginning in ("abc", "", "x", "abcd", "abc12"):
-            self.failureResultOf(self.database.run(fleet.ask_drain, beginning), fleet.NoSuchServer)
-        self.assertEqual(self.call(fleet.ask_drain, "abc1"), "abc1")
+            self.failureResultOf(
+                self.database.run(operators.ask_drain, beginning), operators.NoSuchServer
+            )
+        self.assertEqual(self.call(operators.ask_drain, "abc1"), "abc1")
         self.assertEqual([row.id for row in Server.select().where(Server.drain_asked)], ["abc1"])
 
     def test_the_listing(self) -> None:
@@ -387,13 +415,15 @@ class Operating(FleetCase):
             self.account(name)
             self.log_in(name)
         self.clock.advance(5)
-        second = self.call(fleet.ask_launch, 3, 20, self.now)
+        second = self.call(operators.ask_launch, 3, 20, self.now)
         gone = self.ready_server(capacity=1)
         Server.update(state=State.GONE).where(Server.id == gone).execute()
-        Server.update(scope="local:secret").where(Server.id == first).execute()
+        Server.update(scope="local:secret", instance_id="i-1", kind="t3.micro").where(
+            Server.id == first
+        ).execute()
         self.clock.advance(2.25)
         self.assertEqual(
-            self.call(fleet.listing, self.now),
+            self.call(operators.listing, self.now),
             [
                 {
                     "id": first,
@@ -402,7 +432,10 @@ class Operating(FleetCase):
                     "taken": 2,
                     "capacity": 2,
                     "age": 7.2,
+                    "launch_time": 0.0,
                     "scope": "local",
+                    "instance": "i-1",
+                    "type": "t3.micro",
                     "reason": "",
                     "people": ["ann", "bob"],
                 },
@@ -413,15 +446,45 @@ class Operating(FleetCase):
                     "taken": 0,
                     "capacity": 3,
                     "age": 2.2,
+                    "launch_time": None,
                     "scope": "",
+                    "instance": None,
+                    "type": None,
                     "reason": "",
                     "people": [],
                 },
             ],
         )
 
+    def test_why_nothing_can_be_launched(self) -> None:
+        self.assertIsNone(self.call(operators.refusal))
+        self.keep()
+        self.assertIsNone(self.call(operators.refusal))
+        self.call(fleet.refuse, ONE, "over quota", self.now + 60)
+        self.assertEqual(
+            self.call(operators.refusal), operators.Refusal("over quota", self.now + 60)
+        )
+        self.call(fleet.refuse, ONE, None, None)
+        self.assertIsNone(self.call(operators.refusal))
+
+    def test_a_successor_tries_for_itself(self) -> None:
+        self.keep()
+        self.call(fleet.refuse, ONE, "over quota", self.now + 60)
+        self.call(fleet.enroll, TWO)
+        self.call(fleet.seize, TWO, self.call(fleet.observe, TWO).lease)
+        self.assertIsNone(self.call(operators.refusal))
+
+    def test_when_waiting_is_hopeless(self) -> None:
+        self.keep()
+        self.assertFalse(self.call(operators.is_hopeless, self.now))
+        self.call(fleet.refuse, ONE, "over quota", self.now + 60)
+        self.assertTrue(self.call(operators.is_hopeless, self.now))
+        self.assertFalse(self.call(operators.is_hopeless, self.now + 60))
+        self.launch()
+        self.assertFalse(self.call(operators.is_hopeless, self.now))
+
     def test_how_long_launches_take(self) -> None:
-        self.assertIsNone(self.call(fleet.launches_under_way, self.now))
+        self.assertIsNone(self.call(operators.launches_under_way, self.now))
         for seconds in (100, 1, 2, 3, 4, 5):
             Server.insert(
                 id=fleet.new_id(),
@@ -432,11 +495,11 @@ class Operating(FleetCase):
                 ready=self.now + seconds,
             ).execute()
             self.clock.advance(1000)
-        launches = self.call(fleet.launches_under_way, self.now)
-        self.assertEqual(launches, fleet.Launches(usual=3.0, oldest=0.0))
-        self.call(fleet.ask_launch, 1, 20, self.now)
+        launches = self.call(operators.launches_under_way, self.now)
+        self.assertEqual(launches, operators.Launches(usual=3.0, oldest=0.0))
+        self.call(operators.ask_launch, 1, 20, self.now)
         self.clock.advance(2)
-        self.call(fleet.ask_launch, 1, 20, self.now)
+        self.call(operators.ask_launch, 1, 20, self.now)
         self.clock.advance(1)
-        launches = self.call(fleet.launches_under_way, self.now)
-        self.assertEqual(launches, fleet.Launches(usual=3.0, oldest=3.0))
+        launches = self.call(operators.launches_under_way, self.now)
+        self.assertEqual(launches, operators.Launches(usual=3.0, oldest=3.0))

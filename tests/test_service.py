@@ -13,7 +13,7 @@ from bbs.commands import all_commands
 from bbs.dispatch import Ask, success
 from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
-from bbs.rules import fleet
+from bbs.rules import operators
 from bbs.scaling.interfaces import LaunchFailed
 from tests.memory_service import MemoryService, Peer
 
@@ -457,7 +457,7 @@ class Fleet(ServiceCase):
         listener = home.peer()
         listener.ask(f"listen {tokens['ann']}")
         self.service.boots = False
-        self.service.database.run(fleet.ask_drain, home.id)
+        self.service.database.run(operators.ask_drain, home.id)
         for _ in range(3):
             self.service.clock.advance(2)
             self.service.beat()

@@ -8,14 +8,16 @@ are counts, and whoever watches measures with its own clock how long one has not
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import peewee
 
-from bbs.database import for_update, read_only, rows
-from bbs.models import Lease, LoginServer, Place, Server, User, Waiter
+from bbs.database import for_update
+from bbs.models import Lease, LoginServer, Place, Server, Waiter
 from bbs.rules import places
 from bbs.scaling.identity import is_certainly_dead
+from bbs.scaling.interfaces import Instance
 from bbs.scaling.plan import State
 
 KEEPER = "fleet"
@@ -24,25 +26,17 @@ KEEPER = "fleet"
 OPERATOR = "operator"
 """The scope of servers that no provider launched: somebody runs them by hand."""
 
-LAUNCHES_REMEMBERED = 5
-"""How many of the latest launches the estimate for those who wait is the mean of."""
-
 
 class NotKeeper(Exception):
     """Another login server has taken the fleet over."""
 
 
-class FleetFull(Exception):
-    """There are as many app servers as `[fleet] maximum` allows."""
-
-
-class NoSuchServer(Exception):
-    """No app server that lives has this id, or more than one has one that begins so."""
-
-
 @dataclass(frozen=True)
 class ServerSeen:
-    """An app server's row, and whether the process that launched it is known to be dead."""
+    """An app server's row, and whether the process that launched it is known to be dead.
+
+    `instance_id` is what its provider calls it, None while that is not known.
+    """
 
     id: str
     state: State
@@ -56,6 +50,7 @@ class ServerSeen:
     leaving: bool
     drain_asked: bool
     orphan: bool
+    instance_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,7 +147,13 @@ def stop_waiting(waiter: str) -> None:
 def seize(me: Member, lapsed: LeaseSeen) -> bool:
     """Take the lease from a holder that has not moved since it was `lapsed`; False if it has."""
     return bool(
-        Lease.update(holder=me.id, identity=me.identity, beats=lapsed.beats + 1)
+        Lease.update(
+            holder=me.id,
+            identity=me.identity,
+            beats=lapsed.beats + 1,
+            refusal=None,
+            refused_until=None,
+        )
         .where(
             (Lease.name == KEEPER) & (Lease.holder == lapsed.holder) & (Lease.beats == lapsed.beats)
         )
@@ -180,8 +181,8 @@ def add_launches(
 ) -> list[str]:
     """Rows for `count` launches, which begin only now that they are written down."""
     _check_keeper(me)
-    room = maximum - _alive()
-    return [_add(scope, capacity, now) for _ in range(min(count, room))]
+    room = maximum - alive()
+    return [add(scope, capacity, now) for _ in range(min(count, room))]
 
 
 def adopt(me: Member, scope: str) -> list[str]:
@@ -191,6 +192,26 @@ def adopt(me: Member, scope: str) -> list[str]:
     ids = [server.id for server in asked]
     Server.update(scope=scope).where(Server.id.in_(ids)).execute()
     return ids
+
+
+def note_instances(me: Member, instances: Iterable[Instance]) -> None:
+    """What the provider calls its launches, and where they are reached, as far as it tells."""
+    _check_keeper(me)
+    for instance in instances:
+        told = {
+            "host": instance.host,
+            "instance_id": instance.instance_id,
+            "kind": instance.kind,
+        }
+        values = {name: value for name, value in told.items() if value is not None}
+        Server.update(values).where(Server.id == instance.launch_id).execute()
+
+
+def refuse(me: Member, reason: str | None, until: float | None) -> None:
+    """The provider launches nothing, for a reason that an operator must mend, and is not asked
+    again before `until`; None: it launches."""
+    _check_keeper(me)
+    Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
 
 
 def mark_ready(me: Member, server: str, host: str | None, now: float) -> list[places.Move]:
@@ -204,7 +225,9 @@ def mark_ready(me: Member, server: str, host: str | None, now: float) -> list[pl
 def lose(me: Member, server: str, reason: str) -> list[places.Move]:
     """`server` is dead to us; its people are placed again."""
     _check_keeper(me)
-    Server.update(state=State.LOST, reason=reason).where(Server.id == server).execute()
+    Server.update(state=State.LOST, reason=reason).where(
+        (Server.id == server) & (Server.state != State.GONE)
+    ).execute()
     return places.vacate(server)
 
 
@@ -227,9 +250,13 @@ def move_off(me: Member, server: str) -> list[places.Move]:
 
 
 def close(me: Member, server: str, reason: str, now: float) -> list[places.Move]:
-    """`server` has been terminated: it is gone, and should it still run, it ends itself."""
+    """`server` has been terminated: it is gone, and should it still run, it ends itself. `reason`
+    is noted unless it was lost, for a reason noted then."""
     _check_keeper(me)
-    Server.update(state=State.GONE, ended=now, reason=reason).where(
+    Server.update(reason=reason).where(
+        (Server.id == server) & Server.state.not_in([State.LOST, State.GONE])
+    ).execute()
+    Server.update(state=State.GONE, ended=now).where(
         (Server.id == server) & (Server.state != State.GONE)
     ).execute()
     return places.vacate(server)
@@ -263,7 +290,7 @@ def report(server: str, port: int) -> bool:
 
 def join(host: str, port: int, capacity: int, now: float) -> str:
     """A server that an operator runs by hand adds itself to the fleet; returns its id."""
-    server = _add(OPERATOR, capacity, now)
+    server = add(OPERATOR, capacity, now)
     Server.update(host=host, port=port).where(Server.id == server).execute()
     return server
 
@@ -282,82 +309,6 @@ def leave(server: str) -> None:
     Server.update(leaving=True).where(Server.id == server).execute()
 
 
-# --- what people and operators ask ---
-
-
-@dataclass(frozen=True)
-class Launches:
-    """How long launches took lately (mean of the last, s), and how long the oldest has run (s)."""
-
-    usual: float
-    oldest: float
-
-
-@read_only
-def launches_under_way(now: float) -> Launches | None:
-    """What an estimate for those who wait is made from; None where no launch has been measured."""
-    latest = (
-        Server.select(Server.ready - Server.created)
-        .where(Server.ready.is_null(False))
-        .order_by(Server.ready.desc())
-        .limit(LAUNCHES_REMEMBERED)
-    )
-    times = [seconds for (seconds,) in rows(latest)]
-    if not times:
-        return None
-    oldest = (
-        Server.select(peewee.fn.MIN(Server.created)).where(Server.state == State.LAUNCHING).scalar()
-    )
-    return Launches(sum(times) / len(times), now - oldest if oldest else 0.0)
-
-
-@read_only
-def listing(now: float) -> list[dict[str, object]]:
-    """The servers that live, oldest first, and who is on each."""
-    people: dict[str, list[str]] = {}
-    query = Place.select(Place.server, User.name).join(User).order_by(User.name)
-    for server, name in rows(query):
-        people.setdefault(server, []).append(name)
-    return [
-        {
-            "id": row.id,
-            "state": str(row.state),
-            "address": f"{row.host}:{row.port}" if row.port else None,
-            "taken": row.taken,
-            "capacity": row.capacity,
-            "age": round(now - row.created, 1),
-            "scope": row.scope.partition(":")[0],
-            "reason": row.reason,
-            "people": people.get(row.id, []),
-        }
-        for row in Server.select().where(Server.state != State.GONE).order_by(Server.created)
-    ]
-
-
-def ask_launch(capacity: int, maximum: int, now: float) -> str:
-    """Write down a launch for whoever keeps the fleet; returns its id.
-
-    :raises FleetFull: no more servers are allowed.
-    """
-    _lease()  # Whoever keeps the fleet counts under the same lock.
-    if _alive() >= maximum:
-        raise FleetFull()
-    return _add("", capacity, now)
-
-
-def ask_drain(beginning: str) -> str:
-    """Have everybody moved off the server whose id begins so, which then ends; returns its id.
-
-    :raises NoSuchServer: none that lives has such an id, or several have.
-    """
-    alive = Server.select(Server.id).where(Server.state != State.GONE)
-    ids = [row.id for row in alive if row.id.startswith(beginning)]
-    if len(ids) != 1:
-        raise NoSuchServer()
-    Server.update(drain_asked=True).where(Server.id == ids[0]).execute()
-    return str(ids[0])
-
-
 def _seen(row: Server) -> ServerSeen:
     return ServerSeen(
         row.id,
@@ -373,27 +324,30 @@ def _seen(row: Server) -> ServerSeen:
         row.drain_asked,
         # A provider's scope names its process after the colon, if its launches end with it.
         is_certainly_dead(row.scope.partition(":")[2]),
+        row.instance_id,
     )
 
 
 def _check_keeper(me: Member) -> None:
-    lease = _lease()
+    lease = locked_lease()
     if lease is None or lease.holder != me.id:
         raise NotKeeper()
 
 
-def _lease() -> Lease | None:
+def locked_lease() -> Lease | None:
     """The lease, its row locked."""
     lease: Lease | None = for_update(Lease.select().where(Lease.name == KEEPER)).first()
     return lease
 
 
-def _alive() -> int:
+def alive() -> int:
+    """How many app servers live, those that are lost and not ended yet among them."""
     count: int = Server.select().where(Server.state != State.GONE).count()
     return count
 
 
-def _add(scope: str, capacity: int, now: float) -> str:
+def add(scope: str, capacity: int, now: float) -> str:
+    """A row for a server that is launching; returns its id."""
     server = new_id()
     Server.insert(id=server, scope=scope, capacity=capacity, created=now).execute()
     return server

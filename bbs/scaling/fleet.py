@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from twisted.application.service import Service
@@ -20,11 +19,13 @@ from twisted.logger import Logger
 from bbs.bus import Bus
 from bbs.database import Database
 from bbs.errors import Unavailable
-from bbs.rules import accounts, fleet, messages
+from bbs.rules import fleet
 from bbs.scaling import plan
-from bbs.scaling.interfaces import Instance, IProvider
+from bbs.scaling.interfaces import IProvider
 from bbs.scaling.plan import State
+from bbs.scaling.sight import Sight, Watch
 from bbs.scaling.steps import Steps
+from bbs.scaling.upkeep import Upkeep
 
 GATHER = 0.02
 """Seconds in which reasons to look are gathered, so that many people make one round."""
@@ -32,36 +33,11 @@ GATHER = 0.02
 HOUSEKEEPING_INTERVAL = 60.0
 """Seconds between sweeps for what has expired."""
 
-GONE_KEPT = 86400.0
-"""Seconds for which the rows of ended servers are kept: estimates are made from them."""
+SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
+"""Seconds between looks at what a cloud has: while all is well, and while something changes. Who
+is well the heartbeats say, for less; a list of 200 instances takes 85 ms of this process."""
 
 _log = Logger()
-
-
-@dataclass(frozen=True)
-class Upkeep:
-    """What is swept away: unused sessions, and messages after `message_retention` seconds."""
-
-    sessions: accounts.Sessions
-    message_retention: float
-
-
-class _Watch:
-    """Since when a count of heartbeats has not moved, by the watcher's own clock.
-
-    Time in which the watcher did not look is not held against anybody.
-    """
-
-    def __init__(self) -> None:
-        self._beats: dict[str, int] = {}
-        self._silence: dict[str, float] = {}
-
-    def silence(self, key: str, beats: int, elapsed: float) -> float:
-        """Seconds for which `key` has been silent, `elapsed` of them since the last look."""
-        moved = self._beats.get(key) != beats
-        self._beats[key] = beats
-        self._silence[key] = 0.0 if moved else self._silence[key] + elapsed
-        return self._silence[key]
 
 
 class FleetKeeper(Service):
@@ -95,14 +71,17 @@ class FleetKeeper(Service):
         self._interval = heartbeat_interval
         self._on_places = on_places
         self._reactor = reactor
-        self._watch = _Watch()
+        self._watch = Watch()
         self._idle_since: dict[str, float] = {}
         self._last_round: float | None = None
         self._last_housekeeping = 0.0
         self._next: Any = None
         self._round: Deferred[None] | None = None
         self._again = False
-        self._steps = Steps(me, database, provider, policy, bus, on_places, self.look_soon, reactor)
+        self._sight = Sight(provider, self.look_soon, reactor)
+        self._steps = Steps(
+            me, database, provider, policy, bus, self._sight, on_places, self.look_soon, reactor
+        )
 
     # Service
 
@@ -134,11 +113,9 @@ class FleetKeeper(Service):
 
     def look_soon(self) -> None:
         """Something has changed: look at once, or again after the present round."""
-        if self._round:
+        if self._next is None:
             self._again = True
-        elif (
-            self.running and self._next and self._next.getTime() > self._reactor.seconds() + GATHER
-        ):
+        elif self.running and self._next.getTime() > self._reactor.seconds() + GATHER:
             self._next.reset(GATHER)
 
     def _hinted(self, hint: Mapping[str, Any]) -> None:
@@ -193,20 +170,32 @@ class FleetKeeper(Service):
 
     def _deposed(self) -> None:
         self.keeping = False
+        self._sight.forget()
+        self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
     async def _keep(self, seen: fleet.Observation, elapsed: float) -> None:
-        instances = await self._provider.list()
+        rows = {row.id: row for row in seen.servers}
+        silence = {id: self._watch.silence(id, row.beats, elapsed) for id, row in rows.items()}
+        await self._sight.look(self._oldest(seen.servers, silence))
         now = self._reactor.seconds()
         await self._forget_dead_peers(seen.peers, elapsed)
-        await self._launch_again(seen.servers, instances)
-        since_failure = now - self._steps.last_failure
-        demand = plan.Demand(seen.waiting, self._steps.failures, since_failure, asked=0)
-        servers = [self._as_seen(row, instances, elapsed, now) for row in seen.servers]
-        rows = {row.id: row for row in seen.servers}
+        self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
+        await self._note_instances(seen.servers)
+        strays = self._end_strays(rows)
+        await self._launch_again(seen.servers)
+        demand = plan.Demand(
+            seen.waiting,
+            self._steps.failures,
+            now - self._steps.last_failure,
+            asked=0,
+            strays=strays,
+            refused=self._steps.refusals.hold,
+        )
         self._idle_since = {id: since for id, since in self._idle_since.items() if id in rows}
+        servers = [self._as_seen(row, silence[row.id], now) for row in seen.servers]
         for step in plan.plan(servers, demand, self._policy):
-            await self._steps.take(step, rows, instances)
+            await self._steps.take(step, rows)
         for row in seen.servers:
             if row.state is State.DRAINING and row.taken:
                 self._steps.tell(await self._database.run(fleet.move_off, self.me, row.id))
@@ -214,39 +203,59 @@ class FleetKeeper(Service):
             self._steps.tell(await self._database.run(fleet.settle, self.me))
         await self._keep_house(now)
 
-    def _as_seen(
-        self,
-        row: fleet.ServerSeen,
-        instances: Mapping[str, Instance],
-        elapsed: float,
-        now: float,
-    ) -> plan.Seen:
+    def _oldest(self, rows: tuple[fleet.ServerSeen, ...], silence: Mapping[str, float]) -> float:
+        """How many seconds old the provider's list may be: a cloud's is asked for by need."""
+        if not self._provider.shared:
+            return 0.0
+        ours = [row for row in rows if row.scope == self._provider.scope]
+        if any(row.port and row.host is None for row in ours):
+            return 0.0
+        if any(row.leaving or silence[row.id] > 2 * self._interval for row in ours if row.port):
+            return self._interval
+        settled = all(row.state is State.READY for row in ours) and not self._steps.strays
+        return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
+
+    async def _note_instances(self, rows: tuple[fleet.ServerSeen, ...]) -> None:
+        """Keep what the provider told of its launches, for when it cannot be asked."""
+        news = []
+        for row in rows:
+            instance = self._sight.instances.get(row.id)
+            if instance and instance.instance_id:
+                known = row.instance_id == instance.instance_id
+                if not known or (row.host is None and instance.host is not None):
+                    news.append(instance)
+        if news:
+            await self._database.run(fleet.note_instances, self.me, news)
+
+    def _as_seen(self, row: fleet.ServerSeen, silence: float, now: float) -> plan.Seen:
         if row.taken or row.state is State.LAUNCHING:
             self._idle_since.pop(row.id, None)
         else:
             self._idle_since.setdefault(row.id, now)
+        instance = self._sight.instances.get(row.id)
+        host = row.host if instance is None or instance.host is None else instance.host
         return plan.Seen(
             id=row.id,
             state=row.state,
             taken=row.taken,
             capacity=row.capacity,
-            reported=row.port is not None,
+            # Nobody can be sent to where it is until the provider has said that.
+            reported=row.port is not None and host is not None,
             age=now - row.created,
-            silence=self._watch.silence(row.id, row.beats, elapsed),
+            silence=silence,
             # One that an operator runs is the operator's to end.
             idle=0.0 if row.scope == fleet.OPERATOR else now - self._idle_since.get(row.id, now),
             leaving=row.leaving,
             drain_asked=row.drain_asked,
-            alive=self._alive(row, instances),
+            alive=self._alive(row),
         )
 
-    def _alive(self, row: fleet.ServerSeen, instances: Mapping[str, Instance]) -> bool | None:
+    def _alive(self, row: fleet.ServerSeen) -> bool | None:
         if row.orphan:
             return False
         if row.scope != self._provider.scope:
             return None
-        instance = instances.get(row.id)
-        return instance.alive if instance else None
+        return self._sight.alive(row.id, booting=row.state is State.LAUNCHING)
 
     async def _forget_dead_peers(self, peers: tuple[fleet.PeerSeen, ...], elapsed: float) -> None:
         for peer in peers:
@@ -257,20 +266,27 @@ class FleetKeeper(Service):
 
     # Steps
 
-    async def _launch_again(
-        self, servers: tuple[fleet.ServerSeen, ...], instances: Mapping[str, Instance]
-    ) -> None:
+    async def _launch_again(self, rows: tuple[fleet.ServerSeen, ...]) -> None:
         """Launches that were written down, by an operator or before somebody died, and not made."""
-        missing = [
-            row.id
-            for row in servers
-            if row.state is State.LAUNCHING
-            and row.scope == self._provider.scope
-            and row.id not in instances
-        ]
-        if any(row.state is State.LAUNCHING and not row.scope for row in servers):
-            missing += await self._database.run(fleet.adopt, self.me, self._provider.scope)
-        await self._steps.launch(missing)
+        launching = [row for row in rows if row.state is State.LAUNCHING]
+        missing = {
+            row.id: row.created
+            for row in launching
+            if row.scope == self._provider.scope and row.id not in self._sight.instances
+        }
+        asked = {row.id: row.created for row in launching if not row.scope}
+        if asked and len(rows) + self._steps.strays <= self._policy.maximum:
+            ids = await self._database.run(fleet.adopt, self.me, self._provider.scope)
+            missing |= {id: asked.get(id, 0.0) for id in ids}
+        self._steps.launch(missing)
+
+    def _end_strays(self, rows: Mapping[str, fleet.ServerSeen]) -> int:
+        """End the instances that are nobody's and have been for long; how many there are."""
+        strays = self._sight.strays(rows)
+        self._steps.keep([*rows, *strays])
+        self._steps.strays = len(strays)
+        self._steps.end_strays(id for id, overdue in strays.items() if overdue)
+        return len(strays)
 
     async def _close_children(self) -> None:
         """The servers of a local provider have ended with it: say so, as nobody need find out."""
@@ -289,9 +305,4 @@ class FleetKeeper(Service):
         if now - self._last_housekeeping < HOUSEKEEPING_INTERVAL:
             return
         self._last_housekeeping = now
-        run = self._database.run
-        while await run(accounts.end_stale_sessions, self._upkeep.sessions, now):
-            pass
-        while await run(messages.expire, now - self._upkeep.message_retention):
-            pass
-        await run(fleet.forget_gone, now - GONE_KEPT)
+        await self._upkeep.sweep(self._database, now)

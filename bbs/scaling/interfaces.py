@@ -14,6 +14,13 @@ from twisted.internet.defer import Deferred
 from zope.interface import Attribute
 
 
+class ProviderUnavailable(Exception):
+    """The provider cannot be asked now: out of reach, throttled, or it does not answer in time.
+
+    What was asked may have been done all the same. The text is one line for operators.
+    """
+
+
 class LaunchFailed(Exception):
     """A launch did not happen; asked later it may. The text is one line for operators."""
 
@@ -26,6 +33,10 @@ class LaunchRefused(LaunchFailed):
 class Instance:
     """One launch as its provider sees it.
 
+    `instance_id` and `kind` are the provider's own words for it: on EC2 the instance's id and type;
+    empty where there are none. `launched` is when it was launched, in seconds since the epoch, by
+    the provider's clock; None where that is not known.
+
     `alive` is True from the moment the launch was accepted, while it boots too, and False once its
     end is certain. `host` is the address at which people reach it, None while that is not known.
     `detail` is for operators: a process or instance id, or how it ended.
@@ -35,6 +46,9 @@ class Instance:
     host: str | None
     alive: bool
     detail: str
+    instance_id: str = ""
+    kind: str = ""
+    launched: float | None = None
 
 
 class IProvider(IService):
@@ -49,6 +63,13 @@ class IProvider(IService):
         """Which launches this provider can speak of, e.g. `local:<process identity>`. For a launch
         that was made under this scope, absence from `list` means something; for one that was made
         under another scope this provider knows nothing."""
+    )
+
+    shared: bool = Attribute(
+        """Whether other processes' providers of this scope have the same launches, and these
+        outlive them all: a cloud. The `list` of such a provider may lag behind the truth for
+        seconds: a launch that it does not show may be there. Where it is not shared, `list` is
+        the truth."""
     )
 
     when_changed: Callable[[], None] | None = Attribute(
@@ -68,19 +89,22 @@ class IProvider(IService):
 
         Idempotent by id: asked again, it starts nothing and fires as the first time, also after
         the instance has ended. The Deferred fires when the launch is accepted and `list` tells of
-        it; it fails with `LaunchFailed`, and then nothing was started under this id.
+        it, if not at once (`shared`). It fails with `LaunchFailed`, and then this call started
+        nothing; or with `ProviderUnavailable`, and then it may have, and asking again tells.
         """
 
     def list() -> Deferred[Mapping[str, Instance]]:
         """The launches of this provider's scope, by id.
 
         What has ended stays listed, `alive=False`, for a while that each provider states, bounded
-        in number or time. The mapping is the caller's: it does not change later.
+        in number or time. The mapping is the caller's: it does not change later. It fails with
+        `ProviderUnavailable` when they cannot be had, and then nothing is known of any.
         """
 
     def terminate(launch_id: str) -> Deferred[None]:
         """End the instance of a launch. Idempotent; an unknown id is well ended.
 
         The Deferred fires when the end is certain without another call: `list` does not show it
-        alive any more. That can take seconds, so wait for several at once, not one after another.
+        alive any more, if not at once (`shared`). That can take seconds, so wait for several at
+        once, not one after another. It fails with `ProviderUnavailable`; ask again then.
         """

@@ -60,6 +60,7 @@ class LocalProvider(Service):
     SIGTERM and SIGKILL.
     """
 
+    shared = False
     when_changed: Callable[[], None] | None = None
     _log = Logger()
 

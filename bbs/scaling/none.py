@@ -16,6 +16,7 @@ class NoProvider(Service):
     """Refuses every launch."""
 
     scope = "none"
+    shared = False
     when_changed: Callable[[], None] | None = None
 
     def launch(self, launch_id: str) -> Deferred[None]:

@@ -4,8 +4,9 @@
 on. It reads no clock and keeps nothing: times come in as ages in seconds, and whoever acts can die
 between any two steps, because the next round sees what became of them and plans the rest again.
 
-A server moves `launching -> ready -> draining -> gone`, or by way of `lost` when it dies. Nobody
-but the plan moves one. The steps of a server: `MarkReady`, `Lose` (its people need other places),
+A server moves `launching -> ready -> draining -> gone`, or by way of `lost` when it dies, or its
+launch fails: it stays lost, and counts to the maximum, until its end is certain. Nobody but the
+plan moves one. The steps of a server: `MarkReady`, `Lose` (its people need other places),
 `Drain` (it takes nobody any more) and `End` (terminate it, then it is gone).
 """
 
@@ -76,13 +77,17 @@ class Demand:
     `waiting`: people without a place. Those who still have one on a lost or a draining server are
     not among them; the plan finds them there. `failures`: launches that failed in a row, the last
     of them `since_failure` seconds ago. `asked`: launches beyond need that an operator asked for;
-    each server that is launched takes one ask off.
+    each server that is launched takes one ask off. `strays`: instances that run and belong to no
+    server; they count to the maximum until they have ended. `refused`: the provider launches
+    nothing until an operator has mended something.
     """
 
     waiting: int
     failures: int
     since_failure: float
     asked: int
+    strays: int = 0
+    refused: bool = False
 
 
 @dataclass(frozen=True)
@@ -218,7 +223,7 @@ def _launches(
     """How many to launch: for the people and the spare places, for the minimum, and as asked."""
     # One that fails in this round is not among the demand's failures yet; backing off begins now.
     failing = any(isinstance(steps.get(s.id), End) for s in servers if s.state is State.LAUNCHING)
-    if failing or demand.since_failure < back_off(demand.failures):
+    if failing or demand.refused or demand.since_failure < back_off(demand.failures):
         return 0
     staying = list(_staying(servers, steps))
     people = _people_to_place(servers, steps, demand)
@@ -226,7 +231,7 @@ def _launches(
     for_places = -(-missing // policy.capacity)
     for_minimum = policy.minimum - len(staying)
     # What ends in this round still runs when the launch is made, so it counts to the maximum.
-    room = policy.maximum - sum(s.state is not State.GONE for s in servers)
+    room = policy.maximum - demand.strays - sum(s.state is not State.GONE for s in servers)
     return max(0, min(max(for_places, for_minimum, 0) + demand.asked, room))
 
 

@@ -1,15 +1,16 @@
 """What the fleet's keeper does about a step of the plan.
 
-Each decision is one transaction, which checks the lease again; then the provider is asked. Ends
-take their time in the background: nobody else waits for a server that is slow to die.
+Each decision is one transaction, which checks the lease again; then the provider is asked. That
+takes its time in the background: no round, and nobody else, waits for a slow or a dead provider.
+What it did not do, or did not say that it did, is asked again in later rounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -19,8 +20,10 @@ from bbs.errors import Unavailable
 from bbs.rules import fleet
 from bbs.rules.places import Move
 from bbs.scaling import plan
-from bbs.scaling.interfaces import Instance, IProvider, LaunchFailed
+from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
 from bbs.scaling.plan import State
+from bbs.scaling.retries import Refusals, Retries
+from bbs.scaling.sight import Sight
 
 _log = Logger()
 
@@ -28,7 +31,8 @@ _log = Logger()
 class Steps:
     """Takes steps for the keeper `me`, and counts the launches that failed in a row.
 
-    :param on_places: called when there may be places for those who wait.
+    :param sight: what is known of the provider's launches.
+    :param on_places: called when those who wait should look again.
     :param on_change: called when a step wants another look to be taken soon.
     """
 
@@ -39,30 +43,37 @@ class Steps:
         provider: IProvider,
         policy: plan.Policy,
         bus: Bus,
+        sight: Sight,
         on_places: Callable[[], None],
         on_change: Callable[[], None],
         reactor: Any,
     ) -> None:
-        self.failures = 0
-        self.last_failure = 0.0
-        """When the last of them failed, in seconds since the epoch."""
+        self.strays = 0
+        """Instances that count to the maximum beside the servers."""
         self._me = me
         self._database = database
         self._provider = provider
         self._policy = policy
         self._bus = bus
+        self._sight = sight
         self._on_places = on_places
         self._on_change = on_change
         self._reactor = reactor
-        self._ending: dict[str, Deferred[None]] = {}
+        self._calls: dict[str, Deferred[Any]] = {}
+        self.forget()
 
-    async def take(
-        self,
-        step: plan.Step,
-        rows: Mapping[str, fleet.ServerSeen],
-        instances: Mapping[str, Instance],
-    ) -> None:
-        """Take `step`; the plan was made from `rows` and the provider's `instances`, by id."""
+    def forget(self) -> None:
+        """Begin anew: somebody else has kept the fleet."""
+        self.failures = 0
+        self.last_failure = 0.0
+        """When the last of them failed, in seconds since the epoch."""
+        self.refusals = Refusals(self._reactor)
+        self._retries = Retries(self._reactor)
+        self._accepted: set[str] = set()
+        self._sure: set[str] = set()
+
+    async def take(self, step: plan.Step, rows: Mapping[str, fleet.ServerSeen]) -> None:
+        """Take `step`; the plan was made from `rows`, by id."""
         run, me, now = self._database.run, self._me, self._reactor.seconds()
         match step:
             case plan.Launch(count):
@@ -72,14 +83,16 @@ class Steps:
                     count,
                     self._provider.scope,
                     self._policy.capacity,
-                    self._policy.maximum,
+                    self._policy.maximum - self.strays,
                     now,
                 )
                 _log.info("launching {count} servers", count=len(ids))
-                await self.launch(ids)
+                # Nobody has asked for them before.
+                self._sure.update(ids)
+                self.launch(dict.fromkeys(ids, now))
             case plan.MarkReady(id):
-                host = instances[id].host if id in instances else None
-                moves = await run(fleet.mark_ready, me, id, host, now)
+                instance = self._sight.instances.get(id)
+                moves = await run(fleet.mark_ready, me, id, instance and instance.host, now)
                 self.failures = 0
                 _log.info("server {server} is ready", server=id)
                 self.tell(moves)
@@ -96,17 +109,35 @@ class Steps:
                     self.tell(drained)
                     self._on_change()
             case plan.End(id, reason):
-                failed = rows[id].state is State.LAUNCHING
-                self._begin_end(id, reason, rows[id].created if failed else None)
+                if rows[id].state is State.LAUNCHING:
+                    await self._fail(id, reason, rows[id].created)
+                self._begin(id, self._end, reason, rows[id].scope == self._provider.scope)
 
-    async def launch(self, ids: list[str]) -> None:
-        """Ask the provider for the launches `ids`, which are written down."""
-        asked = [Deferred.fromCoroutine(self._launch_one(id)) for id in ids]
-        await gatherResults(asked)
+    def launch(self, created: Mapping[str, float]) -> None:
+        """Ask the provider for launches that are written down and that it is not known to have;
+        `created` says when each was decided, by id."""
+        for id, moment in created.items():
+            if id not in self._accepted and self._retries.due(id):
+                self._begin(id, self._launch, moment)
+
+    def end_strays(self, ids: Iterable[str]) -> None:
+        """End instances that belong to no server."""
+        for id in ids:
+            self._begin(id, self._terminate)
 
     async def finish(self) -> None:
-        """Wait for the ends that are under way."""
-        await DeferredList(list(self._ending.values()))
+        """Wait for what is under way; of a provider that others share, let them ask again."""
+        if self._provider.shared:
+            for call in list(self._calls.values()):
+                call.cancel()
+        await DeferredList(list(self._calls.values()))
+
+    def keep(self, ids: Iterable[str]) -> None:
+        """Forget what is known of all but `ids`."""
+        kept = set(ids)
+        self._retries.keep(kept)
+        self._accepted &= kept
+        self._sure &= kept
 
     def tell(self, moves: list[Move]) -> None:
         """Hint to those who listen that they are served elsewhere now."""
@@ -115,35 +146,97 @@ class Steps:
                 address = move.seat.address.as_json()
                 self._bus.tell_user(move.channel, {"event": "moved", "app_server": address})
 
-    async def _launch_one(self, id: str) -> None:
+    def _begin(self, id: str, call: Callable[..., Coroutine[Any, Any, object]], *rest: Any) -> None:
+        """`call(id, *rest)` in the background, unless another call about `id` is under way."""
+
+        def done(result: object) -> None:
+            del self._calls[id]
+            if isinstance(result, Failure) and not result.check(
+                Unavailable, fleet.NotKeeper, CancelledError
+            ):
+                _log.failure("server {server}: a step went wrong", failure=result, server=id)
+
+        if id not in self._calls:
+            self._calls[id] = Deferred.fromCoroutine(call(id, *rest))
+            self._calls[id].addBoth(done)
+
+    async def _launch(self, id: str, created: float) -> None:
+        self._sight.asking(id)
+        refused = failed = None
         try:
             await self._provider.launch(id)
+            self._accepted.add(id)
+        except LaunchRefused as error:
+            refused = str(error)
         except LaunchFailed as error:
-            _log.error("server {server} was not launched: {reason}", server=id, reason=str(error))
-            self._begin_end(id, f"failed: {error}", self._reactor.seconds())
+            failed = str(error)
+        except Exception as error:
+            # It may run all the same; whoever asks again under this id comes to know.
+            self._sure.discard(id)
+            self._retries.later(id)
+            _in_vain("launch", id, error)
+            return
+        finally:
+            void = id in self._sure and id not in self._accepted
+            self._sight.asked(id, void)
+        if refused is not None:
+            await self._refused(id, refused, created)
+        elif failed is not None:
+            await self._fail(id, f"failed: {failed}", created)
+        elif self.refusals.count:
+            self.refusals.clear()
+            await self._database.run(fleet.refuse, self._me, None, None)
 
-    def _begin_end(self, id: str, reason: str, launched: float | None) -> None:
-        """End a server, in the background: it may take seconds, for which nobody else waits.
-
-        `launched` is when a launch began that has failed, None for a server that had served.
-        """
-
-        def ended(result: object) -> None:
-            del self._ending[id]
-            if isinstance(result, Failure) and not result.check(Unavailable, fleet.NotKeeper):
-                _log.failure("server {server} was not ended", failure=result, server=id)
-            self._on_change()
-
-        if id not in self._ending:
-            self._ending[id] = Deferred.fromCoroutine(self._end(id, reason, launched))
-            self._ending[id].addBoth(ended)
-
-    async def _end(self, id: str, reason: str, launched: float | None) -> None:
-        await self._provider.terminate(id)
-        now = self._reactor.seconds()
-        self.tell(await self._database.run(fleet.close, self._me, id, reason[:200], now))
-        if launched is not None and launched >= self.last_failure:
+    async def _fail(self, id: str, reason: str, created: float) -> None:
+        """A launch has failed. Its row stays until it is certain that nothing runs under its id."""
+        _log.error("server {server} {reason}", server=id, reason=reason)
+        self.tell(await self._database.run(fleet.lose, self._me, id, reason[:200]))
+        if created > self.last_failure:
             # Of launches made together the first counts for all.
             self.failures += 1
-            self.last_failure = now
+            self.last_failure = self._reactor.seconds()
+        self._on_change()
+
+    async def _refused(self, id: str, reason: str, created: float) -> None:
+        """Nothing is launched until an operator has acted, and who waits is told so at once."""
+        self.refusals.add()
+        _log.critical("nothing can be launched: {reason}", reason=reason)
+        await self._fail(id, f"refused: {reason}", created)
+        await self._database.run(fleet.refuse, self._me, reason, self.refusals.until)
+        self._bus.tell_fleet("refused")
+        self._on_places()
+
+    async def _end(self, id: str, reason: str, ours: bool) -> None:
+        """End a server of which the provider can speak (`ours`), or close its row alone."""
+        if ours and not await self._ended(id):
+            return
+        now = self._reactor.seconds()
+        self.tell(await self._database.run(fleet.close, self._me, id, reason[:200], now))
         _log.info("server {server} is gone: {reason}", server=id, reason=reason)
+        self._on_change()
+
+    async def _ended(self, id: str) -> bool:
+        """End the instance of a launch; whether it is certain by now that it has ended."""
+        if self._provider.shared and self._sight.gone(id):
+            return True
+        return await self._terminate(id) and not self._provider.shared
+
+    async def _terminate(self, id: str) -> bool:
+        """Whether the provider has ended the instance; it is not asked too often."""
+        if not self._retries.due(id):
+            return False
+        # Also where it says yes: of an instance that it does not see yet it says the same.
+        self._retries.later(id)
+        try:
+            await self._provider.terminate(id)
+        except Exception as error:
+            _in_vain("terminate", id, error)
+            return False
+        return True
+
+
+def _in_vain(what: str, id: str, error: Exception) -> None:
+    if isinstance(error, ProviderUnavailable | CancelledError):
+        _log.warn("{what} {server}: {reason}", what=what, server=id, reason=str(error))
+    else:
+        _log.failure("{what} {server} went wrong", what=what, server=id)

@@ -21,6 +21,7 @@ class MemoryProvider(Service):
     fail with it, and `on_launch` to be told an id as its server starts, for a test to let it serve.
     """
 
+    shared = False
     when_changed: Callable[[], None] | None = None
     on_launch: Callable[[str], None] | None = None
     _log = Logger()

@@ -32,7 +32,8 @@ from bbs.models import (
     Session,
     User,
 )
-from bbs.rules import accounts, fleet, friends, groups, messages, places, posts
+from bbs.rules import accounts, fleet, friends, groups, messages, operators, places, posts
+from bbs.scaling.interfaces import Instance
 from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
 from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
@@ -139,7 +140,8 @@ def background() -> dict[str, list[Callable[[], object]]]:
         "a login that is given up": [lambda: accounts.undo_log_in(accounts.digest(TOKEN))],
         "people who wait": [
             lambda: fleet.wait(KEEPER, "another", "user0"),
-            lambda: fleet.launches_under_way(NOW),
+            lambda: operators.launches_under_way(NOW),
+            lambda: operators.is_hopeless(NOW),
             lambda: fleet.stop_waiting("waiter"),
         ],
         "an app server": [
@@ -151,11 +153,13 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: fleet.observe(KEEPER),
             lambda: fleet.add_launches(KEEPER, 1, "", 10, 1000, NOW),
             lambda: fleet.mark_ready(KEEPER, "launching", "host", NOW),
-            lambda: [fleet.ask_drain("server2"), fleet.drain(KEEPER, "server2", "")],
+            lambda: [operators.ask_drain("server2"), fleet.drain(KEEPER, "server2", "")],
             lambda: fleet.move_off(KEEPER, "server3"),
             lambda: fleet.lose(KEEPER, "server0", ""),
             lambda: fleet.close(KEEPER, "server1", "", NOW),
             lambda: fleet.settle(KEEPER),
+            lambda: fleet.refuse(KEEPER, "over quota", 1.0),
+            lambda: fleet.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),

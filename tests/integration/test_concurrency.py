@@ -8,7 +8,7 @@ from typing import Any
 
 from bbs.database import read_only
 from bbs.models import Delivery, Inbox, Place, Relationship, Server, Session, User
-from bbs.rules import accounts, fleet, friends, groups, messages, places
+from bbs.rules import accounts, fleet, friends, groups, messages, operators, places
 from bbs.rules.accounts import Caller
 from bbs.rules.places import Look
 from tests.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
@@ -303,7 +303,7 @@ class Capacity(ContestCase):
                 for user in users:
                     self.call(places.enter, user, Look(new=True))
                 new = self.ready_server(capacity=20)
-                self.call(fleet.ask_drain, old)
+                self.call(operators.ask_drain, old)
                 outcomes = together(
                     each((fleet.drain, one, old, "test"), (fleet.move_off, one, old)),
                     each(*[(places.give_back, user) for user in reversed(users[::2])]),
@@ -361,8 +361,8 @@ def asking(call: Call) -> None:
     """An operator asks for launches until there are as many as may be."""
     try:
         for _ in range(2):
-            call(fleet.ask_launch, 1, 3, 0.0)
-    except fleet.FleetFull:
+            call(operators.ask_launch, 1, 3, 0.0)
+    except operators.FleetFull:
         pass
 
 

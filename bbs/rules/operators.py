@@ -1,0 +1,127 @@
+"""What people who wait and operators ask of the fleet's rows: estimates, what runs, one more, one
+less."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import peewee
+
+from bbs.database import read_only, rows
+from bbs.models import Lease, Place, Server, User
+from bbs.rules import fleet
+from bbs.scaling.plan import State
+
+LAUNCHES_REMEMBERED = 5
+"""How many of the latest launches the estimate for those who wait is the mean of."""
+
+
+class FleetFull(Exception):
+    """There are as many app servers as `[fleet] maximum` allows."""
+
+
+class NoSuchServer(Exception):
+    """No app server that lives has this id, or more than one has one that begins so."""
+
+
+@dataclass(frozen=True)
+class Launches:
+    """How long launches took lately (mean of the last, s), and how long the oldest has run (s)."""
+
+    usual: float
+    oldest: float
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why the provider launches nothing, and when it is asked again (seconds since the epoch)."""
+
+    reason: str
+    until: float
+
+
+@read_only
+def launches_under_way(now: float) -> Launches | None:
+    """What an estimate for those who wait is made from; None where no launch has been measured."""
+    latest = (
+        Server.select(Server.ready - Server.created)
+        .where(Server.ready.is_null(False))
+        .order_by(Server.ready.desc())
+        .limit(LAUNCHES_REMEMBERED)
+    )
+    times = [seconds for (seconds,) in rows(latest)]
+    if not times:
+        return None
+    oldest = (
+        Server.select(peewee.fn.MIN(Server.created)).where(Server.state == State.LAUNCHING).scalar()
+    )
+    return Launches(sum(times) / len(times), now - oldest if oldest else 0.0)
+
+
+@read_only
+def refusal() -> Refusal | None:
+    """Why no server can be launched, since the last time that one was; None where one can."""
+    lease = Lease.get_or_none(Lease.name == fleet.KEEPER)
+    if lease is None or lease.refusal is None or lease.refused_until is None:
+        return None
+    return Refusal(lease.refusal, lease.refused_until)
+
+
+@read_only
+def is_hopeless(now: float) -> bool:
+    """Whether none is launched for those who wait now: the provider refuses, and none is on its
+    way."""
+    refused = refusal()
+    if refused is None or refused.until <= now:
+        return False
+    return not Server.select().where(Server.state == State.LAUNCHING).exists()
+
+
+@read_only
+def listing(now: float) -> list[dict[str, object]]:
+    """The servers that live, oldest first, and who is on each."""
+    people: dict[str, list[str]] = {}
+    query = Place.select(Place.server, User.name).join(User).order_by(User.name)
+    for server, name in rows(query):
+        people.setdefault(server, []).append(name)
+    return [
+        {
+            "id": row.id,
+            "state": str(row.state),
+            "address": f"{row.host}:{row.port}" if row.port else None,
+            "taken": row.taken,
+            "capacity": row.capacity,
+            "age": round(now - row.created, 1),
+            "launch_time": None if row.ready is None else round(row.ready - row.created, 1),
+            "scope": row.scope.partition(":")[0],
+            "instance": row.instance_id or None,
+            "type": row.kind or None,
+            "reason": row.reason,
+            "people": people.get(row.id, []),
+        }
+        for row in Server.select().where(Server.state != State.GONE).order_by(Server.created)
+    ]
+
+
+def ask_launch(capacity: int, maximum: int, now: float) -> str:
+    """Write down a launch for whoever keeps the fleet; returns its id.
+
+    :raises FleetFull: no more servers are allowed.
+    """
+    fleet.locked_lease()  # Whoever keeps the fleet counts under the same lock.
+    if fleet.alive() >= maximum:
+        raise FleetFull()
+    return fleet.add("", capacity, now)
+
+
+def ask_drain(beginning: str) -> str:
+    """Have everybody moved off the server whose id begins so, which then ends; returns its id.
+
+    :raises NoSuchServer: none that lives has such an id, or several have.
+    """
+    alive = Server.select(Server.id).where(Server.state != State.GONE)
+    ids = [row.id for row in alive if row.id.startswith(beginning)]
+    if len(ids) != 1:
+        raise NoSuchServer()
+    Server.update(drain_asked=True).where(Server.id == ids[0]).execute()
+    return str(ids[0])

@@ -1,0 +1,107 @@
+#!/bin/bash
+# Makes this instance the app server ${server_id} of the fleet "${fleet}".
+#
+# For images of Debian and Ubuntu. An image with bbs in /opt/bbs or in the PATH starts at once; on
+# another one, Python 3.11 or later and what ec2.package names are installed first. The instance
+# lives as long as its app server: it powers off when that ends, or when it cannot boot.
+set -euo pipefail
+
+# Should this script hang, too. Taken back at its end.
+shutdown -P +15 || true
+
+ended() {
+    status=$?
+    if [ "$status" -ne 0 ]; then
+        echo "bbs: cannot boot, status $status; this instance powers off" >&2
+        sync
+        systemctl poweroff
+    fi
+}
+trap ended EXIT
+
+# Its configuration, for a user of its own alone.
+if ! id bbs >/dev/null 2>&1; then
+    useradd --system --user-group --home-dir /var/lib/bbs --shell /usr/sbin/nologin bbs
+fi
+install -d -m 0750 -o root -g bbs /etc/bbs
+install -m 0600 -o bbs -g bbs /dev/null /etc/bbs/app.toml
+base64 --decode >/etc/bbs/app.toml <<'END'
+${config_base64}
+END
+
+# bbs itself.
+twistd=/opt/bbs/bin/twistd
+if [ ! -x "$twistd" ] && command -v bbs >/dev/null; then
+    twistd=$(dirname "$(readlink -f "$(command -v bbs)")")/twistd
+fi
+if [ ! -x "$twistd" ]; then
+    twistd=/opt/bbs/bin/twistd
+    export DEBIAN_FRONTEND=noninteractive
+    if ! python3 -c 'import ensurepip, tomllib' 2>/dev/null; then
+        apt-get -q -o DPkg::Lock::Timeout=300 update
+        apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends python3-venv
+    fi
+    mapfile -t package < <(python3 - <<'END'
+import shlex, tomllib
+with open("/etc/bbs/app.toml", "rb") as file:
+    print(*shlex.split(tomllib.load(file)["ec2"]["package"]), sep="\n")
+END
+    )
+    if [ -z "$${package[*]}" ]; then
+        echo "bbs: this image has no bbs, and ec2.package does not say what to install" >&2
+        exit 1
+    fi
+    python3 -m venv /opt/bbs
+    /opt/bbs/bin/pip install --quiet --disable-pip-version-check "$${package[@]}"
+    # twistd keeps a list of its plugins beside them, where the service may not write.
+    "$twistd" --help >/dev/null
+fi
+
+cat >/etc/systemd/system/bbs-app.service <<END
+[Unit]
+Description=bbs app server ${server_id}
+Wants=network-online.target
+After=network-online.target
+# Whichever way it ends, the instance ends with it.
+SuccessAction=poweroff
+FailureAction=poweroff
+
+[Service]
+Type=exec
+User=bbs
+Group=bbs
+ExecStart=$twistd --nodaemon --pidfile= bbs-app --config=/etc/bbs/app.toml --server-id=${server_id}
+SyslogIdentifier=bbs-app
+StateDirectory=bbs
+WorkingDirectory=/var/lib/bbs
+TimeoutStopSec=30
+UMask=0077
+CapabilityBoundingSet=
+LockPersonality=yes
+NoNewPrivileges=yes
+PrivateDevices=yes
+PrivateTmp=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectProc=invisible
+ProtectSystem=strict
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+
+[Install]
+# After a reboot too: a server that the fleet has given up meanwhile ends, and the instance.
+WantedBy=multi-user.target
+END
+systemctl daemon-reload
+systemctl enable bbs-app.service
+systemctl start --no-block bbs-app.service
+shutdown -c || true

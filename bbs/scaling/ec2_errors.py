@@ -1,0 +1,145 @@
+"""What an error of the EC2 API means for whoever asked: one table.
+
+botocore's standard retry mode (`botocore.retries.standard`) knows what is transient and what is
+throttling; a test holds this table against its lists. It does not know what a launch means: it
+would ask again for capacity that lacks where that comes as HTTP 500, and it has no word for an
+operator. The codes are those of "Error codes for the Amazon EC2 API" in EC2's API reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+
+
+class Verdict(Enum):
+    """What to do about an error."""
+
+    UNASKED = "it was not asked, and later it can be"
+    AGAIN = "it may have been done or not: ask again, under the same token"
+    THROTTLED = "it was not done, and nobody asks anything for a while"
+    ELSEWHERE = "it was not done, and may be with another instance type or subnet"
+    NOT_FOUND = "there is no such instance, or not yet"
+    TOKEN_USED = "the token stands for another launch that exists"
+    REFUSED = "it was not done, and will not be until an operator acts"
+
+
+class EC2Error(Exception):
+    """A call of the EC2 API failed. Its text is one line for operators, free of secrets.
+
+    `doubtful`: the call may have been carried out, by this try or an earlier one. `credentials`: it
+    was refused for them, or for the lack of them.
+    """
+
+    def __init__(
+        self, verdict: Verdict, code: str, text: str, *, credentials: bool = False
+    ) -> None:
+        super().__init__(text)
+        self.verdict = verdict
+        self.code = code
+        self.doubtful = verdict is Verdict.AGAIN
+        self.credentials = credentials
+
+
+_CREDENTIALS = "give the login server credentials: an instance profile, or AWS_* variables"
+_QUOTA = "raise the account's quota (Service Quotas, Amazon EC2), or lower fleet.maximum"
+_RIGHTS = "the login server's role lacks a right (docs/aws.md has the policy)"
+_ACCOUNT = "the AWS account is not ready for it: look at its console"
+_CLOCK = "set this machine's clock"
+_CONFIGURATION = "correct [ec2] in the configuration"
+
+_MEANINGS: Mapping[tuple[Verdict, str], str] = {
+    (Verdict.AGAIN, ""): """
+        RequestTimeout RequestTimeoutException InternalError InternalFailure ServerInternal
+        ServiceUnavailable Unavailable""",
+    # PriorRequestNotComplete is among botocore's transient codes, and among the throttling ones.
+    (Verdict.THROTTLED, ""): """
+        BandwidthLimitExceeded EC2ThrottledException LimitExceededException PriorRequestNotComplete
+        ProvisionedThroughputExceededException RequestLimitExceeded RequestThrottled
+        RequestThrottledException SlowDown ThrottledException Throttling ThrottlingException
+        TooManyRequestsException TransactionInProgressException""",
+    (Verdict.ELSEWHERE, ""): """
+        InsufficientAddressCapacity InsufficientCapacity InsufficientFreeAddressesInSubnet
+        InsufficientHostCapacity InsufficientInstanceCapacity InvalidAvailabilityZone
+        InvalidInstanceType Unsupported UnsupportedHostConfiguration UnsupportedOperation""",
+    (Verdict.NOT_FOUND, ""): "InvalidInstanceID.NotFound",
+    (Verdict.TOKEN_USED, ""): "IdempotentParameterMismatch",
+    (Verdict.REFUSED, _RIGHTS): """
+        AccessDenied AccessDeniedException OperationNotPermitted UnauthorizedOperation""",
+    (Verdict.REFUSED, _CREDENTIALS): """
+        AuthFailure ExpiredToken ExpiredTokenException IncompleteSignature InvalidClientTokenId
+        MissingAuthenticationToken SignatureDoesNotMatch UnrecognizedClientException""",
+    (Verdict.REFUSED, _CLOCK): "RequestExpired RequestTimeTooSkewed",
+    (Verdict.REFUSED, _ACCOUNT): "Blocked OptInRequired PendingVerification",
+    (Verdict.REFUSED, _QUOTA): """
+        AddressLimitExceeded InstanceLimitExceeded MaxSpotInstanceCountExceeded
+        NetworkInterfaceLimitExceeded ResourceCountExceeded ResourceLimitExceeded
+        VcpuLimitExceeded VolumeLimitExceeded""",
+}
+
+_BY_CODE = {code: meaning for meaning, codes in _MEANINGS.items() for code in codes.split()}
+
+LONGEST_MESSAGE = 300
+
+
+def judge(action: str, error: Exception) -> EC2Error:
+    """What `error`, which botocore raised in a call of `action`, means.
+
+    Raises `error` itself if it is none that the API, the network or the configuration can cause.
+    """
+    # Whoever has an error of botocore's has imported it already; nobody else should have to.
+    from botocore import exceptions as botocore
+    from botocore.parsers import ResponseParserError
+
+    if isinstance(error, botocore.ClientError):
+        answer = error.response.get("Error", {})
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        return _judge_answer(action, answer.get("Code", ""), answer.get("Message", ""), status)
+    kind = type(error).__name__
+    no_answer = (
+        OSError,
+        ResponseParserError,
+        botocore.ConnectionError,
+        botocore.HTTPClientError,
+        botocore.IncompleteReadError,
+        botocore.MetadataRetrievalError,
+        botocore.ResponseStreamingError,
+    )
+    if isinstance(error, no_answer):
+        return EC2Error(Verdict.AGAIN, kind, f"EC2 does not answer {action}: {kind}")
+    if isinstance(
+        error,
+        botocore.NoCredentialsError
+        | botocore.PartialCredentialsError
+        | botocore.CredentialRetrievalError
+        | botocore.ProfileNotFound
+        | botocore.TokenRetrievalError,
+    ):
+        text = f"{action}: {kind}; {_CREDENTIALS}"
+        return EC2Error(Verdict.REFUSED, kind, text, credentials=True)
+    if isinstance(error, botocore.BotoCoreError | ValueError):
+        return EC2Error(Verdict.REFUSED, kind, f"{action}: {_line(str(error))}; {_CONFIGURATION}")
+    raise error
+
+
+def _judge_answer(action: str, code: str, message: str, status: int) -> EC2Error:
+    if code in _BY_CODE:
+        verdict, advice = _BY_CODE[code]
+    elif status >= 500:
+        verdict, advice = Verdict.AGAIN, ""
+    elif status == 429:
+        verdict, advice = Verdict.THROTTLED, ""
+    else:
+        verdict, advice = Verdict.REFUSED, _CONFIGURATION
+    # What EC2 says about credentials can quote the request's authorization.
+    credentials = advice == _CREDENTIALS
+    said = ": ".join(filter(None, (code, "" if credentials else _line(message))))
+    text = "; ".join(filter(None, (f"EC2 refuses {action}: {said}", advice)))
+    return EC2Error(verdict, code, text, credentials=credentials)
+
+
+def _line(message: str) -> str:
+    # A kilobyte of base64, for sts:DecodeAuthorizationMessage.
+    message = message.partition("Encoded authorization failure message")[0]
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + "…"

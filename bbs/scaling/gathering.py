@@ -1,0 +1,87 @@
+"""What several ask for at once, and is done once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
+
+GATHER = 0.02
+"""Seconds for which a batch is gathered."""
+
+LARGEST = 100
+"""Keys in a batch."""
+
+
+class Shared:
+    """Work under a key, which everybody who asks for it while it runs shares."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, list[Deferred[None]]] = {}
+
+    def join(self, key: str, work: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
+        """Fires as `work` does, begun unless it runs. To give up waiting does not end it."""
+        begins = not self.runs(key)
+        waiter = self._wait(key)
+        if begins:
+            Deferred.fromCoroutine(work()).addBoth(self._ended, key)
+        return waiter
+
+    def runs(self, key: str) -> bool:
+        """Whether there is work under `key`."""
+        return key in self._waiting
+
+    def settled(self, key: str) -> Deferred[None]:
+        """Fires when no work under `key` runs, however it ended."""
+        return self._wait(key).addErrback(lambda _: None) if self.runs(key) else succeed(None)
+
+    def _wait(self, key: str) -> Deferred[None]:
+        waiter: Deferred[None] = Deferred()
+        self._waiting.setdefault(key, []).append(waiter)
+        return waiter
+
+    def _ended(self, result: Any, key: str) -> None:
+        for waiter in self._waiting.pop(key):
+            waiter.callback(result)
+
+
+class Batch:
+    """Keys that are gathered for a moment, and then acted on together.
+
+    :param act: does it, for at most `LARGEST` keys, and returns why it failed for some of them.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        act: Callable[[list[str]], Coroutine[Any, Any, Mapping[str, Exception]]],
+    ) -> None:
+        self._reactor = reactor
+        self._act = act
+        self._gathered: dict[str, list[Deferred[None]]] = {}
+
+    def add(self, key: str) -> Deferred[None]:
+        """Fires when `key` was acted on."""
+        if not self._gathered:
+            self._reactor.callLater(GATHER, self._begin)
+        waiter: Deferred[None] = Deferred()
+        self._gathered.setdefault(key, []).append(waiter)
+        if len(self._gathered) >= LARGEST:
+            self._begin()
+        return waiter
+
+    def _begin(self) -> None:
+        gathered, self._gathered = self._gathered, {}
+        if gathered:
+            Deferred.fromCoroutine(self._act(list(gathered))).addBoth(self._ended, gathered)
+
+    def _ended(self, result: Any, gathered: Mapping[str, list[Deferred[None]]]) -> None:
+        for key, waiters in gathered.items():
+            error = result if isinstance(result, Failure) else result.get(key)
+            for waiter in waiters:
+                if error:
+                    waiter.errback(error)
+                else:
+                    waiter.callback(None)

@@ -1,0 +1,171 @@
+"""What the fleet's keeper knows of servers, and how surely: by their heartbeats, by the provider.
+
+A cloud's list hangs, fails and lags behind the truth: a launch that it does not show may be there.
+So nothing is held against a server while the list cannot be had, and absence means something only
+when list after list has shown it for `CONSISTENCY_GRACE`. Until then a launch may be running.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from bbs.scaling.interfaces import Instance, IProvider, ProviderUnavailable
+
+CONSISTENCY_GRACE = 60.0
+"""Seconds for which a shared provider's list must go on to say what looks like a leak or a loss,
+since the last call that could have changed it."""
+
+PATIENCE = 1.0
+"""Seconds for which a round waits for a list; it goes on without, and the list is heard later."""
+
+_log = Logger()
+
+
+class Watch:
+    """Since when a count of heartbeats has not moved, by the watcher's own clock.
+
+    Time in which the watcher did not look is not held against anybody.
+    """
+
+    def __init__(self) -> None:
+        self._beats: dict[str, int] = {}
+        self._silence: dict[str, float] = {}
+
+    def silence(self, key: str, beats: int, elapsed: float) -> float:
+        """Seconds for which `key` has been silent, `elapsed` of them since the last look."""
+        moved = self._beats.get(key) != beats
+        self._beats[key] = beats
+        self._silence[key] = 0.0 if moved else self._silence[key] + elapsed
+        return self._silence[key]
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Forget all but `keys`."""
+        self._beats = {key: beats for key, beats in self._beats.items() if key in keys}
+        self._silence = {key: silence for key, silence in self._silence.items() if key in keys}
+
+
+class Sight:
+    """What `provider` has, as it last said.
+
+    :param on_news: called when a list has come for which nobody waited any more.
+    """
+
+    def __init__(self, provider: IProvider, on_news: Callable[[], None], reactor: Any) -> None:
+        self.instances: Mapping[str, Instance] = {}
+        """By launch id, as last listed."""
+        self._provider = provider
+        self._on_news = on_news
+        self._reactor = reactor
+        self._looking = False
+        self._available = True
+        self.forget()
+
+    def forget(self) -> None:
+        """Know nothing: somebody else may have launched and ended since."""
+        self.instances = {}
+        self._asked_at: float | None = None
+        self._missing: dict[str, float] = {}
+        self._void: set[str] = set()
+        self._strays: dict[str, float] = {}
+
+    async def look(self, oldest: float) -> None:
+        """Have a list no more than `oldest` seconds old, if that can be had soon."""
+        now = self._reactor.seconds()
+        recent = self._asked_at is not None and now - self._asked_at < oldest
+        if self._looking or recent:
+            return
+        looked: Deferred[None] = Deferred()
+
+        def end(_: object = None) -> None:
+            if not looked.called:
+                looked.callback(None)
+            else:
+                self._on_news()
+
+        patience = self._reactor.callLater(PATIENCE, looked.callback, None)
+        Deferred.fromCoroutine(self._list()).addBoth(end)
+        await looked
+        if patience.active():
+            patience.cancel()
+
+    def sees(self, launch_id: str) -> bool:
+        """Whether the launch was in the last list."""
+        return launch_id in self.instances
+
+    def asking(self, launch_id: str) -> None:
+        """A launch is being asked for: until `asked`, its absence means nothing."""
+        self._missing[launch_id] = float("inf")
+        self._void.discard(launch_id)
+
+    def asked(self, launch_id: str, nothing: bool = False) -> None:
+        """A launch was asked for; `nothing` has ever come of it, or can."""
+        self._missing[launch_id] = self._reactor.seconds()
+        if nothing:
+            self._void.add(launch_id)
+
+    def alive(self, launch_id: str, booting: bool) -> bool | None:
+        """Whether the launch lives, None where that cannot be said. One that is `booting` can be
+        asked for again, so its absence is no death."""
+        instance = self.instances.get(launch_id)
+        if instance:
+            return instance.alive
+        return False if self._provider.shared and not booting and self.gone(launch_id) else None
+
+    def gone(self, launch_id: str) -> bool:
+        """Whether it is certain that nothing runs, or will run, under this id."""
+        instance = self.instances.get(launch_id)
+        if instance:
+            return not instance.alive
+        if launch_id in self._void:
+            return True
+        if self._asked_at is None:
+            return False
+        return (
+            self._asked_at - self._missing.setdefault(launch_id, self._asked_at)
+            >= CONSISTENCY_GRACE
+        )
+
+    def strays(self, servers: Collection[str]) -> dict[str, bool]:
+        """The instances that run and belong to none of `servers`, the ids of those that live; and
+        of each whether it has done so for long enough to be ended. What is known of others than
+        `servers` is forgotten."""
+        self._missing = {id: since for id, since in self._missing.items() if id in servers}
+        self._void.intersection_update(servers)
+        if not self._provider.shared or self._asked_at is None:
+            return {}
+        self._strays = {
+            id: self._strays.get(id, self._asked_at)
+            for id, instance in self.instances.items()
+            if instance.alive and id not in servers
+        }
+        return {
+            id: self._asked_at - since >= CONSISTENCY_GRACE for id, since in self._strays.items()
+        }
+
+    async def _list(self) -> None:
+        self._looking, asked_at = True, self._reactor.seconds()
+        try:
+            self.instances = await self._provider.list()
+            self._asked_at = asked_at
+            for id in self.instances.keys() & self._missing.keys():
+                if self._missing[id] <= asked_at:
+                    del self._missing[id]
+            self._noticed(None)
+        except ProviderUnavailable as error:
+            self._noticed(str(error))
+        except Exception:
+            _log.failure("listing the instances went wrong")
+        finally:
+            self._looking = False
+
+    def _noticed(self, trouble: str | None) -> None:
+        if self._available != (trouble is None):
+            self._available = trouble is None
+            if trouble is None:
+                _log.info("the provider is back")
+            else:
+                _log.error("the provider is away: {trouble}", trouble=trouble)

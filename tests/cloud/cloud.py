@@ -1,0 +1,248 @@
+"""The cloud as a whole: moto, the machines, and the proxy in front."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+
+from tests.cloud.agent import Agent
+from tests.cloud.ec2 import EC2
+from tests.cloud.faults import BOOT, Chances, Faults
+from tests.cloud.machines import Machine
+from tests.cloud.moto import OPERATOR, Answer, Moto
+from tests.cloud.proxy import Call, Held, Proxy
+
+REGION = "us-east-1"
+
+LOGIN_SERVER = "LOGINSERVER"
+"""The access key of the login servers, and of whoever else uses `Cloud.environ`."""
+
+APP_SERVER = "APPSERVER"
+"""The access key of the instances."""
+
+USER_DATA = Path(__file__).absolute().parent / "user_data.sh.template"
+
+NETWORKS = range(50, 250)
+"""The clouds on a machine have 127.50.0.0/16, 127.51.0.0/16 and so on."""
+
+_LOCK_PORT = 22223
+"""Bound, for UDP, which nobody else uses, at the last address of its network by each cloud."""
+
+_log = Logger()
+
+
+class Cloud:
+    """An EC2 whose instances are processes of this machine.
+
+    :param boot_seconds: how long an instance is pending before its user data runs.
+    :param faults: what goes wrong; `cloud.faults` may be replaced at any time.
+    :param seed: of the chances that `faults` speak of.
+    :param folder: for the instances' folders; a temporary one, removed at the end, when None.
+    :param environ: further variables for the instances.
+    """
+
+    def __init__(
+        self,
+        boot_seconds: float = 3.0,
+        faults: Faults | None = None,
+        seed: int = 0,
+        folder: str | Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        reactor: Any = None,
+    ) -> None:
+        if reactor is None:
+            from twisted.internet import reactor
+        self.faults = faults or Faults()
+        self.image_id = ""
+        self.subnet_ids: list[str] = []
+        self.security_group_id = ""
+        self.network = ""
+        self.endpoint_url = ""
+        self._reactor = reactor
+        self._temporary = folder is None
+        self._folder = Path(folder or tempfile.mkdtemp(prefix="bbs-cloud-")).absolute()
+        self._chances = Chances(seed)
+        self._given_environ = dict(environ or {})
+        self._secret = secrets.token_hex(20)
+        self._instance_environ: dict[str, str] = {}
+        self._moto = Moto(reactor, REGION)
+        self._agent = Agent(
+            reactor, self._folder, self._instance_environ, boot_seconds, self._power_off
+        )
+        self._ec2 = EC2(reactor, self._moto, self._agent, self._boot)
+        self._proxy = Proxy(reactor, self._choose, self._carry_out)
+        self._ports: list[Any] = []
+        self._told: set[Deferred[None]] = set()
+
+    # From start to stop
+
+    def start(self) -> Deferred[None]:
+        """Fires when calls are answered, and there is an image and a network."""
+        return Deferred.fromCoroutine(self._start())
+
+    def stop(self) -> Deferred[None]:
+        """Fires when every process has ended that the cloud started."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _start(self) -> None:
+        self._take_network()
+        try:
+            await self._moto.start()
+            await self._furnish()
+        except BaseException:
+            await self._stop()
+            raise
+        port = self._proxy.listen()
+        self._ports.append(port)
+        self.endpoint_url = f"http://127.0.0.1:{port.getHost().port}"
+        self._instance_environ.update(self._identity(APP_SERVER), **self._given_environ)
+
+    async def _stop(self) -> None:
+        for port in self._ports:
+            await maybeDeferred(port.stopListening)
+        await self._proxy.stop()
+        await self._agent.stop(list(self._ec2.machines.values()))
+        await DeferredList(list(self._told))
+        await self._moto.stop()
+        if self._temporary:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _take_network(self) -> None:
+        for number in NETWORKS:
+            try:
+                lock = self._reactor.listenUDP(
+                    _LOCK_PORT, DatagramProtocol(), interface=f"127.{number}.255.254"
+                )
+            except CannotListenError:
+                continue
+            self._ports.append(lock)
+            self.network = f"127.{number}"
+            return
+        raise RuntimeError("too many clouds run on this machine")
+
+    async def _furnish(self) -> None:
+        """What an account has before anybody launches anything."""
+        query = self._moto.query
+        vpc = (await query("CreateVpc", CidrBlock=f"{self.network}.0.0/16")).findtext(
+            ".//{*}vpcId", ""
+        )
+        for block, zone in (("0.0/17", "a"), ("128.0/17", "b")):
+            subnet = await query(
+                "CreateSubnet",
+                VpcId=vpc,
+                CidrBlock=f"{self.network}.{block}",
+                AvailabilityZone=REGION + zone,
+            )
+            self.subnet_ids.append(subnet.findtext(".//{*}subnetId", ""))
+        group = await query(
+            "CreateSecurityGroup", GroupName="bbs-app", GroupDescription="bbs-app", VpcId=vpc
+        )
+        self.security_group_id = group.findtext(".//{*}groupId", "")
+        image = await query("RegisterImage", Name="bbs", Architecture="x86_64")
+        self.image_id = image.findtext(".//{*}imageId", "")
+
+    # For the clients
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """The variables by which a login server, or boto3 in a test, gets at the cloud."""
+        return self._identity(LOGIN_SERVER)
+
+    @property
+    def instance_environ(self) -> dict[str, str]:
+        """The variables that every instance has: an identity of its own among them."""
+        return dict(self._instance_environ)
+
+    def ec2_config(self) -> dict[str, object]:
+        """The section `[ec2]` for a service on this cloud."""
+        return {
+            "region": REGION,
+            "endpoint_url": self.endpoint_url,
+            "image_id": self.image_id,
+            "instance_type": ["t3.micro"],
+            "subnet_ids": list(self.subnet_ids),
+            "security_group_ids": [self.security_group_id],
+            "address": "private",
+            "user_data": str(USER_DATA),
+        }
+
+    def _identity(self, key: str) -> dict[str, str]:
+        return {
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": self._secret,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            # Nobody's own account is meant.
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+
+    # For the tests
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every call so far."""
+        return self._proxy.calls
+
+    @property
+    def holding(self) -> list[Held]:
+        """The calls that a rule holds, before they are carried out or before they are answered."""
+        return self._proxy.holding
+
+    def instances(self, alive: bool | None = None) -> list[Machine]:
+        """All instances that ever were, as they truly are; those `alive`, or those not."""
+        return [
+            machine
+            for machine in self._ec2.machines.values()
+            if alive is None or machine.alive == alive
+        ]
+
+    def kill(self, instance_id: str) -> None:
+        """An instance loses its power: its process is ended at once."""
+        self._agent.kill(self._ec2.machines[instance_id])
+
+    def terminate(self, instance_id: str) -> Deferred[Answer]:
+        """Somebody else ends an instance."""
+        asked = {"Action": "TerminateInstances", "InstanceId.1": instance_id}
+        return Deferred.fromCoroutine(self._ec2.carry_out(asked, OPERATOR, 0.0))
+
+    def console(self, instance_id: str) -> str:
+        """What an instance has printed."""
+        path = self._folder / instance_id / "console.log"
+        return path.read_text() if path.exists() else ""
+
+    # The parts
+
+    def _choose(self, call: Call) -> Any:
+        parameters = {name: str(value) for name, value in call.parameters.items()}
+        return self.faults.take(call.action, parameters, self._chances.next(call.action))
+
+    async def _carry_out(self, call: Call, body: bytes, headers: Mapping[str, str]) -> Answer:
+        if call.service != "ec2":
+            return await self._moto.forward(body, headers)
+        lag = self.faults.lag
+        if call.fault and call.fault.kind == "stale":
+            lag = max(lag, call.fault.seconds)
+        return await self._ec2.carry_out(call.parameters, call.identity, lag)
+
+    def _boot(self, machine: Machine) -> None:
+        where = {"InstanceType": machine.kind, "SubnetId": machine.subnet_id}
+        self._agent.boot(machine, self.faults.take(BOOT, where, self._chances.next(BOOT)))
+
+    def _power_off(self, machine: Machine) -> None:
+        _log.info("{instance} has powered itself off", instance=machine.instance_id)
+        told = Deferred.fromCoroutine(self._ec2.powered_off(machine))
+        self._told.add(told)
+        told.addErrback(lambda failure: _log.failure("an end was not told", failure=failure))
+        told.addCallback(lambda _: self._told.discard(told))

@@ -1,0 +1,189 @@
+"""What the tests of the EC2 provider share: boto3's client, and EC2 itself, as far as they go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from botocore.exceptions import ClientError
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+
+from bbs.scaling.ec2_client import EC2Client
+
+
+def client_error(code: str, status: int = 400, message: str = "because") -> ClientError:
+    """What botocore raises for an error in an answer."""
+    return ClientError(
+        {
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": {
+                "HTTPStatusCode": status,
+                "RequestId": "r",
+                "HostId": "h",
+                "HTTPHeaders": {},
+                "RetryAttempts": 0,
+            },
+        },
+        "RunInstances",
+    )
+
+
+class Threads(Service):
+    """A pool whose work waits until the test lets it happen, or happens at once (`eager`)."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self.name = name
+        self.size = size
+        self.eager = False
+        self.jobs: list[tuple[Deferred[Any], Any]] = []
+        self.stopping: Deferred[None] | None = None
+
+    def run(self, work: Any, *args: Any) -> Deferred[Any]:
+        """Work for a thread."""
+        done: Deferred[Any] = Deferred()
+        self.jobs.append((done, lambda: work(*args)))
+        if self.eager:
+            self.finish()
+        return done
+
+    def finish(self) -> None:
+        """The oldest work is done."""
+        done, work = self.jobs.pop(0)
+        maybeDeferred(work).addBoth(done.callback)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return self.stopping or succeed(None)
+
+
+class MemoryEC2:
+    """Stands for boto3's client: EC2 in memory, which knows its tokens.
+
+    `errors` has, by method, what is raised instead of answers, in turn; an `Exception` in `lost` is
+    raised although the call was carried out. `hidden`: ids that are not described. `frozen`: what
+    is described in place of the truth, by id.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.errors: dict[str, list[Exception | None]] = {}
+        self.lost: dict[str, list[Exception]] = {}
+        self.instances: dict[str, dict[str, Any]] = {}
+        self.hidden: set[str] = set()
+        self.frozen: dict[str, str] = {}
+        self.page = 1000
+        self.images = [
+            {
+                "ImageId": "ami-1",
+                "RootDeviceName": "/dev/xvda",
+                "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}],
+            }
+        ]
+        self._tokens: dict[str, tuple[dict[str, Any], str]] = {}
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        """The parameters of the calls of a method."""
+        return [parameters for called, parameters in self.calls if called == name]
+
+    def launch(self, launch_id: str, fleet: str = "bbs", kind: str = "t3.micro") -> str:
+        """An instance that somebody else launched; its id."""
+        number = len(self.instances) + 1
+        id = f"i-{number}"
+        self.instances[id] = {
+            "InstanceId": id,
+            "InstanceType": kind,
+            "State": {"Name": "pending"},
+            "PrivateIpAddress": f"127.50.0.{number}",
+            "LaunchTime": datetime.fromtimestamp(1000 + number, UTC),
+            "Tags": [
+                {"Key": "bbs:fleet", "Value": fleet},
+                {"Key": "bbs:launch", "Value": launch_id},
+            ],
+        }
+        return id
+
+    def become(self, id: str, state: str, reason: str = "") -> None:
+        """An instance changes its state."""
+        self.instances[id] |= {"State": {"Name": state}, "StateTransitionReason": reason}
+
+    # boto3's
+
+    def describe_images(self, **parameters: Any) -> Mapping[str, Any]:
+        self._called("describe_images", parameters)
+        return {"Images": self.images}
+
+    def describe_instances(self, **parameters: Any) -> Mapping[str, Any]:
+        self._called("describe_instances", parameters)
+        wanted = {each["Name"]: set(each["Values"]) for each in parameters["Filters"]}
+        found = [
+            instance | ({"State": {"Name": self.frozen[id]}} if id in self.frozen else {})
+            for id, instance in self.instances.items()
+            if id not in self.hidden
+            and all(
+                {
+                    tag["Value"]
+                    for tag in instance["Tags"]
+                    if tag["Key"] == name.removeprefix("tag:")
+                }
+                & values
+                for name, values in wanted.items()
+            )
+        ]
+        start = int(parameters.get("NextToken", 0))
+        page = found[start : start + self.page]
+        more = {"NextToken": str(start + self.page)} if found[start + self.page :] else {}
+        return {"Reservations": [{"Instances": [instance]} for instance in page], **more}
+
+    def run_instances(self, **parameters: Any) -> Mapping[str, Any]:
+        self._called("run_instances", parameters)
+        token = parameters["ClientToken"]
+        if token in self._tokens:
+            before, id = self._tokens[token]
+            if before != parameters:
+                raise client_error("IdempotentParameterMismatch")
+        else:
+            tags = {tag["Key"]: tag["Value"] for tag in parameters["TagSpecifications"][0]["Tags"]}
+            id = self.launch(tags["bbs:launch"], tags["bbs:fleet"], parameters["InstanceType"])
+            self._tokens[token] = dict(parameters), id
+        self._answer_lost("run_instances")
+        return {"Instances": [self.instances[id]]}
+
+    def terminate_instances(self, **parameters: Any) -> Mapping[str, Any]:
+        self._called("terminate_instances", parameters)
+        ids = parameters["InstanceIds"]
+        if not all(id in self.instances for id in ids) or self.hidden.intersection(ids):
+            raise client_error("InvalidInstanceID.NotFound")
+        for id in ids:
+            self.become(id, "shutting-down", "User initiated")
+        self._answer_lost("terminate_instances")
+        return {
+            "TerminatingInstances": [
+                {"InstanceId": id, "CurrentState": self.instances[id]["State"]} for id in ids
+            ]
+        }
+
+    def _called(self, name: str, parameters: dict[str, Any]) -> None:
+        self.calls.append((name, parameters))
+        error = (self.errors.get(name) or [None]).pop(0)
+        if error:
+            raise error
+
+    def _answer_lost(self, name: str) -> None:
+        if self.lost.get(name):
+            raise self.lost[name].pop(0)
+
+
+def client_of(test: Any, clock: Any, ec2: MemoryEC2, eager: bool = True) -> EC2Client:
+    """A client of `ec2` that runs; its pools are `test.pools`, by name."""
+    test.pools = {}
+
+    def make_workers(name: str, size: int) -> Threads:
+        test.pools[name] = Threads(name, size)
+        test.pools[name].eager = eager
+        return test.pools[name]
+
+    client = EC2Client(clock, lambda: ec2, make_workers, jitter=lambda: 1.0)
+    client.startService()
+    return client

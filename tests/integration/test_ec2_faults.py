@@ -1,0 +1,166 @@
+"""The EC2 provider with real calls, on an API that loses, delays, refuses and hangs them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList, gatherResults
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+
+from bbs.config import EC2
+from bbs.scaling.ec2 import EC2Provider
+from bbs.scaling.ec2_client import EC2Client, boto_client
+from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
+from tests.cloud import Cloud, Faults, Rule, cut, error, everything, hang, lost
+
+SEED = 3
+
+
+class FaultsCase(TestCase):
+    """A cloud in which nothing boots, and a provider on it."""
+
+    timeout = 120
+
+    async def setUp(self):
+        await deferLater(reactor, 0)
+        self.cloud = Cloud(boot_seconds=1000.0, seed=SEED)
+        await self.cloud.start()
+        self.addCleanup(self.cloud.stop)
+        self.patch(os, "environ", os.environ | self.cloud.environ)
+        told = {**self.cloud.ec2_config(), "user_data": ""}
+        self.config = EC2(
+            **{key: tuple(v) if isinstance(v, list) else v for key, v in told.items()}
+        )
+        self.provider = self.keeper()
+        self.assertEqual(await self.provider.list(), {})
+
+    def keeper(self, **changes):
+        """One more provider of the fleet."""
+        config = replace(self.config, **changes)
+        client = EC2Client(reactor, lambda: boto_client(config))
+        client.startService()
+        self.addCleanup(lambda: client.running and client.stopService())
+        provider = EC2Provider(reactor, client, config, "#!/bin/sh\n# {}".format, "1.0")
+        provider.startService()
+        self.addCleanup(provider.stopService)
+        return provider
+
+    def alive(self):
+        """The launches of the instances that live, one for each instance."""
+        return sorted(machine.tags["bbs:launch"] for machine in self.cloud.instances(alive=True))
+
+    def called(self, action):
+        return [call for call in self.cloud.calls if call.action == action]
+
+    def until(self, ask, ids):
+        """Ask for each id as the fleet's keeper does: until there is an answer."""
+
+        async def one(id):
+            while True:
+                try:
+                    return await ask(id)
+                except ProviderUnavailable:
+                    await deferLater(reactor, 0.05)
+
+        return gatherResults([Deferred.fromCoroutine(one(id)) for id in ids])
+
+
+class Answers(FaultsCase):
+    """Calls that go wrong."""
+
+    async def test_lost(self):
+        """A launch is one instance, however many answers are lost; so is its end one end."""
+        self.cloud.faults = Faults(
+            Rule("RunInstances", lost(), times=2), Rule("TerminateInstances", lost(), times=1)
+        )
+        await self.provider.launch("a")
+        self.assertEqual(self.alive(), ["a"])
+        self.assertEqual(len(self.called("RunInstances")), 3)
+        await self.provider.terminate("a")
+        self.assertEqual(self.alive(), [])
+
+    async def test_successor(self):
+        """The keeper dies before it hears that it has launched; its successor asks again."""
+        self.cloud.faults = Faults(Rule("RunInstances", lost(), times=3))
+        with self.assertRaises(ProviderUnavailable):
+            await self.provider.launch("a")
+        await self.keeper().launch("a")
+        self.assertEqual(self.alive(), ["a"])
+
+    async def test_no_capacity(self):
+        """Capacity that lacks, which EC2 answers with HTTP 500, is asked for once."""
+        self.cloud.faults = Faults(
+            Rule(
+                "RunInstances",
+                error("InsufficientInstanceCapacity"),
+                where={"InstanceType": "t3.micro"},
+            )
+        )
+        await self.keeper(instance_type=("t3.micro", "t3.small")).launch("a")
+        (machine,) = self.cloud.instances(alive=True)
+        self.assertEqual((machine.kind, machine.subnet_id), ("t3.small", self.cloud.subnet_ids[0]))
+        self.assertEqual(len(self.called("RunInstances")), 3)
+
+    async def test_refused(self):
+        self.cloud.faults = Faults(Rule("RunInstances", error("UnauthorizedOperation")))
+        with self.assertRaisesRegex(LaunchRefused, "UnauthorizedOperation.*lacks a right"):
+            await self.provider.launch("a")
+        self.assertEqual(len(self.called("RunInstances")), 1)
+
+    async def test_throttled(self):
+        """Throttling holds everything back; when it ends, all is done."""
+        self.cloud.faults = Faults(Rule("*", error("RequestLimitExceeded"), times=2))
+        began = reactor.seconds()
+        await gatherResults([self.provider.launch("a"), self.provider.list()])
+        self.assertEqual(self.alive(), ["a"])
+        self.assertGreaterEqual(reactor.seconds() - began, 0.5)
+        self.assertLessEqual(len(self.cloud.calls), 8)
+
+    async def test_describing_hangs(self):
+        """Lists that hang keep nobody from launching and ending, and stopping waits for none."""
+        provider = self.keeper()
+        await provider.launch("a")
+        self.cloud.faults = Faults(Rule("DescribeInstances", hang()))
+        describe = provider._client.describe_instances
+        hanging = DeferredList([describe() for _ in range(20)], consumeErrors=True)
+        began = reactor.seconds()
+        await provider.launch("b")
+        await provider.terminate("a")
+        self.assertEqual(self.alive(), ["b"])
+        self.assertLess(reactor.seconds() - began, 2.0)
+        began = reactor.seconds()
+        await provider._client.stopService()
+        self.assertFalse(any(succeeded for succeeded, _ in await hanging))
+        self.assertLess(reactor.seconds() - began, 3.0)
+
+    async def test_stale(self):
+        """Descriptions that are behind: what is launched is there, what ended is not."""
+        self.cloud.faults = Faults(lag=2.0)
+        await self.provider.launch("a")
+        self.assertTrue((await self.provider.list())["a"].alive)
+        await self.until(self.provider.terminate, ["a"])
+        self.assertFalse((await self.provider.list())["a"].alive)
+        await self.provider.launch("a")
+        self.assertEqual(self.alive(), [])
+
+    async def test_everything(self):
+        """Every call fails, is late or loses its answer with a probability of 0.3, and between
+        them keepers change: each launch is one instance, and each end an end."""
+        self.cloud.faults = Faults(*everything(0.3))
+        ids = [f"launch-{number}" for number in range(20)]
+        for part in (ids[:10], ids[5:]):
+            provider = self.keeper()
+            await self.until(provider.launch, part)
+            self.assertEqual(self.alive(), sorted(set(ids[: ids.index(part[-1]) + 1])))
+        provider = self.keeper()
+        await self.until(provider.terminate, ids)
+        self.assertEqual(self.alive(), [])
+
+    async def test_cut(self):
+        """A call that never arrived is made again."""
+        self.cloud.faults = Faults(Rule("*", cut(), times=2))
+        await self.provider.launch("a")
+        self.assertEqual(self.alive(), ["a"])

@@ -1,0 +1,311 @@
+"""The whole service on a cloud (`tests/cloud`): login servers, MariaDB, ActiveMQ, and instances
+that boot.
+
+`BBS_TEST_KILLS` is how often the login server is killed at each place, `BBS_TEST_OUTAGE` for how
+many seconds EC2 is away, `BBS_TEST_LAUNCHES` how many launches are timed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from statistics import quantiles
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.error import ConnectError
+from twisted.internet.protocol import Factory
+from twisted.internet.task import deferLater
+
+from tests.cloud import Cloud, Faults, Rule, error, hang, hold, hold_answer
+from tests.integration.service import (
+    Person,
+    Process,
+    Service,
+    ServiceCase,
+    Wire,
+    connect,
+    eventually,
+    run,
+    together,
+)
+from tests.integration.test_conformance import SCRIPT_TIMEOUT, SCRIPTS, conforms
+from tests.services import needed
+
+KILLS = int(os.environ.get("BBS_TEST_KILLS", "2"))
+LAUNCHES = int(os.environ.get("BBS_TEST_LAUNCHES", "5"))
+OUTAGE = float(os.environ.get("BBS_TEST_OUTAGE", "8"))
+
+APP_PORT = 22223
+
+SOON = 0.25
+"""Seconds in which 99 of 100 commands are answered, on a machine that runs other tests too."""
+
+
+class CloudService(Service):
+    """A service whose app servers are instances."""
+
+    cloud: Cloud
+
+    def start(
+        self, *argv: Any, environ: Mapping[str, str] | None = None, **options: Any
+    ) -> Process:
+        return super().start(*argv, environ={**self.cloud.environ, **(environ or {})}, **options)
+
+    async def person(self, name: str, port: int | None = None) -> Person:
+        login = await connect(port or self.port)
+        reply = await login.ask("login", name, name)
+        login.close()
+        self.case.assertEqual(reply["status"], 0, reply)
+        host, number = reply["app_server"]["host"], reply["app_server"]["port"]
+        self.case.assertEqual(number, APP_PORT)
+        self.case.assertIn(host, [machine.address for machine in self.cloud.instances(alive=True)])
+        endpoint = TCP4ClientEndpoint(reactor, host, number)
+        wire = await endpoint.connect(Factory.forProtocol(Wire))
+        return Person(name, reply["token"], number, wire)
+
+    def launches(self) -> Counter[str]:
+        """How many instances there ever were, by the launch that they are of."""
+        return Counter(machine.tags["bbs:launch"] for machine in self.cloud.instances())
+
+    def asked(self, action: str) -> int:
+        """How many calls of a kind there were."""
+        return sum(call.action == action for call in self.cloud.calls)
+
+
+class CloudServiceCase(ServiceCase):
+    """Services, each on a cloud of its own."""
+
+    timeout = 900
+
+    async def on_cloud(
+        self, boot_seconds: float = 3.0, seed: int = 0, **sections: Mapping[str, object]
+    ) -> CloudService:
+        cloud = Cloud(boot_seconds=boot_seconds, seed=seed)
+        await cloud.start()
+        self.addCleanup(cloud.stop)
+        fleet = {"provider": "ec2", **sections.pop("fleet", {})}
+        service = CloudService(
+            self,
+            {
+                "database": {"url": self.mysql_database()},
+                "broker": {"url": needed("BBS_TEST_ACTIVEMQ_URL")},
+                "ec2": cloud.ec2_config(),
+                "fleet": fleet,
+                **sections,
+            },
+        )
+        service.cloud = cloud
+        # Before the cloud, as cleanups run last in, first out.
+        self.addCleanup(lambda: run(service.remove()))
+        return service
+
+
+class Conformance(CloudServiceCase):
+    """The published conversations."""
+
+    async def check(self, script: str) -> CloudService:
+        service = await self.on_cloud()
+        await service.login_server()
+        text = (SCRIPTS / f"{script}.txt").read_bytes()
+        client = service.bbs("client", "127.0.0.1", str(service.port), stdin=text)
+        await client.ended(SCRIPT_TIMEOUT)
+        self.assertEqual((client.exit_code, client.errors), (0, ""))
+        expected = (SCRIPTS / f"{script}.expected").read_text()
+        if not conforms(client.output, expected):
+            self.assertEqual(client.output.splitlines(), expected.splitlines(), script)
+        return service
+
+    async def test_script_1(self) -> None:
+        await self.check("1")
+
+    async def test_script_5(self) -> None:
+        await self.check("5")
+
+    async def test_three_instances(self) -> None:
+        service = await self.check("6")
+        self.assertEqual(len(service.cloud.instances()), 3)
+
+
+class Crowd(CloudServiceCase):
+    """Many who wait at once."""
+
+    async def test_ten_launches(self) -> None:
+        service = await self.on_cloud(fleet={"minimum": 0, "spare": 0, "idle_grace": 1.0})
+        await service.login_server()
+        names = [f"p{number}" for number in range(100)]
+        await service.register(*names)
+        people = await together(service.person(name) for name in names)
+        self.assertEqual(len(service.cloud.instances()), 10)
+        self.assertEqual(service.asked("RunInstances"), 10)
+        taken = [server["taken"] for server in await service.fleet()]
+        self.assertEqual(taken, [10] * 10)
+        login = await connect(service.port)
+        await together(logout(login, person) for person in people)
+        await eventually(
+            lambda: not service.cloud.instances(alive=True), "nobody is there, and no instance", 60
+        )
+        self.assertEqual(len(service.cloud.instances()), 10)
+
+
+async def logout(login: Wire, person: Person) -> None:
+    person.wire.close()
+    await login.ask("logout", person.token)
+
+
+class Share(CloudServiceCase):
+    """What bbs itself adds to a launch: from `login` to the call, and from the app server's first
+    sign of life to `Success!`."""
+
+    async def test_share(self) -> None:
+        service = await self.on_cloud(
+            boot_seconds=0.5, fleet={"minimum": 0, "spare": 0, "idle_grace": 0.1}
+        )
+        await service.login_server()
+        await service.register("ann")
+        before: list[float] = []
+        behind: list[float] = []
+        login = await connect(service.port)
+        for _ in range(LAUNCHES):
+            asked, began = len(service.cloud.calls), reactor.seconds()
+            finding = run(service.person("ann"))
+            await eventually(lambda: service.cloud.instances(alive=True), "one is launched")
+            (machine,) = service.cloud.instances(alive=True)
+            while not await listens(machine.address):
+                await deferLater(reactor, 0.005)
+            listening = reactor.seconds()
+            person = await finding
+            behind.append(reactor.seconds() - listening)
+            (call,) = (c for c in service.cloud.calls[asked:] if c.action == "RunInstances")
+            before.append(call.time - began)
+            await logout(login, person)
+            await eventually(lambda: not service.cloud.instances(alive=True), "it ends", 60.0)
+        login.close()
+        both = [one + other for one, other in zip(before, behind, strict=True)]
+        for what, times in (("before", before), ("behind", behind), ("both", both)):
+            print(f"{LAUNCHES} launches, {what} the boot: {percentiles(times)}")
+        self.assertLess(quantiles(both, n=2)[0], 2.0)
+
+
+async def listens(host: str) -> bool:
+    """Whether an app server listens at an address."""
+    try:
+        wire = await TCP4ClientEndpoint(reactor, host, APP_PORT).connect(Factory.forProtocol(Wire))
+    except ConnectError:
+        return False
+    wire.close()
+    return True
+
+
+def percentiles(times: list[float]) -> str:
+    """The median and the 99th percentile."""
+    p50, p99 = (quantiles(times, n=100, method="inclusive")[at] for at in (49, 98))
+    return f"p50 {p50:.4f} s, p99 {p99:.4f} s"
+
+
+class Killed(CloudServiceCase):
+    """The login server is killed in the middle of a launch, and its successor goes on."""
+
+    async def killed(self, rule: Rule, late: bool = False, lag: float = 0.0) -> None:
+        """It is killed while the call is held; then the call is cut off, or `late`: it goes on
+        once the successor has asked too."""
+        service = await self.on_cloud(
+            boot_seconds=0.5,
+            fleet={"minimum": 0, "spare": 0, "idle_grace": 0.2, "heartbeat_interval": 0.5},
+        )
+        cloud = service.cloud
+        process = await service.login_server()
+        await service.register("ann")
+        for number in range(KILLS):
+            cloud.faults = Faults(rule, lag=lag)
+            asked = service.asked("RunInstances")
+            waiting = run(service.person("ann"))
+            waiting.addErrback(lambda failure: failure.trap(ConnectionError))
+            (held,) = await eventually(lambda: cloud.holding, "a launch is under way")
+            await process.kill()
+            await waiting
+            if not late:
+                held.cut()
+            process = await service.login_server()
+            finding = run(service.person("ann"))
+            if late:
+                await eventually(
+                    lambda asked=asked: service.asked("RunInstances") > asked + 1,
+                    "its successor asks too",
+                    60.0,
+                )
+                held.release()
+            person = await finding
+            self.assertEqual(list(service.launches().values()), [1] * (number + 1))
+            login = await connect(service.port)
+            await logout(login, person)
+            login.close()
+            await eventually(lambda: not cloud.instances(alive=True), "the instance ends", 60.0)
+
+    async def test_between_row_and_call(self) -> None:
+        await self.killed(Rule("RunInstances", hold(), times=1))
+
+    async def test_call_on_its_way(self) -> None:
+        await self.killed(Rule("RunInstances", hold(), times=1), late=True)
+
+    async def test_between_call_and_answer(self) -> None:
+        await self.killed(Rule("RunInstances", hold_answer(), times=1))
+
+    async def test_before_it_is_described(self) -> None:
+        """The successor cannot see what has been launched."""
+        await self.killed(Rule("RunInstances", hold_answer(), times=1), lag=3.0)
+
+
+class Away(CloudServiceCase):
+    """EC2 does not answer, or wants none of it; who has a place does not notice."""
+
+    async def served(self, rule: Rule) -> None:
+        service = await self.on_cloud(
+            app={"capacity": 4},
+            fleet={"minimum": 0, "spare": 0, "launch_timeout": OUTAGE + 60.0},
+        )
+        await service.login_server()
+        names = ["p1", "p2", "p3", "p4", "late"]
+        await service.register(*names)
+        people = await together(service.person(name) for name in names[:4])
+        service.cloud.faults = Faults(rule)
+        asked = len(service.cloud.calls)
+        # One more, for whom an instance is needed.
+        late = run(service.person("late"))
+        login = await connect(service.port)
+        until = reactor.seconds() + OUTAGE
+        commands: list[float] = []
+        logins: list[float] = []
+        while reactor.seconds() < until:
+            for person in people:
+                commands.append(await took(person.wire.ask("list-friend", person.token)))
+                commands.append(await took(login.ask("locate", person.token)))
+            logins.append(await took(login.ask("login", "p1", "p1")))
+            await deferLater(reactor, 0.01)
+        self.assertGreater(len(service.cloud.calls), asked)
+        self.assertFalse(late.called)
+        self.assertEqual(len(service.cloud.instances()), 1)
+        for kind, times in (("commands", commands), ("logins", logins)):
+            print(f"{rule.fault.kind}: {len(times)} {kind}: {percentiles(times)}")
+            self.assertLess(quantiles(times, n=100)[98], SOON, kind)
+        service.cloud.faults = Faults()
+        await late
+        self.assertEqual(len(service.cloud.instances()), 2)
+        self.assertEqual(set(service.launches().values()), {1})
+
+    async def test_hangs(self) -> None:
+        await self.served(Rule("*", hang()))
+
+    async def test_throttles(self) -> None:
+        await self.served(Rule("*", error("RequestLimitExceeded")))
+
+
+async def took(answer: Deferred[dict[str, Any]]) -> float:
+    """Seconds until an answer, which must be a success."""
+    began = reactor.seconds()
+    reply = await answer
+    assert reply["status"] == 0, reply
+    return float(reactor.seconds() - began)

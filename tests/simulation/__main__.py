@@ -1,0 +1,43 @@
+"""Rounds of faults: says how many were well, and stops at the first that was not."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+
+from twisted.logger import globalLogBeginner
+
+from tests.simulation.cloud import Breaks
+from tests.simulation.world import World
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=100, help="how many (%(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round (%(default)s)")
+    parser.add_argument("--trace", action="store_true", help="print all that happens")
+    parser.add_argument("--break", dest="broken", choices=("token", "tags", "grace"))
+    options = parser.parse_args()
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    breaks = Breaks(**({options.broken: True} if options.broken else {}))
+    began, launches, calls, failed = time.monotonic(), 0, 0, 0
+    for seed in range(options.seed, options.seed + options.rounds):
+        world = World(seed, breaks)
+        complaints = world.run()
+        launches += len(world.cloud.machines)
+        calls += world.cloud.calls
+        if options.trace:
+            print("\n".join(world.trace))
+        if complaints:
+            failed += 1
+            print(f"seed {seed}: {'; '.join(complaints)}", flush=True)
+    print(
+        f"{options.rounds} rounds from seed {options.seed}: {failed} failed,"
+        f" {launches} instances, {calls} calls, {time.monotonic() - began:.0f} s"
+    )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""What has to hold: at any moment, and when nothing happens any more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from bbs.models import Place, Server, User
+from bbs.scaling.plan import Policy, State
+from tests.simulation.cloud import Cloud
+from tests.simulation.people import Person
+
+WATCH = """
+CREATE TABLE violation (server TEXT);
+CREATE TRIGGER over_taken AFTER UPDATE ON server WHEN NEW.taken > NEW.capacity
+BEGIN INSERT INTO violation VALUES (NEW.id); END;
+CREATE TRIGGER over_moved AFTER UPDATE ON place WHEN NEW.server_id IS NOT NULL
+AND (SELECT count(*) FROM place WHERE server_id = NEW.server_id)
+  > (SELECT capacity FROM server WHERE id = NEW.server_id)
+BEGIN INSERT INTO violation VALUES (NEW.server_id); END;
+CREATE TRIGGER over_placed AFTER INSERT ON place WHEN NEW.server_id IS NOT NULL
+AND (SELECT count(*) FROM place WHERE server_id = NEW.server_id)
+  > (SELECT capacity FROM server WHERE id = NEW.server_id)
+BEGIN INSERT INTO violation VALUES (NEW.server_id); END;
+"""
+"""No one server over capacity at any moment: the database itself notices."""
+
+
+def what_is_wrong(policy: Policy, cloud: Cloud, people: Sequence[Person]) -> list[str]:
+    """What is not as it should be once everything has come to rest; nothing, when all is well."""
+    rows = {row.id: row for row in Server.select().where(Server.state != State.GONE)}
+    alive = Counter(machine.launch_id for machine in cloud.alive())
+    ready = [row for row in rows.values() if row.state == State.READY]
+    free = sum(row.capacity - row.taken for row in ready)
+    full = len(rows) >= policy.maximum
+    wrong = [f"{id} has {runs} instances" for id, runs in alive.items() if runs > 1]
+    wrong += [f"an instance without an owner: {id}" for id in alive if id not in rows]
+    wrong += [f"a server without an instance: {id}" for id in rows if id not in alive]
+    for row in rows.values():
+        # One that an operator wants empty serves its people while there is no room elsewhere.
+        stays = row.state == State.DRAINING and row.taken and full and free == 0
+        if row.state != State.READY and not stays:
+            wrong.append(f"{row.id} is {row.state}")
+    for row in ready:
+        there = Place.select().where(Place.server == row.id).count()
+        if there != row.taken:
+            wrong.append(f"{row.id} counts {row.taken} for {there} people")
+    serving = (State.READY, State.DRAINING)
+    without = _without_a_place(people, {id for id, row in rows.items() if row.state in serving})
+    if without and not (full and free == 0):
+        wrong.append(f"without a place: {' '.join(without)}")
+    if not full and (len(ready) < policy.minimum or free < policy.spare):
+        wrong.append(f"{len(ready)} ready with {free} free places are too few")
+    for row in ready:
+        needed = free - row.capacity < policy.spare or len(ready) <= policy.minimum
+        if not row.taken and not needed:
+            wrong.append(f"{row.id} is kept for nobody")
+    return wrong
+
+
+def _without_a_place(people: Sequence[Person], serving: set[str]) -> list[str]:
+    query = Place.select(User.name, Place.server).join(User)
+    places = dict(query.tuples())
+    return [p.name for p in people if p.wants and places.get(p.name) not in serving]

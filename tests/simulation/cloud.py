@@ -1,0 +1,225 @@
+"""A cloud like EC2, with its faults, and the provider through which one keeper sees it.
+
+What it has in common with EC2: a launch's id is its idempotency token and its tag; a call that was
+not answered may have been carried out, now or later; what is listed lags behind what is; what has
+ended stays listed for a while, and its token never launches again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from zope.interface import implementer
+
+from bbs.scaling.interfaces import (
+    Instance,
+    IProvider,
+    LaunchFailed,
+    LaunchRefused,
+    ProviderUnavailable,
+)
+
+DEADLINE = 10.0
+"""Seconds after which a provider gives a call up."""
+
+LONGEST_DELAY = 30.0
+"""Seconds after which the cloud may still carry out a call that was delayed."""
+
+LISTED_AFTER_END = 3600.0
+BOOT = (10.0, 40.0)
+SCOPE = "ec2:nowhere:simulated"
+
+
+@dataclass
+class Breaks:
+    """What is broken on purpose, to see that the rounds notice: `token`: asking again launches
+    again; `tags`: instances are not tagged, so no list has them; `grace`: absence counts at once
+    (which the world breaks, not the cloud)."""
+
+    token: bool = False
+    tags: bool = False
+    grace: bool = False
+
+
+@dataclass(eq=False)
+class Machine:
+    """One instance, as it truly is. `boots` is False for one whose boot hangs for ever."""
+
+    id: str
+    launch_id: str
+    created: float
+    boots: bool
+    tagged: bool
+    ended: float | None = None
+    frozen: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is pending or running."""
+        return self.ended is None
+
+
+class Cloud:
+    """The truth, and the calls that change it.
+
+    :param on_launch: told of each new machine, to let it boot.
+    """
+
+    def __init__(
+        self, clock: Clock, chance: Random, breaks: Breaks, on_launch: Callable[[Machine], None]
+    ) -> None:
+        self.machines: list[Machine] = []
+        self.calls = 0
+        self.describes = 0
+        """How many lists were carried out."""
+        self.faults: Mapping[str, float] = {}
+        """The probability that a call fails, is delayed or loses its answer, by kind of call."""
+        self.lag = 5.0
+        """The most seconds by which a list lags behind."""
+        self.gaps = 0.0
+        """The probability that a list lacks a machine that another would have."""
+        self.hung_boots = 0.0
+        self.away = self.lacks_capacity = self.refuses = False
+        self.clock = clock
+        self.chance = chance
+        self.on_launch = on_launch
+        self._breaks = breaks
+        self._tokens: set[str] = set()
+        self._numbers = count(1)
+
+    def alive(self) -> list[Machine]:
+        """The machines that are pending or running."""
+        return [machine for machine in self.machines if machine.alive]
+
+    def end(self, machine: Machine) -> None:
+        """It ends, whoever ended it."""
+        if machine.alive:
+            machine.ended = self.clock.seconds()
+
+    def call(self, kind: str, action: Callable[[], Any]) -> Deferred[Any]:
+        """Carry `action` out as a call over the network: it may fail in every way."""
+        answer: Deferred[Any] = Deferred()
+        self.calls += 1
+        chance, later = self.chance, self.clock.callLater
+        fault = chance.choice(("fail", "delay", "lose"))
+        if self.away:
+            fault = chance.choice(("fail", "hang"))
+        elif chance.random() >= self.faults.get(kind, 0.0):
+            fault = ""
+        longest = LONGEST_DELAY if fault == "delay" else 0.5
+        done_after = chance.uniform(0.05, longest)
+
+        def give_up() -> None:
+            if not answer.called:
+                answer.errback(ProviderUnavailable(f"{kind}: {fault or 'slow'}"))
+
+        def carry_out() -> None:
+            try:
+                result = action()
+            except LaunchFailed as error:
+                if not answer.called and fault != "lose":
+                    answer.errback(error)
+                return
+            if not answer.called and fault != "lose":
+                answer.callback(result)
+
+        if fault == "fail":
+            later(done_after, give_up)
+            return answer
+        later(DEADLINE, give_up)
+        if fault != "hang":
+            later(done_after, carry_out)
+        return answer
+
+    # What calls do when they are carried out
+
+    def run(self, launch_id: str) -> str:
+        """Launch a machine, unless that was done under this id before; returns its id."""
+        if launch_id in self._tokens and not self._breaks.token:
+            return next(m.id for m in self.machines if m.launch_id == launch_id)
+        if self.refuses:
+            raise LaunchRefused("over quota: ask for more")
+        if self.lacks_capacity:
+            raise LaunchFailed("no capacity at present")
+        self._tokens.add(launch_id)
+        machine = Machine(
+            f"i-{next(self._numbers):08x}",
+            launch_id,
+            self.clock.seconds(),
+            self.chance.random() >= self.hung_boots,
+            not self._breaks.tags,
+        )
+        self.machines.append(machine)
+        self.on_launch(machine)
+        return machine.id
+
+    def describe(self) -> dict[str, Instance]:
+        """The tagged machines, each as it was a while ago."""
+        self.describes += 1
+        listed = {}
+        for machine in self.machines:
+            moment = self.clock.seconds() - self.chance.uniform(0.0, self.lag)
+            alive = machine.ended is None or machine.ended > moment
+            forgotten = not alive and moment - (machine.ended or 0.0) > LISTED_AFTER_END
+            forgotten = forgotten or self.chance.random() < self.gaps
+            if machine.tagged and machine.created <= moment and not forgotten:
+                listed[machine.launch_id] = Instance(
+                    machine.launch_id,
+                    "127.0.0.1" if machine.created + 2.0 <= moment else None,
+                    alive,
+                    "running" if alive else "terminated",
+                    machine.id,
+                    "t3.micro",
+                    machine.created,
+                )
+        return listed
+
+    def terminate(self, launch_id: str, known: str | None) -> None:
+        """End the machine `known`, else the one that is listed under the launch's tag."""
+        listed = self.describe()
+        id = known or (listed[launch_id].instance_id if launch_id in listed else None)
+        for machine in self.machines:
+            if machine.id == id:
+                self.end(machine)
+
+
+@implementer(IProvider)
+class CloudProvider(Service):
+    """One keeper's provider. `mortal` decides whether the keeper lives to ask, and to hear."""
+
+    scope = SCOPE
+    shared = True
+    when_changed: Callable[[], None] | None = None
+
+    def __init__(self, cloud: Cloud, mortal: Any) -> None:
+        self._cloud = cloud
+        self._mortal = mortal
+        self._ids: dict[str, str] = {}
+
+    def launch(self, launch_id: str) -> Deferred[None]:
+        """Launch, and remember the machine's id."""
+
+        def launched(machine: str) -> None:
+            self._ids[launch_id] = machine
+
+        return self._ask("run", lambda: self._cloud.run(launch_id)).addCallback(launched)
+
+    def list(self) -> Deferred[Mapping[str, Instance]]:
+        """Describe by tag."""
+        return self._ask("describe", self._cloud.describe)
+
+    def terminate(self, launch_id: str) -> Deferred[None]:
+        """Terminate by id, where it is known."""
+        known = self._ids.get(launch_id)
+        return self._ask("terminate", lambda: self._cloud.terminate(launch_id, known))
+
+    def _ask(self, kind: str, action: Callable[[], Any]) -> Deferred[Any]:
+        answer: Deferred[Any] = self._mortal.ask(lambda: self._cloud.call(kind, action))
+        return answer

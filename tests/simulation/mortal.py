@@ -1,0 +1,97 @@
+"""A process that can die between any two of its steps: of what it does then nothing happens, and of
+what it had asked for it never hears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.task import Clock
+
+from bbs.database import Database
+from bbs.errors import Unavailable
+
+
+class Mortal:
+    """The life of one login server.
+
+    :param chance: decides whether a death comes before what was asked for or behind it.
+    :param life: calls of the database and the provider until it dies; None for ever.
+    """
+
+    def __init__(self, clock: Clock, chance: Random, life: int | None) -> None:
+        self.alive = True
+        self.on_death: Callable[[], None] = lambda: None
+        self.life = life
+        self._clock = clock
+        self._chance = chance
+        self._graves: list[Any] = []
+
+    def ask(self, call: Callable[[], Deferred[Any]]) -> Deferred[Any]:
+        """`call()`, if this lives to make it; fires if it lives to hear."""
+        if self.life is not None:
+            self.life -= 1
+            if self.life == 0 and self._chance.random() < 0.5:
+                self.die()
+        heard: Deferred[Any] = Deferred()
+        # Kept: what nobody refers to is closed, and runs its clean-up, which a death does not.
+        self._graves.append(heard)
+        if not self.alive:
+            return heard
+
+        def hear(result: Any) -> None:
+            if self.life == 0:
+                self.die()
+            if self.alive:
+                self._graves.remove(heard)
+                if not heard.called:
+                    heard.callback(result)
+
+        call().addBoth(hear)
+        return heard
+
+    def die(self) -> None:
+        """Now."""
+        if self.alive:
+            self.alive = False
+            self.on_death()
+
+    # IReactorTime
+
+    def seconds(self) -> float:
+        """The time, which is everybody's."""
+        now: float = self._clock.seconds()
+        return now
+
+    def callLater(self, delay: float, call: Callable[..., Any], *args: Any) -> Any:
+        """Call it, if this lives then."""
+
+        def if_alive() -> None:
+            if self.alive:
+                call(*args)
+
+        return self._clock.callLater(delay, if_alive)
+
+
+class MortalDatabase:
+    """The database, as a mortal reaches it. `faults` is the probability that it is out of reach,
+    or goes so before it has answered."""
+
+    def __init__(self, database: Database, mortal: Mortal, chance: Random) -> None:
+        self.faults = 0.0
+        self._database = database
+        self._mortal = mortal
+        self._chance = chance
+
+    def run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """As `Database.run`."""
+        return self._mortal.ask(lambda: self._run(rule, *arguments))
+
+    def _run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        if self._chance.random() >= self.faults:
+            return self._database.run(rule, *arguments)
+        if self._chance.random() < 0.5:
+            self._database.run(rule, *arguments).addErrback(lambda _: None)
+        return fail(Unavailable())

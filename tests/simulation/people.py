@@ -1,0 +1,109 @@
+"""People who come, wait, are turned away and come again, and go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from bbs.database import Database
+from bbs.errors import BBSError
+from bbs.models import Session, User
+from bbs.rules import accounts, places
+from bbs.rules.places import Look, Search
+
+
+def go_offline(name: str) -> None:
+    """Whatever `name` had, it is given back."""
+    user = User.get(User.name == name)
+    Session.delete().where(Session.user == user.id).execute()
+    places.give_back(user.id)
+
+
+class Person:
+    """One, with an account.
+
+    :param login_server: somebody to ask, or None while nobody lives.
+    :param tell: told of what happens.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        chance: Random,
+        database: Database,
+        login_server: Callable[[], Any],
+        tell: Callable[..., None],
+    ) -> None:
+        self.name = name
+        self.wants = False
+        self.asked: Any = None
+        """The login server that looks for a place."""
+        self._clock = clock
+        self._chance = chance
+        self._database = database
+        self._login_server = login_server
+        self._tell = tell
+        self._answer: Deferred[Any] | None = None
+        database.run(accounts.register, name, "hash", clock.seconds())
+
+    def come(self) -> None:
+        """Log in, and wait if need be."""
+        self.wants = True
+        self._ask()
+
+    def go(self) -> None:
+        """Log out, or give up waiting."""
+        self.wants = False
+        answer, self._answer = self._answer, None
+        if answer and self.asked and self.asked.mortal.alive:
+            answer.cancel()
+        self.asked = None
+        self._tell("goes", self.name)
+        self._database.run(go_offline, self.name)
+
+    def hang_up(self) -> None:
+        """The login server has died: ask another."""
+        self.asked = self._answer = None
+        self._later()
+
+    def _later(self) -> None:
+        self._clock.callLater(self._chance.uniform(1.0, 5.0), self._ask)
+
+    def _ask(self) -> None:
+        if not self.wants or self.asked is not None:
+            return
+        server = self._login_server()
+        if server is None:
+            self._later()
+            return
+        digest = accounts.digest(accounts.new_token())
+
+        async def attempt(look: Look) -> Search:
+            found: Search = await server.database.run(
+                accounts.log_in, self.name, "hash", digest, None, self._clock.seconds(), look
+            )
+            return found
+
+        async def undo() -> None:
+            await server.database.run(accounts.undo_log_in, digest)
+
+        self.asked = server
+        self._tell("asks", self.name, server.id)
+        self._answer = Deferred.fromCoroutine(server.room.seat(self.name, self, attempt, undo))
+        self._answer.addCallbacks(self._seated, self._refused)
+
+    def _seated(self, seat: Any) -> None:
+        self.asked = self._answer = None
+        self._tell("sits", self.name, seat.server)
+
+    def _refused(self, failure: Any) -> None:
+        self.asked = self._answer = None
+        failure.trap(BBSError, CancelledError)
+        self._tell("is refused", self.name, failure.type.__name__)
+        if self.wants:
+            self._later()

@@ -1,0 +1,307 @@
+"""One round: a time of faults, and quiet behind it, in which all has to become well.
+
+`World(seed).run()` gives the complaints: none when all is well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+from random import Random
+from typing import Any
+from unittest import mock
+
+from twisted.internet.task import Clock
+
+from bbs import migrations, models, waiting
+from bbs.database import Database
+from bbs.rules import accounts, fleet, operators
+from bbs.scaling import sight
+from bbs.scaling.fleet import FleetKeeper
+from bbs.scaling.plan import Policy
+from bbs.scaling.upkeep import Upkeep
+from bbs.waiting import WaitingRoom
+from bbs.workers import Inline
+from tests.simulation.checks import WATCH, what_is_wrong
+from tests.simulation.cloud import BOOT, Breaks, Cloud, CloudProvider, Machine
+from tests.simulation.mortal import Mortal, MortalDatabase
+from tests.simulation.people import Person
+
+START = 1_000_000.0
+INTERVAL = 3.0
+"""Seconds between heartbeats."""
+
+LONGEST_QUIET = 1800.0
+"""Seconds in which all must be well again; a refusal may hold for ten minutes."""
+
+STAYS_WELL = 120.0
+"""Seconds for which it must stay so."""
+
+
+class Hints:
+    """The bus of one login server; hints get lost now and then."""
+
+    def __init__(self, world: World, mortal: Mortal) -> None:
+        self._world = world
+        self.mortal = mortal
+        self.heard: Any = None
+
+    def tell_user(self, channel: str, event: Mapping[str, object]) -> None:
+        """Nobody listens."""
+
+    def tell_fleet(self, event: str) -> None:
+        """To every login server that lives."""
+        if self.mortal.alive:
+            self._world.hint(event)
+
+    def hear_fleet(self, on_hint: Any) -> None:
+        """From `hint` on."""
+        self.heard = on_hint
+
+
+class LoginServer:
+    """A login server's keeper and waiting room."""
+
+    def __init__(self, world: World, life: int | None) -> None:
+        self.id = fleet.new_id()
+        self.mortal = Mortal(world.clock, world.chance, life)
+        self.mortal.on_death = lambda: world.died(self)
+        self.database = MortalDatabase(world.database, self.mortal, world.chance)
+        self.hints = Hints(world, self.mortal)
+        me = fleet.Member(self.id, "host:simulated:1")
+        policy, anything = world.policy, self._as_any
+        self.room = WaitingRoom(
+            anything(self.database), me, self.mortal, policy.launch_timeout, set()
+        )
+        self.keeper = FleetKeeper(
+            me,
+            anything(self.database),
+            CloudProvider(world.cloud, self.mortal),
+            policy,
+            anything(self.hints),
+            Upkeep(accounts.Sessions(1e9), 1e9),
+            INTERVAL,
+            self.room.look,
+            self.mortal,
+        )
+        self.room.on_change = lambda: self.hints.tell_fleet("waiting")
+        self.keeper.startService()
+
+    @staticmethod
+    def _as_any(fake: Any) -> Any:
+        return fake
+
+
+class World:
+    """Everything there is, from one seed."""
+
+    def __init__(self, seed: int, breaks: Breaks | None = None) -> None:
+        self.seed = seed
+        self.chance = chance = Random(seed)
+        self.breaks = breaks or Breaks()
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.quiet = False
+        self.trace: list[str] = []
+        self.complaints: list[str] = []
+        self.peak = 0
+        self.policy = Policy(
+            minimum=chance.randint(0, 2),
+            maximum=chance.randint(2, 6),
+            spare=chance.randint(0, 4),
+            capacity=chance.randint(1, 4),
+            idle_grace=20.0,
+            launch_timeout=60.0,
+            lost_after=12.0,
+        )
+        self.cloud = Cloud(self.clock, chance, self.breaks, self._launched)
+        self.login_servers: list[LoginServer] = []
+        self.people: list[Person] = []
+
+    def run(self) -> list[str]:
+        """Live through it; returns what was wrong, once only each."""
+        numbers = count(1)
+
+        def new_id() -> str:
+            return f"{next(numbers):032x}"
+
+        grace = 0.0 if self.breaks.grace else sight.CONSISTENCY_GRACE
+        with (
+            mock.patch.object(fleet, "new_id", new_id),
+            mock.patch.object(waiting, "new_id", new_id),
+            mock.patch.object(sight, "CONSISTENCY_GRACE", grace),
+        ):
+            self._begin()
+            try:
+                self._noise(self.chance.uniform(200.0, 500.0))
+                self._quiet()
+            finally:
+                self.database.peewee.close()
+                models.database.initialize(None)
+        return list(dict.fromkeys(self.complaints))
+
+    def tell(self, *words: object) -> None:
+        """Note what happens."""
+        self.trace.append(" ".join(map(str, (f"{self.clock.seconds() - START:.2f}", *words))))
+
+    def died(self, server: LoginServer) -> None:
+        """A login server is dead; a successor comes in a while."""
+        self.tell("dies", server.id)
+        self.login_servers.remove(server)
+        for person in self.people:
+            if person.asked is server:
+                person.hang_up()
+        self.clock.callLater(self.chance.uniform(1.0, 20.0), self.start_login_server)
+
+    def hint(self, event: str) -> None:
+        """A hint travels, or does not."""
+        for server in self.login_servers:
+            if self.chance.random() < 0.9:
+                self.clock.callLater(
+                    0.01, lambda server=server: server.mortal.alive and server.hints.heard({})
+                )
+
+    def boot_time(self) -> float:
+        """Seconds from a launch until its app server serves."""
+        return self.chance.uniform(*BOOT)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let everything happen that is due, each at its own moment."""
+        end = self.clock.seconds() + seconds
+        while self.clock.calls and self.clock.calls[0].getTime() <= end:
+            self.clock.advance(max(0.0, self.clock.calls[0].getTime() - self.clock.seconds()))
+        self.clock.advance(max(0.0, end - self.clock.seconds()))
+
+    def _begin(self) -> None:
+        self.open_database()
+        chance, cloud = self.chance, self.cloud
+        for kind in ("run", "describe", "terminate"):
+            cloud.faults = {**cloud.faults, kind: chance.uniform(0.1, 0.3)}
+        cloud.lag, cloud.hung_boots = chance.uniform(2.0, 20.0), chance.uniform(0.0, 0.3)
+        cloud.gaps = chance.uniform(0.0, 0.1)
+        self.people = [
+            Person(
+                f"p{number}", self.clock, chance, self.database, self.any_login_server, self.tell
+            )
+            for number in range(chance.randint(3, 20))
+        ]
+        for _ in range(2):
+            self.start_login_server()
+
+    def open_database(self) -> None:
+        """An empty one, which watches itself."""
+        self.database = Database("sqlite:///:memory:", Inline(), self.clock)
+        self.database.peewee.connect(reuse_if_open=True)
+        migrations.upgrade(self.database.peewee)
+        self.database.peewee.connection().executescript(WATCH)
+
+    def _noise(self, seconds: float) -> None:
+        for person in self.people:
+            self.clock.callLater(self.chance.uniform(0.0, 60.0), self._change_mind, person)
+        self._misfortune_later()
+        self.pass_time(seconds)
+
+    def _quiet(self) -> None:
+        """No more faults; everything comes to rest, and stays so."""
+        cloud, self.quiet = self.cloud, True
+        cloud.faults, cloud.gaps, cloud.hung_boots, cloud.lag = {}, 0.0, 0.0, 5.0
+        cloud.away = cloud.lacks_capacity = cloud.refuses = False
+        for server in self.login_servers:
+            server.mortal.life, server.database.faults = None, 0.0
+        self.tell("quiet")
+        well, end = 0.0, self.clock.seconds() + LONGEST_QUIET
+        while well < STAYS_WELL:
+            self.pass_time(10.0)
+            wrong = what_is_wrong(self.policy, self.cloud, self.people)
+            well = 0.0 if wrong else well + 10.0
+            if self.clock.seconds() > end:
+                self.complaints += wrong or ["it does not stay well"]
+                break
+        if self.database.peewee.execute_sql("SELECT count(*) FROM violation").fetchone()[0]:
+            self.complaints.append("a server was over capacity")
+
+    # What happens
+
+    def start_login_server(self) -> None:
+        """One more, of which it is not known for how long it lives."""
+        life = None if self.quiet else int(self.chance.expovariate(1 / 300.0)) + 1
+        server = LoginServer(self, life)
+        server.database.faults = 0.0 if self.quiet else 0.01
+        self.login_servers.append(server)
+        self.tell("starts", server.id)
+
+    def any_login_server(self) -> LoginServer | None:
+        """Whom to ask, if anybody lives."""
+        return self.chance.choice(self.login_servers) if self.login_servers else None
+
+    def _change_mind(self, person: Person) -> None:
+        if self.quiet:
+            return
+        person.go() if person.wants else person.come()
+        self.clock.callLater(self.chance.expovariate(1 / 80.0), self._change_mind, person)
+
+    def _misfortune_later(self) -> None:
+        self.clock.callLater(self.chance.expovariate(1 / 20.0), self._misfortune)
+
+    def _misfortune(self) -> None:
+        if self.quiet:
+            return
+        self._misfortune_later()
+        chance, cloud = self.chance, self.cloud
+        what = chance.choice(
+            ("end", "end", "freeze", "away", "lack", "refuse", "drain", "ask", "die")
+        )
+        self.tell("misfortune", what)
+        lasting = {"away": "away", "lack": "lacks_capacity", "refuse": "refuses"}
+        machines = cloud.alive()
+        if what in lasting:
+            setattr(cloud, lasting[what], True)
+            self.clock.callLater(chance.uniform(5.0, 60.0), setattr, cloud, lasting[what], False)
+        elif what == "die" and self.login_servers:
+            chance.choice(self.login_servers).mortal.die()
+        elif what == "ask":
+            asked = self.database.run(
+                operators.ask_launch, self.policy.capacity, self.policy.maximum, self._now
+            )
+            asked.addErrback(lambda failure: failure.trap(operators.FleetFull))
+        elif what == "drain" and machines:
+            asked = self.database.run(operators.ask_drain, chance.choice(machines).launch_id)
+            asked.addErrback(lambda failure: failure.trap(operators.NoSuchServer))
+        elif what == "end" and machines:
+            cloud.end(chance.choice(machines))
+        elif what == "freeze" and machines:
+            chance.choice(machines).frozen = True
+
+    @property
+    def _now(self) -> float:
+        now: float = self.clock.seconds()
+        return now
+
+    # App servers
+
+    def _launched(self, machine: Machine) -> None:
+        self.tell("launched", machine.id, machine.launch_id)
+        alive = len(self.cloud.alive())
+        self.peak = max(self.peak, alive)
+        if alive > self.policy.maximum:
+            self.complaints.append(f"more than the maximum of {self.policy.maximum} ran")
+        if machine.boots:
+            self.clock.callLater(self.boot_time(), self._boot, machine)
+
+    def _boot(self, machine: Machine) -> None:
+        if machine.alive and not machine.frozen:
+            self.database.run(fleet.report, machine.launch_id, 22223).addCallback(
+                self._go_on, machine
+            )
+            self.hint("ready")
+
+    def _beat(self, machine: Machine) -> None:
+        if machine.alive and not machine.frozen:
+            self.database.run(fleet.beat, machine.launch_id).addCallback(self._go_on, machine)
+
+    def _go_on(self, wanted: bool, machine: Machine) -> None:
+        if wanted:
+            self.clock.callLater(INTERVAL, self._beat, machine)
+        else:
+            self.tell("powers off", machine.id)
+            self.cloud.end(machine)

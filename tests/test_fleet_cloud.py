@@ -1,0 +1,467 @@
+"""The fleet on a cloud: calls that hang, fail or lose their answers, and lists that lag."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.bus import Bus
+from bbs.commands import all_commands
+from bbs.models import Lease, Server
+from bbs.rules import fleet, operators
+from bbs.scaling.fleet import SETTLED_INTERVAL, FleetKeeper
+from bbs.scaling.interfaces import Instance, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.scaling.plan import Policy, State
+from bbs.scaling.sight import CONSISTENCY_GRACE
+from bbs.scaling.testing import MemoryProvider
+from bbs.scaling.upkeep import Upkeep
+from tests.memory_service import POLICY, MemoryService, Peer
+
+UNAVAILABLE = {"status": 1, "message": "Service unavailable, try again"}
+
+
+class CloudInMemory(MemoryProvider):
+    """A provider that others share. `trouble` says what becomes of calls, by their kind: "hangs",
+    "lost" (done, and no answer), or an exception. `hidden` are ids that no list shows."""
+
+    shared = True
+
+    def __init__(self) -> None:
+        super().__init__("ec2:here:bbs")
+        self.trouble: dict[str, Any] = {}
+        self.hidden: set[str] = set()
+        self.calls: list[tuple[str, ...]] = []
+        self.hanging: list[Deferred[Any]] = []
+        self.host: str | None = "127.0.0.1"
+
+    def launch(self, launch_id: str) -> Deferred[None]:
+        self.calls.append(("launch", launch_id))
+        return self._troubled("launch", lambda: super(CloudInMemory, self).launch(launch_id))
+
+    def list(self) -> Deferred[Mapping[str, Instance]]:
+        self.calls.append(("list",))
+        return self._troubled("list", self._list)
+
+    def terminate(self, launch_id: str) -> Deferred[None]:
+        self.calls.append(("terminate", launch_id))
+        return self._troubled("terminate", lambda: super(CloudInMemory, self).terminate(launch_id))
+
+    def end_quietly(self, launch_id: str) -> None:
+        """As a cloud does: it tells nobody."""
+        told, self.when_changed = self.when_changed, None
+        self.end(launch_id)
+        self.when_changed = told
+
+    def count(self, kind: str) -> int:
+        """How often it was asked to."""
+        return sum(call[0] == kind for call in self.calls)
+
+    def _list(self) -> Deferred[Mapping[str, Instance]]:
+        return succeed(
+            {
+                id: replace(one, host=self.host, instance_id=f"i-{id[:4]}", kind="t3.micro")
+                for id, one in self._instances.items()
+                if id not in self.hidden
+            }
+        )
+
+    def _troubled(self, kind: str, call: Any) -> Deferred[Any]:
+        trouble = self.trouble.get(kind)
+        if isinstance(trouble, Exception):
+            return fail(trouble)
+        if trouble == "hangs":
+            self.hanging.append(Deferred())
+            return self.hanging[-1]
+        if trouble == "lost":
+            call()
+            return fail(ProviderUnavailable("no answer"))
+        return call()
+
+
+AWAY = ProviderUnavailable("throttled")
+
+
+class CloudCase(SynchronousTestCase):
+    """A service on a cloud, with one app server."""
+
+    policy: Policy = POLICY
+
+    def setUp(self) -> None:
+        folder = self.mktemp()
+        os.makedirs(folder)
+        self.cloud = CloudInMemory()
+        self.service = MemoryService(folder, all_commands(), self.policy, self.cloud)
+        self.addCleanup(self.service.close)
+        self.service.start()
+
+    def pass_time(self, seconds: float) -> None:
+        """Every server that runs beats meanwhile."""
+        for _ in range(round(seconds / 2)):
+            for id in self.cloud.alive() & set(self.service.servers):
+                self.service.database.run(fleet.beat, id)
+            self.service.clock.advance(1.8)
+            self.service.settle()
+
+    def waiting(self, name: str) -> Peer:
+        """Somebody who logs in and finds no room."""
+        peer = self.service.peer()
+        self.addCleanup(peer.protocol.connectionLost, Failure(ConnectionDone()))
+        peer.ask(f"register {name} pw")
+        peer.say(f"login {name} pw")
+        self.service.settle()
+        return peer
+
+    def states(self) -> list[str]:
+        """Of the servers that are not gone, the oldest first."""
+        rows = Server.select().where(Server.state != State.GONE).order_by(Server.created)
+        return [str(row.state) for row in rows]
+
+    def port(self, token: str) -> int:
+        """Where somebody is served."""
+        port: int = self.service.peer().ask(f"locate {token}")["app_server"]["port"]
+        return port
+
+
+class Unavailable(CloudCase):
+    def test_nothing_is_ended_for_a_list_that_cannot_be_had(self) -> None:
+        token = self.service.people("ann")["ann"]
+        self.cloud.trouble["list"] = AWAY
+        self.pass_time(300)
+        self.assertEqual((self.states(), self.port(token)), (["ready"], 20001))
+        self.assertEqual(self.cloud.count("terminate"), 0)
+
+    def test_the_fleet_goes_on_with_the_database(self) -> None:
+        """Heartbeats say who is dead, and what people wait for is launched."""
+        tokens = self.service.people("ann", "bob")
+        self.cloud.trouble["list"] = AWAY
+        peer = self.waiting("cat")
+        self.assertEqual(len(self.cloud.launched), 2)
+        self.cloud.trouble.clear()
+        self.pass_time(10)
+        self.assertEqual([reply["status"] for reply in peer.heard()], [0])
+        self.cloud.trouble["list"] = AWAY
+        del self.service.servers[self.cloud.launched[0]]  # It beats no more.
+        self.pass_time(20)
+        self.assertEqual(self.port(tokens["ann"]), 20002)
+
+    def test_a_server_is_ready_when_its_address_is_known(self) -> None:
+        self.service.people("ann", "bob")
+        self.cloud.host = None
+        peer = self.waiting("cat")
+        self.pass_time(10)
+        self.assertEqual((self.states(), peer.heard()), (["ready", "launching"], []))
+        self.cloud.host = "203.0.113.7"
+        self.pass_time(4)
+        self.assertEqual(peer.heard()[0]["app_server"]["host"], "203.0.113.7")
+
+    def test_an_address_that_was_told_is_kept(self) -> None:
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        peer = self.waiting("cat")
+        self.pass_time(10)
+        self.cloud.trouble["list"] = AWAY
+        self.service.boot(self.cloud.launched[1])
+        self.service.settle()
+        self.assertEqual(peer.heard()[0]["app_server"]["port"], 20002)
+
+    def test_a_list_that_hangs_holds_nothing_up(self) -> None:
+        tokens = self.service.people("ann", "bob")
+        self.cloud.trouble["list"] = "hangs"
+        beats, lists = Lease.get().beats, self.cloud.count("list")
+        peer = self.waiting("cat")
+        self.service.clock.advance(2.0)
+        self.assertEqual(len(self.cloud.launched), 2)
+        self.pass_time(60)
+        self.assertEqual(self.cloud.count("list"), lists + 1)
+        self.assertGreater(Lease.get().beats, beats + 25)
+        self.assertEqual(self.service.peer().ask("login ann pw")["status"], 0)
+        self.assertEqual(self.port(tokens["ann"]), 20001)
+        # It comes in the end, and is heard at once.
+        self.cloud.trouble.clear()
+        self.cloud.hanging[0].callback(self.successResultOf(self.cloud.list()))
+        self.service.settle()
+        self.assertEqual(peer.heard()[0]["status"], 0)
+
+    def test_nonsense_of_every_kind(self) -> None:
+        """Whatever a provider raises, those who have a place are served, and rounds go on."""
+        tokens = self.service.people("ann", "bob")
+        self.cloud.trouble = dict.fromkeys(("launch", "list", "terminate"), RuntimeError("bug"))
+        self.waiting("cat")
+        self.pass_time(60)
+        self.assertEqual(self.port(tokens["ann"]), 20001)
+        self.assertEqual(self.service.peer().ask("login bob pw")["status"], 0)
+        self.assertTrue(self.flushLoggedErrors(RuntimeError))
+        self.cloud.trouble.clear()
+        self.pass_time(60)
+        self.assertEqual(self.states(), ["ready", "ready"])
+
+    def test_stopping_waits_for_no_call(self) -> None:
+        self.service.people("ann", "bob")
+        self.cloud.trouble = dict.fromkeys(("launch", "list", "terminate"), "hangs")
+        self.waiting("cat")
+        self.service.clock.advance(2.0)
+        stopped = self.service.keeper.stopService()
+        self.service.clock.advance(2.0)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(Lease.select().count(), 0)
+
+    def test_a_fleet_that_is_well_lists_rarely(self) -> None:
+        self.pass_time(60)
+        before = self.cloud.count("list")
+        self.pass_time(10 * SETTLED_INTERVAL)
+        self.assertLessEqual(self.cloud.count("list") - before, 10)
+
+
+class Launching(CloudCase):
+    def test_a_launch_without_an_answer_is_asked_for_again_under_its_id(self) -> None:
+        self.service.people("ann", "bob")
+        self.cloud.trouble["launch"] = AWAY
+        self.waiting("cat")
+        self.pass_time(20)
+        ids = {call[1] for call in self.cloud.calls if call[0] == "launch"}
+        self.assertEqual(len(ids), 2)
+        # At once, and then 1, 2, 4, 8 s after the one before.
+        self.assertEqual(self.cloud.count("launch"), 1 + 5)
+        self.cloud.trouble.clear()
+        self.pass_time(20)
+        self.assertEqual((self.states(), set(self.cloud.launched)), (["ready", "ready"], ids))
+
+    def test_one_that_was_launched_without_an_answer_is_not_launched_twice(self) -> None:
+        self.service.people("ann", "bob")
+        self.cloud.trouble["launch"] = "lost"
+        peer = self.waiting("cat")
+        self.pass_time(10)
+        self.assertEqual([reply["status"] for reply in peer.heard()], [0])
+        self.assertEqual(len(self.cloud.launched), 2)
+
+    def test_a_successor_asks_for_what_was_written_down(self) -> None:
+        self.service.people("ann", "bob")
+        self.cloud.trouble["launch"] = "hangs"
+        self.waiting("cat")
+        [id] = {row.id for row in Server.select().where(Server.state == State.LAUNCHING)}
+        successor = CloudInMemory()
+        successor._instances = self.cloud._instances
+        successor.on_launch = self.cloud.on_launch
+        keeper = FleetKeeper(
+            fleet.Member(fleet.new_id(), "host:nowhere:2"),
+            self.service.database,
+            successor,
+            POLICY,
+            Bus(self.service.broker.client()),
+            Upkeep(self.service.sessions, 1000.0),
+            2.0,
+            lambda: None,
+            self.service.clock,
+        )
+        self.service.keeper.stopService()
+        keeper.startService()
+        self.pass_time(10)
+        self.assertTrue(keeper.keeping)
+        self.assertEqual(successor.launched, [id])
+        self.assertEqual(self.states(), ["ready", "ready"])
+
+    def test_no_capacity_backs_off_and_makes_room_at_once(self) -> None:
+        """Nothing was started, so nothing is left to count to the maximum."""
+        self.service.people("ann", "bob")
+        self.cloud.refusal = LaunchFailed("no capacity")
+        peer = self.waiting("cat")
+        self.service.settle()
+        self.assertEqual(self.states(), ["ready"])
+        self.cloud.refusal = None
+        self.pass_time(4)
+        self.assertEqual([reply["status"] for reply in peer.heard()], [0])
+
+    def test_a_boot_that_takes_too_long_is_ended_and_replaced(self) -> None:
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        self.waiting("cat")
+        self.pass_time(150)
+        slow = self.cloud.launched[1]
+        self.waiting("dog")
+        self.service.boots = True
+        self.pass_time(42)
+        self.assertNotIn(slow, self.cloud.alive())
+        self.assertEqual(len(self.cloud.launched), 3)
+        self.assertEqual(self.states(), ["ready", "ready"])
+        self.assertRegex(Server.get_by_id(slow).reason, "^failed: not ready in 180 s")
+
+
+class Refused(CloudCase):
+    REASON = "over quota: ask for more in Service Quotas"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tokens = self.service.people("ann", "bob")
+        self.cloud.refusal = LaunchRefused(self.REASON)
+
+    def test_who_waits_is_answered_at_once_and_who_comes_too(self) -> None:
+        self.assertEqual(self.waiting("cat").heard(), [UNAVAILABLE])
+        asked = self.cloud.count("launch")
+        for name in ("dog", "eve"):
+            self.assertEqual(self.waiting(name).heard(), [UNAVAILABLE])
+        self.assertEqual(self.cloud.count("launch"), asked)
+
+    def test_who_has_a_place_notices_nothing(self) -> None:
+        self.waiting("cat")
+        self.assertEqual(self.port(self.tokens["ann"]), 20001)
+        self.assertEqual(self.service.peer().ask("login ann pw")["status"], 0)
+
+    def test_operators_see_why(self) -> None:
+        self.waiting("cat")
+        refusal = self.successResultOf(self.service.database.run(operators.refusal))
+        self.assertEqual(refusal.reason, self.REASON)
+        self.assertIn(round(refusal.until - self.service.clock.seconds()), (59, 60))
+
+    def test_it_is_tried_again_later(self) -> None:
+        self.waiting("cat")
+        asked = self.cloud.count("launch")
+        self.pass_time(58)
+        self.assertEqual(self.cloud.count("launch"), asked)
+        self.pass_time(4)
+        self.waiting("cat")  # Nobody had waited any more.
+        self.assertEqual(self.cloud.count("launch"), asked + 1)
+        self.pass_time(116)
+        self.assertEqual(self.waiting("dog").heard(), [UNAVAILABLE])
+        self.assertEqual(self.cloud.count("launch"), asked + 1)
+        self.cloud.refusal = None
+        self.pass_time(6)
+        self.assertEqual([reply["status"] for reply in self.waiting("eve").heard()], [0])
+        self.assertIsNone(self.successResultOf(self.service.database.run(operators.refusal)))
+
+    def test_people_of_other_login_servers_are_answered_at_once(self) -> None:
+        """They hear of it through the broker, and find it in the database."""
+        other = Bus(self.service.broker.client())
+        heard: list[Any] = []
+        other.hear_fleet(lambda hint: heard.append(hint["event"]))
+        self.waiting("cat")
+        self.assertIn("refused", heard)
+
+
+class Ending(CloudCase):
+    policy = replace(POLICY, maximum=2)
+
+    def two_servers(self) -> dict[str, str]:
+        """Three people on two servers, which is the maximum."""
+        return self.service.people("ann", "bob", "cat")
+
+    def test_one_that_cannot_be_ended_counts_to_the_maximum_and_is_asked_again(self) -> None:
+        self.two_servers()
+        self.cloud.trouble["terminate"] = AWAY
+        silent = self.cloud.launched[1]
+        del self.service.servers[silent]
+        self.pass_time(60)
+        self.assertEqual(self.states(), ["ready", "lost"])
+        self.assertEqual(len(self.cloud.launched), 2)
+        self.assertGreaterEqual(self.cloud.count("terminate"), 5)
+        self.assertLessEqual(self.cloud.count("terminate"), 8)
+        self.cloud.trouble.clear()
+        self.pass_time(80)
+        self.assertNotIn(silent, self.cloud.alive())
+        self.assertEqual(len(self.cloud.launched), 3)
+        self.assertEqual(self.states(), ["ready", "ready"])
+
+    def test_one_that_hangs_blocks_no_round(self) -> None:
+        self.two_servers()
+        self.cloud.trouble["terminate"] = "hangs"
+        del self.service.servers[self.cloud.launched[1]]
+        beats = Lease.get().beats
+        self.pass_time(60)
+        self.assertGreater(Lease.get().beats, beats + 25)
+        self.assertEqual(self.cloud.count("terminate"), 1)
+
+    def test_one_that_was_ended_from_outside_loses_its_people_at_once(self) -> None:
+        tokens = self.two_servers()
+        self.service.database.run(operators.ask_launch, 2, 5, self.service.clock.seconds())
+        self.pass_time(10)
+        self.cloud.end_quietly(self.cloud.launched[0])
+        self.pass_time(8)
+        self.assertNotEqual(self.port(tokens["ann"]), 20001)
+
+    def test_one_that_no_list_shows_is_lost_after_the_grace(self) -> None:
+        tokens = self.two_servers()
+        missing = self.cloud.launched[0]
+        self.cloud.hidden.add(missing)
+        self.pass_time(CONSISTENCY_GRACE - 4)
+        self.assertEqual((self.states(), self.port(tokens["ann"])), (["ready", "ready"], 20001))
+        self.pass_time(SETTLED_INTERVAL + 10)
+        self.assertEqual(Server.get_by_id(missing).state, State.GONE)
+        self.assertNotEqual(self.port(tokens["ann"]), 20001)
+
+    def test_one_that_is_not_shown_for_a_while_is_left_alone(self) -> None:
+        tokens = self.two_servers()
+        for _ in range(3):
+            self.cloud.hidden.add(self.cloud.launched[0])
+            self.pass_time(CONSISTENCY_GRACE - 10)
+            self.cloud.hidden.clear()
+            self.pass_time(SETTLED_INTERVAL + 2)
+        self.assertEqual((self.states(), self.port(tokens["ann"])), (["ready", "ready"], 20001))
+
+    def test_what_is_not_shown_may_run_and_counts_until_the_grace_is_over(self) -> None:
+        """A launch of which nothing was ever heard."""
+        self.service.boots = False
+        self.cloud.trouble["launch"] = "lost"
+        tokens = self.service.people("ann", "bob")
+        self.cloud.on_launch = self.cloud.hidden.add
+        self.waiting("cat")
+        self.pass_time(184)
+        self.assertEqual(self.states()[-1], "lost")
+        launched = len(self.cloud.launched)
+        self.pass_time(CONSISTENCY_GRACE - 10)
+        self.assertEqual(len(self.cloud.launched), launched)
+        self.assertEqual(len(tokens), 2)
+
+
+class Strays(CloudCase):
+    policy = replace(POLICY, maximum=2)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.cloud.on_launch = None
+        self.successResultOf(self.cloud.launch("stray"))
+        self.cloud.on_launch = self.service._launched
+
+    def test_an_instance_without_a_server_is_ended_after_the_grace(self) -> None:
+        self.pass_time(CONSISTENCY_GRACE - 4)
+        self.assertIn("stray", self.cloud.alive())
+        self.pass_time(SETTLED_INTERVAL + 10)
+        self.assertNotIn("stray", self.cloud.alive())
+        self.assertEqual(self.states(), ["ready"])
+
+    def test_until_then_it_counts_to_the_maximum(self) -> None:
+        self.service.people("ann", "bob")
+        self.pass_time(SETTLED_INTERVAL)
+        peer = self.waiting("cat")
+        self.service.database.run(operators.ask_launch, 2, 2, self.service.clock.seconds())
+        self.pass_time(10)
+        self.assertEqual((len(self.cloud.alive()), peer.heard()), (2, []))
+        self.pass_time(CONSISTENCY_GRACE)
+        self.assertEqual([reply["status"] for reply in peer.heard()], [0])
+        self.assertEqual(len(self.cloud.alive()), 2)
+
+    def test_one_that_cannot_be_ended_is_tried_again(self) -> None:
+        self.cloud.trouble["terminate"] = AWAY
+        self.pass_time(CONSISTENCY_GRACE + 60)
+        self.assertIn("stray", self.cloud.alive())
+        self.cloud.trouble.clear()
+        self.pass_time(60)
+        self.assertNotIn("stray", self.cloud.alive())
+
+
+class Noted(CloudCase):
+    def test_operators_see_what_the_cloud_calls_it(self) -> None:
+        self.pass_time(2)
+        [row] = self.successResultOf(
+            self.service.database.run(operators.listing, self.service.clock.seconds())
+        )
+        self.assertEqual(
+            (row["instance"], row["type"], row["launch_time"]),
+            (f"i-{row['id'][:4]}", "t3.micro", row["launch_time"]),
+        )
+        self.assertGreaterEqual(row["launch_time"], 0.0)

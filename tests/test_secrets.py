@@ -1,0 +1,181 @@
+"""Secrets that the configuration only names: what they may be, and what is said when they are not.
+
+The stores are moto's, within this process.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import boto3
+from moto import mock_aws
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs import offline, secrets
+from bbs.config import EC2, ConfigError, load, masked, to_toml
+
+MYSQL = "mysql://bbs:s3cret@db.example:3306/bbs"
+STOMP = "stomp://bbs:t0psecret@mq.example:61613"
+REGION = "eu-north-1"
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+
+
+class SecretsTestCase(SynchronousTestCase):
+    """Stores with nothing in them."""
+
+    def setUp(self) -> None:
+        patched = mock.patch.dict(os.environ, CREDENTIALS)
+        patched.start()
+        self.addCleanup(patched.stop)
+        self.stores = mock_aws()
+        self.stores.start()
+        self.addCleanup(self.stores.stop)
+
+    def put(self, name: str, value: str) -> None:
+        """Keep a parameter."""
+        boto3.client("ssm", region_name=REGION).put_parameter(
+            Name=name, Value=value, Type="SecureString"
+        )
+
+    def keep(self, name: str, **value: object) -> None:
+        """Keep a secret."""
+        boto3.client("secretsmanager", region_name=REGION).create_secret(Name=name, **value)
+
+    def reveal(self, key: str, *values: str) -> tuple[str, ...]:
+        return secrets.reveal(key, values, EC2(region=REGION))
+
+    def refusal(self, key: str, value: str) -> str:
+        """The one line that it fails with."""
+        line = str(self.assertRaises(secrets.SecretUnavailable, self.reveal, key, value))
+        self.assertEqual(line.splitlines(), [line])
+        self.assertNotIn("s3cret", line)
+        return line
+
+
+class Reveal(SecretsTestCase):
+    """What references stand for."""
+
+    def test_parameter(self) -> None:
+        self.put("/bbs/database", MYSQL)
+        self.assertEqual(self.reveal("database.url", "ssm:/bbs/database"), (MYSQL,))
+
+    def test_secret(self) -> None:
+        self.keep("bbs/database", SecretString=f"{MYSQL}\n")
+        self.assertEqual(self.reveal("database.url", "secretsmanager:bbs/database"), (MYSQL,))
+
+    def test_secret_by_arn(self) -> None:
+        self.keep("bbs/database", SecretString=MYSQL)
+        client = boto3.client("secretsmanager", region_name=REGION)
+        arn = client.list_secrets()["SecretList"][0]["ARN"]
+        self.assertEqual(self.reveal("database.url", f"secretsmanager:{arn}"), (MYSQL,))
+
+    def test_among_others(self) -> None:
+        """Each broker is a URL or a reference."""
+        self.put("/bbs/mq", STOMP)
+        other = "stomp://other:61613"
+        self.assertEqual(self.reveal("broker.url", other, "ssm:/bbs/mq"), (other, STOMP))
+
+    def test_nothing_to_reveal(self) -> None:
+        with mock.patch("boto3.session.Session", side_effect=AssertionError):
+            self.assertEqual(self.reveal("broker.url", "embedded"), ("embedded",))
+        self.assertFalse(secrets.needed(["embedded", MYSQL]))
+        self.assertTrue(secrets.needed([MYSQL, "ssm:/bbs/mq"]))
+
+
+class Refusals(SecretsTestCase):
+    """What cannot be revealed."""
+
+    def test_unknown_parameter(self) -> None:
+        refusal = self.refusal("database.url", "ssm:/bbs/none")
+        self.assertTrue(refusal.startswith("database.url: ssm:/bbs/none: ParameterNotFound"))
+
+    def test_unknown_secret(self) -> None:
+        refusal = self.refusal("broker.url", "secretsmanager:none")
+        self.assertIn("broker.url: secretsmanager:none: ResourceNotFoundException: ", refusal)
+
+    def test_something_else(self) -> None:
+        """What is kept there is not shown."""
+        for number, kept in enumerate(("s3cret", "redis://s3cret", "ssm:/s3cret", STOMP)):
+            self.put(f"/{number}", kept)
+            self.assertIn(
+                f'database.url: ssm:/{number}: what it holds is not "sqlite:///PATH" or',
+                self.refusal("database.url", f"ssm:/{number}"),
+            )
+
+    def test_embedded(self) -> None:
+        self.put("/bbs/mq", "embedded")
+        self.assertIn("what it holds is not", self.refusal("broker.url", "ssm:/bbs/mq"))
+
+    def test_binary(self) -> None:
+        self.keep("bytes", SecretBinary=b"s3cret")
+        self.assertIn("what it holds is not", self.refusal("database.url", "secretsmanager:bytes"))
+
+    def test_away(self) -> None:
+        """A store that does not answer is an error soon."""
+        self.stores.stop()
+        config = EC2(region=REGION, endpoint_url="http://127.0.0.1:9")
+        with mock.patch("bbs.secrets.ATTEMPTS", 1):
+            error = self.assertRaises(
+                secrets.SecretUnavailable, secrets.reveal, "database.url", ["ssm:/x"], config
+            )
+        self.stores.start()
+        self.assertIn('ssm:/x: Could not connect to the endpoint URL: "http://127', str(error))
+
+    def test_no_credentials(self) -> None:
+        self.stores.stop()
+        nothing = {"AWS_EC2_METADATA_DISABLED": "true", "HOME": "/nonexistent"}
+        with mock.patch.dict(os.environ, nothing, clear=True):
+            self.assertIn("Unable to locate credentials", self.refusal("database.url", "ssm:/x"))
+        self.stores.start()
+
+    def test_no_boto3(self) -> None:
+        with mock.patch.dict(sys.modules, {"botocore.exceptions": None}):
+            refusal = self.refusal("database.url", "ssm:/x")
+        self.assertEqual(refusal, "database.url: ssm:/x: needs the package boto3")
+
+
+class Configured(SecretsTestCase):
+    """References in the configuration."""
+
+    def write(self, text: str) -> str:
+        path = self.mktemp()
+        Path(path).write_text(text)
+        return path
+
+    def test_kept_as_they_are(self) -> None:
+        """`bbs config check`, and what is handed on, have the reference itself."""
+        config = load(
+            self.write(
+                '[database]\nurl = "ssm:/bbs/database"\n'
+                '[broker]\nurl = ["secretsmanager:bbs/mq-1", "stomp://mq:61613"]\n'
+            ),
+            {},
+        )
+        shown = {key: value for key, value, _ in masked(config)}
+        self.assertEqual(shown["database.url"], '"ssm:/bbs/database"')
+        self.assertEqual(shown["broker.url"], '["secretsmanager:bbs/mq-1", "stomp://mq:61613"]')
+        self.assertIn('url = "ssm:/bbs/database"', to_toml(config))
+
+    def test_no_references(self) -> None:
+        for text in ("ssm:bbs", "ssm:", "ssm:/b b", "secretsmanager:", "ssm:/x?", "s3:/bbs"):
+            options = {"database.url": text}
+            error = self.assertRaises(ConfigError, load, None, {}, options)
+            self.assertIn('"ssm:/NAME" or "secretsmanager:NAME"', str(error))
+
+    def test_offline(self) -> None:
+        """`bbs fleet` and `bbs db` open the database itself."""
+        self.put("/bbs/database", MYSQL)
+        path = self.write(f'[database]\nurl = "ssm:/bbs/database"\n[ec2]\nregion = "{REGION}"\n')
+        self.assertEqual(offline.as_written(path, None).database.url, "ssm:/bbs/database")
+        self.assertEqual(offline.configuration(path, None).database.url, MYSQL)
+
+    def test_imports(self) -> None:
+        """A server without references does without boto3."""
+        code = (
+            "import sys, bbs.daemon, bbs.config, bbs.secrets as s;"
+            "s.reveal('broker.url', ['embedded'], bbs.config.EC2());"
+            "assert not [m for m in sys.modules if m.startswith('boto')]"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,150 @@
+"""How surely the keeper knows what a cloud has."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.scaling.interfaces import Instance, ProviderUnavailable
+from bbs.scaling.sight import CONSISTENCY_GRACE, PATIENCE, Sight, Watch
+from bbs.scaling.testing import MemoryProvider
+
+
+class SightTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(1_000_000.0)
+        self.provider = MemoryProvider("ec2:here:bbs")
+        self.provider.shared = True
+        self.news: list[None] = []
+        self.sight = Sight(self.provider, lambda: self.news.append(None), self.clock)
+
+    def listed(self, *alive: str, ended: tuple[str, ...] = ()) -> None:
+        """Look, and be shown these."""
+        shown = {id: Instance(id, "host", id in alive, "") for id in (*alive, *ended)}
+        self.provider.list = lambda: succeed(shown)  # type: ignore[method-assign]
+        self.successResultOf(Deferred.fromCoroutine(self.sight.look(0.0)))
+
+    def listed_for(self, seconds: float, *alive: str) -> None:
+        """The same again and again for so long."""
+        end = self.clock.seconds() + seconds
+        while self.clock.seconds() < end:
+            self.clock.advance(min(5.0, end - self.clock.seconds()))
+            self.listed(*alive)
+            self.sight.gone("a")
+
+    def test_nothing_is_known_at_first(self) -> None:
+        self.assertIs(self.sight.alive("a", booting=False), None)
+        self.assertFalse(self.sight.gone("a"))
+        self.assertEqual(self.sight.strays([]), {})
+
+    def test_what_is_listed(self) -> None:
+        self.listed("a", ended=("b",))
+        self.assertEqual([self.sight.alive(id, booting=False) for id in "ab"], [True, False])
+        self.assertEqual([self.sight.gone(id) for id in "ab"], [False, True])
+
+    def test_absence_counts_when_it_has_lasted(self) -> None:
+        self.listed()
+        self.assertFalse(self.sight.gone("a"))
+        self.listed_for(CONSISTENCY_GRACE - 1.0)
+        self.assertIs(self.sight.alive("a", booting=False), None)
+        self.listed_for(1.0)
+        self.assertIs(self.sight.alive("a", booting=False), False)
+        self.assertIs(self.sight.alive("a", booting=True), None)
+        self.assertTrue(self.sight.gone("a"))
+
+    def test_absence_begins_anew_when_it_was_seen(self) -> None:
+        self.listed()
+        self.listed_for(CONSISTENCY_GRACE - 1.0)
+        self.listed("a")
+        self.listed_for(CONSISTENCY_GRACE - 1.0)
+        self.assertFalse(self.sight.gone("a"))
+
+    def test_without_a_list_no_time_passes(self) -> None:
+        self.listed()
+        self.assertFalse(self.sight.gone("a"))
+        self.provider.list = lambda: fail(ProviderUnavailable("away"))  # type: ignore[method-assign]
+        for _ in range(100):
+            self.clock.advance(5.0)
+            self.successResultOf(Deferred.fromCoroutine(self.sight.look(0.0)))
+        self.assertFalse(self.sight.gone("a"))
+
+    def test_while_it_is_asked_for_absence_means_nothing(self) -> None:
+        self.sight.asking("a")
+        self.listed()
+        self.listed_for(2 * CONSISTENCY_GRACE)
+        self.assertFalse(self.sight.gone("a"))
+        self.sight.asked("a")
+        self.listed_for(CONSISTENCY_GRACE - 1.0)
+        self.assertFalse(self.sight.gone("a"))
+        self.listed_for(6.0)
+        self.assertTrue(self.sight.gone("a"))
+
+    def test_a_launch_of_which_nothing_came(self) -> None:
+        self.sight.asking("a")
+        self.sight.asked("a", nothing=True)
+        self.assertTrue(self.sight.gone("a"))
+
+    def test_but_something_may_when_it_is_asked_for_again(self) -> None:
+        self.sight.asked("a", nothing=True)
+        self.sight.asking("a")
+        self.assertFalse(self.sight.gone("a"))
+        self.sight.asked("a")
+        self.listed()
+        self.assertFalse(self.sight.gone("a"))
+
+    def test_a_list_that_lasts_is_not_waited_for(self) -> None:
+        answers: list[Deferred[dict[str, Instance]]] = []
+
+        def list_slowly() -> Deferred[dict[str, Instance]]:
+            answers.append(Deferred())
+            return answers[-1]
+
+        self.provider.list = list_slowly  # type: ignore[assignment,method-assign]
+        looked = Deferred.fromCoroutine(self.sight.look(0.0))
+        self.assertNoResult(looked)
+        self.clock.advance(PATIENCE)
+        self.successResultOf(looked)
+        self.successResultOf(Deferred.fromCoroutine(self.sight.look(0.0)))
+        self.assertEqual((len(answers), self.news), (1, []))
+        answers[0].callback({"a": Instance("a", None, True, "")})
+        self.assertEqual(self.news, [None])
+        self.assertIs(self.sight.alive("a", booting=False), True)
+
+    def test_a_list_is_young_enough_or_not(self) -> None:
+        self.listed("a")
+        self.clock.advance(3.0)
+        self.provider.list = lambda: self.fail("asked")  # type: ignore[method-assign]
+        self.successResultOf(Deferred.fromCoroutine(self.sight.look(5.0)))
+
+    def test_strays(self) -> None:
+        self.listed("a", "b", ended=("c",))
+        self.assertEqual(self.sight.strays(["a"]), {"b": False})
+        self.clock.advance(CONSISTENCY_GRACE)
+        self.listed("a", "b")
+        self.assertEqual(self.sight.strays(["a"]), {"b": True})
+        self.assertEqual(self.sight.strays(["a", "b"]), {})
+        self.assertEqual(self.sight.strays(["a"]), {"b": False})
+
+    def test_forgetting(self) -> None:
+        self.listed()
+        self.listed_for(2 * CONSISTENCY_GRACE)
+        self.sight.asked("b", nothing=True)
+        self.sight.forget()
+        self.listed()
+        self.assertEqual([self.sight.gone(id) for id in "ab"], [False, False])
+
+
+class WatchTests(SynchronousTestCase):
+    def test_silence(self) -> None:
+        watch = Watch()
+        silences = [watch.silence("a", beats, 2.0) for beats in (1, 1, 1, 2, 2)]
+        self.assertEqual(silences, [0.0, 2.0, 4.0, 0.0, 2.0])
+
+    def test_forgetting(self) -> None:
+        watch = Watch()
+        for key in ("a", "b"):
+            watch.silence(key, 1, 2.0)
+        watch.keep({"a"})
+        self.assertEqual([watch.silence(key, 1, 2.0) for key in ("a", "b")], [2.0, 0.0])

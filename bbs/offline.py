@@ -39,7 +39,7 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     database = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
     if path and not create and not os.path.exists(path):
-        raise DatabaseRefused(f"there is no database {path}; name one with --config or --data")
+        raise DatabaseRefused(f"database {url}: no such file; name it with --config or --data")
     models.database.initialize(database)
     try:
         database.connect()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import peewee
@@ -57,6 +59,7 @@ class MigrationCase(DatabaseCase):
         """Another process that upgrades: see `tests/upgrading.py`."""
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.upgrading", self.url, *arguments],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).absolute().parents[1])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -16,7 +16,7 @@ from typing import Any
 
 import peewee
 
-from bbs.database import DatabaseRefused
+from bbs.connecting import DatabaseRefused
 from bbs.models import MODELS, Table
 
 VERSION = 1
@@ -103,7 +103,7 @@ def _sqlite(database: Any) -> Iterator[None]:
     # outside of transactions only.
     database.pragma("foreign_keys", 0)
     try:
-        with database.atomic("IMMEDIATE"):
+        with database.atomic():
             yield
     finally:
         database.pragma("foreign_keys", 1)

@@ -6,12 +6,13 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
+from urllib.parse import quote
 
 import peewee
 
 from bbs import models
 from bbs.config import Configuration, load
-from bbs.database import DatabaseRefused, connect_to, refusal
+from bbs.connecting import DatabaseRefused, connect_to, refusal
 
 
 def configuration(
@@ -24,7 +25,7 @@ def configuration(
     """
     config = load(path, os.environ, options)
     if data is not None and config.sources["database.url"] == "default":
-        url = f"sqlite:///{os.path.abspath(data)}/bbs.sqlite3"
+        url = f"sqlite:///{quote(os.path.abspath(data))}/bbs.sqlite3"
         config = load(path, os.environ, {**options, "database.url": url})
     return config
 

@@ -1,0 +1,83 @@
+"""`bbs fleet`: what an operator asks, sees, and is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from bbs import cli_fleet
+from bbs.models import Place, Server, User
+from bbs.rules import accounts, places
+from bbs.scaling.plan import State
+from tests.command_case import CommandCase
+from tests.database_case import on_both_databases
+
+
+@on_both_databases
+class Fleet(CommandCase):
+    main = staticmethod(cli_fleet.main)
+
+    def server(self, id: str, **others: object) -> None:
+        values = {"state": State.READY, "scope": "local:x", "host": "h", "port": 22223}
+        values |= {"capacity": 10, "created": time.time()}
+        Server.insert({"id": id, **values, **others}).execute()
+
+    def somebody_on(self, server: str, name: str) -> None:
+        accounts.register(name, "hash", 0.0)
+        places.enter(User.get(User.name == name).id, places.Look(new=True))
+        self.assertEqual(Place.get().server_id, server)
+
+    def test_nothing_to_list(self) -> None:
+        code, output, errors = self.bbs("list")
+        self.assertEqual((code, len(output.splitlines()), errors), (0, 1, ""))
+        self.assertEqual(self.bbs("list", "--json"), (0, "[]\n", ""))
+
+    def test_a_list(self) -> None:
+        self.server("1" * 32)
+        self.somebody_on("1" * 32, "änn")
+        code, output, errors = self.bbs("list")
+        self.assertEqual((code, errors), (0, ""))
+        self.assertRegex(output.splitlines()[1], r"\A1{32}  ready +h:22223 +1/10 +\d+s  änn\Z")
+        [listed] = json.loads(self.bbs("list", "--json")[1])
+        self.assertEqual((listed["id"], listed["people"]), ("1" * 32, ["änn"]))
+
+    def test_a_launch(self) -> None:
+        code, output, errors = self.bbs("launch")
+        server = Server.get()
+        self.assertEqual((code, output, errors), (0, f"launch asked for: {server.id}\n", ""))
+        self.assertEqual((server.state, server.capacity), (State.LAUNCHING, 10))
+
+    def test_a_fleet_that_is_full(self) -> None:
+        os.environ["BBS_FLEET_MAXIMUM"] = "1"
+        self.bbs("launch")
+        told = "bbs fleet: fleet.maximum: 1 app servers run already\n"
+        self.assertEqual(self.bbs("launch"), (1, "", told))
+        self.assertEqual(Server.select().count(), 1)
+
+    def test_a_drain(self) -> None:
+        self.server("a" * 32)
+        self.server("b" * 32)
+        told = f"drain asked for: {'a' * 32}\n"
+        self.assertEqual(self.bbs("drain", "aaa"), (0, told, ""))
+        code, output, _ = self.bbs("drain", "b" * 32, "--json")
+        self.assertEqual((code, json.loads(output)), (0, {"id": "b" * 32, "asked": "drain"}))
+        self.assertEqual(Server.select().where(Server.drain_asked).count(), 2)
+
+    def test_a_drain_of_nothing(self) -> None:
+        self.server("a" * 32)
+        self.assertEqual(self.bbs("drain", "c"), (1, "", "bbs fleet: no app server c\n"))
+
+    def test_a_database_that_is_away(self) -> None:
+        os.environ["BBS_DATABASE_URL"] = "mysql://user:secret@127.0.0.1:1/bbs"
+        code, output, errors = self.bbs("list")
+        self.assertEqual((code, output), (1, ""))
+        self.assertRegex(
+            errors, r"\Abbs fleet: database mysql://user:\*\*\*@[^\n]*refused[^\n]*\n\Z"
+        )
+
+    def test_wrong_usage(self) -> None:
+        for arguments in ((), ("end",), ("drain",)):
+            code, output, errors = self.bbs(*arguments)
+            self.assertEqual((code, output), (2, ""))
+            self.assertIn("usage: bbs fleet", errors)

@@ -10,7 +10,7 @@ import peewee
 
 from bbs import migrations
 from bbs.config import ConfigError
-from bbs.database import DatabaseRefused, without_password
+from bbs.connecting import DatabaseRefused, without_password
 from bbs.offline import configuration, connected
 
 

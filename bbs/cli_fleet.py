@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bbs.config import ConfigError, Configuration
-from bbs.database import DatabaseRefused
+from bbs.connecting import DatabaseRefused
 from bbs.migrations import upgrade
 from bbs.offline import configuration, connected
 from bbs.rules import operators

@@ -21,7 +21,8 @@ from twisted.python.failure import Failure
 from bbs import migrations, secrets
 from bbs.bus import Bus
 from bbs.config import ConfigError, Configuration, load
-from bbs.database import Database, DatabaseRefused
+from bbs.connecting import DatabaseRefused
+from bbs.database import Database
 from bbs.errors import BBSError, wire_text
 from bbs.protocols.iline import IRequestHandler, LineLimits
 from bbs.protocols.istomp import StompError, StompRefused

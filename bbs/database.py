@@ -1,4 +1,4 @@
-"""The database: where it is, the threads that talk to it, and the transaction around every rule.
+"""The threads that talk to the database, and the transaction around every rule.
 
 `Database.run(rule, …)` is the one way in: it runs a synchronous rule in one transaction on a
 thread of its own pool and fires with what the rule returns. What it promises:
@@ -13,14 +13,12 @@ thread of its own pool and fires with what the rule returns. What it promises:
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import peewee
 import pymysql.constants.ER as mysql_errors
@@ -29,6 +27,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs import models
+from bbs.connecting import SqliteDatabase, connect_to, is_bug, refusal, summary
 from bbs.errors import Unavailable
 from bbs.workers import IWorkers
 
@@ -44,91 +43,7 @@ COMMIT_GRACE = 0.4
 ATTEMPTS = 5
 """How often a transaction is tried that lost a race, met a deadlock or waited long for a lock."""
 
-CONNECT_TIMEOUT = 1
-"""Whole seconds to connect to MySQL, as pymysql counts them."""
-
-_FAULTY_STATEMENTS = (
-    mysql_errors.BAD_FIELD_ERROR,
-    mysql_errors.NON_UNIQ_ERROR,
-    mysql_errors.WRONG_VALUE_COUNT_ON_ROW,
-    mysql_errors.OPERAND_COLUMNS,
-    mysql_errors.SUBQUERY_NO_1_ROW,
-    mysql_errors.CANT_AGGREGATE_2COLLATIONS,
-    mysql_errors.SP_DOES_NOT_EXIST,
-)
-"""What pymysql calls operational beside trouble with the server: it knows few errors by number."""
-
 _log = Logger()
-
-
-class DatabaseRefused(Exception):
-    """The database cannot be used, for a reason that an operator must mend; one line, no secret."""
-
-
-class MySQLDatabase(peewee.MySQLDatabase):
-    """MySQL or MariaDB. A message may pass 64 KiB as UTF-8, where MySQL's TEXT ends."""
-
-    field_types = peewee.MySQLDatabase.field_types | {"TEXT": "MEDIUMTEXT"}
-
-    def _connect(self) -> Any:
-        connection = super()._connect()  # type: ignore[misc]
-        try:
-            with connection.cursor() as cursor:
-                # A transaction that runs again must see what it lost to, and readers lock nothing.
-                # (The variable for it has two names: MariaDB's was another before 11.1.)
-                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def connect_to(url: str) -> peewee.Database:
-    """The peewee database at `url` (`sqlite:///FILE`, `mysql://user:password@host:port/name`).
-
-    :raises DatabaseRefused: `url` is neither.
-    """
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite":
-        return peewee.SqliteDatabase(
-            unquote(parts.path[1:]),
-            pragmas={
-                # In WAL, which `bbs.migrations` turns on, NORMAL survives the end of any process;
-                # only a power cut may take the last transactions, and never leaves half of one.
-                "synchronous": "normal",
-                "foreign_keys": 1,
-            },
-            timeout=DEADLINE,
-        )
-    if parts.scheme == "mysql":
-        options: dict[str, Any] = {}
-        tls_ca = parse_qs(parts.query).get("tls_ca")
-        if tls_ca:
-            options["ssl"] = {"ca": tls_ca[0]}
-        return MySQLDatabase(
-            unquote(parts.path[1:]),
-            host=parts.hostname or "127.0.0.1",
-            port=parts.port or 3306,
-            user=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-            charset="utf8mb4",
-            connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=DEADLINE + COMMIT_GRACE,
-            write_timeout=DEADLINE + COMMIT_GRACE,
-            # A lock is waited for within the deadline of a command.
-            init_command="SET SESSION innodb_lock_wait_timeout = 1",
-            **options,
-        )
-    raise DatabaseRefused(f"database.url: neither sqlite:/// nor mysql://, but {parts.scheme!r}")
-
-
-def without_password(url: str) -> str:
-    """`url` as it may be shown."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    netloc = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=f"{parts.username}:***@{netloc}").geturl()
 
 
 class _Progress(Enum):
@@ -182,7 +97,7 @@ class Database:
         self.url = url
         self.peewee = connect_to(url)
         models.database.initialize(self.peewee)
-        self._sqlite = isinstance(self.peewee, peewee.SqliteDatabase)
+        self._sqlite = isinstance(self.peewee, SqliteDatabase)
         self._workers = workers
         self._reactor = reactor
         self.available = True
@@ -232,7 +147,7 @@ class Database:
                 away = isinstance(result, Failure) and result.check(Unavailable)
                 if not away:
                     self._last_answer = self._reactor.seconds()
-                self._noticed(_summary(result.value.__cause__) if away else None)
+                self._noticed(summary(result.value.__cause__) if away else None)
                 answer.callback(result)
 
         timers = [self._reactor.callLater(DEADLINE, at_deadline)]
@@ -263,12 +178,12 @@ class Database:
                     raise  # Nobody loses that many races in a row: the rule is wrong.
                 trouble = error
             except (peewee.OperationalError, peewee.InterfaceError) as error:
-                if _is_bug(error):
+                if is_bug(error):
                     raise
                 trouble = error
                 if job.progress is _Progress.COMMITTING or not self._worth_another(error, attempt):
                     break
-            _log.debug("transaction failed: {error}", error=_summary(trouble), attempt=attempt)
+            _log.debug("transaction failed: {error}", error=summary(trouble), attempt=attempt)
         raise Unavailable() from trouble
 
     def _attempt(self, job: _Job) -> Any:
@@ -285,9 +200,8 @@ class Database:
         return result
 
     def _begin(self, rule: Callable[..., Any]) -> None:
-        if isinstance(self.peewee, peewee.SqliteDatabase) and not is_read_only(rule):
-            # To take the lock at the first write instead would fail where two readers both write.
-            self.peewee.begin("IMMEDIATE")
+        if isinstance(self.peewee, SqliteDatabase) and is_read_only(rule):
+            self.peewee.begin("DEFERRED")
         else:
             self.peewee.begin()
 
@@ -321,24 +235,6 @@ class Database:
             raise refusal(self.url, error) from error
 
 
-def refusal(url: str, error: Exception) -> DatabaseRefused:
-    """What to tell an operator of a database that cannot be used."""
-    return DatabaseRefused(f"database {without_password(url)}: {_summary(error)}")
-
-
-def _is_bug(error: Exception) -> bool:
-    """Whether the statement itself is at fault, and not the database: both call it operational."""
-    if error.args and error.args[0] in _FAULTY_STATEMENTS:
-        return True
-    return getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-
-
-def _summary(error: BaseException | None) -> str:
-    """What went wrong, in one line, for the log."""
-    reason = error.args[-1] if error is not None and error.args else type(error).__name__
-    return " ".join(str(reason).split())
-
-
 def rows(query: Any) -> list[Any]:
     """What `query` finds, as tuples. (To a type checker peewee's rows are always models.)"""
     return [*query.tuples()]
@@ -349,6 +245,6 @@ def for_update(query: Any) -> Any:
 
     On SQLite a transaction that writes has the whole database already.
     """
-    if isinstance(models.database.obj, peewee.SqliteDatabase):
+    if isinstance(models.database.obj, SqliteDatabase):
         return query
     return query.for_update()

@@ -17,7 +17,7 @@ from typing import Any
 import peewee
 from playhouse.migrate import MySQLMigrator, SqliteMigrator, migrate
 
-from bbs.database import DatabaseRefused
+from bbs.connecting import DatabaseRefused
 from bbs.models import MODELS, Table
 
 VERSION = 2
@@ -131,7 +131,7 @@ def _sqlite(database: Any) -> Iterator[None]:
     # outside of transactions only.
     database.pragma("foreign_keys", 0)
     try:
-        with database.atomic("IMMEDIATE"):
+        with database.atomic():
             yield
     finally:
         database.pragma("foreign_keys", 1)

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
+from urllib.parse import quote
 
 import peewee
 
 from bbs import models, secrets
 from bbs.config import Configuration, load
-from bbs.database import DatabaseRefused, connect_to, refusal
+from bbs.connecting import DatabaseRefused, connect_to, refusal
 
 
 def configuration(path: str | None, data: str | None) -> Configuration:
@@ -35,7 +36,7 @@ def as_written(
     """
     config = load(path, os.environ, options)
     if data is not None and config.sources["database.url"] == "default":
-        url = f"sqlite:///{os.path.abspath(data)}/bbs.sqlite3"
+        url = f"sqlite:///{quote(os.path.abspath(data))}/bbs.sqlite3"
         config = load(path, os.environ, {**options, "database.url": url})
     return config
 
@@ -50,7 +51,7 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     database = connect_to(url)
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
     if path and not create and not os.path.exists(path):
-        raise DatabaseRefused(f"there is no database {path}; name one with --config or --data")
+        raise DatabaseRefused(f"database {url}: no such file; name it with --config or --data")
     models.database.initialize(database)
     try:
         database.connect()

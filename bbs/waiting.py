@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.database import Database
-from bbs.errors import BBSError, Unavailable
+from bbs.errors import Unavailable
 from bbs.protocols.line import IConnection
 from bbs.rules import fleet, operators
 from bbs.rules.fleet import Member, new_id
@@ -122,7 +122,8 @@ class WaitingRoom:
             search = await waiter.attempt(Look(new=True, waiter=waiter.row))
         except Unavailable:
             return False  # Waiting goes on: the database may be back in time.
-        except BBSError as error:
+        except Exception as error:
+            # Whatever it is, it is the answer to this one, and the others go on.
             self._leave(waiter)
             if not waiter.seated.called:
                 waiter.seated.errback(error)

@@ -42,11 +42,14 @@ Programme = Callable[[Call], Any]
 
 
 class Patience:
-    """A reactor on which no deadline passes, for threads that have none of their own."""
+    """A reactor on which no time passes, for threads that have none of their own."""
 
     class Timer:
         def active(self) -> bool:
             return False
+
+    def seconds(self) -> float:
+        return 0.0
 
     def callLater(self, delay: float, function: object, *args: object) -> Timer:
         return self.Timer()

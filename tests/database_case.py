@@ -7,8 +7,8 @@
             self.refused("bob is not your friend", messages.send, ann, "bob", "hello")
 
 Each test has an SQLite file of its own. `on_both_databases` makes a second class of the same tests,
-which runs on the MySQL or MariaDB at `BBS_TEST_MYSQL_URL`, and is skipped without one: each such
-class has a fresh database, emptied before each test.
+which runs on the MySQL or MariaDB at `BBS_TEST_MYSQL_URL`, and is skipped without one: in a new
+database of this process, emptied before each test.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import migrations, models
-from bbs.database import Database, connect_to
+from bbs.connecting import connect_to
+from bbs.database import Database
 from bbs.errors import Address, BBSError, wire_text
 from bbs.models import Server
 from bbs.rules import accounts, fleet, friends, places
@@ -166,15 +167,16 @@ class RulesCase(DatabaseCase):
 class OnMySQL(DatabaseCase):
     """The same on MySQL or MariaDB."""
 
-    mysql_url: ClassVar[str | None] = None
+    shared_url: ClassVar[str | None] = None
+    """The database of all tests that begin with today's tables: making them takes a while."""
 
     def database_url(self) -> str:
-        return self.mysql_url or fresh_mysql_url()
+        return (self.migrated and OnMySQL.shared_url) or fresh_mysql_url()
 
     def migrate(self) -> None:
-        if self.mysql_url is None:
+        if OnMySQL.shared_url is None:
             super().migrate()
-            type(self).mysql_url = self.url
+            OnMySQL.shared_url = self.url
         empty_tables(self.database)
 
 

@@ -1,114 +1,83 @@
-"""`bbs fleet`, without a service."""
+"""`bbs fleet`: what an operator asks, sees, and is refused."""
 
 from __future__ import annotations
 
-import io
 import json
-import sys
+import os
 import time
 
 from bbs import cli_fleet
-from bbs.models import Server
-from bbs.rules import fleet
+from bbs.models import Place, Server, User
+from bbs.rules import accounts, places
 from bbs.scaling.plan import State
-from bbs.scaling.prices import price
-from tests.database_case import RulesCase
-
-KEEPER = fleet.Member("1" * 32, "somewhere")
+from tests.command_case import CommandCase
+from tests.database_case import on_both_databases
 
 
-class FleetCommand(RulesCase):
-    def setUp(self) -> None:
-        super().setUp()
-        Server.delete().execute()
-        self.patch(sys, "stdout", io.StringIO())
-        self.patch(sys, "stderr", io.StringIO())
+@on_both_databases
+class Fleet(CommandCase):
+    main = staticmethod(cli_fleet.main)
 
-    def run_command(self, *arguments: str) -> tuple[int, str, str]:
-        """The exit code, and what was said."""
-        path = self.mktemp()
-        with open(path, "w") as file:
-            file.write(f'[database]\nurl = "{self.url}"\n[fleet]\nmaximum = 2\n')
-        self.close_connection()
-        code = cli_fleet.main([*arguments, "--config", path])
-        # The command's own connection was another, and is closed.
-        self.database = self.open_database()
-        self.database.peewee.connect()
-        return code, sys.stdout.getvalue(), sys.stderr.getvalue()  # type: ignore[attr-defined]
+    def server(self, id: str, **others: object) -> None:
+        values = {"state": State.READY, "scope": "local:x", "host": "h", "port": 22223}
+        values |= {"capacity": 10, "created": time.time()}
+        Server.insert({"id": id, **values, **others}).execute()
 
-    def running(self, **values: object) -> str:
-        id = fleet.new_id()
-        now = time.time()
-        given = {"state": State.READY, "host": "203.0.113.7", "port": 22223, "ready": now - 50}
-        Server.insert(
-            id=id, scope="ec2:us-east-1:bbs", capacity=10, created=now - 100, **{**given, **values}
-        ).execute()
-        return id
+    def somebody_on(self, server: str, name: str) -> None:
+        accounts.register(name, "hash", 0.0)
+        places.enter(User.get(User.name == name).id, places.Look(new=True))
+        self.assertEqual(Place.get().server_id, server)
 
-    def test_a_list_of_instances(self) -> None:
-        self.running(instance_id="i-0123456789abcdef0", kind="t3.micro")
-        code, out, err = self.run_command("list")
-        self.assertEqual((code, err), (0, ""))
-        head, line = out.splitlines()
-        self.assertEqual(
-            " ".join(head.split()), "ID STATE ADDRESS PEOPLE AGE INSTANCE TYPE LAUNCH USD/H WHO"
-        )
-        self.assertEqual(
-            " ".join(line.split()[1:]),
-            "ready 203.0.113.7:22223 0/10 100s i-0123456789abcdef0 t3.micro 50s"
-            f" {price('t3.micro', 'us-east-1'):.4f}",
-        )
+    def test_nothing_to_list(self) -> None:
+        code, output, errors = self.bbs("list")
+        self.assertEqual((code, len(output.splitlines()), errors), (0, 1, ""))
+        self.assertEqual(self.bbs("list", "--json"), (0, "[]\n", ""))
 
-    def test_what_is_not_known_is_a_dash(self) -> None:
-        self.running(instance_id="i-1", kind="x9.none", ready=None, state=State.LAUNCHING)
-        self.running(port=None)
-        code, out, _ = self.run_command("list")
-        self.assertEqual(code, 0)
-        self.assertEqual(out.splitlines()[1].split()[5:], ["i-1", "x9.none", "-", "-"])
-        self.assertEqual(out.splitlines()[2].split()[5:], ["-", "-", "50s", "-"])
+    def test_a_list(self) -> None:
+        self.server("1" * 32)
+        self.somebody_on("1" * 32, "änn")
+        code, output, errors = self.bbs("list")
+        self.assertEqual((code, errors), (0, ""))
+        self.assertRegex(output.splitlines()[1], r"\A1{32}  ready +h:22223 +1/10 +\d+s  änn\Z")
+        [listed] = json.loads(self.bbs("list", "--json")[1])
+        self.assertEqual((listed["id"], listed["people"]), ("1" * 32, ["änn"]))
 
-    def test_a_list_without_a_cloud(self) -> None:
-        self.running()
-        _, out, _ = self.run_command("list")
-        self.assertEqual(" ".join(out.split()[:6]), "ID STATE ADDRESS PEOPLE AGE WHO")
+    def test_a_launch(self) -> None:
+        code, output, errors = self.bbs("launch")
+        server = Server.get()
+        self.assertEqual((code, output, errors), (0, f"launch asked for: {server.id}\n", ""))
+        self.assertEqual((server.state, server.capacity), (State.LAUNCHING, 10))
 
-    def test_for_programs(self) -> None:
-        self.running(instance_id="i-1", kind="t3.micro")
-        _, out, _ = self.run_command("list", "--json")
-        [server] = json.loads(out)
-        self.assertEqual((server["instance"], server["type"]), ("i-1", "t3.micro"))
-        self.assertEqual(server["launch_time"], 50.0)
-        self.assertEqual(server["usd_per_hour"], price("t3.micro", "us-east-1"))
+    def test_a_fleet_that_is_full(self) -> None:
+        os.environ["BBS_FLEET_MAXIMUM"] = "1"
+        self.bbs("launch")
+        told = "bbs fleet: fleet.maximum: 1 app servers run already\n"
+        self.assertEqual(self.bbs("launch"), (1, "", told))
+        self.assertEqual(Server.select().count(), 1)
 
-    def test_why_nothing_can_be_launched(self) -> None:
-        self.call(fleet.enroll, KEEPER)
-        self.call(fleet.observe, KEEPER)
-        self.call(fleet.refuse, KEEPER, "over quota", time.time() + 100)
-        code, out, err = self.run_command("list", "--json")
-        self.assertEqual((code, json.loads(out)), (0, []))
+    def test_a_drain(self) -> None:
+        self.server("a" * 32)
+        self.server("b" * 32)
+        told = f"drain asked for: {'a' * 32}\n"
+        self.assertEqual(self.bbs("drain", "aaa"), (0, told, ""))
+        code, output, _ = self.bbs("drain", "b" * 32, "--json")
+        self.assertEqual((code, json.loads(output)), (0, {"id": "b" * 32, "asked": "drain"}))
+        self.assertEqual(Server.select().where(Server.drain_asked).count(), 2)
+
+    def test_a_drain_of_nothing(self) -> None:
+        self.server("a" * 32)
+        self.assertEqual(self.bbs("drain", "c"), (1, "", "bbs fleet: no app server c\n"))
+
+    def test_a_database_that_is_away(self) -> None:
+        os.environ["BBS_DATABASE_URL"] = "mysql://user:secret@127.0.0.1:1/bbs"
+        code, output, errors = self.bbs("list")
+        self.assertEqual((code, output), (1, ""))
         self.assertRegex(
-            err,
-            r"^nothing can be launched: over quota \(next attempt in (99|100) s, when needed\)$",
+            errors, r"\Abbs fleet: database mysql://user:\*\*\*@[^\n]*refused[^\n]*\n\Z"
         )
 
-    def test_a_launch_and_a_drain(self) -> None:
-        code, out, _ = self.run_command("launch")
-        self.assertEqual(code, 0)
-        id = out.split()[-1]
-        code, out, _ = self.run_command("drain", id[:8])
-        self.assertEqual((code, out.split()[-1]), (0, id))
-        self.assertTrue(Server.get_by_id(id).drain_asked)
-
-    def test_what_cannot_be(self) -> None:
-        for _ in range(2):
-            self.running()
-        self.assertEqual(self.run_command("launch")[0], 1)
-        self.assertEqual(self.run_command("drain", "nothing")[0], 1)
-        _, _, err = self.run_command("list")
-        self.assertEqual(
-            err.splitlines(),
-            [
-                "bbs fleet: fleet.maximum: 2 app servers run already",
-                "bbs fleet: no app server nothing",
-            ],
-        )
+    def test_wrong_usage(self) -> None:
+        for arguments in ((), ("end",), ("drain",)):
+            code, output, errors = self.bbs(*arguments)
+            self.assertEqual((code, output), (2, ""))
+            self.assertIn("usage: bbs fleet", errors)

@@ -15,18 +15,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import database as database_module
 from bbs import models, offline
+from bbs.connecting import DatabaseRefused, connect_to, without_password
 from bbs.database import (
     ATTEMPTS,
     COMMIT_GRACE,
     DEADLINE,
     Database,
-    DatabaseRefused,
-    connect_to,
     for_update,
     is_read_only,
     read_only,
     rows,
-    without_password,
 )
 from bbs.errors import InvalidId, Unavailable
 from bbs.models import Group
@@ -162,9 +160,10 @@ class Transactions(RunCase):
         answer = self.database.run(self.add, "go")
         answer.cancel()
         self.failureResultOf(answer, CancelledError)
+        self.clock.advance(DEADLINE)
         workers.work()
-        self.clock.advance(DEADLINE + COMMIT_GRACE)
         self.assertTrue(self.database.available)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_mistake_in_a_statement_is_no_outage(self) -> None:
         for statement in (
@@ -460,6 +459,12 @@ class OnSQLite(RunCase):
         self.assertEqual(str(error.value), f"database {self.url}: file is not a database")
 
 
+class Threads(SynchronousTestCase):
+    def test_one_writer_on_sqlite(self) -> None:
+        self.assertEqual(Database.threads("sqlite:///bbs.sqlite3", 8), 1)
+        self.assertEqual(Database.threads("mysql://host/bbs", 8), 8)
+
+
 class ReadOnly(SynchronousTestCase):
     def test_marks(self) -> None:
         def rule() -> None:
@@ -468,57 +473,6 @@ class ReadOnly(SynchronousTestCase):
         self.assertFalse(is_read_only(rule))
         self.assertIs(read_only(rule), rule)
         self.assertTrue(is_read_only(rule))
-
-
-class URLs(SynchronousTestCase):
-    def test_sqlite(self) -> None:
-        for url, path in (
-            ("sqlite:///bbs.sqlite3", "bbs.sqlite3"),
-            ("sqlite:////var/lib/bbs.sqlite3", "/var/lib/bbs.sqlite3"),
-            ("sqlite:///with%20space%3F", "with space?"),
-        ):
-            database = connect_to(url)
-            self.assertIsInstance(database, peewee.SqliteDatabase)
-            self.assertEqual(database.database, path)
-            self.assertEqual(Database.threads(url, 8), 1)
-
-    def test_mysql(self) -> None:
-        url = "mysql://us%40er:p%3Ass%2Fword@db.example:3307/name?tls_ca=/etc/ca.pem"
-        database = connect_to(url)
-        self.assertIsInstance(database, peewee.MySQLDatabase)
-        self.assertEqual(database.database, "name")
-        parameters = database.connect_params
-        expected = {
-            "host": "db.example",
-            "port": 3307,
-            "user": "us@er",
-            "password": "p:ss/word",
-            "ssl": {"ca": "/etc/ca.pem"},
-        }
-        self.assertEqual({key: parameters[key] for key in expected}, expected)
-        self.assertEqual(Database.threads(url, 8), 8)
-
-    def test_mysql_by_default(self) -> None:
-        parameters = connect_to("mysql://host/name").connect_params
-        expected = {"host": "host", "port": 3306, "user": "", "password": ""}
-        self.assertEqual({key: parameters[key] for key in expected}, expected)
-        self.assertNotIn("ssl", parameters)
-
-    def test_neither(self) -> None:
-        error = self.assertRaises(DatabaseRefused, connect_to, "postgres://user:secret@host/name")
-        self.assertEqual(
-            str(error), "database.url: neither sqlite:/// nor mysql://, but 'postgres'"
-        )
-
-    def test_passwords_are_not_shown(self) -> None:
-        for url, shown in (
-            ("mysql://user:secret@host:3306/name", "mysql://user:***@host:3306/name"),
-            ("mysql://user:s:e@cret@host/name", "mysql://user:***@host/name"),
-            ("mysql://us%40er:@host/name?tls_ca=x", "mysql://us%40er:***@host/name?tls_ca=x"),
-            ("mysql://user@host/name", "mysql://user@host/name"),
-            ("sqlite:///bbs.sqlite3", "sqlite:///bbs.sqlite3"),
-        ):
-            self.assertEqual(without_password(url), shown)
 
 
 @on_both_databases

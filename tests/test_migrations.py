@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any, ClassVar
 
 import peewee
@@ -13,7 +15,7 @@ from playhouse.migrate import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import migrate as apply
 
 from bbs import migrations, models
-from bbs.database import DatabaseRefused
+from bbs.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
 from bbs.migrations import SchemaVersion
 from bbs.models import Lease, Server, Session, User
 from tests.database_case import DatabaseCase, on_both_databases
@@ -57,6 +59,7 @@ class MigrationCase(DatabaseCase):
         """Another process that upgrades: see `tests/upgrading.py`."""
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.upgrading", self.url, *arguments],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).absolute().parents[1])},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -170,10 +173,10 @@ class Upgrading(MigrationCase):
         self.upgrade()
         self.assertFalse(self.db.is_closed())
         if self.on_mysql:
-            self.assertAlmostEqual(self.db.connect_params["read_timeout"], 1.8)
-            self.assertAlmostEqual(self.db.connection()._read_timeout, 1.8)
+            self.assertEqual(self.db.connect_params["read_timeout"], ANSWER_TIMEOUT)
+            self.assertEqual(self.db.connection()._read_timeout, ANSWER_TIMEOUT)
         else:
-            self.assertEqual(self.db.pragma("busy_timeout"), 1400)
+            self.assertEqual(self.db.pragma("busy_timeout"), 1000 * LOCK_TIMEOUT)
             self.assertEqual(self.db.pragma("foreign_keys"), 1)
         self.assertRaises(
             peewee.IntegrityError, Session.insert(digest="d", user=1, used=0.0).execute

@@ -237,7 +237,7 @@ class SocialCommands(ServiceCase):
         self.assertEqual([one.get("message") for one in third.heard()], ["Success!", "one"])
 
     def test_listen_wants_the_id_of_a_message(self) -> None:
-        for word in ("x", "-1", "1.5", "9" * 30, "²"):
+        for word in ("x", "-1", "1.5", "9" * 30, "0" * 5000, str(2**63), "²"):
             self.assertEqual(self.ask(f"listen ann {word}"), failed("Usage: listen <user> [<id>]"))
 
     def test_groups(self) -> None:

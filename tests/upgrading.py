@@ -17,8 +17,7 @@ from typing import Any
 
 import peewee
 
-from bbs import database as database_module
-from bbs import migrations, models
+from bbs import connecting, migrations, models
 from bbs.models import User
 
 
@@ -45,8 +44,8 @@ def dying(execute: Callable[[Any], Any], count: int) -> Callable[[Any], Any]:
 
 def main(url: str, count: str | None = None) -> None:
     # What would be too long for a command need not be long here.
-    database_module.DEADLINE = database_module.COMMIT_GRACE = 0.2
-    database: Any = database_module.connect_to(url)
+    connecting.LOCK_TIMEOUT = connecting.ANSWER_TIMEOUT = 0.3
+    database: Any = connecting.connect_to(url)
     models.database.initialize(database)
     database.connect()
     print("connected", flush=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 
+from bbs.database import read_only
 from bbs.dispatch import Ask, success
 from bbs.errors import WrongUsage
 from bbs.protocols.commands import Command, CommandTable, Role
@@ -51,11 +53,12 @@ async def hint_group(ask: Ask, stored: messages.Stored) -> Reply:
     return success()
 
 
+@read_only
 def open_mailbox(caller: Caller, after: str | None = None) -> messages.Mailbox:
     """Where listening begins; `after` as it was typed."""
     if after is None:
         return messages.open_mailbox(caller, None)
-    if not (after.isascii() and after.isdigit() and int(after[:20]) <= MAX_ID):
+    if not re.fullmatch("[0-9]{1,19}", after) or int(after) > MAX_ID:
         raise WrongUsage(LISTEN)
     return messages.open_mailbox(caller, int(after))
 

@@ -133,7 +133,8 @@ class BadStarts(ServiceCase):
     async def test_database_in_no_folder(self) -> None:
         url = f"sqlite:///{Path(self.mktemp()).absolute()}/none/bbs.sqlite3"
         service = self.service(database={"url": url})
-        await self.all_refuse(service, ALL, url, "unable to open")
+        await self.all_refuse(service, (*DAEMONS, "bbs db"), url, "unable to open")
+        await self.refused(service, "bbs fleet", url, "no such file")
 
     async def newer(self, service: Service, *words: str) -> None:
         await self.all_refuse(service, ALL, "schema 999", "upgrade bbs", *words)
@@ -171,11 +172,13 @@ class BadStarts(ServiceCase):
 
     async def test_broker_that_refuses(self) -> None:
         service = self.service(broker={"url": (await self.embedded())[1]})
+        service.data.mkdir()
         await self.all_refuse(service, DAEMONS, "broker.url")
 
     async def test_activemq_that_refuses(self) -> None:
         place = needed("BBS_TEST_ACTIVEMQ_URL").rpartition("@")[2]
         service = self.service(broker={"url": f"stomp://bbs:{SECRET}@{place}"})
+        service.data.mkdir()
         await self.all_refuse(service, DAEMONS, "broker.url", place)
 
     async def test_app_server_with_embedded_broker(self) -> None:

@@ -425,7 +425,12 @@ class Messages(ContestCase):
                 )
                 self.assertIn(
                     outcomes[0].text,
-                    (SUCCESS, "No such user exist", f"{bob.name} is not your friend"),
+                    (
+                        SUCCESS,
+                        "No such user exist",
+                        f"{bob.name} is not your friend",
+                        f"{bob.name} is not online",
+                    ),
                 )
                 self.assertEqual(outcomes[1].text, SUCCESS)
                 self.assertEqual(Delivery.select().count(), 0)

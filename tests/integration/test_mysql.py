@@ -23,7 +23,8 @@ from twisted.trial.unittest import TestCase
 
 from bbs import database as database_module
 from bbs import migrations
-from bbs.database import Database, DatabaseRefused, for_update, read_only
+from bbs.connecting import DatabaseRefused, connect_to
+from bbs.database import Database, for_update, read_only
 from bbs.errors import Unavailable
 from bbs.models import Group
 from bbs.workers import Workers
@@ -209,7 +210,7 @@ class Sessions(MySQLCase):
     async def test_connections_that_the_server_closed(self) -> None:
         """As it does with those that were idle for long: no call finds out."""
         name = self.url.rpartition("/")[2]
-        other = database_module.connect_to(self.url)
+        other = connect_to(self.url)
         other.connect()
         self.addCleanup(other.close)
         own = other.execute_sql("SELECT CONNECTION_ID()").fetchone()[0]
@@ -235,7 +236,7 @@ class Sessions(MySQLCase):
     async def test_a_lock_that_is_held_for_long(self) -> None:
         """Who needs it is refused in time; everybody else is served meanwhile."""
         await self.database.run(add, "go")
-        holder = database_module.connect_to(self.url)
+        holder = connect_to(self.url)
         holder.connect()
         self.addCleanup(holder.close)
         holder.begin()

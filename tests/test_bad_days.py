@@ -1,0 +1,220 @@
+"""What becomes of people when the database is away for a while, or a keeper of the fleet dies."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.bus import Bus
+from bbs.commands import all_commands
+from bbs.errors import Unavailable
+from bbs.rules import fleet
+from bbs.scaling.fleet import FleetKeeper, Upkeep
+from bbs.scaling.testing import MemoryProvider
+from tests.memory_service import POLICY, MemoryService
+
+
+class BadDaysCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = self.mktemp()
+        os.makedirs(folder)
+        self.service = MemoryService(folder, all_commands())
+        self.addCleanup(self.service.close)
+        self.service.start()
+
+    def database_away(self) -> None:
+        """Nothing can be asked of the database."""
+        self.patch_of_run = self.patch(
+            self.service.database, "run", lambda *arguments: fail(Unavailable())
+        )
+
+    def database_back(self) -> None:
+        self.patch_of_run.restore()
+
+    def count(self, table: str) -> int:
+        query = f"SELECT count(*) FROM {table}"
+        (found,) = self.service.database.peewee.execute_sql(query).fetchone()
+        return int(found)
+
+
+class Listening(BadDaysCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.tokens = self.service.people("ann", "bob")
+        self.home = self.service.serving(self.tokens["ann"])
+        peer = self.home.peer()
+        peer.ask(f"invite {self.tokens['ann']} bob")
+        peer.ask(f"accept-invite {self.tokens['bob']} ann")
+        self.listener = self.home.peer()
+        self.listener.ask(f"listen {self.tokens['bob']}")
+
+    def send(self, text: str) -> None:
+        self.home.peer().ask(f"send {self.tokens['ann']} bob {text}")
+
+    def test_what_was_stored_comes_when_the_database_is_back(self) -> None:
+        self.listener.protocol.pauseProducing()
+        self.send("hello")
+        self.database_away()
+        self.listener.protocol.resumeProducing()
+        self.service.clock.advance(2)
+        self.assertEqual(self.listener.heard(), [])
+        self.database_back()
+        self.service.clock.advance(2)
+        self.assertEqual([event["message"] for event in self.listener.heard()], ["hello"])
+
+    def test_what_was_delivered_is_written_down_later(self) -> None:
+        self.send("hello")
+        self.database_away()
+        self.service.clock.advance(1)
+        self.database_back()
+        self.service.clock.advance(2)
+        query = "SELECT max(delivered) FROM inbox"
+        self.assertEqual(self.service.database.peewee.execute_sql(query).fetchone(), (1,))
+
+    def test_stopping_writes_down_what_was_delivered(self) -> None:
+        self.send("hello")
+        self.successResultOf(self.home.desk.listeners.stopService())
+        query = "SELECT max(delivered) FROM inbox"
+        self.assertEqual(self.service.database.peewee.execute_sql(query).fetchone(), (1,))
+
+    def test_a_server_that_stops_waits_for_those_who_listen(self) -> None:
+        dismissed = Deferred.fromCoroutine(self.home.desk.listeners.dismiss(2.0))
+        self.assertNoResult(dismissed)
+        self.listener.protocol.connectionLost(Failure(ConnectionDone()))
+        self.successResultOf(dismissed)
+
+    def test_but_not_for_long(self) -> None:
+        dismissed = Deferred.fromCoroutine(self.home.desk.listeners.dismiss(2.0))
+        self.service.clock.advance(2)
+        self.successResultOf(dismissed)
+
+
+class Waiting(BadDaysCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        self.peer = self.service.peer()
+        self.peer.ask("register cat pw")
+
+    def boot(self) -> None:
+        self.service.boot(self.service.provider.launched[1])
+
+    def test_waiting_outlasts_an_outage(self) -> None:
+        self.peer.ask("events")
+        self.peer.say("login cat pw")
+        self.service.settle()
+        self.database_away()
+        for _ in range(5):
+            self.service.clock.advance(1)
+        self.database_back()
+        self.boot()
+        self.service.clock.advance(2)
+        self.service.settle()
+        self.assertEqual(self.peer.heard()[-1]["status"], 0)
+
+    def test_giving_up_in_an_outage_is_written_down_later(self) -> None:
+        self.peer.say("login cat pw")
+        self.service.settle()
+        self.assertEqual(self.count("waiter"), 1)
+        self.database_away()
+        self.peer.protocol.connectionLost(Failure(ConnectionDone()))
+        self.service.clock.advance(1)
+        self.assertEqual(self.count("waiter"), 1)
+        self.database_back()
+        self.service.clock.advance(1)
+        self.assertEqual(self.count("waiter"), 0)
+
+    def test_somebody_deleted_while_waiting_is_told(self) -> None:
+        self.peer.say("login cat pw")
+        self.service.settle()
+        self.service.database.peewee.execute_sql("DELETE FROM user WHERE name = 'cat'")
+        self.service.clock.advance(1)
+        self.assertEqual(
+            [reply["message"] for reply in self.peer.heard()], ["No such user or password error"]
+        )
+
+
+class Keepers(BadDaysCase):
+    """Two login servers over one database; the first keeps the fleet."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.provider = MemoryProvider("memory of the second")
+        self.second = self.keeper("host:elsewhere:1")
+        self.second.startService()
+        self.addCleanup(self.stop, self.second)
+        self.service.settle()
+
+    def keeper(self, identity: str) -> FleetKeeper:
+        return FleetKeeper(
+            fleet.Member(fleet.new_id(), identity),
+            self.service.database,
+            self.provider,
+            replace(POLICY, minimum=0),
+            Bus(self.service.broker.client()),
+            Upkeep(self.service.sessions, 1000.0),
+            2.0,
+            lambda: None,
+            self.service.clock,
+        )
+
+    def stop(self, keeper: FleetKeeper) -> None:
+        if keeper.running:
+            keeper.stopService()
+
+    def rounds(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.service.beat()
+            self.service.clock.advance(1)
+
+    def test_one_at_a_time(self) -> None:
+        self.rounds(60)
+        self.assertEqual((self.service.keeper.keeping, self.second.keeping), (True, False))
+
+    def test_one_that_stops_hands_over(self) -> None:
+        self.service.keeper.stopService()
+        self.rounds(3)
+        self.assertTrue(self.second.keeping)
+
+    def test_one_that_falls_silent_is_succeeded_and_finds_out(self) -> None:
+        self.patch(self.service.keeper, "look_soon", lambda: None)
+        self.service.keeper._next.cancel()
+        self.rounds(9)
+        self.assertFalse(self.second.keeping)
+        self.rounds(5)
+        self.assertTrue(self.second.keeping)
+        self.service.keeper._next = self.service.clock.callLater(0, self.service.keeper._begin)
+        self.rounds(3)
+        self.assertFalse(self.service.keeper.keeping)
+
+    def test_an_outage_is_held_against_nobody(self) -> None:
+        (server,) = self.service.servers
+        self.database_away()
+        for _ in range(60):
+            self.service.clock.advance(1)
+        self.database_back()
+        self.rounds(20)
+        self.assertEqual(self.service.provider.alive(), {server})
+        self.assertTrue(self.service.keeper.keeping)
+
+    def test_people_who_wait_at_a_dead_login_server_are_not_launched_for(self) -> None:
+        dead = fleet.Member(fleet.new_id(), "host:elsewhere:2")
+        self.service.database.run(fleet.enroll, dead)
+        self.service.database.run(fleet.wait, dead, fleet.new_id(), "somebody")
+        self.rounds(30)
+        self.assertEqual(self.count("waiter"), 0)
+
+    def test_what_has_expired_is_swept_away(self) -> None:
+        token = self.service.people("ann")["ann"]
+        peer = self.service.serving(token).peer()
+        peer.ask(f"create-group {token} chess")
+        peer.ask(f"send-group {token} chess hello")
+        self.assertEqual(self.count("message"), 1)
+        self.rounds(1100)
+        self.assertEqual(self.count("message"), 0)

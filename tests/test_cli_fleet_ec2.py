@@ -1,0 +1,114 @@
+"""`bbs fleet`, without a service."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+
+from bbs import cli_fleet
+from bbs.models import Server
+from bbs.rules import fleet
+from bbs.scaling.plan import State
+from bbs.scaling.prices import price
+from tests.database_case import RulesCase
+
+KEEPER = fleet.Member("1" * 32, "somewhere")
+
+
+class FleetCommand(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        Server.delete().execute()
+        self.patch(sys, "stdout", io.StringIO())
+        self.patch(sys, "stderr", io.StringIO())
+
+    def run_command(self, *arguments: str) -> tuple[int, str, str]:
+        """The exit code, and what was said."""
+        path = self.mktemp()
+        with open(path, "w") as file:
+            file.write(f'[database]\nurl = "{self.url}"\n[fleet]\nmaximum = 2\n')
+        self.close_connection()
+        code = cli_fleet.main([*arguments, "--config", path])
+        # The command's own connection was another, and is closed.
+        self.database = self.open_database()
+        self.database.peewee.connect()
+        return code, sys.stdout.getvalue(), sys.stderr.getvalue()  # type: ignore[attr-defined]
+
+    def running(self, **values: object) -> str:
+        id = fleet.new_id()
+        now = time.time()
+        given = {"state": State.READY, "host": "203.0.113.7", "port": 22223, "ready": now - 50}
+        Server.insert(
+            id=id, scope="ec2:us-east-1:bbs", capacity=10, created=now - 100, **{**given, **values}
+        ).execute()
+        return id
+
+    def test_a_list_of_instances(self) -> None:
+        self.running(instance_id="i-0123456789abcdef0", kind="t3.micro")
+        code, out, err = self.run_command("list")
+        self.assertEqual((code, err), (0, ""))
+        head, line = out.splitlines()
+        self.assertEqual(
+            " ".join(head.split()), "ID STATE ADDRESS PEOPLE AGE INSTANCE TYPE LAUNCH USD/H WHO"
+        )
+        self.assertEqual(
+            " ".join(line.split()[1:]),
+            "ready 203.0.113.7:22223 0/10 100s i-0123456789abcdef0 t3.micro 50s"
+            f" {price('t3.micro', 'us-east-1'):.4f}",
+        )
+
+    def test_what_is_not_known_is_a_dash(self) -> None:
+        self.running(instance_id="i-1", kind="x9.none", ready=None, state=State.LAUNCHING)
+        self.running(port=None)
+        code, out, _ = self.run_command("list")
+        self.assertEqual(code, 0)
+        self.assertEqual(out.splitlines()[1].split()[5:], ["i-1", "x9.none", "-", "-"])
+        self.assertEqual(out.splitlines()[2].split()[5:], ["-", "-", "50s", "-"])
+
+    def test_a_list_without_a_cloud(self) -> None:
+        self.running()
+        _, out, _ = self.run_command("list")
+        self.assertEqual(" ".join(out.split()[:6]), "ID STATE ADDRESS PEOPLE AGE WHO")
+
+    def test_for_programs(self) -> None:
+        self.running(instance_id="i-1", kind="t3.micro")
+        _, out, _ = self.run_command("list", "--json")
+        [server] = json.loads(out)
+        self.assertEqual((server["instance"], server["type"]), ("i-1", "t3.micro"))
+        self.assertEqual(server["launch_time"], 50.0)
+        self.assertEqual(server["usd_per_hour"], price("t3.micro", "us-east-1"))
+
+    def test_why_nothing_can_be_launched(self) -> None:
+        self.call(fleet.enroll, KEEPER)
+        self.call(fleet.observe, KEEPER)
+        self.call(fleet.refuse, KEEPER, "over quota", time.time() + 100)
+        code, out, err = self.run_command("list", "--json")
+        self.assertEqual((code, json.loads(out)), (0, []))
+        self.assertRegex(
+            err,
+            r"^nothing can be launched: over quota \(next attempt in (99|100) s, when needed\)$",
+        )
+
+    def test_a_launch_and_a_drain(self) -> None:
+        code, out, _ = self.run_command("launch")
+        self.assertEqual(code, 0)
+        id = out.split()[-1]
+        code, out, _ = self.run_command("drain", id[:8])
+        self.assertEqual((code, out.split()[-1]), (0, id))
+        self.assertTrue(Server.get_by_id(id).drain_asked)
+
+    def test_what_cannot_be(self) -> None:
+        for _ in range(2):
+            self.running()
+        self.assertEqual(self.run_command("launch")[0], 1)
+        self.assertEqual(self.run_command("drain", "nothing")[0], 1)
+        _, _, err = self.run_command("list")
+        self.assertEqual(
+            err.splitlines(),
+            [
+                "bbs fleet: fleet.maximum: 2 app servers run already",
+                "bbs fleet: no app server nothing",
+            ],
+        )

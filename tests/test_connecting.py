@@ -1,0 +1,103 @@
+"""Where a database is, how it is connected to, and how its transactions begin."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import peewee
+import pymysql
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.connecting import DatabaseRefused, SqliteDatabase, connect_to, without_password
+from tests.database_case import sqlite_url
+
+
+class URLs(SynchronousTestCase):
+    def test_sqlite(self) -> None:
+        for url, path in (
+            ("sqlite:///bbs.sqlite3", "bbs.sqlite3"),
+            ("sqlite:////var/lib/bbs.sqlite3", "/var/lib/bbs.sqlite3"),
+            ("sqlite:///with%20space%3F", "with space?"),
+        ):
+            database = connect_to(url)
+            self.assertIsInstance(database, peewee.SqliteDatabase)
+            self.assertEqual(database.database, path)
+
+    def test_mysql(self) -> None:
+        url = "mysql://us%40er:p%3Ass%2Fword@db.example:3307/name?tls_ca=/etc/ca.pem"
+        database = connect_to(url)
+        self.assertIsInstance(database, peewee.MySQLDatabase)
+        self.assertEqual(database.database, "name")
+        parameters = database.connect_params
+        expected = {
+            "host": "db.example",
+            "port": 3307,
+            "user": "us@er",
+            "password": "p:ss/word",
+            "ssl": {"ca": "/etc/ca.pem"},
+        }
+        self.assertEqual({key: parameters[key] for key in expected}, expected)
+
+    def test_mysql_by_default(self) -> None:
+        parameters = connect_to("mysql://host/name").connect_params
+        expected = {"host": "host", "port": 3306, "user": "", "password": ""}
+        self.assertEqual({key: parameters[key] for key in expected}, expected)
+        self.assertNotIn("ssl", parameters)
+
+    def test_neither(self) -> None:
+        error = self.assertRaises(DatabaseRefused, connect_to, "postgres://user:secret@host/name")
+        self.assertEqual(
+            str(error), "database.url: neither sqlite:/// nor mysql://, but 'postgres'"
+        )
+
+    def test_passwords_are_not_shown(self) -> None:
+        for url, shown in (
+            ("mysql://user:secret@host:3306/name", "mysql://user:***@host:3306/name"),
+            ("mysql://user:s:e@cret@host/name", "mysql://user:***@host/name"),
+            ("mysql://us%40er:@host/name?tls_ca=x", "mysql://us%40er:***@host/name?tls_ca=x"),
+            ("mysql://user@host/name", "mysql://user@host/name"),
+            ("sqlite:///bbs.sqlite3", "sqlite:///bbs.sqlite3"),
+        ):
+            self.assertEqual(without_password(url), shown)
+
+
+class Locks(SynchronousTestCase):
+    """A transaction on SQLite takes the lock for writing as it begins."""
+
+    def connect(self, url: str) -> SqliteDatabase:
+        database = connect_to(url)
+        assert isinstance(database, SqliteDatabase)
+        database.timeout = 0
+        database.connect()
+        self.addCleanup(database.close)
+        return database
+
+    def test_at_the_beginning(self) -> None:
+        url = sqlite_url(self.mktemp())
+        one, other = self.connect(url), self.connect(url)
+        with one.atomic():
+            self.assertRaises(peewee.OperationalError, other.begin)
+            self.assertRaises(peewee.OperationalError, other.atomic().__enter__)
+        other.begin()
+        self.assertRaises(peewee.OperationalError, one.begin)
+        other.rollback()
+
+    def test_not_by_who_only_reads(self) -> None:
+        url = sqlite_url(self.mktemp())
+        one, other = self.connect(url), self.connect(url)
+        with one.atomic():
+            other.begin("DEFERRED")
+            other.rollback()
+
+
+class Settings(SynchronousTestCase):
+    def test_a_connection_that_cannot_be_set_up_is_closed(self) -> None:
+        """Or else the next transaction would run on it, under other rules."""
+        connection = mock.MagicMock()
+        trouble = pymysql.OperationalError(1193, "Unknown system variable")
+        connection.cursor.return_value.__enter__.return_value.execute.side_effect = trouble
+        database = connect_to("mysql://host/name")
+        with mock.patch("pymysql.connect", return_value=connection):
+            self.assertRaises(peewee.OperationalError, database.connect)
+        connection.close.assert_called_once_with()
+        self.assertTrue(database.is_closed())

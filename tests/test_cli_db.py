@@ -6,6 +6,7 @@ import os
 
 from bbs import cli_db, migrations
 from bbs.connecting import without_password
+from bbs.migrations import VERSION
 from tests.command_case import CommandCase
 from tests.database_case import execute_once, on_both_databases
 
@@ -17,25 +18,26 @@ class Db(CommandCase):
 
     def test_upgrading(self) -> None:
         shown = without_password(self.url)
-        self.assertEqual(self.bbs("upgrade"), (0, f"{shown}: schema 0 -> 1\n", ""))
-        self.assertEqual(self.bbs("upgrade"), (0, f"{shown}: schema 1, as before\n", ""))
+        self.assertEqual(self.bbs("upgrade"), (0, f"{shown}: schema 0 -> {VERSION}\n", ""))
+        self.assertEqual(self.bbs("upgrade"), (0, f"{shown}: schema {VERSION}, as before\n", ""))
 
     def test_status(self) -> None:
         self.bbs("upgrade")
-        told = f"{without_password(self.url)}: schema 1, this program's is 1\n"
+        told = f"{without_password(self.url)}: schema {VERSION}, this program's is {VERSION}\n"
         self.assertEqual(self.bbs("status"), (0, told, ""))
 
     def test_a_newer_one(self) -> None:
         self.bbs("upgrade")
         execute_once(self.url, "UPDATE schema_version SET version = 7")
-        told = f"{without_password(self.url)}: schema 7, this program's is 1\n"
+        told = f"{without_password(self.url)}: schema 7, this program's is {VERSION}\n"
         self.assertEqual(self.bbs("status"), (0, told, ""))
         self.assertEqual(
             self.bbs("upgrade"),
             (
                 1,
                 "",
-                "bbs db: the database has schema 7, newer than this program's 1: upgrade bbs\n",
+                "bbs db: the database has schema 7, newer than this program's"
+                f" {VERSION}: upgrade bbs\n",
             ),
         )
 

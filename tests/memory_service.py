@@ -169,7 +169,10 @@ class MemoryService:
         self.settle()
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of whoever still waits for something, and of the database."""
+        for factory in (self.factory, *(server.factory for server in self.servers.values())):
+            factory.close_all()
+            self.clock.advance(2.0)
         self.database.peewee.close()
         models.database.initialize(None)
 

@@ -58,13 +58,17 @@ class Person:
 
     def go(self) -> None:
         """Log out, or give up waiting."""
+        self.give_up()
+        self._tell("goes", self.name)
+        self._database.run(go_offline, self.name)
+
+    def give_up(self) -> None:
+        """Wait no longer."""
         self.wants = False
         answer, self._answer = self._answer, None
         if answer and self.asked and self.asked.mortal.alive:
             answer.cancel()
         self.asked = None
-        self._tell("goes", self.name)
-        self._database.run(go_offline, self.name)
 
     def hang_up(self) -> None:
         """The login server has died: ask another."""

@@ -136,6 +136,8 @@ class World:
                 self._noise(self.chance.uniform(200.0, 500.0))
                 self._quiet()
             finally:
+                for person in self.people:
+                    person.give_up()
                 self.database.peewee.close()
                 models.database.initialize(None)
         return list(dict.fromkeys(self.complaints))

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs.cli import port
 from bbs.client.library import BBSClient
 from bbs.client.lines import InputError, Lines, reader
 from bbs.client.script import Script
@@ -55,15 +56,9 @@ def _parse(argv: Sequence[str]) -> Address:
         description="Carry out commands from standard input, one a line; `help` lists them.",
     )
     parser.add_argument("host", metavar="HOST", help="where a login server is")
-    parser.add_argument("port", metavar="PORT", type=_port, help="the port that it listens on")
+    parser.add_argument("port", metavar="PORT", type=port, help="the port that it listens on")
     options = parser.parse_args(argv)
     return Address(options.host, options.port)
-
-
-def _port(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
-        return int(text)
-    raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
 
 
 class Run:

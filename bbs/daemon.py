@@ -95,6 +95,7 @@ class Daemon(Service):
                 if stopped is not None:
                     await stopped
             except Exception:
+                # Whatever it was, the other parts must stop all the same.
                 _log.failure("a part of {name} did not stop well", name=self.name)
 
     def _failed(self, failure: Failure) -> None:

@@ -14,10 +14,9 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from bbs import errors
 from bbs.database import Database, is_read_only, read_only
 from bbs.errors import BBSError, Moved, WrongUsage, wire_text
-from bbs.protocols.commands import Command, CommandTable, Request, Role, UnknownCommand
+from bbs.protocols.commands import Command, CommandTable, Request, Role
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, places
 
@@ -123,8 +122,6 @@ class Dispatcher:
             if request.command.takes_user:
                 return await self._for_user(request, ask)
             return await self._for_anybody(request, ask)
-        except UnknownCommand as error:
-            return failure(errors.UnknownCommand(error.name), connection)
         except BBSError as error:
             return failure(error, connection)
 

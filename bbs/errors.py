@@ -19,7 +19,11 @@ class BBSError(Exception):
 
 
 class UnknownCommand(BBSError):
-    """No command has this name."""
+    """No command is called `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
 
 
 class NotLoggedIn(BBSError):

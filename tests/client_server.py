@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from bbs.client import Address, BBSClient, ClientError
-from bbs.protocols.commands import CommandTable, Role, UnknownCommand
+from bbs.errors import UnknownCommand
+from bbs.protocols.commands import CommandTable, Role
 
 LOGIN = Address("127.0.0.1", 22222)
 APP_1 = Address("127.0.0.1", 22301)

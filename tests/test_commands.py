@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.commands import Command, CommandTable, Request, Role, UnknownCommand
+from bbs.errors import UnknownCommand
+from bbs.protocols.commands import Command, CommandTable, Request, Role
 
 
 async def handler(context: object, *arguments: str) -> tuple[str, ...]:

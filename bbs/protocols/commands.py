@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from bbs.errors import UnknownCommand
+
 Handler = Callable[..., Awaitable[Any]]
 _H = TypeVar("_H", bound=Handler)
 
@@ -29,14 +31,6 @@ class Role(enum.Enum):
     LOGIN = "login"
     APP = "app"
     EITHER = "either"
-
-
-class UnknownCommand(Exception):
-    """A request names no command of the table; `name` is what it named."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name
 
 
 @dataclass(frozen=True)

@@ -268,6 +268,7 @@ class LineConnection:
             try:
                 reply.after()
             except Exception:
+                # The reply has gone: a bug in what follows is nobody's answer.
                 _log.failure("What was to follow a reply failed")
 
     def _fail(self, failure: Failure) -> None:

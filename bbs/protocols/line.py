@@ -78,6 +78,7 @@ class LineFactory(Factory):
         try:
             self.handler.connection_lost(connection)
         except Exception:
+            # A bug there must not keep the others from being closed.
             _log.failure("The end of a connection was not dealt with")
         if not self._connections:
             self._all_gone()

@@ -103,7 +103,7 @@ class FleetKeeper(Service):
             await self._round
         await self._steps.finish()
         await maybeDeferred(self._provider.stopService)
-        if self.keeping and self._provider.scope.startswith("local:"):
+        if self.keeping and not self._provider.shared:
             await self._close_children()
         with suppress(Unavailable):  # Else the lease lapses by itself.
             await self._database.run(fleet.resign, self.me)
@@ -289,7 +289,7 @@ class FleetKeeper(Service):
         return len(strays)
 
     async def _close_children(self) -> None:
-        """The servers of a local provider have ended with it: say so, as nobody need find out."""
+        """The servers of a provider of this process alone have ended with it: say so at once."""
         instances = await self._provider.list()
         for id in instances:
             try:

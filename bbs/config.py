@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bbs import settings
-from bbs.settings import Kind, Rate, mask, setting, write
+from bbs.settings import Kind, Rate, setting, write
 
 __all__ = ["ConfigError", "Configuration", "Rate", "load", "masked", "to_toml"]
 
@@ -100,6 +100,8 @@ class EC2:
 @dataclass(frozen=True)
 class Telnet:
     listen: tuple[str, ...] = setting(settings.endpoints, "tcp:2323")
+    server: str = setting(settings.server, "127.0.0.1:22222")
+    secret: str = setting(settings.shared_secret, "")
 
 
 @dataclass(frozen=True)
@@ -192,8 +194,9 @@ def load(
 def masked(config: Configuration) -> list[tuple[str, str, str]]:
     """Each key, its value as TOML with passwords masked, and where it came from."""
     return [
-        (key, write(mask(value) if _KINDS[key].secret else value), config.sources.get(key, "code"))
+        (key, write(kind.masked(value) if kind.secret else value), config.sources.get(key, "code"))
         for key, value in _values(config)
+        for kind in [_KINDS[key]]
     ]
 
 

@@ -19,6 +19,14 @@ from bbs.waiting import WaitingRoom
 
 
 @dataclass
+class Tally:
+    """What a server has done since it started; its heartbeats tell the others."""
+
+    logins: int = 0
+    messages: int = 0
+
+
+@dataclass
 class LoginDesk:
     """A login server's."""
 
@@ -33,6 +41,8 @@ class LoginDesk:
     failed_by_address: Attempts
     waiting_room: WaitingRoom
     watchers: set[IConnection]
+    gateway_secret: str = field(default="", repr=False)
+    tally: Tally = field(default_factory=Tally)
 
     role = Role.LOGIN
     server_id: str | None = None
@@ -71,6 +81,7 @@ class AppDesk:
     watchers: set[IConnection]
     listeners: Listeners = field(init=False)
     server_id: str | None = None
+    tally: Tally = field(default_factory=Tally)
 
     role = Role.APP
 

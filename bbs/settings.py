@@ -11,7 +11,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
@@ -51,13 +51,14 @@ class Kind(Generic[T]):
 
     `right` ends the sentence "the key must be …". `read` makes the value of what TOML gave, or
     raises ValueError. `from_text` makes of an environment variable what TOML would have given. A
-    `secret` value is never shown, and may stand in a file instead.
+    `secret` value is never shown but as `masked`, and may stand in a file instead.
     """
 
     right: str
     read: Callable[[object], T]
     from_text: Callable[[str], object] = str
     secret: bool = False
+    masked: Callable[[object], object] = field(default=lambda value: mask(value))
 
 
 def setting(kind: Kind[T], default: object) -> T:
@@ -155,6 +156,14 @@ def choice(*allowed: str) -> Kind[str]:
     return text(f"{', '.join(quoted[:-1])} or {quoted[-1]}", allowed.__contains__)
 
 
+def host_and_port(server: str) -> tuple[str, int]:
+    """The parts of `"127.0.0.1:22222"` or `"[::1]:22222"`; ValueError for what is neither."""
+    matched = re.fullmatch(r"(?:\[([^\[\] ]+)\]|([^\[\]: ]+)):([0-9]{1,5})", server, re.ASCII)
+    if matched is None or not 0 < int(matched[3]) < 65536:
+        raise ValueError(server)
+    return matched[1] or matched[2], int(matched[3])
+
+
 def _read_rate(value: object) -> Rate:
     return Rate.parse(str(value))
 
@@ -241,6 +250,18 @@ endpoints = texts(_ENDPOINT, _is_endpoint)
 endpoints_or_none = texts(f'{_ENDPOINT}, "" for none', _is_endpoint, empty=True)
 any_text = text("a text without control characters", lambda value: True)
 name = text("a text that is not empty", bool)
+server = text(
+    'where a server is, such as "127.0.0.1:22222" or "[::1]:22222"',
+    lambda value: bool(host_and_port(value)),
+)
+shared_secret = replace(
+    text(
+        'a text without spaces, of 16 characters or more, "" for none',
+        lambda value: not value or (len(value) >= 16 and " " not in value),
+        secret=True,
+    ),
+    masked=lambda value: value and "***",
+)
 names = texts("a text that is not empty", bool)
 names_or_none = texts("a text that is not empty", bool, empty=True)
 rate = Kind(f'a rate such as "20/minute" ({", ".join(UNITS)})', _read_rate)

@@ -193,6 +193,14 @@ class Secrets(ConfigTestCase):
         self.assertEqual(rows["app.capacity"], ("3", config.sources["app.capacity"]))
         self.assertEqual(rows["login.listen"], ('["tcp:22222"]', "default"))
 
+    def test_masked_whole(self) -> None:
+        """A secret that is no URL shows nothing of itself."""
+        config = self.load(telnet__secret="0123456789:abcdef@")
+        rows = {key: value for key, value, _ in masked(config)}
+        self.assertEqual(rows["telnet.secret"], '"***"')
+        self.assertNotIn("0123456789", repr(config))
+        self.assertIn(("telnet.secret", '""', "code"), masked(Configuration()))
+
     def test_masked_and_made_in_code(self) -> None:
         self.assertIn(("app.capacity", "10", "code"), masked(Configuration()))
 
@@ -213,11 +221,23 @@ class Refusals(ConfigTestCase):
 
     def test_strange_key_and_section(self) -> None:
         self.assertEqual(
-            self.refusal("[telnet]\nquux = 1\n"),
-            "FILE: unknown key telnet.quux, there are telnet.listen",
+            self.refusal("[web]\nquux = 1\n"),
+            "FILE: unknown key web.quux, there are web.listen, web.password_file",
         )
         self.assertIn("unknown section [quux], there are login, app,", self.refusal("[quux]\n"))
         self.assertIn("unknown section [quux]", self.refusal("quux = 1\n"))
+
+    def test_places_of_servers(self) -> None:
+        for place in ("localhost:1", "127.0.0.1:65535", "[::1]:22222", "bbs.example.org:22222"):
+            self.assertEqual(self.load(telnet__server=place).telnet.server, place)
+        for place in ("", "localhost", ":1", "a:0", "a:65536", "::1:22222", "[a:1", "a b:1", "a:x"):
+            self.assertIn("telnet.server must be where a", self.refusal(telnet__server=place))
+
+    def test_shared_secrets(self) -> None:
+        for secret in ("short", "sixteen letters and spaces"):
+            line = self.refusal(telnet__secret=secret)
+            self.assertIn("telnet.secret must be a text without spaces, of 16", line)
+            self.assertNotIn(secret, line)
 
     def test_misspelt_variable(self) -> None:
         self.assertEqual(

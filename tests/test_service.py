@@ -468,3 +468,55 @@ class Fleet(ServiceCase):
         # The next round, which gives those who listened time to follow.
         self.service.clock.advance(2)
         self.assertNotIn(home.id, self.service.provider.alive())
+
+
+class Gateways(ServiceCase):
+    """`forwarded-for`: limits are for the address that a gateway names, if it is believed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.service.desk.gateway_secret = "a-secret-of-tests"
+
+    def gateway(self, address: str) -> Peer:
+        peer = self.service.peer()
+        self.assertEqual(peer.ask(f"forwarded-for {address} a-secret-of-tests"), SUCCESS)
+        return peer
+
+    def fail_to_log_in(self, peer: Peer, times: int) -> list[str]:
+        """The answers to wrong passwords, each for another account."""
+        return [peer.ask(f"login nobody-{time} wrong")["message"] for time in range(times)]
+
+    def test_limits_are_for_whom_it_speaks(self) -> None:
+        wrong = "No such user or password error"
+        first, second = self.gateway("192.0.2.1"), self.gateway("2001:db8::1")
+        self.assertEqual(self.fail_to_log_in(first, 30), [wrong] * 30)
+        self.assertIn("Too many attempts", self.fail_to_log_in(first, 1)[0])
+        self.assertIn("Too many attempts", self.fail_to_log_in(self.gateway("192.0.2.1"), 1)[0])
+        self.assertEqual(self.fail_to_log_in(second, 1), [wrong])
+        self.assertEqual(self.fail_to_log_in(self.service.peer(), 1), [wrong])
+
+    def test_only_with_the_secret(self) -> None:
+        peer = self.service.peer()
+        wrong = failed("No such user or password error")
+        for secret in ("a-secret-of-test", "A-secret-of-tests", "ä"):
+            self.assertEqual(peer.ask(f"forwarded-for 192.0.2.1 {secret}"), wrong)
+        self.assertEqual(peer.protocol.peer_host, "127.0.0.1")
+
+    def test_guesses_are_limited(self) -> None:
+        peer = self.service.peer()
+        for _ in range(30):
+            peer.ask("forwarded-for 192.0.2.1 guess")
+        self.assertIn("Too many", peer.ask("forwarded-for 192.0.2.1 a-secret-of-tests")["message"])
+
+    def test_only_addresses(self) -> None:
+        for address in ("example.org", "192.0.2.256", "1", "::g"):
+            reply = self.service.peer().ask(f"forwarded-for {address} a-secret-of-tests")
+            self.assertEqual(reply, failed("Usage: forwarded-for <address> <secret>"))
+
+    def test_unknown_without_a_secret(self) -> None:
+        self.service.desk.gateway_secret = ""
+        reply = self.service.peer().ask("forwarded-for 192.0.2.1 guess")
+        self.assertEqual(reply, failed("Unknown command forwarded-for"))
+
+    def test_no_help_tells_of_it(self) -> None:
+        self.assertNotIn("forwarded-for", self.service.peer().ask("help")["message"])

@@ -76,6 +76,7 @@ TABLE: tuple[Command, ...] = (
 COMMANDS: Mapping[str, Command] = {command.name: command for command in TABLE}
 
 _WORD = re.compile(r" *([^ ]+)")
+_WITH_PASSWORD = re.compile(r"\A([ /]*(?:login|register) +[^ ]+) .*", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -135,3 +136,8 @@ def typed(name: str, *arguments: str) -> Typed:
         if not word or " " in word:
             raise ValueError("a name or password is one word, without spaces")
     return Typed.parse(" ".join((name, *arguments)))
+
+
+def without_password(line: str) -> str:
+    """What may be kept of a line as typed: `login` and `register` without what follows the name."""
+    return _WITH_PASSWORD.sub(r"\1", line)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 from twisted.internet.abstract import isIPAddress
 from twisted.internet.defer import Deferred, fail, gatherResults
@@ -23,13 +24,16 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.client.values import Address, Lost, Reply, Unreachable, read_line
+from bbs.client.values import Address, Lost, NotTrusted, Reply, Unreachable, read_line
 
 MAX_REPLY = 64 * 1024 * 1024
 """Bytes in the longest line taken from a server; a `receive-post` may well be some megabytes."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds until a server that does not answer at all counts as unreachable."""
+
+GREETING_DEADLINE = 10.0
+"""Seconds until a server must have answered the first request on a new connection."""
 
 Event = Mapping[str, object]
 
@@ -177,20 +181,26 @@ class Connections:
     """All connections of one client.
 
     `endpoint` makes the client endpoint for an address: plain TCP, unless somebody wants another.
+    `greetings` has by address the request that begins each connection there, if one does.
     """
 
     def __init__(
-        self, clock: IReactorTime, endpoint: Callable[[Address], IStreamClientEndpoint]
+        self,
+        clock: IReactorTime,
+        endpoint: Callable[[Address], IStreamClientEndpoint],
+        greetings: Mapping[Address, bytes] = MappingProxyType({}),
     ) -> None:
         self._clock = clock
         self._endpoint = endpoint
+        self._greetings = greetings
         self._kept: dict[Address, Connection] = {}
         self._opening: dict[Address, list[Deferred[Connection]]] = {}
         self._open: set[Connection] = set()
         self._closed = False
 
     async def open(self, address: Address) -> Connection:
-        """A new connection, for its caller alone to use and close; or `Unreachable`."""
+        """A new connection, for its caller alone to use and close; or `Unreachable`, or
+        `NotTrusted` when the server does not accept how it is greeted."""
         if self._closed:
             raise Unreachable("the client was closed")
         try:
@@ -205,7 +215,22 @@ class Connections:
         connection.when_ended().addCallback(self._ended, connection)
         if self._closed:
             connection.close()
+        elif address in self._greetings:
+            await self._greet(connection)
         return connection
+
+    async def _greet(self, connection: Connection) -> None:
+        try:
+            reply = await connection.ask(self._greetings[connection.address], GREETING_DEADLINE)
+        except Lost as problem:
+            # What was asked for is not sent yet, so it is certain that it was not carried out.
+            raise Unreachable(str(problem)) from problem
+        except BaseException:
+            connection.close()  # Whoever asked was cancelled.
+            raise
+        if not reply.ok:
+            connection.close()
+            raise NotTrusted(f"{connection.address} does not believe this gateway")
 
     async def to(self, address: Address) -> Connection:
         """The kept connection to a server, opened when there is none; or `Unreachable`."""

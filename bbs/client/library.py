@@ -20,7 +20,7 @@ from bbs.client.commands import Typed, typed
 from bbs.client.connection import Connections, endpoint_to
 from bbs.client.listener import Listener
 from bbs.client.routing import Router, Session
-from bbs.client.values import Address, Message, Post, Refused, Reply, Waiting
+from bbs.client.values import Address, Message, Origin, Post, Refused, Reply, Waiting
 
 
 class BBSClient:
@@ -33,7 +33,8 @@ class BBSClient:
     - `Lost` when no reply came and the request may have been carried out: it is never sent again
       by itself,
     - `Unreachable` when no server took it for a minute,
-    - `BadReply` when the server said what is not in the protocol;
+    - `BadReply` when the server said what is not in the protocol,
+    - `NotTrusted` when it does not believe `origin`;
 
     all of them `ClientError`. A name or password that is not one word is a ValueError.
 
@@ -46,14 +47,19 @@ class BBSClient:
         reactor: IReactorTime,
         login_server: Address,
         endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
+        origin: Origin | None = None,
     ) -> None:
         def plain(address: Address) -> IStreamClientEndpoint:
             return endpoint_to(reactor, address)
 
-        self._router = Router(reactor, Connections(reactor, endpoint or plain), login_server)
+        greetings = {login_server: origin.greeting} if origin else {}
+        connections = Connections(reactor, endpoint or plain, greetings)
+        self._router = Router(reactor, connections, login_server)
         self._sessions: dict[str, Session] = {}
         self._listeners: dict[str, Listener] = {}
         self._shown: dict[str, int] = {}
+        self._on_serving: Callable[[str, Address | None], None] = lambda user, address: None
+        self._on_logged_out: Callable[[str], None] = lambda user: None
 
     @property
     def users(self) -> tuple[str, ...]:
@@ -67,6 +73,15 @@ class BBSClient:
     def on_waiting(self, tell: Callable[[Waiting], None] | None) -> None:
         """Have `tell` called with where a login stands that waits for an app server."""
         self._router.on_waiting = tell
+
+    def on_serving(self, tell: Callable[[str, Address | None], None]) -> None:
+        """Have `tell` called with a user who is listened for, and the server that serves them from
+        then on, or None when that one is lost and another is being looked for."""
+        self._on_serving = tell
+
+    def on_logged_out(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` called with a user whose session has ended without being asked to here."""
+        self._on_logged_out = tell
 
     def close(self) -> Deferred[None]:
         """Stop listening and end all connections; users stay logged in. Fires when that is done."""
@@ -111,6 +126,10 @@ class BBSClient:
             if listener := self._listeners.pop(session.name, None):
                 listener.stop()
 
+    def _ended(self, session: Session) -> None:
+        self._logged_out(session)
+        self._on_logged_out(session.name)
+
     def listen(self, user: str, on_message: Callable[[str, Message], None]) -> Deferred[None]:
         """Have `on_message` called with the user's name and each message for the user, once.
 
@@ -129,7 +148,8 @@ class BBSClient:
                 session,
                 self._shown,
                 on_message,
-                on_end=lambda: self._logged_out(session),
+                on_serving=lambda address: self._on_serving(user, address),
+                on_end=lambda: self._ended(session),
             )
             self._listeners[user] = listener
             listener.start()

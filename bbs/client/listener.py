@@ -45,8 +45,9 @@ class Listener:
     """Listens for the user of a session, from `start` on.
 
     `shown` holds by user name the id of the last message shown. It outlives the listener, so that
-    a user who logs in again goes on from there. `on_end` is called when the listener ends of
-    itself, because the session is over.
+    a user who logs in again goes on from there. `on_serving` is told the address of each server
+    that listens from then on, and None when that one is lost. `on_end` is called when the listener
+    ends of itself, because the session is over.
     """
 
     _log = Logger()
@@ -57,12 +58,14 @@ class Listener:
         session: Session,
         shown: MutableMapping[str, int],
         on_message: Callable[[str, Message], None],
+        on_serving: Callable[[Address | None], None],
         on_end: Callable[[], None],
     ) -> None:
         self._router = router
         self._session = session
         self._shown = shown
         self._on_message = on_message
+        self._on_serving = on_serving
         self._on_end = on_end
         self._token = session.token
         self._connection: Connection | None = None
@@ -145,14 +148,17 @@ class Listener:
             reply = await connection.ask(wire, REPLY_DEADLINE)
             if reply.ok:
                 self._confirmed = True
+                self._on_serving(connection.address)
                 while self._waiting:
                     self._waiting.pop().callback(None)
                 await self._stay(connection)
             return reply
         finally:
-            self._confirmed = False
+            lost, self._confirmed = self._confirmed and not (self._over or self._moved), False
             self._connection = None
             connection.close()
+            if lost:
+                self._on_serving(None)
 
     async def _stay(self, connection: Connection) -> None:
         """Wait until the connection is over. A ping finds out when its server went silently."""

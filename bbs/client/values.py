@@ -29,6 +29,10 @@ class BadReply(ClientError):
     """The server carried the request out and told of it in a way that is not in the protocol."""
 
 
+class NotTrusted(ClientError):
+    """The login server does not take this gateway's word for whom it speaks (`Origin`)."""
+
+
 class Refused(ClientError):
     """The server said no; the request was not carried out. The text is the server's message."""
 
@@ -56,6 +60,19 @@ class Address:
             if isinstance(host, str) and host and type(port) is int and 0 < port < 65536:
                 return cls(host, port)
         raise BadReply("The server gave no usable address of an app server")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """For whom a gateway speaks: their address, and the secret by which it is believed."""
+
+    host: str
+    secret: str = field(repr=False)
+
+    @property
+    def greeting(self) -> bytes:
+        """The request that says so, with its end."""
+        return f"forwarded-for {self.host} {self.secret}\n".encode()
 
 
 @dataclass(frozen=True)

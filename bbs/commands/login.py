@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hmac
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+
 from bbs.dispatch import Ask, success
-from bbs.errors import WrongCredentials
+from bbs.errors import UnknownCommand, WrongCredentials, WrongUsage
 from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
 from bbs.rules import accounts
@@ -43,6 +47,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
         await desk.database.run(accounts.undo_log_in, digest)
 
     seat = await desk.waiting_room.seat(name, ask.connection, begin_session, undo)
+    desk.tally.logins += 1
     return success(token=token, app_server=ask.address(seat))
 
 
@@ -88,3 +93,22 @@ async def locate(ask: Ask) -> Reply:
     """Where the user is served, anew if the server is gone."""
     seat = await ask.desk.locate(ask)
     return Reply({"status": 0, "app_server": ask.address(seat)})
+
+
+@commands.command("forwarded-for <address> <secret>", Role.LOGIN, listed=False)
+async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
+    """A gateway says for whom it speaks, so that limits are for that address and not for its own.
+
+    Only who knows the secret is believed; a server without one has no such command.
+    """
+    desk, connection = ask.desk, ask.connection
+    if not desk.gateway_secret:
+        raise UnknownCommand(ask.command.name)
+    if not isIPAddress(address) and not isIPv6Address(address):
+        raise WrongUsage(ask.command.usage)
+    desk.failed_by_address.check(connection.peer_host)
+    if not hmac.compare_digest(secret.encode(), desk.gateway_secret.encode()):
+        desk.failed_by_address.note(connection.peer_host)
+        raise WrongCredentials()
+    connection.peer_host = address
+    return success()

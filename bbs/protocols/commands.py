@@ -46,6 +46,8 @@ class Command:
     that knows the caller by the token; then `handler(context, result)` makes the reply. Without
     one, `handler(context, *arguments)` does both. Only a command that takes `<user>` has a rule.
 
+    One that is not `listed` is for programs: no help tells of it.
+
     Raises ValueError for a usage text that is none.
     """
 
@@ -54,6 +56,7 @@ class Command:
     handler: Handler
     rest: bool = False
     rule: Callable[..., Any] | None = None
+    listed: bool = True
     name: str = field(init=False)
     takes_user: bool = field(init=False)
     parameters: tuple[str, ...] = field(init=False)
@@ -162,11 +165,12 @@ class CommandTable:
         *,
         rest: bool = False,
         rule: Callable[..., Any] | None = None,
+        listed: bool = True,
     ) -> Callable[[_H], _H]:
         """Declare the function that is decorated as the handler of a command."""
 
         def declare(handler: _H) -> _H:
-            self.declare(Command(usage, role, handler, rest, rule))
+            self.declare(Command(usage, role, handler, rest, rule, listed))
             return handler
 
         return declare
@@ -183,7 +187,8 @@ class CommandTable:
 
     def help(self, role: Role) -> str:
         """Return the usage lines of what a server of `role` serves, one command a line."""
-        return "\n".join(command.usage for command in self if command.served_by(role))
+        listed = (command for command in self if command.listed and command.served_by(role))
+        return "\n".join(command.usage for command in listed)
 
 
 def _cut(text: str) -> tuple[str, str]:

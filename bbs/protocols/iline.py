@@ -39,7 +39,10 @@ class Reply:
 class IConnection(Interface):
     """One peer's connection, as a request handler sees it."""
 
-    peer_host: str = Attribute("The peer's address without a port, '' if it has none.")
+    peer_host: str = Attribute(
+        "The peer's address without a port, '' if it has none. Set it for a gateway that speaks for"
+        " somebody else."
+    )
     local_host: str = Attribute("The address that the peer reached, without a port.")
     persistent: bool = Attribute("Set it True and the connection does not idle out.")
     writable: bool = Attribute(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bbs.config import Configuration, to_toml
+from bbs.config import Configuration, Telnet, Web, to_toml
 
 SQLITE = "sqlite:///"
 
@@ -37,6 +37,9 @@ def configuration_text(config: Configuration, brokers: tuple[str, ...], listen: 
         app=replace(config.app, listen=(listen,)),
         database=replace(config.database, url=absolute(config.database.url)),
         broker=replace(config.broker, url=brokers),
+        # Not theirs to know.
+        telnet=Telnet(),
+        web=Web(),
     )
     return to_toml(theirs)
 

@@ -1,0 +1,125 @@
+"""What the word that somebody types may become, and how the command is used that it belongs to.
+
+All of it comes from what is known already (`bbs.client.known`): nothing here asks the service.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bbs.client.commands import COMMANDS, TABLE, Command
+from bbs.client.text import visible
+
+if TYPE_CHECKING:
+    from bbs.client.conversation import Conversation
+
+HIDDEN = ("listen", "events", "quit")
+"""Commands that need no mention: what they do happens by itself, or has a better name."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """`text` may stand in the place of what the line has from `start` on; `meaning` says what it
+    is, in a word or two."""
+
+    text: str
+    start: int
+    meaning: str
+
+
+def completions(conversation: Conversation, line: str) -> Sequence[Completion]:
+    """What may stand in the place of the last word of `line`, the text before the cursor."""
+    start = line.rfind(" ") + 1
+    if conversation.talk:
+        if line[:1] != "/" or line[:2] == "//":
+            return ()
+        start = max(start, 1)
+    words, begun = line[:start].lstrip("/").split(), line[start:]
+    found = _arguments(conversation, words) if words else _commands(conversation)
+    return [
+        Completion(text, start, meaning)
+        for text, meaning in found.items()
+        if text.startswith(begun) and text != begun
+    ]
+
+
+def hint(conversation: Conversation, line: str) -> str:
+    """The usage of the command that `line` begins with; in a talk, to whom the line goes."""
+    talk = conversation.talk
+    if talk and not (line.startswith("/") and not line.startswith("//")):
+        return f"to {visible(talk.name)}; end ends"
+    words = line.lstrip("/").split()
+    if not words:
+        return ""
+    if own := conversation.own.get(words[0]):
+        return f"{own.usage}: {own.help}"
+    command = COMMANDS.get(words[0])
+    return usage(conversation, command) if command else ""
+
+
+def usage(conversation: Conversation, command: Command) -> str:
+    """A command's usage, with what need not be typed in brackets or left out."""
+    text = command.usage
+    if command.user and conversation.alone:
+        text = text.replace(" <user>", "")
+    elif command.user and conversation.current:
+        text = text.replace("<user>", "[<user>]")
+    if command.name in ("login", "register"):
+        text = text.replace("<password>", "[<password>]")
+    return text
+
+
+def help_lines(conversation: Conversation) -> Iterator[str]:
+    """Every command, the service's and the client's own, and what need not be typed."""
+    for command in TABLE:
+        if command.name not in HIDDEN and command.name not in conversation.own:
+            yield usage(conversation, command)
+    for own in conversation.own.values():
+        if own.name not in HIDDEN:
+            yield f"{own.usage}  ({own.help})"
+    if conversation.current and not conversation.alone:
+        name = visible(conversation.current)
+        yield f"[<user>] may be left out: then it is {name}, unless a name of yours comes first."
+
+
+def _commands(conversation: Conversation) -> Mapping[str, str]:
+    service = {each.name: usage(conversation, each) for each in TABLE if each.name not in HIDDEN}
+    own = {each.name: each.help for each in conversation.own.values() if each.name not in HIDDEN}
+    return service | own
+
+
+def _arguments(conversation: Conversation, words: Sequence[str]) -> Mapping[str, str]:
+    """What may follow `words`, the command and the arguments that are complete."""
+    name, given = words[0], list(words[1:])
+    circle = conversation.known.circle(conversation.current)
+    if name == "use":
+        return {} if given else _all(conversation.users, "user")
+    if name == "talk":
+        return {} if given else _all(circle.joined, "group") | _all(circle.friends, "friend")
+    command = COMMANDS.get(name)
+    if command is None:
+        return {}
+    users: Mapping[str, str] = {}
+    if command.user and not conversation.alone:
+        if given[:1] and given[0] in conversation.users:
+            circle = conversation.known.circle(given.pop(0))
+        elif not given:
+            users = _all(conversation.users, "user")
+    parameters = command.parameters[command.user :]
+    if len(given) >= len(parameters):
+        return users
+    candidates: Mapping[tuple[str, str], Mapping[str, str]] = {
+        ("accept-invite", "<id>"): _all(circle.invitations, "invitation"),
+        ("send", "<friend>"): _all(circle.friends, "friend"),
+        ("send-group", "<group>"): _all(circle.joined, "group"),
+        ("join-group", "<group>"): _all(
+            [group for group in conversation.known.groups if group not in circle.joined], "group"
+        ),
+    }
+    return {**candidates.get((name, parameters[len(given)]), {}), **users}
+
+
+def _all(names: Iterable[str], meaning: str) -> dict[str, str]:
+    return dict.fromkeys(names, meaning)

@@ -1,0 +1,275 @@
+"""One person's conversation with the service, at whatever kind of terminal.
+
+It holds what the faces for people share: which user is meant where no name is typed, messages to
+one partner without repeating whom, passwords that are asked for, what is unread, and in words
+which server is lost and which was found. A face gives it lines and shows what it says (`IScreen`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from bbs.client import completing
+from bbs.client.commands import Typed, typed
+from bbs.client.known import QUESTIONS, Known
+from bbs.client.library import BBSClient
+from bbs.client.own import OwnCommand, Talk, WrongUse, own_commands
+from bbs.client.screen import GivenUp, IScreen
+from bbs.client.text import problem_line, visible
+from bbs.client.values import Address, ClientError, Message, Waiting
+
+PASSIVE = ("listen", "events")
+"""Commands for what happens by itself here."""
+
+GAVE_UP_PLACE = "Given up waiting for an app server."
+GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
+
+
+@dataclass(frozen=True)
+class Status:
+    """How it stands with the current user.
+
+    `server` serves them; None while none is known, and then `lost` says that there was one.
+    `waiting` is where a login stands that waits for an app server, whoever's it is.
+    """
+
+    server: Address | None = None
+    lost: bool = False
+    waiting: Waiting | None = None
+
+
+class Conversation:
+    """What one person does here, as any number of users, or (`alone`) as one at a time, whose name
+    is never typed. `own` are further commands of the face's."""
+
+    def __init__(
+        self,
+        client: BBSClient,
+        screen: IScreen,
+        *,
+        alone: bool = False,
+        own: Mapping[str, OwnCommand] = MappingProxyType({}),
+    ) -> None:
+        self.current: str | None = None
+        self.talk: Talk | None = None
+        self.known = Known()
+        self.alone = alone
+        self.client = client
+        self.screen = screen
+        self._servers: dict[str, Address | None] = {}
+        self._waiting: Waiting | None = None
+        self._unread: dict[str, dict[Talk, int]] = {}
+        self._over = False
+        self.own: Mapping[str, OwnCommand] = {
+            each.name: each for each in own_commands(self)
+        } | dict(own)
+        client.on_waiting(self._waits)
+        client.on_serving(self._serves)
+        client.on_logged_out(self._was_logged_out)
+
+    # What a face draws
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Who is logged in here."""
+        return self.client.users
+
+    @property
+    def status(self) -> Status:
+        user = self.current or ""
+        server = self._servers.get(user)
+        return Status(server, server is None and user in self._servers, self._waiting)
+
+    @property
+    def unread(self) -> Mapping[Talk, int]:
+        """How many messages each partner of the current user wrote since they last talked."""
+        return self._unread.get(self.current or "", {})
+
+    @property
+    def unread_elsewhere(self) -> int:
+        """How many messages are unread by the other users here."""
+        others = (unread for user, unread in self._unread.items() if user != self.current)
+        return sum(sum(unread.values()) for unread in others)
+
+    def completions(self, line: str) -> Sequence[completing.Completion]:
+        """What the word at the end of `line` may become, from what is known."""
+        return completing.completions(self, line)
+
+    def hint(self, line: str) -> str:
+        """How the command that `line` begins with is used; empty where there is nothing to say."""
+        return completing.hint(self, line)
+
+    # Lines
+
+    def carry_out(self, line: str) -> Deferred[bool]:
+        """Do what a line says; fires with False when that ends the conversation.
+
+        Cancelled it waits no more, and fires with True: everybody stays logged in.
+        """
+        return Deferred.fromCoroutine(self._carry_out(line))
+
+    def end(self) -> None:
+        """Let the line that is being carried out be the last."""
+        self._over = True
+
+    def close(self) -> Deferred[None]:
+        """End all connections; users stay logged in at the service."""
+        return self.client.close()
+
+    async def _carry_out(self, line: str) -> bool:
+        try:
+            await self._do(line)
+        except CancelledError:
+            self.screen.notice(GAVE_UP_PLACE if self._waiting else GAVE_UP_ANSWER)
+        except GivenUp:
+            self.screen.notice("Given up.")
+        except WrongUse as problem:
+            self.screen.problem(str(problem))
+        except ClientError as problem:
+            self.screen.problem(problem_line(problem))
+        finally:
+            self._waits(None)
+        return not self._over
+
+    async def _do(self, line: str) -> None:
+        words = line.split()
+        if not words:
+            return
+        if self.talk and words != ["end"]:
+            if not line.startswith("/"):
+                return await self._say(self.talk, line)
+            line = line[1:]
+            if line.startswith("/"):
+                return await self._say(self.talk, line)
+            words = line.split()
+        own = self.own.get(words[0]) if words else None
+        if own is None:
+            return await self._ask(line)
+        try:
+            running = own.run(words[1:])
+            if running is not None:
+                await running
+        except WrongUse as problem:
+            raise WrongUse(str(problem) or f"Usage: {own.usage}") from None
+
+    async def _ask(self, line: str) -> None:
+        request = self._meant(line)
+        name, words = request.command.name, request.words
+        if name == "login" and self.alone and self.current:
+            raise WrongUse(f"You are logged in as {visible(self.current)}; log out first.")
+        if name in ("login", "register") and len(words) == 2:
+            request = _request(name, words[1], await self._password(name, visible(words[1])))
+        if name in PASSIVE:
+            self.screen.notice("Messages come by themselves here.")
+            return
+        reply = await self.client.request(request.line)
+        self.screen.reply(request, reply)
+        self.known.learn(request, reply)
+        if reply.ok and name == "login":
+            await self._logged_in(request.words[1])
+        elif reply.ok and name in ("logout", "delete"):
+            self._gone(request.user)
+
+    def _meant(self, line: str) -> Typed:
+        """The request that a line means: with the current user's name where none is typed."""
+        request = _request(line)
+        named = not self.alone and request.user in self.users
+        if not request.command.user or named or self.current is None:
+            return request
+        command, space, rest = line.lstrip(" ").partition(" ")
+        return Typed.parse(f"{command} {self.current}{space}{rest}")
+
+    async def _password(self, command: str, name: str) -> str:
+        password = await self.screen.ask_password(f"Password for {name}: ")
+        if not password or " " in password:
+            raise WrongUse("A password is one word, without spaces.")
+        again = "The same once more: "
+        if command == "register" and await self.screen.ask_password(again) != password:
+            raise WrongUse("These are two passwords; nothing was registered.")
+        return password
+
+    # Users
+
+    async def _logged_in(self, user: str) -> None:
+        self.known.begin(user)
+        self.become(user)
+        await self.client.listen(user, self._heard)
+        # What is known is for completion only: nobody waits for it, or is told that it failed.
+        Deferred.fromCoroutine(self._inquire(user)).addErrback(
+            lambda failure: failure.trap(ClientError)
+        )
+
+    async def _inquire(self, user: str) -> None:
+        for question in QUESTIONS:
+            request = typed(question, user)
+            self.known.learn(request, await self.client.request(request.line))
+
+    def become(self, user: str | None) -> None:
+        """Speak as another of `users`, or as nobody."""
+        self.current, self.talk = user, None
+        self.screen.changed()
+
+    def _gone(self, user: str) -> None:
+        self.known.forget(user)
+        self._servers.pop(user, None)
+        self._unread.pop(user, None)
+        if user == self.current:
+            self.become(self.users[-1] if self.users else None)
+
+    # What the service says unasked
+
+    def _waits(self, waiting: Waiting | None) -> None:
+        if waiting != self._waiting:
+            self._waiting = waiting
+            self.screen.changed()
+
+    def _serves(self, user: str, address: Address | None) -> None:
+        before = self._servers.get(user, address)
+        unheard_of = user not in self._servers
+        self._servers[user] = address
+        if address is None:
+            self.screen.problem(f"The server {before} is lost. Looking for another…")
+        elif not unheard_of and before != address:
+            self.screen.notice(f"{visible(user)} is served at {address} now.")
+        self.screen.changed()
+
+    def _was_logged_out(self, user: str) -> None:
+        self.screen.notice(f"{visible(user)} was logged out.")
+        self._gone(user)
+
+    def _heard(self, user: str, message: Message) -> None:
+        self.known.heard(user, message)
+        self.screen.message(user, message)
+        partner = Talk(message.group or message.sender, message.group is not None)
+        if message.sender != user and not (user == self.current and partner == self.talk):
+            unread = self._unread.setdefault(user, {})
+            unread[partner] = unread.get(partner, 0) + 1
+            self.screen.changed()
+
+    # Talking
+
+    def begin_talk(self, partner: Talk | None) -> None:
+        """Have what is typed go to `partner`; None: be commands again."""
+        self.talk = partner
+        if partner is not None:
+            self._unread.get(self.current or "", {}).pop(partner, None)
+        self.screen.changed()
+
+    async def _say(self, talk: Talk, text: str) -> None:
+        command = "send-group" if talk.group else "send"
+        request = _request(command, self.current or "", talk.name, text)
+        reply = await self.client.request(request.line)
+        if not reply.ok:
+            self.screen.reply(request, reply)
+
+
+def _request(name: str, *arguments: str) -> Typed:
+    """A request of a line as typed, or from a command's arguments; `WrongUse` if it is none."""
+    try:
+        return typed(name, *arguments) if arguments else Typed.parse(name)
+    except ValueError as problem:
+        raise WrongUse(visible(str(problem))) from None

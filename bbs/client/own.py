@@ -1,0 +1,113 @@
+"""The commands that are the client's own: no server sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bbs.client import completing
+from bbs.client.text import visible
+
+if TYPE_CHECKING:
+    from bbs.client.conversation import Conversation
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A partner in conversation: a friend, or a group."""
+
+    name: str
+    group: bool = False
+
+
+class WrongUse(Exception):
+    """A command was not given what it needs. The text is for the person who typed it; where it is
+    empty the command's usage says enough."""
+
+
+@dataclass(frozen=True)
+class OwnCommand:
+    """A command of the client's own. `run` gets the words after its name; it may raise `WrongUse`
+    and what asking the service raises."""
+
+    usage: str
+    help: str
+    run: Callable[[Sequence[str]], Awaitable[None] | None]
+
+    @property
+    def name(self) -> str:
+        return self.usage.split()[0]
+
+
+def own_commands(conversation: Conversation) -> Sequence[OwnCommand]:
+    """Those that every face has; `use` only where several users may be logged in."""
+
+    def use(words: Sequence[str]) -> None:
+        if not words:
+            names = "\n".join(map(visible, conversation.users))
+            return conversation.screen.notice(names or "Nobody is logged in here.")
+        (user,) = one(words)
+        if user not in conversation.users:
+            raise WrongUse(f"{visible(user)} is not logged in here.")
+        return conversation.become(user)
+
+    async def talk(words: Sequence[str]) -> None:
+        partner = await _partner(conversation, words)
+        conversation.begin_talk(partner)
+        name = visible(partner.name)
+        conversation.screen.notice(
+            f"What you type goes to {name} now. /COMMAND is a command; end ends it."
+        )
+
+    def end(words: Sequence[str]) -> None:
+        none(words)
+        conversation.begin_talk(None)
+
+    def help(words: Sequence[str]) -> None:
+        conversation.screen.notice("\n".join(completing.help_lines(conversation)))
+
+    def exit(words: Sequence[str]) -> None:
+        none(words)
+        conversation.end()
+
+    return (
+        *([] if conversation.alone else [OwnCommand("use [<user>]", "be another user", use)]),
+        OwnCommand("talk <friend or group>", "what you type goes there", talk),
+        OwnCommand("end", "end of talking", end),
+        OwnCommand("help", "this list", help),
+        OwnCommand("exit", "end", exit),
+        OwnCommand("quit", "end", exit),
+    )
+
+
+def none(words: Sequence[str]) -> None:
+    """`WrongUse` when there are any."""
+    if words:
+        raise WrongUse()
+
+
+def one(words: Sequence[str]) -> Sequence[str]:
+    """`WrongUse` when there is not just one."""
+    if len(words) != 1:
+        raise WrongUse()
+    return words
+
+
+async def _partner(conversation: Conversation, words: Sequence[str]) -> Talk:
+    """Who is meant by what follows `talk`: asked for, as it need not be known here yet."""
+    *kind, name = words or [""]
+    wanted = kind or ["friend", "group"]
+    if not name or len(kind) > 1 or wanted[0] not in ("friend", "group"):
+        raise WrongUse()
+    user, client = conversation.current, conversation.client
+    if user is None:
+        raise WrongUse("Not login yet")
+    friend = "friend" in wanted and name in await client.list_friend(user)
+    group = "group" in wanted and name in await client.list_joined(user)
+    shown = visible(name)
+    if friend and group:
+        raise WrongUse(f"Both a friend and a group: talk friend {shown}, or talk group {shown}")
+    if not friend and not group:
+        raise WrongUse(f"{shown} is no {' or '.join(wanted)} of {visible(user)}.")
+    return Talk(name, group)

@@ -1,0 +1,108 @@
+"""Lines typed before, for the arrow keys, kept from one day to the next.
+
+They are in a file for its owner's eyes alone, without passwords. Reading it happens once, before
+the reactor runs; writing on a thread of its own. A file that cannot be had is said once, and
+history then lasts as long as the client.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from prompt_toolkit.history import InMemoryHistory
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from bbs.client.commands import without_password
+
+KEPT = 1000
+"""Lines that the file is cut down to when a client starts; a shell keeps as many."""
+
+MOST_READ = 4 * 1024 * 1024
+"""Bytes from the end of the file that are looked at; lines may be long."""
+
+
+def place(environ: Mapping[str, str]) -> Path:
+    """Where the history is, by the XDG Base Directory Specification (0.8): in the state folder,
+    which counts only when it is absolute."""
+    state = environ.get("XDG_STATE_HOME", "")
+    home = environ.get("HOME") or os.path.expanduser("~")
+    return Path(state if os.path.isabs(state) else f"{home}/.local/state") / "bbs" / "history"
+
+
+class HistoryFile:
+    """The file at `path`. Its methods block, and raise OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> list[str]:
+        """The lines kept, oldest first; a file that has grown past them is cut down."""
+        folder = self._path.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
+            os.fchmod(file.fileno(), 0o600)
+            end = file.seek(0, os.SEEK_END)
+            begin = file.seek(max(0, end - MOST_READ))
+            lines = file.read().split(b"\n")
+        # The first of those that were cut out of the middle may lack its beginning.
+        lines = [line for line in lines[1 if begin else 0 :] if line]
+        if begin or len(lines) > KEPT:
+            lines = lines[-KEPT:]
+            self._replace(lines)
+        return [line.decode("utf-8", "replace") for line in lines]
+
+    def _replace(self, lines: Iterable[bytes]) -> None:
+        # Another client may add to the file meanwhile: it loses a line, never the file.
+        new = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.writelines(line + b"\n" for line in lines)
+        os.replace(new, self._path)
+
+    def add(self, lines: Sequence[str]) -> None:
+        """Append lines, in one write, so that two clients do not mix theirs."""
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(file, "".join(f"{line}\n" for line in lines).encode("utf-8", "replace"))
+        finally:
+            os.close(file)
+
+
+class History(InMemoryHistory):
+    """What the arrow keys go through: `lines` from before, and what is typed now.
+
+    `keep` writes lines away for another day; `problem` is told, once, when that fails.
+    """
+
+    def __init__(
+        self,
+        lines: Sequence[str],
+        keep: Callable[[Sequence[str]], Deferred[None]] | None,
+        problem: Callable[[str], None],
+    ) -> None:
+        super().__init__(lines)
+        self._last = lines[-1] if lines else ""
+        self._keep = keep
+        self._problem = problem
+
+    # prompt_toolkit's History
+
+    def append_string(self, string: str) -> None:
+        new = []
+        for line in map(without_password, string.split("\n")):
+            if line.strip(" ") and line != self._last:
+                super().append_string(line)
+                self._last = line
+                new.append(line)
+        if new and self._keep is not None:
+            self._keep(new).addErrback(self._failed)
+
+    # Own
+
+    def _failed(self, failure: Failure) -> None:
+        failure.trap(OSError)
+        if self._keep is not None:
+            self._keep = None
+            self._problem(f"What you type is not kept for another day: {failure.value.strerror}")

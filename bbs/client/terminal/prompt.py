@@ -1,0 +1,101 @@
+"""The words before the line being typed: who speaks, where, and what waits to be read.
+
+    127.0.0.1:22222, no user>
+    ann, waiting for a server: place 3, about 24 s>
+    ann@127.0.0.1:22223 [bob 2, #chess 1]>
+    ann→#chess>
+
+A narrow terminal gets fewer of them, so that half of its width is left to type in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from wcwidth import wcwidth
+
+from bbs.client.conversation import Status
+from bbs.client.own import Talk
+from bbs.client.text import visible
+from bbs.client.values import Address, Waiting
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What a prompt tells of; `elsewhere` counts what other users here have not read."""
+
+    login_server: Address
+    user: str | None = None
+    talk: Talk | None = None
+    status: Status = Status()
+    unread: Mapping[Talk, int] = field(default_factory=dict)
+    elsewhere: int = 0
+
+
+def prompt(situation: Situation, columns: int) -> str:
+    """The longest prompt that leaves half of so many columns; a name that is too long is cut."""
+    room = max(1, columns // 2)
+    for text in _from_long_to_short(situation):
+        if width(text) + 2 <= room:
+            return f"{text}> "
+    return f"{_cut(_who(situation), room - 2)}> "
+
+
+def partner_name(talk: Talk) -> str:
+    """A partner as the prompt and messages name them."""
+    return f"{'#' if talk.group else ''}{visible(talk.name)}"
+
+
+def width(text: str) -> int:
+    """The columns that `text` takes, each character drawn for itself."""
+    return sum(max(0, wcwidth(character)) for character in text)
+
+
+def _from_long_to_short(situation: Situation) -> Iterator[str]:
+    who, state, unread = _who(situation), _state(situation), situation.unread
+    counts = [f"{partner_name(talk)} {count}" for talk, count in unread.items()]
+    others = [f"others {situation.elsewhere}"] if situation.elsewhere else []
+    listed = ", ".join([*counts, *others])
+    total = sum(unread.values()) + situation.elsewhere
+    long = f" [{listed}]" if listed else ""
+    short = f" [{total}]" if total else ""
+    if situation.user is None and not state:
+        yield f"{situation.login_server}, no user{long}"
+        yield f"no user{short}"
+    elif state:
+        yield f"{who}, {state}{long}"
+        yield f"{who}, {state}"
+        yield f"{who}, {state.partition(':')[0]}"
+    elif situation.talk is None:
+        yield f"{who}@{situation.status.server}{long}"
+    yield f"{who}{long}"
+    yield f"{who}{short}"
+    yield who
+
+
+def _who(situation: Situation) -> str:
+    user = "no user" if situation.user is None else visible(situation.user)
+    return f"{user}→{partner_name(situation.talk)}" if situation.talk else user
+
+
+def _state(situation: Situation) -> str:
+    """What is not as it should be; empty when all is well."""
+    if situation.status.waiting is not None:
+        return _waiting(situation.status.waiting)
+    return "server lost" if situation.status.lost else ""
+
+
+def _waiting(waiting: Waiting) -> str:
+    estimate = "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
+    return f"waiting for a server: place {waiting.position}{estimate}"
+
+
+def _cut(text: str, room: int) -> str:
+    """The beginning of `text` in so many columns, with a mark where it was cut."""
+    taken = ""
+    for character in text:
+        if width(taken + character) > room - 1:
+            return f"{taken}…" if room > 0 else ""
+        taken += character
+    return taken

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client.commands import COMMANDS, TABLE, Typed, typed
+from bbs.client.commands import COMMANDS, TABLE, Typed, typed, without_password
 from bbs.commands import app, either, login
 from bbs.protocols.commands import Role
 
@@ -31,7 +31,7 @@ class TableTests(SynchronousTestCase):
     def test_is_what_the_servers_have(self) -> None:
         served = [*login.commands, *app.commands, *either.commands]
         self.assertEqual(
-            {(c.usage, c.role, c.takes_user, c.rest) for c in served},
+            {(c.usage, c.role, c.takes_user, c.rest) for c in served if c.listed},
             {(c.usage, c.role, c.user, c.text) for c in TABLE},
         )
 
@@ -130,3 +130,27 @@ class ArgumentsTests(SynchronousTestCase):
             ("post", "ann", "hello\r"),
         ):
             self.assertRaises(ValueError, typed, *arguments)
+
+
+class WithoutPasswordTests(SynchronousTestCase):
+    def test_login_and_register_keep_the_name(self) -> None:
+        for line, kept in (
+            ("login ann secret", "login ann"),
+            ("  register  ann   secret more", "  register  ann"),
+            ("/login ann secret", "/login ann"),
+            ("login ann\nsecret", "login ann\nsecret"),
+            ("login ann ", "login ann"),
+            ("login ann", "login ann"),
+            ("login", "login"),
+            ("post login ann secret", "post login ann secret"),
+            ("logins ann secret", "logins ann secret"),
+        ):
+            self.assertEqual(without_password(line), kept)
+
+
+class CompleteTests(SynchronousTestCase):
+    def test_what_is_needed_is_there(self) -> None:
+        for line in ("send a b c", "listen a", "listen a 1", "post a b", "ping", "list-friend a"):
+            self.assertTrue(Typed.parse(line).is_complete, line)
+        for line in ("send a b", "send a b  ", "listen", "post a", "login a"):
+            self.assertFalse(Typed.parse(line).is_complete, line)

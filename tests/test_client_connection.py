@@ -15,9 +15,18 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client import Address, Lost, Reply, Unreachable
+from bbs.client import Address, BBSClient, Lost, NotTrusted, Origin, Reply, Unreachable
 from bbs.client.connection import Connection, Connections, endpoint_to
-from tests.client_server import APP_1, LOGIN, Network, World
+from tests.client_server import (
+    APP_1,
+    LOGIN,
+    SUCCESS,
+    ClientTestCase,
+    Network,
+    ServerConnection,
+    World,
+    failure,
+)
 
 DONE = Failure(ConnectionDone())
 
@@ -253,6 +262,67 @@ class ConnectionsTests(SynchronousTestCase):
             self.assertFalse(self.successResultOf(one).usable)
         self.failureResultOf(self.to(LOGIN), Unreachable)
         self.assertEqual(self.world.connections, [])
+
+
+class GatewayTests(ClientTestCase):
+    """A gateway says for whom it speaks before anything else, and to the login server alone."""
+
+    GREETING = "forwarded-for 192.0.2.1 the-secret-of-tests"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.passwords = {"ann": "pw"}
+        self.answer = SUCCESS
+        self.world.meddle = self.greeted
+        origin = Origin("192.0.2.1", "the-secret-of-tests")
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint, origin)
+
+    def greeted(self, connection: ServerConnection, line: str) -> bool:
+        if line.startswith("forwarded-for"):
+            connection.tell(self.answer)
+        return line.startswith("forwarded-for")
+
+    def test_each_connection_begins_so(self) -> None:
+        self.result(self.client.connect())
+        self.assertEqual(self.world.log, [(LOGIN, self.GREETING)])
+        self.result(self.client.login("ann", "pw"))
+        self.assertEqual(self.world.log[1:], [(LOGIN, self.GREETING), (LOGIN, "login ann pw")])
+
+    def test_app_servers_are_not_told(self) -> None:
+        self.result(self.client.login("ann", "pw"))
+        self.result(self.client.list_friend("ann"))
+        self.assertEqual(self.world.log[-1][0], APP_1)
+        self.assertNotIn((APP_1, self.GREETING), self.world.log)
+
+    def test_not_believed(self) -> None:
+        self.answer = failure("No such user or password error")
+        for asked in (self.client.connect(), self.client.login("ann", "pw")):
+            self.network.flush()
+            problem = self.failureResultOf(asked, NotTrusted)
+            self.assertEqual(str(problem.value), f"{LOGIN} does not believe this gateway")
+        self.assertEqual(self.world.connections, [])
+
+    def test_lost_before_it_was_believed(self) -> None:
+        """Nothing else was sent, so what was asked for was certainly not carried out."""
+        self.world.meddle = lambda connection, line: connection.transport.loseConnection() or True
+        asked = self.client.register("bob", "pw")
+        self.network.flush()
+        self.assertNoResult(asked)
+        self.world.meddle = self.greeted
+        self.network.advance(1.0)
+        self.result(asked)
+
+    def test_given_up_before_it_was_believed(self) -> None:
+        self.world.meddle = lambda connection, line: True
+        asked = self.client.login("ann", "pw")
+        self.network.flush()
+        asked.cancel()
+        self.network.flush()
+        self.failureResultOf(asked, CancelledError)
+        self.assertEqual(self.world.connections, [])
+
+    def test_no_secret_in_a_repr(self) -> None:
+        self.assertNotIn("secret", repr(Origin("192.0.2.1", "the-secret-of-tests")))
 
 
 class EndpointTests(SynchronousTestCase):

@@ -322,3 +322,26 @@ class ListenerTests(ClientTestCase):
         listening = self.listen()
         self.network.advance(1)
         self.result(listening)
+
+    def test_tells_who_serves(self) -> None:
+        told: list[object] = []
+        self.client.on_serving(lambda user, address: told.append((user, address)))
+        self.result(self.listen())
+        self.world.place("bob", APP_2)
+        self.network.advance(1)
+        self.assertEqual(told, [("bob", APP_1), ("bob", APP_2)])
+        self.world.app_servers = [APP_1]
+        self.network.kill(APP_2)
+        self.assertEqual(told[2:], [("bob", None)])
+        self.network.advance(5)
+        self.assertEqual(told[3:], [("bob", APP_1)])
+        self.say("logout bob")
+        self.assertEqual(len(told), 4)
+
+    def test_tells_who_was_logged_out(self) -> None:
+        told: list[str] = []
+        self.client.on_logged_out(told.append)
+        self.result(self.listen())
+        self.world.tell("bob", {"event": "logout"})
+        self.network.flush()
+        self.assertEqual(told, ["bob"])

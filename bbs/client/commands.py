@@ -117,6 +117,12 @@ class Typed:
         """The name in the place of `<user>`; empty when there is none."""
         return self.line[self._name]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that the command needs was typed."""
+        needed = sum(not parameter.startswith("[") for parameter in self.command.parameters)
+        return len(self.words) - 1 + bool(self.text.strip()) >= needed
+
     def wire(self, token: str) -> bytes:
         """The request, with `token` (empty: none is held) in the place of the name."""
         line = self.line

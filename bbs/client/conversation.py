@@ -25,6 +25,9 @@ from bbs.client.values import Address, ClientError, Message, Waiting
 PASSIVE = ("listen", "events")
 """Commands for what happens by itself here."""
 
+LEAVING = ("logout", "delete")
+"""Commands after which their user is not here any more."""
+
 GAVE_UP_PLACE = "Given up waiting for an app server."
 GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
@@ -63,6 +66,7 @@ class Conversation:
         self._servers: dict[str, Address | None] = {}
         self._waiting: Waiting | None = None
         self._unread: dict[str, dict[Talk, int]] = {}
+        self._leaving = ""
         self._over = False
         self.own: Mapping[str, OwnCommand] = {
             each.name: each for each in own_commands(self)
@@ -136,17 +140,14 @@ class Conversation:
         return not self._over
 
     async def _do(self, line: str) -> None:
+        if self.talk and line.strip() not in ("", "end"):
+            command, line = line.startswith("/"), line.removeprefix("/")
+            if not command or line.startswith("/"):
+                return await self._say(self.talk, line)
         words = line.split()
         if not words:
             return
-        if self.talk and words != ["end"]:
-            if not line.startswith("/"):
-                return await self._say(self.talk, line)
-            line = line[1:]
-            if line.startswith("/"):
-                return await self._say(self.talk, line)
-            words = line.split()
-        own = self.own.get(words[0]) if words else None
+        own = self.own.get(words[0])
         if own is None:
             return await self._ask(line)
         try:
@@ -166,18 +167,21 @@ class Conversation:
         if name in PASSIVE:
             self.screen.notice("Messages come by themselves here.")
             return
+        self._leaving = request.user if name in LEAVING else ""
         reply = await self.client.request(request.line)
         self.screen.reply(request, reply)
         self.known.learn(request, reply)
         if reply.ok and name == "login":
             await self._logged_in(request.words[1])
-        elif reply.ok and name in ("logout", "delete"):
+        elif reply.ok and name in LEAVING:
             self._gone(request.user)
 
     def _meant(self, line: str) -> Typed:
         """The request that a line means: with the current user's name where none is typed."""
         request = _request(line)
-        named = not self.alone and request.user in self.users
+        # The name of a user here comes first where a name is typed; if too little follows, it is
+        # something else: a friend who is logged in here too, or the beginning of a text.
+        named = not self.alone and request.user in self.users and request.is_complete
         if not request.command.user or named or self.current is None:
             return request
         command, space, rest = line.lstrip(" ").partition(" ")
@@ -238,8 +242,9 @@ class Conversation:
         self.screen.changed()
 
     def _was_logged_out(self, user: str) -> None:
-        self.screen.notice(f"{visible(user)} was logged out.")
-        self._gone(user)
+        if user != self._leaving:
+            self.screen.notice(f"{visible(user)} was logged out.")
+            self._gone(user)
 
     def _heard(self, user: str, message: Message) -> None:
         self.known.heard(user, message)

@@ -1,0 +1,515 @@
+"""One person's conversation with the service: names, talk, passwords, what is unread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from bbs.client import Address, Message, Reply, Waiting
+from bbs.client.commands import Typed
+from bbs.client.conversation import Conversation, Status
+from bbs.client.own import OwnCommand, Talk, WrongUse
+from bbs.client.screen import GivenUp, IScreen
+from bbs.client.text import message_line, reply_lines
+from tests.client_server import APP_1, APP_2, LOGIN, ClientTestCase, ServerConnection
+
+
+@implementer(IScreen)
+class Paper:
+    """A screen that keeps everything, and types the passwords that it is given."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.prompts: list[str] = []
+        self.passwords: list[str | None] = []
+        self.changes = 0
+
+    def reply(self, request: Typed, reply: Reply) -> None:
+        self.lines += reply_lines(reply)
+
+    def message(self, user: str, message: Message) -> None:
+        self.lines.append(f"{user}: {message_line(message)}")
+
+    def notice(self, text: str) -> None:
+        self.lines += [f"* {line}" for line in text.split("\n")]
+
+    def problem(self, text: str) -> None:
+        self.lines.append(f"! {text}")
+
+    def ask_password(self, prompt: str) -> Deferred[str]:
+        self.prompts.append(prompt)
+        password = self.passwords.pop(0)
+        return fail(GivenUp()) if password is None else succeed(password)
+
+    def changed(self) -> None:
+        self.changes += 1
+
+
+class ConversationCase(ClientTestCase):
+    """A conversation in which ann, bob and cat are registered, and ann and bob are friends."""
+
+    alone = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.passwords = {"ann": "pw", "bob": "pw", "cat": "pw"}
+        self.world.friends = [("ann", "bob")]
+        self.paper = Paper()
+        verifyObject(IScreen, self.paper)
+        self.conversation = Conversation(self.client, self.paper, alone=self.alone)
+        self.addCleanup(self.conversation.close)
+
+    def begin(self, line: str) -> Deferred[bool]:
+        """Type a line; what it does may not be over yet."""
+        done = self.conversation.carry_out(line)
+        self.network.flush()
+        return done
+
+    def type(self, *lines: str) -> list[str]:
+        """Type lines; what is shown meanwhile."""
+        self.paper.lines.clear()
+        for line in lines:
+            self.successResultOf(self.begin(line))
+        self.network.flush()
+        return [*self.paper.lines]
+
+    def sent(self) -> str:
+        """The last request that a server got."""
+        return self.world.log[-1][1]
+
+    def completions(self, line: str) -> list[str]:
+        return [each.text for each in self.conversation.completions(line)]
+
+
+class Names(ConversationCase):
+    """`<user>` may be left out."""
+
+    def test_nobody_is_logged_in(self) -> None:
+        self.assertEqual(self.type("list-friend"), ["Not login yet"])
+        self.assertEqual(self.type("list-friend ann"), ["Not login yet"])
+        self.assertIsNone(self.conversation.current)
+
+    def test_the_current_user_is_meant(self) -> None:
+        self.type("login ann pw")
+        self.assertEqual(self.type("list-friend"), ["bob"])
+        self.assertEqual(self.type("list-friend ann"), ["bob"])
+        self.assertEqual(self.type("post  good   morning "), ["Success!"])
+        self.assertEqual(self.world.posts, [("ann", " good   morning ")])
+
+    def test_a_name_of_ones_own_comes_first(self) -> None:
+        self.type("login ann pw", "login bob pw")
+        self.assertEqual(self.conversation.current, "bob")
+        self.type("post ann hello", "post hello")
+        self.assertEqual(self.world.posts, [("ann", "hello"), ("bob", "hello")])
+
+    def test_a_name_that_too_little_follows_is_another_word(self) -> None:
+        self.type("login bob pw", "login ann pw")
+        self.assertIn("bob: <<<ann->bob: hello>>>", self.type("send bob hello"))
+        self.type("post bob")
+        self.assertEqual(self.world.posts, [("ann", "bob")])
+
+    def test_use(self) -> None:
+        self.type("login ann pw", "login bob pw")
+        self.assertEqual(self.type("use"), ["* ann", "* bob"])
+        self.assertEqual(self.type("use ann", "list-friend"), ["bob"])
+        self.assertEqual(self.conversation.current, "ann")
+        self.assertEqual(self.type("use cat"), ["! cat is not logged in here."])
+        self.assertEqual(self.type("use ann bob"), ["! Usage: use [<user>]"])
+
+    def test_use_of_nobody(self) -> None:
+        self.assertEqual(self.type("use"), ["* Nobody is logged in here."])
+
+    def test_after_a_logout_another_is_current(self) -> None:
+        self.type("login ann pw", "login bob pw")
+        self.assertEqual(self.type("logout"), ["Bye!"])
+        self.assertEqual(self.conversation.current, "ann")
+        self.type("delete ann")
+        self.assertIsNone(self.conversation.current)
+
+    def test_logged_out_elsewhere(self) -> None:
+        self.type("login ann pw")
+        self.paper.lines.clear()
+        self.world.tokens.clear()
+        self.world.tell("ann", {"event": "logout"})
+        self.network.flush()
+        self.assertEqual(self.paper.lines, ["* ann was logged out."])
+        self.assertIsNone(self.conversation.current)
+
+    def test_blank_lines_say_nothing(self) -> None:
+        self.assertEqual(self.type("", "   "), [])
+
+    def test_what_is_no_line(self) -> None:
+        self.assertEqual(self.type("ping\r"), ["! a request is one line"])
+
+    def test_what_comes_by_itself(self) -> None:
+        self.type("login ann pw")
+        for line in ("listen", "listen ann", "events"):
+            self.assertEqual(self.type(line), ["* Messages come by themselves here."])
+
+    def test_the_end(self) -> None:
+        self.assertTrue(self.successResultOf(self.begin("exit now")))
+        self.assertEqual(self.paper.lines, ["! Usage: exit"])
+        for line in ("exit", "quit"):
+            self.assertFalse(self.successResultOf(self.begin(line)))
+
+
+class Passwords(ConversationCase):
+    def test_asked_for(self) -> None:
+        self.paper.passwords = ["pw"]
+        self.assertEqual(self.type("login ann"), ["Success!"])
+        self.assertEqual(self.paper.prompts, ["Password for ann: "])
+        self.assertIn((LOGIN, "login ann pw"), self.world.log)
+
+    def test_asked_for_twice_where_it_is_new(self) -> None:
+        self.paper.passwords = ["new", "new", "new", "old"]
+        self.assertEqual(self.type("register dan"), ["Success!"])
+        self.assertEqual(self.world.passwords["dan"], "new")
+        different = "! These are two passwords; nothing was registered."
+        self.assertEqual(self.type("register eve"), [different])
+        self.assertNotIn("eve", self.world.passwords)
+
+    def test_none_and_such_as_cannot_be(self) -> None:
+        self.paper.passwords = ["", "two words", None]
+        wrong = "! A password is one word, without spaces."
+        self.assertEqual(self.type("login ann", "login ann", "login ann")[:2], [wrong, wrong])
+        self.assertEqual(self.paper.lines[2:], ["* Given up."])
+        self.assertEqual(self.world.requests("login"), [])
+
+    def test_the_prompt_is_harmless(self) -> None:
+        self.paper.passwords = [None]
+        self.type("login a\x1b[2J")
+        self.assertEqual(self.paper.prompts, ["Password for a\\x1b[2J: "])
+
+
+class Talking(ConversationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.make_group("chess", "ann", "bob")
+        self.type("login bob pw", "login ann pw")
+
+    def test_a_friend(self) -> None:
+        said = self.type("talk bob", "hello", " the end", "end of it")
+        self.assertEqual(self.conversation.talk, Talk("bob"))
+        self.assertIn("bob: <<<ann->bob: hello>>>", said)
+        self.assertIn("bob: <<<ann->bob: end of it>>>", said)
+        self.assertNotIn("Success!", said)
+
+    def test_the_end(self) -> None:
+        self.type("talk bob", "end")
+        self.assertIsNone(self.conversation.talk)
+        self.assertEqual(self.type("list-friend"), ["bob"])
+        self.assertEqual(self.type("end now"), ["! Usage: end"])
+
+    def test_a_group(self) -> None:
+        self.type("talk chess", "e4")
+        self.assertEqual(self.conversation.talk, Talk("chess", group=True))
+        self.assertIn("ann: <<<ann->GROUP<chess>: e4>>>", self.paper.lines)
+
+    def test_commands_between(self) -> None:
+        self.type("talk bob")
+        self.assertEqual(self.type("/list-friend"), ["bob"])
+        self.assertEqual(self.type("//hello"), ["bob: <<<ann->bob: /hello>>>"])
+        self.assertEqual(self.type("/"), [])
+
+    def test_a_failure_is_shown(self) -> None:
+        self.type("talk bob", "/logout bob")
+        self.assertEqual(self.type("hello"), ["bob is not online"])
+
+    def test_neither_friend_nor_group(self) -> None:
+        self.assertEqual(self.type("talk cat"), ["! cat is no friend or group of ann."])
+        self.assertEqual(self.type("talk group bob"), ["! bob is no group of ann."])
+        self.assertEqual(self.type("talk friend chess"), ["! chess is no friend of ann."])
+        self.assertIsNone(self.conversation.talk)
+
+    def test_both(self) -> None:
+        self.world.make_group("bob", "ann")
+        both = "! Both a friend and a group: talk friend bob, or talk group bob"
+        self.assertEqual(self.type("talk bob"), [both])
+        self.type("talk group bob")
+        self.assertEqual(self.conversation.talk, Talk("bob", group=True))
+        self.type("talk friend bob" if not self.conversation.talk else "/talk friend bob")
+        self.assertEqual(self.conversation.talk, Talk("bob"))
+
+    def test_wrong_use(self) -> None:
+        for line in ("talk", "talk a b", "talk friend bob now"):
+            self.assertEqual(self.type(line), ["! Usage: talk <friend or group>"])
+        self.type("logout", "logout")
+        self.assertEqual(self.type("talk bob"), ["! Not login yet"])
+
+    def test_another_user_talks_to_others(self) -> None:
+        self.type("talk bob", "/use bob")
+        self.assertIsNone(self.conversation.talk)
+
+
+class Unread(ConversationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.make_group("chess", "ann", "bob")
+        self.type("login bob pw", "login ann pw")
+
+    def arrive(self, sender: str, text: str = "hello", **target: str) -> None:
+        event = {"event": "message", "id": len(self.world.log) + 1000, "from": sender}
+        self.world.message("ann", event | {"message": text} | target)
+        self.network.flush()
+
+    def test_counted_by_partner(self) -> None:
+        self.arrive("bob", to="ann")
+        self.type("ping")
+        self.arrive("bob", group="chess")
+        self.type("ping")
+        self.arrive("bob", to="ann")
+        expected = {Talk("bob"): 2, Talk("chess", group=True): 1}
+        self.assertEqual(self.conversation.unread, expected)
+        self.type("talk bob")
+        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+
+    def test_not_of_whom_one_talks_to(self) -> None:
+        self.type("talk bob")
+        self.arrive("bob", to="ann")
+        self.assertEqual(self.conversation.unread, {})
+
+    def test_not_ones_own(self) -> None:
+        self.type("send-group chess e4")
+        self.assertEqual(self.conversation.unread, {})
+        self.assertEqual(self.conversation.unread_elsewhere, 1)
+
+    def test_of_the_other_users(self) -> None:
+        self.type("send bob hello", "send bob hello")
+        self.assertEqual(self.conversation.unread_elsewhere, 2)
+        self.type("use bob")
+        self.assertEqual(self.conversation.unread, {Talk("ann"): 2})
+        self.assertEqual(self.conversation.unread_elsewhere, 0)
+        self.type("logout")
+        self.assertEqual(self.conversation.unread_elsewhere, 0)
+
+
+class Servers(ConversationCase):
+    def test_lost_and_found(self) -> None:
+        self.type("login ann pw")
+        self.assertEqual(self.conversation.status, Status(APP_1))
+        self.paper.lines.clear()
+        self.world.app_servers = [APP_2]
+        self.network.kill(APP_1)
+        self.assertEqual(self.conversation.status, Status(lost=True))
+        self.network.advance(3.0)
+        self.assertEqual(self.conversation.status, Status(APP_2))
+        lost = f"! The server {APP_1} is lost. Looking for another…"
+        self.assertEqual(self.paper.lines, [lost, f"* ann is served at {APP_2} now."])
+
+    def test_moved(self) -> None:
+        self.type("login ann pw")
+        self.paper.lines.clear()
+        self.world.app_servers.append(APP_2)
+        self.world.place("ann", APP_2)
+        self.network.advance(3.0)
+        self.assertEqual(self.paper.lines, [f"* ann is served at {APP_2} now."])
+
+    def test_waiting_is_told_and_given_up(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            if line.startswith("login"):
+                connection.tell({"event": "waiting", "position": 3, "seconds": 24})
+            return line.startswith("login")
+
+        self.world.meddle = meddle
+        waiting = self.begin("login ann pw")
+        self.assertEqual(self.conversation.status, Status(waiting=Waiting(3, 24)))
+        waiting.cancel()
+        self.network.flush()
+        self.assertTrue(self.successResultOf(waiting))
+        self.assertEqual(self.paper.lines, ["* Given up waiting for an app server."])
+        self.assertEqual(self.conversation.status, Status())
+        self.assertEqual(self.world.connections, [])
+
+    def test_an_answer_is_given_up(self) -> None:
+        self.type("login ann pw")
+        self.paper.lines.clear()
+        self.world.meddle = lambda connection, line: True
+        waiting = self.begin("post hello")
+        waiting.cancel()
+        self.assertTrue(self.successResultOf(waiting))
+        given_up = "* Given up: whether it was carried out is not known."
+        self.assertEqual(self.paper.lines, [given_up])
+        self.assertEqual(self.conversation.current, "ann")
+
+    def test_no_answer(self) -> None:
+        self.type("login ann pw")
+        self.paper.lines.clear()
+        self.world.meddle = lambda connection, line: True
+        waiting = self.begin("post hello")
+        self.network.advance(31.0)
+        self.assertTrue(self.successResultOf(waiting))
+        self.assertIn("It is not known whether", self.paper.lines[-1])
+
+
+class Alone(ConversationCase):
+    """A face for one user at a time: names are never typed."""
+
+    alone = True
+
+    def test_names_are_never_typed(self) -> None:
+        self.type("login ann pw")
+        self.type("post ann says hello")
+        self.assertEqual(self.world.posts, [("ann", "ann says hello")])
+
+    def test_one_at_a_time(self) -> None:
+        self.type("login ann pw")
+        self.assertEqual(self.type("login bob"), ["! You are logged in as ann; log out first."])
+        self.assertEqual(self.paper.prompts, [])
+
+    def test_no_use(self) -> None:
+        self.assertEqual(self.type("use ann"), ["Unknown command use"])
+
+    def test_help_is_without_names(self) -> None:
+        said = self.type("help")
+        self.assertIn("* send <friend> <message>", said)
+        self.assertNotIn("user", " ".join(said))
+
+
+class HelpAndHints(ConversationCase):
+    def test_help_says_what_may_be_left_out(self) -> None:
+        self.assertIn("* send <user> <friend> <message>", self.type("help"))
+        said = self.type("login ann pw", "help")
+        self.assertIn("* send [<user>] <friend> <message>", said)
+        self.assertIn("* login <id> [<password>]", said)
+        self.assertIn("then it is ann", said[-1])
+        self.assertNotIn("listen", " ".join(said))
+
+    def test_hints(self) -> None:
+        self.type("login ann pw")
+        hint = self.conversation.hint
+        self.assertEqual(hint(""), "")
+        self.assertEqual(hint("sen"), "")
+        self.assertEqual(hint("send b"), "send [<user>] <friend> <message>")
+        self.assertEqual(hint("use "), "use [<user>]: be another user")
+        self.type("login bob pw", "use ann", "talk bob")
+        self.assertEqual(hint("hel"), "to bob; end ends")
+        self.assertEqual(hint("//x"), "to bob; end ends")
+        self.assertEqual(hint("/post"), "post [<user>] <message>")
+
+
+class Completing(ConversationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.friends.append(("cat", "ann"))
+        self.world.invitations.append(("dan", "ann"))
+        self.world.make_group("chess", "ann")
+        self.world.make_group("go")
+        self.type("login ann pw")
+
+    def test_commands(self) -> None:
+        self.assertEqual(self.completions("se"), ["send", "send-group"])
+        self.assertEqual(self.completions("ta"), ["talk"])
+        self.assertEqual(self.completions("nothing"), [])
+        self.assertEqual(self.completions("ev"), [])
+
+    def test_arguments(self) -> None:
+        for line, expected in (
+            ("send ", ["bob", "cat", "ann"]),
+            ("send b", ["bob"]),
+            ("send ann c", ["cat"]),
+            ("send bob ", []),
+            ("accept-invite ", ["dan", "ann"]),
+            ("send-group ", ["chess", "ann"]),
+            ("join-group ", ["go", "ann"]),
+            ("list-friend ", ["ann"]),
+            ("list-friend ann ", []),
+            ("use ", ["ann"]),
+            ("use ann ", []),
+            ("talk ", ["chess", "bob", "cat"]),
+            ("talk bob ", []),
+            ("invite ", ["ann"]),
+            ("nonsense ", []),
+            ("help ", []),
+        ):
+            self.assertEqual(self.completions(line), expected, line)
+
+    def test_where_it_stands(self) -> None:
+        (completion,) = self.conversation.completions("send bo")
+        self.assertEqual((completion.start, completion.meaning), (5, "friend"))
+
+    def test_asks_nobody(self) -> None:
+        before = len(self.world.log)
+        self.completions("send ")
+        self.assertEqual(len(self.world.log), before)
+
+    def test_follows_what_is_done(self) -> None:
+        self.type("accept-invite dan", "join-group go", "create-group tea")
+        self.assertEqual(self.completions("send d"), ["dan"])
+        self.assertEqual(self.completions("accept-invite d"), [])
+        self.assertEqual(self.completions("send-group "), ["chess", "go", "tea", "ann"])
+
+    def test_follows_what_is_heard(self) -> None:
+        event = {"event": "message", "id": 1000, "message": "x"}
+        self.world.message("ann", event | {"from": "eve", "to": "ann"})
+        self.world.message("ann", event | {"id": 1001, "from": "eve", "group": "owls"})
+        self.network.flush()
+        self.assertEqual(self.completions("send e"), ["eve"])
+        self.assertEqual(self.completions("send-group o"), ["owls"])
+
+    def test_follows_lists(self) -> None:
+        self.world.groups.append("new")
+        self.type("list-group")
+        self.assertEqual(self.completions("join-group n"), ["new"])
+
+    def test_a_list_that_is_none(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            connection.tell({"status": 0, "friend": "bob"})
+            return True
+
+        self.world.meddle = meddle
+        self.type("list-friend")
+        self.assertEqual(self.completions("send b"), ["bob"])
+
+    def test_in_a_talk(self) -> None:
+        self.type("talk bob")
+        self.assertEqual(self.completions("se"), [])
+        self.assertEqual(self.completions("//se"), [])
+        (first, second) = self.conversation.completions("/se")
+        self.assertEqual((first.text, first.start, second.text), ("send", 1, "send-group"))
+        self.assertEqual(self.completions("/send b"), ["bob"])
+
+    def test_nothing_of_those_who_left(self) -> None:
+        self.type("logout")
+        self.assertEqual(self.completions("send "), [])
+
+
+class OwnCommands(ConversationCase):
+    """A face adds commands of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.given: list[Sequence[str]] = []
+        own = OwnCommand("encoding <name>", "how text is sent", self.run_own)
+        self.conversation = Conversation(self.client, self.paper, own={"encoding": own})
+
+    def run_own(self, words: Sequence[str]) -> None:
+        if not words:
+            raise WrongUse("which?")
+        self.given.append(words)
+
+    def test_run(self) -> None:
+        self.assertEqual(self.type("encoding  big5 "), [])
+        self.assertEqual(self.given, [["big5"]])
+        self.assertEqual(self.type("encoding"), ["! which?"])
+        self.assertEqual(self.conversation.hint("encoding"), "encoding <name>: how text is sent")
+        self.assertIn("* encoding <name>  (how text is sent)", self.type("help"))
+
+
+class Harmless(ConversationCase):
+    """Nothing of a failure is lost on the way to the screen."""
+
+    def test_a_bug_is_no_reply(self) -> None:
+        def broken(words: Sequence[str]) -> None:
+            raise ZeroDivisionError()
+
+        own = OwnCommand("break", "break", broken)
+        conversation = Conversation(self.client, self.paper, own={"break": own})
+        failure: Failure = self.failureResultOf(conversation.carry_out("break"))
+        failure.trap(ZeroDivisionError)
+
+    def test_addresses_are_shown_as_they_are(self) -> None:
+        self.assertEqual(str(Address("::1", 1)), "[::1]:1")

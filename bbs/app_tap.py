@@ -20,7 +20,7 @@ from bbs.commands import all_commands
 from bbs.config import Configuration
 from bbs.daemon import FAREWELL, CannotStart, Daemon, end_process, interface_of, load_or_exit
 from bbs.database import Database
-from bbs.desks import AppDesk
+from bbs.desks import AppDesk, Tally
 from bbs.dispatch import Dispatcher
 from bbs.errors import Unavailable
 from bbs.lifeline import Lifeline
@@ -105,6 +105,7 @@ class AppServer(Daemon):
             Heartbeat(
                 database,
                 desk.server_id,
+                desk.tally,
                 config.fleet.heartbeat_interval,
                 config.fleet.lease_timeout,
                 self._end,
@@ -156,6 +157,7 @@ class AppServer(Daemon):
 class Heartbeat(Service):
     """Shows the fleet that an app server lives, and ends it when the fleet has given it up.
 
+    :param tally: what it tells the fleet that the server has done.
     :param on_end: called once, with the reason: the row is gone, or could not be renewed for
         `lease_timeout` seconds.
     """
@@ -164,6 +166,7 @@ class Heartbeat(Service):
         self,
         database: Database,
         server: str | None,
+        tally: Tally,
         interval: float,
         lease_timeout: float,
         on_end: Callable[[str], None],
@@ -171,6 +174,7 @@ class Heartbeat(Service):
     ) -> None:
         self._database = database
         self._server = server
+        self._tally = tally
         self._interval = interval
         self._lease_timeout = lease_timeout
         self._on_end = on_end
@@ -196,7 +200,7 @@ class Heartbeat(Service):
 
     async def _renew(self) -> None:
         try:
-            if not await self._database.run(fleet.beat, self._server):
+            if not await self._database.run(fleet.beat, self._server, self._tally.messages):
                 self._on_end("the fleet has given it up")
                 return
             self._renewed = self._reactor.seconds()

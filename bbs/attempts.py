@@ -17,6 +17,10 @@ MAX_KEYS = 100_000
 """Accounts or addresses remembered; beyond that the one longest quiet is forgotten."""
 
 
+ADDRESS_FACTOR = 10
+"""One address may fail to log in so many times as often as one account (`docs/operating.md`)."""
+
+
 class Attempts:
     """Counts attempts for each key: `times` as many as `rate` allows."""
 

@@ -101,6 +101,8 @@ class Database:
         self._workers = workers
         self._reactor = reactor
         self.available = True
+        self.on_answer: Callable[[float], None] = lambda seconds: None
+        """Told how long each call took that the database answered, in seconds, from `run` on."""
         self._last_answer = float("-inf")
 
     @staticmethod
@@ -121,6 +123,7 @@ class Database:
 
     def _within_deadline(self, job: _Job) -> Deferred[Any]:
         answer: Deferred[Any] = Deferred()
+        asked_at = self._reactor.seconds()
 
         def give_up() -> None:
             if not answer.called:
@@ -147,6 +150,7 @@ class Database:
                 away = isinstance(result, Failure) and result.check(Unavailable)
                 if not away:
                     self._last_answer = self._reactor.seconds()
+                    self.on_answer(self._last_answer - asked_at)
                 self._noticed(summary(result.value.__cause__) if away else None)
                 answer.callback(result)
 

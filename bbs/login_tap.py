@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.application.service import IService
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
 from twisted.python import usage
 
 from bbs import __version__
-from bbs.attempts import Attempts
+from bbs.attempts import ADDRESS_FACTOR, Attempts
 from bbs.bus import Bus
 from bbs.commands import all_commands
 from bbs.config import ConfigError, Configuration
@@ -26,7 +28,7 @@ from bbs.daemon import (
     on_free_port,
 )
 from bbs.database import Database
-from bbs.desks import LoginDesk
+from bbs.desks import LoginDesk, Tally
 from bbs.dispatch import Dispatcher
 from bbs.hashing import Hasher, threads
 from bbs.protocols.broker import BrokerService, Credential, EmbeddedBroker
@@ -45,11 +47,11 @@ from bbs.scaling.upkeep import Upkeep
 from bbs.waiting import WaitingRoom
 from bbs.workers import Workers
 
+if TYPE_CHECKING:
+    from bbs.web.page import OperatorsPage
+
 DATA = "bbs-data"
 """The folder for what a login server keeps beside the database, unless told otherwise."""
-
-ADDRESS_FACTOR = 10
-"""One address may fail to log in so many times as often as one account (`docs/operating.md`)."""
 
 
 class Options(usage.Options):
@@ -99,12 +101,12 @@ class LoginServer(Daemon):
         super().__init__(config, reactor, on_failure)
         self.serving: Deferred[None] = Deferred()
         """Fires when people can log in: this listens, and there is an app server."""
+        self.page_address: str | None = None
+        """Where the operators' page is, once it is there."""
         self._data = os.path.abspath(data)
 
     async def start(self) -> None:
         config, seconds = self.config, self.reactor.seconds
-        if config.web.listen:
-            raise CannotStart("web.listen: the operators' page is not in this version")
         # Only now: twistd forks into the background after it has made its services.
         me = fleet.Member(fleet.new_id(), process_identity())
         database = await self.open_database()
@@ -117,8 +119,15 @@ class LoginServer(Daemon):
         room = WaitingRoom(database, me, self.reactor, config.fleet.launch_timeout, watchers)
         sessions = accounts.Sessions(config.limits.session_ttl)
         provider = await self._provider(me, brokers)
-        keeper = self._keeper(me, database, provider, bus, sessions, room)
-        room.on_change = lambda: self._somebody_waits(keeper, bus)
+        tally = Tally()
+        keeper = self._keeper(me, database, provider, bus, sessions, room, tally)
+        hasher = Hasher(hashers)
+
+        def fleet_is_wanted() -> None:
+            self._somebody_waits(keeper, bus)
+
+        room.on_change = fleet_is_wanted
+        page = await self._page(me, database, bus, hasher, tally, fleet_is_wanted)
         self.begin(keeper)
         desk = LoginDesk(
             table=all_commands(),
@@ -126,14 +135,18 @@ class LoginServer(Daemon):
             bus=bus,
             sessions=sessions,
             seconds=seconds,
-            hasher=Hasher(hashers),
+            hasher=hasher,
             registrations=Attempts(config.limits.registrations, seconds),
             failed_by_account=Attempts(config.limits.failed_logins, seconds),
             failed_by_address=Attempts(config.limits.failed_logins, seconds, ADDRESS_FACTOR),
             waiting_room=room,
             watchers=watchers,
+            gateway_secret=config.telnet.secret,
+            tally=tally,
         )
         await self.listen(config.login.listen, Dispatcher(desk))
+        if page:
+            await self._show(page)
         if not config.fleet.minimum or config.fleet.provider == "none":
             self._is_serving()
 
@@ -179,9 +192,8 @@ class LoginServer(Daemon):
         bus: Bus,
         sessions: accounts.Sessions,
         room: WaitingRoom,
+        tally: Tally,
     ) -> FleetKeeper:
-        wanted = self.config.fleet
-
         def places() -> None:
             room.look()
             self._is_serving()
@@ -190,21 +202,64 @@ class LoginServer(Daemon):
             me,
             database,
             provider,
-            Policy(
-                wanted.minimum,
-                0 if wanted.provider == "none" else wanted.maximum,
-                wanted.spare,
-                self.config.app.capacity,
-                wanted.idle_grace,
-                wanted.launch_timeout,
-                wanted.lost_after,
-            ),
+            self._policy(),
             bus,
             Upkeep(sessions, self.config.messages.message_retention),
-            wanted.heartbeat_interval,
+            self.config.fleet.heartbeat_interval,
             places,
             self.reactor,
+            lambda: tally.logins,
         )
+
+    def _policy(self) -> Policy:
+        wanted = self.config.fleet
+        return Policy(
+            wanted.minimum,
+            0 if wanted.provider == "none" else wanted.maximum,
+            wanted.spare,
+            self.config.app.capacity,
+            wanted.idle_grace,
+            wanted.launch_timeout,
+            wanted.lost_after,
+        )
+
+    async def _page(
+        self,
+        me: fleet.Member,
+        database: Database,
+        bus: Bus,
+        hasher: Hasher,
+        tally: Tally,
+        on_change: Callable[[], None],
+    ) -> OperatorsPage | None:
+        """The operators' page, if the configuration wants one."""
+        if not self.config.web.listen:
+            return None
+        # Here: a web server and a metrics library are 9 MiB that a server without a page need not
+        # have.
+        from bbs.web import page
+
+        def trouble() -> str:
+            if not database.available:
+                return "the database is away"
+            return "" if self.serving.called else "no app server is ready yet"
+
+        try:
+            return await page.make(
+                self.config,
+                page.Parts(me.id, self._policy(), database, bus, hasher, tally, on_change, trouble),
+                self.in_thread,
+                self.reactor,
+            )
+        except page.PasswordFileUnusable as error:
+            raise CannotStart(f"web.password_file: {error}") from error
+
+    async def _show(self, page: OperatorsPage) -> None:
+        self.on_stop(page.site.close_all)
+        for endpoint in self.config.web.listen:
+            port = await self._listen(endpoint, page.site)
+            self.page_address = self.page_address or url_of(port)
+        self.begin(page)
 
     def _somebody_waits(self, keeper: FleetKeeper, bus: Bus) -> None:
         if keeper.keeping:
@@ -230,3 +285,12 @@ class LoginServer(Daemon):
             return (await broker.when_listening(),)
         except CannotListenError as error:
             raise CannotStart(f"the embedded broker cannot listen: {error.socketError}") from error
+
+
+def url_of(port: IListeningPort) -> str | None:
+    """Where a browser on this machine finds what `port` serves; None where it is no TCP port."""
+    address = port.getHost()
+    if not isinstance(address, IPv4Address | IPv6Address):
+        return None
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{address.port}/"

@@ -18,9 +18,9 @@ import peewee
 from playhouse.migrate import MySQLMigrator, SqliteMigrator, migrate
 
 from bbs.connecting import DatabaseRefused
-from bbs.models import MODELS, Table
+from bbs.models import MODELS, Action, Table
 
-VERSION = 2
+VERSION = 3
 """The schema that this code works on."""
 
 
@@ -50,7 +50,16 @@ def _to_2(database: peewee.Database) -> None:
     )
 
 
-STEPS: Mapping[int, Callable[[peewee.Database], None]] = {2: _to_2}
+def _to_3(database: peewee.Database) -> None:
+    """What operators see and do. Counts and times are null where a server of an older version,
+    which may go on running meanwhile, writes none."""
+    _add_columns(database, "server", messages=peewee.BigIntegerField(null=True))
+    _add_columns(database, "login_server", logins=peewee.BigIntegerField(null=True))
+    _add_columns(database, "waiter", since=peewee.DoubleField(null=True))
+    _create_table(database, Action)
+
+
+STEPS: Mapping[int, Callable[[peewee.Database], None]] = {2: _to_2, 3: _to_3}
 """From version n - 1 to n. A step must bear being run again after it was cut off half-way, as MySQL
 commits each change of the schema by itself."""
 
@@ -107,14 +116,18 @@ def upgrade(
 def _create(database: Any) -> None:
     tables: tuple[Any, ...] = (*MODELS, SchemaVersion)
     for table in tables:
-        mysql = isinstance(database, peewee.MySQLDatabase)
-        table._meta.table_settings = MYSQL_TABLES if mysql else None
-        table._schema.create_table(safe=True)
-        # One by one: of a creation that was cut off, a table may be there without its indexes.
-        there = {index.name for index in database.get_indexes(table._meta.table_name)}
-        for index in table._meta.fields_to_index():
-            if index._name not in there:
-                database.execute(index.safe(False))
+        _create_table(database, table)
+
+
+def _create_table(database: Any, table: Any) -> None:
+    mysql = isinstance(database, peewee.MySQLDatabase)
+    table._meta.table_settings = MYSQL_TABLES if mysql else None
+    table._schema.create_table(safe=True)
+    # One by one: of a creation that was cut off, a table may be there without its indexes.
+    there = {index.name for index in database.get_indexes(table._meta.table_name)}
+    for index in table._meta.fields_to_index():
+        if index._name not in there:
+            database.execute(index.safe(False))
 
 
 def _stamp(version: int) -> None:

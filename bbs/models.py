@@ -61,7 +61,8 @@ class Server(Table):
 
     `scope` names the provider that can speak of it; `beats` counts its heartbeats, so that whoever
     watches needs no clock in common with it; `taken` counts its `Place`s and is changed with them,
-    in the same transaction. `instance_id` and `kind` are the provider's words for it.
+    in the same transaction. `instance_id` and `kind` are the provider's words for it. `messages`
+    counts what it stored since it started, as of its last heartbeat.
     """
 
     id = peewee.CharField(32, primary_key=True)
@@ -80,6 +81,7 @@ class Server(Table):
     reason = peewee.CharField(200, default="")
     instance_id = peewee.CharField(64, null=True)
     kind = peewee.CharField(64, null=True)
+    messages = peewee.BigIntegerField(null=True)
 
     class Meta:
         indexes = ((("state", "taken"), False), (("ready",), False))
@@ -176,20 +178,22 @@ class Delivery(Table):
 
 
 class LoginServer(Table):
-    """A login server that runs."""
+    """A login server that runs. `logins` counts those that it let in since it started."""
 
     id = peewee.CharField(32, primary_key=True)
     identity = peewee.CharField(200)
     beats = peewee.BigIntegerField(default=0)
+    logins = peewee.BigIntegerField(null=True)
 
 
 class Waiter(Table):
-    """Somebody offline who waits at `login_server` for a place. The transaction that gives the
-    place removes the row, so nobody is ever counted both here and there."""
+    """Somebody offline who waits at `login_server` for a place, `since` when. The transaction that
+    gives the place removes the row, so nobody is ever counted both here and there."""
 
     id = peewee.CharField(32, primary_key=True)
     login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")
     name = peewee.CharField(NAME_LENGTH)
+    since = peewee.DoubleField(null=True)
 
 
 class Lease(Table):
@@ -204,6 +208,20 @@ class Lease(Table):
     beats = peewee.BigIntegerField(default=0)
     refusal = peewee.TextField(null=True)
     refused_until = peewee.DoubleField(null=True)
+
+
+class Action(Table):
+    """What an operator did to the fleet: `at` when, from which `address`, to which server.
+
+    A row is written by the transaction that does it, and stays.
+    """
+
+    id = RisingIdField()
+    at = peewee.DoubleField()
+    operator = peewee.CharField(NAME_LENGTH)
+    address = peewee.CharField(64)
+    action = peewee.CharField(20)
+    target = peewee.CharField(32)
 
 
 MODELS: tuple[type[Table], ...] = (
@@ -221,4 +239,5 @@ MODELS: tuple[type[Table], ...] = (
     LoginServer,
     Waiter,
     Lease,
+    Action,
 )

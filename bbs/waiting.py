@@ -37,6 +37,7 @@ class _Waiter:
     keeper of the fleet sees there without a place."""
 
     row: str | None
+    since: float
     connection: IConnection
     attempt: Attempt
     undo: Callable[[], Awaitable[None]]
@@ -80,7 +81,8 @@ class WaitingRoom:
         search = await attempt(Look(new=not self._queue))
         if search.seat:
             return search.seat
-        waiter = _Waiter(None if search.online else new_id(), connection, attempt, undo)
+        row = None if search.online else new_id()
+        waiter = _Waiter(row, self.reactor.seconds(), connection, attempt, undo)
         self._queue.append(waiter)
         self._enter(waiter, name)
         impatience = self.reactor.callLater(self.patience, self._give_up, waiter)
@@ -158,7 +160,7 @@ class WaitingRoom:
                 self.reactor.callLater(LOOK_INTERVAL, self._enter, waiter, name)
 
         if waiter.row:
-            known = self.database.run(fleet.wait, self.me, waiter.row, name)
+            known = self.database.run(fleet.wait, self.me, waiter.row, name, waiter.since)
             known.addCallbacks(entered, again)
         else:
             self.on_change()

@@ -206,7 +206,7 @@ class Keepers(BadDaysCase):
     def test_people_who_wait_at_a_dead_login_server_are_not_launched_for(self) -> None:
         dead = fleet.Member(fleet.new_id(), "host:elsewhere:2")
         self.service.database.run(fleet.enroll, dead)
-        self.service.database.run(fleet.wait, dead, fleet.new_id(), "somebody")
+        self.service.database.run(fleet.wait, dead, fleet.new_id(), "somebody", 0.0)
         self.rounds(30)
         self.assertEqual(self.count("waiter"), 0)
 

@@ -97,7 +97,7 @@ class Keeping(FleetCase):
         """Everybody counts once, who is offline and waits twice too."""
         self.keep()
         for waiter, name in (("w1", "ann"), ("w2", "ann"), ("w3", "Ann"), ("w4", "bob")):
-            self.call(fleet.wait, ONE, waiter, name)
+            self.call(fleet.wait, ONE, waiter, name, 0.0)
         self.assertEqual(self.call(fleet.observe, ONE).waiting, 3)
         self.call(fleet.stop_waiting, "w4")
         self.call(fleet.stop_waiting, "no such waiter")
@@ -153,7 +153,7 @@ class Keeping(FleetCase):
 
     def test_resigning(self) -> None:
         self.keep()
-        self.call(fleet.wait, ONE, "w1", "ann")
+        self.call(fleet.wait, ONE, "w1", "ann", 0.0)
         self.call(fleet.resign, TWO)
         self.assertEqual(self.call(fleet.observe, ONE).lease.holder, ONE.id)
         self.call(fleet.resign, ONE)
@@ -163,7 +163,7 @@ class Keeping(FleetCase):
     def test_nobody_waits_at_a_login_server_that_is_dead(self) -> None:
         self.keep()
         self.call(fleet.enroll, TWO)
-        self.call(fleet.wait, TWO, "w1", "ann")
+        self.call(fleet.wait, TWO, "w1", "ann", 0.0)
         self.assertEqual(self.call(fleet.observe, ONE).waiting, 1)
         self.call(fleet.forget_peer, ONE, TWO.id)
         self.assertEqual(self.call(fleet.observe, ONE).waiting, 0)

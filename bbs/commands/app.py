@@ -43,12 +43,14 @@ async def hear_group(ask: Ask, channel: str) -> Reply:
 
 async def hint_user(ask: Ask, stored: messages.Stored) -> Reply:
     """The message is safe; its reader's app server should look."""
+    ask.desk.tally.messages += 1
     ask.desk.bus.tell_user(stored.channel, stored.event)
     return success()
 
 
 async def hint_group(ask: Ask, stored: messages.Stored) -> Reply:
     """The message is safe; the app servers of the group's members should look."""
+    ask.desk.tally.messages += 1
     ask.desk.bus.tell_group(stored.channel, stored.event)
     return success()
 

@@ -106,10 +106,11 @@ def enroll(me: Member) -> None:
     LoginServer.insert(id=me.id, identity=me.identity).execute()
 
 
-def observe(me: Member) -> Observation:
-    """Say that `me` lives, hold the lease if it is free or `me`'s already, and look at everything
-    if so."""
-    if not LoginServer.update(beats=LoginServer.beats + 1).where(LoginServer.id == me.id).execute():
+def observe(me: Member, logins: int = 0) -> Observation:
+    """Say that `me` lives and has let people in `logins` times, hold the lease if it is free or
+    `me`'s already, and look at everything if so."""
+    beat = LoginServer.update(beats=LoginServer.beats + 1, logins=logins)
+    if not beat.where(LoginServer.id == me.id).execute():
         enroll(me)  # Somebody took this server for dead.
     lease = Lease.get_or_none(Lease.name == KEEPER)
     if lease is None:
@@ -134,9 +135,9 @@ def observe(me: Member) -> Observation:
     return Observation(seen, servers, peers, offline + online)
 
 
-def wait(me: Member, waiter: str, name: str) -> None:
-    """`name` waits at `me` for a place, under the id `waiter`."""
-    Waiter.insert(id=waiter, login_server=me.id, name=name).execute()
+def wait(me: Member, waiter: str, name: str, now: float) -> None:
+    """`name` waits at `me` for a place from `now` on, under the id `waiter`."""
+    Waiter.insert(id=waiter, login_server=me.id, name=name, since=now).execute()
 
 
 def stop_waiting(waiter: str) -> None:
@@ -295,10 +296,11 @@ def join(host: str, port: int, capacity: int, now: float) -> str:
     return server
 
 
-def beat(server: str) -> bool:
-    """`server` lives; False if its row is gone, and so it should end."""
+def beat(server: str, messages: int = 0) -> bool:
+    """`server` lives, and has stored so many messages; False if its row is gone, and so it should
+    end."""
     return bool(
-        Server.update(beats=Server.beats + 1)
+        Server.update(beats=Server.beats + 1, messages=messages)
         .where((Server.id == server) & (Server.state != State.GONE))
         .execute()
     )

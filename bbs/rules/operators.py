@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import peewee
 
 from bbs.database import read_only, rows
-from bbs.models import Lease, Place, Server, User
+from bbs.models import Action, Lease, Place, Server, User
 from bbs.rules import fleet
 from bbs.scaling.plan import State
 
@@ -22,6 +22,19 @@ class FleetFull(Exception):
 
 class NoSuchServer(Exception):
     """No app server that lives has this id, or more than one has one that begins so."""
+
+
+@dataclass(frozen=True)
+class Deed:
+    """What an operator did: `at` when (seconds since the epoch), from which `address`, to which
+    server."""
+
+    id: int
+    at: float
+    operator: str
+    address: str
+    action: str
+    target: str
 
 
 @dataclass(frozen=True)
@@ -125,3 +138,44 @@ def ask_drain(beginning: str) -> str:
         raise NoSuchServer()
     Server.update(drain_asked=True).where(Server.id == ids[0]).execute()
     return str(ids[0])
+
+
+# --- what operators do by the page is recorded by the transaction that does it ---
+
+LAUNCH, DRAIN = "launch", "drain"
+"""The actions."""
+
+
+@dataclass(frozen=True)
+class By:
+    """Who acts, from which address, and when (seconds since the epoch)."""
+
+    operator: str
+    address: str
+    now: float
+
+
+def launch(by: By, capacity: int, maximum: int) -> str:
+    """`ask_launch`, recorded."""
+    server = ask_launch(capacity, maximum, by.now)
+    _record(by, LAUNCH, server)
+    return server
+
+
+def drain(by: By, server: str) -> None:
+    """`ask_drain` for the server of exactly this id, recorded."""
+    if ask_drain(server) != server:
+        raise NoSuchServer()
+    _record(by, DRAIN, server)
+
+
+@read_only
+def actions(most: int) -> list[Deed]:
+    """The latest actions, newest first."""
+    return [Deed(*row) for row in rows(Action.select().order_by(Action.id.desc()).limit(most))]
+
+
+def _record(by: By, action: str, target: str) -> None:
+    Action.insert(
+        at=by.now, operator=by.operator, address=by.address, action=action, target=target
+    ).execute()

@@ -47,6 +47,7 @@ class FleetKeeper(Service):
     :param policy: what the operator wants.
     :param heartbeat_interval: seconds between rounds, when nothing asks for one sooner.
     :param on_places: called when there may be places for those who wait.
+    :param logins: how many people this login server has let in, to tell the others.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class FleetKeeper(Service):
         heartbeat_interval: float,
         on_places: Callable[[], None],
         reactor: Any,
+        logins: Callable[[], int] = lambda: 0,
     ) -> None:
         self.me = me
         self.keeping = False
@@ -71,6 +73,7 @@ class FleetKeeper(Service):
         self._interval = heartbeat_interval
         self._on_places = on_places
         self._reactor = reactor
+        self._logins = logins
         self._watch = Watch()
         self._idle_since: dict[str, float] = {}
         self._last_round: float | None = None
@@ -139,7 +142,7 @@ class FleetKeeper(Service):
 
     async def _one_round(self) -> None:
         try:
-            seen = await self._database.run(fleet.observe, self.me)
+            seen = await self._database.run(fleet.observe, self.me, self._logins())
             elapsed = self._elapsed()
             if seen.lease.holder != self.me.id:
                 await self._watch_keeper(seen.lease, elapsed)

@@ -33,6 +33,7 @@ from bbs.models import (
     User,
 )
 from bbs.rules import accounts, fleet, friends, groups, messages, operators, places, posts
+from bbs.rules.overview import overview
 from bbs.scaling.interfaces import Instance
 from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
@@ -40,6 +41,7 @@ from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
 
 SESSIONS = accounts.Sessions(ttl=1000.0)
 TOKEN = "token of user0"
+BY = operators.By("operator", "127.0.0.1", NOW)
 
 GROWING = {
     model._meta.table_name
@@ -58,8 +60,10 @@ GROWING = {
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
 
-ALL_OF_IT = {("list-group", "chat_group")}
-"""Commands that want a whole table."""
+PAGE = "the operators' page"
+
+ALL_OF_IT = {("list-group", "chat_group"), (PAGE, "place")}
+"""Commands that want a whole table; the page no more than `NAMES_SHOWN` rows of it."""
 
 
 @dataclass(frozen=True)
@@ -139,14 +143,14 @@ def background() -> dict[str, list[Callable[[], object]]]:
         ],
         "a login that is given up": [lambda: accounts.undo_log_in(accounts.digest(TOKEN))],
         "people who wait": [
-            lambda: fleet.wait(KEEPER, "another", "user0"),
+            lambda: fleet.wait(KEEPER, "another", "user0", NOW),
             lambda: operators.launches_under_way(NOW),
             lambda: operators.is_hopeless(NOW),
             lambda: fleet.stop_waiting("waiter"),
         ],
         "an app server": [
             lambda: fleet.report("launching", 1),
-            lambda: fleet.beat("server0"),
+            lambda: fleet.beat("server0", 7),
             lambda: fleet.leave("server0"),
         ],
         "the keeper of the fleet": [
@@ -160,6 +164,12 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: fleet.settle(KEEPER),
             lambda: fleet.refuse(KEEPER, "over quota", 1.0),
             lambda: fleet.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
+        ],
+        PAGE: [
+            lambda: overview(NOW, names=True),
+            lambda: operators.actions(200),
+            lambda: operators.launch(BY, 10, 1000),
+            lambda: operators.drain(BY, "server4"),
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),

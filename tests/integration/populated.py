@@ -53,7 +53,7 @@ def fill(database: Database) -> None:
         _insert(Delivery, _deliveries(users))
         fleet.enroll(KEEPER)
         fleet.observe(KEEPER)
-        fleet.wait(KEEPER, "waiter", f"user{PEOPLE - 1}")
+        fleet.wait(KEEPER, "waiter", f"user{PEOPLE - 1}", NOW)
         LoginServer.insert(id="other", identity="").execute()
         Waiter.insert(id="elsewhere", login_server="other", name="somebody").execute()
     if isinstance(database.peewee, peewee.MySQLDatabase):

@@ -1,0 +1,132 @@
+"""The whole service at one moment, as the operators' page shows it: one transaction, once a second
+at the most, however many look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import peewee
+
+from bbs.database import read_only, rows
+from bbs.models import LoginServer, Place, Server, User, Waiter
+from bbs.rules import operators
+from bbs.scaling.plan import State
+
+GONE_SHOWN = 120.0
+"""Seconds for which a server that has ended is still shown."""
+
+NAMES_SHOWN = 2000
+"""Names of people at the most: a page of more is of use to nobody."""
+
+ACTIONS_SHOWN = 20
+"""The latest actions that one look brings; they are told of when they are new."""
+
+
+@dataclass(frozen=True)
+class ServerNow:
+    """An app server's row: see `bbs.models.Server`."""
+
+    id: str
+    state: State
+    scope: str
+    host: str | None
+    port: int | None
+    capacity: int
+    taken: int
+    beats: int
+    created: float
+    ready: float | None
+    drain_asked: bool
+    reason: str
+    instance_id: str | None
+    kind: str | None
+    messages: int | None
+
+    @property
+    def launch_time(self) -> float | None:
+        """Seconds from the decision to launch it until people could be placed on it."""
+        return None if self.ready is None else max(0.0, self.ready - self.created)
+
+    @property
+    def free(self) -> int:
+        """Places that somebody may take now."""
+        return max(0, self.capacity - self.taken) if self.state is State.READY else 0
+
+
+@dataclass(frozen=True)
+class Overview:
+    """What one look showed.
+
+    `waiting` counts people without a place, of whom the first who is offline came at
+    `waiting_since` (seconds since the epoch). `logins` counts them for each login server, `usual`
+    is what launches took lately (s). `who` has the names of people by server, "" for those without
+    a place; None unless they were asked for.
+    """
+
+    servers: tuple[ServerNow, ...]
+    waiting: int
+    waiting_since: float | None
+    refusal: operators.Refusal | None
+    usual: float | None
+    logins: Mapping[str, int]
+    actions: tuple[operators.Deed, ...]
+    who: Mapping[str, tuple[str, ...]] | None
+
+
+@read_only
+def overview(now: float, names: bool) -> Overview:
+    """Look at everything; at people's `names` too, if so asked."""
+    shown = (Server.state != State.GONE) | (Server.ended >= now - GONE_SHOWN)
+    servers = Server.select().where(shown).order_by(Server.created, Server.id)
+    offline, since = rows(
+        Waiter.select(peewee.fn.COUNT(Waiter.name.distinct()), peewee.fn.MIN(Waiter.since))
+    )[0]
+    homeless = Place.select().where(Place.server.is_null()).count()
+    launches = operators.launches_under_way(now)
+    logins = rows(LoginServer.select(LoginServer.id, LoginServer.logins))
+    return Overview(
+        tuple(_now(row) for row in servers),
+        offline + homeless,
+        since,
+        operators.refusal(),
+        launches.usual if launches else None,
+        {id: count or 0 for id, count in logins},
+        tuple(operators.actions(ACTIONS_SHOWN)),
+        _who() if names else None,
+    )
+
+
+def _now(row: Server) -> ServerNow:
+    return ServerNow(
+        row.id,
+        State(row.state),
+        row.scope,
+        row.host,
+        row.port,
+        row.capacity,
+        row.taken,
+        row.beats,
+        row.created,
+        row.ready,
+        row.drain_asked,
+        row.reason,
+        row.instance_id,
+        row.kind,
+        row.messages,
+    )
+
+
+def _who() -> dict[str, tuple[str, ...]]:
+    placed = (
+        Place.select(Place.server, User.name)
+        .join(User)
+        .order_by(Place.server, Place.user)
+        .limit(NAMES_SHOWN)
+    )
+    found: dict[str, list[str]] = {}
+    for server, name in rows(placed):
+        found.setdefault(server or "", []).append(name)
+    for (name,) in rows(Waiter.select(Waiter.name).distinct().limit(NAMES_SHOWN)):
+        found.setdefault("", []).append(name)
+    return {server: tuple(sorted(names)) for server, names in found.items()}

@@ -1,0 +1,7 @@
+"""The operators' page of a login server, and what monitoring systems ask it for.
+
+`page.py` puts it together. `lookout.py` looks at the service once for everybody who watches;
+`snapshot.py`, `narrate.py` and `history.py` make the present, the news and the last hour of what it
+saw; `stream.py` sends them on, `resources.py` and `actions.py` answer single requests, `metrics.py`
+is for Prometheus. Nothing here runs, or is imported, unless `[web] listen` is set.
+"""

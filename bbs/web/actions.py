@@ -1,0 +1,208 @@
+"""What operators do by the page: log in and out, start a server, drain one.
+
+Each action is recorded, by the transaction that does it and in the log: who, when, from where.
+What another site's page asks is refused three times over: the browser sends the cookie with this
+site's own requests alone (SameSite), `Origin` must be this site's, and no other site's form can set
+the header `X-BBS`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.logger import Logger
+
+from bbs.config import Fleet
+from bbs.database import Database
+from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials, wire_text
+from bbs.rules import operators
+from bbs.rules.operators import By, FleetFull, NoSuchServer
+from bbs.web.auth import IDLE, Operators, Sessions
+from bbs.web.resources import COOKIE, NONE, Answer, Ask, Told, as_json, as_text, session_of
+
+ACTIONS_LISTED = 200
+"""The latest actions that `/actions` shows."""
+
+Act = Callable[[By], Coroutine[Any, Any, Answer]]
+"""Does what an operator asks for."""
+
+_log = Logger()
+
+
+class Refused(Exception):
+    """A request is not carried out: the status by RFC 9110, and why in words."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+def done(message: str, headers: Mapping[str, str] = NONE) -> Answer:
+    """It was carried out."""
+    return as_json({"status": 0, "message": message}, 200, headers)
+
+
+def refused(code: int, reason: str, headers: Mapping[str, str] = NONE) -> Answer:
+    """It was not."""
+    return as_json({"status": 1, "message": reason}, code, headers)
+
+
+def answered(ask: Ask) -> Ask:
+    """`ask`, whose refusals are answers."""
+
+    async def answer(request: Any) -> Answer:
+        try:
+            return await ask(request)
+        except Refused as error:
+            return refused(error.code, str(error))
+        except WrongCredentials:
+            return refused(401, "No such operator or password error")
+        except TooManyAttempts as error:
+            return refused(429, wire_text(error), {"Retry-After": str(error.args[0])})
+        except Unavailable as error:
+            return refused(503, wire_text(error), {"Retry-After": "5"})
+
+    return answer
+
+
+def from_page(ask: Ask) -> Ask:
+    """`ask`, for requests that the page itself makes."""
+
+    async def check(request: Any) -> Answer:
+        origin, host = request.getHeader(b"Origin"), request.getHeader(b"Host")
+        foreign = origin is not None and urlsplit(origin).netloc != host
+        if foreign or request.getHeader(b"X-BBS") is None:
+            raise Refused(403, "Refused: this is not the page's own request")
+        return await ask(request)
+
+    return answered(check)
+
+
+def credentials(request: Any) -> tuple[str, str]:
+    """The name and the password in a request's body, a form or JSON."""
+    if (request.getHeader(b"Content-Type") or b"").startswith(b"application/json"):
+        try:
+            given = json.loads(request.content.read())
+        except ValueError:
+            given = None
+        values = given if isinstance(given, dict) else {}
+    else:
+        values = {key: request.args.get(key.encode(), [b""])[0] for key in ("name", "password")}
+        values = {key: value.decode("utf-8", "replace") for key, value in values.items()}
+    name, password = values.get("name") or "operator", values.get("password")
+    if not isinstance(name, str) or not isinstance(password, str) or not password:
+        raise Refused(400, "A name and a password are needed")
+    return name, password
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Carries out what operators ask for.
+
+    :param operators: checks passwords; None where no password file is set, and nobody may act.
+    :param capacity: places of a server that is started.
+    :param on_change: called when the fleet's keeper has something new to find in the database.
+    """
+
+    operators: Operators | None
+    sessions: Sessions
+    database: Database
+    fleet: Fleet
+    capacity: int
+    on_change: Callable[[], None]
+    seconds: Callable[[], float]
+
+    async def log_in(self, request: Any) -> Answer:
+        """Begin a session."""
+        if self.operators is None:
+            raise Refused(409, "Nobody may act here: web.password_file is not set")
+        name, password = credentials(request)
+        address = _address(request)
+        await self.operators.check(name, password, address)
+        token = self.sessions.begin(name)
+        _log.info("operator {operator} at {address} logs in", operator=name, address=address)
+        return done("Welcome!", {"Set-Cookie": _cookie(token, int(IDLE), request)})
+
+    async def log_out(self, request: Any) -> Answer:
+        """End the session, if there is one."""
+        self.sessions.end(session_of(request))
+        return done("Bye!", {"Set-Cookie": _cookie("", 0, request)})
+
+    async def launch(self, by: By) -> Answer:
+        """Start one more app server."""
+        if self.fleet.provider == "none":
+            raise Refused(409, "fleet.provider is none: run twistd bbs-app yourself")
+        try:
+            server = await self.database.run(
+                operators.launch, by, self.capacity, self.fleet.maximum
+            )
+        except FleetFull as error:
+            reason = f"fleet.maximum: {self.fleet.maximum} app servers run already"
+            raise Refused(409, reason) from error
+        self._done(by, operators.LAUNCH, server)
+        return done(f"Server {server} is being started")
+
+    async def drain(self, server: str, by: By) -> Answer:
+        """Move everybody off a server, which then ends."""
+        try:
+            await self.database.run(operators.drain, by, server)
+        except NoSuchServer as error:
+            raise Refused(404, "There is no such server any more") from error
+        self._done(by, operators.DRAIN, server)
+        return done(f"Server {server} is being drained")
+
+    async def actions(self, by: By) -> Answer:
+        """The record of what was done, newest first."""
+        deeds = await self.database.run(operators.actions, ACTIONS_LISTED)
+        return as_json([asdict(deed) for deed in deeds])
+
+    def _done(self, by: By, action: str, target: str) -> None:
+        _log.info(
+            "operator {operator} at {address}: {action} {target}",
+            operator=by.operator,
+            address=by.address,
+            action=action,
+            target=target,
+        )
+        self.on_change()
+
+    def by_operator(self, act: Act) -> Ask:
+        """`act`, for operators who are logged in."""
+
+        async def ask(request: Any) -> Answer:
+            operator = self.sessions.operator(session_of(request), acts=True)
+            if operator is None:
+                raise Refused(401, "Log in as an operator first")
+            return await act(By(operator, _address(request), self.seconds()))
+
+        return ask
+
+
+class Servers(Told):
+    """`POST /servers`, and `POST /servers/ID/drain`."""
+
+    def __init__(self, desk: Desk) -> None:
+        async def ask(request: Any) -> Answer:
+            match request.postpath:
+                case []:
+                    return await desk.by_operator(desk.launch)(request)
+                case [server, b"drain"]:
+                    drain = partial(desk.drain, server.decode("ascii", "replace"))
+                    return await desk.by_operator(drain)(request)
+            return as_text("Not found", 404)
+
+        Told.__init__(self, from_page(ask))
+
+
+def _address(request: Any) -> str:
+    return str(getattr(request.getClientAddress(), "host", "") or "")[:64]
+
+
+def _cookie(token: str, seconds: int, request: Any) -> str:
+    secure = "; Secure" if request.isSecure() else ""
+    return f"{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"

@@ -1,0 +1,61 @@
+"""The last hour, a point each ten seconds: what the page's small plots are drawn from.
+
+It is this process's memory of what it saw, some 30 KB, and begins anew with it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+
+STEP = 10.0
+"""Seconds between points."""
+
+POINTS = 360
+"""Points in an hour."""
+
+SERIES = (
+    "logins_per_minute",
+    "free_places",
+    "waiting",
+    "longest_wait",
+    "servers",
+    "launch_seconds",
+    "reactor_lag",
+    "database_time",
+    "messages_per_second",
+)
+
+Point = Mapping[str, float | None]
+"""The value of each series; None where there is none."""
+
+
+class History:
+    """The points of the last hour."""
+
+    def __init__(self) -> None:
+        self._points: deque[Point] = deque(maxlen=POINTS)
+        self._end = 0.0
+
+    def add(self, at: float, point: Point) -> dict[str, object]:
+        """One more point, which ends at `at`; returns it as the page gets it."""
+        # Where the process could not measure there are gaps, and no line across them.
+        for _ in range(self._missed(at)):
+            self._points.append(dict.fromkeys(SERIES))
+        self._points.append(point)
+        self._end = at
+        return {"end": round(at, 1), "series": {name: point[name] for name in SERIES}}
+
+    def as_json(self) -> dict[str, object]:
+        """All of it, oldest first, `POINTS` for each series."""
+        before: list[float | None] = [None] * (POINTS - len(self._points))
+        return {
+            "step": STEP,
+            "end": round(self._end, 1),
+            "series": {name: before + [point[name] for point in self._points] for name in SERIES},
+        }
+
+    def _missed(self, at: float) -> int:
+        if not self._points:
+            return 0
+        return max(0, min(POINTS, round((at - self._end) / STEP) - 1))

@@ -1,0 +1,251 @@
+"""Looks at the service for everybody who watches: once, however many they are.
+
+While somebody watches there is a look each second, else one every ten for the last hour's plots.
+Each look is one transaction that only reads. When the database is away the last fleet known stays,
+and the view says since when.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from bbs.bus import Bus
+from bbs.database import Database
+from bbs.errors import Unavailable
+from bbs.rules.overview import Overview, overview
+from bbs.scaling.gathering import Shared
+from bbs.scaling.plan import State
+from bbs.scaling.sight import Watch
+from bbs.web import history
+from bbs.web.counts import Counts
+from bbs.web.gauges import ReactorLag, Spans
+from bbs.web.history import History
+from bbs.web.narrate import Sight, narrate, newly_failed, newly_ready
+from bbs.web.snapshot import Measured, View, longest_wait
+
+LOOK_INTERVAL = 1.0
+"""Seconds between looks while somebody watches."""
+
+NEWS_KEPT = 100
+"""Sentences that somebody gets who comes later."""
+
+LOGINS_WINDOW, MESSAGES_WINDOW = 60.0, 10.0
+"""Seconds over which logins a minute, and messages a second, are counted."""
+
+NOTHING = Overview((), 0, None, None, None, {}, (), None)
+"""What is known before the first look."""
+
+_log = Logger()
+
+
+@dataclass(frozen=True)
+class News:
+    """One sentence; ids rise, also over a restart."""
+
+    id: int
+    at: float
+    text: str
+
+    def as_json(self) -> dict[str, object]:
+        """As the page gets it."""
+        return {"id": self.id, "at": round(self.at, 1), "text": self.text}
+
+
+class Watchers(Protocol):
+    """Those who watch the page."""
+
+    def watched(self) -> tuple[bool, bool]:
+        """Whether anybody watches, and whether an operator does, who may see people's names."""
+
+    def state(self, view: View) -> None:
+        """The present."""
+
+    def point(self, point: dict[str, object]) -> None:
+        """One more point of the last hour's plots."""
+
+    def news(self, news: Sequence[News]) -> None:
+        """What has happened."""
+
+
+class Meter(Protocol):
+    """What is measured for monitoring systems."""
+
+    def launched(self, took: Sequence[float], failed: int) -> None:
+        """Launches have succeeded, after so many seconds, and failed."""
+
+    def lagged(self, seconds: float) -> None:
+        """The reactor was so late."""
+
+    def answered(self, seconds: float) -> None:
+        """The database took so long for a call."""
+
+
+class Lookout(Service):
+    """The present, the news and the last hour of the service, told to `watchers` and `meter`."""
+
+    def __init__(
+        self, database: Database, bus: Bus, watchers: Watchers, meter: Meter, reactor: Any
+    ) -> None:
+        self.logins = Counts(LOGINS_WINDOW)
+        self.messages = Counts(MESSAGES_WINDOW)
+        self.history = History()
+        self.kept: deque[News] = deque(maxlen=NEWS_KEPT)
+        """The latest news, oldest first."""
+        self._database = database
+        self._bus = bus
+        self._watchers = watchers
+        self._meter = meter
+        self._reactor = reactor
+        self._lag, self._answers = Spans(), Spans()
+        self._overview: Overview | None = None
+        self._seen_at = 0.0
+        self._looked_at = self._point_at = float("-inf")
+        self._told: Sight | None = None
+        self._watch = Watch()
+        self._leases: dict[str, float] = {}
+        self._launches: list[float] = []
+        self._shared = Shared()
+        self._reactor_lag = ReactorLag(reactor, self._lagged)
+        self._ticking = LoopingCall(lambda: Deferred.fromCoroutine(self._tick()))
+        self._ticking.clock = reactor
+
+    # Service
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._database.on_answer = self._answered
+        self._reactor_lag.startService()
+        self._ticked = self._ticking.start(LOOK_INTERVAL)
+
+    def stopService(self) -> Deferred[Any]:
+        Service.stopService(self)
+        self._reactor_lag.stopService()
+        self._ticking.stop()
+        return self._ticked
+
+    # What is known
+
+    def view(self) -> View:
+        """The present as it was seen last."""
+        sight = Sight(self._overview or NOTHING, self._database.available, self._bus.connected)
+        return View(self._reactor.seconds(), self._seen_at, sight, self._measured())
+
+    async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> View:
+        """The present, no more than `oldest` seconds old; with people's `names`, if so asked."""
+        old = self._reactor.seconds() - self._looked_at >= oldest
+        lacks = names and (self._overview is None or self._overview.who is None)
+        if old or lacks:
+            await self._shared.join(f"names: {names}", lambda: self._look(names))
+        return self.view()
+
+    async def _tick(self) -> None:
+        try:
+            now = self._reactor.seconds()
+            anybody, operator = self._watchers.watched()
+            # A tick that comes a little sooner after the last one is as good as any.
+            due = now - self._point_at >= history.STEP - LOOK_INTERVAL / 2
+            if anybody or due:
+                await self.look(operator, LOOK_INTERVAL / 2)
+            if due:
+                self._add_point(now)
+        except Exception:
+            _log.failure("a look at the service went wrong")
+
+    async def _look(self, names: bool) -> None:
+        now = self._reactor.seconds()
+        try:
+            # Also for whoever needs none, so that operators have them all the time.
+            names = names or self._watchers.watched()[1]
+            seen = await self._database.run(overview, now, names)
+        except Unavailable:
+            self._looked_at = now
+        else:
+            self._take_in(seen, now)
+        self._tell()
+
+    def _take_in(self, seen: Overview, now: float) -> None:
+        # Time in which nothing could be seen is not held against any server.
+        elapsed = now - self._looked_at if self._overview else 0.0
+        self._leases = {
+            server.id: self._watch.silence(server.id, server.beats, elapsed)
+            for server in seen.servers
+            if server.state is not State.GONE
+        }
+        self._watch.keep(self._leases)
+        self.logins.look(now, seen.logins)
+        self.messages.look(
+            now, {each.id: each.messages for each in seen.servers if each.messages is not None}
+        )
+        self._overview, self._seen_at, self._looked_at = seen, now, now
+
+    def _measured(self) -> Measured:
+        servers = self._overview.servers if self._overview else ()
+        return Measured(
+            self.logins.grown(),
+            self.messages.rate(),
+            {server.id: self.messages.rate_of(server.id) for server in servers},
+            self._leases,
+            self._lag.most_lately(),
+            self._answers.mean(),
+        )
+
+    # What is told
+
+    def _tell(self) -> None:
+        view = self.view()
+        before, self._told = self._told, view.sight
+        if before is not None and before.overview is not NOTHING:
+            took = newly_ready(before.overview, view.sight.overview)
+            self._launches += took
+            self._meter.launched(took, newly_failed(before.overview, view.sight.overview))
+            self._report(narrate(before, view.sight), view.at)
+        self._watchers.state(view)
+
+    def _report(self, sentences: Sequence[str], at: float) -> None:
+        # From the time, so that they go on rising when the next process begins anew.
+        first = max(int(at * 1000), self.kept[-1].id + 1 if self.kept else 0)
+        news = [News(first + number, at, text) for number, text in enumerate(sentences)]
+        self.kept.extend(news)
+        if news:
+            self._watchers.news(news)
+
+    def _add_point(self, now: float) -> None:
+        self._point_at = now
+        self._lag.next_interval()
+        self._answers.next_interval()
+        view, launches = self.view(), self._launches
+        self._launches = []
+        seen, measured = view.sight.overview, view.measured
+        of_fleet: dict[str, float | None] = {
+            "logins_per_minute": measured.logins_per_minute,
+            "free_places": sum(server.free for server in seen.servers),
+            "waiting": seen.waiting,
+            "longest_wait": longest_wait(view),
+            "servers": sum(server.state is not State.GONE for server in seen.servers),
+            "launch_seconds": round(sum(launches) / len(launches), 1) if launches else None,
+            "messages_per_second": round(measured.messages_per_second, 2),
+        }
+        if not view.sight.database:
+            of_fleet = dict.fromkeys(of_fleet)
+        took = measured.database_time
+        own = {
+            "reactor_lag": round(self._lag.most(), 4),
+            "database_time": None if took is None else round(took, 5),
+        }
+        self._watchers.point(self.history.add(now, {**of_fleet, **own}))
+
+    def _lagged(self, seconds: float) -> None:
+        self._lag.note(seconds)
+        self._meter.lagged(seconds)
+
+    def _answered(self, seconds: float) -> None:
+        self._answers.note(seconds)
+        self._meter.answered(seconds)

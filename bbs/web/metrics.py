@@ -1,0 +1,131 @@
+"""`/metrics`: what Prometheus and its like read, in OpenMetrics or in Prometheus' own text.
+
+Answered from what was seen last, so a scrape asks the database nothing and is answered while it is
+away: `bbs_database_up` is 0 then. Names follow Prometheus' conventions (base units, `_total`). What
+is said of the fleet is the same at every login server that is scraped: take its `max`. No people,
+and no server's id, are in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+
+from bbs import __version__
+from bbs.desks import Tally
+from bbs.scaling.plan import Policy, State
+from bbs.web.lookout import Lookout
+from bbs.web.snapshot import View, longest_wait, people
+
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Bounds for what should take milliseconds, in seconds."""
+
+LAUNCH = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0)
+"""Bounds for launches: a child process takes a second, a machine in a cloud a minute."""
+
+
+class Metrics:
+    """Measures, and tells what it measured and what `lookout` sees.
+
+    :param tally: what this login server has done.
+    """
+
+    def __init__(self, policy: Policy, tally: Tally) -> None:
+        self._policy = policy
+        self._tally = tally
+        self._registry = registry = CollectorRegistry()
+        # It reads a few lines of /proc, which are made in memory.
+        ProcessCollector(registry=registry)
+        Info("bbs", "The program", registry=registry).info({"version": __version__})
+        self._lag = Histogram(
+            "bbs_reactor_lag_seconds", "How late the reactor is", buckets=FAST, registry=registry
+        )
+        self._answers = Histogram(
+            "bbs_database_call_seconds",
+            "Transactions of this process, with the wait for a thread",
+            buckets=FAST,
+            registry=registry,
+        )
+        self._launches = Histogram(
+            "bbs_fleet_launch_seconds",
+            "Launches, from the decision until people may be placed",
+            buckets=LAUNCH,
+            registry=registry,
+        )
+        self._failures = Counter(
+            "bbs_fleet_launch_failures", "Launches that failed", registry=registry
+        )
+
+    def text(self, lookout: Lookout, accept: str) -> tuple[bytes, str]:
+        """The answer to a scrape that takes `accept`, and its media type."""
+        encode, media_type = choose_encoder(accept)
+        seen = _Seen(self._registry, [*self._of_now(lookout)])
+        return encode(seen), media_type
+
+    # Meter
+
+    def launched(self, took: Sequence[float], failed: int) -> None:
+        for seconds in took:
+            self._launches.observe(seconds)
+        self._failures.inc(failed)
+
+    def lagged(self, seconds: float) -> None:
+        self._lag.observe(seconds)
+
+    def answered(self, seconds: float) -> None:
+        self._answers.observe(seconds)
+
+    def _of_now(self, lookout: Lookout) -> Iterator[Any]:
+        view = lookout.view()
+        yield CounterMetricFamily(
+            "bbs_logins", "People let in by this login server", self._tally.logins
+        )
+        yield CounterMetricFamily(
+            "bbs_fleet_logins", "The same by all, while this one ran", lookout.logins.total
+        )
+        yield CounterMetricFamily(
+            "bbs_fleet_messages",
+            "Messages stored by all app servers, while this login server ran",
+            lookout.messages.total,
+        )
+        for name, meaning, value in self._gauges(view):
+            yield GaugeMetricFamily(f"bbs_{name}", meaning, value)
+        servers = GaugeMetricFamily("bbs_fleet_servers", "App servers", labels=["state"])
+        for state in State:
+            if state is not State.GONE:
+                servers.add_metric([state], _count(view, state))
+        yield servers
+
+    def _gauges(self, view: View) -> Iterator[tuple[str, str, float]]:
+        seen = view.sight.overview
+        places = sum(each.capacity for each in seen.servers if each.state is State.READY)
+        yield "database_up", "Whether the database answers", view.sight.database
+        yield "broker_up", "Whether the broker is connected", view.sight.broker
+        yield "fleet_seen_timestamp_seconds", "When the fleet was seen last", view.seen_at
+        yield "fleet_servers_maximum", "App servers allowed", self._policy.maximum
+        yield "fleet_places", "Places on app servers that are ready", places
+        yield "fleet_places_free", "Those that are free", sum(each.free for each in seen.servers)
+        yield "fleet_people", "People with a place", people(view)
+        yield "fleet_waiting_people", "People without a place", seen.waiting
+        yield "fleet_longest_wait_seconds", "How long the first waits", longest_wait(view) or 0.0
+        yield "fleet_launch_refused", "Whether nothing can be launched", seen.refusal is not None
+
+
+class _Seen:
+    """A registry's metrics, and others beside."""
+
+    def __init__(self, registry: CollectorRegistry, others: list[Any]) -> None:
+        self._registry = registry
+        self._others = others
+
+    def collect(self) -> Iterator[Any]:
+        yield from self._registry.collect()
+        yield from self._others
+
+
+def _count(view: View, state: State) -> int:
+    return sum(server.state is state for server in view.sight.overview.servers)

@@ -1,0 +1,136 @@
+"""What happened between two looks at the service, in sentences.
+
+Pure: it is told what was seen, and reads no clock. People are counted and never named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bbs.rules import operators
+from bbs.rules.fleet import OPERATOR
+from bbs.rules.overview import Overview, ServerNow
+from bbs.scaling.plan import State
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What was seen: everything, as last known, and whether it could be looked at just now."""
+
+    overview: Overview
+    database: bool
+    broker: bool
+
+
+def narrate(before: Sight, now: Sight) -> list[str]:
+    """The news in `now`, for somebody who knows `before`."""
+    return [
+        *_connections(before, now),
+        *_actions(before.overview, now.overview),
+        *_servers(before.overview, now.overview),
+        *_people(before.overview, now.overview),
+        *_refusals(before.overview, now.overview),
+    ]
+
+
+def short(server: str) -> str:
+    """A server's id as people tell it from others."""
+    return server[:8]
+
+
+def newly_ready(before: Overview, now: Overview) -> list[float]:
+    """How many seconds each launch took that has succeeded meanwhile."""
+    known = _by_id(before)
+    return [
+        server.launch_time
+        for server in now.servers
+        if server.launch_time is not None
+        and server.scope != OPERATOR
+        and (server.id not in known or known[server.id].ready is None)
+    ]
+
+
+def newly_failed(before: Overview, now: Overview) -> int:
+    """How many launches have failed meanwhile."""
+    known = _by_id(before)
+    return sum(
+        _failed(server) and not (server.id in known and _failed(known[server.id]))
+        for server in now.servers
+    )
+
+
+def _connections(before: Sight, now: Sight) -> Iterator[str]:
+    if before.database and not now.database:
+        yield "The database is away: nobody can log in, and the fleet is shown as last known."
+    if now.database and not before.database:
+        yield "The database is back."
+    if before.broker and not now.broker:
+        yield "The broker is away: messages arrive later."
+    if now.broker and not before.broker:
+        yield "The broker is back."
+
+
+def _actions(before: Overview, now: Overview) -> Iterator[str]:
+    last = before.actions[0].id if before.actions else 0
+    for deed in reversed(now.actions):
+        if deed.id > last:
+            words = "drain" if deed.action == operators.DRAIN else "start"
+            yield f"An operator asked to {words} server {short(deed.target)}."
+
+
+def _servers(before: Overview, now: Overview) -> Iterator[str]:
+    known = _by_id(before)
+    for server in now.servers:
+        was = known.get(server.id)
+        changed = was is None or was.state is not server.state
+        # One that could not be launched goes through two states, and is told of once.
+        if changed and not (was and _failed(was)):
+            yield _of(server)
+
+
+def _of(server: ServerNow) -> str:
+    name = f"Server {short(server.id)}"
+    reason = server.reason.removeprefix("failed: ").removeprefix("refused: ")
+    why = f": {reason}." if reason else "."
+    match server.state:
+        case State.LAUNCHING:
+            return f"{name} is being launched."
+        case State.READY if server.scope == OPERATOR or server.ready is None:
+            return f"{name} is ready."
+        case State.READY:
+            return f"{name} is ready after {server.launch_time:.1f} s."
+        case State.DRAINING:
+            return f"{name} drains{why}"
+        case _ if _failed(server):
+            return f"{name} could not be launched{why}"
+        case State.LOST:
+            return f"{name} is lost{why}"
+        case _:
+            return f"{name} is gone{why}"
+
+
+def _people(before: Overview, now: Overview) -> Iterator[str]:
+    """When waiting begins and ends; how many wait meanwhile is among the figures."""
+    if now.waiting and not before.waiting:
+        one = now.waiting == 1
+        yield f"{now.waiting} {'person waits' if one else 'people wait'} for a place."
+    if before.waiting and not now.waiting:
+        yield "Nobody waits for a place any more."
+
+
+def _refusals(before: Overview, now: Overview) -> Iterator[str]:
+    was, is_now = before.refusal, now.refusal
+    if is_now and (was is None or was.reason != is_now.reason):
+        yield f"Nothing can be launched: {is_now.reason}."
+    if was and not is_now:
+        yield "Servers can be launched again."
+
+
+def _failed(server: ServerNow) -> bool:
+    """Whether it ended before it was ever ready."""
+    return server.ready is None and server.state in (State.LOST, State.GONE)
+
+
+def _by_id(overview: Overview) -> Mapping[str, ServerNow]:
+    return {server.id: server for server in overview.servers}

@@ -1,0 +1,201 @@
+"""What the operators' page may be asked for. Whatever takes time is asked of somebody else, and
+answered when it is there: nothing here blocks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from bbs.web.auth import Sessions
+from bbs.web.lookout import Lookout
+from bbs.web.metrics import Metrics
+from bbs.web.snapshot import Standing, snapshot
+from bbs.web.stream import Streams
+
+COOKIE = "bbs_operator"
+"""The cookie with an operator's session."""
+
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+"""The kinds of files that the page is made of."""
+
+NONE: Mapping[str, str] = MappingProxyType({})
+
+_log = Logger()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A short answer: its status by RFC 9110, and what goes with it."""
+
+    code: int
+    body: bytes
+    type: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+Ask = Callable[[Any], Coroutine[Any, Any, Answer]]
+"""Answers a request."""
+
+
+def as_json(data: object, code: int = 200, headers: Mapping[str, str] = NONE) -> Answer:
+    """`data` as an answer."""
+    body = json.dumps(data, ensure_ascii=False).encode()
+    return Answer(code, body, "application/json", headers)
+
+
+def as_text(text: str, code: int = 200, headers: Mapping[str, str] = NONE) -> Answer:
+    """A line of text as an answer."""
+    return Answer(code, f"{text}\n".encode(), "text/plain; charset=utf-8", headers)
+
+
+def session_of(request: Any) -> str:
+    """The token of the session that the request belongs to, "" for none."""
+    return (request.getCookie(COOKIE.encode()) or b"").decode("ascii", "replace")
+
+
+def send(request: Any, answer: Answer) -> None:
+    """Answer `request`, if it still waits."""
+    request.setResponseCode(answer.code)
+    request.setHeader(b"Content-Type", answer.type.encode())
+    for name, value in answer.headers.items():
+        request.setHeader(name.encode(), value.encode())
+    request.setHeader(b"Content-Length", str(len(answer.body)).encode())
+    request.write(b"" if request.method == b"HEAD" else answer.body)
+    request.finish()
+
+
+class Leaf(Resource):
+    """What is asked for by `methods` alone; `begin` sees to it that the request is answered."""
+
+    isLeaf = True
+    methods: tuple[bytes, ...] = (b"GET",)
+
+    def begin(self, request: Any) -> None:
+        """Answer, now or later."""
+        raise LookupError("a leaf says how it answers")
+
+    # IResource
+
+    def render(self, request: Any) -> int:
+        if request.method in self.methods:
+            self.begin(request)
+        else:
+            allow = b", ".join(self.methods).decode()
+            send(request, as_text("Method not allowed", 405, {"Allow": allow}))
+        return NOT_DONE_YET
+
+
+class Asked(Leaf):
+    """What `ask(request)` comes to, for those who read."""
+
+    methods: tuple[bytes, ...] = (b"GET", b"HEAD")
+
+    def __init__(self, ask: Ask) -> None:
+        Resource.__init__(self)
+        self._ask = ask
+
+    def begin(self, request: Any) -> None:
+        answered = Deferred.fromCoroutine(self._ask(request))
+        request.notifyFinish().addErrback(lambda _: answered.cancel())
+        answered.addCallback(lambda answer: send(request, answer))
+        answered.addErrback(self._failed, request)
+
+    def _failed(self, failure: Failure, request: Any) -> None:
+        if not failure.check(CancelledError):
+            _log.failure("{path} could not be answered", failure=failure, path=request.path)
+            send(request, as_text("Internal error", 500))
+
+
+class Told(Asked):
+    """The same for those who change something."""
+
+    methods = (b"POST",)
+
+
+def static(name: str, content: bytes) -> Ask:
+    """A file of the page's, which a browser asks for again and mostly has already."""
+    tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'.encode()
+    found = Answer(200, content, TYPES[Path(name).suffix], {"Cache-Control": "no-cache"})
+
+    async def answer(request: Any) -> Answer:
+        return replace(found, code=304, body=b"") if request.setETag(tag) else found
+
+    return answer
+
+
+def read_static() -> Mapping[str, bytes]:
+    """The page's files by name. It reads them: for a thread."""
+    folder = Path(__file__).with_name("static")
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in TYPES}
+
+
+class Stream(Leaf):
+    """Events as they happen."""
+
+    def __init__(self, streams: Streams) -> None:
+        Resource.__init__(self)
+        self._streams = streams
+
+    def begin(self, request: Any) -> None:
+        if self._streams.full:
+            send(request, as_text("Too many watch", 503, {"Retry-After": "30"}))
+            return
+        request.setHeader(b"Content-Type", b"text/event-stream")
+        # Proxies that gather what they pass on would hold events back.
+        request.setHeader(b"X-Accel-Buffering", b"no")
+        last = request.getHeader(b"Last-Event-ID") or request.args.get(b"after", [b""])[0]
+        after = int(last) if re.fullmatch(b"[0-9]{1,16}", last) else 0
+        self._streams.open(request, session_of(request), after)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Answers to those who only read."""
+
+    lookout: Lookout
+    standing: Standing
+    sessions: Sessions
+    metrics: Metrics
+    trouble: Callable[[], str]
+    """Why nobody can log in, "" if they can."""
+
+    # Each is an `Ask`.
+
+    async def state(self, request: Any) -> Answer:
+        """The present."""
+        operator = self.sessions.operator(session_of(request))
+        view = await self.lookout.look(names=operator is not None)
+        return as_json(snapshot(view, self.standing, operator))
+
+    async def health(self, request: Any) -> Answer:
+        """This process answers."""
+        return as_text("ok")
+
+    async def readiness(self, request: Any) -> Answer:
+        """Whether people can log in."""
+        trouble = self.trouble()
+        if trouble:
+            return as_text(trouble, 503, {"Retry-After": "5"})
+        return as_text("ready")
+
+    async def measurements(self, request: Any) -> Answer:
+        """For Prometheus and what speaks its language."""
+        body, type = self.metrics.text(self.lookout, request.getHeader("Accept") or "")
+        return Answer(200, body, type)

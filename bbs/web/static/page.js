@@ -1,0 +1,116 @@
+// The operators' page: it shows what the server's stream says, and says so when it says nothing.
+
+import {find, keep, list, make, put} from "./dom.js";
+import {Figures, living} from "./figures.js";
+import {News} from "./news.js";
+import {Operator} from "./operator.js";
+import {Servers} from "./servers.js";
+import {Stream} from "./stream.js";
+import {counted, duration, number, short, time, visible} from "./words.js";
+
+class Page {
+  constructor() {
+    this.opened = null;  // When the server says that this page was opened.
+    this.last = null;  // The last snapshot's time, the server's clock; `heard` is this machine's.
+    this.heard = 0;
+    this.lost = null;  // What counts the seconds since then, while there is no connection.
+    this.figures = new Figures(find("#figures ul"));
+    this.servers = new Servers((server) => this.operator.askToDrain(server));
+    this.events = new News();
+    this.operator = new Operator(() => this.stream.open());
+    this.stream = new Stream("stream", (kind, data) => this[kind](data), () => this.lose());
+  }
+
+  // What the stream says, by the names of its events.
+
+  state(state) {
+    this.opened ??= state.at;
+    this.last = state.at;
+    this.heard = performance.now();
+    if (this.lost !== null) this.regain();
+    put(find("#as-of"), `Live, ${time(state.at)}`);
+    put(find("#where"), `Version ${state.version}, login server ${short(state.login_server)}`);
+    this.operator.show(state);
+    this.figures.now(state);
+    this.servers.show(state);
+    put(find("#waiting"), waiting(state));
+    list(find("#waiting-who"), (state.waiting.who ?? []).map(visible));
+    keep(find("#alerts"), troubles(state), (text) => text, () => make("p", "", "alert"), put);
+    find("#fleet").classList.toggle("stale", !state.database);
+  }
+
+  history(history) {
+    this.figures.hour(history);
+  }
+
+  point(point) {
+    this.figures.point(point);
+  }
+
+  news(news) {
+    const old = this.opened === null || news.at <= this.opened;
+    this.events.add(news, old);
+    if (!old) this.operator.refresh();
+  }
+
+  // The connection.
+
+  lose() {
+    if (this.lost !== null) return;
+    const ago = make("span");
+    ago.ariaHidden = "true";
+    const since = this.last === null ? "Not connected yet" : `Last known ${time(this.last)}`;
+    find("#lost").replaceChildren(make("strong", since), ago, ". Reconnecting…");
+    const tick = () => {
+      const seconds = Math.round((performance.now() - this.heard) / 1000);
+      put(ago, this.last === null ? "" : `, ${duration(seconds)} ago`);
+    };
+    tick();
+    this.lost = setInterval(tick, 1000);
+    put(find("#as-of"), "Not live");
+    this.dim(true);
+  }
+
+  regain() {
+    clearInterval(this.lost);
+    this.lost = null;
+    find("#lost").replaceChildren();
+    this.dim(false);
+    this.events.say("Connected again.");
+  }
+
+  dim(stale) {
+    document.body.classList.toggle("cut", stale);
+    document.title = stale ? "bbs: not connected" : "bbs: the fleet";
+  }
+}
+
+function waiting({waiting: {count, longest}, launches}) {
+  if (!count) return "Nobody waits for a place.";
+  const who = `${counted(count, "person waits", "people wait")} for a place`;
+  const since = longest === null ? "" : `, the longest for ${duration(longest)}`;
+  const {usual} = launches;
+  const launch = usual === null ? "" : ` A server takes ${duration(usual)} to start.`;
+  return `${who}${since}.${launch}`;
+}
+
+/** What is wrong, in sentences. */
+function troubles(state) {
+  const {database, broker, refusal, servers, maximum, fleet_at: seen} = state;
+  const texts = [];
+  if (!database) {
+    const since = seen ? ` What is shown of the fleet was known at ${time(seen)}.` : "";
+    texts.push(`The database is away: nobody can log in.${since}`);
+  }
+  if (!broker) texts.push("The broker is away: messages arrive, seconds later than usual.");
+  if (refusal) {
+    const {reason, until} = refusal;
+    texts.push(`No server can be launched: ${visible(reason)}. The next try is at ${time(until)}.`);
+  }
+  if (state.waiting.count && living(servers) >= maximum) {
+    texts.push(`People wait, and the fleet is at its maximum of ${number(maximum)} servers.`);
+  }
+  return texts;
+}
+
+new Page();

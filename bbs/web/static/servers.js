@@ -1,0 +1,129 @@
+// The table of servers. Whatever changes, a row stays the same row, in its place; a server that is
+// new comes last.
+
+import {copy, fillBar, find, keep, list, make, mark, put} from "./dom.js";
+import {counted, duration, NOTHING, number, short, visible} from "./words.js";
+
+// Every state has a word, a shape and a colour, so that none of them has to be seen.
+const SHAPES = {
+  launching: "M8 2a6 6 0 0 1 0 12zM8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
+  ready: "M8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
+  draining: "M1 3h14L8 15z",
+  lost: "M3 1l5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z",
+  gone: "M2 7h12v2H2z",
+};
+const ORDER = Object.keys(SHAPES);
+
+export class Servers {
+  /** `drain(server, button)` is asked to drain one. */
+  constructor(drain) {
+    this.drain = drain;
+    this.rows = find("#servers");
+    this.places = new Map();
+    this.next = 0;
+    this.known = new Map();
+  }
+
+  show({servers, operator}) {
+    this.known = new Map(servers.map((server) => [server.id, server]));
+    keep(
+      this.rows, this.inOrder(servers), (server) => server.id,
+      (server) => this.create(server),
+      (row, server) => this.update(row, server, operator !== null),
+      (row) => this.leave(row),
+    );
+    find("#no-servers").hidden = servers.length > 0;
+    put(find("#states"), this.summary(servers));
+  }
+
+  /** Move the focus to a server's row, or where there is none any more, to the table's title. */
+  focus(id) {
+    const row = Array.from(this.rows.children).find((each) => each.dataset.key === id);
+    (row ? find("button", row) : find("#servers-title")).focus();
+  }
+
+  /** In the order first seen, the oldest first of those that were there at once. */
+  inOrder(servers) {
+    const places = new Map();
+    for (const {id} of [...servers].sort((one, other) => other.age - one.age)) {
+      places.set(id, this.places.get(id) ?? this.next++);
+    }
+    this.places = places;
+    return [...servers].sort((one, other) => places.get(one.id) - places.get(other.id));
+  }
+
+  summary(servers) {
+    return ORDER.map((state) => [state, servers.filter((each) => each.state === state).length])
+      .filter(([, count]) => count)
+      .map(([state, count]) => `${number(count)} ${state}`)
+      .join(", ");
+  }
+
+  create({id}) {
+    const row = copy("server");
+    // The whole id is there to be copied; what is seen is enough to know it by.
+    const name = find(".id", row);
+    const rest = make("span", visible(id).slice(8), "rest");
+    name.append(visible(short(id)), rest);
+    mark(rest, "aria-hidden", "true");
+    mark(name, "title", visible(id));
+    const button = find("button", row);
+    mark(button, "aria-label", `Drain ${visible(short(id))}`);
+    button.addEventListener("click", () => {
+      if (button.ariaDisabled !== "true") this.drain(this.known.get(id), button);
+    });
+    return row;
+  }
+
+  update(row, server, forOperator) {
+    const {state, people, capacity} = server;
+    mark(row, "class", state);
+    put(find(".address", row), visible(server.address ?? "no address yet"));
+    put(find(".place", row), place(server));
+    mark(find("path", row), "d", SHAPES[state] ?? SHAPES.gone);
+    put(find("b", row), state);
+    put(find(".reason", row), reason(server));
+    put(find(".age", row), duration(server.age));
+    put(find(".count", row), `${number(people)} of ${number(capacity)}`);
+    fillBar(row, people, capacity);
+    put(find(".rate", row), number(server.messages_per_second));
+    put(find(".lease", row), server.lease === null ? NOTHING : `${duration(server.lease)} ago`);
+    this.updateWho(row, server.who);
+    const button = find("button", row);
+    // A button that is disabled loses the focus: this one says so, and does nothing.
+    const drainable = !server.drain_asked && (state === "ready" || state === "launching");
+    mark(button, "aria-disabled", drainable ? null : "true");
+  }
+
+  updateWho(row, who) {
+    const details = find("details", row);
+    details.hidden = !who?.length;
+    mark(find("summary", row), "aria-label", `Who is on ${row.dataset.key.slice(0, 8)}`);
+    list(find("ul", row), (who ?? []).map(visible));
+  }
+
+  leave(row) {
+    const next = row.nextElementSibling ?? row.previousElementSibling;
+    const button = next && find("button", next);
+    (button?.checkVisibility() ? button : find("#servers-title")).focus();
+  }
+}
+
+function place({provider, type, instance}) {
+  return [provider, type, instance].filter(Boolean).map(visible).join(" ");
+}
+
+function reason({state, reason: why, ready_after: after, drain_asked: asked}) {
+  if (why) return visible(why);
+  if (state === "ready" && asked) return "to be drained";
+  return state === "ready" && after !== null ? `ready after ${duration(after)}` : "";
+}
+
+/** What draining a server would do to whom, for the question before. */
+export function meaning({people}) {
+  const them = people
+    ? `${counted(people, "person", "people")} on it ${people === 1 ? "moves" : "move"} to other ` +
+      "servers as places are found there"
+    : "Nobody is on it";
+  return `It takes nobody any more. ${them}; then it ends.`;
+}

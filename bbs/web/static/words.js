@@ -1,0 +1,60 @@
+// How numbers, times and other people's text become text on the page.
+
+const clock = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit", minute: "2-digit", second: "2-digit",
+});
+const day = new Intl.DateTimeFormat("en-GB", {day: "numeric", month: "short"});
+const UNITS = [["d", 86400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s", 1]];
+
+export const NOTHING = "–";
+
+/** A time of day where the reader is; with the day, if that is another one. */
+export function time(epoch) {
+  const at = new Date(epoch * 1000);
+  const text = clock.format(at);
+  return at.toDateString() === new Date().toDateString() ? text : `${day.format(at)} ${text}`;
+}
+
+/** Seconds as people say them: "12 ms", "2.1 s", "3 min 12 s". */
+export function duration(seconds) {
+  if (seconds === null) return NOTHING;
+  if (seconds < 0.9995) {
+    const ms = seconds * 1000;
+    return `${ms < 9.95 && ms > 0 ? ms.toFixed(1) : Math.round(ms)} ms`;
+  }
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  for (const [unit, size, smaller, part] of UNITS) {
+    if (whole < size) continue;
+    const rest = Math.floor((whole % size) / part);
+    return `${Math.floor(whole / size)} ${unit}${rest ? ` ${rest} ${smaller}` : ""}`;
+  }
+  return `${whole} s`;
+}
+
+/** A number with no more digits than it is good for. */
+export function number(value) {
+  if (value === null) return NOTHING;
+  if (Number.isInteger(value)) return value.toLocaleString("en");
+  return value.toLocaleString("en", {maximumFractionDigits: Math.abs(value) < 10 ? 1 : 0});
+}
+
+/** "1 person", "2 people". */
+export function counted(count, one, many) {
+  return `${number(count)} ${count === 1 ? one : many}`;
+}
+
+/** Enough of an id to know a server by; the events use as much of it. */
+export const short = (id) => id.slice(0, 8);
+
+// As the terminal client does: control characters, line ends, and those that turn the direction of
+// writing round are shown, so that no name passes for another.
+const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/gu;
+
+/** Somebody else's text, with everything that would act instead of show as an escape. */
+export function visible(text) {
+  return String(text).replace(UNPRINTABLE, (found) => {
+    const code = found.charCodeAt(0).toString(16);
+    return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
+  });
+}

@@ -1,0 +1,169 @@
+"""What happens, as it happens: server-sent events (WHATWG HTML, 9.2).
+
+A reader that does not read costs its transport's buffer and nothing else: while that is full
+nothing more is written, then comes what was missed, and whoever stays behind is cut off.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from bbs.web.auth import Sessions
+from bbs.web.lookout import Lookout, News
+from bbs.web.snapshot import Standing, View, essence, snapshot
+
+MOST = 100
+"""Streams at once."""
+
+STATE_INTERVAL = 5.0
+"""Seconds between states at the most, also when nothing has changed: a sign of life."""
+
+PATIENCE = 30.0
+"""Seconds for which a reader may leave its buffer full."""
+
+RETRY = 2000
+"""Milliseconds after which a browser connects again."""
+
+_log = Logger()
+
+
+def event(kind: str, data: object, number: int | None = None) -> bytes:
+    """One event on the wire; a reader that comes back says the last `number` it had."""
+    id = "" if number is None else f"id: {number}\n"
+    return f"event: {kind}\n{id}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode()
+
+
+class Streams:
+    """Everybody who watches. It is told what happens by a `Lookout`, and asks it for what somebody
+    has missed."""
+
+    lookout: Lookout
+
+    def __init__(self, standing: Standing, sessions: Sessions, reactor: Any) -> None:
+        self._standing = standing
+        self._sessions = sessions
+        self._reactor = reactor
+        self._viewers: set[_Viewer] = set()
+        self._essence: object = None
+        self._sent_at = float("-inf")
+
+    @property
+    def full(self) -> bool:
+        """Whether nobody more may watch."""
+        return len(self._viewers) >= MOST
+
+    def open(self, request: Any, token: str, after: int) -> None:
+        """Send events to `request` from now on, and the news with ids above `after`."""
+        viewer = _Viewer(self, request, token, after)
+        self._viewers.add(viewer)
+        request.notifyFinish().addBoth(lambda _: self._viewers.discard(viewer))
+        request.registerProducer(viewer, True)
+        viewer.write(f"retry: {RETRY}\n\n".encode())
+        self.catch_up(viewer)
+
+    def catch_up(self, viewer: _Viewer) -> None:
+        """Send everything that `viewer` may lack."""
+        viewer.write(event("history", self.lookout.history.as_json()))
+        viewer.write_news(self.lookout.kept)
+        viewer.write(self._state(self.lookout.view(), viewer.token))
+
+    def close(self) -> None:
+        """Tell everybody that this server stops, and end the streams."""
+        for viewer in [*self._viewers]:
+            viewer.write(event("bye", {}))
+            viewer.end()
+
+    # Watchers
+
+    def watched(self) -> tuple[bool, bool]:
+        return bool(self._viewers), any(
+            self._sessions.operator(viewer.token) for viewer in self._viewers
+        )
+
+    def state(self, view: View) -> None:
+        self._cut_off()
+        now, core = self._reactor.seconds(), essence(view)
+        if core == self._essence and now - self._sent_at < STATE_INTERVAL:
+            return
+        self._essence, self._sent_at = core, now
+        written: dict[str | None, bytes] = {}
+        for viewer in [*self._viewers]:
+            operator = self._sessions.operator(viewer.token)
+            if operator not in written:
+                written[operator] = self._state(view, viewer.token)
+            viewer.write(written[operator])
+
+    def point(self, point: dict[str, object]) -> None:
+        for viewer in [*self._viewers]:
+            viewer.write(event("point", point))
+
+    def news(self, news: Sequence[News]) -> None:
+        for viewer in [*self._viewers]:
+            viewer.write_news(news)
+
+    def _state(self, view: View, token: str) -> bytes:
+        return event("state", snapshot(view, self._standing, self._sessions.operator(token)))
+
+    def _cut_off(self) -> None:
+        for viewer in [*self._viewers]:
+            if viewer.silent_for(self._reactor.seconds()) > PATIENCE:
+                _log.info("a reader of the page's events does not read")
+                viewer.abort()
+
+
+@implementer(IPushProducer)
+class _Viewer:
+    """One stream. `token` is the session's that it was opened with, "" for none."""
+
+    def __init__(self, streams: Streams, request: Any, token: str, last: int) -> None:
+        self.token = token
+        self._streams = streams
+        self._request = request
+        self._last = last
+        self._full_since: float | None = None
+
+    # IPushProducer
+
+    def pauseProducing(self) -> None:
+        if self._full_since is None:
+            self._full_since = self._streams._reactor.seconds()
+
+    def resumeProducing(self) -> None:
+        if self._full_since is not None:
+            self._full_since = None
+            self._streams.catch_up(self)
+
+    def stopProducing(self) -> None:
+        self._full_since = None
+
+    def write(self, data: bytes) -> None:
+        """Send `data`, unless the buffer is full: then all of it comes later."""
+        if self._full_since is None:
+            self._request.write(data)
+
+    def write_news(self, news: Iterable[News]) -> None:
+        """Send what has not been sent."""
+        for one in news:
+            if one.id > self._last and self._full_since is None:
+                self._request.write(event("news", one.as_json(), one.id))
+                self._last = one.id
+
+    def silent_for(self, now: float) -> float:
+        """Seconds for which the buffer has been full."""
+        return 0.0 if self._full_since is None else now - self._full_since
+
+    def end(self) -> None:
+        """Close the stream when everything has been sent."""
+        self._request.unregisterProducer()
+        self._request.channel.persistent = False
+        self._request.finish()
+
+    def abort(self) -> None:
+        """Close the connection at once."""
+        self._request.channel.forceAbortClient()

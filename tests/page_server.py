@@ -1,0 +1,162 @@
+"""The operators' page with a server that says what a test wants it to say.
+
+    server = PageServer()
+    server.listen(reactor)
+    server.say("state", a_state(servers=[a_server(state="draining")]))
+
+It serves the page's own files and speaks to it as `bbs-login` does, without a fleet behind: for
+what a real fleet is rarely or never seen in, such as every state at once, or a provider's refusal
+that is somebody's attempt at markup.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTCP
+from twisted.web.http import Request
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Site
+from twisted.web.static import File
+
+from tests.browser import STATIC
+
+NOW = 1_795_000_000.0
+"""The time at this server, seconds since the epoch."""
+
+
+TOPS = {
+    "logins_per_minute": 20,
+    "free_places": 40,
+    "waiting": 3,
+    "longest_wait": 12,
+    "servers": 12,
+    "launch_seconds": 3,
+    "reactor_lag": 0.004,
+    "database_time": 0.009,
+    "messages_per_second": 40,
+}
+"""The most that each of the last hour's series comes to."""
+
+
+def a_server(number: int = 1, **members: Any) -> dict[str, Any]:
+    """A server of a snapshot: ready and half full, unless `members` say otherwise."""
+    return {
+        "id": f"{number * 0x1F3A91B7C5D3E:032x}"[::-1],
+        "state": "ready",
+        "address": f"203.0.113.{number}:22223",
+        "people": 5,
+        "capacity": 10,
+        "age": 3600.0 + number,
+        "ready_after": 2.1,
+        "messages_per_second": 3.4,
+        "lease": 0.8,
+        "drain_asked": False,
+        "reason": "",
+        "provider": "local",
+        "instance": None,
+        "type": None,
+        **members,
+    }
+
+
+def a_state(servers: Iterable[dict[str, Any]] = (), **members: Any) -> dict[str, Any]:
+    """A snapshot in which all is well, unless `members` say otherwise."""
+    servers = list(servers)
+    ready = [server for server in servers if server["state"] == "ready"]
+    capacity = sum(server["capacity"] for server in ready)
+    people = sum(server["people"] for server in servers)
+    return {
+        "at": NOW,
+        "version": "0.1.0",
+        "login_server": "5e1f" * 8,
+        "database": True,
+        "broker": True,
+        "refusal": None,
+        "operator": None,
+        "may_act": True,
+        "capacity": 10,
+        "maximum": 20,
+        "minimum": 1,
+        "spare": 5,
+        "servers": servers,
+        "free_places": capacity - sum(server["people"] for server in ready),
+        "people": people,
+        "waiting": {"count": 0, "longest": None},
+        "launches": {"under_way": 0, "usual": 2.1},
+        "logins_per_minute": 12,
+        "messages_per_second": 17.2,
+        "reactor_lag": 0.0021,
+        "database_time": 0.0043,
+        **members,
+    }
+
+
+def an_hour(end: float = NOW, **series: list[float | None]) -> dict[str, Any]:
+    """The last hour, in which everything has its ups and downs, unless `series` says otherwise."""
+    waves = {
+        name: [
+            round(top * (0.55 + 0.45 * math.sin(at / (25 + 5 * number))), 4) for at in range(360)
+        ]
+        for number, (name, top) in enumerate(TOPS.items())
+    }
+    return {"step": 10, "end": end, "series": {**waves, **series}}
+
+
+class PageServer:
+    """The server. What it has said it says again to whoever comes later."""
+
+    def __init__(self) -> None:
+        self._streams: list[Request] = []
+        self._said: list[bytes] = []
+        self._states: list[bytes] = []
+        root = File(str(STATIC))
+        root.contentTypes = {**File.contentTypes, ".js": "text/javascript"}
+        root.indexNames = ["page.html"]
+        root.putChild(b"stream", _Stream(self))
+        self.site = Site(root)
+
+    @property
+    def watched(self) -> int:
+        """How many pages are connected."""
+        return len(self._streams)
+
+    def listen(self, reactor: IReactorTCP, port: int = 0) -> Any:
+        """Serve on a port of 127.0.0.1; what `listenTCP` returns."""
+        return reactor.listenTCP(port, self.site, interface="127.0.0.1")
+
+    def say(self, kind: str, data: Any) -> None:
+        """Send an event to every page."""
+        event = f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+        if kind == "state":
+            self._states = [event]
+        else:
+            self._said.append(event)
+        for stream in self._streams:
+            stream.write(event)
+
+    def hang_up(self) -> None:
+        """End every stream."""
+        for stream in [*self._streams]:
+            stream.channel.forceAbortClient()
+
+    def begin(self, request: Request) -> None:
+        request.setHeader(b"Content-Type", b"text/event-stream")
+        self._streams.append(request)
+        request.notifyFinish().addBoth(lambda _: self._streams.remove(request))
+        request.write(b"".join(self._states + self._said))
+
+
+class _Stream(Resource):
+    isLeaf = True
+
+    def __init__(self, server: PageServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def render_GET(self, request: Request) -> int:
+        self._server.begin(request)
+        return NOT_DONE_YET

@@ -1,0 +1,221 @@
+"""What operators do by the page, and who else may not."""
+
+from __future__ import annotations
+
+import json
+
+from twisted.internet.defer import fail
+
+from bbs.config import Fleet
+from bbs.errors import Unavailable
+from bbs.models import Action, Server
+from bbs.web.auth import IDLE
+from tests.web_case import Browser, PageCase
+
+NOT_THE_PAGE = "Refused: this is not the page's own request"
+UNKNOWN = "No such operator or password error"
+
+
+class LoggingIn(PageCase):
+    def test_by_form_and_by_json(self) -> None:
+        reply = self.browser().log_in()
+        self.assertEqual((reply.code, reply.json), (200, {"status": 0, "message": "Welcome!"}))
+        browser = self.browser()
+        body = json.dumps({"name": "liz", "password": "secret"}).encode()
+        self.assertEqual(browser.post("/login", body, Content_Type="application/json").code, 200)
+        self.assertEqual(browser.get("/state").json["operator"], "liz")
+
+    def test_the_cookie(self) -> None:
+        cookie = self.browser().log_in().headers["set-cookie"]
+        self.assertRegex(
+            cookie,
+            "^bbs_operator=[0-9a-f]{40}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict$",
+        )
+
+    def test_wrong_ones_are_not_told_apart(self) -> None:
+        for name, password in (("liz", "wrong"), ("nobody", "secret"), ("l%C3%AFz", "secret")):
+            reply = self.browser().log_in(name, password)
+            self.assertEqual((reply.code, reply.json["message"]), (401, UNKNOWN))
+            self.assertNotIn("set-cookie", reply.headers)
+
+    def test_without_a_name_it_is_the_lone_operator(self) -> None:
+        reply = self.browser().post("/login", b"password=secret")
+        self.assertEqual((reply.code, reply.json["message"]), (401, UNKNOWN))
+
+    def test_what_is_no_login(self) -> None:
+        for body, kind in (
+            (b"", "application/x-www-form-urlencoded"),
+            (b"name=liz", "application/x-www-form-urlencoded"),
+            (b"{", "application/json"),
+            (b"[1]", "application/json"),
+            (b'{"name": "liz", "password": 1}', "application/json"),
+            (b'{"name": ["liz"], "password": "secret"}', "application/json"),
+            (b"name=liz&password=secret", "text/plain"),
+        ):
+            reply = self.browser().post("/login", body, Content_Type=kind)
+            self.assertEqual((reply.code, reply.json["status"]), (400, 1), body)
+
+    def test_five_wrong_ones(self) -> None:
+        """The tests' limit is three for an account, whatever the address."""
+        for number in range(3):
+            self.assertEqual(self.browser(f"192.0.2.{number}").log_in("liz", "wrong").code, 401)
+        for _ in range(2):
+            reply = self.browser().log_in("liz", "wrong")
+            self.assertEqual(
+                (reply.code, reply.json["message"], reply.headers["retry-after"]),
+                (429, "Too many attempts, try again in 60 s", "60"),
+            )
+        self.assertEqual(self.browser().log_in().code, 429)
+        self.clock.advance(61)
+        self.assertEqual(self.browser().log_in().code, 200)
+
+    def test_many_names_from_one_address(self) -> None:
+        codes = [self.browser().log_in(f"name{number}").code for number in range(31)]
+        self.assertEqual(codes, [401] * 30 + [429])
+        self.assertEqual(self.browser("192.0.2.2").log_in().code, 200)
+
+    def test_log_out(self) -> None:
+        browser = self.operator()
+        reply = browser.post("/logout")
+        self.assertEqual((reply.code, reply.json["message"]), (200, "Bye!"))
+        self.assertIn("Max-Age=0", reply.headers["set-cookie"])
+        self.assertIsNone(browser.get("/state").json["operator"])
+
+    def test_a_session_ends_where_it_was_begun(self) -> None:
+        browser = self.operator()
+        kept = browser.cookie
+        browser.post("/logout")
+        browser.cookie = kept
+        self.assertIsNone(browser.get("/state").json["operator"])
+
+    def test_an_idle_session_ends(self) -> None:
+        browser = self.operator()
+        for seconds, code in ((IDLE - 10, 200), (IDLE - 10, 200), (IDLE + 10, 401)):
+            self.clock.advance(seconds)
+            browser.connect()
+            self.assertEqual(browser.get("/actions").code, code)
+
+
+class FromElsewhere(PageCase):
+    def test_only_from_the_page_itself(self) -> None:
+        browser = self.operator()
+        for path in ("/login", "/logout", "/servers", "/servers/a/drain"):
+            for headers in (
+                {"X_BBS": "1", "Origin": "https://evil.example"},
+                {"X_BBS": "1", "Origin": "null"},
+                {"X_BBS": "1", "Origin": "http://bbs.example:81"},
+                {},
+                {"Origin": "http://bbs.example"},
+            ):
+                reply = browser.ask("POST", path, b"", **headers)
+                self.assertEqual((reply.code, reply.json["message"]), (403, NOT_THE_PAGE), headers)
+        self.assertEqual(browser.get("/state").json["operator"], "liz")
+
+    def test_the_pages_own_origin(self) -> None:
+        browser = self.operator()
+        for origin in ("http://bbs.example", "https://bbs.example"):
+            self.assertEqual(browser.post("/servers", Origin=origin).code, 200)
+
+
+class Acting(PageCase):
+    def only_server(self) -> str:
+        (server,) = self.server_ids()
+        return server
+
+    def test_nobody_but_operators(self) -> None:
+        for path in ("/servers", f"/servers/{self.only_server()}/drain"):
+            reply = self.browser().post(path)
+            self.assertEqual(
+                (reply.code, reply.json["message"]), (401, "Log in as an operator first")
+            )
+        self.assertEqual(self.browser().get("/actions").code, 401)
+        self.assertEqual((Action.select().count(), Server.select().count()), (0, 1))
+
+    def test_starting_one(self) -> None:
+        browser = self.operator()
+        reply = browser.post("/servers")
+        self.assertEqual((reply.code, self.asked), (200, 1))
+        self.service.settle()
+        _, second = self.server_ids()
+        self.assertEqual(reply.json["message"], f"Server {second} is being started")
+        self.pass_time(1)
+        states = [each["state"] for each in browser.get("/state").json["servers"]]
+        self.assertEqual(states, ["ready", "ready"])
+
+    def test_draining_one(self) -> None:
+        browser, server = self.operator(), self.only_server()
+        reply = browser.post(f"/servers/{server}/drain")
+        self.assertEqual(
+            (reply.code, reply.json["message"]), (200, f"Server {server} is being drained")
+        )
+        self.pass_time(3)
+        gone = browser.get("/state").json["servers"][0]
+        self.assertEqual((gone["id"], gone["state"], gone["reason"]), (server, "gone", "drained"))
+
+    def test_draining_one_that_is_not_there(self) -> None:
+        browser, server = self.operator(), self.only_server()
+        for id in ("nobody", server[:-1], server[:4], f"{server}0", "%FF"):
+            reply = browser.post(f"/servers/{id}/drain")
+            self.assertEqual(
+                (reply.code, reply.json["message"]), (404, "There is no such server any more")
+            )
+        self.assertEqual(Action.select().count(), 0)
+        self.assertFalse(Server.get().drain_asked)
+
+    def test_everything_is_recorded(self) -> None:
+        browser, server = self.operator(), self.only_server()
+        browser.post(f"/servers/{server}/drain")
+        self.clock.advance(1)
+        browser.post("/servers")
+        started, drained = browser.get("/actions").json
+        self.assertEqual(
+            drained,
+            {
+                "id": drained["id"],
+                "at": self.clock.seconds() - 1,
+                "operator": "liz",
+                "address": "192.0.2.1",
+                "action": "drain",
+                "target": server,
+            },
+        )
+        self.assertEqual((started["action"], started["at"]), ("launch", self.clock.seconds()))
+        self.assertNotEqual(started["target"], server)
+        self.assertEqual(Server.get_by_id(started["target"]).created, self.clock.seconds())
+
+    def test_with_the_database_away(self) -> None:
+        browser = self.operator()
+        self.patch(self.service.database, "run", lambda *arguments: fail(Unavailable()))
+        reply = browser.post("/servers")
+        self.assertEqual((reply.code, self.asked), (503, 0))
+        self.assertEqual(reply.json["message"], "Service unavailable, try again")
+
+
+class AtTheMaximum(PageCase):
+    fleet = Fleet(maximum=1)
+
+    def test_no_more(self) -> None:
+        reply = self.operator().post("/servers")
+        self.assertEqual(
+            (reply.code, reply.json["message"]),
+            (409, "fleet.maximum: 1 app servers run already"),
+        )
+        self.assertEqual((Action.select().count(), self.asked), (0, 0))
+
+
+class WithoutProvider(PageCase):
+    fleet = Fleet(provider="none")
+
+    def test_none_is_started(self) -> None:
+        reply = self.operator().post("/servers")
+        self.assertEqual(
+            (reply.code, reply.json["message"]),
+            (409, "fleet.provider is none: run twistd bbs-app yourself"),
+        )
+
+
+class OverTLS(PageCase):
+    def test_the_cookie_is_for_tls_too(self) -> None:
+        browser = Browser(self.page)
+        self.patch(self.page.site.requestFactory, "isSecure", lambda request: True)
+        self.assertTrue(browser.log_in().headers["set-cookie"].endswith("; Secure"))

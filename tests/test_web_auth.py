@@ -1,0 +1,175 @@
+"""The operators' password file, and their sessions."""
+
+from __future__ import annotations
+
+import os
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.attempts import Attempts
+from bbs.errors import TooManyAttempts, WrongCredentials
+from bbs.hashing import Hasher
+from bbs.settings import Rate
+from bbs.web.auth import (
+    IDLE,
+    MOST,
+    Operators,
+    PasswordFileUnusable,
+    Sessions,
+    hashed,
+    read_passwords,
+)
+from bbs.workers import Inline
+from tests.memory_service import QUICK
+
+HASH = QUICK.hash("secret")
+
+
+class PasswordFile(SynchronousTestCase):
+    def write(self, text: str | bytes, mode: int = 0o600) -> str:
+        """A password file."""
+        path = self.mktemp()
+        with open(path, "wb") as file:
+            file.write(text.encode() if isinstance(text, str) else text)
+        os.chmod(path, mode)
+        return path
+
+    def refusal(self, text: str | bytes, mode: int = 0o600) -> str:
+        """Why the file cannot be used."""
+        path = self.write(text, mode)
+        error = self.assertRaises(PasswordFileUnusable, read_passwords, path)
+        self.assertTrue(str(error).startswith(f"{path}: "))
+        return str(error).removeprefix(f"{path}: ")
+
+    def test_lines(self) -> None:
+        path = self.write(f"# operators\n\n  liz:pass word:with colon \nmax:{HASH}\njust this\n")
+        self.assertEqual(
+            read_passwords(path),
+            {"liz": "pass word:with colon", "max": HASH, "operator": "just this"},
+        )
+
+    def test_a_hash_alone(self) -> None:
+        self.assertEqual(read_passwords(self.write(HASH)), {"operator": HASH})
+
+    def test_group_may_read_it(self) -> None:
+        self.assertEqual(read_passwords(self.write("secret", 0o640)), {"operator": "secret"})
+
+    def test_others_may_not(self) -> None:
+        self.assertIn("chmod 600", self.refusal("secret", 0o644))
+        self.assertIn("chmod 600", self.refusal("secret", 0o602))
+
+    def test_nothing_in_it(self) -> None:
+        for text in ("", "\n\n", "# secret\n"):
+            self.assertEqual(self.refusal(text), "there is no password in it")
+
+    def test_lines_that_are_none(self) -> None:
+        for line in (":secret", "liz:", "a" * 101 + ":secret", "liz:$argon2id$nonsense"):
+            reason = self.refusal(f"max:pw\n{line}\n")
+            self.assertEqual(reason, "line 2 is no NAME:PASSWORD of its own")
+        self.assertIn("line 2 ", self.refusal("liz:secret\nliz:other\n"))
+
+    def test_no_such_file(self) -> None:
+        error = self.assertRaises(PasswordFileUnusable, read_passwords, "/nowhere/at all")
+        self.assertEqual(str(error), "/nowhere/at all: No such file or directory")
+
+    def test_no_text(self) -> None:
+        self.assertEqual(self.refusal(b"\xff\xfe"), "is no text file")
+
+    def test_hashes(self) -> None:
+        hasher = Hasher(Inline(), QUICK)
+        passwords = {"liz": HASH, "max": "secret"}
+        hashes = self.successResultOf(Deferred.fromCoroutine(hashed(passwords, hasher)))
+        self.assertEqual(hashes["liz"], HASH)
+        self.assertTrue(QUICK.verify(hashes["max"], "secret"))
+
+
+class Checking(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.held: list[Deferred[None]] = []
+        self.operators = Operators(
+            {"liz": HASH},
+            Hasher(Inline(), QUICK),
+            Attempts(Rate(3, 60.0), self.clock.seconds),
+            Attempts(Rate(3, 60.0), self.clock.seconds, 10),
+        )
+
+    def check(self, name: str, password: str) -> Deferred[None]:
+        return Deferred.fromCoroutine(self.operators.check(name, password, "192.0.2.1"))
+
+    def test_right_ones_are_not_limited(self) -> None:
+        for _ in range(10):
+            self.successResultOf(self.check("liz", "secret"))
+
+    def test_wrong_ones_are(self) -> None:
+        for _ in range(3):
+            self.failureResultOf(self.check("liz", "wrong"), WrongCredentials)
+        self.failureResultOf(self.check("liz", "secret"), TooManyAttempts)
+
+    def test_many_at_once(self) -> None:
+        """Of guesses that are all under way no more are answered than are allowed."""
+        waiting: list[tuple[Deferred[object], object]] = []
+
+        class Slow:
+            def run(self, work: object, *arguments: object) -> Deferred[object]:
+                done: Deferred[object] = Deferred()
+                waiting.append((done, work(*arguments)))  # type: ignore[operator]
+                return done
+
+        self.operators = Operators(
+            {"liz": HASH},
+            Hasher(Slow(), QUICK),  # type: ignore[arg-type]
+            Attempts(Rate(3, 60.0), self.clock.seconds),
+            Attempts(Rate(3, 60.0), self.clock.seconds, 10),
+        )
+        guesses = [self.check("liz", password) for password in ("a", "b", "c", "d", "secret")]
+        for done, verdict in waiting:
+            done.callback(verdict)
+        for guess in guesses[:3]:
+            self.failureResultOf(guess, WrongCredentials)
+        for guess in guesses[3:]:
+            self.failureResultOf(guess, TooManyAttempts)
+
+
+class SessionsOfOperators(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.sessions = Sessions(self.clock.seconds)
+
+    def test_whose_it_is(self) -> None:
+        token = self.sessions.begin("liz")
+        self.assertEqual(self.sessions.operator(token), "liz")
+        for other in ("", token[:-1], token.upper()):
+            self.assertIsNone(self.sessions.operator(other))
+        self.sessions.end(token)
+        self.sessions.end(token)
+        self.assertIsNone(self.sessions.operator(token))
+
+    def test_tokens_are_not_kept(self) -> None:
+        token = self.sessions.begin("liz")
+        self.assertNotIn(token, str(vars(self.sessions)))
+
+    def test_an_idle_one_ends(self) -> None:
+        token = self.sessions.begin("liz")
+        self.clock.advance(IDLE)
+        self.assertEqual(self.sessions.operator(token), "liz")
+        self.clock.advance(1)
+        self.assertIsNone(self.sessions.operator(token))
+        self.assertEqual(len(self.sessions._sessions), 0)
+
+    def test_one_that_acts_lives_on(self) -> None:
+        token = self.sessions.begin("liz")
+        self.clock.advance(IDLE)
+        self.sessions.operator(token, acts=True)
+        self.clock.advance(IDLE)
+        self.assertEqual(self.sessions.operator(token), "liz")
+
+    def test_a_bounded_number(self) -> None:
+        first, second = self.sessions.begin("liz"), self.sessions.begin("max")
+        self.sessions.operator(first, acts=True)
+        for _ in range(MOST - 1):
+            self.sessions.begin("eve")
+        self.assertEqual(self.sessions.operator(first), "liz")
+        self.assertIsNone(self.sessions.operator(second))

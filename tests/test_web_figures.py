@@ -1,0 +1,317 @@
+"""The pure parts of the operators' page: counts, gauges, the last hour, the news in words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.rules.fleet import OPERATOR
+from bbs.rules.operators import Deed, Refusal
+from bbs.rules.overview import Overview, ServerNow
+from bbs.scaling.plan import State
+from bbs.web.counts import REMEMBERED, Counts
+from bbs.web.gauges import LAG_INTERVAL, ReactorLag, Spans
+from bbs.web.history import POINTS, SERIES, STEP, History
+from bbs.web.narrate import Sight, narrate, newly_failed, newly_ready, short
+from bbs.web.snapshot import Measured, View, essence, longest_wait, people
+
+SERVER = ServerNow(
+    id="0123456789abcdef",
+    state=State.READY,
+    scope="local:1",
+    host="host",
+    port=1,
+    capacity=10,
+    taken=3,
+    beats=7,
+    created=100.0,
+    ready=102.1,
+    drain_asked=False,
+    reason="",
+    instance_id=None,
+    kind=None,
+    messages=0,
+)
+
+QUIET = Overview((), 0, None, None, None, {}, (), None)
+
+
+class CountsOfServers(SynchronousTestCase):
+    def counts(self, *looks: dict[str, int], window: float = 60.0) -> Counts:
+        """What is known after `looks`, one each ten seconds."""
+        counts = Counts(window)
+        for number, look in enumerate(looks):
+            counts.look(10.0 * number, look)
+        return counts
+
+    def test_nothing_yet(self) -> None:
+        counts = Counts(60.0)
+        self.assertEqual((counts.grown(), counts.rate(), counts.rate_of("a")), (0, 0.0, None))
+
+    def test_what_was_there_before_the_first_look_is_not_new(self) -> None:
+        counts = self.counts({"a": 100})
+        self.assertEqual((counts.total, counts.grown(), counts.rate()), (0, 0, 0.0))
+        self.assertIsNone(counts.rate_of("a"))
+
+    def test_several_are_added_up(self) -> None:
+        counts = self.counts({"a": 100, "b": 10}, {"a": 105, "b": 25})
+        self.assertEqual((counts.grown(), counts.rate()), (20, 2.0))
+        self.assertEqual((counts.rate_of("a"), counts.rate_of("b")), (0.5, 1.5))
+        self.assertIsNone(counts.rate_of("c"))
+
+    def test_one_that_goes_takes_nothing_along(self) -> None:
+        self.assertEqual(self.counts({"a": 100, "b": 10}, {"a": 101, "b": 12}, {"a": 101}).total, 3)
+
+    def test_one_that_comes_has_counted_since_it_started(self) -> None:
+        self.assertEqual(self.counts({"a": 100}, {"a": 100, "b": 4}).total, 4)
+
+    def test_one_out_of_sight_for_a_while(self) -> None:
+        self.assertEqual(self.counts({"a": 100}, {}, {"a": 103}).total, 3)
+
+    def test_one_that_counts_from_nought_again(self) -> None:
+        self.assertEqual(self.counts({"a": 100}, {"a": 2}, {"a": 5}).total, 3)
+
+    def test_the_window(self) -> None:
+        looks = [{"a": number} for number in range(20)]
+        self.assertEqual(self.counts(*looks).grown(), 6)
+        self.assertEqual(self.counts(*looks, window=10.0).rate(), 0.1)
+        self.assertEqual(self.counts(*looks).total, 19)
+
+    def test_looks_at_one_moment(self) -> None:
+        counts = Counts(60.0)
+        counts.look(1.0, {"a": 1})
+        counts.look(1.0, {"a": 2})
+        self.assertEqual((counts.rate(), counts.rate_of("a")), (0.0, None))
+
+    def test_memory_is_bounded(self) -> None:
+        counts = Counts(60.0)
+        for number in range(REMEMBERED + 500):
+            counts.look(float(number), {"a": 1, f"b{number}": 1})
+        self.assertEqual(len(counts._last), REMEMBERED)
+        self.assertIn("a", counts._last)
+        self.assertLess(len(counts._looks), 63)
+
+
+class Gauges(SynchronousTestCase):
+    def test_spans(self) -> None:
+        spans = Spans()
+        self.assertEqual((spans.mean(), spans.most(), spans.most_lately()), (None, 0.0, 0.0))
+        for seconds in (0.1, 0.5, 0.3):
+            spans.note(seconds)
+        self.assertEqual((spans.mean(), spans.most(), spans.most_lately()), (None, 0.0, 0.5))
+        spans.next_interval()
+        self.assertAlmostEqual(spans.mean() or 0.0, 0.3)
+        spans.note(0.2)
+        self.assertEqual((spans.most(), spans.most_lately()), (0.5, 0.5))
+        spans.next_interval()
+        self.assertEqual((spans.mean(), spans.most(), spans.most_lately()), (0.2, 0.2, 0.2))
+
+    def test_reactor_lag(self) -> None:
+        clock, told = Clock(), []
+        lag = ReactorLag(clock, told.append)
+        lag.startService()
+        clock.advance(LAG_INTERVAL)
+        clock.advance(LAG_INTERVAL + 0.25)
+        lag.stopService()
+        self.assertEqual([round(seconds, 6) for seconds in told], [0.0, 0.25])
+        self.assertEqual(clock.getDelayedCalls(), [])
+
+    def test_a_clock_that_was_set_back(self) -> None:
+        clock, told = Clock(), []
+        lag = ReactorLag(clock, told.append)
+        self.patch(clock, "seconds", lambda: 10.0)
+        lag._measure(20.0)
+        self.assertEqual(told, [0.0])
+
+
+class TheLastHour(SynchronousTestCase):
+    def point(self, value: float | None) -> dict[str, float | None]:
+        return dict.fromkeys(SERIES, value)
+
+    def test_empty(self) -> None:
+        history = History().as_json()
+        self.assertEqual((history["step"], history["end"]), (STEP, 0.0))
+        series: Any = history["series"]
+        self.assertEqual(
+            {name: len(values) for name, values in series.items()}, dict.fromkeys(SERIES, POINTS)
+        )
+        self.assertEqual(series["waiting"], [None] * POINTS)
+
+    def test_points(self) -> None:
+        history = History()
+        self.assertEqual(
+            history.add(1000.04, self.point(1)), {"end": 1000.0, "series": self.point(1)}
+        )
+        history.add(1010.3, self.point(2))
+        series: Any = history.as_json()["series"]
+        self.assertEqual(series["servers"][-3:], [None, 1, 2])
+        self.assertEqual(history.as_json()["end"], 1010.3)
+
+    def test_an_hour_and_no_more(self) -> None:
+        history = History()
+        for number in range(POINTS + 5):
+            history.add(STEP * number, self.point(number))
+        series: Any = history.as_json()["series"]
+        self.assertEqual(series["servers"], [*range(5, POINTS + 5)])
+
+    def test_a_gap(self) -> None:
+        history = History()
+        history.add(1000.0, self.point(1))
+        history.add(1040.0, self.point(2))
+        series: Any = history.as_json()["series"]
+        self.assertEqual(series["servers"][-5:], [1, None, None, None, 2])
+        history.add(1040.0 + 10 * POINTS * STEP, self.point(3))
+        series = history.as_json()["series"]
+        self.assertEqual(series["servers"], [None] * (POINTS - 1) + [3])
+
+    def test_a_clock_that_was_set_back(self) -> None:
+        history = History()
+        history.add(1000.0, self.point(1))
+        history.add(10.0, self.point(2))
+        series: Any = history.as_json()["series"]
+        self.assertEqual(series["servers"][-2:], [1, 2])
+
+
+class News(SynchronousTestCase):
+    def told(self, before: Overview, now: Overview) -> list[str]:
+        return narrate(Sight(before, True, True), Sight(now, True, True))
+
+    def of(self, now: ServerNow | None, before: ServerNow | None = None) -> list[str]:
+        """What is told of one server."""
+        return self.told(
+            *(replace(QUIET, servers=(each,) if each else ()) for each in (before, now))
+        )
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.told(QUIET, QUIET), [])
+        self.assertEqual(self.of(SERVER, SERVER), [])
+        self.assertEqual(self.of(replace(SERVER, taken=4, beats=8), SERVER), [])
+
+    def test_a_servers_life(self) -> None:
+        launching = replace(SERVER, state=State.LAUNCHING, ready=None)
+        draining = replace(SERVER, state=State.DRAINING, reason="idle for 120 s")
+        gone = replace(SERVER, state=State.GONE, reason="drained")
+        lost = replace(SERVER, state=State.LOST, reason="silent for more than 10 s")
+        for before, now, text in (
+            (None, launching, "Server 01234567 is being launched."),
+            (launching, SERVER, "Server 01234567 is ready after 2.1 s."),
+            (None, SERVER, "Server 01234567 is ready after 2.1 s."),
+            (SERVER, draining, "Server 01234567 drains: idle for 120 s."),
+            (draining, gone, "Server 01234567 is gone: drained."),
+            (SERVER, gone, "Server 01234567 is gone: drained."),
+            (SERVER, lost, "Server 01234567 is lost: silent for more than 10 s."),
+            (lost, replace(lost, state=State.GONE, reason=""), "Server 01234567 is gone."),
+        ):
+            self.assertEqual(self.of(now, before), [text])
+
+    def test_a_launch_that_failed(self) -> None:
+        launching = replace(SERVER, state=State.LAUNCHING, ready=None)
+        lost = replace(launching, state=State.LOST, reason="failed: not ready in 180 s")
+        gone = replace(lost, state=State.GONE)
+        text = "Server 01234567 could not be launched: not ready in 180 s."
+        self.assertEqual(self.of(lost, launching), [text])
+        self.assertEqual(self.of(gone, launching), [text])
+        self.assertEqual(self.of(gone), [text])
+        self.assertEqual(self.of(gone, lost), [])
+        refused = replace(lost, reason="refused: over quota")
+        text = "Server 01234567 could not be launched: over quota."
+        self.assertEqual(self.of(refused, launching), [text])
+
+    def test_one_that_an_operator_runs(self) -> None:
+        self.assertEqual(self.of(replace(SERVER, scope=OPERATOR)), ["Server 01234567 is ready."])
+        self.assertEqual(self.of(replace(SERVER, ready=None)), ["Server 01234567 is ready."])
+
+    def test_rows_that_are_swept_away_are_no_news(self) -> None:
+        self.assertEqual(self.of(None, replace(SERVER, state=State.GONE)), [])
+
+    def test_people_who_wait(self) -> None:
+        one, three = (replace(QUIET, waiting=count) for count in (1, 3))
+        self.assertEqual(self.told(QUIET, one), ["1 person waits for a place."])
+        self.assertEqual(self.told(QUIET, three), ["3 people wait for a place."])
+        self.assertEqual(self.told(one, three), [])
+        self.assertEqual(self.told(three, QUIET), ["Nobody waits for a place any more."])
+
+    def test_refusals(self) -> None:
+        quota = replace(QUIET, refusal=Refusal("over quota", 1.0))
+        later = replace(QUIET, refusal=Refusal("over quota", 2.0))
+        other = replace(QUIET, refusal=Refusal("no such image", 2.0))
+        self.assertEqual(self.told(QUIET, quota), ["Nothing can be launched: over quota."])
+        self.assertEqual(self.told(quota, later), [])
+        self.assertEqual(self.told(quota, other), ["Nothing can be launched: no such image."])
+        self.assertEqual(self.told(other, QUIET), ["Servers can be launched again."])
+
+    def test_connections(self) -> None:
+        well, away = Sight(QUIET, True, True), Sight(QUIET, False, False)
+        self.assertEqual(
+            narrate(well, away),
+            [
+                "The database is away: nobody can log in, and the fleet is shown as last known.",
+                "The broker is away: messages arrive later.",
+            ],
+        )
+        self.assertEqual(narrate(away, well), ["The database is back.", "The broker is back."])
+
+    def test_what_operators_did(self) -> None:
+        deeds = [
+            Deed(number, 1.0, "liz", "192.0.2.1", action, "abcdef0123456789")
+            for number, action in ((1, "launch"), (2, "drain"), (3, "launch"))
+        ]
+        before, now = (replace(QUIET, actions=tuple(reversed(x))) for x in (deeds[:1], deeds))
+        self.assertEqual(
+            self.told(before, now),
+            [
+                "An operator asked to drain server abcdef01.",
+                "An operator asked to start server abcdef01.",
+            ],
+        )
+        self.assertEqual(len(self.told(QUIET, now)), 3)
+        self.assertNotIn("liz", str(self.told(QUIET, now)))
+
+    def test_ids(self) -> None:
+        self.assertEqual((short("s1"), short("0123456789")), ("s1", "01234567"))
+
+    def test_launches(self) -> None:
+        launching = replace(SERVER, state=State.LAUNCHING, ready=None)
+        failed = replace(launching, state=State.LOST)
+        by_hand = replace(SERVER, id="other", scope=OPERATOR)
+        before, now, bad = (
+            replace(QUIET, servers=each)
+            for each in ((launching,), (SERVER, by_hand), (failed, replace(failed, id="new")))
+        )
+        self.assertEqual([round(each, 3) for each in newly_ready(before, now)], [2.1])
+        self.assertEqual([round(each, 3) for each in newly_ready(QUIET, now)], [2.1])
+        self.assertEqual((newly_ready(now, now), newly_ready(before, bad)), ([], []))
+        self.assertEqual((newly_failed(before, bad), newly_failed(bad, bad)), (2, 0))
+        self.assertEqual(newly_failed(QUIET, now), 0)
+
+
+class Snapshots(SynchronousTestCase):
+    def view(self, seen: Overview) -> View:
+        return View(1000.0, 999.0, Sight(seen, True, True), Measured(0, 0.0, {}, {}, 0.0, None))
+
+    def test_waiting_and_people(self) -> None:
+        seen = replace(QUIET, servers=(SERVER, SERVER), waiting=2, waiting_since=995.4)
+        self.assertEqual((longest_wait(self.view(seen)), people(self.view(seen))), (4.6, 6))
+        ahead = replace(QUIET, waiting=1, waiting_since=1001.0)
+        self.assertEqual(longest_wait(self.view(ahead)), 0.0)
+        self.assertIsNone(longest_wait(self.view(QUIET)))
+
+    def test_what_makes_another_one(self) -> None:
+        seen = replace(QUIET, servers=(SERVER,))
+        same = replace(seen, servers=(replace(SERVER, beats=8, messages=9),), logins={"a": 1})
+        self.assertEqual(essence(self.view(seen)), essence(self.view(same)))
+        for change in (
+            {"servers": (replace(SERVER, taken=4),)},
+            {"servers": (replace(SERVER, state=State.DRAINING),)},
+            {"servers": (replace(SERVER, drain_asked=True),)},
+            {"servers": (SERVER, replace(SERVER, id="another"))},
+            {"waiting": 1},
+            {"refusal": Refusal("over quota", 1.0)},
+            {"usual": 2.0},
+            {"who": {}},
+        ):
+            other: Any = replace(seen, **change)  # type: ignore[arg-type]
+            self.assertNotEqual(essence(self.view(seen)), essence(self.view(other)), change)

@@ -1,0 +1,185 @@
+"""`/metrics`, and the Grafana dashboard that is made of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.defer import fail
+
+from bbs.errors import Unavailable
+from bbs.rules.operators import Refusal
+from tests.web_case import PageCase
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+DASHBOARD = Path(__file__).parents[1] / "docs" / "grafana" / "bbs.json"
+
+
+class MetricsCase(PageCase):
+    def samples(self) -> dict[str, float]:
+        """What a scrape in Prometheus' own text gives: values by name and labels."""
+        text = self.browser().get("/metrics").body
+        return {
+            sample.name + "".join(f"{{{value}}}" for value in sample.labels.values()): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+
+class Scraping(MetricsCase):
+    def test_formats(self) -> None:
+        plain = self.browser().get("/metrics")
+        self.assertTrue(plain.headers["content-type"].startswith("text/plain; version="))
+        open = self.browser().get("/metrics", Accept=f"{OPENMETRICS}, text/plain;q=0.5")
+        self.assertTrue(open.headers["content-type"].startswith("application/openmetrics-text"))
+        self.assertTrue(open.body.endswith("# EOF\n"))
+        names = {family.name for family in openmetrics.text_string_to_metric_families(open.body)}
+        self.assertIn("bbs_fleet_servers", names)
+
+    def test_the_fleet(self) -> None:
+        self.service.people("ann", "bob")
+        self.pass_time(11)
+        found = self.samples()
+        expected = {
+            "bbs_database_up": 1,
+            "bbs_broker_up": 1,
+            "bbs_fleet_servers{ready}": 1,
+            "bbs_fleet_servers{launching}": 0,
+            "bbs_fleet_servers{draining}": 0,
+            "bbs_fleet_servers{lost}": 0,
+            "bbs_fleet_servers_maximum": 20,
+            "bbs_fleet_places": 2,
+            "bbs_fleet_places_free": 0,
+            "bbs_fleet_people": 2,
+            "bbs_fleet_waiting_people": 0,
+            "bbs_fleet_longest_wait_seconds": 0,
+            "bbs_fleet_launch_refused": 0,
+            "bbs_logins_total": 2,
+        }
+        self.assertEqual({name: found[name] for name in expected}, expected)
+
+    def test_what_is_counted(self) -> None:
+        self.pass_time(11)
+        tokens = self.service.people("ann", "bob")
+        at_home = self.service.serving(tokens["ann"]).peer()
+        at_home.ask(f"create-group {tokens['ann']} chess")
+        at_home.ask(f"send-group {tokens['ann']} chess e4")
+        self.operator().post("/servers")
+        self.pass_time(12)
+        found = self.samples()
+        self.assertEqual(found["bbs_fleet_logins_total"], 2)
+        self.assertEqual(found["bbs_fleet_messages_total"], 1)
+        self.assertEqual(found["bbs_fleet_launch_seconds_count"], 1)
+        self.assertEqual(found["bbs_fleet_launch_failures_total"], 0)
+        self.assertGreater(found["bbs_reactor_lag_seconds_count"], 100)
+        self.assertGreater(found["bbs_database_call_seconds_count"], 10)
+
+    def test_with_the_database_away(self) -> None:
+        """It answers at once, from what was seen last, and says so."""
+        self.service.people("ann")
+        self.pass_time(11)
+        before = self.samples()
+        self.patch(self.service.database, "run", lambda *arguments: fail(Unavailable()))
+        self.service.database._noticed("gone")
+        found = self.samples()
+        self.assertEqual((before["bbs_database_up"], found["bbs_database_up"]), (1, 0))
+        self.assertEqual((found["bbs_fleet_people"], found["bbs_fleet_servers{ready}"]), (1, 1))
+        seen = found["bbs_fleet_seen_timestamp_seconds"]
+        self.assertEqual(seen, before["bbs_fleet_seen_timestamp_seconds"])
+
+    def test_before_the_first_look(self) -> None:
+        self.stop_page()
+        self.patch(self.service.database, "run", lambda *arguments: fail(Unavailable()))
+        self.page = self.make_page()
+        self.page.startService()
+        found = self.samples()
+        self.assertEqual(found["bbs_fleet_seen_timestamp_seconds"], 0)
+        self.assertEqual(found["bbs_fleet_servers{ready}"], 0)
+
+    def test_a_launch_that_failed(self) -> None:
+        self.page._lookout._meter.launched([], 2)
+        self.assertEqual(self.samples()["bbs_fleet_launch_failures_total"], 2)
+
+    def test_nobody_is_named(self) -> None:
+        self.service.people("ann", "bob")
+        self.operator()
+        self.pass_time(11)
+        text = self.browser().get("/metrics").body
+        for secret in ("ann", "bob", "liz", *self.server_ids(), self.service.me.id):
+            self.assertIsNone(re.search(rf"\b{secret}\b", text), secret)
+
+
+class Dashboard(MetricsCase):
+    """`docs/grafana/bbs.json` asks for nothing that there is not."""
+
+    def expressions(self) -> list[str]:
+        """Every query in it."""
+        found: list[str] = []
+
+        def look(part: Any) -> None:
+            if isinstance(part, dict):
+                found.extend(value for key, value in part.items() if key == "expr")
+                found.extend(
+                    value
+                    for key, value in part.items()
+                    if key == "query" and isinstance(value, str) and "(" in value
+                )
+            for each in part.values() if isinstance(part, dict) else part:
+                if isinstance(each, dict | list):
+                    look(each)
+
+        look(json.loads(DASHBOARD.read_text()))
+        return found
+
+    def names(self) -> set[str]:
+        """The metrics that its queries are of."""
+        return {
+            name
+            for expression in self.expressions()
+            for name in re.findall(r"\b(?:bbs|process)_\w+", expression)
+        }
+
+    def test_only_what_exists(self) -> None:
+        self.assertGreater(len(self.expressions()), 10)
+        there = {name.partition("{")[0] for name in self.samples()}
+        self.assertEqual(self.names() - there, set())
+
+    def test_everything_of_the_services_is_on_it(self) -> None:
+        there = {name.partition("{")[0] for name in self.samples()}
+        ours = {name for name in there if name.startswith("bbs_")}
+        helpers = re.compile("_(created|sum|count|bucket|total)$|^bbs_info$")
+        shown = {helpers.sub("", name) for name in self.names()}
+        self.assertEqual({helpers.sub("", name) for name in ours} - shown - {""}, set())
+
+    def test_states_that_it_names(self) -> None:
+        states = {name[:-1].partition("{")[2] for name in self.samples() if "servers{" in name}
+        named = set(re.findall('state="(\\w+)"', " ".join(self.expressions())))
+        self.assertEqual(named - states, set())
+
+    def test_it_can_be_imported(self) -> None:
+        board = json.loads(DASHBOARD.read_text())
+        ids = [panel["id"] for panel in board["panels"]]
+        self.assertEqual(len(ids), len(set(ids)))
+        self.assertTrue(all(panel["title"] for panel in board["panels"]))
+        sources = {
+            target["datasource"]["uid"]
+            for panel in board["panels"]
+            for target in panel.get("targets", ())
+        }
+        self.assertEqual(sources, {"${source}"})
+        self.assertIsNone(board["id"])
+
+
+class Refused(MetricsCase):
+    def test_a_refusal(self) -> None:
+        self.pass_time(11)
+        seen = self.page._lookout._overview
+        assert seen is not None
+        self.page._lookout._overview = replace(seen, refusal=Refusal("over quota", 1.0))
+        self.assertEqual(self.samples()["bbs_fleet_launch_refused"], 1)

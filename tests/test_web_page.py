@@ -1,0 +1,188 @@
+"""The operators' page over HTTP: what everybody may read, and how much anybody may ask."""
+
+from __future__ import annotations
+
+from bbs.web import site
+from bbs.web.site import MAX_BODY, MAX_CONNECTIONS, REQUEST_TIMEOUT
+from tests.memory_service import POLICY
+from tests.web_case import PageCase
+
+
+class Reading(PageCase):
+    def test_state(self) -> None:
+        state = self.browser().get("/state").json
+        (server,) = state["servers"]
+        self.assertEqual(server["id"], *self.server_ids())
+        self.assertEqual((server["state"], server["people"], server["capacity"]), ("ready", 0, 2))
+        self.assertEqual((state["database"], state["broker"], state["refusal"]), (True, True, None))
+        self.assertEqual((state["operator"], state["may_act"]), (None, True))
+        self.assertEqual((state["free_places"], state["maximum"]), (2, 20))
+        self.assertEqual(state["login_server"], self.service.me.id)
+
+    def test_names_are_for_operators(self) -> None:
+        self.service.people("ann", "bob")
+        self.pass_time(1)
+        everybody = self.browser().get("/state").json
+        self.assertEqual(everybody["people"], 2)
+        self.assertNotIn("ann", str(everybody))
+        mine = self.operator().get("/state").json
+        self.assertEqual([each.get("who") for each in mine["servers"]], [["ann", "bob"]])
+        self.assertEqual((mine["operator"], mine["waiting"]["who"]), ("liz", []))
+        self.assertNotIn("ann", str(self.browser().get("/state").json))
+
+    def test_what_costs_is_asked_once_a_second(self) -> None:
+        self.pass_time(1)
+        self.browser().get("/state")
+        asked = []
+        run = self.service.database.run
+        self.patch(self.service.database, "run", lambda *args: asked.append(args[0]) or run(*args))
+        for _ in range(5):
+            self.browser().get("/state")
+        self.assertEqual(asked, [])
+
+    def test_files(self) -> None:
+        page = self.browser().get("/")
+        self.assertEqual((page.code, page.body), (200, "<!doctype html>"))
+        self.assertEqual(page.headers["content-type"], "text/html; charset=utf-8")
+        self.assertEqual(page.headers["cache-control"], "no-cache")
+        css = self.browser().get("/page.css")
+        self.assertEqual(css.headers["content-type"], "text/css; charset=utf-8")
+        self.assertEqual(self.browser().get("/icon.svg").headers["content-type"], "image/svg+xml")
+
+    def test_a_file_that_the_browser_has(self) -> None:
+        browser = self.browser()
+        tag = browser.get("/page.css").headers["etag"]
+        again = browser.get("/page.css", If_None_Match=tag)
+        self.assertEqual((again.code, again.body), (304, ""))
+        self.assertEqual(browser.get("/page.css", If_None_Match='"other"').code, 200)
+
+    def test_health_and_readiness(self) -> None:
+        browser = self.browser()
+        self.assertEqual(browser.get("/health").body, "ok\n")
+        self.assertEqual((browser.get("/ready").code, browser.get("/ready").body), (200, "ready\n"))
+        self.trouble = "the database is away"
+        unready = browser.get("/ready")
+        self.assertEqual((unready.code, unready.body), (503, "the database is away\n"))
+        self.assertEqual(browser.get("/health").code, 200)
+
+    def test_what_is_not_there(self) -> None:
+        for path in ("/nothing", "/page.html", "/../bbs", "/nothing/at/all"):
+            self.assertEqual(self.browser().get(path).code, 404, path)
+        for path in ("/servers/a", "/servers/", "/servers/a/drain/b"):
+            self.assertEqual(self.browser().post(path).code, 404, path)
+
+    def test_methods(self) -> None:
+        for path, method, allow in (
+            ("/state", "POST", "GET, HEAD"),
+            ("/", "POST", "GET, HEAD"),
+            ("/login", "GET", "POST"),
+            ("/login", "HEAD", "POST"),
+            ("/servers", "GET", "POST"),
+            ("/servers/a/drain", "GET", "POST"),
+            ("/stream", "HEAD", "GET"),
+            ("/state", "BREW", "GET, HEAD"),
+        ):
+            answer = self.browser().ask(method, path)
+            self.assertEqual((answer.code, answer.headers["allow"]), (405, allow), path)
+
+    def test_head(self) -> None:
+        full, head = self.browser().get("/health"), self.browser().ask("HEAD", "/health")
+        self.assertEqual((head.code, head.body), (200, ""))
+        self.assertEqual(head.headers["content-length"], full.headers["content-length"])
+
+    def test_headers_of_every_answer(self) -> None:
+        for path in ("/", "/state", "/metrics", "/nothing", "/login"):
+            headers = self.browser().get(path).headers
+            self.assertTrue(headers["content-security-policy"].startswith("default-src 'none'; "))
+            self.assertNotIn("unsafe", headers["content-security-policy"])
+            self.assertEqual(headers["x-content-type-options"], "nosniff")
+            self.assertEqual(headers["referrer-policy"], "no-referrer")
+            self.assertIn(headers["cache-control"], ("no-store", "no-cache"))
+
+    def test_a_bug_is_logged_and_says_nothing(self) -> None:
+        self.patch(self.page._lookout, "look", lambda names: 1 / 0)
+        answer = self.browser().get("/state")
+        self.assertEqual((answer.code, answer.body), (500, "Internal error\n"))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_somebody_who_does_not_wait_for_the_answer(self) -> None:
+        from twisted.internet.defer import Deferred
+
+        waiting: Deferred[None] = Deferred()
+        self.patch(self.page._lookout, "look", lambda names: waiting)
+        browser = self.browser()
+        browser.send("GET", "/state")
+        browser.close()
+        self.assertTrue(waiting.called)
+
+
+class Limits(PageCase):
+    def test_a_body_that_is_too_long(self) -> None:
+        browser = self.browser()
+        browser.send("POST", "/login", Content_Length=str(MAX_BODY + 1))
+        self.assertEqual(browser.heard().code, 413)
+        self.assertTrue(browser.transport.disconnecting)
+
+    def test_a_body_of_unknown_length(self) -> None:
+        browser = self.browser()
+        browser.channel.dataReceived(
+            b"POST /login HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        )
+        self.assertEqual(browser.heard().code, 411)
+        self.assertTrue(browser.transport.disconnecting)
+
+    def test_a_body_as_long_as_may_be(self) -> None:
+        self.assertEqual(self.browser().post("/login", b"a" * MAX_BODY).code, 400)
+
+    def test_one_byte_a_second(self) -> None:
+        browser = self.browser()
+        for _ in range(round(REQUEST_TIMEOUT) - 1):
+            browser.channel.dataReceived(b"G")
+            self.clock.advance(1)
+        self.assertFalse(browser.transport.disconnecting)
+        browser.channel.dataReceived(b"G")
+        self.clock.advance(1)
+        self.assertTrue(browser.transport.disconnecting)
+
+    def test_a_response_may_take_its_time(self) -> None:
+        watcher = self.watcher()
+        self.pass_time(3 * REQUEST_TIMEOUT)
+        self.assertFalse(watcher.browser.transport.disconnecting)
+
+    def test_connections(self) -> None:
+        self.patch(site, "MAX_CONNECTIONS", 3)
+        self.assertEqual(MAX_CONNECTIONS, 300)
+        browsers = [self.browser() for _ in range(3)]
+        self.assertIsNone(self.page.site.buildProtocol(None))
+        browsers[0].close()
+        self.assertEqual(self.browser().get("/health").code, 200)
+
+    def test_closing_them_all(self) -> None:
+        browsers = [self.browser() for _ in range(3)]
+        self.page.site.close_all()
+        self.assertTrue(all(browser.transport.disconnecting for browser in browsers))
+
+    def test_nobody_reads_who_reads(self) -> None:
+        self.assertIsNone(self.page.site.log(None))
+
+
+class WithoutPasswords(PageCase):
+    operators = None
+
+    def test_it_shows_and_changes_nothing(self) -> None:
+        browser = self.browser()
+        self.assertFalse(browser.get("/state").json["may_act"])
+        reply = browser.log_in()
+        self.assertEqual(
+            (reply.code, reply.json["message"]),
+            (409, "Nobody may act here: web.password_file is not set"),
+        )
+        self.assertEqual(browser.post("/servers").code, 401)
+
+
+class Policies(PageCase):
+    policy = POLICY
+
+    def test_figures_of_the_configuration(self) -> None:
+        state = self.browser().get("/state").json
+        self.assertEqual((state["minimum"], state["spare"], state["capacity"]), (1, 0, 2))

@@ -1,0 +1,228 @@
+"""The operators' page in memory: a whole service on a clock, and browsers on string transports."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.attempts import Attempts
+from bbs.commands import all_commands
+from bbs.config import Fleet
+from bbs.desks import Tally
+from bbs.hashing import Hasher
+from bbs.scaling.plan import Policy
+from bbs.settings import Rate
+from bbs.web.actions import Desk
+from bbs.web.auth import Operators, Sessions
+from bbs.web.page import OperatorsPage, Parts
+from bbs.workers import Inline
+from tests.memory_service import POLICY, QUICK, MemoryService
+
+FROM_PAGE = {"X-BBS": "1"}
+
+FILES = {"page.html": b"<!doctype html>", "page.css": b"body {}", "icon.svg": b"<svg/>"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP response."""
+
+    code: int
+    headers: Mapping[str, str]
+    body: str
+
+    @property
+    def json(self) -> Any:
+        """The body, parsed."""
+        return json.loads(self.body)
+
+
+class Browser:
+    """One connection to the page, from `host`, with the cookies that it was given."""
+
+    def __init__(self, page: OperatorsPage, host: str = "192.0.2.1") -> None:
+        self._page = page
+        self._host = host
+        self.cookie = ""
+        self.connect()
+
+    def connect(self) -> None:
+        """A new connection."""
+        peer = IPv4Address("TCP", self._host, 50000)
+        self.channel: Any = self._page.site.buildProtocol(peer)
+        self.transport = StringTransport(peerAddress=peer)
+        self.channel.makeConnection(self.transport)
+
+    def close(self) -> None:
+        """The browser goes away."""
+        self.channel.connectionLost(Failure(ConnectionDone()))
+
+    def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> None:
+        """Write a request; the names of `headers` have `_` for `-`."""
+        fields = {"Host": "bbs.example", "Content_Length": str(len(body)), **headers}
+        if self.cookie:
+            fields["Cookie"] = self.cookie
+        lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items()]
+        head = f"{method} {path} HTTP/1.1\r\n{''.join(lines)}\r\n"
+        self.channel.dataReceived(head.encode() + body)
+
+    def heard(self) -> Answer:
+        """The response that has come, which is the only one."""
+        head, _, body = self.transport.value().decode().partition("\r\n\r\n")
+        self.transport.clear()
+        status, *lines = head.split("\r\n")
+        headers = {name.lower(): value for name, _, value in (x.partition(": ") for x in lines)}
+        if "set-cookie" in headers:
+            self.cookie = headers["set-cookie"].partition(";")[0]
+        return Answer(int(status.split()[1]), headers, body)
+
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+        """Send a request, and give its response, which is there at once."""
+        self.send(method, path, body, **headers)
+        return self.heard()
+
+    def get(self, path: str, **headers: str) -> Answer:
+        """GET."""
+        return self.ask("GET", path, **headers)
+
+    def post(self, path: str, body: bytes = b"", **headers: str) -> Answer:
+        """POST, as the page does."""
+        type = {"Content_Type": "application/x-www-form-urlencoded"}
+        return self.ask("POST", path, body, **{"X_BBS": "1", **type, **headers})
+
+    def log_in(self, name: str = "liz", password: str = "secret") -> Answer:
+        """Log in as an operator."""
+        return self.post("/login", f"name={name}&password={password}".encode())
+
+
+@dataclass
+class Watcher:
+    """A browser that reads the events of a stream."""
+
+    browser: Browser
+    seen: list[tuple[str, Any]] = field(default_factory=list)
+    ids: list[int] = field(default_factory=list)
+
+    def open(self, path: str = "/stream", **headers: str) -> Watcher:
+        """Begin to read."""
+        fields = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()]
+        if self.browser.cookie:
+            fields.append(f"Cookie: {self.browser.cookie}\r\n")
+        # In HTTP/1.0 there are no chunks.
+        request = f"GET {path} HTTP/1.0\r\n{''.join(fields)}\r\n"
+        self.browser.channel.dataReceived(request.encode())
+        return self
+
+    def events(self, *kinds: str) -> list[tuple[str, Any]]:
+        """What has come since the last look, of these kinds or of all."""
+        text = self.browser.transport.value().decode()
+        self.browser.transport.clear()
+        found = []
+        for block in text.rpartition("\r\n\r\n")[2].split("\n\n"):
+            lines = dict(line.split(": ", 1) for line in block.splitlines())
+            if "event" in lines:
+                found.append((lines["event"], json.loads(lines["data"])))
+            if "id" in lines:
+                self.ids.append(int(lines["id"]))
+        return [each for each in found if not kinds or each[0] in kinds]
+
+    def last_state(self) -> dict[str, Any]:
+        """The latest state that came since the last look."""
+        state: dict[str, Any] = self.events("state")[-1][1]
+        return state
+
+    def texts(self) -> list[str]:
+        """The news since the last look."""
+        return [data["text"] for _, data in self.events("news")]
+
+
+class PageCase(SynchronousTestCase):
+    """A service with one app server, and its page with the operator `liz`."""
+
+    policy: Policy = POLICY
+    fleet = Fleet()
+    operators: Mapping[str, str] | None = {"liz": QUICK.hash("secret")}
+
+    def setUp(self) -> None:
+        folder = self.mktemp()
+        os.makedirs(folder)
+        self.service = MemoryService(folder, all_commands(), self.policy)
+        self.addCleanup(self.service.close)
+        self.clock = self.service.clock
+        self.trouble = ""
+        self.asked = 0
+        self.page = self.make_page()
+        self.service.start()
+        self.page.startService()
+        self.addCleanup(self.stop_page)
+
+    def make_page(self) -> OperatorsPage:
+        """The page of the service's login server."""
+        service, hasher = self.service, Hasher(Inline(), QUICK)
+        seconds = service.clock.seconds
+
+        def asked() -> None:
+            self.asked += 1
+            service.keeper.look_soon()
+
+        operators = self.operators and Operators(
+            self.operators,
+            hasher,
+            Attempts(Rate(3, 60.0), seconds),
+            Attempts(Rate(3, 60.0), seconds, 10),
+        )
+        self.sessions = Sessions(seconds)
+        desk = Desk(
+            operators or None, self.sessions, service.database, self.fleet, 2, asked, seconds
+        )
+        self.tally: Tally = service.desk.tally
+        parts = Parts(
+            service.me.id,
+            self.policy,
+            service.database,
+            service.desk.bus,
+            hasher,
+            self.tally,
+            asked,
+            lambda: self.trouble,
+        )
+        return OperatorsPage(parts, FILES, desk, service.clock)
+
+    def stop_page(self) -> None:
+        """Stop the page, if it runs."""
+        if self.page.running:
+            self.successResultOf(self.page.stopService())
+
+    def browser(self, host: str = "192.0.2.1") -> Browser:
+        """Somebody's browser."""
+        return Browser(self.page, host)
+
+    def operator(self) -> Browser:
+        """The browser of an operator, who is logged in."""
+        browser = self.browser()
+        self.assertEqual(browser.log_in().code, 200)
+        return browser
+
+    def watcher(self, browser: Browser | None = None, path: str = "/stream") -> Watcher:
+        """Somebody who watches."""
+        return Watcher(browser or self.browser()).open(path)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, second by second, in which the app servers live."""
+        for _ in range(round(seconds)):
+            self.service.beat()
+            for _ in range(10):
+                self.clock.advance(0.1)
+
+    def server_ids(self) -> list[str]:
+        """The app servers that were launched, oldest first."""
+        return [*self.service.servers]

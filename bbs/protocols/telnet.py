@@ -1,64 +1,124 @@
-"""Takes telnet's own talk out of a byte stream, so that people can reach a line server with it.
+"""Telnet's own talk in a byte stream (RFC 854): where each sequence begins and ends.
 
-A telnet client says what it can do with sequences that begin with IAC (0xFF, RFC 854). The server
-negotiates nothing, so it only has to know where each sequence ends.
+A telnet client says what it can do with sequences that begin with IAC (0xFF). `TelnetReader` tells
+them from text, for whoever negotiates. The line protocol negotiates nothing and only has them
+taken out, by `TelnetFilter`, so that people can reach a line server with telnet.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 IAC = 0xFF
-_DONT, _DO, _WONT, _WILL = 0xFE, 0xFD, 0xFC, 0xFB
-_SUBNEGOTIATION, _SUBNEGOTIATION_END = 0xFA, 0xF0
+DONT, DO, WONT, WILL = 0xFE, 0xFD, 0xFC, 0xFB
+SB, SE = 0xFA, 0xF0
 _LOWEST_COMMAND = 0xEC  # RFC 1184 has the lowest, end of file
 
-_NEGOTIATING = frozenset((_DONT, _DO, _WONT, _WILL))
+_NEGOTIATING = frozenset((DONT, DO, WONT, WILL))
 
 
-class TelnetFilter:
-    """Strips the telnet sequences of one connection, wherever its byte stream is cut.
+@dataclass(frozen=True)
+class Negotiation:
+    """WILL, WONT, DO or DONT, and the option that it is about."""
 
-    Holds no bytes back but an IAC whose meaning the next byte decides: a subnegotiation without
-    an end costs no memory.
+    verb: int
+    option: int
+
+
+@dataclass(frozen=True)
+class Subnegotiation:
+    """What is said about an option that both sides use; doubled IACs are single."""
+
+    option: int
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Command:
+    """One of the commands without an option, such as interrupt process."""
+
+    code: int
+
+
+Token = bytes | Negotiation | Subnegotiation | Command
+"""Text, or a sequence."""
+
+
+class TelnetReader:
+    """Tells text from sequences in one connection's byte stream, wherever it is cut.
+
+    Of a subnegotiation at most `most` bytes are kept, its option among them; a longer one is not
+    given to anybody. Of text no byte is held back but an IAC whose meaning the next byte decides.
     """
 
-    __slots__ = ("_after_iac", "_in_subnegotiation", "_option_due")
+    __slots__ = ("_after_iac", "_most", "_subnegotiation", "_verb")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._after_iac = False
-        self._option_due = False
-        self._in_subnegotiation = False
+        self._verb = 0
+        self._subnegotiation: bytearray | None = None
 
-    def strip(self, data: bytes) -> bytes:
-        """Return what `data`, the next bytes of the stream, has besides telnet sequences.
+    def read(self, data: bytes) -> Iterator[Token]:
+        """What is complete with `data`, the next bytes; to be read to its end.
 
         IAC IAC is the literal byte 0xFF. An IAC before a byte that is no telnet command begins no
         sequence: both bytes stay, as the text that they are.
         """
-        text = bytearray()
         position = 0
         while position < len(data):
-            if self._option_due:
-                self._option_due = False
+            if self._verb:
+                verb, self._verb = self._verb, 0
+                yield Negotiation(verb, data[position])
                 position += 1
             elif self._after_iac:
                 self._after_iac = False
-                self._command(data[position], text)
+                yield from self._command(data[position])
                 position += 1
             else:
                 found = data.find(IAC, position)
                 end = len(data) if found < 0 else found
-                if not self._in_subnegotiation:
-                    text += data[position:end]
+                if self._subnegotiation is not None:
+                    self._keep(self._subnegotiation, data[position:end])
+                elif position < end:
+                    yield data[position:end]
                 self._after_iac = found >= 0
                 position = end + 1
-        return bytes(text)
 
-    def _command(self, command: int, text: bytearray) -> None:
-        if self._in_subnegotiation:
-            self._in_subnegotiation = command != _SUBNEGOTIATION_END
-        elif command in _NEGOTIATING:
-            self._option_due = True
-        elif command == _SUBNEGOTIATION:
-            self._in_subnegotiation = True
-        elif command == IAC:
-            text.append(IAC)
-        elif command < _LOWEST_COMMAND:
-            text += bytes((IAC, command))
+    def _command(self, code: int) -> Iterator[Token]:
+        kept = self._subnegotiation
+        if kept is not None:
+            if code == IAC:
+                self._keep(kept, bytes((IAC,)))
+            elif code == SE:
+                self._subnegotiation = None
+                if 0 < len(kept) <= self._most:
+                    yield Subnegotiation(kept[0], bytes(kept[1:]))
+        elif code in _NEGOTIATING:
+            self._verb = code
+        elif code == SB:
+            self._subnegotiation = bytearray()
+        elif code == IAC:
+            yield bytes((IAC,))
+        elif code < _LOWEST_COMMAND:
+            yield bytes((IAC, code))
+        else:
+            yield Command(code)
+
+    def _keep(self, kept: bytearray, data: bytes) -> None:
+        # A byte more than may be kept shows that it was too long.
+        kept += data[: self._most + 1 - len(kept)]
+
+
+class TelnetFilter:
+    """Strips the telnet sequences of one connection, wherever its byte stream is cut."""
+
+    __slots__ = ("_reader",)
+
+    def __init__(self) -> None:
+        self._reader = TelnetReader(0)
+
+    def strip(self, data: bytes) -> bytes:
+        """Return what `data`, the next bytes of the stream, has besides telnet sequences."""
+        return b"".join(token for token in self._reader.read(data) if isinstance(token, bytes))

@@ -7,3 +7,7 @@ bbs_login = ServiceMaker(
 )
 
 bbs_app = ServiceMaker("bbs-app", "bbs.app_tap", "A bbs app server.", "bbs-app")
+
+bbs_telnet = ServiceMaker(
+    "bbs-telnet", "bbs.telnet_tap", "A telnet gateway to a bbs service.", "bbs-telnet"
+)

@@ -1,0 +1,193 @@
+"""The socket between a person and their session: its limits, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from bbs.client.library import BBSClient
+from bbs.gateway.session import Session
+from bbs.gateway.valve import Valve
+from bbs.protocols import sockets
+from bbs.protocols.iline import LineLimits
+
+GREETING_PAUSE = 0.2
+"""Seconds in which a telnet client that negotiates by itself does so; then a greeting goes out."""
+
+LINGER = 2.0
+"""Seconds that a peer has to close its side after the gateway has closed its own."""
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class GatewayConnection(Protocol):
+    """One person's connection. `valve` is what `client` connects through; `gone` is called with
+    the connection once nothing is left of it."""
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        client: BBSClient,
+        valve: Valve,
+        limits: LineLimits,
+        gone: Callable[[GatewayConnection], None],
+    ) -> None:
+        self._clock = clock
+        self._valve = valve
+        self._limits = limits
+        self._gone = gone
+        self._session = Session(clock, client, limits.max_line, self._send, self._over)
+        self._session.lines.on_room = self._steer
+        self._greeting: IDelayedCall | None = None
+        self._deadline: IDelayedCall | None = None
+        self._idle: IDelayedCall | None = None
+        self._blocked = False
+        self._reading = True
+        self._half_closed = False
+        self._ended = False
+        self._acknowledged = 0
+
+    def end(self, words: str) -> None:
+        """End it, and say why."""
+        self._session.end(words)
+
+    def abort(self) -> None:
+        """End it at once."""
+        self._stream.abortConnection()
+
+    @property
+    def _stream(self) -> sockets.StreamTransport:
+        return cast("sockets.StreamTransport", self.transport)
+
+    # IProtocol
+
+    def connectionMade(self) -> None:
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+            sockets.tune_keep_alive(self.transport)
+        self._stream.registerProducer(cast("IPushProducer", self), True)
+        self._watch_silence()
+        self._greeting = self._clock.callLater(GREETING_PAUSE, self._session.begin)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._ended:
+            return
+        if self._idle is not None:
+            self._idle.reset(self._limits.idle_timeout)
+        self._session.received(data)
+        self._steer()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._ended = True
+        self._stop_timers()
+        self._session.close().addCallback(lambda _: self._gone(self))
+
+    # IHalfCloseableProtocol
+
+    def readConnectionLost(self) -> None:
+        self._half_closed = True
+        self._session.begin()
+        self._session.input_ended()
+        if self._ended:
+            self._stream.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Nothing: what follows is set already."""
+
+    # IPushProducer: the transport's word on output
+
+    def pauseProducing(self) -> None:
+        if not self._blocked:
+            self._blocked = True
+            self._valve.shut()
+            self._await_progress()
+            self._steer()
+
+    def resumeProducing(self) -> None:
+        if self._blocked:
+            self._blocked = False
+            self._stop_deadline()
+            self._valve.open()
+            self._steer()
+
+    def stopProducing(self) -> None:
+        """Nothing: connectionLost follows."""
+
+    # Within
+
+    def _send(self, data: bytes) -> None:
+        if not self._ended:
+            self._stream.write(data)
+
+    def _watch_silence(self) -> None:
+        self._idle = self._clock.callLater(self._limits.idle_timeout, self._look_whether_idle)
+
+    def _look_whether_idle(self) -> None:
+        self._idle = None
+        if self._session.is_idle:
+            self.end(f"Nothing was typed for {self._limits.idle_timeout:g} s. Bye!")
+        else:
+            self._watch_silence()
+
+    def _steer(self) -> None:
+        """Read on or stop reading, as is right now."""
+        wanted = not self._blocked and not self._session.lines.is_full
+        if wanted != self._reading and not self._half_closed and not self._ended:
+            self._reading = wanted
+            if wanted:
+                self._stream.resumeProducing()
+            else:
+                self._stream.pauseProducing()
+
+    def _over(self) -> None:
+        """Close behind what was written, in a way that lets the peer read all of it.
+
+        To close a socket that has unread input is a reset, and a reset throws away what the peer
+        has not read yet. So only the sending side is closed, and input is thrown away until the
+        peer closes too.
+        """
+        self._ended = True
+        self._stop_timers()
+        self._stream.unregisterProducer()
+        self._deadline = self._clock.callLater(LINGER, self.abort)
+        if self._half_closed or sockets.plain_socket(self._stream) is None:
+            self._stream.loseConnection()
+        else:
+            if not self._reading:
+                self._stream.resumeProducing()
+            self._stream.loseWriteConnection()
+
+    def _await_progress(self) -> None:
+        self._acknowledged = sockets.acknowledged(self._stream)
+        self._deadline = self._clock.callLater(self._limits.write_timeout, self._check_progress)
+
+    def _check_progress(self) -> None:
+        # A slow peer may need longer than the limit for all that is buffered: what counts is
+        # whether it took anything.
+        if sockets.acknowledged(self._stream) > self._acknowledged:
+            self._await_progress()
+        else:
+            self.abort()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._idle, self._greeting, self._deadline):
+            _stop(timer)
+
+    def _stop_deadline(self) -> None:
+        _stop(self._deadline)
+
+
+def _stop(timer: IDelayedCall | None) -> None:
+    if timer is not None and timer.active():
+        timer.cancel()

@@ -1,0 +1,71 @@
+"""How a terminal's bytes are text, and how many columns its characters take.
+
+What a terminal cannot show is shown as an escape, such as `\\U0001f600`: nothing is lost silently,
+neither what others wrote in characters that Big5 lacks, nor bytes that are no text.
+"""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from wcwidth import wcwidth
+
+from bbs.client.text import visible
+
+_JOINING = frozenset("\u200d\ufe0e\ufe0f")
+_ERRORS = "backslashreplace"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """`name` is IANA's, which CHARSET has (RFC 2066); `columns` counts those of a character."""
+
+    name: str
+    codec: str
+    columns: Callable[[str], int]
+
+    def decoder(self) -> codecs.IncrementalDecoder:
+        """Makes text of bytes that are cut anywhere."""
+        return codecs.getincrementaldecoder(self.codec)(_ERRORS)
+
+    def decode(self, data: bytes) -> str:
+        return data.decode(self.codec, _ERRORS)
+
+    def encode(self, text: str) -> bytes:
+        return text.encode(self.codec, _ERRORS)
+
+    def shown(self, character: str) -> str:
+        """What stands for a character in a line that is edited. Nothing in it acts, and each of its
+        characters is drawn for itself: joiners do not show."""
+        if character in _JOINING:
+            return ""
+        return self.decode(self.encode(visible(character)))
+
+    def width(self, text: str) -> int:
+        """The columns that `text` takes, as `shown` gives it."""
+        return sum(map(self.columns, text))
+
+
+UTF8 = Encoding("UTF-8", "utf-8", lambda character: max(0, wcwidth(character)))
+
+BIG5 = Encoding("BIG5", "cp950", lambda character: len(character.encode("cp950", "replace")))
+"""Code page 950 is Big5 with the characters that ETEN added and Windows kept (碁, 銹, 裏, and the
+lines of boxes), which is what terminals of that time show. Python's `big5` lacks them, and
+`big5hkscs` makes Hong Kong's characters of what other terminals show otherwise. A terminal in Big5
+draws whatever takes two bytes in two columns, lines of boxes too."""
+
+_NAMES = {
+    "utf-8": UTF8,
+    "utf8": UTF8,
+    "big5": BIG5,
+    "big-5": BIG5,
+    "cp950": BIG5,
+    "csbig5": BIG5,
+}
+
+
+def named(name: str) -> Encoding | None:
+    """The encoding that somebody calls so, however it is written."""
+    return _NAMES.get(name.lower())

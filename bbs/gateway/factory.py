@@ -1,0 +1,82 @@
+"""Makes a gateway's connections, and ends them when it stops."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Factory
+
+from bbs.client.connection import endpoint_to
+from bbs.client.library import BBSClient
+from bbs.client.values import Address, Origin
+from bbs.gateway.connection import GatewayConnection
+from bbs.gateway.valve import Valve
+from bbs.protocols.iline import LineLimits
+
+STOPPING = "The gateway stops. Bye!"
+
+
+class GatewayFactory(Factory):
+    """`secret` is what the login server at `server` believes this gateway by; empty: it is not
+    told for whom the gateway speaks."""
+
+    noisy = False
+
+    def __init__(
+        self, reactor: IReactorTime, server: Address, secret: str, limits: LineLimits
+    ) -> None:
+        self._reactor = reactor
+        self._server = server
+        self._secret = secret
+        self._limits = limits
+        self._connections: set[GatewayConnection] = set()
+        self._stopping = False
+        self._when_gone: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> GatewayConnection | None:
+        """A connection, or None once `close_all` was called."""
+        if self._stopping:
+            return None
+        valve = Valve(lambda address: endpoint_to(self._reactor, address))
+        client = BBSClient(self._reactor, self._server, valve.endpoint, self._origin(addr))
+        connection = GatewayConnection(self._reactor, client, valve, self._limits, self._gone)
+        self._connections.add(connection)
+        return connection
+
+    def close_all(self, grace: float) -> Deferred[None]:
+        """Take no new connections, and end those there are, in words; those that are still open
+        after `grace` seconds are aborted. Fires when all are gone."""
+        self._stopping = True
+        for connection in list(self._connections):
+            connection.end(STOPPING)
+        if not self._connections:
+            return succeed(None)
+        impatience = self._reactor.callLater(grace, self._abort_all)
+        gone: Deferred[None] = Deferred()
+        gone.addCallback(lambda _: impatience.cancel() if impatience.active() else None)
+        self._when_gone.append(gone)
+        return gone
+
+    def _abort_all(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _gone(self, connection: GatewayConnection) -> None:
+        self._connections.discard(connection)
+        if not self._connections:
+            when_gone, self._when_gone = self._when_gone, []
+            for gone in when_gone:
+                gone.callback(None)
+
+    def _origin(self, addr: IAddress | None) -> Origin | None:
+        host = getattr(addr, "host", None)
+        return Origin(usual_form(host), self._secret) if self._secret and host else None
+
+
+def usual_form(host: str) -> str:
+    """An address as the login server knows it when people come there themselves: IPv4 for one
+    that an IPv6 socket has mapped (RFC 4291, section 2.5.5.2), and without a zone."""
+    address = ip_address(host.partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)

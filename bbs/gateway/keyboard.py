@@ -1,0 +1,204 @@
+"""What somebody types, made into lines: by the keys of a telnet, or cut from what a pipe sends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bbs.client.commands import without_password
+from bbs.client.completing import Completion
+from bbs.client.terminal.asking import Asking, Press
+from bbs.client.text import visible
+from bbs.gateway.display import Display
+from bbs.gateway.editor import Editor
+from bbs.gateway.encodings import Encoding
+from bbs.gateway.keys import Key, Keys
+from bbs.gateway.lines import LineCutter, LineQueue
+from bbs.gateway.peer import Kind, Peer
+
+CLEAR = "Ctrl-C again clears the line."
+HOW_TO_END = "exit or Ctrl-D ends."
+UNSENT = "Ctrl-D again ends all the same: something is not sent or not answered yet."
+TOO_LONG = "Line too long: over {} bytes. Nothing of it is sent."
+HERE = "bbs is here."
+
+_COMMANDS: Mapping[int, Key] = {
+    0xEC: Key.END_OF_INPUT,  # end of file (RFC 1184)
+    0xF3: Key.INTERRUPT,  # break
+    0xF4: Key.INTERRUPT,  # interrupt process
+    0xF7: Key.BACKSPACE,  # erase character
+    0xF8: Key.KILL_LINE,  # erase line
+}
+_ARE_YOU_THERE = 0xF6
+
+
+@dataclass(frozen=True)
+class Actions:
+    """What keys do beside editing.
+
+    `say` shows words, `draw` the line as it is. `busy` tells whether a line is being carried out,
+    and `give_up` waits for it no more. `leave` ends the session. `completions` has what the end of
+    a text may become.
+    """
+
+    say: Callable[[str], None]
+    draw: Callable[[], None]
+    busy: Callable[[], bool]
+    give_up: Callable[[], None]
+    leave: Callable[[], None]
+    completions: Callable[[str], Sequence[Completion]]
+
+
+class Keyboard:
+    """Gives `lines` what comes from `peer`."""
+
+    __slots__ = (
+        "_actions",
+        "_asking",
+        "_cutter",
+        "_decoder",
+        "_display",
+        "_hidden",
+        "_keys",
+        "_lines",
+        "_most",
+        "_peer",
+        "_secret",
+        "_shown",
+    )
+
+    def __init__(
+        self, peer: Peer, display: Display, lines: LineQueue, most: int, actions: Actions
+    ) -> None:
+        self._secret = False
+        self._peer = peer
+        self._display = display
+        self._lines = lines
+        self._most = most
+        self._actions = actions
+        self._asking = Asking(actions.say)
+        self._keys = Keys()
+        self._decoder = peer.encoding.decoder()
+        self._cutter = LineCutter(most)
+        self._shown = Editor(most)
+        self._hidden = Editor(most)
+
+    @property
+    def visible_line(self) -> Editor | None:
+        """The line being typed, None while it is not to be seen."""
+        return None if self._secret else self._shown
+
+    def hide(self, secret: bool) -> None:
+        """Whether a password is typed from now on: it is not drawn and not remembered, and the
+        line that was begun before comes back behind it."""
+        self._secret = secret
+        self._hidden.take()
+
+    def use(self, encoding: Encoding) -> None:
+        """What is typed comes in another encoding from now on."""
+        self._decoder = encoding.decoder()
+
+    def typed(self, text: bytes) -> None:
+        """Take text from the peer."""
+        if self._peer.kind is Kind.TELNET:
+            # A line may have begun before it was known that this is telnet.
+            for each in self._keys.read(self._decoder.decode(self._cutter.rest() + text)):
+                self._pressed(each)
+            return
+        for line in self._cutter.feed(text):
+            if line is None:
+                self._too_long()
+            else:
+                self._display.entered()
+                self._lines.add(line)
+
+    def command(self, code: int) -> None:
+        """Take one of telnet's commands; most of them are keys (RFC 854)."""
+        if code == _ARE_YOU_THERE:
+            self._actions.say(HERE)
+        elif code in _COMMANDS:
+            self._pressed(_COMMANDS[code])
+
+    def ended(self) -> None:
+        """Nothing more is typed. A pipe's last line may lack its end."""
+        if rest := self._cutter.rest():
+            self._lines.add(rest)
+        self._lines.end()
+
+    def _pressed(self, pressed: str | Key) -> None:
+        line = self._hidden if self._secret else self._shown
+        if isinstance(pressed, str):
+            was_overlong = line.overlong
+            line.insert(pressed)
+            if line.overlong and not was_overlong:
+                self._too_long()
+            return
+        match pressed:
+            case Key.ENTER:
+                self._enter(line)
+            case Key.INTERRUPT:
+                self._interrupt(line)
+            case Key.END_OF_INPUT:
+                self._end_of_input(line)
+            case Key.TAB if not self._secret:
+                self._complete(line)
+            case Key.REDRAW:
+                self._display.clear_screen()
+            case _:
+                line.press(pressed)
+
+    def _too_long(self) -> None:
+        self._actions.say(TOO_LONG.format(self._most))
+
+    def _enter(self, line: Editor) -> None:
+        line.press(Key.END)
+        if self._display.edits:
+            self._actions.draw()
+        self._display.entered()
+        overlong, text = line.overlong, line.take()
+        if not overlong:
+            if not self._secret:
+                line.remember(without_password(text))
+            self._lines.add(text)
+
+    def _interrupt(self, line: Editor) -> None:
+        if self._secret:
+            line.take()
+            self._display.entered()
+            self._lines.give_up()
+        elif self._actions.busy():
+            if unsent := self._lines.clear():
+                self._actions.say(f"Not sent: {unsent} behind it.")
+            self._actions.give_up()
+        elif not line.text:
+            self._actions.say(HOW_TO_END)
+        elif self._asking.confirmed(Press("c-c", line.text), CLEAR):
+            line.take()
+
+    def _end_of_input(self, line: Editor) -> None:
+        under_way = "a line" if self._actions.busy() else ""
+        if self._secret:
+            self._interrupt(line)
+        elif line.position < len(line.text):
+            line.press(Key.DELETE)
+        else:
+            press = Press("c-d", line.text, under_way)
+            unsent = line.text or under_way
+            if not unsent or self._asking.confirmed(press, UNSENT):
+                self._actions.leave()
+
+    def _complete(self, line: Editor) -> None:
+        """Go on as far as is clear, else show what there is."""
+        begun = line.text[: line.position]
+        found = self._actions.completions(begun)
+        if not found:
+            return
+        texts = [each.text for each in found]
+        common = texts[0]
+        while not all(text.startswith(common) for text in texts):
+            common = common[:-1]
+        more = common[len(begun) - found[0].start :]
+        if more or len(texts) == 1:
+            line.insert(f"{more} " if len(texts) == 1 else more)
+        else:
+            self._actions.say("  ".join(map(visible, texts)))

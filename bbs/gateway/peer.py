@@ -1,0 +1,165 @@
+"""Who is at the other end: telnet, or a plain pipe such as nc; and bytes as text for either.
+
+Neither says so. Telnet clients negotiate first on port 23 alone, if at all, and a pipe must not see
+a byte of negotiation. But telnet ends a line with CR LF or CR NUL, whatever it has agreed on (RFC
+854, and 1123, section 3.3.1), and a pipe sends the line as it was typed, which ends with LF. So the
+first line end tells them apart, and before it a sequence that begins with IAC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from bbs.gateway.encodings import UTF8, Encoding, named
+from bbs.protocols import telnet_options as options
+from bbs.protocols.telnet import Command, Negotiation, Subnegotiation, TelnetReader
+from bbs.protocols.telnet_options import Options, Side, escaped, subnegotiation
+
+MOST_SUBNEGOTIATION = 1024
+"""Bytes of a subnegotiation that are kept; a list of all character sets there are is longer, but
+those of one terminal are few."""
+
+MOST_NEGOTIATIONS = 500
+"""Sequences of negotiation that are enough for a minute. A client has some twenty at the beginning,
+and one for each step of a window that is pulled larger."""
+
+REQUEST, ACCEPTED, REJECTED = 1, 2, 3
+"""What is said about CHARSET (RFC 2066)."""
+
+_OURS = (options.ECHO, options.SUPPRESS_GO_AHEAD, options.BINARY, options.CHARSET)
+_THEIRS = (options.SUPPRESS_GO_AHEAD, options.BINARY, options.NAWS, options.CHARSET)
+_OFFER = b" UTF-8 BIG5"  # its first character separates the names (RFC 2066)
+_TABLE = b"[TTABLE]"  # offers a translation table, which is not taken
+
+
+class Kind(Enum):
+    """What is at the other end."""
+
+    UNKNOWN = "unknown"
+    TELNET = "telnet"
+    PIPE = "a plain pipe"
+
+
+class Peer:
+    """The other end of one connection. `send` gets bytes for it."""
+
+    __slots__ = (
+        "_after_cr",
+        "_asked_charset",
+        "_options",
+        "_reader",
+        "_send",
+        "columns",
+        "encoding",
+        "kind",
+        "negotiations",
+    )
+
+    def __init__(self, send: Callable[[bytes], None]) -> None:
+        self.kind = Kind.UNKNOWN
+        self.columns = 0
+        """Those of its window; 0 where it has not said."""
+        self.encoding: Encoding = UTF8
+        self.negotiations = 0
+        """How many sequences it has sent, until somebody sets this to 0."""
+        self._send = send
+        self._reader = TelnetReader(MOST_SUBNEGOTIATION)
+        self._options = Options(_OURS, _THEIRS)
+        self._asked_charset = False
+        self._after_cr = False
+
+    @property
+    def edits_here(self) -> bool:
+        """Whether it leaves it to this side to show what is typed."""
+        return self._options.on(Side.OURS, options.ECHO)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has answered whatever it was asked."""
+        return self._options.settled
+
+    @property
+    def is_obtrusive(self) -> bool:
+        """Whether it negotiates without an end; then nothing is taken from it any more."""
+        return self.negotiations > MOST_NEGOTIATIONS
+
+    def write(self, text: str) -> None:
+        """Send text, in which LF ends a line."""
+        if self.kind is not Kind.TELNET:
+            return self._send(self.encoding.encode(text))
+        return self._send(escaped(self.encoding.encode(text.replace("\n", "\r\n"))))
+
+    def receive(self, data: bytes) -> Iterator[bytes | Command]:
+        """Its text, in which LF ends a line, and its commands; to be read to the end."""
+        for token in self._reader.read(data):
+            if self.is_obtrusive:
+                return
+            if isinstance(token, bytes):
+                if self.kind is Kind.UNKNOWN:
+                    self._look_at(token)
+                yield self._with_plain_ends(token)
+            elif self.kind is not Kind.PIPE:
+                self._is_telnet()
+                self.negotiations += 1
+                if isinstance(token, Negotiation):
+                    self._negotiate(token)
+                elif isinstance(token, Subnegotiation):
+                    self._subnegotiate(token)
+                else:
+                    yield token
+
+    def _look_at(self, text: bytes) -> None:
+        end = next((byte for byte in text if byte in b"\r\n"), None)
+        if end == ord("\r"):
+            self._is_telnet()
+        elif end is not None:
+            self.kind = Kind.PIPE
+
+    def _is_telnet(self) -> None:
+        if self.kind is Kind.UNKNOWN:
+            self.kind = Kind.TELNET
+            self._send(self._options.offer())
+
+    def _with_plain_ends(self, text: bytes) -> bytes:
+        """CR LF, CR NUL, CR and LF are one line end each, wherever they are cut."""
+        if self._after_cr and text[:1] in (b"\n", b"\0"):
+            text = text[1:]
+            self._after_cr = False
+        if text:
+            self._after_cr = text.endswith(b"\r")
+        return text.replace(b"\r\n", b"\n").replace(b"\r\0", b"\n").replace(b"\r", b"\n")
+
+    def _negotiate(self, said: Negotiation) -> None:
+        could = self._options.on(Side.OURS, options.CHARSET)
+        self._send(self._options.receive(said))
+        if self._options.on(Side.OURS, options.CHARSET) and not could:
+            self._asked_charset = True
+            self._send(subnegotiation(options.CHARSET, bytes((REQUEST,)) + _OFFER))
+
+    def _subnegotiate(self, said: Subnegotiation) -> None:
+        if said.option == options.NAWS and len(said.data) == 4:
+            self.columns = int.from_bytes(said.data[:2], "big")
+        elif said.option == options.CHARSET:
+            verb, names = said.data[:1], said.data[1:]
+            if verb == bytes((ACCEPTED,)) and self._asked_charset:
+                self.encoding = _named(names) or self.encoding
+            if verb in (bytes((ACCEPTED,)), bytes((REJECTED,))):
+                self._asked_charset = False
+            elif verb == bytes((REQUEST,)):
+                self._send(subnegotiation(options.CHARSET, self._choose(names)))
+
+    def _choose(self, names: bytes) -> bytes:
+        """The answer to a request for one of some character sets."""
+        # Of two requests at once the server's stands (RFC 2066).
+        if names.startswith(_TABLE):
+            names = names[len(_TABLE) + 1 :]  # behind it is a version, of one byte
+        for name in [] if self._asked_charset else names[1:].split(names[:1] or b" "):
+            if encoding := _named(name):
+                self.encoding = encoding
+                return bytes((ACCEPTED,)) + name
+        return bytes((REJECTED,))
+
+
+def _named(name: bytes) -> Encoding | None:
+    return named(name.decode("ascii", "replace"))

@@ -1,0 +1,298 @@
+"""One person at the gateway: what they type, and what they are shown.
+
+The conversation is the client's (`bbs.client.conversation`), as one user at a time. A session reads
+lines for it, one after the other, and is the screen that it shows itself on; while one is carried
+out the next may be typed already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from bbs.client.commands import Typed
+from bbs.client.conversation import Conversation
+from bbs.client.library import BBSClient
+from bbs.client.own import OwnCommand, WrongUse
+from bbs.client.screen import GivenUp, IScreen
+from bbs.client.text import message_line, problem_line, reply_lines, visible, waiting_line
+from bbs.client.values import BadReply, Message, NotTrusted, Reply, Unreachable
+from bbs.errors import Unavailable, WrongCredentials, wire_text
+from bbs.gateway import encodings
+from bbs.gateway.display import Display
+from bbs.gateway.keyboard import Actions, Keyboard
+from bbs.gateway.lines import Line, LineQueue
+from bbs.gateway.peer import Kind, Peer
+from bbs.protocols.telnet import Command
+
+SETTLING = 1.0
+"""Seconds at most that the first line waits for telnet to answer: whether it will hide a password
+should be known before one is asked for."""
+
+MOST_FAILURES = 5
+"""Wrong passwords after which a session ends."""
+
+GREETING = """\
+bbs, a bulletin board. Press Enter to begin.
+login NAME to log in, register NAME to make an account; help lists all commands."""
+
+
+@implementer(IScreen)
+class Session:
+    """`send` gets bytes for the peer; `over` is called when the session has come to its end, which
+    it has told the peer. `max_line` is in bytes."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        client: BBSClient,
+        max_line: int,
+        send: Callable[[bytes], None],
+        over: Callable[[], None],
+    ) -> None:
+        self.peer = Peer(send)
+        self.lines = LineQueue(max_line)
+        self._clock = clock
+        self._client = client
+        self._over = over
+        self._display = Display(self.peer.write)
+        self._question = ""
+        self._running: Deferred[bool] | None = None
+        self._settling: IDelayedCall | None = None
+        self._drawing: IDelayedCall | None = None
+        self._minute = clock.seconds()
+        self._failures = 0
+        self._begun = False
+        self._ended = False
+        encoding = OwnCommand(
+            "encoding utf-8|big5", "how your terminal's characters are sent", self._set_encoding
+        )
+        self._conversation = Conversation(client, self, alone=True, own={"encoding": encoding})
+        actions = Actions(
+            say=self.notice,
+            draw=self._draw,
+            busy=lambda: self._running is not None,
+            give_up=self._give_up,
+            leave=lambda: self.end("Bye!"),
+            completions=self._conversation.completions,
+        )
+        self._keyboard = Keyboard(self.peer, self._display, self.lines, max_line, actions)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is expected but from the peer: nobody is logged in to whom messages
+        come."""
+        at_work = self._running is not None and not self._question
+        return not at_work and not self._client.users
+
+    # From the connection
+
+    def begin(self) -> None:
+        """Greet the peer, if that is not done yet."""
+        if self._begun:
+            return
+        self._begun = True
+        self._show(GREETING)
+        Deferred.fromCoroutine(self._run()).addErrback(
+            lambda failure: self._log.failure("a session broke off", failure)
+        )
+
+    def received(self, data: bytes) -> None:
+        """Take bytes from the peer."""
+        for each in self.peer.receive(data):
+            self.begin()
+            self._look_at_peer()
+            if self._ended:
+                return
+            if isinstance(each, Command):
+                self._keyboard.command(each.code)
+            else:
+                self._keyboard.typed(each)
+        self.begin()
+        self._look_at_peer()
+        self._draw_soon()
+
+    def input_ended(self) -> None:
+        """The peer sends no more; what it sent is still carried out."""
+        self._keyboard.ended()
+
+    def end(self, words: str) -> None:
+        """End the session, and say why."""
+        if not self._ended:
+            self._ended = True
+            self._display.show(words)
+            self._over()
+            self.close()
+
+    def close(self) -> Deferred[None]:
+        """Let go of everything; nothing is shown any more."""
+        self._ended = True
+        for call in (self._settling, self._drawing):
+            if call is not None and call.active():
+                call.cancel()
+        self.lines.clear()
+        self.lines.end()
+        self._give_up()
+        return self._conversation.close()
+
+    # Lines
+
+    async def _run(self) -> None:
+        while (line := await self.lines.next()) is not None:
+            if not await self._carry_out(self._text(line)):
+                break
+        self.end("Bye!")
+
+    async def _carry_out(self, line: str) -> bool:
+        self._running = Deferred.fromCoroutine(self._converse(line))
+        try:
+            return await self._running
+        except NotTrusted as problem:
+            self._log.critical("telnet.secret is wrong: {problem}", problem=str(problem))
+            self.problem(wire_text(Unavailable()))
+        except CancelledError:
+            self.notice("Given up.")
+        except Exception:
+            self._log.failure("a line was not carried out")
+            self.problem("That did not work, for a reason that the gateway's log has.")
+        finally:
+            self._running = None
+            self._draw_soon()
+        return True
+
+    async def _converse(self, line: str) -> bool:
+        if line.strip(" ") and self._conversation.current is None:
+            try:
+                await self._client.connect()
+            except Unreachable:
+                self.problem("The login server is away. Looking for it…")
+        return await self._conversation.carry_out(line)
+
+    def _give_up(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+
+    def _text(self, line: Line) -> str:
+        return line if isinstance(line, str) else self.peer.encoding.decode(line)
+
+    # What the peer is
+
+    def _look_at_peer(self) -> None:
+        peer, display = self.peer, self._display
+        if peer.kind is Kind.TELNET and self._settling is None:
+            self._settling = self._clock.callLater(SETTLING, self._settled)
+            self.lines.held = True
+        if self.lines.held and peer.settled:
+            self._settled()
+        display.edits = peer.edits_here
+        if peer.encoding is not display.encoding:
+            self._use(peer.encoding)
+        if peer.columns != display.columns:
+            display.resized(peer.columns)
+        self._count_negotiations()
+
+    def _settled(self) -> None:
+        if self._settling is not None and self._settling.active():
+            self._settling.cancel()
+        self.lines.held = False
+
+    def _count_negotiations(self) -> None:
+        now = self._clock.seconds()
+        if self.peer.is_obtrusive:
+            self.end("Too much negotiation. Bye!")
+        elif now >= self._minute + 60:
+            self._minute, self.peer.negotiations = now, 0
+
+    def _set_encoding(self, words: Sequence[str]) -> None:
+        if len(words) > 1:
+            raise WrongUse()
+        if words:
+            encoding = encodings.named(words[0])
+            if encoding is None:
+                raise WrongUse()
+            self._use(encoding)
+        self.notice(f"Encoding: {self.peer.encoding.name}")
+
+    def _use(self, encoding: encodings.Encoding) -> None:
+        self.peer.encoding = self._display.encoding = encoding
+        self._keyboard.use(encoding)
+
+    # What is drawn
+
+    def _prompt(self) -> str:
+        if self._question:
+            return self._question
+        conversation = self._conversation
+        if self._running is not None:
+            waiting = conversation.status.waiting
+            return f"{waiting_line(waiting)} " if waiting and self._display.edits else ""
+        user = "bbs" if conversation.current is None else visible(conversation.current)
+        talk = f"{visible(conversation.talk.name)}> " if conversation.talk else " "
+        return f"{user}>{talk}"
+
+    def _draw_soon(self) -> None:
+        """Draw the line being typed when everything else that is to be shown now has been."""
+        if self._drawing is None and not self._ended:
+            self._drawing = self._clock.callLater(0, self._draw)
+
+    def _draw(self) -> None:
+        if self._drawing is not None and self._drawing.active():
+            self._drawing.cancel()
+        self._drawing = None
+        if not self._ended:
+            self._display.draw(self._prompt(), self._keyboard.visible_line)
+
+    def _show(self, text: str) -> None:
+        if not self._ended:
+            self._display.show(text)
+            self._draw_soon()
+
+    # IScreen
+
+    def reply(self, request: Typed, reply: Reply) -> None:
+        try:
+            self._show("\n".join(reply_lines(reply)))
+        except BadReply as strange:
+            self.problem(problem_line(strange))
+        if reply.message == wire_text(WrongCredentials()) and request.command.name == "login":
+            self._failures += 1
+            if self._failures == MOST_FAILURES:
+                self._show("Too many wrong passwords.")
+                self._conversation.end()
+
+    def message(self, user: str, message: Message) -> None:
+        self._show(message_line(message))
+
+    def notice(self, text: str) -> None:
+        self._show(text)
+
+    def problem(self, text: str) -> None:
+        self._show(text)
+
+    def ask_password(self, prompt: str) -> Deferred[str]:
+        return Deferred.fromCoroutine(self._ask_password(prompt))
+
+    async def _ask_password(self, prompt: str) -> str:
+        self._question = prompt if self.peer.edits_here else f"(it will show) {prompt}"
+        self._keyboard.hide(True)
+        self._draw_soon()
+        try:
+            line = await self.lines.next()
+        finally:
+            self._question = ""
+            self._keyboard.hide(False)
+        if line is None:
+            raise GivenUp
+        return self._text(line)
+
+    def changed(self) -> None:
+        waiting = self._conversation.status.waiting
+        if waiting and not self._display.edits:
+            self._show(waiting_line(waiting))
+        self._draw_soon()

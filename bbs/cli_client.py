@@ -36,6 +36,10 @@ def main(argv: Sequence[str]) -> int:
         # Their numbers may be somebody else's by now: the reactor's own, for one.
         sys.stderr.write("bbs client: standard input or output is closed\n")
         return 1
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        from bbs.client.terminal.start import run as talk
+
+        return _exit_code(talk(login_server))
     # Here, so that importing this module chooses no reactor for anybody.
     from twisted.internet import reactor
 
@@ -44,8 +48,12 @@ def main(argv: Sequence[str]) -> int:
     run = Run(reactor, reactor.stop, client, read, STDOUT)
     reactor.callWhenRunning(run.start)
     reactor.run()
-    if run.problem:
-        sys.stderr.write(f"bbs client: {visible(run.problem)}\n")
+    return _exit_code(run.problem)
+
+
+def _exit_code(problem: str) -> int:
+    if problem:
+        sys.stderr.write(f"bbs client: {visible(problem)}\n")
         return 1
     return 0
 

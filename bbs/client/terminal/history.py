@@ -32,6 +32,11 @@ def place(environ: Mapping[str, str]) -> Path:
     return Path(state if os.path.isabs(state) else f"{home}/.local/state") / "bbs" / "history"
 
 
+def not_kept(problem: BaseException | None) -> str:
+    """That there will be no history another day, and why, in words."""
+    return f"What you type is not kept for another day: {getattr(problem, 'strerror', problem)}"
+
+
 class HistoryFile:
     """The file at `path`. Its methods block, and raise OSError."""
 
@@ -105,4 +110,4 @@ class History(InMemoryHistory):
         failure.trap(OSError)
         if self._keep is not None:
             self._keep = None
-            self._problem(f"What you type is not kept for another day: {failure.value.strerror}")
+            self._problem(not_kept(failure.value))

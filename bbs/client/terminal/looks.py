@@ -11,17 +11,6 @@ from bbs.client.terminal.colours import style_of
 from bbs.client.text import problem_line, reply_lines, visible
 from bbs.client.values import BadReply, Message, Reply
 
-STYLES = {
-    "notice": "italic",
-    "problem": "bold",
-    "group": "bold",
-    "escape": "underline",
-    "prompt": "bold",
-    "bottom-toolbar": "noreverse",
-    "bottom-toolbar.text": "italic",
-}
-"""Without colours, which would have to read on every background; senders have theirs."""
-
 
 def reply(reply: Reply) -> Fragments:
     try:

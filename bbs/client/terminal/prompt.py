@@ -28,7 +28,7 @@ class Situation:
     login_server: Address
     user: str | None = None
     talk: Talk | None = None
-    status: Status = Status()
+    status: Status = field(default_factory=Status)
     unread: Mapping[Talk, int] = field(default_factory=dict)
     elsewhere: int = 0
 

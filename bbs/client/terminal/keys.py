@@ -1,0 +1,96 @@
+"""What Enter, Ctrl-C, Ctrl-D and a paste do in the line being typed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prompt_toolkit.application.current import get_app
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
+
+from bbs.client.screen import GivenUp
+from bbs.client.terminal.asking import Asking, Press
+from bbs.client.terminal.paste import pasted, too_much
+from bbs.client.terminal.work import Work
+
+CLEAR = "Ctrl-C again clears the line."
+HOW_TO_END = "exit or Ctrl-D ends."
+
+
+def line_keys(work: Work, say: Callable[[str], None], leave: Callable[[], None]) -> KeyBindings:
+    """The bindings; `say` shows words, `leave` ends the client."""
+    keys = KeyBindings()
+    asking = Asking(say)
+    in_line = has_focus(DEFAULT_BUFFER)
+    at_end = Condition(lambda: get_app().current_buffer.document.is_cursor_at_the_end)
+
+    @keys.add("enter", filter=in_line)
+    def enter(event: KeyPressEvent) -> None:
+        if problem := too_much(event.current_buffer.text):
+            say(problem)
+        else:
+            event.current_buffer.validate_and_handle()
+
+    @keys.add(Keys.BracketedPaste, filter=in_line)
+    def paste(event: KeyPressEvent) -> None:
+        buffer, text = event.current_buffer, pasted(event.data)
+        if problem := too_much(buffer.text + text):
+            say(problem)
+        else:
+            buffer.insert_text(text)
+
+    @keys.add("c-c", filter=in_line)
+    def interrupt(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if work.under_way:
+            if unsent := work.give_up():
+                say(f"Not sent: {_lines(unsent)} behind it.")
+        elif not buffer.text:
+            say(HOW_TO_END)
+        elif asking.confirmed(Press("c-c", buffer.text), CLEAR):
+            buffer.reset()
+
+    @keys.add("c-d", filter=in_line & at_end)
+    def end(event: KeyPressEvent) -> None:
+        press = Press("c-d", event.current_buffer.text, work.under_way)
+        question = unsent_question(press.line, press.under_way, work.unsent)
+        if not question or asking.confirmed(press, question):
+            leave()
+
+    @keys.add("c-z", filter=in_line)
+    def suspend(event: KeyPressEvent) -> None:
+        event.app.suspend_to_background()
+
+    return keys
+
+
+def password_keys() -> KeyBindings:
+    """The bindings while a password is typed."""
+    keys = KeyBindings()
+
+    @keys.add("enter")
+    def enter(event: KeyPressEvent) -> None:
+        event.current_buffer.validate_and_handle()
+
+    @keys.add("c-c")
+    @keys.add("c-d")
+    def give_up(event: KeyPressEvent) -> None:
+        event.app.exit(exception=GivenUp())
+
+    return keys
+
+
+def unsent_question(line: str, under_way: str, unsent: int) -> str:
+    """What is asked before an end that loses something; empty when nothing is lost."""
+    lost = [
+        *(["the line is not sent"] if line else []),
+        *(["what is under way may not be carried out"] if under_way else []),
+        *([f"{_lines(unsent)} behind it not sent"] if unsent else []),
+    ]
+    return f"Ctrl-D again ends all the same: {', '.join(lost)}." if lost else ""
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count} lines"

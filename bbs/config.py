@@ -99,7 +99,7 @@ class EC2:
 
 @dataclass(frozen=True)
 class Telnet:
-    listen: tuple[str, ...] = setting(settings.endpoints, "tcp:2323")
+    listen: tuple[str, ...] = setting(settings.endpoints_or_none, "tcp:2323")
     server: str = setting(settings.server, "127.0.0.1:22222")
     secret: str = setting(settings.shared_secret, "")
 

@@ -14,7 +14,7 @@ from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -179,7 +179,7 @@ class Daemon(Service):
         self.on_stop(lambda: factory.close_all(FAREWELL))
         return [await self._listen(endpoint, factory) for endpoint in endpoints]
 
-    async def _listen(self, endpoint: str, factory: LineFactory) -> IListeningPort:
+    async def _listen(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
         takes_backlog = re.match(r"(tcp6?|ssl):", endpoint) and ":backlog=" not in endpoint
         description = f"{endpoint}:backlog={BACKLOG}" if takes_backlog else endpoint
         try:

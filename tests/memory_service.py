@@ -144,6 +144,7 @@ class MemoryService:
             2.0,
             self.room.look,
             self.clock,
+            lambda: self.desk.tally.logins,
         )
         self.room.on_change = self.keeper.look_soon
         seconds = self.clock.seconds
@@ -193,8 +194,8 @@ class MemoryService:
 
     def beat(self) -> None:
         """Every app server shows that it lives."""
-        for server_id in self.servers:
-            self.database.run(fleet.beat, server_id)
+        for server_id, server in self.servers.items():
+            self.database.run(fleet.beat, server_id, server.desk.tally.messages)
 
     def people(self, *names: str) -> dict[str, str]:
         """Register and log in `names`; their tokens by name."""

@@ -17,7 +17,7 @@ from playhouse.migrate import migrate as apply
 from bbs import migrations, models
 from bbs.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
 from bbs.migrations import SchemaVersion
-from bbs.models import Lease, Server, Session, User
+from bbs.models import Action, Lease, LoginServer, Server, Session, User, Waiter
 from tests.database_case import DatabaseCase, on_both_databases
 
 
@@ -189,7 +189,9 @@ class TheStepsThatThereAre(MigrationCase):
 
     ADDED: ClassVar[dict[int, dict[str, list[str]]]] = {
         2: {"server": ["instance_id", "kind"], "lease": ["refusal", "refused_until"]},
+        3: {"server": ["messages"], "login_server": ["logins"], "waiter": ["since"], "action": []},
     }
+    """What each version brought: columns of tables that were there, and tables (no columns)."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -198,6 +200,8 @@ class TheStepsThatThereAre(MigrationCase):
         self.add_user("ann")
         Server.insert(id="s1", scope="local:1", capacity=10, created=1.0, port=1).execute()
         Lease.insert(name="fleet", holder="me", identity="here", beats=7).execute()
+        LoginServer.insert(id="l1", identity="here", beats=3).execute()
+        Waiter.insert(id="w1", login_server="l1", name="bob").execute()
 
     def go_back(self, version: int) -> None:
         """Take away what came after `version`."""
@@ -205,23 +209,30 @@ class TheStepsThatThereAre(MigrationCase):
             for table, columns in self.ADDED[number].items():
                 for column in columns:
                     self.db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+                if not columns:
+                    self.db.execute_sql(f"DROP TABLE {table}")
         SchemaVersion.update(version=version).execute()
 
     def test_each_version(self) -> None:
         for version in range(1, migrations.VERSION):
             self.go_back(version)
-            self.assertNotEqual(self.schema(), self.today)
+            self.assertNotIn("messages", [each.name for each in self.db.get_columns("server")])
+            self.assertNotIn("action", self.db.get_tables())
             self.assertEqual(migrations.upgrade(self.db), (version, migrations.VERSION))
             self.assertEqual(self.schema(), self.today)
         self.assertEqual([user.name for user in User.select()], ["ann"])
         server, lease = Server.get(), Lease.get()
         self.assertEqual((server.id, server.port, server.instance_id), ("s1", 1, None))
         self.assertEqual((lease.holder, lease.beats, lease.refusal), ("me", 7, None))
+        login_server, waiter = LoginServer.get(), Waiter.get()
+        self.assertEqual((server.messages, login_server.logins, waiter.since), (None, None, None))
+        self.assertEqual((login_server.beats, waiter.name), (3, "bob"))
 
     def test_a_step_that_was_cut_off_is_taken_again(self) -> None:
         """As on MySQL, which keeps each statement of a step by itself."""
         self.go_back(1)
         self.db.execute_sql("ALTER TABLE server ADD COLUMN instance_id VARCHAR(64)")
+        Action._schema.create_table()
         self.assertEqual(migrations.upgrade(self.db), (1, migrations.VERSION))
         self.assertEqual(self.schema(), self.today)
 

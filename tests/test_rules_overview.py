@@ -1,0 +1,113 @@
+"""What one look at the service shows, and the record of what operators did."""
+
+from __future__ import annotations
+
+from bbs.models import Action, Lease, LoginServer, Place, Server
+from bbs.rules import fleet, operators, overview
+from bbs.rules.operators import By, FleetFull, NoSuchServer
+from bbs.rules.overview import GONE_SHOWN, Overview
+from bbs.scaling.plan import State
+from tests.database_case import RulesCase, on_both_databases
+
+ME = fleet.Member("me", "here")
+BY = By("liz", "192.0.2.1", 1_000_000.0)
+
+
+@on_both_databases
+class Looking(RulesCase):
+    def look(self, names: bool = False) -> Overview:
+        """One look."""
+        return self.call(overview.overview, self.now, names)
+
+    def test_servers(self) -> None:
+        self.people("ann", "bob")
+        self.call(fleet.beat, self.server, 7)
+        self.clock.advance(1)
+        self.call(operators.ask_launch, 10, 5, self.now)
+        ready, launching = self.look().servers
+        self.assertEqual((ready.id, ready.taken, ready.free), (self.server, 2, 998))
+        self.assertEqual((ready.state, ready.messages, ready.beats), (State.READY, 7, 1))
+        self.assertEqual(ready.launch_time, 0.0)
+        self.assertEqual((launching.state, launching.free), (State.LAUNCHING, 0))
+        self.assertIsNone(launching.launch_time)
+
+    def test_those_that_ended_are_shown_for_a_while(self) -> None:
+        Server.update(state=State.GONE, ended=self.now).execute()
+        self.clock.advance(GONE_SHOWN)
+        self.assertEqual([each.id for each in self.look().servers], [self.server])
+        self.clock.advance(1)
+        self.assertEqual(self.look().servers, ())
+
+    def test_who_waits(self) -> None:
+        self.assertEqual((self.look().waiting, self.look().waiting_since), (0, None))
+        self.call(fleet.enroll, ME)
+        self.call(fleet.wait, ME, "w1", "eva", self.now + 5)
+        self.call(fleet.wait, ME, "w2", "eva", self.now + 3)
+        self.call(fleet.wait, ME, "w3", "max", self.now + 9)
+        self.person("ann")
+        Place.update(server=None).execute()
+        seen = self.look(names=True)
+        self.assertEqual((seen.waiting, seen.waiting_since), (3, self.now + 3))
+        self.assertEqual(seen.who, {"": ("ann", "eva", "max")})
+
+    def test_names(self) -> None:
+        self.people("bob", "ann")
+        self.assertIsNone(self.look().who)
+        self.assertEqual(self.look(names=True).who, {self.server: ("ann", "bob")})
+
+    def test_no_more_names_than_that(self) -> None:
+        self.patch(overview, "NAMES_SHOWN", 2)
+        self.people("ann", "bob", "eva")
+        who = self.look(names=True).who
+        assert who is not None
+        self.assertEqual(len(who[self.server]), 2)
+
+    def test_logins_of_each(self) -> None:
+        self.call(fleet.observe, ME, 7)
+        self.call(fleet.observe, ME, 8)
+        LoginServer.insert(id="older", identity="").execute()
+        self.assertEqual(self.look().logins, {"me": 8, "older": 0})
+
+    def test_launches_and_refusals(self) -> None:
+        self.assertEqual((self.look().usual, self.look().refusal), (0.0, None))
+        Server.update(ready=self.now + 4.5).execute()
+        Lease.insert(
+            name="fleet", holder="me", identity="", refusal="over quota", refused_until=9.0
+        ).execute()
+        seen = self.look()
+        self.assertEqual(seen.usual, 4.5)
+        self.assertEqual(seen.refusal, operators.Refusal("over quota", 9.0))
+
+    def test_no_launch_yet(self) -> None:
+        Server.delete().execute()
+        self.assertIsNone(self.look().usual)
+
+    def test_what_operators_did(self) -> None:
+        self.call(operators.drain, BY, self.server)
+        (deed,) = self.look().actions
+        self.assertEqual((deed.operator, deed.action, deed.target), ("liz", "drain", self.server))
+
+
+@on_both_databases
+class TheRecord(RulesCase):
+    def test_a_launch(self) -> None:
+        server = self.call(operators.launch, BY, 10, 2)
+        (deed,) = self.call(operators.actions, 10)
+        self.assertEqual(
+            deed,
+            operators.Deed(deed.id, BY.now, "liz", "192.0.2.1", operators.LAUNCH, server),
+        )
+        row = Server.get_by_id(server)
+        self.assertEqual((row.state, row.capacity, row.created), ("launching", 10, BY.now))
+
+    def test_what_was_not_done_is_not_recorded(self) -> None:
+        self.failureResultOf(self.database.run(operators.launch, BY, 10, 1), FleetFull)
+        for id in ("nobody", self.server[:8]):
+            self.failureResultOf(self.database.run(operators.drain, BY, id), NoSuchServer)
+        self.assertFalse(Server.get_by_id(self.server).drain_asked)
+        self.assertEqual(Action.select().count(), 0)
+
+    def test_newest_first_and_so_many(self) -> None:
+        servers = [self.call(operators.launch, BY, 10, 100) for _ in range(5)]
+        deeds = self.call(operators.actions, 3)
+        self.assertEqual([deed.target for deed in deeds], servers[:1:-1])

@@ -235,7 +235,7 @@ class LoginServer(Daemon):
         """The operators' page, if the configuration wants one."""
         if not self.config.web.listen:
             return None
-        # Here: a web server and a metrics library are 9 MiB that a server without a page need not
+        # Here: a web server and a metrics library are 4 MiB that a server without a page need not
         # have.
         from bbs.web import page
 

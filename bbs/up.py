@@ -1,5 +1,4 @@
-"""`bbs up`: the whole service in one process, with a telnet gateway and the operators' page, and its
-app servers as children."""
+"""`bbs up`: the whole service in one process, with its app servers as children."""
 
 from __future__ import annotations
 
@@ -98,13 +97,13 @@ def _reached_at(host: str) -> str:
 def _free_port(host: str, wanted: int) -> int:
     """`wanted`, or where somebody has that already, as another `bbs up` may, any free port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in (wanted, 0):
+    for number in (wanted, 0):
         # What cannot be bound at all is for the listener to say.
         with suppress(OSError), socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-            number: int = probe.getsockname()[1]
-            return number
+            probe.bind((host, number))
+            found: int = probe.getsockname()[1]
+            return found
     return wanted
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from twisted.internet.defer import fail
+from twisted.internet.defer import Deferred, fail
 
 from bbs.config import Fleet
 from bbs.errors import Unavailable
@@ -29,7 +29,7 @@ class LoggingIn(PageCase):
         cookie = self.browser().log_in().headers["set-cookie"]
         self.assertRegex(
             cookie,
-            "^bbs_operator=[0-9a-f]{40}; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict$",
+            "^bbs_operator=[0-9a-f]{40}; Path=/; HttpOnly; SameSite=Strict$",
         )
 
     def test_wrong_ones_are_not_told_apart(self) -> None:
@@ -48,6 +48,10 @@ class LoggingIn(PageCase):
             (b"name=liz", "application/x-www-form-urlencoded"),
             (b"{", "application/json"),
             (b"[1]", "application/json"),
+            (b"[" * 4096, "application/json"),
+            (b"\xff", "application/json"),
+            (b'{"name": "liz", "password": "\\ud800"}', "application/json"),
+            (b'{"name": "\\udfff", "password": "secret"}', "application/json"),
             (b'{"name": "liz", "password": 1}', "application/json"),
             (b'{"name": ["liz"], "password": "secret"}', "application/json"),
             (b"name=liz&password=secret", "text/plain"),
@@ -103,6 +107,8 @@ class FromElsewhere(PageCase):
             for headers in (
                 {"X_BBS": "1", "Origin": "https://evil.example"},
                 {"X_BBS": "1", "Origin": "null"},
+                {"X_BBS": "1", "Origin": "http://["},
+                {"X_BBS": "1", "Origin": ""},
                 {"X_BBS": "1", "Origin": "http://bbs.example:81"},
                 {},
                 {"Origin": "http://bbs.example"},
@@ -189,6 +195,18 @@ class Acting(PageCase):
         reply = browser.post("/servers")
         self.assertEqual((reply.code, self.asked), (503, 0))
         self.assertEqual(reply.json["message"], "Service unavailable, try again")
+
+
+class WhoeverWaits(PageCase):
+    def test_what_has_begun_is_done(self) -> None:
+        """Somebody who does not wait for the answer has asked all the same."""
+        browser, waiting = self.operator(), Deferred[str]()
+        self.patch(self.service.database, "run", lambda *arguments: waiting)
+        browser.send("POST", "/servers", X_BBS="1")
+        browser.close()
+        browser.transport.clear()
+        waiting.callback("0123456789abcdef")
+        self.assertEqual((self.asked, browser.transport.value()), (1, b""))
 
 
 class AtTheMaximum(PageCase):

@@ -42,6 +42,11 @@ class Scraping(MetricsCase):
         names = {family.name for family in openmetrics.text_string_to_metric_families(open.body)}
         self.assertIn("bbs_fleet_servers", names)
 
+    def test_who_takes_what_there_is_not(self) -> None:
+        for accept in ("application/openmetrics-text; version=x", "image/png", ";=,", ""):
+            answer = self.browser().get("/metrics", Accept=accept)
+            self.assertTrue(answer.headers["content-type"].startswith("text/plain; "), accept)
+
     def test_the_fleet(self) -> None:
         self.service.people("ann", "bob")
         self.pass_time(11)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.config import load
+from bbs.login_tap import url_of
 from bbs.web import site
+from bbs.web.page import OperatorsPage, PasswordFileUnusable, make
 from bbs.web.site import MAX_BODY, MAX_CONNECTIONS, REQUEST_TIMEOUT
+from bbs.workers import Inline
 from tests.memory_service import POLICY
-from tests.web_case import PageCase
+from tests.web_case import Browser, PageCase
 
 
 class Reading(PageCase):
@@ -66,7 +78,7 @@ class Reading(PageCase):
         self.assertEqual(browser.get("/health").code, 200)
 
     def test_what_is_not_there(self) -> None:
-        for path in ("/nothing", "/page.html", "/../bbs", "/nothing/at/all"):
+        for path in ("/nothing", "/page.html", "/../bbs", "/nothing/at/all", "/state/x", "/state/"):
             self.assertEqual(self.browser().get(path).code, 404, path)
         for path in ("/servers/a", "/servers/", "/servers/a/drain/b"):
             self.assertEqual(self.browser().post(path).code, 404, path)
@@ -106,8 +118,6 @@ class Reading(PageCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_somebody_who_does_not_wait_for_the_answer(self) -> None:
-        from twisted.internet.defer import Deferred
-
         waiting: Deferred[None] = Deferred()
         self.patch(self.page._lookout, "look", lambda names: waiting)
         browser = self.browser()
@@ -186,3 +196,39 @@ class Policies(PageCase):
     def test_figures_of_the_configuration(self) -> None:
         state = self.browser().get("/state").json
         self.assertEqual((state["minimum"], state["spare"], state["capacity"]), (1, 0, 2))
+
+
+class PuttingTogether(PageCase):
+    def make(self, **options: object) -> Deferred[OperatorsPage]:
+        """The page of a configuration with these keys of `[web]`."""
+        config = load(None, {}, {f"web.{key}": value for key, value in options.items()})
+        return Deferred.fromCoroutine(make(config, self.parts, Inline().run, self.clock))
+
+    def test_with_its_own_files_and_passwords(self) -> None:
+        path = Path(self.mktemp())
+        path.write_text("max:secret\n")
+        path.chmod(0o600)
+        browser = Browser(self.successResultOf(self.make(password_file=str(path))))
+        self.assertTrue(browser.get("/").body.startswith("<!doctype html>"))
+        self.assertEqual(browser.log_in("max").code, 200)
+
+    def test_without_passwords(self) -> None:
+        browser = Browser(self.successResultOf(self.make()))
+        self.assertEqual(browser.log_in("max").code, 409)
+
+    def test_passwords_that_cannot_be_used(self) -> None:
+        self.failureResultOf(self.make(password_file="/nowhere"), PasswordFileUnusable)
+
+
+class Addresses(SynchronousTestCase):
+    """What `bbs up` tells people to open."""
+
+    def test_where_a_browser_finds_it(self) -> None:
+        for address, url in (
+            (IPv4Address("TCP", "127.0.0.1", 80), "http://127.0.0.1:80/"),
+            (IPv4Address("TCP", "0.0.0.0", 80), "http://127.0.0.1:80/"),
+            (IPv6Address("TCP", "::", 80), "http://[::1]:80/"),
+            (UNIXAddress("/run/bbs"), None),
+        ):
+            port: Any = SimpleNamespace(getHost=lambda address=address: address)
+            self.assertEqual(url_of(port), url)

@@ -99,6 +99,7 @@ class Watching(PageCase):
         mine = self.watcher(self.operator())
         for _ in range(5):
             self.pass_time(1)
+            self.page._lookout._looked_at -= 5
             self.browser().get("/state")
         states = [data for _, data in mine.events("state")][2:]
         self.assertTrue(all(state["servers"][0]["who"] == ["ann"] for state in states), states)
@@ -196,10 +197,9 @@ class Readers(PageCase):
 
     def test_one_who_never_reads_is_cut_off(self) -> None:
         watcher, other = self.watcher(), self.watcher()
-        watcher.browser.channel.pauseProducing()
-        self.pass_time(1)
-        watcher.browser.channel.pauseProducing()
-        self.pass_time(PATIENCE + 10)
+        for _ in range(round(PATIENCE / 5) + 2):
+            watcher.browser.channel.pauseProducing()
+            self.pass_time(5)
         self.assertTrue(watcher.browser.transport.disconnected)
         self.assertFalse(other.browser.transport.disconnected)
 
@@ -217,3 +217,10 @@ class Readers(PageCase):
         self.stop_page()
         self.assertEqual(watcher.events(), [("bye", {})])
         self.assertTrue(watcher.browser.transport.disconnecting)
+
+    def test_the_end_of_a_connection_that_could_serve_more(self) -> None:
+        browser = self.browser()
+        browser.send("GET", "/stream")
+        self.stop_page()
+        self.assertTrue(browser.transport.value().endswith(b"\r\n0\r\n\r\n"))
+        self.assertTrue(browser.transport.disconnecting)

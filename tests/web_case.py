@@ -185,7 +185,7 @@ class PageCase(SynchronousTestCase):
             operators or None, self.sessions, service.database, self.fleet, 2, asked, seconds
         )
         self.tally: Tally = service.desk.tally
-        parts = Parts(
+        self.parts = Parts(
             service.me.id,
             self.policy,
             service.database,
@@ -195,7 +195,7 @@ class PageCase(SynchronousTestCase):
             asked,
             lambda: self.trouble,
         )
-        return OperatorsPage(parts, FILES, desk, service.clock)
+        return OperatorsPage(self.parts, FILES, desk, service.clock)
 
     def stop_page(self) -> None:
         """Stop the page, if it runs."""

@@ -9,11 +9,11 @@ the header `X-BBS`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 from twisted.logger import Logger
 
@@ -22,7 +22,7 @@ from bbs.database import Database
 from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials, wire_text
 from bbs.rules import operators
 from bbs.rules.operators import By, FleetFull, NoSuchServer
-from bbs.web.auth import IDLE, Operators, Sessions
+from bbs.web.auth import LONE_OPERATOR, Operators, Sessions
 from bbs.web.resources import COOKIE, NONE, Answer, Ask, Told, as_json, as_text, session_of
 
 ACTIONS_LISTED = 200
@@ -75,7 +75,7 @@ def from_page(ask: Ask) -> Ask:
 
     async def check(request: Any) -> Answer:
         origin, host = request.getHeader(b"Origin"), request.getHeader(b"Host")
-        foreign = origin is not None and urlsplit(origin).netloc != host
+        foreign = origin is not None and origin.partition(b"://")[2] != host
         if foreign or request.getHeader(b"X-BBS") is None:
             raise Refused(403, "Refused: this is not the page's own request")
         return await ask(request)
@@ -88,14 +88,14 @@ def credentials(request: Any) -> tuple[str, str]:
     if (request.getHeader(b"Content-Type") or b"").startswith(b"application/json"):
         try:
             given = json.loads(request.content.read())
-        except ValueError:
+        except (ValueError, RecursionError):  # No JSON, or brackets within brackets and so on.
             given = None
         values = given if isinstance(given, dict) else {}
     else:
         values = {key: request.args.get(key.encode(), [b""])[0] for key in ("name", "password")}
         values = {key: value.decode("utf-8", "replace") for key, value in values.items()}
-    name, password = values.get("name") or "operator", values.get("password")
-    if not isinstance(name, str) or not isinstance(password, str) or not password:
+    name, password = values.get("name") or LONE_OPERATOR, values.get("password")
+    if not _is_text(name) or not _is_text(password) or not password:
         raise Refused(400, "A name and a password are needed")
     return name, password
 
@@ -123,15 +123,20 @@ class Desk:
             raise Refused(409, "Nobody may act here: web.password_file is not set")
         name, password = credentials(request)
         address = _address(request)
-        await self.operators.check(name, password, address)
+        try:
+            await self.operators.check(name, password, address)
+        except WrongCredentials:
+            # Without the name: people type their password there, too.
+            _log.warn("a wrong password of an operator's from {address}", address=address)
+            raise
         token = self.sessions.begin(name)
         _log.info("operator {operator} at {address} logs in", operator=name, address=address)
-        return done("Welcome!", {"Set-Cookie": _cookie(token, int(IDLE), request)})
+        return done("Welcome!", {"Set-Cookie": _cookie(token, request)})
 
     async def log_out(self, request: Any) -> Answer:
         """End the session, if there is one."""
         self.sessions.end(session_of(request))
-        return done("Bye!", {"Set-Cookie": _cookie("", 0, request)})
+        return done("Bye!", {"Set-Cookie": _cookie("; Max-Age=0", request)})
 
     async def launch(self, by: By) -> Answer:
         """Start one more app server."""
@@ -186,6 +191,8 @@ class Desk:
 class Servers(Told):
     """`POST /servers`, and `POST /servers/ID/drain`."""
 
+    isLeaf = True
+
     def __init__(self, desk: Desk) -> None:
         async def ask(request: Any) -> Answer:
             match request.postpath:
@@ -199,10 +206,16 @@ class Servers(Told):
         Told.__init__(self, from_page(ask))
 
 
+def _is_text(value: object) -> bool:
+    """Whether it can be written as UTF-8: JSON can have halves of characters in it."""
+    return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
 def _address(request: Any) -> str:
     return str(getattr(request.getClientAddress(), "host", "") or "")[:64]
 
 
-def _cookie(token: str, seconds: int, request: Any) -> str:
+def _cookie(value: str, request: Any) -> str:
+    """The browser keeps it until it ends; how long the session lives is this server's to say."""
     secure = "; Secure" if request.isSecure() else ""
-    return f"{COOKIE}={token}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+    return f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"

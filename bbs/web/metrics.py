@@ -62,7 +62,10 @@ class Metrics:
 
     def text(self, lookout: Lookout, accept: str) -> tuple[bytes, str]:
         """The answer to a scrape that takes `accept`, and its media type."""
-        encode, media_type = choose_encoder(accept)
+        try:
+            encode, media_type = choose_encoder(accept)
+        except TypeError:  # For a version that is none.
+            encode, media_type = choose_encoder("")
         seen = _Seen(self._registry, [*self._of_now(lookout)])
         return encode(seen), media_type
 

@@ -71,20 +71,21 @@ def session_of(request: Any) -> str:
 
 
 def send(request: Any, answer: Answer) -> None:
-    """Answer `request`, if it still waits."""
+    """Answer `request`, if its peer is still there."""
+    if request.channel is None:
+        return
     request.setResponseCode(answer.code)
     request.setHeader(b"Content-Type", answer.type.encode())
     for name, value in answer.headers.items():
         request.setHeader(name.encode(), value.encode())
     request.setHeader(b"Content-Length", str(len(answer.body)).encode())
-    request.write(b"" if request.method == b"HEAD" else answer.body)
+    request.write(answer.body)  # Which Twisted leaves out of what HEAD gets.
     request.finish()
 
 
 class Leaf(Resource):
     """What is asked for by `methods` alone; `begin` sees to it that the request is answered."""
 
-    isLeaf = True
     methods: tuple[bytes, ...] = (b"GET",)
 
     def begin(self, request: Any) -> None:
@@ -113,9 +114,13 @@ class Asked(Leaf):
 
     def begin(self, request: Any) -> None:
         answered = Deferred.fromCoroutine(self._ask(request))
-        request.notifyFinish().addErrback(lambda _: answered.cancel())
+        request.notifyFinish().addErrback(lambda _: self.given_up(answered))
         answered.addCallback(lambda answer: send(request, answer))
         answered.addErrback(self._failed, request)
+
+    def given_up(self, answered: Deferred[Any]) -> None:
+        """Nobody waits for the answer any more."""
+        answered.cancel()
 
     def _failed(self, failure: Failure, request: Any) -> None:
         if not failure.check(CancelledError):
@@ -124,9 +129,12 @@ class Asked(Leaf):
 
 
 class Told(Asked):
-    """The same for those who change something."""
+    """The same for those who change something: what has begun is done, whoever waits for it."""
 
     methods = (b"POST",)
+
+    def given_up(self, answered: Deferred[Any]) -> None:
+        """The answer will be for nobody."""
 
 
 def static(name: str, content: bytes) -> Ask:

@@ -12,22 +12,23 @@ from functools import cache
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOURS = 256
+SHADE = 150
+"""The square of the distance between two colours that are kept apart."""
 
 
 def small(png: bytes) -> bytes:
-    """The same picture of at most 256 colours; rarer ones become the nearest of those."""
+    """The same picture of at most 256 colours; others become the nearest of those."""
     width, height, rows = _decoded(png)
     pixels = [[row[at : at + 3] for at in range(0, 3 * width, 3)] for row in rows]
-    common = Counter(pixel for row in pixels for pixel in row).most_common(COLOURS)
-    palette = [colour for colour, _ in common]
+    palette: list[bytes] = []
+    for colour, _ in Counter(pixel for row in pixels for pixel in row).most_common():
+        # Shades of one colour must not leave another, rarer one without a place.
+        if len(palette) < COLOURS and all(_distance(colour, each) > SHADE for each in palette):
+            palette.append(colour)
 
     @cache
     def nearest(pixel: bytes) -> int:
-        distances = (
-            sum((one - other) ** 2 for one, other in zip(pixel, colour, strict=True))
-            for colour in palette
-        )
-        return min(zip(distances, range(len(palette)), strict=True))[1]
+        return min((_distance(pixel, colour), at) for at, colour in enumerate(palette))[1]
 
     lines = b"".join(b"\0" + bytes(map(nearest, row)) for row in pixels)
     header = struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)
@@ -38,6 +39,10 @@ def small(png: bytes) -> bytes:
         (b"IEND", b""),
     )
     return SIGNATURE + b"".join(_chunk(kind, body) for kind, body in chunks)
+
+
+def _distance(one: bytes, other: bytes) -> int:
+    return sum((here - there) ** 2 for here, there in zip(one, other, strict=True))
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:

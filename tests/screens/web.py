@@ -34,7 +34,7 @@ CONFIG = """
 [database]
 url = "sqlite:///{folder}/bbs.sqlite3"
 [fleet]
-provider = "none"
+provider = "local"
 maximum = 16
 lost_after = 86400.0
 [web]
@@ -69,20 +69,21 @@ if "bbs-login" in sys.orig_argv:
     WHOLE = ("free_places", "servers")
 """
 
-# State, people, reason, provider, type: the eldest first.
+# State, people, reason, provider, type, age (s): those that are older than the pictures are ready
+# at first.
 FLEET = (
-    ("ready", 10, "", "ec2:bbs", "t3.micro"),
-    ("ready", 9, "", "ec2:bbs", "t3.micro"),
-    ("ready", 7, "", "ec2:bbs", "t3.micro"),
-    ("ready", 10, "", "ec2:bbs", "t3.micro"),
-    ("draining", 3, "an operator asked for it", "ec2:bbs", "t3.micro"),
-    ("ready", 4, "", "operator", None),
-    ("lost", 0, "no heartbeat for 10 s", "ec2:bbs", "t3.small"),
-    ("ready", 2, "", "ec2:bbs", "t3.micro"),
-    ("gone", 0, "empty, and not needed", "ec2:bbs", "t3.micro"),
-    ("ready", 0, "", "ec2:bbs", "t3.micro"),
-    ("launching", 0, "", "ec2:bbs", "t3.micro"),
-    ("launching", 0, "", "ec2:bbs", "t3.micro"),
+    ("ready", 10, "", "ec2:bbs", "t3.micro", 93200.0),
+    ("ready", 9, "", "ec2:bbs", "t3.micro", 21000.0),
+    ("ready", 7, "", "ec2:bbs", "t3.micro", 20950.0),
+    ("ready", 10, "", "ec2:bbs", "t3.micro", 9600.0),
+    ("draining", 3, "an operator asked for it", "ec2:bbs", "t3.micro", 8200.0),
+    ("ready", 4, "", "operator", None, 7300.0),
+    ("lost", 0, "no heartbeat for 10 s", "ec2:bbs", "t3.small", 5400.0),
+    ("ready", 2, "", "ec2:bbs", "t3.micro", 3100.0),
+    ("gone", 0, "empty, and not needed", "ec2:bbs", "t3.micro", 2500.0),
+    ("ready", 0, "", "ec2:bbs", "t3.micro", 2.7),
+    ("launching", 0, "", "ec2:bbs", "t3.micro", 0.0),
+    ("launching", 0, "", "ec2:bbs", "t3.micro", 0.0),
 )
 NAMES = ("ann", "bob", "chess-fan", "dora", "emil", "林小明", "Ørjan", "grace", "山田太郎", "zoë")
 
@@ -93,44 +94,52 @@ def an_id(number: int) -> str:
 
 
 def fill(now: float) -> None:
-    """The fleet as it begins: everything launches, for a keeper that is elsewhere."""
+    """The fleet as it begins, with a keeper that is elsewhere."""
     LoginServer.insert(id="elsewhere", identity="", logins=0).execute()
     Lease.insert(name=KEEPER, holder="elsewhere", identity="").execute()
-    for number, (_, people, _, scope, kind) in enumerate(FLEET):
-        age = 5400.0 / (number + 1) ** 1.2 - 230 if number < 10 else 2.0
-        values = {"id": an_id(number), "scope": scope, "capacity": 10, "taken": people}
-        by_hand = kind is None
-        Server.insert(
-            **values,
-            created=now - max(age, 1.4),
-            host=None if number >= 10 else f"203.0.113.{number + 11}",
-            port=None if number >= 10 else 22223,
-            instance_id=None if by_hand else f"i-0{an_id(number)[8:16]}",
-            kind=kind,
-            messages=0,
-        ).execute()
+    for number, (_, people, _, _, _, age) in enumerate(FLEET):
+        if age > 10.0:
+            launch(number, now - age)
+            become_ready(number, 1.9 + number / 10)
         for place in range(people):
             name = f"{NAMES[(number + place) % len(NAMES)]}{number or ''}"
             user = User.insert(name=name, password_hash="", channel="", created=now).execute()
             Place.insert(user=user, server=an_id(number)).execute()
 
 
+def launch(number: int, now: float) -> None:
+    """A server is launched."""
+    _, people, _, scope, kind, _ = FLEET[number]
+    values = {"id": an_id(number), "scope": scope, "capacity": 10, "taken": people, "kind": kind}
+    instance = None if kind is None else f"i-0{an_id(number)[8:16]}"
+    Server.insert(**values, created=now, instance_id=instance, messages=0).execute()
+
+
+def become_ready(number: int, after: float) -> None:
+    """A server is ready so many seconds after it was launched."""
+    server = Server.get_by_id(an_id(number))
+    place = {"host": f"203.0.113.{number + 11}", "port": 22223}
+    change(number, state="ready", ready=server.created + after, **place)
+
+
+def change(number: int, **values: object) -> None:
+    """Write down what has become of a server."""
+    Server.update(**values).where(Server.id == an_id(number)).execute()
+
+
 def become(number: int, now: float) -> None:
-    """The next server comes to its state."""
-    state, _, reason, _, _ = FLEET[number]
-    change: dict[str, object] = {"state": state, "reason": reason}
-    if state == "launching":
-        return
-    if state != "lost":
-        change["ready"] = Server.get_by_id(an_id(number)).created + 1.9 + number / 10
-    if state == "gone":
-        change["ended"] = now
+    """A server comes to its state."""
+    state, _, reason, _, _, age = FLEET[number]
+    if age <= 10.0:
+        launch(number, now - age)
     if state == "draining":
-        change["drain_asked"] = True
-        Action.insert(
-            at=now, operator="ops", address="192.0.2.7", action="drain", target=an_id(number)
-        ).execute()
-    Server.update(change).where(Server.id == an_id(number)).execute()
+        deed = {"operator": "ops", "address": "192.0.2.7", "action": "drain"}
+        Action.insert(at=now, target=an_id(number), **deed).execute()
+    if state == "ready" and age <= 10.0:
+        become_ready(number, age)
+    elif state != "ready":
+        ended = now if state == "gone" else None
+        change(number, state=state, reason=reason, drain_asked=state == "draining", ended=ended)
 
 
 def move_on(step: int) -> None:
@@ -181,15 +190,8 @@ def log_in(page: Page) -> None:
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
 
-def keep(page: Page, name: str) -> None:
-    """Make a picture of a page."""
-    path = SCREENS / f"web-{name}.png"
-    path.write_bytes(small(page.screenshot(full_page=True)))
-    print(f"{path}: {path.stat().st_size} bytes")
-
-
-def take(chromium: Chromium, url: str) -> Page:
-    """The pictures, while the fleet comes to its states; returns a page that is left open."""
+def take(chromium: Chromium, url: str, pictures: dict[str, bytes]) -> Page:
+    """Take pictures while the fleet comes to its states; returns a page that is left open."""
     pages = {
         f"{width}-{'dark' if dark else 'light'}": chromium.open(url, width, dark)
         for width in (WIDE, NARROW)
@@ -202,17 +204,18 @@ def take(chromium: Chromium, url: str) -> Page:
         move_on(step)
         page.wait_for_timeout(1000)
     for name in ("hugo", "小芳", "ivy"):
-        Waiter.insert(
-            id=name, login_server="elsewhere", name=name, since=time.time() - 4.2
-        ).execute()
-    for step in range(4):
+        since = time.time() - 4.2
+        Waiter.insert(id=name, login_server="elsewhere", name=name, since=since).execute()
+    for step, (name, page) in enumerate(pages.items()):
+        page.get_by_text("Who").first.click()
+        # Nothing has the focus.
+        page.evaluate("document.activeElement.blur()")
         move_on(step)
         page.wait_for_timeout(1000)
-    for name, page in pages.items():
-        keep(page, name)
+        pictures[name] = page.screenshot(full_page=True)
     page = pages[f"{WIDE}-light"]
     page.get_by_role("button", name="Drain").first.click()
-    keep(page, "drain")
+    pictures["drain"] = page.screenshot()
     page.keyboard.press("Escape")
     return page
 
@@ -228,7 +231,7 @@ def wait_for(url: str) -> None:
 
 def main() -> None:
     """Make all pictures."""
-    SCREENS.mkdir(exist_ok=True)
+    pictures: dict[str, bytes] = {}
     port = free_port()
     url = f"http://127.0.0.1:{port}/"
     with tempfile.TemporaryDirectory() as name, Chromium() as chromium:
@@ -238,10 +241,14 @@ def main() -> None:
             fill(time.time())
             with login_server(folder, port):
                 wait_for(url)
-                page = take(chromium, url)
+                page = take(chromium, url, pictures)
             expect(page.locator("#lost")).to_contain_text("Last known")
             page.wait_for_timeout(3000)
-            keep(page, "lost")
+            pictures["lost"] = page.screenshot()
+    for name, picture in pictures.items():
+        path = SCREENS / f"web-{name}.png"
+        path.write_bytes(small(picture))
+        print(f"{path}: {path.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

@@ -50,7 +50,16 @@ export function keep(parent, items, key, create, update, leaving = () => {}) {
   });
 }
 
-/** Make `list` show one item for each text. */
+/** Change something; should what has the focus be seen no more, the focus goes to `elsewhere`. */
+export function keepFocus(change, elsewhere) {
+  const nothing = document.body;  // It has the focus when nothing else has.
+  const before = document.activeElement;
+  change();
+  const now = document.activeElement;
+  if (before !== nothing && (now === nothing || !now.offsetParent)) elsewhere.focus();
+}
+
+/** Make a list show one item for each text. */
 export function list(element, texts) {
   keep(element, texts, (text) => text, () => make("li"), put);
   element.hidden = !texts.length;

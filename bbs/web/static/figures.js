@@ -31,7 +31,8 @@ const FIGURES = [
   {series: "longest_wait", title: "Longest wait", read: duration,
     now: ({waiting}) => waiting.longest},
   {series: "servers", title: "Servers", read: number, now: ({servers}) => living(servers),
-    note: ({minimum, maximum}) => `${number(minimum)} to ${number(maximum)}`},
+    note: ({minimum, maximum}) =>
+      maximum ? `${number(minimum)} to ${number(maximum)}` : "run by hand"},
   {series: "launch_seconds", title: "Time to launch", read: duration,
     now: ({launches}) => launches.usual,
     note: ({launches}) => `${number(launches.under_way)} under way`},

@@ -16,14 +16,14 @@ async function ask(method, path, body) {
       cache: "no-store",
     });
     const said = await answer.json();
-    return {ok: answer.ok && !said.status, refused: answer.status === 401, said};
+    return {ok: answer.ok, said};
   } catch {
     const message = "The server does not answer. Try again in a moment.";
-    return {ok: false, refused: false, said: {message}};
+    return {ok: false, said: {message}};
   }
 }
 
-/** A dialog with a form: `submit(fields)` is called until it resolves to "", a problem else. */
+/** A dialog with a form. `submit(fields)` resolves to "", which closes it, or to what is wrong. */
 class Question {
   constructor(id, submit) {
     this.dialog = find(`#${id}`);
@@ -55,7 +55,7 @@ class Question {
 }
 
 export class Operator {
-  /** `changed()` is called when somebody has logged in or out; `servers` gets the focus back. */
+  /** `changed()` is called when somebody has logged in or out. */
   constructor(changed) {
     this.name = null;
     this.changed = changed;
@@ -78,7 +78,10 @@ export class Operator {
     const name = mayAct ? visible(operator ?? "") : "Shows only: no operator is set up.";
     put(find("#operator-name"), name);
     if (before === null && operator !== null) this.refresh();
-    if (before !== null && operator === null && !this.leaving) this.say("You are logged out.");
+    if (before !== null && operator === null) {
+      this.drain.dialog.close();
+      if (!this.leaving) this.say("You are logged out.");
+    }
     this.leaving = false;
   }
 
@@ -118,7 +121,10 @@ export class Operator {
   }
 
   async start() {
+    if (this.starting) return;  // Pressed twice, and meant once.
+    this.starting = true;
     const {said} = await ask("POST", "servers");
+    this.starting = false;
     this.done(said.message);
   }
 

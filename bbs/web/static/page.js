@@ -1,6 +1,6 @@
 // The operators' page: it shows what the server's stream says, and says so when it says nothing.
 
-import {find, keep, list, make, put} from "./dom.js";
+import {find, keep, keepFocus, list, make, mark, put} from "./dom.js";
 import {Figures, living} from "./figures.js";
 import {News} from "./news.js";
 import {Operator} from "./operator.js";
@@ -26,17 +26,9 @@ class Page {
   state(state) {
     this.opened ??= state.at;
     this.last = state.at;
-    this.heard = performance.now();
+    this.heard = Date.now();
     if (this.lost !== null) this.regain();
-    put(find("#as-of"), `Live, ${time(state.at)}`);
-    put(find("#where"), `Version ${state.version}, login server ${short(state.login_server)}`);
-    this.operator.show(state);
-    this.figures.now(state);
-    this.servers.show(state);
-    put(find("#waiting"), waiting(state));
-    list(find("#waiting-who"), (state.waiting.who ?? []).map(visible));
-    keep(find("#alerts"), troubles(state), (text) => text, () => make("p", "", "alert"), put);
-    find("#fleet").classList.toggle("stale", !state.database);
+    keepFocus(() => this.show(state), find("#servers-title"));
   }
 
   history(history) {
@@ -53,16 +45,28 @@ class Page {
     if (!old) this.operator.refresh();
   }
 
+  show(state) {
+    put(find("#as-of"), `Live, ${time(state.at)}`);
+    put(find("#where"), `Version ${state.version}, login server ${short(state.login_server)}`);
+    this.operator.show(state);
+    this.figures.now(state);
+    this.servers.show(state);
+    put(find("#waiting"), waiting(state));
+    list(find("#waiting-who"), (state.waiting.who ?? []).map(visible));
+    keep(find("#alerts"), troubles(state), (text) => text, () => make("p", "", "alert"), put);
+    find("#fleet").classList.toggle("stale", !state.database);
+  }
+
   // The connection.
 
   lose() {
     if (this.lost !== null) return;
     const ago = make("span");
-    ago.ariaHidden = "true";
+    mark(ago, "aria-hidden", "true");
     const since = this.last === null ? "Not connected yet" : `Last known ${time(this.last)}`;
     find("#lost").replaceChildren(make("strong", since), ago, ". Reconnecting…");
     const tick = () => {
-      const seconds = Math.round((performance.now() - this.heard) / 1000);
+      const seconds = Math.round((Date.now() - this.heard) / 1000);
       put(ago, this.last === null ? "" : `, ${duration(seconds)} ago`);
     };
     tick();
@@ -107,7 +111,8 @@ function troubles(state) {
     const {reason, until} = refusal;
     texts.push(`No server can be launched: ${visible(reason)}. The next try is at ${time(until)}.`);
   }
-  if (state.waiting.count && living(servers) >= maximum) {
+  // A maximum of 0 is of a fleet that operators run by hand.
+  if (maximum && state.waiting.count && living(servers) >= maximum) {
     texts.push(`People wait, and the fleet is at its maximum of ${number(maximum)} servers.`);
   }
   return texts;

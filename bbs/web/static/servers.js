@@ -15,7 +15,7 @@ const SHAPES = {
 const ORDER = Object.keys(SHAPES);
 
 export class Servers {
-  /** `drain(server, button)` is asked to drain one. */
+  /** `drain(server)` is asked to drain one. */
   constructor(drain) {
     this.drain = drain;
     this.rows = find("#servers");
@@ -24,22 +24,16 @@ export class Servers {
     this.known = new Map();
   }
 
-  show({servers, operator}) {
+  show({servers}) {
     this.known = new Map(servers.map((server) => [server.id, server]));
     keep(
       this.rows, this.inOrder(servers), (server) => server.id,
       (server) => this.create(server),
-      (row, server) => this.update(row, server, operator !== null),
+      (row, server) => this.update(row, server),
       (row) => this.leave(row),
     );
     find("#no-servers").hidden = servers.length > 0;
     put(find("#states"), this.summary(servers));
-  }
-
-  /** Move the focus to a server's row, or where there is none any more, to the table's title. */
-  focus(id) {
-    const row = Array.from(this.rows.children).find((each) => each.dataset.key === id);
-    (row ? find("button", row) : find("#servers-title")).focus();
   }
 
   /** In the order first seen, the oldest first of those that were there at once. */
@@ -70,16 +64,17 @@ export class Servers {
     const button = find("button", row);
     mark(button, "aria-label", `Drain ${visible(short(id))}`);
     button.addEventListener("click", () => {
-      if (button.ariaDisabled !== "true") this.drain(this.known.get(id), button);
+      if (!button.hasAttribute("aria-disabled")) this.drain(this.known.get(id));
     });
     return row;
   }
 
-  update(row, server, forOperator) {
+  update(row, server) {
     const {state, people, capacity} = server;
     mark(row, "class", state);
     put(find(".address", row), visible(server.address ?? "no address yet"));
     put(find(".place", row), place(server));
+    put(find(".instance", row), visible(server.instance ?? ""));
     mark(find("path", row), "d", SHAPES[state] ?? SHAPES.gone);
     put(find("b", row), state);
     put(find(".reason", row), reason(server));
@@ -87,7 +82,7 @@ export class Servers {
     put(find(".count", row), `${number(people)} of ${number(capacity)}`);
     fillBar(row, people, capacity);
     put(find(".rate", row), number(server.messages_per_second));
-    put(find(".lease", row), server.lease === null ? NOTHING : `${duration(server.lease)} ago`);
+    put(find(".lease", row), ago(server.lease));
     this.updateWho(row, server.who);
     const button = find("button", row);
     // A button that is disabled loses the focus: this one says so, and does nothing.
@@ -105,12 +100,19 @@ export class Servers {
   leave(row) {
     const next = row.nextElementSibling ?? row.previousElementSibling;
     const button = next && find("button", next);
-    (button?.checkVisibility() ? button : find("#servers-title")).focus();
+    (button?.offsetParent ? button : find("#servers-title")).focus();
   }
 }
 
-function place({provider, type, instance}) {
-  return [provider, type, instance].filter(Boolean).map(visible).join(" ");
+const BY = {operator: "run by an operator"};
+
+function place({provider, type}) {
+  return [BY[provider] ?? provider, type].filter(Boolean).map(visible).join(" ");
+}
+
+function ago(seconds) {
+  if (seconds === null) return NOTHING;
+  return seconds < 1 ? "just now" : `${duration(seconds)} ago`;
 }
 
 function reason({state, reason: why, ready_after: after, drain_asked: asked}) {

@@ -18,11 +18,11 @@ export function time(epoch) {
 /** Seconds as people say them: "12 ms", "2.1 s", "3 min 12 s". */
 export function duration(seconds) {
   if (seconds === null) return NOTHING;
-  if (seconds < 0.9995) {
+  if (seconds > 0 && seconds < 0.9995) {
     const ms = seconds * 1000;
-    return `${ms < 9.95 && ms > 0 ? ms.toFixed(1) : Math.round(ms)} ms`;
+    return `${ms < 9.95 ? ms.toFixed(1) : Math.round(ms)} ms`;
   }
-  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  if (seconds < 9.95 && !Number.isInteger(seconds)) return `${seconds.toFixed(1)} s`;
   const whole = Math.round(seconds);
   for (const [unit, size, smaller, part] of UNITS) {
     if (whole < size) continue;

@@ -1,0 +1,56 @@
+"""What tests of the operators' page share: a browser, and how somebody finds the way in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from playwright.sync_api import Page
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+
+from tests.browser import Browser
+from tests.integration.service import ServiceCase, run
+
+
+def rows(page: Page) -> Any:
+    """The servers that are shown."""
+    return page.locator("#servers > tr")
+
+
+def focused(page: Page) -> str:
+    """What has the focus: its id, label or text."""
+    found: str = page.evaluate(
+        "() => { const it = document.activeElement;"
+        " return it.id || it.ariaLabel || it.name || it.textContent.trim(); }"
+    )
+    return found
+
+
+def tab_to(page: Page, name: str, key: str = "Tab") -> None:
+    """Press Tab until something has the focus, as somebody without a pointer does."""
+    for _ in range(100):
+        if focused(page) == name:
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"{name} cannot be reached by keyboard")
+
+
+class PageCase(ServiceCase):
+    """A test case with a browser. A page may complain of nothing on its console, but of what it
+    could not fetch."""
+
+    async def _start(self) -> None:
+        self.browser = Browser(reactor)
+        self.addCleanup(self.browser.stop)
+        await self.browser.start()
+
+    def setUp(self) -> Deferred[None]:
+        return run(self._start())
+
+    async def sees(self, look: Callable[[], Any]) -> Any:
+        """What `look` returns on the browser's thread."""
+        result = await self.browser.run(look)
+        complaints = self.browser.complaints
+        self.assertEqual([each for each in complaints if "Failed to load" not in each], [])
+        return result

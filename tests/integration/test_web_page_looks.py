@@ -1,0 +1,329 @@
+"""The operators' page in a browser, with a server that says what a fleet is rarely seen in."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
+
+from tests.browser import NARROW, WIDE
+from tests.integration.page_case import PageCase, focused, rows
+from tests.integration.service import eventually
+from tests.page_server import NOW, PageServer, a_server, a_state, an_hour
+
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+"""The tags of axe's rules that hold: WCAG 2.2, levels A and AA, and what is good practice."""
+
+STATES = ("launching", "ready", "draining", "lost", "gone")
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong: the rule, and the first element that breaks it."""
+    options = {"runOnly": {"type": "tag", "values": list(RULES)}}
+    found = Axe().run(page, options=options).response["violations"]
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
+
+
+class Arranged(PageCase):
+    """The page, told what a test wants."""
+
+    def setUp(self) -> Deferred[None]:
+        self.server = PageServer()
+        self.port = self.server.listen(reactor)
+        self.addCleanup(lambda: self.port.stopListening())
+        self.addCleanup(lambda: self.server.hang_up())
+        self.url = f"http://127.0.0.1:{self.port.getHost().port}/"
+        return super().setUp()
+
+    def say(self, kind: str, data: Any) -> None:
+        """Let the server say something: from the browser's thread."""
+        blockingCallFromThread(reactor, self.server.say, kind, data)
+
+    def hang_up(self) -> None:
+        """Let the server end its streams: from the browser's thread."""
+        blockingCallFromThread(reactor, self.server.hang_up)
+
+    def open(self, **options: Any) -> Page:
+        """The page, with what the server has said so far."""
+        page = self.browser.open(self.url, **options)
+        expect(page.locator("#as-of")).to_contain_text("Live")
+        return page
+
+    def all_states(self, **members: Any) -> dict[str, Any]:
+        """A fleet in every state, people who wait, and everything that can be wrong."""
+        servers = [
+            a_server(number, state=state, reason="because", who=["ann", "bob"])
+            for number, state in enumerate(STATES, 1)
+        ]
+        return a_state(
+            servers,
+            operator="ops",
+            database=False,
+            broker=False,
+            refusal={"reason": "no <b>credit</b>", "until": NOW + 60},
+            waiting={"count": 2, "longest": 12.3, "who": ["eve", "dan"]},
+            **members,
+        )
+
+    async def test_axe_finds_nothing_wrong(self) -> None:
+        self.server.say("state", self.all_states())
+        self.server.say("history", an_hour())
+        self.server.say("news", {"id": 1, "at": NOW, "text": "Server 3f2a… is ready."})
+
+        def look() -> None:
+            for width in (WIDE, NARROW):
+                for dark in (False, True):
+                    page = self.open(width=width, dark=dark)
+                    self.assertEqual(violations(page), [])
+                    for dialog in ("login", "drain"):
+                        page.evaluate("id => document.getElementById(id).showModal()", dialog)
+                        self.assertEqual(violations(page), [], dialog)
+                        page.keyboard.press("Escape")
+                    self.say("state", a_state([a_server()]))
+                    expect(rows(page)).to_have_count(1)
+                    self.assertEqual(violations(page), [])
+                    self.hang_up()
+                    expect(page.locator("#lost")).to_contain_text("Last known")
+                    self.assertEqual(violations(page), [])
+                    page.close()
+                    self.say("state", self.all_states())
+
+        await self.sees(look)
+
+    async def test_nothing_is_wider_than_the_window(self) -> None:
+        self.server.say("state", self.all_states())
+        self.server.say("history", an_hour())
+
+        def look() -> None:
+            for width in (WIDE, 1024, 768, NARROW, 320):
+                page = self.open(width=width)
+                self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), width)
+
+        await self.sees(look)
+
+    async def test_every_state_has_its_word_its_shape_and_its_colour(self) -> None:
+        self.server.say("state", self.all_states())
+
+        def look() -> None:
+            page = self.open()
+            expect(rows(page).locator("b")).to_have_text([*reversed(STATES)])
+            for looks in ("e => e.getAttribute('d')", "e => getComputedStyle(e).fill"):
+                found = [path.evaluate(looks) for path in rows(page).locator("path").all()]
+                self.assertEqual(len(set(found)), len(STATES), found)
+
+        await self.sees(look)
+
+    async def test_what_is_wrong_is_said(self) -> None:
+        self.server.say("state", self.all_states(maximum=4, fleet_at=NOW - 60))
+
+        def look() -> None:
+            page = self.open()
+            alerts = page.locator("#alerts p")
+            expect(alerts).to_have_count(4)
+            expect(alerts.nth(0)).to_contain_text("The database is away: nobody can log in")
+            expect(alerts.nth(1)).to_contain_text("The broker is away")
+            expect(alerts.nth(2)).to_contain_text("No server can be launched: no <b>credit</b>.")
+            expect(alerts.nth(3)).to_contain_text("at its maximum of 4 servers")
+            expect(page.locator("#waiting")).to_contain_text("2 people wait")
+            self.say("state", a_state())
+            expect(alerts).to_have_count(0)
+            expect(page.locator("#waiting")).to_have_text("Nobody waits for a place.")
+
+        await self.sees(look)
+
+    async def test_other_peoples_text_is_text(self) -> None:
+        markup = "<img src=x onerror=alert(1)>"
+        turned = "mallory\u202egnp.exe\x1b[2J"
+        server = a_server(who=[markup, turned], reason=markup, address=markup, type=markup)
+        self.server.say("state", a_state([server], operator=markup))
+        self.server.say("news", {"id": 1, "at": NOW, "text": f"{markup} {turned}"})
+
+        def look() -> None:
+            page = self.open()
+            page.get_by_text("Who").click()
+            expect(rows(page).get_by_role("listitem")).to_have_text(
+                [markup, r"mallory\u202egnp.exe\x1b[2J"]
+            )
+            expect(page.locator("#operator-name")).to_have_text(markup)
+            expect(page.locator("#news")).to_contain_text(markup)
+            self.assertEqual(page.locator("img").count(), 1)
+
+        await self.sees(look)
+
+    async def test_updates_leave_the_focus_and_what_is_open_alone(self) -> None:
+        one, other, third = (a_server(number, who=["ann"]) for number in (1, 2, 3))
+        self.server.say("state", a_state([one, other, third], operator="ops"))
+
+        def look() -> None:
+            page = self.open()
+            other_row = rows(page).nth(1)
+            other_row.get_by_text("Who").click()
+            button = other_row.get_by_role("button")
+            button.focus()
+            kept = focused(page)
+            # What is older comes first, and stays in its place whatever comes.
+            new = a_server(4, age=90000.0)
+            drained = {**other, "state": "draining", "people": 1}
+            self.say("state", a_state([new, third, drained, one], operator="ops"))
+            expect(rows(page)).to_have_count(4)
+            self.assertEqual(focused(page), kept)
+            expect(rows(page).nth(1)).to_contain_text("draining")
+            expect(rows(page).nth(1).get_by_role("listitem")).to_be_visible()
+            # It is not to be pressed any more, and keeps the focus all the same.
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("dialog")).to_be_hidden()
+            # Only where the row goes does the focus: to its neighbour.
+            neighbour = rows(page).nth(2).get_by_role("button").get_attribute("aria-label")
+            self.say("state", a_state([one, third, new], operator="ops"))
+            expect(rows(page)).to_have_count(3)
+            self.assertEqual(focused(page), neighbour)
+            # And where there is none any more, or nobody is logged in, to the title.
+            self.say("state", a_state([one, third, new]))
+            expect(page.get_by_role("button", name="Drain")).to_have_count(0)
+            self.assertEqual(focused(page), "servers-title")
+            self.say("state", a_state([one], operator="ops"))
+            rows(page).get_by_role("button").focus()
+            self.say("state", a_state())
+            expect(page.get_by_text("No servers.")).to_be_visible()
+            self.assertEqual(focused(page), "servers-title")
+
+        await self.sees(look)
+
+    async def test_the_last_hour_is_read_by_pointer_and_by_keyboard(self) -> None:
+        self.server.say("state", a_state())
+        hour = an_hour(end=NOW, logins_per_minute=[None, *range(359)])
+        self.server.say("history", hour)
+
+        def look() -> None:
+            page = self.open()
+            card = page.locator("#figures li").filter(has_text="Logins a minute")
+            other = page.locator("#figures li").filter(has_text="Reactor lag").locator(".range")
+            reading = card.locator(".range")
+            expect(reading).to_have_text("min 0, max 358")
+            slider = page.get_by_role("slider", name="Logins a minute over the last hour")
+            slider.focus()
+            page.keyboard.press("ArrowLeft")
+            expect(reading).to_have_text(re.compile(r"\d\d:\d\d:\d\d: 357$"))
+            self.assertEqual(slider.get_attribute("aria-valuetext"), reading.text_content())
+            # The other plots are at the same moment.
+            self.assertEqual(
+                (other.text_content() or "")[:-5].split(": ")[0],
+                (reading.text_content() or "").split(": ")[0],
+            )
+            page.keyboard.press("Home")
+            expect(reading).to_contain_text("no value")
+            page.keyboard.press("Tab")
+            page.keyboard.press("Shift+Tab")
+            slider.evaluate("element => element.blur()")
+            expect(reading).to_have_text("min 0, max 358")
+            box = slider.bounding_box()
+            assert box is not None
+            page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 10)
+            expect(reading).to_have_text(re.compile(": (178|179|180)$"))
+            page.mouse.move(0, 0)
+            expect(reading).to_have_text("min 0, max 358")
+            # The hour goes on, also over points that did not come.
+            point = dict.fromkeys(hour["series"], 1.0) | {"logins_per_minute": 1000}
+            self.say("point", {"end": NOW + 30, "series": point})
+            expect(reading).to_have_text("min 2, max 1,000")
+            slider.focus()
+            expect(reading).to_contain_text(": 1,000")
+            page.keyboard.press("ArrowLeft")
+            expect(reading).to_contain_text("no value")
+
+        await self.sees(look)
+
+    async def test_events_are_read_out_together(self) -> None:
+        self.server.say("state", a_state())
+        self.server.say("news", {"id": 1, "at": NOW - 1, "text": "Before."})
+
+        def look() -> None:
+            page = self.open()
+            spoken = page.locator("#spoken")
+            for number in range(2, 8):
+                self.say("news", {"id": number, "at": NOW + number, "text": f"Event {number}."})
+            expect(page.locator("#news li")).to_have_count(7)
+            expect(page.locator("#news li").first).to_contain_text("Event 7.")
+            expect(spoken).to_have_text("Event 2. Event 3. Event 4. And 3 more.")
+            # A stream that begins anew says them all again.
+            self.hang_up()
+            expect(page.locator("#lost")).to_contain_text("Last known")
+            expect(page.locator("#lost")).to_be_empty()
+            expect(page.locator("#news li")).to_have_count(7)
+            expect(spoken).to_have_text("Connected again.")
+
+        await self.sees(look)
+
+    async def test_a_server_that_falls_silent_is_asked_again(self) -> None:
+        self.server.say("state", a_state())
+
+        def falls_silent() -> Page:
+            page = self.browser.open("about:blank")
+            page.clock.install()
+            page.goto(self.url)
+            expect(page.locator("#as-of")).to_contain_text("Live")
+            page.clock.fast_forward(14000)
+            expect(page.locator("#as-of")).to_contain_text("Live")
+            page.clock.fast_forward(2000)
+            expect(page.locator("#lost")).to_contain_text("Last known")
+            expect(page.locator("#lost")).to_contain_text("16 s ago")
+            return page
+
+        page = await self.sees(falls_silent)
+        self.assertEqual(self.server.watched, 0)
+        await self.sees(lambda: page.clock.fast_forward(2000))
+        await eventually(lambda: self.server.watched == 1, "the page asks again")
+        await self.sees(lambda: expect(page.locator("#as-of")).to_contain_text("Live"))
+
+    async def test_numbers_and_times_read_well(self) -> None:
+        cases = {
+            "duration": {
+                "null": "–", "0": "0 s", "0.00123": "1.2 ms", "0.0426": "43 ms", "0.9996": "1.0 s",
+                "2.13": "2.1 s", "3": "3 s", "59.4": "59 s", "60": "1 min", "192.2": "3 min 12 s",
+                "7500": "2 h 5 min", "93600": "1 d 2 h",
+            },
+            "number": {"null": "–", "0": "0", "12345": "12,345", "3.14": "3.1", "17.2": "17"},
+            "visible": {'"a\\nb\\u2066"': r"a\x0ab\u2066", '"\\ud800"': r"\ud800", '"芳"': "芳"},
+        }  # fmt: skip
+
+        def look() -> None:
+            page = self.open()
+            for function, each in cases.items():
+                for argument, text in each.items():
+                    said = page.evaluate(
+                        f"import('/words.js').then(({{{function}: say}}) => say({argument}))"
+                    )
+                    self.assertEqual(said, text, f"{function}({argument})")
+            today = "import('/words.js').then(({time}) => time(Date.now() / 1000))"
+            self.assertRegex(page.evaluate(today), r"^\d\d:\d\d:\d\d$")
+            before = "import('/words.js').then(({time}) => time(86400))"
+            self.assertEqual(page.evaluate(before), "2 Jan 00:00:00")
+
+        self.server.say("state", a_state())
+        await self.sees(look)
+
+    async def test_without_a_password_file_it_only_shows(self) -> None:
+        self.server.say("state", a_state([a_server()], may_act=False))
+
+        def look() -> None:
+            page = self.open()
+            expect(page.get_by_text("Shows only: no operator is set up.")).to_be_visible()
+            expect(page.get_by_role("button")).to_have_count(0)
+
+        await self.sees(look)
+
+    async def test_whole_ids_are_copied(self) -> None:
+        server = a_server()
+        self.server.say("state", a_state([server]))
+
+        def look() -> None:
+            page = self.open()
+            page.locator(".id").evaluate("e => getSelection().selectAllChildren(e)")
+            self.assertEqual(page.evaluate("String(getSelection())"), server["id"])
+
+        await self.sees(look)

@@ -6,7 +6,9 @@ It talks to the database alone: whoever keeps the fleet finds there what was ask
 from __future__ import annotations
 
 import argparse
+import getpass
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -72,12 +74,21 @@ def _list(config: Configuration, options: argparse.Namespace) -> list[dict[str, 
 
 
 def _launch(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    server = operators.ask_launch(config.app.capacity, config.fleet.maximum, time.time())
+    server = operators.launch(_by(), config.app.capacity, config.fleet.maximum)
     return {"id": server, "asked": "launch"}
 
 
 def _drain(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    return {"id": operators.ask_drain(options.id), "asked": "drain"}
+    return {"id": operators.drain(_by(), options.id), "asked": "drain"}
+
+
+def _by() -> operators.By:
+    """Whoever runs this: an account of this machine, which need not have a name."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return operators.By(user, "bbs fleet", time.time())
 
 
 _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import time
@@ -9,6 +10,7 @@ import time
 from bbs import cli_fleet
 from bbs.models import Place, Server, User
 from bbs.rules import accounts, places
+from bbs.rules.operators import actions
 from bbs.scaling.plan import State
 from tests.command_case import CommandCase
 from tests.database_case import on_both_databases
@@ -47,6 +49,25 @@ class Fleet(CommandCase):
         server = Server.get()
         self.assertEqual((code, output, errors), (0, f"launch asked for: {server.id}\n", ""))
         self.assertEqual((server.state, server.capacity), (State.LAUNCHING, 10))
+
+    def test_what_was_done_is_recorded(self) -> None:
+        self.server("a" * 32)
+        self.patch(getpass, "getuser", lambda: "liz")
+        self.bbs("drain", "aaa")
+        self.patch(getpass, "getuser", self.nobody)
+        self.bbs("launch")
+        launched = Server.get(Server.state == State.LAUNCHING).id
+        recorded = [(each.operator, each.address, each.action, each.target) for each in actions(9)]
+        self.assertEqual(
+            recorded,
+            [
+                (str(os.getuid()), "bbs fleet", "launch", launched),
+                ("liz", "bbs fleet", "drain", "a" * 32),
+            ],
+        )
+
+    def nobody(self) -> str:
+        raise OSError("no name")
 
     def test_a_fleet_that_is_full(self) -> None:
         os.environ["BBS_FLEET_MAXIMUM"] = "1"

@@ -102,7 +102,7 @@ class TheRecord(RulesCase):
 
     def test_what_was_not_done_is_not_recorded(self) -> None:
         self.failureResultOf(self.database.run(operators.launch, BY, 10, 1), FleetFull)
-        for id in ("nobody", self.server[:8]):
+        for id in ("nobody", ""):
             self.failureResultOf(self.database.run(operators.drain, BY, id), NoSuchServer)
         self.assertFalse(Server.get_by_id(self.server).drain_asked)
         self.assertEqual(Action.select().count(), 0)

@@ -29,7 +29,7 @@ class LoggingIn(PageCase):
         cookie = self.browser().log_in().headers["set-cookie"]
         self.assertRegex(
             cookie,
-            "^bbs_operator=[0-9a-f]{40}; Path=/; HttpOnly; SameSite=Strict$",
+            "^bbs_operator_12345=[0-9a-f]{40}; Path=/; HttpOnly; SameSite=Strict$",
         )
 
     def test_wrong_ones_are_not_told_apart(self) -> None:
@@ -94,7 +94,14 @@ class LoggingIn(PageCase):
 
     def test_an_idle_session_ends(self) -> None:
         browser = self.operator()
-        for seconds, code in ((IDLE - 10, 200), (IDLE - 10, 200), (IDLE + 10, 401)):
+        for seconds, code in ((IDLE - 10, 404), (IDLE - 10, 404), (IDLE + 10, 401)):
+            self.clock.advance(seconds)
+            browser.connect()
+            self.assertEqual(browser.post("/servers/none/drain").code, code)
+
+    def test_reading_keeps_no_session_alive(self) -> None:
+        browser = self.operator()
+        for seconds, code in ((IDLE - 10, 200), (20, 401)):
             self.clock.advance(seconds)
             browser.connect()
             self.assertEqual(browser.get("/actions").code, code)

@@ -134,13 +134,13 @@ def ask_drain(beginning: str) -> str:
     """
     alive = Server.select(Server.id).where(Server.state != State.GONE)
     ids = [row.id for row in alive if row.id.startswith(beginning)]
-    if len(ids) != 1:
+    if not beginning or len(ids) != 1:
         raise NoSuchServer()
     Server.update(drain_asked=True).where(Server.id == ids[0]).execute()
     return str(ids[0])
 
 
-# --- what operators do by the page is recorded by the transaction that does it ---
+# --- what operators do is recorded by the transaction that does it ---
 
 LAUNCH, DRAIN = "launch", "drain"
 """The actions."""
@@ -148,7 +148,8 @@ LAUNCH, DRAIN = "launch", "drain"
 
 @dataclass(frozen=True)
 class By:
-    """Who acts, from which address, and when (seconds since the epoch)."""
+    """Who acts, from where (an address, or the command by which it is done), and when (seconds since
+    the epoch)."""
 
     operator: str
     address: str
@@ -162,11 +163,11 @@ def launch(by: By, capacity: int, maximum: int) -> str:
     return server
 
 
-def drain(by: By, server: str) -> None:
-    """`ask_drain` for the server of exactly this id, recorded."""
-    if ask_drain(server) != server:
-        raise NoSuchServer()
+def drain(by: By, beginning: str) -> str:
+    """`ask_drain`, recorded."""
+    server = ask_drain(beginning)
     _record(by, DRAIN, server)
+    return server
 
 
 @read_only

@@ -23,13 +23,24 @@ from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials, wire_text
 from bbs.rules import operators
 from bbs.rules.operators import By, FleetFull, NoSuchServer
 from bbs.web.auth import LONE_OPERATOR, Operators, Sessions
-from bbs.web.resources import COOKIE, NONE, Answer, Ask, Told, as_json, as_text, session_of
+from bbs.web.resources import (
+    NONE,
+    Answer,
+    Ask,
+    Told,
+    as_json,
+    as_text,
+    cookie_name,
+    session_of,
+)
 
 ACTIONS_LISTED = 200
 """The latest actions that `/actions` shows."""
 
 Act = Callable[[By], Coroutine[Any, Any, Answer]]
 """Does what an operator asks for."""
+
+_IS_ID = re.compile("[0-9a-f]{32}")
 
 _log = Logger()
 
@@ -155,6 +166,8 @@ class Desk:
     async def drain(self, server: str, by: By) -> Answer:
         """Move everybody off a server, which then ends."""
         try:
+            if not _IS_ID.fullmatch(server):
+                raise NoSuchServer()  # The beginning of an id is for people who type.
             await self.database.run(operators.drain, by, server)
         except NoSuchServer as error:
             raise Refused(404, "There is no such server any more") from error
@@ -180,7 +193,9 @@ class Desk:
         """`act`, for operators who are logged in."""
 
         async def ask(request: Any) -> Answer:
-            operator = self.sessions.operator(session_of(request), acts=True)
+            # The page reads by itself: only what is done keeps a session alive.
+            acts = request.method == b"POST"
+            operator = self.sessions.operator(session_of(request), acts)
             if operator is None:
                 raise Refused(401, "Log in as an operator first")
             return await act(By(operator, _address(request), self.seconds()))
@@ -218,4 +233,4 @@ def _address(request: Any) -> str:
 def _cookie(value: str, request: Any) -> str:
     """The browser keeps it until it ends; how long the session lives is this server's to say."""
     secure = "; Secure" if request.isSecure() else ""
-    return f"{COOKIE}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"
+    return f"{cookie_name(request)}={value}; Path=/; HttpOnly; SameSite=Strict{secure}"

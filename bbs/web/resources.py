@@ -24,8 +24,6 @@ from bbs.web.metrics import Metrics
 from bbs.web.snapshot import Standing, snapshot
 from bbs.web.stream import Streams
 
-COOKIE = "bbs_operator"
-"""The cookie with an operator's session."""
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -65,9 +63,15 @@ def as_text(text: str, code: int = 200, headers: Mapping[str, str] = NONE) -> An
     return Answer(code, f"{text}\n".encode(), "text/plain; charset=utf-8", headers)
 
 
+def cookie_name(request: Any) -> str:
+    """The cookie with an operator's session. Browsers keep cookies by host, whatever the port, and
+    another page on the same machine has sessions of its own."""
+    return f"bbs_operator_{getattr(request.getHost(), 'port', 0)}"
+
+
 def session_of(request: Any) -> str:
     """The token of the session that the request belongs to, "" for none."""
-    return (request.getCookie(COOKIE.encode()) or b"").decode("ascii", "replace")
+    return (request.getCookie(cookie_name(request).encode()) or b"").decode("ascii", "replace")
 
 
 def send(request: Any, answer: Answer) -> None:

@@ -148,8 +148,8 @@ LAUNCH, DRAIN = "launch", "drain"
 
 @dataclass(frozen=True)
 class By:
-    """Who acts, from where (an address, or the command by which it is done), and when (seconds since
-    the epoch)."""
+    """Who acts, from where (an address, or the command by which it is done), and when (s since the
+    epoch)."""
 
     operator: str
     address: str

@@ -1,7 +1,8 @@
 """`bbs client HOST PORT`: the client as a command.
 
 Exit codes: 0 well; 1 with one line on standard error when the service cannot be reached or was
-lost for good, or the command was interrupted; 2 wrong usage.
+lost for good, the command was interrupted, or with `--json` the last command was refused; 2 wrong
+usage.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.cli import port
+from bbs.client.forms import ForPeople, ForPrograms
 from bbs.client.library import BBSClient
 from bbs.client.lines import InputError, Lines, reader
+from bbs.client.password_file import PasswordFileError, read_password
 from bbs.client.script import Script
 from bbs.client.text import visible
 from bbs.client.values import Address, ClientError
@@ -29,50 +32,63 @@ STDIN, STDOUT = 0, 1
 def main(argv: Sequence[str]) -> int:
     """Run the client on standard input and output; returns the exit code."""
     try:
-        login_server = _parse(argv)
+        options = parser().parse_args(argv)
     except SystemExit as end:  # argparse has said why, or shown the help that was asked for
         return int(end.code or 0)
     if sys.stdin is None or sys.stdout is None:
         # Their numbers may be somebody else's by now: the reactor's own, for one.
-        sys.stderr.write("bbs client: standard input or output is closed\n")
-        return 1
-    if sys.stdin.isatty() and sys.stdout.isatty():
+        return _exit_code("standard input or output is closed")
+    login_server = Address(options.host, options.port)
+    try:
+        password = read_password(options.password_file) if options.password_file else None
+    except PasswordFileError as problem:
+        return _exit_code(str(problem))
+    if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.client.terminal.start import run as talk
 
-        return _exit_code(talk(login_server))
+        return _exit_code(talk(login_server, password))
+    return _exit_code(_run_script(login_server, password, options.json))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options of `bbs client`."""
+    parser = argparse.ArgumentParser(
+        prog="bbs client",
+        description="Talk to a service: at a terminal, or by commands from standard input, "
+        "one a line; `help` lists them.",
+    )
+    parser.add_argument("host", metavar="HOST", help="where a login server is")
+    parser.add_argument("port", metavar="PORT", type=port, help="the port that it listens on")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument(
+        "--password-file", metavar="FILE", help="has the password of who logs in without typing one"
+    )
+    return parser
+
+
+def _run_script(login_server: Address, password: str | None, for_programs: bool) -> str:
     # Here, so that importing this module chooses no reactor for anybody.
     from twisted.internet import reactor
 
     client = BBSClient(reactor, login_server)
     read = reader(IReactorFromThreads(reactor), STDIN)
-    run = Run(reactor, reactor.stop, client, read, STDOUT)
+    run = Run(reactor, reactor.stop, client, read, STDOUT, password, for_programs)
     reactor.callWhenRunning(run.start)
     reactor.run()
-    return _exit_code(run.problem)
+    return run.problem
 
 
 def _exit_code(problem: str) -> int:
     if problem:
         sys.stderr.write(f"bbs client: {visible(problem)}\n")
-        return 1
-    return 0
-
-
-def _parse(argv: Sequence[str]) -> Address:
-    parser = argparse.ArgumentParser(
-        prog="bbs client",
-        description="Carry out commands from standard input, one a line; `help` lists them.",
-    )
-    parser.add_argument("host", metavar="HOST", help="where a login server is")
-    parser.add_argument("port", metavar="PORT", type=port, help="the port that it listens on")
-    options = parser.parse_args(argv)
-    return Address(options.host, options.port)
+    return 1 if problem else 0
 
 
 class Run:
     """One script from its first line to the end of the reactor.
 
-    `problem` says in a line why it ended before its end; it is empty when it did not.
+    `problem` says in a line why it ended before its end, or (`for_programs`) that its last command
+    was refused; it is empty when all is well.
     """
 
     _log = Logger()
@@ -84,17 +100,21 @@ class Run:
         client: BBSClient,
         read: Callable[[], Deferred[bytes]],
         output: int,
+        password: str | None = None,
+        for_programs: bool = False,
     ) -> None:
         self.problem = "interrupted"
         self._stop_reactor = stop_reactor
         self._client = client
         self._output = output
-        self._script = Script(clock, client, Lines(read).next, self._write)
+        self._for_programs = for_programs
+        form = ForPrograms() if for_programs else ForPeople()
+        self._script = Script(clock, client, Lines(read).next, self._write, form, password)
         self._ending = False
 
     def start(self) -> None:
         Deferred.fromCoroutine(self._script.run()).addCallbacks(
-            lambda _: self._end(""), self._failed
+            lambda _: self._end(self._script.refusal if self._for_programs else ""), self._failed
         )
 
     def _failed(self, failure: Failure) -> None:

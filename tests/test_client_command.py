@@ -41,6 +41,11 @@ class UsageTests(SynchronousTestCase):
             self.assertEqual(code, 2)
             self.assertIn("a port is a number from 1 to 65535", errors)
 
+    def test_a_password_file_that_cannot_be_used(self) -> None:
+        code, errors = self.outcome("--password-file", "/nowhere/at/all", "localhost", "1")
+        self.assertEqual(code, 1)
+        self.assertEqual(errors, "bbs client: /nowhere/at/all: No such file or directory\n")
+
     def test_help_is_no_mistake(self) -> None:
         self.assertEqual(self.outcome("--help"), (0, ""))
 

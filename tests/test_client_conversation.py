@@ -300,6 +300,22 @@ class Servers(ConversationCase):
         lost = f"! The server {APP_1} is lost. Looking for another…"
         self.assertEqual(self.paper.lines, [lost, f"* ann is served at {APP_2} now."])
 
+    def test_waiting_is_over_when_one_is_found(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            if line.startswith("locate"):
+                connection.tell({"event": "waiting", "position": 1, "seconds": None})
+            return line.startswith("locate") and APP_2 not in self.world.app_servers
+
+        self.type("login ann pw")
+        self.world.meddle, self.world.app_servers = meddle, []
+        self.network.kill(APP_1)
+        self.network.advance(3.0)
+        self.assertEqual(self.conversation.status, Status(lost=True, waiting=Waiting(1)))
+        self.world.app_servers = [APP_2]
+        self.network.cut(LOGIN)
+        self.network.advance(5.0)
+        self.assertEqual(self.conversation.status, Status(APP_2))
+
     def test_moved(self) -> None:
         self.type("login ann pw")
         self.paper.lines.clear()

@@ -237,8 +237,10 @@ class Conversation:
         self._servers[user] = address
         if address is None:
             self.screen.problem(f"The server {before} is lost. Looking for another…")
-        elif not unheard_of and before != address:
-            self.screen.notice(f"{visible(user)} is served at {address} now.")
+        else:
+            self._waiting = None
+            if not unheard_of and before != address:
+                self.screen.notice(f"{visible(user)} is served at {address} now.")
         self.screen.changed()
 
     def _was_logged_out(self, user: str) -> None:

@@ -6,23 +6,18 @@ then on is missed; messages are printed as they come.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from bbs.client.commands import Typed
+from bbs.client.commands import Typed, typed
 from bbs.client.due import Due
+from bbs.client.forms import ForPeople, IForm
 from bbs.client.library import BBSClient
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
-from bbs.client.text import (
-    help_lines,
-    message_line,
-    problem_line,
-    reply_lines,
-    waiting_line,
-)
+from bbs.client.text import help_lines, problem_line
 from bbs.client.values import BadReply, ClientError, Lost, Message, Unreachable, Waiting
 
 SETTLE_TIME = 1.0
@@ -37,7 +32,10 @@ class Script:
 
     Two commands are the client's own: `help` tells the commands of both kinds of server, and
     `events` has a login that waits for an app server tell where it stands. `listen` means what is
-    done anyway.
+    done anyway. `form` says how all that looks; `password` is for logins and registrations that
+    were typed without one.
+
+    `refusal` says why the last command was refused; it is empty when it was not.
     """
 
     def __init__(
@@ -46,11 +44,16 @@ class Script:
         client: BBSClient,
         next_line: Callable[[], Awaitable[str | None]],
         write: Callable[[str], None],
+        form: IForm | None = None,
+        password: str | None = None,
     ) -> None:
+        self.refusal = ""
         self._clock = clock
         self._client = client
         self._next_line = next_line
-        self._write = write
+        self._write_line = write
+        self._form: IForm = form or ForPeople()
+        self._password = password
         self._due = Due()
 
     async def run(self) -> None:
@@ -69,16 +72,19 @@ class Script:
 
     async def _carry_out(self, request: Typed) -> None:
         name, listening = request.command.name, request.user in self._client.users
+        self.refusal = ""
         if name == "help":
-            for line in help_lines():
-                self._write(line)
+            self._write(self._form.own(help_lines()))
         elif name == "events":
             self._client.on_waiting(self._show_waiting)
-            self._write("Success!")
+            self._write(self._form.own(["Success!"]))
         elif name == "listen" and listening and len(request.words) <= 3:
-            if await self._listen(request.user):
-                self._write("Success!")
+            problem = await self._listen(request.user)
+            self._write(self._form.failed(problem) if problem else self._form.own(["Success!"]))
+            self.refusal = str(problem or "")
         else:
+            if self._password and name in ("login", "register") and len(request.words) == 2:
+                request = typed(name, request.words[1], self._password)
             if name in ("logout", "delete") and listening:
                 await self._settle((request.user,))
             await self._ask(request)
@@ -89,30 +95,33 @@ class Script:
         self._due.expect(request, users)
         try:
             reply = await self._client.request(request.line)
-            lines, ok = reply_lines(reply), reply.ok
-        except (Lost, BadReply) as problem:
-            lines, ok = [problem_line(problem)], False
-        for line in lines:
-            self._write(line)
-        if not ok:
+            lines, refusal = self._form.reply(reply), "" if reply.ok else reply.message or "Failed"
+        except (Lost, BadReply) as failure:
+            lines, refusal = self._form.failed(failure), problem_line(failure)
+        self._write(lines)
+        self.refusal = refusal
+        if refusal:
             self._due.withdraw(request, users)
         elif request.command.name == "login":
-            await self._listen(request.words[1])
+            user = request.words[1]
+            problem = await self._listen(user)
+            if problem is not None:
+                self._write(self._form.aside(user, problem))
         elif request.command.name in ("logout", "delete"):
             self._due.offline(request.user)
         elif request.command.name == "join-group":
             self._due.outside(request.user, request.words[2:])
 
-    async def _listen(self, user: str) -> bool:
+    async def _listen(self, user: str) -> ClientError | None:
+        """Listen for a user; what is in the way, if anything."""
         listening = self._client.listen(user, self._show_message)
         try:
             await listening.addTimeout(LISTEN_PATIENCE, self._clock)
         except TimeoutError:
             raise Unreachable(f"no server to listen for {user} at") from None
         except ClientError as problem:
-            self._write(problem_line(problem))
-            return False
-        return True
+            return problem
+        return None
 
     async def _settle(self, users: Collection[str]) -> None:
         """Wait until nothing is due to these users, but not for long."""
@@ -129,7 +138,11 @@ class Script:
 
     def _show_message(self, user: str, message: Message) -> None:
         self._due.arrived(user, message)
-        self._write(message_line(message))
+        self._write(self._form.message(user, message))
 
     def _show_waiting(self, waiting: Waiting) -> None:
-        self._write(waiting_line(waiting))
+        self._write(self._form.waiting(waiting))
+
+    def _write(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._write_line(line)

@@ -1,9 +1,9 @@
-"""`bbs client` at a terminal, as a test sees it: keys go in, a screen as a terminal shows it is read.
+"""`bbs client` at a terminal: a test presses keys, and reads the screen as a terminal shows it.
 
-    terminal = Terminal(service)
-    await terminal.shows("no user>")
-    await terminal.enter("ping")
-    await terminal.shows("Pong!")
+terminal = Terminal(service)
+await terminal.shows("no user>")
+await terminal.enter("ping")
+await terminal.shows("Pong!")
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shlex
 import signal
 import struct
 import termios
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pyte
@@ -52,6 +54,7 @@ class Terminal(ProcessProtocol):
         columns: int = 80,
         rows: int = 24,
         environ: Mapping[str, str] | None = None,
+        output: Path | None = None,
     ) -> None:
         self.service = service
         self.state = service.folder / "state"
@@ -60,17 +63,22 @@ class Terminal(ProcessProtocol):
         self.alive = True
         self.screen = Screen(columns, rows, history=1000, ratio=0.5)
         self._stream = pyte.ByteStream(self.screen)
-        argv = [str(BIN / "bbs"), "client", *options, "127.0.0.1", str(service.port)]
+        argv: list[str] = [str(BIN / "bbs"), "client", *options, "127.0.0.1", str(service.port)]
+        if output is not None:
+            argv = ["/bin/sh", "-c", f"exec {shlex.join(argv)} > {shlex.quote(str(output))}"]
         env = {
             "PATH": os.environ["PATH"],
             "HOME": str(service.folder),
             "LANG": "C.UTF-8",
             "TERM": "xterm-256color",
             "XDG_STATE_HOME": str(self.state),
+            **{key: value for key, value in os.environ.items() if key.startswith("COVERAGE_")},
             **(environ or {}),
         }
         reactor.spawnProcess(self, argv[0], argv, env=env, path=str(service.folder), usePTY=True)
         self.pid: int = self.transport.pid
+        self._terminal = os.dup(self.transport.fd)
+        service.case.addCleanup(os.close, self._terminal)
         self.resize(columns, rows)
         service.case.addCleanup(self._end)
 
@@ -102,6 +110,11 @@ class Terminal(ProcessProtocol):
         """Make the window so large."""
         self.screen.resize(rows, columns)
         fcntl.ioctl(self.transport.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows by itself what is typed, as a shell leaves it."""
+        return bool(termios.tcgetattr(self._terminal)[3] & termios.ECHO)
 
     @property
     def lines(self) -> list[str]:
@@ -140,6 +153,7 @@ class Terminal(ProcessProtocol):
 
     async def log_in(self, name: str) -> None:
         """Log in somebody whose password is the name."""
+        await self.prompts(".*no user>")
         self.enter(f"login {name} {name}")
         await self.prompts(rf"{name}@127\.0\.0\.1:\d+.*>", START_TIMEOUT)
 
@@ -152,5 +166,5 @@ class Terminal(ProcessProtocol):
     async def _end(self) -> None:
         if self.alive:
             with suppress(ProcessExitedAlready):
-                self.transport.signalProcess(signal.SIGKILL)
+                self.transport.signalProcess(signal.SIGTERM)
             await self.ended()

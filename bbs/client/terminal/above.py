@@ -10,11 +10,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from prompt_toolkit.formatted_text import OneStyleAndTextTuple
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-Fragments = Sequence[OneStyleAndTextTuple]
-"""One or more lines with their styles, without the end of the last."""
+from bbs.client.terminal.interfaces import Fragments
 
 PAUSE = 0.05
 """Seconds from one turn to the next: 20 a second, more than an eye follows."""

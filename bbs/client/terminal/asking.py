@@ -31,6 +31,11 @@ class Asking:
         if press == self._asked:
             self._asked = None
             return True
-        self._asked = press
-        self._say(question)
+        self.once(press, question)
         return False
+
+    def once(self, press: Press, words: str) -> None:
+        """Say this, unless it was the last that was said."""
+        if press != self._asked:
+            self._asked = press
+            self._say(words)

@@ -1,8 +1,6 @@
 """The line being typed, on prompt_toolkit: with history and completion, or hidden.
 
-One prompt is on the screen at a time. `line` and `password` show one until Enter; `set_aside` takes
-it away so that another may come first, and the next `line` has the same text again. prompt_toolkit
-runs on asyncio, whose loop the reactor shares.
+prompt_toolkit runs on asyncio, whose loop the reactor shares.
 """
 
 from __future__ import annotations
@@ -10,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import NoReturn
 
 from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.buffer import Buffer
@@ -24,17 +23,15 @@ from prompt_toolkit.key_binding import KeyBindingsBase
 from prompt_toolkit.output import Output
 from prompt_toolkit.renderer import print_formatted_text
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from bbs.client import completing
-from bbs.client.terminal.above import Fragments
 from bbs.client.terminal.harmless import Harmless, Hidden
+from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
 from bbs.client.terminal.keys import password_keys
 from bbs.client.terminal.layout import STYLE, prompt_application
 from bbs.client.text import visible
-
-
-class SetAside(Exception):
-    """The prompt was taken off the screen before Enter."""
 
 
 class _Completer(Completer):
@@ -50,6 +47,7 @@ class _Completer(Completer):
             yield Completion(found.text, start, display=visible(found.text))
 
 
+@implementer(IEditor)
 class Editor:
     """`prompt` gives the words before the line for a terminal of so many columns; `hint` and
     `completions` what goes with the text before the cursor, `commands` whether that is one."""
@@ -69,6 +67,7 @@ class Editor:
         self._output = output
         self._question = ""
         self._draft = Document()
+        self._task: asyncio.Task[str] | None = None
         self._line = Buffer(
             name=DEFAULT_BUFFER,
             history=history,
@@ -96,56 +95,62 @@ class Editor:
             input,
             output,
         )
+        self._asked = self._lines
+
+    # IEditor
 
     def raw(self) -> AbstractContextManager[None]:
-        """For as long as nothing but prompts is read: what is typed between two of them, a
-        password perhaps, is not shown by the terminal itself."""
         return self._input.raw_mode()
 
     def line(self) -> Deferred[str]:
-        """What is typed until Enter. Fails with `SetAside`, and with EOFError when the terminal
-        has gone."""
         draft, self._draft = self._draft, Document()
         self._line.reset(draft)
-        return _run(self._lines)
+        return self._ask(self._lines)
 
     def password(self, prompt: str) -> Deferred[str]:
-        """The same, hidden; fails with `GivenUp` too, at Ctrl-C and Ctrl-D."""
         self._question = prompt
         self._password.reset()
-        return _run(self._passwords)
+        return self._ask(self._passwords)
 
     def set_aside(self) -> None:
-        """Take the prompt off the screen, if there is one."""
-        shown = self._shown()
-        if shown is None:
-            return
-        if shown is self._lines:
-            self._draft = self._line.document
-        shown.erase_when_done = True
-        shown.exit(exception=SetAside())
+        text = self._line.document
+        if self._leave(erase=True) and self._asked is self._lines:
+            self._draft = text
+
+    def end(self) -> None:
+        self._leave(erase=False)
 
     def redraw(self) -> None:
-        """Draw the prompt anew, as what it tells of has changed."""
-        if (shown := self._shown()) is not None:
-            shown.invalidate()
+        self._asked.invalidate()
 
     def print(self, lines: Sequence[Fragments]) -> None:
-        """Write lines above the prompt, which stays as it is."""
         text = FormattedText(fragment for line in lines for fragment in (*line, ("", "\n")))
-        shown = self._shown()
         # Not by run_in_terminal: that lets the terminal show and interpret keys meanwhile.
-        if shown is not None:
-            shown.renderer.erase()
+        if self._asked.is_running:
+            self._asked.renderer.erase()
         print_formatted_text(self._output, text, STYLE, color_depth=self._lines.color_depth)
-        if shown is not None:
-            shown.invalidate()
+        self._asked.invalidate()
 
-    def _shown(self) -> Application[str] | None:
-        for each in (self._lines, self._passwords):
-            if each.is_running and not each.is_done:
-                return each
-        return None
+    # Own
+
+    def _ask(self, application: Application[str]) -> Deferred[str]:
+        application.erase_when_done = False
+        self._asked = application
+        # Signals and stray exceptions are the reactor's affair.
+        text = application.run_async(handle_sigint=False, set_exception_handler=False)
+        self._task = asyncio.ensure_future(text)
+        return Deferred.fromFuture(self._task).addErrback(_set_aside_before_it_was_shown)
+
+    def _leave(self, erase: bool) -> bool:
+        """Have what is asked for end with `SetAside`; False when nothing is, or Enter was first."""
+        if self._task is None or self._task.done() or self._asked.is_done:
+            return False
+        if self._asked.is_running:
+            self._asked.erase_when_done = erase
+            self._asked.exit(exception=SetAside())
+        else:
+            self._task.cancel()
+        return True
 
     def _before_cursor(self) -> str:
         return self._line.document.text_before_cursor
@@ -156,6 +161,7 @@ def _accept(buffer: Buffer) -> bool:
     return True  # The text stays, for it is drawn once more.
 
 
-def _run(shown: Application[str]) -> Deferred[str]:
-    shown.erase_when_done = False
-    return Deferred.fromFuture(asyncio.ensure_future(shown.run_async(handle_sigint=False)))
+def _set_aside_before_it_was_shown(failure: Failure) -> NoReturn:
+    if failure.check(asyncio.CancelledError):
+        raise SetAside() from None
+    failure.raiseException()

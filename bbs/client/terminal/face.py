@@ -15,7 +15,8 @@ from bbs.client.library import BBSClient
 from bbs.client.screen import GivenUp, IScreen
 from bbs.client.terminal import looks
 from bbs.client.terminal.above import Above
-from bbs.client.terminal.editor import Editor, SetAside
+from bbs.client.terminal.interfaces import IEditor, SetAside
+from bbs.client.terminal.keys import HOW_TO_END, lines_of
 from bbs.client.terminal.prompt import Situation, prompt
 from bbs.client.terminal.work import Work
 from bbs.client.values import Address, Message, Reply
@@ -31,7 +32,7 @@ class _Question:
 
 @implementer(IScreen)
 class Face:
-    """`editor` makes an `Editor` for this face. `password` answers for whoever is asked for one,
+    """`editor` makes the editor for this face. `password` answers for whoever is asked for one,
     where it is not None."""
 
     def __init__(
@@ -39,7 +40,7 @@ class Face:
         clock: IReactorTime,
         client: BBSClient,
         login_server: Address,
-        editor: Callable[[Face], Editor],
+        editor: Callable[[Face], IEditor],
         password: str | None = None,
     ) -> None:
         self._login_server = login_server
@@ -50,11 +51,13 @@ class Face:
         self._editor = editor(self)
         self._above = Above(clock, self._editor.print)
         self._question: _Question | None = None
+        self._connecting: Deferred[None] = Deferred()
         self._over = False
 
     async def run(self) -> None:
         """Until the person ends it; `Unreachable` when there is no service to begin with."""
-        await self._client.connect()
+        self._connecting = self._client.connect()
+        await self._connecting
         self.notice(GREETING.format(self._login_server))
         self._above.flush()
         with self._editor.raw():
@@ -71,8 +74,6 @@ class Face:
         question = self._question
         if question is None:
             line = await self._editor.line()
-            # What came until now was read before this line was sent: it belongs above its answer.
-            self._above.flush()
             return self.work.add(line.split("\n"))
         try:
             answer = await self._editor.password(question.prompt)
@@ -84,9 +85,17 @@ class Face:
             question.answer.callback(answer)
 
     def leave(self) -> None:
-        """End it."""
+        """End it; while the service is still being looked for, `run` fails with CancelledError."""
         self._over = True
-        self._editor.set_aside()
+        self._connecting.cancel()
+        self._editor.end()
+
+    def interrupt(self) -> None:
+        """Ctrl-C, where that loses no line: wait no more for what is under way."""
+        if not self.work.under_way:
+            self.notice(HOW_TO_END)
+        elif unsent := self.work.give_up():
+            self.notice(f"Not sent: {lines_of(unsent)} behind it.")
 
     # What the editor draws
 

@@ -1,9 +1,9 @@
 """The line being typed, shown so that nothing in it moves the cursor by surprise.
 
 A clipboard or the history may hold characters that act on a terminal; they show as escapes, as in
-what others write. Zero-width joiners and variation selectors do not show: whether a terminal draws
-`👩‍🚀` as one picture or two is its own affair, and an editor that guesses wrong puts the cursor in
-the wrong column. While it is typed it is two; it is sent as it was typed.
+what others write. What changes the emoji before it does not show: whether a terminal draws `👩‍🚀`
+as one picture or two is its own affair, and an editor that guesses wrong puts the cursor in the
+wrong column. While it is typed it is two; it is sent as it was typed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from prompt_toolkit.layout.utils import explode_text_fragments
 
 from bbs.client.text import visible
 
-_JOINING = frozenset("\u200d\ufe0e\ufe0f")
+_JOINING = frozenset("\u200d\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
+"""Zero-width joiner, variation selectors, skin tones (Unicode Technical Standard #51)."""
 
 
 def shown(character: str) -> str:

@@ -32,9 +32,9 @@ def place(environ: Mapping[str, str]) -> Path:
     return Path(state if os.path.isabs(state) else f"{home}/.local/state") / "bbs" / "history"
 
 
-def not_kept(problem: BaseException | None) -> str:
+def not_kept(problem: OSError) -> str:
     """That there will be no history another day, and why, in words."""
-    return f"What you type is not kept for another day: {getattr(problem, 'strerror', problem)}"
+    return f"What you type is not kept for another day: {problem.strerror or problem}"
 
 
 class HistoryFile:
@@ -106,8 +106,11 @@ class History(InMemoryHistory):
 
     # Own
 
-    def _failed(self, failure: Failure) -> None:
-        failure.trap(OSError)
+    def _failed(self, failure: Failure) -> Failure | None:
+        problem = failure.value
+        if not isinstance(problem, OSError):
+            return failure
         if self._keep is not None:
             self._keep = None
-            self._problem(not_kept(failure.value))
+            self._problem(not_kept(problem))
+        return None

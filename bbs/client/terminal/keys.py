@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from prompt_toolkit.application.current import get_app
+from prompt_toolkit.completion import CompleteEvent, get_common_complete_suffix
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -12,18 +13,25 @@ from prompt_toolkit.keys import Keys
 
 from bbs.client.screen import GivenUp
 from bbs.client.terminal.asking import Asking, Press
-from bbs.client.terminal.paste import pasted, too_much
+from bbs.client.terminal.paste import MOST, pasted, too_much
 from bbs.client.terminal.work import Work
 
 CLEAR = "Ctrl-C again clears the line."
+FULL = "The line is full; what is typed now is left out."
 HOW_TO_END = "exit or Ctrl-D ends."
 
 
-def line_keys(work: Work, say: Callable[[str], None], leave: Callable[[], None]) -> KeyBindings:
-    """The bindings; `say` shows words, `leave` ends the client."""
+def line_keys(
+    work: Work,
+    say: Callable[[str], None],
+    interrupt: Callable[[], None],
+    leave: Callable[[], None],
+) -> KeyBindings:
+    """The bindings; `say` shows words, `interrupt` gives up what is under way, `leave` ends."""
     keys = KeyBindings()
     asking = Asking(say)
     in_line = has_focus(DEFAULT_BUFFER)
+    full = Condition(lambda: len(get_app().current_buffer.text) >= MOST)
     at_end = Condition(lambda: get_app().current_buffer.document.is_cursor_at_the_end)
 
     @keys.add("enter", filter=in_line)
@@ -33,6 +41,18 @@ def line_keys(work: Work, say: Callable[[str], None], leave: Callable[[], None])
         else:
             event.current_buffer.validate_and_handle()
 
+    @keys.add("tab", filter=in_line)
+    def complete(event: KeyPressEvent) -> None:
+        buffer = event.current_buffer
+        if buffer.complete_state:
+            buffer.complete_next()
+        else:
+            # At once, as prompt_toolkit's own would come too late for an Enter right behind it.
+            asked = CompleteEvent(completion_requested=True)
+            found = list(buffer.completer.get_completions(buffer.document, asked))
+            buffer.insert_text(get_common_complete_suffix(buffer.document, found))
+            buffer.start_completion()
+
     @keys.add(Keys.BracketedPaste, filter=in_line)
     def paste(event: KeyPressEvent) -> None:
         buffer, text = event.current_buffer, pasted(event.data)
@@ -41,14 +61,15 @@ def line_keys(work: Work, say: Callable[[str], None], leave: Callable[[], None])
         else:
             buffer.insert_text(text)
 
+    @keys.add("<any>", filter=in_line & full)
+    def refuse(event: KeyPressEvent) -> None:
+        asking.once(Press("<any>", event.current_buffer.text), FULL)
+
     @keys.add("c-c", filter=in_line)
-    def interrupt(event: KeyPressEvent) -> None:
+    def give_up(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
-        if work.under_way:
-            if unsent := work.give_up():
-                say(f"Not sent: {_lines(unsent)} behind it.")
-        elif not buffer.text:
-            say(HOW_TO_END)
+        if work.under_way or not buffer.text:
+            interrupt()
         elif asking.confirmed(Press("c-c", buffer.text), CLEAR):
             buffer.reset()
 
@@ -74,6 +95,10 @@ def password_keys() -> KeyBindings:
     def enter(event: KeyPressEvent) -> None:
         event.current_buffer.validate_and_handle()
 
+    @keys.add(Keys.BracketedPaste)
+    def paste(event: KeyPressEvent) -> None:
+        event.current_buffer.insert_text(pasted(event.data))
+
     @keys.add("c-c")
     @keys.add("c-d")
     def give_up(event: KeyPressEvent) -> None:
@@ -87,10 +112,11 @@ def unsent_question(line: str, under_way: str, unsent: int) -> str:
     lost = [
         *(["the line is not sent"] if line else []),
         *(["what is under way may not be carried out"] if under_way else []),
-        *([f"{_lines(unsent)} behind it not sent"] if unsent else []),
+        *([f"{lines_of(unsent)} behind it not sent"] if unsent else []),
     ]
     return f"Ctrl-D again ends all the same: {', '.join(lost)}." if lost else ""
 
 
-def _lines(count: int) -> str:
+def lines_of(count: int) -> str:
+    """So many lines, in words."""
     return "1 line" if count == 1 else f"{count} lines"

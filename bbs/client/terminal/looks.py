@@ -6,8 +6,8 @@ people go through `visible`, so that nothing in them acts.
 
 from __future__ import annotations
 
-from bbs.client.terminal.above import Fragments
 from bbs.client.terminal.colours import style_of
+from bbs.client.terminal.interfaces import Fragments
 from bbs.client.text import problem_line, reply_lines, visible
 from bbs.client.values import BadReply, Message, Reply
 

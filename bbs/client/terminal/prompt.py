@@ -5,7 +5,7 @@
     ann@127.0.0.1:22223 [bob 2, #chess 1]>
     ann→#chess>
 
-A narrow terminal gets fewer of them, so that half of its width is left to type in.
+A narrow terminal gets fewer of them, so that there is room to type in.
 """
 
 from __future__ import annotations
@@ -33,9 +33,13 @@ class Situation:
     elsewhere: int = 0
 
 
+ROOM = 30
+"""Columns that are left to type in; half of them all where there are fewer than twice as many."""
+
+
 def prompt(situation: Situation, columns: int) -> str:
-    """The longest prompt that leaves half of so many columns; a name that is too long is cut."""
-    room = max(1, columns // 2)
+    """The longest prompt for so many columns; a name that is too long is cut."""
+    room = max(1, columns // 2, columns - ROOM)
     for text in _from_long_to_short(situation):
         if width(text) + 2 <= room:
             return f"{text}> "
@@ -66,8 +70,9 @@ def _from_long_to_short(situation: Situation) -> Iterator[str]:
     elif state:
         yield f"{who}, {state}{long}"
         yield f"{who}, {state}"
-        yield f"{who}, {state.partition(':')[0]}"
-    elif situation.talk is None:
+        yield f"{who}, {state.partition(',')[0]}"
+        yield f"{who}, {state.partition(' ')[0]}"
+    elif situation.talk is None and situation.status.server is not None:
         yield f"{who}@{situation.status.server}{long}"
     yield f"{who}{long}"
     yield f"{who}{short}"
@@ -92,10 +97,7 @@ def _waiting(waiting: Waiting) -> str:
 
 
 def _cut(text: str, room: int) -> str:
-    """The beginning of `text` in so many columns, with a mark where it was cut."""
-    taken = ""
-    for character in text:
-        if width(taken + character) > room - 1:
-            return f"{taken}…" if room > 0 else ""
-        taken += character
-    return taken
+    """As much of the beginning of `text` as leaves room for the mark that says so."""
+    while text and width(text) >= room:
+        text = text[:-1]
+    return f"{text}…" if room > 0 else ""

@@ -4,28 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from prompt_toolkit.input import create_input
 from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.output.vt100 import Vt100_Output
+from prompt_toolkit.utils import is_dumb_terminal
 from twisted.internet import asyncioreactor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from bbs.client.library import BBSClient
+from bbs.client.lines import Lines, reader
 from bbs.client.terminal.editor import Editor
 from bbs.client.terminal.face import Face
 from bbs.client.terminal.history import History, HistoryFile, not_kept, place
+from bbs.client.terminal.interfaces import IEditor
 from bbs.client.terminal.keys import line_keys
+from bbs.client.terminal.plain import PlainEditor, set_echo
 from bbs.client.values import Address, ClientError
 
-_log = Logger()
+STDIN = 0
 
 
 def run(login_server: Address, password: str | None = None) -> str:
@@ -39,50 +46,74 @@ def run(login_server: Address, password: str | None = None) -> str:
     asyncioreactor.install(loop)
     from twisted.internet import reactor
 
-    problem = "interrupted"
     threads = ThreadPool(0, 1, "history")
     threads.start()
-    file = HistoryFile(place(os.environ))
-    complaints: list[str] = []
-    lines = _read(file, complaints)
-
-    def keep(lines: Sequence[str]) -> Deferred[None]:
-        return deferToThreadPool(IReactorFromThreads(reactor), threads, file.add, lines)
-
-    def editor(face: Face) -> Editor:
-        history = History(lines or [], keep if lines is not None else None, face.problem)
-        return Editor(
-            create_input(),
-            _output(),
-            history,
-            line_keys(face.work, face.notice, face.leave),
-            face.prompt,
-            face.conversation.hint,
-            face.conversation.completions,
-            face.is_command,
-        )
-
     client = BBSClient(reactor, login_server)
-    face = Face(reactor, client, login_server, editor, password)
-
-    def ended(result: object) -> None:
-        nonlocal problem
-        problem = ""
-        if isinstance(result, Failure):
-            problem = str(result.value)
-            if not isinstance(result.value, ClientError):
-                _log.failure("the terminal broke off", result)
-        client.close().addCallback(lambda _: reactor.stop())
-
-    def begin() -> None:
-        for complaint in complaints:
-            face.problem(complaint)
-        Deferred.fromCoroutine(face.run()).addBoth(ended)
-
-    reactor.callWhenRunning(begin)
+    editor = partial(_plain if is_dumb_terminal() else _editor, reactor, threads)
+    talk = _Talk(reactor, client, Face(reactor, client, login_server, editor, password))
+    reactor.callWhenRunning(talk.begin)
+    reactor.addSystemEventTrigger("before", "shutdown", talk.leave)
     reactor.run()
     threads.stop()
-    return problem
+    return talk.problem
+
+
+class _Talk:
+    """From the first prompt to the end of the reactor."""
+
+    _log = Logger()
+
+    def __init__(self, reactor: Any, client: BBSClient, face: Face) -> None:
+        self.problem = "interrupted"
+        self._reactor = reactor
+        self._client = client
+        self._face = face
+        self._running: Deferred[None] | None = None
+        self._leaving = False
+
+    def begin(self) -> None:
+        self._running = Deferred.fromCoroutine(self._face.run())
+        self._running.addCallbacks(lambda _: self._end(""), self._failed)
+
+    def leave(self) -> Deferred[None] | None:
+        """Give the terminal back before the process ends."""
+        self._leaving = True
+        self._face.leave()
+        return self._running
+
+    def _failed(self, failure: Failure) -> None:
+        if not self._leaving and not isinstance(failure.value, ClientError):
+            self._log.failure("the terminal broke off", failure)
+        self._end(str(failure.value))
+
+    def _end(self, problem: str) -> None:
+        if not self._leaving:
+            self.problem = problem
+            self._client.close().addCallback(lambda _: self._reactor.stop())
+
+
+def _editor(reactor: Any, threads: ThreadPool, face: Face) -> IEditor:
+    """A line with all that prompt_toolkit has."""
+    file = HistoryFile(place(os.environ))
+
+    def keep(lines: Sequence[str]) -> Deferred[None]:
+        return deferToThreadPool(reactor, threads, file.add, lines)
+
+    try:
+        history = History(file.read(), keep, face.problem)
+    except OSError as problem:
+        history = History([], None, face.problem)
+        reactor.callWhenRunning(face.problem, not_kept(problem))
+    return Editor(
+        create_input(),
+        _output(),
+        history,
+        line_keys(face.work, face.notice, face.interrupt, face.leave),
+        face.prompt,
+        face.conversation.hint,
+        face.conversation.completions,
+        face.is_command,
+    )
 
 
 def _output() -> Vt100_Output:
@@ -93,10 +124,22 @@ def _output() -> Vt100_Output:
     return output
 
 
-def _read(file: HistoryFile, complaints: list[str]) -> list[str] | None:
-    """The lines from before; None, with a complaint, when there will be no history."""
-    try:
-        return file.read()
-    except OSError as problem:
-        complaints.append(not_kept(problem))
-        return None
+def _plain(reactor: Any, threads: ThreadPool, face: Face) -> IEditor:
+    """A line of the terminal's own."""
+
+    def write(text: str) -> None:
+        # The terminal's locale may lack a character of somebody's.
+        sys.stdout.buffer.write(text.encode(sys.stdout.encoding, "replace"))
+        sys.stdout.flush()
+
+    @contextmanager
+    def interruptible() -> Iterator[None]:
+        def interrupt(number: int, frame: object) -> None:
+            reactor.callFromThread(face.interrupt)
+
+        before = signal.signal(signal.SIGINT, interrupt)
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    lines = Lines(reader(reactor, STDIN))
+    return PlainEditor(lines.next, write, partial(set_echo, STDIN), face.prompt, interruptible)

@@ -1,0 +1,91 @@
+"""How the script face writes what it has to say: for people, or for programs (`--json`).
+
+For programs each reply and each event is one line of JSON, as on the wire (`docs/protocol.md`,
+sections 3 and 4) but for two things: no reply has its `token`, and each message says in `user`
+whose it is. Nothing but ASCII is written, so it is safe on a terminal too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from zope.interface import Interface, implementer
+
+from bbs.client.text import message_line, problem_line, reply_lines, visible, waiting_line
+from bbs.client.values import ClientError, Message, Reply, Waiting
+
+
+class IForm(Interface):
+    """What is written for each thing that happens, as lines."""
+
+    def reply(reply: Reply) -> Sequence[str]:
+        """The service's answer to a command; `BadReply` when it is none."""
+
+    def own(lines: Sequence[str]) -> Sequence[str]:
+        """The client's own answer to a command that went well."""
+
+    def failed(problem: ClientError) -> Sequence[str]:
+        """In the place of an answer that did not come."""
+
+    def aside(user: str, problem: ClientError) -> Sequence[str]:
+        """Beside an answer: what did not work for a user after all."""
+
+    def message(user: str, message: Message) -> Sequence[str]:
+        """A message to a user."""
+
+    def waiting(waiting: Waiting) -> Sequence[str]:
+        """Where a login stands that waits for an app server."""
+
+
+@implementer(IForm)
+class ForPeople:
+    """As `docs/protocol.md`, section 7, has it."""
+
+    def reply(self, reply: Reply) -> Sequence[str]:
+        return reply_lines(reply)
+
+    def own(self, lines: Sequence[str]) -> Sequence[str]:
+        return lines
+
+    def failed(self, problem: ClientError) -> Sequence[str]:
+        return [problem_line(problem)]
+
+    def aside(self, user: str, problem: ClientError) -> Sequence[str]:
+        return [problem_line(problem)]
+
+    def message(self, user: str, message: Message) -> Sequence[str]:
+        return [message_line(message)]
+
+    def waiting(self, waiting: Waiting) -> Sequence[str]:
+        return [waiting_line(waiting)]
+
+
+@implementer(IForm)
+class ForPrograms:
+    """One JSON object for each, on a line."""
+
+    def reply(self, reply: Reply) -> Sequence[str]:
+        return _json({name: value for name, value in reply.members.items() if name != "token"})
+
+    def own(self, lines: Sequence[str]) -> Sequence[str]:
+        return _json({"status": 0, "message": "\n".join(lines)})
+
+    def failed(self, problem: ClientError) -> Sequence[str]:
+        return _json({"status": 1, "message": problem_line(problem)})
+
+    def aside(self, user: str, problem: ClientError) -> Sequence[str]:
+        return _json({"event": "problem", "user": user, "message": visible(str(problem))})
+
+    def message(self, user: str, message: Message) -> Sequence[str]:
+        kind, name = ("to", message.to) if message.group is None else ("group", message.group)
+        event = {"event": "message", "id": message.id, "from": message.sender, kind: name}
+        return _json(event | {"message": message.text, "user": user})
+
+    def waiting(self, waiting: Waiting) -> Sequence[str]:
+        position, seconds = waiting.position, waiting.seconds
+        return _json({"event": "waiting", "position": position, "seconds": seconds})
+
+
+def _json(members: dict[str, object]) -> Sequence[str]:
+    return [json.dumps(members)]

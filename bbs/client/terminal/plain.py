@@ -1,0 +1,118 @@
+"""Lines on a terminal that can do nothing but write them (`TERM=dumb`).
+
+Editing is the terminal's own, and a line comes when Enter is pressed: what Emacs' shell and some
+screen readers have. A message breaks the line being typed; the prompt is then shown again.
+"""
+
+from __future__ import annotations
+
+import termios
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager
+
+from prompt_toolkit.formatted_text import fragment_list_to_text
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
+
+PLAIN_COLUMNS = 80
+"""The width that prompts are made for: such a terminal often does not say its own."""
+
+
+def set_echo(descriptor: int, on: bool) -> None:
+    """Have the terminal at `descriptor` show what is typed, or not."""
+    modes = termios.tcgetattr(descriptor)
+    modes[3] = modes[3] | termios.ECHO if on else modes[3] & ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSADRAIN, modes)
+
+
+@implementer(IEditor)
+class PlainEditor:
+    """`next_line` reads a line (None at the end), `write` writes text, `echo` shows or hides what
+    is typed, `prompt` gives the words before the line. While `interruptible` lasts Ctrl-C is a
+    wish, and not the end."""
+
+    def __init__(
+        self,
+        next_line: Callable[[], Awaitable[str | None]],
+        write: Callable[[str], None],
+        echo: Callable[[bool], None],
+        prompt: Callable[[int], str],
+        interruptible: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._next_line = next_line
+        self._write = write
+        self._echo = echo
+        self._prompt = prompt
+        self._interruptible = interruptible
+        self._reading = False
+        self._before: Callable[[], str] = str
+        self._asked: Deferred[str] | None = None
+
+    # IEditor
+
+    def raw(self) -> AbstractContextManager[None]:
+        return self._interruptible()
+
+    def line(self) -> Deferred[str]:
+        return self._ask(lambda: self._prompt(PLAIN_COLUMNS))
+
+    def password(self, prompt: str) -> Deferred[str]:
+        self._echo(False)
+
+        def typed(result: str | Failure) -> str | Failure:
+            self._echo(True)
+            self._write("\n")
+            return result
+
+        return self._ask(lambda: prompt).addBoth(typed)
+
+    def set_aside(self) -> None:
+        self._stop()
+
+    def end(self) -> None:
+        self._stop()
+
+    def redraw(self) -> None:
+        """Not alone: the prompt is shown anew with what is printed next."""
+
+    def print(self, lines: Sequence[Fragments]) -> None:
+        text = "".join(f"{fragment_list_to_text(list(line))}\n" for line in lines)
+        self._write(f"\n{text}{self._before()}" if self._asked else text)
+
+    # Own
+
+    def _ask(self, before: Callable[[], str]) -> Deferred[str]:
+        self._write(before())
+        self._before = before
+        asked: Deferred[str] = Deferred()
+        self._asked = asked
+        if not self._reading:
+            # A line that was begun for a prompt that is gone is for the one that is there.
+            self._reading = True
+            Deferred.fromCoroutine(self._read()).addErrback(self._failed)
+        return asked
+
+    async def _read(self) -> None:
+        line = await self._next_line()
+        self._reading = False
+        asked, self._asked = self._asked, None
+        if asked is None:
+            return
+        if line is None:
+            asked.errback(EOFError())
+        else:
+            asked.callback(line)
+
+    def _failed(self, failure: Failure) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.errback(failure)
+
+    def _stop(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            self._write("\n")
+            asked.errback(SetAside())

@@ -1,0 +1,57 @@
+# Completion of the bbs command for bash. It belongs in
+# share/bash-completion/completions/bbs; without bash-completion, source it from ~/.bashrc.
+
+_bbs() {
+    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+    local part=${COMP_WORDS[1]} action=${COMP_WORDS[2]} words=
+    COMPREPLY=()
+    if ((COMP_CWORD == 1)); then
+        COMPREPLY=($(compgen -W 'up client fleet db config --help' -- "$word"))
+        return
+    fi
+    case $before in
+        --config | --password-file)
+            compopt -o filenames 2> /dev/null
+            COMPREPLY=($(compgen -f -- "$word"))
+            return ;;
+        --data)
+            compopt -o filenames 2> /dev/null
+            COMPREPLY=($(compgen -d -- "$word"))
+            return ;;
+        --host)
+            COMPREPLY=($(compgen -A hostname -- "$word"))
+            return ;;
+        --port)
+            return ;;
+    esac
+    case $part in
+        up) words='--host --port --data --config --help' ;;
+        client)
+            words='--json --password-file --help'
+            if [[ $word != -* ]]; then
+                COMPREPLY=($(compgen -A hostname -- "$word"))
+                return
+            fi ;;
+        fleet)
+            if ((COMP_CWORD == 2)); then
+                words='list launch drain --help'
+            else
+                words='--config --data --json --help'
+            fi ;;
+        db)
+            words='--config --data --help'
+            [[ " ${COMP_WORDS[*]:2:COMP_CWORD-2} " == *\ @(upgrade|status)\ * ]] ||
+                words="upgrade status $words" ;;
+        config)
+            if ((COMP_CWORD == 2)); then
+                words='check --help'
+            elif [[ $action == check ]]; then
+                compopt -o filenames 2> /dev/null
+                COMPREPLY=($(compgen -f -- "$word"))
+                return
+            fi ;;
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$word"))
+}
+
+complete -F _bbs bbs

@@ -1,0 +1,471 @@
+"""The real `bbs client` on a real pseudo-terminal, with the real service behind it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import stat
+
+from twisted.internet import reactor
+from twisted.internet.task import deferLater
+
+from tests.integration.service import (
+    START_TIMEOUT,
+    Person,
+    Service,
+    ServiceCase,
+    eventually,
+    together,
+)
+from tests.integration.terminal import CTRL_C, CTRL_D, TAB, UP, Terminal
+
+KILL_LINE = "\x15"
+
+
+class TerminalCase(ServiceCase):
+    """A service with ann and bob, who are friends; bob is here by wire, ann at the terminal."""
+
+    service_up: Service
+    bob: Person
+
+    async def begin(self, **options: object) -> Terminal:
+        """A terminal at which ann is logged in."""
+        await self.friends()
+        terminal = self.terminal(**options)
+        await terminal.log_in("ann")
+        return terminal
+
+    async def friends(self) -> None:
+        self.service_up = self.service()
+        await self.service_up.up()
+        await self.service_up.register("ann", "bob")
+        self.bob = await self.service_up.person("bob")
+        ann = await self.service_up.person("ann")
+        await self.service_up.befriend(ann, self.bob)
+        ann.wire.close()
+
+    def terminal(self, *arguments: str, **options: object) -> Terminal:
+        return Terminal(self.service_up, *arguments, **options)
+
+    def count(self, terminal: Terminal, text: str) -> int:
+        """How many lines have `text` in them."""
+        return sum(text in line for line in terminal.lines)
+
+    async def writes(self, text: str, *more: str) -> None:
+        """bob writes to ann."""
+        for reply in await together(self.bob.asks("send", "ann", each) for each in (text, *more)):
+            self.assertEqual(reply["status"], 0, reply)
+
+
+class Typing(TerminalCase):
+    async def test_completion_and_hint(self) -> None:
+        """Commands and friends are completed by Tab, and the usage stands under the line."""
+        terminal = await self.begin()
+        terminal.type("sen")
+        await terminal.shows("send-group")
+        terminal.type(TAB)
+        await terminal.prompts(".*> send")
+        await terminal.shows("send [<user>] <friend> <message>")
+        terminal.type(" b")
+        await terminal.shows("   bob")
+        terminal.type(TAB)
+        await terminal.prompts(".*> send bob")
+        terminal.enter(" hello")
+        await terminal.shows("Success!")
+        # Where the cursor is is never asked: the answer could be about another screen.
+        self.assertNotIn(b"\x1b[6n", terminal.raw)
+
+    async def test_passwords_are_hidden(self) -> None:
+        """A password is neither on the screen nor in the history, however it is typed."""
+        self.service_up = self.service()
+        await self.service_up.up()
+        terminal = self.terminal()
+        await terminal.prompts(r"127.0.0.1:\d+, no user>")
+        terminal.enter("register eve")
+        await terminal.prompts("Password for eve:")
+        terminal.enter("hunter2")
+        await terminal.prompts("The same once more:")
+        terminal.enter("hunter2")
+        await terminal.shows("Success!")
+        terminal.enter("login eve")
+        await terminal.prompts("Password for eve:")
+        # All in one piece, as somebody fast or a clipboard would have it.
+        terminal.enter("hunter2\rping")
+        await terminal.shows("Pong!")
+        self.assertNotIn(b"hunter2", terminal.raw)
+        terminal.enter("register mallory swordfish")
+        await terminal.shows("> register mallory swordfish")
+        terminal.type(UP)
+        await terminal.prompts(".*> register mallory")
+        terminal.type(KILL_LINE)
+        terminal.enter("exit")
+        await terminal.ended()
+        self.assertEqual(terminal.exit_code, 0)
+        history = terminal.state / "bbs" / "history"
+        self.assertEqual(
+            history.read_text(), "register eve\nlogin eve\nping\nregister mallory\nexit\n"
+        )
+        self.assertEqual(stat.S_IMODE(history.stat().st_mode), 0o600)
+        self.assertEqual(stat.S_IMODE(history.parent.stat().st_mode), 0o700)
+        again = self.terminal()
+        await again.prompts(r"127.0.0.1:\d+, no user>")
+        again.type(UP * 3)
+        await again.prompts(".*> ping")
+
+    async def test_a_password_that_is_not_said(self) -> None:
+        terminal = await self.begin()
+        terminal.enter("login bob")
+        await terminal.prompts("Password for bob:")
+        terminal.type(CTRL_C)
+        await terminal.shows("Given up.")
+        terminal.enter("login bob")
+        await terminal.prompts("Password for bob:")
+        terminal.enter("wrong")
+        await terminal.shows("No such user or password error")
+        await terminal.prompts("ann@.*>")
+
+    async def test_password_file(self) -> None:
+        await self.friends()
+        file = self.service_up.folder / "password"
+        file.write_text("ann\n")
+        file.chmod(0o600)
+        terminal = self.terminal("--password-file", str(file))
+        await terminal.prompts(".*no user>")
+        terminal.enter("login ann")
+        await terminal.prompts("ann@.*>", START_TIMEOUT)
+
+    async def test_a_history_that_cannot_be_kept(self) -> None:
+        """It is said once, and nothing else fails."""
+        await self.friends()
+        blocked = self.service_up.folder / "blocked"
+        blocked.write_text("")
+        terminal = self.terminal(environ={"XDG_STATE_HOME": str(blocked)})
+        await terminal.shows("What you type is not kept for another day: Not a directory")
+        await terminal.log_in("ann")
+        terminal.type(UP)
+        await terminal.prompts(".*> login ann")
+        self.assertEqual(sum("not kept" in line for line in terminal.lines), 1)
+
+    async def test_interrupt_and_end(self) -> None:
+        """Ctrl-C and Ctrl-D ask before a line is lost."""
+        terminal = await self.begin()
+        terminal.type("half a line" + CTRL_C)
+        await terminal.shows("Ctrl-C again clears the line.")
+        await terminal.prompts(".*> half a line")
+        terminal.type(" more" + CTRL_C)
+        await eventually(lambda: self.count(terminal, "again clears") == 2, "asked again")
+        await terminal.prompts(".*> half a line more")
+        terminal.type(CTRL_C)
+        await terminal.prompts("ann@.*>")
+        terminal.type(CTRL_C)
+        await terminal.shows("exit or Ctrl-D ends.")
+        terminal.type("unsent" + CTRL_D)
+        await terminal.shows("Ctrl-D again ends all the same: the line is not sent.")
+        terminal.type(KILL_LINE + CTRL_D)
+        await terminal.ended()
+        self.assertEqual(terminal.exit_code, 0)
+
+    async def test_several_lines_pasted(self) -> None:
+        """They are shown, and sent one after the other at Enter; in a talk each is a message."""
+        terminal = await self.begin()
+        terminal.paste("ping\r\nlist-friend\r\n")
+        await terminal.prompts("list-friend")
+        self.assertNotIn("Pong!", terminal.lines)
+        terminal.type("\r")
+        await terminal.shows("Pong!")
+        await terminal.shows("bob")
+        terminal.enter("talk bob")
+        await terminal.prompts("ann→bob>")
+        await self.bob.asks("listen")
+        terminal.paste("one\nlogin two three")
+        await terminal.prompts("login two three")
+        terminal.type("\r")
+        await eventually(lambda: len(self.bob.wire.events) == 2, "bob has both")
+        self.assertEqual(
+            [event["message"] for event in self.bob.wire.events], ["one", "login two three"]
+        )
+
+    async def test_too_much_pasted(self) -> None:
+        """A megabyte is refused at once, as a whole; what fits is sent as one line."""
+        terminal = await self.begin()
+        await self.bob.asks("listen")
+        terminal.type("send bob ")
+        terminal.paste("x" * 1_048_576)
+        await terminal.shows("That is 1,048,585 bytes; at most 64,512 go at once.", 10)
+        await terminal.prompts(".*> send bob")
+        terminal.paste("x" * 60_000)
+        terminal.type(" end\r")
+        await eventually(lambda: self.bob.wire.events, "bob has it")
+        self.assertEqual(self.bob.wire.events[0]["message"], "x" * 60_000 + " end")
+
+    async def test_plain_terminal(self) -> None:
+        """`TERM=dumb`: no escape sequence at all, and passwords are hidden all the same."""
+        await self.friends()
+        terminal = self.terminal(environ={"TERM": "dumb", "PYTHONIOENCODING": "ascii"})
+        await terminal.prompts(".*no user>")
+        terminal.type(CTRL_C)
+        await terminal.shows("exit or Ctrl-D ends.")
+        terminal.type("login ann\n")
+        await terminal.prompts("Password for ann:")
+        terminal.type("ann\n")
+        await terminal.prompts("ann>")
+        await self.writes("hello")
+        await terminal.shows("bob: hello")
+        await terminal.prompts(r"ann@.* \[bob 1\]>")
+        terminal.type("talk bob\n")
+        await terminal.prompts(r"ann\?bob>")
+        terminal.type("/login bob\n")
+        await terminal.prompts("Password for bob:")
+        terminal.type(CTRL_D)
+        await terminal.ended()
+        self.assertEqual(terminal.exit_code, 0)
+        self.assertNotIn(b"\x1b", terminal.raw)
+        self.assertEqual(terminal.raw.count(b"ann\r\n"), 1)
+
+
+class Programs(TerminalCase):
+    async def test_json_at_a_terminal(self) -> None:
+        """No prompt and no editing; an exit code."""
+        await self.friends()
+        terminal = self.terminal("--json", columns=200)
+        terminal.type("login ann ann\n")
+        await terminal.shows('{"status": 0, "message": "Success!", "app_server": ')
+        await self.writes("hi\x1b")
+        await terminal.shows('"from": "bob", "to": "ann", "message": "hi\\u001b", "user": "ann"}')
+        terminal.type("nonsense\n\x04")
+        await terminal.ended()
+        self.assertEqual(terminal.exit_code, 1)
+        await terminal.shows("bbs client: Unknown command nonsense")
+        self.assertNotIn(b"\x1b", terminal.raw)
+        self.assertFalse((terminal.state / "bbs").exists())
+
+    async def test_output_to_a_pipe(self) -> None:
+        """With a terminal on its standard input alone it is the script client."""
+        await self.friends()
+        out = self.service_up.folder / "out"
+        terminal = self.terminal(output=out)
+        terminal.type("login ann ann\nlist-friend ann\nexit\n")
+        await terminal.ended()
+        self.assertEqual(terminal.exit_code, 0)
+        self.assertEqual(out.read_text(), "Success!\nbob\n")
+
+
+class Reading(TerminalCase):
+    async def test_a_message_while_typing(self) -> None:
+        """It stands above the line, which is as it was, with its cursor where it was."""
+        terminal = await self.begin()
+        terminal.type("send bob half-typed\x1b[D\x1b[D\x1b[D")
+        await terminal.prompts(".*> send bob half-typed")
+        await self.writes("hello from far away")
+        await terminal.shows("bob: hello from far away")
+        await terminal.prompts(r"ann@127\.0\.0\.1:\d+ \[bob 1\]> send bob half-typed")
+        terminal.type("X")
+        await terminal.prompts(".*> send bob half-tyXped")
+
+    async def test_resized_while_messages_come(self) -> None:
+        """Wide, narrow, and 20 columns, where it still works."""
+        terminal = await self.begin()
+        terminal.type("ping")
+        for columns in (40, 100, 20, 80, 20):
+            terminal.resize(columns)
+            await self.writes(f"at {columns}")
+            await terminal.shows(f"bob: at {columns}")
+            await terminal.prompts(".*> ping")
+        await terminal.prompts(r"ann \[5\]> ping")
+        terminal.type("\r")
+        await terminal.shows("Pong!")
+        terminal.enter("talk bob")
+        await terminal.prompts("ann→bob>")
+
+    async def test_ten_thousand_messages(self) -> None:
+        """All at once, and every key that is typed meanwhile is on the screen in a moment."""
+        await self.friends()
+        for block in range(100):
+            await self.writes(*(f"message {block * 100 + each}" for each in range(100)))
+        terminal = self.terminal()
+        await terminal.prompts(".*no user>")
+        terminal.enter("login ann ann")
+        await terminal.shows("bob: message 0")
+        waits, typed = [], ""
+        while b"message 9999" not in terminal.raw:
+            typed += "abcdefghij"[len(typed) % 10]
+            pressed = reactor.seconds()
+            terminal.type(typed[-1])
+            await terminal.prompts(f".*> {typed}")
+            waits.append(reactor.seconds() - pressed)
+            if len(typed) == 20:
+                terminal.type(KILL_LINE)
+                typed = ""
+            await deferLater(reactor, 0.1)
+        # The middle one: this process, which is the terminal, may be the slower one at times.
+        self.assertLess(sorted(waits)[len(waits) // 2], 0.5, waits)
+        await terminal.prompts(rf"ann@.* \[bob 10000\]> {typed}")
+        shown = re.findall(rb"bob\x1b[^ ]*: message (\d+)", terminal.raw)
+        self.assertEqual([int(number) for number in shown], list(range(10_000)))
+
+    async def test_what_a_peer_writes_does_nothing(self) -> None:
+        """Escape sequences and reversed writing are shown; one's own line is as harmless."""
+        terminal = await self.begin()
+        await self.writes("\x1b[2J\x1b]0;owned\x07\u202egnp.exe\x9b1m")
+        await terminal.shows(r"bob: \x1b[2J\x1b]0;owned\x07\u202egnp.exe\x9b1m")
+        self.assertNotIn("owned", terminal.screen.title)
+        self.assertNotIn("\u202e".encode(), terminal.raw)
+        terminal.paste("ping \u202eabc")
+        await terminal.prompts(r".*> ping \\u202eabc")
+
+    async def test_columns(self) -> None:
+        """Wide characters, combining marks and emoji: the cursor is where the text is."""
+        terminal = await self.begin()
+        await self.bob.asks("listen")
+        prompt = len(terminal.line) + 1
+        text = "send bob 你好 e\u0301 👩\u200d🚀"
+        terminal.type(text)
+        await eventually(lambda: "🚀" in terminal.line, "typed")
+        # 9 for `send bob `, two each for the wide ones; the joiner takes no column anywhere.
+        self.assertEqual(terminal.screen.cursor.x, prompt + 9 + 4 + 1 + 1 + 1 + 4)
+        terminal.type("\x02" * 3 + "\x7f")
+        terminal.type("\r")
+        await eventually(lambda: self.bob.wire.events, "sent")
+        self.assertEqual(self.bob.wire.events[0]["message"], "你好 e\u0301👩\u200d🚀")
+
+    async def test_colours(self) -> None:
+        """A sender has one; with `NO_COLOR` nobody has."""
+        terminal = await self.begin()
+        await self.writes("in colour")
+        await terminal.shows("bob: in colour")
+        self.assertIn(b"38;5;", terminal.raw)
+        plain = self.terminal(environ={"NO_COLOR": "1"})
+        await plain.log_in("ann")
+        await self.writes("without")
+        await plain.shows("bob: without")
+        self.assertNotIn(b"38;5;", plain.raw)
+
+    async def test_unread_and_talk(self) -> None:
+        """Unread messages are counted until somebody talks with their author."""
+        terminal = await self.begin()
+        await self.writes("one", "two")
+        await terminal.prompts(r".* \[bob 2\]>")
+        terminal.enter("talk bob")
+        await terminal.prompts("ann→bob>")
+        await self.writes("three")
+        await terminal.shows("bob: three")
+        await terminal.prompts("ann→bob>")
+        terminal.enter("end")
+        await terminal.prompts(r"ann@[^\[]*>")
+
+
+class BadDays(TerminalCase):
+    async def test_waiting_is_given_up(self) -> None:
+        """Who waits for an app server sees the place; Ctrl-C gives up, and loses nothing."""
+        self.service_up = service = self.service(
+            app={"capacity": 1}, fleet={"minimum": 1, "maximum": 1, "spare": 0}
+        )
+        await service.up()
+        await service.register("ann", "bob")
+        terminal = self.terminal()
+        await terminal.log_in("ann")
+        terminal.enter("login bob bob")
+        await terminal.prompts("ann, waiting for a server: place 1.*>")
+        terminal.type("post I am" + CTRL_C)
+        await terminal.shows("Given up waiting for an app server.")
+        await terminal.prompts(r"ann@127\.0\.0\.1:\d+> post I am")
+        terminal.enter(" still here")
+        await eventually(lambda: self.count(terminal, "Success!") == 2, "it is posted")
+        terminal.enter("use")
+        await terminal.prompts("ann@.*>")
+        self.assertNotIn("bob", terminal.lines)
+
+    async def test_end_while_waiting(self) -> None:
+        """Ctrl-D asks, as something is under way."""
+        self.service_up = service = self.service(
+            app={"capacity": 1}, fleet={"minimum": 1, "maximum": 1, "spare": 0}
+        )
+        await service.up()
+        await service.register("ann", "bob")
+        await service.person("bob")
+        terminal = self.terminal()
+        await terminal.prompts(".*no user>")
+        terminal.enter("login ann ann\rlist-friend")
+        await terminal.prompts(".*place 1.*>")
+        terminal.type(CTRL_D)
+        await terminal.shows("Ctrl-D again ends all the same: what is under way may not be")
+        terminal.type(CTRL_D)
+        await terminal.ended()
+        self.assertEqual(terminal.exit_code, 0)
+
+    async def test_a_server_is_killed(self) -> None:
+        """It is said, another is found, and what bob wrote meanwhile comes."""
+        terminal = await self.begin()
+        (server,) = [each for each in await self.service_up.fleet() if "ann" in each["people"]]
+        os.kill(self.service_up.pid_of(server["id"]), signal.SIGKILL)
+        await terminal.shows(f"The server {server['address']} is lost. Looking for another…")
+        await terminal.prompts("ann, server lost>")
+        terminal.type("ping")
+        await terminal.shows("ann is served at", START_TIMEOUT)
+        await terminal.prompts("ann@.*> ping", START_TIMEOUT)
+        await self.service_up.find_again(self.bob)
+        await self.writes("still here")
+        await terminal.shows("bob: still here")
+
+    async def test_moved(self) -> None:
+        """Drained from one server to another: it is said, and nothing is lost."""
+        terminal = await self.begin()
+        (server,) = [each for each in await self.service_up.fleet() if "ann" in each["people"]]
+        await self.service_up.command("fleet", "drain", server["id"])
+        await terminal.shows("ann is served at", START_TIMEOUT)
+        await self.service_up.find_again(self.bob)
+        await self.writes("here too")
+        await terminal.shows("bob: here too")
+
+    async def test_the_service_ends(self) -> None:
+        """It goes and comes again, without anybody doing anything at the terminal."""
+        terminal = await self.begin()
+        (process,) = [each for each in self.service_up.processes if " up " in each.command][:1]
+        await process.end()
+        await terminal.prompts("ann, server lost>")
+        await self.service_up.up()
+        await terminal.prompts("ann@.*>", START_TIMEOUT)
+        await self.service_up.find_again(self.bob)
+        await self.writes("good morning")
+        await terminal.shows("bob: good morning")
+
+    async def test_no_service(self) -> None:
+        """That is one line, and the exit code 1."""
+        self.service_up = self.service()
+        terminal = self.terminal()
+        await terminal.shows("bbs client: cannot reach 127.0.0.1:")
+        await terminal.ended()
+        self.assertEqual(terminal.exit_code, 1)
+
+    async def test_a_service_that_does_not_answer(self) -> None:
+        """Ctrl-C does not have to wait for that."""
+        self.service_up = self.service()
+        with socket.create_server(("127.0.0.1", self.service_up.port), backlog=0) as deaf:
+            others = [socket.socket() for _ in range(4)]
+            for other in others:
+                other.setblocking(False)
+                other.connect_ex(deaf.getsockname())
+            for environ in ({}, {"TERM": "dumb"}):
+                terminal = self.terminal(environ=environ)
+                await deferLater(reactor, 1.0)
+                self.assertTrue(terminal.alive)
+                terminal.type(CTRL_C)
+                await terminal.shows("bbs client: interrupted", 5)
+                await terminal.ended()
+                self.assertEqual(terminal.exit_code, 1)
+            for other in others:
+                other.close()
+
+    async def test_terminated(self) -> None:
+        """SIGTERM gives the terminal back as it was."""
+        terminal = await self.begin()
+        terminal.type("half")
+        await terminal.prompts(".*> half")
+        self.assertFalse(terminal.echoes)
+        os.kill(terminal.pid, signal.SIGTERM)
+        await terminal.ended()
+        self.assertEqual(terminal.exit_code, 1)
+        await terminal.shows("bbs client: interrupted")
+        self.assertTrue(terminal.echoes)

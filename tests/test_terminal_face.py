@@ -1,0 +1,326 @@
+"""A conversation at a terminal: what is asked and shown when, with an editor in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from prompt_toolkit.formatted_text import fragment_list_to_text
+from twisted.internet.defer import CancelledError, Deferred
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from bbs.client import BBSClient, Unreachable
+from bbs.client.screen import GivenUp, IScreen
+from bbs.client.terminal.face import Face
+from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
+from bbs.client.terminal.plain import PlainEditor
+from tests.client_server import APP_1, LOGIN, ClientTestCase
+
+
+@implementer(IEditor)
+class Typist:
+    """An editor whose Enter is `enter`; `asked` is the prompt that is shown, empty for none."""
+
+    def __init__(self, face: Face) -> None:
+        self.face = face
+        self.printed: list[str] = []
+        self.asked = ""
+        self.redrawn = 0
+        self.is_raw = False
+        self._answer: Deferred[str] = Deferred()
+
+    @contextmanager
+    def raw(self) -> Iterator[None]:
+        self.is_raw = True
+        yield
+        self.is_raw = False
+
+    def line(self) -> Deferred[str]:
+        return self._ask("line")
+
+    def password(self, prompt: str) -> Deferred[str]:
+        return self._ask(prompt)
+
+    def _ask(self, prompt: str) -> Deferred[str]:
+        assert not self.asked, "two prompts at once"
+        assert self.is_raw, "the terminal shows what is typed before"
+        self.asked = prompt
+        self._answer = Deferred()
+        return self._answer
+
+    def set_aside(self) -> None:
+        if self.asked:
+            self.asked = ""
+            self._answer.errback(SetAside())
+
+    end = set_aside
+
+    def redraw(self) -> None:
+        self.redrawn += 1
+
+    def print(self, lines: Sequence[Fragments]) -> None:
+        self.printed += [fragment_list_to_text(list(line)) for line in lines]
+
+    def enter(self, text: str | Exception) -> None:
+        self.asked = ""
+        if isinstance(text, str):
+            self._answer.callback(text)
+        else:
+            self._answer.errback(text)
+
+
+class FaceCase(ClientTestCase):
+    password: str | None = None
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.passwords = {"ann": "1", "bob": "1"}
+        self.world.friends = [("ann", "bob")]
+        self.face = Face(self.clock, self.client, LOGIN, self.sit_down, self.password)
+        verifyObject(IScreen, self.face)
+        self.running = Deferred.fromCoroutine(self.face.run())
+        self.network.flush()
+        self.addCleanup(self.client.close)
+
+    def sit_down(self, face: Face) -> Typist:
+        self.typist = Typist(face)
+        verifyObject(IEditor, self.typist)
+        return self.typist
+
+    def type(self, *lines: str | Exception) -> list[str]:
+        """Type lines, each as an answer to the prompt that is shown; what is printed."""
+        self.typist.printed.clear()
+        for line in lines:
+            self.typist.enter(line)
+            self.network.flush()
+        self.network.advance(0.1)
+        return [*self.typist.printed]
+
+
+class FaceTests(FaceCase):
+    def test_greeting(self) -> None:
+        self.assertIn(f"Connected to {LOGIN}", self.typist.printed[0])
+        self.assertEqual(self.typist.asked, "line")
+        self.assertEqual(self.face.prompt(80), f"{LOGIN}, no user> ")
+
+    def test_lines(self) -> None:
+        self.assertEqual(
+            self.type("ping\n\nlist-friend", "login ann 1"),
+            [
+                "Pong!",
+                "Not login yet",
+                "Success!",
+            ],
+        )
+        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
+        self.assertGreater(self.typist.redrawn, 0)
+        self.assertEqual(self.type("send nobody hi"), ["No such user exist"])
+
+    def test_a_password_comes_before_anything_else(self) -> None:
+        self.type("login ann")
+        self.assertEqual(self.typist.asked, "Password for ann: ")
+        self.assertEqual(self.type("1"), ["Success!"])
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_a_password_is_asked_for_in_the_middle_of_a_line(self) -> None:
+        self.world.meddle = lambda connection, line: line == "ping"
+        self.type("ping\nregister eve")
+        self.assertEqual(self.typist.asked, "line")
+        connection = self.world.connections[0]
+        self.world.meddle = lambda connection, line: False
+        self.world.answer(connection, "ping")
+        self.network.flush()
+        self.assertEqual(self.typist.asked, "Password for eve: ")
+        self.assertEqual(self.type("2", "2")[-1], "Success!")
+
+    def test_a_password_that_is_not_said(self) -> None:
+        self.assertEqual(self.type("login ann", GivenUp()), ["Given up."])
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_a_question_that_is_withdrawn(self) -> None:
+        self.type("login ann")
+        self.face.interrupt()
+        self.network.flush()
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_messages(self) -> None:
+        self.type("login ann 1")
+        self.world.message(
+            "ann", {"event": "message", "id": 1, "from": "bob", "to": "ann", "message": "hi"}
+        )
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed[-1], "bob: hi")
+        self.type("login bob 1")
+        self.world.message(
+            "ann", {"event": "message", "id": 2, "from": "bob", "to": "ann", "message": "hi"}
+        )
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed[-1], "bob→ann: hi")
+        self.assertEqual(self.face.prompt(99), f"bob@{APP_1} [others 2]> ")
+
+    def test_interrupted(self) -> None:
+        self.type("ping")
+        self.typist.printed.clear()
+        self.face.interrupt()
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed, ["exit or Ctrl-D ends."])
+        self.world.meddle = lambda connection, line: line == "ping"
+        self.type("ping", "list-friend", "help")
+        self.face.interrupt()
+        self.network.advance(0.1)
+        self.assertEqual(
+            self.typist.printed,
+            ["Given up: whether it was carried out is not known.", "Not sent: 2 lines behind it."],
+        )
+        self.type("ping")
+        self.face.interrupt()
+        self.network.advance(0.1)
+        self.assertEqual(len(self.typist.printed), 1)
+
+    def test_problems(self) -> None:
+        self.assertEqual(self.type("use eve"), ["eve is not logged in here."])
+
+    def test_what_is_a_command(self) -> None:
+        self.type("login ann 1")
+        self.assertTrue(self.face.is_command("hello"))
+        self.type("talk bob")
+        self.assertEqual(
+            [self.face.is_command(line) for line in ("hello", "/ping", "//ping")],
+            [False, True, False],
+        )
+
+    def test_end(self) -> None:
+        for end in ("exit", EOFError()):
+            self.assertNoResult(self.running)
+            self.type(end)
+            self.successResultOf(self.running)
+            self.running = Deferred.fromCoroutine(
+                Face(self.clock, self.client, LOGIN, self.sit_down).run()
+            )
+            self.network.flush()
+        self.face = self.typist.face
+        self.face.leave()
+        self.successResultOf(self.running)
+        self.assertEqual(self.typist.asked, "")
+
+    def test_no_service(self) -> None:
+        self.network.kill(LOGIN)
+        face = Face(self.clock, self.client, LOGIN, self.sit_down)
+        self.network.cut(LOGIN)
+        running = Deferred.fromCoroutine(face.run())
+        self.network.flush()
+        self.failureResultOf(running, Unreachable)
+        self.assertEqual(self.typist.printed, [])
+
+    def test_left_before_there_is_a_service(self) -> None:
+        client = BBSClient(self.clock, LOGIN, lambda address: Nowhere())
+        face = Face(self.clock, client, LOGIN, self.sit_down)
+        running = Deferred.fromCoroutine(face.run())
+        self.assertNoResult(running)
+        face.leave()
+        self.failureResultOf(running, CancelledError)
+
+
+class Nowhere:
+    """An endpoint from which no answer comes."""
+
+    def connect(self, factory: object) -> Deferred[object]:
+        return Deferred()
+
+
+class PasswordTests(FaceCase):
+    password = "1"
+
+    def test_nobody_is_asked(self) -> None:
+        self.assertEqual(self.type("login ann"), ["Success!"])
+
+
+class PlainTests(ClientTestCase):
+    """The same on a terminal that can only write lines."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.passwords = {"ann": "1"}
+        self.written = ""
+        self.echo: list[bool] = []
+        self.wanted: Deferred[str | None] = Deferred()
+        self.reads = 0
+        self.face = Face(self.clock, self.client, LOGIN, self.sit_down)
+        self.running = Deferred.fromCoroutine(self.face.run())
+        self.network.flush()
+        self.addCleanup(self.client.close)
+
+    def sit_down(self, face: Face) -> PlainEditor:
+        editor = PlainEditor(
+            self.next_line, self.write, self.echo.append, face.prompt, self.interruptible
+        )
+        verifyObject(IEditor, editor)
+        return editor
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        self.interrupts = True
+        yield
+        self.interrupts = False
+
+    def write(self, text: str) -> None:
+        self.written += text
+
+    def next_line(self) -> Deferred[str | None]:
+        self.reads += 1
+        self.wanted = Deferred()
+        return self.wanted
+
+    def type(self, line: str | None) -> str:
+        self.written = ""
+        self.wanted.callback(line)
+        self.network.flush()
+        self.network.advance(0.1)
+        return self.written
+
+    def test_it(self) -> None:
+        nobody = f"{LOGIN}, no user> "
+        self.assertTrue(self.written.endswith(f"ends.\n{nobody}"))
+        self.assertTrue(self.interrupts)
+        self.assertEqual(self.type("ping"), f"{nobody}\nPong!\n{nobody}")
+        self.assertEqual(self.type("login ann"), "Password for ann: ")
+        self.assertEqual(self.echo, [False])
+        self.assertEqual(self.type("1"), f"\n{nobody}\nSuccess!\nann> ")
+        self.assertEqual(self.echo, [False, True])
+        self.assertEqual(self.type("exit"), "")
+        self.successResultOf(self.running)
+        self.assertFalse(self.interrupts)
+
+    def test_a_line_that_was_begun_answers_what_is_asked_then(self) -> None:
+        self.world.meddle = lambda connection, line: line == "ping"
+        self.type("ping")
+        self.face.work.add(["login ann"])
+        connection = self.world.connections[0]
+        self.world.meddle = lambda connection, line: False
+        self.world.answer(connection, "ping")
+        self.network.flush()
+        self.assertEqual((self.reads, self.echo), (2, [False]))
+        self.assertIn("Success!", self.type("1"))
+
+    def test_the_end_of_the_input(self) -> None:
+        self.type(None)
+        self.successResultOf(self.running)
+
+    def test_left_while_a_line_is_read(self) -> None:
+        self.face.leave()
+        self.successResultOf(self.running)
+        self.wanted.callback("too late")
+
+    def test_input_that_cannot_be_read(self) -> None:
+        self.wanted.errback(ZeroDivisionError())
+        self.failureResultOf(self.running, ZeroDivisionError)
+        self.running = Deferred.fromCoroutine(
+            Face(self.clock, self.client, LOGIN, self.sit_down).run()
+        )
+        self.network.flush()
+
+    def test_input_that_breaks_off_when_it_is_over(self) -> None:
+        self.face.leave()
+        self.wanted.errback(ZeroDivisionError())
+        self.successResultOf(self.running)

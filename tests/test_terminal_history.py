@@ -1,0 +1,143 @@
+"""What was typed before: in memory, and in a file."""
+
+from __future__ import annotations
+
+import gc
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.client.terminal import history
+from bbs.client.terminal.history import KEPT, History, HistoryFile, not_kept, place
+
+
+class PlaceTests(SynchronousTestCase):
+    def test_by_the_specification(self) -> None:
+        home = {"HOME": "/home/ann"}
+        default = Path("/home/ann/.local/state/bbs/history")
+        self.assertEqual(place(home), default)
+        self.assertEqual(place(home | {"XDG_STATE_HOME": "not/absolute"}), default)
+        self.assertEqual(place(home | {"XDG_STATE_HOME": "/s"}), Path("/s/bbs/history"))
+        self.assertEqual(place({}), Path("~/.local/state/bbs/history").expanduser())
+
+
+class FileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()) / "state" / "bbs" / "history"
+        self.file = HistoryFile(self.path)
+
+    def mode(self, path: Path) -> int:
+        return stat.S_IMODE(path.stat().st_mode)
+
+    def test_it_is_its_owners_alone(self) -> None:
+        before = os.umask(0)
+        self.addCleanup(os.umask, before)
+        self.assertEqual(self.file.read(), [])
+        self.assertEqual((self.mode(self.path.parent), self.mode(self.path)), (0o700, 0o600))
+        self.path.chmod(0o644)
+        self.assertEqual(self.file.read(), [])
+        self.assertEqual(self.mode(self.path), 0o600)
+        self.path.unlink()
+        self.file.add(["ping"])
+        self.assertEqual(self.mode(self.path), 0o600)
+
+    def test_what_is_added_is_read(self) -> None:
+        self.file.read()
+        self.file.add(["send bob 你好", "ping"])
+        self.file.add(["\ud800"])
+        self.assertEqual(self.file.read(), ["send bob 你好", "ping", "?"])
+
+    def test_bytes_that_are_no_text(self) -> None:
+        self.file.read()
+        self.path.write_bytes(b"\xff\n\nping")
+        self.assertEqual(self.file.read(), ["\ufffd", "ping"])
+
+    def test_it_is_cut_down(self) -> None:
+        self.file.read()
+        self.file.add([f"line {number}" for number in range(KEPT + 10)])
+        kept = self.file.read()
+        self.assertEqual((len(kept), kept[0]), (KEPT, "line 10"))
+        self.assertEqual(self.path.read_text().splitlines(), kept)
+        self.assertEqual(self.mode(self.path), 0o600)
+        self.assertEqual(os.listdir(self.path.parent), ["history"])
+
+    def test_a_huge_one_is_read_from_its_end(self) -> None:
+        self.patch(history, "MOST_READ", 12)
+        self.file.read()
+        self.path.write_text("x" * 100 + "\nsecond\nlast\n")
+        self.assertEqual(self.file.read(), ["last"])
+        self.assertEqual(self.path.read_text(), "last\n")
+
+    def test_where_there_can_be_none(self) -> None:
+        self.path.parent.parent.mkdir(parents=True)
+        self.path.parent.write_text("in the way")
+        self.assertRaises(OSError, self.file.read)
+        self.assertRaises(OSError, self.file.add, ["ping"])
+
+
+class HistoryTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.kept: list[str] = []
+        self.problems: list[str] = []
+        self.outcome: Deferred[None] | None = None
+        self.history = History(["ping"], self.keep, self.problems.append)
+
+    def keep(self, lines: Sequence[str]) -> Deferred[None]:
+        self.kept += lines
+        outcome, self.outcome = self.outcome, None
+        return outcome or succeed(None)
+
+    def test_lines_from_before_come_first(self) -> None:
+        self.history.append_string("help")
+        self.assertEqual(list(self.history.load_history_strings()), ["help", "ping"])
+        self.assertEqual(self.kept, ["help"])
+
+    def test_no_password(self) -> None:
+        self.history.append_string("login ann secret")
+        self.assertEqual(self.history.get_strings(), ["login ann"])
+        self.assertEqual(self.kept, ["login ann"])
+
+    def test_a_line_once_and_no_blank_one(self) -> None:
+        for line in ("ping", " ", "help", "help", "a\nb\n\nb"):
+            self.history.append_string(line)
+        self.assertEqual(self.kept, ["help", "a", "b"])
+
+    def test_a_failure_is_said_once(self) -> None:
+        self.outcome = fail(OSError(28, "No space left on device"))
+        self.history.append_string("a")
+        self.history.append_string("b")
+        self.assertEqual(
+            self.problems, ["What you type is not kept for another day: No space left on device"]
+        )
+        self.assertEqual(self.kept, ["a"])
+        self.assertEqual(self.history.get_strings(), ["a", "b"])
+
+    def test_failures_under_way_are_said_once(self) -> None:
+        first: Deferred[None] = Deferred()
+        second: Deferred[None] = Deferred()
+        for line, outcome in (("a", first), ("b", second)):
+            self.outcome = outcome
+            self.history.append_string(line)
+        first.errback(OSError(28, "full"))
+        second.errback(OSError(28, "full"))
+        self.assertEqual(len(self.problems), 1)
+
+    def test_without_a_file(self) -> None:
+        history = History([], None, self.problems.append)
+        history.append_string("ping")
+        self.assertEqual(history.get_strings(), ["ping"])
+
+    def test_words(self) -> None:
+        said = not_kept(OSError("odd"))
+        self.assertEqual(said, "What you type is not kept for another day: odd")
+
+    def test_a_mistake_of_our_own_is_not_taken_for_the_files(self) -> None:
+        self.outcome = fail(ZeroDivisionError())
+        self.history.append_string("a")
+        gc.collect()
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.problems, [])

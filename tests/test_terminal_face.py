@@ -150,13 +150,13 @@ class FaceTests(FaceCase):
             "ann", {"event": "message", "id": 1, "from": "bob", "to": "ann", "message": "hi"}
         )
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], "bob: hi")
+        self.assertEqual(self.typist.printed[-1], "<<<bob->ann: hi>>>")
         self.type("login bob 1")
         self.world.message(
-            "ann", {"event": "message", "id": 2, "from": "bob", "to": "ann", "message": "hi"}
+            "ann", {"event": "message", "id": 2, "from": "bob", "group": "go", "message": "hi"}
         )
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], "bob→ann: hi")
+        self.assertEqual(self.typist.printed[-1], "<<<bob->GROUP<go>: hi>>> to ann")
         self.assertEqual(self.face.prompt(99), f"bob@{APP_1} [others 2]> ")
 
     def test_interrupted(self) -> None:

@@ -63,14 +63,17 @@ def text(fragments: Fragments) -> str:
 class LooksTests(SynchronousTestCase):
     def test_messages(self) -> None:
         direct = Message(1, "bob", "hi\x1b[2J", to="ann")
-        self.assertEqual(text(looks.message("ann", direct, False)), "bob: hi\\x1b[2J")
-        self.assertEqual(text(looks.message("ann", direct, True)), "bob→ann: hi\\x1b[2J")
+        for several in (False, True):
+            shown = text(looks.message("ann", direct, several))
+            self.assertEqual(shown, "<<<bob->ann: hi\\x1b[2J>>>")
         group = Message(2, "b\u202eb", "e4", group="ch\x07ess")
-        self.assertEqual(text(looks.message("ann", group, False)), "#ch\\x07ess b\\u202eb: e4")
+        shown = "<<<b\\u202eb->GROUP<ch\\x07ess>: e4>>>"
+        self.assertEqual(text(looks.message("ann", group, False)), shown)
+        self.assertEqual(text(looks.message("ann", group, True)), f"{shown} to ann")
 
     def test_a_sender_has_a_colour(self) -> None:
         fragments = looks.message("ann", Message(1, "bob", "hi", to="ann"), False)
-        self.assertEqual(fragments[0], (style_of("bob"), "bob"))
+        self.assertEqual(fragments[1], (style_of("bob"), "bob"))
 
     def test_replies(self) -> None:
         friends = Reply({"status": 0, "friend": ["bob", "c\x07"]})

@@ -212,7 +212,7 @@ class Typing(TerminalCase):
         terminal.type("ann\n")
         await terminal.prompts("ann>")
         await self.writes("hello")
-        await terminal.shows("bob: hello")
+        await terminal.shows("bob->ann: hello")
         await terminal.prompts(r"ann@.* \[bob 1\]>")
         terminal.type("talk bob\n")
         await terminal.prompts(r"ann\?bob>")
@@ -259,7 +259,7 @@ class Reading(TerminalCase):
         terminal.type("send bob half-typed\x1b[D\x1b[D\x1b[D")
         await terminal.prompts(".*> send bob half-typed")
         await self.writes("hello from far away")
-        await terminal.shows("bob: hello from far away")
+        await terminal.shows("bob->ann: hello from far away")
         await terminal.prompts(r"ann@127\.0\.0\.1:\d+ \[bob 1\]> send bob half-typed")
         terminal.type("X")
         await terminal.prompts(".*> send bob half-tyXped")
@@ -271,7 +271,7 @@ class Reading(TerminalCase):
         for columns in (40, 100, 20, 80, 20):
             terminal.resize(columns)
             await self.writes(f"at {columns}")
-            await terminal.shows(f"bob: at {columns}")
+            await terminal.shows(f"bob->ann: at {columns}")
             await terminal.prompts(".*> ping")
         await terminal.prompts(r"ann \[5\]> ping")
         terminal.type("\r")
@@ -287,7 +287,7 @@ class Reading(TerminalCase):
         terminal = self.terminal()
         await terminal.prompts(".*no user>")
         terminal.enter("login ann ann")
-        await terminal.shows("bob: message 0")
+        await terminal.shows("bob->ann: message 0")
         waits, typed = [], ""
         while b"message 9999" not in terminal.raw:
             typed += "abcdefghij"[len(typed) % 10]
@@ -309,7 +309,7 @@ class Reading(TerminalCase):
         """Escape sequences and reversed writing are shown; one's own line is as harmless."""
         terminal = await self.begin()
         await self.writes("\x1b[2J\x1b]0;owned\x07\u202egnp.exe\x9b1m")
-        await terminal.shows(r"bob: \x1b[2J\x1b]0;owned\x07\u202egnp.exe\x9b1m")
+        await terminal.shows(r"bob->ann: \x1b[2J\x1b]0;owned\x07\u202egnp.exe\x9b1m")
         self.assertNotIn("owned", terminal.screen.title)
         self.assertNotIn("\u202e".encode(), terminal.raw)
         terminal.paste("ping \u202eabc")
@@ -334,12 +334,12 @@ class Reading(TerminalCase):
         """A sender has one; with `NO_COLOR` nobody has."""
         terminal = await self.begin()
         await self.writes("in colour")
-        await terminal.shows("bob: in colour")
+        await terminal.shows("bob->ann: in colour")
         self.assertIn(b"38;5;", terminal.raw)
         plain = self.terminal(environ={"NO_COLOR": "1"})
         await plain.log_in("ann")
         await self.writes("without")
-        await plain.shows("bob: without")
+        await plain.shows("bob->ann: without")
         self.assertNotIn(b"38;5;", plain.raw)
 
     async def test_unread_and_talk(self) -> None:
@@ -350,7 +350,7 @@ class Reading(TerminalCase):
         terminal.enter("talk bob")
         await terminal.prompts("ann→bob>")
         await self.writes("three")
-        await terminal.shows("bob: three")
+        await terminal.shows("bob->ann: three")
         await terminal.prompts("ann→bob>")
         terminal.enter("end")
         await terminal.prompts(r"ann@[^\[]*>")
@@ -407,7 +407,7 @@ class BadDays(TerminalCase):
         await terminal.prompts("ann@.*> ping", START_TIMEOUT)
         await self.service_up.find_again(self.bob)
         await self.writes("still here")
-        await terminal.shows("bob: still here")
+        await terminal.shows("bob->ann: still here")
 
     async def test_moved(self) -> None:
         """Drained from one server to another: it is said, and nothing is lost."""
@@ -417,7 +417,7 @@ class BadDays(TerminalCase):
         await terminal.shows("ann is served at", START_TIMEOUT)
         await self.service_up.find_again(self.bob)
         await self.writes("here too")
-        await terminal.shows("bob: here too")
+        await terminal.shows("bob->ann: here too")
 
     async def test_the_service_ends(self) -> None:
         """It goes and comes again, without anybody doing anything at the terminal."""
@@ -429,7 +429,7 @@ class BadDays(TerminalCase):
         await terminal.prompts("ann@.*>", START_TIMEOUT)
         await self.service_up.find_again(self.bob)
         await self.writes("good morning")
-        await terminal.shows("bob: good morning")
+        await terminal.shows("bob->ann: good morning")
 
     async def test_no_service(self) -> None:
         """That is one line, and the exit code 1."""

@@ -125,13 +125,13 @@ def first_visit(stage: Stage) -> tuple[Window, Window]:
     ann.enter("invite bob")
     bob.enter("list-invite", "accept-invite ann")
     ann.enter("talk bob", "hello, are you there?")
-    bob.shows("ann: hello, are you there?")
+    bob.shows("ann->bob: hello, are you there?")
     bob.enter("talk ann")
     bob.type("I am, and I was just ty")
     ann.enter("take your time")
-    bob.shows("ann: take your time")
+    bob.shows("ann->bob: take your time")
     bob.enter("ping, there it is")
-    ann.shows("bob: I am, and I was just typing, there it is")
+    ann.shows("bob->ann: I am, and I was just typing, there it is")
     stage.keep("terminal-first-visit.txt", service=stage.service, ann=ann, bob=bob)
     return ann, bob
 
@@ -144,9 +144,9 @@ def killed(stage: Stage, ann: Window, bob: Window) -> None:
     bob.shows("is served at")
     ann.shows("is served at")
     ann.enter("and nothing was lost")
-    bob.shows("ann: I am still typing, and nothing was lost")
+    bob.shows("ann->bob: I am still typing, and nothing was lost")
     bob.enter("so I see")
-    ann.shows("bob: so I see")
+    ann.shows("bob->ann: so I see")
     stage.keep("terminal-app-server-killed.txt", ann=ann, bob=bob)
 
 
@@ -160,7 +160,7 @@ def chinese(stage: Stage) -> None:
     ming.enter("talk 小紅", "你好！吃飯了嗎？🍜")
     hong.enter("還沒，一起去吃火鍋 🍲 好不好")
     ming.enter("好啊 👩\u200d🚀👍 六點見", "end", "join-group 火鍋", "send-group 火鍋 我也來了 🎉")
-    hong.shows("#火鍋 小明: 我也來了")
+    hong.shows("小明->GROUP<火鍋>: 我也來了")
     hong.type("等你 e\u0301 👩\u200d🚀")
     time.sleep(0.5)
     stage.keep("terminal-chinese.txt", 小明=ming, 小紅=hong)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bbs.client.terminal.colours import style_of
 from bbs.client.terminal.interfaces import Fragments
-from bbs.client.text import problem_line, reply_lines, visible
+from bbs.client.text import message_line, problem_line, reply_lines, visible
 from bbs.client.values import BadReply, Message, Reply
 
 
@@ -21,11 +21,12 @@ def reply(reply: Reply) -> Fragments:
 
 
 def message(user: str, message: Message, several: bool) -> Fragments:
-    """A message to `user`, who is one of `several` here or the only one."""
-    sender = (style_of(message.sender), visible(message.sender))
-    before = [("class:group", f"#{visible(message.group)} ")] if message.group is not None else []
-    to = [("", "→"), (style_of(user), visible(user))] if several else []
-    return [*before, sender, *to, ("", f": {visible(message.text)}")]
+    """A message to `user`, who is one of `several` here or the only one: in the protocol's form,
+    with the sender's name in colour. Of a group's several here may be members."""
+    sender = visible(message.sender)
+    rest = message_line(message).removeprefix(f"<<<{sender}")
+    to = [("", " to "), (style_of(user), visible(user))] if several and message.group else []
+    return [("", "<<<"), (style_of(message.sender), sender), ("", rest), *to]
 
 
 def notice(text: str) -> Fragments:

@@ -11,14 +11,17 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from bbs.errors import TooManyAttempts
+from bbs.models import NAME_LENGTH
 from bbs.settings import Rate
 
 MAX_KEYS = 100_000
 """Accounts or addresses remembered; beyond that the one longest quiet is forgotten."""
 
-
 ADDRESS_FACTOR = 10
 """One address may fail to log in so many times as often as one account (`docs/operating.md`)."""
+
+MAX_KEY = NAME_LENGTH + 1
+"""Characters of a key that are kept: no longer name is anybody's."""
 
 
 class Attempts:
@@ -41,16 +44,18 @@ class Attempts:
         """Count an attempt."""
         made = self._recent(key)
         made.append(self._seconds())
-        self._made[key] = made
-        self._made.move_to_end(key)
-        while len(self._made) > MAX_KEYS:
+        self._made[key[:MAX_KEY]] = made
+        self._made.move_to_end(key[:MAX_KEY])
+        # Those longest quiet are first.
+        while self._is_over(next(iter(self._made.values()))) or len(self._made) > MAX_KEYS:
             self._made.popitem(last=False)
 
     def _recent(self, key: str) -> deque[float]:
-        made = self._made.get(key, deque())
+        made = self._made.get(key[:MAX_KEY], deque())
         oldest = self._seconds() - self._period
         while made and made[0] <= oldest:
             made.popleft()
-        if not made:
-            self._made.pop(key, None)
         return made
+
+    def _is_over(self, made: deque[float]) -> bool:
+        return not made or made[-1] <= self._seconds() - self._period

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import re
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 from twisted.application.service import IService, Service
@@ -61,6 +62,8 @@ class Daemon(Service):
     ) -> None:
         self.config = config
         self.reactor = reactor
+        self.second_choice: Mapping[str, str] = {}
+        """Where to listen instead of an endpoint whose port somebody else has."""
         self._on_failure = on_failure
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
@@ -183,9 +186,16 @@ class Daemon(Service):
         takes_backlog = re.match(r"(tcp6?|ssl):", endpoint) and ":backlog=" not in endpoint
         description = f"{endpoint}:backlog={BACKLOG}" if takes_backlog else endpoint
         try:
-            port: IListeningPort = await serverFromString(self.reactor, description).listen(factory)
+            place = serverFromString(self.reactor, description)
+        except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
+            raise CannotStart(f"cannot listen on {endpoint}: {error}") from error
+        try:
+            port: IListeningPort = await place.listen(factory)
         except (CannotListenError, OSError) as error:
             reason = getattr(error, "socketError", error)
+            second = self.second_choice.get(endpoint)
+            if second and getattr(reason, "errno", None) == errno.EADDRINUSE:
+                return await self._listen(second, factory)
             raise CannotStart(f"cannot listen on {endpoint}: {reason}") from error
         self.on_stop(port.stopListening)
         return port
@@ -198,11 +208,20 @@ def interface_of(endpoint: str) -> str:
     return "" if address in ("0.0.0.0", "::") else address
 
 
-def on_free_port(interface: str) -> str:
-    """An endpoint string for a free TCP port at `interface`."""
+def on_free_port(*endpoints: str) -> str:
+    """An endpoint string for a free TCP port, where the first of `endpoints` that says where it
+    binds to does; else with all addresses, those of IPv6 too if one of them has these."""
+    interface = next(filter(None, map(interface_of, endpoints)), "")
+    if not interface:
+        return "tcp6:0" if any(each.startswith("tcp6:") for each in endpoints) else "tcp:0"
+    return tcp_endpoint(interface, 0)
+
+
+def tcp_endpoint(interface: str, port: int) -> str:
+    """An endpoint string for `port` at an address."""
     kind = "tcp6" if ":" in interface else "tcp"
     escaped = interface.replace(":", "\\:")
-    return f"{kind}:0" + (f":interface={escaped}" if interface else "")
+    return f"{kind}:{port}:interface={escaped}"
 
 
 def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Configuration:

@@ -100,10 +100,16 @@ class Database:
         self._sqlite = isinstance(self.peewee, SqliteDatabase)
         self._workers = workers
         self._reactor = reactor
-        self.available = True
+        self._away: set[bool] = set()
+        """Which calls were not served when last tried: those that only read (False), or write."""
         self.on_answer: Callable[[float], None] = lambda seconds: None
         """Told how long each call took that the database answered, in seconds, from `run` on."""
         self._last_answer = float("-inf")
+
+    @property
+    def available(self) -> bool:
+        """Whether the database serves: what reads, and what writes, which a full disk refuses."""
+        return not self._away
 
     @staticmethod
     def threads(url: str, pool_size: int) -> int:
@@ -124,10 +130,11 @@ class Database:
     def _within_deadline(self, job: _Job) -> Deferred[Any]:
         answer: Deferred[Any] = Deferred()
         asked_at = self._reactor.seconds()
+        writes = not is_read_only(job.rule)
 
         def give_up() -> None:
             if not answer.called:
-                self._noticed("no answer in time")
+                self._noticed(writes, "no answer in time")
                 answer.errback(Unavailable())
 
         def at_deadline() -> None:
@@ -151,21 +158,25 @@ class Database:
                 if not away:
                     self._last_answer = self._reactor.seconds()
                     self.on_answer(self._last_answer - asked_at)
-                self._noticed(summary(result.value.__cause__) if away else None)
+                self._noticed(writes, summary(result.value.__cause__) if away else None)
                 answer.callback(result)
 
         timers = [self._reactor.callLater(DEADLINE, at_deadline)]
         self._workers.run(self._transact, job).addBoth(arrived)
         return answer
 
-    def _noticed(self, trouble: str | None) -> None:
+    def _noticed(self, writes: bool, trouble: str | None) -> None:
         """The database served a call, or did not, for a reason that is logged once."""
-        if self.available != (trouble is None):
-            self.available = trouble is None
-            if trouble is None:
-                _log.info("database is back")
-            else:
-                _log.error("database is away: {trouble}", trouble=trouble)
+        before = self.available
+        if trouble is not None:
+            self._away.add(writes)
+        else:
+            # Whatever writes reads as well.
+            self._away -= {False, writes}
+        if before and trouble is not None:
+            _log.error("database is away: {trouble}", trouble=trouble)
+        elif self.available and not before:
+            _log.info("database is back")
 
     def _transact(self, job: _Job) -> Any:
         job.begun = self._reactor.seconds()

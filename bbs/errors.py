@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bbs.protocols.iline import IConnection
+from bbs.settings import place_of
 
 __all__ = ["TEXTS", "Address", "BBSError", "wire_text"]
 
@@ -124,6 +125,9 @@ class Address:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return place_of(self.host, self.port)
+
     def seen_from(self, connection: IConnection) -> Address:
         """The address as the peer of `connection` may use it."""
         return self if self.host else Address(connection.local_host, self.port)
@@ -141,7 +145,7 @@ class Moved(Redirected):
     """The user is served at `address`."""
 
     def __init__(self, address: Address) -> None:
-        super().__init__(f"{address.host}:{address.port}")
+        super().__init__(str(address))
         self.address = address
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -30,10 +31,11 @@ from bbs.daemon import (
 from bbs.database import Database
 from bbs.desks import LoginDesk, Tally
 from bbs.dispatch import Dispatcher
+from bbs.errors import Unavailable
 from bbs.hashing import Hasher, threads
 from bbs.protocols.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.line import IConnection
-from bbs.rules import accounts, fleet
+from bbs.rules import accounts, fleet, places
 from bbs.scaling import children, user_data
 from bbs.scaling.ec2 import EC2Provider
 from bbs.scaling.ec2_client import EC2Client, boto_client
@@ -44,6 +46,7 @@ from bbs.scaling.local import LocalProvider
 from bbs.scaling.none import NoProvider
 from bbs.scaling.plan import Policy
 from bbs.scaling.upkeep import Upkeep
+from bbs.settings import place_of, reached_at
 from bbs.waiting import WaitingRoom
 from bbs.workers import Workers
 
@@ -159,7 +162,8 @@ class LoginServer(Daemon):
             return await self._ec2(brokers)
         interface = interface_of(config.app.listen[0]) or interface_of(config.login.listen[0])
         path = os.path.join(self._data, "run", f"app-{me.id}.toml")
-        text = children.configuration_text(config, brokers, on_free_port(interface))
+        listen = on_free_port(config.app.listen[0], config.login.listen[0])
+        text = children.configuration_text(config, brokers, listen)
         try:
             await self.in_thread(children.write_privately, path, text)
         except OSError as error:
@@ -194,9 +198,10 @@ class LoginServer(Daemon):
         room: WaitingRoom,
         tally: Tally,
     ) -> FleetKeeper:
-        def places() -> None:
+        def look() -> None:
             room.look()
-            self._is_serving()
+            if not self.serving.called:
+                Deferred.fromCoroutine(self._look_whether_serving(database))
 
         return FleetKeeper(
             me,
@@ -206,7 +211,7 @@ class LoginServer(Daemon):
             bus,
             Upkeep(sessions, self.config.messages.message_retention),
             self.config.fleet.heartbeat_interval,
-            places,
+            look,
             self.reactor,
             lambda: tally.logins,
         )
@@ -258,7 +263,7 @@ class LoginServer(Daemon):
         self.on_stop(page.site.close_all)
         for endpoint in self.config.web.listen:
             port = await self._listen(endpoint, page.site)
-            self.page_address = self.page_address or url_of(port)
+            self.page_address = self.page_address or url_of(endpoint, port)
         self.begin(page)
 
     def _somebody_waits(self, keeper: FleetKeeper, bus: Bus) -> None:
@@ -267,8 +272,13 @@ class LoginServer(Daemon):
         else:
             bus.tell_fleet("waiting")
 
+    async def _look_whether_serving(self, database: Database) -> None:
+        with suppress(Unavailable):  # Then there is another hint, or another round.
+            if await database.run(places.any_ready):
+                self._is_serving()
+
     def _is_serving(self) -> None:
-        if not self.serving.called:
+        if self.running and not self.serving.called:
             self.serving.callback(None)
 
     async def _brokers(self) -> tuple[str, ...]:
@@ -287,10 +297,11 @@ class LoginServer(Daemon):
             raise CannotStart(f"the embedded broker cannot listen: {error.socketError}") from error
 
 
-def url_of(port: IListeningPort) -> str | None:
-    """Where a browser on this machine finds what `port` serves; None where it is no TCP port."""
+def url_of(endpoint: str, port: IListeningPort) -> str | None:
+    """Where a browser on this machine finds what `port`, which listens on `endpoint`, serves; None
+    where it is no TCP port."""
     address = port.getHost()
     if not isinstance(address, IPv4Address | IPv6Address):
         return None
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{address.port}/"
+    scheme = "https" if endpoint.startswith("ssl:") else "http"
+    return f"{scheme}://{place_of(reached_at(address.host), address.port)}/"

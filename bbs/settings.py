@@ -164,6 +164,16 @@ def host_and_port(server: str) -> tuple[str, int]:
     return matched[1] or matched[2], int(matched[3])
 
 
+def place_of(host: str, port: int) -> str:
+    """`"127.0.0.1:22222"` or `"[::1]:22222"`: what `host_and_port` reads."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reached_at(host: str) -> str:
+    """Where this machine itself reaches what listens at the address `host`."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
 def _read_rate(value: object) -> Rate:
     return Rate.parse(str(value))
 

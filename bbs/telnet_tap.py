@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from twisted.application.service import IService
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.python import usage
 
 from bbs.client.values import Address
@@ -12,7 +13,7 @@ from bbs.config import Configuration
 from bbs.daemon import FAREWELL, Daemon, end_process, load_or_exit
 from bbs.gateway.factory import GatewayFactory
 from bbs.protocols.iline import LineLimits
-from bbs.settings import host_and_port
+from bbs.settings import host_and_port, reached_at
 
 
 class Options(usage.Options):
@@ -46,6 +47,8 @@ class TelnetGateway(Daemon):
     """A telnet gateway: clients of the service, for people who have none."""
 
     name = "bbs-telnet"
+    address: tuple[str, int] | None = None
+    """Where this machine reaches it, once it listens on a TCP port."""
 
     async def start(self) -> None:
         telnet, limits = self.config.telnet, self.config.limits
@@ -57,4 +60,6 @@ class TelnetGateway(Daemon):
         )
         self.on_stop(lambda: factory.close_all(FAREWELL))
         for endpoint in telnet.listen:
-            await self._listen(endpoint, factory)
+            place = (await self._listen(endpoint, factory)).getHost()
+            if self.address is None and isinstance(place, IPv4Address | IPv6Address):
+                self.address = reached_at(place.host), place.port

@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
-import re
 import secrets
-import socket
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import IO, Any
 
 from bbs.cli import port
 from bbs.config import ConfigError, Configuration
+from bbs.daemon import tcp_endpoint
 from bbs.offline import as_written
+from bbs.scaling.children import write_privately
+from bbs.settings import place_of, reached_at
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222
@@ -34,6 +34,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--data", default="bbs-data", help="folder of the data (%(default)s)")
     parser.add_argument("--config", help="configuration file (TOML)")
     options = parser.parse_args(argv)
+    options.host = options.host.strip("[]")  # As URLs have IPv6 addresses.
     try:
         config = as_written(options.config, options.data, _overrides(options))
         lock, log = _open_data(options.data)
@@ -51,73 +52,61 @@ class _Unusable(Exception):
 
 def _overrides(options: argparse.Namespace) -> dict[str, object]:
     return {
-        "login.listen": _endpoint(options.host, options.port),
-        "app.listen": _endpoint(options.host, 0),
+        "login.listen": tcp_endpoint(options.host, options.port),
+        "app.listen": tcp_endpoint(options.host, 0),
     }
 
 
-def _endpoint(host: str, port: int) -> str:
-    kind = "tcp6" if ":" in host else "tcp"
-    escaped = host.replace(":", "\\:")
-    return f"{kind}:{port}:interface={escaped}"
-
-
 def _with_faces(config: Configuration, options: argparse.Namespace) -> Configuration:
-    """`config` with what a `bbs up` has beside: a telnet gateway that the login server believes,
-    and the operators' page on loopback, each where the configuration does not say otherwise.
+    """`config` with what a `bbs up` has beside: a telnet gateway to its own login server, which
+    believes it, and the operators' page on loopback. Where the configuration has a `telnet.listen`
+    or a `web.listen` of its own, that counts.
 
     :raises _Unusable: the operators' password cannot be kept in the data folder.
     """
     given = {key for key, source in config.sources.items() if source != "default"}
     telnet = replace(
         config.telnet,
-        server=_place(_reached_at(options.host), options.port),
+        server=place_of(reached_at(options.host), options.port),
         secret=config.telnet.secret or secrets.token_urlsafe(),
     )
     if "telnet.listen" not in given:
-        port = _free_port(options.host, TELNET_PORT)
-        telnet = replace(telnet, listen=(_endpoint(options.host, port),))
+        port = TELNET_PORT if options.port != TELNET_PORT else 0
+        telnet = replace(telnet, listen=(tcp_endpoint(options.host, port),))
     web = config.web
     if "web.listen" not in given:
-        web = replace(web, listen=(_endpoint(LOOPBACK, _free_port(LOOPBACK, WEB_PORT)),))
+        port = WEB_PORT if options.port != WEB_PORT else 0
+        web = replace(web, listen=(tcp_endpoint(LOOPBACK, port),))
     if web.listen and "web.password_file" not in given:
         web = replace(web, password_file=_operators_password(options.data))
     return replace(config, telnet=telnet, web=web)
 
 
-def _place(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _reached_at(host: str) -> str:
-    """Where this machine itself reaches what listens on `host`."""
-    return {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}.get(host, host)
-
-
-def _free_port(host: str, wanted: int) -> int:
-    """`wanted`, or where somebody has that already, as another `bbs up` may, any free port."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for number in (wanted, 0):
-        # What cannot be bound at all is for the listener to say.
-        with suppress(OSError), socket.socket(family) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, number))
-            found: int = probe.getsockname()[1]
-            return found
-    return wanted
+def _second_choice(config: Configuration, options: argparse.Namespace) -> dict[str, str]:
+    """Where to listen instead of what nobody asked for, if somebody has it, as another `bbs up` on
+    this machine may."""
+    return {
+        endpoint: tcp_endpoint(host, 0)
+        for key, endpoints, host in (
+            ("telnet.listen", config.telnet.listen, options.host),
+            ("web.listen", config.web.listen, LOOPBACK),
+        )
+        if config.sources[key] == "default"
+        for endpoint in endpoints
+    }
 
 
 def _operators_password(folder: str) -> str:
     """The path of the operators' password, which is made up once."""
     path = os.path.join(folder, PASSWORD_FILE)
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path
+        if not os.path.exists(path):
+            # Whole or not at all: half a password would keep every later start from its page.
+            new = f"{path}.{os.getpid()}"
+            write_privately(new, secrets.token_urlsafe(12) + "\n")
+            os.replace(new, path)
     except OSError as error:
         raise _cannot_write(folder, error) from error
-    with os.fdopen(file, "w") as new:
-        new.write(secrets.token_urlsafe(12) + "\n")
     return path
 
 
@@ -166,32 +155,25 @@ def _run(config: Configuration, options: argparse.Namespace, log: IO[str]) -> in
         reactor.callLater(0, reactor.stop)
 
     login_server = LoginServer(config, options.data, reactor, fail)
-    servers: list[Any] = [login_server]
-    if config.telnet.listen:
-        servers.append(TelnetGateway(config, reactor, fail))
+    gateway = TelnetGateway(config, reactor, fail)
 
     def ready(_: object) -> None:
+        if failures:
+            return
         if login_server.page_address:
             password = config.web.password_file
             hint = f" (password in {password})" if password else ""
             print(f"operators' page: {login_server.page_address}{hint}")
-        for host, port in filter(None, map(_reached, config.telnet.listen)):
-            print(f"without a client: telnet {host} {port}")
+        if gateway.address:
+            print("without a client: telnet {} {}".format(*gateway.address))
         print(f"bbs is ready: bbs client {options.host} {options.port}", flush=True)
 
     login_server.serving.addCallback(ready)
-    for server in servers:
+    for server in (login_server, gateway):
         server.name = "bbs up"
+        server.second_choice = _second_choice(config, options)
         reactor.callWhenRunning(server.startService)
         reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
     print(f"bbs keeps its data and its log in {os.path.abspath(options.data)}", flush=True)
     reactor.run()
     return 1 if failures else 0
-
-
-def _reached(endpoint: str) -> tuple[str, int] | None:
-    """Where this machine reaches what listens on a TCP endpoint; None for one of another kind."""
-    from bbs.daemon import interface_of
-
-    matched = re.match(r"tcp6?:(?:port=)?(\d+)", endpoint)
-    return (_reached_at(interface_of(endpoint)), int(matched[1])) if matched else None

@@ -82,10 +82,15 @@ class AttemptsTests(SynchronousTestCase):
         self.assertEqual(self.wait(), 60)
 
     def test_what_is_over_is_forgotten(self) -> None:
-        self.note(times=3)
-        self.clock.advance(60)
-        self.wait()
-        self.assertEqual(len(self.attempts._made), 0)
+        for number in range(100):
+            self.note(f"somebody {number}")
+            self.clock.advance(1)
+        self.assertEqual(len(self.attempts._made), 60)
+
+    def test_no_key_costs_more_than_a_name(self) -> None:
+        self.note("a" * 70_000, times=3)
+        self.assertEqual([len(key) for key in self.attempts._made], [101])
+        self.assertEqual(self.wait("a" * 70_000), 60)
 
     def test_memory_is_bounded(self) -> None:
         """The one longest quiet is forgotten."""

@@ -139,6 +139,36 @@ class Names(ConversationCase):
         self.assertEqual(self.paper.lines, ["* ann was logged out."])
         self.assertIsNone(self.conversation.current)
 
+    def test_nobody_becomes_somebody_else_unasked(self) -> None:
+        self.type("login bob pw", "login ann pw")
+        self.paper.lines.clear()
+        self.world.tell("ann", {"event": "logout"})
+        self.network.flush()
+        said = ["* ann was logged out.", "* use NAME to go on as bob."]
+        self.assertEqual(self.paper.lines, said)
+        self.assertEqual(self.type("post I quit my job"), ["Not login yet"])
+        self.assertEqual(self.world.posts, [])
+
+    def test_logged_out_without_an_answer(self) -> None:
+        self.type("login ann pw")
+
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            self.world.tell("ann", {"event": "logout"})
+            connection.transport.loseConnection()
+            return True
+
+        self.world.meddle = meddle
+        (said,) = self.type("logout")
+        self.assertIn("It is not known whether", said)
+        self.assertIsNone(self.conversation.current)
+
+    def test_an_account_is_not_removed_by_a_slip(self) -> None:
+        self.type("login bob pw", "login ann pw")
+        asked = ["! That is for good. Type it once more, and ann is no more."]
+        self.assertEqual(self.type("delete"), asked)
+        self.assertEqual(self.type("delete"), ["Success!"])
+        self.assertEqual(self.type("delete bob"), ["Success!"])
+
     def test_blank_lines_say_nothing(self) -> None:
         self.assertEqual(self.type("", "   "), [])
 
@@ -340,6 +370,19 @@ class Servers(ConversationCase):
         self.assertEqual(self.conversation.status, Status())
         self.assertEqual(self.world.connections, [])
 
+    def test_listening_is_given_up(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            return line.startswith("listen")
+
+        self.world.meddle = meddle
+        waiting = self.begin("login ann pw")
+        waiting.cancel()
+        self.network.flush()
+        self.assertTrue(self.successResultOf(waiting))
+        last = "* ann is logged in; messages come once they can."
+        self.assertEqual(self.paper.lines, ["Success!", last])
+        self.assertEqual(self.completions("send b"), ["bob"])
+
     def test_an_answer_is_given_up(self) -> None:
         self.type("login ann pw")
         self.paper.lines.clear()
@@ -446,6 +489,11 @@ class Completing(ConversationCase):
     def test_where_it_stands(self) -> None:
         (completion,) = self.conversation.completions("send bo")
         self.assertEqual((completion.start, completion.meaning), (5, "friend"))
+
+    def test_not_any_number_of_groups(self) -> None:
+        self.world.groups = [f"group{number}" for number in range(2000)]
+        self.type("list-group")
+        self.assertEqual(len(self.conversation.known.groups), 1000)
 
     def test_asks_nobody(self) -> None:
         before = len(self.world.log)

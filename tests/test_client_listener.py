@@ -122,6 +122,18 @@ class ListenerTests(ClientTestCase):
         self.say("list-friend bob")
         self.assertEqual(self.world.requests("list-friend"), [APP_2])
 
+    def test_a_server_that_moves_people_for_ever_is_not_hammered(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            self.world.answer(connection, line)
+            if line.startswith("listen"):
+                connection.tell({"event": "moved", "app_server": as_json(APP_1)})
+            return True
+
+        self.world.meddle = meddle
+        self.listen()
+        self.network.advance(60)
+        self.assertLess(len(self.listens()), 60)
+
     def test_is_sent_on(self) -> None:
         self.world.places["bob"] = APP_2
         self.listen()

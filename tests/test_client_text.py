@@ -19,13 +19,17 @@ from bbs.client.text import (
 )
 
 
+FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
+FAMILY = "👩\u200d👩\u200d👧"
+
+
 def reply(status: int = 0, **members: object) -> Reply:
     return Reply({"status": status} | members)
 
 
 class VisibleTests(SynchronousTestCase):
     def test_text_stays_as_it_is(self) -> None:
-        for text in ("hello", "  two  spaces ", "日本語 🎉 é", "\\n %s {} <b>&amp;</b>", "ב"):
+        for text in ("hello", "  two  spaces ", "日本語 🎉 é", "\\n %s {} <b>&amp;</b>", "ב", FLAG, FAMILY, "نمی\u200cخواهم"):
             self.assertEqual(visible(text), text)
 
     def test_what_acts_is_shown(self) -> None:
@@ -35,6 +39,9 @@ class VisibleTests(SynchronousTestCase):
             ("\x00\x7f\x9b", "\\x00\\x7f\\x9b"),
             ("\u202e\u2066\u2029", "\\u202e\\u2066\\u2029"),
             ("\ud800", "\\ud800"),
+            ("eve\u200b\u200f\u061c", "eve\\u200b\\u200f\\u061c"),
+            ("\u2060\ufeff\xad", "\\u2060\\ufeff\\xad"),
+            ("eve\U000e0041", "eve\\U000e0041"),
         ):
             self.assertEqual(visible(text), shown)
 

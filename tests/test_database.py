@@ -375,8 +375,36 @@ class Outages(RunCase):
         def refuse() -> None:
             raise InvalidId()
 
-        self.database.available = False
+        self.database._away.add(True)
         self.failureResultOf(self.database.run(refuse), InvalidId)
+        self.assertTrue(self.database.available)
+
+    def test_one_that_can_only_be_read_is_away(self) -> None:
+        """As with a full disk: who reads does not show that writing is possible again."""
+
+        def write() -> None:
+            if full:
+                raise raised(pymysql.OperationalError(2013, "Lost connection"))
+
+        @read_only
+        def read() -> None: ...
+
+        full = True
+        self.unavailable(self.database.run(write))
+        self.call(read)
+        self.assertFalse(self.database.available)
+        full = False
+        self.call(write)
+        self.assertTrue(self.database.available)
+
+    def test_what_writes_can_be_read(self) -> None:
+        @read_only
+        def read() -> None:
+            raise raised(pymysql.OperationalError(2013, "Lost connection"))
+
+        self.unavailable(self.database.run(read))
+        self.assertFalse(self.database.available)
+        self.call(self.add, "go")
         self.assertTrue(self.database.available)
 
     def test_a_connection_that_broke_is_replaced(self) -> None:

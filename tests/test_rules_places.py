@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.models import LoginServer, Place, Server, User, Waiter
-from bbs.rules import accounts, places
+from bbs.rules import accounts, fleet, places
 from bbs.rules.places import Look, Move, Search
 from bbs.scaling.plan import State
 from tests.database_case import RulesCase, on_both_databases
@@ -41,6 +41,13 @@ class PlacesCase(RulesCase):
 
 @on_both_databases
 class Entering(PlacesCase):
+    def test_somebody_takes_people(self) -> None:
+        self.assertFalse(self.call(places.any_ready))
+        fleet.add("test", 10, 0.0)
+        self.assertFalse(self.call(places.any_ready))
+        Server.update(state=State.READY).execute()
+        self.assertTrue(self.call(places.any_ready))
+
     def test_a_place(self) -> None:
         user, server = self.user(), self.ready_server(capacity=1)
         self.assertEqual(self.enter(user), Search(self.seat(server)))

@@ -506,7 +506,20 @@ class Gateways(ServiceCase):
         peer = self.service.peer()
         for _ in range(30):
             peer.ask("forwarded-for 192.0.2.1 guess")
-        self.assertIn("Too many", peer.ask("forwarded-for 192.0.2.1 a-secret-of-tests")["message"])
+        self.assertIn("Too many", peer.ask("forwarded-for 192.0.2.1 guess")["message"])
+
+    def test_who_guesses_keeps_no_gateway_out(self) -> None:
+        self.fail_to_log_in(self.service.peer(), 40)
+        self.gateway("192.0.2.1")
+
+    def test_an_address_has_one_form(self) -> None:
+        for given, kept in (
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("2001:DB8:0::1", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+            ("::1%\x1b[31m", "::1"),
+        ):
+            self.assertEqual(self.gateway(given).protocol.peer_host, kept)
 
     def test_only_addresses(self) -> None:
         for address in ("example.org", "192.0.2.256", "1", "::g"):

@@ -25,6 +25,9 @@ from bbs.client.values import Address, ClientError, Message, Waiting
 PASSIVE = ("listen", "events")
 """Commands for what happens by itself here."""
 
+IRREVOCABLE = ("delete",)
+"""Commands that are asked about where it was not typed for whom they are."""
+
 LEAVING = ("logout", "delete")
 """Commands after which their user is not here any more."""
 
@@ -66,7 +69,7 @@ class Conversation:
         self._servers: dict[str, Address | None] = {}
         self._waiting: Waiting | None = None
         self._unread: dict[str, dict[Talk, int]] = {}
-        self._leaving = ""
+        self._leaving = self._asked = ""
         self._over = False
         self.own: Mapping[str, OwnCommand] = {
             each.name: each for each in own_commands(self)
@@ -168,7 +171,10 @@ class Conversation:
             self.screen.notice("Messages come by themselves here.")
             return
         self._leaving = request.user if name in LEAVING else ""
-        reply = await self.client.request(request.line)
+        try:
+            reply = await self.client.request(request.line)
+        finally:
+            self._leaving = ""
         self.screen.reply(request, reply)
         self.known.learn(request, reply)
         if reply.ok and name == "login":
@@ -184,6 +190,10 @@ class Conversation:
         named = not self.alone and request.user in self.users and request.is_complete
         if not request.command.user or named or self.current is None:
             return request
+        if request.command.name in IRREVOCABLE and line != self._asked:
+            self._asked = line
+            name = visible(self.current)
+            raise WrongUse(f"That is for good. Type it once more, and {name} is no more.")
         command, space, rest = line.lstrip(" ").partition(" ")
         return Typed.parse(f"{command} {self.current}{space}{rest}")
 
@@ -201,11 +211,14 @@ class Conversation:
     async def _logged_in(self, user: str) -> None:
         self.known.begin(user)
         self.become(user)
-        await self.client.listen(user, self._heard)
         # What is known is for completion only: nobody waits for it, or is told that it failed.
         Deferred.fromCoroutine(self._inquire(user)).addErrback(
             lambda failure: failure.trap(ClientError)
         )
+        try:
+            await self.client.listen(user, self._heard)
+        except CancelledError:
+            self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
 
     async def _inquire(self, user: str) -> None:
         for question in QUESTIONS:
@@ -244,9 +257,16 @@ class Conversation:
         self.screen.changed()
 
     def _was_logged_out(self, user: str) -> None:
-        if user != self._leaving:
-            self.screen.notice(f"{visible(user)} was logged out.")
-            self._gone(user)
+        if user == self._leaving:
+            return self._gone(user)
+        self.screen.notice(f"{visible(user)} was logged out.")
+        was_current = user == self.current
+        self._gone(user)
+        if was_current and self.users:
+            # What is typed next, or was already, must not become somebody else's words unasked.
+            self.become(None)
+            self.screen.notice(f"use NAME to go on as {' or '.join(map(visible, self.users))}.")
+        return None
 
     def _heard(self, user: str, message: Message) -> None:
         self.known.heard(user, message)

@@ -29,6 +29,10 @@ QUESTIONS = ("list-friend", "list-invite", "list-joined", "list-group")
 """The commands whose replies tell everything that is kept here."""
 
 
+MOST_GROUPS = 1000
+"""Groups that are kept of a service that may have any number: nobody completes among more."""
+
+
 class Known:
     """The circles of all users who are logged in here, and all groups."""
 
@@ -61,7 +65,7 @@ class Known:
             elif name == "list-joined":
                 circle.joined = _names(reply.names("group"))
             elif name == "list-group":
-                self.groups = _names(reply.names("group"))
+                self.groups = _names(reply.names("group")[:MOST_GROUPS])
         except BadReply:
             return  # Whoever shows the reply says so.
         if name == "accept-invite":

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from bbs.client.commands import typed
 from bbs.client.connection import Connection, Event
-from bbs.client.routing import REPLY_DEADLINE, Router, Session, delays
+from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, Router, Session, delays
 from bbs.client.values import (
     Address,
     BadReply,
@@ -101,7 +101,7 @@ class Listener:
             self._waiting.pop().errback(self._end_reason)
 
     async def _run(self) -> None:
-        waits = delays()
+        waits, hops = delays(), 0
         while not self._over:
             began = self._router.clock.seconds()
             try:
@@ -115,8 +115,10 @@ class Listener:
                 lost = False
             except (Unreachable, Lost, BadReply):
                 lost = True
-            if self._moved:
-                self._moved = False
+            moved, self._moved = self._moved, False
+            steady = self._router.clock.seconds() - began > STEADY
+            hops = 0 if steady else hops + moved
+            if moved and hops <= MAX_HOPS:
                 continue
             await deferLater(self._router.clock, next(waits))
             if lost:

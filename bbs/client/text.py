@@ -1,7 +1,9 @@
 """How replies and messages look to people (`docs/protocol.md`, section 7).
 
 Other people write names and texts, so nothing in them may act on the terminal: control characters,
-line ends, and the characters that turn the direction of writing round are shown as escapes.
+line ends, and the characters that turn the direction of writing round are shown as escapes. So are
+those that show nothing at all, by which one name could pass for another. Joiners stay, for emoji
+and for scripts that need them, and so do the tags that make a flag of a region.
 """
 
 from __future__ import annotations
@@ -12,8 +14,11 @@ from bbs.client.commands import TABLE
 from bbs.client.values import ClientError, Lost, Message, Post, Reply, Waiting
 
 _UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
-    "\u2028-\u202e\u2066-\u2069"  # line and paragraph separators, bidirectional controls
+    "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f)"  # flags of regions
+    "|[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
+    "\u2028-\u202e\u2066-\u2069\u061c\u200e\u200f"  # separators of lines, bidirectional controls
+    "\xad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # those without a shape
+    "\U000e0000-\U000e007f"  # tags
     "\ud800-\udfff]"  # surrogates: not characters at all
 )
 
@@ -26,8 +31,12 @@ def visible(text: str) -> str:
 
 
 def _escape(found: re.Match[str]) -> str:
+    if found[1]:
+        return found[1]
     code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def reply_lines(reply: Reply) -> list[str]:

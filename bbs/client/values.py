@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from twisted.internet.abstract import isIPv6Address
+from bbs.settings import place_of
 
 
 class ClientError(Exception):
@@ -49,8 +49,7 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        host = f"[{self.host}]" if isIPv6Address(self.host) else self.host
-        return f"{host}:{self.port}"
+        return place_of(self.host, self.port)
 
     @classmethod
     def read(cls, value: object) -> Address:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hmac
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-
 from bbs.dispatch import Ask, success
 from bbs.errors import UnknownCommand, WrongCredentials, WrongUsage
 from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
+from bbs.protocols.sockets import usual_form
 from bbs.rules import accounts
 from bbs.rules.places import Look, Search
 
@@ -104,11 +103,13 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
     desk, connection = ask.desk, ask.connection
     if not desk.gateway_secret:
         raise UnknownCommand(ask.command.name)
-    if not isIPAddress(address) and not isIPv6Address(address):
-        raise WrongUsage(ask.command.usage)
-    desk.failed_by_address.check(connection.peer_host)
+    # First: those who guess, from the gateway's own address perhaps, must not keep it out.
     if not hmac.compare_digest(secret.encode(), desk.gateway_secret.encode()):
+        desk.failed_by_address.check(connection.peer_host)
         desk.failed_by_address.note(connection.peer_host)
         raise WrongCredentials()
-    connection.peer_host = address
+    try:
+        connection.peer_host = usual_form(address)
+    except ValueError:
+        raise WrongUsage(ask.command.usage) from None
     return success()

@@ -111,8 +111,8 @@ class LineConnection:
 
     def makeConnection(self, transport: ITransport) -> None:
         self._transport = cast(sockets.StreamTransport, transport)
-        self.peer_host = getattr(self._transport.getPeer(), "host", "")
-        self.local_host = getattr(self._transport.getHost(), "host", "")
+        self.peer_host = sockets.host_of(self._transport.getPeer())
+        self.local_host = sockets.host_of(self._transport.getHost())
         if ITCPTransport.providedBy(transport):
             transport.setTcpNoDelay(True)  # an event must not wait for a reply's acknowledgement
             transport.setTcpKeepAlive(True)

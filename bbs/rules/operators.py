@@ -11,6 +11,7 @@ from bbs.database import read_only, rows
 from bbs.models import Action, Lease, Place, Server, User
 from bbs.rules import fleet
 from bbs.scaling.plan import State
+from bbs.settings import place_of
 
 LAUNCHES_REMEMBERED = 5
 """How many of the latest launches the estimate for those who wait is the mean of."""
@@ -101,7 +102,7 @@ def listing(now: float) -> list[dict[str, object]]:
         {
             "id": row.id,
             "state": str(row.state),
-            "address": f"{row.host}:{row.port}" if row.port else None,
+            "address": place_of(row.host or "", row.port) if row.port else None,
             "taken": row.taken,
             "capacity": row.capacity,
             "age": round(now - row.created, 1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import peewee
 
@@ -79,15 +80,12 @@ def overview(now: float, names: bool) -> Overview:
     """Look at everything; at people's `names` too, if so asked."""
     shown = (Server.state != State.GONE) | (Server.ended >= now - GONE_SHOWN)
     servers = Server.select().where(shown).order_by(Server.created, Server.id)
-    offline, since = rows(
-        Waiter.select(peewee.fn.COUNT(Waiter.name.distinct()), peewee.fn.MIN(Waiter.since))
-    )[0]
-    homeless = Place.select().where(Place.server.is_null()).count()
+    since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = operators.launches_under_way(now)
     logins = rows(LoginServer.select(LoginServer.id, LoginServer.logins))
     return Overview(
         tuple(_now(row) for row in servers),
-        offline + homeless,
+        _waiting().count(),
         since,
         operators.refusal(),
         launches.usual if launches else None,
@@ -117,16 +115,24 @@ def _now(row: Server) -> ServerNow:
     )
 
 
+def _waiting() -> Any:
+    """The names of those without a place: who is online and who is offline, and who is told to be
+    both counts once. (Rows are others' from one look to the next.)"""
+    homeless = Place.select(User.name).join(User).where(Place.server.is_null())
+    return Waiter.select(Waiter.name) | homeless
+
+
 def _who() -> dict[str, tuple[str, ...]]:
     placed = (
         Place.select(Place.server, User.name)
         .join(User)
+        .where(Place.server.is_null(False))
         .order_by(Place.server, Place.user)
         .limit(NAMES_SHOWN)
     )
     found: dict[str, list[str]] = {}
     for server, name in rows(placed):
-        found.setdefault(server or "", []).append(name)
-    for (name,) in rows(Waiter.select(Waiter.name).distinct().limit(NAMES_SHOWN)):
+        found.setdefault(server, []).append(name)
+    for (name,) in rows(_waiting().limit(NAMES_SHOWN)):
         found.setdefault("", []).append(name)
     return {server: tuple(sorted(names)) for server, names in found.items()}

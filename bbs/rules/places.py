@@ -28,6 +28,12 @@ class Seat:
     address: Address
 
 
+@read_only
+def any_ready() -> bool:
+    """Whether there is an app server that takes people, or would if it had room."""
+    return bool(Server.select().where(Server.state == State.READY).exists())
+
+
 @dataclass(frozen=True)
 class Look:
     """How to look for a place: for a `new` one too, or only the one held; on behalf of the row

@@ -60,6 +60,7 @@ class BadStarts(ServiceCase):
         said = process.output + process.errors + service.log()
         self.assertNotIn("Traceback", said)
         self.assertNotIn(SECRET, said)
+        self.assertNotIn("is ready", process.output)
         self.assertEqual(process.children(), [])
 
     async def all_refuse(
@@ -221,6 +222,17 @@ class BadStarts(ServiceCase):
         service = self.service(database={"url": database})
         service.data = Path("/proc/bbs-data")
         await self.all_refuse(service, (UP, LOGIN), "/proc/bbs-data", "cannot write")
+
+    async def test_endpoint_with_a_slip(self) -> None:
+        service = self.service(login={"listen": "tcp:0:interfce=127.0.0.1"})
+        service.data.mkdir()
+        await self.refused(service, "bbs-login", "cannot listen on tcp:0:interfce", "interfce")
+
+    async def test_page_where_somebody_else_listens(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            service = self.service(web={"listen": f"tcp:{port}:interface=127.0.0.1"})
+            await self.all_refuse(service, (UP, "bbs-login"), str(port), "in use")
 
     async def test_log_cannot_be_written(self) -> None:
         service = self.service()

@@ -1,0 +1,102 @@
+"""What `bbs up` brings along, and where."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import stat
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs import up
+from bbs.config import Configuration, load
+from bbs.daemon import interface_of, on_free_port, tcp_endpoint
+from bbs.settings import host_and_port, place_of, reached_at
+
+
+class FacesCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.data = self.mktemp()
+        os.makedirs(self.data)
+
+    def faces(self, host: str = "127.0.0.1", port: int = 22222, **keys: object) -> Configuration:
+        self.options = options = argparse.Namespace(host=host, port=port, data=self.data)
+        given = {key.replace("__", "."): value for key, value in keys.items()}
+        return up._with_faces(load(None, {}, given), options)
+
+
+class Faces(FacesCase):
+    def test_the_gateway_and_the_login_server_share_a_secret(self) -> None:
+        config = self.faces(port=5999)
+        self.assertEqual(config.telnet.server, "127.0.0.1:5999")
+        self.assertGreater(len(config.telnet.secret), 30)
+        self.assertNotEqual(config.telnet.secret, self.faces().telnet.secret)
+
+    def test_what_is_configured_counts(self) -> None:
+        secret = "a-secret-of-somebody"
+        config = self.faces(telnet__listen="", telnet__secret=secret, web__listen="tcp:1")
+        self.assertEqual((config.telnet.listen, config.telnet.secret), ((), secret))
+        self.assertEqual(config.web.listen, ("tcp:1",))
+
+    def test_no_page(self) -> None:
+        config = self.faces(web__listen="")
+        self.assertEqual((config.web.listen, config.web.password_file), ((), ""))
+
+    def test_a_port_of_its_own_is_taken(self) -> None:
+        for wanted, faces in ((up.TELNET_PORT, "telnet"), (up.WEB_PORT, "web")):
+            (endpoint,) = getattr(self.faces(port=wanted), faces).listen
+            self.assertNotIn(f":{wanted}:", endpoint)
+
+    def test_what_nobody_asked_for_may_be_elsewhere(self) -> None:
+        default = f"tcp:{up.TELNET_PORT}:interface=127.0.0.1"
+        config = self.faces(web__listen="tcp:1")
+        second = up._second_choice(config, self.options)
+        self.assertEqual(second, {default: "tcp:0:interface=127.0.0.1"})
+        config = self.faces(telnet__listen=default)
+        self.assertNotIn(default, up._second_choice(config, self.options))
+
+    def test_over_ipv6(self) -> None:
+        config = self.faces(host="::1")
+        self.assertEqual(config.telnet.server, "[::1]:22222")
+        self.assertTrue(config.telnet.listen[0].startswith("tcp6:"))
+        self.assertEqual(interface_of(config.telnet.listen[0]), "::1")
+
+
+class Password(FacesCase):
+    def test_made_once_and_for_one_pair_of_eyes(self) -> None:
+        path = Path(self.faces().web.password_file)
+        password = path.read_text()
+        self.assertGreaterEqual(len(password.strip()), 16)
+        self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o600)
+        self.faces()
+        self.assertEqual(path.read_text(), password)
+        self.assertEqual(os.listdir(self.data), [up.PASSWORD_FILE])
+
+    def test_somebodys_own(self) -> None:
+        self.assertEqual(self.faces(web__password_file="x").web.password_file, "x")
+
+    def test_a_folder_that_cannot_be_written(self) -> None:
+        self.data = os.path.join(self.data, "file")
+        Path(self.data).touch()
+        error = self.assertRaises(up._Unusable, self.faces)
+        self.assertIn(f"cannot write to the data folder {self.data}", str(error))
+
+
+class Places(SynchronousTestCase):
+    def test_a_free_port_beside_others(self) -> None:
+        for endpoints, free in (
+            (("tcp:1", "tcp:2"), "tcp:0"),
+            (("tcp:1", "tcp6:2"), "tcp6:0"),
+            (("tcp:1", "tcp:2:interface=127.0.0.1"), "tcp:0:interface=127.0.0.1"),
+            (("tcp6:1:interface=\\:\\:", "tcp:2"), "tcp6:0"),
+            (("tcp6:1:interface=\\:\\:1", "tcp:2"), "tcp6:0:interface=\\:\\:1"),
+        ):
+            self.assertEqual(on_free_port(*endpoints), free)
+
+    def test_endpoints_and_places(self) -> None:
+        self.assertEqual(tcp_endpoint("::1", 5), "tcp6:5:interface=\\:\\:1")
+        for place in ("127.0.0.1:1", "[::1]:2", "bbs.example.org:3"):
+            self.assertEqual(place_of(*host_and_port(place)), place)
+        for host, reached in (("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")):
+            self.assertEqual(reached_at(host), reached)

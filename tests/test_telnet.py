@@ -1,4 +1,4 @@
-"""Telnet sequences are stripped wherever the stream is cut."""
+"""Telnet sequences are told from text, or stripped from it, wherever the stream is cut."""
 
 from itertools import pairwise
 
@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.telnet import TelnetFilter
+from bbs.protocols.telnet import (
+    WILL,
+    Command,
+    Negotiation,
+    Subnegotiation,
+    TelnetFilter,
+    TelnetReader,
+    Token,
+)
 
 WILL_ECHO = b"\xff\xfb\x01"
 DONT_LINE_MODE = b"\xff\xfe\x22"
@@ -78,4 +86,35 @@ class TelnetTests(SynchronousTestCase):
         for _ in range(1000):
             self.assertEqual(telnet.strip(b"\xff\xfax" * 1000), b"")
         self.assertEqual(telnet.strip(b"\xff\xf0ping"), b"ping")
-        self.assertTrue(all(isinstance(getattr(telnet, name), bool) for name in telnet.__slots__))
+
+
+class ReaderTests(SynchronousTestCase):
+    def read(self, *pieces: bytes, most: int = 100) -> list[Token]:
+        reader = TelnetReader(most)
+        return [token for piece in pieces for token in reader.read(piece)]
+
+    def test_each_kind_of_token(self) -> None:
+        stream = b"a" + WILL_ECHO + ARE_YOU_THERE + WIDE_WINDOW + b"b"
+        self.assertEqual(
+            self.read(stream),
+            [b"a", Negotiation(WILL, 1), Command(0xF6), Subnegotiation(31, b"\xff\0\x18"), b"b"],
+        )
+
+    def test_a_subnegotiation_is_as_long_as_it_may_be(self) -> None:
+        whole = b"\xff\xfa\x2a" + b"x" * 99 + b"\xff\xf0"
+        self.assertEqual(self.read(whole), [Subnegotiation(42, b"x" * 99)])
+        self.assertEqual(self.read(*(bytes([byte]) for byte in whole)), self.read(whole))
+
+    def test_a_longer_or_empty_one_is_passed_over(self) -> None:
+        self.assertEqual(self.read(b"\xff\xfa\x2a" + b"x" * 100 + b"\xff\xf0b"), [b"b"])
+        self.assertEqual(self.read(b"\xff\xfa\xff\xf0b"), [b"b"])
+
+    def test_one_without_an_end_keeps_no_more(self) -> None:
+        reader = TelnetReader(100)
+        for _ in range(100):
+            self.assertEqual(list(reader.read(b"\xff\xfa" + b"x\xff\xff" * 1000)), [])
+        kept = reader._subnegotiation
+        self.assertEqual(len(kept or b""), 101)
+
+    def test_what_is_no_command_within_one_is_passed_over(self) -> None:
+        self.assertEqual(self.read(b"\xff\xfa\x1fa\xff\xf6b\xff\xf0"), [Subnegotiation(31, b"ab")])

@@ -25,6 +25,9 @@ from bbs.protocols.iline import LineLimits
 GREETING_PAUSE = 0.2
 """Seconds in which a telnet client that negotiates by itself does so; then a greeting goes out."""
 
+PIECE = 1024
+"""Bytes of input that are taken at a time: a key may be answered by a list."""
+
 LINGER = 2.0
 """Seconds that a peer has to close its side after the gateway has closed its own."""
 
@@ -47,10 +50,13 @@ class GatewayConnection(Protocol):
         self._limits = limits
         self._gone = gone
         self._session = Session(clock, client, limits.max_line, self._send, self._over)
-        self._session.lines.on_room = self._steer
+        self._session.lines.on_room = self._go_on
         self._greeting: IDelayedCall | None = None
         self._deadline: IDelayedCall | None = None
+        self._turn: IDelayedCall | None = None
         self._idle: IDelayedCall | None = None
+        self._unread = b""
+        self._taking = False
         self._blocked = False
         self._reading = True
         self._half_closed = False
@@ -85,8 +91,8 @@ class GatewayConnection(Protocol):
             return
         if self._idle is not None:
             self._idle.reset(self._limits.idle_timeout)
-        self._session.received(data)
-        self._steer()
+        self._unread += data
+        self._go_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._ended = True
@@ -97,13 +103,14 @@ class GatewayConnection(Protocol):
 
     def readConnectionLost(self) -> None:
         self._half_closed = True
-        self._session.begin()
-        self._session.input_ended()
         if self._ended:
             self._stream.loseConnection()
+        else:
+            self._go_on()
 
     def writeConnectionLost(self) -> None:
-        """Nothing: what follows is set already."""
+        self._stop_deadline()
+        self._deadline = self._clock.callLater(LINGER, self.abort)
 
     # IPushProducer: the transport's word on output
 
@@ -111,6 +118,7 @@ class GatewayConnection(Protocol):
         if not self._blocked:
             self._blocked = True
             self._valve.shut()
+            self._session.hold(True)
             self._await_progress()
             self._steer()
 
@@ -119,7 +127,8 @@ class GatewayConnection(Protocol):
             self._blocked = False
             self._stop_deadline()
             self._valve.open()
-            self._steer()
+            self._session.hold(False)
+            self._go_on()
 
     def stopProducing(self) -> None:
         """Nothing: connectionLost follows."""
@@ -134,15 +143,36 @@ class GatewayConnection(Protocol):
         self._idle = self._clock.callLater(self._limits.idle_timeout, self._look_whether_idle)
 
     def _look_whether_idle(self) -> None:
-        self._idle = None
         if self._session.is_idle:
             self.end(f"Nothing was typed for {self._limits.idle_timeout:g} s. Bye!")
         else:
             self._watch_silence()
 
+    def _go_on(self) -> None:
+        """Take a piece of what has come, if there is room for what comes of it; the next when
+        others have had their turn. Then read on, or not."""
+        if self._taking:
+            return
+        self._taking = True
+        if self._unread and self._has_room:
+            piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
+            self._session.received(piece)
+        self._taking = False
+        if self._unread and self._has_room:
+            _stop(self._turn)
+            self._turn = self._clock.callLater(0, self._go_on)
+        elif self._half_closed and not self._unread:
+            self._session.begin()
+            self._session.input_ended()
+        self._steer()
+
+    @property
+    def _has_room(self) -> bool:
+        return not (self._blocked or self._ended or self._session.lines.is_full)
+
     def _steer(self) -> None:
         """Read on or stop reading, as is right now."""
-        wanted = not self._blocked and not self._session.lines.is_full
+        wanted = self._has_room and not self._unread
         if wanted != self._reading and not self._half_closed and not self._ended:
             self._reading = wanted
             if wanted:
@@ -160,7 +190,7 @@ class GatewayConnection(Protocol):
         self._ended = True
         self._stop_timers()
         self._stream.unregisterProducer()
-        self._deadline = self._clock.callLater(LINGER, self.abort)
+        self._deadline = self._clock.callLater(self._limits.write_timeout, self.abort)
         if self._half_closed or sockets.plain_socket(self._stream) is None:
             self._stream.loseConnection()
         else:
@@ -181,7 +211,7 @@ class GatewayConnection(Protocol):
             self.abort()
 
     def _stop_timers(self) -> None:
-        for timer in (self._idle, self._greeting, self._deadline):
+        for timer in (self._idle, self._greeting, self._deadline, self._turn):
             _stop(timer)
 
     def _stop_deadline(self) -> None:

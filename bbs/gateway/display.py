@@ -8,6 +8,7 @@ terminal (or a pipe) edits lines itself, nothing but the prompt is ours.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from bbs.gateway.editor import Editor
 from bbs.gateway.encodings import UTF8, Encoding
@@ -17,6 +18,9 @@ USUAL_COLUMNS = 80
 
 FEWEST_COLUMNS = 4
 """A narrower line is drawn as if it had so many: there is nothing to be seen in it anyway."""
+
+MOST_IN_COLUMN = 8
+"""Characters, on average, that share a column: marks without an end are no writing."""
 
 _CLEAR_TO_END = "\x1b[K"
 _CLEAR_BELOW = "\x1b[J"
@@ -93,14 +97,18 @@ class Display:
         """The row, and the column of the cursor in it."""
         # The last column stays empty: a character there leaves the cursor in one of two places.
         room = max(FEWEST_COLUMNS, self.columns or USUAL_COLUMNS) - 1
-        # Of a long prompt the end says more, and half of the row is for what is typed.
-        looks = self._fitting(reversed(prompt), room // 2 if line else room)
-        prompt = "".join(reversed(looks))
+        # What is typed has half of the row, if it needs that much; of a long prompt the end says
+        # more.
+        typed = line.text if line else ""
+        typed_room = self._width("".join(self._fitting(typed, room // 2)))
+        prompt = "".join(reversed(self._fitting(reversed(prompt), room - typed_room)))
         if line is None:
             return prompt, self._width(prompt)
         text, position = line.text, line.position
         room -= self._width(prompt)
-        if not self._in_sight(text, position, room):
+        if self._fits(text, room):
+            self._start = 0
+        elif not self._in_sight(text, position, room):
             seen = self._fitting(reversed(text[:position]), room // 2)
             self._start = position - len(seen)
         before = prompt + "".join(self._fitting(text[self._start : position], room))
@@ -109,16 +117,18 @@ class Display:
         return before + "".join(self._fitting(text[position:], room)), column
 
     def _in_sight(self, text: str, position: int, room: int) -> bool:
-        """Whether the cursor is in a row that begins where the last one did, with what is before
-        it, if anything is."""
+        """Whether the cursor is in a row that begins where the last one did, and something that is
+        before it too."""
         before = text[self._start : position]
-        begins_well = bool(before) or self._start == position == 0
-        return begins_well and len(self._fitting(before, room)) == len(before)
+        return bool(before) and self._fits(before, room)
+
+    def _fits(self, text: str, room: int) -> bool:
+        return len(self._fitting(text, room)) == len(text)
 
     def _fitting(self, characters: Iterable[str], room: int) -> list[str]:
         """How the first of some characters look, as many as fit in so many columns."""
         looks = []
-        for character in characters:
+        for character in islice(characters, MOST_IN_COLUMN * room):
             look = self.encoding.shown(character)
             room -= self._width(look)
             if room < 0:

@@ -34,12 +34,14 @@ class Editor:
         self._newer = ""
 
     def insert(self, typed: str) -> None:
-        """Put text in at the position."""
-        if self.overlong or _size(self.text) + _size(typed) > self._most:
-            self.overlong = True
-        else:
-            before, behind = self.text[: self.position], self.text[self.position :]
-            self._set(before + typed + behind, self.position + len(typed))
+        """Put text in at the position, as much of it as there is room for."""
+        if self.overlong:
+            return
+        room = self._most - len(self.text.encode())
+        fitting = typed.encode()[:room].decode(errors="ignore")
+        self.overlong = len(fitting) < len(typed)
+        before, behind = self.text[: self.position], self.text[self.position :]
+        self._set(before + fitting + behind, self.position + len(fitting))
 
     def press(self, key: Key) -> None:
         """Do what a key of editing does; others do nothing."""
@@ -78,11 +80,13 @@ class Editor:
 
     def remember(self, line: str) -> None:
         """Keep a line for those to come."""
+        back = len(self._history) - self._place
         if line.strip() and self._history[-1:] != [line]:
             self._history.append(line)
+            back += back > 0
         while len(self._history) > MOST_LINES or sum(map(len, self._history)) > MOST_CHARACTERS:
             del self._history[0]
-        self._place = len(self._history)
+        self._place = max(0, len(self._history) - back)
 
     def _recall(self, place: int) -> None:
         if not 0 <= place <= len(self._history):
@@ -116,7 +120,3 @@ class Editor:
 
 def _joins(character: str) -> bool:
     return wcwidth(character) == 0
-
-
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))

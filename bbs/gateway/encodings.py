@@ -52,9 +52,9 @@ UTF8 = Encoding("UTF-8", "utf-8", lambda character: max(0, wcwidth(character)))
 
 BIG5 = Encoding("BIG5", "cp950", lambda character: len(character.encode("cp950", "replace")))
 """Code page 950 is Big5 with the characters that ETEN added and Windows kept (碁, 銹, 裏, and the
-lines of boxes), which is what terminals of that time show. Python's `big5` lacks them, and
-`big5hkscs` makes Hong Kong's characters of what other terminals show otherwise. A terminal in Big5
-draws whatever takes two bytes in two columns, lines of boxes too."""
+lines of boxes), which is what the terminals show that people still have. Python's `big5` lacks
+them, and `big5hkscs` lacks ～ and €. A terminal in Big5 draws whatever takes two bytes in two
+columns, lines of boxes too."""
 
 _NAMES = {
     "utf-8": UTF8,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
 from bbs.client.connection import endpoint_to
@@ -20,17 +22,24 @@ STOPPING = "The gateway stops. Bye!"
 
 class GatewayFactory(Factory):
     """`secret` is what the login server at `server` believes this gateway by; empty: it is not
-    told for whom the gateway speaks."""
+    told for whom the gateway speaks. `endpoint` makes what clients connect through: plain TCP
+    unless given."""
 
     noisy = False
 
     def __init__(
-        self, reactor: IReactorTime, server: Address, secret: str, limits: LineLimits
+        self,
+        reactor: IReactorTime,
+        server: Address,
+        secret: str,
+        limits: LineLimits,
+        endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
     ) -> None:
         self._reactor = reactor
         self._server = server
         self._secret = secret
         self._limits = limits
+        self._endpoint = endpoint or partial(endpoint_to, reactor)
         self._connections: set[GatewayConnection] = set()
         self._stopping = False
         self._when_gone: list[Deferred[None]] = []
@@ -39,7 +48,7 @@ class GatewayFactory(Factory):
         """A connection, or None once `close_all` was called."""
         if self._stopping:
             return None
-        valve = Valve(lambda address: endpoint_to(self._reactor, address))
+        valve = Valve(self._endpoint)
         client = BBSClient(self._reactor, self._server, valve.endpoint, self._origin(addr))
         connection = GatewayConnection(self._reactor, client, valve, self._limits, self._gone)
         self._connections.add(connection)

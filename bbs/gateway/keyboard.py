@@ -16,6 +16,9 @@ from bbs.gateway.keys import Key, Keys
 from bbs.gateway.lines import LineCutter, LineQueue
 from bbs.gateway.peer import Kind, Peer
 
+MOST_SHOWN = 50
+"""Completions that are shown; a service may have thousands of groups."""
+
 CLEAR = "Ctrl-C again clears the line."
 HOW_TO_END = "exit or Ctrl-D ends."
 UNSENT = "Ctrl-D again ends all the same: something is not sent or not answered yet."
@@ -89,10 +92,14 @@ class Keyboard:
         return None if self._secret else self._shown
 
     def hide(self, secret: bool) -> None:
-        """Whether a password is typed from now on: it is not drawn and not remembered, and the
-        line that was begun before comes back behind it."""
+        """Whether a password is typed from now on: it is not drawn, and the line that was begun
+        before comes back behind it."""
         self._secret = secret
         self._hidden.take()
+
+    def remember(self, line: str) -> None:
+        """A line was no password, and can be called back; what follows `login NAME` is left out."""
+        self._shown.remember(without_password(line))
 
     def use(self, encoding: Encoding) -> None:
         """What is typed comes in another encoding from now on."""
@@ -151,19 +158,15 @@ class Keyboard:
         self._actions.say(TOO_LONG.format(self._most))
 
     def _enter(self, line: Editor) -> None:
-        line.press(Key.END)
         if self._display.edits:
             self._actions.draw()
         self._display.entered()
         overlong, text = line.overlong, line.take()
         if not overlong:
-            if not self._secret:
-                line.remember(without_password(text))
             self._lines.add(text)
 
     def _interrupt(self, line: Editor) -> None:
         if self._secret:
-            line.take()
             self._display.entered()
             self._lines.give_up()
         elif self._actions.busy():
@@ -201,4 +204,6 @@ class Keyboard:
         if more or len(texts) == 1:
             line.insert(f"{more} " if len(texts) == 1 else more)
         else:
-            self._actions.say("  ".join(map(visible, texts)))
+            more_than_shown = [f"… {len(texts)} in all"] if len(texts) > MOST_SHOWN else []
+            shown = [*map(visible, texts[:MOST_SHOWN]), *more_than_shown]
+            self._asking.once(Press("tab", begun), "  ".join(shown))

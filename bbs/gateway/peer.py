@@ -8,6 +8,7 @@ first line end tells them apart, and before it a sequence that begins with IAC.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from enum import Enum
 
@@ -21,7 +22,7 @@ MOST_SUBNEGOTIATION = 1024
 those of one terminal are few."""
 
 MOST_NEGOTIATIONS = 500
-"""Sequences of negotiation that are enough for a minute. A client has some twenty at the beginning,
+"""Sequences that are enough for a minute. A client has some twenty at the beginning,
 and one for each step of a window that is pulled larger."""
 
 REQUEST, ACCEPTED, REJECTED = 1, 2, 3
@@ -30,6 +31,7 @@ REQUEST, ACCEPTED, REJECTED = 1, 2, 3
 _OURS = (options.ECHO, options.SUPPRESS_GO_AHEAD, options.BINARY, options.CHARSET)
 _THEIRS = (options.SUPPRESS_GO_AHEAD, options.BINARY, options.NAWS, options.CHARSET)
 _OFFER = b" UTF-8 BIG5"  # its first character separates the names (RFC 2066)
+_LINE_END = re.compile(rb"[\r\n]")
 _TABLE = b"[TTABLE]"  # offers a translation table, which is not taken
 
 
@@ -42,32 +44,43 @@ class Kind(Enum):
 
 
 class Peer:
-    """The other end of one connection. `send` gets bytes for it."""
+    """The other end of one connection. `send` gets bytes for it, `seconds` is the clock.
+    `max_line` is in bytes; whoever begins with a longer line is no telnet at a terminal."""
 
     __slots__ = (
         "_after_cr",
         "_asked_charset",
+        "_minute",
         "_options",
         "_reader",
+        "_room",
+        "_seconds",
         "_send",
+        "_sequences",
         "columns",
         "encoding",
+        "is_obtrusive",
         "kind",
-        "negotiations",
     )
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, send: Callable[[bytes], None], max_line: int, seconds: Callable[[], float]
+    ) -> None:
         self.kind = Kind.UNKNOWN
         self.columns = 0
         """Those of its window; 0 where it has not said."""
         self.encoding: Encoding = UTF8
-        self.negotiations = 0
-        """How many sequences it has sent, until somebody sets this to 0."""
+        self.is_obtrusive = False
+        """Whether it negotiates without an end; then nothing is taken from it any more."""
         self._send = send
+        self._seconds = seconds
+        self._minute = seconds()  # when it began
+        self._sequences = 0  # in that minute
         self._reader = TelnetReader(MOST_SUBNEGOTIATION)
         self._options = Options(_OURS, _THEIRS)
         self._asked_charset = False
         self._after_cr = False
+        self._room = max_line  # of the first line, while it has no end
 
     @property
     def edits_here(self) -> bool:
@@ -78,11 +91,6 @@ class Peer:
     def settled(self) -> bool:
         """Whether it has answered whatever it was asked."""
         return self._options.settled
-
-    @property
-    def is_obtrusive(self) -> bool:
-        """Whether it negotiates without an end; then nothing is taken from it any more."""
-        return self.negotiations > MOST_NEGOTIATIONS
 
     def write(self, text: str) -> None:
         """Send text, in which LF ends a line."""
@@ -101,7 +109,7 @@ class Peer:
                 yield self._with_plain_ends(token)
             elif self.kind is not Kind.PIPE:
                 self._is_telnet()
-                self.negotiations += 1
+                self._count()
                 if isinstance(token, Negotiation):
                     self._negotiate(token)
                 elif isinstance(token, Subnegotiation):
@@ -110,16 +118,25 @@ class Peer:
                     yield token
 
     def _look_at(self, text: bytes) -> None:
-        end = next((byte for byte in text if byte in b"\r\n"), None)
-        if end == ord("\r"):
-            self._is_telnet()
-        elif end is not None:
+        """Go by how the first line ends."""
+        end = _LINE_END.search(text)
+        self._room -= end.start() if end else len(text)
+        if self._room < 0 or (end and end[0] == b"\n"):
             self.kind = Kind.PIPE
+        elif end:
+            self._is_telnet()
 
     def _is_telnet(self) -> None:
         if self.kind is Kind.UNKNOWN:
             self.kind = Kind.TELNET
             self._send(self._options.offer())
+
+    def _count(self) -> None:
+        now = self._seconds()
+        if now >= self._minute + 60:
+            self._minute, self._sequences = now, 0
+        self._sequences += 1
+        self.is_obtrusive = self._sequences > MOST_NEGOTIATIONS
 
     def _with_plain_ends(self, text: bytes) -> bytes:
         """CR LF, CR NUL, CR and LF are one line end each, wherever they are cut."""
@@ -151,11 +168,13 @@ class Peer:
 
     def _choose(self, names: bytes) -> bytes:
         """The answer to a request for one of some character sets."""
-        # Of two requests at once the server's stands (RFC 2066).
         if names.startswith(_TABLE):
             names = names[len(_TABLE) + 1 :]  # behind it is a version, of one byte
-        for name in [] if self._asked_charset else names[1:].split(names[:1] or b" "):
-            if encoding := _named(name):
+        separator, names = names[:1] or b" ", names[1:]
+        for name in names.split(separator):
+            encoding = _named(name)
+            # Of two requests at once the server's stands (RFC 2066).
+            if encoding and not self._asked_charset:
                 self.encoding = encoding
                 return bytes((ACCEPTED,)) + name
         return bytes((REJECTED,))

@@ -14,19 +14,20 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from bbs.client.commands import Typed
+from bbs.client.commands import COMMANDS, Typed
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.own import OwnCommand, WrongUse
 from bbs.client.screen import GivenUp, IScreen
-from bbs.client.text import message_line, problem_line, reply_lines, visible, waiting_line
+from bbs.client.text import message_line, problem_line, reply_lines, waiting_line
 from bbs.client.values import BadReply, Message, NotTrusted, Reply, Unreachable
 from bbs.errors import Unavailable, WrongCredentials, wire_text
-from bbs.gateway import encodings
+from bbs.gateway import encodings, prompts
 from bbs.gateway.display import Display
 from bbs.gateway.keyboard import Actions, Keyboard
 from bbs.gateway.lines import Line, LineQueue
 from bbs.gateway.peer import Kind, Peer
+from bbs.protocols.commands import Role
 from bbs.protocols.telnet import Command
 
 SETTLING = 1.0
@@ -56,7 +57,7 @@ class Session:
         send: Callable[[bytes], None],
         over: Callable[[], None],
     ) -> None:
-        self.peer = Peer(send)
+        self.peer = Peer(send, max_line, clock.seconds)
         self.lines = LineQueue(max_line)
         self._clock = clock
         self._client = client
@@ -66,8 +67,9 @@ class Session:
         self._running: Deferred[bool] | None = None
         self._settling: IDelayedCall | None = None
         self._drawing: IDelayedCall | None = None
-        self._minute = clock.seconds()
         self._failures = 0
+        self._settles = False
+        self._blocked = False
         self._begun = False
         self._ended = False
         encoding = OwnCommand(
@@ -118,6 +120,11 @@ class Session:
         self._look_at_peer()
         self._draw_soon()
 
+    def hold(self, blocked: bool) -> None:
+        """Whether the peer takes no more for now; then no line is carried out."""
+        self._blocked = blocked
+        self._look_whether_held()
+
     def input_ended(self) -> None:
         """The peer sends no more; what it sent is still carried out."""
         self._keyboard.ended()
@@ -125,7 +132,6 @@ class Session:
     def end(self, words: str) -> None:
         """End the session, and say why."""
         if not self._ended:
-            self._ended = True
             self._display.show(words)
             self._over()
             self.close()
@@ -145,7 +151,9 @@ class Session:
 
     async def _run(self) -> None:
         while (line := await self.lines.next()) is not None:
-            if not await self._carry_out(self._text(line)):
+            text = self._text(line)
+            self._keyboard.remember(text)
+            if not await self._carry_out(text):
                 break
         self.end("Bye!")
 
@@ -167,12 +175,22 @@ class Session:
         return True
 
     async def _converse(self, line: str) -> bool:
-        if line.strip(" ") and self._conversation.current is None:
+        if self._asks_login_server(line):
             try:
                 await self._client.connect()
             except Unreachable:
                 self.problem("The login server is away. Looking for it…")
         return await self._conversation.carry_out(line)
+
+    def _asks_login_server(self, line: str) -> bool:
+        """Whether it is the login server that a line needs. Its absence is told at once; who is
+        served by an app server need not hear of it."""
+        conversation, words = self._conversation, line.split()
+        if conversation.talk or not words or words[0] in conversation.own:
+            return False
+        command = COMMANDS.get(words[0])
+        elsewhere = command is not None and command.role is Role.APP
+        return conversation.current is None or not elsewhere
 
     def _give_up(self) -> None:
         if self._running is not None:
@@ -187,27 +205,25 @@ class Session:
         peer, display = self.peer, self._display
         if peer.kind is Kind.TELNET and self._settling is None:
             self._settling = self._clock.callLater(SETTLING, self._settled)
-            self.lines.held = True
-        if self.lines.held and peer.settled:
+            self._settles = True
+            self._look_whether_held()
+        if self._settles and peer.settled:
             self._settled()
         display.edits = peer.edits_here
         if peer.encoding is not display.encoding:
             self._use(peer.encoding)
         if peer.columns != display.columns:
             display.resized(peer.columns)
-        self._count_negotiations()
+        if peer.is_obtrusive:
+            self.end("Too much negotiation. Bye!")
 
     def _settled(self) -> None:
-        if self._settling is not None and self._settling.active():
-            self._settling.cancel()
-        self.lines.held = False
+        self._settles = False
+        self._look_whether_held()
 
-    def _count_negotiations(self) -> None:
-        now = self._clock.seconds()
-        if self.peer.is_obtrusive:
-            self.end("Too much negotiation. Bye!")
-        elif now >= self._minute + 60:
-            self._minute, self.peer.negotiations = now, 0
+    def _look_whether_held(self) -> None:
+        self.lines.held = self._settles or self._blocked
+        self._draw_soon()
 
     def _set_encoding(self, words: Sequence[str]) -> None:
         if len(words) > 1:
@@ -226,15 +242,10 @@ class Session:
     # What is drawn
 
     def _prompt(self) -> str:
-        if self._question:
-            return self._question
-        conversation = self._conversation
-        if self._running is not None:
-            waiting = conversation.status.waiting
-            return f"{waiting_line(waiting)} " if waiting and self._display.edits else ""
-        user = "bbs" if conversation.current is None else visible(conversation.current)
-        talk = f"{visible(conversation.talk.name)}> " if conversation.talk else " "
-        return f"{user}>{talk}"
+        at_work = self._running is not None or self.lines.held
+        if self._question or (at_work and not self._display.edits):
+            return self._question  # `changed` tells a pipe what is waited for, in lines
+        return prompts.prompt(self._conversation, at_work)
 
     def _draw_soon(self) -> None:
         """Draw the line being typed when everything else that is to be shown now has been."""

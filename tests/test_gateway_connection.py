@@ -1,0 +1,211 @@
+"""A connection's limits, and how it ends."""
+
+from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.test import iosim
+
+from bbs.gateway.connection import PIECE
+from bbs.gateway.factory import STOPPING, usual_form
+from bbs.protocols import sockets
+from bbs.protocols.iline import LineLimits
+from tests.client_server import APP_1
+from tests.gateway_case import GatewayCase
+
+
+class LimitTests(GatewayCase):
+    limits = LineLimits(max_line=200, idle_timeout=60.0, write_timeout=30.0)
+
+    def test_who_is_silent_is_told_and_left(self) -> None:
+        nc = self.pipe()
+        self.network.advance(59.0)
+        self.assertFalse(nc.is_over)
+        self.network.advance(1.1)
+        self.assertTrue(nc.text.endswith("Nothing was typed for 60 s. Bye!\n"))
+        self.assertTrue(nc.is_over)
+
+    def test_so_is_who_says_no_password(self) -> None:
+        nc = self.pipe("login ann")
+        self.network.advance(60.1)
+        self.assertTrue(nc.is_over)
+
+    def test_a_byte_now_and_then_is_enough(self) -> None:
+        nc = self.pipe()
+        for byte in "login ann 1\n":
+            self.network.advance(30.0)
+            nc.send(byte)
+        self.assertTrue(nc.text.endswith("Success!\nann> "))
+
+    def test_who_is_logged_in_listens(self) -> None:
+        nc = self.pipe("login ann 1")
+        self.network.advance(200.0)
+        self.assertFalse(nc.is_over)
+        nc.send("logout\n")
+        self.network.advance(120.1)
+        self.assertTrue(nc.is_over)
+
+    def test_much_is_taken_in_pieces(self) -> None:
+        nc = self.pipe("login ann 1")
+        nc.connection.dataReceived(b"\n" * 3000 + b"ping")
+        self.assertEqual(len(nc.connection._unread), 3004 - PIECE)
+        self.assertFalse(nc.socket.reading)
+        IHalfCloseableProtocol(nc.connection).readConnectionLost()
+        nc.settle()
+        self.assertTrue(nc.text.endswith("Pong!\nBye!\n"))
+
+    def test_what_is_left_of_it_is_nobodys(self) -> None:
+        nc = self.pipe("login ann 1")
+        nc.connection.dataReceived(b"exit\n" + b"\n" * 3000)
+        nc.settle()
+        self.assertTrue(nc.is_over)
+        nc.leave()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_no_line_is_carried_out_while_the_answers_are_not_taken(self) -> None:
+        nc = self.pipe("login ann 1")
+        producer = IPushProducer(nc.connection)
+        nc.send("help\n" * 10)
+        nc.forget()
+        nc.connection.dataReceived(b"help\n")
+        producer.pauseProducing()
+        nc.send("help\n")
+        self.assertEqual(nc.text.count("register"), 1)
+        producer.resumeProducing()
+        nc.settle()
+        self.assertEqual(nc.text.count("register"), 1)
+
+    def test_many_lines_at_once_stop_the_reading(self) -> None:
+        self.world.meddle = lambda connection, line: line == "ping"
+        nc = self.pipe("login ann 1")
+        nc.send("ping\n" * 70)
+        self.assertFalse(nc.socket.reading)
+        self.world.meddle = lambda connection, line: False
+        for connection in self.world.connections:
+            connection.tell({"status": 0, "message": "Pong!"})
+        nc.settle()
+        self.assertTrue(nc.socket.reading)
+        self.assertEqual(nc.text.count("Pong!"), 70)
+
+
+class NotReadingTests(GatewayCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.acknowledged = 0
+        self.patch(sockets, "acknowledged", lambda transport: self.acknowledged)
+        self.world.friends.append(("ann", "bob"))
+        self.nc = self.pipe("login ann 1")
+        self.bob = self.pipe("login bob 1")
+        self.producer = IPushProducer(self.nc.connection)
+
+    def test_nothing_more_is_taken_from_peer_or_service(self) -> None:
+        streams = list(self.nc.connection._valve._streams())
+        calls: list[str] = []
+        for stream in streams:
+            self.patch(stream, "pauseProducing", lambda: calls.append("pause"))
+            self.patch(stream, "resumeProducing", lambda: calls.append("resume"))
+        self.producer.pauseProducing()
+        self.producer.pauseProducing()
+        self.assertFalse(self.nc.socket.reading)
+        self.assertEqual(calls, ["pause"] * len(streams))
+        self.producer.resumeProducing()
+        self.producer.resumeProducing()
+        self.assertTrue(self.nc.socket.reading)
+        self.assertEqual(calls, ["pause"] * len(streams) + ["resume"] * len(streams))
+
+    def test_what_is_connected_meanwhile_is_held_up_too(self) -> None:
+        paused: list[object] = []
+        self.patch(
+            iosim.FakeTransport, "pauseProducing", lambda transport: paused.append(transport)
+        )
+        self.producer.pauseProducing()
+        before = len(paused)
+        self.network.cut(APP_1)
+        self.network.advance(3.0)
+        self.assertGreater(len(set(paused)), before)
+
+    def test_who_takes_nothing_is_left(self) -> None:
+        self.producer.pauseProducing()
+        self.network.advance(29.0)
+        self.assertFalse(self.nc.is_over)
+        self.network.advance(1.1)
+        self.assertTrue(self.nc.is_over)
+
+    def test_who_takes_little_is_not(self) -> None:
+        self.producer.pauseProducing()
+        for _ in range(5):
+            self.acknowledged += 1
+            self.network.advance(30.0)
+        self.assertFalse(self.nc.is_over)
+        self.producer.resumeProducing()
+        self.network.advance(100.0)
+        self.assertFalse(self.nc.is_over)
+
+
+class EndingTests(GatewayCase):
+    def test_the_gateway_stops(self) -> None:
+        visitors = [self.visitor(), self.pipe("login ann 1")]
+        gone = self.factory.close_all(2.0)
+        for visitor in visitors:
+            self.assertTrue(visitor.text.endswith(f"{STOPPING}\n"))
+            self.assertTrue(visitor.is_over)
+            self.assertNoResult(gone)
+            visitor.leave()
+        self.successResultOf(gone)
+        self.assertIsNone(self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_it_does_not_wait_for_ever(self) -> None:
+        nc = self.pipe("login ann 1")
+        nc.connection.end("words")
+        self.patch(nc.connection, "end", lambda words: None)
+        aborted: list[None] = []
+        self.patch(nc.socket, "abortConnection", lambda: aborted.append(None))
+        self.factory.close_all(1.0)
+        self.network.advance(1.1)
+        self.assertEqual(len(aborted), 1)
+        nc.leave()
+
+    def test_nobody_is_there(self) -> None:
+        self.successResultOf(self.factory.close_all(2.0))
+
+    def test_what_comes_behind_the_end_is_not_read(self) -> None:
+        nc = self.pipe("exit")
+        nc.forget()
+        nc.send("ping\n")
+        self.assertEqual(nc.new, b"")
+
+    def test_a_peer_that_stays_is_left(self) -> None:
+        nc = self.pipe("exit")
+        aborted: list[None] = []
+        self.patch(nc.socket, "abortConnection", lambda: aborted.append(None))
+        self.network.advance(29.0)
+        self.assertEqual(len(aborted), 0)
+        IHalfCloseableProtocol(nc.connection).writeConnectionLost()
+        self.network.advance(2.1)
+        self.assertEqual(len(aborted), 1)
+        self.network.advance(30.0)
+        self.assertEqual(len(aborted), 1)
+
+    def test_one_that_does_not_take_what_was_written_is_left(self) -> None:
+        nc = self.pipe("exit")
+        aborted: list[None] = []
+        self.patch(nc.socket, "abortConnection", lambda: aborted.append(None))
+        self.network.advance(30.1)
+        self.assertEqual(len(aborted), 1)
+
+
+class OriginTests(GatewayCase):
+    def test_addresses_in_their_usual_form(self) -> None:
+        for host, usual in (
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+        ):
+            self.assertEqual(usual_form(host), usual)
+
+    def test_who_has_no_address_is_nobody(self) -> None:
+        self.factory._secret = "0123456789abcdef"
+        self.assertIsNone(self.factory._origin(UNIXAddress("/run/bbs")))
+        self.assertIsNone(self.factory._origin(None))
+        origin = self.factory._origin(IPv4Address("TCP", "192.0.2.7", 1))
+        self.assertEqual(origin and origin.host, "192.0.2.7")

@@ -1,0 +1,69 @@
+"""`twistd bbs-telnet`: its options, and that what they say is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.client import Address
+from bbs.gateway.factory import GatewayFactory
+from bbs.telnet_tap import Options, TelnetGateway, makeService
+
+SECRET = "0123456789abcdef"
+
+CONFIGURATION = f"""\
+[telnet]
+listen = ["tcp:2323", "tcp:2324:interface=127.0.0.2"]
+server = "192.0.2.1:4000"
+secret = "{SECRET}"
+[limits]
+max_line = 100
+idle_timeout = 7.0
+"""
+
+
+class TapTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.reactor = MemoryReactorClock()
+        self.path = Path(self.mktemp())
+        self.path.write_text(CONFIGURATION)
+
+    def start(self, *arguments: str) -> list[tuple[int, GatewayFactory, str]]:
+        """Start a gateway; where it listens, and with what."""
+        options = Options()
+        options.parseOptions(["--config", str(self.path), *arguments])
+        self.service = makeService(options, self.reactor)
+        assert isinstance(self.service, TelnetGateway)
+        self.service.startService()
+        return [(port, factory, host) for port, factory, _, host in self.reactor.tcpServers]
+
+    def test_it_serves_what_the_configuration_says(self) -> None:
+        one, other = self.start()
+        self.assertEqual((one[0], one[2]), (2323, ""))
+        self.assertEqual((other[0], other[2]), (2324, "127.0.0.2"))
+        factory = one[1]
+        self.assertIs(factory, other[1])
+        self.assertEqual(factory._server, Address("192.0.2.1", 4000))
+        self.assertEqual(factory._secret, SECRET)
+        self.assertEqual((factory._limits.max_line, factory._limits.idle_timeout), (100, 7.0))
+        self.successResultOf(self.service.stopService())
+        self.assertIsNone(factory.buildProtocol(None))
+
+    def test_options_override_it(self) -> None:
+        ((port, factory, _),) = self.start("--listen", "tcp:99", "--server", "[::1]:98")
+        self.assertEqual((port, factory._server), (99, Address("::1", 98)))
+
+    def test_a_person_is_connected_for(self) -> None:
+        ((_, factory, _), _) = self.start()
+        self.assertTrue(IReactorTime.providedBy(factory._reactor))
+        endpoint = factory._endpoint(Address("192.0.2.1", 4000))
+        endpoint.connect(GatewayFactory(self.reactor, Address("x", 1), "", factory._limits))
+        self.assertEqual(self.reactor.tcpClients[0][:2], ("192.0.2.1", 4000))
+
+    def test_what_is_wrong_with_it_is_said(self) -> None:
+        self.path.write_text("[telnet]\nserver = 'nowhere'\n")
+        problem = self.assertRaises(SystemExit, self.start)
+        self.assertIn("telnet.server must be", str(problem))

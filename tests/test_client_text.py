@@ -18,7 +18,6 @@ from bbs.client.text import (
     waiting_line,
 )
 
-
 FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
 FAMILY = "👩\u200d👩\u200d👧"
 

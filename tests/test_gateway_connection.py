@@ -5,7 +5,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.test import iosim
 
 from bbs.gateway.connection import PIECE
-from bbs.gateway.factory import STOPPING, usual_form
+from bbs.gateway.factory import STOPPING
 from bbs.protocols import sockets
 from bbs.protocols.iline import LineLimits
 from tests.client_server import APP_1
@@ -194,15 +194,6 @@ class EndingTests(GatewayCase):
 
 
 class OriginTests(GatewayCase):
-    def test_addresses_in_their_usual_form(self) -> None:
-        for host, usual in (
-            ("192.0.2.7", "192.0.2.7"),
-            ("::ffff:192.0.2.7", "192.0.2.7"),
-            ("2001:db8::1", "2001:db8::1"),
-            ("fe80::1%eth0", "fe80::1"),
-        ):
-            self.assertEqual(usual_form(host), usual)
-
     def test_who_has_no_address_is_nobody(self) -> None:
         self.factory._secret = "0123456789abcdef"
         self.assertIsNone(self.factory._origin(UNIXAddress("/run/bbs")))

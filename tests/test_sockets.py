@@ -2,6 +2,7 @@
 
 import socket
 
+from twisted.internet.address import IPv6Address, UNIXAddress
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -70,3 +71,19 @@ class NothingKnownTests(SynchronousTestCase):
         self.patch(sockets, "_KEEP_ALIVE", (("TCP_NOT_HERE", 1),))
         with socket.socket() as unconnected:
             self.check(Handle(unconnected))
+
+
+class Addresses(SynchronousTestCase):
+    def test_the_usual_form(self) -> None:
+        for host, usual in (
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:DB8:0::1", "2001:db8::1"),
+            ("fe80::1%eth0", "fe80::1"),
+        ):
+            self.assertEqual(sockets.host_of(IPv6Address("TCP", host, 1)), usual)
+
+    def test_what_has_none(self) -> None:
+        self.assertEqual(sockets.host_of(UNIXAddress("/run/bbs")), "")
+        self.assertEqual(sockets.host_of(None), "")
+        self.assertRaises(ValueError, sockets.usual_form, "bbs.example.org")

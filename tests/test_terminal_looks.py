@@ -17,10 +17,10 @@ from bbs.client.own import Talk
 from bbs.client.terminal import looks
 from bbs.client.terminal.colours import PALETTE, style_of
 from bbs.client.terminal.harmless import Harmless, Hidden
-from bbs.client.terminal.harmless import shown as shown_as
 from bbs.client.terminal.interfaces import Fragments
 from bbs.client.terminal.paste import MOST, pasted, size, too_much
 from bbs.client.terminal.prompt import Situation, prompt, width
+from bbs.client.text import visible_in_line
 
 LOGIN = Address("127.0.0.1", 22222)
 APP = Address("127.0.0.1", 22223)
@@ -201,7 +201,7 @@ class LineTests(SynchronousTestCase):
         self.assertEqual(places.display_to_source(len(shown)), len(line))
         for place, character in enumerate(line):
             at = places.source_to_display(place)
-            if shown_as(character):
+            if visible_in_line(character):
                 self.assertEqual(places.display_to_source(at), place)
 
     def test_a_password_shows_nothing(self) -> None:

@@ -39,6 +39,19 @@ def _escape(found: re.Match[str]) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+_JOINING = frozenset("\u200d\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
+"""Zero-width joiner, variation selectors, skin tones (Unicode Technical Standard #51)."""
+
+
+def visible_in_line(character: str) -> str:
+    """What stands for a character in a line that is edited: each is drawn for itself.
+
+    What changes the emoji before it does not show: whether a terminal draws `👩‍🚀` as one picture
+    or two is its own affair, and an editor that guesses wrong puts the cursor in the wrong column.
+    """
+    return "" if character in _JOINING else visible(character)
+
+
 def reply_lines(reply: Reply) -> list[str]:
     """The lines that a reply is shown as; `BadReply` when a list in it is none."""
     if reply.message is not None:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 from wcwidth import wcwidth
 
-from bbs.client.text import visible
+from bbs.client.text import visible_in_line
 
-_JOINING = frozenset("\u200d\ufe0e\ufe0f")
 _ERRORS = "backslashreplace"
 
 
@@ -37,11 +36,8 @@ class Encoding:
         return text.encode(self.codec, _ERRORS)
 
     def shown(self, character: str) -> str:
-        """What stands for a character in a line that is edited. Nothing in it acts, and each of its
-        characters is drawn for itself: joiners do not show."""
-        if character in _JOINING:
-            return ""
-        return self.decode(self.encode(visible(character)))
+        """What stands for a character in a line that is edited, in what the terminal has."""
+        return self.decode(self.encode(visible_in_line(character)))
 
     def width(self, text: str) -> int:
         """The columns that `text` takes, as `shown` gives it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from ipaddress import ip_address
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
@@ -16,6 +15,7 @@ from bbs.client.values import Address, Origin
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.valve import Valve
 from bbs.protocols.iline import LineLimits
+from bbs.protocols.sockets import host_of
 
 STOPPING = "The gateway stops. Bye!"
 
@@ -80,12 +80,5 @@ class GatewayFactory(Factory):
                 gone.callback(None)
 
     def _origin(self, addr: IAddress | None) -> Origin | None:
-        host = getattr(addr, "host", None)
-        return Origin(usual_form(host), self._secret) if self._secret and host else None
-
-
-def usual_form(host: str) -> str:
-    """An address as the login server knows it when people come there themselves: IPv4 for one
-    that an IPv6 socket has mapped (RFC 4291, section 2.5.5.2), and without a zone."""
-    address = ip_address(host.partition("%")[0])
-    return str(getattr(address, "ipv4_mapped", None) or address)
+        host = host_of(addr)
+        return Origin(host, self._secret) if self._secret and host else None

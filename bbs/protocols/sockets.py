@@ -34,7 +34,7 @@ def usual_form(host: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def host_of(address: IAddress) -> str:
+def host_of(address: IAddress | None) -> str:
     """The host of one end of a connection in its usual form; "" where it has none."""
     host = getattr(address, "host", None)
     return usual_form(host) if host else ""

@@ -1,9 +1,7 @@
 """The line being typed, shown so that nothing in it moves the cursor by surprise.
 
 A clipboard or the history may hold characters that act on a terminal; they show as escapes, as in
-what others write. What changes the emoji before it does not show: whether a terminal draws `👩‍🚀`
-as one picture or two is its own affair, and an editor that guesses wrong puts the cursor in the
-wrong column. While it is typed it is two; it is sent as it was typed.
+what others write. It is sent as it was typed.
 """
 
 from __future__ import annotations
@@ -15,23 +13,15 @@ from prompt_toolkit.formatted_text import StyleAndTextTuples
 from prompt_toolkit.layout.processors import Processor, Transformation, TransformationInput
 from prompt_toolkit.layout.utils import explode_text_fragments
 
-from bbs.client.text import visible
-
-_JOINING = frozenset("\u200d\ufe0e\ufe0f\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff")
-"""Zero-width joiner, variation selectors, skin tones (Unicode Technical Standard #51)."""
-
-
-def shown(character: str) -> str:
-    """What a character looks like in the line being typed."""
-    return "" if character in _JOINING else visible(character)
+from bbs.client.text import visible_in_line
 
 
 class Harmless(Processor):
-    """Shows the line with `shown`, and keeps the cursor where the text is."""
+    """Shows the line with `visible_in_line`, and keeps the cursor where the text is."""
 
     def apply_transformation(self, transformation_input: TransformationInput) -> Transformation:
         typed = explode_text_fragments(transformation_input.fragments)
-        looks = [shown(fragment[1]) for fragment in typed]
+        looks = [visible_in_line(fragment[1]) for fragment in typed]
         if all(len(look) == 1 for look in looks):
             return Transformation(transformation_input.fragments)
         fragments: StyleAndTextTuples = [

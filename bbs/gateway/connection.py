@@ -20,6 +20,7 @@ from bbs.client.library import BBSClient
 from bbs.gateway.session import Session
 from bbs.gateway.valve import Valve
 from bbs.protocols import sockets
+from bbs.protocols.closing import Progress, close_behind
 from bbs.protocols.iline import LineLimits
 
 GREETING_PAUSE = 0.2
@@ -61,7 +62,7 @@ class GatewayConnection(Protocol):
         self._reading = True
         self._half_closed = False
         self._ended = False
-        self._acknowledged = 0
+        self._progress: Progress | None = None
 
     def end(self, words: str) -> None:
         """End it, and say why."""
@@ -109,7 +110,7 @@ class GatewayConnection(Protocol):
             self._go_on()
 
     def writeConnectionLost(self) -> None:
-        self._stop_deadline()
+        _stop(self._deadline)
         self._deadline = self._clock.callLater(LINGER, self.abort)
 
     # IPushProducer: the transport's word on output
@@ -119,13 +120,13 @@ class GatewayConnection(Protocol):
             self._blocked = True
             self._valve.shut()
             self._session.hold(True)
-            self._await_progress()
+            self._progress = Progress(self._clock, self._limits.write_timeout, self._stream)
             self._steer()
 
     def resumeProducing(self) -> None:
         if self._blocked:
             self._blocked = False
-            self._stop_deadline()
+            self._stop_progress()
             self._valve.open()
             self._session.hold(False)
             self._go_on()
@@ -181,41 +182,19 @@ class GatewayConnection(Protocol):
                 self._stream.pauseProducing()
 
     def _over(self) -> None:
-        """Close behind what was written, in a way that lets the peer read all of it.
-
-        To close a socket that has unread input is a reset, and a reset throws away what the peer
-        has not read yet. So only the sending side is closed, and input is thrown away until the
-        peer closes too.
-        """
         self._ended = True
         self._stop_timers()
-        self._stream.unregisterProducer()
         self._deadline = self._clock.callLater(self._limits.write_timeout, self.abort)
-        if self._half_closed or sockets.plain_socket(self._stream) is None:
-            self._stream.loseConnection()
-        else:
-            if not self._reading:
-                self._stream.resumeProducing()
-            self._stream.loseWriteConnection()
-
-    def _await_progress(self) -> None:
-        self._acknowledged = sockets.acknowledged(self._stream)
-        self._deadline = self._clock.callLater(self._limits.write_timeout, self._check_progress)
-
-    def _check_progress(self) -> None:
-        # A slow peer may need longer than the limit for all that is buffered: what counts is
-        # whether it took anything.
-        if sockets.acknowledged(self._stream) > self._acknowledged:
-            self._await_progress()
-        else:
-            self.abort()
+        close_behind(self._stream, self._half_closed, self._reading)
 
     def _stop_timers(self) -> None:
+        self._stop_progress()
         for timer in (self._idle, self._greeting, self._deadline, self._turn):
             _stop(timer)
 
-    def _stop_deadline(self) -> None:
-        _stop(self._deadline)
+    def _stop_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
 
 
 def _stop(timer: IDelayedCall | None) -> None:

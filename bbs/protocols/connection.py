@@ -19,6 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.protocols import sockets
+from bbs.protocols.closing import Progress, close_behind
 from bbs.protocols.framing import LineBuffer
 from bbs.protocols.iline import IConnection, IRequestHandler, LineLimits, Reply, encode
 
@@ -54,13 +55,13 @@ class LineConnection:
     """
 
     __slots__ = (
-        "_acknowledged",
         "_blocked",
         "_buffer",
         "_deadline",
         "_finishing",
         "_half_closed",
         "_home",
+        "_progress",
         "_pumping",
         "_reading",
         "_request",
@@ -89,9 +90,9 @@ class LineConnection:
         self._write_closed = False
         self._reading = True
         self._blocked = False  # the transport has asked for a pause
-        self._acknowledged = 0
+        self._progress: Progress | None = None  # of the peer, while it takes too little
         self._timer: IDelayedCall | None = None  # for silence
-        self._deadline: IDelayedCall | None = None  # for the peer to take what it is sent
+        self._deadline: IDelayedCall | None = None  # for the peer to close its side
 
     # IConnection
 
@@ -158,14 +159,14 @@ class LineConnection:
     def pauseProducing(self) -> None:
         if not self._blocked:
             self._blocked = True
-            self._acknowledged = sockets.acknowledged(self._transport)
-            self._await_progress()
+            limit = self._home.limits.write_timeout
+            self._progress = Progress(self._home.clock, limit, self._transport)
             self._steer()
 
     def resumeProducing(self) -> None:
         if self._blocked:
             self._blocked = False
-            self._stop_deadline()
+            self._stop_progress()
             self._home.touch(self)
             self._pump()
             if self.writable and self.on_writable is not None:
@@ -281,24 +282,12 @@ class LineConnection:
     # Endings
 
     def _end(self) -> None:
-        """Close behind what is written, in a way that lets the peer read all of it.
-
-        To close a socket that has unread input is a reset, and a reset throws away what the peer
-        has not read yet. So only the sending side is closed, and input is thrown away until the
-        peer closes too.
-        """
         self.closed = True
         self._stop_timers()
         self._buffer.clear()
-        self._transport.unregisterProducer()
         limit = self._home.limits.write_timeout
         self._deadline = self._home.clock.callLater(limit, self.abort)
-        if self._half_closed or sockets.plain_socket(self._transport) is None:
-            self._transport.loseConnection()
-        else:
-            if not self._reading:
-                self._transport.resumeProducing()
-            self._transport.loseWriteConnection()
+        close_behind(self._transport, self._half_closed, self._reading)
 
     def _leave_when_both_closed(self) -> None:
         if self._half_closed and self._write_closed:
@@ -308,22 +297,15 @@ class LineConnection:
         """Close at once; what is not sent yet is lost."""
         self._transport.abortConnection()
 
-    def _await_progress(self) -> None:
-        limit = self._home.limits.write_timeout
-        self._deadline = self._home.clock.callLater(limit, self._check_progress)
-
-    def _check_progress(self) -> None:
-        # A slow peer may need longer than the limit for all that is buffered: what counts is
-        # whether it took anything.
-        before, self._acknowledged = self._acknowledged, sockets.acknowledged(self._transport)
-        if self._acknowledged > before:
-            self._await_progress()
-        else:
-            self.abort()
-
     def _stop_timers(self) -> None:
         self._stop_watching()
+        self._stop_progress()
         self._stop_deadline()
+
+    def _stop_progress(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
 
     def _stop_watching(self) -> None:
         if self._timer is not None:

@@ -1,0 +1,56 @@
+"""How a server ends a connection: behind what is written, or because the peer takes nothing."""
+
+from __future__ import annotations
+
+from twisted.internet.interfaces import IReactorTime
+
+from bbs.protocols import sockets
+
+
+def close_behind(transport: sockets.StreamTransport, half_closed: bool, reading: bool) -> None:
+    """Close behind what is written, in a way that lets the peer read all of it.
+
+    To close a socket that has unread input is a reset, and a reset throws away what the peer has
+    not read yet. So only the sending side is closed; the input that comes until the peer closes its
+    side too (`half_closed`: it has) is for the caller to throw away. `reading`: the transport is
+    not paused.
+    """
+    transport.unregisterProducer()
+    if half_closed or sockets.plain_socket(transport) is None:
+        transport.loseConnection()
+    else:
+        if not reading:
+            transport.resumeProducing()
+        transport.loseWriteConnection()
+
+
+class Progress:
+    """Watches a peer that takes less than it is sent, from now on: one that takes nothing for
+    `limit` seconds is cut off.
+
+    A slow peer may need longer than that for all that is buffered: what counts is whether it took
+    anything.
+    """
+
+    __slots__ = ("_acknowledged", "_clock", "_limit", "_timer", "_transport")
+
+    def __init__(
+        self, clock: IReactorTime, limit: float, transport: sockets.StreamTransport
+    ) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._transport = transport
+        self._acknowledged = sockets.acknowledged(transport)
+        self._timer = clock.callLater(limit, self._check)
+
+    def stop(self) -> None:
+        """It takes what it is sent again, or is gone."""
+        if self._timer.active():
+            self._timer.cancel()
+
+    def _check(self) -> None:
+        before, self._acknowledged = self._acknowledged, sockets.acknowledged(self._transport)
+        if self._acknowledged > before:
+            self._timer = self._clock.callLater(self._limit, self._check)
+        else:
+            self._transport.abortConnection()

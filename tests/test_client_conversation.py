@@ -12,8 +12,8 @@ from zope.interface.verify import verifyObject
 from bbs.client import Address, Message, Reply, Waiting
 from bbs.client.commands import Typed
 from bbs.client.conversation import Conversation, Status
-from bbs.client.own import OwnCommand, Talk, WrongUse
 from bbs.client.screen import GivenUp, IScreen
+from bbs.client.talk import OwnCommand, Talk, WrongUse
 from bbs.client.text import message_line, reply_lines
 from tests.client_server import APP_1, APP_2, LOGIN, ClientTestCase, ServerConnection
 

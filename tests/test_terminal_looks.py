@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client import Address, Message, Reply, Waiting
 from bbs.client.conversation import Status
-from bbs.client.own import Talk
+from bbs.client.talk import Talk
 from bbs.client.terminal import looks
 from bbs.client.terminal.colours import PALETTE, style_of
 from bbs.client.terminal.harmless import Harmless, Hidden

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from bbs.client.commands import COMMANDS, TABLE, Command
+from bbs.client.talk import Speaker
 from bbs.client.text import visible
-
-if TYPE_CHECKING:
-    from bbs.client.conversation import Conversation
 
 HIDDEN = ("listen", "events", "quit")
 """Commands that need no mention: what they do happens by itself, or has a better name."""
@@ -29,7 +26,7 @@ class Completion:
     meaning: str
 
 
-def completions(conversation: Conversation, line: str) -> Sequence[Completion]:
+def completions(conversation: Speaker, line: str) -> Sequence[Completion]:
     """What may stand in the place of the last word of `line`, the text before the cursor."""
     start = line.rfind(" ") + 1
     if conversation.talk:
@@ -45,7 +42,7 @@ def completions(conversation: Conversation, line: str) -> Sequence[Completion]:
     ]
 
 
-def hint(conversation: Conversation, line: str) -> str:
+def hint(conversation: Speaker, line: str) -> str:
     """The usage of the command that `line` begins with; in a talk, to whom the line goes."""
     talk = conversation.talk
     if talk and not (line.startswith("/") and not line.startswith("//")):
@@ -59,7 +56,7 @@ def hint(conversation: Conversation, line: str) -> str:
     return usage(conversation, command) if command else ""
 
 
-def usage(conversation: Conversation, command: Command) -> str:
+def usage(conversation: Speaker, command: Command) -> str:
     """A command's usage, with what need not be typed in brackets or left out."""
     text = command.usage
     if command.user and conversation.alone:
@@ -71,7 +68,7 @@ def usage(conversation: Conversation, command: Command) -> str:
     return text
 
 
-def help_lines(conversation: Conversation) -> Iterator[str]:
+def help_lines(conversation: Speaker) -> Iterator[str]:
     """Every command, the service's and the client's own, and what need not be typed."""
     for command in TABLE:
         if command.name not in HIDDEN and command.name not in conversation.own:
@@ -84,13 +81,13 @@ def help_lines(conversation: Conversation) -> Iterator[str]:
         yield f"[<user>] may be left out: then it is {name}, unless a name of yours comes first."
 
 
-def _commands(conversation: Conversation) -> Mapping[str, str]:
+def _commands(conversation: Speaker) -> Mapping[str, str]:
     service = {each.name: usage(conversation, each) for each in TABLE if each.name not in HIDDEN}
     own = {each.name: each.help for each in conversation.own.values() if each.name not in HIDDEN}
     return service | own
 
 
-def _arguments(conversation: Conversation, words: Sequence[str]) -> Mapping[str, str]:
+def _arguments(conversation: Speaker, words: Sequence[str]) -> Mapping[str, str]:
     """What may follow `words`, the command and the arguments that are complete."""
     name, given = words[0], list(words[1:])
     circle = conversation.known.circle(conversation.current)

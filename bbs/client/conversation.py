@@ -17,8 +17,9 @@ from bbs.client import completing
 from bbs.client.commands import Typed, typed
 from bbs.client.known import QUESTIONS, Known
 from bbs.client.library import BBSClient
-from bbs.client.own import OwnCommand, Talk, WrongUse, own_commands
+from bbs.client.own import own_commands
 from bbs.client.screen import GivenUp, IScreen
+from bbs.client.talk import OwnCommand, Talk, WrongUse
 from bbs.client.text import problem_line, visible
 from bbs.client.values import Address, ClientError, Message, Waiting
 

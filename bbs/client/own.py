@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from bbs.client import completing
+from bbs.client.talk import OwnCommand, Speaker, Talk, WrongUse
 from bbs.client.text import visible
 
-if TYPE_CHECKING:
-    from bbs.client.conversation import Conversation
 
-
-@dataclass(frozen=True)
-class Talk:
-    """A partner in conversation: a friend, or a group."""
-
-    name: str
-    group: bool = False
-
-
-class WrongUse(Exception):
-    """A command was not given what it needs. The text is for the person who typed it; where it is
-    empty the command's usage says enough."""
-
-
-@dataclass(frozen=True)
-class OwnCommand:
-    """A command of the client's own. `run` gets the words after its name; it may raise `WrongUse`
-    and what asking the service raises."""
-
-    usage: str
-    help: str
-    run: Callable[[Sequence[str]], Awaitable[None] | None]
-
-    @property
-    def name(self) -> str:
-        return self.usage.split()[0]
-
-
-def own_commands(conversation: Conversation) -> Sequence[OwnCommand]:
+def own_commands(conversation: Speaker) -> Sequence[OwnCommand]:
     """Those that every face has; `use` only where several users may be logged in."""
 
     def use(words: Sequence[str]) -> None:
@@ -94,7 +63,7 @@ def one(words: Sequence[str]) -> Sequence[str]:
     return words
 
 
-async def _partner(conversation: Conversation, words: Sequence[str]) -> Talk:
+async def _partner(conversation: Speaker, words: Sequence[str]) -> Talk:
     """Who is meant by what follows `talk`: asked for, as it need not be known here yet."""
     *kind, name = words or [""]
     wanted = kind or ["friend", "group"]

@@ -17,8 +17,8 @@ from zope.interface import implementer
 from bbs.client.commands import COMMANDS, Typed
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
-from bbs.client.own import OwnCommand, WrongUse
 from bbs.client.screen import GivenUp, IScreen
+from bbs.client.talk import OwnCommand, WrongUse
 from bbs.client.text import message_line, problem_line, reply_lines, waiting_line
 from bbs.client.values import BadReply, Message, NotTrusted, Reply, Unreachable
 from bbs.errors import Unavailable, WrongCredentials, wire_text

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from wcwidth import wcwidth
 
 from bbs.client.conversation import Status
-from bbs.client.own import Talk
+from bbs.client.talk import Talk
 from bbs.client.text import visible
 from bbs.client.values import Address, Waiting
 

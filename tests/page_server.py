@@ -16,12 +16,15 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTCP
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.static import File
+from twisted.web.template import XMLString
 
+from bbs.web.front import rendered
 from tests.browser import STATIC
 
 NOW = 1_795_000_000.0
@@ -34,6 +37,7 @@ TOPS = {
     "waiting": 3,
     "longest_wait": 12,
     "servers": 12,
+    "launches": 2,
     "launch_seconds": 3,
     "reactor_lag": 0.004,
     "database_time": 0.009,
@@ -83,10 +87,11 @@ def a_state(servers: Iterable[dict[str, Any]] = (), **members: Any) -> dict[str,
         "minimum": 1,
         "spare": 5,
         "servers": servers,
+        "fleet_at": NOW,
         "free_places": capacity - sum(server["people"] for server in ready),
         "people": people,
         "waiting": {"count": 0, "longest": None},
-        "launches": {"under_way": 0, "usual": 2.1},
+        "launches": {"under_way": 0, "usual": 2.1, "last_hour": 7},
         "logins_per_minute": 12,
         "messages_per_second": 17.2,
         "reactor_lag": 0.0021,
@@ -107,16 +112,24 @@ def an_hour(end: float = NOW, **series: list[float | None]) -> dict[str, Any]:
 
 
 class PageServer:
-    """The server. What it has said it says again to whoever comes later."""
+    """The server. What it has said it says again to whoever comes later.
+
+    :ivar refusal: what it says instead of events, "" for nothing.
+    :ivar asked: the paths asked for that it has no answer to, and never gives one.
+    """
 
     def __init__(self) -> None:
+        self.refusal = ""
+        self.asked: list[str] = []
         self._streams: list[Request] = []
         self._said: list[bytes] = []
         self._states: list[bytes] = []
         root = File(str(STATIC))
         root.contentTypes = {**File.contentTypes, ".js": "text/javascript"}
-        root.indexNames = ["page.html"]
+        root.putChild(b"", _Front())
         root.putChild(b"stream", _Stream(self))
+        for path in (b"actions", b"servers"):
+            root.putChild(path, _Unanswered(self))
         self.site = Site(root)
 
     @property
@@ -144,10 +157,38 @@ class PageServer:
             stream.channel.forceAbortClient()
 
     def begin(self, request: Request) -> None:
+        if self.refusal:
+            request.setResponseCode(503)
+            request.write(self.refusal.encode())
+            request.finish()
+            return
         request.setHeader(b"Content-Type", b"text/event-stream")
         self._streams.append(request)
         request.notifyFinish().addBoth(lambda _: self._streams.remove(request))
         request.write(b"".join(self._states + self._said))
+
+
+class _Front(Resource):
+    isLeaf = True
+
+    def render_GET(self, request: Request) -> int:
+        markup = XMLString((STATIC / "page.html").read_bytes())
+        page = Deferred.fromCoroutine(rendered(markup, a_state()))
+        page.addCallback(request.write).addCallback(lambda _: request.finish())
+        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
+        return NOT_DONE_YET
+
+
+class _Unanswered(Resource):
+    isLeaf = True
+
+    def __init__(self, server: PageServer) -> None:
+        super().__init__()
+        self._server = server
+
+    def render(self, request: Request) -> int:
+        self._server.asked.append(request.path.decode())
+        return NOT_DONE_YET
 
 
 class _Stream(Resource):

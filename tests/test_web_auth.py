@@ -8,7 +8,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.attempts import Attempts
 from bbs.errors import TooManyAttempts, WrongCredentials
 from bbs.hashing import Hasher
 from bbs.settings import Rate
@@ -70,6 +69,14 @@ class PasswordFile(SynchronousTestCase):
             self.assertEqual(reason, "line 2 is no NAME:PASSWORD of its own")
         self.assertIn("line 2 ", self.refusal("liz:secret\nliz:other\n"))
 
+    def test_hashes_of_another_kind(self) -> None:
+        for line in ("$argon2i$v=19$m=8,t=1,p=1$c2FsdHNhbHQ$aGFzaA", "$2y$05$abc", "$apr1$a$b"):
+            reason = self.refusal(f"max:pw\nliz:{line}\n")
+            self.assertEqual(reason, "line 2 has a hash that is not $argon2id$…")
+            self.assertIn("line 1 ", self.refusal(line))
+        money = self.write("liz:$100 or $200\n")
+        self.assertEqual(read_passwords(money), {"liz": "$100 or $200"})
+
     def test_no_such_file(self) -> None:
         error = self.assertRaises(PasswordFileUnusable, read_passwords, "/nowhere/at all")
         self.assertEqual(str(error), "/nowhere/at all: No such file or directory")
@@ -90,14 +97,11 @@ class Checking(SynchronousTestCase):
         self.clock = Clock()
         self.held: list[Deferred[None]] = []
         self.operators = Operators(
-            {"liz": HASH},
-            Hasher(Inline(), QUICK),
-            Attempts(Rate(3, 60.0), self.clock.seconds),
-            Attempts(Rate(3, 60.0), self.clock.seconds, 10),
+            {"liz": HASH}, Hasher(Inline(), QUICK), Rate(3, 60.0), self.clock.seconds
         )
 
-    def check(self, name: str, password: str) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.operators.check(name, password, "192.0.2.1"))
+    def check(self, name: str, password: str, address: str = "192.0.2.1") -> Deferred[None]:
+        return Deferred.fromCoroutine(self.operators.check(name, password, address))
 
     def test_right_ones_are_not_limited(self) -> None:
         for _ in range(10):
@@ -107,6 +111,20 @@ class Checking(SynchronousTestCase):
         for _ in range(3):
             self.failureResultOf(self.check("liz", "wrong"), WrongCredentials)
         self.failureResultOf(self.check("liz", "secret"), TooManyAttempts)
+
+    def test_somebody_elses_wrong_ones_keep_nobody_out(self) -> None:
+        for _ in range(3):
+            self.failureResultOf(self.check("liz", "wrong"), WrongCredentials)
+        self.failureResultOf(self.check("liz", "wrong"), TooManyAttempts)
+        self.successResultOf(self.check("liz", "secret", "192.0.2.2"))
+
+    def test_wrong_ones_from_many_addresses(self) -> None:
+        for number in range(30):
+            guess = self.check("liz", "wrong", f"192.0.2.{number}")
+            self.failureResultOf(guess, WrongCredentials)
+        self.failureResultOf(self.check("liz", "secret", "192.0.2.99"), TooManyAttempts)
+        self.clock.advance(60)
+        self.successResultOf(self.check("liz", "secret", "192.0.2.99"))
 
     def test_many_at_once(self) -> None:
         """Of guesses that are all under way no more are answered than are allowed."""
@@ -118,12 +136,8 @@ class Checking(SynchronousTestCase):
                 waiting.append((done, work(*arguments)))  # type: ignore[operator]
                 return done
 
-        self.operators = Operators(
-            {"liz": HASH},
-            Hasher(Slow(), QUICK),  # type: ignore[arg-type]
-            Attempts(Rate(3, 60.0), self.clock.seconds),
-            Attempts(Rate(3, 60.0), self.clock.seconds, 10),
-        )
+        hasher = Hasher(Slow(), QUICK)  # type: ignore[arg-type]
+        self.operators = Operators({"liz": HASH}, hasher, Rate(3, 60.0), self.clock.seconds)
         guesses = [self.check("liz", password) for password in ("a", "b", "c", "d", "secret")]
         for done, verdict in waiting:
             done.callback(verdict)

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 
 from bbs.errors import Unavailable
-from bbs.models import LoginServer, Server
+from bbs.models import LoginServer, Place, Server, Waiter
 from bbs.rules import fleet
 from tests.web_case import PageCase
 
@@ -19,7 +19,7 @@ class Away(PageCase):
         self.real = self.service.database.run
 
         def run(*arguments: Any) -> Deferred[Any]:
-            self.service.database._noticed("gone")
+            self.service.database._noticed(True, "gone")
             return fail(Unavailable())
 
         self.service.database.run = run  # type: ignore[method-assign]
@@ -27,7 +27,7 @@ class Away(PageCase):
 
     def come_back(self) -> None:
         self.service.database.run = self.real  # type: ignore[method-assign]
-        self.service.database._noticed(None)
+        self.service.database._noticed(True, None)
 
     def test_the_last_fleet_stays(self) -> None:
         self.service.people("ann")
@@ -162,14 +162,27 @@ class Counting(PageCase):
         self.assertAlmostEqual(waiting["longest"], 5, places=0)
         self.assertIn("1 person waits for a place.", watcher.texts())
 
+    def test_somebody_who_waits_twice(self) -> None:
+        """From one look to the next a row says online, and another one still offline."""
+        self.service.people("ann")
+        Place.update(server=None).execute()
+        for id in ("w1", "w2"):
+            Waiter.insert(id=id, login_server=self.service.me.id, name="ann", since=5.0).execute()
+        waiting = self.operator().get("/state").json["waiting"]
+        self.assertEqual((waiting["count"], waiting["who"]), (1, ["ann"]))
+
     def test_launches(self) -> None:
         watcher = self.watcher()
         self.pass_time(1)
         self.operator().post("/servers")
         self.pass_time(12)
-        points = [data["series"]["launch_seconds"] for _, data in watcher.events("point")]
-        self.assertIn(0.2, points)
-        self.assertEqual(self.browser().get("/state").json["launches"]["under_way"], 0)
+        points = [data["series"] for _, data in watcher.events("point")]
+        self.assertIn((1, 0.2), [(each["launches"], each["launch_seconds"]) for each in points])
+        launches = self.browser().get("/state").json["launches"]
+        self.assertEqual((launches["under_way"], launches["last_hour"]), (0, 1))
+        self.operator().post("/servers")
+        self.pass_time(2)
+        self.assertEqual(self.browser().get("/state").json["launches"]["last_hour"], 2)
 
     def test_everything_stops(self) -> None:
         self.pass_time(2)

@@ -43,7 +43,7 @@ class Scraping(MetricsCase):
         self.assertIn("bbs_fleet_servers", names)
 
     def test_who_takes_what_there_is_not(self) -> None:
-        for accept in ("application/openmetrics-text; version=x", "image/png", ";=,", ""):
+        for accept in ("application/openmetrics-text; version=x", "image/png", ";=,", "\udcff", ""):
             answer = self.browser().get("/metrics", Accept=accept)
             self.assertTrue(answer.headers["content-type"].startswith("text/plain; "), accept)
 
@@ -91,7 +91,7 @@ class Scraping(MetricsCase):
         self.pass_time(11)
         before = self.samples()
         self.patch(self.service.database, "run", lambda *arguments: fail(Unavailable()))
-        self.service.database._noticed("gone")
+        self.service.database._noticed(True, "gone")
         found = self.samples()
         self.assertEqual((before["bbs_database_up"], found["bbs_database_up"]), (1, 0))
         self.assertEqual((found["bbs_fleet_people"], found["bbs_fleet_servers{ready}"]), (1, 1))
@@ -161,6 +161,14 @@ class Dashboard(MetricsCase):
         helpers = re.compile("_(created|sum|count|bucket|total)$|^bbs_info$")
         shown = {helpers.sub("", name) for name in self.names()}
         self.assertEqual({helpers.sub("", name) for name in ours} - shown - {""}, set())
+
+    def test_what_every_login_server_says_is_not_added_up(self) -> None:
+        """Each counts the fleet's launches and logins: their sum is of no use, nor is a count."""
+        for expression in self.expressions():
+            if "bbs_fleet_" in expression:
+                self.assertNotIn("sum", expression)
+                counts = re.search(r"bbs_fleet_\w+_(total|bucket|sum|count)\b", expression)
+                self.assertEqual(bool(counts), bool(re.search("rate|increase", expression)))
 
     def test_states_that_it_names(self) -> None:
         states = {name[:-1].partition("{")[2] for name in self.samples() if "servers{" in name}

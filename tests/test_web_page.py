@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs import __version__
 from bbs.config import load
 from bbs.login_tap import url_of
 from bbs.web import site
@@ -54,12 +56,24 @@ class Reading(PageCase):
 
     def test_files(self) -> None:
         page = self.browser().get("/")
-        self.assertEqual((page.code, page.body), (200, "<!doctype html>"))
+        self.assertEqual(page.code, 200)
         self.assertEqual(page.headers["content-type"], "text/html; charset=utf-8")
         self.assertEqual(page.headers["cache-control"], "no-cache")
         css = self.browser().get("/page.css")
         self.assertEqual(css.headers["content-type"], "text/css; charset=utf-8")
         self.assertEqual(self.browser().get("/icon.svg").headers["content-type"], "image/svg+xml")
+
+    def test_what_the_page_says_before_any_script(self) -> None:
+        self.service.people("ann")
+        self.pass_time(11)
+        body = self.browser().get("/").body
+        server = self.service.me.id[:8]
+        self.assertTrue(body.startswith("<!doctype html>\n<html>"))
+        self.assertIn(f"<p>Version {__version__}, login server {server}</p>", body)
+        self.assertIn(
+            "servers: 1 ready; people online: 1; free places: 1; people waiting: 0.", body
+        )
+        self.assertIn("<button>Log in</button>", body)
 
     def test_a_file_that_the_browser_has(self) -> None:
         browser = self.browser()
@@ -76,6 +90,13 @@ class Reading(PageCase):
         unready = browser.get("/ready")
         self.assertEqual((unready.code, unready.body), (503, "the database is away\n"))
         self.assertEqual(browser.get("/health").code, 200)
+
+    def test_headers_that_are_no_text(self) -> None:
+        for name in ("Accept", "Cookie", "Host", "Origin", "Content_Type", "If_None_Match"):
+            for path in ("/", "/page.css", "/state", "/metrics"):
+                answer = self.browser().get(path, **{name: "\udcff"})
+                self.assertEqual(answer.code, 200, (name, path))
+            self.assertLess(self.browser().post("/login", **{name: "\udcff"}).code, 500, name)
 
     def test_what_is_not_there(self) -> None:
         for path in ("/nothing", "/page.html", "/../bbs", "/nothing/at/all", "/state/x", "/state/"):
@@ -188,6 +209,7 @@ class WithoutPasswords(PageCase):
             (409, "Nobody may act here: web.password_file is not set"),
         )
         self.assertEqual(browser.post("/servers").code, 401)
+        self.assertIn('<button hidden="hidden">Log in</button>', browser.get("/").body)
 
 
 class Policies(PageCase):
@@ -209,7 +231,13 @@ class PuttingTogether(PageCase):
         path.write_text("max:secret\n")
         path.chmod(0o600)
         browser = Browser(self.successResultOf(self.make(password_file=str(path))))
-        self.assertTrue(browser.get("/").body.startswith("<!doctype html>"))
+        body = browser.get("/").body
+        self.assertTrue(body.startswith('<!doctype html>\n<html lang="en">\n'))
+        for without_script in re.findall("(?s)<noscript>(.*?)</noscript>", body):
+            body = body.replace(without_script, "")
+            self.assertRegex(without_script, 'content="10"|servers: none; people online: 0;')
+        self.assertNotIn("people online", body)
+        self.assertRegex(body, '<button id="log-in-or-out" type="button">')
         self.assertEqual(browser.log_in("max").code, 200)
 
     def test_without_passwords(self) -> None:
@@ -218,6 +246,48 @@ class PuttingTogether(PageCase):
 
     def test_passwords_that_cannot_be_used(self) -> None:
         self.failureResultOf(self.make(password_file="/nowhere"), PasswordFileUnusable)
+
+
+class Names(PageCase):
+    """By which names somebody who is on the page's own machine may ask for it."""
+
+    def code(self, host: str, *, at: str = "127.0.0.1") -> int:
+        """The status of what is asked for as `host` of the address `at`."""
+        kind = IPv6Address if ":" in at else IPv4Address
+        browser = Browser(self.page, "127.0.0.1", kind("TCP", at, 8080))
+        return browser.get("/state", Host=host).code
+
+    def test_its_own(self) -> None:
+        for host in ("localhost", "LocalHost:8080", "127.0.0.1:8080", "[::1]:8080", "[::1]"):
+            self.assertEqual(self.code(host), 200, host)
+            self.assertEqual(self.code(host, at="::1"), 200, host)
+
+    def test_others_that_may_be_made_to_mean_it(self) -> None:
+        for host in (
+            "evil.example",
+            "evil.example:8080",
+            "localhost.evil.example",
+            "192.0.2.1",
+            "x]",
+        ):
+            self.assertEqual(self.code(host), 421, host)
+            self.assertEqual(self.code(host, at="::1"), 421, host)
+
+    def test_actions_too(self) -> None:
+        browser = Browser(self.page, at=IPv4Address("TCP", "127.0.0.1", 8080))
+        reply = browser.post("/login", b"name=liz&password=secret", Host="evil.example")
+        self.assertEqual((reply.code, reply.body), (421, "Ask for localhost, 127.0.0.1 or [::1]\n"))
+
+    def test_elsewhere_any_name_will_do(self) -> None:
+        self.assertEqual(self.code("bbs.example", at="192.0.2.1"), 200)
+        browser = Browser(self.page, at=UNIXAddress("/run/bbs"))
+        self.assertEqual(browser.get("/state", Host="bbs.example").code, 200)
+
+    def test_none_at_all(self) -> None:
+        """No browser says none."""
+        browser = Browser(self.page, at=IPv4Address("TCP", "127.0.0.1", 8080))
+        browser.channel.dataReceived(b"GET /health HTTP/1.0\r\n\r\n")
+        self.assertEqual(browser.heard().code, 200)
 
 
 class Addresses(SynchronousTestCase):
@@ -231,4 +301,4 @@ class Addresses(SynchronousTestCase):
             (UNIXAddress("/run/bbs"), None),
         ):
             port: Any = SimpleNamespace(getHost=lambda address=address: address)
-            self.assertEqual(url_of(port), url)
+            self.assertEqual(url_of("tcp:80", port), url)

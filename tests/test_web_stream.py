@@ -195,6 +195,41 @@ class Readers(PageCase):
         self.pass_time(PATIENCE + 10)
         self.assertFalse(watcher.browser.transport.disconnected)
 
+    def test_one_whose_buffer_is_shorter_than_what_comes_first(self) -> None:
+        """As is a socket's, whose reader is quick: it says that it is full, soon that it is not.
+        What was written has been taken all the same, and nothing comes twice."""
+        watcher = self.watcher()
+        self.service.people("ann")
+        self.pass_time(3)
+        channel, transport = watcher.browser.channel, watcher.browser.transport
+        watcher.events()
+        write = transport.write
+
+        def fill(data: bytes) -> None:
+            write(data)
+            channel.pauseProducing()
+
+        self.patch(transport, "write", fill)
+        for _ in range(10):
+            self.pass_time(1)
+            channel.resumeProducing()
+        kinds = [kind for kind, _ in watcher.events()]
+        self.assertGreater(kinds.count("state"), 1)
+        self.assertEqual(kinds.count("history"), 0)
+
+    def test_what_was_missed_comes_as_one(self) -> None:
+        watcher = self.watcher()
+        watcher.browser.channel.pauseProducing()
+        self.service.people("ann", "bob", "eva")
+        self.pass_time(3)
+        watcher.events()
+        written: list[bytes] = []
+        self.patch(watcher.browser.transport, "write", written.append)
+        watcher.browser.channel.resumeProducing()
+        (together,) = written
+        for kind in (b"history", b"news", b"state"):
+            self.assertIn(b"event: " + kind, together)
+
     def test_one_who_never_reads_is_cut_off(self) -> None:
         watcher, other = self.watcher(), self.watcher()
         for _ in range(round(PATIENCE / 5) + 2):
@@ -204,11 +239,19 @@ class Readers(PageCase):
         self.assertFalse(other.browser.transport.disconnected)
 
     def test_no_more_than_so_many(self) -> None:
-        self.patch(stream, "MOST", 2)
+        self.patch(stream, "MOST", 3)
+        self.patch(stream, "KEPT", 1)
         watchers = [self.watcher(), self.watcher()]
         reply = self.browser().get("/stream")
         self.assertEqual((reply.code, reply.headers["retry-after"]), (503, "30"))
-        watchers[0].browser.close()
+        self.assertIn("log in as an operator", reply.body)
+        # One is kept for operators, and no more.
+        self.assertTrue(self.watcher(self.operator()).events("state"))
+        operator = self.operator()
+        operator.connect()
+        self.assertEqual(operator.get("/stream").code, 503)
+        for watcher in watchers:
+            watcher.browser.close()
         self.assertTrue(self.watcher().events("state"))
 
     def test_the_end(self) -> None:

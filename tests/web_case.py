@@ -10,11 +10,11 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.attempts import Attempts
 from bbs.commands import all_commands
 from bbs.config import Fleet
 from bbs.desks import Tally
@@ -29,7 +29,13 @@ from tests.memory_service import POLICY, QUICK, MemoryService
 
 FROM_PAGE = {"X-BBS": "1"}
 
-FILES = {"page.html": b"<!doctype html>", "page.css": b"body {}", "icon.svg": b"<svg/>"}
+MARKUP = (
+    b'<html xmlns:t="http://twistedmatrix.com/ns/twisted.web.template/0.1" t:render="page">'
+    b'<p><t:slot name="where"/></p><p><t:slot name="fleet"/></p>'
+    b'<button t:render="login">Log in</button></html>'
+)
+
+FILES = {"page.html": MARKUP, "page.css": b"body {}", "icon.svg": b"<svg/>"}
 
 
 @dataclass(frozen=True)
@@ -47,11 +53,17 @@ class Answer:
 
 
 class Browser:
-    """One connection to the page, from `host`, with the cookies that it was given."""
+    """One connection to the page, from `host`, with the cookies that it was given.
 
-    def __init__(self, page: OperatorsPage, host: str = "192.0.2.1") -> None:
+    :param at: the address of the page's machine that it is connected to.
+    """
+
+    def __init__(
+        self, page: OperatorsPage, host: str = "192.0.2.1", at: IAddress | None = None
+    ) -> None:
         self._page = page
         self._host = host
+        self._at = at
         self.cookie = ""
         self.connect()
 
@@ -59,7 +71,7 @@ class Browser:
         """A new connection."""
         peer = IPv4Address("TCP", self._host, 50000)
         self.channel: Any = self._page.site.buildProtocol(peer)
-        self.transport = StringTransport(peerAddress=peer)
+        self.transport = StringTransport(hostAddress=self._at, peerAddress=peer)
         self.channel.makeConnection(self.transport)
 
     def close(self) -> None:
@@ -67,13 +79,14 @@ class Browser:
         self.channel.connectionLost(Failure(ConnectionDone()))
 
     def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> None:
-        """Write a request; the names of `headers` have `_` for `-`."""
+        """Write a request; the names of `headers` have `_` for `-`, and "\\udcff" in them is a byte
+        that is no text."""
         fields = {"Host": "bbs.example", "Content_Length": str(len(body)), **headers}
         if self.cookie:
             fields["Cookie"] = self.cookie
         lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items()]
         head = f"{method} {path} HTTP/1.1\r\n{''.join(lines)}\r\n"
-        self.channel.dataReceived(head.encode() + body)
+        self.channel.dataReceived(head.encode(errors="surrogateescape") + body)
 
     def heard(self) -> Answer:
         """The response that has come, which is the only one."""
@@ -174,12 +187,7 @@ class PageCase(SynchronousTestCase):
             self.asked += 1
             service.keeper.look_soon()
 
-        operators = self.operators and Operators(
-            self.operators,
-            hasher,
-            Attempts(Rate(3, 60.0), seconds),
-            Attempts(Rate(3, 60.0), seconds, 10),
-        )
+        operators = self.operators and Operators(self.operators, hasher, Rate(3, 60.0), seconds)
         self.sessions = Sessions(seconds)
         desk = Desk(
             operators or None, self.sessions, service.database, self.fleet, 2, asked, seconds

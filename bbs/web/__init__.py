@@ -2,6 +2,7 @@
 
 `page.py` puts it together. `lookout.py` looks at the service once for everybody who watches;
 `snapshot.py`, `narrate.py` and `history.py` make the present, the news and the last hour of what it
-saw; `stream.py` sends them on, `resources.py` and `actions.py` answer single requests, `metrics.py`
-is for Prometheus. Nothing here runs, or is imported, unless `[web] listen` is set.
+saw; `stream.py` sends them on, `resources.py` and `actions.py` answer single requests, `front.py`
+is the page before any script runs, `metrics.py` is for Prometheus. Nothing here runs, or is
+imported, unless `[web] listen` is set.
 """

@@ -132,6 +132,8 @@ class Desk:
         """Begin a session."""
         if self.operators is None:
             raise Refused(409, "Nobody may act here: web.password_file is not set")
+        if b"?" in request.uri:
+            raise Refused(400, "A password belongs in the body: addresses are written down")
         name, password = credentials(request)
         address = _address(request)
         try:

@@ -7,6 +7,7 @@ line without a colon is the password of the one named `operator`. Only hashes ar
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -15,17 +16,20 @@ from dataclasses import dataclass
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 
-from bbs.attempts import Attempts
+from bbs.attempts import ADDRESS_FACTOR, Attempts
 from bbs.errors import WrongCredentials
 from bbs.hashing import Hasher
 from bbs.models import NAME_LENGTH
 from bbs.rules.accounts import digest, new_token
+from bbs.settings import Rate
 
 LONE_OPERATOR = "operator"
 """Whose password a line without a name is."""
 
 HASH = "$argon2id$"
 """What a hash begins with; no password of a person's does."""
+
+_ANY_HASH = re.compile(r"\$[A-Za-z0-9-]+\$")
 
 IDLE = 12 * 3600.0
 """Seconds after which a session that did nothing ends."""
@@ -60,6 +64,9 @@ def read_passwords(path: str) -> Mapping[str, str]:
         name, colon, password = line.partition(":")
         if not colon:
             name, password = LONE_OPERATOR, line
+        if _ANY_HASH.match(password) and not password.startswith(HASH):
+            # It would be the password itself, and nobody would know why theirs is wrong.
+            raise PasswordFileUnusable(f"{path}: line {number} has a hash that is not {HASH}…")
         if not _is_usable(name, password) or name in found:
             raise PasswordFileUnusable(f"{path}: line {number} is no NAME:PASSWORD of its own")
         found[name] = password
@@ -85,21 +92,37 @@ async def hashed(passwords: Mapping[str, str], hasher: Hasher) -> Mapping[str, s
     }
 
 
-@dataclass(frozen=True)
 class Operators:
-    """Checks the passwords whose `hashes` it has, within the limits on failed logins."""
+    """Checks the passwords whose `hashes` it has, within the limits on failed logins: `rate` for a
+    name from one address, and `ADDRESS_FACTOR` times as many for the name, and for the address.
 
-    hashes: Mapping[str, str]
-    hasher: Hasher
-    failed_by_name: Attempts
-    failed_by_address: Attempts
+    So it takes several addresses to keep an operator out, who is known by a name that can be
+    guessed.
+    """
+
+    def __init__(
+        self,
+        hashes: Mapping[str, str],
+        hasher: Hasher,
+        rate: Rate,
+        seconds: Callable[[], float],
+    ) -> None:
+        self._hashes = hashes
+        self._hasher = hasher
+        self._by_both = Attempts(rate, seconds)
+        self._by_name = Attempts(rate, seconds, ADDRESS_FACTOR)
+        self._by_address = Attempts(rate, seconds, ADDRESS_FACTOR)
 
     async def check(self, name: str, password: str, address: str) -> None:
         """Raise `WrongCredentials` unless the password is the operator's, or `TooManyAttempts`."""
-        limits = ((self.failed_by_name, name), (self.failed_by_address, address))
+        limits = (
+            (self._by_both, f"{address} {name}"),
+            (self._by_name, name),
+            (self._by_address, address),
+        )
         for attempts, key in limits:
             attempts.check(key)
-        verdict = await self.hasher.verify(self.hashes.get(name), password)
+        verdict = await self._hasher.verify(self._hashes.get(name), password)
         # Once more: of many guesses that were sent at once, only as many as are allowed count.
         for attempts, key in limits:
             attempts.check(key)

@@ -20,6 +20,7 @@ SERIES = (
     "waiting",
     "longest_wait",
     "servers",
+    "launches",
     "launch_seconds",
     "reactor_lag",
     "database_time",
@@ -45,6 +46,10 @@ class History:
         self._points.append(point)
         self._end = at
         return {"end": round(at, 1), "series": {name: point[name] for name in SERIES}}
+
+    def sum(self, name: str) -> float:
+        """The sum of a series, of the points that have a value."""
+        return sum(point[name] or 0 for point in self._points)
 
     def as_json(self) -> dict[str, object]:
         """All of it, oldest first, `POINTS` for each series."""

@@ -193,6 +193,7 @@ class Lookout(Service):
             self.messages.rate(),
             {server.id: self.messages.rate_of(server.id) for server in servers},
             self._leases,
+            int(self.history.sum("launches")) + len(self._launches),
             self._lag.most_lately(),
             self._answers.mean(),
         )
@@ -230,6 +231,7 @@ class Lookout(Service):
             "waiting": seen.waiting,
             "longest_wait": longest_wait(view),
             "servers": sum(server.state is not State.GONE for server in seen.servers),
+            "launches": len(launches),
             "launch_seconds": round(sum(launches) / len(launches), 1) if launches else None,
             "messages_per_second": round(measured.messages_per_second, 2),
         }

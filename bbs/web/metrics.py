@@ -2,8 +2,9 @@
 
 Answered from what was seen last, so a scrape asks the database nothing and is answered while it is
 away: `bbs_database_up` is 0 then. Names follow Prometheus' conventions (base units, `_total`). What
-is said of the fleet is the same at every login server that is scraped: take its `max`. No people,
-and no server's id, are in it.
+is said of the fleet is the same at every login server that is scraped, but that each counts and
+measures from its own start: take the `max`, of a counter the `max` of its rate. No people, and no
+server's id, are in it.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ class Metrics:
     :param tally: what this login server has done.
     """
 
+    lookout: Lookout
+
     def __init__(self, policy: Policy, tally: Tally) -> None:
         self._policy = policy
         self._tally = tally
@@ -59,15 +62,15 @@ class Metrics:
         self._failures = Counter(
             "bbs_fleet_launch_failures", "Launches that failed", registry=registry
         )
+        registry.register(self)
 
-    def text(self, lookout: Lookout, accept: str) -> tuple[bytes, str]:
+    def text(self, accept: str) -> tuple[bytes, str]:
         """The answer to a scrape that takes `accept`, and its media type."""
         try:
             encode, media_type = choose_encoder(accept)
         except TypeError:  # For a version that is none.
             encode, media_type = choose_encoder("")
-        seen = _Seen(self._registry, [*self._of_now(lookout)])
-        return encode(seen), media_type
+        return encode(self._registry), media_type
 
     # Meter
 
@@ -82,18 +85,20 @@ class Metrics:
     def answered(self, seconds: float) -> None:
         self._answers.observe(seconds)
 
-    def _of_now(self, lookout: Lookout) -> Iterator[Any]:
-        view = lookout.view()
+    # Collector, as a registry calls it
+
+    def collect(self) -> Iterator[Any]:
+        view = self.lookout.view()
         yield CounterMetricFamily(
             "bbs_logins", "People let in by this login server", self._tally.logins
         )
         yield CounterMetricFamily(
-            "bbs_fleet_logins", "The same by all, while this one ran", lookout.logins.total
+            "bbs_fleet_logins", "The same by all, while this one ran", self.lookout.logins.total
         )
         yield CounterMetricFamily(
             "bbs_fleet_messages",
             "Messages stored by all app servers, while this login server ran",
-            lookout.messages.total,
+            self.lookout.messages.total,
         )
         for name, meaning, value in self._gauges(view):
             yield GaugeMetricFamily(f"bbs_{name}", meaning, value)
@@ -116,18 +121,6 @@ class Metrics:
         yield "fleet_waiting_people", "People without a place", seen.waiting
         yield "fleet_longest_wait_seconds", "How long the first waits", longest_wait(view) or 0.0
         yield "fleet_launch_refused", "Whether nothing can be launched", seen.refusal is not None
-
-
-class _Seen:
-    """A registry's metrics, and others beside."""
-
-    def __init__(self, registry: CollectorRegistry, others: list[Any]) -> None:
-        self._registry = registry
-        self._others = others
-
-    def collect(self) -> Iterator[Any]:
-        yield from self._registry.collect()
-        yield from self._others
 
 
 def _count(view: View, state: State) -> int:

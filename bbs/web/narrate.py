@@ -1,6 +1,7 @@
 """What happened between two looks at the service, in sentences.
 
-Pure: it is told what was seen, and reads no clock. People are counted and never named here.
+Pure: it is told what was seen, and reads no clock. Everybody may read it: people are counted and
+never named, and a provider is not quoted.
 """
 
 from __future__ import annotations
@@ -91,8 +92,7 @@ def _servers(before: Overview, now: Overview) -> Iterator[str]:
 
 def _of(server: ServerNow) -> str:
     name = f"Server {short(server.id)}"
-    reason = server.reason.removeprefix("failed: ").removeprefix("refused: ")
-    why = f": {reason}." if reason else "."
+    why = f": {server.reason}." if server.reason else "."
     match server.state:
         case State.LAUNCHING:
             return f"{name} is being launched."
@@ -103,7 +103,7 @@ def _of(server: ServerNow) -> str:
         case State.DRAINING:
             return f"{name} drains{why}"
         case _ if _failed(server):
-            return f"{name} could not be launched{why}"
+            return f"{name} could not be launched."
         case State.LOST:
             return f"{name} is lost{why}"
         case _:
@@ -121,8 +121,8 @@ def _people(before: Overview, now: Overview) -> Iterator[str]:
 
 def _refusals(before: Overview, now: Overview) -> Iterator[str]:
     was, is_now = before.refusal, now.refusal
-    if is_now and (was is None or was.reason != is_now.reason):
-        yield f"Nothing can be launched: {is_now.reason}."
+    if is_now and not was:
+        yield "Nothing can be launched: the provider refuses it."
     if was and not is_now:
         yield "Servers can be launched again."
 

@@ -9,8 +9,8 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource, Resource
+from twisted.web.template import XMLString
 
-from bbs.attempts import ADDRESS_FACTOR, Attempts
 from bbs.bus import Bus
 from bbs.config import Configuration
 from bbs.database import Database
@@ -29,7 +29,7 @@ from bbs.web.stream import Streams
 __all__ = ["OperatorsPage", "Parts", "PasswordFileUnusable", "make"]
 
 PAGE = "page.html"
-"""The file that `/` is."""
+"""The markup of `/`."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,9 @@ async def make(
     operators = None
     if config.web.password_file:
         passwords = await in_thread(read_passwords, config.web.password_file)
+        hashes = await hashed(passwords, parts.hasher)
         rate = config.limits.failed_logins
-        operators = Operators(
-            await hashed(passwords, parts.hasher),
-            parts.hasher,
-            Attempts(rate, reactor.seconds),
-            Attempts(rate, reactor.seconds, ADDRESS_FACTOR),
-        )
+        operators = Operators(hashes, parts.hasher, rate, reactor.seconds)
     desk = Desk(
         operators,
         Sessions(reactor.seconds),
@@ -92,7 +88,9 @@ class OperatorsPage(Service):
         self._lookout = self._streams.lookout = Lookout(
             parts.database, parts.bus, self._streams, metrics, reactor
         )
-        reading = Reading(self._lookout, standing, desk.sessions, metrics, parts.trouble)
+        metrics.lookout = self._lookout
+        markup = XMLString(files[PAGE])
+        reading = Reading(self._lookout, standing, desk.sessions, metrics, parts.trouble, markup)
         self.site = BoundedSite(self._root(files, desk, reading), reactor)
 
     # Service
@@ -109,8 +107,10 @@ class OperatorsPage(Service):
     def _root(self, files: Mapping[str, bytes], desk: Desk, reading: Reading) -> IResource:
         root = Resource()
         for name, content in files.items():
-            root.putChild(b"" if name == PAGE else name.encode(), Asked(static(name, content)))
+            if name != PAGE:
+                root.putChild(name.encode(), Asked(static(name, content)))
         children: Mapping[str, IResource] = {
+            "": Asked(reading.front),
             "state": Asked(reading.state),
             "stream": Stream(self._streams),
             "metrics": Asked(reading.measurements),

@@ -17,13 +17,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
+from twisted.web.template import XMLString
 
 from bbs.web.auth import Sessions
+from bbs.web.front import rendered
 from bbs.web.lookout import Lookout
 from bbs.web.metrics import Metrics
 from bbs.web.snapshot import Standing, snapshot
 from bbs.web.stream import Streams
-
 
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -34,6 +35,8 @@ TYPES = {
 """The kinds of files that the page is made of."""
 
 NONE: Mapping[str, str] = MappingProxyType({})
+
+TOO_MANY = "Too many people watch: log in as an operator, or wait until somebody leaves."
 
 _log = Logger()
 
@@ -166,15 +169,16 @@ class Stream(Leaf):
         self._streams = streams
 
     def begin(self, request: Any) -> None:
-        if self._streams.full:
-            send(request, as_text("Too many watch", 503, {"Retry-After": "30"}))
+        token = session_of(request)
+        if self._streams.full(token):
+            send(request, as_text(TOO_MANY, 503, {"Retry-After": "30"}))
             return
         request.setHeader(b"Content-Type", b"text/event-stream")
         # Proxies that gather what they pass on would hold events back.
         request.setHeader(b"X-Accel-Buffering", b"no")
         last = request.getHeader(b"Last-Event-ID") or request.args.get(b"after", [b""])[0]
         after = int(last) if re.fullmatch(b"[0-9]{1,16}", last) else 0
-        self._streams.open(request, session_of(request), after)
+        self._streams.open(request, token, after)
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,8 @@ class Reading:
     metrics: Metrics
     trouble: Callable[[], str]
     """Why nobody can log in, "" if they can."""
+    markup: XMLString
+    """The page's own."""
 
     # Each is an `Ask`.
 
@@ -195,6 +201,12 @@ class Reading:
         operator = self.sessions.operator(session_of(request))
         view = await self.lookout.look(names=operator is not None)
         return as_json(snapshot(view, self.standing, operator))
+
+    async def front(self, request: Any) -> Answer:
+        """The page itself, with what is known without asking."""
+        operator = self.sessions.operator(session_of(request))
+        body = await rendered(self.markup, snapshot(self.lookout.view(), self.standing, operator))
+        return Answer(200, body, TYPES[".html"], {"Cache-Control": "no-cache"})
 
     async def health(self, request: Any) -> Answer:
         """This process answers."""
@@ -209,5 +221,6 @@ class Reading:
 
     async def measurements(self, request: Any) -> Answer:
         """For Prometheus and what speaks its language."""
-        body, type = self.metrics.text(self.lookout, request.getHeader("Accept") or "")
+        accept = request.getHeader(b"Accept") or b""
+        body, type = self.metrics.text(accept.decode("ascii", "replace"))
         return Answer(200, body, type)

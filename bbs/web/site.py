@@ -6,6 +6,7 @@ to arrive byte by byte; these are the classes that it is told them by.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
@@ -14,6 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
+
+from bbs.web.resources import as_text, send
 
 MAX_BODY = 4096
 """Bytes in a request's body: a name and a password."""
@@ -38,6 +41,14 @@ HEADERS = (
 """Of every answer: nothing runs that is not the page's own file, and nothing is kept."""
 
 
+def is_loopback(host: str) -> bool:
+    """Whether it is the IP address of a loopback interface."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 class BoundedRequest(Request):
     """A request whose body is short, answered with `HEADERS`."""
 
@@ -53,7 +64,21 @@ class BoundedRequest(Request):
     def process(self) -> None:
         for name, value in HEADERS:
             Request.setHeader(self, name.encode(), value.encode())
-        Request.process(self)
+        if self._is_misdirected():
+            send(self, as_text("Ask for localhost, 127.0.0.1 or [::1]", 421))
+        else:
+            Request.process(self)
+
+    def _is_misdirected(self) -> bool:
+        """Whether it came to this machine itself, under a name that may be another's.
+
+        Whoever owns a name can have it mean 127.0.0.1 (DNS rebinding), and a browser takes what it
+        finds there for their site's: their scripts could read it.
+        """
+        this: Any = self
+        local = getattr(this.getHost(), "host", "")
+        name = this.getRequestHostname().decode("ascii", "replace").lower()
+        return is_loopback(local) and name != "localhost" and not is_loopback(name)
 
 
 class BoundedChannel(HTTPChannel):

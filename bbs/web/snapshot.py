@@ -1,6 +1,7 @@
 """The present, as the page gets it: what was seen and measured, in the shape of its JSON.
 
-The shape is in `docs/web.md`. Names of people are in it for operators alone.
+The shape is in `docs/web.md`. Names of people are in it for operators alone, and so is what a
+provider says of a launch: in that are the account and the roles of a cloud.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from bbs import __version__
 from bbs.rules.fleet import OPERATOR
 from bbs.rules.overview import ServerNow
 from bbs.scaling.plan import Policy, State
+from bbs.settings import place_of
 from bbs.web.narrate import Sight
+
+REFUSED = "the provider refuses it, and operators who log in see why"
+"""The reason that everybody may read."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Measured:
     messages_per_second: float
     messages_of: Mapping[str, float | None]
     leases: Mapping[str, float]
+    launches: int
     reactor_lag: float
     database_time: float | None
 
@@ -58,14 +64,17 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
         "fleet_at": round(view.seen_at, 1),
         "broker": view.sight.broker,
         "refusal": seen.refusal
-        and {"reason": seen.refusal.reason, "until": round(seen.refusal.until, 1)},
+        and {
+            "reason": REFUSED if operator is None else seen.refusal.reason,
+            "until": round(seen.refusal.until, 1),
+        },
         "operator": operator,
         "may_act": standing.may_act,
         "capacity": policy.capacity,
         "maximum": policy.maximum,
         "minimum": policy.minimum,
         "spare": policy.spare,
-        "servers": [_server(server, view, who) for server in seen.servers],
+        "servers": [_server(server, view, operator is None, who) for server in seen.servers],
         "free_places": sum(server.free for server in seen.servers),
         "people": people(view),
         "waiting": {"count": seen.waiting, "longest": longest_wait(view)}
@@ -73,6 +82,7 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
         "launches": {
             "under_way": sum(server.state is State.LAUNCHING for server in seen.servers),
             "usual": _rounded(seen.usual),
+            "last_hour": measured.launches,
         },
         "logins_per_minute": round(measured.logins_per_minute, 1),
         "messages_per_second": round(measured.messages_per_second, 2),
@@ -104,12 +114,12 @@ def longest_wait(view: View) -> float | None:
 
 
 def _server(
-    server: ServerNow, view: View, who: Mapping[str, tuple[str, ...]] | None
+    server: ServerNow, view: View, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
 ) -> dict[str, object]:
     shown: dict[str, object] = {
         "id": server.id,
         "state": str(server.state),
-        "address": f"{server.host or ''}:{server.port}" if server.port else None,
+        "address": place_of(server.host or "", server.port) if server.port else None,
         "people": server.taken,
         "capacity": server.capacity,
         "age": round(max(0.0, view.at - server.created), 1),
@@ -117,7 +127,8 @@ def _server(
         "messages_per_second": _rounded(view.measured.messages_of.get(server.id), 2),
         "lease": _rounded(view.measured.leases.get(server.id)),
         "drain_asked": server.drain_asked,
-        "reason": server.reason,
+        # "refused: " and "failed: " are the fleet's words, what follows is the provider's.
+        "reason": server.reason.partition(":")[0] if stranger else server.reason,
         "provider": server.scope.partition(":")[0] or None,
         "instance": server.instance_id or None,
         "type": server.kind or None,

@@ -1,7 +1,8 @@
 """What happens, as it happens: server-sent events (WHATWG HTML, 9.2).
 
 A reader that does not read costs its transport's buffer and nothing else: while that is full
-nothing more is written, then comes what was missed, and whoever stays behind is cut off.
+nothing more is written, then comes what was missed, if anything was, and whoever stays behind is
+cut off.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from bbs.web.snapshot import Standing, View, essence, snapshot
 
 MOST = 100
 """Streams at once."""
+
+KEPT = 20
+"""The last of those, which are for operators who have logged in."""
 
 STATE_INTERVAL = 5.0
 """Seconds between states at the most, also when nothing has changed: a sign of life."""
@@ -53,10 +57,10 @@ class Streams:
         self._essence: object = None
         self._sent_at = float("-inf")
 
-    @property
-    def full(self) -> bool:
-        """Whether nobody more may watch."""
-        return len(self._viewers) >= MOST
+    def full(self, token: str) -> bool:
+        """Whether nobody more may watch of those whose session is `token`, "" for none."""
+        kept = KEPT if self._sessions.operator(token) is None else 0
+        return len(self._viewers) >= MOST - kept
 
     def open(self, request: Any, token: str, after: int) -> None:
         """Send events to `request` from now on, and the news with ids above `after`."""
@@ -69,9 +73,10 @@ class Streams:
 
     def catch_up(self, viewer: _Viewer) -> None:
         """Send everything that `viewer` may lack."""
-        viewer.write(event("history", self.lookout.history.as_json()))
-        viewer.write_news(self.lookout.kept)
-        viewer.write(self._state(self.lookout.view(), viewer.token))
+        # As one: it may be longer than a buffer is, and what is dropped of it would come anew.
+        history = event("history", self.lookout.history.as_json())
+        state = self._state(self.lookout.view(), viewer.token)
+        viewer.write(history + viewer.unsent(self.lookout.kept) + state)
 
     def close(self) -> None:
         """Tell everybody that this server stops, and end the streams."""
@@ -105,7 +110,7 @@ class Streams:
 
     def news(self, news: Sequence[News]) -> None:
         for viewer in [*self._viewers]:
-            viewer.write_news(news)
+            viewer.write(viewer.unsent(news))
 
     def _state(self, view: View, token: str) -> bytes:
         return event("state", snapshot(view, self._standing, self._sessions.operator(token)))
@@ -127,6 +132,7 @@ class _Viewer:
         self._request = request
         self._last = last
         self._full_since: float | None = None
+        self._missed = False
 
     # IPushProducer
 
@@ -135,8 +141,9 @@ class _Viewer:
             self._full_since = self._streams._reactor.seconds()
 
     def resumeProducing(self) -> None:
-        if self._full_since is not None:
-            self._full_since = None
+        self._full_since = None
+        if self._missed:
+            self._missed = False
             self._streams.catch_up(self)
 
     def stopProducing(self) -> None:
@@ -146,13 +153,15 @@ class _Viewer:
         """Send `data`, unless the buffer is full: then all of it comes later."""
         if self._full_since is None:
             self._request.write(data)
+        else:
+            self._missed = True
 
-    def write_news(self, news: Iterable[News]) -> None:
-        """Send what has not been sent."""
-        for one in news:
-            if one.id > self._last and self._full_since is None:
-                self._request.write(event("news", one.as_json(), one.id))
-                self._last = one.id
+    def unsent(self, news: Iterable[News]) -> bytes:
+        """Those of `news` that have not been sent, to be written now."""
+        new = [one for one in news if one.id > self._last]
+        if new and self._full_since is None:
+            self._last = new[-1].id
+        return b"".join(event("news", one.as_json(), one.id) for one in new)
 
     def silent_for(self, now: float) -> float:
         """Seconds for which the buffer has been full."""

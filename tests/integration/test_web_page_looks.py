@@ -280,6 +280,119 @@ class Arranged(PageCase):
         await eventually(lambda: self.server.watched == 1, "the page asks again")
         await self.sees(lambda: expect(page.locator("#as-of")).to_contain_text("Live"))
 
+    async def test_a_page_that_nobody_sees_has_no_stream(self) -> None:
+        self.server.say("state", a_state())
+
+        def hide(page: Page, hidden: bool) -> None:
+            page.evaluate(
+                "hidden => { Object.defineProperty(document, 'hidden',"
+                " {value: hidden, configurable: true});"
+                " document.dispatchEvent(new Event('visibilitychange')); }",
+                hidden,
+            )
+
+        page = await self.sees(self.open)
+        await self.sees(lambda: hide(page, True))
+        await eventually(lambda: self.server.watched == 0, "the stream is closed", 5)
+        self.server.say("state", a_state([a_server()]))
+        await self.sees(lambda: hide(page, False))
+        await eventually(lambda: self.server.watched == 1, "the page asks again")
+        await self.sees(lambda: expect(rows(page)).to_have_count(1))
+        await self.sees(lambda: expect(page.locator("#lost")).to_be_empty())
+
+    async def test_an_answer_that_never_comes(self) -> None:
+        """What was asked for is given up, and may be asked for again."""
+        self.server.say("state", a_state(operator="ops"))
+
+        def tries() -> None:
+            page = self.open()
+            start = page.get_by_role("button", name="Start a server")
+            for number in (1, 2):
+                start.click()
+                start.click()
+                expect(page.locator("#said")).to_contain_text("The server does not answer.")
+                self.assertEqual(self.server.asked.count("/servers"), number)
+                page.evaluate("document.getElementById('said').textContent = ''")
+
+        await self.sees(tries)
+
+    async def test_why_there_is_no_stream(self) -> None:
+        """The server's words are shown, and operators can log in all the same."""
+        self.server.refusal = "Too many <b>watch</b>."
+
+        def look() -> None:
+            page = self.browser.open(self.url)
+            lost = page.locator("#lost")
+            expect(lost).to_have_text("Not connected yet. Too many <b>watch</b>. Reconnecting…")
+            self.assertEqual(violations(page), [])
+            page.get_by_role("button", name="Log in").click()
+            expect(page.get_by_role("dialog")).to_be_visible()
+            self.server.refusal = ""
+            self.say("state", a_state())
+            expect(lost).to_be_empty()
+
+        await self.sees(look)
+
+    async def test_what_happens_together_is_one_reason_to_fetch_the_record(self) -> None:
+        self.server.say("state", a_state(operator="ops"))
+        old = [{"id": number, "at": NOW - 1, "text": "Before."} for number in range(1, 41)]
+        for news in old:
+            self.server.say("news", news)
+
+        def look() -> None:
+            page = self.open()
+            expect(page.locator("#news li")).to_have_count(40)
+            for number in range(41, 61):
+                self.say("news", {"id": number, "at": NOW + 1, "text": "Now."})
+            expect(page.locator("#news li")).to_have_count(60)
+            page.wait_for_timeout(1500)
+            # Once for the login, once for the news.
+            self.assertEqual(self.server.asked, ["/actions"] * 2)
+            self.hang_up()
+            expect(page.locator("#lost")).not_to_be_empty()
+            expect(page.locator("#lost")).to_be_empty()
+            page.wait_for_timeout(1500)
+            self.assertEqual(self.server.asked, ["/actions"] * 2)
+
+        await self.sees(look)
+
+    async def test_after_an_upgrade_it_loads_itself_anew_once(self) -> None:
+        self.server.say("state", a_state(version="1"))
+
+        def look() -> None:
+            page = self.open()
+            loads: list[Page] = []
+            page.on("load", lambda page: loads.append(page))
+            self.say("state", a_state([a_server()], version="1"))
+            expect(rows(page)).to_have_count(1)
+            self.assertEqual(loads, [])
+            self.say("state", a_state(version="2"))
+            expect(page.locator("#where")).to_contain_text("Version 2,")
+            expect(page.locator("#as-of")).to_contain_text("Live")
+            self.say("state", a_state([a_server()], version="2"))
+            expect(rows(page)).to_have_count(1)
+            self.assertEqual(len(loads), 1)
+
+        await self.sees(look)
+
+    async def test_two_of_one_name(self) -> None:
+        """Whatever a server says twice, what is gone from it is gone from the page."""
+        twice = a_state(waiting={"count": 2, "longest": 1.0, "who": ["ann", "ann", "bob"]})
+        self.server.say("state", twice)
+
+        def look() -> None:
+            page = self.open()
+            who = page.locator("#waiting-who li")
+            expect(who).to_have_text(["ann", "bob"])
+            self.say("state", twice)
+            self.say("state", {**twice, "at": NOW + 1})
+            expect(page.locator("#as-of")).to_have_text(re.compile(":41$"))
+            expect(who).to_have_text(["ann", "bob"])
+            self.say("state", {**twice, "waiting": {"count": 1, "longest": 1.0, "who": ["bob"]}})
+            expect(who).to_have_text(["bob"])
+
+        await self.sees(look)
+
     async def test_numbers_and_times_read_well(self) -> None:
         cases = {
             "duration": {

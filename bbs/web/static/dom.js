@@ -28,23 +28,26 @@ export function make(tag, text = "", className = "") {
 
 /**
  * Make the children of `parent` those for `items`, in their order. A child stays as long as there
- * is an item of its key. Before one that has the focus is removed, `leaving(child)` may move it.
+ * is an item of its key; of items with one key the first counts. Before one that has the focus is
+ * removed, `leaving(child)` may move it.
  */
 export function keep(parent, items, key, create, update, leaving = () => {}) {
   const before = new Map(Array.from(parent.children, (child) => [child.dataset.key, child]));
-  const children = items.map((item) => {
+  const children = new Map();
+  for (const item of items) {
     const name = String(key(item));
+    if (children.has(name)) continue;
     const child = before.get(name) ?? create(item);
     before.delete(name);
     child.dataset.key = name;
     update(child, item);
-    return child;
-  });
+    children.set(name, child);
+  }
   for (const child of before.values()) {
     if (child.contains(document.activeElement)) leaving(child);
     child.remove();
   }
-  children.forEach((child, index) => {
+  [...children.values()].forEach((child, index) => {
     // Moving an element takes the focus from it: only those move that are out of place.
     if (parent.children[index] !== child) parent.insertBefore(child, parent.children[index]);
   });

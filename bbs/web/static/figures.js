@@ -33,15 +33,17 @@ const FIGURES = [
   {series: "servers", title: "Servers", read: number, now: ({servers}) => living(servers),
     note: ({minimum, maximum}) =>
       maximum ? `${number(minimum)} to ${number(maximum)}` : "run by hand"},
+  {series: "launches", title: "Launches", read: number,
+    now: ({launches}) => launches.last_hour, note: () => "in the last hour"},
   {series: "launch_seconds", title: "Time to launch", read: duration,
     now: ({launches}) => launches.usual,
     note: ({launches}) => `${number(launches.under_way)} under way`},
   {series: "messages_per_second", title: "Messages a second", read: number,
     now: (state) => state.messages_per_second},
   {series: "database_time", title: "Database time", read: duration,
-    now: (state) => state.database_time, note: () => "from this server"},
+    now: (state) => state.database_time, note: () => "this server's"},
   {series: "reactor_lag", title: "Reactor lag", read: duration,
-    now: (state) => state.reactor_lag, note: () => "of this server"},
+    now: (state) => state.reactor_lag, note: () => "this server's"},
 ];
 
 export class Figures {

@@ -28,16 +28,17 @@ export class News {
     this.reading = null;
   }
 
-  /** An event; `old` ones happened before this page was opened. */
+  /** An event; `old` ones happened before this page was opened. Whether it was not known yet. */
   add(news, old) {
     // A stream that begins anew says again what has been said.
-    if (this.shown.some(({id}) => id === news.id)) return;
+    if (this.shown.some(({id}) => id === news.id)) return false;
     this.shown = [news, ...this.shown].sort((one, other) => other.id - one.id).slice(0, SHOWN);
     keep(
       find("#news"), this.shown, ({id}) => id, entry,
       (item, {at, text}) => fill(item, at, text),
     );
     if (!old) this.say(news.text);
+    return true;
   }
 
   say(text) {

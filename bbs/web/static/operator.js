@@ -5,6 +5,9 @@ import {entry, fill} from "./news.js";
 import {meaning} from "./servers.js";
 import {short, visible} from "./words.js";
 
+const PATIENCE = 10000;  // ms for an answer.
+const TOGETHER = 500;  // ms in which what happens is one reason to fetch the record again.
+
 /** Ask for a path; what the server says, in words also where it says nothing. */
 async function ask(method, path, body) {
   try {
@@ -14,6 +17,7 @@ async function ask(method, path, body) {
       headers: {"Content-Type": "application/json", "X-BBS": "1"},
       body: body && JSON.stringify(body),
       cache: "no-store",
+      signal: AbortSignal.timeout(PATIENCE),
     });
     const said = await answer.json();
     return {ok: answer.ok, said};
@@ -58,6 +62,7 @@ export class Operator {
   /** `changed()` is called when somebody has logged in or out. */
   constructor(changed) {
     this.name = null;
+    this.later = null;
     this.changed = changed;
     this.button = find("#log-in-or-out");
     this.button.addEventListener("click", () => {
@@ -135,6 +140,14 @@ export class Operator {
 
   say(message) {
     put(find("#said"), visible(message));
+  }
+
+  /** Fetch it once for all that happens together. */
+  refreshSoon() {
+    this.later ??= setTimeout(() => {
+      this.later = null;
+      this.refresh();
+    }, TOGETHER);
   }
 
   /** Fetch the record of what operators did. */

@@ -10,6 +10,7 @@ import {counted, duration, number, short, time, visible} from "./words.js";
 
 class Page {
   constructor() {
+    this.version = null;  // The server's that this page is of.
     this.opened = null;  // When the server says that this page was opened.
     this.last = null;  // The last snapshot's time, the server's clock; `heard` is this machine's.
     this.heard = 0;
@@ -18,12 +19,15 @@ class Page {
     this.servers = new Servers((server) => this.operator.askToDrain(server));
     this.events = new News();
     this.operator = new Operator(() => this.stream.open());
-    this.stream = new Stream("stream", (kind, data) => this[kind](data), () => this.lose());
+    this.stream = new Stream("stream", (kind, data) => this[kind](data), (why) => this.lose(why));
   }
 
   // What the stream says, by the names of its events.
 
   state(state) {
+    this.version ??= state.version;
+    // After an upgrade these scripts are another version's.
+    if (state.version !== this.version) return location.reload();
     this.opened ??= state.at;
     this.last = state.at;
     this.heard = Date.now();
@@ -41,8 +45,7 @@ class Page {
 
   news(news) {
     const old = this.opened === null || news.at <= this.opened;
-    this.events.add(news, old);
-    if (!old) this.operator.refresh();
+    if (this.events.add(news, old) && !old) this.operator.refreshSoon();
   }
 
   show(state) {
@@ -59,12 +62,18 @@ class Page {
 
   // The connection.
 
-  lose() {
-    if (this.lost !== null) return;
+  /** There is no connection; `why` in the server's words, if it has said any. */
+  lose(why) {
+    if (this.lost === null) this.sayLost();
+    put(this.why, why && `${visible(why)} `);
+  }
+
+  sayLost() {
     const ago = make("span");
     mark(ago, "aria-hidden", "true");
     const since = this.last === null ? "Not connected yet" : `Last known ${time(this.last)}`;
-    find("#lost").replaceChildren(make("strong", since), ago, ". Reconnecting…");
+    this.why = make("span");
+    find("#lost").replaceChildren(make("strong", since), ago, ". ", this.why, "Reconnecting…");
     const tick = () => {
       const seconds = Math.round((Date.now() - this.heard) / 1000);
       put(ago, this.last === null ? "" : `, ${duration(seconds)} ago`);

@@ -2,7 +2,8 @@
 //
 // EventSource comes back by itself after some ends and gives up after others, and sees no end at
 // all when a machine vanishes. So each end here is final, and another begins after a while; so does
-// it when nothing has been heard for longer than the server is ever silent.
+// it when nothing has been heard for longer than the server is ever silent. A page that nobody sees
+// has no stream: of one browser's pages HTTP/1.1 has six connections together, which all would hold.
 
 const KINDS = ["state", "history", "point", "news"];
 const SILENCE = 15000;  // ms; a server sends its state every 5 s at least.
@@ -10,10 +11,13 @@ const FIRST_WAIT = 500;
 const LONGEST_WAIT = 10000;
 
 export class Stream {
-  /** `hear(kind, data)` gets each event, `lose()` is told of each end. */
+  /** `hear(kind, data)` gets each event, `lose(why)` is told of each end. */
   constructor(path, hear, lose) {
     Object.assign(this, {path, hear, lose, wait: FIRST_WAIT, source: null, later: null});
-    const soon = () => document.hidden || this.source || this.open();
+    const soon = () => {
+      if (document.hidden) this.close();
+      else if (!this.source) this.open();
+    };
     document.addEventListener("visibilitychange", soon);
     addEventListener("online", soon);
     this.open();
@@ -22,14 +26,17 @@ export class Stream {
   /** Begin anew, now. */
   open() {
     this.close();
+    if (document.hidden) return;
     const source = new EventSource(this.path);
     this.source = source;
+    this.heard = false;
     this.listen();
     source.addEventListener("error", () => this.ended(source));
     source.addEventListener("bye", () => this.ended(source));
     for (const kind of KINDS) {
       source.addEventListener(kind, (event) => {
         if (source !== this.source) return;
+        this.heard = true;
         this.wait = FIRST_WAIT;
         this.listen();
         this.hear(kind, JSON.parse(event.data));
@@ -49,12 +56,28 @@ export class Stream {
     this.source = null;
   }
 
-  ended(source) {
+  async ended(source) {
     if (source !== this.source) return;
     this.close();
-    this.lose();
+    this.lose("");
     // Not all pages come back at the same moment.
     this.later = setTimeout(() => this.open(), this.wait * (0.5 + Math.random()));
     this.wait = Math.min(LONGEST_WAIT, this.wait * 2);
+    const why = this.heard ? "" : await this.refusal();
+    if (why && !this.heard) this.lose(why);
+  }
+
+  /** What the server says instead of a stream, which an EventSource keeps to itself. */
+  async refusal() {
+    const enough = new AbortController();
+    setTimeout(() => enough.abort(), LONGEST_WAIT);
+    try {
+      const answer = await fetch(this.path, {signal: enough.signal, cache: "no-store"});
+      return answer.ok ? "" : (await answer.text()).trim();
+    } catch {
+      return "";
+    } finally {
+      enough.abort();
+    }
   }
 }

@@ -63,6 +63,7 @@ if "bbs-login" in sys.orig_argv:
         waits = 225 < at < 245
         values["waiting"] = at % 4 + 1 if waits else 0
         values["longest_wait"] = (at - 225) * 0.6 if waits else None
+        values["launches"] = 0 if at % 23 else 1
         if at % 23:
             values["launch_seconds"] = None
         return values

@@ -352,7 +352,9 @@ class Refusals(MySQLCase):
         opening = database.run_unhurried(migrations.upgrade, database.peewee)
         refused = await self.assertFailure(opening, DatabaseRefused)
         self.assertEqual(
-            str(refused), "the database has schema 99, newer than this program's 2: upgrade bbs"
+            str(refused),
+            "the database has schema 99, newer than this program's"
+            f" {migrations.VERSION}: upgrade bbs",
         )
 
 

@@ -5,6 +5,7 @@ packages that it depends on come from the package index.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,8 +16,18 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 CHECKOUT = Path(__file__).absolute().parents[2]
-COPIED = ["bbs", "tests", "twisted", "pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md"]
-COMMANDS = ("bbs-login", "bbs-app")
+COPIED = [
+    *("bbs", "docs", "tests", "twisted"),
+    *("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md"),
+]
+COMMANDS = ("bbs-login", "bbs-app", "bbs-telnet")
+SHARED = (
+    "share/man/man1/bbs-client.1",
+    "share/bash-completion/completions/bbs.bash",
+    "share/zsh/site-functions/_bbs",
+    "share/fish/vendor_completions.d/bbs.fish",
+)
+"""What goes beside the packages, where manuals and shells look for it."""
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -109,16 +120,21 @@ class Packaging(SynchronousTestCase):
         run(first / "pip", "wheel", "--quiet", "--no-deps", self.source, cwd=self.folder)
         (wheel,) = self.folder.glob("bbs-*.whl")
         with zipfile.ZipFile(wheel) as archive:
-            names = [each for each in archive.namelist() if ".dist-info/" not in each]
+            files = archive.namelist()
+        names = [name for name in files if not re.match(r"[^/]+\.(dist-info|data)/", name)]
+        for shared in SHARED:
+            self.assertEqual(len([name for name in files if name.endswith(f"data/{shared}")]), 1)
         self.assertIn("twisted/plugins/bbs_plugins.py", names)
         self.assertIn("bbs/config.py", names)
         folders = {str(Path(name).parent) for name in names if not name.startswith("bbs/")}
         self.assertEqual(folders, {"twisted/plugins"})
         self.assertEqual([each for each in names if each.endswith("plugins/__init__.py")], [])
-        modules = {
-            str(each.relative_to(self.source)) for each in (self.source / "bbs").rglob("*.py")
+        needed = {
+            str(each.relative_to(self.source))
+            for kind in ("*.py", "*.css", "*.js", "*.svg", "*.html", "*.sh")
+            for each in (self.source / "bbs").rglob(kind)
         }
-        self.assertEqual(modules - set(names), set())
+        self.assertEqual(needed - set(names), set())
         shutil.rmtree(self.source)
         for bin_folder in (first, *others):
             self.assert_comes_and_goes(bin_folder, wheel)

@@ -63,9 +63,9 @@ class ConversationCase(ClientTestCase):
         self.conversation = Conversation(self.client, self.paper, alone=self.alone)
         self.addCleanup(self.conversation.close)
 
-    def begin(self, line: str) -> Deferred[bool]:
+    def begin(self, line: str, as_text: bool = False) -> Deferred[bool]:
         """Type a line; what it does may not be over yet."""
-        done = self.conversation.carry_out(line)
+        done = self.conversation.carry_out(line, as_text)
         self.network.flush()
         return done
 
@@ -169,6 +169,13 @@ class Names(ConversationCase):
         self.assertEqual(self.type("delete"), ["Success!"])
         self.assertEqual(self.type("delete bob"), ["Success!"])
 
+    def test_a_slip_for_one_is_no_word_for_another(self) -> None:
+        self.type("login bob pw", "login ann pw", "delete", "use bob")
+        self.assertIn("bob is no more", self.type("delete")[0])
+        self.type("use ann", "use bob")
+        self.assertIn("bob is no more", self.type("delete")[0])
+        self.assertEqual(set(self.world.passwords), {"ann", "bob", "cat"})
+
     def test_blank_lines_say_nothing(self) -> None:
         self.assertEqual(self.type("", "   "), [])
 
@@ -245,6 +252,19 @@ class Talking(ConversationCase):
         self.assertEqual(self.type("//hello"), ["bob: <<<ann->bob: /hello>>>"])
         self.assertEqual(self.type("/"), [])
 
+    def test_lines_that_are_text_whatever_they_are(self) -> None:
+        self.type("talk bob")
+        for line in ("end", "/list-friend", "//"):
+            self.paper.lines.clear()
+            self.successResultOf(self.begin(line, as_text=True))
+            self.network.flush()
+            self.assertEqual(self.paper.lines, [f"bob: <<<ann->bob: {line}>>>"])
+        self.successResultOf(self.begin("  ", as_text=True))
+        self.type("end")
+        self.paper.lines.clear()
+        self.successResultOf(self.begin("list-friend", as_text=True))
+        self.assertEqual(self.paper.lines, ["bob"])
+
     def test_a_failure_is_shown(self) -> None:
         self.type("talk bob", "/logout bob")
         self.assertEqual(self.type("hello"), ["bob is not online"])
@@ -302,6 +322,15 @@ class Unread(ConversationCase):
         self.arrive("bob", to="ann")
         self.assertEqual(self.conversation.unread, {})
 
+    def test_not_of_whom_one_has_answered(self) -> None:
+        self.arrive("bob", to="ann")
+        self.type("ping")
+        self.arrive("bob", group="chess")
+        self.type("send bob hello")
+        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+        self.type("send-group chess hello")
+        self.assertEqual(self.conversation.unread, {})
+
     def test_not_ones_own(self) -> None:
         self.type("send-group chess e4")
         self.assertEqual(self.conversation.unread, {})
@@ -345,6 +374,17 @@ class Servers(ConversationCase):
         self.network.cut(LOGIN)
         self.network.advance(5.0)
         self.assertEqual(self.conversation.status, Status(APP_2))
+
+    def test_the_login_server_is_away(self) -> None:
+        self.network.kill(LOGIN)
+        registering = self.begin("register dan pw")
+        self.network.advance(3.0)
+        away = f"! The login server {LOGIN} is away. Looking for it…"
+        self.assertEqual(self.paper.lines, [away])
+        self.network.down.clear()
+        self.network.advance(3.0)
+        self.assertTrue(self.successResultOf(registering))
+        self.assertEqual(self.paper.lines[1:], ["* The login server is there again.", "Success!"])
 
     def test_moved(self) -> None:
         self.type("login ann pw")

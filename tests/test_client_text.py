@@ -29,7 +29,7 @@ def reply(status: int = 0, **members: object) -> Reply:
 class VisibleTests(SynchronousTestCase):
     def test_text_stays_as_it_is(self) -> None:
         plain = ("hello", "  two  spaces ", "日本語 🎉 é", "\\n %s {} <b>&amp;</b>", "ב")
-        for text in (*plain, FLAG, FAMILY, "نمی\u200cخواهم"):
+        for text in (*plain, FLAG, FAMILY, "نمی\u200cخواهم", "❤\ufe0f", "1\ufe0f\u20e3"):
             self.assertEqual(visible(text), text)
 
     def test_what_acts_is_shown(self) -> None:
@@ -42,6 +42,9 @@ class VisibleTests(SynchronousTestCase):
             ("eve\u200b\u200f\u061c", "eve\\u200b\\u200f\\u061c"),
             ("\u2060\ufeff\xad", "\\u2060\\ufeff\\xad"),
             ("eve\U000e0041", "eve\\U000e0041"),
+            ("\u034f\u115f\u3164\uffa0", "\\u034f\\u115f\\u3164\\uffa0"),
+            ("\u2800\ufe00\U000e0101\U0001d173", "\\u2800\\ufe00\\U000e0101\\U0001d173"),
+            ("e\u200cve\ufe0f\u200d", "e\\u200cve\\ufe0f\\u200d"),
         ):
             self.assertEqual(visible(text), shown)
 

@@ -29,6 +29,9 @@ PASSIVE = ("listen", "events")
 IRREVOCABLE = ("delete",)
 """Commands that are asked about where it was not typed for whom they are."""
 
+SENDING = ("send", "send-group")
+"""Commands by which somebody is answered."""
+
 LEAVING = ("logout", "delete")
 """Commands after which their user is not here any more."""
 
@@ -70,12 +73,15 @@ class Conversation:
         self._servers: dict[str, Address | None] = {}
         self._waiting: Waiting | None = None
         self._unread: dict[str, dict[Talk, int]] = {}
-        self._leaving = self._asked = ""
+        self._leaving = ""
+        self._asked: tuple[str | None, str] | None = None
+        self._confirmed: tuple[str | None, str] | None = None
         self._over = False
         self.own: Mapping[str, OwnCommand] = {
             each.name: each for each in own_commands(self)
         } | dict(own)
         client.on_waiting(self._waits)
+        client.on_searching(self._searches)
         client.on_serving(self._serves)
         client.on_logged_out(self._was_logged_out)
 
@@ -113,12 +119,14 @@ class Conversation:
 
     # Lines
 
-    def carry_out(self, line: str) -> Deferred[bool]:
-        """Do what a line says; fires with False when that ends the conversation.
+    def carry_out(self, line: str, as_text: bool = False) -> Deferred[bool]:
+        """Do what a line says; fires with False when that ends the conversation. In a talk a line
+        that is there `as_text` is said, whatever it begins with: it was pasted among others.
 
         Cancelled it waits no more, and fires with True: everybody stays logged in.
         """
-        return Deferred.fromCoroutine(self._carry_out(line))
+        self._confirmed, self._asked = self._asked, None
+        return Deferred.fromCoroutine(self._carry_out(line, as_text))
 
     def end(self) -> None:
         """Let the line that is being carried out be the last."""
@@ -128,9 +136,12 @@ class Conversation:
         """End all connections; users stay logged in at the service."""
         return self.client.close()
 
-    async def _carry_out(self, line: str) -> bool:
+    async def _carry_out(self, line: str, as_text: bool) -> bool:
         try:
-            await self._do(line)
+            if as_text and self.talk and line.strip():
+                await self._say(self.talk, line)
+            else:
+                await self._do(line)
         except CancelledError:
             self.screen.notice(GAVE_UP_PLACE if self._waiting else GAVE_UP_ANSWER)
         except GivenUp:
@@ -182,6 +193,8 @@ class Conversation:
             await self._logged_in(request.words[1])
         elif reply.ok and name in LEAVING:
             self._gone(request.user)
+        elif reply.ok and name in SENDING:
+            self._read(request.user, Talk(words[2], group=name == "send-group"))
 
     def _meant(self, line: str) -> Typed:
         """The request that a line means: with the current user's name where none is typed."""
@@ -191,8 +204,8 @@ class Conversation:
         named = not self.alone and request.user in self.users and request.is_complete
         if not request.command.user or named or self.current is None:
             return request
-        if request.command.name in IRREVOCABLE and line != self._asked:
-            self._asked = line
+        if request.command.name in IRREVOCABLE and self._confirmed != (self.current, line):
+            self._asked = self.current, line
             name = visible(self.current)
             raise WrongUse(f"That is for good. Type it once more, and {name} is no more.")
         command, space, rest = line.lstrip(" ").partition(" ")
@@ -245,6 +258,12 @@ class Conversation:
             self._waiting = waiting
             self.screen.changed()
 
+    def _searches(self, login_server: Address | None) -> None:
+        if login_server is None:
+            self.screen.notice("The login server is there again.")
+        else:
+            self.screen.problem(f"The login server {login_server} is away. Looking for it…")
+
     def _serves(self, user: str, address: Address | None) -> None:
         before = self._servers.get(user, address)
         unheard_of = user not in self._servers
@@ -284,8 +303,13 @@ class Conversation:
         """Have what is typed go to `partner`; None: be commands again."""
         self.talk = partner
         if partner is not None:
-            self._unread.get(self.current or "", {}).pop(partner, None)
+            self._read(self.current or "", partner)
         self.screen.changed()
+
+    def _read(self, user: str, partner: Talk) -> None:
+        """Who answers has read what there was."""
+        if self._unread.get(user, {}).pop(partner, None):
+            self.screen.changed()
 
     async def _say(self, talk: Talk, text: str) -> None:
         command = "send-group" if talk.group else "send"

@@ -74,6 +74,11 @@ class BBSClient:
         """Have `tell` called with where a login stands that waits for an app server."""
         self._router.on_waiting = tell
 
+    def on_searching(self, tell: Callable[[Address | None], None]) -> None:
+        """Have `tell` called with the login server's address when it is away and being looked for,
+        and with None when it is there again."""
+        self._router.on_searching = tell
+
     def on_serving(self, tell: Callable[[str, Address | None], None]) -> None:
         """Have `tell` called with a user who is listened for, and the server that serves them from
         then on, or None when that one is lost and another is being looked for."""

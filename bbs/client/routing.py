@@ -62,6 +62,8 @@ class Router:
         self.clock = clock
         self.connections = connections
         self.on_waiting: Callable[[Waiting], None] | None = None
+        self.on_searching: Callable[[Address | None], None] = lambda login_server: None
+        self._searching = False
         self._login_server = login_server
         self._closed = False
 
@@ -85,10 +87,14 @@ class Router:
             except (Unreachable, Lost) as problem:
                 if isinstance(problem, Lost) and not request.command.harmless:
                     raise
+                if roaming is None and not self._closed:
+                    self._found(False)
                 if self._closed or self.clock.seconds() >= give_up:
                     raise Unreachable(str(problem)) from problem
                 await deferLater(self.clock, next(waits))
             else:
+                if roaming is None:
+                    self._found(True)
                 there = reply.redirect
                 astray = there is not None or reply.message == ASK_LOGIN_SERVER
                 if roaming is None or not astray or hops == MAX_HOPS:
@@ -99,6 +105,12 @@ class Router:
                     continue
             if roaming is not None and (refusal := await self.locate(roaming)):
                 return refusal
+
+    def _found(self, found: bool) -> None:
+        """Tell whether the login server has to be looked for, when that is news."""
+        if found == self._searching:
+            self._searching = not found
+            self.on_searching(None if found else self._login_server)
 
     async def locate(self, session: Session) -> Reply | None:
         """Ask where a user is served now; the reply when that is refused."""

@@ -2,8 +2,9 @@
 
 Other people write names and texts, so nothing in them may act on the terminal: control characters,
 line ends, and the characters that turn the direction of writing round are shown as escapes. So are
-those that show nothing at all, by which one name could pass for another. Joiners stay, for emoji
-and for scripts that need them, and so do the tags that make a flag of a region.
+those that show nothing at all, by which one name could pass for another (Unicode's property
+Default_Ignorable_Code_Point). Joiners and variation selectors stay where they join or vary, for
+emoji and for scripts that need them, and so do the tags that make a flag of a region.
 """
 
 from __future__ import annotations
@@ -17,23 +18,29 @@ _UNPRINTABLE = re.compile(
     "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f)"  # flags of regions
     "|[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
     "\u2028-\u202e\u2066-\u2069\u061c\u200e\u200f"  # separators of lines, bidirectional controls
-    "\xad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb"  # those without a shape
+    "\xad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u2800\u3164"
+    "\ufe00-\ufe0d\ufeff\uffa0\ufff9-\ufffb\U0001d173-\U0001d17a\U000e0100-\U000e01ef"  # no shape
     "\U000e0000-\U000e007f"  # tags
     "\ud800-\udfff]"  # surrogates: not characters at all
 )
+
+_STRAY = re.compile("()(?<![^\x00-\x7f])[\u200c\u200d\ufe0e\ufe0f]+(?!\u20e3)")
+"""Joiners and selectors with nothing before them to join or vary. Keycaps, 1️⃣, have a digit."""
 
 _EMPTY = {"invite": "No invitations", "friend": "No friends", "group": "No groups"}
 
 
 def visible(text: str) -> str:
     """`text` with everything that would act instead of show as an escape, e.g. `\\x1b`."""
-    return _UNPRINTABLE.sub(_escape, text)
+    return _STRAY.sub(_escape, _UNPRINTABLE.sub(_escape, text))
 
 
 def _escape(found: re.Match[str]) -> str:
-    if found[1]:
-        return found[1]
-    code = ord(found[0])
+    return found[1] or "".join(map(_escaped, found[0]))
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

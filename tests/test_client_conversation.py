@@ -386,6 +386,14 @@ class Servers(ConversationCase):
         self.assertTrue(self.successResultOf(registering))
         self.assertEqual(self.paper.lines[1:], ["* The login server is there again.", "Success!"])
 
+    def test_looking_for_it_is_given_up(self) -> None:
+        self.network.kill(LOGIN)
+        registering = self.begin("register dan pw")
+        self.network.advance(3.0)
+        registering.cancel()
+        self.assertTrue(self.successResultOf(registering))
+        self.assertEqual(self.paper.lines[1:], ["* Given up."])
+
     def test_moved(self) -> None:
         self.type("login ann pw")
         self.paper.lines.clear()

@@ -9,7 +9,7 @@ from bbs.gateway.factory import STOPPING
 from bbs.protocols import sockets
 from bbs.protocols.iline import LineLimits
 from tests.client_server import APP_1
-from tests.gateway_case import GatewayCase
+from tests.gateway_case import GatewayCase, window
 
 
 class LimitTests(GatewayCase):
@@ -35,6 +35,21 @@ class LimitTests(GatewayCase):
             nc.send(byte)
         self.assertTrue(nc.text.endswith("Success!\nann> "))
 
+    def test_what_nobody_types_is_not(self) -> None:
+        for said in (b"\xff\xf1", b"\xff\xf6", b"\xff\xfb\x1f", window(80)):
+            telnet = self.telnet()
+            for _ in range(3):
+                self.network.advance(25.0)
+                telnet.send(said)
+            self.assertTrue(telnet.is_over, said)
+
+    def test_a_key_of_telnets_own_is(self) -> None:
+        telnet = self.telnet()
+        for _ in range(5):
+            self.network.advance(25.0)
+            telnet.send(b"\xff\xf7")
+        self.assertFalse(telnet.is_over)
+
     def test_who_is_logged_in_listens(self) -> None:
         nc = self.pipe("login ann 1")
         self.network.advance(200.0)
@@ -51,6 +66,12 @@ class LimitTests(GatewayCase):
         IHalfCloseableProtocol(nc.connection).readConnectionLost()
         nc.settle()
         self.assertTrue(nc.text.endswith("Pong!\nBye!\n"))
+
+    def test_few_keys_are_taken_at_a_time(self) -> None:
+        telnet = self.telnet("ping")
+        telnet.forget()
+        telnet.connection.dataReceived(b"\x10\r" * 512)
+        self.assertLess(telnet.new.count(b"\n"), 50)
 
     def test_what_is_left_of_it_is_nobodys(self) -> None:
         nc = self.pipe("login ann 1")

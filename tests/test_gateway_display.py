@@ -1,5 +1,7 @@
 """The line being typed stays whole, whatever else appears, in a window of any width."""
 
+from dataclasses import replace
+
 import pyte
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.gateway.display import Display
 from bbs.gateway.editor import Editor
-from bbs.gateway.encodings import BIG5
+from bbs.gateway.encodings import BIG5, UTF8
 from bbs.gateway.keys import Key
 
 pressed = st.lists(
@@ -59,6 +61,19 @@ class EditedHereTests(DisplayCase):
         self.draw("lo")
         self.check("ann> hello", column=10)
         self.assertEqual(self.written, "ann> hello")
+
+    def test_of_a_long_line_no_more_than_a_window_of_it_is_looked_at(self) -> None:
+        self.start(500)
+        self.line = Editor(60_000)
+        looked: list[str] = []
+
+        def columns(character: str) -> int:
+            looked.append(character)
+            return UTF8.columns(character)
+
+        self.display.encoding = replace(UTF8, columns=columns)
+        self.draw("\u0301" * 25_000, Key.LEFT)
+        self.assertLess(len(looked), 15_000)
 
     def test_nothing_new_is_not_drawn(self) -> None:
         self.draw("hello", Key.LEFT)

@@ -2,7 +2,7 @@
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.gateway.editor import MOST_CHARACTERS, MOST_LINES, Editor
+from bbs.gateway.editor import MOST_CHARACTERS, MOST_LINES, MOST_MARKS, Editor
 from bbs.gateway.keys import Key
 
 
@@ -57,6 +57,11 @@ class EditingTests(SynchronousTestCase):
             "\U0001f469|", "\U0001f469\u200d\U0001f680", Key.BACKSPACE, Key.BACKSPACE, "\U0001f469"
         )
 
+    def test_marks_without_an_end_are_not_followed(self) -> None:
+        text = "a" + "\u0301" * 1000
+        self.assertEqual(edited(text, Key.LEFT, most=9999).position, 1000 - MOST_MARKS)
+        self.assertEqual(edited(text, Key.HOME, Key.RIGHT, most=9999).position, 1 + MOST_MARKS)
+
     def test_other_keys_do_nothing(self) -> None:
         self.check("ab|", "ab", Key.REDRAW, Key.INTERRUPT)
         self.check("ab|", "ab", Key.UP, Key.DOWN)
@@ -82,6 +87,14 @@ class LengthTests(SynchronousTestCase):
         self.assertTrue(editor.overlong)
         editor.take()
         self.assertFalse(editor.overlong)
+
+    def test_nor_is_a_line_that_was_called_back(self) -> None:
+        editor = edited(most=6)
+        editor.remember("ping")
+        press(editor, "abcdefgh", Key.UP)
+        self.assertEqual((editor.text, editor.overlong), ("ping", False))
+        press(editor, Key.DOWN)
+        self.assertEqual((editor.text, editor.overlong), ("", False))
 
 
 class HistoryTests(SynchronousTestCase):

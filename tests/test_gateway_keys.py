@@ -37,6 +37,7 @@ SEQUENCES = {
 }
 
 NOTHING = ("\x1b[200~", "\x1b[1;5C", "\x1b[?25h", "\x1bx", "\x1b[5~", "\0", "\x1a", "\x1b[ q")
+NOTHING += ("\x1b[[A",)  # F1 of Linux's console
 
 
 def read(*pieces: str) -> list[str | Key]:
@@ -72,8 +73,14 @@ class KeysTests(SynchronousTestCase):
     def test_a_sequence_that_is_none_ends_where_it_goes_wrong(self) -> None:
         self.assertEqual(read("\x1b[12\nb"), [Key.ENTER, "b"])
         self.assertEqual(read("\x1b[12", "中"), ["中"])
-        self.assertEqual(read("\x1b", "\n"), [])
-        self.assertEqual(read("\x1b\x1b[A"), ["[A"])
+        self.assertEqual(read("\x1b[[\n"), [Key.ENTER])
+        self.assertEqual(read("\x1b[[", "中"), ["中"])
+
+    def test_an_escape_before_a_control_character_is_by_itself(self) -> None:
+        self.assertEqual(read("\x1b\n", "\x1b", "\n"), [Key.ENTER, Key.ENTER])
+        self.assertEqual(read("\x1b\x03"), [Key.INTERRUPT])
+        self.assertEqual(read("\x1b\x1b[Aa", "\x1b\x1bOA"), [Key.UP, "a", Key.UP])
+        self.assertEqual(read("\x1b\x1b\x1b[[Aa"), ["a"])
 
     def test_a_sequence_without_an_end_is_not_kept(self) -> None:
         keys = Keys()
@@ -83,7 +90,9 @@ class KeysTests(SynchronousTestCase):
         self.assertEqual(list(keys.read("a")), ["a"])
 
     @given(
-        st.lists(st.sampled_from([*SEQUENCES, *NOTHING, "a", "中", "\x1b", "\x1b["]), max_size=12),
+        st.lists(
+            st.sampled_from([*SEQUENCES, *NOTHING, "a", "中", "\x1b", "\x1b[", "["]), max_size=12
+        ),
         st.lists(st.integers(0, 60)),
     )
     def test_any_keys_in_any_pieces(self, pressed: list[str], cuts: list[int]) -> None:

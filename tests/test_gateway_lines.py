@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client.screen import GivenUp
-from bbs.gateway.lines import MOST_WAITING, LineCutter, LineQueue
+from bbs.gateway.lines import MOST_WAITING, Answer, LineCutter, LineQueue
 
 
 class QueueTests(SynchronousTestCase):
@@ -53,6 +53,13 @@ class QueueTests(SynchronousTestCase):
         self.failureResultOf(waiting, CancelledError)
         self.queue.add("one")
         self.assertEqual(self.successResultOf(self.queue.next()), "one")
+
+    def test_answers_that_are_next_are_skipped(self) -> None:
+        for line in (Answer("1"), Answer("2"), "ping", Answer("3")):
+            self.queue.add(line)
+        self.assertEqual(self.queue.skip_answers(), 2)
+        self.assertEqual(self.queue.skip_answers(), 0)
+        self.assertEqual(list(self.queue), ["ping", "3"])
 
     def test_many_lines_fill_it(self) -> None:
         room = []

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.gateway.encodings import BIG5, UTF8
-from bbs.gateway.peer import MOST_NEGOTIATIONS, Kind, Peer
+from bbs.gateway.peer import MOST_COLUMNS, MOST_NEGOTIATIONS, Kind, Peer
 from bbs.protocols.telnet import Command
 
 OFFER = (
@@ -136,6 +136,10 @@ class NegotiationTests(PeerCase):
         self.receive(b"\xff\xfa\x1f\x01\x04\0\xff\xf0")
         self.receive(b"\xff\xfa\x18\0\x50\0\x18\xff\xf0")
         self.assertEqual(self.peer.columns, 260)
+
+    def test_a_window_is_not_wider_than_a_screen(self) -> None:
+        self.receive(b"\xff\xfa\x1f\xff\xff\xff\xff\0\x18\xff\xf0")
+        self.assertEqual(self.peer.columns, MOST_COLUMNS)
 
     def test_it_chooses_among_our_character_sets(self) -> None:
         self.assertEqual(self.answers(DO_CHARSET), REQUEST)

@@ -1,11 +1,17 @@
 """What people at a gateway type, and what they are shown."""
 
+from collections.abc import Callable
+from typing import Any
+
+from bbs.client.conversation import GAVE_UP_ANSWER
+from bbs.gateway import keyboard
 from bbs.gateway.session import GREETING
 from tests.client_server import APP_1, APP_2, LOGIN, failure
 from tests.gateway_case import AGREED, REFUSED, GatewayCase, window
 
 BACKSPACE, CTRL_C, CTRL_D, CTRL_L, CTRL_U = "\x7f", "\x03", "\x04", "\x0c", "\x15"
 LEFT, UP = "\x1b[D", "\x1b[A"
+AWAY = f"The login server {LOGIN} is away. Looking for it…"
 
 
 class PipeTests(GatewayCase):
@@ -96,6 +102,22 @@ class PipeTests(GatewayCase):
 
 
 class TelnetTests(GatewayCase):
+    def hold(self, held: str) -> Callable[[], None]:
+        """Have nobody answer a line; what is returned answers it, and those that come."""
+        asking: list[Any] = []
+
+        def meddle(connection: object, line: str) -> bool:
+            asking.extend([connection] if line == held else [])
+            return line == held
+
+        def answer() -> None:
+            self.world.meddle = lambda connection, line: False
+            for connection in asking:
+                connection.tell({"status": 0, "message": "Pong!"})
+
+        self.world.meddle = meddle
+        return answer
+
     def test_a_visit(self) -> None:
         telnet = self.telnet("login ann", "1", "list-friend")
         self.assertEqual(
@@ -195,6 +217,79 @@ class TelnetTests(GatewayCase):
         telnet.send(UP)
         self.assertEqual(telnet.last(), "ann> login ann")
 
+    def test_a_password_that_is_typed_ahead_does_not_show(self) -> None:
+        self.world.passwords["ann"] = "SECRET"
+        for line in ("login ann", "/login ann", " login  ann "):
+            telnet = self.telnet()
+            telnet.send(f"{line}\r\0SEC")
+            telnet.send("RET\r\0ping")
+            self.assertNotIn(b"SEC", telnet.socket.value(), line)
+            self.assertEqual(telnet.last(), "ann> ping" if "/" not in line else "bbs> ping")
+            telnet.leave()
+
+    def test_nor_do_two_in_one_packet(self) -> None:
+        answer = self.hold("ping")
+        telnet = self.telnet("ping")
+        telnet.send("register eve\r\0SECRET\r\0SECRET\r\0help\r\0login eve\r\0SECRET\r\0")
+        answer()
+        telnet.settle()
+        self.assertEqual(telnet.last(), "eve>")
+        self.assertNotIn(b"SECRET", telnet.socket.value())
+        self.assertIn(b"help", telnet.socket.value())
+
+    def test_nor_while_another_line_is_carried_out(self) -> None:
+        self.world.passwords["ann"] = "SECRET"
+        answer = self.hold("ping")
+        telnet = self.telnet()
+        telnet.send("ping\r\0login ann\r\0SEC")
+        answer()
+        telnet.settle()
+        self.assertEqual(telnet.last(), "Password for ann:")
+        telnet.send("RET\r\0")
+        self.assertEqual(telnet.last(), "ann>")
+        self.assertNotIn(b"SEC", telnet.socket.value())
+
+    def test_one_that_is_not_asked_for_goes_nowhere(self) -> None:
+        telnet = self.telnet("login ann 1")
+        answer = self.hold("ping")
+        telnet.send("ping\r\0login bob\r\0SECRET\r\0encoding\r\0")
+        answer()
+        telnet.settle()
+        self.assertIn("You are logged in as ann; log out first.", telnet.shown())
+        self.assertIn("Not sent: 1 behind it.", telnet.shown())
+        self.assertNotIn(b"SECRET", telnet.socket.value())
+        self.assertIn("Encoding: UTF-8", telnet.shown())
+        telnet.send("po")
+        self.assertEqual(telnet.last(), "ann> po")
+
+    def test_nor_when_it_is_given_up_before(self) -> None:
+        self.hold("ping")
+        telnet = self.telnet()
+        telnet.send("ping\r\0login ann\r\0SECRET\r\0login ann\r\0SEC")
+        telnet.send(CTRL_C)
+        self.assertIn("Not sent: 3 behind it.", telnet.shown())
+        telnet.send("help")
+        self.assertEqual(telnet.last(), "bbs> help")
+        self.assertNotIn(b"SEC", telnet.socket.value())
+
+    def test_nor_before_telnet_has_answered(self) -> None:
+        telnet = self.visitor()
+        telnet.send("login ann\r\0SEC" + CTRL_C + "\r\0")
+        telnet.send(AGREED)
+        self.assertEqual(telnet.last(), "bbs>")
+        self.assertEqual(self.world.requests("login"), [])
+        self.assertNotIn(b"SEC", telnet.socket.value())
+
+    def test_in_a_talk_it_is_a_word_like_others(self) -> None:
+        self.world.friends.append(("ann", "bob"))
+        self.pipe("login bob 1")
+        telnet = self.telnet("login ann 1", "talk bob")
+        telnet.connection.dataReceived(b"login later\r\0bye\r\0")
+        telnet.settle()
+        self.assertEqual(
+            [each["message"] for each in self.world.messages["bob"]], ["login later", "bye"]
+        )
+
     def test_what_is_typed_during_a_password_is_no_part_of_it(self) -> None:
         telnet = self.telnet("login ann")
         telnet.send("12" + BACKSPACE + "\t\r\0")
@@ -232,6 +327,16 @@ class TelnetTests(GatewayCase):
         self.assertEqual(telnet.last(), "ann> join-group x")
         telnet.send(CTRL_U + "lis\t")
         self.assertEqual(telnet.last(), "ann> list-")
+
+    def test_in_a_long_text_nothing_is_completed(self) -> None:
+        telnet = self.telnet()
+        self.patch(keyboard, "MOST_COMPLETED", 6)
+        telnet.send("list-f\t")
+        self.assertEqual(telnet.last(), "bbs> list-friend")
+        telnet.send(BACKSPACE + "\t")
+        self.assertEqual(telnet.last(), "bbs> list-friend")
+        telnet.send(BACKSPACE + "\t")
+        self.assertEqual(telnet.last(), "bbs> list-frien")
 
     def test_big5_asked_for(self) -> None:
         telnet = self.telnet("login ann 1", "encoding big5")
@@ -341,14 +446,14 @@ class GivingUpTests(GatewayCase):
         self.network.away.add(LOGIN)
         telnet = self.telnet("login ann 1")
         telnet.send(CTRL_C)
-        self.assertEqual(telnet.shown()[-2:], ["Given up.", "bbs>"])
+        self.assertEqual(telnet.shown()[-2:], [GAVE_UP_ANSWER, "bbs>"])
 
 
 class BadDayTests(GatewayCase):
     def test_the_login_server_is_away_and_found(self) -> None:
         self.network.down.add(LOGIN)
         telnet = self.telnet("login ann 1")
-        self.assertEqual(telnet.shown()[-1], "The login server is away. Looking for it…")
+        self.assertEqual(telnet.shown()[-1], AWAY)
         self.network.down.clear()
         self.network.advance(3.0)
         self.assertEqual(telnet.last(), "ann>")
@@ -358,9 +463,9 @@ class BadDayTests(GatewayCase):
         self.network.kill(LOGIN)
         for line in ("help", "list-friend", "encoding", "talk bob", ""):
             telnet.send(f"{line}\r\0")
-        self.assertNotIn("The login server is away. Looking for it…", telnet.shown())
+        self.assertNotIn(AWAY, telnet.shown())
         telnet.send("logout\r\0")
-        self.assertEqual(telnet.shown()[-1], "The login server is away. Looking for it…")
+        self.assertEqual(telnet.shown()[-1], AWAY)
         self.network.down.clear()
         self.network.advance(3.0)
         self.assertEqual(telnet.last(), "bbs>")
@@ -399,6 +504,11 @@ class BadDayTests(GatewayCase):
         telnet.send("login ann wrong\r\0")
         self.assertEqual(telnet.shown()[-2:], ["Too many wrong passwords.", "Bye!"])
         self.assertTrue(telnet.is_over)
+
+    def test_who_logs_in_begins_to_count_anew(self) -> None:
+        telnet = self.telnet(*["login ann wrong"] * 4, "login ann 1", "logout")
+        telnet.send("login ann wrong\r\0")
+        self.assertFalse(telnet.is_over)
 
     def test_other_refusals_are_not_counted(self) -> None:
         def meddle(connection: object, line: str) -> bool:
@@ -448,8 +558,8 @@ class BadDayTests(GatewayCase):
         self.assertIn("The server gave no usable list", telnet.shown()[-2])
 
     def test_it_goes_at_once_with_all_that_is_its(self) -> None:
-        for line in ("login ann 1", "login bob"):
-            visitor = self.telnet(line)
+        for lines in (["login ann 1"], ["ping", "login bob"]):
+            visitor = self.telnet(*lines)
             self.assertNotEqual(self.world.connections, [])
             visitor.leave()
             self.assertEqual(self.world.connections, [])
@@ -487,7 +597,7 @@ class OriginTests(GatewayCase):
         self.world.meddle = meddle
         telnet = self.telnet("login ann 1")
         self.assertEqual(telnet.last(), "ann>")
-        self.assertEqual(self.world.requests("forwarded-for"), [LOGIN] * 2)
+        self.assertEqual(self.world.requests("forwarded-for"), [LOGIN])
 
     def test_a_secret_that_is_wrong_is_the_operators_affair(self) -> None:
         telnet = self.telnet("login ann 1")

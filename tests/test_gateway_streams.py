@@ -85,6 +85,7 @@ class Typist:
             lambda: None,
             lambda: False,
             lambda: None,
+            lambda: False,
             lambda: None,
             lambda text: (),
         )

@@ -74,6 +74,7 @@ class Conversation:
         self._waiting: Waiting | None = None
         self._unread: dict[str, dict[Talk, int]] = {}
         self._leaving = ""
+        self._searching = False
         self._asked: tuple[str | None, str] | None = None
         self._confirmed: tuple[str | None, str] | None = None
         self._over = False
@@ -143,7 +144,10 @@ class Conversation:
             else:
                 await self._do(line)
         except CancelledError:
-            self.screen.notice(GAVE_UP_PLACE if self._waiting else GAVE_UP_ANSWER)
+            if self._searching:
+                self.screen.notice("Given up.")  # What is looked for has been sent nothing.
+            else:
+                self.screen.notice(GAVE_UP_PLACE if self._waiting else GAVE_UP_ANSWER)
         except GivenUp:
             self.screen.notice("Given up.")
         except WrongUse as problem:
@@ -259,6 +263,7 @@ class Conversation:
             self.screen.changed()
 
     def _searches(self, login_server: Address | None) -> None:
+        self._searching = login_server is not None
         if login_server is None:
             self.screen.notice("The login server is there again.")
         else:

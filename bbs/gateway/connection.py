@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import cast
 
@@ -26,8 +27,8 @@ from bbs.protocols.iline import LineLimits
 GREETING_PAUSE = 0.2
 """Seconds in which a telnet client that negotiates by itself does so; then a greeting goes out."""
 
-PIECE = 1024
-"""Bytes of input that are taken at a time: a key may be answered by a list."""
+PIECE = 64
+"""Bytes of input that are taken at a time: each may be a key, answered by a list or a long row."""
 
 LINGER = 2.0
 """Seconds that a peer has to close its side after the gateway has closed its own."""
@@ -83,6 +84,7 @@ class GatewayConnection(Protocol):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
             sockets.tune_keep_alive(self.transport)
+            self._take_urgent_bytes()
         self._stream.registerProducer(cast("IPushProducer", self), True)
         self._watch_silence()
         self._greeting = self._clock.callLater(GREETING_PAUSE, self._session.begin)
@@ -90,8 +92,6 @@ class GatewayConnection(Protocol):
     def dataReceived(self, data: bytes) -> None:
         if self._ended:
             return
-        if self._idle is not None:
-            self._idle.reset(self._limits.idle_timeout)
         self._unread += data
         self._go_on()
 
@@ -140,6 +140,13 @@ class GatewayConnection(Protocol):
         if not self._ended:
             self._stream.write(data)
 
+    def _take_urgent_bytes(self) -> None:
+        """Telnet's Synch sends the DM of IAC DM as an urgent byte (RFC 854). Without it in its
+        place, IAC would swallow whatever comes next."""
+        handle = sockets.plain_socket(self.transport)
+        if handle is not None:
+            handle.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
     def _watch_silence(self) -> None:
         self._idle = self._clock.callLater(self._limits.idle_timeout, self._look_whether_idle)
 
@@ -157,7 +164,8 @@ class GatewayConnection(Protocol):
         self._taking = True
         if self._unread and self._has_room:
             piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
-            self._session.received(piece)
+            if self._session.received(piece) and self._idle is not None and self._idle.active():
+                self._idle.reset(self._limits.idle_timeout)
         self._taking = False
         if self._unread and self._has_room:
             _stop(self._turn)

@@ -19,7 +19,7 @@ USUAL_COLUMNS = 80
 FEWEST_COLUMNS = 4
 """A narrower line is drawn as if it had so many: there is nothing to be seen in it anyway."""
 
-MOST_IN_COLUMN = 8
+MOST_IN_COLUMN = 3
 """Characters, on average, that share a column: marks without an end are no writing."""
 
 _CLEAR_TO_END = "\x1b[K"

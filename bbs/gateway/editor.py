@@ -17,6 +17,10 @@ MOST_CHARACTERS = 16 * 1024
 """Characters of them all, so that a person's history is no way to fill the memory."""
 
 
+MOST_MARKS = 32
+"""Characters without a column that are taken for one with the character before them."""
+
+
 class Editor:
     """One line, with its history. It takes at most `most` bytes as UTF-8: the service's lines are
     limited in those."""
@@ -92,8 +96,9 @@ class Editor:
         if not 0 <= place <= len(self._history):
             return
         if self._place == len(self._history):
-            self._newer = self.text
+            self._newer = "" if self.overlong else self.text
         self._place = place
+        self.overlong = False
         text = self._newer if place == len(self._history) else self._history[place]
         self._set(text, len(text))
 
@@ -107,13 +112,15 @@ class Editor:
 
     def _before(self, position: int) -> int:
         position = max(0, position - 1)
-        while position > 0 and _joins(self.text[position]):
+        first = max(0, position - MOST_MARKS)
+        while position > first and _joins(self.text[position]):
             position -= 1
         return position
 
     def _behind(self, position: int) -> int:
         position = min(len(self.text), position + 1)
-        while position < len(self.text) and _joins(self.text[position]):
+        last = min(len(self.text), position + MOST_MARKS)
+        while position < last and _joins(self.text[position]):
             position += 1
         return position
 

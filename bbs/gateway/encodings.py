@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wcwidth import wcwidth
 
@@ -37,11 +38,17 @@ class Encoding:
 
     def shown(self, character: str) -> str:
         """What stands for a character in a line that is edited, in what the terminal has."""
-        return self.decode(self.encode(visible_in_line(character)))
+        return _shown(self.codec, character)
 
     def width(self, text: str) -> int:
         """The columns that `text` takes, as `shown` gives it."""
         return sum(map(self.columns, text))
+
+
+@lru_cache(maxsize=4096)
+def _shown(codec: str, character: str) -> str:
+    # Whenever a line is drawn this is asked about each character of a row.
+    return visible_in_line(character).encode(codec, _ERRORS).decode(codec, _ERRORS)
 
 
 UTF8 = Encoding("UTF-8", "utf-8", lambda character: max(0, wcwidth(character)))

@@ -10,8 +10,8 @@ from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEnd
 from twisted.internet.protocol import Factory
 
 from bbs.client.connection import endpoint_to
-from bbs.client.library import BBSClient
 from bbs.client.values import Address, Origin
+from bbs.gateway.client import GatewayClient
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.valve import Valve
 from bbs.protocols.iline import LineLimits
@@ -49,7 +49,7 @@ class GatewayFactory(Factory):
         if self._stopping:
             return None
         valve = Valve(self._endpoint)
-        client = BBSClient(self._reactor, self._server, valve.endpoint, self._origin(addr))
+        client = GatewayClient(self._reactor, self._server, valve.endpoint, self._origin(addr))
         connection = GatewayConnection(self._reactor, client, valve, self._limits, self._gone)
         self._connections.add(connection)
         return connection

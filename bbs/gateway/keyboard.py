@@ -13,16 +13,20 @@ from bbs.gateway.display import Display
 from bbs.gateway.editor import Editor
 from bbs.gateway.encodings import Encoding
 from bbs.gateway.keys import Key, Keys
-from bbs.gateway.lines import LineCutter, LineQueue
+from bbs.gateway.lines import Answer, LineCutter, LineQueue
 from bbs.gateway.peer import Kind, Peer
 
 MOST_SHOWN = 50
 """Completions that are shown; a service may have thousands of groups."""
 
+MOST_COMPLETED = 500
+"""Characters before the cursor in which something is completed; behind them is a message."""
+
 CLEAR = "Ctrl-C again clears the line."
 HOW_TO_END = "exit or Ctrl-D ends."
 UNSENT = "Ctrl-D again ends all the same: something is not sent or not answered yet."
 TOO_LONG = "Line too long: over {} bytes. Nothing of it is sent."
+NOT_SENT = "Not sent: {} behind it."
 HERE = "bbs is here."
 
 _COMMANDS: Mapping[int, Key] = {
@@ -34,20 +38,25 @@ _COMMANDS: Mapping[int, Key] = {
 }
 _ARE_YOU_THERE = 0xF6
 
+_PASSWORDS = {"login": 1, "register": 2}
+"""How many passwords are asked for if a command comes with a name alone."""
+
 
 @dataclass(frozen=True)
 class Actions:
     """What keys do beside editing.
 
     `say` shows words, `draw` the line as it is. `busy` tells whether a line is being carried out,
-    and `give_up` waits for it no more. `leave` ends the session. `completions` has what the end of
-    a text may become.
+    and `give_up` waits for it no more. `talks` tells whether a line that is entered now is said to
+    somebody, unless it begins with a slash. `leave` ends the session. `completions` has what the
+    end of a text may become.
     """
 
     say: Callable[[str], None]
     draw: Callable[[], None]
     busy: Callable[[], bool]
     give_up: Callable[[], None]
+    talks: Callable[[], bool]
     leave: Callable[[], None]
     completions: Callable[[str], Sequence[Completion]]
 
@@ -57,6 +66,7 @@ class Keyboard:
 
     __slots__ = (
         "_actions",
+        "_answers",
         "_asking",
         "_cutter",
         "_decoder",
@@ -66,14 +76,16 @@ class Keyboard:
         "_lines",
         "_most",
         "_peer",
-        "_secret",
         "_shown",
+        "asked",
     )
 
     def __init__(
         self, peer: Peer, display: Display, lines: LineQueue, most: int, actions: Actions
     ) -> None:
-        self._secret = False
+        self.asked = False
+        """Whether a password is asked for right now."""
+        self._answers = 0  # that will be asked for by what was entered, and are not typed yet
         self._peer = peer
         self._display = display
         self._lines = lines
@@ -88,14 +100,21 @@ class Keyboard:
 
     @property
     def visible_line(self) -> Editor | None:
-        """The line being typed, None while it is not to be seen."""
-        return None if self._secret else self._shown
+        """The line being typed, None while it is not to be seen: a password is typed, perhaps
+        before it is asked for. A line that was begun before comes back behind it."""
+        return None if self._hides else self._shown
 
-    def hide(self, secret: bool) -> None:
-        """Whether a password is typed from now on: it is not drawn, and the line that was begun
-        before comes back behind it."""
-        self._secret = secret
-        self._hidden.take()
+    @property
+    def _hides(self) -> bool:
+        return self.asked or self._answers > 0
+
+    def line_is_over(self) -> None:
+        """A line was carried out. Passwords that were typed for it, and that it did not ask for,
+        must not be carried out in their turn."""
+        if unasked := self._lines.skip_answers():
+            self._actions.say(NOT_SENT.format(unasked))
+        if not any(isinstance(line, str) and _questions(line) for line in self._lines):
+            self._expect(0)
 
     def remember(self, line: str) -> None:
         """A line was no password, and can be called back; what follows `login NAME` is left out."""
@@ -105,26 +124,28 @@ class Keyboard:
         """What is typed comes in another encoding from now on."""
         self._decoder = encoding.decoder()
 
-    def typed(self, text: bytes) -> None:
-        """Take text from the peer."""
+    def typed(self, text: bytes) -> bool:
+        """Take text from the peer; whether there is any."""
         if self._peer.kind is Kind.TELNET:
             # A line may have begun before it was known that this is telnet.
             for each in self._keys.read(self._decoder.decode(self._cutter.rest() + text)):
                 self._pressed(each)
-            return
+            return bool(text)
         for line in self._cutter.feed(text):
             if line is None:
                 self._too_long()
             else:
                 self._display.entered()
                 self._lines.add(line)
+        return bool(text)
 
-    def command(self, code: int) -> None:
-        """Take one of telnet's commands; most of them are keys (RFC 854)."""
+    def command(self, code: int) -> bool:
+        """Take one of telnet's commands; whether it is a key, as most of them are (RFC 854)."""
         if code == _ARE_YOU_THERE:
             self._actions.say(HERE)
         elif code in _COMMANDS:
             self._pressed(_COMMANDS[code])
+        return code in _COMMANDS
 
     def ended(self) -> None:
         """Nothing more is typed. A pipe's last line may lack its end."""
@@ -133,7 +154,7 @@ class Keyboard:
         self._lines.end()
 
     def _pressed(self, pressed: str | Key) -> None:
-        line = self._hidden if self._secret else self._shown
+        line = self._hidden if self._hides else self._shown
         if isinstance(pressed, str):
             was_overlong = line.overlong
             line.insert(pressed)
@@ -147,7 +168,7 @@ class Keyboard:
                 self._interrupt(line)
             case Key.END_OF_INPUT:
                 self._end_of_input(line)
-            case Key.TAB if not self._secret:
+            case Key.TAB if not self._hides and line.position <= MOST_COMPLETED:
                 self._complete(line)
             case Key.REDRAW:
                 self._display.clear_screen()
@@ -162,16 +183,28 @@ class Keyboard:
             self._actions.draw()
         self._display.entered()
         overlong, text = line.overlong, line.take()
-        if not overlong:
+        if overlong:
+            return
+        if self._hides:
+            self._answers = max(0, self._answers - 1)
+            self._lines.add(Answer(text))
+        else:
+            said = self._actions.talks() and not text.startswith("/")
+            self._answers = 0 if said else _questions(text)
             self._lines.add(text)
 
+    def _expect(self, answers: int) -> None:
+        self._answers = answers
+        self._hidden.take()
+
     def _interrupt(self, line: Editor) -> None:
-        if self._secret:
+        if self.asked:
             self._display.entered()
             self._lines.give_up()
-        elif self._actions.busy():
+        elif self._actions.busy() or self._hides:
             if unsent := self._lines.clear():
-                self._actions.say(f"Not sent: {unsent} behind it.")
+                self._actions.say(NOT_SENT.format(unsent))
+            self._expect(0)
             self._actions.give_up()
         elif not line.text:
             self._actions.say(HOW_TO_END)
@@ -180,7 +213,7 @@ class Keyboard:
 
     def _end_of_input(self, line: Editor) -> None:
         under_way = "a line" if self._actions.busy() else ""
-        if self._secret:
+        if self._hides:
             self._interrupt(line)
         elif line.position < len(line.text):
             line.press(Key.DELETE)
@@ -207,3 +240,10 @@ class Keyboard:
             more_than_shown = [f"… {len(texts)} in all"] if len(texts) > MOST_SHOWN else []
             shown = [*map(visible, texts[:MOST_SHOWN]), *more_than_shown]
             self._asking.once(Press("tab", begun), "  ".join(shown))
+
+
+def _questions(line: str) -> int:
+    """How many passwords a line asks for, as far as it can be said before its turn comes. In a
+    talk a command begins with a slash, and by then there may be a talk or none."""
+    words = line.removeprefix("/").split()
+    return _PASSWORDS.get(words[0], 0) if len(words) == 2 else 0

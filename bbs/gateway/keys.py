@@ -1,7 +1,9 @@
 """What was pressed: characters as a terminal sends them, told from keys.
 
 The escape sequences are those of VT100 and its descendants (ECMA-48), in either cursor mode; those
-that mean nothing here are swallowed whole, so that no part of them turns up as text.
+that mean nothing here are swallowed whole, so that no part of them turns up as text. Linux's
+console has some of its own, `ESC [ [` and a letter. An escape before a control character is by
+itself: Alt with Enter or an arrow is that key.
 """
 
 from __future__ import annotations
@@ -66,9 +68,10 @@ _LONGEST = 32
 
 _TOKEN = re.compile(
     r"(?P<text>[^\x00-\x1f\x7f]+)"
-    r"|\x1b(?:[\[O](?P<sequence>[0-?]*[ -/]*[@-~])|[^\[O])"
+    r"|\x1b(?:\[\[[ -~]|(?!\[\[)[\[O](?P<sequence>[0-?]*[ -/]*[@-~])|[^\[O\x00-\x1f\x7f])"
+    r"|\x1b(?=[\x00-\x1f\x7f])"
     r"|(?P<control>[\x00-\x1a\x1c-\x1f\x7f])"
-    r"|\x1b[\[O](?P<broken>[0-?]*[ -/]*)(?=[^ -~])"
+    r"|\x1b(?:\[\[|[\[O][0-?]*[ -/]*)(?=[^ -~])"
 )
 
 

@@ -16,6 +16,12 @@ Line = str | bytes
 """A pipe's lines are bytes until their turn comes: one before them may change the encoding."""
 
 
+class Answer(str):
+    """A line that was typed out of sight, as a password: for a question, and for nothing else."""
+
+    __slots__ = ()
+
+
 class LineQueue:
     """Lines for one reader. While `held` is set none is given out.
 
@@ -47,6 +53,9 @@ class LineQueue:
         self._held = held
         self._give()
 
+    def __iter__(self) -> Iterator[Line]:
+        return iter(self._lines)
+
     def add(self, line: Line) -> None:
         self._lines.append(line)
         self._size += len(line)
@@ -63,6 +72,14 @@ class LineQueue:
         self._lines.clear()
         self._size = 0
         self.on_room()
+        return count
+
+    def skip_answers(self) -> int:
+        """Forget the answers that would be next: so many."""
+        count = 0
+        while self._lines and isinstance(self._lines[0], Answer):
+            self._take()
+            count += 1
         return count
 
     def next(self) -> Deferred[Line | None]:

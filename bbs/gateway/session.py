@@ -9,25 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from bbs.client.commands import COMMANDS, Typed
+from bbs.client.commands import Typed
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.screen import GivenUp, IScreen
 from bbs.client.talk import OwnCommand, WrongUse
 from bbs.client.text import message_line, problem_line, reply_lines, waiting_line
-from bbs.client.values import BadReply, Message, NotTrusted, Reply, Unreachable
-from bbs.errors import Unavailable, WrongCredentials, wire_text
+from bbs.client.values import BadReply, Message, Reply
+from bbs.errors import WrongCredentials, wire_text
 from bbs.gateway import encodings, prompts
 from bbs.gateway.display import Display
 from bbs.gateway.keyboard import Actions, Keyboard
 from bbs.gateway.lines import Line, LineQueue
 from bbs.gateway.peer import Kind, Peer
-from bbs.protocols.commands import Role
 from bbs.protocols.telnet import Command
 
 SETTLING = 1.0
@@ -35,7 +34,7 @@ SETTLING = 1.0
 should be known before one is asked for."""
 
 MOST_FAILURES = 5
-"""Wrong passwords after which a session ends."""
+"""Wrong passwords, one after the other, after which a session ends."""
 
 GREETING = """\
 bbs, a bulletin board. Press Enter to begin.
@@ -81,6 +80,7 @@ class Session:
             draw=self._draw,
             busy=lambda: self._running is not None,
             give_up=self._give_up,
+            talks=self._talks,
             leave=lambda: self.end("Bye!"),
             completions=self._conversation.completions,
         )
@@ -105,20 +105,22 @@ class Session:
             lambda failure: self._log.failure("a session broke off", failure)
         )
 
-    def received(self, data: bytes) -> None:
-        """Take bytes from the peer."""
+    def received(self, data: bytes) -> bool:
+        """Take bytes from the peer; whether somebody typed some of them."""
+        typed = False
         for each in self.peer.receive(data):
             self.begin()
             self._look_at_peer()
             if self._ended:
-                return
+                return typed
             if isinstance(each, Command):
-                self._keyboard.command(each.code)
+                typed |= self._keyboard.command(each.code)
             else:
-                self._keyboard.typed(each)
+                typed |= self._keyboard.typed(each)
         self.begin()
         self._look_at_peer()
         self._draw_soon()
+        return typed
 
     def hold(self, blocked: bool) -> None:
         """Whether the peer takes no more for now; then no line is carried out."""
@@ -158,39 +160,21 @@ class Session:
         self.end("Bye!")
 
     async def _carry_out(self, line: str) -> bool:
-        self._running = Deferred.fromCoroutine(self._converse(line))
         try:
+            self._running = self._conversation.carry_out(line)
             return await self._running
-        except NotTrusted as problem:
-            self._log.critical("telnet.secret is wrong: {problem}", problem=str(problem))
-            self.problem(wire_text(Unavailable()))
-        except CancelledError:
-            self.notice("Given up.")
         except Exception:
             self._log.failure("a line was not carried out")
             self.problem("That did not work, for a reason that the gateway's log has.")
         finally:
             self._running = None
+            self._keyboard.line_is_over()
             self._draw_soon()
         return True
 
-    async def _converse(self, line: str) -> bool:
-        if self._asks_login_server(line):
-            try:
-                await self._client.connect()
-            except Unreachable:
-                self.problem("The login server is away. Looking for it…")
-        return await self._conversation.carry_out(line)
-
-    def _asks_login_server(self, line: str) -> bool:
-        """Whether it is the login server that a line needs. Its absence is told at once; who is
-        served by an app server need not hear of it."""
-        conversation, words = self._conversation, line.split()
-        if conversation.talk or not words or words[0] in conversation.own:
-            return False
-        command = COMMANDS.get(words[0])
-        elsewhere = command is not None and command.role is Role.APP
-        return conversation.current is None or not elsewhere
+    def _talks(self) -> bool:
+        at_once = self._running is None and not self.lines.held
+        return at_once and self._conversation.talk is not None
 
     def _give_up(self) -> None:
         if self._running is not None:
@@ -271,7 +255,9 @@ class Session:
             self._show("\n".join(reply_lines(reply)))
         except BadReply as strange:
             self.problem(problem_line(strange))
-        if reply.message == wire_text(WrongCredentials()) and request.command.name == "login":
+        if request.command.name == "login" and reply.ok:
+            self._failures = 0
+        elif request.command.name == "login" and reply.message == wire_text(WrongCredentials()):
             self._failures += 1
             if self._failures == MOST_FAILURES:
                 self._show("Too many wrong passwords.")
@@ -291,13 +277,13 @@ class Session:
 
     async def _ask_password(self, prompt: str) -> str:
         self._question = prompt if self.peer.edits_here else f"(it will show) {prompt}"
-        self._keyboard.hide(True)
+        self._keyboard.asked = True
         self._draw_soon()
         try:
             line = await self.lines.next()
         finally:
             self._question = ""
-            self._keyboard.hide(False)
+            self._keyboard.asked = False
         if line is None:
             raise GivenUp
         return self._text(line)

@@ -65,6 +65,16 @@ class SocketTests(TestCase):
             self.assertTrue(handle.getsockopt(level, option))
         self.assertEqual(handle.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE), 60)
 
+    async def test_synch_leaves_no_rubbish_in_the_line(self) -> None:
+        peer = self.connect()
+        await peer.hears(b"bbs> ")
+        peer.send(b"\r\n\xff\xfc\x01")
+        await peer.hears(b"\xff\xfd\x2a")
+        peer.send(b"xy\xff\xf8\xff")
+        peer.socket.send(b"\xf2", socket.MSG_OOB)  # telnet's Synch: IAC, and DM as urgent byte
+        peer.send(b"encoding\r\n")
+        await peer.hears(b"Encoding: UTF-8\r\n")
+
     async def test_what_is_unread_does_not_cost_the_peer_the_last_words(self) -> None:
         peer = self.connect()
         await peer.hears(b"bbs> ")

@@ -15,6 +15,9 @@ PARTS = {
     "config": ("bbs.cli_config", "check a configuration file"),
 }
 
+INTERRUPTED = 130
+"""128 + SIGINT: what a shell has for a command that Ctrl-C ended."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with `argv`, or the process's arguments; returns the exit code (2 for wrong usage)."""
@@ -26,7 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_usage(), file=sys.stderr)
         return 2
     module, _ = PARTS[arguments[0]]
-    code: int = import_module(module).main(arguments[1:])
+    try:
+        code: int = import_module(module).main(arguments[1:])
+    except KeyboardInterrupt:  # before the part itself knows what to do about Ctrl-C
+        return INTERRUPTED
     return code
 
 

@@ -2,7 +2,7 @@
 
 Exit codes: 0 well; 1 with one line on standard error when the service cannot be reached or was
 lost for good, the command was interrupted, or with `--json` the last command was refused; 2 wrong
-usage.
+usage; 130 interrupted before it began (`bbs.cli`).
 """
 
 from __future__ import annotations

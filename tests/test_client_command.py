@@ -15,6 +15,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from bbs import cli
 from bbs.cli_client import Run, main
 from bbs.client import Address
 from tests.client_server import APP_1, LOGIN, ClientTestCase, World, WorldFactory
@@ -48,6 +49,13 @@ class UsageTests(SynchronousTestCase):
 
     def test_help_is_no_mistake(self) -> None:
         self.assertEqual(self.outcome("--help"), (0, ""))
+
+    def test_interrupted_before_it_has_begun(self) -> None:
+        def load(name: str) -> None:
+            raise KeyboardInterrupt
+
+        self.patch(cli, "import_module", load)
+        self.assertEqual(cli.main(("client", "localhost", "1")), 130)
 
     def test_closed_descriptors(self) -> None:
         for stream in ("stdin", "stdout"):

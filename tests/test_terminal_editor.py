@@ -16,14 +16,16 @@ from zope.interface.verify import verifyObject
 
 from bbs.client.completing import Completion
 from bbs.client.screen import GivenUp
-from bbs.client.terminal.editor import Editor
+from bbs.client.terminal import editor as module
+from bbs.client.terminal.editor import MOST_UNDONE, Editor
 from bbs.client.terminal.history import History
 from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
 from bbs.client.terminal.keys import CLEAR, FULL, line_keys
 from bbs.client.terminal.paste import MOST
-from bbs.client.terminal.work import Work
+from bbs.client.terminal.work import Line, Work
 
-CTRL_C, CTRL_D, CTRL_R, CTRL_Z, LEFT = "\x03", "\x04", "\x12", "\x1a", "\x1b[D"
+CTRL_C, CTRL_D, CTRL_P, CTRL_R, CTRL_U = "\x03", "\x04", "\x10", "\x12", "\x15"
+CTRL_Y, CTRL_Z, UNDO, LEFT, UP = "\x19", "\x1a", "\x1f", "\x1b[D", "\x1b[A"
 
 
 class Paper:
@@ -144,7 +146,40 @@ class LineTests(EditorCase):
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())
             keys.send_text("s\t bob send-\t\r")
-            self.assertEqual(await line, "send bob send-group")
+            self.assertEqual(await line, "send bob send-group ")
+
+        self.play(scenario)
+
+    def test_a_space_after_the_only_completion(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("send-g")
+            await self.until("ann> send-g", "   send-group", "hint for send-g")
+            keys.send_text("\t")
+            await self.until("ann> send-group", "   send send-group", "hint for send-group")
+            keys.send_text("x\r")
+            self.assertEqual(await line, "send-group x")
+            line = answer(editor.line())
+            keys.send_text("send-g x" + LEFT * 2 + "\t\r")
+            self.assertEqual(await line, "send-group x")
+
+        self.play(scenario)
+
+    def test_undo_takes_little_memory(self) -> None:
+        self.patch(module, "MOST_KEPT", 5000)
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("-+" * 500)
+            await asyncio.sleep(0.2)
+            copies = editor._line._undo_stack
+            self.assertEqual(sum(len(text) for text, _ in copies) // 1000, 4)
+            self.patch(module, "MOST_KEPT", 1_000_000)
+            keys.send_text(CTRL_U + "-+" * 150)
+            await asyncio.sleep(0.2)
+            self.assertEqual(len(copies), MOST_UNDONE)
+            keys.send_text(UNDO * 2 + "\r")
+            self.assertTrue((await line).startswith("-+"))
 
         self.play(scenario)
 
@@ -156,8 +191,10 @@ class LineTests(EditorCase):
             line = answer(editor.line())
             keys.send_text("se")
             await self.until("ann> se")
-            keys.send_text("\r")
-            await line
+            keys.send_text(CTRL_U + CTRL_R + "old")
+            await self.until("ann> old line", "earch backward: old")
+            keys.send_text("\r\r")
+            self.assertEqual(await line, "old line")
 
         self.play(scenario)
 
@@ -232,7 +269,7 @@ class LineTests(EditorCase):
                 editor.set_aside()
                 with self.assertRaises(SetAside):
                     await line
-            password = answer(editor.password("Password: "))
+            password = answer(editor.password(lambda: "Password: "))
             editor.set_aside()
             with self.assertRaises(SetAside):
                 await password
@@ -310,7 +347,7 @@ class LineTests(EditorCase):
 class PasswordTests(EditorCase):
     def test_hidden(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
-            password = answer(editor.password("Password: "))
+            password = answer(editor.password(lambda: "Password: "))
             keys.send_text("sec")
             await self.until("Password:")
             editor.print([[("", "a message")]])
@@ -329,15 +366,71 @@ class PasswordTests(EditorCase):
             line = answer(editor.line())
             keys.send_text("login ann\rsecret\rping\r")
             self.assertEqual(await line, "login ann")
-            self.assertEqual(await answer(editor.password("Password: ")), "secret")
+            self.assertEqual(await answer(editor.password(lambda: "Password: ")), "secret")
             self.assertEqual(await answer(editor.line()), "ping")
 
         self.play(scenario)
         self.assertNotIn("secret", self.paper.raw)
 
+    def test_none_comes_back(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            for typed in ("secret", "killed" + CTRL_U, UP, CTRL_Y, CTRL_P, UNDO):
+                password = answer(editor.password(lambda: "Password: "))
+                keys.send_text(f"{typed}\r")
+                self.assertEqual(await password, "secret" if typed == "secret" else "")
+
+        self.play(scenario)
+
+    def test_no_macro(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            for typed, meant in ("\x18(a\x18)", "(a)"), ("\x18e", "e"):
+                password = answer(editor.password(lambda: "Password: "))
+                keys.send_text(f"{typed}\r")
+                self.assertEqual(await password, meant)
+
+        self.play(scenario)
+
+    def test_no_search(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            password = answer(editor.password(lambda: "Password: "))
+            keys.send_text(CTRL_R + "secret")
+            await self.until("Password:")
+            keys.send_text("\r")
+            self.assertEqual(await password, "secret")
+
+        self.play(scenario)
+        self.assertNotIn("secret", self.paper.raw)
+
+    def test_control_characters(self) -> None:
+        suspended: list[object] = []
+        self.patch(Application, "suspend_to_background", lambda app: suspended.append(app))
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            password = answer(editor.password(lambda: "Password: "))
+            keys.send_text(f"s{CTRL_Z}e\x11\x0f\x18c\x85r\x1cé\u00a0t\r")
+            self.assertEqual(await password, "secré\u00a0t")
+
+        self.play(scenario)
+        self.assertEqual(len(suspended), 1)
+
+    def test_other_words_before_what_is_half_typed(self) -> None:
+        words = ["Soon: "]
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            password = answer(editor.password(lambda: words[-1]))
+            keys.send_text("sec")
+            await self.until("Soon:")
+            words.append("Password: ")
+            editor.redraw()
+            await self.until("Password:")
+            keys.send_text("ret\r")
+            self.assertEqual(await password, "secret")
+
+        self.play(scenario)
+
     def test_pasted(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
-            password = answer(editor.password("Password: "))
+            password = answer(editor.password(lambda: "Password: "))
             keys.send_text("\x1b[200~secret\r\n\x1b[201~\r")
             self.assertEqual(await password, "secret")
 
@@ -346,7 +439,7 @@ class PasswordTests(EditorCase):
     def test_given_up(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             for key in (CTRL_C, CTRL_D):
-                password = answer(editor.password("Password: "))
+                password = answer(editor.password(lambda: "Password: "))
                 keys.send_text(f"sec{key}")
                 with self.assertRaises(GivenUp):
                     await password
@@ -367,7 +460,7 @@ class KeyTests(EditorCase):
         self.play(scenario)
 
     def test_ctrl_c_gives_up_what_is_under_way(self) -> None:
-        self.work.add(["login ann"])
+        self.work.add([Line("login ann")])
 
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from prompt_toolkit.formatted_text import fragment_list_to_text
@@ -15,6 +15,7 @@ from bbs.client.screen import GivenUp, IScreen
 from bbs.client.terminal.face import Face
 from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
 from bbs.client.terminal.plain import PlainEditor
+from bbs.client.terminal.work import Line
 from tests.client_server import APP_1, LOGIN, ClientTestCase
 
 
@@ -26,7 +27,7 @@ class Typist:
         self.face = face
         self.printed: list[str] = []
         self.asked = ""
-        self.redrawn = 0
+        self.redrawn = self.set_asides = 0
         self.is_raw = False
         self._answer: Deferred[str] = Deferred()
 
@@ -39,8 +40,9 @@ class Typist:
     def line(self) -> Deferred[str]:
         return self._ask("line")
 
-    def password(self, prompt: str) -> Deferred[str]:
-        return self._ask(prompt)
+    def password(self, prompt: Callable[[], str]) -> Deferred[str]:
+        self._words = prompt
+        return self._ask(prompt())
 
     def _ask(self, prompt: str) -> Deferred[str]:
         assert not self.asked, "two prompts at once"
@@ -51,6 +53,7 @@ class Typist:
 
     def set_aside(self) -> None:
         if self.asked:
+            self.set_asides += 1
             self.asked = ""
             self._answer.errback(SetAside())
 
@@ -58,6 +61,8 @@ class Typist:
 
     def redraw(self) -> None:
         self.redrawn += 1
+        if self.asked not in ("", "line"):
+            self.asked = self._words()
 
     def print(self, lines: Sequence[Fragments]) -> None:
         self.printed += [fragment_list_to_text(list(line)) for line in lines]
@@ -123,16 +128,86 @@ class FaceTests(FaceCase):
         self.assertEqual(self.type("1"), ["Success!"])
         self.assertEqual(self.typist.asked, "line")
 
-    def test_a_password_is_asked_for_in_the_middle_of_a_line(self) -> None:
-        self.world.meddle = lambda connection, line: line == "ping"
-        self.type("ping\nregister eve")
-        self.assertEqual(self.typist.asked, "line")
-        connection = self.world.connections[0]
+    def hold(self, held: str) -> None:
+        """Let this wait for its answer, until `go_on`."""
+        self.world.meddle = lambda connection, line: line == held
+
+    def go_on(self, held: str) -> None:
         self.world.meddle = lambda connection, line: False
-        self.world.answer(connection, "ping")
+        self.world.answer(self.world.connections[0], held)
         self.network.flush()
+        self.network.advance(0.1)
+
+    def test_a_password_is_hidden_before_it_is_asked_for(self) -> None:
+        self.hold("ping")
+        self.type("ping", "register eve")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.go_on("ping")
         self.assertEqual(self.typist.asked, "Password for eve: ")
+        self.assertEqual(self.typist.set_asides, 0, "what is half typed is gone")
         self.assertEqual(self.type("2", "2")[-1], "Success!")
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_a_password_may_be_entered_before_it_is_asked_for(self) -> None:
+        self.hold("ping")
+        self.type("ping", "register eve", "2")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.type("2")
+        self.assertEqual(self.typist.asked, "line")
+        self.type("login ann\nlogin eve", "1")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.type("2")
+        self.go_on("ping")
+        self.assertEqual(self.typist.printed, ["Pong!", "Success!", "Success!", "Success!"])
+        self.assertEqual(self.face.conversation.users, ("ann", "eve"))
+
+    def test_a_password_that_nobody_asks_for_goes_nowhere(self) -> None:
+        self.type("login ann 1")
+        self.hold("ping")
+        self.type("ping", "talk bob", "login eve")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.go_on("ping")
+        self.assertEqual(self.typist.asked, "line")
+        self.world.meddle = lambda connection, line: line.startswith("send")
+        self.type("login eve")
+        self.assertEqual(self.typist.asked, "line")
+        self.type("/login \t")
+        self.assertEqual(self.typist.asked, "Password for \\x09, once asked: ")
+
+    def test_lines_pasted_in_a_talk_ask_for_nothing(self) -> None:
+        self.type("login ann 1", "talk bob")
+        self.world.meddle = lambda connection, line: line.startswith("send")
+        self.type("/login eve\n/login eve")
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_what_is_half_typed_is_for_one_line_alone(self) -> None:
+        self.type("login ann 1")
+        self.hold("ping")
+        self.type("ping", "talk bob", "login eve\n/login eve")
+        self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
+        self.go_on("ping")
+        # Once for each of the two, as both were messages by then.
+        self.assertEqual((self.typist.asked, self.typist.set_asides), ("line", 2))
+
+    def test_a_password_is_not_entered_before_it_is_asked_for(self) -> None:
+        self.hold("ping")
+        self.type("ping", "login ann\nhelp", GivenUp())
+        self.assertEqual(self.typist.asked, "line")
+        self.assertIn("Not sent: 2 lines behind it.", self.typist.printed)
+        self.type("ping", "login ann")
+        self.face.interrupt()
+        self.assertEqual(self.typist.asked, "line")
+
+    def test_a_question_that_nobody_could_foresee(self) -> None:
+        self.face.ask_password("Password: ")
+        self.assertEqual((self.typist.asked, self.typist.set_asides), ("Password: ", 1))
+
+    def test_lines_pasted_in_a_talk_are_messages(self) -> None:
+        self.type("login ann 1", "talk bob", "end\n/ping\nlogin bob")
+        self.assertEqual(self.typist.asked, "line")
+        self.assertEqual(self.face.prompt(80), "ann→bob> ")
+        self.type("end")
+        self.assertEqual(self.face.prompt(80), f"ann@{APP_1}> ")
 
     def test_a_password_that_is_not_said(self) -> None:
         self.assertEqual(self.type("login ann", GivenUp()), ["Given up."])
@@ -234,6 +309,9 @@ class PasswordTests(FaceCase):
 
     def test_nobody_is_asked(self) -> None:
         self.assertEqual(self.type("login ann"), ["Success!"])
+        self.world.meddle = lambda connection, line: line == "ping"
+        self.type("ping", "login bob")
+        self.assertEqual(self.typist.asked, "line")
 
 
 class PlainTests(ClientTestCase):
@@ -295,12 +373,25 @@ class PlainTests(ClientTestCase):
     def test_a_line_that_was_begun_answers_what_is_asked_then(self) -> None:
         self.world.meddle = lambda connection, line: line == "ping"
         self.type("ping")
-        self.face.work.add(["login ann"])
+        self.face.work.add([Line("login ann")])
         connection = self.world.connections[0]
         self.world.meddle = lambda connection, line: False
         self.world.answer(connection, "ping")
         self.network.flush()
         self.assertEqual((self.reads, self.echo), (2, [False]))
+        self.assertIn("Success!", self.type("1"))
+
+    def test_a_password_is_hidden_before_it_is_asked_for(self) -> None:
+        self.world.meddle = lambda connection, line: line == "ping"
+        self.type("ping")
+        self.assertEqual(self.type("login ann"), "Password for ann, once asked: ")
+        self.written = ""
+        self.world.meddle = lambda connection, line: False
+        self.world.answer(self.world.connections[0], "ping")
+        self.network.flush()
+        self.network.advance(0.1)
+        self.assertEqual(self.written, "\nPassword for ann: \nPong!\nPassword for ann: ")
+        self.assertEqual((self.reads, self.echo), (3, [False]))
         self.assertIn("Success!", self.type("1"))
 
     def test_the_end_of_the_input(self) -> None:

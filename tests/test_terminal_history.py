@@ -72,6 +72,34 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(self.file.read(), ["last"])
         self.assertEqual(self.path.read_text(), "last\n")
 
+    def test_a_link_stays_one(self) -> None:
+        self.file.read()
+        elsewhere = self.path.parent / "elsewhere"
+        elsewhere.touch()
+        self.path.unlink()
+        self.path.symlink_to("elsewhere")
+        self.file.add(["line"] * (KEPT + 1))
+        self.assertEqual(len(self.file.read()), KEPT)
+        self.assertTrue(self.path.is_symlink())
+        self.assertEqual(elsewhere.read_text(), "line\n" * KEPT)
+
+    def test_a_device_is_nobodys_own(self) -> None:
+        self.file.read()
+        self.path.unlink()
+        self.path.symlink_to("/dev/null")
+        modes: list[object] = []
+        self.patch(os, "fchmod", lambda *mode: modes.append(mode))
+        self.assertEqual(self.file.read(), [])
+        self.file.add(["ping"])
+        self.assertEqual((modes, self.path.is_symlink()), ([], True))
+
+    def test_a_file_of_somebody_else_keeps_its_mode(self) -> None:
+        self.file.read()
+        self.path.chmod(0o640)
+        self.patch(os, "geteuid", lambda: self.path.stat().st_uid + 1)
+        self.file.read()
+        self.assertEqual(self.mode(self.path), 0o640)
+
     def test_where_there_can_be_none(self) -> None:
         self.path.parent.parent.mkdir(parents=True)
         self.path.parent.write_text("in the way")

@@ -12,7 +12,7 @@ from bbs.client.terminal.above import PAUSE, TURN, Above
 from bbs.client.terminal.asking import Asking, Press
 from bbs.client.terminal.interfaces import Fragments
 from bbs.client.terminal.keys import lines_of, unsent_question
-from bbs.client.terminal.work import Work
+from bbs.client.terminal.work import Line, Work
 
 
 class WorkTests(SynchronousTestCase):
@@ -22,47 +22,50 @@ class WorkTests(SynchronousTestCase):
         self.overs = 0
         self.work = Work(self.carry_out, self.over)
 
-    def carry_out(self, line: str) -> Deferred[bool]:
-        self.begun.append(line)
-        return self.answers.get(line, succeed(True))
+    def carry_out(self, line: Line) -> Deferred[bool]:
+        self.begun.append(line.text)
+        return self.answers.get(line.text, succeed(True))
+
+    def add(self, lines: Sequence[str]) -> None:
+        self.work.add(map(Line, lines))
 
     def over(self) -> None:
         self.overs += 1
 
     def test_at_once_when_nothing_is_under_way(self) -> None:
-        self.work.add(["a", "  ", "", "b"])
+        self.add(["a", "  ", "", "b"])
         self.assertEqual(self.begun, ["a", "b"])
         self.assertEqual((self.work.under_way, self.work.unsent), ("", 0))
 
     def test_one_after_the_other(self) -> None:
         self.answers["a"] = Deferred()
-        self.work.add(["a", "b"])
-        self.work.add(["c"])
+        self.add(["a", "b"])
+        self.add(["c"])
         self.assertEqual((self.begun, self.work.under_way, self.work.unsent), (["a"], "a", 2))
         self.answers["a"].callback(True)
         self.assertEqual(self.begun, ["a", "b", "c"])
 
     def test_thousands_of_lines(self) -> None:
-        self.work.add(["x"] * 10_000)
+        self.add(["x"] * 10_000)
         self.assertEqual(len(self.begun), 10_000)
 
     def test_the_last(self) -> None:
         self.answers["exit"] = succeed(False)
-        self.work.add(["exit", "b"])
+        self.add(["exit", "b"])
         self.assertEqual((self.begun, self.overs, self.work.unsent), (["exit"], 1, 0))
 
     def test_given_up(self) -> None:
         self.answers["a"] = Deferred(lambda waiting: waiting.callback(True))
-        self.work.add(["a", "b", "c"])
+        self.add(["a", "b", "c"])
         self.assertEqual(self.work.give_up(), 2)
         self.assertEqual((self.begun, self.work.under_way), (["a"], ""))
         self.assertEqual(self.work.give_up(), 0)
-        self.work.add(["d"])
+        self.add(["d"])
         self.assertEqual(self.begun, ["a", "d"])
 
     def test_a_mistake_of_our_own_ends_nothing(self) -> None:
         self.answers["a"] = fail(ZeroDivisionError())
-        self.work.add(["a", "b"])
+        self.add(["a", "b"])
         self.assertEqual((self.begun, self.overs), (["a", "b"], 0))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 

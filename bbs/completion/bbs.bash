@@ -12,11 +12,11 @@ _bbs() {
     case $before in
         --config | --password-file)
             compopt -o filenames 2> /dev/null
-            COMPREPLY=($(compgen -f -- "$word"))
+            mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return ;;
         --data)
             compopt -o filenames 2> /dev/null
-            COMPREPLY=($(compgen -d -- "$word"))
+            mapfile -t COMPREPLY < <(compgen -d -- "$word")
             return ;;
         --host)
             COMPREPLY=($(compgen -A hostname -- "$word"))
@@ -47,7 +47,7 @@ _bbs() {
                 words='check --help'
             elif [[ $action == check ]]; then
                 compopt -o filenames 2> /dev/null
-                COMPREPLY=($(compgen -f -- "$word"))
+                mapfile -t COMPREPLY < <(compgen -f -- "$word")
                 return
             fi ;;
     esac

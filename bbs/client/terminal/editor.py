@@ -17,7 +17,7 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import FormattedText
-from prompt_toolkit.history import History
+from prompt_toolkit.history import DummyHistory, History
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindingsBase
 from prompt_toolkit.output import Output
@@ -33,6 +33,12 @@ from bbs.client.terminal.keys import password_keys
 from bbs.client.terminal.layout import STYLE, prompt_application
 from bbs.client.text import visible
 
+MOST_UNDONE = 100
+"""Edits that can be undone; each needs a copy of the text."""
+
+MOST_KEPT = 256 * 1024
+"""Characters in all of these copies, of up to 4 bytes each; the latest is kept anyway."""
+
 
 class _Completer(Completer):
     def __init__(self, completions: Callable[[str], Sequence[completing.Completion]]) -> None:
@@ -45,6 +51,17 @@ class _Completer(Completer):
         for found in self._completions(before):
             start = found.start - len(before)
             yield Completion(found.text, start, display=visible(found.text))
+
+
+class _Line(Buffer):
+    """A line whose undo takes little memory; by itself it keeps a copy for each key."""
+
+    def save_to_undo_stack(self, clear_redo_stack: bool = True) -> None:
+        super().save_to_undo_stack(clear_redo_stack)
+        copies = self._undo_stack
+        size = sum(len(text) for text, _ in copies)
+        while len(copies) > 1 and (len(copies) > MOST_UNDONE or size > MOST_KEPT):
+            size -= len(copies.pop(0)[0])
 
 
 @implementer(IEditor)
@@ -65,10 +82,10 @@ class Editor:
     ) -> None:
         self._input = input
         self._output = output
-        self._question = ""
+        self._question: Callable[[], str] = str
         self._draft = Document()
         self._task: asyncio.Task[str] | None = None
-        self._line = Buffer(
+        self._line = _Line(
             name=DEFAULT_BUFFER,
             history=history,
             completer=_Completer(completions),
@@ -76,7 +93,12 @@ class Editor:
             multiline=False,
             accept_handler=_accept,
         )
-        self._password = Buffer(name=DEFAULT_BUFFER, multiline=False, accept_handler=_accept)
+        self._password = _Line(
+            name=DEFAULT_BUFFER,
+            history=DummyHistory(),
+            multiline=False,
+            accept_handler=_accept,
+        )
         self._lines = prompt_application(
             self._line,
             lambda: prompt(output.get_size().columns),
@@ -88,12 +110,13 @@ class Editor:
         )
         self._passwords = prompt_application(
             self._password,
-            lambda: self._question,
+            lambda: self._question(),
             lambda: "",
             Hidden(),
             password_keys(),
             input,
             output,
+            hidden=True,
         )
         self._asked = self._lines
 
@@ -107,7 +130,7 @@ class Editor:
         self._line.reset(draft)
         return self._ask(self._lines)
 
-    def password(self, prompt: str) -> Deferred[str]:
+    def password(self, prompt: Callable[[], str]) -> Deferred[str]:
         self._question = prompt
         self._password.reset()
         return self._ask(self._passwords)

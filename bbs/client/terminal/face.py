@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.client.commands import Typed
@@ -18,10 +19,20 @@ from bbs.client.terminal.above import Above
 from bbs.client.terminal.interfaces import IEditor, SetAside
 from bbs.client.terminal.keys import HOW_TO_END, lines_of
 from bbs.client.terminal.prompt import Situation, prompt
-from bbs.client.terminal.work import Work
+from bbs.client.terminal.work import Line, Work
+from bbs.client.text import visible
 from bbs.client.values import Address, Message, Reply
 
 GREETING = "Connected to {}. help lists the commands, Tab completes them; exit or Ctrl-D ends."
+
+QUESTIONS = {"login": 1, "register": 2}
+"""How often these ask for a password that does not stand behind the name."""
+
+
+def questions(text: str) -> int:
+    """How many passwords a line will ask for, if it is a command."""
+    words = [word for word in text.split(" ") if word]
+    return QUESTIONS.get(words[0].removeprefix("/"), 0) if len(words) == 2 else 0
 
 
 @dataclass(frozen=True)
@@ -47,10 +58,11 @@ class Face:
         self._password = password
         self._client = client
         self.conversation = Conversation(client, self)
-        self.work = Work(self.conversation.carry_out, self.leave)
+        self.work = Work(self._carry_out, self.leave)
         self._editor = editor(self)
         self._above = Above(clock, self._editor.print)
         self._question: _Question | None = None
+        self._hidden = False
         self._connecting: Deferred[None] = Deferred()
         self._over = False
 
@@ -71,18 +83,64 @@ class Face:
             self._above.flush()
 
     async def _next_prompt(self) -> None:
-        question = self._question
-        if question is None:
-            line = await self._editor.line()
-            return self.work.add(line.split("\n"))
+        if self._question is None and self.work.questioner is None:
+            return self._entered(await self._editor.line())
+        # Before the question comes too: somebody fast types the password behind the line.
+        self._hidden = True
         try:
-            answer = await self._editor.password(question.prompt)
+            answer: str | GivenUp = await self._editor.password(self._question_words)
         except GivenUp as problem:
-            self._question = None
-            question.answer.errback(problem)
-        else:
-            self._question = None
-            question.answer.callback(answer)
+            answer = problem
+        finally:
+            self._hidden = False
+        return self._answered(answer)
+
+    def _entered(self, text: str) -> None:
+        texts = text.split("\n")
+        pasted = len(texts) > 1
+        self.work.add(Line(each, pasted, self._questions(each, pasted)) for each in texts)
+
+    def _questions(self, text: str, as_text: bool) -> int:
+        said = self.conversation.talk is not None and (as_text or not self.is_command(text))
+        # What is under way may begin or end a talk: then it is better to hide too much.
+        if self._password is not None or (said and not self.work.under_way):
+            return 0
+        return questions(text)
+
+    def _question_words(self) -> str:
+        if self._question is not None:
+            return self._question.prompt
+        line = self.work.questioner
+        name = line.text.rstrip(" ").rpartition(" ")[2] if line is not None else ""
+        return f"Password for {visible(name)}, once asked: "
+
+    def _answered(self, answer: str | GivenUp) -> None:
+        question, self._question = self._question, None
+        line = self.work.line if question is not None else self.work.questioner
+        if line is not None and line.questions:
+            line.questions -= 1
+        if question is not None:
+            question.answer.callback(Failure(answer) if isinstance(answer, GivenUp) else answer)
+        elif isinstance(answer, GivenUp):
+            self.interrupt()
+        elif line is not None:
+            line.answers.append(answer)
+
+    def _carry_out(self, line: Line) -> Deferred[bool]:
+        def over(result: bool | Failure) -> bool | Failure:
+            self._asks_no_more(line)
+            return result
+
+        return self.conversation.carry_out(line.text, line.as_text).addBoth(over)
+
+    def _asks_no_more(self, line: Line | None) -> None:
+        unanswered = line is not None and line.questions
+        if line is not None:
+            line.questions = 0
+        # What was half typed for that line is for no other.
+        over = unanswered or self.work.questioner is None
+        if over and self._hidden and self._question is None:
+            self._editor.set_aside()
 
     def leave(self) -> None:
         """End it; while the service is still being looked for, `run` fails with CancelledError."""
@@ -134,9 +192,14 @@ class Face:
     def ask_password(self, prompt: str) -> Deferred[str]:
         if self._password is not None:
             return succeed(self._password)
+        if self.work.line is not None and self.work.line.answers:
+            return succeed(self.work.line.answers.popleft())
         question = _Question(prompt, Deferred(self._withdraw))
         self._question = question
-        self._editor.set_aside()
+        if self._hidden:
+            self._editor.redraw()
+        else:
+            self._editor.set_aside()
         return question.answer
 
     def changed(self) -> None:
@@ -144,4 +207,4 @@ class Face:
 
     def _withdraw(self, _: Deferred[str]) -> None:
         self._question = None
-        self._editor.set_aside()
+        self._asks_no_more(self.work.line)

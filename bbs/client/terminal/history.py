@@ -8,6 +8,7 @@ history then lasts as long as the client.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -47,8 +48,12 @@ class HistoryFile:
         """The lines kept, oldest first; a file that has grown past them is cut down."""
         folder = self._path.parent
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
-            os.fchmod(file.fileno(), 0o600)
+        with open(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                return []  # /dev/null, for somebody who wants none
+            if status.st_uid == os.geteuid():
+                os.fchmod(file.fileno(), 0o600)
             end = file.seek(0, os.SEEK_END)
             begin = file.seek(max(0, end - MOST_READ))
             lines = file.read().split(b"\n")
@@ -61,10 +66,11 @@ class HistoryFile:
 
     def _replace(self, lines: Iterable[bytes]) -> None:
         # Another client may add to the file meanwhile: it loses a line, never the file.
-        new = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        path = self._path.resolve()  # a link to a file elsewhere stays one
+        new = path.with_name(f"{path.name}.{os.getpid()}")
         with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.writelines(line + b"\n" for line in lines)
-        os.replace(new, self._path)
+        os.replace(new, path)
 
     def add(self, lines: Sequence[str]) -> None:
         """Append lines, in one write, so that two clients do not mix theirs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 from prompt_toolkit.formatted_text import OneStyleAndTextTuple
@@ -28,11 +28,13 @@ class IEditor(Interface):
         """What is typed until Enter. Fails with `SetAside`, and with EOFError when nothing can be
         typed any more."""
 
-    def password(prompt: str) -> Deferred[str]:
-        """The same, hidden; fails with `GivenUp` too, when somebody will not say it."""
+    def password(prompt: Callable[[], str]) -> Deferred[str]:
+        """The same, hidden; fails with `GivenUp` too, when somebody will not say it. `prompt`
+        gives the words before it, which `redraw` shows anew."""
 
     def set_aside() -> None:
-        """Take the prompt away, if there is one; the next `line` goes on with the same text."""
+        """Take the prompt away, if there is one; the next `line` goes on with the same text. What
+        was typed of a password is forgotten."""
 
     def end() -> None:
         """Leave the prompt, if there is one, as it is: nothing more is asked for."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 
 from prompt_toolkit.application.current import get_app
@@ -44,14 +45,17 @@ def line_keys(
     @keys.add("tab", filter=in_line)
     def complete(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
-        if buffer.complete_state:
-            buffer.complete_next()
-        else:
-            # At once, as prompt_toolkit's own would come too late for an Enter right behind it.
-            asked = CompleteEvent(completion_requested=True)
-            found = list(buffer.completer.get_completions(buffer.document, asked))
-            buffer.insert_text(get_common_complete_suffix(buffer.document, found))
+        if buffer.complete_state and len(buffer.complete_state.completions) > 1:
+            return buffer.complete_next()
+        # At once, as prompt_toolkit's own would come too late for an Enter right behind it.
+        asked = CompleteEvent(completion_requested=True)
+        found = list(buffer.completer.get_completions(buffer.document, asked))
+        buffer.insert_text(get_common_complete_suffix(buffer.document, found))
+        if len(found) != 1:
             buffer.start_completion()
+        elif buffer.document.current_char != " ":
+            buffer.insert_text(" ")
+        return None
 
     @keys.add(Keys.BracketedPaste, filter=in_line)
     def paste(event: KeyPressEvent) -> None:
@@ -80,10 +84,7 @@ def line_keys(
         if not question or asking.confirmed(press, question):
             leave()
 
-    @keys.add("c-z", filter=in_line)
-    def suspend(event: KeyPressEvent) -> None:
-        event.app.suspend_to_background()
-
+    keys.add("c-z", filter=in_line)(_suspend)
     return keys
 
 
@@ -104,7 +105,23 @@ def password_keys() -> KeyBindings:
     def give_up(event: KeyPressEvent) -> None:
         event.app.exit(exception=GivenUp())
 
+    @keys.add("<any>")
+    def insert(event: KeyPressEvent) -> None:
+        if unicodedata.category(event.data[:1] or "\0") != "Cc":
+            event.current_buffer.insert_text(event.data)
+
+    @keys.add("c-o")
+    @keys.add("c-q")
+    @keys.add("c-x", eager=True)
+    def ignore(event: KeyPressEvent) -> None:
+        """Else they accept, quote the next control character, and begin to keep what is typed."""
+
+    keys.add("c-z")(_suspend)
     return keys
+
+
+def _suspend(event: KeyPressEvent) -> None:
+    event.app.suspend_to_background()
 
 
 def unsent_question(line: str, under_way: str, unsent: int) -> str:

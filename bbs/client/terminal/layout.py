@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.clipboard import DummyClipboard
 from prompt_toolkit.filters import Condition, is_done
 from prompt_toolkit.formatted_text import AnyFormattedText, StyleAndTextTuples
 from prompt_toolkit.input import Input
@@ -61,8 +62,12 @@ def prompt_application(
     keys: KeyBindingsBase,
     input: Input,
     output: Output,
+    hidden: bool = False,
 ) -> Application[str]:
-    """A prompt that edits `buffer`, shown by `processor`; its result is the text at Enter."""
+    """A prompt that edits `buffer`, shown by `processor`; its result is the text at Enter.
+
+    Of one that is `hidden` nothing is searched for, and nothing cut out can be brought back.
+    """
 
     def before(line: int, wraps: int) -> StyleAndTextTuples:
         return [("class:prompt", prompt())] if line == wraps == 0 else []
@@ -85,7 +90,7 @@ def prompt_application(
                 processor,
             ],
             include_default_input_processors=False,
-            search_buffer_control=search.control,
+            search_buffer_control=None if hidden else search.control,
             preview_search=True,
         ),
         get_line_prefix=before,
@@ -95,7 +100,6 @@ def prompt_application(
     help = ConditionalContainer(
         HSplit(
             [
-                search,
                 CompletionsToolbar(),
                 Window(FormattedTextControl(below), height=1, dont_extend_height=True),
             ]
@@ -103,7 +107,8 @@ def prompt_application(
         filter=has_room & ~is_done,
     )
     return Application(
-        layout=Layout(HSplit([line, help]), line),
+        layout=Layout(HSplit([line, ConditionalContainer(search, filter=~is_done), help]), line),
+        clipboard=DummyClipboard() if hidden else None,
         style=STYLE,
         include_default_pygments_style=False,
         key_bindings=keys,

@@ -21,10 +21,10 @@ PLAIN_COLUMNS = 80
 """The width that prompts are made for: such a terminal often does not say its own."""
 
 
-def set_echo(descriptor: int, on: bool) -> None:
-    """Have the terminal at `descriptor` show what is typed, or not."""
+def set_mode(descriptor: int, mode: int, on: bool) -> None:
+    """Have the terminal at `descriptor` be in a local mode, as `ECHO`, or not (termios(3))."""
     modes = termios.tcgetattr(descriptor)
-    modes[3] = modes[3] | termios.ECHO if on else modes[3] & ~termios.ECHO
+    modes[3] = modes[3] | mode if on else modes[3] & ~mode
     termios.tcsetattr(descriptor, termios.TCSADRAIN, modes)
 
 
@@ -47,7 +47,8 @@ class PlainEditor:
         self._echo = echo
         self._prompt = prompt
         self._interruptible = interruptible
-        self._reading = False
+        self._reading = self._hidden = False
+        self._words = ""
         self._before: Callable[[], str] = str
         self._asked: Deferred[str] | None = None
 
@@ -59,15 +60,17 @@ class PlainEditor:
     def line(self) -> Deferred[str]:
         return self._ask(lambda: self._prompt(PLAIN_COLUMNS))
 
-    def password(self, prompt: str) -> Deferred[str]:
+    def password(self, prompt: Callable[[], str]) -> Deferred[str]:
         self._echo(False)
+        self._hidden = True
 
         def typed(result: str | Failure) -> str | Failure:
             self._echo(True)
+            self._hidden = False
             self._write("\n")
             return result
 
-        return self._ask(lambda: prompt).addBoth(typed)
+        return self._ask(prompt).addBoth(typed)
 
     def set_aside(self) -> None:
         self._stop()
@@ -76,17 +79,22 @@ class PlainEditor:
         self._stop()
 
     def redraw(self) -> None:
-        """Not alone: the prompt is shown anew with what is printed next."""
+        """Not alone: the prompt is shown anew with what is printed next. But a question is one."""
+        if self._hidden and self._before() != self._words:
+            self._write("\n")
+            self._show_prompt()
 
     def print(self, lines: Sequence[Fragments]) -> None:
         text = "".join(f"{fragment_list_to_text(list(line))}\n" for line in lines)
-        self._write(f"\n{text}{self._before()}" if self._asked else text)
+        self._write(f"\n{text}" if self._asked else text)
+        if self._asked:
+            self._show_prompt()
 
     # Own
 
     def _ask(self, before: Callable[[], str]) -> Deferred[str]:
-        self._write(before())
         self._before = before
+        self._show_prompt()
         asked: Deferred[str] = Deferred()
         self._asked = asked
         if not self._reading:
@@ -94,6 +102,10 @@ class PlainEditor:
             self._reading = True
             Deferred.fromCoroutine(self._read()).addErrback(self._failed)
         return asked
+
+    def _show_prompt(self) -> None:
+        self._words = self._before()
+        self._write(self._words)
 
     async def _read(self) -> None:
         line = await self._next_line()

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import termios
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -29,7 +30,7 @@ from bbs.client.terminal.face import Face
 from bbs.client.terminal.history import History, HistoryFile, not_kept, place
 from bbs.client.terminal.interfaces import IEditor
 from bbs.client.terminal.keys import line_keys
-from bbs.client.terminal.plain import PlainEditor, set_echo
+from bbs.client.terminal.plain import PlainEditor, set_mode
 from bbs.client.values import Address, ClientError
 
 STDIN = 0
@@ -51,11 +52,19 @@ def run(login_server: Address, password: str | None = None) -> str:
     client = BBSClient(reactor, login_server)
     editor = partial(_plain if is_dumb_terminal() else _editor, reactor, threads)
     talk = _Talk(reactor, client, Face(reactor, client, login_server, editor, password))
+    reactor.callWhenRunning(_end_at_signals, reactor)
     reactor.callWhenRunning(talk.begin)
     reactor.addSystemEventTrigger("before", "shutdown", talk.leave)
     reactor.run()
     threads.stop()
     return talk.problem
+
+
+def _end_at_signals(reactor: Any) -> None:
+    """Give the terminal back at these too: only SIGINT and SIGTERM are the reactor's by itself."""
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, reactor.sigTerm)
 
 
 class _Talk:
@@ -138,8 +147,13 @@ def _plain(reactor: Any, threads: ThreadPool, face: Face) -> IEditor:
             reactor.callFromThread(face.interrupt)
 
         before = signal.signal(signal.SIGINT, interrupt)
-        yield
-        signal.signal(signal.SIGINT, before)
+        set_mode(STDIN, termios.NOFLSH, True)  # else the terminal forgets what was typed so far
+        try:
+            yield
+        finally:
+            set_mode(STDIN, termios.NOFLSH, False)
+            signal.signal(signal.SIGINT, before)
 
     lines = Lines(reader(reactor, STDIN))
-    return PlainEditor(lines.next, write, partial(set_echo, STDIN), face.prompt, interruptible)
+    echo = partial(set_mode, STDIN, termios.ECHO)
+    return PlainEditor(lines.next, write, echo, face.prompt, interruptible)

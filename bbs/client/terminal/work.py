@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+
+
+@dataclass
+class Line:
+    """A line that was entered. `as_text`: in a talk it is said, whatever it begins with.
+
+    `questions` is how many passwords it will ask for that nobody has entered yet; `answers` are
+    those that were entered before they were asked for.
+    """
+
+    text: str
+    as_text: bool = False
+    questions: int = 0
+    answers: deque[str] = field(default_factory=deque)
 
 
 class Work:
@@ -16,22 +31,33 @@ class Work:
     _log = Logger()
 
     def __init__(
-        self, carry_out: Callable[[str], Deferred[bool]], over: Callable[[], None]
+        self, carry_out: Callable[[Line], Deferred[bool]], over: Callable[[], None]
     ) -> None:
-        self.under_way = ""
+        self.line: Line | None = None
         self._carry_out = carry_out
         self._over = over
-        self._lines: deque[str] = deque()
+        self._lines: deque[Line] = deque()
         self._running: Deferred[bool] | None = None
+
+    @property
+    def under_way(self) -> str:
+        """The line that is being carried out; empty when none is."""
+        return self.line.text if self.line is not None else ""
+
+    @property
+    def questioner(self) -> Line | None:
+        """The first line, of that and those behind it, for which a password is to be entered."""
+        lines = (self.line, *self._lines)
+        return next((line for line in lines if line is not None and line.questions), None)
 
     @property
     def unsent(self) -> int:
         """How many lines have not had their turn."""
         return len(self._lines)
 
-    def add(self, lines: Iterable[str]) -> None:
+    def add(self, lines: Iterable[Line]) -> None:
         """Carry these out too; blank ones say nothing."""
-        self._lines.extend(line for line in lines if line.strip(" "))
+        self._lines.extend(line for line in lines if line.text.strip(" "))
         if self._running is None:
             Deferred.fromCoroutine(self._work())
 
@@ -45,14 +71,14 @@ class Work:
 
     async def _work(self) -> None:
         while self._lines:
-            self.under_way = self._lines.popleft()
-            self._running = self._carry_out(self.under_way)
+            self.line = self._lines.popleft()
+            self._running = self._carry_out(self.line)
             try:
                 goes_on = await self._running
             except Exception:
                 self._log.failure("a line was not carried out")
                 goes_on = True
-            self._running, self.under_way = None, ""
+            self._running = self.line = None
             if not goes_on:
                 self._lines.clear()
                 self._over()

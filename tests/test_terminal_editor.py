@@ -14,13 +14,14 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from bbs.client.asking import CLEAR
 from bbs.client.completing import Completion
 from bbs.client.screen import GivenUp
 from bbs.client.terminal import editor as module
 from bbs.client.terminal.editor import MOST_UNDONE, Editor
 from bbs.client.terminal.history import History
 from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
-from bbs.client.terminal.keys import CLEAR, FULL, line_keys
+from bbs.client.terminal.keys import FULL, line_keys
 from bbs.client.terminal.paste import MOST
 from bbs.client.terminal.work import Line, Work
 

@@ -8,8 +8,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.client.asking import Asking, Press
 from bbs.client.terminal.above import PAUSE, TURN, Above
-from bbs.client.terminal.asking import Asking, Press
 from bbs.client.terminal.interfaces import Fragments
 from bbs.client.terminal.keys import lines_of, unsent_question
 from bbs.client.terminal.work import Line, Work

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from bbs.client.asking import CLEAR, HOW_TO_END, Asking, Press
 from bbs.client.commands import without_password
 from bbs.client.completing import Completion
-from bbs.client.terminal.asking import Asking, Press
 from bbs.client.text import visible
 from bbs.gateway.display import Display
 from bbs.gateway.editor import Editor
@@ -22,8 +22,6 @@ MOST_SHOWN = 50
 MOST_COMPLETED = 500
 """Characters before the cursor in which something is completed; behind them is a message."""
 
-CLEAR = "Ctrl-C again clears the line."
-HOW_TO_END = "exit or Ctrl-D ends."
 UNSENT = "Ctrl-D again ends all the same: something is not sent or not answered yet."
 TOO_LONG = "Line too long: over {} bytes. Nothing of it is sent."
 NOT_SENT = "Not sent: {} behind it."

@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from bbs.client.asking import HOW_TO_END
 from bbs.client.commands import Typed
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
@@ -17,7 +18,7 @@ from bbs.client.screen import GivenUp, IScreen
 from bbs.client.terminal import looks
 from bbs.client.terminal.above import Above
 from bbs.client.terminal.interfaces import IEditor, SetAside
-from bbs.client.terminal.keys import HOW_TO_END, lines_of
+from bbs.client.terminal.keys import lines_of
 from bbs.client.terminal.prompt import Situation, prompt
 from bbs.client.terminal.work import Line, Work
 from bbs.client.text import visible

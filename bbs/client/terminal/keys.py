@@ -12,14 +12,12 @@ from prompt_toolkit.filters import Condition, has_focus
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
 from prompt_toolkit.keys import Keys
 
+from bbs.client.asking import CLEAR, Asking, Press
 from bbs.client.screen import GivenUp
-from bbs.client.terminal.asking import Asking, Press
 from bbs.client.terminal.paste import MOST, pasted, too_much
 from bbs.client.terminal.work import Work
 
-CLEAR = "Ctrl-C again clears the line."
 FULL = "The line is full; what is typed now is left out."
-HOW_TO_END = "exit or Ctrl-D ends."
 
 
 def line_keys(

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+CLEAR = "Ctrl-C again clears the line."
+HOW_TO_END = "exit or Ctrl-D ends."
+
 
 @dataclass(frozen=True)
 class Press:

@@ -158,6 +158,11 @@ class LoggingIn(RulesCase):
         self.attempt(new_hash="better hash")
         self.assertEqual(self.call(accounts.password_hash, "ann"), "hash of ann")
 
+    def test_an_attempt_that_was_stored_although_it_seemed_to_fail(self) -> None:
+        self.attempt()
+        self.assertEqual(self.attempt(), places.Search(self.seat(self.server)))
+        self.assertEqual((Session.select().count(), self.taken(self.server)), (1, 1))
+
     def test_giving_up_after_the_login(self) -> None:
         self.attempt(digest="1" * 64)
         self.call(accounts.undo_log_in, "1" * 64)

@@ -113,7 +113,8 @@ def log_in(
         raise WrongCredentials()
     search = places.enter(user.id, look)
     if search.seat:
-        Session.insert(digest=token_digest, user=user.id, used=now).execute()
+        # Replaced, as an attempt that seemed to fail while it committed may have stored it.
+        Session.replace(digest=token_digest, user=user.id, used=now).execute()
         if new_hash:
             User.update(password_hash=new_hash).where(User.id == user.id).execute()
     return search

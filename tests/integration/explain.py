@@ -213,7 +213,7 @@ def explain(
         found[name] = [
             Plan(sql, tuple(how(database.peewee, sql, params)))
             for sql, params in statements.items()
-            if not sql.startswith("INSERT")
+            if not sql.startswith(("INSERT", "REPLACE"))
         ]
     return found
 
@@ -268,7 +268,7 @@ Every statement that a command runs, and how each database finds its rows, in a 
 people. `python -m tests.integration.explain docs/queries.md` writes this file anew, and
 `tests/integration/test_explain.py` fails when a statement reads the whole of a table that grows.
 
-Insertions are left out, as they look for nothing. Every command that takes `<user>` begins with the
+Insertions are left out, as they look for nothing but their own key. Every command that takes `<user>` begins with the
 first statement of *{GUARD}*. On MySQL and MariaDB some of these end in `FOR UPDATE`.
 """
 

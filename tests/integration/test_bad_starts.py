@@ -232,6 +232,7 @@ class BadStarts(ServiceCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             service = self.service(web={"listen": f"tcp:{port}:interface=127.0.0.1"})
+            service.data.mkdir()
             await self.all_refuse(service, (UP, "bbs-login"), str(port), "in use")
 
     async def test_log_cannot_be_written(self) -> None:

@@ -114,7 +114,8 @@ def log_in(
     search = places.enter(user.id, look)
     if search.seat:
         # Replaced, as an attempt that seemed to fail while it committed may have stored it.
-        Session.replace(digest=token_digest, user=user.id, used=now).execute()
+        session = Session.insert(digest=token_digest, user=user.id, used=now)
+        session.on_conflict_replace().execute()
         if new_hash:
             User.update(password_hash=new_hash).where(User.id == user.id).execute()
     return search

@@ -268,8 +268,9 @@ Every statement that a command runs, and how each database finds its rows, in a 
 people. `python -m tests.integration.explain docs/queries.md` writes this file anew, and
 `tests/integration/test_explain.py` fails when a statement reads the whole of a table that grows.
 
-Insertions are left out, as they look for nothing but their own key. Every command that takes `<user>` begins with the
-first statement of *{GUARD}*. On MySQL and MariaDB some of these end in `FOR UPDATE`.
+Insertions are left out, as they look for nothing but their own key. Every command that takes
+`<user>` begins with the first statement of *{GUARD}*. On MySQL and MariaDB some of these end in
+`FOR UPDATE`.
 """
 
 

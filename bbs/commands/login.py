@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 
+from bbs.attempts import verify_within
 from bbs.dispatch import Ask, success
 from bbs.errors import UnknownCommand, WrongCredentials, WrongUsage
 from bbs.protocols.commands import CommandTable, Role
@@ -54,18 +55,8 @@ async def _verify(ask: Ask, name: str, stored: str | None, password: str) -> str
     """Check the password; returns the hash to store instead, if any."""
     desk = ask.desk
     limits = ((desk.failed_by_account, name), (desk.failed_by_address, ask.connection.peer_host))
-    for attempts, key in limits:
-        attempts.check(key)
-    verdict = await desk.hasher.verify(stored, password)
-    # Once more: of many guesses that were sent at once, only as many as are allowed are answered.
-    for attempts, key in limits:
-        attempts.check(key)
-    if not verdict.matches:
-        for attempts, key in limits:
-            attempts.note(key)
-        raise WrongCredentials()
-    new_hash: str | None = verdict.new_hash
-    return new_hash
+    verdict = await verify_within(limits, desk.hasher, stored, password)
+    return verdict.new_hash
 
 
 @commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 
-from bbs.attempts import ADDRESS_FACTOR, Attempts
-from bbs.errors import WrongCredentials
+from bbs.attempts import ADDRESS_FACTOR, Attempts, verify_within
 from bbs.hashing import Hasher
 from bbs.models import NAME_LENGTH
 from bbs.rules.accounts import digest, new_token
@@ -120,16 +119,7 @@ class Operators:
             (self._by_name, name),
             (self._by_address, address),
         )
-        for attempts, key in limits:
-            attempts.check(key)
-        verdict = await self._hasher.verify(self._hashes.get(name), password)
-        # Once more: of many guesses that were sent at once, only as many as are allowed count.
-        for attempts, key in limits:
-            attempts.check(key)
-        if not verdict.matches:
-            for attempts, key in limits:
-                attempts.note(key)
-            raise WrongCredentials()
+        await verify_within(limits, self._hasher, self._hashes.get(name), password)
 
 
 @dataclass

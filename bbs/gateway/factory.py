@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
@@ -14,6 +14,7 @@ from bbs.client.values import Address, Origin
 from bbs.gateway.client import GatewayClient
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.valve import Valve
+from bbs.protocols.closing import Departure
 from bbs.protocols.iline import LineLimits
 from bbs.protocols.sockets import host_of
 
@@ -42,7 +43,7 @@ class GatewayFactory(Factory):
         self._endpoint = endpoint or partial(endpoint_to, reactor)
         self._connections: set[GatewayConnection] = set()
         self._stopping = False
-        self._when_gone: list[Deferred[None]] = []
+        self._departure = Departure(reactor, self._connections)
 
     def buildProtocol(self, addr: IAddress | None) -> GatewayConnection | None:
         """A connection, or None once `close_all` was called."""
@@ -60,24 +61,12 @@ class GatewayFactory(Factory):
         self._stopping = True
         for connection in list(self._connections):
             connection.end(STOPPING)
-        if not self._connections:
-            return succeed(None)
-        impatience = self._reactor.callLater(grace, self._abort_all)
-        gone: Deferred[None] = Deferred()
-        gone.addCallback(lambda _: impatience.cancel() if impatience.active() else None)
-        self._when_gone.append(gone)
-        return gone
-
-    def _abort_all(self) -> None:
-        for connection in list(self._connections):
-            connection.abort()
+        return self._departure.wait(grace)
 
     def _gone(self, connection: GatewayConnection) -> None:
         self._connections.discard(connection)
         if not self._connections:
-            when_gone, self._when_gone = self._when_gone, []
-            for gone in when_gone:
-                gone.callback(None)
+            self._departure.all_gone()
 
     def _origin(self, addr: IAddress | None) -> Origin | None:
         host = host_of(addr)

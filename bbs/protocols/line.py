@@ -8,11 +8,12 @@ of them.
 
 from collections import OrderedDict
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
+from bbs.protocols.closing import Departure
 from bbs.protocols.connection import LineConnection
 from bbs.protocols.iline import IConnection, IRequestHandler, LineLimits, Reply
 
@@ -37,7 +38,7 @@ class LineFactory(Factory):
         self._connections: OrderedDict[LineConnection, None] = OrderedDict()
         self._sweep_timer: IDelayedCall | None = None
         self._stopping = False
-        self._when_gone: list[Deferred[None]] = []
+        self._departure = Departure(reactor, self._connections)
 
     def buildProtocol(self, address: IAddress) -> LineConnection | None:  # type: ignore[override]
         """Return a new connection, or None once `close_all` was called."""
@@ -52,17 +53,7 @@ class LineFactory(Factory):
         self._stopping = True
         for connection in list(self._connections):
             connection.close()
-        if not self._connections:
-            return succeed(None)
-        impatience = self.clock.callLater(grace, self._abort_all)
-        gone: Deferred[None] = Deferred()
-        gone.addCallback(lambda _: impatience.cancel() if impatience.active() else None)
-        self._when_gone.append(gone)
-        return gone
-
-    def _abort_all(self) -> None:
-        for connection in list(self._connections):
-            connection.abort()
+        return self._departure.wait(grace)
 
     # For the connections
 
@@ -87,9 +78,7 @@ class LineFactory(Factory):
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
             self._sweep_timer = None
-        when_gone, self._when_gone = self._when_gone, []
-        for gone in when_gone:
-            gone.callback(None)
+        self._departure.all_gone()
 
     def _renew(self, connection: LineConnection) -> None:
         connection.active_at = self.clock.seconds()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bbs.protocols.iline import IConnection
-from bbs.settings import place_of
+from bbs.config.kinds import place_of
+from bbs.protocols.line.interfaces import IConnection
 
 __all__ = ["TEXTS", "Address", "BBSError", "wire_text"]
 

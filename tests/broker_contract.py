@@ -17,7 +17,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 
-from bbs.protocols.frames import HEARTBEAT
 from bbs.protocols.stomp import (
     Broker,
     IStomp,
@@ -26,6 +25,7 @@ from bbs.protocols.stomp import (
     StompRefused,
     StompService,
 )
+from bbs.protocols.stomp.frames import HEARTBEAT
 
 reactor: Any = system_reactor
 

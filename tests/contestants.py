@@ -22,8 +22,8 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from bbs.database import Database
 from bbs.errors import BBSError, wire_text
+from bbs.storage.database import Database
 from bbs.workers import Inline
 
 SUCCESS = "Success!"

@@ -23,13 +23,14 @@ from typing import Any, ClassVar, TypeVar
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import migrations, models
-from bbs.connecting import connect_to
-from bbs.database import Database
+from bbs.board import friends
 from bbs.errors import Address, BBSError, wire_text
-from bbs.models import Server
-from bbs.rules import accounts, fleet, friends, places
+from bbs.rules import accounts, fleet, places
 from bbs.scaling.plan import State
+from bbs.storage import migrations, models
+from bbs.storage.connecting import connect_to
+from bbs.storage.database import Database
+from bbs.storage.models import Server
 from bbs.workers import Inline, IWorkers
 from tests.services import needed
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 
-from bbs.scaling.ec2_client import EC2Client
+from bbs.scaling.ec2.client import EC2Client
 
 
 def client_error(code: str, status: int = 400, message: str = "because") -> ClientError:

@@ -11,7 +11,7 @@ from twisted.internet.testing import StringTransport
 
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.factory import GatewayFactory
-from bbs.protocols.iline import LineLimits
+from bbs.protocols.line.interfaces import LineLimits
 from tests.client_server import LOGIN, ClientTestCase, Network
 
 LIMITS = LineLimits(max_line=200, idle_timeout=600.0)

@@ -10,8 +10,8 @@ from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
 from bbs.protocols import sockets
-from bbs.protocols.connection import LineConnection
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
+from bbs.protocols.line.connection import LineConnection
 
 
 def echo(line: str) -> dict[str, object]:

@@ -12,24 +12,24 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
-from bbs import migrations, models
-from bbs.attempts import Attempts
-from bbs.bus import Bus
-from bbs.database import Database
-from bbs.desks import AppDesk, LoginDesk
-from bbs.dispatch import Dispatcher
-from bbs.hashing import Hasher
-from bbs.listening import Listeners
+from bbs.commands.desks import AppDesk, LoginDesk
+from bbs.commands.dispatch import Dispatcher
+from bbs.config.kinds import Rate
+from bbs.delivery.bus import Bus
+from bbs.delivery.listeners import Listeners
+from bbs.limits.attempts import Attempts
+from bbs.passwords import Hasher
 from bbs.protocols.commands import CommandTable
 from bbs.protocols.line import LineFactory, LineLimits
 from bbs.rules import accounts, fleet
-from bbs.scaling.fleet import FleetKeeper
+from bbs.scaling.keeper import FleetKeeper
 from bbs.scaling.plan import Policy
-from bbs.scaling.testing import MemoryProvider
 from bbs.scaling.upkeep import Upkeep
-from bbs.settings import Rate
+from bbs.scaling.waiting import WaitingRoom
+from bbs.storage import migrations, models
+from bbs.storage.database import Database
 from bbs.testing import MemoryBroker
-from bbs.waiting import WaitingRoom
+from bbs.testing.provider import MemoryProvider
 from bbs.workers import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -80,7 +80,7 @@ class Peer:
 
 
 class AppServerInMemory:
-    """One app server, as `bbs.app_tap` puts it together."""
+    """One app server, as `bbs.daemons.app` puts it together."""
 
     def __init__(self, service: MemoryService, server_id: str) -> None:
         self.id = server_id

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import attempts
-from bbs.attempts import Attempts
+from bbs.config.kinds import Rate
 from bbs.errors import TooManyAttempts, wire_text
-from bbs.settings import Rate
+from bbs.limits import attempts
+from bbs.limits.attempts import Attempts
 
 
 class AttemptsTests(SynchronousTestCase):

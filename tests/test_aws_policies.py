@@ -23,10 +23,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import secrets
 from bbs.config import EC2
-from bbs.scaling.ec2 import EC2Provider
-from bbs.scaling.ec2_client import EC2Client
+from bbs.config import references as stores
+from bbs.scaling.ec2.client import EC2Client
+from bbs.scaling.ec2.provider import EC2Provider
 from bbs.workers import Inline
 
 FOLDER = Path(__file__).absolute().parent.parent / "docs/aws"
@@ -283,9 +283,9 @@ class PolicyTestCase(SynchronousTestCase):
             boto3.client("secretsmanager", region_name=REGION).create_secret(
                 Name=f"bbs/{name}", SecretString=url
             )
-            with mock.patch.object(secrets, "_client", lambda service, ec2: self.client(service)):
+            with mock.patch.object(stores, "_client", lambda service, ec2: self.client(service)):
                 references = (f"ssm:/bbs/{name}", f"secretsmanager:bbs/{name}")
-                secrets.reveal(f"{name}.url", references, self.config)
+                stores.reveal(f"{name}.url", references, self.config)
 
     def asked(self) -> list[Request]:
         """What was asked for so far."""

@@ -10,12 +10,12 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.bus import Bus
 from bbs.commands import all_commands
+from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
 from bbs.rules import fleet
-from bbs.scaling.fleet import FleetKeeper, Upkeep
-from bbs.scaling.testing import MemoryProvider
+from bbs.scaling.keeper import FleetKeeper, Upkeep
+from bbs.testing.provider import MemoryProvider
 from tests.memory_service import POLICY, MemoryService
 
 

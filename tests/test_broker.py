@@ -9,8 +9,8 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
-from bbs.protocols.frames import Frame, FrameCutter, encode
+from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
+from bbs.protocols.stomp.frames import Frame, FrameCutter, encode
 
 LOGIN = {"login": "bbs", "passcode": "sesame"}
 

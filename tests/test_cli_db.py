@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 
-from bbs import cli_db, migrations
-from bbs.connecting import without_password
-from bbs.migrations import VERSION
+from bbs.cli import db
+from bbs.storage import migrations
+from bbs.storage.connecting import without_password
+from bbs.storage.migrations import VERSION
 from tests.command_case import CommandCase
 from tests.database_case import execute_once, on_both_databases
 
 
 @on_both_databases
 class Db(CommandCase):
-    main = staticmethod(cli_db.main)
+    main = staticmethod(db.main)
     migrated = False
 
     def test_upgrading(self) -> None:
@@ -57,7 +58,7 @@ class Db(CommandCase):
 class InAFolder(CommandCase):
     """The database of a `bbs up`."""
 
-    main = staticmethod(cli_db.main)
+    main = staticmethod(db.main)
     migrated = False
 
     def test_by_its_name(self) -> None:

@@ -7,18 +7,18 @@ import json
 import os
 import time
 
-from bbs import cli_fleet
-from bbs.models import Place, Server, User
+from bbs.cli import fleet
 from bbs.rules import accounts, places
 from bbs.rules.operators import actions
 from bbs.scaling.plan import State
+from bbs.storage.models import Place, Server, User
 from tests.command_case import CommandCase
 from tests.database_case import on_both_databases
 
 
 @on_both_databases
 class Fleet(CommandCase):
-    main = staticmethod(cli_fleet.main)
+    main = staticmethod(fleet.main)
 
     def server(self, id: str, **others: object) -> None:
         values = {"state": State.READY, "scope": "local:x", "host": "h", "port": 22223}

@@ -7,11 +7,11 @@ import json
 import sys
 import time
 
-from bbs import cli_fleet
-from bbs.models import Server
+from bbs.cli import fleet as command
 from bbs.rules import fleet
+from bbs.scaling.ec2.prices import price
 from bbs.scaling.plan import State
-from bbs.scaling.prices import price
+from bbs.storage.models import Server
 from tests.database_case import RulesCase
 
 KEEPER = fleet.Member("1" * 32, "somewhere")
@@ -30,7 +30,7 @@ class FleetCommand(RulesCase):
         with open(path, "w") as file:
             file.write(f'[database]\nurl = "{self.url}"\n[fleet]\nmaximum = 2\n')
         self.close_connection()
-        code = cli_fleet.main([*arguments, "--config", path])
+        code = command.main([*arguments, "--config", path])
         # The command's own connection was another, and is closed.
         self.database = self.open_database()
         self.database.peewee.connect()

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import cli
-from bbs.cli_client import Run, main
+from bbs.cli.client import Run, main
 from bbs.client import Address
 from tests.client_server import APP_1, LOGIN, ClientTestCase, World, WorldFactory
 
@@ -274,7 +274,7 @@ class ProcessTests(TestCase):
     async def test_importing_it_chooses_no_reactor(self) -> None:
         from twisted.internet.utils import getProcessOutput
 
-        check = "import sys, bbs.cli_client; print('twisted.internet.reactor' in sys.modules)"
+        check = "import sys, bbs.cli.client; print('twisted.internet.reactor' in sys.modules)"
         out = await getProcessOutput(
             sys.executable,
             ("-c", check),

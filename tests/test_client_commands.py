@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board import commands as board
 from bbs.client.commands import COMMANDS, TABLE, Typed, typed, without_password
-from bbs.commands import app, either, login
+from bbs.commands import accounts, anywhere
 from bbs.protocols.commands import Role
 
 PROTOCOL = Path(__file__).parent.parent / "docs" / "protocol.md"
@@ -29,7 +30,7 @@ class TableTests(SynchronousTestCase):
             self.assertEqual([c.usage for c in TABLE if c.role is role], rows)
 
     def test_is_what_the_servers_have(self) -> None:
-        served = [*login.commands, *app.commands, *either.commands]
+        served = [*accounts.commands, *board.commands, *anywhere.commands]
         self.assertEqual(
             {(c.usage, c.role, c.takes_user, c.rest) for c in served if c.listed},
             {(c.usage, c.role, c.user, c.text) for c in TABLE},
@@ -99,7 +100,7 @@ class TypedTests(SynchronousTestCase):
         line = f"{name} {rest}"
         request = Typed.parse(line)
         command = next(
-            c for c in (*login.commands, *app.commands, *either.commands) if c.name == name
+            c for c in (*accounts.commands, *board.commands, *anywhere.commands) if c.name == name
         )
         served_token, served = command.arguments(rest)
         self.assertEqual(served_token or "", request.user)

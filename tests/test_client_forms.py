@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from bbs.cli_client import Run
+from bbs.cli.client import Run
 from bbs.client import Lost, Message, Refused, Reply, Waiting
 from bbs.client.forms import ForPeople, ForPrograms, IForm
 from bbs.client.password_file import PasswordFileError, read_password

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.cli_client import parser
+from bbs.cli.client import parser
 from bbs.client.terminal.history import KEPT
 
 PAGE = Path(__file__).parent.parent / "docs" / "bbs-client.1"

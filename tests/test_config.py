@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import cli_config, settings
-from bbs.config import Broker, ConfigError, Configuration, Rate, load, masked, to_toml
+from bbs.cli import config
+from bbs.config import Broker, ConfigError, Configuration, Rate, kinds, load, masked, to_toml
 
 MYSQL = "mysql://ann:s3cret@db.example:3306/bbs"
 
@@ -330,7 +330,7 @@ class Refusals(ConfigTestCase):
 
     def test_tls_that_is_not_installed(self) -> None:
         """Better now than when the server listens."""
-        self.patch(settings, "find_spec", lambda name: None)
+        self.patch(kinds, "find_spec", lambda name: None)
         self.assertIn(
             "login.listen must be an endpoint", self.refusal(login__listen="ssl:443:privateKey=k")
         )
@@ -380,7 +380,7 @@ class Writing(ConfigTestCase):
         st.lists(st.text(min_size=1).filter(str.isprintable)),
         st.floats(0, 1e9, exclude_min=True),
         st.integers(1),
-        st.sampled_from(list(settings.UNITS)),
+        st.sampled_from(list(kinds.UNITS)),
     )
     def test_any(self, text: str, texts: list[str], seconds: float, count: int, unit: str) -> None:
         options: dict[str, object] = {
@@ -405,7 +405,7 @@ class Command(ConfigTestCase):
             contextlib.redirect_stderr(err),
             mock.patch.dict(os.environ, environ),
         ):
-            code = cli_config.main(argv)
+            code = config.main(argv)
         return code, out.getvalue(), err.getvalue()
 
     def test_right(self) -> None:
@@ -426,8 +426,8 @@ class Command(ConfigTestCase):
 
     def test_usage(self) -> None:
         for argv in ([], ["check"], ["check", "a", "b"], ["chekc", "a"]):
-            self.assertEqual(self.run_command(*argv), (2, "", cli_config.USAGE + "\n"))
+            self.assertEqual(self.run_command(*argv), (2, "", config.USAGE + "\n"))
 
     def test_help(self) -> None:
         for flag in ("-h", "--help"):
-            self.assertEqual(self.run_command(flag), (0, cli_config.USAGE + "\n", ""))
+            self.assertEqual(self.run_command(flag), (0, config.USAGE + "\n", ""))

@@ -8,7 +8,7 @@ import peewee
 import pymysql
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.connecting import DatabaseRefused, SqliteDatabase, connect_to, without_password
+from bbs.storage.connecting import DatabaseRefused, SqliteDatabase, connect_to, without_password
 from tests.database_case import sqlite_url
 
 

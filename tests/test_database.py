@@ -13,10 +13,12 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import database as database_module
-from bbs import models, offline
-from bbs.connecting import DatabaseRefused, connect_to, without_password
-from bbs.database import (
+from bbs.cli import offline
+from bbs.errors import InvalidId, Unavailable
+from bbs.storage import database as database_module
+from bbs.storage import models
+from bbs.storage.connecting import DatabaseRefused, connect_to, without_password
+from bbs.storage.database import (
     ATTEMPTS,
     COMMIT_GRACE,
     DEADLINE,
@@ -26,8 +28,7 @@ from bbs.database import (
     read_only,
     rows,
 )
-from bbs.errors import InvalidId, Unavailable
-from bbs.models import Group
+from bbs.storage.models import Group
 from bbs.workers import Inline
 from tests.database_case import DatabaseCase, on_both_databases, sqlite_url
 

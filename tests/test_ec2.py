@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2
-from bbs.scaling import ec2_machines
-from bbs.scaling.ec2 import EC2Provider
+from bbs.scaling.ec2 import machines
+from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.gathering import GATHER
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.ec2_tools import MemoryEC2, client_error, client_of
@@ -314,7 +314,7 @@ class Listing(ProviderCase):
         self.launched()
         self.ec2.hidden = {"i-1"}
         self.assertTrue(self.listed()["a"].alive)
-        self.clock.advance(ec2_machines.REMEMBERED)
+        self.clock.advance(machines.REMEMBERED)
         self.assertEqual(self.listed(), {})
 
     def test_vanished(self):
@@ -426,7 +426,7 @@ class Ending(ProviderCase):
         self.assertFalse(self.listed()["a"].alive)
         self.ec2.hidden = {"i-1"}
         self.assertFalse(self.listed()["a"].alive)
-        self.clock.advance(ec2_machines.REMEMBERED)
+        self.clock.advance(machines.REMEMBERED)
         self.assertEqual(self.listed(), {})
 
     def test_several_at_once(self):

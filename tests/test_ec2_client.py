@@ -14,9 +14,9 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2
-from bbs.scaling import ec2_client
-from bbs.scaling.ec2_client import boto_client
-from bbs.scaling.ec2_errors import EC2Error, Verdict
+from bbs.scaling.ec2 import client
+from bbs.scaling.ec2.client import boto_client
+from bbs.scaling.ec2.errors import EC2Error, Verdict
 from tests.ec2_tools import MemoryEC2, client_error, client_of
 
 RUN = {
@@ -127,7 +127,7 @@ class Tries(ClientCase):
 
     def test_quota(self):
         """When nearly all fails, there are no more tries; answers earn them back."""
-        tries = ec2_client.QUOTA // ec2_client.QUOTA_OF_A_RETRY
+        tries = client.QUOTA // client.QUOTA_OF_A_RETRY
         self.ec2.errors["describe_instances"] = [unavailable() for _ in range(200)]
         for _ in range(tries // 2):
             call = self.describe()
@@ -141,7 +141,7 @@ class Tries(ClientCase):
         self.error(self.describe())
         self.assertLessEqual(self.asked("describe_instances") - before, 3)
         self.ec2.errors.clear()
-        for _ in range(ec2_client.QUOTA_OF_A_RETRY):
+        for _ in range(client.QUOTA_OF_A_RETRY):
             self.successResultOf(self.describe())
         self.ec2.errors["describe_instances"] = [unavailable()]
         call = self.describe()
@@ -292,14 +292,14 @@ class Threaded(ClientCase):
         """A try is given up at its deadline; the thread that hangs is not free before it ends."""
         calls = [self.client.run_instances(**RUN) for _ in range(4)]
         waits = self.client.run_instances(**RUN)
-        self.clock.advance(ec2_client.DEADLINE)
+        self.clock.advance(client.DEADLINE)
         self.clock.advance(0.05)
         self.assertEqual(self.jobs(), 4)
         self.assertNoResult(waits)
         for _ in range(4):
             self.pools["ec2-changing"].finish()
         self.assertEqual(self.jobs(), 4)
-        self.clock.advance(ec2_client.CHANGING_PATIENCE - ec2_client.DEADLINE)
+        self.clock.advance(client.CHANGING_PATIENCE - client.DEADLINE)
         for call in calls:
             self.assertTrue(self.error(call).doubtful)
         error = self.error(waits)
@@ -309,7 +309,7 @@ class Threaded(ClientCase):
     def test_all_hang(self):
         """Who found no thread has certainly not been asked."""
         calls = [self.describe() for _ in range(3)]
-        self.clock.advance(ec2_client.DESCRIBING_PATIENCE)
+        self.clock.advance(client.DESCRIBING_PATIENCE)
         for call in calls[:2]:
             self.assertIs(self.error(call).verdict, Verdict.AGAIN)
         error = self.error(calls[2])
@@ -354,7 +354,7 @@ class Threaded(ClientCase):
         for call in calls:
             self.failureResultOf(call, CancelledError)
         self.assertNoResult(stopped)
-        self.clock.advance(ec2_client.STOPPING)
+        self.clock.advance(client.STOPPING)
         self.successResultOf(stopped)
         self.pools["ec2-changing"].stopping = None
         gc.collect()
@@ -387,7 +387,7 @@ class Boto(SynchronousTestCase):
     def test_not_imported(self):
         """A process that asks nothing of EC2 never imports boto3."""
         code = (
-            "import sys, bbs.login_tap, bbs.app_tap;"
+            "import sys, bbs.daemons.login, bbs.daemons.app;"
             "sys.exit(any(name.startswith('boto') for name in sys.modules))"
         )
         subprocess.run([sys.executable, "-c", code], check=True)

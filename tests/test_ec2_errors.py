@@ -4,7 +4,7 @@ from botocore import exceptions, parsers
 from botocore.retries import standard
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.ec2_errors import LONGEST_MESSAGE, Verdict, judge
+from bbs.scaling.ec2.errors import LONGEST_MESSAGE, Verdict, judge
 from tests.ec2_tools import client_error
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2
-from bbs.scaling.ec2_request import Attempt, attempts, root_volume, run_instances, token
+from bbs.scaling.ec2.request import Attempt, attempts, root_volume, run_instances, token
 
 CONFIG = EC2(image_id="ami-1", instance_type=("t3.micro",))
 WAY = Attempt("t3.micro", None)

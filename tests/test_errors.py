@@ -6,16 +6,22 @@ from collections.abc import Iterator
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import bbs.attempts
-import bbs.dispatch
-import bbs.hashing
+import bbs.commands.dispatch
+import bbs.limits.attempts
+import bbs.passwords
 import bbs.rules.fleet
-import bbs.waiting
+import bbs.scaling.waiting
 from bbs import errors
 from bbs.errors import TEXTS, Address, BBSError, Moved, Redirected, wire_text
 
 # Whoever raises a BBSError of its own is imported here, so that the test below sees it.
-_ = (bbs.attempts, bbs.dispatch, bbs.hashing, bbs.rules.fleet, bbs.waiting)
+_ = (
+    bbs.limits.attempts,
+    bbs.commands.dispatch,
+    bbs.passwords,
+    bbs.rules.fleet,
+    bbs.scaling.waiting,
+)
 
 
 def subclasses(of: type[BBSError]) -> Iterator[type[BBSError]]:

@@ -12,16 +12,16 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.bus import Bus
 from bbs.commands import all_commands
-from bbs.models import Lease, Server
+from bbs.delivery.bus import Bus
 from bbs.rules import fleet, operators
-from bbs.scaling.fleet import SETTLED_INTERVAL, FleetKeeper
 from bbs.scaling.interfaces import Instance, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.scaling.keeper import SETTLED_INTERVAL, FleetKeeper
 from bbs.scaling.plan import Policy, State
 from bbs.scaling.sight import CONSISTENCY_GRACE
-from bbs.scaling.testing import MemoryProvider
 from bbs.scaling.upkeep import Upkeep
+from bbs.storage.models import Lease, Server
+from bbs.testing.provider import MemoryProvider
 from tests.memory_service import POLICY, MemoryService, Peer
 
 UNAVAILABLE = {"status": 1, "message": "Service unavailable, try again"}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.frames import VERSIONS, Frame, FrameCutter, FrameError, encode, writable
+from bbs.protocols.stomp.frames import VERSIONS, Frame, FrameCutter, FrameError, encode, writable
 
 
 def cut(pieces: Iterable[bytes], version: str = "1.2", max_frame: int = 1 << 20) -> list[Frame]:

@@ -7,7 +7,7 @@ from twisted.test import iosim
 from bbs.gateway.connection import PIECE
 from bbs.gateway.factory import STOPPING
 from bbs.protocols import sockets
-from bbs.protocols.iline import LineLimits
+from bbs.protocols.line.interfaces import LineLimits
 from tests.client_server import APP_1
 from tests.gateway_case import GatewayCase, window
 

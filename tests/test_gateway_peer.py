@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.gateway.encodings import BIG5, UTF8
 from bbs.gateway.peer import MOST_COLUMNS, MOST_NEGOTIATIONS, Kind, Peer
-from bbs.protocols.telnet import Command
+from bbs.protocols.telnet.reader import Command
 
 OFFER = (
     b"\xff\xfb\x01\xff\xfb\x03\xff\xfb\x00\xff\xfb\x2a"  # WILL ECHO, SGA, BINARY, CHARSET

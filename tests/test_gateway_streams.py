@@ -17,7 +17,7 @@ from bbs.gateway.display import Display
 from bbs.gateway.keyboard import Actions, Keyboard
 from bbs.gateway.lines import Line, LineQueue
 from bbs.gateway.peer import MOST_SUBNEGOTIATION, Peer
-from bbs.protocols.telnet import Command
+from bbs.protocols.telnet.reader import Command
 from tests.gateway_case import GatewayCase
 
 STREAMS = 10_000

@@ -8,9 +8,9 @@ from argon2 import PasswordHasher, Type, extract_parameters
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import hashing
+from bbs import passwords
 from bbs.errors import Unavailable
-from bbs.hashing import OWASP, Hasher, Verdict
+from bbs.passwords import OWASP, Hasher, Verdict
 from bbs.workers import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
@@ -101,9 +101,9 @@ class HasherTests(SynchronousTestCase):
 
     def test_one_thread_for_each_core(self) -> None:
         with mock.patch("os.cpu_count", return_value=6):
-            self.assertEqual(hashing.threads(), 6)
+            self.assertEqual(passwords.threads(), 6)
         with mock.patch("os.cpu_count", return_value=None):
-            self.assertEqual(hashing.threads(), 1)
+            self.assertEqual(passwords.threads(), 1)
 
 
 class BoundTests(SynchronousTestCase):
@@ -112,7 +112,7 @@ class BoundTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.workers = LaterWorkers()
         self.hasher = Hasher(self.workers, QUICK)
-        self.patch(hashing, "MAX_WAITING", 2)
+        self.patch(passwords, "MAX_WAITING", 2)
 
     def begin(self) -> Deferred[str]:
         return Deferred.fromCoroutine(self.hasher.hash("secret"))

@@ -9,7 +9,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from bbs.lifeline import Lifeline
+from bbs.daemons.lifeline import Lifeline
 
 
 class LifelineTests(SynchronousTestCase):

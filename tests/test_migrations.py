@@ -14,10 +14,10 @@ import peewee
 from playhouse.migrate import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import migrate as apply
 
-from bbs import migrations, models
-from bbs.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
-from bbs.migrations import SchemaVersion
-from bbs.models import Action, Lease, LoginServer, Server, Session, User, Waiter
+from bbs.storage import migrations, models
+from bbs.storage.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
+from bbs.storage.migrations import SchemaVersion
+from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
 from tests.database_case import DatabaseCase, on_both_databases
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import re
 
+from bbs.board import friends, groups, messages, posts
 from bbs.errors import Address, AskLoginServer, Moved, NotLoggedIn, WrongCredentials, wire_text
-from bbs.models import (
+from bbs.rules import accounts, places
+from bbs.rules.places import Look
+from bbs.scaling.plan import State
+from bbs.storage.models import (
     Delivery,
     Group,
     Inbox,
@@ -18,9 +22,6 @@ from bbs.models import (
     Session,
     User,
 )
-from bbs.rules import accounts, friends, groups, messages, places, posts
-from bbs.rules.places import Look
-from bbs.scaling.plan import State
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
 LONGEST = "\N{GRINNING FACE}" * 100

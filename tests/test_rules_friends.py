@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bbs.models import Relationship
-from bbs.rules import accounts, friends
+from bbs.board import friends
+from bbs.rules import accounts
+from bbs.storage.models import Relationship
 from tests.database_case import RulesCase, on_both_databases
 
 

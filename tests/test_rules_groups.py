@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bbs.models import Group, Membership
-from bbs.rules import accounts, groups
+from bbs.board import groups
+from bbs.rules import accounts
+from bbs.storage.models import Group, Membership
 from tests.database_case import RulesCase, on_both_databases
 
 LONGEST = "\N{GRINNING FACE}" * 100

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bbs.models import Delivery, Inbox, Message, Server
-from bbs.rules import accounts, groups, messages
+from bbs.board import groups, messages
+from bbs.rules import accounts
+from bbs.storage.models import Delivery, Inbox, Message, Server
 from tests.database_case import RulesCase, on_both_databases
 from tests.test_rules_posts import TEXTS
 

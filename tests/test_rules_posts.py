@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bbs.rules import accounts, friends, posts
+from bbs.board import friends, posts
+from bbs.rules import accounts
 from tests.database_case import RulesCase, on_both_databases
 
 TEXTS = [

@@ -3,7 +3,7 @@
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs.scaling.interfaces import LaunchRefused
-from bbs.scaling.testing import MemoryProvider
+from bbs.testing.provider import MemoryProvider
 from tests.provider_contract import ProviderContract
 
 

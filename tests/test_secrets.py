@@ -13,8 +13,8 @@ import boto3
 from moto import mock_aws
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import offline, secrets
-from bbs.config import EC2, ConfigError, load, masked, to_toml
+from bbs.cli import offline
+from bbs.config import EC2, ConfigError, load, masked, references, to_toml
 
 MYSQL = "mysql://bbs:s3cret@db.example:3306/bbs"
 STOMP = "stomp://bbs:t0psecret@mq.example:61613"
@@ -44,11 +44,11 @@ class SecretsTestCase(SynchronousTestCase):
         boto3.client("secretsmanager", region_name=REGION).create_secret(Name=name, **value)
 
     def reveal(self, key: str, *values: str) -> tuple[str, ...]:
-        return secrets.reveal(key, values, EC2(region=REGION))
+        return references.reveal(key, values, EC2(region=REGION))
 
     def refusal(self, key: str, value: str) -> str:
         """The one line that it fails with."""
-        line = str(self.assertRaises(secrets.SecretUnavailable, self.reveal, key, value))
+        line = str(self.assertRaises(references.SecretUnavailable, self.reveal, key, value))
         self.assertEqual(line.splitlines(), [line])
         self.assertNotIn("s3cret", line)
         return line
@@ -80,8 +80,8 @@ class Reveal(SecretsTestCase):
     def test_nothing_to_reveal(self) -> None:
         with mock.patch("boto3.session.Session", side_effect=AssertionError):
             self.assertEqual(self.reveal("broker.url", "embedded"), ("embedded",))
-        self.assertFalse(secrets.needed(["embedded", MYSQL]))
-        self.assertTrue(secrets.needed([MYSQL, "ssm:/bbs/mq"]))
+        self.assertFalse(references.needed(["embedded", MYSQL]))
+        self.assertTrue(references.needed([MYSQL, "ssm:/bbs/mq"]))
 
 
 class Refusals(SecretsTestCase):
@@ -116,9 +116,9 @@ class Refusals(SecretsTestCase):
         """A store that does not answer is an error soon."""
         self.stores.stop()
         config = EC2(region=REGION, endpoint_url="http://127.0.0.1:9")
-        with mock.patch("bbs.secrets.ATTEMPTS", 1):
+        with mock.patch("bbs.config.references.ATTEMPTS", 1):
             error = self.assertRaises(
-                secrets.SecretUnavailable, secrets.reveal, "database.url", ["ssm:/x"], config
+                references.SecretUnavailable, references.reveal, "database.url", ["ssm:/x"], config
             )
         self.stores.start()
         self.assertIn('ssm:/x: Could not connect to the endpoint URL: "http://127', str(error))
@@ -174,7 +174,7 @@ class Configured(SecretsTestCase):
     def test_imports(self) -> None:
         """A server without references does without boto3."""
         code = (
-            "import sys, bbs.daemon, bbs.config, bbs.secrets as s;"
+            "import sys, bbs.daemons.daemon, bbs.config, bbs.config.references as s;"
             "s.reveal('broker.url', ['embedded'], bbs.config.EC2());"
             "assert not [m for m in sys.modules if m.startswith('boto')]"
         )

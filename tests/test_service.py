@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.commands import all_commands
-from bbs.dispatch import Ask, success
+from bbs.commands.dispatch import Ask, success
 from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
 from bbs.rules import operators

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling.interfaces import Instance, ProviderUnavailable
 from bbs.scaling.sight import CONSISTENCY_GRACE, PATIENCE, Sight, Watch
-from bbs.scaling.testing import MemoryProvider
+from bbs.testing.provider import MemoryProvider
 
 
 class SightTests(SynchronousTestCase):

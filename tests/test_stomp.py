@@ -12,7 +12,6 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.frames import Frame, FrameCutter, encode
 from bbs.protocols.stomp import (
     Broker,
     Message,
@@ -23,6 +22,7 @@ from bbs.protocols.stomp import (
     StompService,
     StompTimeout,
 )
+from bbs.protocols.stomp.frames import Frame, FrameCutter, encode
 
 BROKER = Broker.from_url("stomp://bbs:se%3Asame@broker.example:61613")
 SECOND = Broker.from_url("stomp://other:pass@second.example:61613")
@@ -190,7 +190,7 @@ class BrokerTests(SynchronousTestCase):
         self.patch_module("twisted.internet.ssl", module)
         wrapped: list[object] = []
         self.patch(
-            sys.modules["bbs.protocols.stomp_connection"],
+            sys.modules["bbs.protocols.stomp.connection"],
             "wrapClientTLS",
             lambda *args: wrapped.append(args),
         )

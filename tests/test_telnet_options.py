@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols.telnet import DO, DONT, IAC, WILL, WONT, Negotiation, TelnetReader, Token
-from bbs.protocols.telnet_options import (
+from bbs.protocols.telnet.options import (
     BINARY,
     CHARSET,
     ECHO,
@@ -17,6 +16,7 @@ from bbs.protocols.telnet_options import (
     escaped,
     subnegotiation,
 )
+from bbs.protocols.telnet.reader import DO, DONT, IAC, WILL, WONT, Negotiation, TelnetReader, Token
 
 UNKNOWN = 24
 

@@ -9,8 +9,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client import Address
+from bbs.daemons.telnet import Options, TelnetGateway, makeService
 from bbs.gateway.factory import GatewayFactory
-from bbs.telnet_tap import Options, TelnetGateway, makeService
 
 SECRET = "0123456789abcdef"
 

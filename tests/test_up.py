@@ -9,10 +9,10 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import up
+from bbs.cli import up
 from bbs.config import Configuration, load
-from bbs.daemon import interface_of, on_free_port, tcp_endpoint
-from bbs.settings import host_and_port, place_of, reached_at
+from bbs.config.kinds import host_and_port, place_of, reached_at
+from bbs.daemons.daemon import interface_of, on_free_port, tcp_endpoint
 
 
 class FacesCase(SynchronousTestCase):

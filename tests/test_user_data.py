@@ -16,7 +16,7 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, ConfigError, Configuration, load
-from bbs.scaling import prices, user_data
+from bbs.scaling.ec2 import prices, user_data
 
 ID = "0123456789abcdef"
 REFERENCES = {"database.url": "ssm:/bbs/database", "broker.url": "secretsmanager:bbs/broker"}
@@ -208,7 +208,7 @@ class Configurations(TemplateTestCase):
             made(config)
         finally:
             globalLogPublisher.removeObserver(events.append)
-        return [event for event in events if event["log_namespace"] == "bbs.scaling.user_data"]
+        return [event for event in events if event["log_namespace"] == "bbs.scaling.ec2.user_data"]
 
 
 class ScriptTestCase(SynchronousTestCase):

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred, fail
 
 from bbs.config import Fleet
 from bbs.errors import Unavailable
-from bbs.models import Action, Server
+from bbs.storage.models import Action, Server
 from bbs.web.auth import IDLE
 from tests.web_case import Browser, PageCase
 

@@ -8,9 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.config.kinds import Rate
 from bbs.errors import TooManyAttempts, WrongCredentials
-from bbs.hashing import Hasher
-from bbs.settings import Rate
+from bbs.passwords import Hasher
 from bbs.web.auth import (
     IDLE,
     MOST,

@@ -7,8 +7,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 
 from bbs.errors import Unavailable
-from bbs.models import LoginServer, Place, Server, Waiter
 from bbs.rules import fleet
+from bbs.storage.models import LoginServer, Place, Server, Waiter
 from tests.web_case import PageCase
 
 

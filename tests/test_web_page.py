@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
 from bbs.config import load
-from bbs.login_tap import url_of
+from bbs.daemons.login import url_of
 from bbs.web import site
 from bbs.web.page import OperatorsPage, PasswordFileUnusable, make
 from bbs.web.site import MAX_BODY, MAX_CONNECTIONS, REQUEST_TIMEOUT

@@ -17,8 +17,8 @@ from typing import Any
 
 import peewee
 
-from bbs import connecting, migrations, models
-from bbs.models import User
+from bbs.storage import connecting, migrations, models
+from bbs.storage.models import User
 
 
 def add_row(database: peewee.Database) -> None:

@@ -16,11 +16,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.commands import all_commands
+from bbs.commands.desks import Tally
 from bbs.config import Fleet
-from bbs.desks import Tally
-from bbs.hashing import Hasher
+from bbs.config.kinds import Rate
+from bbs.passwords import Hasher
 from bbs.scaling.plan import Policy
-from bbs.settings import Rate
 from bbs.web.actions import Desk
 from bbs.web.auth import Operators, Sessions
 from bbs.web.page import OperatorsPage, Parts

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bbs.settings import place_of
+from bbs.config.kinds import place_of
 
 
 class ClientError(Exception):

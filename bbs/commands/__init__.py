@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from bbs.commands import app, either, login
+from bbs.board import commands
+from bbs.commands import accounts, anywhere
 from bbs.protocols.commands import CommandTable
 
 GROUP = "bbs.commands"
@@ -18,7 +19,7 @@ GROUP = "bbs.commands"
 def all_commands() -> CommandTable:
     """Every command that this installation knows, whichever server serves it."""
     table = CommandTable()
-    for part in (login.commands, app.commands, either.commands):
+    for part in (accounts.commands, commands.commands, anywhere.commands):
         table.include(part)
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         table.include(point.load())

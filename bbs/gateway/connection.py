@@ -22,7 +22,7 @@ from bbs.gateway.session import Session
 from bbs.gateway.valve import Valve
 from bbs.protocols import sockets
 from bbs.protocols.closing import Progress, close_behind
-from bbs.protocols.iline import LineLimits
+from bbs.protocols.line.interfaces import LineLimits
 
 GREETING_PAUSE = 0.2
 """Seconds in which a telnet client that negotiates by itself does so; then a greeting goes out."""

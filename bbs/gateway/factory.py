@@ -15,7 +15,7 @@ from bbs.gateway.client import GatewayClient
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.valve import Valve
 from bbs.protocols.closing import Departure
-from bbs.protocols.iline import LineLimits
+from bbs.protocols.line.interfaces import LineLimits
 from bbs.protocols.sockets import host_of
 
 STOPPING = "The gateway stops. Bye!"

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 
 from bbs.gateway.encodings import UTF8, Encoding, named
-from bbs.protocols import telnet_options as options
-from bbs.protocols.telnet import Command, Negotiation, Subnegotiation, TelnetReader
-from bbs.protocols.telnet_options import Options, Side, escaped, subnegotiation
+from bbs.protocols.telnet import options as options
+from bbs.protocols.telnet.options import Options, Side, escaped, subnegotiation
+from bbs.protocols.telnet.reader import Command, Negotiation, Subnegotiation, TelnetReader
 
 MOST_SUBNEGOTIATION = 1024
 """Bytes of a subnegotiation that are kept; a list of all character sets there are is longer, but

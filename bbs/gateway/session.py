@@ -27,7 +27,7 @@ from bbs.gateway.display import Display
 from bbs.gateway.keyboard import Actions, Keyboard
 from bbs.gateway.lines import Line, LineQueue
 from bbs.gateway.peer import Kind, Peer
-from bbs.protocols.telnet import Command
+from bbs.protocols.telnet.reader import Command
 
 SETTLING = 1.0
 """Seconds at most that the first line waits for telnet to answer: whether it will hide a password

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.database import for_update, read_only, rows
 from bbs.errors import (
     Address,
     AlreadyUsed,
@@ -20,8 +19,9 @@ from bbs.errors import (
     NotLoggedIn,
     WrongCredentials,
 )
-from bbs.models import NAME_LENGTH, Inbox, Place, Server, Session, User
 from bbs.rules import places
+from bbs.storage.database import for_update, read_only, rows
+from bbs.storage.models import NAME_LENGTH, Inbox, Place, Server, Session, User
 
 TOKEN_BYTES = 20
 """Randomness in a token: 160 bits, where OWASP's session guide asks for 128 at least."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.database import for_update
-from bbs.models import Lease, LoginServer, Place, Server, Waiter
 from bbs.rules import places
 from bbs.scaling.identity import is_certainly_dead
 from bbs.scaling.interfaces import Instance
 from bbs.scaling.plan import State
+from bbs.storage.database import for_update
+from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
 
 KEEPER = "fleet"
 """The name of the lease."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.database import read_only, rows
-from bbs.models import Action, Lease, Place, Server, User
+from bbs.config.kinds import place_of
 from bbs.rules import fleet
 from bbs.scaling.plan import State
-from bbs.settings import place_of
+from bbs.storage.database import read_only, rows
+from bbs.storage.models import Action, Lease, Place, Server, User
 
 LAUNCHES_REMEMBERED = 5
 """How many of the latest launches the estimate for those who wait is the mean of."""

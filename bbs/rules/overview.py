@@ -9,10 +9,10 @@ from typing import Any
 
 import peewee
 
-from bbs.database import read_only, rows
-from bbs.models import LoginServer, Place, Server, User, Waiter
 from bbs.rules import operators
 from bbs.scaling.plan import State
+from bbs.storage.database import read_only, rows
+from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 
 GONE_SHOWN = 120.0
 """Seconds for which a server that has ended is still shown."""
@@ -26,7 +26,7 @@ ACTIONS_SHOWN = 20
 
 @dataclass(frozen=True)
 class ServerNow:
-    """An app server's row: see `bbs.models.Server`."""
+    """An app server's row: see `bbs.storage.models.Server`."""
 
     id: str
     state: State

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.database import for_update, read_only, rows
 from bbs.errors import Address, NotLoggedIn
-from bbs.models import Place, Server, User, Waiter
 from bbs.scaling.plan import State
+from bbs.storage.database import for_update, read_only, rows
+from bbs.storage.models import Place, Server, User, Waiter
 
 SERVING = (State.READY, State.DRAINING)
 """States of a server that serves its people; only a ready one takes more."""

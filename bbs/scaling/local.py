@@ -1,8 +1,8 @@
 """App servers as child processes on this machine.
 
 Each launch is one process. Its standard input is a pipe that nobody writes to: it ends when this
-process does, however that dies, and so tells the child (`bbs.lifeline`). Its output goes to a log
-file of its own, which only this user may read. A child that ends is noticed at once.
+process does, however that dies, and so tells the child (`bbs.daemons.lifeline`). Its output goes to
+a log file of its own, which only this user may read. A child that ends is noticed at once.
 
 A child that has ended stays in `list`, not alive, until a thousand others have ended after it.
 """

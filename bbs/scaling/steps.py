@@ -14,8 +14,7 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.bus import Bus
-from bbs.database import Database
+from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
 from bbs.rules import fleet
 from bbs.rules.places import Move
@@ -24,6 +23,7 @@ from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, Provi
 from bbs.scaling.plan import State
 from bbs.scaling.retries import Refusals, Retries
 from bbs.scaling.sight import Sight
+from bbs.storage.database import Database
 
 _log = Logger()
 

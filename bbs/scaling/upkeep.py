@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bbs.database import Database
-from bbs.rules import accounts, fleet, messages
+from bbs.board import messages
+from bbs.rules import accounts, fleet
+from bbs.storage.database import Database
 
 GONE_KEPT = 86400.0
 """Seconds for which the rows of ended servers are kept: estimates are made from them."""

@@ -18,10 +18,10 @@ from typing import Any
 from twisted.logger import Logger
 
 from bbs.config import Fleet
-from bbs.database import Database
 from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials, wire_text
 from bbs.rules import operators
 from bbs.rules.operators import By, FleetFull, NoSuchServer
+from bbs.storage.database import Database
 from bbs.web.auth import LONE_OPERATOR, Operators, Sessions
 from bbs.web.resources import (
     NONE,

@@ -17,13 +17,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from bbs.bus import Bus
-from bbs.database import Database
+from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
 from bbs.rules.overview import Overview, overview
 from bbs.scaling.gathering import Shared
 from bbs.scaling.plan import State
 from bbs.scaling.sight import Watch
+from bbs.storage.database import Database
 from bbs.web import history
 from bbs.web.counts import Counts
 from bbs.web.gauges import ReactorLag, Spans

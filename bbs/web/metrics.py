@@ -17,7 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
 from bbs import __version__
-from bbs.desks import Tally
+from bbs.commands.desks import Tally
 from bbs.scaling.plan import Policy, State
 from bbs.web.lookout import Lookout
 from bbs.web.snapshot import View, longest_wait, people

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bbs import __version__
+from bbs.config.kinds import place_of
 from bbs.rules.fleet import OPERATOR
 from bbs.rules.overview import ServerNow
 from bbs.scaling.plan import Policy, State
-from bbs.settings import place_of
 from bbs.web.narrate import Sight
 
 REFUSED = "the provider refuses it, and operators who log in see why"

@@ -28,8 +28,8 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 
 from bbs.config import EC2
-from bbs.scaling.ec2 import PAGE, EC2Provider
-from bbs.scaling.ec2_client import EC2Client, boto_client
+from bbs.scaling.ec2.client import EC2Client, boto_client
+from bbs.scaling.ec2.provider import PAGE, EC2Provider
 from tests.cloud.moto import ROOT
 
 ROUNDS = 5

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from bbs import migrations
-from bbs.commands import app
-from bbs.database import Database
-from bbs.models import (
+from bbs.board import friends, groups, messages, posts
+from bbs.rules import accounts, fleet, operators, places
+from bbs.rules.overview import overview
+from bbs.scaling.interfaces import Instance
+from bbs.storage import migrations
+from bbs.storage.database import Database
+from bbs.storage.models import (
     Delivery,
     Group,
     Inbox,
@@ -32,9 +35,6 @@ from bbs.models import (
     Session,
     User,
 )
-from bbs.rules import accounts, fleet, friends, groups, messages, operators, places, posts
-from bbs.rules.overview import overview
-from bbs.scaling.interfaces import Instance
 from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
 from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
@@ -130,7 +130,11 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-joined": guarded(groups.joined),
         "join-group": guarded(groups.join, "group1000"),
         "send-group": guarded(messages.send_group, "group0", "hello"),
-        "listen": [*guarded(app.open_mailbox), *guarded(app.open_mailbox, "100"), listening],
+        "listen": [
+            *guarded(commands.open_mailbox),
+            *guarded(commands.open_mailbox, "100"),
+            listening,
+        ],
     }
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.database import Database, rows
-from bbs.models import (
+from bbs.rules import accounts, fleet
+from bbs.scaling.plan import State
+from bbs.storage.database import Database, rows
+from bbs.storage.models import (
     MODELS,
     Delivery,
     Group,
@@ -21,8 +23,6 @@ from bbs.models import (
     User,
     Waiter,
 )
-from bbs.rules import accounts, fleet
-from bbs.scaling.plan import State
 
 NOW = 1_000_000.0
 PEOPLE = 3000

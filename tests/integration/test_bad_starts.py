@@ -8,7 +8,7 @@ from pathlib import Path
 
 from twisted.internet import reactor
 
-from bbs.protocols.broker import BrokerService, Credential, EmbeddedBroker
+from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from tests.integration.service import (
     BIN,
     START_TIMEOUT,

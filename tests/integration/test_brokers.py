@@ -23,9 +23,9 @@ from twisted.internet.threads import deferToThread
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.trial.unittest import TestCase
 
-from bbs.protocols.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
-from bbs.protocols.frames import Frame, encode
 from bbs.protocols.stomp import Broker, IStomp, StompDisconnected, StompService
+from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
+from bbs.protocols.stomp.frames import Frame, encode
 from tests.broker_contract import Inbox, SocketContract, going, topic
 
 reactor: Any = system_reactor

@@ -6,11 +6,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bbs.database import read_only
-from bbs.models import Delivery, Inbox, Place, Relationship, Server, Session, User
-from bbs.rules import accounts, fleet, friends, groups, messages, operators, places
+from bbs.board import friends, groups, messages
+from bbs.rules import accounts, fleet, operators, places
 from bbs.rules.accounts import Caller
 from bbs.rules.places import Look
+from bbs.storage.database import read_only
+from bbs.storage.models import Delivery, Inbox, Place, Relationship, Server, Session, User
 from tests.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 

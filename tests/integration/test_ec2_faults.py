@@ -11,8 +11,8 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
-from bbs.scaling.ec2 import EC2Provider
-from bbs.scaling.ec2_client import EC2Client, boto_client
+from bbs.scaling.ec2.client import EC2Client, boto_client
+from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from tests.cloud import Cloud, Faults, Rule, cut, error, everything, hang, lost
 

@@ -18,9 +18,9 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
-from bbs.scaling import ec2
-from bbs.scaling.ec2 import EC2Provider
-from bbs.scaling.ec2_client import EC2Client, boto_client
+from bbs.scaling.ec2 import provider as provider_module
+from bbs.scaling.ec2.client import EC2Client, boto_client
+from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from tests.cloud.moto import ROOT
 from tests.provider_contract import ProviderContract
@@ -205,7 +205,7 @@ class Launched(MotoCase):
         """More than a page; ended together in few calls."""
         provider = self.started()
         ids = [f"l-{number}" for number in range(120)]
-        self.patch(ec2, "PAGE", 50)
+        self.patch(provider_module, "PAGE", 50)
         await gatherResults([provider.launch(id) for id in ids])
         self.assertEqual(set(await provider.list()), set(ids))
         await gatherResults([provider.terminate(id) for id in ids])

@@ -20,7 +20,7 @@ from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 
-from bbs.hashing import OWASP
+from bbs.passwords import OWASP
 from tests.cloud import Cloud, Faults, Rule, error, hang, hold, hold_answer
 from tests.integration.service import (
     Person,

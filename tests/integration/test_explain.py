@@ -5,9 +5,9 @@ from __future__ import annotations
 import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import models
 from bbs.commands import all_commands
 from bbs.protocols.commands import Role
+from bbs.storage import models
 from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url
 from tests.integration.explain import ALL_OF_IT, GROWING, Plans, commands, plans, report
 

@@ -16,7 +16,7 @@ from twisted.trial.unittest import TestCase
 from bbs.client import Address
 from bbs.gateway.connection import LINGER, GatewayConnection
 from bbs.gateway.factory import GatewayFactory
-from bbs.protocols.iline import LineLimits
+from bbs.protocols.line.interfaces import LineLimits
 from tests.client_server import LOGIN, World, WorldFactory
 from tests.integration.service import eventually
 

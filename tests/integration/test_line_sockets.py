@@ -18,8 +18,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 from zope.interface import implementer
 
-from bbs.protocols import connection as connection_module
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
+from bbs.protocols.line import connection as connection_module
 
 T = TypeVar("T")
 

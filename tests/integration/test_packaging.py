@@ -125,7 +125,7 @@ class Packaging(SynchronousTestCase):
         for shared in SHARED:
             self.assertEqual(len([name for name in files if name.endswith(f"data/{shared}")]), 1)
         self.assertIn("twisted/plugins/bbs_plugins.py", names)
-        self.assertIn("bbs/config.py", names)
+        self.assertIn("bbs/config/__init__.py", names)
         folders = {str(Path(name).parent) for name in names if not name.startswith("bbs/")}
         self.assertEqual(folders, {"twisted/plugins"})
         self.assertEqual([each for each in names if each.endswith("plugins/__init__.py")], [])

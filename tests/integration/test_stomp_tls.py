@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet import reactor as system_reactor
 from twisted.trial.unittest import TestCase
 
-from bbs.protocols.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.stomp import Broker, StompDisconnected, StompService
+from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from tests.broker_contract import Inbox, topic
 
 try:

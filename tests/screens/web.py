@@ -19,10 +19,10 @@ from urllib.request import urlopen
 
 from playwright.sync_api import Page, expect
 
-from bbs import migrations
-from bbs.models import Action, Lease, LoginServer, Place, Server, User, Waiter
-from bbs.offline import connected
+from bbs.cli.offline import connected
 from bbs.rules.fleet import KEEPER
+from bbs.storage import migrations
+from bbs.storage.models import Action, Lease, LoginServer, Place, Server, User, Waiter
 from tests.browser import NARROW, WIDE, Chromium
 from tests.page_server import TOPS
 from tests.screens.png import small

@@ -14,8 +14,8 @@ from random import Random
 
 from twisted.logger import globalLogBeginner
 
-from bbs import models
 from bbs.scaling.plan import Policy
+from bbs.storage import models
 from tests.simulation.people import Person
 from tests.simulation.world import World
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bbs.models import Place, Server, User
 from bbs.scaling.plan import Policy, State
+from bbs.storage.models import Place, Server, User
 from tests.simulation.cloud import Cloud
 from tests.simulation.people import Person
 

@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
 
-from bbs.database import Database
 from bbs.errors import Unavailable
+from bbs.storage.database import Database
 
 
 class Mortal:

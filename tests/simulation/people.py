@@ -9,11 +9,11 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from bbs.database import Database
 from bbs.errors import BBSError
-from bbs.models import Session, User
 from bbs.rules import accounts, places
 from bbs.rules.places import Look, Search
+from bbs.storage.database import Database
+from bbs.storage.models import Session, User
 
 
 def go_offline(name: str) -> None:

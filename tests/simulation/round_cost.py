@@ -15,14 +15,14 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import globalLogBeginner
 
-from bbs import migrations, models
-from bbs.bus import Bus
-from bbs.database import Database
-from bbs.models import Server
+from bbs.delivery.bus import Bus
 from bbs.rules import accounts, fleet
-from bbs.scaling.fleet import SETTLED_INTERVAL, FleetKeeper
+from bbs.scaling.keeper import SETTLED_INTERVAL, FleetKeeper
 from bbs.scaling.plan import Policy, State
 from bbs.scaling.upkeep import Upkeep
+from bbs.storage import migrations, models
+from bbs.storage.database import Database
+from bbs.storage.models import Server
 from bbs.testing import MemoryBroker
 from bbs.workers import Inline
 from tests.simulation.cloud import SCOPE, Breaks, Cloud, CloudProvider, Machine

@@ -13,14 +13,14 @@ from unittest import mock
 
 from twisted.internet.task import Clock
 
-from bbs import migrations, models, waiting
-from bbs.database import Database
 from bbs.rules import accounts, fleet, operators
-from bbs.scaling import sight
-from bbs.scaling.fleet import FleetKeeper
+from bbs.scaling import sight, waiting
+from bbs.scaling.keeper import FleetKeeper
 from bbs.scaling.plan import Policy
 from bbs.scaling.upkeep import Upkeep
-from bbs.waiting import WaitingRoom
+from bbs.scaling.waiting import WaitingRoom
+from bbs.storage import migrations, models
+from bbs.storage.database import Database
 from bbs.workers import Inline
 from tests.simulation.checks import WATCH, what_is_wrong
 from tests.simulation.cloud import BOOT, Breaks, Cloud, CloudProvider, Machine

@@ -1,0 +1,1 @@
+"""The bulletin board: the first service on the framework."""

@@ -1,0 +1,66 @@
+"""Groups and their members."""
+
+from __future__ import annotations
+
+from bbs import errors
+from bbs.rules.accounts import Caller, is_valid_name, new_channel
+from bbs.storage.database import read_only, rows
+from bbs.storage.models import Group, Membership
+
+
+def create(caller: Caller, name: str) -> str:
+    """Create the group `name` with the caller in it; returns its channel."""
+    if not is_valid_name(name):
+        raise errors.InvalidGroup()
+    if Group.get_or_none(Group.name == name):
+        raise errors.GroupExists(name)
+    channel = new_channel()
+    group = Group.insert(name=name, channel=channel).execute()
+    Membership.insert(group=group, user=caller.user).execute()
+    return channel
+
+
+def join(caller: Caller, name: str) -> str:
+    """Join the group `name`; returns its channel."""
+    group = Group.get_or_none(Group.name == name)
+    if group is None:
+        raise errors.NoSuchGroup(name)
+    if is_member(caller.user, group.id):
+        raise errors.AlreadyMember(name)
+    Membership.insert(group=group.id, user=caller.user).execute()
+    channel: str = group.channel
+    return channel
+
+
+@read_only
+def all_groups(caller: Caller) -> list[str]:
+    """The names of all groups, oldest first."""
+    return [name for (name,) in rows(Group.select(Group.name).order_by(Group.id))]
+
+
+@read_only
+def joined(caller: Caller) -> list[str]:
+    """The caller's groups, in the order joined."""
+    query = (
+        Membership.select(Group.name)
+        .join(Group)
+        .where(Membership.user == caller.user)
+        .order_by(Membership.id)
+    )
+    return [name for (name,) in rows(query)]
+
+
+def is_member(user: int, group: int) -> bool:
+    """Whether `user` is in `group`."""
+    found: bool = (
+        Membership.select(Membership.id)
+        .where((Membership.group == group) & (Membership.user == user))
+        .exists()
+    )
+    return found
+
+
+def channels(user: int) -> list[str]:
+    """The channels of the groups that `user` is in."""
+    query = Membership.select(Group.channel).join(Group).where(Membership.user == user)
+    return [channel for (channel,) in rows(query)]

@@ -1,0 +1,130 @@
+"""`bbs fleet`: the app servers that run, one more, one less.
+
+It talks to the database alone: whoever keeps the fleet finds there what was asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from bbs.cli.offline import configuration, connected
+from bbs.config import ConfigError, Configuration
+from bbs.rules import operators
+from bbs.scaling.ec2.prices import price
+from bbs.storage.connecting import DatabaseRefused
+from bbs.storage.migrations import upgrade
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run with the arguments behind `bbs fleet`; returns the exit code."""
+    options = _parser().parse_args(argv)
+    try:
+        config = configuration(options.config, options.data)
+        with connected(config.database.url) as database:
+            upgrade(database)
+            with database.atomic():
+                result = _ACTIONS[options.action](config, options)
+                refusal = operators.refusal()
+    except operators.FleetFull:
+        return _fail(f"fleet.maximum: {config.fleet.maximum} app servers run already")
+    except operators.NoSuchServer:
+        return _fail(f"no app server {options.id}")
+    except (ConfigError, DatabaseRefused) as error:
+        return _fail(str(error))
+    print(json.dumps(result) if options.json else _as_text(result))
+    if refusal:
+        # Beside the list, and not in it: whoever reads that by program reads one of servers.
+        seconds = max(0, round(refusal.until - time.time()))
+        print(
+            f"nothing can be launched: {refusal.reason} (next attempt in {seconds} s, when needed)",
+            file=sys.stderr,
+        )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="bbs fleet", description=__doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name, help in (
+        ("list", "what runs, and who is where"),
+        ("launch", "start one more"),
+        ("drain", "move everybody off one, and end it"),
+    ):
+        action = actions.add_parser(name, help=help, description=help)
+        if name == "drain":
+            action.add_argument("id", help="the app server's id, or the beginning of it")
+        action.add_argument("--config", help="configuration file (TOML)")
+        action.add_argument("--data", help="folder of a bbs up")
+        action.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _list(config: Configuration, options: argparse.Namespace) -> list[dict[str, object]]:
+    servers = operators.listing(time.time())
+    for server in servers:
+        server["usd_per_hour"] = price(str(server["type"]), config.ec2.region)
+    return servers
+
+
+def _launch(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
+    server = operators.launch(_by(), config.app.capacity, config.fleet.maximum)
+    return {"id": server, "asked": "launch"}
+
+
+def _drain(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
+    return {"id": operators.drain(_by(), options.id), "asked": "drain"}
+
+
+def _by() -> operators.By:
+    """Whoever runs this: an account of this machine, which need not have a name."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return operators.By(user, "bbs fleet", time.time())
+
+
+_ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {
+    "list": _list,
+    "launch": _launch,
+    "drain": _drain,
+}
+
+
+def _as_text(result: Any) -> str:
+    if isinstance(result, dict):
+        return f"{result['asked']} asked for: {result['id']}"
+    in_cloud = any(server["instance"] for server in result)
+    header = f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'AGE':>8}  "
+    lines = [f"{header}{_CLOUD_HEADER if in_cloud else ''}WHO"]
+    for server in result:
+        taken = f"{server['taken']}/{server['capacity']}"
+        lines.append(
+            f"{server['id']:34}{server['state']:11}{server['address'] or '-':23}"
+            f"{taken:9}{server['age']:>7.0f}s  {_in_cloud(server) if in_cloud else ''}"
+            f"{' '.join(server['people'])}"
+        )
+    return "\n".join(lines)
+
+
+_CLOUD_HEADER = f"{'INSTANCE':21}{'TYPE':13}{'LAUNCH':>8}{'USD/H':>9}  "
+
+
+def _in_cloud(server: Mapping[str, Any]) -> str:
+    """What a cloud's server has beside: `LAUNCH` is how long it took until it was ready."""
+    seconds, usd = server["launch_time"], server["usd_per_hour"]
+    launch = "-" if seconds is None else f"{seconds:.0f}s"
+    cost = "-" if usd is None else f"{usd:.4f}"
+    return f"{server['instance'] or '-':21}{server['type'] or '-':13}{launch:>8}{cost:>9}  "
+
+
+def _fail(reason: str) -> int:
+    print(f"bbs fleet: {reason}", file=sys.stderr)
+    return 1

@@ -1,0 +1,293 @@
+"""What one configuration value may be: how it is read, checked and written.
+
+The sections of the configuration declare their keys with the kinds defined here. A kind takes what
+TOML gives, or the text of an environment variable or option, and either makes a value of it or
+refuses it; it also knows, in words, what would be right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from typing import Generic, TypeVar
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+
+T = TypeVar("T")
+
+UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+"""The periods that a rate can be written in, in seconds."""
+
+_LONGEST = 1e9
+"""Seconds, some thirty years: beyond it a time-out is a slip of the keyboard."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many attempts in so long: `count` in each `period` seconds."""
+
+    count: int
+    period: float
+
+    @classmethod
+    def parse(cls, text: str) -> Rate:
+        """Read `"20/minute"`; ValueError when it is nothing like that."""
+        matched = re.fullmatch(r"([1-9][0-9]{0,8})/(\w+)", text, re.ASCII)
+        if matched is None or matched[2] not in UNITS:
+            raise ValueError(text)
+        return cls(int(matched[1]), UNITS[matched[2]])
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, period in UNITS.items() if period == self.period)
+        return f"{self.count}/{unit}"
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """What values a key takes.
+
+    `right` ends the sentence "the key must be …". `read` makes the value of what TOML gave, or
+    raises ValueError. `from_text` makes of an environment variable what TOML would have given. A
+    `secret` value is never shown but as `masked`, and may stand in a file instead.
+    """
+
+    right: str
+    read: Callable[[object], T]
+    from_text: Callable[[str], object] = str
+    secret: bool = False
+    masked: Callable[[object], object] = field(default=lambda value: mask(value))
+
+
+def setting(kind: Kind[T], default: object) -> T:
+    """Declare a key of a section, a field of a frozen dataclass."""
+    return field(default=kind.read(default), repr=not kind.secret, metadata={"kind": kind})
+
+
+def write(value: object) -> str:
+    """A value as TOML text."""
+    if isinstance(value, tuple):
+        return "[" + ", ".join(write(element) for element in value) + "]"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    return json.dumps(str(value), ensure_ascii=False)
+
+
+def mask(value: object) -> object:
+    """The value with `***` for the password in each URL of it."""
+    if isinstance(value, tuple):
+        return tuple(mask(element) for element in value)
+    text = str(value)
+    head, separator, rest = text.partition("://")
+    login, at, place = rest.rpartition("@")
+    user, colon, _ = login.partition(":")
+    return f"{head}{separator}{user}{colon}***{at}{place}" if colon else text
+
+
+def whole(at_least: int) -> Kind[int]:
+    """Whole numbers from `at_least` on."""
+
+    def read(value: object) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+            raise ValueError(value)
+        return value
+
+    return Kind(f"a whole number, {at_least} or more", read, int)
+
+
+def seconds(*, zero: bool = False) -> Kind[float]:
+    """Durations in seconds, above zero unless `zero` is allowed."""
+
+    def read(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(value)
+        if not 0 <= value <= _LONGEST or (value == 0 and not zero):
+            raise ValueError(value)
+        return float(value)
+
+    least = "0 or more" if zero else "above 0"
+    return Kind(f"a number of seconds, {least} and at most {_LONGEST:.0e}", read, float)
+
+
+def text(right: str, check: Callable[[str], bool], *, secret: bool = False) -> Kind[str]:
+    """Texts without control characters that pass `check`."""
+
+    def read(value: object) -> str:
+        if not isinstance(value, str) or not value.isprintable() or not check(value):
+            raise ValueError(value)
+        return value
+
+    return Kind(right, read, secret=secret)
+
+
+def texts(
+    right: str,
+    check: Callable[[str], bool],
+    *,
+    empty: bool = False,
+    secret: bool = False,
+) -> Kind[tuple[str, ...]]:
+    """One text or a list of them; `""` is the empty list, where `empty` allows it.
+
+    In the environment a list is written as in TOML, `["a", "b"]`; any other text is one element.
+    """
+    one = text(right, check)
+
+    def read(value: object) -> tuple[str, ...]:
+        if value == "" and empty:
+            return ()
+        elements = value if isinstance(value, (list, tuple)) else [value]
+        if not elements and not empty:
+            raise ValueError(value)
+        return tuple(one.read(element) for element in elements)
+
+    return Kind(f"{right}, or a list of them", read, _list_or_one, secret)
+
+
+def _list_or_one(given: str) -> object:
+    return tomllib.loads(f"list = {given}")["list"] if given.startswith("[") else given
+
+
+def choice(*allowed: str) -> Kind[str]:
+    """One of some words."""
+    quoted = [f'"{word}"' for word in allowed]
+    return text(f"{', '.join(quoted[:-1])} or {quoted[-1]}", allowed.__contains__)
+
+
+def host_and_port(server: str) -> tuple[str, int]:
+    """The parts of `"127.0.0.1:22222"` or `"[::1]:22222"`; ValueError for what is neither."""
+    matched = re.fullmatch(r"(?:\[([^\[\] ]+)\]|([^\[\]: ]+)):([0-9]{1,5})", server, re.ASCII)
+    if matched is None or not 0 < int(matched[3]) < 65536:
+        raise ValueError(server)
+    return matched[1] or matched[2], int(matched[3])
+
+
+def place_of(host: str, port: int) -> str:
+    """`"127.0.0.1:22222"` or `"[::1]:22222"`: what `host_and_port` reads."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reached_at(host: str) -> str:
+    """Where this machine itself reaches what listens at the address `host`."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+
+
+def _read_rate(value: object) -> Rate:
+    return Rate.parse(str(value))
+
+
+def _is_endpoint(description: str) -> bool:
+    """Whether Twisted can listen on this; the place itself is tried when the server starts."""
+    kind, colon, rest = description.partition(":")
+    arguments = rest.split(":")
+    if kind == "ssl" and not _has_tls():
+        return False
+    if kind in ("tcp", "tcp6", "ssl"):
+        named = [each.removeprefix("port=") for each in arguments if each.startswith("port=")]
+        port = (named or arguments)[0]
+        return re.fullmatch("[0-9]{1,5}", port) is not None and int(port) <= 65535
+    return bool(colon) and kind in {"unix", "systemd"} | _plugged_in()
+
+
+def _plugged_in() -> set[str]:
+    """The kinds of endpoint that plugins of Twisted add, those of other packages too."""
+    from twisted.internet.interfaces import IStreamServerEndpointStringParser
+    from twisted.plugin import getPlugins
+
+    return {parser.prefix for parser in getPlugins(IStreamServerEndpointStringParser)}
+
+
+def _has_tls() -> bool:
+    return find_spec("OpenSSL") is not None
+
+
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; ValueError for what no URL of ours may have."""
+    parts = urlsplit(url)
+    if parts.port == 0 or parts.fragment or not unquote(url).isprintable():
+        raise ValueError  # a # in a password has to be written %23
+    return parts
+
+
+def is_reference(value: str) -> bool:
+    """Whether a value only names a secret, which a store of AWS keeps (`references.py`)."""
+    return re.fullmatch(r"ssm:/[\w./-]+|secretsmanager:[\w/+=.@:-]+", value, re.ASCII) is not None
+
+
+def _is_database(url: str) -> bool:
+    if is_reference(url):
+        return True
+    if url.startswith("sqlite:"):
+        return re.fullmatch(r"sqlite:///[^?#]+", url) is not None
+    parts = _split(url)
+    options = parse_qs(parts.query, keep_blank_values=True)
+    return (
+        parts.scheme == "mysql"
+        and bool(parts.username and parts.hostname)
+        and re.fullmatch("/[^/]+", parts.path) is not None
+        and options.keys() <= {"tls_ca"}
+    )
+
+
+def _is_broker(url: str) -> bool:
+    if is_reference(url):
+        return True
+    parts = _split(url)
+    return (
+        parts.scheme in ("stomp", "stomp+ssl")
+        and bool(parts.hostname)
+        and not parts.query
+        and (parts.scheme == "stomp" or _has_tls())
+    )
+
+
+def _is_http(url: str) -> bool:
+    return _split(url).scheme in ("http", "https") and bool(_split(url).hostname)
+
+
+def _read_brokers(value: object) -> tuple[str, ...]:
+    embedded = ("embedded", ["embedded"], ("embedded",))
+    return ("embedded",) if value in embedded else named_brokers.read(value)
+
+
+_ENDPOINT = 'an endpoint such as "tcp:22222" ("ssl:…" where bbs[tls] is installed)'
+_ESCAPES = "% escapes for special characters in USER and PASSWORD"
+_REFERENCE = '"ssm:/NAME" or "secretsmanager:NAME" where it is kept'
+
+endpoints = texts(_ENDPOINT, _is_endpoint)
+endpoints_or_none = texts(f'{_ENDPOINT}, "" for none', _is_endpoint, empty=True)
+any_text = text("a text without control characters", lambda value: True)
+name = text("a text that is not empty", bool)
+server = text(
+    'where a server is, such as "127.0.0.1:22222" or "[::1]:22222"',
+    lambda value: bool(host_and_port(value)),
+)
+shared_secret = replace(
+    text(
+        'a text without spaces, of 16 characters or more, "" for none',
+        lambda value: not value or (len(value) >= 16 and " " not in value),
+        secret=True,
+    ),
+    masked=lambda value: value and "***",
+)
+names = texts("a text that is not empty", bool)
+names_or_none = texts("a text that is not empty", bool, empty=True)
+rate = Kind(f'a rate such as "20/minute" ({", ".join(UNITS)})', _read_rate)
+http_url_or_none = text(
+    'a URL such as "http://127.0.0.1:5000", "" for none', lambda value: not value or _is_http(value)
+)
+database_url = text(
+    f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES}),'
+    f" or {_REFERENCE}",
+    _is_database,
+    secret=True,
+)
+named_brokers = texts(
+    '"embedded" alone, "stomp://USER:PASSWORD@HOST:61613" or, where bbs[tls] is installed,'
+    f' "stomp+ssl://…" ({_ESCAPES}), or {_REFERENCE}',
+    _is_broker,
+    secret=True,
+)
+broker_urls = Kind(named_brokers.right, _read_brokers, _list_or_one, secret=True)

@@ -1,0 +1,249 @@
+"""How a server starts, in order, saying in one line why it cannot; and how it stops, in reverse."""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import os
+import re
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bbs.config import ConfigError, Configuration, load, references
+from bbs.delivery.bus import Bus
+from bbs.errors import BBSError, wire_text
+from bbs.protocols.line import LineFactory
+from bbs.protocols.line.interfaces import IRequestHandler, LineLimits
+from bbs.protocols.stomp import Broker, StompService
+from bbs.protocols.stomp.interfaces import StompError, StompRefused
+from bbs.storage import migrations
+from bbs.storage.connecting import DatabaseRefused
+from bbs.storage.database import Database
+from bbs.workers import Workers
+
+RECEIPT_DEADLINE = 2.0
+"""Seconds that a `listen` waits for the broker's confirmation before it goes on without."""
+
+BACKLOG = 1024
+"""Connections that may wait to be accepted; of Twisted's 50, many who come at once wait seconds."""
+
+FAREWELL = 2.0
+"""Seconds that peers have to leave by themselves when a server stops."""
+
+_log = Logger()
+
+
+class CannotStart(Exception):
+    """A server cannot start, for the reason given in one line."""
+
+
+class Daemon(Service):
+    """A service whose parts start one after the other and stop in reverse.
+
+    :param config: the whole configuration.
+    :param reactor: the one that runs.
+    :param on_failure: called with one line when the start fails.
+    """
+
+    name = "bbs"
+
+    def __init__(
+        self, config: Configuration, reactor: Any, on_failure: Callable[[str], None]
+    ) -> None:
+        self.config = config
+        self.reactor = reactor
+        self.second_choice: Mapping[str, str] = {}
+        """Where to listen instead of an endpoint whose port somebody else has."""
+        self._on_failure = on_failure
+        self._stops: list[Callable[[], Any]] = []
+        self._starting: Deferred[None] | None = None
+        self.in_thread: Callable[..., Deferred[Any]]
+        """Does blocking work on a thread of the database's; there once the database is open."""
+
+    async def start(self) -> None:
+        """Start the parts with `begin`, `listen` and `on_stop`."""
+        raise LookupError("a daemon says how it starts")
+
+    # Service
+
+    def startService(self) -> None:
+        Service.startService(self)
+        # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._starting = Deferred.fromCoroutine(self.start())
+        self._starting.addErrback(self._failed)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return ensureDeferred(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting:
+            self._starting.cancel()
+            await self._starting
+        while self._stops:
+            try:
+                stopped = self._stops.pop()()
+                if stopped is not None:
+                    await stopped
+            except Exception:
+                # Whatever it was, the other parts must stop all the same.
+                _log.failure("a part of {name} did not stop well", name=self.name)
+
+    def _failed(self, failure: Failure) -> None:
+        if not self.running:
+            return
+        error = failure.value
+        if isinstance(error, BBSError):
+            reason = wire_text(error)
+        elif isinstance(error, (CannotStart, ConfigError, DatabaseRefused)):
+            reason = " ".join(str(error).split())
+        else:
+            _log.failure("{name} did not start", failure=failure, name=self.name)
+            reason = "a bug keeps it from starting; the log has it"
+        _log.critical("{name} did not start: {reason}", name=self.name, reason=reason)
+        self._on_failure(f"{self.name}: {reason}")
+
+    # Parts
+
+    def on_stop(self, stop: Callable[[], Any]) -> None:
+        """Call `stop` when the daemon stops, after what was started later."""
+        self._stops.append(stop)
+
+    def begin(self, service: Any) -> None:
+        """Start a part that is a service; it stops with the daemon."""
+        cast("IService", service).startService()
+        self.on_stop(service.stopService)
+
+    async def open_database(self) -> Database:
+        """Connect to the database, and bring its schema to this version."""
+        (url,) = await self._reveal("database.url", self.config.database.url)
+        threads = Database.threads(url, self.config.database.pool_size)
+        workers = Workers(self.reactor, "database", threads)
+        self.begin(workers)
+        self.in_thread = workers.run
+        database = Database(url, workers, self.reactor)
+        await database.run_unhurried(migrations.upgrade, database.peewee)
+        return database
+
+    async def open_bus(self, brokers: tuple[str, ...]) -> Bus:
+        """Connect to a broker. One that is away is waited for in the background; one that refuses
+        the credential is an error."""
+        stomp = StompService(
+            self.reactor,
+            [Broker.from_url(url) for url in await self._reveal("broker.url", *brokers)],
+            deadline=RECEIPT_DEADLINE,
+        )
+        self.begin(stomp)
+        try:
+            await stomp.first_connection()
+        except StompRefused as error:
+            raise CannotStart(f"broker.url: {error}") from error
+        except StompError as error:
+            _log.warn("the broker is away: {error}", error=str(error))
+        return Bus(stomp)
+
+    async def _reveal(self, key: str, *values: str) -> tuple[str, ...]:
+        """The values, with the secrets that they may only name; `self.config` keeps the names."""
+        if not references.needed(values):
+            return values
+        workers = Workers(self.reactor, "secrets", 1)
+        workers.startService()
+        try:
+            return await workers.run(references.reveal, key, values, self.config.ec2)
+        finally:
+            await workers.stopService()
+
+    async def listen(
+        self, endpoints: tuple[str, ...], handler: IRequestHandler
+    ) -> list[IListeningPort]:
+        """Serve the line protocol; returns the ports. Stopping closes the connections."""
+        limits = self.config.limits
+        factory = LineFactory(
+            self.reactor,
+            handler,
+            LineLimits(
+                max_line=limits.max_line,
+                idle_timeout=limits.idle_timeout,
+                unterminated_timeout=limits.unterminated_timeout,
+            ),
+        )
+        self.on_stop(lambda: factory.close_all(FAREWELL))
+        return [await self._listen(endpoint, factory) for endpoint in endpoints]
+
+    async def _listen(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
+        takes_backlog = re.match(r"(tcp6?|ssl):", endpoint) and ":backlog=" not in endpoint
+        description = f"{endpoint}:backlog={BACKLOG}" if takes_backlog else endpoint
+        try:
+            place = serverFromString(self.reactor, description)
+        except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
+            raise CannotStart(f"cannot listen on {endpoint}: {error}") from error
+        try:
+            port: IListeningPort = await place.listen(factory)
+        except (CannotListenError, OSError) as error:
+            reason = getattr(error, "socketError", error)
+            second = self.second_choice.get(endpoint)
+            if second and getattr(reason, "errno", None) == errno.EADDRINUSE:
+                return await self._listen(second, factory)
+            raise CannotStart(f"cannot listen on {endpoint}: {reason}") from error
+        self.on_stop(port.stopListening)
+        return port
+
+
+def interface_of(endpoint: str) -> str:
+    """The address that an endpoint string binds to, an empty text for all of them."""
+    match = re.search(r"(?<!\\):interface=((?:\\.|[^:])*)", endpoint)
+    address = re.sub(r"\\(.)", r"\1", match[1]) if match else ""
+    return "" if address in ("0.0.0.0", "::") else address
+
+
+def on_free_port(*endpoints: str) -> str:
+    """An endpoint string for a free TCP port, where the first of `endpoints` that says where it
+    binds to does; else with all addresses, those of IPv6 too if one of them has these."""
+    interface = next(filter(None, map(interface_of, endpoints)), "")
+    if not interface:
+        return "tcp6:0" if any(each.startswith("tcp6:") for each in endpoints) else "tcp:0"
+    return tcp_endpoint(interface, 0)
+
+
+def tcp_endpoint(interface: str, port: int) -> str:
+    """An endpoint string for `port` at an address."""
+    kind = "tcp6" if ":" in interface else "tcp"
+    escaped = interface.replace(":", "\\:")
+    return f"{kind}:{port}:interface={escaped}"
+
+
+def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Configuration:
+    """The configuration, or the end of the process, with one line and exit code 1."""
+    try:
+        return load(path, os.environ, options)
+    except ConfigError as error:
+        raise SystemExit(f"{name}: {error}") from error
+
+
+def end_process(reactor: Any) -> Callable[[str], None]:
+    """What a daemon under twistd does when it cannot start: say why, stop, and exit with 1."""
+
+    def fail(reason: str) -> None:
+        print(reason, file=sys.__stderr__, flush=True)
+        # twistd always exits with 0 when the reactor has stopped by itself.
+        atexit.register(_exit, 1)
+        reactor.callLater(0, reactor.stop)
+
+    return fail
+
+
+def _exit(code: int) -> None:
+    sys.stdout.flush()
+    os._exit(code)

@@ -1,0 +1,88 @@
+"""What the servers say to each other: hints, through topics at a STOMP broker.
+
+A hint makes something happen at once that would happen anyway: it says that the database has news.
+So a hint that is lost costs time and nothing else, and nobody waits for one to be confirmed. The
+topics and their contents are in `docs/protocol.md`, section 6.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from twisted.internet.defer import DeferredList
+from twisted.logger import Logger
+
+from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
+
+OnHint = Callable[[Mapping[str, Any]], None]
+
+_USER = "/topic/bbs.user."
+_GROUP = "/topic/bbs.group."
+_FLEET = "/topic/bbs.fleet"
+
+_log = Logger()
+
+
+class Bus:
+    """Tells and hears hints through `stomp`."""
+
+    def __init__(self, stomp: IStomp) -> None:
+        self._stomp = stomp
+
+    @property
+    def connected(self) -> bool:
+        """Whether hints travel at present."""
+        return self._stomp.connected
+
+    def on_change(self, tell: Callable[[bool], None]) -> None:
+        """Call `tell(connected)` whenever hints begin or cease to travel."""
+        self._stomp.add_listener(tell)
+
+    def tell_user(self, channel: str, event: Mapping[str, object]) -> None:
+        """Hint at `event` to the app servers where the user of `channel` listens."""
+        self._tell(_USER + channel, event)
+
+    def tell_group(self, channel: str, event: Mapping[str, object]) -> None:
+        """Hint at `event` to the app servers where members of the group of `channel` listen."""
+        self._tell(_GROUP + channel, event)
+
+    def tell_fleet(self, event: str) -> None:
+        """Hint to the login servers that there is news of the fleet: `ready`, `gone`, `free`, …"""
+        self._tell(_FLEET, {"event": event})
+
+    def hear_user(self, channel: str, on_hint: OnHint) -> ISubscription:
+        """Call `on_hint` with hints to the user of `channel`, from the broker's confirmation on."""
+        return self._hear(_USER + channel, on_hint)
+
+    def hear_group(self, channel: str, on_hint: OnHint) -> ISubscription:
+        """The same for hints to the group of `channel`."""
+        return self._hear(_GROUP + channel, on_hint)
+
+    def hear_fleet(self, on_hint: OnHint) -> ISubscription:
+        """Call `on_hint` with news of the fleet."""
+        return self._hear(_FLEET, on_hint)
+
+    async def settle(self, subscriptions: Iterable[ISubscription]) -> None:
+        """Wait until the broker has confirmed `subscriptions`, or cannot: then the database, which
+        is looked at meanwhile, brings what they would have."""
+        await DeferredList(
+            [subscription.confirmed() for subscription in subscriptions], consumeErrors=True
+        )
+
+    def _tell(self, topic: str, event: Mapping[str, object]) -> None:
+        self._stomp.publish(topic, json.dumps(event, ensure_ascii=False).encode())
+
+    def _hear(self, topic: str, on_hint: OnHint) -> ISubscription:
+        def arrived(message: Message) -> None:
+            try:
+                hint = json.loads(message.body)
+            except ValueError:
+                hint = None
+            if isinstance(hint, dict):
+                on_hint(hint)
+            else:
+                _log.warn("a hint that is none, on {topic}", topic=topic)
+
+        return self._stomp.keep_subscribed(topic, arrived)

@@ -1,0 +1,296 @@
+"""Messages on their way to connections that listen.
+
+Each listener has a cursor, the id of the last message that it was sent. Whatever says that there
+may be news (a hint, the clock, a connection that reads again) only marks it as due; the pump then
+asks the database what comes after the cursor. So a message arrives once and in order however it
+came to be known, a lost hint costs time only, and a connection that does not read costs no memory:
+what it has not taken stays in the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from bbs.board import messages
+from bbs.delivery.bus import Bus
+from bbs.errors import Unavailable
+from bbs.protocols.line import IConnection
+from bbs.protocols.stomp.interfaces import ISubscription
+from bbs.rules import places
+from bbs.rules.accounts import Caller
+from bbs.storage.database import Database
+
+NOTE_DELAY = 0.1
+"""Seconds in which sent messages are gathered before what was delivered is written down."""
+
+SAFETY_FACTOR = 5
+"""With the broker there, the database is looked at this much more rarely than without: for hints
+that were lost."""
+
+_log = Logger()
+
+
+@dataclass(eq=False)
+class Listener:
+    """One user on one connection."""
+
+    user: int
+    connection: IConnection
+    cursor: messages.Cursor
+    due: bool = False
+    told: places.Seat | None = None
+    """Where the user was last said to have moved."""
+
+
+class Listeners(Service):
+    """The listeners of one app server, and the pump that serves them.
+
+    :param server_id: gives this app server's id.
+    :param poll_interval: seconds between looks while the broker is away.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        bus: Bus,
+        server_id: Callable[[], str | None],
+        poll_interval: float,
+        reactor: Any,
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._server_id = server_id
+        self._poll_interval = poll_interval
+        self._reactor = reactor
+        self._listeners: set[Listener] = set()
+        self._subscriptions: dict[str, ISubscription] = {}
+        self._hearers: dict[str, set[int]] = {}
+        self._opening: set[tuple[IConnection, int]] = set()
+        self._sent: dict[int, int] = {}
+        self._unnoted: set[int] = set()
+        self._pumping = False
+        self._next_poll: Any = None
+        self._next_note: Any = None
+        self._polls = 0
+        self._when_empty: Deferred[None] | None = None
+        bus.on_change(lambda connected: self._look_for_all())
+
+    # Service
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._next_poll = self._reactor.callLater(self._poll_interval, self._poll)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        self._next_poll.cancel()
+        if self._next_note:
+            self._next_note.cancel()
+            self._next_note = None
+        return Deferred.fromCoroutine(self._note())
+
+    # For the handlers
+
+    async def open(
+        self, caller: Caller, mailbox: messages.Mailbox, connection: IConnection
+    ) -> Callable[[], None]:
+        """Get ready to send `caller`'s events on `connection`.
+
+        Comes back when the broker has confirmed what must be heard, or cannot; calling what it
+        returns begins the sending.
+        """
+        user = caller.user
+        hints = [self._hear(caller.channel, user, self._bus.hear_user)]
+        hints += [self._hear(channel, user, self._bus.hear_group) for channel in mailbox.groups]
+        opening = (connection, user)
+        self._opening.add(opening)
+        await self._bus.settle(hints)
+
+        def start() -> None:
+            self._opening.discard(opening)
+            replaced = [other for other in self._of(connection) if other.user == user]
+            connection.on_writable = self._wake
+            cursor = mailbox.cursor
+            if not mailbox.resumes:
+                # What was sent a moment ago may not be written down yet.
+                cursor = messages.Cursor(user, max(cursor.last, self._sent.get(user, 0)))
+            listener = Listener(user, connection, cursor)
+            self._listeners.add(listener)
+            self._drop(replaced)
+            connection.persistent = True
+            self._look([listener])
+
+        return start
+
+    async def hear_group(self, user: int, channel: str) -> None:
+        """`user` has joined the group of `channel`: hear it, if the user listens here."""
+        if user in self._listening():
+            await self._bus.settle([self._hear(channel, user, self._bus.hear_group)])
+
+    def connection_lost(self, connection: IConnection) -> None:
+        """Forget who listened on `connection`, or was about to."""
+        self._opening = {opening for opening in self._opening if opening[0] is not connection}
+        self._drop(self._of(connection))
+
+    async def dismiss(self, patience: float) -> None:
+        """This server stops: wait until those who listen have been told where to go and have gone,
+        `patience` seconds at the most."""
+        await self._check_places({listener.user for listener in self._listeners})
+        if self._listeners:
+            self._when_empty = Deferred()
+            impatience = self._reactor.callLater(patience, self._when_empty.callback, None)
+            await self._when_empty
+            if impatience.active():
+                impatience.cancel()
+
+    # Hints
+
+    def _hear(self, channel: str, user: int, hear: Callable[..., ISubscription]) -> ISubscription:
+        self._hearers.setdefault(channel, set()).add(user)
+        if channel not in self._subscriptions:
+            self._subscriptions[channel] = hear(
+                channel, lambda hint: self._hinted(self._hearers.get(channel, set()), hint)
+            )
+        return self._subscriptions[channel]
+
+    def _hinted(self, users: set[int], hint: Mapping[str, Any]) -> None:
+        if hint.get("event") == "message":
+            self._look(listener for listener in self._listeners if listener.user in users)
+        else:
+            self._in_background(self._check_places(set(users)))
+
+    def _forget_unheard(self) -> None:
+        listening = self._listening()
+        for channel, users in [*self._hearers.items()]:
+            users &= listening
+            if not users:
+                del self._hearers[channel]
+                self._subscriptions.pop(channel).unsubscribe()
+
+    def _listening(self) -> set[int]:
+        users = {listener.user for listener in self._listeners}
+        return users.union(user for _, user in self._opening)
+
+    # The pump
+
+    def _poll(self) -> None:
+        self._next_poll = self._reactor.callLater(self._poll_interval, self._poll)
+        self._polls += 1
+        if not self._bus.connected or self._polls % SAFETY_FACTOR == 0:
+            self._look_for_all()
+        self._wake()  # For those whom the database, when it was away, left waiting.
+
+    def _look_for_all(self) -> None:
+        if self._listeners:
+            self._look(self._listeners)
+            self._in_background(self._check_places({each.user for each in self._listeners}))
+
+    def _look(self, listeners: Iterable[Listener]) -> None:
+        for listener in listeners:
+            listener.due = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._pumping:
+            self._pumping = True
+            self._in_background(self._pump())
+
+    async def _pump(self) -> None:
+        try:
+            while due := [
+                each for each in self._listeners if each.due and each.connection.writable
+            ]:
+                for listener in due:
+                    listener.due = False
+                asked = {listener: listener.cursor for listener in due}
+                try:
+                    found = await self._database.run(messages.fetch, [*set(asked.values())])
+                except Unavailable:
+                    for listener in due:
+                        listener.due = True
+                    return
+                for listener, cursor in asked.items():
+                    if listener in self._listeners:
+                        self._send(listener, found[cursor])
+        finally:
+            self._pumping = False
+
+    def _send(self, listener: Listener, events: list[dict[str, object]]) -> None:
+        for event in events:
+            if not listener.connection.writable:
+                listener.due = True
+                return
+            listener.connection.send_event(event)
+            number = int(str(event["id"]))
+            listener.cursor = messages.Cursor(listener.user, number)
+            self._delivered(listener.user, number)
+        listener.due = listener.due or len(events) >= messages.BATCH
+
+    # What was delivered
+
+    def _delivered(self, user: int, number: int) -> None:
+        if number > self._sent.get(user, 0):
+            self._sent[user] = number
+            self._unnoted.add(user)
+            if self._next_note is None and self.running:
+                self._next_note = self._reactor.callLater(NOTE_DELAY, self._time_to_note)
+
+    def _time_to_note(self) -> None:
+        self._next_note = None
+        self._in_background(self._note())
+
+    async def _note(self) -> None:
+        users, self._unnoted = self._unnoted, set()
+        if not users:
+            return
+        cursors = [messages.Cursor(user, self._sent[user]) for user in users]
+        try:
+            await self._database.run(messages.note_delivered, cursors)
+        except Unavailable:
+            self._unnoted |= users
+            if self.running and self._next_note is None:
+                self._next_note = self._reactor.callLater(self._poll_interval, self._time_to_note)
+        else:
+            for user in users - self._unnoted - self._listening():
+                del self._sent[user]
+
+    # Where users are
+
+    async def _check_places(self, users: set[int]) -> None:
+        try:
+            seats = await self._database.run(places.whereabouts, users)
+        except Unavailable:
+            return
+        for listener in [each for each in self._listeners if each.user in users]:
+            if listener.user not in seats:
+                listener.connection.send_event({"event": "logout"})
+                self._drop([listener])
+                continue
+            seat = seats[listener.user]
+            if seat and seat.server != self._server_id() and seat != listener.told:
+                listener.told = seat
+                address = seat.address.seen_from(listener.connection)
+                listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
+
+    def _of(self, connection: IConnection) -> list[Listener]:
+        return [each for each in self._listeners if each.connection is connection]
+
+    def _drop(self, listeners: Iterable[Listener]) -> None:
+        for listener in [*listeners]:
+            self._listeners.discard(listener)
+            if not self._of(listener.connection):
+                listener.connection.persistent = False
+        self._forget_unheard()
+        if self._when_empty and not self._listeners and not self._when_empty.called:
+            self._when_empty.callback(None)
+
+    def _in_background(self, work: Any) -> None:
+        Deferred.fromCoroutine(work).addErrback(
+            lambda failure: _log.failure("listening went wrong", failure=failure)
+        )

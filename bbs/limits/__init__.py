@@ -1,0 +1,1 @@
+"""Who is counted, and how much is left."""

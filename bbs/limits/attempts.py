@@ -1,0 +1,83 @@
+"""Rate limits: so many attempts by one account or address within a moving window.
+
+Written here, and not taken from the `limits` package, because that one reads the wall clock and
+keeps a thread; this reads the clock that it is given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+
+from bbs.config.kinds import Rate
+from bbs.errors import TooManyAttempts, WrongCredentials
+from bbs.passwords import Hasher, Verdict
+from bbs.storage.models import NAME_LENGTH
+
+MAX_KEYS = 100_000
+"""Accounts or addresses remembered; beyond that the one longest quiet is forgotten."""
+
+ADDRESS_FACTOR = 10
+"""One address may fail to log in so many times as often as one account (`docs/operating.md`)."""
+
+MAX_KEY = NAME_LENGTH + 1
+"""Characters of a key that are kept: no longer name is anybody's."""
+
+
+class Attempts:
+    """Counts attempts for each key: `times` as many as `rate` allows."""
+
+    def __init__(self, rate: Rate, seconds: Callable[[], float], times: int = 1) -> None:
+        self._most = rate.count * times
+        self._period = rate.period
+        self._seconds = seconds
+        self._made: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def check(self, key: str) -> None:
+        """Raise `TooManyAttempts`, with the wait in seconds, if `key` may not attempt now."""
+        made = self._recent(key)
+        if len(made) >= self._most:
+            wait = made[len(made) - self._most] + self._period - self._seconds()
+            raise TooManyAttempts(max(1, math.ceil(wait)))
+
+    def note(self, key: str) -> None:
+        """Count an attempt."""
+        made = self._recent(key)
+        made.append(self._seconds())
+        self._made[key[:MAX_KEY]] = made
+        self._made.move_to_end(key[:MAX_KEY])
+        # Those longest quiet are first.
+        while self._is_over(next(iter(self._made.values()))) or len(self._made) > MAX_KEYS:
+            self._made.popitem(last=False)
+
+    def _recent(self, key: str) -> deque[float]:
+        made = self._made.get(key[:MAX_KEY], deque())
+        oldest = self._seconds() - self._period
+        while made and made[0] <= oldest:
+            made.popleft()
+        return made
+
+    def _is_over(self, made: deque[float]) -> bool:
+        return not made or made[-1] <= self._seconds() - self._period
+
+
+async def verify_within(
+    limits: Sequence[tuple[Attempts, str]], hasher: Hasher, stored: str | None, password: str
+) -> Verdict:
+    """What `hasher` says to a password that matches the hash `stored` (None: nobody's).
+
+    :raises TooManyAttempts: one of `limits`, each with its key, allows no attempt now.
+    :raises WrongCredentials: it does not match, which counts for all of them.
+    """
+    for attempts, key in limits:
+        attempts.check(key)
+    verdict = await hasher.verify(stored, password)
+    # Once more: of many guesses that were sent at once, only as many as are allowed are answered.
+    for attempts, key in limits:
+        attempts.check(key)
+    if not verdict.matches:
+        for attempts, key in limits:
+            attempts.note(key)
+        raise WrongCredentials()
+    return verdict

@@ -1,0 +1,44 @@
+"""A STOMP client for the reactor, usable alone (`docs/stomp.md`).
+
+    service = StompService(reactor, [Broker.from_url("stomp://user:password@127.0.0.1:61613")])
+    service.startService()
+    await service.first_connection()
+    await service.subscribe("/topic/news", lambda message: print(message.body))
+    await service.send("/topic/news", b"hello")
+
+`StompService` holds one connection to one of a list of brokers. When it goes, it connects again,
+by turns and after growing, jittered pauses, and subscribes again to everything. Receipts are
+Deferreds, which fail at a deadline or when the connection goes. Nothing that was sent is sent again
+by itself: what must not be lost, its sender keeps until the receipt came.
+
+What a caller may rely on is written in `interfaces.py` beside this. Frames are cut in `frames.py`;
+one connection is `connection.py`, and one after the other `connector.py`.
+"""
+
+from bbs.protocols.stomp.connection import Broker
+from bbs.protocols.stomp.interfaces import (
+    IStomp,
+    ISubscription,
+    Message,
+    StompDisconnected,
+    StompError,
+    StompOverflow,
+    StompRefused,
+    StompTimeout,
+    check_destination,
+)
+from bbs.protocols.stomp.service import StompService
+
+__all__ = [
+    "Broker",
+    "IStomp",
+    "ISubscription",
+    "Message",
+    "StompDisconnected",
+    "StompError",
+    "StompOverflow",
+    "StompRefused",
+    "StompService",
+    "StompTimeout",
+    "check_destination",
+]

@@ -1,0 +1,203 @@
+"""What both ends of a STOMP connection do, client and broker: cut what comes in into frames, bound
+what waits to go out, keep the heart-beats, and close.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ITCPTransport
+from twisted.internet.protocol import Protocol
+from twisted.internet.task import LoopingCall
+from zope.interface import implementer
+
+from bbs.protocols.stomp.frames import HEARTBEAT, Frame, FrameCutter, FrameError, encode
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IDelayedCall
+    from twisted.python.failure import Failure
+
+__all__ = ["StompPeer", "heartbeat_intervals", "heartbeat_ms"]
+
+# ActiveMQ beats when it finds, once in an interval, that it has sent nothing since the last look:
+# what it was last heard of may lie two whole intervals back, and then there is the network, s.
+_GRACE = 1.0
+
+
+def heartbeat_ms(text: str) -> tuple[int, int]:
+    """The two numbers of a heart-beat header, ms: what its sender can do, what it would like.
+
+    Raises FrameError when it is anything else.
+    """
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise FrameError(f"a heart-beat of {text[:40]!r}")
+    # An interval of more than a day is none at all, and would not fit some clocks.
+    can, wants = (min(int(part[:10]), 86_400_000) for part in parts)
+    return can, wants
+
+
+def heartbeat_intervals(own: tuple[int, int], peer: tuple[int, int]) -> tuple[float, float]:
+    """The intervals, s, in which we beat and the peer does, by the two heart-beat headers; 0 for
+    not at all: one side cannot, or the other does not care."""
+    send = max(own[0], peer[1]) if own[0] and peer[1] else 0
+    expect = max(peer[0], own[1]) if peer[0] and own[1] else 0
+    return send / 1000, expect / 1000
+
+
+@implementer(IPushProducer)
+class StompPeer(Protocol):
+    """One end of a STOMP connection.
+
+    Subclasses are told of whole frames (`frame_received`), of bytes that are no STOMP
+    (`frames_broken`) and of a peer whose heart-beat stopped (`heart_stopped`).
+
+    Output: while the transport asks to pause, what is written waits here, and `held` says how many
+    bytes do. Whoever writes decides what more is too much.
+    """
+
+    def __init__(self, clock: IReactorTime, max_frame: int) -> None:
+        self.clock = clock
+        self.cutter = FrameCutter(max_frame=max_frame)
+        self.held = 0
+        self.closing = False
+        self._waiting: deque[bytes] = deque()
+        self._paused = False
+        self._beat: LoopingCall | None = None
+        self._silence: IDelayedCall | None = None
+        self._silence_limit = 0.0
+        self._abort_later: IDelayedCall | None = None
+
+    # What subclasses are told.
+
+    def frame_received(self, frame: Frame) -> None:
+        """A whole frame came. Whatever this raises as FrameError goes to `frames_broken`."""
+        raise NotImplementedError
+
+    def frames_broken(self, error: FrameError) -> None:
+        """What came cannot be understood, and nothing after it."""
+        raise NotImplementedError
+
+    def heart_stopped(self) -> None:
+        """The peer has been silent for twice the interval that was agreed, and a second."""
+        raise NotImplementedError
+
+    # What they do.
+
+    def write_frame(self, frame: Frame) -> None:
+        """Write `frame` in the version agreed, behind everything written before. Raises FrameError
+        when it cannot be expressed."""
+        self.write(encode(frame, self.cutter.version))
+
+    def write(self, data: bytes) -> None:
+        """Write `data`, which waits here while the transport is full."""
+        if self._paused:
+            self._waiting.append(data)
+            self.held += len(data)
+        elif self.transport is not None:
+            self.transport.write(data)
+
+    def start_heart(self, send: float, expect: float) -> None:
+        """Beat every `send` s and hear the peer at least every `expect` s; 0 is never."""
+        if send:
+            # Twice as often as agreed, as a timer may be late; whatever else is written.
+            self._beat = LoopingCall(self._send_beat)
+            self._beat.clock = self.clock
+            self._beat.start(send / 2, now=False)
+        if expect:
+            self._silence_limit = 2 * expect + _GRACE
+            self._silence = self.clock.callLater(self._silence_limit, self._silent)
+
+    def close(self, patience: float) -> None:
+        """Send what waits, then close; after `patience` s close anyway. Nothing more is heard."""
+        if self.closing:
+            return
+        self.closing = True
+        self._stop_heart()
+        self._abort_later = self.clock.callLater(patience, self._out_of_patience)
+        transport = self._tcp()
+        transport.unregisterProducer()
+        for data in self._waiting:
+            transport.write(data)
+        self._forget_output()
+        transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close at once; nothing more is sent or heard."""
+        self.closing = True
+        self._stop_heart()
+        self._forget_output()
+        self._tcp().abortConnection()
+
+    # IProtocol
+
+    def connectionMade(self) -> None:
+        transport = self._tcp()
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)
+            transport.setTcpKeepAlive(True)
+        transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._silence is not None:
+            self._silence.reset(self._silence_limit)
+        if self.closing:
+            return
+        try:
+            for frame in self.cutter.feed(data):
+                self.frame_received(frame)
+                if self.closing:
+                    return
+        except FrameError as error:
+            self.frames_broken(error)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        self.closing = True
+        self._stop_heart()
+        self._forget_output()
+        if self._abort_later is not None and self._abort_later.active():
+            self._abort_later.cancel()
+
+    # IPushProducer: how the transport says that it is full.
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        # The transport may be full again after any of these, and says so at once.
+        while self._waiting and not self._paused:
+            data = self._waiting.popleft()
+            self.held -= len(data)
+            self.write(data)
+
+    def stopProducing(self) -> None:
+        self._forget_output()
+
+    def _tcp(self) -> Any:
+        # A transport that frames go over is an ITCPTransport and an IConsumer, which no type says.
+        return self.transport
+
+    def _send_beat(self) -> None:
+        # A peer that does not read is not helped by more to read.
+        if not self._paused:
+            self.write(HEARTBEAT)
+
+    def _silent(self) -> None:
+        self._silence = None
+        self.heart_stopped()
+
+    def _stop_heart(self) -> None:
+        if self._beat is not None and self._beat.running:
+            self._beat.stop()
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    def _forget_output(self) -> None:
+        self._waiting.clear()
+        self.held = 0
+
+    def _out_of_patience(self) -> None:
+        self._tcp().abortConnection()

@@ -1,0 +1,1 @@
+"""App servers on EC2."""

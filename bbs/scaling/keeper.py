@@ -1,0 +1,311 @@
+"""The fleet's keeper: look, plan, act.
+
+Every login server runs one of these, and one of them at a time keeps the fleet: whoever holds the
+lease in the database. A round looks at everything, has `bbs.scaling.plan` decide, and acts; it can
+be cut off between any two steps, and the next one, of this keeper or its successor, goes on. A
+launch is written down before the provider is asked, and asking again under the same id is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+
+from bbs.delivery.bus import Bus
+from bbs.errors import Unavailable
+from bbs.rules import fleet
+from bbs.scaling import plan
+from bbs.scaling.interfaces import IProvider
+from bbs.scaling.plan import State
+from bbs.scaling.sight import Sight, Watch
+from bbs.scaling.steps import Steps
+from bbs.scaling.upkeep import Upkeep
+from bbs.storage.database import Database
+
+GATHER = 0.02
+"""Seconds in which reasons to look are gathered, so that many people make one round."""
+
+HOUSEKEEPING_INTERVAL = 60.0
+"""Seconds between sweeps for what has expired."""
+
+SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
+"""Seconds between looks at what a cloud has: while all is well, and while something changes. Who
+is well the heartbeats say, for less; a list of 200 instances takes 85 ms of this process."""
+
+_log = Logger()
+
+
+class FleetKeeper(Service):
+    """Keeps the fleet while it holds the lease; else watches whoever does.
+
+    :param me: this login server.
+    :param policy: what the operator wants.
+    :param heartbeat_interval: seconds between rounds, when nothing asks for one sooner.
+    :param on_places: called when there may be places for those who wait.
+    :param logins: how many people this login server has let in, to tell the others.
+    """
+
+    def __init__(
+        self,
+        me: fleet.Member,
+        database: Database,
+        provider: IProvider,
+        policy: plan.Policy,
+        bus: Bus,
+        upkeep: Upkeep,
+        heartbeat_interval: float,
+        on_places: Callable[[], None],
+        reactor: Any,
+        logins: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self.me = me
+        self.keeping = False
+        self._database = database
+        self._provider = provider
+        self._policy = policy
+        self._bus = bus
+        self._upkeep = upkeep
+        self._interval = heartbeat_interval
+        self._on_places = on_places
+        self._reactor = reactor
+        self._logins = logins
+        self._watch = Watch()
+        self._idle_since: dict[str, float] = {}
+        self._last_round: float | None = None
+        self._last_housekeeping = 0.0
+        self._next: Any = None
+        self._round: Deferred[None] | None = None
+        self._again = False
+        self._sight = Sight(provider, self.look_soon, reactor)
+        self._steps = Steps(
+            me, database, provider, policy, bus, self._sight, on_places, self.look_soon, reactor
+        )
+
+    # Service
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._provider.when_changed = self.look_soon
+        self._provider.startService()
+        self._bus.hear_fleet(self._hinted)
+        self._next = self._reactor.callLater(0, self._begin)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        if self._next:
+            self._next.cancel()
+        return Deferred.fromCoroutine(self._finish())
+
+    async def _finish(self) -> None:
+        if self._round:
+            await self._round
+        await self._steps.finish()
+        await maybeDeferred(self._provider.stopService)
+        if self.keeping and not self._provider.shared:
+            await self._close_children()
+        with suppress(Unavailable):  # Else the lease lapses by itself.
+            await self._database.run(fleet.resign, self.me)
+        self._bus.tell_fleet("gone")
+
+    # Rounds
+
+    def look_soon(self) -> None:
+        """Something has changed: look at once, or again after the present round."""
+        if self._next is None:
+            self._again = True
+        elif self.running and self._next.getTime() > self._reactor.seconds() + GATHER:
+            self._next.reset(GATHER)
+
+    def _hinted(self, hint: Mapping[str, Any]) -> None:
+        self._on_places()
+        self.look_soon()
+
+    def _begin(self) -> None:
+        self._next, self._again = None, False
+        self._round = Deferred.fromCoroutine(self._one_round())
+        self._round.addErrback(
+            lambda failure: _log.failure("a round of the fleet went wrong", failure=failure)
+        )
+        self._round.addCallback(lambda _: self._ended())
+
+    def _ended(self) -> None:
+        self._round = None
+        if self.running:
+            self._next = self._reactor.callLater(
+                GATHER if self._again else self._interval, self._begin
+            )
+
+    async def _one_round(self) -> None:
+        try:
+            seen = await self._database.run(fleet.observe, self.me, self._logins())
+            elapsed = self._elapsed()
+            if seen.lease.holder != self.me.id:
+                await self._watch_keeper(seen.lease, elapsed)
+                return
+            if not self.keeping:
+                self.keeping = True
+                _log.info("this login server keeps the fleet")
+            await self._keep(seen, elapsed)
+        except Unavailable:
+            _log.debug("a round without the database")
+        except fleet.NotKeeper:
+            self._deposed()
+
+    def _elapsed(self) -> float:
+        """Seconds since the last look, as far as they may be held against those who were silent."""
+        now = self._reactor.seconds()
+        last, self._last_round = self._last_round, now
+        return 0.0 if last is None else min(now - last, 2 * self._interval)
+
+    async def _watch_keeper(self, lease: fleet.LeaseSeen, elapsed: float) -> None:
+        if self.keeping:
+            self._deposed()
+        silent = self._watch.silence(lease.holder, lease.beats, elapsed)
+        dead = lease.dead or silent > self._policy.lost_after
+        if dead and await self._database.run(fleet.seize, self.me, lease):
+            _log.warn("the fleet's keeper is dead; this login server takes over")
+            self._again = True
+
+    def _deposed(self) -> None:
+        self.keeping = False
+        self._sight.forget()
+        self._steps.forget()
+        _log.warn("another login server keeps the fleet now")
+
+    async def _keep(self, seen: fleet.Observation, elapsed: float) -> None:
+        rows = {row.id: row for row in seen.servers}
+        silence = {id: self._watch.silence(id, row.beats, elapsed) for id, row in rows.items()}
+        await self._sight.look(self._oldest(seen.servers, silence))
+        now = self._reactor.seconds()
+        await self._forget_dead_peers(seen.peers, elapsed)
+        self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
+        await self._note_instances(seen.servers)
+        strays = self._end_strays(rows)
+        await self._launch_again(seen.servers)
+        demand = plan.Demand(
+            seen.waiting,
+            self._steps.failures,
+            now - self._steps.last_failure,
+            asked=0,
+            strays=strays,
+            refused=self._steps.refusals.hold,
+        )
+        self._idle_since = {id: since for id, since in self._idle_since.items() if id in rows}
+        servers = [self._as_seen(row, silence[row.id], now) for row in seen.servers]
+        for step in plan.plan(servers, demand, self._policy):
+            await self._steps.take(step, rows)
+        for row in seen.servers:
+            if row.state is State.DRAINING and row.taken:
+                self._steps.tell(await self._database.run(fleet.move_off, self.me, row.id))
+        if seen.waiting:
+            self._steps.tell(await self._database.run(fleet.settle, self.me))
+        await self._keep_house(now)
+
+    def _oldest(self, rows: tuple[fleet.ServerSeen, ...], silence: Mapping[str, float]) -> float:
+        """How many seconds old the provider's list may be: a cloud's is asked for by need."""
+        if not self._provider.shared:
+            return 0.0
+        ours = [row for row in rows if row.scope == self._provider.scope]
+        if any(row.port and row.host is None for row in ours):
+            return 0.0
+        if any(row.leaving or silence[row.id] > 2 * self._interval for row in ours if row.port):
+            return self._interval
+        settled = all(row.state is State.READY for row in ours) and not self._steps.strays
+        return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
+
+    async def _note_instances(self, rows: tuple[fleet.ServerSeen, ...]) -> None:
+        """Keep what the provider told of its launches, for when it cannot be asked."""
+        news = []
+        for row in rows:
+            instance = self._sight.instances.get(row.id)
+            if instance and instance.instance_id:
+                known = row.instance_id == instance.instance_id
+                if not known or (row.host is None and instance.host is not None):
+                    news.append(instance)
+        if news:
+            await self._database.run(fleet.note_instances, self.me, news)
+
+    def _as_seen(self, row: fleet.ServerSeen, silence: float, now: float) -> plan.Seen:
+        if row.taken or row.state is State.LAUNCHING:
+            self._idle_since.pop(row.id, None)
+        else:
+            self._idle_since.setdefault(row.id, now)
+        instance = self._sight.instances.get(row.id)
+        host = row.host if instance is None or instance.host is None else instance.host
+        return plan.Seen(
+            id=row.id,
+            state=row.state,
+            taken=row.taken,
+            capacity=row.capacity,
+            # Nobody can be sent to where it is until the provider has said that.
+            reported=row.port is not None and host is not None,
+            age=now - row.created,
+            silence=silence,
+            # One that an operator runs is the operator's to end.
+            idle=0.0 if row.scope == fleet.OPERATOR else now - self._idle_since.get(row.id, now),
+            leaving=row.leaving,
+            drain_asked=row.drain_asked,
+            alive=self._alive(row),
+        )
+
+    def _alive(self, row: fleet.ServerSeen) -> bool | None:
+        if row.orphan:
+            return False
+        if row.scope != self._provider.scope:
+            return None
+        return self._sight.alive(row.id, booting=row.state is State.LAUNCHING)
+
+    async def _forget_dead_peers(self, peers: tuple[fleet.PeerSeen, ...], elapsed: float) -> None:
+        for peer in peers:
+            silent = self._watch.silence(peer.id, peer.beats, elapsed)
+            if peer.dead or silent > self._policy.lost_after:
+                _log.warn("login server {peer} is dead", peer=peer.id)
+                await self._database.run(fleet.forget_peer, self.me, peer.id)
+
+    # Steps
+
+    async def _launch_again(self, rows: tuple[fleet.ServerSeen, ...]) -> None:
+        """Launches that were written down, by an operator or before somebody died, and not made."""
+        launching = [row for row in rows if row.state is State.LAUNCHING]
+        missing = {
+            row.id: row.created
+            for row in launching
+            if row.scope == self._provider.scope and row.id not in self._sight.instances
+        }
+        asked = {row.id: row.created for row in launching if not row.scope}
+        if asked and len(rows) + self._steps.strays <= self._policy.maximum:
+            ids = await self._database.run(fleet.adopt, self.me, self._provider.scope)
+            missing |= {id: asked.get(id, 0.0) for id in ids}
+        self._steps.launch(missing)
+
+    def _end_strays(self, rows: Mapping[str, fleet.ServerSeen]) -> int:
+        """End the instances that are nobody's and have been for long; how many there are."""
+        strays = self._sight.strays(rows)
+        self._steps.keep([*rows, *strays])
+        self._steps.strays = len(strays)
+        self._steps.end_strays(id for id, overdue in strays.items() if overdue)
+        return len(strays)
+
+    async def _close_children(self) -> None:
+        """The servers of a provider of this process alone have ended with it: say so at once."""
+        instances = await self._provider.list()
+        for id in instances:
+            try:
+                await self._database.run(
+                    fleet.close, self.me, id, "stopped", self._reactor.seconds()
+                )
+            except (Unavailable, fleet.NotKeeper):
+                return
+
+    # Housekeeping
+
+    async def _keep_house(self, now: float) -> None:
+        if now - self._last_housekeeping < HOUSEKEEPING_INTERVAL:
+            return
+        self._last_housekeeping = now
+        await self._upkeep.sweep(self._database, now)

@@ -1,0 +1,219 @@
+"""People whose login or locate waits for an app server, while everybody else is served."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from bbs.errors import Unavailable
+from bbs.protocols.line import IConnection
+from bbs.rules import fleet, operators
+from bbs.rules.fleet import Member, new_id
+from bbs.rules.places import Look, Search, Seat
+from bbs.storage.database import Database
+
+LOOK_INTERVAL = 1.0
+"""Seconds between looks for a place that no hint has told of; also between `waiting` events."""
+
+_log = Logger()
+
+Attempt = Callable[[Look], Awaitable[Search]]
+"""Looks for a place, as it is told to."""
+
+
+async def nothing() -> None:
+    """There is nothing to undo."""
+
+
+@dataclass(eq=False)
+class _Waiter:
+    """Somebody who waits; `row` says so in the database, None for somebody who is online, whom the
+    keeper of the fleet sees there without a place."""
+
+    row: str | None
+    since: float
+    connection: IConnection
+    attempt: Attempt
+    undo: Callable[[], Awaitable[None]]
+    seated: Deferred[Seat] = field(default_factory=Deferred)
+    told: tuple[int, int | None] | None = None
+    told_at: float = -LOOK_INTERVAL
+
+
+@dataclass
+class WaitingRoom:
+    """The queue of one login server: first come, first served.
+
+    `patience` is how long one waits at the most, in seconds: a launch's time-out. `watchers` are
+    the connections that said `events`. `on_change` is called when somebody more waits.
+    """
+
+    database: Database
+    me: Member
+    reactor: Any
+    patience: float
+    watchers: set[IConnection]
+    on_change: Callable[[], None] = lambda: None
+    _queue: list[_Waiter] = field(default_factory=list)
+    _serving: bool = False
+    _again: bool = False
+    _next_look: Any = None
+
+    async def seat(
+        self,
+        name: str,
+        connection: IConnection,
+        attempt: Attempt,
+        undo: Callable[[], Awaitable[None]] = nothing,
+    ) -> Seat:
+        """A place for `name`: the one there is, or a new one, in the order in which people came.
+
+        Whoever cancels gives up waiting; `undo` is called if a place had just been found.
+
+        :raises Unavailable: none could be had in time, or none can be launched.
+        """
+        search = await attempt(Look(new=not self._queue))
+        if search.seat:
+            return search.seat
+        row = None if search.online else new_id()
+        waiter = _Waiter(row, self.reactor.seconds(), connection, attempt, undo)
+        self._queue.append(waiter)
+        self._enter(waiter, name)
+        impatience = self.reactor.callLater(self.patience, self._give_up, waiter)
+        _log.info("{waiting} waiting for a place", waiting=len(self._queue))
+        self.look()
+        try:
+            return await waiter.seated
+        finally:
+            self._leave(waiter)
+            if impatience.active():
+                impatience.cancel()
+
+    def look(self) -> None:
+        """There may be a place: serve the queue."""
+        if self._serving:
+            self._again = True
+        elif self._queue:
+            self._serving = True
+            Deferred.fromCoroutine(self._serve()).addErrback(
+                lambda failure: _log.failure("serving those who wait failed", failure=failure)
+            )
+
+    async def _serve(self) -> None:
+        try:
+            self._again = True
+            while self._again and self._queue:
+                self._again = False
+                while self._queue and await self._seat_first(self._queue[0]):
+                    pass
+            await self._send_away()
+            await self._tell()
+        finally:
+            self._serving = False
+            self._look_later()
+
+    async def _seat_first(self, waiter: _Waiter) -> bool:
+        """Whether to go on with the next: this one has a place, or an answer at least."""
+        try:
+            search = await waiter.attempt(Look(new=True, waiter=waiter.row))
+        except Unavailable:
+            return False  # Waiting goes on: the database may be back in time.
+        except Exception as error:
+            # Whatever it is, it is the answer to this one, and the others go on.
+            self._leave(waiter)
+            if not waiter.seated.called:
+                waiter.seated.errback(error)
+            return True
+        if search.seat is None:
+            return False
+        self._leave(waiter, seated=True)
+        if waiter.seated.called:
+            await waiter.undo()
+        else:
+            waiter.seated.callback(search.seat)
+        return True
+
+    def _leave(self, waiter: _Waiter, seated: bool = False) -> None:
+        if waiter in self._queue:
+            self._queue.remove(waiter)
+            if not seated:
+                self._strike(waiter.row)
+
+    def _enter(self, waiter: _Waiter, name: str) -> None:
+        """Let the fleet know that somebody waits."""
+
+        def entered(_: object) -> None:
+            if waiter in self._queue:
+                self.on_change()
+            else:
+                self._strike(waiter.row)
+
+        def again(failure: Failure) -> None:
+            failure.trap(Unavailable)
+            if waiter in self._queue:
+                self.reactor.callLater(LOOK_INTERVAL, self._enter, waiter, name)
+
+        if waiter.row:
+            known = self.database.run(fleet.wait, self.me, waiter.row, name, waiter.since)
+            known.addCallbacks(entered, again)
+        else:
+            self.on_change()
+
+    def _strike(self, row: str | None) -> None:
+        """Nobody waits for `row` any more: the fleet must not go on making room."""
+
+        def again(failure: Failure) -> None:
+            failure.trap(Unavailable)
+            self.reactor.callLater(LOOK_INTERVAL, self._strike, row)
+
+        if row:
+            self.database.run(fleet.stop_waiting, row).addErrback(again)
+
+    async def _send_away(self) -> None:
+        """Let nobody wait for what cannot come before an operator has acted."""
+        if not self._queue:
+            return
+        with suppress(Unavailable):
+            hopeless = await self.database.run(operators.is_hopeless, self.reactor.seconds())
+            for waiter in [*self._queue] if hopeless else ():
+                self._give_up(waiter)
+
+    def _give_up(self, waiter: _Waiter) -> None:
+        self._leave(waiter)
+        if not waiter.seated.called:
+            _log.warn("no app server for one who waited")
+            waiter.seated.errback(Unavailable())
+
+    def _look_later(self) -> None:
+        if self._queue and self._next_look is None:
+            self._next_look = self.reactor.callLater(LOOK_INTERVAL, self._time_to_look)
+
+    def _time_to_look(self) -> None:
+        self._next_look = None
+        self.look()
+
+    # What those who wait are told
+
+    async def _tell(self) -> None:
+        if not any(waiter.connection in self.watchers for waiter in self._queue):
+            return
+        now = self.reactor.seconds()
+        try:
+            launches = await self.database.run(operators.launches_under_way, now)
+        except Unavailable:
+            return
+        seconds = None if launches is None else max(0, round(launches.usual - launches.oldest))
+        for position, waiter in enumerate(self._queue, 1):
+            news = (position, seconds)
+            lately = now - waiter.told_at < LOOK_INTERVAL
+            if waiter.connection in self.watchers and waiter.told != news and not lately:
+                waiter.told, waiter.told_at = news, now
+                waiter.connection.send_event(
+                    {"event": "waiting", "position": position, "seconds": seconds}
+                )

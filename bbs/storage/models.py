@@ -1,0 +1,243 @@
+"""What is stored: one schema, the same on SQLite and on MySQL and MariaDB.
+
+Names compare byte for byte on both (a binary collation on MySQL). Unique keys decide races; every
+query that a command makes has an index (`tests/integration/test_explain.py` shows the plans).
+A change here needs a step in `bbs/storage/migrations.py`.
+"""
+
+from __future__ import annotations
+
+import peewee
+
+from bbs.scaling.plan import State
+
+database = peewee.DatabaseProxy()
+"""The process's one database; `bbs.storage.database.Database` sets it."""
+
+NAME_LENGTH = 100
+"""Characters in the longest id or group name (`docs/protocol.md`, section 3)."""
+
+
+class RisingIdField(peewee.BigAutoField):
+    """A key that never comes back, even when the newest row is deleted: SQLite reuses others."""
+
+    def ddl(self, ctx: peewee.Context) -> peewee.NodeList:
+        """The column's definition."""
+        column = super().ddl(ctx)
+        if isinstance(self.model._meta.database.obj, peewee.SqliteDatabase):
+            return peewee.NodeList((column, peewee.SQL("AUTOINCREMENT")))
+        return column
+
+
+class Table(peewee.Model):
+    """What all tables share."""
+
+    class Meta:
+        database = database
+        legacy_table_names = False
+
+
+class User(Table):
+    """An account. `channel` is the random part of its topic's name at the broker."""
+
+    id = RisingIdField()
+    name = peewee.CharField(NAME_LENGTH, unique=True)
+    password_hash = peewee.CharField(255)
+    channel = peewee.CharField(32)
+    created = peewee.DoubleField()
+
+
+class Session(Table):
+    """A login that has not ended; only the token's digest (SHA-256, hex) is kept."""
+
+    digest = peewee.CharField(64, primary_key=True)
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    user_id: int
+    used = peewee.DoubleField(index=True)
+
+
+class Server(Table):
+    """An app server, from the decision to launch it until a while after its end.
+
+    `scope` names the provider that can speak of it; `beats` counts its heartbeats, so that whoever
+    watches needs no clock in common with it; `taken` counts its `Place`s and is changed with them,
+    in the same transaction. `instance_id` and `kind` are the provider's words for it. `messages`
+    counts what it stored since it started, as of its last heartbeat.
+    """
+
+    id = peewee.CharField(32, primary_key=True)
+    state = peewee.CharField(10, default=State.LAUNCHING)
+    scope = peewee.CharField(200)
+    host = peewee.CharField(255, null=True)
+    port = peewee.IntegerField(null=True)
+    capacity = peewee.IntegerField()
+    taken = peewee.IntegerField(default=0)
+    beats = peewee.BigIntegerField(default=0)
+    created = peewee.DoubleField()
+    ready = peewee.DoubleField(null=True)
+    ended = peewee.DoubleField(null=True)
+    leaving = peewee.BooleanField(default=False)
+    drain_asked = peewee.BooleanField(default=False)
+    reason = peewee.CharField(200, default="")
+    instance_id = peewee.CharField(64, null=True)
+    kind = peewee.CharField(64, null=True)
+    messages = peewee.BigIntegerField(null=True)
+
+    class Meta:
+        indexes = ((("state", "taken"), False), (("ready",), False))
+
+
+class Place(Table):
+    """A user is online, and has this place; `server` is null while a new one is being found."""
+
+    user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
+    user_id: int
+    server = peewee.ForeignKeyField(Server, null=True, on_delete="SET NULL")
+    server_id: str | None
+
+
+class Relationship(Table):
+    """How `user` stands to `other`.
+
+    Always two rows, one for each side, so that one unique key decides between two people who
+    invite each other at the same moment, and every list is one range of one index. Ids rise, so
+    they give the order in time.
+    """
+
+    INVITED = "invited"
+    INVITED_BY = "invited by"
+    FRIEND = "friend"
+
+    id = peewee.BigAutoField()
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
+    other = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    kind = peewee.CharField(10)
+
+    class Meta:
+        indexes = ((("user", "other"), True), (("user", "kind", "id"), False))
+
+
+class Post(Table):
+    """Something that an author's friends may read."""
+
+    id = peewee.BigAutoField()
+    author = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    text = peewee.TextField()
+
+
+class Group(Table):
+    """A group; it outlives its creator. `channel` as for a user."""
+
+    id = peewee.BigAutoField()
+    name = peewee.CharField(NAME_LENGTH, unique=True)
+    channel = peewee.CharField(32)
+
+    class Meta:
+        table_name = "chat_group"
+
+
+class Membership(Table):
+    """`user` is in `group`; ids rise in the order joined."""
+
+    id = peewee.BigAutoField()
+    group = peewee.ForeignKeyField(Group, on_delete="CASCADE", index=False)
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+
+    class Meta:
+        indexes = ((("group", "user"), True),)
+
+
+class Message(Table):
+    """A message, to a user or to a group. Names are copied: it outlives its sender's account."""
+
+    id = RisingIdField()
+    sender = peewee.CharField(NAME_LENGTH)
+    target = peewee.CharField(NAME_LENGTH)
+    to_group = peewee.BooleanField()
+    text = peewee.TextField()
+    stored = peewee.DoubleField(index=True)
+
+
+class Inbox(Table):
+    """What `user` has been sent. Its row is locked by whoever stores a message for the user, so
+    that each user's messages are committed in the order of their ids, and a reader who has seen one
+    has seen all before it."""
+
+    user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
+    delivered = peewee.BigIntegerField(default=0)
+
+
+class Delivery(Table):
+    """`message` is for `user`, who was to have it when it was stored."""
+
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
+    message = peewee.ForeignKeyField(Message, on_delete="CASCADE")
+
+    class Meta:
+        primary_key = peewee.CompositeKey("user", "message")
+
+
+class LoginServer(Table):
+    """A login server that runs. `logins` counts those that it let in since it started."""
+
+    id = peewee.CharField(32, primary_key=True)
+    identity = peewee.CharField(200)
+    beats = peewee.BigIntegerField(default=0)
+    logins = peewee.BigIntegerField(null=True)
+
+
+class Waiter(Table):
+    """Somebody offline who waits at `login_server` for a place, `since` when. The transaction that
+    gives the place removes the row, so nobody is ever counted both here and there."""
+
+    id = peewee.CharField(32, primary_key=True)
+    login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")
+    name = peewee.CharField(NAME_LENGTH)
+    since = peewee.DoubleField(null=True)
+
+
+class Lease(Table):
+    """Who keeps the fleet. The holder counts `beats` up; one that stops counting loses it.
+
+    `refusal` is why its provider launches nothing, and is not asked again before `refused_until`.
+    """
+
+    name = peewee.CharField(20, primary_key=True)
+    holder = peewee.CharField(32)
+    identity = peewee.CharField(200)
+    beats = peewee.BigIntegerField(default=0)
+    refusal = peewee.TextField(null=True)
+    refused_until = peewee.DoubleField(null=True)
+
+
+class Action(Table):
+    """What an operator did to the fleet: `at` when, from which `address`, to which server.
+
+    A row is written by the transaction that does it, and stays.
+    """
+
+    id = RisingIdField()
+    at = peewee.DoubleField()
+    operator = peewee.CharField(NAME_LENGTH)
+    address = peewee.CharField(64)
+    action = peewee.CharField(20)
+    target = peewee.CharField(32)
+
+
+MODELS: tuple[type[Table], ...] = (
+    User,
+    Session,
+    Server,
+    Place,
+    Relationship,
+    Post,
+    Group,
+    Membership,
+    Message,
+    Inbox,
+    Delivery,
+    LoginServer,
+    Waiter,
+    Lease,
+    Action,
+)

@@ -1,0 +1,159 @@
+"""Verified fakes, for this project's tests and for those of people who extend the framework."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from itertools import count
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from bbs.protocols.stomp.frames import Frame, encode
+from bbs.protocols.stomp.interfaces import (
+    IStomp,
+    ISubscription,
+    Message,
+    StompDisconnected,
+    check_destination,
+)
+from bbs.protocols.stomp.subscription import Subscription, Waiters
+
+__all__ = ["MemoryBroker"]
+
+
+class MemoryBroker:
+    """A broker of topics within one test: no sockets, no time, the contract of the real ones.
+
+    Confirmations come at once. So do messages, one after the other: what is sent while a subscriber
+    is being told is delivered after it returns.
+    """
+
+    def __init__(self) -> None:
+        self.present = True
+        self._clients: list[_MemoryClient] = []
+        self._undelivered: deque[Message] = deque()
+        self._delivering = False
+
+    def client(self) -> IStomp:
+        """A new client, connected unless the broker is away."""
+        client = _MemoryClient(self)
+        self._clients.append(client)
+        return client
+
+    def away(self) -> None:
+        """Go: every client loses its connection."""
+        self.present = False
+        for client in self._clients:
+            client.lost()
+
+    def back(self) -> None:
+        """Come back: every client is connected again and has its subscriptions."""
+        self.present = True
+        for client in self._clients:
+            client.found()
+
+    def deliver(self, message: Message) -> None:
+        """Hand `message` to whoever is subscribed."""
+        self._undelivered.append(message)
+        if self._delivering:
+            return
+        self._delivering = True
+        while self._undelivered:
+            message = self._undelivered.popleft()
+            for client in self._clients:
+                client.hear(message)
+        self._delivering = False
+
+
+@implementer(IStomp)
+class _MemoryClient:
+    log = Logger()
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+        self._ids = count(1)
+        self._subscriptions: dict[str, Subscription] = {}
+        self._listeners: list[Callable[[bool], None]] = []
+        self._when_connected = Waiters()
+
+    @property
+    def connected(self) -> bool:
+        return self._broker.present
+
+    def when_connected(self) -> Deferred[None]:
+        return succeed(None) if self.connected else self._when_connected.wait()
+
+    def add_listener(self, on_change: Callable[[bool], None]) -> None:
+        self._listeners.append(on_change)
+
+    def subscribe(
+        self, destination: str, on_message: Callable[[Message], None]
+    ) -> Deferred[ISubscription]:
+        subscription = self.keep_subscribed(destination, on_message)
+        return subscription.confirmed().addCallback(lambda _: subscription)
+
+    def keep_subscribed(
+        self, destination: str, on_message: Callable[[Message], None]
+    ) -> ISubscription:
+        check_destination(destination)
+        subscription = Subscription(
+            str(next(self._ids)),
+            destination,
+            on_message,
+            end=self._end,
+            within_deadline=lambda answer: answer,
+        )
+        self._subscriptions[subscription.ident] = subscription
+        if self.connected:
+            subscription.answered(None)
+        return subscription
+
+    def subscriptions(self) -> tuple[ISubscription, ...]:
+        return tuple(self._subscriptions.values())
+
+    def send(
+        self, destination: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> Deferred[None]:
+        if self.publish(destination, body, headers):
+            return succeed(None)
+        return fail(StompDisconnected("the broker is away"))
+
+    def publish(
+        self, destination: str, body: bytes, headers: Mapping[str, str] | None = None
+    ) -> bool:
+        check_destination(destination)
+        headers = {**(headers or {}), "destination": destination}
+        # For what it raises: what cannot be written to a real broker is not taken here either.
+        encode(Frame("SEND", headers, body))
+        if self.connected:
+            self._broker.deliver(Message(destination, headers, body))
+        return self.connected
+
+    def _end(self, subscription: Subscription) -> None:
+        self._subscriptions.pop(subscription.ident, None)
+
+    # What the broker says.
+
+    def lost(self) -> None:
+        for subscription in tuple(self._subscriptions.values()):
+            subscription.answered(StompDisconnected("the broker is away"))
+        self._tell_listeners(False)
+
+    def found(self) -> None:
+        for subscription in tuple(self._subscriptions.values()):
+            subscription.answered(None)
+        self._tell_listeners(True)
+        self._when_connected.fire(None)
+
+    def hear(self, message: Message) -> None:
+        for ident, subscription in tuple(self._subscriptions.items()):
+            if subscription.destination == message.destination and ident in self._subscriptions:
+                with self.log.failuresHandled("a subscriber failed"):
+                    subscription.on_message(message)
+
+    def _tell_listeners(self, connected: bool) -> None:
+        for listener in tuple(self._listeners):
+            with self.log.failuresHandled("a listener failed"):
+                listener(connected)

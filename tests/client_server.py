@@ -22,8 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from bbs.client import Address, BBSClient, ClientError
-from bbs.errors import UnknownCommand
-from bbs.protocols.commands import CommandTable, Role
+from bbs.protocols.commands import CommandTable, Role, UnknownCommand
 
 LOGIN = Address("127.0.0.1", 22222)
 APP_1 = Address("127.0.0.1", 22301)

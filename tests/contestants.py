@@ -22,7 +22,7 @@ from typing import Any
 
 from twisted.python.failure import Failure
 
-from bbs.errors import BBSError, wire_text
+from bbs.errors import Refusal
 from bbs.storage.database import Database
 from bbs.workers import Inline
 
@@ -128,9 +128,9 @@ def _call(database: Database, rule: Callable[..., object], *arguments: object) -
     [result] = results
     if not isinstance(result, Failure):
         return Outcome(SUCCESS, result)
-    if not isinstance(result.value, BBSError):
+    if not isinstance(result.value, Refusal):
         result.raiseException()
-    return Outcome(wire_text(result.value))
+    return Outcome(result.value.message)
 
 
 def _once(rule: Callable[..., object], arguments: tuple[object, ...], call: Call) -> Outcome:

@@ -23,14 +23,15 @@ from typing import Any, ClassVar, TypeVar
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.addresses import Address
 from bbs.board import friends
-from bbs.errors import Address, BBSError, wire_text
+from bbs.errors import Refusal
 from bbs.rules import accounts, fleet, places
-from bbs.scaling.plan import State
 from bbs.storage import migrations, models
 from bbs.storage.connecting import connect_to
 from bbs.storage.database import Database
 from bbs.storage.models import Server
+from bbs.values import State
 from bbs.workers import Inline, IWorkers
 from tests.services import needed
 
@@ -85,8 +86,8 @@ class DatabaseCase(SynchronousTestCase):
 
     def refused(self, text: str, rule: Callable[..., object], *arguments: Any) -> None:
         """Check that `rule` refuses, and how a peer is told."""
-        error = self.failureResultOf(self.database.run(rule, *arguments), BBSError).value
-        self.assertEqual(wire_text(error), text)
+        error = self.failureResultOf(self.database.run(rule, *arguments), Refusal).value
+        self.assertEqual(error.message, text)
 
 
 class RulesCase(DatabaseCase):

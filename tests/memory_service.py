@@ -14,7 +14,6 @@ from twisted.internet.testing import StringTransport
 
 from bbs.commands.desks import AppDesk, LoginDesk
 from bbs.commands.dispatch import Dispatcher
-from bbs.config.kinds import Rate
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
 from bbs.limits.attempts import Attempts
@@ -30,6 +29,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.testing import MemoryBroker
 from bbs.testing.provider import MemoryProvider
+from bbs.values import Rate
 from bbs.workers import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

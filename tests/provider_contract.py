@@ -7,7 +7,8 @@ and how it goes wrong. Nothing here waits for time: it waits for what a provider
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from zope.interface.verify import verifyObject
 
-from bbs.scaling.interfaces import Instance, IProvider, LaunchFailed
+from bbs.scaling.interfaces import IProvider, LaunchFailed
+from bbs.values import Instance
 
 
 class ProviderContract:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config.kinds import Rate
-from bbs.errors import TooManyAttempts, wire_text
+from bbs.errors import TooManyAttempts
 from bbs.limits import attempts
 from bbs.limits.attempts import Attempts
+from bbs.values import Rate
 
 
 class AttemptsTests(SynchronousTestCase):
@@ -31,7 +31,7 @@ class AttemptsTests(SynchronousTestCase):
         try:
             self.attempts.check(key)
         except TooManyAttempts as error:
-            self.assertEqual(wire_text(error), f"Too many attempts, try again in {error.args[0]} s")
+            self.assertEqual(error.message, f"Too many attempts, try again in {error.args[0]} s")
             return int(error.args[0])
         return 0
 

@@ -10,8 +10,8 @@ import time
 from bbs.cli import fleet
 from bbs.rules import accounts, places
 from bbs.rules.operators import actions
-from bbs.scaling.plan import State
 from bbs.storage.models import Place, Server, User
+from bbs.values import State
 from tests.command_case import CommandCase
 from tests.database_case import on_both_databases
 

@@ -10,8 +10,8 @@ import time
 from bbs.cli import fleet as command
 from bbs.rules import fleet
 from bbs.scaling.ec2.prices import price
-from bbs.scaling.plan import State
 from bbs.storage.models import Server
+from bbs.values import State
 from tests.database_case import RulesCase
 
 KEEPER = fleet.Member("1" * 32, "somewhere")

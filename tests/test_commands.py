@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.errors import UnknownCommand
-from bbs.protocols.commands import Command, CommandTable, Request, Role
+from bbs.protocols.commands import Command, CommandTable, Request, Role, UnknownCommand
 
 
 async def handler(context: object, *arguments: str) -> tuple[str, ...]:

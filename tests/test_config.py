@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli import config
-from bbs.config import Broker, ConfigError, Configuration, Rate, kinds, load, masked, to_toml
+from bbs.config import Broker, ConfigError, Configuration, kinds, load, masked, to_toml
+from bbs.values import Rate
 
 MYSQL = "mysql://ann:s3cret@db.example:3306/bbs"
 

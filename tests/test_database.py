@@ -14,7 +14,8 @@ from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli import offline
-from bbs.errors import InvalidId, Unavailable
+from bbs.errors import Unavailable
+from bbs.rules.accounts import InvalidId
 from bbs.storage import database as database_module
 from bbs.storage import models
 from bbs.storage.connecting import DatabaseRefused, connect_to, without_password

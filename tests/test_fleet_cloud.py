@@ -15,16 +15,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.commands import all_commands
 from bbs.delivery.bus import Bus
 from bbs.rules import fleet, operators
-from bbs.scaling.interfaces import Instance, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from bbs.scaling.keeper import SETTLED_INTERVAL, FleetKeeper
-from bbs.scaling.plan import Policy, State
+from bbs.scaling.plan import Policy
 from bbs.scaling.sight import CONSISTENCY_GRACE
 from bbs.scaling.upkeep import Upkeep
 from bbs.storage.models import Lease, Server
 from bbs.testing.provider import MemoryProvider
+from bbs.values import Instance, State
 from tests.memory_service import POLICY, MemoryService, Peer
 
-UNAVAILABLE = {"status": 1, "message": "Service unavailable, try again"}
+UNAVAILABLE = {
+    "status": 1,
+    "message": "Service unavailable, try again",
+    "code": "unavailable",
+}
 
 
 class CloudInMemory(MemoryProvider):

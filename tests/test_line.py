@@ -52,7 +52,9 @@ class RequestTests(LineCase, SynchronousTestCase):
             self.connect()
             self.receive(b"post " + wrong + b"\n")
             self.assertEqual(
-                self.wire.replies(), [{"status": 1, "message": "Invalid UTF-8"}], wrong
+                self.wire.replies(),
+                [{"status": 1, "message": "Invalid UTF-8", "code": "invalid-utf-8"}],
+                wrong,
             )
 
     def test_telnet_negotiation_is_no_part_of_a_request(self) -> None:
@@ -230,7 +232,10 @@ class TooLongTests(LineCase, SynchronousTestCase):
     def test_one_byte_more(self) -> None:
         self.connect()
         self.receive(b"x" * 101 + b"\nping\n")
-        self.assertEqual(self.wire.replies(), [{"status": 1, "message": "Line too long"}])
+        self.assertEqual(
+            self.wire.replies(),
+            [{"status": 1, "message": "Line too long", "code": "line-too-long"}],
+        )
         self.assertTrue(self.wire.disconnecting)
         self.assertEqual(self.handler.seen, [])
 

@@ -15,10 +15,10 @@ from bbs.scaling.plan import (
     MarkReady,
     Policy,
     Seen,
-    State,
     back_off,
     plan,
 )
+from bbs.values import State
 
 POLICY = Policy(
     minimum=0,

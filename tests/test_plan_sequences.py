@@ -21,10 +21,10 @@ from bbs.scaling.plan import (
     MarkReady,
     Policy,
     Seen,
-    State,
     back_off,
     plan,
 )
+from bbs.values import State
 
 BOOT = 3.0
 """Seconds that a boot takes where it works."""

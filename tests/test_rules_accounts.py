@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
+from bbs.addresses import Address
 from bbs.board import friends, groups, messages, posts
-from bbs.errors import Address, AskLoginServer, Moved, NotLoggedIn, WrongCredentials, wire_text
+from bbs.commands.redirects import AskLoginServer, Moved, where_served
+from bbs.errors import NotLoggedIn, WrongCredentials
 from bbs.rules import accounts, places
 from bbs.rules.places import Look
-from bbs.scaling.plan import State
 from bbs.storage.models import (
     Delivery,
     Group,
@@ -22,6 +23,7 @@ from bbs.storage.models import (
     Session,
     User,
 )
+from bbs.values import State
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
 LONGEST = "\N{GRINNING FACE}" * 100
@@ -131,7 +133,7 @@ class LoggingIn(RulesCase):
     def test_nobody(self) -> None:
         d = self.database.run(accounts.log_in, "bob", "hash", "d", None, self.now, Look(new=True))
         self.assertEqual(
-            wire_text(self.failureResultOf(d, WrongCredentials).value),
+            self.failureResultOf(d, WrongCredentials).value.message,
             "No such user or password error",
         )
 
@@ -243,14 +245,14 @@ class Sessions(RulesCase):
     def test_where_a_caller_is_served(self) -> None:
         self.account("ann")
         token = self.log_in("ann")
-        moved = accounts.where_served(self.caller(token))
+        moved = where_served(self.caller(token))
         self.assertIsInstance(moved, Moved)
-        self.assertEqual(wire_text(moved), "Moved to host:22223")
+        self.assertEqual(moved.message, "Moved to host:22223")
         self.assertEqual(moved.address, Address("host", 22223))
         Server.delete().execute()
-        asked = accounts.where_served(self.caller(token))
+        asked = where_served(self.caller(token))
         self.assertIsInstance(asked, AskLoginServer)
-        self.assertEqual(wire_text(asked), "Ask the login server")
+        self.assertEqual(asked.message, "Ask the login server")
 
     def test_stale_ones_end_and_give_the_place_back(self) -> None:
         self.account("ann")

@@ -8,9 +8,8 @@ import sys
 from bbs.rules import fleet, operators, places
 from bbs.rules.fleet import LeaseSeen, Member
 from bbs.scaling.identity import process_identity
-from bbs.scaling.interfaces import Instance
-from bbs.scaling.plan import State
 from bbs.storage.models import Lease, LoginServer, Place, Server, User, Waiter
+from bbs.values import Instance, State
 from tests.database_case import RulesCase, on_both_databases
 
 ONE = Member("1" * 32, process_identity())

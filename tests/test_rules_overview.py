@@ -5,8 +5,8 @@ from __future__ import annotations
 from bbs.rules import fleet, operators, overview
 from bbs.rules.operators import By, FleetFull, NoSuchServer
 from bbs.rules.overview import GONE_SHOWN, Overview
-from bbs.scaling.plan import State
 from bbs.storage.models import Action, Lease, LoginServer, Place, Server
+from bbs.values import State
 from tests.database_case import RulesCase, on_both_databases
 
 ME = fleet.Member("me", "here")

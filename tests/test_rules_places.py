@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bbs.rules import accounts, fleet, places
 from bbs.rules.places import Look, Move, Search
-from bbs.scaling.plan import State
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
+from bbs.values import State
 from tests.database_case import RulesCase, on_both_databases
 
 NEW = Look(new=True)

@@ -20,8 +20,25 @@ from tests.memory_service import MemoryService, Peer
 SUCCESS = {"status": 0, "message": "Success!"}
 
 
+CODES = {
+    "Unknown command": "unknown-command",
+    "Not login yet": "not-logged-in",
+    "Usage:": "wrong-usage",
+    "Invalid id": "invalid-id",
+    "ann is already used": "already-used",
+    "No such user or password error": "wrong-credentials",
+    "Too many attempts": "too-many-attempts",
+    "chess already exist": "group-exists",
+    "You are not the member": "not-member",
+    "Ask the login server": "ask-login-server",
+    "Service unavailable": "unavailable",
+}
+"""What programs go by, by how the words begin."""
+
+
 def failed(message: str) -> dict[str, Any]:
-    return {"status": 1, "message": message}
+    (code,) = {code for words, code in CODES.items() if message.startswith(words)}
+    return {"status": 1, "message": message, "code": code}
 
 
 class ServiceCase(SynchronousTestCase):
@@ -125,6 +142,7 @@ class Checks(ServiceCase):
             {
                 "status": 1,
                 "message": "Moved to 127.0.0.1:20001",
+                "code": "moved",
                 "app_server": {"host": "127.0.0.1", "port": 20001},
             },
         )
@@ -145,6 +163,7 @@ class Checks(ServiceCase):
             {
                 "status": 1,
                 "message": "Moved to 127.0.0.1:20002",
+                "code": "moved",
                 "app_server": {"host": "127.0.0.1", "port": 20002},
             },
         )

@@ -6,9 +6,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.interfaces import Instance, ProviderUnavailable
+from bbs.scaling.interfaces import ProviderUnavailable
 from bbs.scaling.sight import CONSISTENCY_GRACE, PATIENCE, Sight, Watch
 from bbs.testing.provider import MemoryProvider
+from bbs.values import Instance
 
 
 class SightTests(SynchronousTestCase):

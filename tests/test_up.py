@@ -9,9 +9,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.addresses import Address, reached_at
 from bbs.cli import up
 from bbs.config import Configuration, load
-from bbs.config.kinds import host_and_port, place_of, reached_at
 from bbs.daemons.daemon import interface_of, on_free_port, tcp_endpoint
 
 
@@ -97,6 +97,6 @@ class Places(SynchronousTestCase):
     def test_endpoints_and_places(self) -> None:
         self.assertEqual(tcp_endpoint("::1", 5), "tcp6:5:interface=\\:\\:1")
         for place in ("127.0.0.1:1", "[::1]:2", "bbs.example.org:3"):
-            self.assertEqual(place_of(*host_and_port(place)), place)
+            self.assertEqual(str(Address.parse(place)), place)
         for host, reached in (("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")):
             self.assertEqual(reached_at(host), reached)

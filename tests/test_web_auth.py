@@ -8,9 +8,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config.kinds import Rate
 from bbs.errors import TooManyAttempts, WrongCredentials
 from bbs.passwords import Hasher
+from bbs.values import Rate
 from bbs.web.auth import (
     IDLE,
     MOST,

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.rules.fleet import OPERATOR
 from bbs.rules.operators import Deed, Refusal
 from bbs.rules.overview import Overview, ServerNow
-from bbs.scaling.plan import State
+from bbs.values import State
 from bbs.web.counts import REMEMBERED, Counts
 from bbs.web.front import in_sentences
 from bbs.web.gauges import LAG_INTERVAL, ReactorLag, Spans

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from bbs.scaling.plan import State
 from bbs.storage.models import Server
+from bbs.values import State
 from bbs.web import stream
 from bbs.web.auth import IDLE
 from bbs.web.stream import PATIENCE, STATE_INTERVAL, event

@@ -18,9 +18,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.commands import all_commands
 from bbs.commands.desks import Tally
 from bbs.config import Fleet
-from bbs.config.kinds import Rate
 from bbs.passwords import Hasher
 from bbs.scaling.plan import Policy
+from bbs.values import Rate
 from bbs.web.actions import Desk
 from bbs.web.auth import Operators, Sessions
 from bbs.web.page import OperatorsPage, Parts

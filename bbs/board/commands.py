@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from bbs.board import friends, groups, messages, posts
 from bbs.commands.dispatch import Ask, success
-from bbs.errors import WrongUsage
-from bbs.protocols.commands import Command, CommandTable, Role
+from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
 from bbs.protocols.line import Reply
 from bbs.rules.accounts import Caller
 from bbs.storage.database import read_only

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs import errors
+from bbs.board import errors
 from bbs.rules.accounts import Caller, is_valid_name, new_channel
 from bbs.storage.database import read_only, rows
 from bbs.storage.models import Group, Membership

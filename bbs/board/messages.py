@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bbs import errors
-from bbs.board import friends, groups
+from bbs.board import errors, friends, groups
 from bbs.rules.accounts import Caller
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.models import Delivery, Group, Inbox, Membership, Message, Place, User

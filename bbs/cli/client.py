@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs.addresses import Address
 from bbs.cli import port
 from bbs.client.forms import ForPeople, ForPrograms
 from bbs.client.library import BBSClient
@@ -24,7 +25,7 @@ from bbs.client.lines import InputError, Lines, reader
 from bbs.client.password_file import PasswordFileError, read_password
 from bbs.client.script import Script
 from bbs.client.text import visible
-from bbs.client.values import Address, ClientError
+from bbs.client.values import ClientError
 
 STDIN, STDOUT = 0, 1
 

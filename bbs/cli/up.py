@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import IO, Any
 
+from bbs.addresses import Address, reached_at
 from bbs.cli import port
 from bbs.cli.offline import as_written
 from bbs.config import ConfigError, Configuration
-from bbs.config.kinds import place_of, reached_at
 from bbs.daemons.daemon import tcp_endpoint
 from bbs.scaling.children import write_privately
 
@@ -67,7 +67,7 @@ def _with_faces(config: Configuration, options: argparse.Namespace) -> Configura
     given = {key for key, source in config.sources.items() if source != "default"}
     telnet = replace(
         config.telnet,
-        server=place_of(reached_at(options.host), options.port),
+        server=str(Address(reached_at(options.host), options.port)),
         secret=config.telnet.secret or secrets.token_urlsafe(),
     )
     if "telnet.listen" not in given:

@@ -1,8 +1,8 @@
 """The client: a library (`BBSClient`), and `bbs client` on top of it."""
 
+from bbs.addresses import Address
 from bbs.client.library import BBSClient
 from bbs.client.values import (
-    Address,
     BadReply,
     ClientError,
     Lost,

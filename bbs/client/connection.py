@@ -24,7 +24,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.client.values import Address, Lost, NotTrusted, Reply, Unreachable, read_line
+from bbs.addresses import Address
+from bbs.client.values import Lost, NotTrusted, Reply, Unreachable, read_line
 
 MAX_REPLY = 64 * 1024 * 1024
 """Bytes in the longest line taken from a server; a `receive-post` may well be some megabytes."""

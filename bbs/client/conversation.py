@@ -13,6 +13,7 @@ from types import MappingProxyType
 
 from twisted.internet.defer import CancelledError, Deferred
 
+from bbs.addresses import Address
 from bbs.client import completing
 from bbs.client.commands import Typed, typed
 from bbs.client.known import QUESTIONS, Known
@@ -21,7 +22,7 @@ from bbs.client.own import own_commands
 from bbs.client.screen import GivenUp, IScreen
 from bbs.client.talk import OwnCommand, Talk, WrongUse
 from bbs.client.text import problem_line, visible
-from bbs.client.values import Address, ClientError, Message, Waiting
+from bbs.client.values import ClientError, Message, Waiting
 
 PASSIVE = ("listen", "events")
 """Commands for what happens by itself here."""

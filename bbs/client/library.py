@@ -16,11 +16,12 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+from bbs.addresses import Address
 from bbs.client.commands import Typed, typed
 from bbs.client.connection import Connections, endpoint_to
 from bbs.client.listener import Listener
 from bbs.client.routing import Router, Session
-from bbs.client.values import Address, Message, Origin, Post, Refused, Reply, Waiting
+from bbs.client.values import Message, Origin, Post, Refused, Reply, Waiting
 
 
 class BBSClient:

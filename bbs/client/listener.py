@@ -14,11 +14,11 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs.addresses import Address
 from bbs.client.commands import typed
 from bbs.client.connection import Connection, Event
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, Router, Session, delays
 from bbs.client.values import (
-    Address,
     BadReply,
     ClientError,
     Lost,
@@ -26,6 +26,7 @@ from bbs.client.values import (
     Refused,
     Reply,
     Unreachable,
+    read_address,
 )
 
 PING_INTERVAL = 30.0
@@ -178,7 +179,7 @@ class Listener:
                 self._shown[session.name] = message.id
                 self._on_message(session.name, message)
         elif event["event"] == "moved":
-            session.address = Address.read(event.get("app_server"))
+            session.address = read_address(event.get("app_server"))
             self._moved = True
             self._leave()
         elif event["event"] == "logout":

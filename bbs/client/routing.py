@@ -16,9 +16,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
+from bbs.addresses import Address
 from bbs.client.commands import Typed, typed
 from bbs.client.connection import Connections, Event
-from bbs.client.values import Address, Lost, Reply, Unreachable, Waiting
+from bbs.client.values import Lost, Reply, Unreachable, Waiting
 from bbs.protocols.commands import Role
 
 MAX_HOPS = 5

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bbs.config.kinds import place_of
+from bbs.addresses import Address
 
 
 class ClientError(Exception):
@@ -41,24 +41,12 @@ class Refused(ClientError):
         self.reply = reply
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a server listens."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return place_of(self.host, self.port)
-
-    @classmethod
-    def read(cls, value: object) -> Address:
-        """The address in a member `app_server`; `BadReply` when it is none."""
-        if isinstance(value, dict):
-            host, port = value.get("host"), value.get("port")
-            if isinstance(host, str) and host and type(port) is int and 0 < port < 65536:
-                return cls(host, port)
-        raise BadReply("The server gave no usable address of an app server")
+def read_address(value: object) -> Address:
+    """The address in a member `app_server`; `BadReply` when it is none."""
+    try:
+        return Address.from_json(value)
+    except ValueError:
+        raise BadReply("The server gave no usable address of an app server") from None
 
 
 @dataclass(frozen=True)
@@ -95,11 +83,11 @@ class Reply:
         """Where the server says that this request belongs, when it says so."""
         if self.ok or "app_server" not in self.members:
             return None
-        return Address.read(self.members["app_server"])
+        return read_address(self.members["app_server"])
 
     @property
     def app_server(self) -> Address:
-        return Address.read(self.members.get("app_server"))
+        return read_address(self.members.get("app_server"))
 
     @property
     def token(self) -> str:

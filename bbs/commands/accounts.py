@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hmac
 
+from bbs.addresses import usual_form
 from bbs.commands.dispatch import Ask, success
-from bbs.errors import UnknownCommand, WrongCredentials, WrongUsage
+from bbs.errors import WrongCredentials
 from bbs.limits.attempts import verify_within
-from bbs.protocols.commands import CommandTable, Role
+from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
-from bbs.protocols.sockets import usual_form
 from bbs.rules import accounts
 from bbs.rules.places import Look, Search
 

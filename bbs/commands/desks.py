@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bbs.commands.dispatch import Ask
+from bbs.commands.redirects import AskLoginServer, Moved, where_served
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
-from bbs.errors import AskLoginServer, BBSError, Moved
+from bbs.errors import Refusal
 from bbs.limits.attempts import Attempts
 from bbs.passwords import Hasher
 from bbs.protocols.commands import CommandTable, Role
@@ -58,7 +59,7 @@ class LoginDesk:
 
         return await self.waiting_room.seat(caller.name, ask.connection, take)
 
-    async def redirect(self, ask: Ask) -> BBSError:
+    async def redirect(self, ask: Ask) -> Refusal:
         """To the caller's app server."""
         if ask.caller is None:
             return AskLoginServer()
@@ -85,11 +86,11 @@ class AppDesk:
 
     role = Role.APP
 
-    async def redirect(self, ask: Ask) -> BBSError:
+    async def redirect(self, ask: Ask) -> Refusal:
         """To the caller's app server, or to the login server, which finds one."""
         if ask.caller is None or ask.command.role is Role.LOGIN:
             return AskLoginServer()
-        return accounts.where_served(ask.caller)
+        return where_served(ask.caller)
 
     def connection_lost(self, connection: IConnection) -> None:
         """A peer has gone."""

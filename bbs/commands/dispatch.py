@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from bbs.errors import BBSError, Moved, WrongUsage, wire_text
-from bbs.protocols.commands import Command, CommandTable, Request, Role
+from bbs.commands.redirects import Moved
+from bbs.errors import Refusal
+from bbs.protocols.commands import Command, CommandTable, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, places
 from bbs.storage.database import Database, is_read_only, read_only
@@ -48,7 +49,7 @@ class Desk(Protocol):
     def server_id(self) -> str | None:
         """The app server that this is, None for a login server."""
 
-    async def redirect(self, ask: Ask) -> BBSError:
+    async def redirect(self, ask: Ask) -> Refusal:
         """Where to send a request that is not served here."""
 
     def connection_lost(self, connection: IConnection) -> None:
@@ -67,7 +68,7 @@ class Ask:
 
     def address(self, seat: places.Seat) -> dict[str, object]:
         """Where `seat` is, for this request's sender."""
-        return seat.address.seen_from(self.connection).as_json()
+        return seat.address.seen_from(self.connection.local_host).as_json()
 
     @property
     def user(self) -> accounts.Caller:
@@ -82,11 +83,11 @@ def success(message: str = "Success!", **members: object) -> Reply:
     return Reply({"status": 0, "message": message, **members})
 
 
-def failure(error: BBSError, connection: IConnection) -> Reply:
+def failure(error: Refusal, connection: IConnection) -> Reply:
     """A reply that the request was not carried out, and why."""
     if isinstance(error, Moved):
-        error = Moved(error.address.seen_from(connection))
-    body: dict[str, object] = {"status": 1, "message": wire_text(error)}
+        error = Moved(error.address.seen_from(connection.local_host))
+    body: dict[str, object] = {"status": 1, "message": error.message, "code": error.code}
     if isinstance(error, Moved):
         body["app_server"] = error.address.as_json()
     return Reply(body)
@@ -122,7 +123,7 @@ class Dispatcher:
             if request.command.takes_user:
                 return await self._for_user(request, ask)
             return await self._for_anybody(request, ask)
-        except BBSError as error:
+        except Refusal as error:
             return failure(error, connection)
 
     async def _for_anybody(self, request: Request, ask: Ask) -> Reply:
@@ -167,7 +168,7 @@ class Dispatcher:
 
     def _touch(self, digest: str, now: float) -> None:
         noted = self._desk.database.run(accounts.touch, digest, now)
-        noted.addErrback(lambda failure: failure.trap(BBSError))
+        noted.addErrback(lambda failure: failure.trap(Refusal))
 
 
 async def _reply(handled: Awaitable[Reply]) -> Reply:

@@ -20,7 +20,8 @@ from types import MappingProxyType
 from typing import Any
 
 from bbs.config import kinds
-from bbs.config.kinds import Kind, Rate, setting, write
+from bbs.config.kinds import Kind, setting, write
+from bbs.values import Rate
 
 __all__ = ["ConfigError", "Configuration", "Rate", "load", "masked", "to_toml"]
 

@@ -10,39 +10,19 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-T = TypeVar("T")
+from bbs.addresses import Address
+from bbs.values import UNITS, Rate
 
-UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
-"""The periods that a rate can be written in, in seconds."""
+T = TypeVar("T")
 
 _LONGEST = 1e9
 """Seconds, some thirty years: beyond it a time-out is a slip of the keyboard."""
-
-
-@dataclass(frozen=True)
-class Rate:
-    """So many attempts in so long: `count` in each `period` seconds."""
-
-    count: int
-    period: float
-
-    @classmethod
-    def parse(cls, text: str) -> Rate:
-        """Read `"20/minute"`; ValueError when it is nothing like that."""
-        matched = re.fullmatch(r"([1-9][0-9]{0,8})/(\w+)", text, re.ASCII)
-        if matched is None or matched[2] not in UNITS:
-            raise ValueError(text)
-        return cls(int(matched[1]), UNITS[matched[2]])
-
-    def __str__(self) -> str:
-        unit = next(unit for unit, period in UNITS.items() if period == self.period)
-        return f"{self.count}/{unit}"
 
 
 @dataclass(frozen=True)
@@ -156,24 +136,6 @@ def choice(*allowed: str) -> Kind[str]:
     return text(f"{', '.join(quoted[:-1])} or {quoted[-1]}", allowed.__contains__)
 
 
-def host_and_port(server: str) -> tuple[str, int]:
-    """The parts of `"127.0.0.1:22222"` or `"[::1]:22222"`; ValueError for what is neither."""
-    matched = re.fullmatch(r"(?:\[([^\[\] ]+)\]|([^\[\]: ]+)):([0-9]{1,5})", server, re.ASCII)
-    if matched is None or not 0 < int(matched[3]) < 65536:
-        raise ValueError(server)
-    return matched[1] or matched[2], int(matched[3])
-
-
-def place_of(host: str, port: int) -> str:
-    """`"127.0.0.1:22222"` or `"[::1]:22222"`: what `host_and_port` reads."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def reached_at(host: str) -> str:
-    """Where this machine itself reaches what listens at the address `host`."""
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-
-
 def _read_rate(value: object) -> Rate:
     return Rate.parse(str(value))
 
@@ -262,7 +224,7 @@ any_text = text("a text without control characters", lambda value: True)
 name = text("a text that is not empty", bool)
 server = text(
     'where a server is, such as "127.0.0.1:22222" or "[::1]:22222"',
-    lambda value: bool(host_and_port(value)),
+    lambda value: bool(Address.parse(value)),
 )
 shared_secret = replace(
     text(

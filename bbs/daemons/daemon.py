@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.delivery.bus import Bus
-from bbs.errors import BBSError, wire_text
+from bbs.errors import Refusal
 from bbs.protocols.line import LineFactory
 from bbs.protocols.line.interfaces import IRequestHandler, LineLimits
 from bbs.protocols.stomp import Broker, StompService
@@ -105,8 +105,8 @@ class Daemon(Service):
         if not self.running:
             return
         error = failure.value
-        if isinstance(error, BBSError):
-            reason = wire_text(error)
+        if isinstance(error, Refusal):
+            reason = error.message
         elif isinstance(error, (CannotStart, ConfigError, DatabaseRefused)):
             reason = " ".join(str(error).split())
         else:

@@ -16,11 +16,11 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.python import usage
 
 from bbs import __version__
+from bbs.addresses import Address, reached_at
 from bbs.commands import all_commands
 from bbs.commands.desks import LoginDesk, Tally
 from bbs.commands.dispatch import Dispatcher
 from bbs.config import ConfigError, Configuration
-from bbs.config.kinds import place_of, reached_at
 from bbs.daemons.daemon import (
     CannotStart,
     Daemon,
@@ -305,4 +305,4 @@ def url_of(endpoint: str, port: IListeningPort) -> str | None:
     if not isinstance(address, IPv4Address | IPv6Address):
         return None
     scheme = "https" if endpoint.startswith("ssl:") else "http"
-    return f"{scheme}://{place_of(reached_at(address.host), address.port)}/"
+    return f"{scheme}://{Address(reached_at(address.host), address.port)}/"

@@ -8,9 +8,8 @@ from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.python import usage
 
-from bbs.client.values import Address
+from bbs.addresses import Address, reached_at
 from bbs.config import Configuration
-from bbs.config.kinds import host_and_port, reached_at
 from bbs.daemons.daemon import FAREWELL, Daemon, end_process, load_or_exit
 from bbs.gateway.factory import GatewayFactory
 from bbs.protocols.line.interfaces import LineLimits
@@ -54,7 +53,7 @@ class TelnetGateway(Daemon):
         telnet, limits = self.config.telnet, self.config.limits
         factory = GatewayFactory(
             self.reactor,
-            Address(*host_and_port(telnet.server)),
+            Address.parse(telnet.server),
             telnet.secret,
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),
         )

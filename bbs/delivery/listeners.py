@@ -275,7 +275,7 @@ class Listeners(Service):
             seat = seats[listener.user]
             if seat and seat.server != self._server_id() and seat != listener.told:
                 listener.told = seat
-                address = seat.address.seen_from(listener.connection)
+                address = seat.address.seen_from(listener.connection.local_host)
                 listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
 
     def _of(self, connection: IConnection) -> list[Listener]:

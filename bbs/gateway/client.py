@@ -8,7 +8,7 @@ from twisted.python.failure import Failure
 
 from bbs.client.library import BBSClient
 from bbs.client.values import NotTrusted, Reply
-from bbs.errors import Unavailable, wire_text
+from bbs.errors import Unavailable
 
 
 class GatewayClient(BBSClient):
@@ -24,4 +24,4 @@ class GatewayClient(BBSClient):
     def _not_trusted(self, failure: Failure) -> Reply:
         failure.trap(NotTrusted)
         self._log.critical("telnet.secret is wrong: {problem}", problem=str(failure.value))
-        return Reply({"status": 1, "message": wire_text(Unavailable())})
+        return Reply({"status": 1, "message": Unavailable().message})

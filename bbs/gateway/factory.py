@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 
+from bbs.addresses import Address
 from bbs.client.connection import endpoint_to
-from bbs.client.values import Address, Origin
+from bbs.client.values import Origin
 from bbs.gateway.client import GatewayClient
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.valve import Valve

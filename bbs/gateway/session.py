@@ -21,7 +21,7 @@ from bbs.client.screen import GivenUp, IScreen
 from bbs.client.talk import OwnCommand, WrongUse
 from bbs.client.text import message_line, problem_line, reply_lines, waiting_line
 from bbs.client.values import BadReply, Message, Reply
-from bbs.errors import WrongCredentials, wire_text
+from bbs.errors import WrongCredentials
 from bbs.gateway import encodings, prompts
 from bbs.gateway.display import Display
 from bbs.gateway.keyboard import Actions, Keyboard
@@ -257,7 +257,7 @@ class Session:
             self.problem(problem_line(strange))
         if request.command.name == "login" and reply.ok:
             self._failures = 0
-        elif request.command.name == "login" and reply.message == wire_text(WrongCredentials()):
+        elif request.command.name == "login" and reply.message == WrongCredentials().message:
             self._failures += 1
             if self._failures == MOST_FAILURES:
                 self._show("Too many wrong passwords.")

@@ -10,10 +10,10 @@ import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 
-from bbs.config.kinds import Rate
 from bbs.errors import TooManyAttempts, WrongCredentials
 from bbs.passwords import Hasher, Verdict
 from bbs.storage.models import NAME_LENGTH
+from bbs.values import Rate
 
 MAX_KEYS = 100_000
 """Accounts or addresses remembered; beyond that the one longest quiet is forgotten."""

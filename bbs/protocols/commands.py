@@ -16,13 +16,29 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bbs.errors import UnknownCommand
+from bbs.errors import Refusal
 
 Handler = Callable[..., Awaitable[Any]]
 _H = TypeVar("_H", bound=Handler)
 
 _NAME = re.compile(r"[^\s<>\[\]]+")
 _PARAMETER = re.compile(r"<([^\s<>\[\]]+)>|\[<([^\s<>\[\]]+)>\]")
+
+
+class UnknownCommand(Refusal):
+    """No command is called `name`."""
+
+    text = "Unknown command {}"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class WrongUsage(Refusal):
+    """The number of arguments is not the command's, or one of them is nothing that it takes."""
+
+    text = "Usage: {}"
 
 
 class Role(enum.Enum):

@@ -7,10 +7,11 @@ memory) or where the system does not say (all but Linux).
 import socket
 import struct
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Protocol
 
 from twisted.internet.interfaces import IAddress, IPushProducer
+
+from bbs.addresses import usual_form
 
 _KEEP_ALIVE = (
     ("TCP_KEEPIDLE", 60),  # s of silence before the first probe
@@ -22,16 +23,6 @@ _KEEP_ALIVE = (
 # Linux only ever adds fields at the end.
 _TCP_INFO = getattr(socket, "TCP_INFO", None)
 _BYTES_ACKNOWLEDGED = 120
-
-
-def usual_form(host: str) -> str:
-    """An address as everybody writes it: IPv4 where an IPv6 socket has mapped it (RFC 4291, section
-    2.5.5.2), and without a zone, which means something on one machine only.
-
-    :raises ValueError: it is no address.
-    """
-    address = ip_address(host.partition("%")[0])
-    return str(getattr(address, "ipv4_mapped", None) or address)
 
 
 def host_of(address: IAddress | None) -> str:

@@ -9,19 +9,24 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.errors import (
-    Address,
-    AlreadyUsed,
-    AskLoginServer,
-    BBSError,
-    InvalidId,
-    Moved,
-    NotLoggedIn,
-    WrongCredentials,
-)
+from bbs.addresses import Address
+from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.rules import places
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.models import NAME_LENGTH, Inbox, Place, Server, Session, User
+
+
+class InvalidId(Refusal):
+    """The name of a new account is too long or holds a control character."""
+
+    text = "Invalid id"
+
+
+class AlreadyUsed(Refusal):
+    """Another account has the name."""
+
+    text = "{} is already used"
+
 
 TOKEN_BYTES = 20
 """Randomness in a token: 160 bits, where OWASP's session guide asks for 128 at least."""
@@ -167,11 +172,6 @@ def identify(token: str | None, sessions: Sessions, now: float) -> Caller:
 def touch(token_digest: str, now: float) -> None:
     """Note that a session was used."""
     Session.update(used=now).where(Session.digest == token_digest).execute()
-
-
-def where_served(caller: Caller) -> BBSError:
-    """The redirect to where `caller` is served."""
-    return Moved(caller.seat.address) if caller.seat else AskLoginServer()
 
 
 def log_out(caller: Caller) -> Caller:

@@ -15,10 +15,9 @@ import peewee
 
 from bbs.rules import places
 from bbs.scaling.identity import is_certainly_dead
-from bbs.scaling.interfaces import Instance
-from bbs.scaling.plan import State
 from bbs.storage.database import for_update
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
+from bbs.values import Instance, State
 
 KEEPER = "fleet"
 """The name of the lease."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.config.kinds import place_of
+from bbs.addresses import Address
 from bbs.rules import fleet
-from bbs.scaling.plan import State
 from bbs.storage.database import read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
+from bbs.values import State
 
 LAUNCHES_REMEMBERED = 5
 """How many of the latest launches the estimate for those who wait is the mean of."""
@@ -102,7 +102,7 @@ def listing(now: float) -> list[dict[str, object]]:
         {
             "id": row.id,
             "state": str(row.state),
-            "address": place_of(row.host or "", row.port) if row.port else None,
+            "address": str(Address(row.host or "", row.port)) if row.port else None,
             "taken": row.taken,
             "capacity": row.capacity,
             "age": round(now - row.created, 1),

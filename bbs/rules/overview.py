@@ -10,9 +10,9 @@ from typing import Any
 import peewee
 
 from bbs.rules import operators
-from bbs.scaling.plan import State
 from bbs.storage.database import read_only, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
+from bbs.values import State
 
 GONE_SHOWN = 120.0
 """Seconds for which a server that has ended is still shown."""

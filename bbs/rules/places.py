@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.errors import Address, NotLoggedIn
-from bbs.scaling.plan import State
+from bbs.addresses import Address
+from bbs.errors import NotLoggedIn
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.models import Place, Server, User, Waiter
+from bbs.values import State
 
 SERVING = (State.READY, State.DRAINING)
 """States of a server that serves its people; only a ready one takes more."""

@@ -7,11 +7,12 @@ provider passes the contract suite in `tests/provider_contract.py`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute
+
+from bbs.values import Instance
 
 
 class ProviderUnavailable(Exception):
@@ -27,28 +28,6 @@ class LaunchFailed(Exception):
 
 class LaunchRefused(LaunchFailed):
     """A launch did not happen, and none will until an operator has done what the text says."""
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One launch as its provider sees it.
-
-    `instance_id` and `kind` are the provider's own words for it: on EC2 the instance's id and type;
-    empty where there are none. `launched` is when it was launched, in seconds since the epoch, by
-    the provider's clock; None where that is not known.
-
-    `alive` is True from the moment the launch was accepted, while it boots too, and False once its
-    end is certain. `host` is the address at which people reach it, None while that is not known.
-    `detail` is for operators: a process or instance id, or how it ended.
-    """
-
-    launch_id: str
-    host: str | None
-    alive: bool
-    detail: str
-    instance_id: str = ""
-    kind: str = ""
-    launched: float | None = None
 
 
 class IProvider(IService):

@@ -21,11 +21,11 @@ from bbs.errors import Unavailable
 from bbs.rules import fleet
 from bbs.scaling import plan
 from bbs.scaling.interfaces import IProvider
-from bbs.scaling.plan import State
 from bbs.scaling.sight import Sight, Watch
 from bbs.scaling.steps import Steps
 from bbs.scaling.upkeep import Upkeep
 from bbs.storage.database import Database
+from bbs.values import State
 
 GATHER = 0.02
 """Seconds in which reasons to look are gathered, so that many people make one round."""

@@ -28,7 +28,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.scaling.interfaces import Instance, IProvider, LaunchFailed, LaunchRefused
+from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused
+from bbs.values import Instance
 
 ENDED_KEPT = 1000
 

@@ -8,7 +8,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
-from bbs.scaling.interfaces import Instance, IProvider, LaunchRefused
+from bbs.scaling.interfaces import IProvider, LaunchRefused
+from bbs.values import Instance
 
 
 @implementer(IProvider)

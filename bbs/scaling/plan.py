@@ -12,19 +12,10 @@ plan moves one. The steps of a server: `MarkReady`, `Lose` (its people need othe
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
+
+from bbs.values import State
 
 LONGEST_BACK_OFF = 60.0
-
-
-class State(StrEnum):
-    """Where a server is in its life, as the database has it."""
-
-    LAUNCHING = "launching"
-    READY = "ready"
-    DRAINING = "draining"
-    LOST = "lost"
-    GONE = "gone"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from bbs.scaling.interfaces import Instance, IProvider, ProviderUnavailable
+from bbs.scaling.interfaces import IProvider, ProviderUnavailable
+from bbs.values import Instance
 
 CONSISTENCY_GRACE = 60.0
 """Seconds for which a shared provider's list must go on to say what looks like a leak or a loss,

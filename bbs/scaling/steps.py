@@ -20,10 +20,10 @@ from bbs.rules import fleet
 from bbs.rules.places import Move
 from bbs.scaling import plan
 from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
-from bbs.scaling.plan import State
 from bbs.scaling.retries import Refusals, Retries
 from bbs.scaling.sight import Sight
 from bbs.storage.database import Database
+from bbs.values import State
 
 _log = Logger()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.scaling.plan import State
+from bbs.values import State
 
 database = peewee.DatabaseProxy()
 """The process's one database; `bbs.storage.database.Database` sets it."""

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from bbs.scaling.interfaces import Instance, IProvider, LaunchFailed
+from bbs.scaling.interfaces import IProvider, LaunchFailed
+from bbs.values import Instance
 
 
 @implementer(IProvider)

@@ -18,7 +18,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from bbs.config import Fleet
-from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials, wire_text
+from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
 from bbs.rules import operators
 from bbs.rules.operators import By, FleetFull, NoSuchServer
 from bbs.storage.database import Database
@@ -74,9 +74,9 @@ def answered(ask: Ask) -> Ask:
         except WrongCredentials:
             return refused(401, "No such operator or password error")
         except TooManyAttempts as error:
-            return refused(429, wire_text(error), {"Retry-After": str(error.args[0])})
+            return refused(429, error.message, {"Retry-After": str(error.args[0])})
         except Unavailable as error:
-            return refused(503, wire_text(error), {"Retry-After": "5"})
+            return refused(503, error.message, {"Retry-After": "5"})
 
     return answer
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 
-from bbs.config.kinds import Rate
 from bbs.limits.attempts import ADDRESS_FACTOR, Attempts, verify_within
 from bbs.passwords import Hasher
 from bbs.rules.accounts import digest, new_token
 from bbs.storage.models import NAME_LENGTH
+from bbs.values import Rate
 
 LONE_OPERATOR = "operator"
 """Whose password a line without a name is."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from twisted.web.template import Element, Tag, XMLString, flattenString, renderer
 
-from bbs.scaling.plan import State
+from bbs.values import State
 
 
 class Front(Element):

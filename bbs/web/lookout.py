@@ -21,9 +21,9 @@ from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
 from bbs.rules.overview import Overview, overview
 from bbs.scaling.gathering import Shared
-from bbs.scaling.plan import State
 from bbs.scaling.sight import Watch
 from bbs.storage.database import Database
+from bbs.values import State
 from bbs.web import history
 from bbs.web.counts import Counts
 from bbs.web.gauges import ReactorLag, Spans

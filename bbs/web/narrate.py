@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bbs.rules import operators
 from bbs.rules.fleet import OPERATOR
 from bbs.rules.overview import Overview, ServerNow
-from bbs.scaling.plan import State
+from bbs.values import State
 
 
 @dataclass(frozen=True)

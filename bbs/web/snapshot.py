@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bbs import __version__
-from bbs.config.kinds import place_of
+from bbs.addresses import Address
 from bbs.rules.fleet import OPERATOR
 from bbs.rules.overview import ServerNow
-from bbs.scaling.plan import Policy, State
+from bbs.scaling.plan import Policy
+from bbs.values import State
 from bbs.web.narrate import Sight
 
 REFUSED = "the provider refuses it, and operators who log in see why"
@@ -119,7 +120,7 @@ def _server(
     shown: dict[str, object] = {
         "id": server.id,
         "state": str(server.state),
-        "address": place_of(server.host or "", server.port) if server.port else None,
+        "address": str(Address(server.host or "", server.port)) if server.port else None,
         "people": server.taken,
         "capacity": server.capacity,
         "age": round(max(0.0, view.at - server.created), 1),

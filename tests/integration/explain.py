@@ -20,7 +20,6 @@ from unittest import SkipTest
 from bbs.board import friends, groups, messages, posts
 from bbs.rules import accounts, fleet, operators, places
 from bbs.rules.overview import overview
-from bbs.scaling.interfaces import Instance
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import (
@@ -35,6 +34,7 @@ from bbs.storage.models import (
     Session,
     User,
 )
+from bbs.values import Instance
 from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
 from tests.integration.populated import KEEPER, NOW, PEOPLE, fill

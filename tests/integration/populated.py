@@ -5,7 +5,6 @@ from __future__ import annotations
 import peewee
 
 from bbs.rules import accounts, fleet
-from bbs.scaling.plan import State
 from bbs.storage.database import Database, rows
 from bbs.storage.models import (
     MODELS,
@@ -23,6 +22,7 @@ from bbs.storage.models import (
     User,
     Waiter,
 )
+from bbs.values import State
 
 NOW = 1_000_000.0
 PEOPLE = 3000

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bbs.scaling.plan import Policy, State
+from bbs.scaling.plan import Policy
 from bbs.storage.models import Place, Server, User
+from bbs.values import State
 from tests.simulation.cloud import Cloud
 from tests.simulation.people import Person
 

@@ -18,13 +18,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
-from bbs.scaling.interfaces import (
-    Instance,
-    IProvider,
-    LaunchFailed,
-    LaunchRefused,
-    ProviderUnavailable,
-)
+from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.values import Instance
 
 DEADLINE = 10.0
 """Seconds after which a provider gives a call up."""

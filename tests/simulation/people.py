@@ -9,7 +9,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from bbs.errors import BBSError
+from bbs.errors import Refusal
 from bbs.rules import accounts, places
 from bbs.rules.places import Look, Search
 from bbs.storage.database import Database
@@ -107,7 +107,7 @@ class Person:
 
     def _refused(self, failure: Any) -> None:
         self.asked = self._answer = None
-        failure.trap(BBSError, CancelledError)
+        failure.trap(Refusal, CancelledError)
         self._tell("is refused", self.name, failure.type.__name__)
         if self.wants:
             self._later()

@@ -18,12 +18,13 @@ from twisted.logger import globalLogBeginner
 from bbs.delivery.bus import Bus
 from bbs.rules import accounts, fleet
 from bbs.scaling.keeper import SETTLED_INTERVAL, FleetKeeper
-from bbs.scaling.plan import Policy, State
+from bbs.scaling.plan import Policy
 from bbs.scaling.upkeep import Upkeep
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server
 from bbs.testing import MemoryBroker
+from bbs.values import State
 from bbs.workers import Inline
 from tests.simulation.cloud import SCOPE, Breaks, Cloud, CloudProvider, Machine
 

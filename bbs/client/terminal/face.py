@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from bbs.addresses import Address
 from bbs.client.asking import HOW_TO_END
 from bbs.client.commands import Typed
 from bbs.client.conversation import Conversation
@@ -22,7 +23,7 @@ from bbs.client.terminal.keys import lines_of
 from bbs.client.terminal.prompt import Situation, prompt
 from bbs.client.terminal.work import Line, Work
 from bbs.client.text import visible
-from bbs.client.values import Address, Message, Reply
+from bbs.client.values import Message, Reply
 
 GREETING = "Connected to {}. help lists the commands, Tab completes them; exit or Ctrl-D ends."
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 
 from wcwidth import wcwidth
 
+from bbs.addresses import Address
 from bbs.client.conversation import Status
 from bbs.client.talk import Talk
 from bbs.client.text import visible
-from bbs.client.values import Address, Waiting
+from bbs.client.values import Waiting
 
 
 @dataclass(frozen=True)

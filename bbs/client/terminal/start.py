@@ -23,6 +23,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from bbs.addresses import Address
 from bbs.client.library import BBSClient
 from bbs.client.lines import Lines, reader
 from bbs.client.terminal.editor import Editor
@@ -31,7 +32,7 @@ from bbs.client.terminal.history import History, HistoryFile, not_kept, place
 from bbs.client.terminal.interfaces import IEditor
 from bbs.client.terminal.keys import line_keys
 from bbs.client.terminal.plain import PlainEditor, set_mode
-from bbs.client.values import Address, ClientError
+from bbs.client.values import ClientError
 
 STDIN = 0
 

@@ -26,8 +26,11 @@ from bbs.protocols.line.interfaces import IConnection, IRequestHandler, LineLimi
 LINGER = 2.0
 """Seconds that a peer has to close its side after the server has closed its own."""
 
-_TOO_LONG = Reply({"status": 1, "message": "Line too long"}, close=True)
-_INVALID = Reply({"status": 1, "message": "Invalid UTF-8"})
+_TOO_LONG = Reply(
+    {"status": 1, "message": "Line too long", "code": "line-too-long"},
+    close=True,
+)
+_INVALID = Reply({"status": 1, "message": "Invalid UTF-8", "code": "invalid-utf-8"})
 
 _log = Logger()
 
@@ -277,7 +280,15 @@ class LineConnection:
             return
         reference = secrets.token_hex(4)
         _log.failure("Internal error {reference}", failure=failure, reference=reference)
-        self._answer(Reply({"status": 1, "message": f"Internal error {reference}"}))
+        self._answer(
+            Reply(
+                {
+                    "status": 1,
+                    "message": f"Internal error {reference}",
+                    "code": "internal-error",
+                }
+            )
+        )
 
     # Endings
 

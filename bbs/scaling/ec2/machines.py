@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bbs.scaling.ec2.request import LAUNCH_TAG
-from bbs.scaling.interfaces import Instance
+from bbs.values import Instance
 
 REMEMBERED = 60.0
 """Seconds for which an answer counts that EC2's descriptions do not bear out yet."""

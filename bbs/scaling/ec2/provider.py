@@ -30,13 +30,8 @@ from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.machines import Machine, Machines, machines
 from bbs.scaling.ec2.request import FLEET_TAG, LAUNCH_TAG, Attempt
 from bbs.scaling.gathering import Batch, Shared
-from bbs.scaling.interfaces import (
-    Instance,
-    IProvider,
-    LaunchFailed,
-    LaunchRefused,
-    ProviderUnavailable,
-)
+from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.values import Instance
 
 PAGE = 200
 """Instances in an answer, which a thread parses in about 85 ms of the interpreter's time."""

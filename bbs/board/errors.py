@@ -1,0 +1,97 @@
+"""What the board refuses, in its words."""
+
+from __future__ import annotations
+
+from bbs.errors import Refusal
+
+
+class NoSuchUser(Refusal):
+    """`invite` names nobody."""
+
+    text = "{} does not exist"
+
+
+class InvitesSelf(Refusal):
+    """`invite` names its own sender."""
+
+    text = "You cannot invite yourself"
+
+
+class AlreadyFriends(Refusal):
+    """`invite` names a friend."""
+
+    text = "{} is already your friend"
+
+
+class AlreadyInvited(Refusal):
+    """The invitation stands already."""
+
+    text = "Already invited"
+
+
+class InvitedBy(Refusal):
+    """The other has invited the sender, who may simply accept."""
+
+    text = "{} has invited you"
+
+
+class NotInvitedBy(Refusal):
+    """`accept-invite` names somebody who did not invite."""
+
+    text = "{} did not invite you"
+
+
+class NoSuchFriend(Refusal):
+    """`send` names nobody."""
+
+    text = "No such user exist"
+    code = NoSuchUser.code
+
+
+class NotFriends(Refusal):
+    """`send` names somebody who is not a friend."""
+
+    text = "{} is not your friend"
+
+
+class NotOnline(Refusal):
+    """`send` names a friend who is logged out."""
+
+    text = "{} is not online"
+
+
+class InvalidGroup(Refusal):
+    """The name of a new group is too long or holds a control character."""
+
+    text = "Invalid group"
+
+
+class GroupExists(Refusal):
+    """Another group has the name."""
+
+    text = "{} already exist"
+
+
+class NoSuchGroup(Refusal):
+    """`join-group` names no group."""
+
+    text = "{} does not exist"
+
+
+class AlreadyMember(Refusal):
+    """`join-group` names a group that the sender is in."""
+
+    text = "Already a member of {}"
+
+
+class NoSuchTarget(Refusal):
+    """`send-group` names no group."""
+
+    text = "No such group exist"
+    code = NoSuchGroup.code
+
+
+class NotMember(Refusal):
+    """`send-group` names a group that the sender is not in."""
+
+    text = "You are not the member of {}"

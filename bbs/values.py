@@ -1,0 +1,63 @@
+"""Plain values that several rooms deal in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
+"""The periods that a rate can be written in, in seconds."""
+
+
+class State(StrEnum):
+    """Where an app server is in its life, as the database has it."""
+
+    LAUNCHING = "launching"
+    READY = "ready"
+    DRAINING = "draining"
+    LOST = "lost"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One launch as its provider sees it.
+
+    `instance_id` and `kind` are the provider's own words for it: on EC2 the instance's id and type;
+    empty where there are none. `launched` is when it was launched, in seconds since the epoch, by
+    the provider's clock; None where that is not known.
+
+    `alive` is True from the moment the launch was accepted, while it boots too, and False once its
+    end is certain. `host` is the address at which people reach it, None while that is not known.
+    `detail` is for operators: a process or instance id, or how it ended.
+    """
+
+    launch_id: str
+    host: str | None
+    alive: bool
+    detail: str
+    instance_id: str = ""
+    kind: str = ""
+    launched: float | None = None
+
+
+@dataclass(frozen=True)
+class Rate:
+    """So many attempts in so long: `count` in each `period` seconds."""
+
+    count: int
+    period: float
+
+    @classmethod
+    def parse(cls, text: str) -> Rate:
+        """Read `"20/minute"`; ValueError when it is nothing like that."""
+        matched = re.fullmatch(r"([1-9][0-9]{0,8})/(\w+)", text, re.ASCII)
+        if matched is None or matched[2] not in UNITS:
+            raise ValueError(text)
+        return cls(int(matched[1]), UNITS[matched[2]])
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, period in UNITS.items() if period == self.period)
+        return f"{self.count}/{unit}"

@@ -1,0 +1,47 @@
+"""What other distributions add, found by their entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class PluginUnusable(Exception):
+    """A plugin cannot be used; its text is one line for operators, which names its distribution."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """An entry point of `group` called `name`, of the distribution `distribution`."""
+
+    group: str
+    name: str
+    distribution: str
+    point: EntryPoint
+
+    def use(self, work: Callable[[object], T]) -> T:
+        """What `work` makes of the object that the entry point names.
+
+        :raises PluginUnusable: it cannot be imported, or `work` raises.
+        """
+        try:
+            return work(self.point.load())
+        except Exception as error:  # It is other people's code: anything may be wrong with it.
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise PluginUnusable(
+                f"plugin {self.name} of {self.distribution} ({self.group}): {reason}"
+            ) from error
+
+
+def plugins(group: str) -> Iterator[Plugin]:
+    """The plugins of an entry-point group, by name; one that is found twice counts once."""
+    seen: set[tuple[str, str]] = set()
+    for point in sorted(entry_points(group=group), key=lambda point: (point.name, point.value)):
+        if (point.name, point.value) not in seen:
+            seen.add((point.name, point.value))
+            distribution = point.dist.name if point.dist else "an unknown distribution"
+            yield Plugin(group, point.name, distribution, point)

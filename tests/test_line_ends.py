@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.protocols import sockets
+from bbs.protocols.life import LINGER
 from bbs.protocols.line import LineLimits, Reply
-from bbs.protocols.line.connection import LINGER
 from tests.line_tools import LineCase, Slow, SocketWire, echo
 
 

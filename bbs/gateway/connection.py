@@ -12,6 +12,7 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReactorTime,
     ITCPTransport,
+    ITransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -21,7 +22,7 @@ from bbs.client.library import BBSClient
 from bbs.gateway.session import Session
 from bbs.gateway.valve import Valve
 from bbs.protocols import sockets
-from bbs.protocols.closing import Progress, close_behind
+from bbs.protocols.life import Life
 from bbs.protocols.line.interfaces import LineLimits
 
 GREETING_PAUSE = 0.2
@@ -29,9 +30,6 @@ GREETING_PAUSE = 0.2
 
 PIECE = 64
 """Bytes of input that are taken at a time: each may be a key, answered by a list or a long row."""
-
-LINGER = 2.0
-"""Seconds that a peer has to close its side after the gateway has closed its own."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
@@ -51,19 +49,15 @@ class GatewayConnection(Protocol):
         self._valve = valve
         self._limits = limits
         self._gone = gone
+        self._life = Life(clock, limits.write_timeout)
+        self._stream: sockets.StreamTransport
         self._session = Session(clock, client, limits.max_line, self._send, self._over)
         self._session.lines.on_room = self._go_on
         self._greeting: IDelayedCall | None = None
-        self._deadline: IDelayedCall | None = None
         self._turn: IDelayedCall | None = None
         self._idle: IDelayedCall | None = None
         self._unread = b""
         self._taking = False
-        self._blocked = False
-        self._reading = True
-        self._half_closed = False
-        self._ended = False
-        self._progress: Progress | None = None
 
     def end(self, words: str) -> None:
         """End it, and say why."""
@@ -71,62 +65,49 @@ class GatewayConnection(Protocol):
 
     def abort(self) -> None:
         """End it at once."""
-        self._stream.abortConnection()
-
-    @property
-    def _stream(self) -> sockets.StreamTransport:
-        return cast("sockets.StreamTransport", self.transport)
+        self._life.abort()
 
     # IProtocol
 
     def connectionMade(self) -> None:
-        if ITCPTransport.providedBy(self.transport):
-            self.transport.setTcpNoDelay(True)
-            self.transport.setTcpKeepAlive(True)
-            sockets.tune_keep_alive(self.transport)
+        transport = cast("ITransport", self.transport)
+        self._stream = self._life.begin(transport, cast("IPushProducer", self))
+        if ITCPTransport.providedBy(transport):
             self._take_urgent_bytes()
-        self._stream.registerProducer(cast("IPushProducer", self), True)
         self._watch_silence()
         self._greeting = self._clock.callLater(GREETING_PAUSE, self._session.begin)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._ended:
+        if self._life.phase.closed:
             return
         self._unread += data
         self._go_on()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._ended = True
+        self._life.lost()
         self._stop_timers()
         self._session.close().addCallback(lambda _: self._gone(self))
 
     # IHalfCloseableProtocol
 
     def readConnectionLost(self) -> None:
-        self._half_closed = True
-        if self._ended:
-            self._stream.loseConnection()
-        else:
+        self._life.input_ended()
+        if not self._life.phase.closed:
             self._go_on()
 
     def writeConnectionLost(self) -> None:
-        _stop(self._deadline)
-        self._deadline = self._clock.callLater(LINGER, self.abort)
+        self._life.output_ended(self.abort)
 
     # IPushProducer: the transport's word on output
 
     def pauseProducing(self) -> None:
-        if not self._blocked:
-            self._blocked = True
+        if self._life.block():
             self._valve.shut()
             self._session.hold(True)
-            self._progress = Progress(self._clock, self._limits.write_timeout, self._stream)
             self._steer()
 
     def resumeProducing(self) -> None:
-        if self._blocked:
-            self._blocked = False
-            self._stop_progress()
+        if self._life.unblock():
             self._valve.open()
             self._session.hold(False)
             self._go_on()
@@ -137,7 +118,7 @@ class GatewayConnection(Protocol):
     # Within
 
     def _send(self, data: bytes) -> None:
-        if not self._ended:
+        if not self._life.phase.closed:
             self._stream.write(data)
 
     def _take_urgent_bytes(self) -> None:
@@ -170,39 +151,30 @@ class GatewayConnection(Protocol):
         if self._unread and self._has_room:
             _stop(self._turn)
             self._turn = self._clock.callLater(0, self._go_on)
-        elif self._half_closed and not self._unread:
+        elif self._life.input.ended and not self._unread:
             self._session.begin()
             self._session.input_ended()
         self._steer()
 
     @property
     def _has_room(self) -> bool:
-        return not (self._blocked or self._ended or self._session.lines.is_full)
+        life = self._life
+        return not (life.blocked or life.phase.closed or self._session.lines.is_full)
 
     def _steer(self) -> None:
         """Read on or stop reading, as is right now."""
-        wanted = self._has_room and not self._unread
-        if wanted != self._reading and not self._half_closed and not self._ended:
-            self._reading = wanted
-            if wanted:
-                self._stream.resumeProducing()
-            else:
-                self._stream.pauseProducing()
+        if self._has_room and not self._unread:
+            self._life.read_on()
+        else:
+            self._life.stop_reading()
 
     def _over(self) -> None:
-        self._ended = True
         self._stop_timers()
-        self._deadline = self._clock.callLater(self._limits.write_timeout, self.abort)
-        close_behind(self._stream, self._half_closed, self._reading)
+        self._life.close()
 
     def _stop_timers(self) -> None:
-        self._stop_progress()
-        for timer in (self._idle, self._greeting, self._deadline, self._turn):
+        for timer in (self._idle, self._greeting, self._turn):
             _stop(timer)
-
-    def _stop_progress(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
 
 
 def _stop(timer: IDelayedCall | None) -> None:

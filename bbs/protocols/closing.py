@@ -1,5 +1,5 @@
-"""How a server ends a connection: behind what is written, or because the peer takes nothing; and
-how it waits for all of them to end."""
+"""How a server ends a connection whose peer takes nothing, and how it waits for all of them to
+end."""
 
 from __future__ import annotations
 
@@ -10,23 +10,6 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from bbs.protocols import sockets
-
-
-def close_behind(transport: sockets.StreamTransport, half_closed: bool, reading: bool) -> None:
-    """Close behind what is written, in a way that lets the peer read all of it.
-
-    To close a socket that has unread input is a reset, and a reset throws away what the peer has
-    not read yet. So only the sending side is closed; the input that comes until the peer closes its
-    side too (`half_closed`: it has) is for the caller to throw away. `reading`: the transport is
-    not paused.
-    """
-    transport.unregisterProducer()
-    if half_closed or sockets.plain_socket(transport) is None:
-        transport.loseConnection()
-    else:
-        if not reading:
-            transport.resumeProducing()
-        transport.loseWriteConnection()
 
 
 class Progress:

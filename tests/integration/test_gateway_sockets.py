@@ -14,8 +14,9 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.client import Address
-from bbs.gateway.connection import LINGER, GatewayConnection
+from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.factory import GatewayFactory
+from bbs.protocols.life import LINGER
 from bbs.protocols.line.interfaces import LineLimits
 from tests.client_server import LOGIN, World, WorldFactory
 from tests.integration.service import eventually
@@ -106,7 +107,9 @@ class SocketTests(TestCase):
         """Somebody who is sent much and reads none of it yet."""
         peer = self.connect()
         peer.send(b"help\n" * MANY)
-        await eventually(lambda: self.made and self.made[0]._blocked, "the socket takes no more")
+        await eventually(
+            lambda: self.made and self.made[0]._life.blocked, "the socket takes no more"
+        )
         return peer
 
     async def test_who_takes_nothing_is_left(self) -> None:

@@ -18,8 +18,8 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 from zope.interface import implementer
 
+from bbs.protocols import life
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
-from bbs.protocols.line import connection as connection_module
 
 T = TypeVar("T")
 
@@ -159,7 +159,7 @@ class SocketTests(SocketCase):
             return received
 
         finished = threading.Event()
-        self.patch(connection_module, "LINGER", 0.05)
+        self.patch(life, "LINGER", 0.05)
         talking = self.client(talk)
         await self.service.lost
         finished.set()

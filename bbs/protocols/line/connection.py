@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Protocol, cast
+from typing import Protocol
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import (
@@ -11,7 +11,6 @@ from twisted.internet.interfaces import (
     IProtocol,
     IPushProducer,
     IReactorTime,
-    ITCPTransport,
     ITransport,
 )
 from twisted.logger import Logger
@@ -19,12 +18,9 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.protocols import sockets
-from bbs.protocols.closing import Progress, close_behind
+from bbs.protocols.life import Life
 from bbs.protocols.line.framing import LineBuffer
 from bbs.protocols.line.interfaces import IConnection, IRequestHandler, LineLimits, Reply, encode
-
-LINGER = 2.0
-"""Seconds that a peer has to close its side after the server has closed its own."""
 
 _TOO_LONG = Reply(
     {"status": 1, "message": "Line too long", "code": "line-too-long"},
@@ -58,21 +54,14 @@ class LineConnection:
     """
 
     __slots__ = (
-        "_blocked",
         "_buffer",
-        "_deadline",
-        "_finishing",
-        "_half_closed",
         "_home",
-        "_progress",
+        "_life",
         "_pumping",
-        "_reading",
         "_request",
         "_timer",
         "_transport",
-        "_write_closed",
         "active_at",
-        "closed",
         "local_host",
         "on_writable",
         "peer_host",
@@ -82,62 +71,54 @@ class LineConnection:
     def __init__(self, home: Home) -> None:
         self.persistent = False
         self.on_writable: Callable[[], None] | None = None
-        self.closed = False
-        self._half_closed = False
         self.active_at = 0.0  # kept by the factory
         self._home = home
+        self._life = Life(home.clock, home.limits.write_timeout)
         self._buffer = LineBuffer(home.limits)
         self._request: Deferred[None] | None = None  # the one in progress
         self._pumping = False
-        self._finishing = False  # begin no more requests
-        self._write_closed = False
-        self._reading = True
-        self._blocked = False  # the transport has asked for a pause
-        self._progress: Progress | None = None  # of the peer, while it takes too little
         self._timer: IDelayedCall | None = None  # for silence
-        self._deadline: IDelayedCall | None = None  # for the peer to close its side
 
     # IConnection
 
     @property
+    def closed(self) -> bool:
+        return self._life.phase.closed
+
+    @property
     def writable(self) -> bool:
-        return not self._blocked and not self.closed
+        return not self._life.blocked and not self._life.phase.closed
 
     def send_event(self, body: Mapping[str, object]) -> None:
-        if not self.closed:
+        if not self._life.phase.closed:
             self._transport.write(encode(body))
 
     def close(self) -> None:
-        self._finishing = True
+        self._life.finish()
         self._pump()
 
     # IProtocol
 
     def makeConnection(self, transport: ITransport) -> None:
-        self._transport = cast(sockets.StreamTransport, transport)
+        self._transport = self._life.begin(transport, self)
         self.peer_host = sockets.host_of(self._transport.getPeer())
         self.local_host = sockets.host_of(self._transport.getHost())
-        if ITCPTransport.providedBy(transport):
-            transport.setTcpNoDelay(True)  # an event must not wait for a reply's acknowledgement
-            transport.setTcpKeepAlive(True)
-            sockets.tune_keep_alive(transport)
-        self._transport.registerProducer(self, True)
         self.connectionMade()
 
     def connectionMade(self) -> None:
         self._home.touch(self)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.closed:
-            return  # see _end
+        if self._life.phase.closed:
+            return
         self._home.touch(self)
         self._buffer.add(data)
         self._pump()
         self._watch_tail()
 
     def connectionLost(self, reason: Failure) -> None:
-        self.closed = True
-        self._stop_timers()
+        self._life.lost()
+        self._stop_watching()
         if self._request is not None:
             self._request.cancel()
         self._home.lost(self)
@@ -145,31 +126,22 @@ class LineConnection:
     # IHalfCloseableProtocol
 
     def readConnectionLost(self) -> None:
-        self._half_closed = True
+        self._life.input_ended()
         self._stop_watching()
         self._buffer.end_tail()
         self._pump()
-        self._leave_when_both_closed()
 
     def writeConnectionLost(self) -> None:
-        self._write_closed = True
-        self._stop_deadline()
-        self._deadline = self._home.clock.callLater(LINGER, self._transport.loseConnection)
-        self._leave_when_both_closed()
+        self._life.output_ended(self._transport.loseConnection)
 
     # IPushProducer: the transport's word on output
 
     def pauseProducing(self) -> None:
-        if not self._blocked:
-            self._blocked = True
-            limit = self._home.limits.write_timeout
-            self._progress = Progress(self._home.clock, limit, self._transport)
+        if self._life.block():
             self._steer()
 
     def resumeProducing(self) -> None:
-        if self._blocked:
-            self._blocked = False
-            self._stop_progress()
+        if self._life.unblock():
             self._home.touch(self)
             self._pump()
             if self.writable and self.on_writable is not None:
@@ -183,20 +155,15 @@ class LineConnection:
     @property
     def is_idle(self) -> bool:
         """Whether only the peer can bring this connection on."""
-        return self._request is None and not self.persistent and not self._blocked
+        return self._request is None and not self.persistent and not self._life.blocked
 
     def _steer(self) -> None:
         """Read on or stop reading, as is right now."""
-        if self._half_closed or self.closed:
-            return
-        if self._blocked or self._buffer.is_full:
-            if self._reading:
-                self._reading = False
+        life = self._life
+        if life.blocked or self._buffer.is_full:
+            if life.stop_reading():
                 self._stop_watching()
-                self._transport.pauseProducing()
-        elif not self._reading and not self._buffer.waiting:
-            self._reading = True
-            self._transport.resumeProducing()
+        elif life.input.paused and not self._buffer.waiting and life.read_on():
             self._watch_tail()
 
     def _watch_tail(self) -> None:
@@ -205,7 +172,7 @@ class LineConnection:
         Only while the server listens is silence the peer's.
         """
         self._stop_watching()
-        if self._reading and self._buffer.has_tail:
+        if self._life.input.reading and self._buffer.has_tail:
             delay = self._home.limits.unterminated_timeout
             self._timer = self._home.clock.callLater(delay, self._look_again)
 
@@ -223,11 +190,12 @@ class LineConnection:
 
     def _pump(self) -> None:
         """Begin what can be begun, then see what is to happen with the connection."""
-        if self._pumping or self.closed:
+        life = self._life
+        if self._pumping or life.phase.closed:
             return
         self._pumping = True
         for _ in range(self._home.limits.max_pipelined):
-            if self._request is not None or self._blocked or self._finishing:
+            if self._request is not None or life.blocked or not life.phase.begins:
                 break
             line = self._buffer.take()
             if line is None:
@@ -237,8 +205,8 @@ class LineConnection:
             # Requests that are answered at once must not keep other connections waiting.
             self._home.clock.callLater(0, self._pump)
         self._pumping = False
-        done = self._half_closed and not self._buffer.waiting
-        if self._request is None and (self._finishing or done):
+        done = life.input.ended and not self._buffer.waiting
+        if self._request is None and (done or not life.phase.begins):
             self._end()
         else:
             self._steer()
@@ -259,15 +227,16 @@ class LineConnection:
 
     def _next(self, _: None) -> None:
         self._request = None
-        if not self.closed:
+        if not self._life.phase.closed:
             self._home.touch(self)
             self._pump()
 
     def _answer(self, reply: Reply) -> None:
-        if self.closed:
+        if self._life.phase.closed:
             return
         self._transport.write(encode(reply.body))
-        self._finishing = self._finishing or reply.close
+        if reply.close:
+            self._life.finish()
         if reply.after is not None:
             try:
                 reply.after()
@@ -276,7 +245,7 @@ class LineConnection:
                 _log.failure("What was to follow a reply failed")
 
     def _fail(self, failure: Failure) -> None:
-        if self.closed and isinstance(failure.value, CancelledError):
+        if self._life.phase.closed and isinstance(failure.value, CancelledError):
             return
         reference = secrets.token_hex(4)
         _log.failure("Internal error {reference}", failure=failure, reference=reference)
@@ -293,36 +262,15 @@ class LineConnection:
     # Endings
 
     def _end(self) -> None:
-        self.closed = True
-        self._stop_timers()
+        self._stop_watching()
         self._buffer.clear()
-        limit = self._home.limits.write_timeout
-        self._deadline = self._home.clock.callLater(limit, self.abort)
-        close_behind(self._transport, self._half_closed, self._reading)
-
-    def _leave_when_both_closed(self) -> None:
-        if self._half_closed and self._write_closed:
-            self._transport.loseConnection()
+        self._life.close()
 
     def abort(self) -> None:
         """Close at once; what is not sent yet is lost."""
-        self._transport.abortConnection()
-
-    def _stop_timers(self) -> None:
-        self._stop_watching()
-        self._stop_progress()
-        self._stop_deadline()
-
-    def _stop_progress(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        self._life.abort()
 
     def _stop_watching(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-
-    def _stop_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()

@@ -1,0 +1,197 @@
+"""The life of a connection that is read, pushed back, and closed one side at a time: its states,
+and all that leads from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import cast
+
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IPushProducer,
+    IReactorTime,
+    ITCPTransport,
+    ITransport,
+)
+
+from bbs.protocols import sockets
+from bbs.protocols.closing import Progress
+
+LINGER = 2.0
+"""Seconds that a peer has to close its side after the server has closed its own."""
+
+# The members below know what is asked of them for every request: an attribute is there in 3 ns,
+# while to compare with a member takes 30, most of it for finding the member in its class.
+
+
+class Phase(Enum):
+    """How far a life has come. It goes on, and never back."""
+
+    OPEN = 0
+    FINISHING = 1
+    """Nothing new is begun."""
+    CLOSING = 2
+    """What was written is on its way, and what comes is thrown away."""
+    LINGERING = 3
+    """That is sent too, and this side is closed: the peer has LINGER seconds to close its own."""
+    LOST = 4
+
+    def __init__(self, number: int) -> None:
+        self.begins = number == 0
+        """Whether anything new is begun."""
+        self.closed = number >= 2
+        """Whether nothing more can be written."""
+
+
+class Input(Enum):
+    """What becomes of the bytes that the peer sends."""
+
+    READING = 0
+    PAUSED = 1
+    """They wait in the transport."""
+    ENDED = 2
+    """There are none: the peer has closed its side."""
+
+    def __init__(self, number: int) -> None:
+        self.reading = number == 0
+        self.paused = number == 1
+        self.ended = number == 2
+
+
+class Life:
+    """Where one connection is in its life. Its owner says what happens to it and what it wants;
+    what that means for the transport is done here. `phase` and `input` are there to be read.
+
+    A peer that takes nothing for `write_timeout` seconds is cut off, whether it is still written
+    to or the last bytes are on their way.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_deadline",
+        "_progress",
+        "_transport",
+        "_write_timeout",
+        "input",
+        "phase",
+    )
+
+    def __init__(self, clock: IReactorTime, write_timeout: float) -> None:
+        self.phase = Phase.OPEN
+        self.input = Input.READING
+        self._clock = clock
+        self._write_timeout = write_timeout
+        self._progress: Progress | None = None  # of the peer, while it takes too little
+        self._deadline: IDelayedCall | None = None  # for the peer to bring the end on
+
+    def begin(self, transport: ITransport, producer: IPushProducer) -> sockets.StreamTransport:
+        """It is connected by `transport`, which tells `producer` when the peer takes too little."""
+        if ITCPTransport.providedBy(transport):
+            transport.setTcpNoDelay(True)  # an event must not wait for a reply's acknowledgement
+            transport.setTcpKeepAlive(True)
+            sockets.tune_keep_alive(transport)
+        self._transport = cast(sockets.StreamTransport, transport)
+        self._transport.registerProducer(producer, True)
+        return self._transport
+
+    # Output. Whether what is said here is news is returned.
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the peer takes less than it is sent."""
+        return self._progress is not None
+
+    def block(self) -> bool:
+        """The transport wants no more for now."""
+        if self._progress is not None or self.phase.closed:
+            return False
+        self._progress = Progress(self._clock, self._write_timeout, self._transport)
+        return True
+
+    def unblock(self) -> bool:
+        """It takes more again, or there is no more."""
+        progress, self._progress = self._progress, None
+        if progress is None:
+            return False
+        progress.stop()
+        return True
+
+    # Input. Whether anything changed is returned.
+
+    def stop_reading(self) -> bool:
+        """Leave in the transport what comes from now on."""
+        if not self.input.reading or self.phase.closed:
+            return False
+        self.input = Input.PAUSED
+        self._transport.pauseProducing()
+        return True
+
+    def read_on(self) -> bool:
+        """Take again what comes."""
+        if not self.input.paused or self.phase.closed:
+            return False
+        self.input = Input.READING
+        self._transport.resumeProducing()
+        return True
+
+    def input_ended(self) -> None:
+        """The peer has closed its side."""
+        self.input = Input.ENDED
+        self._leave_when_both_closed()
+
+    # Endings
+
+    def finish(self) -> None:
+        """Begin nothing new."""
+        if self.phase.begins:
+            self.phase = Phase.FINISHING
+
+    def close(self) -> None:
+        """Close behind what is written, in a way that lets the peer read all of it.
+
+        To close a socket that has unread input is a reset, and a reset throws away what the peer
+        has not read yet. So only the sending side is closed; the input that comes until the peer
+        closes its side too is for the owner to throw away.
+        """
+        if self.phase.closed:
+            return
+        self.phase = Phase.CLOSING
+        self.unblock()
+        self._deadline = self._clock.callLater(self._write_timeout, self.abort)
+        self._transport.unregisterProducer()
+        if self.input.ended or sockets.plain_socket(self._transport) is None:
+            self._transport.loseConnection()
+            return
+        if self.input.paused:
+            self.input = Input.READING
+            self._transport.resumeProducing()
+        self._transport.loseWriteConnection()
+
+    def output_ended(self, outstayed: Callable[[], None]) -> None:
+        """All that was written is sent, and this side is closed; `outstayed` is called if the peer
+        does not close its own in time."""
+        if self.phase is not Phase.CLOSING:
+            return
+        self.phase = Phase.LINGERING
+        self._stop_deadline()
+        self._deadline = self._clock.callLater(LINGER, outstayed)
+        self._leave_when_both_closed()
+
+    def abort(self) -> None:
+        """Close at once; what is not sent yet is lost."""
+        self._transport.abortConnection()
+
+    def lost(self) -> None:
+        """Nothing is left of the connection."""
+        self.phase = Phase.LOST
+        self.unblock()
+        self._stop_deadline()
+
+    def _leave_when_both_closed(self) -> None:
+        if self.phase is Phase.LINGERING and self.input.ended:
+            self._transport.loseConnection()
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from twisted.internet.defer import Deferred
 
-from bbs.errors import Unavailable
+from bbs.errors import Unavailable, WrongCredentials
 from bbs.workers import IWorkers
 
 T = TypeVar("T")
@@ -77,3 +77,32 @@ class Hasher:
             return Verdict(False)
         outdated = self._parameters.check_needs_rehash(stored)
         return Verdict(True, self._parameters.hash(password) if outdated else None)
+
+
+class Limit(Protocol):
+    """Counts attempts for each key: see `bbs.limits.attempts`."""
+
+    def check(self, key: str) -> None: ...
+
+    def note(self, key: str) -> None: ...
+
+
+async def verify_within(
+    limits: Sequence[tuple[Limit, str]], hasher: Hasher, stored: str | None, password: str
+) -> Verdict:
+    """What `hasher` says to a password that matches the hash `stored` (None: nobody's).
+
+    :raises TooManyAttempts: one of `limits`, each with its key, allows no attempt now.
+    :raises WrongCredentials: it does not match, which counts for all of them.
+    """
+    for attempts, key in limits:
+        attempts.check(key)
+    verdict = await hasher.verify(stored, password)
+    # Once more: of many guesses that were sent at once, only as many as are allowed are answered.
+    for attempts, key in limits:
+        attempts.check(key)
+    if not verdict.matches:
+        for attempts, key in limits:
+            attempts.note(key)
+        raise WrongCredentials()
+    return verdict

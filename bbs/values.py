@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+NAME_LENGTH = 100
+"""Characters in the longest name of a user or a group (`docs/protocol.md`, section 3)."""
 
 UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 """The periods that a rate can be written in, in seconds."""
@@ -61,3 +64,16 @@ class Rate:
     def __str__(self) -> str:
         unit = next(unit for unit, period in UNITS.items() if period == self.period)
         return f"{self.count}/{unit}"
+
+
+@dataclass
+class Tally:
+    """What a server has done since it started: the people it let in, and what its service counts by
+    names of its own, each of which begins at 0. Heartbeats tell the others."""
+
+    logins: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def count(self, name: str) -> None:
+        """One more of `name`."""
+        self.counts[name] += 1

@@ -23,8 +23,8 @@ T = TypeVar("T")
 class IWorkers(Interface):
     """Somebody who does blocking work elsewhere."""
 
-    def run(work: Callable[..., Any], *args: Any) -> Deferred[Any]:
-        """Call `work(*args)`, and fire with what it returns or raises."""
+    def run(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        """Call `work(*args, **kwargs)`, and fire with what it returns or raises."""
 
 
 @implementer(IWorkers)
@@ -56,13 +56,15 @@ class Workers(Service):
         Thread(target=stop, name=f"{self.name}-stop").start()
         return stopped
 
-    def run(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
-        return cast("Deferred[T]", deferToThreadPool(self._reactor, self._pool, work, *args))
+    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return cast(
+            "Deferred[T]", deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
+        )
 
 
 @implementer(IWorkers)
 class Inline:
     """Does the work at once, in the caller's thread: for tests."""
 
-    def run(self, work: Callable[..., T], *args: Any) -> Deferred[T]:
-        return maybeDeferred(work, *args)
+    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        return maybeDeferred(work, *args, **kwargs)

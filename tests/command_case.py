@@ -8,13 +8,17 @@ import os
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
+from bbs.board import board
+from bbs.cli import Program
 from tests.database_case import DatabaseCase
+
+BOARD = Program("bbs", lambda: board)
 
 
 class CommandCase(DatabaseCase):
     """A test of the command whose function is `main`, configured for the test's database."""
 
-    main: ClassVar[Callable[[Sequence[str]], int]]
+    main: ClassVar[Callable[[Sequence[str], Program], int]]
 
     def setUp(self) -> None:
         super().setUp()
@@ -26,7 +30,7 @@ class CommandCase(DatabaseCase):
         output, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             try:
-                code = self.main(arguments)
+                code = self.main(arguments, BOARD)
             except SystemExit as end:
                 code = int(end.code or 0)
         return code, output.getvalue(), errors.getvalue()

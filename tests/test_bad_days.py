@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred, fail
@@ -10,20 +9,17 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands import all_commands
 from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
 from bbs.rules import fleet
 from bbs.scaling.keeper import FleetKeeper, Upkeep
 from bbs.testing.provider import MemoryProvider
-from tests.memory_service import POLICY, MemoryService
+from tests.memory_service import POLICY, memory_service
 
 
 class BadDaysCase(SynchronousTestCase):
     def setUp(self) -> None:
-        folder = self.mktemp()
-        os.makedirs(folder)
-        self.service = MemoryService(folder, all_commands())
+        self.service = memory_service()
         self.addCleanup(self.service.close)
         self.service.start()
 
@@ -78,18 +74,18 @@ class Listening(BadDaysCase):
 
     def test_stopping_writes_down_what_was_delivered(self) -> None:
         self.send("hello")
-        self.successResultOf(self.home.desk.listeners.stopService())
+        self.successResultOf(self.home.serving.listeners.stopService())
         query = "SELECT max(delivered) FROM inbox"
         self.assertEqual(self.service.database.peewee.execute_sql(query).fetchone(), (1,))
 
     def test_a_server_that_stops_waits_for_those_who_listen(self) -> None:
-        dismissed = Deferred.fromCoroutine(self.home.desk.listeners.dismiss(2.0))
+        dismissed = Deferred.fromCoroutine(self.home.serving.listeners.dismiss(2.0))
         self.assertNoResult(dismissed)
         self.listener.protocol.connectionLost(Failure(ConnectionDone()))
         self.successResultOf(dismissed)
 
     def test_but_not_for_long(self) -> None:
-        dismissed = Deferred.fromCoroutine(self.home.desk.listeners.dismiss(2.0))
+        dismissed = Deferred.fromCoroutine(self.home.serving.listeners.dismiss(2.0))
         self.service.clock.advance(2)
         self.successResultOf(dismissed)
 
@@ -157,8 +153,8 @@ class Keepers(BadDaysCase):
             self.service.database,
             self.provider,
             replace(POLICY, minimum=0),
-            Bus(self.service.broker.client()),
-            Upkeep(self.service.sessions, 1000.0),
+            Bus(self.service.broker.client(), "bbs"),
+            Upkeep(self.service.login.home.sessions),
             2.0,
             lambda: None,
             self.service.clock,
@@ -175,23 +171,25 @@ class Keepers(BadDaysCase):
 
     def test_one_at_a_time(self) -> None:
         self.rounds(60)
-        self.assertEqual((self.service.keeper.keeping, self.second.keeping), (True, False))
+        self.assertEqual((self.service.login.keeper.keeping, self.second.keeping), (True, False))
 
     def test_one_that_stops_hands_over(self) -> None:
-        self.service.keeper.stopService()
+        self.service.login.keeper.stopService()
         self.rounds(3)
         self.assertTrue(self.second.keeping)
 
     def test_one_that_falls_silent_is_succeeded_and_finds_out(self) -> None:
-        self.patch(self.service.keeper, "look_soon", lambda: None)
-        self.service.keeper._next.cancel()
+        self.patch(self.service.login.keeper, "look_soon", lambda: None)
+        self.service.login.keeper._next.cancel()
         self.rounds(9)
         self.assertFalse(self.second.keeping)
         self.rounds(5)
         self.assertTrue(self.second.keeping)
-        self.service.keeper._next = self.service.clock.callLater(0, self.service.keeper._begin)
+        self.service.login.keeper._next = self.service.clock.callLater(
+            0, self.service.login.keeper._begin
+        )
         self.rounds(3)
-        self.assertFalse(self.service.keeper.keeping)
+        self.assertFalse(self.service.login.keeper.keeping)
 
     def test_an_outage_is_held_against_nobody(self) -> None:
         (server,) = self.service.servers
@@ -201,7 +199,7 @@ class Keepers(BadDaysCase):
         self.database_back()
         self.rounds(20)
         self.assertEqual(self.service.provider.alive(), {server})
-        self.assertTrue(self.service.keeper.keeping)
+        self.assertTrue(self.service.login.keeper.keeping)
 
     def test_people_who_wait_at_a_dead_login_server_are_not_launched_for(self) -> None:
         dead = fleet.Member(fleet.new_id(), "host:elsewhere:2")

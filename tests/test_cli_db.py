@@ -19,18 +19,29 @@ class Db(CommandCase):
 
     def test_upgrading(self) -> None:
         shown = without_password(self.url)
-        self.assertEqual(self.bbs("upgrade"), (0, f"{shown}: schema 0 -> {VERSION}\n", ""))
-        self.assertEqual(self.bbs("upgrade"), (0, f"{shown}: schema {VERSION}, as before\n", ""))
+        self.assertEqual(
+            self.bbs("upgrade"), (0, f"{shown}: schema 0 -> {VERSION}; bbs 0 -> 1\n", "")
+        )
+        self.assertEqual(
+            self.bbs("upgrade"),
+            (0, f"{shown}: schema {VERSION}, as before; bbs 1, as before\n", ""),
+        )
 
     def test_status(self) -> None:
         self.bbs("upgrade")
-        told = f"{without_password(self.url)}: schema {VERSION}, this program's is {VERSION}\n"
+        told = (
+            f"{without_password(self.url)}: schema {VERSION}, this program's is {VERSION};"
+            " bbs 1, this program's is 1\n"
+        )
         self.assertEqual(self.bbs("status"), (0, told, ""))
 
     def test_a_newer_one(self) -> None:
         self.bbs("upgrade")
         execute_once(self.url, "UPDATE schema_version SET version = 7")
-        told = f"{without_password(self.url)}: schema 7, this program's is {VERSION}\n"
+        told = (
+            f"{without_password(self.url)}: schema 7, this program's is {VERSION};"
+            " bbs 1, this program's is 1\n"
+        )
         self.assertEqual(self.bbs("status"), (0, told, ""))
         self.assertEqual(
             self.bbs("upgrade"),

@@ -12,6 +12,7 @@ from bbs.rules import fleet
 from bbs.scaling.ec2.prices import price
 from bbs.storage.models import Server
 from bbs.values import State
+from tests.command_case import BOARD
 from tests.database_case import RulesCase
 
 KEEPER = fleet.Member("1" * 32, "somewhere")
@@ -30,7 +31,7 @@ class FleetCommand(RulesCase):
         with open(path, "w") as file:
             file.write(f'[database]\nurl = "{self.url}"\n[fleet]\nmaximum = 2\n')
         self.close_connection()
-        code = command.main([*arguments, "--config", path])
+        code = command.main([*arguments, "--config", path], BOARD)
         # The command's own connection was another, and is closed.
         self.database = self.open_database()
         self.database.peewee.connect()

@@ -19,6 +19,7 @@ from bbs import cli
 from bbs.cli.client import Run, main
 from bbs.client import Address
 from tests.client_server import APP_1, LOGIN, ClientTestCase, World, WorldFactory
+from tests.command_case import BOARD
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 
@@ -28,7 +29,7 @@ class UsageTests(SynchronousTestCase):
         errors = StringIO()
         self.patch(sys, "stderr", errors)
         self.patch(sys, "stdout", StringIO())
-        return main(argv), errors.getvalue()
+        return main(argv, BOARD), errors.getvalue()
 
     def test_wrong_usage(self) -> None:
         for argv in ((), ("localhost",), ("localhost", "1", "2"), ("--what", "a", "1")):
@@ -63,7 +64,7 @@ class UsageTests(SynchronousTestCase):
             self.patch(sys, "stderr", errors)
             with self.subTest(stream):
                 self.patch(sys, stream, None)
-                self.assertEqual(main(("localhost", "1")), 1)
+                self.assertEqual(main(("localhost", "1"), BOARD), 1)
                 self.assertEqual(
                     errors.getvalue(), "bbs client: standard input or output is closed\n"
                 )

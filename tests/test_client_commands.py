@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import commands as board
+from bbs.board import board
 from bbs.client.commands import COMMANDS, TABLE, Typed, typed, without_password
-from bbs.commands import accounts, anywhere
+from bbs.commands import all_commands
 from bbs.protocols.commands import Role
 
 PROTOCOL = Path(__file__).parent.parent / "docs" / "protocol.md"
@@ -30,7 +30,7 @@ class TableTests(SynchronousTestCase):
             self.assertEqual([c.usage for c in TABLE if c.role is role], rows)
 
     def test_is_what_the_servers_have(self) -> None:
-        served = [*accounts.commands, *board.commands, *anywhere.commands]
+        served = all_commands(board)
         self.assertEqual(
             {(c.usage, c.role, c.takes_user, c.rest) for c in served if c.listed},
             {(c.usage, c.role, c.user, c.text) for c in TABLE},
@@ -99,9 +99,7 @@ class TypedTests(SynchronousTestCase):
     def test_understands_lines_as_the_servers_do(self, rest: str, name: str) -> None:
         line = f"{name} {rest}"
         request = Typed.parse(line)
-        command = next(
-            c for c in (*accounts.commands, *board.commands, *anywhere.commands) if c.name == name
-        )
+        command = next(c for c in all_commands(board) if c.name == name)
         served_token, served = command.arguments(rest)
         self.assertEqual(served_token or "", request.user)
         words = list(request.words[1:])

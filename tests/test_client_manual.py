@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli.client import parser
 from bbs.client.terminal.history import KEPT
+from tests.command_case import BOARD
 
 PAGE = Path(__file__).parent.parent / "docs" / "bbs-client.1"
 
@@ -29,13 +30,13 @@ class ManualTests(SynchronousTestCase):
         return " ".join(done.stdout.split())
 
     def test_it_has_the_options_of_the_program_and_no_others(self) -> None:
-        usage = parser().format_help()
+        usage = parser(BOARD).format_help()
         options = set(re.findall(r"--[a-z-]+", usage))
         self.assertEqual(set(re.findall(r"--[a-z-]+", self.rendered())), options)
 
     def test_its_synopsis_is_the_usage(self) -> None:
         (synopsis,) = re.findall("SYNOPSIS (.*) DESCRIPTION", self.rendered())
-        usage = " ".join(parser().format_usage().removeprefix("usage: ").split())
+        usage = " ".join(parser(BOARD).format_usage().removeprefix("usage: ").split())
         self.assertEqual(synopsis.replace("-h | --help", "-h"), usage)
 
     def test_it_is_true_of_the_history(self) -> None:

@@ -19,7 +19,7 @@ def rule(caller: object, *arguments: str) -> None:
 
 
 def command(usage: str, *, rest: bool = False, role: Role = Role.APP) -> Command:
-    return Command(usage, role, handler, rest)
+    return Command(usage, role, handler, rest=rest)
 
 
 class DeclarationTests(SynchronousTestCase):
@@ -77,8 +77,10 @@ class DeclarationTests(SynchronousTestCase):
             self.assertRaises(ValueError, command, usage, rest=True)
 
     def test_a_rule_serves_a_user(self) -> None:
-        self.assertIs(Command("post <user> <m>", Role.APP, handler, True, rule).rule, rule)
-        self.assertRaises(ValueError, Command, "post <m>", Role.APP, handler, True, rule)
+        self.assertIs(
+            Command("post <user> <m>", Role.APP, handler, rest=True, rule=rule).rule, rule
+        )
+        self.assertRaises(ValueError, Command, "post <m>", Role.APP, handler, rule=rule)
 
     def test_is_frozen(self) -> None:
         with self.assertRaises(AttributeError):
@@ -221,7 +223,8 @@ class TableTests(SynchronousTestCase):
         (declared,) = self.table
         self.assertIs(declared.handler, send)
         self.assertEqual(
-            declared, Command("send <user> <friend> <message>", Role.APP, send, True, rule)
+            declared,
+            Command("send <user> <friend> <message>", Role.APP, send, rest=True, rule=rule),
         )
 
     def test_takes_no_rest_unless_it_says_so(self) -> None:

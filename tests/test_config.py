@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.cli import config
 from bbs.config import Broker, ConfigError, Configuration, kinds, load, masked, to_toml
 from bbs.values import Rate
+from tests.command_case import BOARD
 
 MYSQL = "mysql://ann:s3cret@db.example:3306/bbs"
 
@@ -396,6 +397,9 @@ class Writing(ConfigTestCase):
         self.assertEqual(config.ec2.subnet_ids, tuple(texts))
 
 
+USAGE = "usage: bbs config check FILE\n"
+
+
 class Command(ConfigTestCase):
     """`bbs config check`."""
 
@@ -406,7 +410,7 @@ class Command(ConfigTestCase):
             contextlib.redirect_stderr(err),
             mock.patch.dict(os.environ, environ),
         ):
-            code = config.main(argv)
+            code = config.main(argv, BOARD)
         return code, out.getvalue(), err.getvalue()
 
     def test_right(self) -> None:
@@ -427,8 +431,8 @@ class Command(ConfigTestCase):
 
     def test_usage(self) -> None:
         for argv in ([], ["check"], ["check", "a", "b"], ["chekc", "a"]):
-            self.assertEqual(self.run_command(*argv), (2, "", config.USAGE + "\n"))
+            self.assertEqual(self.run_command(*argv), (2, "", USAGE))
 
     def test_help(self) -> None:
         for flag in ("-h", "--help"):
-            self.assertEqual(self.run_command(flag), (0, config.USAGE + "\n", ""))
+            self.assertEqual(self.run_command(flag), (0, USAGE, ""))

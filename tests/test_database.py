@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board.models import Group
 from bbs.cli import offline
 from bbs.errors import Unavailable
 from bbs.rules.accounts import InvalidId
@@ -29,7 +30,6 @@ from bbs.storage.database import (
     read_only,
     rows,
 )
-from bbs.storage.models import Group
 from bbs.workers import Inline
 from tests.database_case import DatabaseCase, on_both_databases, sqlite_url
 
@@ -150,7 +150,7 @@ class Transactions(RunCase):
         self.assertEqual(self.stored(), ["go"])
 
     def job(self, rule: Callable[[], object]) -> database_module._Job:
-        return database_module._Job(rule, ())
+        return database_module._Job(rule, (), {})
 
     def test_no_timer_is_left(self) -> None:
         self.call(self.add, "go")

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs import errors
 from bbs.addresses import Address
 from bbs.board import errors as board
-from bbs.commands.redirects import AskLoginServer, Moved
+from bbs.commands.ask import AskLoginServer, Moved
 from bbs.errors import Refusal
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.rules import accounts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,7 +11,6 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands import all_commands
 from bbs.delivery.bus import Bus
 from bbs.rules import fleet, operators
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
@@ -21,9 +19,10 @@ from bbs.scaling.plan import Policy
 from bbs.scaling.sight import CONSISTENCY_GRACE
 from bbs.scaling.upkeep import Upkeep
 from bbs.storage.models import Lease, Server
+from bbs.testing import Peer
 from bbs.testing.provider import MemoryProvider
 from bbs.values import Instance, State
-from tests.memory_service import POLICY, MemoryService, Peer
+from tests.memory_service import POLICY, memory_service
 
 UNAVAILABLE = {
     "status": 1,
@@ -99,10 +98,8 @@ class CloudCase(SynchronousTestCase):
     policy: Policy = POLICY
 
     def setUp(self) -> None:
-        folder = self.mktemp()
-        os.makedirs(folder)
         self.cloud = CloudInMemory()
-        self.service = MemoryService(folder, all_commands(), self.policy, self.cloud)
+        self.service = memory_service(policy=self.policy, provider=self.cloud)
         self.addCleanup(self.service.close)
         self.service.start()
 
@@ -110,7 +107,7 @@ class CloudCase(SynchronousTestCase):
         """Every server that runs beats meanwhile."""
         for _ in range(round(seconds / 2)):
             for id in self.cloud.alive() & set(self.service.servers):
-                self.service.database.run(fleet.beat, id)
+                self.service.database.run(fleet.beat, id, {})
             self.service.clock.advance(1.8)
             self.service.settle()
 
@@ -212,7 +209,7 @@ class Unavailable(CloudCase):
         self.cloud.trouble = dict.fromkeys(("launch", "list", "terminate"), "hangs")
         self.waiting("cat")
         self.service.clock.advance(2.0)
-        stopped = self.service.keeper.stopService()
+        stopped = self.service.login.keeper.stopService()
         self.service.clock.advance(2.0)
         self.assertIsNone(self.successResultOf(stopped))
         self.assertEqual(Lease.select().count(), 0)
@@ -259,13 +256,13 @@ class Launching(CloudCase):
             self.service.database,
             successor,
             POLICY,
-            Bus(self.service.broker.client()),
-            Upkeep(self.service.sessions, 1000.0),
+            Bus(self.service.broker.client(), "bbs"),
+            Upkeep(self.service.login.home.sessions),
             2.0,
             lambda: None,
             self.service.clock,
         )
-        self.service.keeper.stopService()
+        self.service.login.keeper.stopService()
         keeper.startService()
         self.pass_time(10)
         self.assertTrue(keeper.keeping)
@@ -342,7 +339,7 @@ class Refused(CloudCase):
 
     def test_people_of_other_login_servers_are_answered_at_once(self) -> None:
         """They hear of it through the broker, and find it in the database."""
-        other = Bus(self.service.broker.client())
+        other = Bus(self.service.broker.client(), "bbs")
         heard: list[Any] = []
         other.hear_fleet(lambda hint: heard.append(hint["event"]))
         self.waiting("cat")

@@ -14,11 +14,15 @@ import peewee
 from playhouse.migrate import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import migrate as apply
 
+from bbs.board import board
 from bbs.storage import migrations, models
 from bbs.storage.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
-from bbs.storage.migrations import SchemaVersion
+from bbs.storage.migrations import Schema, SchemaVersion, ServiceVersion
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
 from tests.database_case import DatabaseCase, on_both_databases
+
+ALL: tuple[Any, ...] = (*models.MODELS, *board.models, ServiceVersion, SchemaVersion)
+"""In an order in which they can be made."""
 
 
 class MigrationCase(DatabaseCase):
@@ -34,7 +38,8 @@ class MigrationCase(DatabaseCase):
     def upgrade(self, version: int = 1, **steps: Any) -> tuple[int, int]:
         """Upgrade with the steps `to_2`, `to_3` and so on."""
         numbered = {int(name.removeprefix("to_")): step for name, step in steps.items()}
-        return migrations.upgrade(self.db, version, numbered)
+        before, after = migrations.upgrade(self.db, board.schema, version, numbered)
+        return before.framework, after.framework
 
     def add_user(self, name: str) -> int:
         number: int = User.insert(name=name, password_hash="", channel="", created=0.0).execute()
@@ -42,7 +47,7 @@ class MigrationCase(DatabaseCase):
 
     def schema(self) -> dict[str, list[object]]:
         """Everything that makes the tables what they are."""
-        names = [model._meta.table_name for model in (*models.MODELS, SchemaVersion)]
+        names = [model._meta.table_name for model in ALL]
         return {
             name: [
                 sorted(map(str, self.db.get_columns(name))),
@@ -90,10 +95,10 @@ class MigrationCase(DatabaseCase):
 @on_both_databases
 class Upgrading(MigrationCase):
     def test_an_empty_database(self) -> None:
-        self.assertEqual(migrations.current(self.db), 0)
+        self.assertEqual(migrations.current(self.db).framework, 0)
         self.assertEqual(self.upgrade(), (0, 1))
-        self.assertEqual(migrations.current(self.db), 1)
-        tables = {model._meta.table_name for model in (*models.MODELS, SchemaVersion)}
+        self.assertEqual(migrations.current(self.db).framework, 1)
+        tables = {model._meta.table_name for model in ALL}
         self.assertEqual(set(self.db.get_tables()) - {"sqlite_sequence"}, tables)
 
     def test_up_to_date(self) -> None:
@@ -105,7 +110,7 @@ class Upgrading(MigrationCase):
 
     def test_every_model_has_its_indexes(self) -> None:
         self.upgrade()
-        for model in models.MODELS:
+        for model in ALL:
             there = self.indexes(model._meta.table_name)
             for index in model._meta.fields_to_index():
                 columns = [field.column_name for field in index._expressions]
@@ -117,17 +122,17 @@ class Upgrading(MigrationCase):
         self.add_user("ann")
         taken: list[str] = []
 
-        def add_color(database: object) -> None:
-            self.assertIs(database, self.db)
+        def add_color(given: migrations.Migrator) -> None:
+            self.assertIs(given.database, self.db)
             taken.append("color")
             apply(migrator.add_column("user", "color", peewee.CharField(10, default="red")))
 
-        def index_color(database: object) -> None:
+        def index_color(given: migrations.Migrator) -> None:
             taken.append("index")
             apply(migrator.add_index("user", ("color",)))
 
         self.assertEqual(self.upgrade(3, to_2=add_color, to_3=index_color), (1, 3))
-        self.assertEqual(migrations.current(self.db), 3)
+        self.assertEqual(migrations.current(self.db).framework, 3)
         self.assertEqual(self.upgrade(3, to_2=add_color, to_3=index_color), (3, 3))
         self.assertEqual(taken, ["color", "index"])
         cursor = self.db.execute_sql("SELECT name, color FROM user")
@@ -154,7 +159,7 @@ class Upgrading(MigrationCase):
         self.upgrade(3, to_2=to_2, to_3=to_3)
         # SQLite takes all steps in one transaction, MySQL cannot.
         self.assertEqual(taken, [2, 3, 3, 3] if self.on_mysql else [2, 3, 2, 3, 2, 3])
-        self.assertEqual(migrations.current(self.db), 3)
+        self.assertEqual(migrations.current(self.db).framework, 3)
 
     def test_a_newer_one_is_refused_and_left_alone(self) -> None:
         self.upgrade(3)
@@ -166,7 +171,7 @@ class Upgrading(MigrationCase):
             "the database has schema 3, newer than this program's 1: upgrade bbs",
         )
         self.assertEqual(self.schema(), before)
-        self.assertEqual((migrations.current(self.db), User.select().count()), (3, 1))
+        self.assertEqual((migrations.current(self.db).framework, User.select().count()), (3, 1))
 
     def test_the_connection_is_as_before(self) -> None:
         """Its deadlines hold again, and so do foreign keys."""
@@ -190,18 +195,23 @@ class TheStepsThatThereAre(MigrationCase):
     ADDED: ClassVar[dict[int, dict[str, list[str]]]] = {
         2: {"server": ["instance_id", "kind"], "lease": ["refusal", "refused_until"]},
         3: {"server": ["messages"], "login_server": ["logins"], "waiter": ["since"], "action": []},
+        4: {"server": ["counts"], "login_server": ["counts"], "service_version": []},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 
     def setUp(self) -> None:
         super().setUp()
-        migrations.upgrade(self.db)
+        migrations.upgrade(self.db, board.schema)
         self.today = self.schema()
         self.add_user("ann")
         Server.insert(id="s1", scope="local:1", capacity=10, created=1.0, port=1).execute()
         Lease.insert(name="fleet", holder="me", identity="here", beats=7).execute()
         LoginServer.insert(id="l1", identity="here", beats=3).execute()
         Waiter.insert(id="w1", login_server="l1", name="bob").execute()
+
+    def to_today(self) -> tuple[int, int]:
+        before, after = migrations.upgrade(self.db, board.schema)
+        return before.framework, after.framework
 
     def go_back(self, version: int) -> None:
         """Take away what came after `version`."""
@@ -216,9 +226,9 @@ class TheStepsThatThereAre(MigrationCase):
     def test_each_version(self) -> None:
         for version in range(1, migrations.VERSION):
             self.go_back(version)
-            self.assertNotIn("messages", [each.name for each in self.db.get_columns("server")])
-            self.assertNotIn("action", self.db.get_tables())
-            self.assertEqual(migrations.upgrade(self.db), (version, migrations.VERSION))
+            self.assertNotIn("counts", [each.name for each in self.db.get_columns("server")])
+            self.assertNotIn("service_version", self.db.get_tables())
+            self.assertEqual(self.to_today(), (version, migrations.VERSION))
             self.assertEqual(self.schema(), self.today)
         self.assertEqual([user.name for user in User.select()], ["ann"])
         server, lease = Server.get(), Lease.get()
@@ -233,7 +243,7 @@ class TheStepsThatThereAre(MigrationCase):
         self.go_back(1)
         self.db.execute_sql("ALTER TABLE server ADD COLUMN instance_id VARCHAR(64)")
         Action._schema.create_table()
-        self.assertEqual(migrations.upgrade(self.db), (1, migrations.VERSION))
+        self.assertEqual(self.to_today(), (1, migrations.VERSION))
         self.assertEqual(self.schema(), self.today)
 
 
@@ -274,7 +284,7 @@ class Together(MigrationCase):
         first = self.child()
         self.expect(first, "connected", "upgrading")
         self.patch(migrations, "LOCK_TIMEOUT", 0)
-        waiting = self.database.run_unhurried(migrations.upgrade, self.db)
+        waiting = self.database.run_unhurried(migrations.upgrade, self.db, board.schema)
         error = self.failureResultOf(waiting, DatabaseRefused).value
         reason = "another server has been upgrading the schema for 0 s"
         expected = reason if self.on_mysql else f"database {self.url}: database is locked"
@@ -289,17 +299,31 @@ class CutOff(MigrationCase):
         self.upgrade()
         whole = self.schema()
         # After the first table and before its index, between two indexes, and before the stamp.
-        for statement in ("2", "12", "30"):
+        for statement in ("2", "10", "18"):
             self.drop_tables()
             child = self.child(statement)
             self.assertEqual(self.end(child), ("connected\n", ""))
             self.assertEqual(child.returncode, -signal.SIGKILL)
-            self.assertEqual(migrations.current(self.db), 0)
+            self.assertEqual(migrations.current(self.db).framework, 0)
             self.assertEqual(self.upgrade(), (0, 1))
             self.assertEqual(self.schema(), whole)
 
+    def test_the_tables_of_the_service_too(self) -> None:
+        self.upgrade()
+        whole = self.schema()
+        # Before an index, and before the stamp.
+        for statement in ("22", "37"):
+            self.drop_tables()
+            child = self.child(statement)
+            self.assertEqual(self.end(child), ("connected\n", ""))
+            there = migrations.current(self.db)
+            self.assertEqual((there.service, there.name), (0, ""))
+            _, after = migrations.upgrade(self.db, board.schema)
+            self.assertEqual((after.service, after.name), (1, "bbs"))
+            self.assertEqual(self.schema(), whole)
+
     def drop_tables(self) -> None:
-        for model in (SchemaVersion, *reversed(models.MODELS)):
+        for model in reversed(ALL):
             self.db.execute_sql(f"DROP TABLE {model._meta.table_name}")
 
 
@@ -360,3 +384,66 @@ class OnSQLite(MigrationCase):
 
         self.patch(self.db, "pragma", failing)
         return attempts
+
+
+class Room(models.Table):
+    """A table of another service."""
+
+    name = peewee.CharField(20)
+
+
+def add_topic(migrator: migrations.Migrator) -> None:
+    migrator.add_columns("room", topic=peewee.CharField(20, default=""))
+
+
+@on_both_databases
+class Services(MigrationCase):
+    """A service has a version of its own, and a database of its own."""
+
+    def test_steps_of_its_own(self) -> None:
+        migrations.upgrade(self.db, Schema("lobby", (Room,)))
+        Room.insert(name="one").execute()
+        newer = Schema("lobby", (Room,), 2, {2: add_topic})
+        before, after = migrations.upgrade(self.db, newer)
+        self.assertEqual((before.service, after.service), (1, 2))
+        self.assertEqual(before.framework, after.framework)
+        rows = self.db.execute_sql("SELECT name, topic FROM room").fetchall()
+        self.assertEqual([*rows], [("one", "")])
+        # Taken again after it was cut off.
+        add_topic(migrations.migrator_of(self.db))
+
+    def test_of_a_newer_version(self) -> None:
+        migrations.upgrade(self.db, Schema("lobby", (Room,), 2, {2: add_topic}))
+        before = self.db.get_tables()
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,))
+        )
+        self.assertEqual(
+            str(error),
+            "the database has version 2 of lobby, newer than this program's 1: upgrade lobby",
+        )
+        self.assertEqual(self.db.get_tables(), before)
+
+    def test_two_on_one_database(self) -> None:
+        migrations.upgrade(self.db, Schema("lobby", (Room,)))
+        error = self.assertRaises(DatabaseRefused, migrations.upgrade, self.db, board.schema)
+        self.assertEqual(
+            str(error), "the database is the service lobby's, and bbs needs one of its own"
+        )
+        self.assertNotIn("post", self.db.get_tables())
+
+    def test_of_a_version_that_did_not_know_of_services(self) -> None:
+        migrations.upgrade(self.db, board.schema)
+        self.db.execute_sql("DROP TABLE service_version")
+        SchemaVersion.update(version=3).execute()
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,))
+        )
+        self.assertEqual(
+            str(error), "the database is the service bbs's, and lobby needs one of its own"
+        )
+
+    def test_what_is_no_schema(self) -> None:
+        self.assertRaises(ValueError, Schema, "lobby", (Room,), 2)
+        self.assertRaises(ValueError, Schema, "lobby", (Room,), 0)
+        self.assertRaises(ValueError, Schema, "lobby", (User,))

@@ -4,25 +4,13 @@ from __future__ import annotations
 
 import re
 
-from bbs.addresses import Address
-from bbs.board import friends, groups, messages, posts
-from bbs.commands.redirects import AskLoginServer, Moved, where_served
+from bbs.board import board, friends, groups, messages, posts
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.delivery.feed import Cursor
 from bbs.errors import NotLoggedIn, WrongCredentials
 from bbs.rules import accounts, places
 from bbs.rules.places import Look
-from bbs.storage.models import (
-    Delivery,
-    Group,
-    Inbox,
-    Membership,
-    Message,
-    Place,
-    Post,
-    Relationship,
-    Server,
-    Session,
-    User,
-)
+from bbs.storage.models import Place, Server, Session, User
 from bbs.values import State
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
@@ -32,7 +20,7 @@ LONGEST = "\N{GRINNING FACE}" * 100
 @on_both_databases
 class Registering(RulesCase):
     def register(self, name: str) -> None:
-        self.call(accounts.register, name, "hash", self.now)
+        self.call(accounts.register, name, "hash", self.now, board.on_register)
 
     def refused_name(self, text: str, name: str) -> None:
         self.refused(text, accounts.check_free, name)
@@ -92,7 +80,7 @@ class Registering(RulesCase):
             ann = self.person("ann")
             self.call(accounts.delete, ann)
         self.register("ann")
-        self.assertGreater(User.get(User.name == "ann").id, ann.user)
+        self.assertGreater(User.get(User.name == "ann").id, ann.id)
 
 
 @on_both_databases
@@ -242,18 +230,6 @@ class Sessions(RulesCase):
             expected = self.seat(self.server) if serves else None
             self.assertEqual(self.caller(token).seat, expected)
 
-    def test_where_a_caller_is_served(self) -> None:
-        self.account("ann")
-        token = self.log_in("ann")
-        moved = where_served(self.caller(token))
-        self.assertIsInstance(moved, Moved)
-        self.assertEqual(moved.message, "Moved to host:22223")
-        self.assertEqual(moved.address, Address("host", 22223))
-        Server.delete().execute()
-        asked = where_served(self.caller(token))
-        self.assertIsInstance(asked, AskLoginServer)
-        self.assertEqual(asked.message, "Ask the login server")
-
     def test_stale_ones_end_and_give_the_place_back(self) -> None:
         self.account("ann")
         self.account("bob")
@@ -291,7 +267,7 @@ class LoggingOut(RulesCase):
                 self.database.run(accounts.identify, token, SESSIONS, self.now), NotLoggedIn
             )
         self.assertEqual(self.taken(self.server), 1)
-        self.assertEqual(Place.get().user_id, bob.user)
+        self.assertEqual(Place.get().user_id, bob.id)
 
     def test_the_place_is_for_others(self) -> None:
         Server.update(capacity=1).execute()
@@ -315,7 +291,7 @@ class LoggingOut(RulesCase):
         bob = self.caller(self.log_in("bob"))
         mailbox = self.call(messages.open_mailbox, bob, None)
         [event] = self.call(messages.fetch, [mailbox.cursor])[mailbox.cursor]
-        self.assertEqual(event["message"], "hello")
+        self.assertEqual(event.members["message"], "hello")
 
 
 @on_both_databases
@@ -334,13 +310,13 @@ class Deleting(RulesCase):
         self.call(accounts.delete, ann)
         self.assertEqual([user.name for user in User.select()], ["bob", "eve", "dan"])
         mine = [
-            Session.select().where(Session.user == ann.user),
-            Place.select().where(Place.user == ann.user),
+            Session.select().where(Session.user == ann.id),
+            Place.select().where(Place.user == ann.id),
             Relationship.select(),
             Post.select(),
-            Membership.select().where(Membership.user == ann.user),
-            Inbox.select().where(Inbox.user == ann.user),
-            Delivery.select().where(Delivery.user == ann.user),
+            Membership.select().where(Membership.user == ann.id),
+            Inbox.select().where(Inbox.user == ann.id),
+            Delivery.select().where(Delivery.user == ann.id),
         ]
         self.assertEqual([query.count() for query in mine], [0] * len(mine))
         self.assertEqual(self.taken(self.server), 3)
@@ -355,8 +331,10 @@ class Deleting(RulesCase):
         self.assertEqual(Group.get().name, "chess")
         self.assertEqual(self.call(groups.joined, bob), ["chess"])
         self.assertEqual(Message.get().sender, "ann")
-        [events] = self.call(messages.fetch, [messages.Cursor(bob.user, 0)]).values()
-        self.assertEqual([(event["from"], event["message"]) for event in events], [("ann", "ho")])
+        [events] = self.call(messages.fetch, [Cursor(bob.id, 0)]).values()
+        self.assertEqual(
+            [(each.members["from"], each.members["message"]) for each in events], [("ann", "ho")]
+        )
 
     def test_the_name_is_free_again_and_knows_nothing(self) -> None:
         ann, bob = self.people("ann", "bob")

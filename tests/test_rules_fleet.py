@@ -282,11 +282,11 @@ class AServersLife(FleetCase):
         server = self.start()
         for state in (State.READY, State.DRAINING, State.LOST):
             Server.update(state=state).execute()
-            self.assertTrue(self.call(fleet.beat, server))
+            self.assertTrue(self.call(fleet.beat, server, {}))
         self.assertEqual(self.row(server).beats, 4)
         self.call(fleet.close, ONE, server, "", self.now)
-        self.assertFalse(self.call(fleet.beat, server))
-        self.assertFalse(self.call(fleet.beat, "no such server"))
+        self.assertFalse(self.call(fleet.beat, server, {}))
+        self.assertFalse(self.call(fleet.beat, "no such server", {}))
 
     def test_leaving(self) -> None:
         server = self.start()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bbs.board import friends
+from bbs.board.models import Relationship
 from bbs.rules import accounts
-from bbs.storage.models import Relationship
 from tests.database_case import RulesCase, on_both_databases
 
 
@@ -124,7 +124,7 @@ class Lists(RulesCase):
         self.befriend(self.ann, self.bob)
         self.call(friends.invite, self.ann, "cat")
         related = [
-            self.call(friends.are_friends, self.ann.user, other.user)
+            self.call(friends.are_friends, self.ann.id, other.id)
             for other in (self.bob, self.cat, self.dan, self.ann)
         ]
         self.assertEqual(related, [True, False, False, False])

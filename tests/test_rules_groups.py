@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bbs.board import groups
+from bbs.board.models import Group, Membership
 from bbs.rules import accounts
-from bbs.storage.models import Group, Membership
 from tests.database_case import RulesCase, on_both_databases
 
 LONGEST = "\N{GRINNING FACE}" * 100
@@ -18,10 +18,10 @@ class Creating(RulesCase):
 
     def test_the_creator_is_a_member(self) -> None:
         channel = self.call(groups.create, self.ann, "chess")
-        self.assertRegex(channel, r"\A[0-9a-f]{32}\Z")
+        self.assertRegex(channel, r"\Agroup\.[0-9a-f]{32}\Z")
         group = Group.get()
-        self.assertEqual((group.name, group.channel), ("chess", channel))
-        self.assertTrue(self.call(groups.is_member, self.ann.user, group.id))
+        self.assertEqual((group.name, f"group.{group.channel}"), ("chess", channel))
+        self.assertTrue(self.call(groups.is_member, self.ann.id, group.id))
         self.assertEqual(self.call(groups.joined, self.ann), ["chess"])
 
     def test_names_that_no_group_may_have(self) -> None:
@@ -62,7 +62,7 @@ class Joining(RulesCase):
     def test_success(self) -> None:
         self.assertEqual(self.call(groups.join, self.bob, "chess"), self.channel)
         self.assertEqual(self.call(groups.joined, self.bob), ["chess"])
-        self.assertEqual(self.call(groups.channels, self.bob.user), [self.channel])
+        self.assertEqual(self.call(groups.channels, self.bob.id), [self.channel])
 
     def test_no_such_group(self) -> None:
         for name in ("go", "Chess", "a" * 60_000):
@@ -99,4 +99,4 @@ class Lists(RulesCase):
             self.call(groups.join, bob, name)
         self.assertEqual(self.call(groups.joined, bob), ["bridge", "go"])
         self.assertEqual(self.call(groups.joined, ann), ["go", "chess", "bridge"])
-        self.assertEqual(len(set(self.call(groups.channels, ann.user))), 3)
+        self.assertEqual(len(set(self.call(groups.channels, ann.id))), 3)

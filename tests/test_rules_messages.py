@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from bbs.board import groups, messages
+from bbs.board.models import Delivery, Inbox, Message
+from bbs.delivery.feed import Cursor, Mailbox, Stored
 from bbs.rules import accounts
-from bbs.storage.models import Delivery, Inbox, Message, Server
+from bbs.storage.models import Server
 from tests.database_case import RulesCase, on_both_databases
 from tests.test_rules_posts import TEXTS
 
@@ -17,13 +20,13 @@ class MessagesCase(RulesCase):
         self.ann, self.bob, self.eve = self.people("ann", "bob", "eve")
         self.befriend(self.ann, self.bob)
 
-    def after(self, caller: accounts.Caller, last: int = 0) -> list[dict[str, object]]:
+    def after(self, caller: accounts.Caller, last: int = 0) -> Sequence[Stored]:
         """What a reader is sent who has seen `last`."""
-        cursor = messages.Cursor(caller.user, last)
+        cursor = Cursor(caller.id, last)
         return self.call(messages.fetch, [cursor])[cursor]
 
     def texts(self, caller: accounts.Caller, last: int = 0) -> list[object]:
-        return [event["message"] for event in self.after(caller, last)]
+        return [event.members["message"] for event in self.after(caller, last)]
 
     def go_offline(self, caller: accounts.Caller) -> None:
         self.call(accounts.log_out, caller)
@@ -33,9 +36,12 @@ class MessagesCase(RulesCase):
 class Sending(MessagesCase):
     def test_success(self) -> None:
         stored = self.call(messages.send, self.ann, "bob", "hello")
-        event = {"event": "message", "id": 1, "from": "ann", "to": "bob", "message": "hello"}
-        event["id"] = Message.get().id
-        self.assertEqual(stored, messages.Stored(self.bob.channel, event))
+        number = Message.get().id
+        event = Stored(
+            number,
+            {"event": "message", "id": number, "from": "ann", "to": "bob", "message": "hello"},
+        )
+        self.assertEqual(stored, messages.Sent(self.bob.channel, event))
         self.assertEqual(self.after(self.bob), [event])
         self.assertEqual(self.after(self.ann), [])
 
@@ -70,8 +76,8 @@ class Sending(MessagesCase):
         self.befriend(long, self.bob)
         self.call(messages.send, long, "bob", "hello")
         self.call(messages.send, self.bob, long.name, "hello yourself")
-        self.assertEqual(self.after(self.bob)[0]["from"], long.name)
-        self.assertEqual(self.after(long)[0]["to"], long.name)
+        self.assertEqual(self.after(self.bob)[0].members["from"], long.name)
+        self.assertEqual(self.after(long)[0].members["to"], long.name)
 
 
 @on_both_databases
@@ -83,14 +89,12 @@ class SendingToGroups(MessagesCase):
 
     def test_every_member_gets_it_the_sender_too(self) -> None:
         stored = self.call(messages.send_group, self.ann, "chess", "e4")
-        event = {
-            "event": "message",
-            "id": Message.get().id,
-            "from": "ann",
-            "group": "chess",
-            "message": "e4",
-        }
-        self.assertEqual(stored, messages.Stored(self.channel, event))
+        number = Message.get().id
+        event = Stored(
+            number,
+            {"event": "message", "id": number, "from": "ann", "group": "chess", "message": "e4"},
+        )
+        self.assertEqual(stored, messages.Sent(self.channel, event))
         self.assertEqual(self.after(self.ann), [event])
         self.assertEqual(self.after(self.bob), [event])
         self.assertEqual(self.after(self.eve), [])
@@ -133,14 +137,12 @@ class SendingToGroups(MessagesCase):
 class Reading(MessagesCase):
     def send(self, *texts: str) -> list[int]:
         """Send from ann to bob; returns the ids."""
-        return [
-            int(str(self.call(messages.send, self.ann, "bob", text).event["id"])) for text in texts
-        ]
+        return [self.call(messages.send, self.ann, "bob", text).event.id for text in texts]
 
     def test_ids_rise(self) -> None:
         ids = self.send("1", "2", "3")
         self.assertEqual(ids, sorted(set(ids)))
-        self.assertEqual([event["id"] for event in self.after(self.bob)], ids)
+        self.assertEqual([event.id for event in self.after(self.bob)], ids)
 
     def test_after_an_id(self) -> None:
         first, second, third = self.send("1", "2", "3")
@@ -158,52 +160,52 @@ class Reading(MessagesCase):
         self.send(*sent)
         first = self.after(self.bob)
         self.assertEqual(len(first), messages.BATCH)
-        last = int(str(first[-1]["id"]))
-        self.assertEqual([e["message"] for e in first] + self.texts(self.bob, last), sent)
+        last = first[-1].id
+        self.assertEqual([e.members["message"] for e in first] + self.texts(self.bob, last), sent)
 
     def test_many_readers_at_once(self) -> None:
         self.send("to bob")
         self.call(messages.send, self.bob, "ann", "to ann")
-        cursors = [messages.Cursor(each.user, 0) for each in (self.ann, self.bob, self.eve)]
+        cursors = [Cursor(each.id, 0) for each in (self.ann, self.bob, self.eve)]
         found = self.call(messages.fetch, cursors)
-        texts = [[event["message"] for event in found[cursor]] for cursor in cursors]
+        texts = [[event.members["message"] for event in found[cursor]] for cursor in cursors]
         self.assertEqual(texts, [["to ann"], ["to bob"], []])
         self.assertEqual(self.call(messages.fetch, []), {})
 
     def test_a_mailbox_begins_behind_what_was_sent(self) -> None:
         first, second = self.send("1", "2")
         opened = self.call(messages.open_mailbox, self.bob, None)
-        self.assertEqual(opened, messages.Mailbox(messages.Cursor(self.bob.user, 0), False, ()))
-        self.call(messages.note_delivered, [messages.Cursor(self.bob.user, first)])
+        self.assertEqual(opened, Mailbox(Cursor(self.bob.id, 0), False, ()))
+        self.call(messages.note_delivered, [Cursor(self.bob.id, first)])
         opened = self.call(messages.open_mailbox, self.bob, None)
         self.assertEqual(opened.cursor.last, first)
-        self.call(messages.note_delivered, [messages.Cursor(self.bob.user, second)])
+        self.call(messages.note_delivered, [Cursor(self.bob.id, second)])
         self.assertEqual(self.call(messages.open_mailbox, self.bob, None).cursor.last, second)
 
     def test_a_mailbox_at_an_id(self) -> None:
         self.send("1")
-        self.call(messages.note_delivered, [messages.Cursor(self.bob.user, 2**40)])
+        self.call(messages.note_delivered, [Cursor(self.bob.id, 2**40)])
         for last in (0, 7, 2**63 - 1):
             opened = self.call(messages.open_mailbox, self.bob, last)
-            cursor = messages.Cursor(self.bob.user, last)
-            self.assertEqual(opened, messages.Mailbox(cursor, True, ()))
+            cursor = Cursor(self.bob.id, last)
+            self.assertEqual(opened, Mailbox(cursor, True, ()))
 
     def test_a_mailbox_knows_the_groups(self) -> None:
         channels = [self.call(groups.create, self.bob, name) for name in ("go", "chess")]
         opened = self.call(messages.open_mailbox, self.bob, None)
-        self.assertEqual(sorted(opened.groups), sorted(channels))
+        self.assertEqual(sorted(opened.channels), sorted(channels))
 
     def test_what_was_delivered_only_rises(self) -> None:
         """Of two connections, the slower one takes nothing back."""
         for last in (5, 9, 7):
-            self.call(messages.note_delivered, [messages.Cursor(self.bob.user, last)])
-        self.assertEqual(Inbox.get(Inbox.user == self.bob.user).delivered, 9)
-        self.assertEqual(Inbox.get(Inbox.user == self.ann.user).delivered, 0)
+            self.call(messages.note_delivered, [Cursor(self.bob.id, last)])
+        self.assertEqual(Inbox.get(Inbox.user == self.bob.id).delivered, 9)
+        self.assertEqual(Inbox.get(Inbox.user == self.ann.id).delivered, 0)
 
     def test_noting_for_many_and_for_somebody_who_is_gone(self) -> None:
         self.call(accounts.delete, self.eve)
         people = (self.eve, self.bob, self.ann)
-        self.call(messages.note_delivered, [messages.Cursor(each.user, 4) for each in people])
+        self.call(messages.note_delivered, [Cursor(each.id, 4) for each in people])
         self.assertEqual([inbox.delivered for inbox in Inbox.select()], [4, 4])
 
 
@@ -227,7 +229,7 @@ class Expiring(MessagesCase):
 
     def test_ids_never_come_back(self) -> None:
         """Or a reader who has seen the old one would take the new one for seen."""
-        old = self.call(messages.send, self.ann, "bob", "1").event["id"]
+        old = self.call(messages.send, self.ann, "bob", "1").event.id
         self.call(messages.expire, self.now + 1)
-        new = self.call(messages.send, self.ann, "bob", "2").event["id"]
+        new = self.call(messages.send, self.ann, "bob", "2").event.id
         self.assertGreater(int(str(new)), int(str(old)))

@@ -21,12 +21,14 @@ class Looking(RulesCase):
 
     def test_servers(self) -> None:
         self.people("ann", "bob")
-        self.call(fleet.beat, self.server, 7)
+        self.call(fleet.beat, self.server, {"messages": 7})
         self.clock.advance(1)
         self.call(operators.ask_launch, 10, 5, self.now)
         ready, launching = self.look().servers
         self.assertEqual((ready.id, ready.taken, ready.free), (self.server, 2, 998))
-        self.assertEqual((ready.state, ready.messages, ready.beats), (State.READY, 7, 1))
+        self.assertEqual(
+            (ready.state, ready.counts, ready.beats), (State.READY, {"messages": 7}, 1)
+        )
         self.assertEqual(ready.launch_time, 0.0)
         self.assertEqual((launching.state, launching.free), (State.LAUNCHING, 0))
         self.assertIsNone(launching.launch_time)

@@ -280,7 +280,7 @@ class WithSessions(RulesCase):
         ann = self.caller(token)
         self.assertIsNone(ann.seat)
         other = self.ready_server(capacity=1, host="other")
-        self.call(places.take, ann.user, NEW)
+        self.call(places.take, ann.id, NEW)
         self.assertEqual(self.caller(token).seat, self.seat(other, "other"))
         self.call(accounts.log_out, ann)
         self.assertEqual((self.taken(self.server), self.taken(other)), (0, 0))

@@ -169,7 +169,7 @@ class Configured(SecretsTestCase):
         self.put("/bbs/database", MYSQL)
         path = self.write(f'[database]\nurl = "ssm:/bbs/database"\n[ec2]\nregion = "{REGION}"\n')
         self.assertEqual(offline.as_written(path, None).database.url, "ssm:/bbs/database")
-        self.assertEqual(offline.configuration(path, None).database.url, MYSQL)
+        self.assertEqual(offline.configuration(path, None, "bbs").database.url, MYSQL)
 
     def test_imports(self) -> None:
         """A server without references does without boto3."""

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands import all_commands
-from bbs.commands.dispatch import Ask, success
+from bbs.board import board
+from bbs.commands.ask import Ask, success
+from bbs.commands.service import Service
 from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
 from bbs.rules import operators
 from bbs.scaling.interfaces import LaunchFailed
-from tests.memory_service import MemoryService, Peer
+from bbs.testing import Peer
+from tests.memory_service import memory_service
 
 SUCCESS = {"status": 0, "message": "Success!"}
 
@@ -45,19 +46,17 @@ class ServiceCase(SynchronousTestCase):
     """A service with one app server at least."""
 
     def setUp(self) -> None:
-        self.start_service(all_commands())
+        self.start_service()
 
-    def start_service(self, table: CommandTable) -> None:
-        """Start a service that knows the commands of `table`."""
-        folder = self.mktemp()
-        os.makedirs(folder)
-        self.service = MemoryService(folder, table)
+    def start_service(self, service: Service = board, gateway_secret: str = "") -> None:
+        """Start `service`."""
+        self.service = memory_service(service, gateway_secret=gateway_secret)
         self.addCleanup(self.service.close)
         self.service.start()
 
     def at_home(self, token: str) -> Peer:
         """A connection to the app server that serves `token`."""
-        return self.service.serving(token).peer()
+        return self.service.at_home(token)
 
 
 class LoginCommands(ServiceCase):
@@ -171,7 +170,7 @@ class Checks(ServiceCase):
     def test_a_wildcard_host_is_the_address_that_the_peer_reached(self) -> None:
         token = self.service.people("ann")["ann"]
         self.service.database.peewee.execute_sql("UPDATE server SET host = ''")
-        peer = Peer(self.service.factory, local_host="192.0.2.7")
+        peer = Peer(self.service.login.factory, local_host="192.0.2.7")
         self.assertEqual(
             peer.ask(f"locate {token}")["app_server"], {"host": "192.0.2.7", "port": 20001}
         )
@@ -300,7 +299,8 @@ class SocialCommands(ServiceCase):
         self.befriend()
         listener = self.peer_of("bob")
         listener.ask(f"listen {self.tokens['bob']}")
-        self.service.serving(self.tokens["ann"]).desk.bus.tell_user = lambda *_: None  # type: ignore[method-assign]
+        home = self.service.serving(self.tokens["ann"]).serving.home
+        home.bus.tell = lambda *_: None  # type: ignore[method-assign]
         self.ask("send ann bob hello")
         self.assertEqual(listener.heard(), [])
         for _ in range(5):
@@ -328,13 +328,13 @@ class OtherPeoplesCommands(ServiceCase):
     """Somebody else's commands are declared as the service's own are."""
 
     def setUp(self) -> None:
-        table = all_commands()
+        table = CommandTable()
 
         @table.command("shout <user> <words>", Role.APP, rest=True)
         async def shout(ask: Ask, words: str) -> Reply:
             return success(f"{ask.user.name}: {words.upper()}")
 
-        self.start_service(table)
+        self.start_service(Service("other", commands=(table,)))
 
     def test_a_command_without_a_rule_is_guarded_all_the_same(self) -> None:
         token = self.service.people("ann")["ann"]
@@ -466,7 +466,7 @@ class Fleet(ServiceCase):
         self.assertEqual([reply["status"] for reply in peer.heard()], [0])
 
     def test_stopping_gives_the_lease_away(self) -> None:
-        self.successResultOf(self.service.keeper.stopService())
+        self.successResultOf(self.service.login.keeper.stopService())
         row = self.service.database.peewee.execute_sql("SELECT count(*) FROM lease").fetchone()
         self.assertEqual(row, (0,))
 
@@ -493,8 +493,7 @@ class Gateways(ServiceCase):
     """`forwarded-for`: limits are for the address that a gateway names, if it is believed."""
 
     def setUp(self) -> None:
-        super().setUp()
-        self.service.desk.gateway_secret = "a-secret-of-tests"
+        self.start_service(gateway_secret="a-secret-of-tests")
 
     def gateway(self, address: str) -> Peer:
         peer = self.service.peer()
@@ -545,10 +544,11 @@ class Gateways(ServiceCase):
             reply = self.service.peer().ask(f"forwarded-for {address} a-secret-of-tests")
             self.assertEqual(reply, failed("Usage: forwarded-for <address> <secret>"))
 
-    def test_unknown_without_a_secret(self) -> None:
-        self.service.desk.gateway_secret = ""
-        reply = self.service.peer().ask("forwarded-for 192.0.2.1 guess")
-        self.assertEqual(reply, failed("Unknown command forwarded-for"))
-
     def test_no_help_tells_of_it(self) -> None:
         self.assertNotIn("forwarded-for", self.service.peer().ask("help")["message"])
+
+
+class NoGateway(ServiceCase):
+    def test_unknown_without_a_secret(self) -> None:
+        reply = self.service.peer().ask("forwarded-for 192.0.2.1 guess")
+        self.assertEqual(reply, failed("Unknown command forwarded-for"))

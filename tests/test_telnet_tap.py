@@ -8,8 +8,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board.daemons import telnet
 from bbs.client import Address
-from bbs.daemons.telnet import Options, TelnetGateway, makeService
+from bbs.daemons.telnet import TelnetGateway
 from bbs.gateway.factory import GatewayFactory
 
 SECRET = "0123456789abcdef"
@@ -33,9 +34,9 @@ class TapTests(SynchronousTestCase):
 
     def start(self, *arguments: str) -> list[tuple[int, GatewayFactory, str]]:
         """Start a gateway; where it listens, and with what."""
-        options = Options()
+        options = telnet.Options()
         options.parseOptions(["--config", str(self.path), *arguments])
-        self.service = makeService(options, self.reactor)
+        self.service = telnet.makeService(options, self.reactor)
         assert isinstance(self.service, TelnetGateway)
         self.service.startService()
         return [(port, factory, host) for port, factory, _, host in self.reactor.tcpServers]

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.errors import TooManyAttempts, WrongCredentials
 from bbs.passwords import Hasher
+from bbs.testing.service import QUICK
 from bbs.values import Rate
 from bbs.web.auth import (
     IDLE,
@@ -21,7 +22,6 @@ from bbs.web.auth import (
     read_passwords,
 )
 from bbs.workers import Inline
-from tests.memory_service import QUICK
 
 HASH = QUICK.hash("secret")
 

@@ -44,7 +44,7 @@ SERVER = ServerNow(
     reason="",
     instance_id=None,
     kind=None,
-    messages=0,
+    counts={"messages": 0},
 )
 
 QUIET = Overview((), 0, None, None, None, {}, (), None)
@@ -354,7 +354,9 @@ class Snapshots(SynchronousTestCase):
 
     def test_what_makes_another_one(self) -> None:
         seen = replace(QUIET, servers=(SERVER,))
-        same = replace(seen, servers=(replace(SERVER, beats=8, messages=9),), logins={"a": 1})
+        same = replace(
+            seen, servers=(replace(SERVER, beats=8, counts={"messages": 9}),), logins={"a": 1}
+        )
         self.assertEqual(essence(self.view(seen)), essence(self.view(same)))
         for change in (
             {"servers": (replace(SERVER, taken=4),)},

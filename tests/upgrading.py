@@ -15,13 +15,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import peewee
-
+from bbs.board import board
 from bbs.storage import connecting, migrations, models
 from bbs.storage.models import User
 
 
-def add_row(database: peewee.Database) -> None:
+def add_row(migrator: migrations.Migrator) -> None:
     """A step that shows how often it was taken, and takes its time."""
     print("upgrading", flush=True)
     sys.stdin.read()
@@ -51,9 +50,10 @@ def main(url: str, count: str | None = None) -> None:
     print("connected", flush=True)
     if count:
         database.execute = dying(database.execute, int(count))
-        print(*migrations.upgrade(database))
+        versions = migrations.upgrade(database, board.schema)
     else:
-        print(*migrations.upgrade(database, 2, {2: add_row}))
+        versions = migrations.upgrade(database, board.schema, 2, {2: add_row})
+    print(*(each.framework for each in versions))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,17 +14,16 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.commands import all_commands
-from bbs.commands.desks import Tally
 from bbs.config import Fleet
 from bbs.passwords import Hasher
 from bbs.scaling.plan import Policy
-from bbs.values import Rate
+from bbs.testing.service import QUICK
+from bbs.values import Rate, Tally
 from bbs.web.actions import Desk
 from bbs.web.auth import Operators, Sessions
 from bbs.web.page import OperatorsPage, Parts
 from bbs.workers import Inline
-from tests.memory_service import POLICY, QUICK, MemoryService
+from tests.memory_service import POLICY, memory_service
 
 FROM_PAGE = {"X-BBS": "1"}
 
@@ -166,9 +164,7 @@ class PageCase(SynchronousTestCase):
     operators: Mapping[str, str] | None = {"liz": QUICK.hash("secret")}
 
     def setUp(self) -> None:
-        folder = self.mktemp()
-        os.makedirs(folder)
-        self.service = MemoryService(folder, all_commands(), self.policy)
+        self.service = memory_service(policy=self.policy)
         self.addCleanup(self.service.close)
         self.clock = self.service.clock
         self.trouble = ""
@@ -185,19 +181,19 @@ class PageCase(SynchronousTestCase):
 
         def asked() -> None:
             self.asked += 1
-            service.keeper.look_soon()
+            service.login.keeper.look_soon()
 
         operators = self.operators and Operators(self.operators, hasher, Rate(3, 60.0), seconds)
         self.sessions = Sessions(seconds)
         desk = Desk(
             operators or None, self.sessions, service.database, self.fleet, 2, asked, seconds
         )
-        self.tally: Tally = service.desk.tally
+        self.tally: Tally = service.login.home.tally
         self.parts = Parts(
             service.me.id,
             self.policy,
             service.database,
-            service.desk.bus,
+            service.login.home.bus,
             hasher,
             self.tally,
             asked,

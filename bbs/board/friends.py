@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bbs.board import errors
-from bbs.rules.accounts import Caller
-from bbs.storage.database import read_only, rows
-from bbs.storage.models import Relationship, User
+from bbs.board.models import Relationship
+from bbs.framework import Caller, User, read_only, rows
 
 
 def invite(caller: Caller, name: str) -> None:
@@ -13,28 +12,28 @@ def invite(caller: Caller, name: str) -> None:
     other = User.get_or_none(User.name == name)
     if other is None:
         raise errors.NoSuchUser(name)
-    if other.id == caller.user:
+    if other.id == caller.id:
         raise errors.InvitesSelf()
-    stands = _relationship(caller.user, other.id)
+    stands = _relationship(caller.id, other.id)
     if stands == Relationship.FRIEND:
         raise errors.AlreadyFriends(name)
     if stands == Relationship.INVITED:
         raise errors.AlreadyInvited()
     if stands == Relationship.INVITED_BY:
         raise errors.InvitedBy(name)
-    _relate(caller.user, Relationship.INVITED, other.id, Relationship.INVITED_BY)
+    _relate(caller.id, Relationship.INVITED, other.id, Relationship.INVITED_BY)
 
 
 def accept(caller: Caller, name: str) -> None:
     """Accept the invitation of `name`."""
     other = User.get_or_none(User.name == name)
-    if other is None or _relationship(caller.user, other.id) != Relationship.INVITED_BY:
+    if other is None or _relationship(caller.id, other.id) != Relationship.INVITED_BY:
         raise errors.NotInvitedBy(name)
     removed = (
         Relationship.delete()
         .where(
-            (Relationship.user.in_([caller.user, other.id]))
-            & (Relationship.other.in_([caller.user, other.id]))
+            (Relationship.user.in_([caller.id, other.id]))
+            & (Relationship.other.in_([caller.id, other.id]))
             & (Relationship.kind != Relationship.FRIEND)
         )
         .execute()
@@ -43,19 +42,19 @@ def accept(caller: Caller, name: str) -> None:
         # Somebody else accepted the same invitation between the look and the deed.
         raise errors.NotInvitedBy(name)
     # New rows, whose ids give the friendship its place in the order.
-    _relate(caller.user, Relationship.FRIEND, other.id, Relationship.FRIEND)
+    _relate(caller.id, Relationship.FRIEND, other.id, Relationship.FRIEND)
 
 
 @read_only
 def invitations(caller: Caller) -> list[str]:
     """Who has invited the caller, oldest invitation first."""
-    return _names(caller.user, Relationship.INVITED_BY)
+    return _names(caller.id, Relationship.INVITED_BY)
 
 
 @read_only
 def friends(caller: Caller) -> list[str]:
     """The caller's friends, oldest friendship first."""
-    return _names(caller.user, Relationship.FRIEND)
+    return _names(caller.id, Relationship.FRIEND)
 
 
 def are_friends(user: int, other: int) -> bool:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from bbs.board import errors
-from bbs.rules.accounts import Caller, is_valid_name, new_channel
-from bbs.storage.database import read_only, rows
-from bbs.storage.models import Group, Membership
+from bbs.board.models import Group, Membership
+from bbs.framework import Caller, is_valid_name, new_channel, read_only, rows
+
+
+def channel_of(random: str) -> str:
+    """The channel of a group, with the random part of its name."""
+    return f"group.{random}"
 
 
 def create(caller: Caller, name: str) -> str:
@@ -14,10 +18,10 @@ def create(caller: Caller, name: str) -> str:
         raise errors.InvalidGroup()
     if Group.get_or_none(Group.name == name):
         raise errors.GroupExists(name)
-    channel = new_channel()
-    group = Group.insert(name=name, channel=channel).execute()
-    Membership.insert(group=group, user=caller.user).execute()
-    return channel
+    random = new_channel()
+    group = Group.insert(name=name, channel=random).execute()
+    Membership.insert(group=group, user=caller.id).execute()
+    return channel_of(random)
 
 
 def join(caller: Caller, name: str) -> str:
@@ -25,11 +29,10 @@ def join(caller: Caller, name: str) -> str:
     group = Group.get_or_none(Group.name == name)
     if group is None:
         raise errors.NoSuchGroup(name)
-    if is_member(caller.user, group.id):
+    if is_member(caller.id, group.id):
         raise errors.AlreadyMember(name)
-    Membership.insert(group=group.id, user=caller.user).execute()
-    channel: str = group.channel
-    return channel
+    Membership.insert(group=group.id, user=caller.id).execute()
+    return channel_of(group.channel)
 
 
 @read_only
@@ -44,7 +47,7 @@ def joined(caller: Caller) -> list[str]:
     query = (
         Membership.select(Group.name)
         .join(Group)
-        .where(Membership.user == caller.user)
+        .where(Membership.user == caller.id)
         .order_by(Membership.id)
     )
     return [name for (name,) in rows(query)]
@@ -63,4 +66,4 @@ def is_member(user: int, group: int) -> bool:
 def channels(user: int) -> list[str]:
     """The channels of the groups that `user` is in."""
     query = Membership.select(Group.channel).join(Group).where(Membership.user == user)
-    return [channel for (channel,) in rows(query)]
+    return [channel_of(random) for (random,) in rows(query)]

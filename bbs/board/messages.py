@@ -7,64 +7,57 @@ after the last I saw" loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from bbs.board import errors, friends, groups
-from bbs.rules.accounts import Caller
-from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.models import Delivery, Group, Inbox, Membership, Message, Place, User
-
-BATCH = 100
-"""Messages that one look brings a reader; there is another look while there are more."""
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message
+from bbs.framework import (
+    BATCH,
+    Caller,
+    Cursor,
+    Mailbox,
+    Place,
+    Stored,
+    User,
+    for_update,
+    read_only,
+    rows,
+)
 
 
 @dataclass(frozen=True)
-class Stored:
+class Sent:
     """A message that is safe: the event that its readers get, and the channel to hint it on."""
 
     channel: str
-    event: dict[str, object]
+    event: Stored
 
 
-@dataclass(frozen=True)
-class Cursor:
-    """A reader, and the last message seen."""
-
-    user: int
-    last: int
+def make_inbox(user: int) -> None:
+    """For somebody new."""
+    Inbox.insert(user=user).execute()
 
 
-@dataclass(frozen=True)
-class Mailbox:
-    """Where a user's listening begins, and what it must hear. `resumes`: at an id that the client
-    gave, and not behind what is known to have been sent."""
-
-    cursor: Cursor
-    resumes: bool
-    groups: tuple[str, ...]
-
-
-def send(caller: Caller, name: str, text: str) -> Stored:
+def send(caller: Caller, name: str, text: str) -> Sent:
     """Store a message to the friend `name`."""
     friend = User.get_or_none(User.name == name)
     if friend is None:
         raise errors.NoSuchFriend()
-    if not friends.are_friends(caller.user, friend.id):
+    if not friends.are_friends(caller.id, friend.id):
         raise errors.NotFriends(name)
     if Place.get_or_none(Place.user == friend.id) is None:
         raise errors.NotOnline(name)
     number = _store(caller, name, False, text, [friend.id])
-    return Stored(friend.channel, _event(number, caller.name, name, False, text))
+    return Sent(friend.channel, _event(number, caller.name, name, False, text))
 
 
-def send_group(caller: Caller, name: str, text: str) -> Stored:
+def send_group(caller: Caller, name: str, text: str) -> Sent:
     """Store a message to every member of the group `name` who is online."""
     group = Group.get_or_none(Group.name == name)
     if group is None:
         raise errors.NoSuchTarget()
-    if not groups.is_member(caller.user, group.id):
+    if not groups.is_member(caller.id, group.id):
         raise errors.NotMember(name)
     online = (
         Membership.select(Membership.user)
@@ -72,19 +65,20 @@ def send_group(caller: Caller, name: str, text: str) -> Stored:
         .where(Membership.group == group.id)
     )
     number = _store(caller, name, True, text, [user for (user,) in rows(online)])
-    return Stored(group.channel, _event(number, caller.name, name, True, text))
+    return Sent(groups.channel_of(group.channel), _event(number, caller.name, name, True, text))
 
 
+@read_only
 def open_mailbox(caller: Caller, after: int | None) -> Mailbox:
     """Where listening begins: after the message `after`, or else after the last that was sent."""
     resumes = after is not None
     if after is None:
-        after = Inbox.get(Inbox.user == caller.user).delivered
-    return Mailbox(Cursor(caller.user, after), resumes, tuple(groups.channels(caller.user)))
+        after = Inbox.get(Inbox.user == caller.id).delivered
+    return Mailbox(Cursor(caller.id, after), resumes, tuple(groups.channels(caller.id)))
 
 
 @read_only
-def fetch(cursors: Sequence[Cursor]) -> dict[Cursor, list[dict[str, object]]]:
+def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
     """The next events for each cursor, oldest first, `BATCH` of them at the most."""
     return {cursor: _after(cursor) for cursor in cursors}
 
@@ -115,7 +109,7 @@ def _store(caller: Caller, target: str, to_group: bool, text: str, readers: list
     return number
 
 
-def _after(cursor: Cursor) -> list[dict[str, object]]:
+def _after(cursor: Cursor) -> list[Stored]:
     query = (
         Delivery.select(Message.id, Message.sender, Message.target, Message.to_group, Message.text)
         .join(Message)
@@ -126,6 +120,9 @@ def _after(cursor: Cursor) -> list[dict[str, object]]:
     return [_event(*row) for row in rows(query)]
 
 
-def _event(number: int, sender: str, target: str, to_group: Any, text: str) -> dict[str, object]:
+def _event(number: int, sender: str, target: str, to_group: bool, text: str) -> Stored:
     place = "group" if to_group else "to"
-    return {"event": "message", "id": number, "from": sender, place: target, "message": text}
+    return Stored(
+        number,
+        {"event": "message", "id": number, "from": sender, place: target, "message": text},
+    )

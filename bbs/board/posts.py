@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-from bbs.rules.accounts import Caller
-from bbs.storage.database import read_only, rows
-from bbs.storage.models import Post, Relationship, User
+from dataclasses import dataclass
+
+from bbs.board.models import Post, Relationship
+from bbs.framework import Caller, User, read_only, rows
+
+
+@dataclass(frozen=True)
+class Published:
+    """A post as a friend of its author reads it."""
+
+    author: str
+    text: str
 
 
 def post(caller: Caller, text: str) -> None:
     """Publish `text` to the caller's friends."""
-    Post.insert(author=caller.user, text=text).execute()
+    Post.insert(author=caller.id, text=text).execute()
 
 
 @read_only
-def friends_posts(caller: Caller) -> list[dict[str, str]]:
+def friends_posts(caller: Caller) -> list[Published]:
     """What the caller's friends have posted, oldest first."""
     query = (
         Post.select(User.name, Post.text)
         .join(Relationship, on=(Relationship.other == Post.author))
         .join(User, on=(Post.author == User.id))
-        .where((Relationship.user == caller.user) & (Relationship.kind == Relationship.FRIEND))
+        .where((Relationship.user == caller.id) & (Relationship.kind == Relationship.FRIEND))
         .order_by(Post.id)
     )
-    return [{"id": author, "message": text} for author, text in rows(query)]
+    return [Published(*row) for row in rows(query)]

@@ -1,11 +1,18 @@
-"""The `bbs` command: each of its parts is imported when it is asked for."""
+"""The command of a service: each of its parts is imported when it is asked for."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib import import_module
+from typing import TYPE_CHECKING
+
+from bbs import __version__
+
+if TYPE_CHECKING:
+    from bbs.commands.service import Service
 
 PARTS = {
     "up": ("bbs.cli.up", "run the whole service here"),
@@ -19,26 +26,62 @@ INTERRUPTED = 130
 """128 + SIGINT: what a shell has for a command that Ctrl-C ended."""
 
 
+@dataclass(frozen=True)
+class Program:
+    """The command `name` of a service, which `service` gives: a part that does not need it, as the
+    client, does not load it."""
+
+    name: str
+    service: Callable[[], Service]
+
+    @property
+    def version(self) -> str:
+        """What `--version` says."""
+        return f"bbs {__version__}"
+
+    def parser(self, part: str, description: str | None) -> argparse.ArgumentParser:
+        """A parser for the arguments behind `NAME PART`."""
+        parser = argparse.ArgumentParser(prog=f"{self.name} {part}", description=description)
+        parser.add_argument("--version", action="version", version=self.version)
+        return parser
+
+
+def command_line(service: Service) -> Callable[[], int]:
+    """The function behind the console script of `service`: `up`, `client`, `fleet`, `db`, …
+
+    It takes the process's arguments, unless it is given others, and returns the exit code.
+    """
+    program = Program(service.name, lambda: service)
+
+    def main(argv: Sequence[str] | None = None) -> int:
+        return run(program, sys.argv[1:] if argv is None else argv)
+
+    return main
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run with `argv`, or the process's arguments; returns the exit code (2 for wrong usage)."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] in (["--help"], ["-h"]):
-        print(_usage())
+    """The `bbs` command, the board's."""
+    return run(Program("bbs", _board), sys.argv[1:] if argv is None else argv)
+
+
+def run(program: Program, arguments: Sequence[str]) -> int:
+    """Run the part that is named first; returns the exit code (2 for wrong usage)."""
+    part, *rest = arguments or [""]
+    if part in ("--help", "-h"):
+        print(_usage(program))
         return 0
-    if not arguments or arguments[0] not in PARTS:
-        print(_usage(), file=sys.stderr)
+    if part == "--version":
+        print(program.version)
+        return 0
+    if part not in PARTS:
+        print(_usage(program), file=sys.stderr)
         return 2
-    module, _ = PARTS[arguments[0]]
+    module, _ = PARTS[part]
     try:
-        code: int = import_module(module).main(arguments[1:])
+        code: int = import_module(module).main(rest, program)
     except KeyboardInterrupt:  # before the part itself knows what to do about Ctrl-C
         return INTERRUPTED
     return code
-
-
-def _usage() -> str:
-    parts = "\n".join(f"  {name:8} {help}" for name, (_, help) in PARTS.items())
-    return f"usage: bbs COMMAND [...]\n\n{parts}\n\nbbs COMMAND --help says more."
 
 
 def port(text: str) -> int:
@@ -46,3 +89,15 @@ def port(text: str) -> int:
     if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
         return int(text)
     raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
+
+
+def _board() -> Service:
+    from bbs.board import board
+
+    return board
+
+
+def _usage(program: Program) -> str:
+    parts = "\n".join(f"  {name:8} {help}" for name, (_, help) in PARTS.items())
+    name = program.name
+    return f"usage: {name} COMMAND [...]\n\n{parts}\n\n{name} COMMAND --help says more."

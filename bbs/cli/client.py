@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import Address
-from bbs.cli import port
+from bbs.cli import Program, port
 from bbs.client.forms import ForPeople, ForPrograms
 from bbs.client.library import BBSClient
 from bbs.client.lines import InputError, Lines, reader
@@ -30,33 +30,33 @@ from bbs.client.values import ClientError
 STDIN, STDOUT = 0, 1
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], program: Program) -> int:
     """Run the client on standard input and output; returns the exit code."""
     try:
-        options = parser().parse_args(argv)
+        options = parser(program).parse_args(argv)
     except SystemExit as end:  # argparse has said why, or shown the help that was asked for
         return int(end.code or 0)
     if sys.stdin is None or sys.stdout is None:
         # Their numbers may be somebody else's by now: the reactor's own, for one.
-        return _exit_code("standard input or output is closed")
+        return _exit_code(program.name, "standard input or output is closed")
     login_server = Address(options.host, options.port)
     try:
         password = read_password(options.password_file) if options.password_file else None
     except PasswordFileError as problem:
-        return _exit_code(str(problem))
+        return _exit_code(program.name, str(problem))
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.client.terminal.start import run as talk
 
-        return _exit_code(talk(login_server, password))
-    return _exit_code(_run_script(login_server, password, options.json))
+        return _exit_code(program.name, talk(login_server, password))
+    return _exit_code(program.name, _run_script(login_server, password, options.json))
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(program: Program) -> argparse.ArgumentParser:
     """The options of `bbs client`."""
-    parser = argparse.ArgumentParser(
-        prog="bbs client",
-        description="Talk to a service: at a terminal, or by commands from standard input, "
-        "one a line; `help` lists them.",
+    parser = program.parser(
+        "client",
+        "Talk to a service: at a terminal, or by commands from standard input, one a line; `help` "
+        "lists them.",
     )
     parser.add_argument("host", metavar="HOST", help="where a login server is")
     parser.add_argument("port", metavar="PORT", type=port, help="the port that it listens on")
@@ -79,9 +79,9 @@ def _run_script(login_server: Address, password: str | None, for_programs: bool)
     return run.problem
 
 
-def _exit_code(problem: str) -> int:
+def _exit_code(name: str, problem: str) -> int:
     if problem:
-        sys.stderr.write(f"bbs client: {visible(problem)}\n")
+        sys.stderr.write(f"{name} client: {visible(problem)}\n")
     return 1 if problem else 0
 
 

@@ -2,38 +2,50 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 
 import peewee
 
+from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError
 from bbs.storage import migrations
 from bbs.storage.connecting import DatabaseRefused, without_password
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs db`; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="bbs db", description=__doc__)
+    parser = program.parser("db", __doc__)
     parser.add_argument("action", choices=("upgrade", "status"))
     parser.add_argument("--config", help="configuration file (TOML)")
     parser.add_argument("--data", help="folder of a bbs up")
     options = parser.parse_args(argv)
     try:
-        url = configuration(options.config, options.data).database.url
+        url = configuration(options.config, options.data, program.name).database.url
         with connected(url, create=options.action == "upgrade") as database:
-            print(f"{without_password(url)}: {_act(options.action, database)}")
+            done = _act(options.action, database, program.service().schema)
+            print(f"{without_password(url)}: {done}")
     except (ConfigError, DatabaseRefused) as error:
-        print(f"bbs db: {error}", file=sys.stderr)
+        print(f"{program.name} db: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _act(action: str, database: peewee.Database) -> str:
+def _act(action: str, database: peewee.Database, schema: migrations.Schema) -> str:
     if action == "status":
-        version = migrations.current(database)
-        return f"schema {version}, this program's is {migrations.VERSION}"
-    before, after = migrations.upgrade(database)
-    return f"schema {after}, as before" if before == after else f"schema {before} -> {after}"
+        there = migrations.current(database)
+        return (
+            f"schema {there.framework}, this program's is {migrations.VERSION};"
+            f" {schema.name} {there.service}, this program's is {schema.version}"
+        )
+    before, after = migrations.upgrade(database, schema)
+    changes = [
+        _change("schema", before.framework, after.framework),
+        _change(schema.name, before.service, after.service),
+    ]
+    return "; ".join(changes)
+
+
+def _change(what: str, before: int, after: int) -> str:
+    return f"{what} {after}, as before" if before == after else f"{what} {before} -> {after}"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError, Configuration
 from bbs.rules import operators
@@ -22,22 +23,22 @@ from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.migrations import upgrade
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs fleet`; returns the exit code."""
-    options = _parser().parse_args(argv)
+    options = _parser(program).parse_args(argv)
     try:
-        config = configuration(options.config, options.data)
+        config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
-            upgrade(database)
+            upgrade(database, program.service().schema)
             with database.atomic():
                 result = _ACTIONS[options.action](config, options)
                 refusal = operators.refusal()
     except operators.FleetFull:
-        return _fail(f"fleet.maximum: {config.fleet.maximum} app servers run already")
+        return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
     except operators.NoSuchServer:
-        return _fail(f"no app server {options.id}")
+        return _fail(program, f"no app server {options.id}")
     except (ConfigError, DatabaseRefused) as error:
-        return _fail(str(error))
+        return _fail(program, str(error))
     print(json.dumps(result) if options.json else _as_text(result))
     if refusal:
         # Beside the list, and not in it: whoever reads that by program reads one of servers.
@@ -49,8 +50,8 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="bbs fleet", description=__doc__)
+def _parser(program: Program) -> argparse.ArgumentParser:
+    parser = program.parser("fleet", __doc__)
     actions = parser.add_subparsers(dest="action", required=True)
     for name, help in (
         ("list", "what runs, and who is where"),
@@ -125,6 +126,6 @@ def _in_cloud(server: Mapping[str, Any]) -> str:
     return f"{server['instance'] or '-':21}{server['type'] or '-':13}{launch:>8}{cost:>9}  "
 
 
-def _fail(reason: str) -> int:
-    print(f"bbs fleet: {reason}", file=sys.stderr)
+def _fail(program: Program, reason: str) -> int:
+    print(f"{program.name} fleet: {reason}", file=sys.stderr)
     return 1

@@ -16,27 +16,30 @@ from bbs.storage import models
 from bbs.storage.connecting import DatabaseRefused, connect_to, refusal
 
 
-def configuration(path: str | None, data: str | None) -> Configuration:
+def configuration(path: str | None, data: str | None, name: str) -> Configuration:
     """As `as_written`, with the database's URL itself where the configuration only names it.
 
     :raises ConfigError: something in it is wrong, or the secret cannot be had.
     """
-    config = as_written(path, data)
+    config = as_written(path, data, name=name)
     (url,) = references.reveal("database.url", [config.database.url], config.ec2)
     return replace(config, database=replace(config.database, url=url))
 
 
 def as_written(
-    path: str | None, data: str | None, options: Mapping[str, object] = MappingProxyType({})
+    path: str | None,
+    data: str | None,
+    options: Mapping[str, object] = MappingProxyType({}),
+    name: str = "bbs",
 ) -> Configuration:
     """The configuration in `path`, the environment and `options`; where none of them names a
-    database, it is the one that `bbs up` keeps in the folder `data`.
+    database, it is the one that `NAME up` keeps in the folder `data`, for the service `name`.
 
     :raises ConfigError: something in it is wrong.
     """
     config = load(path, os.environ, options)
     if data is not None and config.sources["database.url"] == "default":
-        url = f"sqlite:///{quote(os.path.abspath(data))}/bbs.sqlite3"
+        url = f"sqlite:///{quote(os.path.abspath(data))}/{name}.sqlite3"
         config = load(path, os.environ, {**options, "database.url": url})
     return config
 

@@ -1,4 +1,4 @@
-"""`bbs up`: the whole service in one process, with its app servers as children."""
+"""`NAME up`: the whole service in one process, with its app servers as children."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from dataclasses import replace
 from typing import IO, Any
 
 from bbs.addresses import Address, reached_at
-from bbs.cli import port
+from bbs.cli import Program, port
 from bbs.cli.offline import as_written
+from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.daemons.daemon import tcp_endpoint
 from bbs.scaling.children import write_privately
+
+DESCRIPTION = "Run the whole service in one process, with its app servers as children."
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222
@@ -26,24 +29,26 @@ LOOPBACK = "127.0.0.1"
 PASSWORD_FILE = "operator-password"
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs up` until SIGINT or SIGTERM; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="bbs up", description=__doc__)
+    parser = program.parser("up", DESCRIPTION)
     parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (%(default)s)")
     parser.add_argument("--port", default=DEFAULT_PORT, type=port, help="port (%(default)s)")
-    parser.add_argument("--data", default="bbs-data", help="folder of the data (%(default)s)")
+    parser.add_argument(
+        "--data", default=f"{program.name}-data", help="folder of the data (%(default)s)"
+    )
     parser.add_argument("--config", help="configuration file (TOML)")
     options = parser.parse_args(argv)
     options.host = options.host.strip("[]")  # As URLs have IPv6 addresses.
     try:
-        config = as_written(options.config, options.data, _overrides(options))
-        lock, log = _open_data(options.data)
+        config = as_written(options.config, options.data, _overrides(options), program.name)
+        lock, log = _open_data(options.data, program.name)
         config = _with_faces(config, options)
     except (ConfigError, _Unusable) as error:
-        print(f"bbs up: {error}", file=sys.stderr)
+        print(f"{program.name} up: {error}", file=sys.stderr)
         return 1
     with lock, log:
-        return _run(config, options, log)
+        return _run(program.service(), config, options, log)
 
 
 class _Unusable(Exception):
@@ -110,7 +115,7 @@ def _operators_password(folder: str) -> str:
     return path
 
 
-def _open_data(folder: str) -> tuple[IO[str], IO[str]]:
+def _open_data(folder: str, name: str) -> tuple[IO[str], IO[str]]:
     """Make the data folder, for this process alone: the lock, and the log.
 
     :raises _Unusable: it cannot be written, or another `bbs up` has it.
@@ -118,7 +123,7 @@ def _open_data(folder: str) -> tuple[IO[str], IO[str]]:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         lock = _append_to(os.path.join(folder, "lock"))
-        log = _append_to(os.path.join(folder, "bbs.log"))
+        log = _append_to(os.path.join(folder, f"{name}.log"))
     except OSError as error:
         raise _cannot_write(folder, error) from error
     try:
@@ -126,7 +131,7 @@ def _open_data(folder: str) -> tuple[IO[str], IO[str]]:
     except OSError as error:
         lock.close()
         log.close()
-        raise _Unusable(f"another bbs up uses the data folder {folder}") from error
+        raise _Unusable(f"another {name} up uses the data folder {folder}") from error
     return lock, log
 
 
@@ -138,7 +143,7 @@ def _append_to(path: str) -> IO[str]:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
 
 
-def _run(config: Configuration, options: argparse.Namespace, log: IO[str]) -> int:
+def _run(service: Service, config: Configuration, options: argparse.Namespace, log: IO[str]) -> int:
     from twisted.internet import reactor as installed
     from twisted.logger import globalLogBeginner, textFileLogObserver
 
@@ -154,8 +159,8 @@ def _run(config: Configuration, options: argparse.Namespace, log: IO[str]) -> in
         print(reason, file=sys.stderr)
         reactor.callLater(0, reactor.stop)
 
-    login_server = LoginServer(config, options.data, reactor, fail)
-    gateway = TelnetGateway(config, reactor, fail)
+    login_server = LoginServer(service, config, options.data, reactor, fail)
+    gateway = TelnetGateway(service, config, reactor, fail)
 
     def ready(_: object) -> None:
         if failures:
@@ -166,14 +171,19 @@ def _run(config: Configuration, options: argparse.Namespace, log: IO[str]) -> in
             print(f"operators' page: {login_server.page_address}{hint}")
         if gateway.address:
             print("without a client: telnet {} {}".format(*gateway.address))
-        print(f"bbs is ready: bbs client {options.host} {options.port}", flush=True)
+        print(
+            f"{service.name} is ready: {service.name} client {options.host} {options.port}",
+            flush=True,
+        )
 
     login_server.serving.addCallback(ready)
     for server in (login_server, gateway):
-        server.name = "bbs up"
+        server.name = f"{service.name} up"
         server.second_choice = _second_choice(config, options)
         reactor.callWhenRunning(server.startService)
         reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
-    print(f"bbs keeps its data and its log in {os.path.abspath(options.data)}", flush=True)
+    print(
+        f"{service.name} keeps its data and its log in {os.path.abspath(options.data)}", flush=True
+    )
     reactor.run()
     return 1 if failures else 0

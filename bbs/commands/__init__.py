@@ -1,26 +1,36 @@
-"""The service's commands, declared as anybody else's would be.
-
-Somebody who adds commands names a `CommandTable` in the entry-point group `bbs.commands` of a
-package of their own; `all_commands` includes it.
-"""
+"""The commands that every service has, and how all of a service's are put together."""
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
+from functools import partial
 
-from bbs.board import commands
 from bbs.commands import accounts, anywhere
+from bbs.commands.listening import listening
+from bbs.commands.service import Service
+from bbs.plugins import plugins
 from bbs.protocols.commands import CommandTable
 
-GROUP = "bbs.commands"
-"""The entry-point group."""
 
+def all_commands(service: Service) -> CommandTable:
+    """Every command that this installation knows of `service`, whichever server serves it: those
+    of every service, its own, and those of the plugins in the entry-point group `NAME.commands`,
+    each of which names a `CommandTable`.
 
-def all_commands() -> CommandTable:
-    """Every command that this installation knows, whichever server serves it."""
+    :raises ValueError: one of its own has a name that is taken.
+    :raises PluginUnusable: a plugin does not import, names no table, or takes a name again.
+    """
     table = CommandTable()
-    for part in (accounts.commands, commands.commands, anywhere.commands):
-        table.include(part)
-    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        table.include(point.load())
+    table.include(accounts.commands)
+    for own in service.commands:
+        table.include(own)
+    table.include(listening(service.feed))
+    table.include(anywhere.commands)
+    for plugin in plugins(f"{service.name}.commands"):
+        plugin.use(partial(_include, table))
     return table
+
+
+def _include(table: CommandTable, added: object) -> None:
+    if not isinstance(added, CommandTable):
+        raise TypeError("it is no CommandTable")
+    table.include(added)

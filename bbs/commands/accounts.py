@@ -1,17 +1,18 @@
-"""Commands of the login server: accounts, sessions, and where a user is served."""
+"""Commands of every login server: accounts, sessions, and where a user is served."""
 
 from __future__ import annotations
 
 import hmac
 
+from twisted.internet.defer import Deferred
+
 from bbs.addresses import usual_form
-from bbs.commands.dispatch import Ask, success
+from bbs.commands.ask import Ask, success
 from bbs.errors import WrongCredentials
-from bbs.limits.attempts import verify_within
+from bbs.passwords import verify_within
 from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
-from bbs.rules import accounts
-from bbs.rules.places import Look, Search
+from bbs.rules import accounts, places
 
 commands = CommandTable()
 
@@ -19,43 +20,44 @@ commands = CommandTable()
 @commands.command("register <id> <password>", Role.LOGIN)
 async def register(ask: Ask, name: str, password: str) -> Reply:
     """Create an account."""
-    desk, address = ask.desk, ask.connection.peer_host
-    await desk.database.run(accounts.check_free, name)
-    desk.registrations.check(address)
-    desk.registrations.note(address)
-    password_hash = await desk.hasher.hash(password)
-    await desk.database.run(accounts.register, name, password_hash, ask.now)
+    login, address = ask.home.login, ask.connection.peer_host
+    await ask.database.run(accounts.check_free, name)
+    login.limits.registrations.check(address)
+    login.limits.registrations.note(address)
+    password_hash = await login.hasher.hash(password)
+    await ask.database.run(
+        accounts.register, name, password_hash, ask.now, ask.home.service.on_register
+    )
     return success()
 
 
-@commands.command("login <id> <password>", Role.LOGIN)
+@commands.command("login <id> <password>", Role.LOGIN, harmless=True)
 async def login(ask: Ask, name: str, password: str) -> Reply:
     """Begin a session and take a place, waiting for one if none is free."""
-    desk = ask.desk
-    stored = await desk.database.run(accounts.password_hash, name)
+    stored = await ask.database.run(accounts.password_hash, name)
     new_hash = await _verify(ask, name, stored, password)
     token = accounts.new_token()
     digest = accounts.digest(token)
 
-    async def begin_session(look: Look) -> Search:
-        search: Search = await desk.database.run(
-            accounts.log_in, name, stored, digest, new_hash, ask.now, look
+    def begin_session(look: places.Look) -> Deferred[places.Search]:
+        return ask.database.run(
+            accounts.log_in, name, stored or "", digest, new_hash, ask.now, look
         )
-        return search
 
-    async def undo() -> None:
-        await desk.database.run(accounts.undo_log_in, digest)
+    def undo() -> Deferred[None]:
+        return ask.database.run(accounts.undo_log_in, digest)
 
-    seat = await desk.waiting_room.seat(name, ask.connection, begin_session, undo)
-    desk.tally.logins += 1
-    return success(token=token, app_server=ask.address(seat))
+    seat = await ask.home.login.seating.seat(name, ask.connection, begin_session, undo)
+    ask.home.tally.logins += 1
+    return success(token=token, app_server=_address(ask, seat))
 
 
 async def _verify(ask: Ask, name: str, stored: str | None, password: str) -> str | None:
     """Check the password; returns the hash to store instead, if any."""
-    desk = ask.desk
-    limits = ((desk.failed_by_account, name), (desk.failed_by_address, ask.connection.peer_host))
-    verdict = await verify_within(limits, desk.hasher, stored, password)
+    login = ask.home.login
+    by_account, by_address = login.limits.failed_by_account, login.limits.failed_by_address
+    limits = ((by_account, name), (by_address, ask.connection.peer_host))
+    verdict = await verify_within(limits, login.hasher, stored, password)
     return verdict.new_hash
 
 
@@ -74,15 +76,31 @@ async def delete(ask: Ask, caller: accounts.Caller) -> Reply:
 
 
 def _tell_of_end(ask: Ask, caller: accounts.Caller) -> None:
-    ask.desk.bus.tell_user(caller.channel, {"event": "logout"})
-    ask.desk.bus.tell_fleet("free")
+    ask.home.bus.tell(caller.channel, {"event": "logout"})
+    ask.home.bus.tell_fleet("free")
 
 
-@commands.command("locate <user>", Role.LOGIN)
-async def locate(ask: Ask) -> Reply:
+@commands.command("locate <user>", Role.LOGIN, harmless=True)
+async def tell_where(ask: Ask) -> Reply:
     """Where the user is served, anew if the server is gone."""
-    seat = await ask.desk.locate(ask)
-    return Reply({"status": 0, "app_server": ask.address(seat)})
+    return Reply({"status": 0, "app_server": _address(ask, await locate(ask))})
+
+
+async def locate(ask: Ask) -> places.Seat:
+    """Where the caller is served, waiting for a place if theirs is gone."""
+    caller = ask.user
+    if caller.seat:
+        return caller.seat
+
+    def take(look: places.Look) -> Deferred[places.Search]:
+        return ask.database.run(places.take, caller.id, look)
+
+    return await ask.home.login.seating.seat(caller.name, ask.connection, take)
+
+
+def _address(ask: Ask, seat: places.Seat) -> dict[str, object]:
+    """Where `seat` is, for this request's sender."""
+    return seat.address.seen_from(ask.connection.local_host).as_json()
 
 
 @commands.command("forwarded-for <address> <secret>", Role.LOGIN, listed=False)
@@ -91,13 +109,13 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
 
     Only who knows the secret is believed; a server without one has no such command.
     """
-    desk, connection = ask.desk, ask.connection
-    if not desk.gateway_secret:
+    login, connection = ask.home.login, ask.connection
+    if not login.gateway_secret:
         raise UnknownCommand(ask.command.name)
     # First: those who guess, from the gateway's own address perhaps, must not keep it out.
-    if not hmac.compare_digest(secret.encode(), desk.gateway_secret.encode()):
-        desk.failed_by_address.check(connection.peer_host)
-        desk.failed_by_address.note(connection.peer_host)
+    if not hmac.compare_digest(secret.encode(), login.gateway_secret.encode()):
+        login.limits.failed_by_address.check(connection.peer_host)
+        login.limits.failed_by_address.note(connection.peer_host)
         raise WrongCredentials()
     try:
         connection.peer_host = usual_form(address)

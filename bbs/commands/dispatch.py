@@ -7,106 +7,35 @@ of the database. Nothing here knows a command by name.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
-from bbs.commands.redirects import Moved
+from bbs.commands.accounts import locate
+from bbs.commands.ask import AppServerParts, Ask, AskLoginServer, Home, Moved, failure, success
 from bbs.errors import Refusal
-from bbs.protocols.commands import Command, CommandTable, Request, Role, WrongUsage
+from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
-from bbs.rules import accounts, places
-from bbs.storage.database import Database, is_read_only, read_only
-
-
-class Desk(Protocol):
-    """What the handlers of one server's commands work with: see `LoginDesk` and `AppDesk`."""
-
-    @property
-    def role(self) -> Role:
-        """Which kind of server this is."""
-
-    @property
-    def table(self) -> CommandTable:
-        """Every command there is."""
-
-    @property
-    def database(self) -> Database:
-        """Where the rules run."""
-
-    @property
-    def sessions(self) -> accounts.Sessions:
-        """How long sessions live."""
-
-    @property
-    def seconds(self) -> Callable[[], float]:
-        """The clock: seconds since the epoch."""
-
-    @property
-    def server_id(self) -> str | None:
-        """The app server that this is, None for a login server."""
-
-    async def redirect(self, ask: Ask) -> Refusal:
-        """Where to send a request that is not served here."""
-
-    def connection_lost(self, connection: IConnection) -> None:
-        """A peer has gone."""
-
-
-@dataclass(frozen=True)
-class Ask:
-    """One request on its way: what a handler may need to know beside its arguments."""
-
-    desk: Any
-    command: Command
-    connection: IConnection
-    now: float
-    caller: accounts.Caller | None = None
-
-    def address(self, seat: places.Seat) -> dict[str, object]:
-        """Where `seat` is, for this request's sender."""
-        return seat.address.seen_from(self.connection.local_host).as_json()
-
-    @property
-    def user(self) -> accounts.Caller:
-        """The caller of a command that takes `<user>`."""
-        if self.caller is None:
-            raise LookupError("the command takes no <user>")
-        return self.caller
-
-
-def success(message: str = "Success!", **members: object) -> Reply:
-    """A reply that the request was carried out."""
-    return Reply({"status": 0, "message": message, **members})
-
-
-def failure(error: Refusal, connection: IConnection) -> Reply:
-    """A reply that the request was not carried out, and why."""
-    if isinstance(error, Moved):
-        error = Moved(error.address.seen_from(connection.local_host))
-    body: dict[str, object] = {"status": 1, "message": error.message, "code": error.code}
-    if isinstance(error, Moved):
-        body["app_server"] = error.address.as_json()
-    return Reply(body)
+from bbs.rules import accounts
+from bbs.storage.database import is_read_only, read_only
 
 
 @dataclass(frozen=True)
 class _Outcome:
     caller: accounts.Caller
     served: bool
-    result: Any = None
+    result: object = None
 
 
 @implementer(IRequestHandler)
 class Dispatcher:
     """Answers the requests of a server's connections."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._guards = {command: self._guard(command) for command in desk.table}
+    def __init__(self, home: Home) -> None:
+        self._home = home
+        self._guards = {command: self._guard(command) for command in home.table}
 
     # IRequestHandler
 
@@ -114,12 +43,14 @@ class Dispatcher:
         return Deferred.fromCoroutine(self._answer(line, connection))
 
     def connection_lost(self, connection: IConnection) -> None:
-        self._desk.connection_lost(connection)
+        self._home.watchers.discard(connection)
+        if isinstance(self._home.parts, AppServerParts):
+            self._home.parts.listeners.connection_lost(connection)
 
     async def _answer(self, line: str, connection: IConnection) -> Reply:
         try:
-            request = self._desk.table.parse(line)
-            ask = Ask(self._desk, request.command, connection, self._desk.seconds())
+            request = self._home.table.parse(line)
+            ask = Ask(self._home, request.command, connection, self._home.seconds())
             if request.command.takes_user:
                 return await self._for_user(request, ask)
             return await self._for_anybody(request, ask)
@@ -130,31 +61,28 @@ class Dispatcher:
         command = request.command
         if request.usage_error:
             raise WrongUsage(command.usage)
-        if not command.served_by(self._desk.role):
-            raise await self._desk.redirect(ask)
-        return await _reply(command.handler(ask, *request.arguments))
+        if not command.served_by(self._home.role):
+            raise AskLoginServer()
+        return await _reply(ask, request, None)
 
     async def _for_user(self, request: Request, ask: Ask) -> Reply:
-        command = request.command
-        outcome = await self._desk.database.run(self._guards[command], request, ask.now)
+        outcome = await self._home.database.run(self._guards[request.command], request, ask.now)
         ask = replace(ask, caller=outcome.caller)
         if outcome.caller.touch:
             self._touch(outcome.caller.touch, ask.now)
         if not outcome.served:
-            raise await self._desk.redirect(ask)
-        if command.rule:
-            return await _reply(command.handler(ask, outcome.result))
-        return await _reply(command.handler(ask, *request.arguments))
+            raise await self._redirect(ask)
+        return await _reply(ask, request, outcome.result)
 
     def _guard(self, command: Command) -> Callable[[Request, float], _Outcome]:
         """The whole of a command's transaction."""
-        desk, rule = self._desk, command.rule
+        home, rule = self._home, command.rule
 
         def guard(request: Request, now: float) -> _Outcome:
-            caller = accounts.identify(request.token, desk.sessions, now)
+            caller = accounts.identify(request.token, home.sessions, now)
             if request.usage_error:
                 raise WrongUsage(command.usage)
-            if not command.served_by(desk.role) or not self._serves(caller, command):
+            if not command.served_by(home.role) or not self._serves(caller, command):
                 return _Outcome(caller, served=False)
             return _Outcome(caller, True, rule(caller, *request.arguments) if rule else None)
 
@@ -164,12 +92,32 @@ class Dispatcher:
         """Whether this server has the caller's place, where the command asks for that."""
         if command.role is not Role.APP:
             return True
-        return caller.seat is not None and caller.seat.server == self._desk.server_id
+        return caller.seat is not None and caller.seat.server == self._home.app.server_id()
+
+    async def _redirect(self, ask: Ask) -> Refusal:
+        """Where to send a user's request that is not served here. A login server finds a place for
+        who has none; an app server sends to it who asks for what is its own, too."""
+        if self._home.role is Role.LOGIN:
+            return Moved((await locate(ask)).address)
+        if ask.command.role is Role.LOGIN or ask.user.seat is None:
+            return AskLoginServer()
+        return Moved(ask.user.seat.address)
 
     def _touch(self, digest: str, now: float) -> None:
-        noted = self._desk.database.run(accounts.touch, digest, now)
+        noted = self._home.database.run(accounts.touch, digest, now)
         noted.addErrback(lambda failure: failure.trap(Refusal))
 
 
-async def _reply(handled: Awaitable[Reply]) -> Reply:
-    return await handled
+async def _reply(ask: Ask, request: Request, result: object) -> Reply:
+    """What the command's handler makes of the rule's `result`, or of the arguments without a rule;
+    without a handler the reply follows from the result itself."""
+    command = request.command
+    if command.handler is not None:
+        arguments = (result,) if command.rule else request.arguments
+        reply: Reply = await command.handler(ask, *arguments)
+        return reply
+    if result is None:
+        return success()
+    if isinstance(result, Mapping):
+        return Reply({"status": 0, **result})
+    raise TypeError(f"the rule of {command.name} returned {type(result).__name__}, not a mapping")

@@ -1,4 +1,4 @@
-"""`twistd bbs-app`: the options, and how an app server is put together."""
+"""`twistd NAME-app`: how an app server starts, joins the fleet, lives in it and leaves it."""
 
 from __future__ import annotations
 
@@ -6,85 +6,50 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.application.service import IService, Service
+from twisted.application.internet import TimerService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
-from twisted.python import usage
 
-from bbs.commands import all_commands
-from bbs.commands.desks import AppDesk, Tally
-from bbs.commands.dispatch import Dispatcher
+from bbs.commands.service import Service
 from bbs.config import Configuration
-from bbs.daemons.daemon import (
-    FAREWELL,
-    CannotStart,
-    Daemon,
-    end_process,
-    interface_of,
-    load_or_exit,
-)
+from bbs.daemons.composition import AppServing, Ground
+from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon, interface_of
 from bbs.daemons.lifeline import Lifeline
-from bbs.delivery.bus import Bus
-from bbs.delivery.listeners import Listeners
 from bbs.errors import Unavailable
-from bbs.rules import accounts, fleet
+from bbs.rules import fleet
 from bbs.storage.database import Database
+from bbs.values import Tally
 
 _log = Logger()
 
 
-class Options(usage.Options):
-    """Options of `twistd bbs-app`."""
-
-    optParameters: ClassVar = [
-        ["config", "c", None, "Configuration file (TOML)"],
-        ["server-id", "i", None, "Id under which the fleet launched this server"],
-        ["lifeline", None, None, "Descriptor of a pipe whose end means that the parent died", int],
-    ]
-
-    configuration: Configuration
-
-    def postOptions(self) -> None:
-        """Load the configuration; one that is wrong ends the process with one line."""
-        self.configuration = load_or_exit("bbs-app", self["config"], {})
-
-
-def makeService(options: Options, reactor: Any = None) -> IService:
-    """The app server that `options` describe."""
-    if reactor is None:
-        from twisted.internet import reactor
-    if options["lifeline"] is not None:
-        # Ctrl-C at a terminal is for the parent, which ends its children in its own order.
-        os.setpgrp()
-    return AppServer(
-        options.configuration,
-        options["server-id"],
-        options["lifeline"],
-        reactor,
-        end_process(reactor),
-    )
-
-
 class AppServer(Daemon):
-    """An app server, launched by the fleet under `server_id`, or (None) run by hand."""
+    """An app server, launched by the fleet under `server_id`, or (None) run by hand.
 
-    name = "bbs-app"
+    :param lifeline: the descriptor of a pipe whose end means that the parent died, None for none.
+    """
+
+    kind = "app"
 
     def __init__(
         self,
+        service: Service,
         config: Configuration,
         server_id: str | None,
         lifeline: int | None,
         reactor: Any,
         on_failure: Callable[[str], None],
     ) -> None:
-        super().__init__(config, reactor, on_failure)
+        super().__init__(service, config, reactor, on_failure)
         self._server_id = server_id
         self._lifeline = lifeline
+        if lifeline is not None:
+            # Ctrl-C at a terminal is for the parent, which ends its children in its own order.
+            os.setpgrp()
 
     async def start(self) -> None:
         config, reactor = self.config, self.reactor
@@ -93,34 +58,24 @@ class AppServer(Daemon):
         database = await self.open_database()
         if config.broker.url == ("embedded",):
             raise CannotStart("broker.url: the embedded broker is within a login server; name one")
-        bus = await self.open_bus(config.broker.url)
-        desk = AppDesk(
-            table=all_commands(),
-            database=database,
-            bus=bus,
-            sessions=accounts.Sessions(config.limits.session_ttl),
-            seconds=reactor.seconds,
-            watchers=set(),
-        )
-        desk.listeners = Listeners(
-            database, bus, lambda: desk.server_id, config.messages.poll_interval, reactor
-        )
-        self.begin(desk.listeners)
-        ports = await self.listen(config.app.listen, Dispatcher(desk))
-        desk.server_id = await self._join(database, ports[0])
+        stomp = await self.open_broker(config.broker.url)
+        serving = AppServing(Ground(self.service, config, database, stomp, reactor))
+        self.begin(serving.listeners)
+        ports = await self.listen(config.app.listen, serving.factory)
+        serving.server_id = await self._join(database, ports[0])
         self.begin(
             Heartbeat(
-                database,
-                desk.server_id,
-                desk.tally,
-                config.fleet.heartbeat_interval,
-                config.fleet.lease_timeout,
-                self._end,
-                reactor,
+                database=database,
+                server=serving.server_id,
+                tally=serving.home.tally,
+                interval=config.fleet.heartbeat_interval,
+                lease_timeout=config.fleet.lease_timeout,
+                on_end=self._end,
+                reactor=reactor,
             )
         )
-        self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, bus, desk)))
-        bus.tell_fleet("ready")
+        self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, serving)))
+        serving.home.bus.tell_fleet("ready")
 
     async def _join(self, database: Database, port: IListeningPort) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
@@ -145,12 +100,13 @@ class AppServer(Daemon):
             address: str = probe.getsockname()[0]
             return address
 
-    async def _leave(self, database: Database, bus: Bus, desk: AppDesk) -> None:
+    async def _leave(self, database: Database, serving: AppServing) -> None:
         """Say that this server stops, and give those who listen time to be told where to go."""
+        assert serving.server_id is not None
         with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
-            await database.run(fleet.leave, desk.server_id)
-        bus.tell_fleet("gone")
-        await desk.listeners.dismiss(FAREWELL)
+            await database.run(fleet.leave, serving.server_id)
+        serving.home.bus.tell_fleet("gone")
+        await serving.listeners.dismiss(FAREWELL)
 
     def _orphaned(self) -> None:
         self._end("the process that launched this server is dead")
@@ -161,59 +117,55 @@ class AppServer(Daemon):
             self.reactor.callLater(0, self.reactor.stop)
 
 
-class Heartbeat(Service):
+class Heartbeat(TimerService):
     """Shows the fleet that an app server lives, and ends it when the fleet has given it up.
 
     :param tally: what it tells the fleet that the server has done.
+    :param interval: seconds between beats.
     :param on_end: called once, with the reason: the row is gone, or could not be renewed for
         `lease_timeout` seconds.
     """
 
     def __init__(
         self,
+        *,
         database: Database,
-        server: str | None,
+        server: str,
         tally: Tally,
         interval: float,
         lease_timeout: float,
         on_end: Callable[[str], None],
         reactor: Any,
     ) -> None:
+        super().__init__(interval, self._beat)  # type: ignore[no-untyped-call]
+        self.clock = self._reactor = reactor
         self._database = database
         self._server = server
         self._tally = tally
-        self._interval = interval
         self._lease_timeout = lease_timeout
         self._on_end = on_end
-        self._reactor = reactor
-        self._renewed = 0.0
-        self._next: Any = None
+        self._renewed = reactor.seconds()
+        self._over = False
 
-    def startService(self) -> None:
-        Service.startService(self)
-        self._renewed = self._reactor.seconds()
-        self._next = self._reactor.callLater(self._interval, self._beat)
-
-    def stopService(self) -> None:
-        Service.stopService(self)
-        if self._next:
-            self._next.cancel()
-
-    def _beat(self) -> None:
-        self._next = None
-        Deferred.fromCoroutine(self._renew()).addErrback(
+    def _beat(self) -> Deferred[None]:
+        # A timer whose call fails calls no more.
+        return Deferred.fromCoroutine(self._renew()).addErrback(
             lambda failure: _log.failure("a heartbeat went wrong", failure=failure)
         )
 
     async def _renew(self) -> None:
+        if self._over:
+            return
         try:
-            if not await self._database.run(fleet.beat, self._server, self._tally.messages):
-                self._on_end("the fleet has given it up")
-                return
-            self._renewed = self._reactor.seconds()
+            alive = await self._database.run(fleet.beat, self._server, self._tally.counts)
         except Unavailable:
             if self._reactor.seconds() - self._renewed > self._lease_timeout:
-                self._on_end("its lease could not be renewed")
-                return
-        if self.running:
-            self._next = self._reactor.callLater(self._interval, self._beat)
+                self._end("its lease could not be renewed")
+            return
+        self._renewed = self._reactor.seconds()
+        if not alive:
+            self._end("the fleet has given it up")
+
+    def _end(self, reason: str) -> None:
+        self._over = True
+        self._on_end(reason)

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from twisted.application.service import IService, Service
+from twisted.application.service import IService
+from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
@@ -19,13 +20,13 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration, load, references
-from bbs.delivery.bus import Bus
 from bbs.errors import Refusal
+from bbs.plugins import PluginUnusable
 from bbs.protocols.line import LineFactory
-from bbs.protocols.line.interfaces import IRequestHandler, LineLimits
 from bbs.protocols.stomp import Broker, StompService
-from bbs.protocols.stomp.interfaces import StompError, StompRefused
+from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
 from bbs.storage import migrations
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.database import Database
@@ -47,19 +48,28 @@ class CannotStart(Exception):
     """A server cannot start, for the reason given in one line."""
 
 
-class Daemon(Service):
+class Daemon(TwistedService):
     """A service whose parts start one after the other and stop in reverse.
 
+    :param service: what is served.
     :param config: the whole configuration.
     :param reactor: the one that runs.
     :param on_failure: called with one line when the start fails.
     """
 
-    name = "bbs"
+    kind: str
+    """The second half of its name, the first being the service's."""
 
     def __init__(
-        self, config: Configuration, reactor: Any, on_failure: Callable[[str], None]
+        self,
+        service: Service,
+        config: Configuration,
+        reactor: Any,
+        on_failure: Callable[[str], None],
     ) -> None:
+        self.name = f"{service.name}-{self.kind}"
+        """What it is called where it says why it does not start."""
+        self.service = service
         self.config = config
         self.reactor = reactor
         self.second_choice: Mapping[str, str] = {}
@@ -77,7 +87,7 @@ class Daemon(Service):
     # Service
 
     def startService(self) -> None:
-        Service.startService(self)
+        TwistedService.startService(self)
         # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -85,7 +95,7 @@ class Daemon(Service):
         self._starting.addErrback(self._failed)
 
     def stopService(self) -> Deferred[None]:
-        Service.stopService(self)
+        TwistedService.stopService(self)
         return ensureDeferred(self._stop())
 
     async def _stop(self) -> None:
@@ -107,7 +117,7 @@ class Daemon(Service):
         error = failure.value
         if isinstance(error, Refusal):
             reason = error.message
-        elif isinstance(error, (CannotStart, ConfigError, DatabaseRefused)):
+        elif isinstance(error, (CannotStart, ConfigError, DatabaseRefused, PluginUnusable)):
             reason = " ".join(str(error).split())
         else:
             _log.failure("{name} did not start", failure=failure, name=self.name)
@@ -134,10 +144,10 @@ class Daemon(Service):
         self.begin(workers)
         self.in_thread = workers.run
         database = Database(url, workers, self.reactor)
-        await database.run_unhurried(migrations.upgrade, database.peewee)
+        await database.run_unhurried(migrations.upgrade, database.peewee, self.service.schema)
         return database
 
-    async def open_bus(self, brokers: tuple[str, ...]) -> Bus:
+    async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:
         """Connect to a broker. One that is away is waited for in the background; one that refuses
         the credential is an error."""
         stomp = StompService(
@@ -152,7 +162,7 @@ class Daemon(Service):
             raise CannotStart(f"broker.url: {error}") from error
         except StompError as error:
             _log.warn("the broker is away: {error}", error=str(error))
-        return Bus(stomp)
+        return stomp
 
     async def _reveal(self, key: str, *values: str) -> tuple[str, ...]:
         """The values, with the secrets that they may only name; `self.config` keeps the names."""
@@ -166,19 +176,9 @@ class Daemon(Service):
             await workers.stopService()
 
     async def listen(
-        self, endpoints: tuple[str, ...], handler: IRequestHandler
+        self, endpoints: tuple[str, ...], factory: LineFactory
     ) -> list[IListeningPort]:
         """Serve the line protocol; returns the ports. Stopping closes the connections."""
-        limits = self.config.limits
-        factory = LineFactory(
-            self.reactor,
-            handler,
-            LineLimits(
-                max_line=limits.max_line,
-                idle_timeout=limits.idle_timeout,
-                unterminated_timeout=limits.unterminated_timeout,
-            ),
-        )
         self.on_stop(lambda: factory.close_all(FAREWELL))
         return [await self._listen(endpoint, factory) for endpoint in endpoints]
 
@@ -230,6 +230,14 @@ def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Con
         return load(path, os.environ, options)
     except ConfigError as error:
         raise SystemExit(f"{name}: {error}") from error
+
+
+def installed(reactor: Any = None) -> Any:
+    """`reactor`, or the one that is installed where it is None: nothing that a plugin of twistd
+    imports may choose one."""
+    if reactor is None:
+        from twisted.internet import reactor
+    return reactor
 
 
 def end_process(reactor: Any) -> Callable[[str], None]:

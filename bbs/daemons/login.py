@@ -1,4 +1,4 @@
-"""`twistd bbs-login`: the options, and how a login server is put together."""
+"""`twistd NAME-login`: how a login server starts."""
 
 from __future__ import annotations
 
@@ -6,34 +6,26 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
-from twisted.application.service import IService
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
-from twisted.python import usage
 
 from bbs import __version__
 from bbs.addresses import Address, reached_at
-from bbs.commands import all_commands
-from bbs.commands.desks import LoginDesk, Tally
-from bbs.commands.dispatch import Dispatcher
+from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
+from bbs.daemons.composition import Ground, LoginServing, policy_of
 from bbs.daemons.daemon import (
     CannotStart,
     Daemon,
-    end_process,
     interface_of,
-    load_or_exit,
     on_free_port,
 )
-from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
-from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
 from bbs.passwords import Hasher, threads
-from bbs.protocols.line import IConnection
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, fleet, places
 from bbs.scaling import children
@@ -42,53 +34,13 @@ from bbs.scaling.ec2.client import EC2Client, boto_client
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.identity import process_identity
 from bbs.scaling.interfaces import IProvider
-from bbs.scaling.keeper import FleetKeeper
 from bbs.scaling.local import LocalProvider
 from bbs.scaling.none import NoProvider
-from bbs.scaling.plan import Policy
-from bbs.scaling.upkeep import Upkeep
-from bbs.scaling.waiting import WaitingRoom
 from bbs.storage.database import Database
 from bbs.workers import Workers
 
 if TYPE_CHECKING:
     from bbs.web.page import OperatorsPage
-
-DATA = "bbs-data"
-"""The folder for what a login server keeps beside the database, unless told otherwise."""
-
-
-class Options(usage.Options):
-    """Options of `twistd bbs-login`; those that override the file are named as their keys."""
-
-    optParameters: ClassVar = [
-        ["config", "c", None, "Configuration file (TOML)"],
-        ["listen", "l", None, "Endpoint to listen on, instead of login.listen"],
-        ["database", "d", None, "URL of the database, instead of database.url"],
-        ["broker", "b", None, "URL of the broker, instead of broker.url"],
-        ["data", None, DATA, "Folder for the app servers' configuration and logs"],
-    ]
-
-    configuration: Configuration
-
-    def postOptions(self) -> None:
-        """Load the configuration; one that is wrong ends the process with one line."""
-        self.configuration = load_or_exit(
-            "bbs-login",
-            self["config"],
-            {
-                "login.listen": self["listen"],
-                "database.url": self["database"],
-                "broker.url": self["broker"],
-            },
-        )
-
-
-def makeService(options: Options, reactor: Any = None) -> IService:
-    """The login server that `options` describe."""
-    if reactor is None:
-        from twisted.internet import reactor
-    return LoginServer(options.configuration, options["data"], reactor, end_process(reactor))
 
 
 class LoginServer(Daemon):
@@ -97,12 +49,17 @@ class LoginServer(Daemon):
     :param data: folder for the app servers' configuration and logs.
     """
 
-    name = "bbs-login"
+    kind = "login"
 
     def __init__(
-        self, config: Configuration, data: str, reactor: Any, on_failure: Callable[[str], None]
+        self,
+        service: Service,
+        config: Configuration,
+        data: str,
+        reactor: Any,
+        on_failure: Callable[[str], None],
     ) -> None:
-        super().__init__(config, reactor, on_failure)
+        super().__init__(service, config, reactor, on_failure)
         self.serving: Deferred[None] = Deferred()
         """Fires when people can log in: this listens, and there is an app server."""
         self.page_address: str | None = None
@@ -110,45 +67,25 @@ class LoginServer(Daemon):
         self._data = os.path.abspath(data)
 
     async def start(self) -> None:
-        config, seconds = self.config, self.reactor.seconds
+        config = self.config
         # Only now: twistd forks into the background after it has made its services.
         me = fleet.Member(fleet.new_id(), process_identity())
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads())
         self.begin(hashers)
         brokers = await self._brokers()
-        bus = await self.open_bus(brokers)
+        stomp = await self.open_broker(brokers)
         await database.run(fleet.enroll, me)
-        watchers: set[IConnection] = set()
-        room = WaitingRoom(database, me, self.reactor, config.fleet.launch_timeout, watchers)
-        sessions = accounts.Sessions(config.limits.session_ttl)
-        provider = await self._provider(me, brokers)
-        tally = Tally()
-        keeper = self._keeper(me, database, provider, bus, sessions, room, tally)
-        hasher = Hasher(hashers)
-
-        def fleet_is_wanted() -> None:
-            self._somebody_waits(keeper, bus)
-
-        room.on_change = fleet_is_wanted
-        page = await self._page(me, database, bus, hasher, tally, fleet_is_wanted)
-        self.begin(keeper)
-        desk = LoginDesk(
-            table=all_commands(),
-            database=database,
-            bus=bus,
-            sessions=sessions,
-            seconds=seconds,
-            hasher=hasher,
-            registrations=Attempts(config.limits.registrations, seconds),
-            failed_by_account=Attempts(config.limits.failed_logins, seconds),
-            failed_by_address=Attempts(config.limits.failed_logins, seconds, ADDRESS_FACTOR),
-            waiting_room=room,
-            watchers=watchers,
-            gateway_secret=config.telnet.secret,
-            tally=tally,
+        serving = LoginServing(
+            Ground(self.service, config, database, stomp, self.reactor),
+            me=me,
+            hasher=Hasher(hashers),
+            provider=await self._provider(me, brokers),
+            on_places=lambda: self._places(database),
         )
-        await self.listen(config.login.listen, Dispatcher(desk))
+        page = await self._page(me, serving)
+        self.begin(serving.keeper)
+        await self.listen(config.login.listen, serving.factory)
         if page:
             await self._show(page)
         if not config.fleet.minimum or config.fleet.provider == "none":
@@ -189,55 +126,7 @@ class LoginServer(Daemon):
         self.begin(client)
         return EC2Provider(self.reactor, client, self.config.ec2, make_user_data, __version__)
 
-    def _keeper(
-        self,
-        me: fleet.Member,
-        database: Database,
-        provider: IProvider,
-        bus: Bus,
-        sessions: accounts.Sessions,
-        room: WaitingRoom,
-        tally: Tally,
-    ) -> FleetKeeper:
-        def look() -> None:
-            room.look()
-            if not self.serving.called:
-                Deferred.fromCoroutine(self._look_whether_serving(database))
-
-        return FleetKeeper(
-            me,
-            database,
-            provider,
-            self._policy(),
-            bus,
-            Upkeep(sessions, self.config.messages.message_retention),
-            self.config.fleet.heartbeat_interval,
-            look,
-            self.reactor,
-            lambda: tally.logins,
-        )
-
-    def _policy(self) -> Policy:
-        wanted = self.config.fleet
-        return Policy(
-            wanted.minimum,
-            0 if wanted.provider == "none" else wanted.maximum,
-            wanted.spare,
-            self.config.app.capacity,
-            wanted.idle_grace,
-            wanted.launch_timeout,
-            wanted.lost_after,
-        )
-
-    async def _page(
-        self,
-        me: fleet.Member,
-        database: Database,
-        bus: Bus,
-        hasher: Hasher,
-        tally: Tally,
-        on_change: Callable[[], None],
-    ) -> OperatorsPage | None:
+    async def _page(self, me: fleet.Member, serving: LoginServing) -> OperatorsPage | None:
         """The operators' page, if the configuration wants one."""
         if not self.config.web.listen:
             return None
@@ -245,15 +134,26 @@ class LoginServer(Daemon):
         # have.
         from bbs.web import page
 
+        home = serving.home
+
         def trouble() -> str:
-            if not database.available:
+            if not home.database.available:
                 return "the database is away"
             return "" if self.serving.called else "no app server is ready yet"
 
         try:
             return await page.make(
                 self.config,
-                page.Parts(me.id, self._policy(), database, bus, hasher, tally, on_change, trouble),
+                page.Parts(
+                    me.id,
+                    policy_of(self.config),
+                    home.database,
+                    home.bus,
+                    home.login.hasher,
+                    home.tally,
+                    serving.fleet_is_wanted,
+                    trouble,
+                ),
                 self.in_thread,
                 self.reactor,
             )
@@ -267,11 +167,9 @@ class LoginServer(Daemon):
             self.page_address = self.page_address or url_of(endpoint, port)
         self.begin(page)
 
-    def _somebody_waits(self, keeper: FleetKeeper, bus: Bus) -> None:
-        if keeper.keeping:
-            keeper.look_soon()
-        else:
-            bus.tell_fleet("waiting")
+    def _places(self, database: Database) -> None:
+        if not self.serving.called:
+            Deferred.fromCoroutine(self._look_whether_serving(database))
 
     async def _look_whether_serving(self, database: Database) -> None:
         with suppress(Unavailable):  # Then there is another hint, or another round.

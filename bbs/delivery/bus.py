@@ -18,18 +18,19 @@ from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
 
 OnHint = Callable[[Mapping[str, Any]], None]
 
-_USER = "/topic/bbs.user."
-_GROUP = "/topic/bbs.group."
-_FLEET = "/topic/bbs.fleet"
-
 _log = Logger()
 
 
 class Bus:
-    """Tells and hears hints through `stomp`."""
+    """Tells and hears hints of one service through `stomp`.
 
-    def __init__(self, stomp: IStomp) -> None:
+    A channel is a user's (`User.channel`), or one of the service's own, `KIND.NAME`, both of
+    letters and digits.
+    """
+
+    def __init__(self, stomp: IStomp, service: str) -> None:
         self._stomp = stomp
+        self._prefix = f"/topic/{service}."
 
     @property
     def connected(self) -> bool:
@@ -40,29 +41,21 @@ class Bus:
         """Call `tell(connected)` whenever hints begin or cease to travel."""
         self._stomp.add_listener(tell)
 
-    def tell_user(self, channel: str, event: Mapping[str, object]) -> None:
-        """Hint at `event` to the app servers where the user of `channel` listens."""
-        self._tell(_USER + channel, event)
-
-    def tell_group(self, channel: str, event: Mapping[str, object]) -> None:
-        """Hint at `event` to the app servers where members of the group of `channel` listen."""
-        self._tell(_GROUP + channel, event)
+    def tell(self, channel: str, event: Mapping[str, object]) -> None:
+        """Hint at `event` to the app servers where somebody listens to `channel`."""
+        self._tell(self._topic(channel), event)
 
     def tell_fleet(self, event: str) -> None:
         """Hint to the login servers that there is news of the fleet: `ready`, `gone`, `free`, …"""
-        self._tell(_FLEET, {"event": event})
+        self._tell(f"{self._prefix}fleet", {"event": event})
 
-    def hear_user(self, channel: str, on_hint: OnHint) -> ISubscription:
-        """Call `on_hint` with hints to the user of `channel`, from the broker's confirmation on."""
-        return self._hear(_USER + channel, on_hint)
-
-    def hear_group(self, channel: str, on_hint: OnHint) -> ISubscription:
-        """The same for hints to the group of `channel`."""
-        return self._hear(_GROUP + channel, on_hint)
+    def hear(self, channel: str, on_hint: OnHint) -> ISubscription:
+        """Call `on_hint` with hints on `channel`, from the broker's confirmation on."""
+        return self._hear(self._topic(channel), on_hint)
 
     def hear_fleet(self, on_hint: OnHint) -> ISubscription:
         """Call `on_hint` with news of the fleet."""
-        return self._hear(_FLEET, on_hint)
+        return self._hear(f"{self._prefix}fleet", on_hint)
 
     async def settle(self, subscriptions: Iterable[ISubscription]) -> None:
         """Wait until the broker has confirmed `subscriptions`, or cannot: then the database, which
@@ -70,6 +63,9 @@ class Bus:
         await DeferredList(
             [subscription.confirmed() for subscription in subscriptions], consumeErrors=True
         )
+
+    def _topic(self, channel: str) -> str:
+        return self._prefix + (channel if "." in channel else f"user.{channel}")
 
     def _tell(self, topic: str, event: Mapping[str, object]) -> None:
         self._stomp.publish(topic, json.dumps(event, ensure_ascii=False).encode())

@@ -1,15 +1,18 @@
-"""Messages on their way to connections that listen.
+"""Events on their way to connections that listen.
 
-Each listener has a cursor, the id of the last message that it was sent. Whatever says that there
-may be news (a hint, the clock, a connection that reads again) only marks it as due; the pump then
-asks the database what comes after the cursor. So a message arrives once and in order however it
-came to be known, a lost hint costs time only, and a connection that does not read costs no memory:
-what it has not taken stays in the database.
+Those of the service's feed are durable. Each listener has a cursor, the id of the last of them that
+it was sent. Whatever says that there may be news (a hint, the clock, a connection that reads again)
+only marks it as due; the pump then asks the database what comes after the cursor. So an event
+arrives once and in order however it came to be known, a lost hint costs time only, and a connection
+that does not read costs no memory: what it has not taken stays in the database.
+
+All other events live for the moment: who listens and reads gets them as they are told, and nobody
+gets them later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +20,8 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from bbs.board import messages
 from bbs.delivery.bus import Bus
+from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.errors import Unavailable
 from bbs.protocols.line import IConnection
 from bbs.protocols.stomp.interfaces import ISubscription
@@ -33,6 +36,9 @@ SAFETY_FACTOR = 5
 """With the broker there, the database is looked at this much more rarely than without: for hints
 that were lost."""
 
+ABOUT_PLACES = ("moved", "logout")
+"""Events by which the servers tell each other to look where users are."""
+
 _log = Logger()
 
 
@@ -42,7 +48,7 @@ class Listener:
 
     user: int
     connection: IConnection
-    cursor: messages.Cursor
+    cursor: Cursor
     due: bool = False
     told: places.Seat | None = None
     """Where the user was last said to have moved."""
@@ -51,20 +57,24 @@ class Listener:
 class Listeners(Service):
     """The listeners of one app server, and the pump that serves them.
 
+    :param feed: the service's durable events, None where it has none.
     :param server_id: gives this app server's id.
     :param poll_interval: seconds between looks while the broker is away.
     """
 
     def __init__(
         self,
+        *,
         database: Database,
         bus: Bus,
+        feed: Feed | None,
         server_id: Callable[[], str | None],
         poll_interval: float,
         reactor: Any,
     ) -> None:
         self._database = database
         self._bus = bus
+        self._feed = feed
         self._server_id = server_id
         self._poll_interval = poll_interval
         self._reactor = reactor
@@ -98,16 +108,15 @@ class Listeners(Service):
     # For the handlers
 
     async def open(
-        self, caller: Caller, mailbox: messages.Mailbox, connection: IConnection
+        self, caller: Caller, mailbox: Mailbox, connection: IConnection
     ) -> Callable[[], None]:
         """Get ready to send `caller`'s events on `connection`.
 
         Comes back when the broker has confirmed what must be heard, or cannot; calling what it
         returns begins the sending.
         """
-        user = caller.user
-        hints = [self._hear(caller.channel, user, self._bus.hear_user)]
-        hints += [self._hear(channel, user, self._bus.hear_group) for channel in mailbox.groups]
+        user = caller.id
+        hints = [self._hear(channel, user) for channel in (caller.channel, *mailbox.channels)]
         opening = (connection, user)
         self._opening.add(opening)
         await self._bus.settle(hints)
@@ -119,7 +128,7 @@ class Listeners(Service):
             cursor = mailbox.cursor
             if not mailbox.resumes:
                 # What was sent a moment ago may not be written down yet.
-                cursor = messages.Cursor(user, max(cursor.last, self._sent.get(user, 0)))
+                cursor = Cursor(user, max(cursor.last, self._sent.get(user, 0)))
             listener = Listener(user, connection, cursor)
             self._listeners.add(listener)
             self._drop(replaced)
@@ -128,10 +137,10 @@ class Listeners(Service):
 
         return start
 
-    async def hear_group(self, user: int, channel: str) -> None:
-        """`user` has joined the group of `channel`: hear it, if the user listens here."""
+    async def hear(self, user: int, channel: str) -> None:
+        """Hear `channel` for `user` from now on, if the user listens here."""
         if user in self._listening():
-            await self._bus.settle([self._hear(channel, user, self._bus.hear_group)])
+            await self._bus.settle([self._hear(channel, user)])
 
     def connection_lost(self, connection: IConnection) -> None:
         """Forget who listened on `connection`, or was about to."""
@@ -151,19 +160,26 @@ class Listeners(Service):
 
     # Hints
 
-    def _hear(self, channel: str, user: int, hear: Callable[..., ISubscription]) -> ISubscription:
+    def _hear(self, channel: str, user: int) -> ISubscription:
         self._hearers.setdefault(channel, set()).add(user)
         if channel not in self._subscriptions:
-            self._subscriptions[channel] = hear(
+            self._subscriptions[channel] = self._bus.hear(
                 channel, lambda hint: self._hinted(self._hearers.get(channel, set()), hint)
             )
         return self._subscriptions[channel]
 
-    def _hinted(self, users: set[int], hint: Mapping[str, Any]) -> None:
-        if hint.get("event") == "message":
-            self._look(listener for listener in self._listeners if listener.user in users)
-        else:
+    def _hinted(self, users: set[int], hint: Mapping[str, object]) -> None:
+        if hint.get("event") in ABOUT_PLACES:
             self._in_background(self._check_places(set(users)))
+            return
+        concerned = [listener for listener in self._listeners if listener.user in users]
+        if self._feed and type(hint.get("id")) is int:
+            self._look(concerned)
+            return
+        for listener in concerned:
+            # One that does not read gets what lives for the moment as little as one that is away.
+            if listener.connection.writable:
+                listener.connection.send_event(hint)
 
     def _forget_unheard(self) -> None:
         listening = self._listening()
@@ -197,11 +213,11 @@ class Listeners(Service):
         self._wake()
 
     def _wake(self) -> None:
-        if not self._pumping:
+        if self._feed and not self._pumping:
             self._pumping = True
-            self._in_background(self._pump())
+            self._in_background(self._pump(self._feed))
 
-    async def _pump(self) -> None:
+    async def _pump(self, feed: Feed) -> None:
         try:
             while due := [
                 each for each in self._listeners if each.due and each.connection.writable
@@ -210,7 +226,7 @@ class Listeners(Service):
                     listener.due = False
                 asked = {listener: listener.cursor for listener in due}
                 try:
-                    found = await self._database.run(messages.fetch, [*set(asked.values())])
+                    found = await self._database.run(feed.fetch, [*set(asked.values())])
                 except Unavailable:
                     for listener in due:
                         listener.due = True
@@ -221,16 +237,15 @@ class Listeners(Service):
         finally:
             self._pumping = False
 
-    def _send(self, listener: Listener, events: list[dict[str, object]]) -> None:
+    def _send(self, listener: Listener, events: Sequence[Stored]) -> None:
         for event in events:
             if not listener.connection.writable:
                 listener.due = True
                 return
-            listener.connection.send_event(event)
-            number = int(str(event["id"]))
-            listener.cursor = messages.Cursor(listener.user, number)
-            self._delivered(listener.user, number)
-        listener.due = listener.due or len(events) >= messages.BATCH
+            listener.connection.send_event(event.members)
+            listener.cursor = Cursor(listener.user, event.id)
+            self._delivered(listener.user, event.id)
+        listener.due = listener.due or len(events) >= BATCH
 
     # What was delivered
 
@@ -247,11 +262,11 @@ class Listeners(Service):
 
     async def _note(self) -> None:
         users, self._unnoted = self._unnoted, set()
-        if not users:
+        if not users or not self._feed:
             return
-        cursors = [messages.Cursor(user, self._sent[user]) for user in users]
+        cursors = [Cursor(user, self._sent[user]) for user in users]
         try:
-            await self._database.run(messages.note_delivered, cursors)
+            await self._database.run(self._feed.note, cursors)
         except Unavailable:
             self._unnoted |= users
             if self.running and self._next_note is None:

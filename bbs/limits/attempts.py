@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from bbs.errors import TooManyAttempts, WrongCredentials
-from bbs.passwords import Hasher, Verdict
-from bbs.storage.models import NAME_LENGTH
-from bbs.values import Rate
+from bbs.errors import TooManyAttempts
+from bbs.values import NAME_LENGTH, Rate
 
 MAX_KEYS = 100_000
 """Accounts or addresses remembered; beyond that the one longest quiet is forgotten."""
@@ -60,24 +58,3 @@ class Attempts:
 
     def _is_over(self, made: deque[float]) -> bool:
         return not made or made[-1] <= self._seconds() - self._period
-
-
-async def verify_within(
-    limits: Sequence[tuple[Attempts, str]], hasher: Hasher, stored: str | None, password: str
-) -> Verdict:
-    """What `hasher` says to a password that matches the hash `stored` (None: nobody's).
-
-    :raises TooManyAttempts: one of `limits`, each with its key, allows no attempt now.
-    :raises WrongCredentials: it does not match, which counts for all of them.
-    """
-    for attempts, key in limits:
-        attempts.check(key)
-    verdict = await hasher.verify(stored, password)
-    # Once more: of many guesses that were sent at once, only as many as are allowed are answered.
-    for attempts, key in limits:
-        attempts.check(key)
-    if not verdict.matches:
-        for attempts, key in limits:
-            attempts.note(key)
-        raise WrongCredentials()
-    return verdict

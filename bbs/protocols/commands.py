@@ -13,7 +13,7 @@ service declares its commands here and nowhere else.
 import enum
 import re
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
 
 from bbs.errors import Refusal
@@ -59,20 +59,26 @@ class Command:
     parameter is the rest of the line.
 
     A command with a `rule` is carried out by it, as `rule(caller, *arguments)` in the transaction
-    that knows the caller by the token; then `handler(context, result)` makes the reply. Without
-    one, `handler(context, *arguments)` does both. Only a command that takes `<user>` has a rule.
+    that knows the caller by the token; then `handler(ask, result)` makes the reply. Without a rule,
+    `handler(ask, *arguments)` does both. Without a handler the reply follows from what the rule
+    returned: None is `Success!`, a mapping is the members of the reply. Only a command that takes
+    `<user>` has a rule.
 
-    One that is not `listed` is for programs: no help tells of it.
+    One that is not `listed` is for programs: no help tells of it. One that is `harmless` may be
+    sent again when its answer was lost, though it writes; one whose rule is `@read_only` is so
+    anyway.
 
     Raises ValueError for a usage text that is none.
     """
 
     usage: str
     role: Role
-    handler: Handler
+    handler: Handler | None = None
+    _: KW_ONLY
     rest: bool = False
-    rule: Callable[..., Any] | None = None
+    rule: Callable[..., object] | None = None
     listed: bool = True
+    harmless: bool = False
     name: str = field(init=False)
     takes_user: bool = field(init=False)
     parameters: tuple[str, ...] = field(init=False)
@@ -164,9 +170,11 @@ class CommandTable:
         return iter(self._commands.values())
 
     def declare(self, command: Command) -> None:
-        """Add `command`; ValueError when its name is taken."""
+        """Add `command`; ValueError when its name is taken, or nothing would carry it out."""
         if command.name in self._commands:
-            raise ValueError(f"{command.name} is declared twice")
+            raise ValueError(f"the command {command.name} is there already")
+        if command.handler is None and command.rule is None:
+            raise ValueError(f"the command {command.name} has neither a rule nor a handler")
         self._commands[command.name] = command
 
     def include(self, table: "CommandTable") -> None:
@@ -180,13 +188,18 @@ class CommandTable:
         role: Role,
         *,
         rest: bool = False,
-        rule: Callable[..., Any] | None = None,
+        rule: Callable[..., object] | None = None,
         listed: bool = True,
+        harmless: bool = False,
     ) -> Callable[[_H], _H]:
         """Declare the function that is decorated as the handler of a command."""
 
         def declare(handler: _H) -> _H:
-            self.declare(Command(usage, role, handler, rest, rule, listed))
+            self.declare(
+                Command(
+                    usage, role, handler, rest=rest, rule=rule, listed=listed, harmless=harmless
+                )
+            )
             return handler
 
         return declare

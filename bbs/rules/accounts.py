@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import peewee
@@ -13,7 +14,8 @@ from bbs.addresses import Address
 from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.rules import places
 from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.models import NAME_LENGTH, Inbox, Place, Server, Session, User
+from bbs.storage.models import Place, Server, Session, User
+from bbs.values import NAME_LENGTH
 
 
 class InvalidId(Refusal):
@@ -41,16 +43,19 @@ commands then hardly ever write."""
 
 @dataclass(frozen=True)
 class Caller:
-    """The user whose command is carried out, at `now` (seconds since the epoch)."""
+    """The user whose command is carried out, at `now` (seconds since the epoch).
 
-    user: int
+    `channel` is the user's own: what is told there reaches the connections that listen for the
+    user. The framework's own are `seat`, where the user is served, when that server is well; and
+    `touch`, the digest of a session whose last use is worth noting.
+    """
+
+    id: int
     name: str
     channel: str
     now: float
-    seat: places.Seat | None
-    """Where the user is served, when that server is well."""
-    touch: str | None
-    """The digest of a session whose last use is worth noting."""
+    seat: places.Seat | None = None
+    touch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,16 @@ def check_free(name: str) -> None:
         raise AlreadyUsed(name)
 
 
-def register(name: str, password_hash: str, now: float) -> None:
-    """Create an account."""
+def register(
+    name: str, password_hash: str, now: float, on_register: Callable[[int], object] | None = None
+) -> None:
+    """Create an account; `on_register` is called with its id, in the same transaction."""
     check_free(name)
-    user = User.insert(
+    user: int = User.insert(
         name=name, password_hash=password_hash, channel=new_channel(), created=now
     ).execute()
-    Inbox.insert(user=user).execute()
+    if on_register:
+        on_register(user)
 
 
 @read_only
@@ -176,16 +184,16 @@ def touch(token_digest: str, now: float) -> None:
 
 def log_out(caller: Caller) -> Caller:
     """End all sessions of `caller`, and give the place back."""
-    _lock(caller.user)
-    Session.delete().where(Session.user == caller.user).execute()
-    places.give_back(caller.user)
+    _lock(caller.id)
+    Session.delete().where(Session.user == caller.id).execute()
+    places.give_back(caller.id)
     return caller
 
 
 def delete(caller: Caller) -> Caller:
     """Log `caller` out and remove the account; the foreign keys take what belongs to it along."""
     log_out(caller)
-    User.delete().where(User.id == caller.user).execute()
+    User.delete().where(User.id == caller.id).execute()
     return caller
 
 

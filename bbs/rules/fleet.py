@@ -7,8 +7,9 @@ are counts, and whoever watches measures with its own clock how long one has not
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import peewee
@@ -295,11 +296,11 @@ def join(host: str, port: int, capacity: int, now: float) -> str:
     return server
 
 
-def beat(server: str, messages: int = 0) -> bool:
-    """`server` lives, and has stored so many messages; False if its row is gone, and so it should
+def beat(server: str, counts: Mapping[str, int]) -> bool:
+    """`server` lives, and has counted so much of each; False if its row is gone, and so it should
     end."""
     return bool(
-        Server.update(beats=Server.beats + 1, messages=messages)
+        Server.update(beats=Server.beats + 1, counts=json.dumps(counts))
         .where((Server.id == server) & (Server.state != State.GONE))
         .execute()
     )

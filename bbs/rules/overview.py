@@ -3,6 +3,7 @@ at the most, however many look."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,7 @@ class ServerNow:
     reason: str
     instance_id: str | None
     kind: str | None
-    messages: int | None
+    counts: Mapping[str, int]
 
     @property
     def launch_time(self) -> float | None:
@@ -111,8 +112,15 @@ def _now(row: Server) -> ServerNow:
         row.reason,
         row.instance_id,
         row.kind,
-        row.messages,
+        _counts(row),
     )
+
+
+def _counts(row: Server) -> Mapping[str, int]:
+    if row.counts is None:  # A server of version 0.1.0.
+        return {} if row.messages is None else {"messages": row.messages}
+    counts: dict[str, int] = json.loads(row.counts)
+    return counts
 
 
 def _waiting() -> Any:

@@ -92,7 +92,8 @@ class Steps:
                 self.launch(dict.fromkeys(ids, now))
             case plan.MarkReady(id):
                 instance = self._sight.instances.get(id)
-                moves = await run(fleet.mark_ready, me, id, instance and instance.host, now)
+                host = instance.host if instance else None
+                moves = await run(fleet.mark_ready, me, id, host, now)
                 self.failures = 0
                 _log.info("server {server} is ready", server=id)
                 self.tell(moves)
@@ -144,7 +145,7 @@ class Steps:
         for move in moves:
             if move.seat:
                 address = move.seat.address.as_json()
-                self._bus.tell_user(move.channel, {"event": "moved", "app_server": address})
+                self._bus.tell(move.channel, {"event": "moved", "app_server": address})
 
     def _begin(self, id: str, call: Callable[..., Coroutine[Any, Any, object]], *rest: Any) -> None:
         """`call(id, *rest)` in the background, unless another call about `id` is under way."""

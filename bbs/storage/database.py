@@ -62,6 +62,7 @@ class _Job:
 
     rule: Callable[..., Any]
     arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
     progress: _Progress = _Progress.OPEN
     begun: float | None = None
     """When a thread took it up, in seconds since the epoch."""
@@ -80,7 +81,7 @@ def read_only(rule: Callable[P, T]) -> Callable[P, T]:
     return rule
 
 
-def is_read_only(rule: Callable[..., Any]) -> bool:
+def is_read_only(rule: Callable[..., object] | None) -> bool:
     """Whether `rule` is marked so."""
     return getattr(rule, "__bbs_read_only__", False)
 
@@ -116,16 +117,27 @@ class Database:
         """How many threads serve the database at `url`."""
         return 1 if url.startswith("sqlite:") else pool_size
 
-    def run(self, rule: Callable[..., T], *arguments: Any) -> Deferred[T]:
-        """Run `rule(*arguments)` in one transaction.
+    def run(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> Deferred[T]:
+        """Run `rule(*arguments, **keywords)` in one transaction.
 
         Fires with what it returns, or fails with what it raised, or with `Unavailable`.
         """
-        return self._within_deadline(_Job(rule, arguments))
+        return self._within_deadline(_Job(rule, arguments, keywords))
 
-    def run_unhurried(self, work: Callable[..., T], *arguments: Any) -> Deferred[T]:
+    def run_unhurried(
+        self, work: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
+    ) -> Deferred[T]:
         """Run `work` on a thread of the database, in its own transactions and without deadline."""
-        return self._workers.run(self._connected, work, *arguments)
+
+        def connected() -> T:
+            try:
+                self.peewee.connect(reuse_if_open=True)
+                return work(*arguments, **keywords)
+            except (peewee.DatabaseError, peewee.InterfaceError) as error:
+                self._hang_up()
+                raise refusal(self.url, error) from error
+
+        return self._workers.run(connected)
 
     def _within_deadline(self, job: _Job) -> Deferred[Any]:
         answer: Deferred[Any] = Deferred()
@@ -205,7 +217,7 @@ class Database:
         self.peewee.connect(reuse_if_open=True)
         try:
             self._begin(job.rule)
-            result = job.rule(*job.arguments)
+            result = job.rule(*job.arguments, **job.keywords)
             if not job.move(_Progress.COMMITTING):
                 raise _Abandoned()
             self.peewee.commit()
@@ -240,14 +252,6 @@ class Database:
         # closed by the server: a fresh one tells whether the database is there.
         self._hang_up()
         return not self._sqlite and attempt == 1
-
-    def _connected(self, work: Callable[..., T], *arguments: Any) -> T:
-        try:
-            self.peewee.connect(reuse_if_open=True)
-            return work(*arguments)
-        except (peewee.DatabaseError, peewee.InterfaceError) as error:
-            self._hang_up()
-            raise refusal(self.url, error) from error
 
 
 def rows(query: Any) -> list[Any]:

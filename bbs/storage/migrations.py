@@ -1,9 +1,11 @@
 """Versions of the schema, and the way from one to the next.
 
-An empty database gets today's tables from the models at once; an older one is taken there step by
-step. Both happen under a lock, so that servers which start together do it once. This is a module of
-its own, and not a library, because servers must refuse a newer schema, wait for each other, and do
-the same on SQLite and MySQL; the steps themselves use peewee's `playhouse.migrate`.
+There are two parts, each with a version of its own: the framework's tables, and those of the one
+service whose database this is. An empty database gets today's tables from the models at once; an
+older one is taken there step by step. All of it happens under a lock, so that servers which start
+together do it once. This is a module of its own, and not a library, because servers must refuse a
+newer schema, wait for each other, and do the same on SQLite and MySQL; the steps themselves use
+peewee's `playhouse.migrate`.
 """
 
 from __future__ import annotations
@@ -12,56 +14,21 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import peewee
-from playhouse.migrate import MySQLMigrator, SqliteMigrator, migrate
+from playhouse.migrate import MySQLMigrator as PlayhouseMySQL
+from playhouse.migrate import SchemaMigrator, migrate
+from playhouse.migrate import SqliteMigrator as PlayhouseSqlite
 
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.models import MODELS, Action, Table
+from bbs.values import NAME_LENGTH
 
-VERSION = 3
-"""The schema that this code works on."""
-
-
-def _add_columns(database: Any, table: str, **columns: peewee.Field) -> None:
-    """Add to `table` those of `columns` that it has not got."""
-    there = {column.name for column in database.get_columns(table)}
-    mysql = isinstance(database, peewee.MySQLDatabase)
-    migrator = (MySQLMigrator if mysql else SqliteMigrator)(database)
-    for name, field in columns.items():
-        if name not in there:
-            migrate(migrator.add_column(table, name, field))
-
-
-def _to_2(database: peewee.Database) -> None:
-    """What a provider calls an app server, and why it launches none."""
-    _add_columns(
-        database,
-        "server",
-        instance_id=peewee.CharField(64, null=True),
-        kind=peewee.CharField(64, null=True),
-    )
-    _add_columns(
-        database,
-        "lease",
-        refusal=peewee.TextField(null=True),
-        refused_until=peewee.DoubleField(null=True),
-    )
-
-
-def _to_3(database: peewee.Database) -> None:
-    """What operators see and do. Counts and times are null where a server of an older version,
-    which may go on running meanwhile, writes none."""
-    _add_columns(database, "server", messages=peewee.BigIntegerField(null=True))
-    _add_columns(database, "login_server", logins=peewee.BigIntegerField(null=True))
-    _add_columns(database, "waiter", since=peewee.DoubleField(null=True))
-    _create_table(database, Action)
-
-
-STEPS: Mapping[int, Callable[[peewee.Database], None]] = {2: _to_2, 3: _to_3}
-"""From version n - 1 to n. A step must bear being run again after it was cut off half-way, as MySQL
-commits each change of the schema by itself."""
+VERSION = 4
+"""The framework's schema that this code works on."""
 
 MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
 """Rows with transactions, and names that compare byte for byte."""
@@ -73,53 +40,177 @@ WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05
 """How often to try to turn an SQLite file to WAL, and the seconds between."""
 
 
+class Migrator(SchemaMigrator):  # type: ignore[misc]
+    """What a step changes the schema with: playhouse's migrator, and what every step needs.
+
+    MySQL commits each change of the schema by itself, so a step may be cut off half-way and is then
+    run again. What is defined here may be done twice.
+    """
+
+    def add_columns(self, table: str, **columns: peewee.Field) -> None:
+        """Add to `table` those of `columns` that it has not got."""
+        there = {column.name for column in self.database.get_columns(table)}
+        for name, column in columns.items():
+            if name not in there:
+                migrate(self.add_column(table, name, column))
+
+    def create_table(self, model: type[Table]) -> None:
+        """Make the table of `model` with its indexes, as far as they are not there."""
+        create_table(self.database, model)
+
+
+class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
+    pass
+
+
+class _MySQLMigrator(Migrator, PlayhouseMySQL):  # type: ignore[misc]
+    pass
+
+
+Step = Callable[[Migrator], None]
+"""From version n - 1 to n. It must bear being run again after it was cut off half-way."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables of a service: `models`, in an order in which they can be made, at `version`, to
+    which `steps` lead from the versions before (`{2: step, …}`).
+
+    :raises ValueError: a version lacks its step, or a table is one of the framework's.
+    """
+
+    name: str
+    models: tuple[type[Table], ...] = ()
+    version: int = 1
+    steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        missing = set(range(2, self.version + 1)) - set(self.steps)
+        if self.version < 1 or missing:
+            raise ValueError(
+                f"{self.name}: schema {self.version} needs a step to each version from 2 on"
+            )
+        framework: tuple[type[Table], ...] = (*MODELS, SchemaVersion, ServiceVersion)
+        ours = {model._meta.table_name for model in framework}
+        for model in self.models:
+            if model._meta.table_name in ours:
+                raise ValueError(f"{self.name}: the table {model._meta.table_name} is taken")
+
+
 class SchemaVersion(Table):
-    """One row: the version that the tables are of."""
+    """One row: the version that the framework's tables are of."""
 
     version = peewee.IntegerField()
 
 
-def current(database: peewee.Database) -> int:
-    """The version of the tables in `database`, 0 for none."""
-    if not database.table_exists(SchemaVersion._meta.table_name):
-        return 0
-    row = SchemaVersion.select().first()
-    return row.version if row else 0
+class ServiceVersion(Table):
+    """One row: whose database this is, and the version that the tables of that service are of."""
+
+    name = peewee.CharField(NAME_LENGTH, primary_key=True)
+    version = peewee.IntegerField()
+
+
+FIRST_SERVICE, NAMED = "bbs", 4
+"""Whose all databases are of versions before the one from which on a row says whose."""
+
+
+def _to_2(migrator: Migrator) -> None:
+    """What a provider calls an app server, and why it launches none."""
+    migrator.add_columns(
+        "server",
+        instance_id=peewee.CharField(64, null=True),
+        kind=peewee.CharField(64, null=True),
+    )
+    migrator.add_columns(
+        "lease",
+        refusal=peewee.TextField(null=True),
+        refused_until=peewee.DoubleField(null=True),
+    )
+
+
+def _to_3(migrator: Migrator) -> None:
+    """What operators see and do. Counts and times are null where a server of an older version,
+    which may go on running meanwhile, writes none."""
+    migrator.add_columns("server", messages=peewee.BigIntegerField(null=True))
+    migrator.add_columns("login_server", logins=peewee.BigIntegerField(null=True))
+    migrator.add_columns("waiter", since=peewee.DoubleField(null=True))
+    migrator.create_table(Action)
+
+
+def _to_4(migrator: Migrator) -> None:
+    """Whose database this is, and what servers count, by name."""
+    migrator.add_columns("server", counts=peewee.TextField(null=True))
+    migrator.add_columns("login_server", counts=peewee.TextField(null=True))
+    migrator.create_table(ServiceVersion)
+    if not ServiceVersion.select().exists():
+        ServiceVersion.insert(name=FIRST_SERVICE, version=1).execute()
+
+
+STEPS: Mapping[int, Step] = {2: _to_2, 3: _to_3, 4: _to_4}
+"""The framework's."""
+
+
+@dataclass(frozen=True)
+class Versions:
+    """Of the framework's tables, and of the service's, whose name is empty while there is none."""
+
+    framework: int
+    service: int
+    name: str = ""
+
+
+def current(database: peewee.Database) -> Versions:
+    """The versions of the tables in `database`, 0 for none."""
+    framework = _row(database, SchemaVersion)
+    if framework is None:
+        return Versions(0, 0)
+    if framework.version < NAMED:
+        return Versions(framework.version, 1, FIRST_SERVICE)
+    service = _row(database, ServiceVersion)
+    # None where a server was killed while it made the tables.
+    return Versions(framework.version, *((service.version, service.name) if service else (0, "")))
 
 
 def upgrade(
     database: peewee.Database,
+    schema: Schema,
     version: int = VERSION,
-    steps: Mapping[int, Callable[[peewee.Database], None]] = STEPS,
-) -> tuple[int, int]:
-    """Bring `database`, which is connected, to `version`; returns the versions before and after.
+    steps: Mapping[int, Step] = STEPS,
+) -> tuple[Versions, Versions]:
+    """Bring `database`, which is connected, to the framework's `version` and to `schema`; returns
+    the versions before and after.
 
-    :raises DatabaseRefused: the schema is newer than `version`.
+    :raises DatabaseRefused: one of them is newer than that, or the database is another service's.
     """
-    locked = _sqlite if isinstance(database, peewee.SqliteDatabase) else _mysql
-    with locked(database):
+    migrator = migrator_of(database)
+    with (_sqlite if isinstance(database, peewee.SqliteDatabase) else _mysql)(database):
         before = current(database)
-        if before > version:
-            raise DatabaseRefused(
-                f"the database has schema {before}, newer than this program's {version}:"
-                " upgrade bbs"
-            )
-        if before == 0:
-            _create(database)
+        _check(before, schema, version)
+        if before.framework == 0:
+            for model in (*MODELS, SchemaVersion, ServiceVersion):
+                create_table(database, model)
             _stamp(version)
-        for number in range(before + 1, version + 1) if before else ():
-            steps[number](database)
+        for number in range(before.framework + 1, version + 1) if before.framework else ():
+            steps[number](migrator)
             _stamp(number)
-        return before, version
+        if before.service == 0:
+            for model in schema.models:
+                create_table(database, model)
+            _stamp_service(schema, schema.version)
+        for number in range(before.service + 1, schema.version + 1) if before.service else ():
+            schema.steps[number](migrator)
+            _stamp_service(schema, number)
+        return before, Versions(version, schema.version, schema.name)
 
 
-def _create(database: Any) -> None:
-    tables: tuple[Any, ...] = (*MODELS, SchemaVersion)
-    for table in tables:
-        _create_table(database, table)
+def migrator_of(database: peewee.Database) -> Migrator:
+    """The migrator for `database`."""
+    sqlite = isinstance(database, peewee.SqliteDatabase)
+    return (_SqliteMigrator if sqlite else _MySQLMigrator)(database)
 
 
-def _create_table(database: Any, table: Any) -> None:
+def create_table(database: Any, table: Any) -> None:
+    """Make a table with its indexes, as far as they are not there."""
     mysql = isinstance(database, peewee.MySQLDatabase)
     table._meta.table_settings = MYSQL_TABLES if mysql else None
     table._schema.create_table(safe=True)
@@ -130,9 +221,34 @@ def _create_table(database: Any, table: Any) -> None:
             database.execute(index.safe(False))
 
 
+def _check(there: Versions, schema: Schema, version: int) -> None:
+    if there.framework > version:
+        raise DatabaseRefused(
+            f"the database has schema {there.framework}, newer than this program's {version}:"
+            " upgrade bbs"
+        )
+    if there.name and there.name != schema.name:
+        raise DatabaseRefused(
+            f"the database is the service {there.name}'s, and {schema.name} needs one of its own"
+        )
+    if there.service > schema.version:
+        raise DatabaseRefused(
+            f"the database has version {there.service} of {schema.name}, newer than this program's"
+            f" {schema.version}: upgrade {schema.name}"
+        )
+
+
+def _row(database: peewee.Database, model: type[Table]) -> Any:
+    return model.select().first() if database.table_exists(model._meta.table_name) else None
+
+
 def _stamp(version: int) -> None:
     if not SchemaVersion.update(version=version).execute() and not SchemaVersion.select().count():
         SchemaVersion.insert(version=version).execute()
+
+
+def _stamp_service(schema: Schema, version: int) -> None:
+    ServiceVersion.insert(name=schema.name, version=version).on_conflict_replace().execute()
 
 
 @contextmanager

@@ -1,21 +1,19 @@
-"""What is stored: one schema, the same on SQLite and on MySQL and MariaDB.
+"""What every service stores: one schema, the same on SQLite and on MySQL and MariaDB.
 
 Names compare byte for byte on both (a binary collation on MySQL). Unique keys decide races; every
 query that a command makes has an index (`tests/integration/test_explain.py` shows the plans).
-A change here needs a step in `bbs/storage/migrations.py`.
+A change here needs a step in `bbs/storage/migrations.py`. A service's own tables are its own, with
+a version of their own.
 """
 
 from __future__ import annotations
 
 import peewee
 
-from bbs.values import State
+from bbs.values import NAME_LENGTH, State
 
 database = peewee.DatabaseProxy()
 """The process's one database; `bbs.storage.database.Database` sets it."""
-
-NAME_LENGTH = 100
-"""Characters in the longest id or group name (`docs/protocol.md`, section 3)."""
 
 
 class RisingIdField(peewee.BigAutoField):
@@ -61,8 +59,9 @@ class Server(Table):
 
     `scope` names the provider that can speak of it; `beats` counts its heartbeats, so that whoever
     watches needs no clock in common with it; `taken` counts its `Place`s and is changed with them,
-    in the same transaction. `instance_id` and `kind` are the provider's words for it. `messages`
-    counts what it stored since it started, as of its last heartbeat.
+    in the same transaction. `instance_id` and `kind` are the provider's words for it. `counts` is
+    what its service counted since it started, by name (JSON), as of its last heartbeat; `messages`
+    is what servers of version 0.1.0 write instead.
     """
 
     id = peewee.CharField(32, primary_key=True)
@@ -82,6 +81,7 @@ class Server(Table):
     instance_id = peewee.CharField(64, null=True)
     kind = peewee.CharField(64, null=True)
     messages = peewee.BigIntegerField(null=True)
+    counts = peewee.TextField(null=True)
 
     class Meta:
         indexes = ((("state", "taken"), False), (("ready",), False))
@@ -96,94 +96,15 @@ class Place(Table):
     server_id: str | None
 
 
-class Relationship(Table):
-    """How `user` stands to `other`.
-
-    Always two rows, one for each side, so that one unique key decides between two people who
-    invite each other at the same moment, and every list is one range of one index. Ids rise, so
-    they give the order in time.
-    """
-
-    INVITED = "invited"
-    INVITED_BY = "invited by"
-    FRIEND = "friend"
-
-    id = peewee.BigAutoField()
-    user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
-    other = peewee.ForeignKeyField(User, on_delete="CASCADE")
-    kind = peewee.CharField(10)
-
-    class Meta:
-        indexes = ((("user", "other"), True), (("user", "kind", "id"), False))
-
-
-class Post(Table):
-    """Something that an author's friends may read."""
-
-    id = peewee.BigAutoField()
-    author = peewee.ForeignKeyField(User, on_delete="CASCADE")
-    text = peewee.TextField()
-
-
-class Group(Table):
-    """A group; it outlives its creator. `channel` as for a user."""
-
-    id = peewee.BigAutoField()
-    name = peewee.CharField(NAME_LENGTH, unique=True)
-    channel = peewee.CharField(32)
-
-    class Meta:
-        table_name = "chat_group"
-
-
-class Membership(Table):
-    """`user` is in `group`; ids rise in the order joined."""
-
-    id = peewee.BigAutoField()
-    group = peewee.ForeignKeyField(Group, on_delete="CASCADE", index=False)
-    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
-
-    class Meta:
-        indexes = ((("group", "user"), True),)
-
-
-class Message(Table):
-    """A message, to a user or to a group. Names are copied: it outlives its sender's account."""
-
-    id = RisingIdField()
-    sender = peewee.CharField(NAME_LENGTH)
-    target = peewee.CharField(NAME_LENGTH)
-    to_group = peewee.BooleanField()
-    text = peewee.TextField()
-    stored = peewee.DoubleField(index=True)
-
-
-class Inbox(Table):
-    """What `user` has been sent. Its row is locked by whoever stores a message for the user, so
-    that each user's messages are committed in the order of their ids, and a reader who has seen one
-    has seen all before it."""
-
-    user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
-    delivered = peewee.BigIntegerField(default=0)
-
-
-class Delivery(Table):
-    """`message` is for `user`, who was to have it when it was stored."""
-
-    user = peewee.ForeignKeyField(User, on_delete="CASCADE", index=False)
-    message = peewee.ForeignKeyField(Message, on_delete="CASCADE")
-
-    class Meta:
-        primary_key = peewee.CompositeKey("user", "message")
-
-
 class LoginServer(Table):
-    """A login server that runs. `logins` counts those that it let in since it started."""
+    """A login server that runs. `logins` counts those that it let in since it started, `counts` is
+    what its service counted, as an app server's."""
 
     id = peewee.CharField(32, primary_key=True)
     identity = peewee.CharField(200)
     beats = peewee.BigIntegerField(default=0)
     logins = peewee.BigIntegerField(null=True)
+    counts = peewee.TextField(null=True)
 
 
 class Waiter(Table):
@@ -224,20 +145,5 @@ class Action(Table):
     target = peewee.CharField(32)
 
 
-MODELS: tuple[type[Table], ...] = (
-    User,
-    Session,
-    Server,
-    Place,
-    Relationship,
-    Post,
-    Group,
-    Membership,
-    Message,
-    Inbox,
-    Delivery,
-    LoginServer,
-    Waiter,
-    Lease,
-    Action,
-)
+MODELS: tuple[type[Table], ...] = (User, Session, Server, Place, LoginServer, Waiter, Lease, Action)
+"""In an order in which they can be made."""

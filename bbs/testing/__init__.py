@@ -1,7 +1,31 @@
 """What other people's tests stand on: fakes that pass the contracts of the real things, and these
-contracts."""
+contracts. Each name is loaded when it is first used."""
 
-from bbs.testing.broker import MemoryBroker
-from bbs.testing.provider import MemoryProvider
+from __future__ import annotations
 
-__all__ = ["MemoryBroker", "MemoryProvider"]
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bbs.testing.broker import MemoryBroker
+    from bbs.testing.provider import MemoryProvider
+    from bbs.testing.rules import RulesCase
+    from bbs.testing.service import MemoryService, Peer
+
+_MODULES = {
+    "MemoryBroker": "bbs.testing.broker",
+    "MemoryProvider": "bbs.testing.provider",
+    "MemoryService": "bbs.testing.service",
+    "Peer": "bbs.testing.service",
+    "RulesCase": "bbs.testing.rules",
+}
+
+__all__ = ["MemoryBroker", "MemoryProvider", "MemoryService", "Peer", "RulesCase"]
+
+
+def __getattr__(name: str) -> object:
+    try:
+        module = _MODULES[name]
+    except KeyError:
+        raise AttributeError(f"bbs.testing has no {name}") from None
+    return getattr(import_module(module), name)

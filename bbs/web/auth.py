@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 
-from bbs.limits.attempts import ADDRESS_FACTOR, Attempts, verify_within
-from bbs.passwords import Hasher
+from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
+from bbs.passwords import Hasher, verify_within
 from bbs.rules.accounts import digest, new_token
-from bbs.storage.models import NAME_LENGTH
-from bbs.values import Rate
+from bbs.values import NAME_LENGTH, Rate
 
 LONE_OPERATOR = "operator"
 """Whose password a line without a name is."""

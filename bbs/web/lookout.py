@@ -182,7 +182,12 @@ class Lookout(Service):
         self._watch.keep(self._leases)
         self.logins.look(now, seen.logins)
         self.messages.look(
-            now, {each.id: each.messages for each in seen.servers if each.messages is not None}
+            now,
+            {
+                each.id: each.counts["messages"]
+                for each in seen.servers
+                if "messages" in each.counts
+            },
         )
         self._overview, self._seen_at, self._looked_at = seen, now, now
 

@@ -17,9 +17,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
 from bbs import __version__
-from bbs.commands.desks import Tally
 from bbs.scaling.plan import Policy
-from bbs.values import State
+from bbs.values import State, Tally
 from bbs.web.lookout import Lookout
 from bbs.web.snapshot import View, longest_wait, people
 

@@ -11,12 +11,12 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource, Resource
 from twisted.web.template import XMLString
 
-from bbs.commands.desks import Tally
 from bbs.config import Configuration
 from bbs.delivery.bus import Bus
 from bbs.passwords import Hasher
 from bbs.scaling.plan import Policy
 from bbs.storage.database import Database
+from bbs.values import Tally
 from bbs.web.actions import Desk, Servers, answered, from_page
 from bbs.web.auth import Operators, PasswordFileUnusable, Sessions, hashed, read_passwords
 from bbs.web.lookout import Lookout

@@ -17,23 +17,14 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from bbs.board import friends, groups, messages, posts
+from bbs.board import board, friends, groups, messages, posts
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, fleet, operators, places
 from bbs.rules.overview import overview
 from bbs.storage import migrations
 from bbs.storage.database import Database
-from bbs.storage.models import (
-    Delivery,
-    Group,
-    Inbox,
-    Membership,
-    Message,
-    Place,
-    Post,
-    Relationship,
-    Session,
-    User,
-)
+from bbs.storage.models import Place, Session, User
 from bbs.values import Instance
 from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
@@ -104,12 +95,12 @@ def commands() -> dict[str, list[Callable[[], object]]]:
 
     def locate() -> places.Search:
         caller = ann()
-        Place.update(server=None).where(Place.user == caller.user).execute()
-        return places.take(caller.user, look)
+        Place.update(server=None).where(Place.user == caller.id).execute()
+        return places.take(caller.id, look)
 
     def listening() -> object:
-        cursor = messages.Cursor(ann().user, 0)
-        messages.note_delivered([messages.Cursor(ann().user, 10)])
+        cursor = Cursor(ann().id, 0)
+        messages.note_delivered([Cursor(ann().id, 10)])
         return messages.fetch([cursor]), places.whereabouts([cursor.user])
 
     return {
@@ -154,7 +145,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         ],
         "an app server": [
             lambda: fleet.report("launching", 1),
-            lambda: fleet.beat("server0", 7),
+            lambda: fleet.beat("server0", {"messages": 7}),
             lambda: fleet.leave("server0"),
         ],
         "the keeper of the fleet": [
@@ -193,7 +184,7 @@ def plans(url: str) -> Plans:
     database = patient(url)
     database.peewee.connect()
     try:
-        migrations.upgrade(database.peewee)
+        migrations.upgrade(database.peewee, board.schema)
         fill(database)
         work = {COMMANDS: commands(), BACKGROUND: background()}
         return {section: explain(database, rules) for section, rules in work.items()}

@@ -4,24 +4,10 @@ from __future__ import annotations
 
 import peewee
 
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.rules import accounts, fleet
 from bbs.storage.database import Database, rows
-from bbs.storage.models import (
-    MODELS,
-    Delivery,
-    Group,
-    Inbox,
-    LoginServer,
-    Membership,
-    Message,
-    Place,
-    Post,
-    Relationship,
-    Server,
-    Session,
-    User,
-    Waiter,
-)
+from bbs.storage.models import MODELS, LoginServer, Place, Server, Session, User, Waiter
 from bbs.values import State
 
 NOW = 1_000_000.0

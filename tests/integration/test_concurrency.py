@@ -7,11 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from bbs.board import friends, groups, messages
+from bbs.board.models import Delivery, Inbox, Relationship
+from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, fleet, operators, places
 from bbs.rules.accounts import Caller
 from bbs.rules.places import Look
 from bbs.storage.database import read_only
-from bbs.storage.models import Delivery, Inbox, Place, Relationship, Server, Session, User
+from bbs.storage.models import Place, Server, Session, User
 from tests.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
@@ -187,7 +189,7 @@ class Sessions(ContestCase):
                 Server.update(taken=0).execute()
                 Place.update(server=None).execute()
                 outcomes = together(
-                    once(places.take, ann.user, Look(new=True)), once(accounts.log_out, ann)
+                    once(places.take, ann.id, Look(new=True)), once(accounts.log_out, ann)
                 )
                 self.assertIn(outcomes[0].text, (SUCCESS, "Not login yet"))
                 self.assertEqual(outcomes[1].text, SUCCESS)
@@ -442,7 +444,7 @@ class Messages(ContestCase):
         sending = each(*[(messages.send, ann, "bob", str(number)) for number in range(ROUNDS)])
         noting = each(
             *[
-                (messages.note_delivered, [messages.Cursor(each.user, number) for each in order])
+                (messages.note_delivered, [Cursor(each.id, number) for each in order])
                 for number in range(ROUNDS)
                 for order in ((ann, bob), (bob, ann))
             ]
@@ -450,7 +452,7 @@ class Messages(ContestCase):
         with contestants(self.database, 2) as together:
             outcomes = [one for programme in together(sending, noting) for one in programme]
         self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
-        self.assertEqual(Inbox.get(Inbox.user == bob.user).delivered, ROUNDS - 1)
+        self.assertEqual(Inbox.get(Inbox.user == bob.id).delivered, ROUNDS - 1)
 
     def outcome(self, rule: Any, *arguments: Any) -> Outcome:
         return Outcome(SUCCESS, self.call(rule, *arguments))
@@ -464,7 +466,7 @@ class Following:
         self.count = count
 
     def __call__(self, call: Call) -> list[int]:
-        cursor = messages.Cursor(self.reader.user, 0)
+        cursor = Cursor(self.reader.id, 0)
         read: list[int] = []
         looks = 0
         while len(read) < self.count and looks < 100_000:

@@ -21,12 +21,12 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import TestCase
 
+from bbs.board.models import Group
 from bbs.errors import Unavailable
 from bbs.storage import database as database_module
 from bbs.storage import migrations
 from bbs.storage.connecting import DatabaseRefused, connect_to
 from bbs.storage.database import Database, for_update, read_only
-from bbs.storage.models import Group
 from bbs.workers import Workers
 from tests.database_case import execute_once, fresh_mysql_url
 from tests.services import OwnMariaDB

@@ -19,6 +19,7 @@ from urllib.request import urlopen
 
 from playwright.sync_api import Page, expect
 
+from bbs.board import board
 from bbs.cli.offline import connected
 from bbs.rules.fleet import KEEPER
 from bbs.storage import migrations
@@ -238,7 +239,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name, Chromium() as chromium:
         folder = Path(name)
         with connected(f"sqlite:///{folder}/bbs.sqlite3", create=True) as database:
-            migrations.upgrade(database)
+            migrations.upgrade(database, board.schema)
             fill(time.time())
             with login_server(folder, port):
                 wait_for(url)

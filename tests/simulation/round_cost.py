@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import globalLogBeginner
 
+from bbs.board import board
 from bbs.delivery.bus import Bus
 from bbs.rules import accounts, fleet
 from bbs.scaling.keeper import SETTLED_INTERVAL, FleetKeeper
@@ -43,7 +44,7 @@ def measure(servers: int) -> tuple[float, float]:
     clock.advance(1_000_000.0)
     database = Database("sqlite:///:memory:", Inline(), clock)
     database.peewee.connect(reuse_if_open=True)
-    migrations.upgrade(database.peewee)
+    migrations.upgrade(database.peewee, board.schema)
     cloud = Cloud(clock, Random(1), Breaks(), lambda machine: None)
     cloud.lag = 0.0
     cloud.call = lambda kind, action: succeed(action())  # type: ignore[method-assign]
@@ -68,8 +69,8 @@ def measure(servers: int) -> tuple[float, float]:
         database,
         CloudProvider(cloud, _Immortal()),
         Policy(servers, servers, 0, 10, 120.0, 180.0, 10.0),
-        Bus(MemoryBroker().client()),
-        Upkeep(accounts.Sessions(1e9), 1e9),
+        Bus(MemoryBroker().client(), "bbs"),
+        Upkeep(accounts.Sessions(1e9)),
         INTERVAL,
         lambda: None,
         clock,

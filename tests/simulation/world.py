@@ -13,6 +13,7 @@ from unittest import mock
 
 from twisted.internet.task import Clock
 
+from bbs.board import board
 from bbs.rules import accounts, fleet, operators
 from bbs.scaling import sight, waiting
 from bbs.scaling.keeper import FleetKeeper
@@ -46,7 +47,7 @@ class Hints:
         self.mortal = mortal
         self.heard: Any = None
 
-    def tell_user(self, channel: str, event: Mapping[str, object]) -> None:
+    def tell(self, channel: str, event: Mapping[str, object]) -> None:
         """Nobody listens."""
 
     def tell_fleet(self, event: str) -> None:
@@ -79,7 +80,7 @@ class LoginServer:
             CloudProvider(world.cloud, self.mortal),
             policy,
             anything(self.hints),
-            Upkeep(accounts.Sessions(1e9), 1e9),
+            Upkeep(accounts.Sessions(1e9)),
             INTERVAL,
             self.room.look,
             self.mortal,
@@ -194,7 +195,7 @@ class World:
         """An empty one, which watches itself."""
         self.database = Database("sqlite:///:memory:", Inline(), self.clock)
         self.database.peewee.connect(reuse_if_open=True)
-        migrations.upgrade(self.database.peewee)
+        migrations.upgrade(self.database.peewee, board.schema)
         self.database.peewee.connection().executescript(WATCH)
 
     def _noise(self, seconds: float) -> None:
@@ -299,7 +300,7 @@ class World:
 
     def _beat(self, machine: Machine) -> None:
         if machine.alive and not machine.frozen:
-            self.database.run(fleet.beat, machine.launch_id).addCallback(self._go_on, machine)
+            self.database.run(fleet.beat, machine.launch_id, {}).addCallback(self._go_on, machine)
 
     def _go_on(self, wanted: bool, machine: Machine) -> None:
         if wanted:

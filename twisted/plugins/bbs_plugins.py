@@ -3,11 +3,17 @@
 from twisted.application.service import ServiceMaker
 
 bbs_login = ServiceMaker(
-    "bbs-login", "bbs.daemons.login", "The bbs login server, with the fleet's keeper.", "bbs-login"
+    "bbs-login",
+    "bbs.board.daemons.login",
+    "The bbs login server, with the fleet's keeper.",
+    "bbs-login",
 )
 
-bbs_app = ServiceMaker("bbs-app", "bbs.daemons.app", "A bbs app server.", "bbs-app")
+bbs_app = ServiceMaker("bbs-app", "bbs.board.daemons.app", "A bbs app server.", "bbs-app")
 
 bbs_telnet = ServiceMaker(
-    "bbs-telnet", "bbs.daemons.telnet", "A telnet gateway to a bbs service.", "bbs-telnet"
+    "bbs-telnet",
+    "bbs.board.daemons.telnet",
+    "A telnet gateway to a bbs service.",
+    "bbs-telnet",
 )

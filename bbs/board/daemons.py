@@ -1,0 +1,10 @@
+"""The board's daemons, for `twistd`; the plugin file names them."""
+
+from __future__ import annotations
+
+from bbs.board import board
+from bbs.framework import app_server, login_server, telnet_gateway
+
+login = login_server(board)
+app = app_server(board)
+telnet = telnet_gateway(board)

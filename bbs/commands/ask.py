@@ -1,0 +1,179 @@
+"""What a handler is given, and what it answers with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from bbs.addresses import Address
+from bbs.commands.service import Service
+from bbs.delivery.bus import Bus
+from bbs.delivery.listeners import Listeners
+from bbs.errors import Refusal
+from bbs.limits.attempts import Attempts
+from bbs.passwords import Hasher
+from bbs.protocols.commands import Command, CommandTable, Role
+from bbs.protocols.line import IConnection, Reply
+from bbs.rules import accounts, places
+from bbs.storage.database import Database
+from bbs.values import Tally
+
+
+class Moved(Refusal):
+    """The user is served at `address`; the request was not carried out."""
+
+    text = "Moved to {}"
+
+    def __init__(self, address: Address) -> None:
+        super().__init__(address)
+        self.address = address
+
+
+class AskLoginServer(Refusal):
+    """The login server knows: the command is its own, or the user has no place yet."""
+
+    text = "Ask the login server"
+
+
+class Seating(Protocol):
+    """Who finds places for people, and has them wait for one."""
+
+    async def seat(
+        self,
+        name: str,
+        connection: IConnection,
+        attempt: Callable[[places.Look], Awaitable[places.Search]],
+        undo: Callable[[], Awaitable[None]] = ...,
+    ) -> places.Seat:
+        """A place for `name`, found by `attempt`; `undo` is called if whoever asked is gone by
+        then.
+
+        :raises Unavailable: none could be had in time.
+        """
+
+
+@dataclass(frozen=True)
+class LoginLimits:
+    """Whose attempts are counted: registrations by address, logins that failed by both."""
+
+    registrations: Attempts
+    failed_by_account: Attempts
+    failed_by_address: Attempts
+
+
+@dataclass(frozen=True)
+class LoginServerParts:
+    """What only a login server has. `gateway_secret` is what gateways are believed by."""
+
+    hasher: Hasher
+    limits: LoginLimits
+    seating: Seating
+    gateway_secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class AppServerParts:
+    """What only an app server has. `server_id` is None until it has joined the fleet."""
+
+    listeners: Listeners
+    server_id: Callable[[], str | None]
+
+
+@dataclass(frozen=True)
+class Home:
+    """The server that a request came to: what its commands work with.
+
+    `parts` say which kind it is. `watchers` are the connections that said `events`.
+    """
+
+    service: Service
+    table: CommandTable
+    database: Database
+    bus: Bus
+    sessions: accounts.Sessions
+    seconds: Callable[[], float]
+    tally: Tally
+    watchers: set[IConnection]
+    parts: LoginServerParts | AppServerParts
+
+    @property
+    def role(self) -> Role:
+        """Which kind of server this is."""
+        return Role.LOGIN if isinstance(self.parts, LoginServerParts) else Role.APP
+
+    @property
+    def login(self) -> LoginServerParts:
+        """The parts of a login server, where its commands are carried out."""
+        if isinstance(self.parts, LoginServerParts):
+            return self.parts
+        raise LookupError("this is an app server")
+
+    @property
+    def app(self) -> AppServerParts:
+        """The parts of an app server, where its commands are carried out."""
+        if isinstance(self.parts, AppServerParts):
+            return self.parts
+        raise LookupError("this is a login server")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One request on its way: what a handler may need to know beside its arguments.
+
+    `now` is when it came, in seconds since the epoch; `connection` is where it came from. `home`
+    and `caller` are the framework's own.
+    """
+
+    home: Home
+    command: Command
+    connection: IConnection
+    now: float
+    caller: accounts.Caller | None = None
+
+    @property
+    def user(self) -> accounts.Caller:
+        """Who asks, of a command that takes `<user>`; LookupError of another."""
+        if self.caller is None:
+            raise LookupError(f"{self.command.name} takes no <user>")
+        return self.caller
+
+    @property
+    def database(self) -> Database:
+        """Runs rules: `await ask.database.run(rule, …)`."""
+        return self.home.database
+
+    async def tell(self, channel: str, event: Mapping[str, object]) -> None:
+        """Tell `event` to the connections that listen to `channel`, whichever server they are at.
+
+        An event has the members `event`, its name, and `text`, which people read whose client does
+        not know it. A channel is a user's (`Caller.channel`, `User.channel`), or one of the
+        service's own, `KIND.NAME`, of letters and digits. Who does not listen now, or not fast
+        enough, does not get it; for what must not be lost there is the service's `Feed`.
+        """
+        self.home.bus.tell(channel, event)
+
+    async def hear(self, channel: str) -> None:
+        """Have the connections that listen for the caller hear `channel` of the service's own from
+        now on; comes back when the broker has confirmed it."""
+        await self.home.app.listeners.hear(self.user.id, channel)
+
+    def count(self, name: str) -> None:
+        """Count one more of `name`, one of the service's counters; LookupError of another."""
+        if name not in self.home.service.counters:
+            raise LookupError(f"{name} is no counter of {self.home.service.name}")
+        self.home.tally.count(name)
+
+
+def success(message: str = "Success!", **members: object) -> Reply:
+    """A reply that the request was carried out."""
+    return Reply({"status": 0, "message": message, **members})
+
+
+def failure(error: Refusal, connection: IConnection) -> Reply:
+    """A reply that the request was not carried out, and why."""
+    where: dict[str, object] = {}
+    if isinstance(error, Moved):
+        error = Moved(error.address.seen_from(connection.local_host))
+        where["app_server"] = error.address.as_json()
+    return Reply({"status": 1, "message": error.message, "code": error.code, **where})

@@ -1,0 +1,41 @@
+"""The command by which a connection gets a user's events."""
+
+from __future__ import annotations
+
+import re
+
+from bbs.commands.ask import Ask, success
+from bbs.delivery.feed import Cursor, Feed, Mailbox
+from bbs.protocols.commands import CommandTable, Role, WrongUsage
+from bbs.protocols.line import Reply
+from bbs.rules.accounts import Caller
+from bbs.storage.database import is_read_only, read_only
+
+LISTEN = "listen <user> [<id>]"
+
+MAX_ID = 2**63 - 1
+"""The highest id of an event that the databases can hold."""
+
+
+def listening(feed: Feed | None) -> CommandTable:
+    """`listen`, where the service's durable events come from `feed`."""
+    commands = CommandTable()
+
+    def open_mailbox(caller: Caller, after: str | None = None) -> Mailbox:
+        """Where listening begins; `after` as it was typed."""
+        if after is not None and not (re.fullmatch("[0-9]{1,19}", after) and int(after) <= MAX_ID):
+            raise WrongUsage(LISTEN)
+        if feed is None:
+            return Mailbox(Cursor(caller.id, 0), resumes=True)
+        return feed.open(caller, None if after is None else int(after))
+
+    writes = feed is not None and not is_read_only(feed.open)
+    rule = open_mailbox if writes else read_only(open_mailbox)
+
+    @commands.command(LISTEN, Role.APP, rule=rule, harmless=True)
+    async def listen(ask: Ask, mailbox: Mailbox) -> Reply:
+        """Send the user's events on this connection, from behind the reply on."""
+        start = await ask.home.app.listeners.open(ask.user, mailbox, ask.connection)
+        return Reply(success().body, after=start)
+
+    return commands

@@ -1,0 +1,61 @@
+"""A service: what somebody builds on the framework, as one frozen value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from types import MappingProxyType
+
+from bbs.delivery.feed import Feed
+from bbs.protocols.commands import CommandTable
+from bbs.storage.migrations import Schema, Step
+from bbs.storage.models import Table
+
+_NAME = re.compile("[a-z][a-z0-9]{0,31}")
+_COUNTER = re.compile("[a-z][a-z0-9_]{0,31}")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service, on which the framework's login servers, app servers and faces are put together.
+
+    :param name: a word in lower case. The daemons are called `NAME-login`, `NAME-app` and
+        `NAME-telnet`, its topics begin with it, the entry-point group `NAME.commands` adds to it.
+    :param commands: tables of its commands, beside those that every service has.
+    :param models: its tables, in an order in which they can be made.
+    :param version: the version of these tables, a number of its own from 1 on.
+    :param steps: `{2: step(migrator), …}`, which lead there from the versions before.
+    :param feed: its durable events.
+    :param on_register: called with the id of a new user, in the transaction that makes the account.
+    :param sweep: called with the time (seconds since the epoch) every minute, each time in a
+        transaction of its own, until it returns 0: it removes a part of what has expired.
+    :param greeting: what people read first who come by telnet, a line.
+    :param counters: names of what `ask.count(name)` counts, shown on the operators' page and in
+        `/metrics`.
+    :raises ValueError: one of these is not as it says here.
+    """
+
+    name: str
+    _: KW_ONLY
+    commands: Sequence[CommandTable] = ()
+    models: Sequence[type[Table]] = ()
+    version: int = 1
+    steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
+    feed: Feed | None = None
+    on_register: Callable[[int], object] | None = None
+    sweep: Callable[[float], int] | None = None
+    greeting: str = ""
+    counters: Sequence[str] = ()
+    schema: Schema = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no name of a service: {_NAME.pattern}")
+        for counter in self.counters:
+            if not _COUNTER.fullmatch(counter):
+                raise ValueError(f"{self.name}: {counter!r} is no name to count by")
+        if isinstance(self.commands, CommandTable):
+            raise ValueError(f"{self.name}: commands are tables, (table,) if there is one")
+        schema = Schema(self.name, tuple(self.models), self.version, self.steps)
+        object.__setattr__(self, "schema", schema)  # frozen for everybody else

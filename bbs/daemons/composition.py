@@ -1,0 +1,176 @@
+"""What a server is put together from, whatever its database, its broker and its clock are: the
+daemons and the service in memory for tests (`bbs.testing`) both take it from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from bbs.commands import all_commands
+from bbs.commands.ask import AppServerParts, Home, LoginLimits, LoginServerParts
+from bbs.commands.dispatch import Dispatcher
+from bbs.commands.service import Service
+from bbs.config import Configuration, Limits
+from bbs.delivery.bus import Bus
+from bbs.delivery.listeners import Listeners
+from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
+from bbs.passwords import Hasher
+from bbs.protocols.line import IRequestHandler, LineFactory, LineLimits
+from bbs.protocols.stomp import IStomp
+from bbs.rules import accounts
+from bbs.rules.fleet import Member
+from bbs.scaling.interfaces import IProvider
+from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.plan import Policy
+from bbs.scaling.upkeep import Sweep, Upkeep
+from bbs.scaling.waiting import WaitingRoom
+from bbs.storage.database import Database
+from bbs.values import Tally
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every server stands on. `stomp` is a client of the broker."""
+
+    service: Service
+    config: Configuration
+    database: Database
+    stomp: IStomp
+    reactor: Any
+
+
+class AppServing:
+    """An app server: its listeners, and the factory of its connections. `server_id` is to be set
+    once it has joined the fleet."""
+
+    def __init__(self, ground: Ground) -> None:
+        config, reactor = ground.config, ground.reactor
+        self.server_id: str | None = None
+        bus = Bus(ground.stomp, ground.service.name)
+        self.listeners = Listeners(
+            database=ground.database,
+            bus=bus,
+            feed=ground.service.feed,
+            server_id=lambda: self.server_id,
+            poll_interval=config.messages.poll_interval,
+            reactor=reactor,
+        )
+        parts = AppServerParts(self.listeners, lambda: self.server_id)
+        self.home = _home(ground, bus, parts)
+        self.factory = line_factory(reactor, Dispatcher(self.home), config.limits)
+
+
+class LoginServing:
+    """A login server: the fleet's keeper, those who wait, and the factory of its connections."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        *,
+        me: Member,
+        hasher: Hasher,
+        provider: IProvider,
+        on_places: Callable[[], None] = lambda: None,
+    ) -> None:
+        config, database, reactor = ground.config, ground.database, ground.reactor
+        bus = Bus(ground.stomp, ground.service.name)
+        watchers: set[Any] = set()
+        self.room = WaitingRoom(database, me, reactor, config.fleet.launch_timeout, watchers)
+        limits, seconds = config.limits, reactor.seconds
+        parts = LoginServerParts(
+            hasher,
+            LoginLimits(
+                registrations=Attempts(limits.registrations, seconds),
+                failed_by_account=Attempts(limits.failed_logins, seconds),
+                failed_by_address=Attempts(limits.failed_logins, seconds, ADDRESS_FACTOR),
+            ),
+            self.room,
+            config.telnet.secret,
+        )
+        self.home = _home(ground, bus, parts, watchers)
+        tally = self.home.tally
+
+        def look() -> None:
+            self.room.look()
+            on_places()
+
+        self.keeper = FleetKeeper(
+            me,
+            database,
+            provider,
+            policy_of(config),
+            bus,
+            Upkeep(self.home.sessions, _sweeps(ground)),
+            config.fleet.heartbeat_interval,
+            look,
+            reactor,
+            lambda: tally.logins,
+        )
+        self.room.on_change = self.fleet_is_wanted
+        self.factory = line_factory(reactor, Dispatcher(self.home), limits)
+
+    def fleet_is_wanted(self) -> None:
+        """Somebody waits, or an operator has asked for something: whoever keeps the fleet should
+        look."""
+        if self.keeper.keeping:
+            self.keeper.look_soon()
+        else:
+            self.home.bus.tell_fleet("waiting")
+
+
+def policy_of(config: Configuration) -> Policy:
+    """What the operator wants of the fleet."""
+    wanted = config.fleet
+    return Policy(
+        wanted.minimum,
+        0 if wanted.provider == "none" else wanted.maximum,
+        wanted.spare,
+        config.app.capacity,
+        wanted.idle_grace,
+        wanted.launch_timeout,
+        wanted.lost_after,
+    )
+
+
+def line_factory(reactor: Any, handler: IRequestHandler, limits: Limits) -> LineFactory:
+    """Serves the line protocol within `limits`."""
+    return LineFactory(
+        reactor,
+        handler,
+        LineLimits(
+            max_line=limits.max_line,
+            idle_timeout=limits.idle_timeout,
+            unterminated_timeout=limits.unterminated_timeout,
+        ),
+    )
+
+
+def _sweeps(ground: Ground) -> tuple[Sweep, ...]:
+    """What is swept for the service: what has expired in its feed, and what it sweeps itself."""
+    service, retention = ground.service, ground.config.messages.message_retention
+    sweeps: list[Sweep] = []
+    if service.feed and (expire := service.feed.expire):
+        sweeps.append(lambda now: expire(now - retention))
+    if service.sweep:
+        sweeps.append(service.sweep)
+    return tuple(sweeps)
+
+
+def _home(
+    ground: Ground,
+    bus: Bus,
+    parts: LoginServerParts | AppServerParts,
+    watchers: set[Any] | None = None,
+) -> Home:
+    return Home(
+        service=ground.service,
+        table=all_commands(ground.service),
+        database=ground.database,
+        bus=bus,
+        sessions=accounts.Sessions(ground.config.limits.session_ttl),
+        seconds=ground.reactor.seconds,
+        tally=Tally(counts=dict.fromkeys(ground.service.counters, 0)),
+        watchers=set() if watchers is None else watchers,
+        parts=parts,
+    )

@@ -1,0 +1,144 @@
+"""A service's daemons, for `twistd`.
+
+    login = login_server(lobby)
+
+is what a `twisted.application.service.ServiceMaker` names as its module ("lobby.daemons.login"): it
+has `Options` and `makeService`. The daemon itself is loaded when it is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from twisted.application.service import IService
+from twisted.python import usage
+
+from bbs.commands.service import Service
+from bbs.config import Configuration
+
+DATA = "{}-data"
+"""The folder for what a login server keeps beside the database, unless told otherwise."""
+
+
+class MakeService(Protocol):
+    """Makes a daemon as its options say; `reactor` is the installed one, unless it is given."""
+
+    def __call__(self, options: Any, reactor: Any = None) -> IService: ...
+
+
+class TwistdPlugin(NamedTuple):
+    """What twistd asks a daemon's module for."""
+
+    Options: type[usage.Options]
+    makeService: MakeService
+
+
+def login_server(service: Service) -> TwistdPlugin:
+    """`twistd NAME-login`: the login server of `service`, with the fleet's keeper."""
+    name = f"{service.name}-login"
+    options = _options(
+        name,
+        [
+            ["listen", "l", None, "Endpoint to listen on, instead of login.listen"],
+            ["database", "d", None, "URL of the database, instead of database.url"],
+            ["broker", "b", None, "URL of the broker, instead of broker.url"],
+            [
+                "data",
+                None,
+                DATA.format(service.name),
+                "Folder for the app servers' configuration and logs",
+            ],
+        ],
+        {"listen": "login.listen", "database": "database.url", "broker": "broker.url"},
+    )
+
+    def make(options: Any, reactor: Any = None) -> IService:
+        from bbs.daemons.daemon import end_process, installed
+        from bbs.daemons.login import LoginServer
+
+        reactor = installed(reactor)
+        return LoginServer(
+            service, options.configuration, options["data"], reactor, end_process(reactor)
+        )
+
+    return TwistdPlugin(options, make)
+
+
+def app_server(service: Service) -> TwistdPlugin:
+    """`twistd NAME-app`: an app server of `service`."""
+    name = f"{service.name}-app"
+    options = _options(
+        name,
+        [
+            ["server-id", "i", None, "Id under which the fleet launched this server"],
+            [
+                "lifeline",
+                None,
+                None,
+                "Descriptor of a pipe whose end means that the parent died",
+                int,
+            ],
+        ],
+        {},
+    )
+
+    def make(options: Any, reactor: Any = None) -> IService:
+        from bbs.daemons.app import AppServer
+        from bbs.daemons.daemon import end_process, installed
+
+        reactor = installed(reactor)
+        return AppServer(
+            service,
+            options.configuration,
+            options["server-id"],
+            options["lifeline"],
+            reactor,
+            end_process(reactor),
+        )
+
+    return TwistdPlugin(options, make)
+
+
+def telnet_gateway(service: Service) -> TwistdPlugin:
+    """`twistd NAME-telnet`: a telnet gateway to `service`."""
+    name = f"{service.name}-telnet"
+    options = _options(
+        name,
+        [
+            ["listen", "l", None, "Endpoint to listen on, instead of telnet.listen"],
+            ["server", "s", None, "HOST:PORT of the login server, instead of telnet.server"],
+        ],
+        {"listen": "telnet.listen", "server": "telnet.server"},
+    )
+
+    def make(options: Any, reactor: Any = None) -> IService:
+        from bbs.daemons.daemon import end_process, installed
+        from bbs.daemons.telnet import TelnetGateway
+
+        reactor = installed(reactor)
+        return TelnetGateway(service, options.configuration, reactor, end_process(reactor))
+
+    return TwistdPlugin(options, make)
+
+
+def _options(
+    name: str, parameters: Sequence[list[Any]], keys: Mapping[str, str]
+) -> type[usage.Options]:
+    """The options of the daemon `name`; `keys` are those that override one of the configuration."""
+
+    class Options(usage.Options):
+        optParameters: ClassVar = [["config", "c", None, "Configuration file (TOML)"], *parameters]
+        configuration: Configuration
+
+        def postOptions(self) -> None:
+            """Load the configuration; one that is wrong ends the process with one line."""
+            from bbs.daemons.daemon import load_or_exit
+
+            given = {key: self[option] for option, key in keys.items()}
+            self.configuration = load_or_exit(name, self["config"], given)
+
+    Options.__doc__ = (
+        f"Options of `twistd {name}`; those that override the file are named as its keys."
+    )
+    return Options

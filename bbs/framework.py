@@ -1,0 +1,89 @@
+"""The public surface: what services, commands and providers of other people stand on.
+
+Everything else of the package is private and may change. Each name is loaded when it is first used,
+so that a plugin which declares commands loads no daemon.
+
+    from bbs.framework import CommandTable, Refusal, Role, Service, Table, User, read_only
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bbs.cli import command_line
+    from bbs.commands.ask import Ask, success
+    from bbs.commands.service import Service
+    from bbs.daemons.plugin import app_server, login_server, telnet_gateway
+    from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
+    from bbs.errors import Refusal
+    from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
+    from bbs.protocols.line import Reply
+    from bbs.rules.accounts import Caller, is_valid_name, new_channel
+    from bbs.storage.database import for_update, read_only, rows
+    from bbs.storage.migrations import Migrator
+    from bbs.storage.models import Place, RisingIdField, Table, User
+    from bbs.values import NAME_LENGTH
+
+_WHERE = {
+    "bbs.cli": ("command_line",),
+    "bbs.commands.ask": ("Ask", "success"),
+    "bbs.commands.service": ("Service",),
+    "bbs.daemons.plugin": ("app_server", "login_server", "telnet_gateway"),
+    "bbs.delivery.feed": ("BATCH", "Cursor", "Feed", "Mailbox", "Stored"),
+    "bbs.errors": ("Refusal",),
+    "bbs.protocols.commands": ("Command", "CommandTable", "Role", "WrongUsage"),
+    "bbs.protocols.line": ("Reply",),
+    "bbs.rules.accounts": ("Caller", "is_valid_name", "new_channel"),
+    "bbs.storage.database": ("for_update", "read_only", "rows"),
+    "bbs.storage.migrations": ("Migrator",),
+    "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
+    "bbs.values": ("NAME_LENGTH",),
+}
+_MODULES = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = [
+    "BATCH",
+    "NAME_LENGTH",
+    "Ask",
+    "Caller",
+    "Command",
+    "CommandTable",
+    "Cursor",
+    "Feed",
+    "Mailbox",
+    "Migrator",
+    "Place",
+    "Refusal",
+    "Reply",
+    "RisingIdField",
+    "Role",
+    "Service",
+    "Stored",
+    "Table",
+    "User",
+    "WrongUsage",
+    "app_server",
+    "command_line",
+    "for_update",
+    "is_valid_name",
+    "login_server",
+    "new_channel",
+    "read_only",
+    "rows",
+    "success",
+    "telnet_gateway",
+]
+
+
+def __getattr__(name: str) -> object:
+    try:
+        module = _MODULES[name]
+    except KeyError:
+        raise AttributeError(f"bbs.framework has no {name}") from None
+    return getattr(import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,164 @@
+"""Tests of rules: no reactor and no threads, but the real rules on a real database.
+
+    class Sending(RulesCase):
+        service = board
+
+        def test_to_a_stranger(self) -> None:
+            ann, bob = self.people("ann", "bob")
+            self.refused("bob is not your friend", messages.send, ann, "bob", "hello")
+
+Each test has an SQLite file of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import ClassVar, ParamSpec, TypeVar
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.addresses import Address
+from bbs.commands.service import Service
+from bbs.errors import Refusal
+from bbs.rules import accounts, fleet, places
+from bbs.storage.database import Database
+from bbs.storage.migrations import upgrade
+from bbs.storage.models import Place, Server
+from bbs.values import State
+from bbs.workers import Inline, IWorkers
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+START = 1_000_000.0
+"""When tests begin, in seconds since the epoch."""
+
+SESSIONS = accounts.Sessions(ttl=1000.0)
+
+
+class DatabaseCase(SynchronousTestCase):
+    """A test with a database, its schema up to date unless `migrated` is False, and a clock."""
+
+    service: ClassVar[Service]
+    """Whose tables and rules are tested."""
+
+    migrated: ClassVar[bool] = True
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.url = self.database_url()
+        self.database = self.open_database()
+        self.addCleanup(self.close_connection)
+        if self.migrated:
+            self.migrate()
+
+    def database_url(self) -> str:
+        """Where this test's database is."""
+        folder = self.mktemp()
+        os.makedirs(folder)
+        return f"sqlite:///{os.path.abspath(folder)}/{self.service.name}.sqlite3"
+
+    def migrate(self) -> None:
+        """Bring the database's schema to today's."""
+        self.database.peewee.connect(reuse_if_open=True)
+        upgrade(self.database.peewee, self.service.schema)
+
+    def open_database(self, workers: IWorkers | None = None) -> Database:
+        """The test's database, its rules run by `workers`: at once, if nothing else is said."""
+        return Database(self.url, workers or Inline(), self.clock)
+
+    def close_connection(self) -> None:
+        """Leave no connection open, whatever the test did to the database."""
+        self.database.peewee.close()
+
+    @property
+    def on_mysql(self) -> bool:
+        """Whether this is MySQL or MariaDB."""
+        return self.url.startswith("mysql:")
+
+    def call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        """What `rule` returns, in its transaction."""
+        result: T = self.successResultOf(self.database.run(rule, *arguments, **keywords))
+        return result
+
+    def refused(
+        self, text: str, rule: Callable[P, object], *arguments: P.args, **keywords: P.kwargs
+    ) -> None:
+        """Check that `rule` refuses, and how a peer is told."""
+        refusing = self.database.run(rule, *arguments, **keywords)
+        error = self.failureResultOf(refusing, Refusal).value
+        self.assertEqual(error.message, text)
+
+
+class RulesCase(DatabaseCase):
+    """A test with people, who are online on an app server with room for all of them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = self.ready_server(capacity=1000)
+
+    @property
+    def now(self) -> float:
+        """The time, in seconds since the epoch."""
+        return self.clock.seconds()
+
+    def ready_server(self, capacity: int, host: str = "host", port: int = 22223) -> str:
+        """An app server on which people may be placed; returns its id."""
+        server = fleet.new_id()
+        Server.insert(
+            id=server,
+            state=State.READY,
+            scope="test",
+            host=host,
+            port=port,
+            capacity=capacity,
+            created=self.now,
+            ready=self.now,
+        ).execute()
+        return server
+
+    def account(self, name: str) -> None:
+        """Register `name`."""
+        self.call(accounts.register, name, f"hash of {name}", self.now, self.service.on_register)
+
+    def log_in(self, name: str) -> str:
+        """Log `name` in; returns the token."""
+        token = accounts.new_token()
+        search = self.call(
+            accounts.log_in,
+            name,
+            f"hash of {name}",
+            accounts.digest(token),
+            None,
+            self.now,
+            places.Look(new=True),
+        )
+        self.assertIsNotNone(search.seat)
+        return token
+
+    def caller(self, token: str) -> accounts.Caller:
+        """Whom `token` belongs to."""
+        return self.call(accounts.identify, token, SESSIONS, self.now)
+
+    def person(self, name: str) -> accounts.Caller:
+        """Somebody new, who has logged in."""
+        self.account(name)
+        return self.caller(self.log_in(name))
+
+    def people(self, *names: str) -> list[accounts.Caller]:
+        """Several new people."""
+        return [self.person(name) for name in names]
+
+    def seat(self, server: str, host: str = "host", port: int = 22223) -> places.Seat:
+        """A place on `server`."""
+        return places.Seat(server, Address(host, port))
+
+    def taken(self, server: str) -> int:
+        """How many places of `server` are counted as taken; fails unless there are as many."""
+        row = Server.get(Server.id == server)
+        there = Place.select().where(Place.server == server).count()
+        self.assertEqual(row.taken, there, "Server.taken is not the count of its places")
+        return there

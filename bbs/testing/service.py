@@ -1,0 +1,220 @@
+"""A whole service within one test: its real rules on SQLite, with a clock, a broker, a provider and
+connections in memory. What serves is put together as the daemons are.
+
+    service = MemoryService(lobby)
+    ann, bob = service.people("ann", "bob").values()
+    peer = service.at_home(ann)
+    peer.ask(f"join {ann} chess")
+
+Nothing here takes time by itself: `advance` lets it pass, and `settle` a moment of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from argon2 import PasswordHasher
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+
+from bbs.commands.service import Service
+from bbs.config import Configuration
+from bbs.daemons.composition import AppServing, Ground, LoginServing
+from bbs.passwords import Hasher
+from bbs.protocols.line import LineFactory
+from bbs.rules import accounts, fleet
+from bbs.storage import models
+from bbs.storage.database import Database
+from bbs.storage.migrations import upgrade
+from bbs.testing.broker import MemoryBroker
+from bbs.testing.provider import MemoryProvider
+from bbs.workers import Inline
+
+QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""A hash for tests of everything else."""
+
+START = 1_000_000.0
+"""When the clock begins, in seconds since the epoch."""
+
+STEP, STEPS = 0.02, 10
+"""How a moment passes: in seconds, and how often."""
+
+
+class Peer:
+    """Somebody at the other end of a connection to `factory`, who reached it at `local_host`."""
+
+    def __init__(
+        self, factory: LineFactory, local_host: str = "127.0.0.1", host: str = "127.0.0.1"
+    ) -> None:
+        there = IPv4Address("TCP", host, 50000)
+        self.transport: Any = StringTransport(
+            hostAddress=IPv4Address("TCP", local_host, 22222), peerAddress=there
+        )
+        # What real transports have beside, and StringTransport lacks.
+        for name in ("setTcpKeepAlive", "setTcpNoDelay"):
+            setattr(self.transport, name, lambda enabled: None)
+        connection = factory.buildProtocol(there)
+        assert connection is not None, "the service has stopped"
+        self.protocol: Any = connection
+        connection.makeConnection(self.transport)
+        self._seen = 0
+
+    def say(self, line: str) -> None:
+        """Send one request."""
+        self.protocol.dataReceived(line.encode() + b"\n")
+
+    def heard(self) -> list[dict[str, Any]]:
+        """What has come since the last look: replies and events."""
+        lines = self.transport.value().decode().splitlines()
+        new, self._seen = lines[self._seen :], len(lines)
+        return [json.loads(line) for line in new]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The events among what has come since the last look."""
+        return [each for each in self.heard() if "event" in each]
+
+    def ask(self, line: str) -> dict[str, Any]:
+        """Send one request, and give its reply, which is there at once."""
+        self.say(line)
+        replies = [each for each in self.heard() if "status" in each]
+        assert len(replies) == 1, replies
+        return replies[0]
+
+
+class MemoryAppServer:
+    """One app server of a `MemoryService`, launched under `id`."""
+
+    def __init__(self, ground: Ground, server_id: str) -> None:
+        self.id = server_id
+        self.serving = AppServing(ground)
+        self.serving.server_id = server_id
+        self.serving.listeners.startService()
+
+    def peer(self) -> Peer:
+        """Connect."""
+        return Peer(self.serving.factory)
+
+
+class MemoryService:
+    """A login server of `service` with its fleet; app servers appear as they are launched, unless a
+    test sets `boots` False.
+
+    :param config: what operators say; Configuration's defaults, unless given.
+    :param url: the database, a new one in memory unless given. One at a time may be open.
+    """
+
+    def __init__(
+        self,
+        service: Service,
+        *,
+        config: Configuration | None = None,
+        provider: MemoryProvider | None = None,
+        url: str = "sqlite:///:memory:",
+    ) -> None:
+        self.config = config or Configuration()
+        self.clock = Clock()
+        self.clock.advance(START)
+        self.database = Database(url, Inline(), self.clock)
+        self.database.peewee.connect(reuse_if_open=True)
+        upgrade(self.database.peewee, service.schema)
+        self.broker = MemoryBroker()
+        self.boots = True
+        self.servers: dict[str, MemoryAppServer] = {}
+        self.provider = provider or MemoryProvider()
+        self.provider.on_launch = self._launched
+        self.me = fleet.Member(fleet.new_id(), "host:nowhere:1")
+        self._service = service
+        self.login = LoginServing(
+            self._ground(), me=self.me, hasher=Hasher(Inline(), QUICK), provider=self.provider
+        )
+        self._started = False
+
+    def start(self) -> MemoryService:
+        """Let the fleet begin, if it has not yet; every connection does so."""
+        if not self._started:
+            self._started = True
+            self.database.run(fleet.enroll, self.me)
+            self.login.keeper.startService()
+            self.settle()
+        return self
+
+    def close(self) -> None:
+        """Let go of whoever still waits for something, and of the database."""
+        for factory in (
+            self.login.factory,
+            *(each.serving.factory for each in self.servers.values()),
+        ):
+            factory.close_all()
+            self.clock.advance(2.0)
+        self.database.peewee.close()
+        models.database.initialize(None)
+
+    def settle(self) -> None:
+        """Let everything happen that was asked for a moment ago."""
+        for _ in range(STEPS):
+            self.clock.advance(STEP)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.clock.pump([1.0] * int(seconds) + [seconds % 1.0])
+
+    def peer(self) -> Peer:
+        """Connect to the login server."""
+        self.start()
+        return Peer(self.login.factory)
+
+    def people(self, *names: str) -> Mapping[str, str]:
+        """Register and log in `names`; their tokens by name."""
+        peer, tokens = self.peer(), {}
+        for name in names:
+            peer.ask(f"register {name} pw")
+            peer.say(f"login {name} pw")
+            self.settle()
+            (reply,) = peer.heard()
+            tokens[name] = reply["token"]
+        return tokens
+
+    def at_home(self, token: str) -> Peer:
+        """Connect to the app server that serves whoever has `token`."""
+        return self.serving(token).peer()
+
+    def listening(self, token: str) -> Peer:
+        """Connect to that server, and listen for whoever has `token`."""
+        peer = self.at_home(token)
+        reply = peer.ask(f"listen {token}")
+        assert reply["status"] == 0, reply
+        return peer
+
+    def serving(self, token: str) -> MemoryAppServer:
+        """The app server that serves whoever has `token`."""
+        found: list[accounts.Caller] = []
+        sessions = self.login.home.sessions
+        calling: Deferred[accounts.Caller] = self.database.run(
+            accounts.identify, token, sessions, self.clock.seconds()
+        )
+        calling.addCallback(found.append)
+        seat = found[0].seat
+        assert seat is not None, "nobody serves them"
+        return self.servers[seat.server]
+
+    def boot(self, server_id: str) -> None:
+        """A launched app server begins to serve."""
+        self.servers[server_id] = server = MemoryAppServer(self._ground(), server_id)
+        self.database.run(fleet.report, server_id, 20000 + len(self.servers))
+        server.serving.home.bus.tell_fleet("ready")
+
+    def beat(self) -> None:
+        """Every app server shows that it lives."""
+        for server_id, server in self.servers.items():
+            self.database.run(fleet.beat, server_id, server.serving.home.tally.counts)
+
+    def _launched(self, server_id: str) -> None:
+        if self.boots:
+            self.clock.callLater(0, self.boot, server_id)
+
+    def _ground(self) -> Ground:
+        return Ground(self._service, self.config, self.database, self.broker.client(), self.clock)

@@ -26,7 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.addresses import Address
 from bbs.board import friends
 from bbs.errors import Refusal
-from bbs.rules import accounts, fleet, places
+from bbs.rules import accounts, places, servers
 from bbs.storage import migrations, models
 from bbs.storage.connecting import connect_to
 from bbs.storage.database import Database
@@ -104,7 +104,7 @@ class RulesCase(DatabaseCase):
 
     def ready_server(self, capacity: int, host: str = "host", port: int = 22223) -> str:
         """An app server on which people may be placed; returns its id."""
-        server = fleet.new_id()
+        server = servers.new_id()
         Server.insert(
             id=server,
             state=State.READY,

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -12,6 +14,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from bbs.board import messages
 from bbs.commands.desks import AppDesk, LoginDesk
 from bbs.commands.dispatch import Dispatcher
 from bbs.delivery.bus import Bus
@@ -20,16 +23,18 @@ from bbs.limits.attempts import Attempts
 from bbs.passwords import Hasher
 from bbs.protocols.commands import CommandTable
 from bbs.protocols.line import LineFactory, LineLimits
-from bbs.rules import accounts, fleet
+from bbs.rules import accounts, members
+from bbs.rules.servers import new_id
+from bbs.scaling.interfaces import IProvider
 from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.plan import Policy
-from bbs.scaling.upkeep import Upkeep
+from bbs.scaling.news import FleetNews
+from bbs.scaling.steps import Means
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.testing import MemoryBroker
 from bbs.testing.provider import MemoryProvider
-from bbs.values import Rate
+from bbs.values import Policy, Rate
 from bbs.workers import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -128,25 +133,21 @@ class MemoryService:
         self.servers: dict[str, AppServerInMemory] = {}
         self.provider = provider or MemoryProvider()
         self.provider.on_launch = self._launched
-        self.me = fleet.Member(fleet.new_id(), "host:nowhere:1")
+        self.me = members.Member(new_id(), "host:nowhere:1")
         self.watchers: set[Any] = set()
-        self.room = WaitingRoom(
-            self.database, self.me, self.clock, policy.launch_timeout, self.watchers
-        )
         bus = Bus(self.broker.client())
-        self.keeper = FleetKeeper(
-            self.me,
-            self.database,
-            self.provider,
-            policy,
-            bus,
-            Upkeep(self.sessions, 1000.0),
-            2.0,
-            self.room.look,
-            self.clock,
-            lambda: self.desk.tally.logins,
+        self.news = FleetNews(bus)
+        self.room = WaitingRoom(
+            me=self.me,
+            database=self.database,
+            reactor=self.clock,
+            patience=policy.launch_timeout,
+            watchers=self.watchers,
+            news=self.news,
         )
-        self.room.on_change = self.keeper.look_soon
+        self.keeper = self.make_keeper(
+            self.me, self.provider, policy, self.news, lambda: self.desk.tally.logins
+        )
         seconds = self.clock.seconds
         self.desk = LoginDesk(
             table=self.table,
@@ -163,9 +164,42 @@ class MemoryService:
         )
         self.factory = LineFactory(self.clock, Dispatcher(self.desk), LineLimits())
 
+    def make_keeper(
+        self,
+        me: members.Member,
+        provider: IProvider,
+        policy: Policy,
+        news: FleetNews,
+        logins: Callable[[], int],
+    ) -> FleetKeeper:
+        """A keeper over this service's database."""
+        means = Means(
+            me=me,
+            database=self.database,
+            provider=provider,
+            policy=policy,
+            news=news,
+            reactor=self.clock,
+        )
+        sweeps = (
+            partial(accounts.end_stale_sessions, self.sessions),
+            lambda now: messages.expire(now - 1000.0),
+        )
+        return FleetKeeper(
+            means, workers=Inline(), sweeps=sweeps, heartbeat_interval=2.0, logins=logins
+        )
+
+    def another_keeper(
+        self, identity: str, provider: IProvider, policy: Policy = POLICY
+    ) -> FleetKeeper:
+        """The keeper of another login server, where nobody waits."""
+        news = FleetNews(Bus(self.broker.client()))
+        me = members.Member(new_id(), identity)
+        return self.make_keeper(me, provider, policy, news, lambda: 0)
+
     def start(self) -> None:
         """Enroll the login server, and let the fleet begin."""
-        self.database.run(fleet.enroll, self.me)
+        self.database.run(members.enroll, self.me)
         self.keeper.startService()
         self.settle()
 
@@ -189,13 +223,13 @@ class MemoryService:
     def boot(self, server_id: str) -> None:
         """A launched app server begins to serve."""
         self.servers[server_id] = AppServerInMemory(self, server_id)
-        self.database.run(fleet.report, server_id, 20000 + len(self.servers))
+        self.database.run(members.report, server_id, 20000 + len(self.servers))
         self.servers[server_id].desk.bus.tell_fleet("ready")
 
     def beat(self) -> None:
         """Every app server shows that it lives."""
         for server_id, server in self.servers.items():
-            self.database.run(fleet.beat, server_id, server.desk.tally.messages)
+            self.database.run(members.beat, server_id, server.desk.tally.messages)
 
     def people(self, *names: str) -> dict[str, str]:
         """Register and log in `names`; their tokens by name."""

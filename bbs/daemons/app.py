@@ -31,7 +31,7 @@ from bbs.daemons.lifeline import Lifeline
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
 from bbs.errors import Unavailable
-from bbs.rules import accounts, fleet
+from bbs.rules import accounts, members
 from bbs.storage.database import Database
 
 _log = Logger()
@@ -127,9 +127,9 @@ class AppServer(Daemon):
         if self._server_id is None:
             host = await self.in_thread(self._address, database.url)
             return await database.run(
-                fleet.join, host, number, self.config.app.capacity, self.reactor.seconds()
+                members.join, host, number, self.config.app.capacity, self.reactor.seconds()
             )
-        if not await database.run(fleet.report, self._server_id, number):
+        if not await database.run(members.report, self._server_id, number):
             raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")
         return self._server_id
 
@@ -148,7 +148,7 @@ class AppServer(Daemon):
     async def _leave(self, database: Database, bus: Bus, desk: AppDesk) -> None:
         """Say that this server stops, and give those who listen time to be told where to go."""
         with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
-            await database.run(fleet.leave, desk.server_id)
+            await database.run(members.leave, desk.server_id)
         bus.tell_fleet("gone")
         await desk.listeners.dismiss(FAREWELL)
 
@@ -207,7 +207,7 @@ class Heartbeat(Service):
 
     async def _renew(self) -> None:
         try:
-            if not await self._database.run(fleet.beat, self._server, self._tally.messages):
+            if not await self._database.run(members.beat, self._server, self._tally.messages):
                 self._on_end("the fleet has given it up")
                 return
             self._renewed = self._reactor.seconds()

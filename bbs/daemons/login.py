@@ -17,6 +17,7 @@ from twisted.python import usage
 
 from bbs import __version__
 from bbs.addresses import Address, reached_at
+from bbs.board import messages
 from bbs.commands import all_commands
 from bbs.commands.desks import LoginDesk, Tally
 from bbs.commands.dispatch import Dispatcher
@@ -35,20 +36,22 @@ from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
 from bbs.passwords import Hasher, threads
 from bbs.protocols.line import IConnection
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
-from bbs.rules import accounts, fleet, places
+from bbs.rules import accounts, members, places
+from bbs.rules.servers import new_id
 from bbs.scaling import children
 from bbs.scaling.ec2 import user_data
 from bbs.scaling.ec2.client import EC2Client, boto_client
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.identity import process_identity
 from bbs.scaling.interfaces import IProvider
-from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.keeper import FleetKeeper, Sweep
 from bbs.scaling.local import LocalProvider
+from bbs.scaling.news import FleetNews
 from bbs.scaling.none import NoProvider
-from bbs.scaling.plan import Policy
-from bbs.scaling.upkeep import Upkeep
+from bbs.scaling.steps import Means
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage.database import Database
+from bbs.values import Policy
 from bbs.workers import Workers
 
 if TYPE_CHECKING:
@@ -112,26 +115,45 @@ class LoginServer(Daemon):
     async def start(self) -> None:
         config, seconds = self.config, self.reactor.seconds
         # Only now: twistd forks into the background after it has made its services.
-        me = fleet.Member(fleet.new_id(), process_identity())
+        me = members.Member(new_id(), process_identity())
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads())
         self.begin(hashers)
+        processes = Workers(self.reactor, "processes", 1)
+        self.begin(processes)
         brokers = await self._brokers()
         bus = await self.open_bus(brokers)
-        await database.run(fleet.enroll, me)
+        news = FleetNews(bus)
+        await database.run(members.enroll, me)
         watchers: set[IConnection] = set()
-        room = WaitingRoom(database, me, self.reactor, config.fleet.launch_timeout, watchers)
+        room = WaitingRoom(
+            me=me,
+            database=database,
+            reactor=self.reactor,
+            patience=config.fleet.launch_timeout,
+            watchers=watchers,
+            news=news,
+        )
+        news.when_places(partial(self._look_whether_serving, database))
         sessions = accounts.Sessions(config.limits.session_ttl)
-        provider = await self._provider(me, brokers)
         tally = Tally()
-        keeper = self._keeper(me, database, provider, bus, sessions, room, tally)
+        means = Means(
+            me=me,
+            database=database,
+            provider=await self._provider(me, brokers),
+            policy=self._policy(),
+            news=news,
+            reactor=self.reactor,
+        )
+        keeper = FleetKeeper(
+            means,
+            workers=processes,
+            sweeps=self._sweeps(sessions),
+            heartbeat_interval=config.fleet.heartbeat_interval,
+            logins=lambda: tally.logins,
+        )
         hasher = Hasher(hashers)
-
-        def fleet_is_wanted() -> None:
-            self._somebody_waits(keeper, bus)
-
-        room.on_change = fleet_is_wanted
-        page = await self._page(me, database, bus, hasher, tally, fleet_is_wanted)
+        page = await self._page(means, bus, hasher, tally)
         self.begin(keeper)
         desk = LoginDesk(
             table=all_commands(),
@@ -154,7 +176,7 @@ class LoginServer(Daemon):
         if not config.fleet.minimum or config.fleet.provider == "none":
             self._is_serving()
 
-    async def _provider(self, me: fleet.Member, brokers: tuple[str, ...]) -> IProvider:
+    async def _provider(self, me: members.Member, brokers: tuple[str, ...]) -> IProvider:
         """The provider that the configuration names."""
         config = self.config
         if config.fleet.provider == "none":
@@ -189,73 +211,59 @@ class LoginServer(Daemon):
         self.begin(client)
         return EC2Provider(self.reactor, client, self.config.ec2, make_user_data, __version__)
 
-    def _keeper(
-        self,
-        me: fleet.Member,
-        database: Database,
-        provider: IProvider,
-        bus: Bus,
-        sessions: accounts.Sessions,
-        room: WaitingRoom,
-        tally: Tally,
-    ) -> FleetKeeper:
-        def look() -> None:
-            room.look()
-            if not self.serving.called:
-                Deferred.fromCoroutine(self._look_whether_serving(database))
-
-        return FleetKeeper(
-            me,
-            database,
-            provider,
-            self._policy(),
-            bus,
-            Upkeep(sessions, self.config.messages.message_retention),
-            self.config.fleet.heartbeat_interval,
-            look,
-            self.reactor,
-            lambda: tally.logins,
+    def _sweeps(self, sessions: accounts.Sessions) -> tuple[Sweep, ...]:
+        """Unused sessions, and messages that are old enough."""
+        kept = self.config.messages.message_retention
+        return (
+            partial(accounts.end_stale_sessions, sessions),
+            lambda now: messages.expire(now - kept),
         )
 
     def _policy(self) -> Policy:
         wanted = self.config.fleet
         return Policy(
-            wanted.minimum,
-            0 if wanted.provider == "none" else wanted.maximum,
-            wanted.spare,
-            self.config.app.capacity,
-            wanted.idle_grace,
-            wanted.launch_timeout,
-            wanted.lost_after,
+            minimum=wanted.minimum,
+            maximum=0 if wanted.provider == "none" else wanted.maximum,
+            spare=wanted.spare,
+            capacity=self.config.app.capacity,
+            idle_grace=wanted.idle_grace,
+            launch_timeout=wanted.launch_timeout,
+            lost_after=wanted.lost_after,
         )
 
     async def _page(
-        self,
-        me: fleet.Member,
-        database: Database,
-        bus: Bus,
-        hasher: Hasher,
-        tally: Tally,
-        on_change: Callable[[], None],
+        self, means: Means, bus: Bus, hasher: Hasher, tally: Tally
     ) -> OperatorsPage | None:
         """The operators' page, if the configuration wants one."""
-        if not self.config.web.listen:
+        config = self.config
+        if not config.web.listen:
             return None
         # Here: a web server and a metrics library are 4 MiB that a server without a page need not
         # have.
         from bbs.web import page
 
         def trouble() -> str:
-            if not database.available:
+            if not means.database.available:
                 return "the database is away"
             return "" if self.serving.called else "no app server is ready yet"
 
+        parts = page.Parts(
+            me=means.me.id,
+            policy=means.policy,
+            database=means.database,
+            on_change=means.news.wanted,
+            broker=lambda: bus.connected,
+            logins=lambda: tally.logins,
+            trouble=trouble,
+            reactor=self.reactor,
+        )
         try:
             return await page.make(
-                self.config,
-                page.Parts(me.id, self._policy(), database, bus, hasher, tally, on_change, trouble),
-                self.in_thread,
-                self.reactor,
+                parts,
+                password_file=config.web.password_file,
+                failed_logins=config.limits.failed_logins,
+                hasher=hasher,
+                in_thread=self.in_thread,
             )
         except page.PasswordFileUnusable as error:
             raise CannotStart(f"web.password_file: {error}") from error
@@ -267,16 +275,14 @@ class LoginServer(Daemon):
             self.page_address = self.page_address or url_of(endpoint, port)
         self.begin(page)
 
-    def _somebody_waits(self, keeper: FleetKeeper, bus: Bus) -> None:
-        if keeper.keeping:
-            keeper.look_soon()
-        else:
-            bus.tell_fleet("waiting")
+    def _look_whether_serving(self, database: Database) -> None:
+        async def look() -> None:
+            with suppress(Unavailable):  # Then there is another hint, or another round.
+                if await database.run(places.any_ready):
+                    self._is_serving()
 
-    async def _look_whether_serving(self, database: Database) -> None:
-        with suppress(Unavailable):  # Then there is another hint, or another round.
-            if await database.run(places.any_ready):
-                self._is_serving()
+        if not self.serving.called:
+            Deferred.fromCoroutine(look())
 
     def _is_serving(self) -> None:
         if self.running and not self.serving.called:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.rules import accounts, fleet
+from bbs.rules import accounts, members
 from bbs.storage.database import Database, rows
 from bbs.storage.models import (
     MODELS,
@@ -26,7 +26,7 @@ from bbs.values import State
 
 NOW = 1_000_000.0
 PEOPLE = 3000
-KEEPER = fleet.Member("keeper", "")
+KEEPER = members.Member("keeper", "")
 
 
 def fill(database: Database) -> None:
@@ -51,9 +51,9 @@ def fill(database: Database) -> None:
         _insert(Membership, _memberships(users))
         _insert(Message, [_message(number) for number in range(2 * PEOPLE)])
         _insert(Delivery, _deliveries(users))
-        fleet.enroll(KEEPER)
-        fleet.observe(KEEPER)
-        fleet.wait(KEEPER, "waiter", f"user{PEOPLE - 1}", NOW)
+        members.enroll(KEEPER)
+        members.observe(KEEPER, 0)
+        members.wait(KEEPER, "waiter", f"user{PEOPLE - 1}", NOW)
         LoginServer.insert(id="other", identity="").execute()
         Waiter.insert(id="elsewhere", login_server="other", name="somebody").execute()
     if isinstance(database.peewee, peewee.MySQLDatabase):

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 from playwright.sync_api import Page, expect
 
 from bbs.cli.offline import connected
-from bbs.rules.fleet import KEEPER
+from bbs.rules.members import KEEPER
 from bbs.storage import migrations
 from bbs.storage.models import Action, Lease, LoginServer, Place, Server, User, Waiter
 from tests.browser import NARROW, WIDE, Chromium

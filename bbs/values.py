@@ -24,6 +24,24 @@ class State(StrEnum):
     GONE = "gone"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What an operator wants of the fleet: `[fleet]` and `[app] capacity` of the configuration.
+
+    `minimum`, `maximum` count servers; `spare` counts free places kept ahead of demand; `capacity`
+    is the places of a server that is yet to report. The rest are seconds: how long an empty server
+    beyond need lives on, until when a launch must be ready, and how long one may be silent.
+    """
+
+    minimum: int
+    maximum: int
+    spare: int
+    capacity: int
+    idle_grace: float
+    launch_timeout: float
+    lost_after: float
+
+
 @dataclass(frozen=True)
 class Instance:
     """One launch as its provider sees it.

@@ -7,9 +7,15 @@ from dataclasses import replace
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits, Messages
-from bbs.scaling.plan import Policy
+from bbs.daemons.composition import Ground, LoginServing
+from bbs.passwords import Hasher
+from bbs.rules import members
+from bbs.rules.servers import new_id
+from bbs.scaling.keeper import FleetKeeper
 from bbs.testing import MemoryProvider, MemoryService
-from bbs.values import Rate
+from bbs.testing.service import QUICK
+from bbs.values import Policy, Rate
+from bbs.workers import Inline
 
 POLICY = Policy(
     minimum=1,
@@ -29,6 +35,23 @@ def memory_service(
     gateway_secret: str = "",
 ) -> MemoryService:
     """`service` in memory, its fleet kept by `policy`."""
+    return MemoryService(service, config=configuration(policy, gateway_secret), provider=provider)
+
+
+def another_keeper(
+    service: MemoryService, identity: str, provider: MemoryProvider, policy: Policy = POLICY
+) -> FleetKeeper:
+    """The keeper of another login server on the database of `service`, where nobody waits."""
+    ground = Ground(
+        board, configuration(policy), service.database, service.broker.client(), service.clock
+    )
+    me = members.Member(new_id(), identity)
+    hasher = Hasher(Inline(), QUICK)
+    return LoginServing(ground, me=me, hasher=hasher, provider=provider, workers=Inline()).keeper
+
+
+def configuration(policy: Policy, gateway_secret: str = "") -> Configuration:
+    """What makes a fleet be kept by `policy`, and little be allowed."""
     config = Configuration(
         app=App(capacity=policy.capacity),
         fleet=Fleet(
@@ -42,5 +65,4 @@ def memory_service(
         limits=Limits(failed_logins=Rate(3, 60.0), registrations=Rate(1000, 60.0)),
         messages=Messages(message_retention=1000.0),
     )
-    config = replace(config, telnet=replace(config.telnet, secret=gateway_secret))
-    return MemoryService(service, config=config, provider=provider)
+    return replace(config, telnet=replace(config.telnet, secret=gateway_secret))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 
 from twisted.internet.defer import Deferred, fail
@@ -9,12 +11,14 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
-from bbs.rules import fleet
-from bbs.scaling.keeper import FleetKeeper, Upkeep
+from bbs.rules import members, servers
+from bbs.scaling.identity import process_identity
+from bbs.scaling.keeper import FleetKeeper
+from bbs.storage.models import Lease, Server
 from bbs.testing.provider import MemoryProvider
-from tests.memory_service import POLICY, memory_service
+from bbs.values import State
+from tests.memory_service import POLICY, another_keeper, memory_service
 
 
 class BadDaysCase(SynchronousTestCase):
@@ -136,6 +140,12 @@ class Waiting(BadDaysCase):
         )
 
 
+def dead_identity() -> str:
+    """The identity of a process that has ended."""
+    program = "from bbs.scaling.identity import process_identity; print(process_identity())"
+    return subprocess.check_output([sys.executable, "-c", program], text=True).strip()
+
+
 class Keepers(BadDaysCase):
     """Two login servers over one database; the first keeps the fleet."""
 
@@ -148,17 +158,7 @@ class Keepers(BadDaysCase):
         self.service.settle()
 
     def keeper(self, identity: str) -> FleetKeeper:
-        return FleetKeeper(
-            fleet.Member(fleet.new_id(), identity),
-            self.service.database,
-            self.provider,
-            replace(POLICY, minimum=0),
-            Bus(self.service.broker.client(), "bbs"),
-            Upkeep(self.service.login.home.sessions),
-            2.0,
-            lambda: None,
-            self.service.clock,
-        )
+        return another_keeper(self.service, identity, self.provider, replace(POLICY, minimum=0))
 
     def stop(self, keeper: FleetKeeper) -> None:
         if keeper.running:
@@ -202,11 +202,43 @@ class Keepers(BadDaysCase):
         self.assertTrue(self.service.login.keeper.keeping)
 
     def test_people_who_wait_at_a_dead_login_server_are_not_launched_for(self) -> None:
-        dead = fleet.Member(fleet.new_id(), "host:elsewhere:2")
-        self.service.database.run(fleet.enroll, dead)
-        self.service.database.run(fleet.wait, dead, fleet.new_id(), "somebody", 0.0)
+        dead = members.Member(servers.new_id(), "host:elsewhere:2")
+        self.service.database.run(members.enroll, dead)
+        self.service.database.run(members.wait, dead, servers.new_id(), "somebody", 0.0)
         self.rounds(30)
         self.assertEqual(self.count("waiter"), 0)
+
+    def test_one_whose_process_is_dead_is_succeeded_at_once(self) -> None:
+        self.service.login.keeper._next.cancel()
+        Lease.update(identity=dead_identity()).execute()
+        self.rounds(3)
+        self.assertTrue(self.second.keeping)
+
+    def test_a_login_server_whose_process_is_dead_is_forgotten_at_once(self) -> None:
+        """And nobody is launched for who waited there."""
+        dead = members.Member(servers.new_id(), dead_identity())
+        self.service.database.run(members.enroll, dead)
+        self.service.database.run(members.wait, dead, servers.new_id(), "somebody", 0.0)
+        self.rounds(3)
+        self.assertEqual((self.count("waiter"), self.count("login_server")), (0, 2))
+
+    def test_servers_that_ended_with_their_launcher_are_lost_at_once(self) -> None:
+        dead, now = dead_identity(), self.service.clock.seconds()
+        scopes = (f"local:{dead}", "local:host:elsewhere:3", f"local:{process_identity()}")
+        for scope in scopes:
+            server = servers.add(scope, 2, now)
+            Server.update(state=State.READY, port=1, host="h").where(Server.id == server).execute()
+        self.rounds(3)
+        ended = Server.select(Server.scope).where(Server.state.in_([State.LOST, State.GONE]))
+        self.assertEqual([row.scope for row in ended], [f"local:{dead}"])
+
+    def test_no_thread_is_asked_about_oneself(self) -> None:
+        self.second.stopService()
+        self.rounds(3)
+        self.patch(self.service.login.keeper, "_workers", None)
+        self.rounds(3)
+        self.assertTrue(self.service.login.keeper.keeping)
+        self.assertEqual(self.flushLoggedErrors(), [])
 
     def test_what_has_expired_is_swept_away(self) -> None:
         token = self.service.people("ann")["ann"]

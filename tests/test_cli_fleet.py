@@ -10,6 +10,7 @@ import time
 from bbs.cli import fleet
 from bbs.rules import accounts, places
 from bbs.rules.operators import actions
+from bbs.scaling.ec2.prices import price
 from bbs.storage.models import Place, Server, User
 from bbs.values import State
 from tests.command_case import CommandCase
@@ -43,6 +44,51 @@ class Fleet(CommandCase):
         self.assertRegex(output.splitlines()[1], r"\A1{32}  ready +h:22223 +1/10 +\d+s  änn\Z")
         [listed] = json.loads(self.bbs("list", "--json")[1])
         self.assertEqual((listed["id"], listed["people"]), ("1" * 32, ["änn"]))
+
+    def test_for_programs(self) -> None:
+        now = time.time()
+        self.patch(time, "time", lambda: now)
+        others = {"scope": "local:secret", "instance_id": "i-1", "kind": "t3.micro"}
+        self.server("1" * 32, created=now - 7.25, ready=now - 5.0, **others)
+        self.somebody_on("1" * 32, "ann")
+        os.environ["BBS_EC2_REGION"] = "eu-central-1"
+        nothing = {"scope": "", "host": None, "port": None}
+        self.server("2" * 32, created=now - 2.25, state=State.LAUNCHING, **nothing)
+        self.assertEqual(
+            json.loads(self.bbs("list", "--json")[1]),
+            [
+                {
+                    "id": "1" * 32,
+                    "state": "ready",
+                    "address": "h:22223",
+                    "taken": 1,
+                    "capacity": 10,
+                    "age": 7.2,
+                    "launch_time": 2.2,
+                    "scope": "local",
+                    "instance": "i-1",
+                    "type": "t3.micro",
+                    "reason": "",
+                    "people": ["ann"],
+                    "usd_per_hour": price("t3.micro", "eu-central-1"),
+                },
+                {
+                    "id": "2" * 32,
+                    "state": "launching",
+                    "address": None,
+                    "taken": 0,
+                    "capacity": 10,
+                    "age": 2.2,
+                    "launch_time": None,
+                    "scope": "",
+                    "instance": None,
+                    "type": None,
+                    "reason": "",
+                    "people": [],
+                    "usd_per_hour": None,
+                },
+            ],
+        )
 
     def test_a_launch(self) -> None:
         code, output, errors = self.bbs("launch")

@@ -8,14 +8,14 @@ import sys
 import time
 
 from bbs.cli import fleet as command
-from bbs.rules import fleet
+from bbs.rules import keeping, members, servers
 from bbs.scaling.ec2.prices import price
 from bbs.storage.models import Server
-from bbs.values import State
+from bbs.values import State, Tally
 from tests.command_case import BOARD
 from tests.database_case import RulesCase
 
-KEEPER = fleet.Member("1" * 32, "somewhere")
+KEEPER = members.Member("1" * 32, "somewhere")
 
 
 class FleetCommand(RulesCase):
@@ -38,7 +38,7 @@ class FleetCommand(RulesCase):
         return code, sys.stdout.getvalue(), sys.stderr.getvalue()  # type: ignore[attr-defined]
 
     def running(self, **values: object) -> str:
-        id = fleet.new_id()
+        id = servers.new_id()
         now = time.time()
         given = {"state": State.READY, "host": "203.0.113.7", "port": 22223, "ready": now - 50}
         Server.insert(
@@ -82,9 +82,9 @@ class FleetCommand(RulesCase):
         self.assertEqual(server["usd_per_hour"], price("t3.micro", "us-east-1"))
 
     def test_why_nothing_can_be_launched(self) -> None:
-        self.call(fleet.enroll, KEEPER)
-        self.call(fleet.observe, KEEPER)
-        self.call(fleet.refuse, KEEPER, "over quota", time.time() + 100)
+        self.call(members.enroll, KEEPER)
+        self.call(members.observe, KEEPER, Tally())
+        self.call(keeping.refuse, KEEPER, "over quota", time.time() + 100)
         code, out, err = self.run_command("list", "--json")
         self.assertEqual((code, json.loads(out)), (0, []))
         self.assertRegex(

@@ -10,9 +10,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2
+from bbs.gathering import GATHER
 from bbs.scaling.ec2 import machines
 from bbs.scaling.ec2.provider import EC2Provider
-from bbs.scaling.gathering import GATHER
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.ec2_tools import MemoryEC2, client_error, client_of
 

@@ -12,17 +12,15 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.delivery.bus import Bus
-from bbs.rules import fleet, operators
+from bbs.rules import members, operators
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
-from bbs.scaling.keeper import SETTLED_INTERVAL, FleetKeeper
-from bbs.scaling.plan import Policy
+from bbs.scaling.keeper import SETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE
-from bbs.scaling.upkeep import Upkeep
 from bbs.storage.models import Lease, Server
 from bbs.testing import Peer
 from bbs.testing.provider import MemoryProvider
-from bbs.values import Instance, State
-from tests.memory_service import POLICY, memory_service
+from bbs.values import Instance, Policy, State
+from tests.memory_service import POLICY, another_keeper, memory_service
 
 UNAVAILABLE = {
     "status": 1,
@@ -107,7 +105,7 @@ class CloudCase(SynchronousTestCase):
         """Every server that runs beats meanwhile."""
         for _ in range(round(seconds / 2)):
             for id in self.cloud.alive() & set(self.service.servers):
-                self.service.database.run(fleet.beat, id, {})
+                self.service.database.run(members.beat, id, {})
             self.service.clock.advance(1.8)
             self.service.settle()
 
@@ -251,17 +249,7 @@ class Launching(CloudCase):
         successor = CloudInMemory()
         successor._instances = self.cloud._instances
         successor.on_launch = self.cloud.on_launch
-        keeper = FleetKeeper(
-            fleet.Member(fleet.new_id(), "host:nowhere:2"),
-            self.service.database,
-            successor,
-            POLICY,
-            Bus(self.service.broker.client(), "bbs"),
-            Upkeep(self.service.login.home.sessions),
-            2.0,
-            lambda: None,
-            self.service.clock,
-        )
+        keeper = another_keeper(self.service, "host:nowhere:2", successor)
         self.service.login.keeper.stopService()
         keeper.startService()
         self.pass_time(10)
@@ -459,11 +447,7 @@ class Strays(CloudCase):
 class Noted(CloudCase):
     def test_operators_see_what_the_cloud_calls_it(self) -> None:
         self.pass_time(2)
-        [row] = self.successResultOf(
-            self.service.database.run(operators.listing, self.service.clock.seconds())
-        )
-        self.assertEqual(
-            (row["instance"], row["type"], row["launch_time"]),
-            (f"i-{row['id'][:4]}", "t3.micro", row["launch_time"]),
-        )
-        self.assertGreaterEqual(row["launch_time"], 0.0)
+        [listed] = self.successResultOf(self.service.database.run(operators.listing))
+        server = listed.server
+        self.assertEqual((server.instance_id, server.kind), (f"i-{server.id[:4]}", "t3.micro"))
+        self.assertGreaterEqual(server.launch_time, 0.0)

@@ -13,12 +13,11 @@ from bbs.scaling.plan import (
     Launch,
     Lose,
     MarkReady,
-    Policy,
     Seen,
     back_off,
     plan,
 )
-from bbs.values import State
+from bbs.values import Policy, State
 
 POLICY = Policy(
     minimum=0,
@@ -29,7 +28,7 @@ POLICY = Policy(
     launch_timeout=180.0,
     lost_after=10.0,
 )
-QUIET = Demand(waiting=0, failures=0, since_failure=0.0, asked=0)
+QUIET = Demand(waiting=0, failures=0, since_failure=0.0, strays=0, refused=False)
 
 
 def seen(id, state, taken=0, **others):
@@ -132,7 +131,7 @@ class LaunchTests(PlanTestCase):
 
     def test_refused(self):
         """Nothing is launched, and the rest goes on."""
-        self.assert_plan([ready(taken=10)], waiting=100, asked=1, minimum=3, refused=True)
+        self.assert_plan([ready(taken=10)], waiting=100, minimum=3, refused=True)
         self.assert_plan([launching(reported=True)], MarkReady("a"), waiting=99, refused=True)
 
     def test_maximum_lowered(self):
@@ -156,19 +155,12 @@ class LaunchTests(PlanTestCase):
         self.assert_plan([ready(taken=3, drain_asked=True)], Drain("a", "asked for"), Launch(1))
         self.assert_plan([ready(taken=3, alive=False)], Lose("a", "ended"), Launch(1))
 
-    def test_asked(self):
-        """An operator's launches come on top, within the maximum."""
-        self.assert_plan([], Launch(3), asked=3)
-        self.assert_plan([ready(taken=1)], Launch(3), asked=3)
-        self.assert_plan([], Launch(4), asked=3, waiting=10)
-        self.assert_plan([ready(taken=1)], Launch(2), asked=3, maximum=3)
-
     def test_back_off(self):
         """After failures nothing is launched until the back-off is over."""
         for failures, wait in ((1, 1.0), (2, 2.0), (3, 4.0), (7, 60.0), (5000, 60.0)):
-            demand = {"waiting": 1, "failures": failures, "asked": 1}
+            demand = {"waiting": 1, "failures": failures}
             self.assert_plan([], since_failure=wait - 0.01, **demand)
-            self.assert_plan([], Launch(2), since_failure=wait, **demand)
+            self.assert_plan([], Launch(1), since_failure=wait, **demand)
 
     def test_back_off_values(self):
         self.assertEqual(
@@ -213,7 +205,7 @@ class LaunchingTests(PlanTestCase):
             [launching(age=181.0), launching("b", alive=False)],
             End("a", "failed: not ready in 180 s"),
             End("b", "failed: ended"),
-            asked=1,
+            waiting=1,
         )
         self.assert_plan([gone("a")], waiting=1, failures=1, since_failure=0.9)
         self.assert_plan([gone("a")], Launch(1), waiting=1, failures=1, since_failure=1.0)
@@ -395,7 +387,6 @@ DEMANDS = st.builds(
     waiting=st.integers(0, 60),
     failures=st.integers(0, 8),
     since_failure=st.sampled_from([0.0, 3.0, 60.0]),
-    asked=st.integers(0, 3),
     strays=st.integers(0, 3),
     refused=st.sampled_from([False, False, True]),
 )

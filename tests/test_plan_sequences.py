@@ -75,7 +75,6 @@ class Simulation:
     policy: Policy
     servers: dict[str, Server] = field(default_factory=dict)
     waiting: int = 0
-    asked: int = 0
     failures: int = 0
     since_failure: float = 0.0
     boots: bool = True
@@ -140,7 +139,13 @@ class Simulation:
 
     def round(self, steps_until_death=None):
         """See, plan, act; the keeper may die after some steps. What was planned."""
-        demand = Demand(self.waiting, self.failures, self.since_failure, self.asked)
+        demand = Demand(
+            waiting=self.waiting,
+            failures=self.failures,
+            since_failure=self.since_failure,
+            strays=0,
+            refused=False,
+        )
         servers = [server.seen() for server in self.servers.values()]
         steps = plan(servers, demand, self.policy)
         for step in steps[:steps_until_death]:
@@ -157,7 +162,6 @@ class Simulation:
                     server = Server(f"s{next(self.numbers)}", self.policy.capacity, self.boots)
                     self.servers[server.id] = server
                 self.launches += count
-                self.asked = max(0, self.asked - count)
             case MarkReady(id):
                 self.servers[id].state = State.READY
                 self.servers[id].idle = 0.0
@@ -183,6 +187,15 @@ class Simulation:
             assert server.people <= server.capacity, "over capacity"
 
 
+POLICY = Policy(
+    minimum=0,
+    maximum=20,
+    spare=0,
+    capacity=10,
+    idle_grace=30.0,
+    launch_timeout=20.0,
+    lost_after=4.0,
+)
 POLICIES = st.builds(
     Policy,
     minimum=st.integers(0, 3),
@@ -213,7 +226,6 @@ EVENTS = st.one_of(
         ),
     ),
     st.tuples(st.just("boots"), st.booleans()),
-    st.tuples(st.just("asked"), st.integers(1, 2)),
     st.tuples(st.just("keeper_dies"), st.integers(0, 3)),
 )
 # Left to itself hypothesis makes lists of five or so, in which little can come about.
@@ -225,8 +237,6 @@ def happens(simulation, event):
     match event:
         case ("boots", value):
             simulation.boots = value
-        case ("asked", count):
-            simulation.asked += count
         case ("keeper_dies", steps):
             return simulation.round(steps)
         case (name, *arguments):
@@ -235,8 +245,8 @@ def happens(simulation, event):
 
 
 def let_rest(simulation):
-    """Nothing is asked or happens any more, and boots work: until long after all was settled."""
-    simulation.boots, simulation.asked = True, 0
+    """Nothing happens any more, and boots work: until long after all was settled."""
+    simulation.boots = True
     policy = simulation.policy
     # The longest way: a failed boot times out, the back-off passes, another boots, one idles.
     longest = policy.launch_timeout + 60.0 + BOOT + policy.lost_after + policy.idle_grace + 10.0
@@ -318,7 +328,7 @@ class SequenceTests(SynchronousTestCase):
                 self.assertEqual(count, 0)
             else:
                 room = max(0, policy.maximum - running)
-                self.assertEqual(count, min(wanted + demand.asked, room))
+                self.assertEqual(count, min(wanted, room))
 
     @given(POLICIES, st.integers(0, 60), st.integers(0, 60))
     @settings(deadline=None)
@@ -340,7 +350,7 @@ class SequenceTests(SynchronousTestCase):
 
     def test_failing_boots_back_off(self):
         """Launches that always fail come ever more rarely, and one a minute in the end."""
-        policy = Policy(1, 5, 0, 10, 30.0, 20.0, 4.0)
+        policy = replace(POLICY, minimum=1, maximum=5)
         simulation = Simulation(policy, boots=False)
         moments = []
         for second in range(600):
@@ -358,7 +368,7 @@ class SequenceTests(SynchronousTestCase):
 
     def test_hundred_at_once(self):
         """A hundred people who wait make ten launches, and no more while those boot."""
-        policy = replace(Policy(0, 20, 0, 10, 30.0, 20.0, 4.0))
+        policy = POLICY
         simulation = Simulation(policy)
         simulation.arrive(100)
         for _ in range(20):

@@ -249,7 +249,8 @@ class Sessions(RulesCase):
         for _ in range(5):
             self.log_in("ann")
         self.clock.advance(2000)
-        ended = [self.call(accounts.end_stale_sessions, SESSIONS, self.now, 2) for _ in range(4)]
+        self.patch(accounts, "ENDED_AT_ONCE", 2)
+        ended = [self.call(accounts.end_stale_sessions, SESSIONS, self.now) for _ in range(4)]
         self.assertEqual(ended, [2, 2, 1, 0])
         self.assertEqual(self.taken(self.server), 0)
 

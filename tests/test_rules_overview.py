@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bbs.rules import fleet, operators, overview
+from bbs.rules import members, operators, overview
 from bbs.rules.operators import By, FleetFull, NoSuchServer
 from bbs.rules.overview import GONE_SHOWN, Overview
 from bbs.storage.models import Action, Lease, LoginServer, Place, Server
-from bbs.values import State
+from bbs.values import State, Tally
 from tests.database_case import RulesCase, on_both_databases
 
-ME = fleet.Member("me", "here")
+ME = members.Member("me", "here")
 BY = By("liz", "192.0.2.1", 1_000_000.0)
 
 
@@ -21,7 +21,7 @@ class Looking(RulesCase):
 
     def test_servers(self) -> None:
         self.people("ann", "bob")
-        self.call(fleet.beat, self.server, {"messages": 7})
+        self.call(members.beat, self.server, {"messages": 7})
         self.clock.advance(1)
         self.call(operators.ask_launch, 10, 5, self.now)
         ready, launching = self.look().servers
@@ -42,10 +42,10 @@ class Looking(RulesCase):
 
     def test_who_waits(self) -> None:
         self.assertEqual((self.look().waiting, self.look().waiting_since), (0, None))
-        self.call(fleet.enroll, ME)
-        self.call(fleet.wait, ME, "w1", "eva", self.now + 5)
-        self.call(fleet.wait, ME, "w2", "eva", self.now + 3)
-        self.call(fleet.wait, ME, "w3", "max", self.now + 9)
+        self.call(members.enroll, ME)
+        self.call(members.wait, ME, "w1", "eva", self.now + 5)
+        self.call(members.wait, ME, "w2", "eva", self.now + 3)
+        self.call(members.wait, ME, "w3", "max", self.now + 9)
         self.person("ann")
         Place.update(server=None).execute()
         seen = self.look(names=True)
@@ -65,8 +65,8 @@ class Looking(RulesCase):
         self.assertEqual(len(who[self.server]), 2)
 
     def test_logins_of_each(self) -> None:
-        self.call(fleet.observe, ME, 7)
-        self.call(fleet.observe, ME, 8)
+        self.call(members.observe, ME, Tally(7))
+        self.call(members.observe, ME, Tally(8))
         LoginServer.insert(id="older", identity="").execute()
         self.assertEqual(self.look().logins, {"me": 8, "older": 0})
 
@@ -78,7 +78,7 @@ class Looking(RulesCase):
         ).execute()
         seen = self.look()
         self.assertEqual(seen.usual, 4.5)
-        self.assertEqual(seen.refusal, operators.Refusal("over quota", 9.0))
+        self.assertEqual(seen.refusal, operators.Hold("over quota", 9.0))
 
     def test_no_launch_yet(self) -> None:
         Server.delete().execute()
@@ -97,7 +97,14 @@ class TheRecord(RulesCase):
         (deed,) = self.call(operators.actions, 10)
         self.assertEqual(
             deed,
-            operators.Deed(deed.id, BY.now, "liz", "192.0.2.1", operators.LAUNCH, server),
+            operators.Deed(
+                id=deed.id,
+                at=BY.now,
+                operator="liz",
+                address="192.0.2.1",
+                action=operators.LAUNCH,
+                target=server,
+            ),
         )
         row = Server.get_by_id(server)
         self.assertEqual((row.state, row.capacity, row.created), ("launching", 10, BY.now))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.rules import accounts, fleet, places
+from bbs.rules import accounts, places, servers
 from bbs.rules.places import Look, Move, Search
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 from bbs.values import State
@@ -43,7 +43,7 @@ class PlacesCase(RulesCase):
 class Entering(PlacesCase):
     def test_somebody_takes_people(self) -> None:
         self.assertFalse(self.call(places.any_ready))
-        fleet.add("test", 10, 0.0)
+        servers.add("test", 10, 0.0)
         self.assertFalse(self.call(places.any_ready))
         Server.update(state=State.READY).execute()
         self.assertTrue(self.call(places.any_ready))
@@ -249,7 +249,8 @@ class Moving(PlacesCase):
         for user in users:
             Place.insert(user=user, server=None).execute()
         server = self.ready_server(capacity=10)
-        settled = [len(self.call(places.settle, 2)) for _ in range(4)]
+        self.patch(places, "SETTLED_AT_ONCE", 2)
+        settled = [len(self.call(places.settle)) for _ in range(4)]
         self.assertEqual(settled, [2, 2, 1, 0])
         self.assertEqual(self.taken(server), 5)
 

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling.interfaces import ProviderUnavailable
-from bbs.scaling.sight import CONSISTENCY_GRACE, PATIENCE, Sight, Watch
+from bbs.scaling.sight import CONSISTENCY_GRACE, PATIENCE, Sight
 from bbs.testing.provider import MemoryProvider
 from bbs.values import Instance
 
@@ -135,17 +135,3 @@ class SightTests(SynchronousTestCase):
         self.sight.forget()
         self.listed()
         self.assertEqual([self.sight.gone(id) for id in "ab"], [False, False])
-
-
-class WatchTests(SynchronousTestCase):
-    def test_silence(self) -> None:
-        watch = Watch()
-        silences = [watch.silence("a", beats, 2.0) for beats in (1, 1, 1, 2, 2)]
-        self.assertEqual(silences, [0.0, 2.0, 4.0, 0.0, 2.0])
-
-    def test_forgetting(self) -> None:
-        watch = Watch()
-        for key in ("a", "b"):
-            watch.silence(key, 1, 2.0)
-        watch.keep({"a"})
-        self.assertEqual([watch.silence(key, 1, 2.0) for key in ("a", "b")], [2.0, 0.0])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred, fail
 
-from bbs.config import Fleet
 from bbs.errors import Unavailable
 from bbs.storage.models import Action, Server
 from bbs.web.auth import IDLE
+from tests.memory_service import POLICY
 from tests.web_case import Browser, PageCase
 
 NOT_THE_PAGE = "Refused: this is not the page's own request"
@@ -224,7 +225,7 @@ class WhoeverWaits(PageCase):
 
 
 class AtTheMaximum(PageCase):
-    fleet = Fleet(maximum=1)
+    policy = replace(POLICY, maximum=1)
 
     def test_no_more(self) -> None:
         reply = self.operator().post("/servers")
@@ -236,7 +237,7 @@ class AtTheMaximum(PageCase):
 
 
 class WithoutProvider(PageCase):
-    fleet = Fleet(provider="none")
+    policy = replace(POLICY, minimum=0, maximum=0)
 
     def test_none_is_started(self) -> None:
         reply = self.operator().post("/servers")

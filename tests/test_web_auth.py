@@ -16,8 +16,8 @@ from bbs.web.auth import (
     IDLE,
     MOST,
     Operators,
+    OperatorSessions,
     PasswordFileUnusable,
-    Sessions,
     hashed,
     read_passwords,
 )
@@ -150,7 +150,7 @@ class Checking(SynchronousTestCase):
 class SessionsOfOperators(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.sessions = Sessions(self.clock.seconds)
+        self.sessions = OperatorSessions(self.clock.seconds)
 
     def test_whose_it_is(self) -> None:
         token = self.sessions.begin("liz")

@@ -8,15 +8,16 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules.fleet import OPERATOR
-from bbs.rules.operators import Deed, Refusal
-from bbs.rules.overview import Overview, ServerNow
+from bbs.rules.operators import Deed, Hold
+from bbs.rules.overview import Overview
+from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.values import State
 from bbs.web.counts import REMEMBERED, Counts
 from bbs.web.front import in_sentences
 from bbs.web.gauges import LAG_INTERVAL, ReactorLag, Spans
-from bbs.web.history import POINTS, SERIES, STEP, History
-from bbs.web.narrate import Sight, narrate, newly_failed, newly_ready, short
+from bbs.web.history import POINTS, SERIES, STEP, LastHour
+from bbs.web.lookout import NOTHING
+from bbs.web.narrate import Scene, narrate, newly_failed, newly_ready, short
 from bbs.web.snapshot import (
     REFUSED,
     Measured,
@@ -29,7 +30,7 @@ from bbs.web.snapshot import (
 )
 from tests.memory_service import POLICY
 
-SERVER = ServerNow(
+SERVER = ServerRow(
     id="0123456789abcdef",
     state=State.READY,
     scope="local:1",
@@ -40,6 +41,7 @@ SERVER = ServerNow(
     beats=7,
     created=100.0,
     ready=102.1,
+    leaving=False,
     drain_asked=False,
     reason="",
     instance_id=None,
@@ -47,7 +49,7 @@ SERVER = ServerNow(
     counts={"messages": 0},
 )
 
-QUIET = Overview((), 0, None, None, None, {}, (), None)
+QUIET = NOTHING
 
 
 class CountsOfServers(SynchronousTestCase):
@@ -143,7 +145,7 @@ class TheLastHour(SynchronousTestCase):
         return dict.fromkeys(SERIES, value)
 
     def test_empty(self) -> None:
-        history = History().as_json()
+        history = LastHour().as_json()
         self.assertEqual((history["step"], history["end"]), (STEP, 0.0))
         series: Any = history["series"]
         self.assertEqual(
@@ -152,7 +154,7 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(series["waiting"], [None] * POINTS)
 
     def test_points(self) -> None:
-        history = History()
+        history = LastHour()
         self.assertEqual(
             history.add(1000.04, self.point(1)), {"end": 1000.0, "series": self.point(1)}
         )
@@ -162,20 +164,20 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(history.as_json()["end"], 1010.3)
 
     def test_an_hour_and_no_more(self) -> None:
-        history = History()
+        history = LastHour()
         for number in range(POINTS + 5):
             history.add(STEP * number, self.point(number))
         series: Any = history.as_json()["series"]
         self.assertEqual(series["servers"], [*range(5, POINTS + 5)])
 
     def test_the_sum_of_a_series(self) -> None:
-        history = History()
+        history = LastHour()
         for number, value in enumerate((1, None, 3)):
             history.add(STEP * number, self.point(value))
         self.assertEqual(history.sum("launches"), 4)
 
     def test_a_gap(self) -> None:
-        history = History()
+        history = LastHour()
         history.add(1000.0, self.point(1))
         history.add(1040.0, self.point(2))
         series: Any = history.as_json()["series"]
@@ -185,7 +187,7 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(series["servers"], [None] * (POINTS - 1) + [3])
 
     def test_a_clock_that_was_set_back(self) -> None:
-        history = History()
+        history = LastHour()
         history.add(1000.0, self.point(1))
         history.add(10.0, self.point(2))
         series: Any = history.as_json()["series"]
@@ -194,9 +196,9 @@ class TheLastHour(SynchronousTestCase):
 
 class News(SynchronousTestCase):
     def told(self, before: Overview, now: Overview) -> list[str]:
-        return narrate(Sight(before, True, True), Sight(now, True, True))
+        return narrate(Scene(before, True, True), Scene(now, True, True))
 
-    def of(self, now: ServerNow | None, before: ServerNow | None = None) -> list[str]:
+    def of(self, now: ServerRow | None, before: ServerRow | None = None) -> list[str]:
         """What is told of one server."""
         return self.told(
             *(replace(QUIET, servers=(each,) if each else ()) for each in (before, now))
@@ -251,15 +253,15 @@ class News(SynchronousTestCase):
         self.assertEqual(self.told(three, QUIET), ["Nobody waits for a place any more."])
 
     def test_refusals(self) -> None:
-        quota = replace(QUIET, refusal=Refusal("over quota", 1.0))
-        later = replace(QUIET, refusal=Refusal("over quota", 2.0))
+        quota = replace(QUIET, refusal=Hold("over quota", 1.0))
+        later = replace(QUIET, refusal=Hold("over quota", 2.0))
         text = "Nothing can be launched: the provider refuses it."
         self.assertEqual(self.told(QUIET, quota), [text])
         self.assertEqual(self.told(quota, later), [])
         self.assertEqual(self.told(later, QUIET), ["Servers can be launched again."])
 
     def test_connections(self) -> None:
-        well, away = Sight(QUIET, True, True), Sight(QUIET, False, False)
+        well, away = Scene(QUIET, True, True), Scene(QUIET, False, False)
         self.assertEqual(
             narrate(well, away),
             [
@@ -271,7 +273,14 @@ class News(SynchronousTestCase):
 
     def test_what_operators_did(self) -> None:
         deeds = [
-            Deed(number, 1.0, "liz", "192.0.2.1", action, "abcdef0123456789")
+            Deed(
+                id=number,
+                at=1.0,
+                operator="liz",
+                address="192.0.2.1",
+                action=action,
+                target="abcdef0123456789",
+            )
             for number, action in ((1, "launch"), (2, "drain"), (3, "launch"))
         ]
         before, now = (replace(QUIET, actions=tuple(reversed(x))) for x in (deeds[:1], deeds))
@@ -305,7 +314,17 @@ class News(SynchronousTestCase):
 
 class Snapshots(SynchronousTestCase):
     def view(self, seen: Overview) -> View:
-        return View(1000.0, 999.0, Sight(seen, True, True), Measured(0, 0.0, {}, {}, 0, 0.0, None))
+        measured = Measured(
+            logins_per_minute=0,
+            messages_per_second=0.0,
+            messages_of={},
+            leases={},
+            launches=0,
+            reactor_lag=0.0,
+            database_time=None,
+        )
+        scene = Scene(seen, True, True)
+        return View(at=1000.0, seen_at=999.0, scene=scene, measured=measured)
 
     def test_waiting_and_people(self) -> None:
         seen = replace(QUIET, servers=(SERVER, SERVER), waiting=2, waiting_since=995.4)
@@ -327,7 +346,7 @@ class Snapshots(SynchronousTestCase):
             ("", ""),
         ):
             server = replace(SERVER, reason=reason)
-            seen = replace(QUIET, servers=(server,), refusal=Refusal(arn, 1.0))
+            seen = replace(QUIET, servers=(server,), refusal=Hold(arn, 1.0))
             stranger, operator = self.shown(seen, None), self.shown(seen, "liz")
             self.assertEqual(stranger["servers"][0]["reason"], public)
             self.assertEqual(stranger["refusal"], {"reason": REFUSED, "until": 1.0})
@@ -364,7 +383,7 @@ class Snapshots(SynchronousTestCase):
             {"servers": (replace(SERVER, drain_asked=True),)},
             {"servers": (SERVER, replace(SERVER, id="another"))},
             {"waiting": 1},
-            {"refusal": Refusal("over quota", 1.0)},
+            {"refusal": Hold("over quota", 1.0)},
             {"usual": 2.0},
             {"who": {}},
         ):

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.defer import Deferred, fail
 
 from bbs.errors import Unavailable
-from bbs.rules import fleet
+from bbs.rules import members
 from bbs.storage.models import LoginServer, Place, Server, Waiter
 from tests.web_case import PageCase
 
@@ -196,9 +196,9 @@ class TwoLoginServers(PageCase):
         self.service.people("ann")
         self.pass_time(11)
         mine = self.browser().get("/state").json
-        self.service.database.run(fleet.enroll, fleet.Member("other", ""))
+        self.service.database.run(members.enroll, members.Member("other", ""))
         self.stop_page()
-        self.service.me = fleet.Member("other", "")
+        self.service.me = members.Member("other", "")
         self.page = self.make_page()
         self.page.startService()
         theirs = self.browser().get("/state").json

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import fail
 
 from bbs.errors import Unavailable
-from bbs.rules.operators import Refusal
+from bbs.rules.operators import Hold
 from tests.web_case import PageCase
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -194,5 +194,5 @@ class Refused(MetricsCase):
         self.pass_time(11)
         seen = self.page._lookout._overview
         assert seen is not None
-        self.page._lookout._overview = replace(seen, refusal=Refusal("over quota", 1.0))
+        self.page._lookout._overview = replace(seen, refusal=Hold("over quota", 1.0))
         self.assertEqual(self.samples()["bbs_fleet_launch_refused"], 1)

@@ -14,11 +14,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs import __version__
 from bbs.config import load
 from bbs.daemons.login import url_of
+from bbs.passwords import Hasher
 from bbs.web import site
 from bbs.web.page import OperatorsPage, PasswordFileUnusable, make
 from bbs.web.site import MAX_BODY, MAX_CONNECTIONS, REQUEST_TIMEOUT
 from bbs.workers import Inline
-from tests.memory_service import POLICY
+from tests.memory_service import POLICY, QUICK
 from tests.web_case import Browser, PageCase
 
 
@@ -224,7 +225,15 @@ class PuttingTogether(PageCase):
     def make(self, **options: object) -> Deferred[OperatorsPage]:
         """The page of a configuration with these keys of `[web]`."""
         config = load(None, {}, {f"web.{key}": value for key, value in options.items()})
-        return Deferred.fromCoroutine(make(config, self.parts, Inline().run, self.clock))
+        return Deferred.fromCoroutine(
+            make(
+                self.parts,
+                password_file=config.web.password_file,
+                failed_logins=config.limits.failed_logins,
+                hasher=Hasher(Inline(), QUICK),
+                in_thread=Inline().run,
+            )
+        )
 
     def test_with_its_own_files_and_passwords(self) -> None:
         path = Path(self.mktemp())

@@ -14,13 +14,10 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config import Fleet
 from bbs.passwords import Hasher
-from bbs.scaling.plan import Policy
 from bbs.testing.service import QUICK
-from bbs.values import Rate, Tally
-from bbs.web.actions import Desk
-from bbs.web.auth import Operators, Sessions
+from bbs.values import Policy, Rate
+from bbs.web.auth import Operators
 from bbs.web.page import OperatorsPage, Parts
 from bbs.workers import Inline
 from tests.memory_service import POLICY, memory_service
@@ -160,7 +157,6 @@ class PageCase(SynchronousTestCase):
     """A service with one app server, and its page with the operator `liz`."""
 
     policy: Policy = POLICY
-    fleet = Fleet()
     operators: Mapping[str, str] | None = {"liz": QUICK.hash("secret")}
 
     def setUp(self) -> None:
@@ -177,29 +173,25 @@ class PageCase(SynchronousTestCase):
     def make_page(self) -> OperatorsPage:
         """The page of the service's login server."""
         service, hasher = self.service, Hasher(Inline(), QUICK)
-        seconds = service.clock.seconds
 
         def asked() -> None:
             self.asked += 1
-            service.login.keeper.look_soon()
+            service.login.news.wanted()
 
-        operators = self.operators and Operators(self.operators, hasher, Rate(3, 60.0), seconds)
-        self.sessions = Sessions(seconds)
-        desk = Desk(
-            operators or None, self.sessions, service.database, self.fleet, 2, asked, seconds
-        )
-        self.tally: Tally = service.login.home.tally
         self.parts = Parts(
-            service.me.id,
-            self.policy,
-            service.database,
-            service.login.home.bus,
-            hasher,
-            self.tally,
-            asked,
-            lambda: self.trouble,
+            me=service.me.id,
+            policy=self.policy,
+            database=service.database,
+            on_change=asked,
+            broker=lambda: service.login.home.bus.connected,
+            logins=lambda: service.login.home.tally.logins,
+            trouble=lambda: self.trouble,
+            reactor=service.clock,
         )
-        return OperatorsPage(self.parts, FILES, desk, service.clock)
+        operators = None
+        if self.operators:
+            operators = Operators(self.operators, hasher, Rate(3, 60.0), service.clock.seconds)
+        return OperatorsPage(self.parts, FILES, operators)
 
     def stop_page(self) -> None:
         """Stop the page, if it runs."""

@@ -68,10 +68,28 @@ def _parser(program: Program) -> argparse.ArgumentParser:
 
 
 def _list(config: Configuration, options: argparse.Namespace) -> list[dict[str, object]]:
-    servers = operators.listing(time.time())
-    for server in servers:
-        server["usd_per_hour"] = price(str(server["type"]), config.ec2.region)
-    return servers
+    now = time.time()
+    return [_as_json(listed, now, config.ec2.region) for listed in operators.listing()]
+
+
+def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, object]:
+    server = listed.server
+    took = server.launch_time
+    return {
+        "id": server.id,
+        "state": str(server.state),
+        "address": server.address,
+        "taken": server.taken,
+        "capacity": server.capacity,
+        "age": round(now - server.created, 1),
+        "launch_time": None if took is None else round(took, 1),
+        "scope": server.provider,
+        "instance": server.instance_id or None,
+        "type": server.kind or None,
+        "reason": server.reason,
+        "people": listed.people,
+        "usd_per_hour": price(server.kind or "", region),
+    }
 
 
 def _launch(config: Configuration, options: argparse.Namespace) -> dict[str, object]:

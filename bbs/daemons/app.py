@@ -20,7 +20,7 @@ from bbs.daemons.composition import AppServing, Ground
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon, interface_of
 from bbs.daemons.lifeline import Lifeline
 from bbs.errors import Unavailable
-from bbs.rules import fleet
+from bbs.rules import members
 from bbs.storage.database import Database
 from bbs.values import Tally
 
@@ -82,9 +82,9 @@ class AppServer(Daemon):
         if self._server_id is None:
             host = await self.in_thread(self._address, database.url)
             return await database.run(
-                fleet.join, host, number, self.config.app.capacity, self.reactor.seconds()
+                members.join, host, number, self.config.app.capacity, self.reactor.seconds()
             )
-        if not await database.run(fleet.report, self._server_id, number):
+        if not await database.run(members.report, self._server_id, number):
             raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")
         return self._server_id
 
@@ -104,7 +104,7 @@ class AppServer(Daemon):
         """Say that this server stops, and give those who listen time to be told where to go."""
         assert serving.server_id is not None
         with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
-            await database.run(fleet.leave, serving.server_id)
+            await database.run(members.leave, serving.server_id)
         serving.home.bus.tell_fleet("gone")
         await serving.listeners.dismiss(FAREWELL)
 
@@ -157,7 +157,7 @@ class Heartbeat(TimerService):
         if self._over:
             return
         try:
-            alive = await self._database.run(fleet.beat, self._server, self._tally.counts)
+            alive = await self._database.run(members.beat, self._server, self._tally.counts)
         except Unavailable:
             if self._reactor.seconds() - self._renewed > self._lease_timeout:
                 self._end("its lease could not be renewed")

@@ -3,8 +3,9 @@ daemons and the service in memory for tests (`bbs.testing`) both take it from he
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bbs.commands import all_commands
@@ -16,17 +17,18 @@ from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
 from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
 from bbs.passwords import Hasher
-from bbs.protocols.line import IRequestHandler, LineFactory, LineLimits
+from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits
 from bbs.protocols.stomp import IStomp
 from bbs.rules import accounts
-from bbs.rules.fleet import Member
+from bbs.rules.members import Member
 from bbs.scaling.interfaces import IProvider
-from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.plan import Policy
-from bbs.scaling.upkeep import Sweep, Upkeep
+from bbs.scaling.keeper import FleetKeeper, Sweep
+from bbs.scaling.news import FleetNews
+from bbs.scaling.steps import Means
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage.database import Database
-from bbs.values import Tally
+from bbs.values import Policy, Tally
+from bbs.workers import IWorkers
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,11 @@ class AppServing:
 
 
 class LoginServing:
-    """A login server: the fleet's keeper, those who wait, and the factory of its connections."""
+    """A login server: the fleet's keeper, those who wait, and the factory of its connections.
+
+    :param me: this login server, which is enrolled.
+    :param workers: has a thread for what the keeper must not do on the reactor.
+    """
 
     def __init__(
         self,
@@ -71,13 +77,22 @@ class LoginServing:
         me: Member,
         hasher: Hasher,
         provider: IProvider,
-        on_places: Callable[[], None] = lambda: None,
+        workers: IWorkers,
     ) -> None:
-        config, database, reactor = ground.config, ground.database, ground.reactor
-        bus = Bus(ground.stomp, ground.service.name)
-        watchers: set[Any] = set()
-        self.room = WaitingRoom(database, me, reactor, config.fleet.launch_timeout, watchers)
+        config, reactor = ground.config, ground.reactor
         limits, seconds = config.limits, reactor.seconds
+        bus = Bus(ground.stomp, ground.service.name)
+        watchers: set[IConnection] = set()
+        self.news = FleetNews(bus)
+        self.policy = policy_of(config)
+        self.room = WaitingRoom(
+            me=me,
+            database=ground.database,
+            reactor=reactor,
+            patience=config.fleet.launch_timeout,
+            watchers=watchers,
+            news=self.news,
+        )
         parts = LoginServerParts(
             hasher,
             LoginLimits(
@@ -89,47 +104,34 @@ class LoginServing:
             config.telnet.secret,
         )
         self.home = _home(ground, bus, parts, watchers)
-        tally = self.home.tally
-
-        def look() -> None:
-            self.room.look()
-            on_places()
-
         self.keeper = FleetKeeper(
-            me,
-            database,
-            provider,
-            policy_of(config),
-            bus,
-            Upkeep(self.home.sessions, _sweeps(ground)),
-            config.fleet.heartbeat_interval,
-            look,
-            reactor,
-            lambda: tally.logins,
+            Means(
+                me=me,
+                database=ground.database,
+                provider=provider,
+                policy=self.policy,
+                news=self.news,
+                reactor=reactor,
+            ),
+            workers=workers,
+            sweeps=_sweeps(ground, self.home.sessions),
+            heartbeat_interval=config.fleet.heartbeat_interval,
+            tally=self.home.tally,
         )
-        self.room.on_change = self.fleet_is_wanted
         self.factory = line_factory(reactor, Dispatcher(self.home), limits)
-
-    def fleet_is_wanted(self) -> None:
-        """Somebody waits, or an operator has asked for something: whoever keeps the fleet should
-        look."""
-        if self.keeper.keeping:
-            self.keeper.look_soon()
-        else:
-            self.home.bus.tell_fleet("waiting")
 
 
 def policy_of(config: Configuration) -> Policy:
     """What the operator wants of the fleet."""
     wanted = config.fleet
     return Policy(
-        wanted.minimum,
-        0 if wanted.provider == "none" else wanted.maximum,
-        wanted.spare,
-        config.app.capacity,
-        wanted.idle_grace,
-        wanted.launch_timeout,
-        wanted.lost_after,
+        minimum=wanted.minimum,
+        maximum=0 if wanted.provider == "none" else wanted.maximum,
+        spare=wanted.spare,
+        capacity=config.app.capacity,
+        idle_grace=wanted.idle_grace,
+        launch_timeout=wanted.launch_timeout,
+        lost_after=wanted.lost_after,
     )
 
 
@@ -146,22 +148,23 @@ def line_factory(reactor: Any, handler: IRequestHandler, limits: Limits) -> Line
     )
 
 
-def _sweeps(ground: Ground) -> tuple[Sweep, ...]:
-    """What is swept for the service: what has expired in its feed, and what it sweeps itself."""
+def _sweeps(ground: Ground, sessions: accounts.Sessions) -> Sequence[Sweep]:
+    """What is swept: unused sessions, what has expired in the service's feed, and what the service
+    sweeps itself."""
     service, retention = ground.service, ground.config.messages.message_retention
-    sweeps: list[Sweep] = []
+    sweeps: list[Sweep] = [partial(accounts.end_stale_sessions, sessions)]
     if service.feed and (expire := service.feed.expire):
         sweeps.append(lambda now: expire(now - retention))
     if service.sweep:
         sweeps.append(service.sweep)
-    return tuple(sweeps)
+    return sweeps
 
 
 def _home(
     ground: Ground,
     bus: Bus,
     parts: LoginServerParts | AppServerParts,
-    watchers: set[Any] | None = None,
+    watchers: set[IConnection] | None = None,
 ) -> Home:
     return Home(
         service=ground.service,

@@ -17,7 +17,7 @@ from bbs import __version__
 from bbs.addresses import Address, reached_at
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
-from bbs.daemons.composition import Ground, LoginServing, policy_of
+from bbs.daemons.composition import Ground, LoginServing
 from bbs.daemons.daemon import (
     CannotStart,
     Daemon,
@@ -27,7 +27,8 @@ from bbs.daemons.daemon import (
 from bbs.errors import Unavailable
 from bbs.passwords import Hasher, threads
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
-from bbs.rules import accounts, fleet, places
+from bbs.rules import accounts, members, places
+from bbs.rules.servers import new_id
 from bbs.scaling import children
 from bbs.scaling.ec2 import user_data
 from bbs.scaling.ec2.client import EC2Client, boto_client
@@ -69,20 +70,23 @@ class LoginServer(Daemon):
     async def start(self) -> None:
         config = self.config
         # Only now: twistd forks into the background after it has made its services.
-        me = fleet.Member(fleet.new_id(), process_identity())
+        me = members.Member(new_id(), process_identity())
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads())
         self.begin(hashers)
+        processes = Workers(self.reactor, "processes", 1)
+        self.begin(processes)
         brokers = await self._brokers()
         stomp = await self.open_broker(brokers)
-        await database.run(fleet.enroll, me)
+        await database.run(members.enroll, me)
         serving = LoginServing(
             Ground(self.service, config, database, stomp, self.reactor),
             me=me,
             hasher=Hasher(hashers),
             provider=await self._provider(me, brokers),
-            on_places=lambda: self._places(database),
+            workers=processes,
         )
+        serving.news.when_places(partial(self._look_whether_serving, database))
         page = await self._page(me, serving)
         self.begin(serving.keeper)
         await self.listen(config.login.listen, serving.factory)
@@ -91,7 +95,7 @@ class LoginServer(Daemon):
         if not config.fleet.minimum or config.fleet.provider == "none":
             self._is_serving()
 
-    async def _provider(self, me: fleet.Member, brokers: tuple[str, ...]) -> IProvider:
+    async def _provider(self, me: members.Member, brokers: tuple[str, ...]) -> IProvider:
         """The provider that the configuration names."""
         config = self.config
         if config.fleet.provider == "none":
@@ -126,36 +130,37 @@ class LoginServer(Daemon):
         self.begin(client)
         return EC2Provider(self.reactor, client, self.config.ec2, make_user_data, __version__)
 
-    async def _page(self, me: fleet.Member, serving: LoginServing) -> OperatorsPage | None:
+    async def _page(self, me: members.Member, serving: LoginServing) -> OperatorsPage | None:
         """The operators' page, if the configuration wants one."""
-        if not self.config.web.listen:
+        config, home = self.config, serving.home
+        if not config.web.listen:
             return None
         # Here: a web server and a metrics library are 4 MiB that a server without a page need not
         # have.
         from bbs.web import page
-
-        home = serving.home
 
         def trouble() -> str:
             if not home.database.available:
                 return "the database is away"
             return "" if self.serving.called else "no app server is ready yet"
 
+        parts = page.Parts(
+            me=me.id,
+            policy=serving.policy,
+            database=home.database,
+            on_change=serving.news.wanted,
+            broker=lambda: home.bus.connected,
+            logins=lambda: home.tally.logins,
+            trouble=trouble,
+            reactor=self.reactor,
+        )
         try:
             return await page.make(
-                self.config,
-                page.Parts(
-                    me.id,
-                    policy_of(self.config),
-                    home.database,
-                    home.bus,
-                    home.login.hasher,
-                    home.tally,
-                    serving.fleet_is_wanted,
-                    trouble,
-                ),
-                self.in_thread,
-                self.reactor,
+                parts,
+                password_file=config.web.password_file,
+                failed_logins=config.limits.failed_logins,
+                hasher=home.login.hasher,
+                in_thread=self.in_thread,
             )
         except page.PasswordFileUnusable as error:
             raise CannotStart(f"web.password_file: {error}") from error
@@ -167,14 +172,14 @@ class LoginServer(Daemon):
             self.page_address = self.page_address or url_of(endpoint, port)
         self.begin(page)
 
-    def _places(self, database: Database) -> None:
-        if not self.serving.called:
-            Deferred.fromCoroutine(self._look_whether_serving(database))
+    def _look_whether_serving(self, database: Database) -> None:
+        async def look() -> None:
+            with suppress(Unavailable):  # Then there is another hint, or another round.
+                if await database.run(places.any_ready):
+                    self._is_serving()
 
-    async def _look_whether_serving(self, database: Database) -> None:
-        with suppress(Unavailable):  # Then there is another hint, or another round.
-            if await database.run(places.any_ready):
-                self._is_serving()
+        if not self.serving.called:
+            Deferred.fromCoroutine(look())
 
     def _is_serving(self) -> None:
         if self.running and not self.serving.called:

@@ -40,6 +40,9 @@ TOUCH_SHARE = 0.01
 """A session's last use is noted when the note would move by this share of its life: reading
 commands then hardly ever write."""
 
+ENDED_AT_ONCE = 500
+"""Stale sessions that one transaction ends at the most."""
+
 
 @dataclass(frozen=True)
 class Caller:
@@ -197,13 +200,13 @@ def delete(caller: Caller) -> Caller:
     return caller
 
 
-def end_stale_sessions(sessions: Sessions, now: float, most: int = 500) -> int:
+def end_stale_sessions(sessions: Sessions, now: float) -> int:
     """End sessions unused for their time to live, and give back places of users who have no other.
 
-    Returns how many ended; `most` in one transaction, so that nobody waits long for it.
+    Returns how many ended; `ENDED_AT_ONCE` in one transaction, so that nobody waits long for it.
     """
     unused = Session.used < now - sessions.ttl
-    stale = rows(Session.select(Session.digest, Session.user).where(unused).limit(most))
+    stale = rows(Session.select(Session.digest, Session.user).where(unused).limit(ENDED_AT_ONCE))
     Session.delete().where(Session.digest.in_([row[0] for row in stale]) & unused).execute()
     for user in sorted({row[1] for row in stale}):
         _go_offline_without_session(user)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.addresses import Address
-from bbs.rules import fleet
+from bbs.rules import members, servers
+from bbs.rules.servers import ServerRow
 from bbs.storage.database import read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
 from bbs.values import State
@@ -25,7 +25,7 @@ class NoSuchServer(Exception):
     """No app server that lives has this id, or more than one has one that begins so."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Deed:
     """What an operator did: `at` when (seconds since the epoch), from which `address`, to which
     server."""
@@ -47,7 +47,7 @@ class Launches:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Hold:
     """Why the provider launches nothing, and when it is asked again (seconds since the epoch)."""
 
     reason: str
@@ -73,12 +73,12 @@ def launches_under_way(now: float) -> Launches | None:
 
 
 @read_only
-def refusal() -> Refusal | None:
+def refusal() -> Hold | None:
     """Why no server can be launched, since the last time that one was; None where one can."""
-    lease = Lease.get_or_none(Lease.name == fleet.KEEPER)
+    lease = Lease.get_or_none(Lease.name == members.KEEPER)
     if lease is None or lease.refusal is None or lease.refused_until is None:
         return None
-    return Refusal(lease.refusal, lease.refused_until)
+    return Hold(lease.refusal, lease.refused_until)
 
 
 @read_only
@@ -91,30 +91,25 @@ def is_hopeless(now: float) -> bool:
     return not Server.select().where(Server.state == State.LAUNCHING).exists()
 
 
+@dataclass(frozen=True)
+class Listed:
+    """An app server, and the names of those who are on it."""
+
+    server: ServerRow
+    people: tuple[str, ...]
+
+
 @read_only
-def listing(now: float) -> list[dict[str, object]]:
+def listing() -> tuple[Listed, ...]:
     """The servers that live, oldest first, and who is on each."""
     people: dict[str, list[str]] = {}
     query = Place.select(Place.server, User.name).join(User).order_by(User.name)
     for server, name in rows(query):
         people.setdefault(server, []).append(name)
-    return [
-        {
-            "id": row.id,
-            "state": str(row.state),
-            "address": str(Address(row.host or "", row.port)) if row.port else None,
-            "taken": row.taken,
-            "capacity": row.capacity,
-            "age": round(now - row.created, 1),
-            "launch_time": None if row.ready is None else round(row.ready - row.created, 1),
-            "scope": row.scope.partition(":")[0],
-            "instance": row.instance_id or None,
-            "type": row.kind or None,
-            "reason": row.reason,
-            "people": people.get(row.id, []),
-        }
-        for row in Server.select().where(Server.state != State.GONE).order_by(Server.created)
-    ]
+    return tuple(
+        Listed(server, tuple(people.get(server.id, ())))
+        for server in servers.read(servers.living().order_by(Server.created))
+    )
 
 
 def ask_launch(capacity: int, maximum: int, now: float) -> str:
@@ -122,10 +117,10 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
 
     :raises FleetFull: no more servers are allowed.
     """
-    fleet.locked_lease()  # Whoever keeps the fleet counts under the same lock.
-    if fleet.alive() >= maximum:
+    members.locked_lease()  # Whoever keeps the fleet counts under the same lock.
+    if servers.living().count() >= maximum:
         raise FleetFull()
-    return fleet.add("", capacity, now)
+    return servers.add("", capacity, now)
 
 
 def ask_drain(beginning: str) -> str:
@@ -174,7 +169,18 @@ def drain(by: By, beginning: str) -> str:
 @read_only
 def actions(most: int) -> list[Deed]:
     """The latest actions, newest first."""
-    return [Deed(*row) for row in rows(Action.select().order_by(Action.id.desc()).limit(most))]
+    latest = Action.select().order_by(Action.id.desc()).limit(most)
+    return [
+        Deed(
+            id=row.id,
+            at=row.at,
+            operator=row.operator,
+            address=row.address,
+            action=row.action,
+            target=row.target,
+        )
+        for row in latest
+    ]
 
 
 def _record(by: By, action: str, target: str) -> None:

@@ -3,14 +3,14 @@ at the most, however many look."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import peewee
 
-from bbs.rules import operators
+from bbs.rules import operators, servers
+from bbs.rules.servers import ServerRow
 from bbs.storage.database import read_only, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 from bbs.values import State
@@ -25,38 +25,7 @@ ACTIONS_SHOWN = 20
 """The latest actions that one look brings; they are told of when they are new."""
 
 
-@dataclass(frozen=True)
-class ServerNow:
-    """An app server's row: see `bbs.storage.models.Server`."""
-
-    id: str
-    state: State
-    scope: str
-    host: str | None
-    port: int | None
-    capacity: int
-    taken: int
-    beats: int
-    created: float
-    ready: float | None
-    drain_asked: bool
-    reason: str
-    instance_id: str | None
-    kind: str | None
-    counts: Mapping[str, int]
-
-    @property
-    def launch_time(self) -> float | None:
-        """Seconds from the decision to launch it until people could be placed on it."""
-        return None if self.ready is None else max(0.0, self.ready - self.created)
-
-    @property
-    def free(self) -> int:
-        """Places that somebody may take now."""
-        return max(0, self.capacity - self.taken) if self.state is State.READY else 0
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Overview:
     """What one look showed.
 
@@ -66,10 +35,10 @@ class Overview:
     a place; None unless they were asked for.
     """
 
-    servers: tuple[ServerNow, ...]
+    servers: tuple[ServerRow, ...]
     waiting: int
     waiting_since: float | None
-    refusal: operators.Refusal | None
+    refusal: operators.Hold | None
     usual: float | None
     logins: Mapping[str, int]
     actions: tuple[operators.Deed, ...]
@@ -80,47 +49,19 @@ class Overview:
 def overview(now: float, names: bool) -> Overview:
     """Look at everything; at people's `names` too, if so asked."""
     shown = (Server.state != State.GONE) | (Server.ended >= now - GONE_SHOWN)
-    servers = Server.select().where(shown).order_by(Server.created, Server.id)
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = operators.launches_under_way(now)
     logins = rows(LoginServer.select(LoginServer.id, LoginServer.logins))
     return Overview(
-        tuple(_now(row) for row in servers),
-        _waiting().count(),
-        since,
-        operators.refusal(),
-        launches.usual if launches else None,
-        {id: count or 0 for id, count in logins},
-        tuple(operators.actions(ACTIONS_SHOWN)),
-        _who() if names else None,
+        servers=servers.read(Server.select().where(shown).order_by(Server.created, Server.id)),
+        waiting=_waiting().count(),
+        waiting_since=since,
+        refusal=operators.refusal(),
+        usual=launches.usual if launches else None,
+        logins={id: count or 0 for id, count in logins},
+        actions=tuple(operators.actions(ACTIONS_SHOWN)),
+        who=_who() if names else None,
     )
-
-
-def _now(row: Server) -> ServerNow:
-    return ServerNow(
-        row.id,
-        State(row.state),
-        row.scope,
-        row.host,
-        row.port,
-        row.capacity,
-        row.taken,
-        row.beats,
-        row.created,
-        row.ready,
-        row.drain_asked,
-        row.reason,
-        row.instance_id,
-        row.kind,
-        _counts(row),
-    )
-
-
-def _counts(row: Server) -> Mapping[str, int]:
-    if row.counts is None:  # A server of version 0.1.0.
-        return {} if row.messages is None else {"messages": row.messages}
-    counts: dict[str, int] = json.loads(row.counts)
-    return counts
 
 
 def _waiting() -> Any:

@@ -20,6 +20,9 @@ from bbs.values import State
 SERVING = (State.READY, State.DRAINING)
 """States of a server that serves its people; only a ready one takes more."""
 
+SETTLED_AT_ONCE = 100
+"""People at the most who are found places in one transaction, so that nobody waits long for it."""
+
 
 @dataclass(frozen=True)
 class Seat:
@@ -140,9 +143,11 @@ def move_off(server: str) -> list[Move]:
     return moves
 
 
-def settle(most: int = 100) -> list[Move]:
+def settle() -> list[Move]:
     """Find places for people who are online without one, as far as there are."""
-    homeless = Place.select().where(Place.server.is_null()).order_by(Place.user).limit(most)
+    homeless = (
+        Place.select().where(Place.server.is_null()).order_by(Place.user).limit(SETTLED_AT_ONCE)
+    )
     return [move for move in _reseat([*for_update(homeless)]) if move.seat]
 
 

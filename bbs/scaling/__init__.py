@@ -1,1 +1,1 @@
-"""The fleet: what should run (`plan`), who makes it run (`fleet`), and where (`local`, `ec2`)."""
+"""The fleet: what should run (`plan`), who makes it run (`keeper`), and where (`local`, `ec2`)."""

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,11 @@ def is_certainly_dead(identity: str) -> bool:
     # Ended but not waited for by its parent: no thread of it runs any more.
     zombie = stat.state in "ZX" and stat.threads <= 1
     return zombie or stat.started != match["started"]
+
+
+def certainly_dead(identities: Iterable[str]) -> frozenset[str]:
+    """Those of `identities` of which that is known. It reads files: for a thread."""
+    return frozenset(filter(is_certainly_dead, identities))
 
 
 def _machine() -> str:

@@ -8,7 +8,7 @@ launch is written down before the provider is asked, and asking again under the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,16 +16,16 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
-from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
-from bbs.rules import fleet
+from bbs.rules import keeping, members
+from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
+from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling import plan
-from bbs.scaling.interfaces import IProvider
-from bbs.scaling.sight import Sight, Watch
-from bbs.scaling.steps import Steps
-from bbs.scaling.upkeep import Upkeep
-from bbs.storage.database import Database
-from bbs.values import State
+from bbs.scaling.identity import certainly_dead
+from bbs.scaling.sight import Sight
+from bbs.scaling.steps import Means, Steps
+from bbs.values import State, Tally
+from bbs.workers import IWorkers
 
 GATHER = 0.02
 """Seconds in which reasons to look are gathered, so that many people make one round."""
@@ -33,58 +33,59 @@ GATHER = 0.02
 HOUSEKEEPING_INTERVAL = 60.0
 """Seconds between sweeps for what has expired."""
 
+GONE_KEPT = 86400.0
+"""Seconds for which the rows of ended servers are kept: estimates are made from them."""
+
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
 """Seconds between looks at what a cloud has: while all is well, and while something changes. Who
 is well the heartbeats say, for less; a list of 200 instances takes 85 ms of this process."""
 
 _log = Logger()
 
+Sweep = Callable[[float], int]
+"""A rule that removes what has expired by now, so little of it that nobody waits long; called again
+until it returns 0."""
+
 
 class FleetKeeper(Service):
     """Keeps the fleet while it holds the lease; else watches whoever does.
 
-    :param me: this login server.
-    :param policy: what the operator wants.
+    :param workers: has a thread for what would block, however shortly.
+    :param sweeps: what to sweep away, beside what the fleet leaves.
     :param heartbeat_interval: seconds between rounds, when nothing asks for one sooner.
-    :param on_places: called when there may be places for those who wait.
-    :param logins: how many people this login server has let in, to tell the others.
+    :param tally: what this login server has counted, to tell the others.
     """
 
     def __init__(
         self,
-        me: fleet.Member,
-        database: Database,
-        provider: IProvider,
-        policy: plan.Policy,
-        bus: Bus,
-        upkeep: Upkeep,
+        means: Means,
+        *,
+        workers: IWorkers,
+        sweeps: Sequence[Sweep],
         heartbeat_interval: float,
-        on_places: Callable[[], None],
-        reactor: Any,
-        logins: Callable[[], int] = lambda: 0,
+        tally: Tally,
     ) -> None:
-        self.me = me
+        self.me = means.me
         self.keeping = False
-        self._database = database
-        self._provider = provider
-        self._policy = policy
-        self._bus = bus
-        self._upkeep = upkeep
+        self._database = means.database
+        self._provider = means.provider
+        self._policy = means.policy
+        self._news = means.news
+        self._reactor = means.reactor
+        self._workers = workers
+        self._sweeps = sweeps
         self._interval = heartbeat_interval
-        self._on_places = on_places
-        self._reactor = reactor
-        self._logins = logins
+        self._tally = tally
         self._watch = Watch()
         self._idle_since: dict[str, float] = {}
         self._last_round: float | None = None
         self._last_housekeeping = 0.0
+        # No TimerService: a round can be called for sooner than it is due.
         self._next: Any = None
         self._round: Deferred[None] | None = None
         self._again = False
-        self._sight = Sight(provider, self.look_soon, reactor)
-        self._steps = Steps(
-            me, database, provider, policy, bus, self._sight, on_places, self.look_soon, reactor
-        )
+        self._sight = Sight(self._provider, self.look_soon, self._reactor)
+        self._steps = Steps(means, self._sight, self.look_soon)
 
     # Service
 
@@ -92,7 +93,7 @@ class FleetKeeper(Service):
         Service.startService(self)
         self._provider.when_changed = self.look_soon
         self._provider.startService()
-        self._bus.hear_fleet(self._hinted)
+        self._news.hear(self)
         self._next = self._reactor.callLater(0, self._begin)
 
     def stopService(self) -> Deferred[None]:
@@ -109,8 +110,8 @@ class FleetKeeper(Service):
         if self.keeping and not self._provider.shared:
             await self._close_children()
         with suppress(Unavailable):  # Else the lease lapses by itself.
-            await self._database.run(fleet.resign, self.me)
-        self._bus.tell_fleet("gone")
+            await self._database.run(members.resign, self.me)
+        self._news.gone()
 
     # Rounds
 
@@ -120,10 +121,6 @@ class FleetKeeper(Service):
             self._again = True
         elif self.running and self._next.getTime() > self._reactor.seconds() + GATHER:
             self._next.reset(GATHER)
-
-    def _hinted(self, hint: Mapping[str, Any]) -> None:
-        self._on_places()
-        self.look_soon()
 
     def _begin(self) -> None:
         self._next, self._again = None, False
@@ -142,7 +139,7 @@ class FleetKeeper(Service):
 
     async def _one_round(self) -> None:
         try:
-            seen = await self._database.run(fleet.observe, self.me, self._logins())
+            seen = await self._database.run(members.observe, self.me, self._tally)
             elapsed = self._elapsed()
             if seen.lease.holder != self.me.id:
                 await self._watch_keeper(seen.lease, elapsed)
@@ -153,7 +150,7 @@ class FleetKeeper(Service):
             await self._keep(seen, elapsed)
         except Unavailable:
             _log.debug("a round without the database")
-        except fleet.NotKeeper:
+        except keeping.NotKeeper:
             self._deposed()
 
     def _elapsed(self) -> float:
@@ -162,12 +159,12 @@ class FleetKeeper(Service):
         last, self._last_round = self._last_round, now
         return 0.0 if last is None else min(now - last, 2 * self._interval)
 
-    async def _watch_keeper(self, lease: fleet.LeaseSeen, elapsed: float) -> None:
+    async def _watch_keeper(self, lease: LeaseSeen, elapsed: float) -> None:
         if self.keeping:
             self._deposed()
         silent = self._watch.silence(lease.holder, lease.beats, elapsed)
-        dead = lease.dead or silent > self._policy.lost_after
-        if dead and await self._database.run(fleet.seize, self.me, lease):
+        dead = silent > self._policy.lost_after or bool(await self._dead([lease.identity]))
+        if dead and await self._database.run(members.seize, self.me, lease):
             _log.warn("the fleet's keeper is dead; this login server takes over")
             self._again = True
 
@@ -177,36 +174,38 @@ class FleetKeeper(Service):
         self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
-    async def _keep(self, seen: fleet.Observation, elapsed: float) -> None:
+    async def _keep(self, seen: Observation, elapsed: float) -> None:
         rows = {row.id: row for row in seen.servers}
+        dead = await self._dead(
+            [*(row.launcher for row in seen.servers), *(peer.identity for peer in seen.peers)]
+        )
         silence = {id: self._watch.silence(id, row.beats, elapsed) for id, row in rows.items()}
         await self._sight.look(self._oldest(seen.servers, silence))
         now = self._reactor.seconds()
-        await self._forget_dead_peers(seen.peers, elapsed)
+        await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
         await self._note_instances(seen.servers)
         strays = self._end_strays(rows)
         await self._launch_again(seen.servers)
         demand = plan.Demand(
-            seen.waiting,
-            self._steps.failures,
-            now - self._steps.last_failure,
-            asked=0,
+            waiting=seen.waiting,
+            failures=self._steps.failures,
+            since_failure=now - self._steps.last_failure,
             strays=strays,
             refused=self._steps.refusals.hold,
         )
         self._idle_since = {id: since for id, since in self._idle_since.items() if id in rows}
-        servers = [self._as_seen(row, silence[row.id], now) for row in seen.servers]
+        servers = [self._as_seen(row, dead, silence[row.id], now) for row in seen.servers]
         for step in plan.plan(servers, demand, self._policy):
             await self._steps.take(step, rows)
         for row in seen.servers:
             if row.state is State.DRAINING and row.taken:
-                self._steps.tell(await self._database.run(fleet.move_off, self.me, row.id))
+                self._news.moved(await self._database.run(keeping.move_off, self.me, row.id))
         if seen.waiting:
-            self._steps.tell(await self._database.run(fleet.settle, self.me))
+            self._news.moved(await self._database.run(keeping.settle, self.me))
         await self._keep_house(now)
 
-    def _oldest(self, rows: tuple[fleet.ServerSeen, ...], silence: Mapping[str, float]) -> float:
+    def _oldest(self, rows: tuple[ServerRow, ...], silence: Mapping[str, float]) -> float:
         """How many seconds old the provider's list may be: a cloud's is asked for by need."""
         if not self._provider.shared:
             return 0.0
@@ -218,7 +217,7 @@ class FleetKeeper(Service):
         settled = all(row.state is State.READY for row in ours) and not self._steps.strays
         return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
 
-    async def _note_instances(self, rows: tuple[fleet.ServerSeen, ...]) -> None:
+    async def _note_instances(self, rows: tuple[ServerRow, ...]) -> None:
         """Keep what the provider told of its launches, for when it cannot be asked."""
         news = []
         for row in rows:
@@ -228,9 +227,11 @@ class FleetKeeper(Service):
                 if not known or (row.host is None and instance.host is not None):
                     news.append(instance)
         if news:
-            await self._database.run(fleet.note_instances, self.me, news)
+            await self._database.run(keeping.note_instances, self.me, news)
 
-    def _as_seen(self, row: fleet.ServerSeen, silence: float, now: float) -> plan.Seen:
+    def _as_seen(
+        self, row: ServerRow, dead: Collection[str], silence: float, now: float
+    ) -> plan.Seen:
         if row.taken or row.state is State.LAUNCHING:
             self._idle_since.pop(row.id, None)
         else:
@@ -247,29 +248,36 @@ class FleetKeeper(Service):
             age=now - row.created,
             silence=silence,
             # One that an operator runs is the operator's to end.
-            idle=0.0 if row.scope == fleet.OPERATOR else now - self._idle_since.get(row.id, now),
+            idle=0.0 if row.scope == OPERATOR else now - self._idle_since.get(row.id, now),
             leaving=row.leaving,
             drain_asked=row.drain_asked,
-            alive=self._alive(row),
+            alive=False if row.launcher in dead else self._alive(row),
         )
 
-    def _alive(self, row: fleet.ServerSeen) -> bool | None:
-        if row.orphan:
-            return False
+    def _alive(self, row: ServerRow) -> bool | None:
         if row.scope != self._provider.scope:
             return None
         return self._sight.alive(row.id, booting=row.state is State.LAUNCHING)
 
-    async def _forget_dead_peers(self, peers: tuple[fleet.PeerSeen, ...], elapsed: float) -> None:
+    async def _dead(self, identities: Sequence[str]) -> Collection[str]:
+        """Those whose processes are known to be dead, of this machine's. That takes some reads of
+        /proc: made in memory, yet files, which are for a thread; and no database thread's, where
+        people's transactions would wait for them. Where nobody else is, no thread is asked."""
+        others = {*identities} - {"", self.me.identity}
+        return await self._workers.run(certainly_dead, others) if others else ()
+
+    async def _forget_dead_peers(
+        self, peers: Sequence[PeerSeen], dead: Collection[str], elapsed: float
+    ) -> None:
         for peer in peers:
             silent = self._watch.silence(peer.id, peer.beats, elapsed)
-            if peer.dead or silent > self._policy.lost_after:
+            if peer.identity in dead or silent > self._policy.lost_after:
                 _log.warn("login server {peer} is dead", peer=peer.id)
-                await self._database.run(fleet.forget_peer, self.me, peer.id)
+                await self._database.run(keeping.forget_peer, self.me, peer.id)
 
     # Steps
 
-    async def _launch_again(self, rows: tuple[fleet.ServerSeen, ...]) -> None:
+    async def _launch_again(self, rows: tuple[ServerRow, ...]) -> None:
         """Launches that were written down, by an operator or before somebody died, and not made."""
         launching = [row for row in rows if row.state is State.LAUNCHING]
         missing = {
@@ -279,11 +287,11 @@ class FleetKeeper(Service):
         }
         asked = {row.id: row.created for row in launching if not row.scope}
         if asked and len(rows) + self._steps.strays <= self._policy.maximum:
-            ids = await self._database.run(fleet.adopt, self.me, self._provider.scope)
+            ids = await self._database.run(keeping.adopt, self.me, self._provider.scope)
             missing |= {id: asked.get(id, 0.0) for id in ids}
         self._steps.launch(missing)
 
-    def _end_strays(self, rows: Mapping[str, fleet.ServerSeen]) -> int:
+    def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
         """End the instances that are nobody's and have been for long; how many there are."""
         strays = self._sight.strays(rows)
         self._steps.keep([*rows, *strays])
@@ -297,9 +305,9 @@ class FleetKeeper(Service):
         for id in instances:
             try:
                 await self._database.run(
-                    fleet.close, self.me, id, "stopped", self._reactor.seconds()
+                    keeping.close, self.me, id, "stopped", self._reactor.seconds()
                 )
-            except (Unavailable, fleet.NotKeeper):
+            except (Unavailable, keeping.NotKeeper):
                 return
 
     # Housekeeping
@@ -308,4 +316,7 @@ class FleetKeeper(Service):
         if now - self._last_housekeeping < HOUSEKEEPING_INTERVAL:
             return
         self._last_housekeeping = now
-        await self._upkeep.sweep(self._database, now)
+        for sweep in self._sweeps:
+            while await self._database.run(sweep, now):
+                pass
+        await self._database.run(keeping.forget_gone, now - GONE_KEPT)

@@ -13,30 +13,12 @@ plan moves one. The steps of a server: `MarkReady`, `Lose` (its people need othe
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from bbs.values import State
+from bbs.values import Policy, State
 
 LONGEST_BACK_OFF = 60.0
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What an operator wants of the fleet: `[fleet]` and `[app] capacity` of the configuration.
-
-    `minimum`, `maximum` count servers; `spare` counts free places kept ahead of demand; `capacity`
-    is the places of a server that is yet to report. The rest are seconds: how long an empty server
-    beyond need lives on, until when a launch must be ready, and how long one may be silent.
-    """
-
-    minimum: int
-    maximum: int
-    spare: int
-    capacity: int
-    idle_grace: float
-    launch_timeout: float
-    lost_after: float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Seen:
     """One server as it was seen, times in seconds.
 
@@ -61,24 +43,22 @@ class Seen:
     alive: bool | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Demand:
     """What is wanted of the fleet beyond what its servers show.
 
     `waiting`: people without a place. Those who still have one on a lost or a draining server are
     not among them; the plan finds them there. `failures`: launches that failed in a row, the last
-    of them `since_failure` seconds ago. `asked`: launches beyond need that an operator asked for;
-    each server that is launched takes one ask off. `strays`: instances that run and belong to no
-    server; they count to the maximum until they have ended. `refused`: the provider launches
-    nothing until an operator has mended something.
+    of them `since_failure` seconds ago. `strays`: instances that run and belong to no server; they
+    count to the maximum until they have ended. `refused`: the provider launches nothing until an
+    operator has mended something.
     """
 
     waiting: int
     failures: int
     since_failure: float
-    asked: int
-    strays: int = 0
-    refused: bool = False
+    strays: int
+    refused: bool
 
 
 @dataclass(frozen=True)
@@ -211,7 +191,7 @@ def _drain_idle(
 def _launches(
     servers: Sequence[Seen], steps: dict[str, Step], demand: Demand, policy: Policy
 ) -> int:
-    """How many to launch: for the people and the spare places, for the minimum, and as asked."""
+    """How many to launch: for the people and the spare places, and for the minimum."""
     # One that fails in this round is not among the demand's failures yet; backing off begins now.
     failing = any(isinstance(steps.get(s.id), End) for s in servers if s.state is State.LAUNCHING)
     if failing or demand.refused or demand.since_failure < back_off(demand.failures):
@@ -223,7 +203,7 @@ def _launches(
     for_minimum = policy.minimum - len(staying)
     # What ends in this round still runs when the launch is made, so it counts to the maximum.
     room = policy.maximum - demand.strays - sum(s.state is not State.GONE for s in servers)
-    return max(0, min(max(for_places, for_minimum, 0) + demand.asked, room))
+    return max(0, min(max(for_places, for_minimum), room))
 
 
 def _staying(servers: Sequence[Seen], steps: dict[str, Step]) -> Iterator[Seen]:

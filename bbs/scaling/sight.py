@@ -1,4 +1,4 @@
-"""What the fleet's keeper knows of servers, and how surely: by their heartbeats, by the provider.
+"""What the fleet's keeper knows of the provider's launches, and how surely.
 
 A cloud's list hangs, fails and lags behind the truth: a launch that it does not show may be there.
 So nothing is held against a server while the list cannot be had, and absence means something only
@@ -24,29 +24,6 @@ PATIENCE = 1.0
 """Seconds for which a round waits for a list; it goes on without, and the list is heard later."""
 
 _log = Logger()
-
-
-class Watch:
-    """Since when a count of heartbeats has not moved, by the watcher's own clock.
-
-    Time in which the watcher did not look is not held against anybody.
-    """
-
-    def __init__(self) -> None:
-        self._beats: dict[str, int] = {}
-        self._silence: dict[str, float] = {}
-
-    def silence(self, key: str, beats: int, elapsed: float) -> float:
-        """Seconds for which `key` has been silent, `elapsed` of them since the last look."""
-        moved = self._beats.get(key) != beats
-        self._beats[key] = beats
-        self._silence[key] = 0.0 if moved else self._silence[key] + elapsed
-        return self._silence[key]
-
-    def keep(self, keys: Collection[str]) -> None:
-        """Forget all but `keys`."""
-        self._beats = {key: beats for key, beats in self._beats.items() if key in keys}
-        self._silence = {key: silence for key, silence in self._silence.items() if key in keys}
 
 
 class Sight:
@@ -92,10 +69,6 @@ class Sight:
         await looked
         if patience.active():
             patience.cancel()
-
-    def sees(self, launch_id: str) -> bool:
-        """Whether the launch was in the last list."""
-        return launch_id in self.instances
 
     def asking(self, launch_id: str) -> None:
         """A launch is being asked for: until `asked`, its absence means nothing."""

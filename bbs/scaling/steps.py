@@ -8,57 +8,59 @@ What it did not do, or did not say that it did, is asked again in later rounds.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
-from bbs.rules import fleet
-from bbs.rules.places import Move
+from bbs.rules import keeping
+from bbs.rules.members import Member
+from bbs.rules.servers import ServerRow
 from bbs.scaling import plan
 from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.scaling.news import FleetNews
 from bbs.scaling.retries import Refusals, Retries
 from bbs.scaling.sight import Sight
 from bbs.storage.database import Database
-from bbs.values import State
+from bbs.values import Policy, State
 
 _log = Logger()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Means:
+    """What the fleet is kept with, by the login server `me`; `policy` is what the operator wants of
+    it."""
+
+    me: Member
+    database: Database
+    provider: IProvider
+    policy: Policy
+    news: FleetNews
+    reactor: Any
+
+
 class Steps:
-    """Takes steps for the keeper `me`, and counts the launches that failed in a row.
+    """Takes steps for the keeper, and counts the launches that failed in a row.
 
     :param sight: what is known of the provider's launches.
-    :param on_places: called when those who wait should look again.
-    :param on_change: called when a step wants another look to be taken soon.
+    :param look_soon: called when a step wants another look to be taken soon.
     """
 
-    def __init__(
-        self,
-        me: fleet.Member,
-        database: Database,
-        provider: IProvider,
-        policy: plan.Policy,
-        bus: Bus,
-        sight: Sight,
-        on_places: Callable[[], None],
-        on_change: Callable[[], None],
-        reactor: Any,
-    ) -> None:
+    def __init__(self, means: Means, sight: Sight, look_soon: Callable[[], None]) -> None:
         self.strays = 0
         """Instances that count to the maximum beside the servers."""
-        self._me = me
-        self._database = database
-        self._provider = provider
-        self._policy = policy
-        self._bus = bus
+        self._me = means.me
+        self._database = means.database
+        self._provider = means.provider
+        self._policy = means.policy
+        self._news = means.news
+        self._reactor = means.reactor
         self._sight = sight
-        self._on_places = on_places
-        self._on_change = on_change
-        self._reactor = reactor
+        self._look_soon = look_soon
         self._calls: dict[str, Deferred[Any]] = {}
         self.forget()
 
@@ -72,13 +74,13 @@ class Steps:
         self._accepted: set[str] = set()
         self._sure: set[str] = set()
 
-    async def take(self, step: plan.Step, rows: Mapping[str, fleet.ServerSeen]) -> None:
+    async def take(self, step: plan.Step, rows: Mapping[str, ServerRow]) -> None:
         """Take `step`; the plan was made from `rows`, by id."""
         run, me, now = self._database.run, self._me, self._reactor.seconds()
         match step:
             case plan.Launch(count):
                 ids = await run(
-                    fleet.add_launches,
+                    keeping.add_launches,
                     me,
                     count,
                     self._provider.scope,
@@ -93,22 +95,21 @@ class Steps:
             case plan.MarkReady(id):
                 instance = self._sight.instances.get(id)
                 host = instance.host if instance else None
-                moves = await run(fleet.mark_ready, me, id, host, now)
+                moves = await run(keeping.mark_ready, me, id, host, now)
                 self.failures = 0
                 _log.info("server {server} is ready", server=id)
-                self.tell(moves)
-                self._bus.tell_fleet("ready")
-                self._on_places()
+                self._news.moved(moves)
+                self._news.ready()
             case plan.Lose(id, reason):
                 _log.warn("server {server} is lost: {reason}", server=id, reason=reason)
-                self.tell(await run(fleet.lose, me, id, reason))
-                self._on_change()
+                self._news.moved(await run(keeping.lose, me, id, reason))
+                self._look_soon()
             case plan.Drain(id, reason):
-                drained = await run(fleet.drain, me, id, reason)
+                drained = await run(keeping.drain, me, id, reason)
                 if drained is not None:
                     _log.info("server {server} drains: {reason}", server=id, reason=reason)
-                    self.tell(drained)
-                    self._on_change()
+                    self._news.moved(drained)
+                    self._look_soon()
             case plan.End(id, reason):
                 if rows[id].state is State.LAUNCHING:
                     await self._fail(id, reason, rows[id].created)
@@ -140,20 +141,13 @@ class Steps:
         self._accepted &= kept
         self._sure &= kept
 
-    def tell(self, moves: list[Move]) -> None:
-        """Hint to those who listen that they are served elsewhere now."""
-        for move in moves:
-            if move.seat:
-                address = move.seat.address.as_json()
-                self._bus.tell(move.channel, {"event": "moved", "app_server": address})
-
     def _begin(self, id: str, call: Callable[..., Coroutine[Any, Any, object]], *rest: Any) -> None:
         """`call(id, *rest)` in the background, unless another call about `id` is under way."""
 
         def done(result: object) -> None:
             del self._calls[id]
             if isinstance(result, Failure) and not result.check(
-                Unavailable, fleet.NotKeeper, CancelledError
+                Unavailable, keeping.NotKeeper, CancelledError
             ):
                 _log.failure("server {server}: a step went wrong", failure=result, server=id)
 
@@ -186,35 +180,34 @@ class Steps:
             await self._fail(id, f"failed: {failed}", created)
         elif self.refusals.count:
             self.refusals.clear()
-            await self._database.run(fleet.refuse, self._me, None, None)
+            await self._database.run(keeping.refuse, self._me, None, None)
 
     async def _fail(self, id: str, reason: str, created: float) -> None:
         """A launch has failed. Its row stays until it is certain that nothing runs under its id."""
         _log.error("server {server} {reason}", server=id, reason=reason)
-        self.tell(await self._database.run(fleet.lose, self._me, id, reason[:200]))
+        self._news.moved(await self._database.run(keeping.lose, self._me, id, reason[:200]))
         if created > self.last_failure:
             # Of launches made together the first counts for all.
             self.failures += 1
             self.last_failure = self._reactor.seconds()
-        self._on_change()
+        self._look_soon()
 
     async def _refused(self, id: str, reason: str, created: float) -> None:
         """Nothing is launched until an operator has acted, and who waits is told so at once."""
         self.refusals.add()
         _log.critical("nothing can be launched: {reason}", reason=reason)
         await self._fail(id, f"refused: {reason}", created)
-        await self._database.run(fleet.refuse, self._me, reason, self.refusals.until)
-        self._bus.tell_fleet("refused")
-        self._on_places()
+        await self._database.run(keeping.refuse, self._me, reason, self.refusals.until)
+        self._news.refused()
 
     async def _end(self, id: str, reason: str, ours: bool) -> None:
         """End a server of which the provider can speak (`ours`), or close its row alone."""
         if ours and not await self._ended(id):
             return
         now = self._reactor.seconds()
-        self.tell(await self._database.run(fleet.close, self._me, id, reason[:200], now))
+        self._news.moved(await self._database.run(keeping.close, self._me, id, reason[:200], now))
         _log.info("server {server} is gone: {reason}", server=id, reason=reason)
-        self._on_change()
+        self._look_soon()
 
     async def _ended(self, id: str) -> bool:
         """End the instance of a launch; whether it is certain by now that it has ended."""

@@ -13,9 +13,11 @@ from twisted.python.failure import Failure
 
 from bbs.errors import Unavailable
 from bbs.protocols.line import IConnection
-from bbs.rules import fleet, operators
-from bbs.rules.fleet import Member, new_id
+from bbs.rules import members, operators
+from bbs.rules.members import Member
 from bbs.rules.places import Look, Search, Seat
+from bbs.rules.servers import new_id
+from bbs.scaling.news import FleetNews
 from bbs.storage.database import Database
 
 LOOK_INTERVAL = 1.0
@@ -23,7 +25,7 @@ LOOK_INTERVAL = 1.0
 
 _log = Logger()
 
-Attempt = Callable[[Look], Awaitable[Search]]
+Finder = Callable[[Look], Awaitable[Search]]
 """Looks for a place, as it is told to."""
 
 
@@ -39,37 +41,42 @@ class _Waiter:
     row: str | None
     since: float
     connection: IConnection
-    attempt: Attempt
+    attempt: Finder
     undo: Callable[[], Awaitable[None]]
     seated: Deferred[Seat] = field(default_factory=Deferred)
     told: tuple[int, int | None] | None = None
     told_at: float = -LOOK_INTERVAL
 
 
-@dataclass
+@dataclass(kw_only=True)
 class WaitingRoom:
     """The queue of one login server: first come, first served.
 
     `patience` is how long one waits at the most, in seconds: a launch's time-out. `watchers` are
-    the connections that said `events`. `on_change` is called when somebody more waits.
+    the connections that said `events`.
     """
 
-    database: Database
     me: Member
+    database: Database
     reactor: Any
     patience: float
     watchers: set[IConnection]
-    on_change: Callable[[], None] = lambda: None
-    _queue: list[_Waiter] = field(default_factory=list)
-    _serving: bool = False
-    _again: bool = False
-    _next_look: Any = None
+    news: FleetNews
+
+    def __post_init__(self) -> None:
+        self._queue: list[_Waiter] = []
+        self._serving = False
+        self._again = False
+        # No TimerService: there are no looks while nobody waits, and the next is due when this one
+        # has ended.
+        self._next_look: Any = None
+        self.news.when_places(self.look)
 
     async def seat(
         self,
         name: str,
         connection: IConnection,
-        attempt: Attempt,
+        attempt: Finder,
         undo: Callable[[], Awaitable[None]] = nothing,
     ) -> Seat:
         """A place for `name`: the one there is, or a new one, in the order in which people came.
@@ -150,7 +157,7 @@ class WaitingRoom:
 
         def entered(_: object) -> None:
             if waiter in self._queue:
-                self.on_change()
+                self.news.wanted()
             else:
                 self._strike(waiter.row)
 
@@ -160,10 +167,10 @@ class WaitingRoom:
                 self.reactor.callLater(LOOK_INTERVAL, self._enter, waiter, name)
 
         if waiter.row:
-            known = self.database.run(fleet.wait, self.me, waiter.row, name, waiter.since)
+            known = self.database.run(members.wait, self.me, waiter.row, name, waiter.since)
             known.addCallbacks(entered, again)
         else:
-            self.on_change()
+            self.news.wanted()
 
     def _strike(self, row: str | None) -> None:
         """Nobody waits for `row` any more: the fleet must not go on making room."""
@@ -173,7 +180,7 @@ class WaitingRoom:
             self.reactor.callLater(LOOK_INTERVAL, self._strike, row)
 
         if row:
-            self.database.run(fleet.stop_waiting, row).addErrback(again)
+            self.database.run(members.stop_waiting, row).addErrback(again)
 
     async def _send_away(self) -> None:
         """Let nobody wait for what cannot come before an operator has acted."""

@@ -22,7 +22,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.addresses import Address
 from bbs.commands.service import Service
 from bbs.errors import Refusal
-from bbs.rules import accounts, fleet, places
+from bbs.rules import accounts, places
+from bbs.rules.servers import new_id
 from bbs.storage.database import Database
 from bbs.storage.migrations import upgrade
 from bbs.storage.models import Place, Server
@@ -107,7 +108,7 @@ class RulesCase(DatabaseCase):
 
     def ready_server(self, capacity: int, host: str = "host", port: int = 22223) -> str:
         """An app server on which people may be placed; returns its id."""
-        server = fleet.new_id()
+        server = new_id()
         Server.insert(
             id=server,
             state=State.READY,

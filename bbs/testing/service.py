@@ -26,7 +26,8 @@ from bbs.config import Configuration
 from bbs.daemons.composition import AppServing, Ground, LoginServing
 from bbs.passwords import Hasher
 from bbs.protocols.line import LineFactory
-from bbs.rules import accounts, fleet
+from bbs.rules import accounts, members
+from bbs.rules.servers import new_id
 from bbs.storage import models
 from bbs.storage.database import Database
 from bbs.storage.migrations import upgrade
@@ -126,10 +127,14 @@ class MemoryService:
         self.servers: dict[str, MemoryAppServer] = {}
         self.provider = provider or MemoryProvider()
         self.provider.on_launch = self._launched
-        self.me = fleet.Member(fleet.new_id(), "host:nowhere:1")
+        self.me = members.Member(new_id(), "host:nowhere:1")
         self._service = service
         self.login = LoginServing(
-            self._ground(), me=self.me, hasher=Hasher(Inline(), QUICK), provider=self.provider
+            self._ground(),
+            me=self.me,
+            hasher=Hasher(Inline(), QUICK),
+            provider=self.provider,
+            workers=Inline(),
         )
         self._started = False
 
@@ -137,7 +142,7 @@ class MemoryService:
         """Let the fleet begin, if it has not yet; every connection does so."""
         if not self._started:
             self._started = True
-            self.database.run(fleet.enroll, self.me)
+            self.database.run(members.enroll, self.me)
             self.login.keeper.startService()
             self.settle()
         return self
@@ -204,13 +209,13 @@ class MemoryService:
     def boot(self, server_id: str) -> None:
         """A launched app server begins to serve."""
         self.servers[server_id] = server = MemoryAppServer(self._ground(), server_id)
-        self.database.run(fleet.report, server_id, 20000 + len(self.servers))
+        self.database.run(members.report, server_id, 20000 + len(self.servers))
         server.serving.home.bus.tell_fleet("ready")
 
     def beat(self) -> None:
         """Every app server shows that it lives."""
         for server_id, server in self.servers.items():
-            self.database.run(fleet.beat, server_id, server.serving.home.tally.counts)
+            self.database.run(members.beat, server_id, server.serving.home.tally.counts)
 
     def _launched(self, server_id: str) -> None:
         if self.boots:

@@ -17,16 +17,16 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from bbs.config import Fleet
 from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
 from bbs.rules import operators
 from bbs.rules.operators import By, FleetFull, NoSuchServer
 from bbs.storage.database import Database
-from bbs.web.auth import LONE_OPERATOR, Operators, Sessions
+from bbs.values import Policy
+from bbs.web.auth import LONE_OPERATOR, Operators, OperatorSessions
 from bbs.web.resources import (
     NONE,
-    Answer,
-    Ask,
+    HttpAnswer,
+    Responder,
     Told,
     as_json,
     as_text,
@@ -37,7 +37,7 @@ from bbs.web.resources import (
 ACTIONS_LISTED = 200
 """The latest actions that `/actions` shows."""
 
-Act = Callable[[By], Coroutine[Any, Any, Answer]]
+Act = Callable[[By], Coroutine[Any, Any, HttpAnswer]]
 """Does what an operator asks for."""
 
 _IS_ID = re.compile("[0-9a-f]{32}")
@@ -45,7 +45,7 @@ _IS_ID = re.compile("[0-9a-f]{32}")
 _log = Logger()
 
 
-class Refused(Exception):
+class NotDone(Exception):
     """A request is not carried out: the status by RFC 9110, and why in words."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -53,23 +53,23 @@ class Refused(Exception):
         self.code = code
 
 
-def done(message: str, headers: Mapping[str, str] = NONE) -> Answer:
+def done(message: str, headers: Mapping[str, str] = NONE) -> HttpAnswer:
     """It was carried out."""
     return as_json({"status": 0, "message": message}, 200, headers)
 
 
-def refused(code: int, reason: str, headers: Mapping[str, str] = NONE) -> Answer:
+def refused(code: int, reason: str, headers: Mapping[str, str] = NONE) -> HttpAnswer:
     """It was not."""
     return as_json({"status": 1, "message": reason}, code, headers)
 
 
-def answered(ask: Ask) -> Ask:
+def answered(ask: Responder) -> Responder:
     """`ask`, whose refusals are answers."""
 
-    async def answer(request: Any) -> Answer:
+    async def answer(request: Any) -> HttpAnswer:
         try:
             return await ask(request)
-        except Refused as error:
+        except NotDone as error:
             return refused(error.code, str(error))
         except WrongCredentials:
             return refused(401, "No such operator or password error")
@@ -81,14 +81,14 @@ def answered(ask: Ask) -> Ask:
     return answer
 
 
-def from_page(ask: Ask) -> Ask:
+def from_page(ask: Responder) -> Responder:
     """`ask`, for requests that the page itself makes."""
 
-    async def check(request: Any) -> Answer:
+    async def check(request: Any) -> HttpAnswer:
         origin, host = request.getHeader(b"Origin"), request.getHeader(b"Host")
         foreign = origin is not None and origin.partition(b"://")[2] != host
         if foreign or request.getHeader(b"X-BBS") is None:
-            raise Refused(403, "Refused: this is not the page's own request")
+            raise NotDone(403, "Refused: this is not the page's own request")
         return await ask(request)
 
     return answered(check)
@@ -107,33 +107,32 @@ def credentials(request: Any) -> tuple[str, str]:
         values = {key: value.decode("utf-8", "replace") for key, value in values.items()}
     name, password = values.get("name") or LONE_OPERATOR, values.get("password")
     if not _is_text(name) or not _is_text(password) or not password:
-        raise Refused(400, "A name and a password are needed")
+        raise NotDone(400, "A name and a password are needed")
     return name, password
 
 
-@dataclass(frozen=True)
-class Desk:
+@dataclass(frozen=True, kw_only=True)
+class Controls:
     """Carries out what operators ask for.
 
     :param operators: checks passwords; None where no password file is set, and nobody may act.
-    :param capacity: places of a server that is started.
+    :param policy: how many servers there may be (0: none can be started), and their places.
     :param on_change: called when the fleet's keeper has something new to find in the database.
     """
 
     operators: Operators | None
-    sessions: Sessions
+    sessions: OperatorSessions
     database: Database
-    fleet: Fleet
-    capacity: int
+    policy: Policy
     on_change: Callable[[], None]
     seconds: Callable[[], float]
 
-    async def log_in(self, request: Any) -> Answer:
+    async def log_in(self, request: Any) -> HttpAnswer:
         """Begin a session."""
         if self.operators is None:
-            raise Refused(409, "Nobody may act here: web.password_file is not set")
+            raise NotDone(409, "Nobody may act here: web.password_file is not set")
         if b"?" in request.uri:
-            raise Refused(400, "A password belongs in the body: addresses are written down")
+            raise NotDone(400, "A password belongs in the body: addresses are written down")
         name, password = credentials(request)
         address = _address(request)
         try:
@@ -146,37 +145,37 @@ class Desk:
         _log.info("operator {operator} at {address} logs in", operator=name, address=address)
         return done("Welcome!", {"Set-Cookie": _cookie(token, request)})
 
-    async def log_out(self, request: Any) -> Answer:
+    async def log_out(self, request: Any) -> HttpAnswer:
         """End the session, if there is one."""
         self.sessions.end(session_of(request))
         return done("Bye!", {"Set-Cookie": _cookie("; Max-Age=0", request)})
 
-    async def launch(self, by: By) -> Answer:
+    async def launch(self, by: By) -> HttpAnswer:
         """Start one more app server."""
-        if self.fleet.provider == "none":
-            raise Refused(409, "fleet.provider is none: run twistd bbs-app yourself")
+        if not self.policy.maximum:
+            raise NotDone(409, "fleet.provider is none: run twistd bbs-app yourself")
         try:
             server = await self.database.run(
-                operators.launch, by, self.capacity, self.fleet.maximum
+                operators.launch, by, self.policy.capacity, self.policy.maximum
             )
         except FleetFull as error:
-            reason = f"fleet.maximum: {self.fleet.maximum} app servers run already"
-            raise Refused(409, reason) from error
+            reason = f"fleet.maximum: {self.policy.maximum} app servers run already"
+            raise NotDone(409, reason) from error
         self._done(by, operators.LAUNCH, server)
         return done(f"Server {server} is being started")
 
-    async def drain(self, server: str, by: By) -> Answer:
+    async def drain(self, server: str, by: By) -> HttpAnswer:
         """Move everybody off a server, which then ends."""
         try:
             if not _IS_ID.fullmatch(server):
                 raise NoSuchServer()  # The beginning of an id is for people who type.
             await self.database.run(operators.drain, by, server)
         except NoSuchServer as error:
-            raise Refused(404, "There is no such server any more") from error
+            raise NotDone(404, "There is no such server any more") from error
         self._done(by, operators.DRAIN, server)
         return done(f"Server {server} is being drained")
 
-    async def actions(self, by: By) -> Answer:
+    async def actions(self, by: By) -> HttpAnswer:
         """The record of what was done, newest first."""
         deeds = await self.database.run(operators.actions, ACTIONS_LISTED)
         return as_json([asdict(deed) for deed in deeds])
@@ -191,15 +190,15 @@ class Desk:
         )
         self.on_change()
 
-    def by_operator(self, act: Act) -> Ask:
+    def by_operator(self, act: Act) -> Responder:
         """`act`, for operators who are logged in."""
 
-        async def ask(request: Any) -> Answer:
+        async def ask(request: Any) -> HttpAnswer:
             # The page reads by itself: only what is done keeps a session alive.
             acts = request.method == b"POST"
             operator = self.sessions.operator(session_of(request), acts)
             if operator is None:
-                raise Refused(401, "Log in as an operator first")
+                raise NotDone(401, "Log in as an operator first")
             return await act(By(operator, _address(request), self.seconds()))
 
         return ask
@@ -210,14 +209,14 @@ class Servers(Told):
 
     isLeaf = True
 
-    def __init__(self, desk: Desk) -> None:
-        async def ask(request: Any) -> Answer:
+    def __init__(self, controls: Controls) -> None:
+        async def ask(request: Any) -> HttpAnswer:
             match request.postpath:
                 case []:
-                    return await desk.by_operator(desk.launch)(request)
+                    return await controls.by_operator(controls.launch)(request)
                 case [server, b"drain"]:
-                    drain = partial(desk.drain, server.decode("ascii", "replace"))
-                    return await desk.by_operator(drain)(request)
+                    drain = partial(controls.drain, server.decode("ascii", "replace"))
+                    return await controls.by_operator(drain)(request)
             return as_text("Not found", 404)
 
         Told.__init__(self, from_page(ask))

@@ -122,22 +122,22 @@ class Operators:
 
 
 @dataclass
-class _Session:
+class _LoggedIn:
     operator: str
     used: float
 
 
-class Sessions:
+class OperatorSessions:
     """The operators who are logged in, by the digest of the token that their browser keeps."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._sessions: OrderedDict[str, _LoggedIn] = OrderedDict()
 
     def begin(self, operator: str) -> str:
         """A new session's token."""
         token = new_token()
-        self._sessions[digest(token)] = _Session(operator, self._seconds())
+        self._sessions[digest(token)] = _LoggedIn(operator, self._seconds())
         while len(self._sessions) > MOST:
             self._sessions.popitem(last=False)
         return token

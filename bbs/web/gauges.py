@@ -51,6 +51,7 @@ class ReactorLag(Service):
     def __init__(self, reactor: Any, tell: Callable[[float], None]) -> None:
         self._reactor = reactor
         self._tell = tell
+        # No TimerService: it does not say when a call was due.
         self._next: Any = None
 
     # Service

@@ -31,7 +31,7 @@ Point = Mapping[str, float | None]
 """The value of each series; None where there is none."""
 
 
-class History:
+class LastHour:
     """The points of the last hour."""
 
     def __init__(self) -> None:

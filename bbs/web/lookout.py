@@ -8,27 +8,26 @@ and the view says since when.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from twisted.application.internet import TimerService
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
+from bbs.gathering import Shared
+from bbs.rules.members import Watch
 from bbs.rules.overview import Overview, overview
-from bbs.scaling.gathering import Shared
-from bbs.scaling.sight import Watch
 from bbs.storage.database import Database
 from bbs.values import State
 from bbs.web import history
 from bbs.web.counts import Counts
 from bbs.web.gauges import ReactorLag, Spans
-from bbs.web.history import History
-from bbs.web.narrate import Sight, narrate, newly_failed, newly_ready
+from bbs.web.history import LastHour
+from bbs.web.narrate import Scene, narrate, newly_failed, newly_ready
 from bbs.web.snapshot import Measured, View, longest_wait
 
 LOOK_INTERVAL = 1.0
@@ -40,7 +39,16 @@ NEWS_KEPT = 100
 LOGINS_WINDOW, MESSAGES_WINDOW = 60.0, 10.0
 """Seconds over which logins a minute, and messages a second, are counted."""
 
-NOTHING = Overview((), 0, None, None, None, {}, (), None)
+NOTHING = Overview(
+    servers=(),
+    waiting=0,
+    waiting_since=None,
+    refusal=None,
+    usual=None,
+    logins={},
+    actions=(),
+    who=None,
+)
 """What is known before the first look."""
 
 _log = Logger()
@@ -89,18 +97,27 @@ class Meter(Protocol):
 
 
 class Lookout(Service):
-    """The present, the news and the last hour of the service, told to `watchers` and `meter`."""
+    """The present, the news and the last hour of the service, told to `watchers` and `meter`.
+
+    :param broker: says whether the broker is there.
+    """
 
     def __init__(
-        self, database: Database, bus: Bus, watchers: Watchers, meter: Meter, reactor: Any
+        self,
+        *,
+        database: Database,
+        broker: Callable[[], bool],
+        watchers: Watchers,
+        meter: Meter,
+        reactor: Any,
     ) -> None:
         self.logins = Counts(LOGINS_WINDOW)
         self.messages = Counts(MESSAGES_WINDOW)
-        self.history = History()
+        self.history = LastHour()
         self.kept: deque[News] = deque(maxlen=NEWS_KEPT)
         """The latest news, oldest first."""
         self._database = database
-        self._bus = bus
+        self._broker = broker
         self._watchers = watchers
         self._meter = meter
         self._reactor = reactor
@@ -108,13 +125,15 @@ class Lookout(Service):
         self._overview: Overview | None = None
         self._seen_at = 0.0
         self._looked_at = self._point_at = float("-inf")
-        self._told: Sight | None = None
+        self._told: Scene | None = None
         self._watch = Watch()
         self._leases: dict[str, float] = {}
         self._launches: list[float] = []
         self._shared = Shared()
         self._reactor_lag = ReactorLag(reactor, self._lagged)
-        self._ticking = LoopingCall(lambda: Deferred.fromCoroutine(self._tick()))
+        self._ticking: Any = TimerService(
+            LOOK_INTERVAL, lambda: Deferred.fromCoroutine(self._tick())
+        )
         self._ticking.clock = reactor
 
     # Service
@@ -123,20 +142,25 @@ class Lookout(Service):
         Service.startService(self)
         self._database.on_answer = self._answered
         self._reactor_lag.startService()
-        self._ticked = self._ticking.start(LOOK_INTERVAL)
+        self._ticking.startService()
 
     def stopService(self) -> Deferred[Any]:
         Service.stopService(self)
         self._reactor_lag.stopService()
-        self._ticking.stop()
-        return self._ticked
+        stopped: Deferred[Any] = self._ticking.stopService()
+        return stopped
 
     # What is known
 
     def view(self) -> View:
         """The present as it was seen last."""
-        sight = Sight(self._overview or NOTHING, self._database.available, self._bus.connected)
-        return View(self._reactor.seconds(), self._seen_at, sight, self._measured())
+        scene = Scene(self._overview or NOTHING, self._database.available, self._broker())
+        return View(
+            at=self._reactor.seconds(),
+            seen_at=self._seen_at,
+            scene=scene,
+            measured=self._measured(),
+        )
 
     async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> View:
         """The present, no more than `oldest` seconds old; with people's `names`, if so asked."""
@@ -194,25 +218,25 @@ class Lookout(Service):
     def _measured(self) -> Measured:
         servers = self._overview.servers if self._overview else ()
         return Measured(
-            self.logins.grown(),
-            self.messages.rate(),
-            {server.id: self.messages.rate_of(server.id) for server in servers},
-            self._leases,
-            int(self.history.sum("launches")) + len(self._launches),
-            self._lag.most_lately(),
-            self._answers.mean(),
+            logins_per_minute=self.logins.grown(),
+            messages_per_second=self.messages.rate(),
+            messages_of={server.id: self.messages.rate_of(server.id) for server in servers},
+            leases=self._leases,
+            launches=int(self.history.sum("launches")) + len(self._launches),
+            reactor_lag=self._lag.most_lately(),
+            database_time=self._answers.mean(),
         )
 
     # What is told
 
     def _tell(self) -> None:
         view = self.view()
-        before, self._told = self._told, view.sight
+        before, self._told = self._told, view.scene
         if before is not None and before.overview is not NOTHING:
-            took = newly_ready(before.overview, view.sight.overview)
+            took = newly_ready(before.overview, view.scene.overview)
             self._launches += took
-            self._meter.launched(took, newly_failed(before.overview, view.sight.overview))
-            self._report(narrate(before, view.sight), view.at)
+            self._meter.launched(took, newly_failed(before.overview, view.scene.overview))
+            self._report(narrate(before, view.scene), view.at)
         self._watchers.state(view)
 
     def _report(self, sentences: Sequence[str], at: float) -> None:
@@ -229,7 +253,7 @@ class Lookout(Service):
         self._answers.next_interval()
         view, launches = self.view(), self._launches
         self._launches = []
-        seen, measured = view.sight.overview, view.measured
+        seen, measured = view.scene.overview, view.measured
         of_fleet: dict[str, float | None] = {
             "logins_per_minute": measured.logins_per_minute,
             "free_places": sum(server.free for server in seen.servers),
@@ -240,7 +264,7 @@ class Lookout(Service):
             "launch_seconds": round(sum(launches) / len(launches), 1) if launches else None,
             "messages_per_second": round(measured.messages_per_second, 2),
         }
-        if not view.sight.database:
+        if not view.scene.database:
             of_fleet = dict.fromkeys(of_fleet)
         took = measured.database_time
         own = {

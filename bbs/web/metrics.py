@@ -9,7 +9,7 @@ server's id, are in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
@@ -17,8 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
 from bbs import __version__
-from bbs.scaling.plan import Policy
-from bbs.values import State, Tally
+from bbs.values import Policy, State
 from bbs.web.lookout import Lookout
 from bbs.web.snapshot import View, longest_wait, people
 
@@ -32,14 +31,14 @@ LAUNCH = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0
 class Metrics:
     """Measures, and tells what it measured and what `lookout` sees.
 
-    :param tally: what this login server has done.
+    :param logins: how many people this login server has let in.
     """
 
     lookout: Lookout
 
-    def __init__(self, policy: Policy, tally: Tally) -> None:
+    def __init__(self, policy: Policy, logins: Callable[[], int]) -> None:
         self._policy = policy
-        self._tally = tally
+        self._logins = logins
         self._registry = registry = CollectorRegistry()
         # It reads a few lines of /proc, which are made in memory.
         ProcessCollector(registry=registry)
@@ -90,7 +89,7 @@ class Metrics:
     def collect(self) -> Iterator[Any]:
         view = self.lookout.view()
         yield CounterMetricFamily(
-            "bbs_logins", "People let in by this login server", self._tally.logins
+            "bbs_logins", "People let in by this login server", self._logins()
         )
         yield CounterMetricFamily(
             "bbs_fleet_logins", "The same by all, while this one ran", self.lookout.logins.total
@@ -109,10 +108,10 @@ class Metrics:
         yield servers
 
     def _gauges(self, view: View) -> Iterator[tuple[str, str, float]]:
-        seen = view.sight.overview
+        seen = view.scene.overview
         places = sum(each.capacity for each in seen.servers if each.state is State.READY)
-        yield "database_up", "Whether the database answers", view.sight.database
-        yield "broker_up", "Whether the broker is connected", view.sight.broker
+        yield "database_up", "Whether the database answers", view.scene.database
+        yield "broker_up", "Whether the broker is connected", view.scene.broker
         yield "fleet_seen_timestamp_seconds", "When the fleet was seen last", view.seen_at
         yield "fleet_servers_maximum", "App servers allowed", self._policy.maximum
         yield "fleet_places", "Places on app servers that are ready", places
@@ -124,4 +123,4 @@ class Metrics:
 
 
 def _count(view: View, state: State) -> int:
-    return sum(server.state is state for server in view.sight.overview.servers)
+    return sum(server.state is state for server in view.scene.overview.servers)

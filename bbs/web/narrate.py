@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from bbs.rules import operators
-from bbs.rules.fleet import OPERATOR
-from bbs.rules.overview import Overview, ServerNow
+from bbs.rules.overview import Overview
+from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.values import State
 
 
 @dataclass(frozen=True)
-class Sight:
+class Scene:
     """What was seen: everything, as last known, and whether it could be looked at just now."""
 
     overview: Overview
@@ -24,7 +24,7 @@ class Sight:
     broker: bool
 
 
-def narrate(before: Sight, now: Sight) -> list[str]:
+def narrate(before: Scene, now: Scene) -> list[str]:
     """The news in `now`, for somebody who knows `before`."""
     return [
         *_connections(before, now),
@@ -61,7 +61,7 @@ def newly_failed(before: Overview, now: Overview) -> int:
     )
 
 
-def _connections(before: Sight, now: Sight) -> Iterator[str]:
+def _connections(before: Scene, now: Scene) -> Iterator[str]:
     if before.database and not now.database:
         yield "The database is away: nobody can log in, and the fleet is shown as last known."
     if now.database and not before.database:
@@ -90,7 +90,7 @@ def _servers(before: Overview, now: Overview) -> Iterator[str]:
             yield _of(server)
 
 
-def _of(server: ServerNow) -> str:
+def _of(server: ServerRow) -> str:
     name = f"Server {short(server.id)}"
     why = f": {server.reason}." if server.reason else "."
     match server.state:
@@ -127,10 +127,10 @@ def _refusals(before: Overview, now: Overview) -> Iterator[str]:
         yield "Servers can be launched again."
 
 
-def _failed(server: ServerNow) -> bool:
+def _failed(server: ServerRow) -> bool:
     """Whether it ended before it was ever ready."""
     return server.ready is None and server.state in (State.LOST, State.GONE)
 
 
-def _by_id(overview: Overview) -> Mapping[str, ServerNow]:
+def _by_id(overview: Overview) -> Mapping[str, ServerRow]:
     return {server.id: server for server in overview.servers}

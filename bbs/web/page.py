@@ -11,14 +11,11 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource, Resource
 from twisted.web.template import XMLString
 
-from bbs.config import Configuration
-from bbs.delivery.bus import Bus
 from bbs.passwords import Hasher
-from bbs.scaling.plan import Policy
 from bbs.storage.database import Database
-from bbs.values import Tally
-from bbs.web.actions import Desk, Servers, answered, from_page
-from bbs.web.auth import Operators, PasswordFileUnusable, Sessions, hashed, read_passwords
+from bbs.values import Policy, Rate
+from bbs.web.actions import Controls, Servers, answered, from_page
+from bbs.web.auth import Operators, OperatorSessions, PasswordFileUnusable, hashed, read_passwords
 from bbs.web.lookout import Lookout
 from bbs.web.metrics import Metrics
 from bbs.web.resources import Asked, Reading, Stream, Told, read_static, static
@@ -32,66 +29,86 @@ PAGE = "page.html"
 """The markup of `/`."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Parts:
     """What the page needs of the login server `me`.
 
-    `on_change` is called when an operator has asked for something; `trouble` says why nobody can
-    log in, "" if they can.
+    `on_change` is called when an operator has asked for something; `broker` says whether the broker
+    is there, `logins` how many people this login server has let in, `trouble` why nobody can log
+    in, "" if they can.
     """
 
     me: str
     policy: Policy
     database: Database
-    bus: Bus
-    hasher: Hasher
-    tally: Tally
     on_change: Callable[[], None]
+    broker: Callable[[], bool]
+    logins: Callable[[], int]
     trouble: Callable[[], str]
+    reactor: Any
 
 
 async def make(
-    config: Configuration, parts: Parts, in_thread: Callable[..., Deferred[Any]], reactor: Any
+    parts: Parts,
+    *,
+    password_file: str,
+    failed_logins: Rate,
+    hasher: Hasher,
+    in_thread: Callable[..., Deferred[Any]],
 ) -> OperatorsPage:
-    """The page as `config` wants it; files are read `in_thread`.
+    """The page, for operators whose passwords are in `password_file` ("": there are none); files
+    are read `in_thread`.
 
     :raises PasswordFileUnusable: nobody could log in with it.
     """
     operators = None
-    if config.web.password_file:
-        passwords = await in_thread(read_passwords, config.web.password_file)
-        hashes = await hashed(passwords, parts.hasher)
-        rate = config.limits.failed_logins
-        operators = Operators(hashes, parts.hasher, rate, reactor.seconds)
-    desk = Desk(
-        operators,
-        Sessions(reactor.seconds),
-        parts.database,
-        config.fleet,
-        config.app.capacity,
-        parts.on_change,
-        reactor.seconds,
-    )
-    return OperatorsPage(parts, await in_thread(read_static), desk, reactor)
+    seconds = parts.reactor.seconds
+    if password_file:
+        hashes = await hashed(await in_thread(read_passwords, password_file), hasher)
+        operators = Operators(hashes, hasher, failed_logins, seconds)
+    return OperatorsPage(parts, await in_thread(read_static), operators)
 
 
 class OperatorsPage(Service):
     """Looks at the service, and serves what it sees by `site`, which somebody else listens with.
 
     :param files: the page's own, by name.
+    :param operators: who may act; None for nobody.
     """
 
-    def __init__(self, parts: Parts, files: Mapping[str, bytes], desk: Desk, reactor: Any) -> None:
-        standing = Standing(parts.me, parts.policy, desk.operators is not None)
-        self._streams = Streams(standing, desk.sessions, reactor)
-        metrics = Metrics(parts.policy, parts.tally)
+    def __init__(
+        self, parts: Parts, files: Mapping[str, bytes], operators: Operators | None
+    ) -> None:
+        reactor = parts.reactor
+        standing = Standing(parts.me, parts.policy, operators is not None)
+        sessions = OperatorSessions(reactor.seconds)
+        self._streams = Streams(standing, sessions, reactor)
+        metrics = Metrics(parts.policy, parts.logins)
         self._lookout = self._streams.lookout = Lookout(
-            parts.database, parts.bus, self._streams, metrics, reactor
+            database=parts.database,
+            broker=parts.broker,
+            watchers=self._streams,
+            meter=metrics,
+            reactor=reactor,
         )
         metrics.lookout = self._lookout
-        markup = XMLString(files[PAGE])
-        reading = Reading(self._lookout, standing, desk.sessions, metrics, parts.trouble, markup)
-        self.site = BoundedSite(self._root(files, desk, reading), reactor)
+        controls = Controls(
+            operators=operators,
+            sessions=sessions,
+            database=parts.database,
+            policy=parts.policy,
+            on_change=parts.on_change,
+            seconds=reactor.seconds,
+        )
+        reading = Reading(
+            lookout=self._lookout,
+            standing=standing,
+            sessions=sessions,
+            metrics=metrics,
+            trouble=parts.trouble,
+            markup=XMLString(files[PAGE]),
+        )
+        self.site = BoundedSite(self._root(files, controls, reading), reactor)
 
     # Service
 
@@ -104,7 +121,7 @@ class OperatorsPage(Service):
         self._streams.close()
         return self._lookout.stopService()
 
-    def _root(self, files: Mapping[str, bytes], desk: Desk, reading: Reading) -> IResource:
+    def _root(self, files: Mapping[str, bytes], controls: Controls, reading: Reading) -> IResource:
         root = Resource()
         for name, content in files.items():
             if name != PAGE:
@@ -116,10 +133,10 @@ class OperatorsPage(Service):
             "metrics": Asked(reading.measurements),
             "health": Asked(reading.health),
             "ready": Asked(reading.readiness),
-            "login": Told(from_page(desk.log_in)),
-            "logout": Told(from_page(desk.log_out)),
-            "actions": Asked(answered(desk.by_operator(desk.actions))),
-            "servers": Servers(desk),
+            "login": Told(from_page(controls.log_in)),
+            "logout": Told(from_page(controls.log_out)),
+            "actions": Asked(answered(controls.by_operator(controls.actions))),
+            "servers": Servers(controls),
         }
         for name, child in children.items():
             root.putChild(name.encode(), child)

@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 from twisted.web.template import XMLString
 
-from bbs.web.auth import Sessions
+from bbs.web.auth import OperatorSessions
 from bbs.web.front import rendered
 from bbs.web.lookout import Lookout
 from bbs.web.metrics import Metrics
@@ -42,7 +42,7 @@ _log = Logger()
 
 
 @dataclass(frozen=True)
-class Answer:
+class HttpAnswer:
     """A short answer: its status by RFC 9110, and what goes with it."""
 
     code: int
@@ -51,19 +51,19 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Ask = Callable[[Any], Coroutine[Any, Any, Answer]]
+Responder = Callable[[Any], Coroutine[Any, Any, HttpAnswer]]
 """Answers a request."""
 
 
-def as_json(data: object, code: int = 200, headers: Mapping[str, str] = NONE) -> Answer:
+def as_json(data: object, code: int = 200, headers: Mapping[str, str] = NONE) -> HttpAnswer:
     """`data` as an answer."""
     body = json.dumps(data, ensure_ascii=False).encode()
-    return Answer(code, body, "application/json", headers)
+    return HttpAnswer(code, body, "application/json", headers)
 
 
-def as_text(text: str, code: int = 200, headers: Mapping[str, str] = NONE) -> Answer:
+def as_text(text: str, code: int = 200, headers: Mapping[str, str] = NONE) -> HttpAnswer:
     """A line of text as an answer."""
-    return Answer(code, f"{text}\n".encode(), "text/plain; charset=utf-8", headers)
+    return HttpAnswer(code, f"{text}\n".encode(), "text/plain; charset=utf-8", headers)
 
 
 def cookie_name(request: Any) -> str:
@@ -77,8 +77,8 @@ def session_of(request: Any) -> str:
     return (request.getCookie(cookie_name(request).encode()) or b"").decode("ascii", "replace")
 
 
-def send(request: Any, answer: Answer) -> None:
-    """Answer `request`, if its peer is still there."""
+def send(request: Any, answer: HttpAnswer) -> None:
+    """HttpAnswer `request`, if its peer is still there."""
     if request.channel is None:
         return
     request.setResponseCode(answer.code)
@@ -96,7 +96,7 @@ class Leaf(Resource):
     methods: tuple[bytes, ...] = (b"GET",)
 
     def begin(self, request: Any) -> None:
-        """Answer, now or later."""
+        """HttpAnswer, now or later."""
         raise LookupError("a leaf says how it answers")
 
     # IResource
@@ -115,7 +115,7 @@ class Asked(Leaf):
 
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
 
-    def __init__(self, ask: Ask) -> None:
+    def __init__(self, ask: Responder) -> None:
         Resource.__init__(self)
         self._ask = ask
 
@@ -144,12 +144,12 @@ class Told(Asked):
         """The answer will be for nobody."""
 
 
-def static(name: str, content: bytes) -> Ask:
+def static(name: str, content: bytes) -> Responder:
     """A file of the page's, which a browser asks for again and mostly has already."""
     tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'.encode()
-    found = Answer(200, content, TYPES[Path(name).suffix], {"Cache-Control": "no-cache"})
+    found = HttpAnswer(200, content, TYPES[Path(name).suffix], {"Cache-Control": "no-cache"})
 
-    async def answer(request: Any) -> Answer:
+    async def answer(request: Any) -> HttpAnswer:
         return replace(found, code=304, body=b"") if request.setETag(tag) else found
 
     return answer
@@ -181,46 +181,46 @@ class Stream(Leaf):
         self._streams.open(request, token, after)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Reading:
     """Answers to those who only read."""
 
     lookout: Lookout
     standing: Standing
-    sessions: Sessions
+    sessions: OperatorSessions
     metrics: Metrics
     trouble: Callable[[], str]
     """Why nobody can log in, "" if they can."""
     markup: XMLString
     """The page's own."""
 
-    # Each is an `Ask`.
+    # Each is a `Responder`.
 
-    async def state(self, request: Any) -> Answer:
+    async def state(self, request: Any) -> HttpAnswer:
         """The present."""
         operator = self.sessions.operator(session_of(request))
         view = await self.lookout.look(names=operator is not None)
         return as_json(snapshot(view, self.standing, operator))
 
-    async def front(self, request: Any) -> Answer:
+    async def front(self, request: Any) -> HttpAnswer:
         """The page itself, with what is known without asking."""
         operator = self.sessions.operator(session_of(request))
         body = await rendered(self.markup, snapshot(self.lookout.view(), self.standing, operator))
-        return Answer(200, body, TYPES[".html"], {"Cache-Control": "no-cache"})
+        return HttpAnswer(200, body, TYPES[".html"], {"Cache-Control": "no-cache"})
 
-    async def health(self, request: Any) -> Answer:
+    async def health(self, request: Any) -> HttpAnswer:
         """This process answers."""
         return as_text("ok")
 
-    async def readiness(self, request: Any) -> Answer:
+    async def readiness(self, request: Any) -> HttpAnswer:
         """Whether people can log in."""
         trouble = self.trouble()
         if trouble:
             return as_text(trouble, 503, {"Retry-After": "5"})
         return as_text("ready")
 
-    async def measurements(self, request: Any) -> Answer:
+    async def measurements(self, request: Any) -> HttpAnswer:
         """For Prometheus and what speaks its language."""
         accept = request.getHeader(b"Accept") or b""
         body, type = self.metrics.text(accept.decode("ascii", "replace"))
-        return Answer(200, body, type)
+        return HttpAnswer(200, body, type)

@@ -10,18 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bbs import __version__
-from bbs.addresses import Address
-from bbs.rules.fleet import OPERATOR
-from bbs.rules.overview import ServerNow
-from bbs.scaling.plan import Policy
-from bbs.values import State
-from bbs.web.narrate import Sight
+from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.values import Policy, State
+from bbs.web.narrate import Scene
 
 REFUSED = "the provider refuses it, and operators who log in see why"
 """The reason that everybody may read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """Figures beside the database's rows: rates, ages in seconds, and this process's own times."""
 
@@ -34,13 +31,13 @@ class Measured:
     database_time: float | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """One look: at `at`, of a fleet that was seen so at `seen_at` (seconds since the epoch)."""
 
     at: float
     seen_at: float
-    sight: Sight
+    scene: Scene
     measured: Measured
 
 
@@ -55,15 +52,15 @@ class Standing:
 
 def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, object]:
     """`view` for `operator`, or for somebody who is none."""
-    seen, measured, policy = view.sight.overview, view.measured, standing.policy
+    seen, measured, policy = view.scene.overview, view.measured, standing.policy
     who = seen.who if operator is not None else None
     return {
         "at": round(view.at, 1),
         "version": __version__,
         "login_server": standing.login_server,
-        "database": view.sight.database,
+        "database": view.scene.database,
         "fleet_at": round(view.seen_at, 1),
-        "broker": view.sight.broker,
+        "broker": view.scene.broker,
         "refusal": seen.refusal
         and {
             "reason": REFUSED if operator is None else seen.refusal.reason,
@@ -94,33 +91,33 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
 
 def essence(view: View) -> object:
     """What makes a snapshot another one: of two that are equal in this the page needs one."""
-    seen = view.sight.overview
+    seen = view.scene.overview
     servers = [
         (each.id, each.state, each.taken, each.capacity, each.port, each.drain_asked, each.reason)
         for each in seen.servers
     ]
-    connections = (view.sight.database, view.sight.broker)
+    connections = (view.scene.database, view.scene.broker)
     return servers, connections, seen.waiting, seen.refusal, seen.usual, seen.who
 
 
 def people(view: View) -> int:
     """How many people have places."""
-    return sum(server.taken for server in view.sight.overview.servers)
+    return sum(server.taken for server in view.scene.overview.servers)
 
 
 def longest_wait(view: View) -> float | None:
     """For how many seconds the first of those who wait has done so."""
-    since = view.sight.overview.waiting_since
+    since = view.scene.overview.waiting_since
     return None if since is None else round(max(0.0, view.at - since), 1)
 
 
 def _server(
-    server: ServerNow, view: View, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
+    server: ServerRow, view: View, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
 ) -> dict[str, object]:
     shown: dict[str, object] = {
         "id": server.id,
         "state": str(server.state),
-        "address": str(Address(server.host or "", server.port)) if server.port else None,
+        "address": server.address,
         "people": server.taken,
         "capacity": server.capacity,
         "age": round(max(0.0, view.at - server.created), 1),
@@ -130,7 +127,7 @@ def _server(
         "drain_asked": server.drain_asked,
         # "refused: " and "failed: " are the fleet's words, what follows is the provider's.
         "reason": server.reason.partition(":")[0] if stranger else server.reason,
-        "provider": server.scope.partition(":")[0] or None,
+        "provider": server.provider or None,
         "instance": server.instance_id or None,
         "type": server.kind or None,
     }

@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IPushProducer
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from bbs.web.auth import Sessions
+from bbs.web.auth import OperatorSessions
 from bbs.web.lookout import Lookout, News
 from bbs.web.snapshot import Standing, View, essence, snapshot
 
@@ -49,7 +49,7 @@ class Streams:
 
     lookout: Lookout
 
-    def __init__(self, standing: Standing, sessions: Sessions, reactor: Any) -> None:
+    def __init__(self, standing: Standing, sessions: OperatorSessions, reactor: Any) -> None:
         self._standing = standing
         self._sessions = sessions
         self._reactor = reactor

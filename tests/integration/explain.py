@@ -20,12 +20,12 @@ from unittest import SkipTest
 from bbs.board import board, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, fleet, operators, places
+from bbs.rules import accounts, keeping, members, operators, places
 from bbs.rules.overview import overview
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Session, User
-from bbs.values import Instance
+from bbs.values import Instance, Tally
 from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
 from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
@@ -122,8 +122,8 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "join-group": guarded(groups.join, "group1000"),
         "send-group": guarded(messages.send_group, "group0", "hello"),
         "listen": [
-            *guarded(commands.open_mailbox),
-            *guarded(commands.open_mailbox, "100"),
+            *guarded(board.open_mailbox),
+            *guarded(board.open_mailbox, "100"),
             listening,
         ],
     }
@@ -138,27 +138,27 @@ def background() -> dict[str, list[Callable[[], object]]]:
         ],
         "a login that is given up": [lambda: accounts.undo_log_in(accounts.digest(TOKEN))],
         "people who wait": [
-            lambda: fleet.wait(KEEPER, "another", "user0", NOW),
+            lambda: members.wait(KEEPER, "another", "user0", NOW),
             lambda: operators.launches_under_way(NOW),
             lambda: operators.is_hopeless(NOW),
-            lambda: fleet.stop_waiting("waiter"),
+            lambda: members.stop_waiting("waiter"),
         ],
         "an app server": [
-            lambda: fleet.report("launching", 1),
-            lambda: fleet.beat("server0", {"messages": 7}),
-            lambda: fleet.leave("server0"),
+            lambda: members.report("launching", 1),
+            lambda: members.beat("server0", {"messages": 7}),
+            lambda: members.leave("server0"),
         ],
         "the keeper of the fleet": [
-            lambda: fleet.observe(KEEPER),
-            lambda: fleet.add_launches(KEEPER, 1, "", 10, 1000, NOW),
-            lambda: fleet.mark_ready(KEEPER, "launching", "host", NOW),
-            lambda: [operators.ask_drain("server2"), fleet.drain(KEEPER, "server2", "")],
-            lambda: fleet.move_off(KEEPER, "server3"),
-            lambda: fleet.lose(KEEPER, "server0", ""),
-            lambda: fleet.close(KEEPER, "server1", "", NOW),
-            lambda: fleet.settle(KEEPER),
-            lambda: fleet.refuse(KEEPER, "over quota", 1.0),
-            lambda: fleet.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
+            lambda: members.observe(KEEPER, Tally()),
+            lambda: keeping.add_launches(KEEPER, 1, "", 10, 1000, NOW),
+            lambda: keeping.mark_ready(KEEPER, "launching", "host", NOW),
+            lambda: [operators.ask_drain("server2"), keeping.drain(KEEPER, "server2", "")],
+            lambda: keeping.move_off(KEEPER, "server3"),
+            lambda: keeping.lose(KEEPER, "server0", ""),
+            lambda: keeping.close(KEEPER, "server1", "", NOW),
+            lambda: keeping.settle(KEEPER),
+            lambda: keeping.refuse(KEEPER, "over quota", 1.0),
+            lambda: keeping.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
         ],
         PAGE: [
             lambda: overview(NOW, names=True),
@@ -169,7 +169,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),
             lambda: messages.expire(NOW - 2900),
-            lambda: fleet.forget_gone(NOW),
+            lambda: keeping.forget_gone(NOW),
         ],
     }
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import peewee
 
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
-from bbs.rules import accounts, fleet
+from bbs.rules import accounts, members
 from bbs.storage.database import Database, rows
 from bbs.storage.models import MODELS, LoginServer, Place, Server, Session, User, Waiter
-from bbs.values import State
+from bbs.values import State, Tally
 
 NOW = 1_000_000.0
 PEOPLE = 3000
-KEEPER = fleet.Member("keeper", "")
+KEEPER = members.Member("keeper", "")
 
 
 def fill(database: Database) -> None:
@@ -37,9 +37,9 @@ def fill(database: Database) -> None:
         _insert(Membership, _memberships(users))
         _insert(Message, [_message(number) for number in range(2 * PEOPLE)])
         _insert(Delivery, _deliveries(users))
-        fleet.enroll(KEEPER)
-        fleet.observe(KEEPER)
-        fleet.wait(KEEPER, "waiter", f"user{PEOPLE - 1}", NOW)
+        members.enroll(KEEPER)
+        members.observe(KEEPER, Tally())
+        members.wait(KEEPER, "waiter", f"user{PEOPLE - 1}", NOW)
         LoginServer.insert(id="other", identity="").execute()
         Waiter.insert(id="elsewhere", login_server="other", name="somebody").execute()
     if isinstance(database.peewee, peewee.MySQLDatabase):

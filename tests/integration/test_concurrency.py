@@ -9,11 +9,12 @@ from typing import Any
 from bbs.board import friends, groups, messages
 from bbs.board.models import Delivery, Inbox, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, fleet, operators, places
+from bbs.rules import accounts, keeping, members, operators, places
 from bbs.rules.accounts import Caller
 from bbs.rules.places import Look
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, User
+from bbs.values import Tally
 from tests.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
@@ -115,25 +116,25 @@ class Contests(ContestCase):
         self.assertEqual(len(self.call(groups.joined, bob)), ROUNDS)
 
     def test_two_who_seize_the_lease(self) -> None:
-        members = [fleet.Member(str(number), "") for number in range(3)]
-        for member in members:
-            self.call(fleet.enroll, member)
-        self.call(fleet.observe, members[0])
+        peers = [members.Member(str(number), "") for number in range(3)]
+        for member in peers:
+            self.call(members.enroll, member)
+        self.call(members.observe, peers[0], Tally())
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS):
-                lapsed = self.call(fleet.observe, members[2]).lease
-                outcomes = together(*[once(fleet.seize, each, lapsed) for each in members[:2]])
+                lapsed = self.call(members.observe, peers[2], Tally()).lease
+                outcomes = together(*[once(members.seize, each, lapsed) for each in peers[:2]])
                 self.assertEqual(sorted(outcome.value for outcome in outcomes), [False, True])
 
     def test_two_who_find_the_lease_free(self) -> None:
-        members = [fleet.Member(str(number), "") for number in range(2)]
-        for member in members:
-            self.call(fleet.enroll, member)
+        peers = [members.Member(str(number), "") for number in range(2)]
+        for member in peers:
+            self.call(members.enroll, member)
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS):
-                outcomes = together(*[once(fleet.observe, member) for member in members])
+                outcomes = together(*[once(members.observe, member, Tally()) for member in peers])
                 [holder] = {outcome.value.lease.holder for outcome in outcomes}
-                self.call(fleet.resign, members[int(holder)])
+                self.call(members.resign, members[int(holder)])
 
 
 @on_both_databases
@@ -266,10 +267,10 @@ class Capacity(ContestCase):
 
     def test_a_server_is_lost_while_people_come_and_go(self) -> None:
         users = self.users(20)
-        one, two = fleet.Member("1", ""), fleet.Member("2", "")
-        self.call(fleet.enroll, one)
-        self.call(fleet.enroll, two)
-        self.call(fleet.observe, one)
+        one, two = members.Member("1", ""), members.Member("2", "")
+        self.call(members.enroll, one)
+        self.call(members.enroll, two)
+        self.call(members.observe, one, Tally())
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
                 old = self.ready_server(capacity=20)
@@ -285,7 +286,7 @@ class Capacity(ContestCase):
                     )
                 ]
                 outcomes = together(
-                    each((fleet.lose, one, old, "test"), *[(fleet.settle, one)] * 10),
+                    each((keeping.lose, one, old, "test"), *[(keeping.settle, one)] * 10),
                     each(*comings_and_goings),
                 )
                 texts = {outcome.text for programme in outcomes for outcome in programme}
@@ -297,9 +298,9 @@ class Capacity(ContestCase):
 
     def test_a_server_drains_while_people_leave(self) -> None:
         users = self.users(20)
-        one = fleet.Member("1", "")
-        self.call(fleet.enroll, one)
-        self.call(fleet.observe, one)
+        one = members.Member("1", "")
+        self.call(members.enroll, one)
+        self.call(members.observe, one, Tally())
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
                 old = self.ready_server(capacity=20)
@@ -308,7 +309,7 @@ class Capacity(ContestCase):
                 new = self.ready_server(capacity=20)
                 self.call(operators.ask_drain, old)
                 outcomes = together(
-                    each((fleet.drain, one, old, "test"), (fleet.move_off, one, old)),
+                    each((keeping.drain, one, old, "test"), (keeping.move_off, one, old)),
                     each(*[(places.give_back, user) for user in reversed(users[::2])]),
                 )
                 texts = {outcome.text for programme in outcomes for outcome in programme}
@@ -319,9 +320,9 @@ class Capacity(ContestCase):
 
     def test_who_waits_online_is_settled_once(self) -> None:
         """By whoever comes first: the keeper, or the user who asks where to go."""
-        one = fleet.Member("1", "")
-        self.call(fleet.enroll, one)
-        self.call(fleet.observe, one)
+        one = members.Member("1", "")
+        self.call(members.enroll, one)
+        self.call(members.observe, one, Tally())
         users = self.users(10)
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
@@ -329,7 +330,7 @@ class Capacity(ContestCase):
                     Place.insert(user=user, server=None).execute()
                 servers = [self.ready_server(capacity=10) for _ in range(2)]
                 locating = [(places.take, user, Look(new=True)) for user in reversed(users)]
-                outcomes = together(each(*locating), each(*[(fleet.settle, one)] * 5))
+                outcomes = together(each(*locating), each(*[(keeping.settle, one)] * 5))
                 texts = {outcome.text for programme in outcomes for outcome in programme}
                 self.assertEqual(texts, {SUCCESS})
                 self.assertEqual(sum(self.taken(server) for server in servers), 10)
@@ -338,12 +339,12 @@ class Capacity(ContestCase):
 
     def test_never_above_the_maximum(self) -> None:
         """The keeper and an operator launch at the same moment."""
-        one = fleet.Member("1", "")
-        self.call(fleet.enroll, one)
-        self.call(fleet.observe, one)
+        one = members.Member("1", "")
+        self.call(members.enroll, one)
+        self.call(members.observe, one, Tally())
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS):
-                launching = once(fleet.add_launches, one, 2, "test", 1, 3, self.now)
+                launching = once(keeping.add_launches, one, 2, "test", 1, 3, self.now)
                 together(launching, asking)
                 self.assertEqual(Server.select().count(), 3)
                 Server.delete().execute()

@@ -21,7 +21,7 @@ from playwright.sync_api import Page, expect
 
 from bbs.board import board
 from bbs.cli.offline import connected
-from bbs.rules.fleet import KEEPER
+from bbs.rules.members import KEEPER
 from bbs.storage import migrations
 from bbs.storage.models import Action, Lease, LoginServer, Place, Server, User, Waiter
 from tests.browser import NARROW, WIDE, Chromium

@@ -14,8 +14,8 @@ from random import Random
 
 from twisted.logger import globalLogBeginner
 
-from bbs.scaling.plan import Policy
 from bbs.storage import models
+from bbs.values import Policy
 from tests.simulation.people import Person
 from tests.simulation.world import World
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from bbs.scaling.plan import Policy
 from bbs.storage.models import Place, Server, User
-from bbs.values import State
+from bbs.values import Policy, State
 from tests.simulation.cloud import Cloud
 from tests.simulation.people import Person
 

@@ -17,15 +17,15 @@ from twisted.logger import globalLogBeginner
 
 from bbs.board import board
 from bbs.delivery.bus import Bus
-from bbs.rules import accounts, fleet
+from bbs.rules.members import Member
 from bbs.scaling.keeper import SETTLED_INTERVAL, FleetKeeper
-from bbs.scaling.plan import Policy
-from bbs.scaling.upkeep import Upkeep
+from bbs.scaling.news import FleetNews
+from bbs.scaling.steps import Means
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server
 from bbs.testing import MemoryBroker
-from bbs.values import State
+from bbs.values import Policy, State, Tally
 from bbs.workers import Inline
 from tests.simulation.cloud import SCOPE, Breaks, Cloud, CloudProvider, Machine
 
@@ -64,16 +64,25 @@ def measure(servers: int) -> tuple[float, float]:
             kind="t3.micro",
         ).execute()
     clock.advance(10.0)
+    policy = Policy(
+        minimum=servers,
+        maximum=servers,
+        spare=0,
+        capacity=10,
+        idle_grace=120.0,
+        launch_timeout=180.0,
+        lost_after=10.0,
+    )
+    means = Means(
+        me=Member("1" * 32, "host:nowhere:1"),
+        database=database,
+        provider=CloudProvider(cloud, _Immortal()),
+        policy=policy,
+        news=FleetNews(Bus(MemoryBroker().client(), "bbs")),
+        reactor=clock,
+    )
     keeper = FleetKeeper(
-        fleet.Member("1" * 32, "host:nowhere:1"),
-        database,
-        CloudProvider(cloud, _Immortal()),
-        Policy(servers, servers, 0, 10, 120.0, 180.0, 10.0),
-        Bus(MemoryBroker().client(), "bbs"),
-        Upkeep(accounts.Sessions(1e9)),
-        INTERVAL,
-        lambda: None,
-        clock,
+        means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
     )
     keeper.startService()
     clock.advance(0.0)

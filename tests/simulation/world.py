@@ -14,14 +14,15 @@ from unittest import mock
 from twisted.internet.task import Clock
 
 from bbs.board import board
-from bbs.rules import accounts, fleet, operators
+from bbs.rules import members, operators, servers
 from bbs.scaling import sight, waiting
 from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.plan import Policy
-from bbs.scaling.upkeep import Upkeep
+from bbs.scaling.news import FleetNews
+from bbs.scaling.steps import Means
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
+from bbs.values import Policy, Tally
 from bbs.workers import Inline
 from tests.simulation.checks import WATCH, what_is_wrong
 from tests.simulation.cloud import BOOT, Breaks, Cloud, CloudProvider, Machine
@@ -64,28 +65,33 @@ class LoginServer:
     """A login server's keeper and waiting room."""
 
     def __init__(self, world: World, life: int | None) -> None:
-        self.id = fleet.new_id()
+        self.id = servers.new_id()
         self.mortal = Mortal(world.clock, world.chance, life)
         self.mortal.on_death = lambda: world.died(self)
         self.database = MortalDatabase(world.database, self.mortal, world.chance)
         self.hints = Hints(world, self.mortal)
-        me = fleet.Member(self.id, "host:simulated:1")
+        me = members.Member(self.id, "host:simulated:1")
         policy, anything = world.policy, self._as_any
+        news = FleetNews(self.hints)
         self.room = WaitingRoom(
-            anything(self.database), me, self.mortal, policy.launch_timeout, set()
+            me=me,
+            database=anything(self.database),
+            reactor=self.mortal,
+            patience=policy.launch_timeout,
+            watchers=set(),
+            news=news,
+        )
+        means = Means(
+            me=me,
+            database=anything(self.database),
+            provider=CloudProvider(world.cloud, self.mortal),
+            policy=policy,
+            news=news,
+            reactor=self.mortal,
         )
         self.keeper = FleetKeeper(
-            me,
-            anything(self.database),
-            CloudProvider(world.cloud, self.mortal),
-            policy,
-            anything(self.hints),
-            Upkeep(accounts.Sessions(1e9)),
-            INTERVAL,
-            self.room.look,
-            self.mortal,
+            means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
         )
-        self.room.on_change = lambda: self.hints.tell_fleet("waiting")
         self.keeper.startService()
 
     @staticmethod
@@ -128,7 +134,7 @@ class World:
 
         grace = 0.0 if self.breaks.grace else sight.CONSISTENCY_GRACE
         with (
-            mock.patch.object(fleet, "new_id", new_id),
+            mock.patch.object(servers, "new_id", new_id),
             mock.patch.object(waiting, "new_id", new_id),
             mock.patch.object(sight, "CONSISTENCY_GRACE", grace),
         ):
@@ -293,14 +299,14 @@ class World:
 
     def _boot(self, machine: Machine) -> None:
         if machine.alive and not machine.frozen:
-            self.database.run(fleet.report, machine.launch_id, 22223).addCallback(
+            self.database.run(members.report, machine.launch_id, 22223).addCallback(
                 self._go_on, machine
             )
             self.hint("ready")
 
     def _beat(self, machine: Machine) -> None:
         if machine.alive and not machine.frozen:
-            self.database.run(fleet.beat, machine.launch_id, {}).addCallback(self._go_on, machine)
+            self.database.run(members.beat, machine.launch_id, {}).addCallback(self._go_on, machine)
 
     def _go_on(self, wanted: bool, machine: Machine) -> None:
         if wanted:

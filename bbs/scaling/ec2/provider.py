@@ -24,12 +24,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.config import EC2
+from bbs.gathering import Batch, Shared
 from bbs.scaling.ec2 import request
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.machines import Machine, Machines, machines
 from bbs.scaling.ec2.request import FLEET_TAG, LAUNCH_TAG, Attempt
-from bbs.scaling.gathering import Batch, Shared
 from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
 from bbs.values import Instance
 

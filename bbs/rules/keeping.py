@@ -1,0 +1,130 @@
+"""What the keeper of the fleet decides.
+
+Every decision's transaction checks the lease again, so a login server that has lost it changes
+nothing more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from bbs.rules import places, servers
+from bbs.rules.members import KEEPER, Member, locked_lease
+from bbs.storage.models import Lease, LoginServer, Server
+from bbs.values import Instance, State
+
+
+class NotKeeper(Exception):
+    """Another login server has taken the fleet over."""
+
+
+def add_launches(
+    me: Member, count: int, scope: str, capacity: int, maximum: int, now: float
+) -> list[str]:
+    """Rows for `count` launches, which begin only now that they are written down."""
+    _check_keeper(me)
+    room = maximum - servers.living().count()
+    return [servers.add(scope, capacity, now) for _ in range(min(count, room))]
+
+
+def adopt(me: Member, scope: str) -> list[str]:
+    """Take on the launches that an operator wrote down for whoever keeps the fleet."""
+    _check_keeper(me)
+    asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
+    ids = [server.id for server in asked]
+    Server.update(scope=scope).where(Server.id.in_(ids)).execute()
+    return ids
+
+
+def note_instances(me: Member, instances: Iterable[Instance]) -> None:
+    """What the provider calls its launches, and where they are reached, as far as it tells."""
+    _check_keeper(me)
+    for instance in instances:
+        told = {
+            "host": instance.host,
+            "instance_id": instance.instance_id,
+            "kind": instance.kind,
+        }
+        values = {name: value for name, value in told.items() if value is not None}
+        Server.update(values).where(Server.id == instance.launch_id).execute()
+
+
+def refuse(me: Member, reason: str | None, until: float | None) -> None:
+    """The provider launches nothing, for a reason that an operator must mend, and is not asked
+    again before `until`; None: it launches."""
+    _check_keeper(me)
+    Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
+
+
+def mark_ready(me: Member, server: str, host: str | None, now: float) -> list[places.Move]:
+    """People may be placed on `server`, reached at `host` (None: as its row says already)."""
+    _check_keeper(me)
+    values = {"state": State.READY, "ready": now} | ({} if host is None else {"host": host})
+    Server.update(values).where((Server.id == server) & (Server.state == State.LAUNCHING)).execute()
+    return places.settle()
+
+
+def lose(me: Member, server: str, reason: str) -> list[places.Move]:
+    """`server` is dead to us; its people are placed again."""
+    _check_keeper(me)
+    Server.update(state=State.LOST, reason=reason).where(
+        (Server.id == server) & (Server.state != State.GONE)
+    ).execute()
+    return places.vacate(server)
+
+
+def drain(me: Member, server: str, reason: str) -> list[places.Move] | None:
+    """`server` takes nobody any more, and whoever is there moves as places are found; None if it is
+    wanted after all: somebody has come since it was seen empty, and no operator asked."""
+    _check_keeper(me)
+    changed = (
+        Server.update(state=State.DRAINING, reason=reason)
+        .where((Server.id == server) & ((Server.taken == 0) | Server.drain_asked))
+        .execute()
+    )
+    return places.move_off(server) if changed else None
+
+
+def move_off(me: Member, server: str) -> list[places.Move]:
+    """Move people from `server`, which drains, as far as there are other places."""
+    _check_keeper(me)
+    return places.move_off(server)
+
+
+def close(me: Member, server: str, reason: str, now: float) -> list[places.Move]:
+    """`server` has been terminated: it is gone, and should it still run, it ends itself. `reason`
+    is noted unless it was lost, for a reason noted then."""
+    _check_keeper(me)
+    Server.update(reason=reason).where(
+        (Server.id == server) & Server.state.not_in([State.LOST, State.GONE])
+    ).execute()
+    Server.update(state=State.GONE, ended=now).where(
+        (Server.id == server) & (Server.state != State.GONE)
+    ).execute()
+    return places.vacate(server)
+
+
+def settle(me: Member) -> list[places.Move]:
+    """Find places for people who are online without one."""
+    _check_keeper(me)
+    return places.settle()
+
+
+def forget_peer(me: Member, peer: str) -> None:
+    """A login server is dead: nobody waits there any more."""
+    _check_keeper(me)
+    LoginServer.delete().where(LoginServer.id == peer).execute()
+
+
+def forget_gone(before: float) -> int:
+    """Remove the rows of servers that ended before `before`; returns how many."""
+    removed: int = (
+        Server.delete().where((Server.state == State.GONE) & (Server.ended < before)).execute()
+    )
+    return removed
+
+
+def _check_keeper(me: Member) -> None:
+    lease = locked_lease()
+    if lease is None or lease.holder != me.id:
+        raise NotKeeper()

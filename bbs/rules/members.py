@@ -1,0 +1,199 @@
+"""Who keeps the fleet, and who is a member of it: what login servers and app servers say of
+themselves.
+
+One login server at a time keeps the fleet: it holds the lease. Nobody compares clocks: heartbeats
+are counts, and whoever watches measures with its own clock how long one has not moved. Rows name
+processes by identities; whether one is dead is for whoever reads them to judge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import peewee
+
+from bbs.rules import servers
+from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.storage.database import for_update
+from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
+from bbs.values import State, Tally
+
+KEEPER = "fleet"
+"""The name of the lease."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A login server as it presents itself: its id and its process's identity."""
+
+    id: str
+    identity: str
+
+
+@dataclass(frozen=True)
+class PeerSeen:
+    """A login server's row."""
+
+    id: str
+    identity: str
+    beats: int
+
+
+@dataclass(frozen=True)
+class LeaseSeen:
+    """Who keeps the fleet, with which process."""
+
+    holder: str
+    identity: str
+    beats: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observation:
+    """What one look at the fleet showed; `servers` and the rest only to its keeper.
+
+    `waiting` counts people without a place: those who wait for one, and those who are online and
+    lost theirs.
+    """
+
+    lease: LeaseSeen
+    servers: tuple[ServerRow, ...] = ()
+    peers: tuple[PeerSeen, ...] = ()
+    waiting: int = 0
+
+
+class Watch:
+    """Since when a count of heartbeats has not moved, by the watcher's own clock.
+
+    Time in which the watcher did not look is not held against anybody.
+    """
+
+    def __init__(self) -> None:
+        self._beats: dict[str, int] = {}
+        self._silence: dict[str, float] = {}
+
+    def silence(self, key: str, beats: int, elapsed: float) -> float:
+        """Seconds for which `key` has been silent, `elapsed` of them since the last look."""
+        moved = self._beats.get(key) != beats
+        self._beats[key] = beats
+        self._silence[key] = 0.0 if moved else self._silence[key] + elapsed
+        return self._silence[key]
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Forget all but `keys`."""
+        self._beats = {key: beats for key, beats in self._beats.items() if key in keys}
+        self._silence = {key: silence for key, silence in self._silence.items() if key in keys}
+
+
+# --- what login servers say of themselves ---
+
+
+def enroll(me: Member) -> None:
+    """`me` is a login server from now on."""
+    LoginServer.insert(id=me.id, identity=me.identity).execute()
+
+
+def observe(me: Member, tally: Tally) -> Observation:
+    """Say that `me` lives and what it has counted, hold the lease if it is free or `me`'s already,
+    and look at everything if so."""
+    beat = LoginServer.update(
+        beats=LoginServer.beats + 1, logins=tally.logins, counts=json.dumps(tally.counts)
+    )
+    if not beat.where(LoginServer.id == me.id).execute():
+        enroll(me)  # Somebody took this server for dead.
+    lease = Lease.get_or_none(Lease.name == KEEPER)
+    if lease is None:
+        Lease.insert(name=KEEPER, holder=me.id, identity=me.identity).execute()
+        seen = LeaseSeen(me.id, me.identity, 0)
+    elif lease.holder == me.id:
+        Lease.update(beats=Lease.beats + 1).where(
+            (Lease.name == KEEPER) & (Lease.holder == me.id)
+        ).execute()
+        seen = LeaseSeen(me.id, lease.identity, lease.beats)
+    else:
+        return Observation(lease=LeaseSeen(lease.holder, lease.identity, lease.beats))
+    # Servers first: somebody who is given a place meanwhile may be missed, and is never counted
+    # twice, which would launch a server too many.
+    rows = servers.read(servers.living())
+    peers = tuple(
+        PeerSeen(row.id, row.identity, row.beats)
+        for row in LoginServer.select().where(LoginServer.id != me.id)
+    )
+    offline: int = Waiter.select(peewee.fn.COUNT(Waiter.name.distinct())).scalar()
+    online: int = Place.select().where(Place.server.is_null()).count()
+    return Observation(lease=seen, servers=rows, peers=peers, waiting=offline + online)
+
+
+def wait(me: Member, waiter: str, name: str, now: float) -> None:
+    """`name` waits at `me` for a place from `now` on, under the id `waiter`."""
+    Waiter.insert(id=waiter, login_server=me.id, name=name, since=now).execute()
+
+
+def stop_waiting(waiter: str) -> None:
+    """Whoever waited under the id `waiter` gave up."""
+    Waiter.delete().where(Waiter.id == waiter).execute()
+
+
+def seize(me: Member, lapsed: LeaseSeen) -> bool:
+    """Take the lease from a holder that has not moved since it was `lapsed`; False if it has."""
+    return bool(
+        Lease.update(
+            holder=me.id,
+            identity=me.identity,
+            beats=lapsed.beats + 1,
+            refusal=None,
+            refused_until=None,
+        )
+        .where(
+            (Lease.name == KEEPER) & (Lease.holder == lapsed.holder) & (Lease.beats == lapsed.beats)
+        )
+        .execute()
+    )
+
+
+def resign(me: Member) -> None:
+    """`me` stops: somebody else may keep the fleet at once."""
+    Lease.delete().where((Lease.name == KEEPER) & (Lease.holder == me.id)).execute()
+    LoginServer.delete().where(LoginServer.id == me.id).execute()
+
+
+def locked_lease() -> Lease | None:
+    """The lease, its row locked."""
+    lease: Lease | None = for_update(Lease.select().where(Lease.name == KEEPER)).first()
+    return lease
+
+
+# --- what app servers say of themselves ---
+
+
+def report(server: str, port: int) -> bool:
+    """A launched server serves at `port`; False if nobody waits for it any more."""
+    return bool(
+        Server.update(port=port, beats=Server.beats + 1)
+        .where((Server.id == server) & (Server.state == State.LAUNCHING))
+        .execute()
+    )
+
+
+def join(host: str, port: int, capacity: int, now: float) -> str:
+    """A server that an operator runs by hand adds itself to the fleet; returns its id."""
+    server = servers.add(OPERATOR, capacity, now)
+    Server.update(host=host, port=port).where(Server.id == server).execute()
+    return server
+
+
+def beat(server: str, counts: Mapping[str, int]) -> bool:
+    """`server` lives, and has counted so much of each; False if its row is gone, and so it should
+    end."""
+    return bool(
+        Server.update(beats=Server.beats + 1, counts=json.dumps(counts))
+        .where((Server.id == server) & (Server.state != State.GONE))
+        .execute()
+    )
+
+
+def leave(server: str) -> None:
+    """`server` stops."""
+    Server.update(leaving=True).where(Server.id == server).execute()

@@ -1,0 +1,48 @@
+"""Tests of the fleet's rules."""
+
+from __future__ import annotations
+
+from bbs.rules import keeping, members
+from bbs.rules.members import Member
+from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
+from bbs.values import State, Tally
+from tests.database_case import RulesCase
+
+ONE = Member("1" * 32, "here")
+TWO = Member("2" * 32, "somewhere else")
+
+
+class FleetCase(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        Server.delete().execute()
+
+    def keep(self, me: Member = ONE) -> None:
+        """Make `me` the keeper."""
+        self.call(members.enroll, me)
+        self.assertEqual(self.call(members.observe, me, Tally()).lease.holder, me.id)
+
+    def launch(self, count: int = 1, scope: str = "test", maximum: int = 20) -> list[str]:
+        return self.call(keeping.add_launches, ONE, count, scope, 2, maximum, self.now)
+
+    def row(self, server: str) -> Server:
+        return Server.get(Server.id == server)
+
+    def states(self) -> list[State]:
+        return [State(row.state) for row in Server.select().order_by(Server.created, Server.id)]
+
+    def not_keeper(self, rule: object, *arguments: object) -> None:
+        before = self.everything()
+        self.failureResultOf(self.database.run(rule, *arguments), keeping.NotKeeper)
+        self.assertEqual(self.everything(), before)
+
+    def everything(self) -> list[list[tuple[object, ...]]]:
+        tables = (Server, Place, Lease, LoginServer, Waiter)
+        return [sorted(map(str, table.select().tuples())) for table in tables]
+
+    def start(self, capacity: int = 2) -> str:
+        """A server that was launched and is ready."""
+        [server] = self.call(keeping.add_launches, ONE, 1, "test", capacity, 20, self.now)
+        self.assertTrue(self.call(members.report, server, 22223))
+        self.call(keeping.mark_ready, ONE, server, "host", self.now)
+        return server

@@ -1,0 +1,184 @@
+"""What the keeper of the fleet decides, and that nobody else does."""
+
+from __future__ import annotations
+
+from bbs.rules import keeping, members, operators, places
+from bbs.rules.servers import OPERATOR
+from bbs.storage.models import Server, User
+from bbs.values import Instance, State, Tally
+from tests.database_case import on_both_databases
+from tests.fleet_case import ONE, TWO, FleetCase
+
+
+@on_both_databases
+class NotTheKeeper(FleetCase):
+    def test_whoever_has_lost_the_lease_changes_nothing(self) -> None:
+        self.keep()
+        server = self.ready_server(capacity=1)
+        self.account("ann")
+        self.log_in("ann")
+        self.call(operators.ask_launch, 1, 20, self.now)
+        self.call(members.enroll, TWO)
+        for lose_it in (
+            lambda: self.call(members.seize, TWO, self.call(members.observe, TWO, Tally()).lease),
+            lambda: self.call(members.resign, TWO),
+        ):
+            lose_it()
+            self.not_keeper(keeping.add_launches, ONE, 1, "test", 1, 20, self.now)
+            self.not_keeper(keeping.adopt, ONE, "test")
+            self.not_keeper(keeping.mark_ready, ONE, server, None, self.now)
+            self.not_keeper(keeping.lose, ONE, server, "")
+            self.not_keeper(keeping.drain, ONE, server, "")
+            self.not_keeper(keeping.close, ONE, server, "", self.now)
+            self.not_keeper(keeping.settle, ONE)
+            self.not_keeper(keeping.refuse, ONE, "no", 1.0)
+            self.not_keeper(keeping.note_instances, ONE, [Instance(server, "h", True, "")])
+            self.not_keeper(keeping.forget_peer, ONE, TWO.id)
+
+
+@on_both_databases
+class AServersLife(FleetCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.keep()
+
+    def person(self, name: str) -> None:
+        self.account(name)
+        self.log_in(name)
+
+    def test_a_launch_is_a_row_first(self) -> None:
+        ids = self.launch(3)
+        self.assertEqual(len(set(ids)), 3)
+        for server in ids:
+            self.assertRegex(server, r"\A[0-9a-f]{32}\Z")
+            row = self.row(server)
+            self.assertEqual(
+                (row.state, row.scope, row.capacity, row.taken, row.port, row.created),
+                (State.LAUNCHING, "test", 2, 0, None, self.now),
+            )
+
+    def test_never_above_the_maximum(self) -> None:
+        self.assertEqual(len(self.launch(3, maximum=4)), 3)
+        gone = self.launch(3, maximum=4)
+        self.assertEqual(len(gone), 1)
+        self.assertEqual(self.launch(1, maximum=4), [])
+        self.call(keeping.close, ONE, gone[0], "", self.now)
+        self.assertEqual(len(self.launch(5, maximum=4)), 1)
+        self.assertEqual(self.launch(5, maximum=1), [])
+
+    def test_ready(self) -> None:
+        [server] = self.launch()
+        self.call(members.report, server, 4711)
+        self.clock.advance(3)
+        self.call(keeping.mark_ready, ONE, server, "203.0.113.7", self.now)
+        row = self.row(server)
+        self.assertEqual(
+            (row.state, row.host, row.port, row.ready),
+            (State.READY, "203.0.113.7", 4711, self.now),
+        )
+
+    def test_ready_at_the_host_that_it_said(self) -> None:
+        server = self.call(members.join, "by-hand", 4711, 5, self.now)
+        self.call(keeping.mark_ready, ONE, server, None, self.now)
+        row = self.row(server)
+        self.assertEqual(
+            (row.state, row.host, row.port, row.scope, row.capacity),
+            (State.READY, "by-hand", 4711, OPERATOR, 5),
+        )
+
+    def test_ready_only_once_launched(self) -> None:
+        [server] = self.launch()
+        Server.update(state=State.LOST).execute()
+        self.call(keeping.mark_ready, ONE, server, "host", self.now)
+        self.assertEqual(self.states(), [State.LOST])
+
+    def test_ready_places_those_who_wait_online(self) -> None:
+        old = self.start()
+        self.person("ann")
+        self.call(keeping.lose, ONE, old, "test")
+        [server] = self.launch()
+        self.call(members.report, server, 1)
+        [move] = self.call(keeping.mark_ready, ONE, server, "host", self.now)
+        self.assertEqual(move.channel, User.get().channel)
+        self.assertEqual(self.taken(server), 1)
+
+    def test_losing_moves_people(self) -> None:
+        lost = self.start()
+        self.person("ann")
+        other = self.start()
+        [move] = self.call(keeping.lose, ONE, lost, "silent")
+        self.assertEqual(move, places.Move(User.get().channel, self.seat(other)))
+        self.assertEqual((self.row(lost).state, self.row(lost).reason), (State.LOST, "silent"))
+        self.assertEqual((self.taken(lost), self.taken(other)), (0, 1))
+
+    def test_draining_an_empty_one(self) -> None:
+        server = self.start()
+        self.assertEqual(self.call(keeping.drain, ONE, server, "idle"), [])
+        self.assertEqual(
+            (self.row(server).state, self.row(server).reason), (State.DRAINING, "idle")
+        )
+
+    def test_one_that_somebody_came_to_is_wanted_after_all(self) -> None:
+        server = self.start()
+        self.person("ann")
+        self.assertIsNone(self.call(keeping.drain, ONE, server, "idle"))
+        self.assertEqual(self.states(), [State.READY])
+
+    def test_draining_one_with_people_when_asked(self) -> None:
+        server = self.start()
+        self.person("ann")
+        other = self.start()
+        self.assertEqual(self.call(operators.ask_drain, server[:8]), server)
+        [move] = self.call(keeping.drain, ONE, server, "asked")
+        self.assertEqual(move.seat, self.seat(other))
+        self.assertEqual((self.taken(server), self.taken(other)), (0, 1))
+
+    def test_the_end(self) -> None:
+        server = self.start()
+        self.person("ann")
+        other = self.start()
+        self.clock.advance(9)
+        [move] = self.call(keeping.close, ONE, server, "ended", self.now)
+        self.assertEqual(move.seat, self.seat(other))
+        row = self.row(server)
+        self.assertEqual((row.state, row.reason, row.ended), (State.GONE, "ended", self.now))
+
+    def test_why_it_was_lost_is_remembered(self) -> None:
+        server = self.start()
+        self.call(keeping.lose, ONE, server, "silent")
+        self.call(keeping.close, ONE, server, "lost", self.now)
+        self.assertEqual((self.row(server).state, self.row(server).reason), (State.GONE, "silent"))
+        self.call(keeping.close, ONE, server, "again", self.now)
+        self.call(keeping.lose, ONE, server, "again")
+        self.assertEqual((self.row(server).state, self.row(server).reason), (State.GONE, "silent"))
+
+    def test_what_the_provider_calls_it(self) -> None:
+        one, other = self.launch(2)
+        instances = [Instance(one, None, True, "", "i-1", "t3.micro")]
+        self.call(keeping.note_instances, ONE, instances)
+        row = self.row(one)
+        self.assertEqual((row.host, row.instance_id, row.kind), (None, "i-1", "t3.micro"))
+        self.assertIsNone(self.row(other).instance_id)
+        instances = [Instance(one, "203.0.113.7", True, "", "i-1", "t3.micro")]
+        self.call(keeping.note_instances, ONE, instances)
+        [seen] = [
+            each for each in self.call(members.observe, ONE, Tally()).servers if each.id == one
+        ]
+        self.assertEqual((seen.host, seen.instance_id), ("203.0.113.7", "i-1"))
+
+    def test_settling(self) -> None:
+        lost = self.start()
+        self.person("ann")
+        self.call(keeping.lose, ONE, lost, "")
+        self.assertEqual(self.call(keeping.settle, ONE), [])
+        other = self.ready_server(capacity=1)
+        [move] = self.call(keeping.settle, ONE)
+        self.assertEqual(move.seat, self.seat(other))
+
+    def test_rows_of_ended_ones_go_later(self) -> None:
+        old, young, alive = self.start(), self.start(), self.start()
+        self.call(keeping.close, ONE, old, "", self.now)
+        self.clock.advance(10)
+        self.call(keeping.close, ONE, young, "", self.now)
+        self.assertEqual(self.call(keeping.forget_gone, self.now), 1)
+        self.assertEqual({row.id for row in Server.select()}, {young, alive})

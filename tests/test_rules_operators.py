@@ -1,0 +1,124 @@
+"""What operators, and people who wait, ask of the fleet's rows."""
+
+from __future__ import annotations
+
+from bbs.rules import keeping, members, operators
+from bbs.rules.servers import ServerRow, new_id
+from bbs.storage.models import Server
+from bbs.values import State, Tally
+from tests.database_case import on_both_databases
+from tests.fleet_case import ONE, TWO, FleetCase
+
+
+@on_both_databases
+class Operating(FleetCase):
+    """What `bbs fleet` asks."""
+
+    def test_a_launch_for_whoever_keeps_the_fleet(self) -> None:
+        server = self.call(operators.ask_launch, 7, 1, self.now)
+        row = self.row(server)
+        self.assertEqual((row.state, row.scope, row.capacity), (State.LAUNCHING, "", 7))
+        self.keep()
+        self.launch(1, scope="other")
+        self.assertEqual(self.call(keeping.adopt, ONE, "test"), [server])
+        self.assertEqual(self.row(server).scope, "test")
+        self.assertEqual(self.call(keeping.adopt, ONE, "test"), [])
+
+    def test_a_full_fleet(self) -> None:
+        self.call(operators.ask_launch, 7, 1, self.now)
+        self.failureResultOf(
+            self.database.run(operators.ask_launch, 7, 1, self.now), operators.FleetFull
+        )
+        self.assertEqual(Server.select().count(), 1)
+        Server.update(state=State.GONE).execute()
+        self.call(operators.ask_launch, 7, 1, self.now)
+
+    def test_a_drain_of_none_or_of_several(self) -> None:
+        for server in ("abc1", "abc2", "abcd"):
+            Server.insert(id=server, scope="", capacity=1, created=0.0).execute()
+        Server.update(state=State.GONE).where(Server.id == "abcd").execute()
+        for beginning in ("abc", "", "x", "abcd", "abc12"):
+            self.failureResultOf(
+                self.database.run(operators.ask_drain, beginning), operators.NoSuchServer
+            )
+        self.assertEqual(self.call(operators.ask_drain, "abc1"), "abc1")
+        self.assertEqual([row.id for row in Server.select().where(Server.drain_asked)], ["abc1"])
+
+    def test_the_listing(self) -> None:
+        first = self.ready_server(capacity=2, host="203.0.113.7")
+        for name in ("bob", "ann"):
+            self.account(name)
+            self.log_in(name)
+        self.clock.advance(5)
+        second = self.call(operators.ask_launch, 3, 20, self.now)
+        gone = self.ready_server(capacity=1)
+        Server.update(state=State.GONE).where(Server.id == gone).execute()
+        self.assertEqual(
+            [(each.server, each.people) for each in self.call(operators.listing)],
+            [
+                (ServerRow.of(self.row(first)), ("ann", "bob")),
+                (ServerRow.of(self.row(second)), ()),
+            ],
+        )
+
+    def test_what_a_row_comes_to(self) -> None:
+        self.keep()
+        [server] = self.launch(scope="local:somebody")
+        launching = ServerRow.of(self.row(server))
+        self.assertEqual((launching.provider, launching.launcher), ("local", "somebody"))
+        self.assertEqual(
+            (launching.address, launching.launch_time, launching.free), (None, None, 0)
+        )
+        self.call(members.report, server, 4711)
+        self.clock.advance(3)
+        self.call(keeping.mark_ready, ONE, server, "203.0.113.7", self.now)
+        ready = ServerRow.of(self.row(server))
+        self.assertEqual(
+            (ready.address, ready.launch_time, ready.free), ("203.0.113.7:4711", 3.0, 2)
+        )
+
+    def test_why_nothing_can_be_launched(self) -> None:
+        self.assertIsNone(self.call(operators.refusal))
+        self.keep()
+        self.assertIsNone(self.call(operators.refusal))
+        self.call(keeping.refuse, ONE, "over quota", self.now + 60)
+        self.assertEqual(self.call(operators.refusal), operators.Hold("over quota", self.now + 60))
+        self.call(keeping.refuse, ONE, None, None)
+        self.assertIsNone(self.call(operators.refusal))
+
+    def test_a_successor_tries_for_itself(self) -> None:
+        self.keep()
+        self.call(keeping.refuse, ONE, "over quota", self.now + 60)
+        self.call(members.enroll, TWO)
+        self.call(members.seize, TWO, self.call(members.observe, TWO, Tally()).lease)
+        self.assertIsNone(self.call(operators.refusal))
+
+    def test_when_waiting_is_hopeless(self) -> None:
+        self.keep()
+        self.assertFalse(self.call(operators.is_hopeless, self.now))
+        self.call(keeping.refuse, ONE, "over quota", self.now + 60)
+        self.assertTrue(self.call(operators.is_hopeless, self.now))
+        self.assertFalse(self.call(operators.is_hopeless, self.now + 60))
+        self.launch()
+        self.assertFalse(self.call(operators.is_hopeless, self.now))
+
+    def test_how_long_launches_take(self) -> None:
+        self.assertIsNone(self.call(operators.launches_under_way, self.now))
+        for seconds in (100, 1, 2, 3, 4, 5):
+            Server.insert(
+                id=new_id(),
+                state=State.READY,
+                scope="",
+                capacity=1,
+                created=self.now,
+                ready=self.now + seconds,
+            ).execute()
+            self.clock.advance(1000)
+        launches = self.call(operators.launches_under_way, self.now)
+        self.assertEqual(launches, operators.Launches(usual=3.0, oldest=0.0))
+        self.call(operators.ask_launch, 1, 20, self.now)
+        self.clock.advance(2)
+        self.call(operators.ask_launch, 1, 20, self.now)
+        self.clock.advance(1)
+        launches = self.call(operators.launches_under_way, self.now)
+        self.assertEqual(launches, operators.Launches(usual=3.0, oldest=3.0))

@@ -2,13 +2,15 @@
 # make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
 # make test                    install and start what the tests need, and run them with all checks
 # make bench                   measure; docs/ says how to read it
+# make docs                    the documentation as a site, in build/docs; a warning is an error
+# make news                    what the next release's news will say; ARGS=--yes writes it
 # make clean                   end the tests' servers and remove everything that was made here
 
 PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: up up-ec2 test bench clean
+.PHONY: up up-ec2 test bench docs news clean
 
 up: $(VENV)/installed
 	exec $(BIN)/bbs up $(ARGS)
@@ -29,6 +31,12 @@ bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
 	set -a; . .services/env; set +a; $(BIN)/python -m tests.bench $(ARGS)
 
+docs: $(VENV)/installed-for-docs
+	$(BIN)/sphinx-build --fail-on-warning --fresh-env --keep-going --nitpicky --quiet docs build/docs
+
+news: $(VENV)/installed-for-docs
+	$(BIN)/towncrier build $(or $(ARGS),--draft)
+
 clean:
 	$(PYTHON) tests/services/stop
 	rm -rf $(VENV) .services .coverage* _trial_temp* .mypy_cache .ruff_cache .hypothesis build *.egg-info
@@ -40,6 +48,10 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(BIN)/pip
 
 $(VENV)/installed-for-tests: setup.cfg pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable .[test,tls]
+	touch $@ $(VENV)/installed
+
+$(VENV)/installed-for-docs: setup.cfg pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .[docs]
 	touch $@ $(VENV)/installed
 
 $(BIN)/pip:

@@ -1,0 +1,45 @@
+"""The documentation as a site: `make docs` builds it, without a network and without a warning."""
+
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent / "extensions"))
+
+import bbs
+
+project = "bbs"
+copyright = "the bbs developers"
+version = release = bbs.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "public"]
+public_modules = ["bbs.framework", "bbs.client", "bbs.protocols.stomp", "bbs.testing"]
+"""What is promised to other people (`developers/stability.md`); `api/` has a page for each."""
+
+exclude_patterns = [
+    f"api/{name.rpartition('.')[2]}.rst" for name in public_modules if find_spec(name) is None
+]
+"""The page of a module that is not there yet appears as soon as the module does."""
+
+html_theme = "furo"
+html_title = f"bbs {release}"
+html_copy_source = False
+html_show_sphinx = False
+
+# Headings are link targets by the names that GitHub and its like give them.
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence"]
+
+autodoc_default_options = {"members": True, "imported-members": True, "undoc-members": True}
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+python_display_short_literal_types = True
+# In docstrings, single backticks are code.
+default_role = "code"
+
+nitpicky = True
+# There is no network while the pages are made, so nothing leads to other projects' pages. What is
+# of this project has to be found: what a public signature names is public, or private by its name.
+nitpick_ignore_regex = [(r"py:.*", r"(?!bbs\.).*"), (r"py:.*", r"bbs\..*\._\w+")]

@@ -128,7 +128,7 @@ class ConnectionTests(SynchronousTestCase):
             b'{"status": 2}\n',
             b"\xff\n",
             b"[" * 100_000 + b"\n",
-            b'{"event": 1}\n',
+            b'{"status": 0, "event": "x"\n',
         ):
             self.setUp()
             asked = self.ask()
@@ -137,6 +137,24 @@ class ConnectionTests(SynchronousTestCase):
             self.connection.connectionLost(DONE)
             problem = self.failureResultOf(asked, Lost)
             self.assertEqual(str(problem.value), f"{LOGIN} sent what is not in the protocol")
+
+    def test_an_event_that_is_broken_is_lost_alone(self) -> None:
+        events: list[object] = []
+        self.connection.on_event = events.append
+        asked = self.ask()
+        for data in (
+            b'{"event": 1}\n',
+            b'{"event": null, "x": 2}\n',
+            b'{"event": "x", \n',
+            b' { "event" : "\xff"}\n',
+            b'{"event": "x", "deep": ' + b"[" * 100_000 + b"\n",
+            b'{"event": "x", "long": ' + b"1" * 10_000 + b"}\n",
+        ):
+            self.connection.dataReceived(data)
+        self.connection.dataReceived(line(event="news") + line(status=0))
+        self.assertFalse(self.transport.disconnected)
+        self.assertEqual(events, [{"event": "news"}])
+        self.assertTrue(self.successResultOf(asked).ok)
 
     def test_a_reply_to_nothing_ends_it(self) -> None:
         self.connection.dataReceived(line(status=0))
@@ -275,7 +293,7 @@ class GatewayTests(ClientTestCase):
         self.answer = SUCCESS
         self.world.meddle = self.greeted
         origin = Origin("192.0.2.1", "the-secret-of-tests")
-        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint, origin)
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint, origin=origin)
 
     def greeted(self, connection: ServerConnection, line: str) -> bool:
         if line.startswith("forwarded-for"):
@@ -284,9 +302,9 @@ class GatewayTests(ClientTestCase):
 
     def test_each_connection_begins_so(self) -> None:
         self.result(self.client.connect())
-        self.assertEqual(self.world.log, [(LOGIN, self.GREETING)])
+        self.assertEqual(self.world.log, [(LOGIN, self.GREETING), (LOGIN, "commands")])
         self.result(self.client.login("ann", "pw"))
-        self.assertEqual(self.world.log[1:], [(LOGIN, self.GREETING), (LOGIN, "login ann pw")])
+        self.assertEqual(self.world.log[2:], [(LOGIN, self.GREETING), (LOGIN, "login ann pw")])
 
     def test_app_servers_are_not_told(self) -> None:
         self.result(self.client.login("ann", "pw"))

@@ -10,10 +10,9 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from bbs.cli.client import Run
-from bbs.client import Lost, Message, Refused, Reply, Waiting
+from bbs.cli.client import PasswordFileError, Run, read_password
+from bbs.client import ChatMessage, Lost, Refused, Reply, Waiting
 from bbs.client.forms import ForPeople, ForPrograms, IForm
-from bbs.client.password_file import PasswordFileError, read_password
 from tests.client_server import APP_1, ClientTestCase
 
 
@@ -49,14 +48,14 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(ForPeople().aside("ann", refused), ["No\\x1b"])
 
     def test_events_say_whose_they_are(self) -> None:
-        (line,) = self.form.message("bob", Message(41, "ann", "hi\x1b\u202e", to="bob"))
+        (line,) = self.form.message("bob", ChatMessage(41, "ann", "hi\x1b\u202e", to="bob"))
         self.assertTrue(line.isascii())
         self.assertEqual(
             json.loads(line),
             {"event": "message", "id": 41, "from": "ann", "to": "bob", "message": "hi\x1b\u202e"}
             | {"user": "bob"},
         )
-        (line,) = self.form.message("bob", Message(42, "ann", "e4", group="chess"))
+        (line,) = self.form.message("bob", ChatMessage(42, "ann", "e4", group="chess"))
         self.assertEqual(json.loads(line)["group"], "chess")
         self.assertNotIn("to", json.loads(line))
         self.assertEqual(

@@ -186,12 +186,12 @@ class CommandTests(ScriptTestCase):
         self.people("ann")
 
         def meddle(connection: ServerConnection, line: str) -> bool:
-            connection.tell({"status": 0, "friend": 3})
+            connection.tell({"status": 0, "app_server": 3})
             return True
 
         self.world.meddle = meddle
         self.assertEqual(
-            self.type("list-friend ann"), ["The server gave no usable list under 'friend'"]
+            self.type("locate ann"), ["The server gave no usable address of an app server"]
         )
 
     def test_bytes_that_are_not_utf8_are_the_servers_to_answer(self) -> None:

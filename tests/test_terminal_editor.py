@@ -21,8 +21,7 @@ from bbs.client.terminal import editor as module
 from bbs.client.terminal.editor import MOST_UNDONE, Editor
 from bbs.client.terminal.history import History
 from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
-from bbs.client.terminal.keys import FULL, line_keys
-from bbs.client.terminal.paste import MOST
+from bbs.client.terminal.keys import FULL, MOST, line_keys
 from bbs.client.terminal.work import Line, Work
 
 CTRL_C, CTRL_D, CTRL_P, CTRL_R, CTRL_U = "\x03", "\x04", "\x10", "\x12", "\x15"
@@ -526,7 +525,8 @@ class KeyTests(EditorCase):
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())
             keys.send_text("\x1b[200~" + "x" * (MOST - 1) + "\x1b[201~éyz\r")
-            await asyncio.sleep(0.2)
+            while len(self.said) < 2:
+                await asyncio.sleep(0.01)
             self.assertEqual(self.said[0], FULL)
             self.assertIn("That is 64,513 bytes", self.said[1])
             keys.send_text("\x7fz\r")

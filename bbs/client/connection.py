@@ -6,6 +6,7 @@ that are answered at once, and opens others for those that are not.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -37,6 +38,10 @@ GREETING_DEADLINE = 10.0
 """Seconds until a server must have answered the first request on a new connection."""
 
 Event = Mapping[str, object]
+
+_EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
+"""How events begin. One that is broken is lost alone; a broken line of another kind may have been a
+reply, and then those behind it could not be told apart."""
 
 
 class Connection(Protocol):
@@ -140,7 +145,7 @@ class Connection(Protocol):
         try:
             received = read_line(line)
         except (ValueError, RecursionError):
-            return False
+            return _EVENT.match(line) is not None
         if not isinstance(received, Reply):
             if self.on_event is not None:
                 with self._log.failuresHandled("an event was not handled"):

@@ -61,6 +61,7 @@ class Command:
     A command with a `rule` is carried out by it, as `rule(caller, *arguments)` in the transaction
     that knows the caller by the token; then `handler(context, result)` makes the reply. Without
     one, `handler(context, *arguments)` does both. Only a command that takes `<user>` has a rule.
+    A client, which carries nothing out, knows commands without either.
 
     One that is not `listed` is for programs: no help tells of it.
 
@@ -69,7 +70,7 @@ class Command:
 
     usage: str
     role: Role
-    handler: Handler
+    handler: Any = None
     rest: bool = False
     rule: Callable[..., Any] | None = None
     listed: bool = True

@@ -15,7 +15,16 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client import Address, BBSClient, Lost, NotTrusted, Origin, Reply, Unreachable
+from bbs.client import (
+    Address,
+    BBSClient,
+    Lost,
+    NotTrusted,
+    Origin,
+    Reply,
+    Unreachable,
+    connection,
+)
 from bbs.client.connection import Connection, Connections, endpoint_to
 from tests.client_server import (
     APP_1,
@@ -43,10 +52,10 @@ class ConnectionTests(SynchronousTestCase):
         self.transport.setTcpNoDelay = lambda on: None
         self.connection = self.connect()
 
-    def connect(self, **options: int) -> Connection:
-        connection = Connection(self.clock, LOGIN, **options)
-        connection.makeConnection(self.transport)
-        return connection
+    def connect(self) -> Connection:
+        made = Connection(self.clock, LOGIN)
+        made.makeConnection(self.transport)
+        return made
 
     def ask(self, request: bytes = b"ping\n") -> Deferred[Reply]:
         return self.connection.ask(request, 30.0)
@@ -161,7 +170,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnected)
 
     def test_the_longest_line(self) -> None:
-        self.connection = self.connect(max_reply=40)
+        self.patch(connection, "MAX_REPLY", 40)
         asked = self.ask()
         exact = line(status=0, message="x" * (40 - len(line(status=0, message="")) + 1))
         self.assertEqual(len(exact), 41)
@@ -173,7 +182,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnected)
 
     def test_a_longer_line_in_one_piece(self) -> None:
-        self.connection = self.connect(max_reply=40)
+        self.patch(connection, "MAX_REPLY", 40)
         asked = self.ask()
         self.connection.dataReceived(line(status=0, message="x" * 40))
         self.connection.connectionLost(DONE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
@@ -80,11 +81,25 @@ class ProgramTests(ClientTestCase):
         def read() -> Deferred[bytes]:
             return succeed(pieces.pop(0))
 
-        run = Run(self.clock, lambda: None, self.client, read, self.start, password, programs)
-        run.start()
+        run = self.run_script(read, password, programs)
         self.network.advance(2)
         os.close(self.start)
         self.printed = os.read(self.end, 65536).decode().splitlines()
+        return run
+
+    def run_script(
+        self, read: Callable[[], Deferred[bytes]], password: str | None, programs: bool
+    ) -> Run:
+        run = Run(
+            self.clock,
+            self.client,
+            read=read,
+            output=self.start,
+            stop_reactor=lambda: None,
+            password=password,
+            for_programs=programs,
+        )
+        run.start()
         return run
 
     def members(self) -> list[dict[str, object]]:
@@ -114,8 +129,7 @@ class ProgramTests(ClientTestCase):
         self.world.meddle = lambda connection, line: line == "ping"
         pieces: list[Deferred[bytes]] = [succeed(b"ping\n"), succeed(b"")]
         read = lambda: pieces.pop(0)  # noqa: E731
-        run = Run(self.clock, lambda: None, self.client, read, self.start, None, True)
-        run.start()
+        run = self.run_script(read, None, True)
         self.network.flush()
         self.world.connections[0].tell({"status": 1})
         self.network.advance(2)

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli.client import Run
 from bbs.client import Lost, Refused, Unreachable
@@ -412,10 +414,10 @@ class ProgramTests(Lobby):
         pieces: list[Deferred[bytes]] = [succeed(script.encode()), Deferred()]
         run = Run(
             self.clock,
-            lambda: None,
             self.client,
             read=lambda: pieces.pop(0),
             output=start,
+            stop_reactor=lambda: None,
             for_programs=True,
         )
         run.start()
@@ -535,7 +537,17 @@ class TelnetTests(Lobby, GatewayCase):
         self.assertTrue(nc.is_over)
 
 
-class ImportTests(ClientTestCase):
+class ImportTests(SynchronousTestCase):
+    def test_the_rooms_import_of_this_project_what_lies_below_them(self) -> None:
+        below = ("bbs.addresses", "bbs.errors", "bbs.values", "bbs.protocols", "bbs.client")
+        for room, allowed in (("client", below), ("gateway", (*below, "bbs.gateway"))):
+            for path in (ROOT / "bbs" / room).rglob("*.py"):
+                names = re.findall(
+                    r"^ *(?:from|import) (bbs[.\w]*)", path.read_text(), re.MULTILINE
+                )
+                for name in names:
+                    self.assertTrue(f"{name}.".startswith(tuple(f"{a}." for a in allowed)), path)
+
     def test_a_library_for_others_needs_no_server(self) -> None:
         check = (
             "import sys, bbs.client;"

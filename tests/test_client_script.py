@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, succeed
 
 from bbs.client import BBSClient, Unreachable
+from bbs.client.forms import ForPeople
 from bbs.client.script import Script
 from tests.client_server import (
     APP_1,
@@ -28,9 +29,17 @@ class ScriptTestCase(ClientTestCase):
         self.printed: list[str] = []
         self.lines: list[str] = []
         self.wanted: Deferred[str | None] | None = None
-        self.script = Script(self.clock, self.client, self.next_line, self.printed.append)
-        self.ended = Deferred.fromCoroutine(self.script.run())
+        self.ended = Deferred.fromCoroutine(self.script(self.client).run())
         self.network.flush()
+
+    def script(self, client: BBSClient) -> Script:
+        return Script(
+            self.clock,
+            client,
+            next_line=self.next_line,
+            write=self.printed.append,
+            form=ForPeople(),
+        )
 
     def next_line(self) -> Deferred[str | None]:
         if self.lines:
@@ -201,9 +210,7 @@ class CommandTests(ScriptTestCase):
     def test_unreachable_at_the_start(self) -> None:
         self.network.kill(LOGIN)
         client = BBSClient(self.clock, LOGIN, self.network.endpoint)
-        ended = Deferred.fromCoroutine(
-            Script(self.clock, client, self.next_line, self.printed.append).run()
-        )
+        ended = Deferred.fromCoroutine(self.script(client).run())
         self.problem(ended, Unreachable)
 
     def test_lost_for_good(self) -> None:

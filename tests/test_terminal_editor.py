@@ -85,12 +85,17 @@ class EditorCase(SynchronousTestCase):
                 editor = Editor(
                     keys,
                     output,
-                    History(["old line"], None, self.said.append),
-                    line_keys(self.work, self.said.append, self.interrupt, self.leave),
-                    lambda columns: f"{self.who}> ",
-                    lambda line: f"hint for {line}" if line else "",
-                    self.completions,
-                    lambda line: not line.startswith("talk"),
+                    history=History(["old line"], None, self.said.append),
+                    keys=line_keys(
+                        self.work,
+                        say=self.said.append,
+                        interrupt=self.interrupt,
+                        leave=self.leave,
+                    ),
+                    prompt=lambda columns: f"{self.who}> ",
+                    hint=lambda line: f"hint for {line}" if line else "",
+                    completions=self.completions,
+                    commands=lambda line: not line.startswith("talk"),
                 )
                 verifyObject(IEditor, editor)
                 with editor.raw():

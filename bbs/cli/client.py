@@ -103,7 +103,15 @@ def _run_script(login_server: Address, password: str | None, for_programs: bool)
 
     client = BBSClient(reactor, login_server)
     read = reader(IReactorFromThreads(reactor), STDIN)
-    run = Run(reactor, reactor.stop, client, read, STDOUT, password, for_programs)
+    run = Run(
+        reactor,
+        client,
+        read=read,
+        output=STDOUT,
+        stop_reactor=reactor.stop,
+        password=password,
+        for_programs=for_programs,
+    )
     reactor.callWhenRunning(run.start)
     reactor.run()
     return run.problem
@@ -127,10 +135,11 @@ class Run:
     def __init__(
         self,
         clock: IReactorTime,
-        stop_reactor: Callable[[], None],
         client: BBSClient,
+        *,
         read: Callable[[], Deferred[bytes]],
         output: int,
+        stop_reactor: Callable[[], None],
         password: str | None = None,
         for_programs: bool = False,
     ) -> None:
@@ -139,8 +148,14 @@ class Run:
         self._client = client
         self._output = output
         self._for_programs = for_programs
-        form = ForPrograms() if for_programs else ForPeople()
-        self._script = Script(clock, client, Lines(read).next, self._write, form, password)
+        self._script = Script(
+            clock,
+            client,
+            next_line=Lines(read).next,
+            write=self._write,
+            form=ForPrograms() if for_programs else ForPeople(),
+            password=password,
+        )
         self._ending = False
 
     def start(self) -> None:

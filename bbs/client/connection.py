@@ -54,12 +54,11 @@ class Connection(Protocol):
     transport: ITCPTransport | None = None
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, address: Address, max_reply: int = MAX_REPLY) -> None:
+    def __init__(self, clock: IReactorTime, address: Address) -> None:
         self.address = address
         self.usable = False
         self.on_event: Callable[[Event], None] | None = None
         self._clock = clock
-        self._max_reply = max_reply
         self._parts: list[bytes] = []
         self._size = 0
         self._asked: deque[Deferred[Reply]] = deque()
@@ -125,20 +124,20 @@ class Connection(Protocol):
         for end in ends:
             line = b"".join((*self._parts, end))
             self._parts, self._size = [], 0
-            if len(line) > self._max_reply:
+            if len(line) > MAX_REPLY:
                 return self._too_long()
             if not self._line_received(line):
                 return self._end(f"{self.address} sent what is not in the protocol")
         if rest:
             self._parts.append(rest)
             self._size += len(rest)
-            if self._size > self._max_reply:
+            if self._size > MAX_REPLY:
                 self._too_long()
         return None
 
     def _too_long(self) -> None:
         self._parts, self._size = [], 0
-        self._end(f"{self.address} sent more than {self._max_reply} bytes in one line")
+        self._end(f"{self.address} sent more than {MAX_REPLY} bytes in one line")
 
     def _line_received(self, line: bytes) -> bool:
         """Pass a line on; False when it is neither an event nor the reply to anything."""

@@ -1,6 +1,6 @@
 """Listening for one user: a connection of its own, kept through everything that ends it.
 
-When the connection or its server goes, the listener finds the user's server again and resumes
+When the connection or its server goes, it finds the user's server again and resumes
 after the last message that was shown, so that each is shown once. It stops at a logout.
 """
 
@@ -99,7 +99,7 @@ class Listening:
         """Fires when a connection listens: whatever is sent from then on arrives.
 
         Fails with `Refused` when the server will not have it, and with `Unreachable` when the
-        listener is stopped; otherwise it waits as long as it takes. It may be cancelled.
+        listening is stopped; otherwise it waits as long as it takes. It may be cancelled.
         """
         if self._over:
             return fail(self._end_reason)

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
 from bbs.client.due import Due
-from bbs.client.forms import ForPeople, IForm
+from bbs.client.forms import IForm
 from bbs.client.library import BBSClient
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
 from bbs.client.text import help_lines, problem_line
@@ -50,9 +50,10 @@ class Script:
         self,
         clock: IReactorTime,
         client: BBSClient,
+        *,
         next_line: Callable[[], Awaitable[str | None]],
         write: Callable[[str], None],
-        form: IForm | None = None,
+        form: IForm,
         password: str | None = None,
     ) -> None:
         self.refusal = ""
@@ -60,7 +61,7 @@ class Script:
         self._client = client
         self._next_line = next_line
         self._write_line = write
-        self._form: IForm = form or ForPeople()
+        self._form = form
         self._password = password
         self._due = Due()
         client.on_event(self._show_event)

@@ -31,6 +31,7 @@ FULL = "The line is full; what is typed now is left out."
 
 def line_keys(
     work: Work,
+    *,
     say: Callable[[str], None],
     interrupt: Callable[[], None],
     leave: Callable[[], None],

@@ -141,6 +141,11 @@ class LibraryTests(Lobby):
         self.assertEqual(self.world.log, [(LOGIN, "commands"), (LOGIN, "ping")])
         self.assertEqual(self.network.connected, [LOGIN])
 
+    def test_behind_a_login_while_the_login_server_is_there(self) -> None:
+        self.say("login ann 1")
+        self.network.kill(LOGIN)
+        self.assertTrue(self.result(self.client.request("games ann")).ok)
+
     def test_methods_ask_nothing(self) -> None:
         self.log_in("ann")
         self.result(self.client.post("ann", "x"))

@@ -19,7 +19,7 @@ from bbs.client.known import QUESTIONS, Known
 from bbs.client.library import BBSClient
 from bbs.client.own import own_commands
 from bbs.client.screen import GivenUp, IScreen
-from bbs.client.talk import OwnCommand, Talk, WrongUse
+from bbs.client.talk import OwnCommand, Talk, Unread, WrongUse
 from bbs.client.text import problem_line, visible
 from bbs.client.typed import Typed, typed
 from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent, Waiting
@@ -73,7 +73,7 @@ class Conversation:
         self.screen = screen
         self._servers: dict[str, Address | None] = {}
         self._waiting: Waiting | None = None
-        self._unread: dict[str, dict[Talk, int]] = {}
+        self._unread = Unread()
         self._leaving = ""
         self._searching = False
         self._sent = False
@@ -105,13 +105,12 @@ class Conversation:
     @property
     def unread(self) -> Mapping[Talk, int]:
         """How many messages each partner of the current user wrote since they last talked."""
-        return self._unread.get(self.current or "", {})
+        return self._unread.of(self.current or "")
 
     @property
     def unread_elsewhere(self) -> int:
         """How many messages are unread by the other users here."""
-        others = (unread for user, unread in self._unread.items() if user != self.current)
-        return sum(sum(unread.values()) for unread in others)
+        return self._unread.elsewhere(self.current or "")
 
     def completions(self, line: str) -> Sequence[completing.Completion]:
         """What the word at the end of `line` may become, from what is known."""
@@ -268,7 +267,7 @@ class Conversation:
     def _gone(self, user: str) -> None:
         self.known.forget(user)
         self._servers.pop(user, None)
-        self._unread.pop(user, None)
+        self._unread.forget(user)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
@@ -315,8 +314,7 @@ class Conversation:
         self.screen.message(user, message)
         partner = Talk(message.group or message.sender, message.group is not None)
         if message.sender != user and not (user == self.current and partner == self.talk):
-            unread = self._unread.setdefault(user, {})
-            unread[partner] = unread.get(partner, 0) + 1
+            self._unread.add(user, partner)
             self.screen.changed()
 
     def _was_told(self, user: str, event: ServiceEvent) -> None:
@@ -334,7 +332,7 @@ class Conversation:
 
     def _read(self, user: str, partner: Talk) -> None:
         """Who answers has read what there was."""
-        if self._unread.get(user, {}).pop(partner, None):
+        if self._unread.read(user, partner):
             self.screen.changed()
 
     async def _say(self, talk: Talk, text: str) -> None:

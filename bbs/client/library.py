@@ -136,12 +136,15 @@ class BBSClient:
         well_formed = len(request.words) in (2, 3)
         if request.name == "listen" and well_formed and request.user in self._users:
             raise ValueError("listen by BBSClient.listen")
-        if not request.waits:  # Else there is no connection yet that is shared.
+        if not request.waits:  # That has a connection of its own, on which nothing goes ahead.
             self._learner.begin()
         return Deferred.fromCoroutine(self._carry(line))
 
     async def _carry(self, line: str) -> Reply:
-        return await self._request(await self._learner.understand(line))
+        reply = await self._request(await self._learner.understand(line))
+        # While the login server is there: what is asked next may be for an app server.
+        self._learner.begin()
+        return reply
 
     async def _request(self, request: Typed) -> Reply:
         user = self._users.get(request.user)

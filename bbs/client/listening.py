@@ -1,7 +1,7 @@
 """Listening for one user: a connection of its own, kept through everything that ends it.
 
-When the connection or its server goes, it finds the user's server again and resumes
-after the last message that was shown, so that each is shown once. It stops at a logout.
+When the connection or its server goes, it finds the user's server again and resumes after the last
+message that was shown, so that each is shown once. It stops at a logout.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a client knows of the commands of its service, and how it comes to know it.
 
 `commands` is asked of the login server once, as soon as the client is connected or has a first
-request, and goes ahead of that without being waited for. Who types a word that every service has
-never waits; another waits until the answer is there. After that a word that is not in the answer
+request, and goes ahead of that without being waited for (behind a `login` or `locate`, which has a
+connection of its own). Who types a word that every service has never waits; another waits until the
+answer is there. After that a word that is not in the answer
 has the question asked again, if the answer is older than `TRUSTED`: services learn new commands,
 and people mistype.
 """

@@ -22,7 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from bbs.client import Address, BBSClient, ClientError
-from bbs.protocols.commands import CommandTable, Role, UnknownCommand
+from bbs.protocols.commands import Command, CommandTable, Role, UnknownCommand
 
 LOGIN = Address("127.0.0.1", 22222)
 APP_1 = Address("127.0.0.1", 22301)
@@ -34,8 +34,23 @@ T = TypeVar("T")
 SUCCESS: Body = {"status": 0, "message": "Success!"}
 
 
+CODES = {
+    "Unknown command": "unknown-command",
+    "Not login yet": "not-logged-in",
+    "Usage:": "wrong-usage",
+    "Ask the login server": "ask-login-server",
+    "Moved to": "moved",
+    "No such user or password error": "wrong-credentials",
+    "Service unavailable": "unavailable",
+}
+"""The codes of the failures that begin so, of those that matter to a client."""
+
+HARMLESS = ("list-invite", "list-friend", "receive-post", "list-group", "list-joined")
+
+
 def failure(message: str) -> Body:
-    return {"status": 1, "message": message}
+    codes = (code for words, code in CODES.items() if message.startswith(words))
+    return {"status": 1, "message": message, "code": next(codes, "other")}
 
 
 def as_json(address: Address) -> dict[str, object]:
@@ -65,6 +80,8 @@ class ServerConnection(LineOnlyReceiver):
             self.world.received(self, line)
 
     def tell(self, body: Body) -> None:
+        if self.world.old:
+            body = {name: value for name, value in body.items() if name != "code"}
         self.sendLine(json.dumps(body, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
@@ -77,6 +94,10 @@ class World:
         """Every request, with the server that it came to."""
         self.app_servers = [APP_1]
         """The first is the one where users are placed."""
+        self.old = False
+        """Whether its servers are of version 0.1.0, without `commands` and `code`."""
+        self.harmless = {*HARMLESS}
+        """The commands that it says may be sent twice."""
         self.public: dict[Address, Address] = {}
         """Where clients find a server, when that is elsewhere."""
         self.meddle: Callable[[ServerConnection, str], bool] = lambda connection, line: False
@@ -116,7 +137,22 @@ class World:
         if line == "quit":
             connection.transport.loseConnection()
 
+    def declare(
+        self, usage: str, role: Role, answer: Callable[..., Body | None], *, rest: bool = False
+    ) -> None:
+        """Have a command that the client was not written for; `answer` gets what follows its name,
+        with the user's in the place of the token."""
+        self._table.declare(Command(usage, role, lambda world, *words: answer(*words), rest=rest))
+
     def _reply(self, connection: ServerConnection, line: str) -> Body:
+        if line == "commands" and not self.old:
+            return {"status": 0, "service": "bbs", "version": "0.2.0", "protocol": 2} | {
+                "commands": [
+                    {"usage": command.usage, "server": command.role.value}
+                    | {"rest": command.rest, "harmless": command.name in self.harmless}
+                    for command in self._table
+                ]
+            }
         try:
             request = self._table.parse(line)
         except UnknownCommand as unknown:
@@ -454,9 +490,12 @@ class ClientTestCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.clock = Clock()
-        self.world = World()
+        self.world = self.make_world()
         self.network = Network(self.world, self.clock)
         self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+
+    def make_world(self) -> World:
+        return World()
 
     def result(self, deferred: Deferred[T]) -> T:
         """What a Deferred gives without time passing."""

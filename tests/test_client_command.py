@@ -80,7 +80,9 @@ class RunTests(ClientTestCase):
 
     def run_script(self, *pieces: bytes) -> Run:
         self.pieces.extend(succeed(piece) for piece in pieces)
-        run = Run(self.clock, self.stop, self.client, self.read, self.start)
+        run = Run(
+            self.clock, self.client, read=self.read, output=self.start, stop_reactor=self.stop
+        )
         run.start()
         self.network.flush()
         return run

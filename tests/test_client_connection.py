@@ -15,7 +15,16 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client import Address, BBSClient, Lost, NotTrusted, Origin, Reply, Unreachable
+from bbs.client import (
+    Address,
+    BBSClient,
+    Lost,
+    NotTrusted,
+    Origin,
+    Reply,
+    Unreachable,
+    connection,
+)
 from bbs.client.connection import Connection, Connections, endpoint_to
 from tests.client_server import (
     APP_1,
@@ -43,10 +52,10 @@ class ConnectionTests(SynchronousTestCase):
         self.transport.setTcpNoDelay = lambda on: None
         self.connection = self.connect()
 
-    def connect(self, **options: int) -> Connection:
-        connection = Connection(self.clock, LOGIN, **options)
-        connection.makeConnection(self.transport)
-        return connection
+    def connect(self) -> Connection:
+        made = Connection(self.clock, LOGIN)
+        made.makeConnection(self.transport)
+        return made
 
     def ask(self, request: bytes = b"ping\n") -> Deferred[Reply]:
         return self.connection.ask(request, 30.0)
@@ -128,7 +137,7 @@ class ConnectionTests(SynchronousTestCase):
             b'{"status": 2}\n',
             b"\xff\n",
             b"[" * 100_000 + b"\n",
-            b'{"event": 1}\n',
+            b'{"status": 0, "event": "x"\n',
         ):
             self.setUp()
             asked = self.ask()
@@ -138,12 +147,30 @@ class ConnectionTests(SynchronousTestCase):
             problem = self.failureResultOf(asked, Lost)
             self.assertEqual(str(problem.value), f"{LOGIN} sent what is not in the protocol")
 
+    def test_an_event_that_is_broken_is_lost_alone(self) -> None:
+        events: list[object] = []
+        self.connection.on_event = events.append
+        asked = self.ask()
+        for data in (
+            b'{"event": 1}\n',
+            b'{"event": null, "x": 2}\n',
+            b'{"event": "x", \n',
+            b' { "event" : "\xff"}\n',
+            b'{"event": "x", "deep": ' + b"[" * 100_000 + b"\n",
+            b'{"event": "x", "long": ' + b"1" * 10_000 + b"}\n",
+        ):
+            self.connection.dataReceived(data)
+        self.connection.dataReceived(line(event="news") + line(status=0))
+        self.assertFalse(self.transport.disconnected)
+        self.assertEqual(events, [{"event": "news"}])
+        self.assertTrue(self.successResultOf(asked).ok)
+
     def test_a_reply_to_nothing_ends_it(self) -> None:
         self.connection.dataReceived(line(status=0))
         self.assertTrue(self.transport.disconnected)
 
     def test_the_longest_line(self) -> None:
-        self.connection = self.connect(max_reply=40)
+        self.patch(connection, "MAX_REPLY", 40)
         asked = self.ask()
         exact = line(status=0, message="x" * (40 - len(line(status=0, message="")) + 1))
         self.assertEqual(len(exact), 41)
@@ -155,7 +182,7 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnected)
 
     def test_a_longer_line_in_one_piece(self) -> None:
-        self.connection = self.connect(max_reply=40)
+        self.patch(connection, "MAX_REPLY", 40)
         asked = self.ask()
         self.connection.dataReceived(line(status=0, message="x" * 40))
         self.connection.connectionLost(DONE)
@@ -275,7 +302,7 @@ class GatewayTests(ClientTestCase):
         self.answer = SUCCESS
         self.world.meddle = self.greeted
         origin = Origin("192.0.2.1", "the-secret-of-tests")
-        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint, origin)
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint, origin=origin)
 
     def greeted(self, connection: ServerConnection, line: str) -> bool:
         if line.startswith("forwarded-for"):
@@ -284,9 +311,9 @@ class GatewayTests(ClientTestCase):
 
     def test_each_connection_begins_so(self) -> None:
         self.result(self.client.connect())
-        self.assertEqual(self.world.log, [(LOGIN, self.GREETING)])
+        self.assertEqual(self.world.log, [(LOGIN, self.GREETING), (LOGIN, "commands")])
         self.result(self.client.login("ann", "pw"))
-        self.assertEqual(self.world.log[1:], [(LOGIN, self.GREETING), (LOGIN, "login ann pw")])
+        self.assertEqual(self.world.log[2:], [(LOGIN, self.GREETING), (LOGIN, "login ann pw")])
 
     def test_app_servers_are_not_told(self) -> None:
         self.result(self.client.login("ann", "pw"))

@@ -9,12 +9,12 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from bbs.client import Address, Message, Reply, Waiting
-from bbs.client.commands import Typed
+from bbs.client import Address, ChatMessage, Reply, ServiceEvent, Waiting
 from bbs.client.conversation import Conversation, Status
 from bbs.client.screen import GivenUp, IScreen
 from bbs.client.talk import OwnCommand, Talk, WrongUse
-from bbs.client.text import message_line, reply_lines
+from bbs.client.text import event_line, message_line, reply_lines
+from bbs.client.typed import Typed
 from tests.client_server import APP_1, APP_2, LOGIN, ClientTestCase, ServerConnection
 
 
@@ -31,8 +31,11 @@ class Paper:
     def reply(self, request: Typed, reply: Reply) -> None:
         self.lines += reply_lines(reply)
 
-    def message(self, user: str, message: Message) -> None:
+    def message(self, user: str, message: ChatMessage) -> None:
         self.lines.append(f"{user}: {message_line(message)}")
+
+    def event(self, user: str, event: ServiceEvent) -> None:
+        self.lines.append(f"{user}: {event_line(event)}")
 
     def notice(self, text: str) -> None:
         self.lines += [f"* {line}" for line in text.split("\n")]
@@ -158,8 +161,7 @@ class Names(ConversationCase):
             return True
 
         self.world.meddle = meddle
-        (said,) = self.type("logout")
-        self.assertIn("It is not known whether", said)
+        self.assertIn("It is not known whether", self.type("logout")[0])
         self.assertIsNone(self.conversation.current)
 
     def test_an_account_is_not_removed_by_a_slip(self) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from bbs.cli.client import Run
-from bbs.client import Lost, Message, Refused, Reply, Waiting
+from bbs.cli.client import PasswordFileError, Run, read_password
+from bbs.client import ChatMessage, Lost, Refused, Reply, Waiting
 from bbs.client.forms import ForPeople, ForPrograms, IForm
-from bbs.client.password_file import PasswordFileError, read_password
 from tests.client_server import APP_1, ClientTestCase
 
 
@@ -49,14 +49,14 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(ForPeople().aside("ann", refused), ["No\\x1b"])
 
     def test_events_say_whose_they_are(self) -> None:
-        (line,) = self.form.message("bob", Message(41, "ann", "hi\x1b\u202e", to="bob"))
+        (line,) = self.form.message("bob", ChatMessage(41, "ann", "hi\x1b\u202e", to="bob"))
         self.assertTrue(line.isascii())
         self.assertEqual(
             json.loads(line),
             {"event": "message", "id": 41, "from": "ann", "to": "bob", "message": "hi\x1b\u202e"}
             | {"user": "bob"},
         )
-        (line,) = self.form.message("bob", Message(42, "ann", "e4", group="chess"))
+        (line,) = self.form.message("bob", ChatMessage(42, "ann", "e4", group="chess"))
         self.assertEqual(json.loads(line)["group"], "chess")
         self.assertNotIn("to", json.loads(line))
         self.assertEqual(
@@ -81,11 +81,25 @@ class ProgramTests(ClientTestCase):
         def read() -> Deferred[bytes]:
             return succeed(pieces.pop(0))
 
-        run = Run(self.clock, lambda: None, self.client, read, self.start, password, programs)
-        run.start()
+        run = self.run_script(read, password, programs)
         self.network.advance(2)
         os.close(self.start)
         self.printed = os.read(self.end, 65536).decode().splitlines()
+        return run
+
+    def run_script(
+        self, read: Callable[[], Deferred[bytes]], password: str | None, programs: bool
+    ) -> Run:
+        run = Run(
+            self.clock,
+            self.client,
+            read=read,
+            output=self.start,
+            stop_reactor=lambda: None,
+            password=password,
+            for_programs=programs,
+        )
+        run.start()
         return run
 
     def members(self) -> list[dict[str, object]]:
@@ -115,8 +129,7 @@ class ProgramTests(ClientTestCase):
         self.world.meddle = lambda connection, line: line == "ping"
         pieces: list[Deferred[bytes]] = [succeed(b"ping\n"), succeed(b"")]
         read = lambda: pieces.pop(0)  # noqa: E731
-        run = Run(self.clock, lambda: None, self.client, read, self.start, None, True)
-        run.start()
+        run = self.run_script(read, None, True)
         self.network.flush()
         self.world.connections[0].tell({"status": 1})
         self.network.advance(2)

@@ -26,7 +26,7 @@ class TokenTests(ClientTestCase):
 
     def test_who_is_not_logged_in_has_none(self) -> None:
         self.assertEqual(self.say("post dan hello"), "Not login yet")
-        self.assertEqual(self.world.log, [(LOGIN, "post  hello")])
+        self.assertEqual(self.world.log, [(LOGIN, "commands"), (LOGIN, "post  hello")])
 
     def test_logout_and_delete_forget_it(self) -> None:
         for command, message in (("logout", "Bye!"), ("delete", "Success!")):
@@ -50,7 +50,7 @@ class TokenTests(ClientTestCase):
 
     def test_no_token_in_a_repr(self) -> None:
         self.log_in("ann")
-        self.assertNotIn("token1", repr(self.client._sessions))
+        self.assertNotIn("token1", repr(self.client._users))
 
     def test_unknown_commands_and_wrong_numbers_are_the_servers_to_answer(self) -> None:
         self.log_in("ann")

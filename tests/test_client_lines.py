@@ -8,13 +8,17 @@ import tempfile
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from bbs.client import lines
 from bbs.client.lines import InputError, Lines, reader
 
 
 class LinesTests(SynchronousTestCase):
-    def lines(self, *pieces: bytes, max_line: int = 100) -> Lines:
+    def setUp(self) -> None:
+        self.patch(lines, "MAX_LINE", 100)
+
+    def lines(self, *pieces: bytes) -> Lines:
         self.pieces = [*pieces, b""]
-        return Lines(lambda: succeed(self.pieces.pop(0)), max_line)
+        return Lines(lambda: succeed(self.pieces.pop(0)))
 
     def next(self, lines: Lines) -> str | None:
         return self.successResultOf(Deferred.fromCoroutine(lines.next()))

@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, succeed
 
 from bbs.client import BBSClient, Unreachable
+from bbs.client.forms import ForPeople
 from bbs.client.script import Script
 from tests.client_server import (
     APP_1,
@@ -28,9 +29,17 @@ class ScriptTestCase(ClientTestCase):
         self.printed: list[str] = []
         self.lines: list[str] = []
         self.wanted: Deferred[str | None] | None = None
-        self.script = Script(self.clock, self.client, self.next_line, self.printed.append)
-        self.ended = Deferred.fromCoroutine(self.script.run())
+        self.ended = Deferred.fromCoroutine(self.script(self.client).run())
         self.network.flush()
+
+    def script(self, client: BBSClient) -> Script:
+        return Script(
+            self.clock,
+            client,
+            next_line=self.next_line,
+            write=self.printed.append,
+            form=ForPeople(),
+        )
 
     def next_line(self) -> Deferred[str | None]:
         if self.lines:
@@ -186,12 +195,12 @@ class CommandTests(ScriptTestCase):
         self.people("ann")
 
         def meddle(connection: ServerConnection, line: str) -> bool:
-            connection.tell({"status": 0, "friend": 3})
+            connection.tell({"status": 0, "app_server": 3})
             return True
 
         self.world.meddle = meddle
         self.assertEqual(
-            self.type("list-friend ann"), ["The server gave no usable list under 'friend'"]
+            self.type("locate ann"), ["The server gave no usable address of an app server"]
         )
 
     def test_bytes_that_are_not_utf8_are_the_servers_to_answer(self) -> None:
@@ -201,9 +210,7 @@ class CommandTests(ScriptTestCase):
     def test_unreachable_at_the_start(self) -> None:
         self.network.kill(LOGIN)
         client = BBSClient(self.clock, LOGIN, self.network.endpoint)
-        ended = Deferred.fromCoroutine(
-            Script(self.clock, client, self.next_line, self.printed.append).run()
-        )
+        ended = Deferred.fromCoroutine(self.script(client).run())
         self.problem(ended, Unreachable)
 
     def test_lost_for_good(self) -> None:

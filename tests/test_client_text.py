@@ -8,8 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client import BadReply, Lost, Message, Refused, Reply, Unreachable, Waiting
+from bbs.client import (
+    BadReply,
+    ChatMessage,
+    Lost,
+    Refused,
+    Reply,
+    ServiceEvent,
+    Unreachable,
+    Waiting,
+)
+from bbs.client.oldest import OLDEST
 from bbs.client.text import (
+    MOST_TEXT,
+    event_line,
     help_lines,
     message_line,
     problem_line,
@@ -88,23 +100,45 @@ class ReplyTests(SynchronousTestCase):
         self.assertEqual(reply_lines(reply()), ["Success!"])
         self.assertEqual(reply_lines(reply(1)), ["Failed"])
 
-    def test_lists_that_are_none(self) -> None:
-        for members in (
-            {"friend": "ann"},
-            {"friend": [1]},
-            {"post": "x"},
-            {"post": [{"id": "ann"}]},
-            {"post": ["x"]},
-            {"app_server": {"host": "", "port": 1}},
-            {"app_server": {"host": "a", "port": True}},
-            {"app_server": {"host": "a", "port": 65536}},
-            {"app_server": "a:1"},
+    def test_what_the_board_has_in_another_shape(self) -> None:
+        for members, lines in (
+            ({"friend": "ann"}, ["friend: ann"]),
+            ({"friend": [1, "ann"]}, ["1", "ann"]),
+            ({"friend": [{"id": "ann", "online": True}]}, ['{"id":"ann","online":true}']),
+            ({"post": [{"id": "ann"}, "x"]}, ['{"id":"ann"}', "x"]),
+            ({"app_server": {"host": "", "port": 1}}, ['app_server: {"host":"","port":1}']),
+            ({"app_server": "a:1"}, ["app_server: a:1"]),
+            (
+                {"app_server": {"host": "a", "port": 65536}},
+                ['app_server: {"host":"a","port":65536}'],
+            ),
         ):
-            self.assertRaises(BadReply, reply_lines, reply(**members))
+            self.assertEqual(reply_lines(reply(**members)), lines)
+
+    def test_a_list_of_another_service(self) -> None:
+        games = ["chess\x1b", 2, None, {"name": "go\u202e", "open": True}, ["é"]]
+        self.assertEqual(
+            reply_lines(reply(game=games, total=5, code="x", token="t", more="cursor")),
+            ["chess\\x1b", "2", "null", '{"name":"go\\u202e","open":true}', '["é"]'],
+        )
+        self.assertEqual(reply_lines(reply(game=[])), ["Nothing"])
+
+    def test_members_of_another_service(self) -> None:
+        self.assertEqual(
+            reply_lines(reply(name="go\x1b", open=True, seats={"ann": 1}, token="t")),
+            ["name: go\\x1b", "open: true", 'seats: {"ann":1}'],
+        )
+        self.assertEqual(
+            reply_lines(reply(**{"a\nb": [], "c": ["d"]})), ["a\\x0ab: []", 'c: ["d"]']
+        )
+        self.assertEqual(reply_lines(reply(1, name="go")), ["Failed"])
+
+    def test_more_than_the_list_of_the_board(self) -> None:
+        self.assertEqual(reply_lines(reply(friend=["bob"], other=["x"], total=1)), ["bob"])
 
     def test_no_token_in_a_repr(self) -> None:
         self.assertNotIn("secret", repr(reply(token="secret")))
-        self.assertNotIn("secret", repr(Message(1, "ann", "secret", to="bob")))
+        self.assertNotIn("secret", repr(ChatMessage(1, "ann", "secret", to="bob")))
 
     def test_tokens_that_are_none(self) -> None:
         for token in (None, "", 1, "two words", "line\n"):
@@ -113,17 +147,19 @@ class ReplyTests(SynchronousTestCase):
 
 class EventTests(SynchronousTestCase):
     def test_messages(self) -> None:
-        self.assertEqual(message_line(Message(1, "ann", "hi  ", to="bob")), "<<<ann->bob: hi  >>>")
         self.assertEqual(
-            message_line(Message(1, "ann", "e4\x1b", group="chess")),
+            message_line(ChatMessage(1, "ann", "hi  ", to="bob")), "<<<ann->bob: hi  >>>"
+        )
+        self.assertEqual(
+            message_line(ChatMessage(1, "ann", "e4\x1b", group="chess")),
             "<<<ann->GROUP<chess>: e4\\x1b>>>",
         )
 
     def test_messages_that_are_none(self) -> None:
         good = {"event": "message", "id": 1, "from": "ann", "to": "bob", "message": "hi"}
-        self.assertEqual(Message.read(good), Message(1, "ann", "hi", to="bob"))
+        self.assertEqual(ChatMessage.read(good), ChatMessage(1, "ann", "hi", to="bob"))
         for member, value in (("id", "1"), ("from", None), ("to", None), ("message", 3)):
-            self.assertRaises(BadReply, Message.read, good | {member: value})
+            self.assertRaises(BadReply, ChatMessage.read, good | {member: value})
 
     def test_waiting(self) -> None:
         event = {"event": "waiting", "position": 3, "seconds": 24}
@@ -138,6 +174,21 @@ class EventTests(SynchronousTestCase):
         self.assertRaises(BadReply, Waiting.read, event | {"position": "3"})
         self.assertRaises(BadReply, Waiting.read, event | {"seconds": "3"})
 
+    def test_other_events(self) -> None:
+        for text, shown in (
+            ("carol invites you", "carol invites you"),
+            ("a\x1b[2J\nb\u202e", "a\\x1b[2J\\x0ab\\u202e"),
+            ("", ""),
+            (None, ""),
+            (["x"], ""),
+            ("x" * MOST_TEXT, "x" * MOST_TEXT),
+            ("x" * 1_000_000, "x" * MOST_TEXT + "…"),
+        ):
+            self.assertEqual(event_line(ServiceEvent({"event": "news", "text": text})), shown)
+        self.assertEqual(event_line(ServiceEvent({"event": "news"})), "")
+        escapes = event_line(ServiceEvent({"event": "news", "text": "\x1b" * MOST_TEXT}))
+        self.assertEqual(len(escapes), MOST_TEXT + 1)
+
     def test_problems(self) -> None:
         self.assertEqual(
             problem_line(Lost("the connection was lost")),
@@ -147,5 +198,7 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(problem_line(Refused(reply(1, message="No"))), "No")
 
     def test_help_lists_everything(self) -> None:
-        self.assertIn("send <user> <friend> <message>", help_lines())
-        self.assertIn("exit", help_lines())
+        lines = help_lines(OLDEST.values())
+        self.assertEqual(lines[:2], ["register <id> <password>", "login <id> <password>"])
+        self.assertIn("send <user> <friend> <message>", lines)
+        self.assertEqual(lines[-1], "exit")

@@ -546,16 +546,16 @@ class BadDayTests(GatewayCase):
         self.assertIn("for a reason that the gateway's log has", telnet.shown()[-2])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
-    def test_a_reply_that_is_none(self) -> None:
+    def test_a_reply_of_another_shape(self) -> None:
         def meddle(connection: object, line: str) -> bool:
             if line.startswith("list-friend") and hasattr(connection, "tell"):
-                connection.tell({"status": 0, "friend": 1})
+                connection.tell({"status": 0, "friend": [1, None, {"a": "\x1b"}], "more": "x"})
             return line.startswith("list-friend")
 
         telnet = self.telnet("login ann 1")
         self.world.meddle = meddle
         telnet.send("list-friend\r\0")
-        self.assertIn("The server gave no usable list", telnet.shown()[-2])
+        self.assertEqual(telnet.shown()[-4:-1], ["1", "null", '{"a":"\\u001b"}'])
 
     def test_it_goes_at_once_with_all_that_is_its(self) -> None:
         for lines in (["login ann 1"], ["ping", "login bob"]):
@@ -597,7 +597,8 @@ class OriginTests(GatewayCase):
         self.world.meddle = meddle
         telnet = self.telnet("login ann 1")
         self.assertEqual(telnet.last(), "ann>")
-        self.assertEqual(self.world.requests("forwarded-for"), [LOGIN])
+        # The login has a connection of its own; the other is for what is learned and asked later.
+        self.assertEqual(self.world.requests("forwarded-for"), [LOGIN, LOGIN])
 
     def test_a_secret_that_is_wrong_is_the_operators_affair(self) -> None:
         telnet = self.telnet("login ann 1")

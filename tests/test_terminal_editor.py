@@ -21,8 +21,7 @@ from bbs.client.terminal import editor as module
 from bbs.client.terminal.editor import MOST_UNDONE, Editor
 from bbs.client.terminal.history import History
 from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
-from bbs.client.terminal.keys import FULL, line_keys
-from bbs.client.terminal.paste import MOST
+from bbs.client.terminal.keys import FULL, MOST, line_keys
 from bbs.client.terminal.work import Line, Work
 
 CTRL_C, CTRL_D, CTRL_P, CTRL_R, CTRL_U = "\x03", "\x04", "\x10", "\x12", "\x15"
@@ -86,12 +85,17 @@ class EditorCase(SynchronousTestCase):
                 editor = Editor(
                     keys,
                     output,
-                    History(["old line"], None, self.said.append),
-                    line_keys(self.work, self.said.append, self.interrupt, self.leave),
-                    lambda columns: f"{self.who}> ",
-                    lambda line: f"hint for {line}" if line else "",
-                    self.completions,
-                    lambda line: not line.startswith("talk"),
+                    history=History(["old line"], None, self.said.append),
+                    keys=line_keys(
+                        self.work,
+                        say=self.said.append,
+                        interrupt=self.interrupt,
+                        leave=self.leave,
+                    ),
+                    prompt=lambda columns: f"{self.who}> ",
+                    hint=lambda line: f"hint for {line}" if line else "",
+                    completions=self.completions,
+                    commands=lambda line: not line.startswith("talk"),
                 )
                 verifyObject(IEditor, editor)
                 with editor.raw():
@@ -526,7 +530,8 @@ class KeyTests(EditorCase):
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())
             keys.send_text("\x1b[200~" + "x" * (MOST - 1) + "\x1b[201~éyz\r")
-            await asyncio.sleep(0.2)
+            while len(self.said) < 2:
+                await asyncio.sleep(0.01)
             self.assertEqual(self.said[0], FULL)
             self.assertIn("That is 64,513 bytes", self.said[1])
             keys.send_text("\x7fz\r")

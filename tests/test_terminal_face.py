@@ -331,7 +331,11 @@ class PlainTests(ClientTestCase):
 
     def sit_down(self, face: Face) -> PlainEditor:
         editor = PlainEditor(
-            self.next_line, self.write, self.echo.append, face.prompt, self.interruptible
+            next_line=self.next_line,
+            write=self.write,
+            echo=self.echo.append,
+            prompt=face.prompt,
+            interruptible=self.interruptible,
         )
         verifyObject(IEditor, editor)
         return editor

@@ -11,14 +11,14 @@ from prompt_toolkit.layout import BufferControl
 from prompt_toolkit.layout.processors import Transformation, TransformationInput
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client import Address, Message, Reply, Waiting
+from bbs.client import Address, ChatMessage, Reply, ServiceEvent, Waiting
 from bbs.client.conversation import Status
 from bbs.client.talk import Talk
 from bbs.client.terminal import looks
-from bbs.client.terminal.colours import PALETTE, style_of
 from bbs.client.terminal.harmless import Harmless, Hidden
 from bbs.client.terminal.interfaces import Fragments
-from bbs.client.terminal.paste import MOST, pasted, size, too_much
+from bbs.client.terminal.keys import MOST, pasted, size, too_much
+from bbs.client.terminal.looks import PALETTE, style_of
 from bbs.client.terminal.prompt import Situation, prompt, width
 from bbs.client.text import visible_in_line
 
@@ -62,17 +62,17 @@ def text(fragments: Fragments) -> str:
 
 class LooksTests(SynchronousTestCase):
     def test_messages(self) -> None:
-        direct = Message(1, "bob", "hi\x1b[2J", to="ann")
+        direct = ChatMessage(1, "bob", "hi\x1b[2J", to="ann")
         for several in (False, True):
             shown = text(looks.message("ann", direct, several))
             self.assertEqual(shown, "<<<bob->ann: hi\\x1b[2J>>>")
-        group = Message(2, "b\u202eb", "e4", group="ch\x07ess")
+        group = ChatMessage(2, "b\u202eb", "e4", group="ch\x07ess")
         shown = "<<<b\\u202eb->GROUP<ch\\x07ess>: e4>>>"
         self.assertEqual(text(looks.message("ann", group, False)), shown)
         self.assertEqual(text(looks.message("ann", group, True)), f"{shown} to ann")
 
     def test_a_sender_has_a_colour(self) -> None:
-        fragments = looks.message("ann", Message(1, "bob", "hi", to="ann"), False)
+        fragments = looks.message("ann", ChatMessage(1, "bob", "hi", to="ann"), False)
         self.assertEqual(fragments[1], (style_of("bob"), "bob"))
 
     def test_replies(self) -> None:
@@ -82,7 +82,12 @@ class LooksTests(SynchronousTestCase):
             looks.reply(Reply({"status": 1, "message": "No"})), [("class:problem", "No")]
         )
         strange = Reply({"status": 0, "friend": 1})
-        self.assertEqual(looks.reply(strange)[0][0], "class:problem")
+        self.assertEqual(looks.reply(strange), [("", "friend: 1")])
+
+    def test_events(self) -> None:
+        event = ServiceEvent({"event": "news", "text": "the \x07 end"})
+        self.assertEqual(text(looks.event("ann", event, False)), "the \\x07 end")
+        self.assertEqual(text(looks.event("ann", event, True)), "the \\x07 end to ann")
 
     def test_own_words(self) -> None:
         self.assertEqual(looks.notice("a\nb"), [("class:notice", "a\nb")])

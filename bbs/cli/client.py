@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
 
@@ -22,12 +23,18 @@ from bbs.cli import Program, port
 from bbs.client.forms import ForPeople, ForPrograms
 from bbs.client.library import BBSClient
 from bbs.client.lines import InputError, Lines, reader
-from bbs.client.password_file import PasswordFileError, read_password
 from bbs.client.script import Script
 from bbs.client.text import visible
 from bbs.client.values import ClientError
 
 STDIN, STDOUT = 0, 1
+
+MOST_READ = 64 * 1024
+"""Bytes of a password file that are looked at."""
+
+
+class PasswordFileError(Exception):
+    """The file cannot be used; the text is one line that says why."""
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -67,13 +74,44 @@ def parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
+def read_password(path: str) -> str:
+    """The password of `--password-file`: the first line of a file that its owner alone may read, as
+    ssh wants it of its keys.
+
+    A pipe (`/dev/fd/…`) has no such rule: nobody else can open it. Raises `PasswordFileError`.
+    """
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise PasswordFileError(f"{path}: others may read it; chmod 600 {path}")
+            content = file.read(MOST_READ)
+    except OSError as problem:
+        raise PasswordFileError(f"{path}: {problem.strerror}") from problem
+    try:
+        password = content.decode().partition("\n")[0].rstrip("\r")
+    except UnicodeDecodeError:
+        raise PasswordFileError(f"{path}: not UTF-8") from None
+    if not password or " " in password:
+        raise PasswordFileError(f"{path}: a password is one word, in the first line")
+    return password
+
+
 def _run_script(login_server: Address, password: str | None, for_programs: bool) -> str:
     # Here, so that importing this module chooses no reactor for anybody.
     from twisted.internet import reactor
 
     client = BBSClient(reactor, login_server)
     read = reader(IReactorFromThreads(reactor), STDIN)
-    run = Run(reactor, reactor.stop, client, read, STDOUT, password, for_programs)
+    run = Run(
+        reactor,
+        client,
+        read=read,
+        output=STDOUT,
+        stop_reactor=reactor.stop,
+        password=password,
+        for_programs=for_programs,
+    )
     reactor.callWhenRunning(run.start)
     reactor.run()
     return run.problem
@@ -97,10 +135,11 @@ class Run:
     def __init__(
         self,
         clock: IReactorTime,
-        stop_reactor: Callable[[], None],
         client: BBSClient,
+        *,
         read: Callable[[], Deferred[bytes]],
         output: int,
+        stop_reactor: Callable[[], None],
         password: str | None = None,
         for_programs: bool = False,
     ) -> None:
@@ -109,8 +148,14 @@ class Run:
         self._client = client
         self._output = output
         self._for_programs = for_programs
-        form = ForPrograms() if for_programs else ForPeople()
-        self._script = Script(clock, client, Lines(read).next, self._write, form, password)
+        self._script = Script(
+            clock,
+            client,
+            next_line=Lines(read).next,
+            write=self._write,
+            form=ForPrograms() if for_programs else ForPeople(),
+            password=password,
+        )
         self._ending = False
 
     def start(self) -> None:

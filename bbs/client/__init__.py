@@ -4,14 +4,15 @@ from bbs.addresses import Address
 from bbs.client.library import BBSClient
 from bbs.client.values import (
     BadReply,
+    ChatMessage,
     ClientError,
     Lost,
-    Message,
     NotTrusted,
     Origin,
     Post,
     Refused,
     Reply,
+    ServiceEvent,
     Unreachable,
     Waiting,
 )
@@ -20,14 +21,15 @@ __all__ = [
     "Address",
     "BBSClient",
     "BadReply",
+    "ChatMessage",
     "ClientError",
     "Lost",
-    "Message",
     "NotTrusted",
     "Origin",
     "Post",
     "Refused",
     "Reply",
+    "ServiceEvent",
     "Unreachable",
     "Waiting",
 ]

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bbs.client.commands import COMMANDS, TABLE, Command
+from bbs.client.commands import Offer
+from bbs.client.known import Circle
 from bbs.client.talk import Speaker
 from bbs.client.text import visible
 
@@ -52,27 +53,27 @@ def hint(conversation: Speaker, line: str) -> str:
         return ""
     if own := conversation.own.get(words[0]):
         return f"{own.usage}: {own.help}"
-    command = COMMANDS.get(words[0])
-    return usage(conversation, command) if command else ""
+    offer = conversation.client.vocabulary.offers.get(words[0])
+    return usage(conversation, offer) if offer else ""
 
 
-def usage(conversation: Speaker, command: Command) -> str:
+def usage(conversation: Speaker, offer: Offer) -> str:
     """A command's usage, with what need not be typed in brackets or left out."""
-    text = command.usage
-    if command.user and conversation.alone:
-        text = text.replace(" <user>", "")
-    elif command.user and conversation.current:
-        text = text.replace("<user>", "[<user>]")
-    if command.name in ("login", "register"):
+    text = visible(offer.usage)
+    if offer.command.takes_user and conversation.alone:
+        text = text.replace(" <user>", "", 1)
+    elif offer.command.takes_user and conversation.current:
+        text = text.replace("<user>", "[<user>]", 1)
+    if offer.name in ("login", "register"):
         text = text.replace("<password>", "[<password>]")
     return text
 
 
 def help_lines(conversation: Speaker) -> Iterator[str]:
     """Every command, the service's and the client's own, and what need not be typed."""
-    for command in TABLE:
-        if command.name not in HIDDEN and command.name not in conversation.own:
-            yield usage(conversation, command)
+    for offer in _offers(conversation):
+        if offer.name not in conversation.own:
+            yield usage(conversation, offer)
     for own in conversation.own.values():
         if own.name not in HIDDEN:
             yield f"{own.usage}  ({own.help})"
@@ -81,8 +82,14 @@ def help_lines(conversation: Speaker) -> Iterator[str]:
         yield f"[<user>] may be left out: then it is {name}, unless a name of yours comes first."
 
 
+def _offers(conversation: Speaker) -> Iterator[Offer]:
+    """What the service has that needs mention."""
+    offers = conversation.client.vocabulary.offers.values()
+    return (offer for offer in offers if offer.name not in HIDDEN)
+
+
 def _commands(conversation: Speaker) -> Mapping[str, str]:
-    service = {each.name: usage(conversation, each) for each in TABLE if each.name not in HIDDEN}
+    service = {each.name: usage(conversation, each) for each in _offers(conversation)}
     own = {each.name: each.help for each in conversation.own.values() if each.name not in HIDDEN}
     return service | own
 
@@ -95,27 +102,39 @@ def _arguments(conversation: Speaker, words: Sequence[str]) -> Mapping[str, str]
         return {} if given else _all(conversation.users, "user")
     if name == "talk":
         return {} if given else _all(circle.joined, "group") | _all(circle.friends, "friend")
-    command = COMMANDS.get(name)
-    if command is None:
+    offer = conversation.client.vocabulary.offers.get(name)
+    if offer is None:
         return {}
     users: Mapping[str, str] = {}
-    if command.user and not conversation.alone:
+    if offer.command.takes_user and not conversation.alone:
         if given[:1] and given[0] in conversation.users:
             circle = conversation.known.circle(given.pop(0))
         elif not given:
             users = _all(conversation.users, "user")
-    parameters = command.parameters[command.user :]
+    parameters = offer.command.parameters
     if len(given) >= len(parameters):
         return users
-    candidates: Mapping[tuple[str, str], Mapping[str, str]] = {
-        ("accept-invite", "<id>"): _all(circle.invitations, "invitation"),
-        ("send", "<friend>"): _all(circle.friends, "friend"),
-        ("send-group", "<group>"): _all(circle.joined, "group"),
-        ("join-group", "<group>"): _all(
-            [group for group in conversation.known.groups if group not in circle.joined], "group"
-        ),
-    }
-    return {**candidates.get((name, parameters[len(given)]), {}), **users}
+    return {**_named(conversation, circle, name, parameters[len(given)]), **users}
+
+
+def _named(
+    conversation: Speaker, circle: Circle, command: str, parameter: str
+) -> Mapping[str, str]:
+    """What is known that a parameter of a command may be: by its name, whatever the command, where
+    there is not more to be said."""
+    match command, parameter:
+        case "accept-invite", "id":
+            return _all(circle.invitations, "invitation")
+        case "join-group", "group":
+            groups = conversation.known.groups
+            return _all([group for group in groups if group not in circle.joined], "group")
+        case "create-group", "group":
+            return {}
+        case _, "friend":
+            return _all(circle.friends, "friend")
+        case _, "group":
+            return _all(circle.joined, "group")
+    return {}
 
 
 def _all(names: Iterable[str], meaning: str) -> dict[str, str]:

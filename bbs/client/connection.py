@@ -6,6 +6,7 @@ that are answered at once, and opens others for those that are not.
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -38,6 +39,10 @@ GREETING_DEADLINE = 10.0
 
 Event = Mapping[str, object]
 
+_EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
+"""How events begin. One that is broken is lost alone; a broken line of another kind may have been a
+reply, and then those behind it could not be told apart."""
+
 
 class Connection(Protocol):
     """One connection to a server.
@@ -49,12 +54,11 @@ class Connection(Protocol):
     transport: ITCPTransport | None = None
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, address: Address, max_reply: int = MAX_REPLY) -> None:
+    def __init__(self, clock: IReactorTime, address: Address) -> None:
         self.address = address
         self.usable = False
         self.on_event: Callable[[Event], None] | None = None
         self._clock = clock
-        self._max_reply = max_reply
         self._parts: list[bytes] = []
         self._size = 0
         self._asked: deque[Deferred[Reply]] = deque()
@@ -120,27 +124,27 @@ class Connection(Protocol):
         for end in ends:
             line = b"".join((*self._parts, end))
             self._parts, self._size = [], 0
-            if len(line) > self._max_reply:
+            if len(line) > MAX_REPLY:
                 return self._too_long()
             if not self._line_received(line):
                 return self._end(f"{self.address} sent what is not in the protocol")
         if rest:
             self._parts.append(rest)
             self._size += len(rest)
-            if self._size > self._max_reply:
+            if self._size > MAX_REPLY:
                 self._too_long()
         return None
 
     def _too_long(self) -> None:
         self._parts, self._size = [], 0
-        self._end(f"{self.address} sent more than {self._max_reply} bytes in one line")
+        self._end(f"{self.address} sent more than {MAX_REPLY} bytes in one line")
 
     def _line_received(self, line: bytes) -> bool:
         """Pass a line on; False when it is neither an event nor the reply to anything."""
         try:
             received = read_line(line)
         except (ValueError, RecursionError):
-            return False
+            return _EVENT.match(line) is not None
         if not isinstance(received, Reply):
             if self.on_event is not None:
                 with self._log.failuresHandled("an event was not handled"):

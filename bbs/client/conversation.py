@@ -15,14 +15,14 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from bbs.addresses import Address
 from bbs.client import completing
-from bbs.client.commands import Typed, typed
 from bbs.client.known import QUESTIONS, Known
 from bbs.client.library import BBSClient
 from bbs.client.own import own_commands
 from bbs.client.screen import GivenUp, IScreen
-from bbs.client.talk import OwnCommand, Talk, WrongUse
+from bbs.client.talk import OwnCommand, Talk, Unread, WrongUse
 from bbs.client.text import problem_line, visible
-from bbs.client.values import ClientError, Message, Waiting
+from bbs.client.typed import Typed, typed
+from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent, Waiting
 
 PASSIVE = ("listen", "events")
 """Commands for what happens by itself here."""
@@ -73,9 +73,10 @@ class Conversation:
         self.screen = screen
         self._servers: dict[str, Address | None] = {}
         self._waiting: Waiting | None = None
-        self._unread: dict[str, dict[Talk, int]] = {}
+        self._unread = Unread()
         self._leaving = ""
         self._searching = False
+        self._sent = False
         self._asked: tuple[str | None, str] | None = None
         self._confirmed: tuple[str | None, str] | None = None
         self._over = False
@@ -84,6 +85,7 @@ class Conversation:
         } | dict(own)
         client.on_waiting(self._waits)
         client.on_searching(self._searches)
+        client.on_event(self._was_told)
         client.on_serving(self._serves)
         client.on_logged_out(self._was_logged_out)
 
@@ -103,13 +105,12 @@ class Conversation:
     @property
     def unread(self) -> Mapping[Talk, int]:
         """How many messages each partner of the current user wrote since they last talked."""
-        return self._unread.get(self.current or "", {})
+        return self._unread.of(self.current or "")
 
     @property
     def unread_elsewhere(self) -> int:
         """How many messages are unread by the other users here."""
-        others = (unread for user, unread in self._unread.items() if user != self.current)
-        return sum(sum(unread.values()) for unread in others)
+        return self._unread.elsewhere(self.current or "")
 
     def completions(self, line: str) -> Sequence[completing.Completion]:
         """What the word at the end of `line` may become, from what is known."""
@@ -139,13 +140,14 @@ class Conversation:
         return self.client.close()
 
     async def _carry_out(self, line: str, as_text: bool) -> bool:
+        self._sent = False
         try:
             if as_text and self.talk and line.strip():
                 await self._say(self.talk, line)
             else:
                 await self._do(line)
         except CancelledError:
-            if self._searching:
+            if self._searching or not self._sent:
                 self.screen.notice("Given up.")  # What is looked for has been sent nothing.
             else:
                 self.screen.notice(GAVE_UP_PLACE if self._waiting else GAVE_UP_ANSWER)
@@ -178,18 +180,19 @@ class Conversation:
             raise WrongUse(str(problem) or f"Usage: {own.usage}") from None
 
     async def _ask(self, line: str) -> None:
-        request = self._meant(line)
-        name, words = request.command.name, request.words
+        request = await self._meant(line)
+        name, words = request.name, request.words
         if name == "login" and self.alone and self.current:
             raise WrongUse(f"You are logged in as {visible(self.current)}; log out first.")
         if name in ("login", "register") and len(words) == 2:
-            request = _request(name, words[1], await self._password(name, visible(words[1])))
+            password = await self._password(name, visible(words[1]))
+            request = await self._understood(f"{name} {words[1]} {password}")
         if name in PASSIVE:
             self.screen.notice("Messages come by themselves here.")
             return
         self._leaving = request.user if name in LEAVING else ""
         try:
-            reply = await self.client.request(request.line)
+            reply = await self._request(request)
         finally:
             self._leaving = ""
         self.screen.reply(request, reply)
@@ -198,23 +201,34 @@ class Conversation:
             await self._logged_in(request.words[1])
         elif reply.ok and name in LEAVING:
             self._gone(request.user)
-        elif reply.ok and name in SENDING:
+        elif reply.ok and request.familiar in SENDING:
             self._read(request.user, Talk(words[2], group=name == "send-group"))
 
-    def _meant(self, line: str) -> Typed:
+    async def _request(self, request: Typed) -> Reply:
+        self._sent = True
+        return await self.client.request(request.line)
+
+    async def _understood(self, line: str) -> Typed:
+        """A request to this service; `WrongUse` if it is none."""
+        try:
+            return await self.client.understand(line)
+        except ValueError as problem:
+            raise WrongUse(visible(str(problem))) from None
+
+    async def _meant(self, line: str) -> Typed:
         """The request that a line means: with the current user's name where none is typed."""
-        request = _request(line)
+        request = await self._understood(line)
         # The name of a user here comes first where a name is typed; if too little follows, it is
         # something else: a friend who is logged in here too, or the beginning of a text.
         named = not self.alone and request.user in self.users and request.is_complete
-        if not request.command.user or named or self.current is None:
+        if not request.takes_user or named or self.current is None:
             return request
-        if request.command.name in IRREVOCABLE and self._confirmed != (self.current, line):
+        if request.name in IRREVOCABLE and self._confirmed != (self.current, line):
             self._asked = self.current, line
             name = visible(self.current)
             raise WrongUse(f"That is for good. Type it once more, and {name} is no more.")
         command, space, rest = line.lstrip(" ").partition(" ")
-        return Typed.parse(f"{command} {self.current}{space}{rest}")
+        return await self._understood(f"{command} {self.current}{space}{rest}")
 
     async def _password(self, command: str, name: str) -> str:
         password = await self.screen.ask_password(f"Password for {name}: ")
@@ -241,8 +255,9 @@ class Conversation:
 
     async def _inquire(self, user: str) -> None:
         for question in QUESTIONS:
-            request = typed(question, user)
-            self.known.learn(request, await self.client.request(request.line))
+            request = await self.client.understand(f"{question} {user}")
+            if request.familiar:
+                self.known.learn(request, await self.client.request(request.line))
 
     def become(self, user: str | None) -> None:
         """Speak as another of `users`, or as nobody."""
@@ -252,7 +267,7 @@ class Conversation:
     def _gone(self, user: str) -> None:
         self.known.forget(user)
         self._servers.pop(user, None)
-        self._unread.pop(user, None)
+        self._unread.forget(user)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
@@ -294,14 +309,17 @@ class Conversation:
             self.screen.notice(f"use NAME to go on as {' or '.join(map(visible, self.users))}.")
         return None
 
-    def _heard(self, user: str, message: Message) -> None:
+    def _heard(self, user: str, message: ChatMessage) -> None:
         self.known.heard(user, message)
         self.screen.message(user, message)
         partner = Talk(message.group or message.sender, message.group is not None)
         if message.sender != user and not (user == self.current and partner == self.talk):
-            unread = self._unread.setdefault(user, {})
-            unread[partner] = unread.get(partner, 0) + 1
+            self._unread.add(user, partner)
             self.screen.changed()
+
+    def _was_told(self, user: str, event: ServiceEvent) -> None:
+        if event.text:
+            self.screen.event(user, event)
 
     # Talking
 
@@ -314,20 +332,15 @@ class Conversation:
 
     def _read(self, user: str, partner: Talk) -> None:
         """Who answers has read what there was."""
-        if self._unread.get(user, {}).pop(partner, None):
+        if self._unread.read(user, partner):
             self.screen.changed()
 
     async def _say(self, talk: Talk, text: str) -> None:
         command = "send-group" if talk.group else "send"
-        request = _request(command, self.current or "", talk.name, text)
-        reply = await self.client.request(request.line)
+        try:
+            request = typed(command, self.current or "", talk.name, text)
+        except ValueError as problem:
+            raise WrongUse(visible(str(problem))) from None
+        reply = await self._request(request)
         if not reply.ok:
             self.screen.reply(request, reply)
-
-
-def _request(name: str, *arguments: str) -> Typed:
-    """A request of a line as typed, or from a command's arguments; `WrongUse` if it is none."""
-    try:
-        return typed(name, *arguments) if arguments else Typed.parse(name)
-    except ValueError as problem:
-        raise WrongUse(visible(str(problem))) from None

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterable
 
 from twisted.internet.defer import Deferred, succeed
 
-from bbs.client.commands import Typed
-from bbs.client.values import Message
+from bbs.client.typed import Typed
+from bbs.client.values import ChatMessage
 
 Key = tuple[str, str | None, str]
 """What tells one message of a reader from another: its sender, its group if any, its text."""
@@ -36,7 +36,7 @@ class Due:
         for reader, key in self._readers(request, users):
             self._take(reader, key)
 
-    def arrived(self, reader: str, message: Message) -> None:
+    def arrived(self, reader: str, message: ChatMessage) -> None:
         self._take(reader, (message.sender, message.group, message.text))
 
     def groups(self, reader: str) -> set[str]:
@@ -64,11 +64,10 @@ class Due:
         return self._watcher
 
     def _readers(self, request: Typed, users: Collection[str]) -> list[tuple[str, Key]]:
-        name = request.command.name
-        if name not in ("send", "send-group") or len(request.words) < 3:
+        if request.familiar not in ("send", "send-group"):
             return []
         _, sender, to = request.words
-        if name == "send":
+        if request.name == "send":
             return [(to, (sender, None, request.text))] if to in users else []
         return [(user, (sender, to, request.text)) for user in users]
 

@@ -1,8 +1,9 @@
 """How the script face writes what it has to say: for people, or for programs (`--json`).
 
 For programs each reply and each event is one line of JSON, as on the wire (`docs/protocol.md`,
-sections 3 and 4) but for two things: no reply has its `token`, and each message says in `user`
-whose it is. Nothing but ASCII is written, so it is safe on a terminal too.
+sections 3 and 4) but for two things: no reply has its `token`, and each message and each event of
+the service's own says in `user` whose it is. Nothing but ASCII is written, so it is safe on a
+terminal too.
 """
 
 from __future__ import annotations
@@ -12,15 +13,22 @@ from collections.abc import Sequence
 
 from zope.interface import Interface, implementer
 
-from bbs.client.text import message_line, problem_line, reply_lines, visible, waiting_line
-from bbs.client.values import ClientError, Message, Reply, Waiting
+from bbs.client.text import (
+    event_line,
+    message_line,
+    problem_line,
+    reply_lines,
+    visible,
+    waiting_line,
+)
+from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent, Waiting
 
 
 class IForm(Interface):
     """What is written for each thing that happens, as lines."""
 
     def reply(reply: Reply) -> Sequence[str]:
-        """The service's answer to a command; `BadReply` when it is none."""
+        """The service's answer to a command."""
 
     def own(lines: Sequence[str]) -> Sequence[str]:
         """The client's own answer to a command that went well."""
@@ -31,8 +39,11 @@ class IForm(Interface):
     def aside(user: str, problem: ClientError) -> Sequence[str]:
         """Beside an answer: what did not work for a user after all."""
 
-    def message(user: str, message: Message) -> Sequence[str]:
+    def message(user: str, message: ChatMessage) -> Sequence[str]:
         """A message to a user."""
+
+    def event(user: str, event: ServiceEvent) -> Sequence[str]:
+        """An event for a user that is one of the service's own."""
 
     def waiting(waiting: Waiting) -> Sequence[str]:
         """Where a login stands that waits for an app server."""
@@ -54,8 +65,12 @@ class ForPeople:
     def aside(self, user: str, problem: ClientError) -> Sequence[str]:
         return [problem_line(problem)]
 
-    def message(self, user: str, message: Message) -> Sequence[str]:
+    def message(self, user: str, message: ChatMessage) -> Sequence[str]:
         return [message_line(message)]
+
+    def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
+        line = event_line(event)
+        return [line] if line else []
 
     def waiting(self, waiting: Waiting) -> Sequence[str]:
         return [waiting_line(waiting)]
@@ -77,10 +92,13 @@ class ForPrograms:
     def aside(self, user: str, problem: ClientError) -> Sequence[str]:
         return _json({"event": "problem", "user": user, "message": visible(str(problem))})
 
-    def message(self, user: str, message: Message) -> Sequence[str]:
+    def message(self, user: str, message: ChatMessage) -> Sequence[str]:
         kind, name = ("to", message.to) if message.group is None else ("group", message.group)
         event = {"event": "message", "id": message.id, "from": message.sender, kind: name}
         return _json(event | {"message": message.text, "user": user})
+
+    def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
+        return _json({**event.members, "user": user})
 
     def waiting(self, waiting: Waiting) -> Sequence[str]:
         position, seconds = waiting.position, waiting.seconds

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from bbs.client.commands import Typed
-from bbs.client.values import BadReply, Message, Reply
+from bbs.client.typed import Typed
+from bbs.client.values import BadReply, ChatMessage, Reply
 
 Names = dict[str, None]
 """Names without repetition, in the order in which they were learned."""
@@ -54,7 +54,7 @@ class Known:
 
     def learn(self, request: Typed, reply: Reply) -> None:
         """A command of a user's was carried out."""
-        name, circle = request.command.name, self._circles.get(request.user)
+        name, circle = request.familiar, self._circles.get(request.user)
         if circle is None or not reply.ok:
             return
         try:
@@ -74,7 +74,7 @@ class Known:
         elif name in ("create-group", "join-group"):
             self.groups[request.words[2]] = circle.joined[request.words[2]] = None
 
-    def heard(self, user: str, message: Message) -> None:
+    def heard(self, user: str, message: ChatMessage) -> None:
         """A user got a message: only friends write, and only members hear a group."""
         circle = self._circles.get(user)
         if circle is None:

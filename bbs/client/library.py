@@ -6,7 +6,8 @@
     await client.send("ann", "bob", "hello")
 
 It takes names where the wire has access tokens, keeps the tokens of those who are logged in, finds
-the server for each request, and holds for `listen` through whatever fails in between.
+the server for each request, and holds for `listen` through whatever fails in between. What else a
+service has than the commands that have a method here is learned from it: `request` carries out any.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from bbs.addresses import Address
-from bbs.client.commands import Typed, typed
 from bbs.client.connection import Connections, endpoint_to
-from bbs.client.listener import Listener
-from bbs.client.routing import Router, Session
-from bbs.client.values import Message, Origin, Post, Refused, Reply, Waiting
+from bbs.client.listening import Hearer, Listening
+from bbs.client.routing import LocalUser, Router
+from bbs.client.typed import Typed, typed
+from bbs.client.values import ChatMessage, Origin, Post, Refused, Reply, ServiceEvent, Waiting
+from bbs.client.vocabulary import Learner, Vocabulary
 
 
 class BBSClient:
@@ -40,7 +42,9 @@ class BBSClient:
     all of them `ClientError`. A name or password that is not one word is a ValueError.
 
     `login_server` is where the service was said to be. `endpoint` makes client endpoints for that
-    and for app servers: plain TCP unless given, or what somebody wants instead.
+    and for app servers: plain TCP unless given, or what somebody wants instead. `origin` is for
+    whom a gateway speaks, and `vocabulary` what is known of the service's commands, where several
+    clients share that.
     """
 
     def __init__(
@@ -48,7 +52,9 @@ class BBSClient:
         reactor: IReactorTime,
         login_server: Address,
         endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
+        *,
         origin: Origin | None = None,
+        vocabulary: Vocabulary | None = None,
     ) -> None:
         def plain(address: Address) -> IStreamClientEndpoint:
             return endpoint_to(reactor, address)
@@ -56,20 +62,31 @@ class BBSClient:
         greetings = {login_server: origin.greeting} if origin else {}
         connections = Connections(reactor, endpoint or plain, greetings)
         self._router = Router(reactor, connections, login_server)
-        self._sessions: dict[str, Session] = {}
-        self._listeners: dict[str, Listener] = {}
+        self._learner = Learner(self._router, vocabulary or Vocabulary())
+        self._users: dict[str, LocalUser] = {}
+        self._listeners: dict[str, Listening] = {}
         self._shown: dict[str, int] = {}
+        self._on_event: Callable[[str, ServiceEvent], None] = lambda user, event: None
         self._on_serving: Callable[[str, Address | None], None] = lambda user, address: None
         self._on_logged_out: Callable[[str], None] = lambda user: None
 
     @property
     def users(self) -> tuple[str, ...]:
         """The names of those who are logged in here."""
-        return tuple(self._sessions)
+        return tuple(self._users)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """What is known of the service's commands."""
+        return self._learner.vocabulary
 
     def connect(self) -> Deferred[None]:
         """Reach the login server now; fails with `Unreachable` at once when it cannot be."""
-        return Deferred.fromCoroutine(self._router.connect())
+        return Deferred.fromCoroutine(self._connect())
+
+    async def _connect(self) -> None:
+        await self._router.connect()
+        self._learner.begin()
 
     def on_waiting(self, tell: Callable[[Waiting], None] | None) -> None:
         """Have `tell` called with where a login stands that waits for an app server."""
@@ -79,6 +96,11 @@ class BBSClient:
         """Have `tell` called with the login server's address when it is away and being looked for,
         and with None when it is there again."""
         self._router.on_searching = tell
+
+    def on_event(self, tell: Callable[[str, ServiceEvent], None]) -> None:
+        """Have `tell` called with a user who is listened for, and each event for them that is one
+        of the service's own."""
+        self._on_event = tell
 
     def on_serving(self, tell: Callable[[str, Address | None], None]) -> None:
         """Have `tell` called with a user who is listened for, and the server that serves them from
@@ -95,48 +117,65 @@ class BBSClient:
             self._listeners.popitem()[1].stop()
         return self._router.close()
 
+    def learn(self) -> Deferred[None]:
+        """Have `vocabulary` know what the service has, if that can be had now."""
+        return self._learner.learn()
+
+    def understand(self, line: str) -> Deferred[Typed]:
+        """What a line is as a request to this service, which may have to be asked for that; fails
+        with ValueError when it is none."""
+        return Deferred.fromCoroutine(self._learner.understand(line))
+
     def request(self, line: str) -> Deferred[Reply]:
         """The reply to a line as a person types it, whether it says yes or no.
 
         ValueError for a blank line, for more than one line, and for `listen` of a user who is
         logged in here: that is the method.
         """
-        request = Typed.parse(line)
-        command, well_formed = request.command.name, len(request.words) in (2, 3)
-        if command == "listen" and well_formed and request.user in self._sessions:
+        request = self.vocabulary.parse(line)
+        well_formed = len(request.words) in (2, 3)
+        if request.name == "listen" and well_formed and request.user in self._users:
             raise ValueError("listen by BBSClient.listen")
-        return Deferred.fromCoroutine(self._request(request))
+        if not request.waits:  # That has a connection of its own, on which nothing goes ahead.
+            self._learner.begin()
+        return Deferred.fromCoroutine(self._carry(line))
+
+    async def _carry(self, line: str) -> Reply:
+        reply = await self._request(await self._learner.understand(line))
+        # While the login server is there: what is asked next may be for an app server.
+        self._learner.begin()
+        return reply
 
     async def _request(self, request: Typed) -> Reply:
-        session = self._sessions.get(request.user)
-        reply = await self._router.carry(request, session)
+        user = self._users.get(request.user)
+        reply = await self._router.carry(request, user)
         if reply.ok:
-            if request.command.name == "login":
+            if request.name == "login":
                 self._logged_in(request.words[1], reply)
-            elif request.command.name == "locate" and session is not None:
-                session.address = reply.app_server
-            elif request.command.name in ("logout", "delete") and session is not None:
-                self._logged_out(session)
+            elif request.name == "locate" and user is not None:
+                user.address = reply.app_server
+            elif request.name in ("logout", "delete") and user is not None:
+                self._logged_out(user)
         return reply
 
     def _logged_in(self, name: str, reply: Reply) -> None:
-        session = self._sessions.get(name)
-        if session is None:
-            self._sessions[name] = Session(name, reply.token, reply.app_server)
+        user = self._users.get(name)
+        if user is None:
+            self._users[name] = LocalUser(name, reply.token, reply.app_server)
         else:
-            session.token, session.address = reply.token, reply.app_server
+            user.token, user.address = reply.token, reply.app_server
 
-    def _logged_out(self, session: Session) -> None:
-        if self._sessions.get(session.name) is session:
-            del self._sessions[session.name]
-            if listener := self._listeners.pop(session.name, None):
-                listener.stop()
+    def _logged_out(self, user: LocalUser) -> None:
+        if self._users.get(user.name) is user:
+            del self._users[user.name]
+            if listening := self._listeners.pop(user.name, None):
+                listening.stop()
 
-    def _ended(self, session: Session) -> None:
-        self._logged_out(session)
-        self._on_logged_out(session.name)
+    def _ended(self, user: LocalUser) -> None:
+        self._logged_out(user)
+        self._on_logged_out(user.name)
 
-    def listen(self, user: str, on_message: Callable[[str, Message], None]) -> Deferred[None]:
+    def listen(self, user: str, on_message: Callable[[str, ChatMessage], None]) -> Deferred[None]:
         """Have `on_message` called with the user's name and each message for the user, once.
 
         Fires when whatever is sent from then on arrives. From there it goes on by itself until
@@ -144,22 +183,22 @@ class BBSClient:
         with `Refused` for a user who is not logged in, and otherwise waits for a server as long
         as it takes; cancelled, it waits no longer, but listening goes on.
         """
-        session = self._sessions.get(user)
-        if session is None:
+        local = self._users.get(user)
+        if local is None:
             return self._do("listen", user)  # which the server refuses
-        listener = self._listeners.get(user)
-        if listener is None:
-            listener = Listener(
-                self._router,
-                session,
-                self._shown,
+        listening = self._listeners.get(user)
+        if listening is None:
+            hearer = Hearer(
                 on_message,
+                # Looked up when there is one: a face may say later what it wants.
+                on_event=lambda user, event: self._on_event(user, event),
                 on_serving=lambda address: self._on_serving(user, address),
-                on_end=lambda: self._ended(session),
+                on_end=lambda: self._ended(local),
             )
-            self._listeners[user] = listener
-            listener.start()
-        return listener.confirmed()
+            listening = Listening(self._router, local, self._shown, hearer)
+            self._listeners[user] = listening
+            listening.start()
+        return listening.confirmed()
 
     # What the commands say, by name
 

@@ -47,9 +47,8 @@ def reader(reactor: IReactorFromThreads, descriptor: int) -> Callable[[], Deferr
 class Lines:
     """Cuts pieces into lines; bytes that are not UTF-8 become surrogate escapes."""
 
-    def __init__(self, read: Callable[[], Deferred[bytes]], max_line: int = MAX_LINE) -> None:
+    def __init__(self, read: Callable[[], Deferred[bytes]]) -> None:
         self._read = read
-        self._max_line = max_line
         self._lines: deque[bytes] = deque()
         self._parts: list[bytes] = []
 
@@ -74,6 +73,6 @@ class Lines:
                     return None
                 self._lines.append(b"".join(self._parts))
                 self._parts = []
-            if sum(map(len, self._parts)) > self._max_line:
-                raise InputError(f"standard input: a line of over {self._max_line} bytes")
+            if sum(map(len, self._parts)) > MAX_LINE:
+                raise InputError(f"standard input: a line of over {MAX_LINE} bytes")
         return self._lines.popleft().rstrip(b"\r").decode("utf-8", "surrogateescape")

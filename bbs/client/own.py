@@ -33,7 +33,8 @@ def own_commands(conversation: Speaker) -> Sequence[OwnCommand]:
         none(words)
         conversation.begin_talk(None)
 
-    def help(words: Sequence[str]) -> None:
+    async def help(words: Sequence[str]) -> None:
+        await conversation.client.learn()
         conversation.screen.notice("\n".join(completing.help_lines(conversation)))
 
     def exit(words: Sequence[str]) -> None:

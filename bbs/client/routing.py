@@ -17,8 +17,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from bbs.addresses import Address
-from bbs.client.commands import Typed, typed
 from bbs.client.connection import Connections, Event
+from bbs.client.oldest import ASK_LOGIN_SERVER
+from bbs.client.typed import Typed, typed
 from bbs.client.values import Lost, Reply, Unreachable, Waiting
 from bbs.protocols.commands import Role
 
@@ -34,11 +35,9 @@ REPLY_DEADLINE = 30.0
 WAITING_DEADLINE = 200.0
 """The same for `login` and `locate`, which may wait until an app server has been launched."""
 
-ASK_LOGIN_SERVER = "Ask the login server"
-
 
 @dataclass
-class Session:
+class LocalUser:
     """A user who is logged in here: the token, and where the user is served."""
 
     name: str
@@ -72,21 +71,21 @@ class Router:
         """Reach the login server now; `Unreachable` at once when it cannot be."""
         await self.connections.to(self._login_server)
 
-    async def carry(self, request: Typed, session: Session | None) -> Reply:
-        """The reply to a request of `session` (None: of nobody who is logged in here).
+    async def carry(self, request: Typed, user: LocalUser | None) -> Reply:
+        """The reply to a request of `user` (None: of nobody who is logged in here).
 
         Fails with `Lost` when it may have been carried out, and with `Unreachable` when no server
         took it for `PATIENCE` seconds.
         """
-        roaming = session if request.command.role is Role.APP else None
-        wire = request.wire(session.token if session else "")
+        roaming = user if request.role is Role.APP else None
+        wire = request.wire(user.token if user else "")
         give_up = self.clock.seconds() + PATIENCE
         waits, hops = delays(), 0
         while True:
             try:
                 reply = await self._ask(roaming, request, wire)
             except (Unreachable, Lost) as problem:
-                if isinstance(problem, Lost) and not request.command.harmless:
+                if isinstance(problem, Lost) and not request.harmless:
                     raise
                 if roaming is None and not self._closed:
                     self._found(False)
@@ -97,7 +96,7 @@ class Router:
                 if roaming is None:
                     self._found(True)
                 there = reply.redirect
-                astray = there is not None or reply.message == ASK_LOGIN_SERVER
+                astray = there is not None or reply.code == ASK_LOGIN_SERVER
                 if roaming is None or not astray or hops == MAX_HOPS:
                     return reply
                 hops += 1
@@ -107,23 +106,27 @@ class Router:
             if roaming is not None and (refusal := await self.locate(roaming)):
                 return refusal
 
+    async def try_once(self, request: Typed) -> Reply:
+        """What the login server replies at the first attempt."""
+        return await self._ask(None, request, request.wire(""))
+
     def _found(self, found: bool) -> None:
         """Tell whether the login server has to be looked for, when that is news."""
         if found == self._searching:
             self._searching = not found
             self.on_searching(None if found else self._login_server)
 
-    async def locate(self, session: Session) -> Reply | None:
+    async def locate(self, user: LocalUser) -> Reply | None:
         """Ask where a user is served now; the reply when that is refused."""
-        reply = await self.carry(typed("locate", session.name), session)
+        reply = await self.carry(typed("locate", user.name), user)
         if not reply.ok:
             return reply
-        session.address = reply.app_server
+        user.address = reply.app_server
         return None
 
-    async def _ask(self, roaming: Session | None, request: Typed, wire: bytes) -> Reply:
+    async def _ask(self, roaming: LocalUser | None, request: Typed, wire: bytes) -> Reply:
         address = roaming.address if roaming else self._login_server
-        if not request.command.waits:
+        if not request.waits:
             connection = await self.connections.to(address)
             return await connection.ask(wire, REPLY_DEADLINE)
         connection = await self.connections.open(address)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
-from bbs.client.commands import Typed
-from bbs.client.values import Message, Reply
+from bbs.client.typed import Typed
+from bbs.client.values import ChatMessage, Reply, ServiceEvent
 
 
 class GivenUp(Exception):
@@ -23,8 +23,11 @@ class IScreen(Interface):
     def reply(request: Typed, reply: Reply) -> None:
         """Show the service's answer to a command."""
 
-    def message(user: str, message: Message) -> None:
+    def message(user: str, message: ChatMessage) -> None:
         """Show a message that was pushed to `user`."""
+
+    def event(user: str, event: ServiceEvent) -> None:
+        """Show an event for `user` that has a text, whatever service it is of."""
 
     def notice(text: str) -> None:
         """Show the client's own words: one line or more."""

@@ -12,13 +12,21 @@ from contextlib import suppress
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from bbs.client.commands import Typed, typed
 from bbs.client.due import Due
-from bbs.client.forms import ForPeople, IForm
+from bbs.client.forms import IForm
 from bbs.client.library import BBSClient
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
 from bbs.client.text import help_lines, problem_line
-from bbs.client.values import BadReply, ClientError, Lost, Message, Unreachable, Waiting
+from bbs.client.typed import Typed
+from bbs.client.values import (
+    BadReply,
+    ChatMessage,
+    ClientError,
+    Lost,
+    ServiceEvent,
+    Unreachable,
+    Waiting,
+)
 
 SETTLE_TIME = 1.0
 """Seconds at most that messages still on their way are waited for."""
@@ -42,9 +50,10 @@ class Script:
         self,
         clock: IReactorTime,
         client: BBSClient,
+        *,
         next_line: Callable[[], Awaitable[str | None]],
         write: Callable[[str], None],
-        form: IForm | None = None,
+        form: IForm,
         password: str | None = None,
     ) -> None:
         self.refusal = ""
@@ -52,9 +61,10 @@ class Script:
         self._client = client
         self._next_line = next_line
         self._write_line = write
-        self._form: IForm = form or ForPeople()
+        self._form = form
         self._password = password
         self._due = Due()
+        client.on_event(self._show_event)
 
     async def run(self) -> None:
         """Until `exit`, `quit` or the end of the input; `Unreachable` when the service is lost."""
@@ -62,19 +72,20 @@ class Script:
         while (line := await self._next_line()) is not None:
             if not line.strip(" "):
                 continue
-            request = Typed.parse(line)
-            if request.words == ("exit",):
+            if line.strip(" ") == "exit":
                 break
+            request = await self._client.understand(line)
             await self._carry_out(request)
             if request.words == ("quit",):
                 break
         await self._settle(self._client.users)
 
     async def _carry_out(self, request: Typed) -> None:
-        name, listening = request.command.name, request.user in self._client.users
+        name, listening = request.name, request.user in self._client.users
         self.refusal = ""
         if name == "help":
-            self._write(self._form.own(help_lines()))
+            await self._client.learn()
+            self._write(self._form.own(help_lines(self._client.vocabulary.offers.values())))
         elif name == "events":
             self._client.on_waiting(self._show_waiting)
             self._write(self._form.own(["Success!"]))
@@ -84,7 +95,7 @@ class Script:
             self.refusal = str(problem or "")
         else:
             if self._password and name in ("login", "register") and len(request.words) == 2:
-                request = typed(name, request.words[1], self._password)
+                request = await self._client.understand(f"{request.line} {self._password}")
             if name in ("logout", "delete") and listening:
                 await self._settle((request.user,))
             await self._ask(request)
@@ -102,14 +113,14 @@ class Script:
         self.refusal = refusal
         if refusal:
             self._due.withdraw(request, users)
-        elif request.command.name == "login":
+        elif request.name == "login":
             user = request.words[1]
             problem = await self._listen(user)
             if problem is not None:
                 self._write(self._form.aside(user, problem))
-        elif request.command.name in ("logout", "delete"):
+        elif request.name in ("logout", "delete"):
             self._due.offline(request.user)
-        elif request.command.name == "join-group":
+        elif request.familiar == "join-group":
             self._due.outside(request.user, request.words[2:])
 
     async def _listen(self, user: str) -> ClientError | None:
@@ -136,9 +147,12 @@ class Script:
                 self._due.outside(user, groups.difference(joined))
         await self._due.settled(users)
 
-    def _show_message(self, user: str, message: Message) -> None:
+    def _show_message(self, user: str, message: ChatMessage) -> None:
         self._due.arrived(user, message)
         self._write(self._form.message(user, message))
+
+    def _show_event(self, user: str, event: ServiceEvent) -> None:
+        self._write(self._form.event(user, event))
 
     def _show_waiting(self, waiting: Waiting) -> None:
         self._write(self._form.waiting(waiting))

@@ -20,6 +20,32 @@ class Talk:
     group: bool = False
 
 
+class Unread:
+    """How many messages each user's partners wrote since they last talked."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, dict[Talk, int]] = {}
+
+    def of(self, user: str) -> Mapping[Talk, int]:
+        return self._counts.get(user, {})
+
+    def elsewhere(self, user: str) -> int:
+        """How many are unread by all others."""
+        others = (counts for other, counts in self._counts.items() if other != user)
+        return sum(sum(counts.values()) for counts in others)
+
+    def add(self, user: str, partner: Talk) -> None:
+        counts = self._counts.setdefault(user, {})
+        counts[partner] = counts.get(partner, 0) + 1
+
+    def read(self, user: str, partner: Talk) -> bool:
+        """A user has read all that a partner wrote; whether there was any."""
+        return self._counts.get(user, {}).pop(partner, None) is not None
+
+    def forget(self, user: str) -> None:
+        self._counts.pop(user, None)
+
+
 class WrongUse(Exception):
     """A command was not given what it needs. The text is for the person who typed it; where it is
     empty the command's usage says enough."""

@@ -1,4 +1,4 @@
-"""How replies and messages look to people (`docs/protocol.md`, section 7).
+"""How replies and events look to people (`docs/protocol.md`, section 7).
 
 Other people write names and texts, so nothing in them may act on the terminal: control characters,
 line ends, and the characters that turn the direction of writing round are shown as escapes. So are
@@ -9,10 +9,24 @@ emoji and for scripts that need them, and so do the tags that make a flag of a r
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable, Iterator
 
-from bbs.client.commands import TABLE
-from bbs.client.values import ClientError, Lost, Message, Post, Reply, Waiting
+from bbs.client.commands import Offer
+from bbs.client.values import (
+    BadReply,
+    ChatMessage,
+    ClientError,
+    Lost,
+    Post,
+    Reply,
+    ServiceEvent,
+    Waiting,
+)
+
+MOST_TEXT = 4000
+"""Characters that are shown of the text of an event; what is left out is an ellipsis."""
 
 _UNPRINTABLE = re.compile(
     "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f)"  # flags of regions
@@ -27,7 +41,18 @@ _UNPRINTABLE = re.compile(
 _STRAY = re.compile("()(?<![^\x00-\x7f])[\u200c\u200d\ufe0e\ufe0f]+(?!\u20e3)")
 """Joiners and selectors with nothing before them to join or vary. Keycaps, 1️⃣, have a digit."""
 
-_EMPTY = {"invite": "No invitations", "friend": "No friends", "group": "No groups"}
+_EMPTY = {
+    "invite": "No invitations",
+    "friend": "No friends",
+    "group": "No groups",
+    "post": "No posts",
+}
+
+_NOTHING = "Nothing"
+"""What is shown for an empty list of another kind."""
+
+_ASIDE = ("status", "code", "token", "more")
+"""Members that are for programs, or shown in their own way."""
 
 
 def visible(text: str) -> str:
@@ -60,27 +85,56 @@ def visible_in_line(character: str) -> str:
 
 
 def reply_lines(reply: Reply) -> list[str]:
-    """The lines that a reply is shown as; `BadReply` when a list in it is none."""
+    """The lines that a reply is shown as, whatever service it is of.
+
+    That is its message; else the elements of its list, one a line; else, where it is not just one
+    list, its members. A list that the board has is shown even where other members are beside it.
+    """
     if reply.message is not None:
         return [visible(reply.message)]
-    for member, empty in _EMPTY.items():
-        if member in reply.members:
-            return [visible(name) for name in reply.names(member)] or [empty]
-    if "post" in reply.members:
-        return [_post_line(post) for post in reply.posts] or ["No posts"]
-    if "app_server" in reply.members:
-        return [visible(str(reply.app_server))]
-    return ["Success!" if reply.ok else "Failed"]
+    if not reply.ok:
+        return ["Failed"]
+    members = {name: value for name, value in reply.members.items() if name not in _ASIDE}
+    lists = {name: value for name, value in members.items() if isinstance(value, list)}
+    known = [name for name in _EMPTY if name in lists]
+    for name in known or (lists if len(lists) == 1 else ()):
+        return [_element(each) for each in lists[name]] or [_EMPTY.get(name, _NOTHING)]
+    return [*_members(reply, members)] or ["Success!"]
 
 
-def _post_line(post: Post) -> str:
+def _members(reply: Reply, members: dict[str, object]) -> Iterator[str]:
+    if [*members] == ["app_server"]:
+        try:
+            yield visible(str(reply.app_server))
+            return
+        except BadReply:
+            pass  # Then it is shown as any other value.
+    for name, value in members.items():
+        yield f"{visible(name)}: {_element(value)}"
+
+
+def _element(value: object) -> str:
+    try:
+        post = Post.read(value)
+    except TypeError:
+        if isinstance(value, str):
+            return visible(value)
+        return visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     return visible(f"{post.author}: {post.text}")
 
 
-def message_line(message: Message) -> str:
+def message_line(message: ChatMessage) -> str:
     if message.group is None:
         return visible(f"<<<{message.sender}->{message.to}: {message.text}>>>")
     return visible(f"<<<{message.sender}->GROUP<{message.group}>: {message.text}>>>")
+
+
+def event_line(event: ServiceEvent) -> str:
+    """The text of an event in a line; empty when there is nothing to show."""
+    shown = visible(event.text[:MOST_TEXT])
+    if len(event.text) > MOST_TEXT or len(shown) > MOST_TEXT:
+        return f"{shown[:MOST_TEXT]}…"
+    return shown
 
 
 def waiting_line(waiting: Waiting) -> str:
@@ -88,9 +142,9 @@ def waiting_line(waiting: Waiting) -> str:
     return f"Waiting for an app server: position {waiting.position}{estimate}"
 
 
-def help_lines() -> list[str]:
-    """The usage of every command, and of `exit`, which is the client's own."""
-    return [command.usage for command in TABLE] + ["exit"]
+def help_lines(offers: Iterable[Offer]) -> list[str]:
+    """The usage of every command that is offered, and of `exit`, which is the client's own."""
+    return [*(visible(offer.usage) for offer in offers), "exit"]
 
 
 def problem_line(problem: ClientError) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bbs.addresses import Address
+from bbs.client import oldest
 
 
 class ClientError(Exception):
@@ -79,6 +80,14 @@ class Reply:
         return message if isinstance(message, str) else None
 
     @property
+    def code(self) -> str | None:
+        """Why the server said no, for programs; None when it said yes, or nothing to go by."""
+        if self.ok:
+            return None
+        code = self.members.get("code")
+        return code if isinstance(code, str) else oldest.code_of(self.message or "")
+
+    @property
     def redirect(self) -> Address | None:
         """Where the server says that this request belongs, when it says so."""
         if self.ok or "app_server" not in self.members:
@@ -131,7 +140,7 @@ class Post:
 
 
 @dataclass(frozen=True)
-class Message:
+class ChatMessage:
     """A pushed message: to one reader (`to`), or to a group (`group`); the other is None."""
 
     id: int
@@ -141,7 +150,7 @@ class Message:
     group: str | None = None
 
     @classmethod
-    def read(cls, event: Mapping[str, object]) -> Message:
+    def read(cls, event: Mapping[str, object]) -> ChatMessage:
         """The message in an event; `BadReply` when it is none."""
         id, sender, text = event.get("id"), event.get("from"), event.get("message")
         to, group = event.get("to"), event.get("group")
@@ -151,6 +160,19 @@ class Message:
             if isinstance(group, str):
                 return cls(id, sender, text, group=group)
         raise BadReply("The server sent a message that is none")
+
+
+@dataclass(frozen=True)
+class ServiceEvent:
+    """An event that this client was not written for: one of the service's own."""
+
+    members: Mapping[str, object] = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """What the service has people read; empty when that is nothing."""
+        text = self.members.get("text")
+        return text if isinstance(text, str) else ""
 
 
 @dataclass(frozen=True)

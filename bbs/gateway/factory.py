@@ -1,4 +1,7 @@
-"""Makes a gateway's connections, and ends them when it stops."""
+"""Makes a gateway's connections, and ends them when it stops.
+
+All its people are on one service, so what one of their clients learns of that all of them know.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,15 @@ from functools import partial
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from bbs.addresses import Address
 from bbs.client.connection import endpoint_to
-from bbs.client.values import Origin
-from bbs.gateway.client import GatewayClient
+from bbs.client.library import BBSClient
+from bbs.client.values import NotTrusted, Origin, Reply
+from bbs.client.vocabulary import Vocabulary
+from bbs.errors import Unavailable
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.valve import Valve
 from bbs.protocols.closing import Departure
@@ -20,6 +27,23 @@ from bbs.protocols.line.interfaces import LineLimits
 from bbs.protocols.sockets import host_of
 
 STOPPING = "The gateway stops. Bye!"
+
+
+class GatewayClient(BBSClient):
+    """The service for one person at the gateway."""
+
+    _log = Logger()
+
+    def request(self, line: str) -> Deferred[Reply]:
+        """As any client's, but where that fails with `NotTrusted` the log has why, as that is the
+        operator's affair, and the reply is that the service is not available."""
+        return BBSClient.request(self, line).addErrback(self._not_trusted)
+
+    def _not_trusted(self, failure: Failure) -> Reply:
+        failure.trap(NotTrusted)
+        self._log.critical("telnet.secret is wrong: {problem}", problem=str(failure.value))
+        unavailable = Unavailable()
+        return Reply({"status": 1, "message": unavailable.message, "code": unavailable.code})
 
 
 class GatewayFactory(Factory):
@@ -42,6 +66,7 @@ class GatewayFactory(Factory):
         self._secret = secret
         self._limits = limits
         self._endpoint = endpoint or partial(endpoint_to, reactor)
+        self._vocabulary = Vocabulary()
         self._connections: set[GatewayConnection] = set()
         self._stopping = False
         self._departure = Departure(reactor, self._connections)
@@ -51,7 +76,13 @@ class GatewayFactory(Factory):
         if self._stopping:
             return None
         valve = Valve(self._endpoint)
-        client = GatewayClient(self._reactor, self._server, valve.endpoint, self._origin(addr))
+        client = GatewayClient(
+            self._reactor,
+            self._server,
+            valve.endpoint,
+            origin=self._origin(addr),
+            vocabulary=self._vocabulary,
+        )
         connection = GatewayConnection(self._reactor, client, valve, self._limits, self._gone)
         self._connections.add(connection)
         return connection

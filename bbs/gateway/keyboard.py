@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from bbs.client.asking import CLEAR, HOW_TO_END, Asking, Press
-from bbs.client.commands import without_password
 from bbs.client.completing import Completion
 from bbs.client.text import visible
+from bbs.client.typed import without_password
 from bbs.gateway.display import Display
 from bbs.gateway.editor import Editor
 from bbs.gateway.encodings import Encoding

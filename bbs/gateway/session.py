@@ -1,6 +1,6 @@
 """One person at the gateway: what they type, and what they are shown.
 
-The conversation is the client's (`bbs.client.conversation`), as one user at a time. A session reads
+The conversation is the client's (`bbs.client.conversation`), as one user at a time. A visit reads
 lines for it, one after the other, and is the screen that it shows itself on; while one is carried
 out the next may be typed already.
 """
@@ -14,15 +14,15 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from bbs.client.commands import Typed
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.screen import GivenUp, IScreen
 from bbs.client.talk import OwnCommand, WrongUse
-from bbs.client.text import message_line, problem_line, reply_lines, waiting_line
-from bbs.client.values import BadReply, Message, Reply
+from bbs.client.text import event_line, message_line, reply_lines, visible, waiting_line
+from bbs.client.typed import Typed
+from bbs.client.values import ChatMessage, Reply, ServiceEvent
 from bbs.errors import WrongCredentials
-from bbs.gateway import encodings, prompts
+from bbs.gateway import encodings
 from bbs.gateway.display import Display
 from bbs.gateway.keyboard import Actions, Keyboard
 from bbs.gateway.lines import Line, LineQueue
@@ -34,7 +34,7 @@ SETTLING = 1.0
 should be known before one is asked for."""
 
 MOST_FAILURES = 5
-"""Wrong passwords, one after the other, after which a session ends."""
+"""Wrong passwords, one after the other, after which a visit ends."""
 
 GREETING = """\
 bbs, a bulletin board. Press Enter to begin.
@@ -42,8 +42,8 @@ login NAME to log in, register NAME to make an account; help lists all commands.
 
 
 @implementer(IScreen)
-class Session:
-    """`send` gets bytes for the peer; `over` is called when the session has come to its end, which
+class Visit:
+    """`send` gets bytes for the peer; `over` is called when the visit has come to its end, which
     it has told the peer. `max_line` is in bytes."""
 
     _log = Logger()
@@ -102,7 +102,7 @@ class Session:
         self._begun = True
         self._show(GREETING)
         Deferred.fromCoroutine(self._run()).addErrback(
-            lambda failure: self._log.failure("a session broke off", failure)
+            lambda failure: self._log.failure("a visit broke off", failure)
         )
 
     def received(self, data: bytes) -> bool:
@@ -132,7 +132,7 @@ class Session:
         self._keyboard.ended()
 
     def end(self, words: str) -> None:
-        """End the session, and say why."""
+        """End the visit, and say why."""
         if not self._ended:
             self._display.show(words)
             self._over()
@@ -226,10 +226,18 @@ class Session:
     # What is drawn
 
     def _prompt(self) -> str:
+        """The words before the line being typed: who speaks to whom, `ann> ` or `ann>bob> `; while
+        a line is carried out, what that waits for."""
         at_work = self._running is not None or self.lines.held
         if self._question or (at_work and not self._display.edits):
             return self._question  # `changed` tells a pipe what is waited for, in lines
-        return prompts.prompt(self._conversation, at_work)
+        conversation = self._conversation
+        if at_work:
+            waiting = conversation.status.waiting
+            return f"{waiting_line(waiting)} " if waiting else ""
+        user = "bbs" if conversation.current is None else visible(conversation.current)
+        talk = f"{visible(conversation.talk.name)}> " if conversation.talk else " "
+        return f"{user}>{talk}"
 
     def _draw_soon(self) -> None:
         """Draw the line being typed when everything else that is to be shown now has been."""
@@ -251,20 +259,22 @@ class Session:
     # IScreen
 
     def reply(self, request: Typed, reply: Reply) -> None:
-        try:
-            self._show("\n".join(reply_lines(reply)))
-        except BadReply as strange:
-            self.problem(problem_line(strange))
-        if request.command.name == "login" and reply.ok:
+        self._show("\n".join(reply_lines(reply)))
+        if request.name != "login":
+            return
+        if reply.ok:
             self._failures = 0
-        elif request.command.name == "login" and reply.message == WrongCredentials().message:
+        elif reply.code == WrongCredentials.code:
             self._failures += 1
             if self._failures == MOST_FAILURES:
                 self._show("Too many wrong passwords.")
                 self._conversation.end()
 
-    def message(self, user: str, message: Message) -> None:
+    def message(self, user: str, message: ChatMessage) -> None:
         self._show(message_line(message))
+
+    def event(self, user: str, event: ServiceEvent) -> None:
+        self._show(event_line(event))
 
     def notice(self, text: str) -> None:
         self._show(text)
@@ -293,3 +303,6 @@ class Session:
         if waiting and not self._display.edits:
             self._show(waiting_line(waiting))
         self._draw_soon()
+
+
+"""As `GatewayConnection` calls it."""

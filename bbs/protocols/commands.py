@@ -62,7 +62,7 @@ class Command:
     that knows the caller by the token; then `handler(ask, result)` makes the reply. Without a rule,
     `handler(ask, *arguments)` does both. Without a handler the reply follows from what the rule
     returned: None is `Success!`, a mapping is the members of the reply. Only a command that takes
-    `<user>` has a rule.
+    `<user>` has a rule. A client, which carries nothing out, knows commands without either.
 
     One that is not `listed` is for programs: no help tells of it. One that is `harmless` may be
     sent again when its answer was lost, though it writes; one whose rule is `@read_only` is so

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from bbs.client import Address, BBSClient, Lost, Message, Refused
+from bbs.client import Address, BBSClient, ChatMessage, Lost, Refused
 from tests.integration.service import (
     Process,
     Service,
@@ -57,7 +57,7 @@ class Stream:
         await self._bob.listen("bob", self._heard)
         self.ended: Deferred[None] = run(self._send())
 
-    def _heard(self, user: str, message: Message) -> None:
+    def _heard(self, user: str, message: ChatMessage) -> None:
         self.arrived.append(message.text)
         self.ids.append(message.id)
 

@@ -73,6 +73,7 @@ class Editor:
         self,
         input: Input,
         output: Output,
+        *,
         history: History,
         keys: KeyBindingsBase,
         prompt: Callable[[int], str],
@@ -101,21 +102,21 @@ class Editor:
         )
         self._lines = prompt_application(
             self._line,
-            lambda: prompt(output.get_size().columns),
-            lambda: hint(self._before_cursor()),
-            Harmless(),
-            keys,
             input,
             output,
+            prompt=lambda: prompt(output.get_size().columns),
+            hint=lambda: hint(self._before_cursor()),
+            processor=Harmless(),
+            keys=keys,
         )
         self._passwords = prompt_application(
             self._password,
-            lambda: self._question(),
-            lambda: "",
-            Hidden(),
-            password_keys(),
             input,
             output,
+            prompt=lambda: self._question(),
+            hint=lambda: "",
+            processor=Hidden(),
+            keys=password_keys(),
             hidden=True,
         )
         self._asked = self._lines

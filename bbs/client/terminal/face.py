@@ -12,7 +12,6 @@ from zope.interface import implementer
 
 from bbs.addresses import Address
 from bbs.client.asking import HOW_TO_END
-from bbs.client.commands import Typed
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.screen import GivenUp, IScreen
@@ -23,7 +22,8 @@ from bbs.client.terminal.keys import lines_of
 from bbs.client.terminal.prompt import Situation, prompt
 from bbs.client.terminal.work import Line, Work
 from bbs.client.text import visible
-from bbs.client.values import Message, Reply
+from bbs.client.typed import Typed
+from bbs.client.values import ChatMessage, Reply, ServiceEvent
 
 GREETING = "Connected to {}. help lists the commands, Tab completes them; exit or Ctrl-D ends."
 
@@ -182,8 +182,11 @@ class Face:
     def reply(self, request: Typed, reply: Reply) -> None:
         self._above.add(looks.reply(reply))
 
-    def message(self, user: str, message: Message) -> None:
+    def message(self, user: str, message: ChatMessage) -> None:
         self._above.add(looks.message(user, message, len(self.conversation.users) > 1))
+
+    def event(self, user: str, event: ServiceEvent) -> None:
+        self._above.add(looks.event(user, event, len(self.conversation.users) > 1))
 
     def notice(self, text: str) -> None:
         self._above.add(looks.notice(text))

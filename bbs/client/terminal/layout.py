@@ -56,12 +56,13 @@ FEW_ROWS = 6
 
 def prompt_application(
     buffer: Buffer,
+    input: Input,
+    output: Output,
+    *,
     prompt: Callable[[], str],
     hint: Callable[[], str],
     processor: Processor,
     keys: KeyBindingsBase,
-    input: Input,
-    output: Output,
     hidden: bool = False,
 ) -> Application[str]:
     """A prompt that edits `buffer`, shown by `processor`; its result is the text at Enter.

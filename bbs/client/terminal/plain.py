@@ -36,6 +36,7 @@ class PlainEditor:
 
     def __init__(
         self,
+        *,
         next_line: Callable[[], Awaitable[str | None]],
         write: Callable[[str], None],
         echo: Callable[[bool], None],

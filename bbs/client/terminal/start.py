@@ -117,12 +117,12 @@ def _editor(reactor: Any, threads: ThreadPool, face: Face) -> IEditor:
     return Editor(
         create_input(),
         _output(),
-        history,
-        line_keys(face.work, face.notice, face.interrupt, face.leave),
-        face.prompt,
-        face.conversation.hint,
-        face.conversation.completions,
-        face.is_command,
+        history=history,
+        keys=line_keys(face.work, say=face.notice, interrupt=face.interrupt, leave=face.leave),
+        prompt=face.prompt,
+        hint=face.conversation.hint,
+        completions=face.conversation.completions,
+        commands=face.is_command,
     )
 
 
@@ -157,4 +157,10 @@ def _plain(reactor: Any, threads: ThreadPool, face: Face) -> IEditor:
 
     lines = Lines(reader(reactor, STDIN))
     echo = partial(set_mode, STDIN, termios.ECHO)
-    return PlainEditor(lines.next, write, echo, face.prompt, interruptible)
+    return PlainEditor(
+        next_line=lines.next,
+        write=write,
+        echo=echo,
+        prompt=face.prompt,
+        interruptible=interruptible,
+    )

@@ -1,12 +1,13 @@
 """Listening for one user: a connection of its own, kept through everything that ends it.
 
-When the connection or its server goes, the listener finds the user's server again and resumes
-after the last message that was shown, so that each is shown once. It stops at a logout.
+When the connection or its server goes, it finds the user's server again and resumes after the last
+message that was shown, so that each is shown once. It stops at a logout.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
 from twisted.internet.error import ConnectingCancelledError
@@ -15,19 +16,22 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import Address
-from bbs.client.commands import typed
 from bbs.client.connection import Connection, Event
-from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, Router, Session, delays
+from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
+from bbs.client.typed import typed
 from bbs.client.values import (
     BadReply,
+    ChatMessage,
     ClientError,
     Lost,
-    Message,
     Refused,
     Reply,
+    ServiceEvent,
     Unreachable,
     read_address,
 )
+from bbs.errors import NotLoggedIn
+from bbs.protocols.commands import UnknownCommand, WrongUsage
 
 PING_INTERVAL = 30.0
 """Seconds of listening after which a ping finds out whether the server is still there."""
@@ -38,17 +42,34 @@ PING_DEADLINE = 10.0
 STEADY = 5.0
 """Seconds of listening after which a connection that ends is replaced without much delay."""
 
-_FINAL = ("Not login yet", "Usage:", "Unknown command")
-"""How the replies begin after which asking again is of no use."""
+MOST_ID = 2**63 - 1
+"""The highest id that a server takes behind `listen`."""
+
+_FINAL = (NotLoggedIn.code, WrongUsage.code, UnknownCommand.code)
+"""The codes of the refusals after which asking again is of no use."""
 
 
-class Listener:
-    """Listens for the user of a session, from `start` on.
+@dataclass(frozen=True)
+class Hearer:
+    """What a `Listening` tells, and whom.
 
-    `shown` holds by user name the id of the last message shown. It outlives the listener, so that
-    a user who logs in again goes on from there. `on_serving` is told the address of each server
-    that listens from then on, and None when that one is lost. `on_end` is called when the listener
-    ends of itself, because the session is over.
+    `on_message` gets each message, `on_event` each event that this client was not written for; both
+    with the user whom it is for. `on_serving` is told the address of each server that listens from
+    then on, and None when that one is lost. `on_end` is called when the listening ends of itself,
+    because the session is over.
+    """
+
+    on_message: Callable[[str, ChatMessage], None]
+    on_event: Callable[[str, ServiceEvent], None]
+    on_serving: Callable[[Address | None], None]
+    on_end: Callable[[], None]
+
+
+class Listening:
+    """Listens for a user, from `start` on.
+
+    `shown` holds by user name the id of the last message shown. It outlives the listening, so that
+    a user who logs in again goes on from there.
     """
 
     _log = Logger()
@@ -56,19 +77,15 @@ class Listener:
     def __init__(
         self,
         router: Router,
-        session: Session,
+        user: LocalUser,
         shown: MutableMapping[str, int],
-        on_message: Callable[[str, Message], None],
-        on_serving: Callable[[Address | None], None],
-        on_end: Callable[[], None],
+        hearer: Hearer,
     ) -> None:
         self._router = router
-        self._session = session
+        self._user = user
         self._shown = shown
-        self._on_message = on_message
-        self._on_serving = on_serving
-        self._on_end = on_end
-        self._token = session.token
+        self._hearer = hearer
+        self._token = user.token
         self._connection: Connection | None = None
         self._confirmed = self._moved = self._over = False
         self._waiting: list[Deferred[None]] = []
@@ -82,7 +99,7 @@ class Listener:
         """Fires when a connection listens: whatever is sent from then on arrives.
 
         Fails with `Refused` when the server will not have it, and with `Unreachable` when the
-        listener is stopped; otherwise it waits as long as it takes. It may be cancelled.
+        listening is stopped; otherwise it waits as long as it takes. It may be cancelled.
         """
         if self._over:
             return fail(self._end_reason)
@@ -110,7 +127,7 @@ class Listener:
                 if reply.ok and self._router.clock.seconds() - began > STEADY:
                     waits = delays()
                 elif reply.redirect is not None:
-                    self._session.address = reply.redirect
+                    self._user.address = reply.redirect
                 elif self._final(reply):
                     return
                 lost = False
@@ -127,11 +144,11 @@ class Listener:
 
     async def _locate(self) -> None:
         try:
-            refusal = await self._router.locate(self._session)
+            refusal = await self._router.locate(self._user)
         except ClientError as problem:
             self._log.info(
                 "no server to listen at for {user}: {problem}",
-                user=self._session.name,
+                user=self._user.name,
                 problem=str(problem),
             )
         else:
@@ -140,18 +157,18 @@ class Listener:
 
     async def _listen(self) -> Reply:
         """Listen on one connection until that is over; the reply to `listen`."""
-        session = self._session
-        self._token = session.token
-        connection = await self._router.connections.open(session.address)
+        user = self._user
+        self._token = user.token
+        connection = await self._router.connections.open(user.address)
         connection.on_event = self._event
         self._connection = connection
         try:
-            last = [str(self._shown[session.name])] if session.name in self._shown else []
-            wire = typed("listen", session.name, *last).wire(self._token)
+            last = [str(self._shown[user.name])] if user.name in self._shown else []
+            wire = typed("listen", user.name, *last).wire(self._token)
             reply = await connection.ask(wire, REPLY_DEADLINE)
             if reply.ok:
                 self._confirmed = True
-                self._on_serving(connection.address)
+                self._hearer.on_serving(connection.address)
                 while self._waiting:
                     self._waiting.pop().callback(None)
                 await self._stay(connection)
@@ -161,7 +178,7 @@ class Listener:
             self._connection = None
             connection.close()
             if lost:
-                self._on_serving(None)
+                self._hearer.on_serving(None)
 
     async def _stay(self, connection: Connection) -> None:
         """Wait until the connection is over. A ping finds out when its server went silently."""
@@ -172,23 +189,36 @@ class Listener:
                 await connection.ask(b"ping\n", PING_DEADLINE)
 
     def _event(self, event: Event) -> None:
-        session = self._session
-        if event["event"] == "message":
-            message = Message.read(event)
-            if message.id > self._shown.get(session.name, -1):
-                self._shown[session.name] = message.id
-                self._on_message(session.name, message)
-        elif event["event"] == "moved":
-            session.address = read_address(event.get("app_server"))
+        user, name = self._user, event["event"]
+        if name == "message":
+            self._message(event)
+        elif name == "moved":
+            user.address = read_address(event.get("app_server"))
             self._moved = True
             self._leave()
-        elif event["event"] == "logout":
-            if self._token == session.token:
+        elif name == "logout":
+            if self._token == user.token:
                 self._finish(Unreachable("the user was logged out"))
             else:
                 # It was an earlier login's; the user has logged in again: listen as that.
                 self._moved = True
                 self._leave()
+        else:
+            self._hearer.on_event(user.name, ServiceEvent(event))
+
+    def _message(self, event: Event) -> None:
+        """A service may say by `message` what it likes; by an `id` in it one goes on listening."""
+        name, id = self._user.name, event.get("id")
+        if type(id) is int and 0 <= id <= MOST_ID:
+            if id <= self._shown.get(name, -1):
+                return
+            self._shown[name] = id
+        try:
+            message = ChatMessage.read(event)
+        except BadReply:
+            self._hearer.on_event(name, ServiceEvent(event))
+        else:
+            self._hearer.on_message(name, message)
 
     def _leave(self) -> None:
         if self._connection is not None:
@@ -196,15 +226,15 @@ class Listener:
 
     def _final(self, reply: Reply) -> bool:
         """Whether a refusal is the end of it, and then end."""
-        if (reply.message or "").startswith(_FINAL) and self._token == self._session.token:
+        if reply.code in _FINAL and self._token == self._user.token:
             self._finish(Refused(reply))
         return self._over
 
     def _finish(self, reason: ClientError) -> None:
         self._end_reason = reason
         self.stop()
-        self._on_end()
+        self._hearer.on_end()
 
     def _crashed(self, failure: Failure) -> None:
         if not isinstance(failure.value, (CancelledError, ConnectingCancelledError)):
-            self._log.failure("listening for {user} ended", failure, user=self._session.name)
+            self._log.failure("listening for {user} ended", failure, user=self._user.name)

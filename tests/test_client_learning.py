@@ -1,0 +1,571 @@
+"""Commands that the client was not written for: how it learns of them, and what it does with them.
+
+The service here has a game beside the board's commands, or is a server of version 0.1.0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.cli.client import Run
+from bbs.client import Lost, Refused, Unreachable
+from bbs.client.vocabulary import TRUSTED, Vocabulary
+from bbs.protocols.commands import Role
+from tests.client_server import (
+    APP_1,
+    APP_2,
+    LOGIN,
+    Body,
+    ClientTestCase,
+    ServerConnection,
+    World,
+    failure,
+)
+from tests.gateway_case import GatewayCase
+from tests.test_client_conversation import ConversationCase
+from tests.test_client_script import ScriptTestCase
+from tests.test_terminal_face import FaceCase
+
+ROOT = Path(__file__).parent.parent
+
+
+class Lobby(ClientTestCase):
+    """A service that has a game, and remembers what was asked of it."""
+
+    def make_world(self) -> World:
+        self.asked: list[tuple[str, ...]] = []
+        world = World()
+        world.app_servers = [APP_1, APP_2]
+        world.declare("move <user> <game> <note>", Role.APP, self.move, rest=True)
+        world.declare("games <user>", Role.APP, self.games)
+        world.declare("rename <user> <new>", Role.LOGIN, self.move)
+        world.declare("shout <text>", Role.LOGIN, self.move, rest=True)
+        world.harmless.add("games")
+        return world
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.passwords.update(ann="1", bob="1")
+
+    def move(self, *words: str) -> None:
+        self.asked.append(words)
+
+    def games(self, *words: str) -> Body:
+        self.asked.append(words)
+        return {"status": 0, "game": ["go", "che\x1bss"]}
+
+    def lose_answer(self, command: str) -> None:
+        """Have the next request of a command be carried out and not be answered."""
+
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            if not line.startswith(command):
+                return False
+            self.world.meddle = lambda connection, line: False
+            self.world._reply(connection, line)
+            connection.transport.loseConnection()
+            return True
+
+        self.world.meddle = meddle
+
+
+class LibraryTests(Lobby):
+    def log_in(self, *names: str) -> None:
+        for name in names:
+            self.result(self.client.login(name, "1"))
+
+    def asks(self) -> int:
+        return len(self.world.requests("commands"))
+
+    def test_the_token_takes_the_place_of_the_name(self) -> None:
+        self.log_in("ann")
+        self.assertEqual(self.say("move ann go  e4  e5 "), "Success!")
+        self.assertEqual(self.world.log[-1], (APP_1, "move token1 go  e4  e5 "))
+        self.assertEqual(self.asked, [("ann", "go", " e4  e5 ")])
+
+    def test_each_goes_to_its_server(self) -> None:
+        self.log_in("ann")
+        self.world.places["ann"] = APP_2
+        for line in ("move ann go x", "rename ann eve", "shout  hello  all "):
+            self.assertEqual(self.say(line), "Success!")
+        self.assertEqual(self.world.requests("move"), [APP_1, APP_2])
+        self.assertEqual(self.world.requests("rename"), [LOGIN])
+        self.assertEqual(self.asked[1:], [("ann", "eve"), (" hello  all ",)])
+
+    def test_only_what_is_harmless_is_sent_again(self) -> None:
+        self.log_in("ann")
+        self.say("games ann")
+        self.lose_answer("games")
+        listed = self.client.request("games ann")
+        self.network.advance(0.1)
+        self.assertEqual(self.result(listed).members["game"], ["go", "che\x1bss"])
+        self.lose_answer("move")
+        self.problem(self.client.request("move ann go x"), Lost)
+        self.assertEqual(len(self.world.requests("move")), 1)
+
+    def test_asked_once_for_all_connections(self) -> None:
+        self.log_in("ann", "bob")
+        for line in ("games ann", "move bob go x", "ping", "locate ann"):
+            self.say(line)
+        self.network.cut(LOGIN)
+        self.network.cut(APP_1)
+        self.say("games ann")
+        self.assertEqual(self.asks(), 1)
+
+    def test_asked_when_connected_and_not_waited_for(self) -> None:
+        self.world.meddle = lambda connection, line: line == "commands"
+        self.result(self.client.connect())
+        self.assertEqual(self.asks(), 1)
+        login = self.client.login("ann", "1")
+        self.assertTrue(self.result(self.client.request("login bob 1")).ok)
+        self.result(login)
+        waiting = self.client.request("games ann")
+        behind = self.client.request("login ann 1")
+        self.network.flush()
+        self.assertNoResult(waiting)
+        self.assertNoResult(behind)
+        self.world.answer(self.world.connections[0], "commands")
+        self.assertEqual(self.result(waiting).members["game"], ["go", "che\x1bss"])
+        self.result(behind)
+        self.assertEqual(self.asks(), 1)
+
+    def test_it_goes_ahead_of_the_first_request_on_the_same_connection(self) -> None:
+        self.say("ping")
+        self.assertEqual(self.world.log, [(LOGIN, "commands"), (LOGIN, "ping")])
+        self.assertEqual(self.network.connected, [LOGIN])
+
+    def test_behind_a_login_while_the_login_server_is_there(self) -> None:
+        self.say("login ann 1")
+        self.network.kill(LOGIN)
+        self.assertTrue(self.result(self.client.request("games ann")).ok)
+
+    def test_methods_ask_nothing(self) -> None:
+        self.log_in("ann")
+        self.result(self.client.post("ann", "x"))
+        self.result(self.client.ping())
+        self.assertEqual(self.asks(), 0)
+
+    def test_those_who_wait_may_give_up(self) -> None:
+        self.world.meddle = lambda connection, line: line == "commands"
+        first, second = self.client.request("games ann"), self.client.request("games ann")
+        self.network.flush()
+        first.cancel()
+        self.failureResultOf(first, CancelledError)
+        self.world.answer(self.world.connections[0], "commands")
+        self.assertEqual(self.result(second).message, "Not login yet")
+        self.assertEqual(self.world.requests("games"), [LOGIN])
+
+    def test_a_new_word_is_asked_about(self) -> None:
+        self.log_in("ann")
+        self.say("games ann")
+        self.world.declare("resign <user>", Role.APP, self.move)
+        self.assertEqual(self.say("resign ann"), "Not login yet")
+        self.clock.advance(TRUSTED)
+        self.assertEqual(self.say("resign ann"), "Success!")
+        self.assertEqual(self.asked[-1], ("ann",))
+        self.assertEqual(self.asks(), 2)
+
+    def test_mistyped_words_cost_little(self) -> None:
+        self.say("games ann")
+        self.clock.advance(TRUSTED)
+        for number in range(100):
+            self.assertEqual(self.say(f"gmaes{number} ann"), f"Unknown command gmaes{number}")
+        self.assertEqual(self.asks(), 2)
+
+    def test_without_an_answer_what_was_known_stays(self) -> None:
+        self.say("games ann")
+        self.clock.advance(TRUSTED)
+        for answer in (failure("Service unavailable, try again"), {"status": 0, "commands": 3}):
+
+            def meddle(connection: ServerConnection, line: str, answer: Body = answer) -> bool:
+                if line == "commands":
+                    connection.tell(answer)
+                return line == "commands"
+
+            self.world.meddle = meddle
+            self.assertEqual(self.say("gmaes"), "Unknown command gmaes")
+            self.assertIn("games", self.client.vocabulary.offers)
+
+    def test_a_server_that_cannot_say_now_is_asked_again(self) -> None:
+        answers = [failure("Service unavailable, try again")] * 2
+
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            if line == "commands" and answers:
+                connection.tell(answers.pop())
+                return True
+            return False
+
+        self.world.meddle = meddle
+        self.log_in("ann")
+        self.assertEqual(self.say("games ann"), "Not login yet")
+        self.assertTrue(self.result(self.client.request("games ann")).ok)
+
+    def test_a_login_server_that_is_away_is_looked_for(self) -> None:
+        self.log_in("ann")
+        self.network.kill(LOGIN)
+        listed = self.client.request("games ann")
+        self.network.advance(10)
+        self.assertNoResult(listed)
+        self.network.down.clear()
+        self.network.advance(3)
+        self.assertTrue(self.result(listed).ok)
+        self.network.kill(LOGIN)
+        self.clock.advance(TRUSTED)
+        self.assertTrue(self.result(self.client.request("games ann")).ok)
+        vocabulary, self.client._learner.vocabulary = self.client.vocabulary, Vocabulary()
+        listed = self.client.request("games ann")
+        self.network.advance(65)
+        self.problem(listed, Unreachable)
+        self.client._learner.vocabulary = vocabulary
+
+    def test_closing_ends_it(self) -> None:
+        self.world.meddle = lambda connection, line: line == "commands"
+        listed = self.client.request("games ann")
+        self.network.flush()
+        self.result(self.client.close())
+        self.problem(listed, Unreachable)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_a_mistake_of_our_own_is_logged_and_keeps_nobody(self) -> None:
+        self.patch(self.client.vocabulary, "learn", None)
+        listed = self.client.learn()
+        self.network.flush()
+        self.successResultOf(listed)
+        self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_another_services_command_of_the_boards_name(self) -> None:
+        self.world._table = type(self.world._table)()
+        self.world.declare("login <id> <password>", Role.LOGIN, self.world._do_login)
+        self.world.declare("send <user> <text>", Role.APP, self.move, rest=True)
+        self.log_in("ann")
+        self.assertEqual(self.say("send ann bob hi"), "Success!")
+        self.assertEqual(self.asked, [("ann", "bob hi")])
+
+    def test_any_number_of_them(self) -> None:
+        for number in range(3000):
+            self.world.declare(f"c{number} <user>", Role.APP, self.move)
+        self.say("ping")
+        self.assertEqual(len(self.client.vocabulary.offers), 1000)
+
+
+class CodeTests(Lobby):
+    """What follows from a failure follows from its code, whatever its words."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        for words, german in (
+            ("Ask the login server", "Das macht der andere"),
+            ("Not login yet", "Nicht angemeldet"),
+        ):
+            self.translate(words, german)
+
+    def translate(self, words: str, german: str) -> None:
+        tell = ServerConnection.tell
+
+        def told(connection: ServerConnection, body: Body) -> None:
+            if body.get("message") == words:
+                body = body | {"message": german}
+            tell(connection, body)
+
+        self.patch(ServerConnection, "tell", told)
+
+    def test_asked_to_ask_the_login_server(self) -> None:
+        self.result(self.client.login("ann", "1"))
+        self.world.meddle = self.sent_away
+        self.result(self.client.post("ann", "x"))
+        self.assertEqual(self.world.requests("locate"), [LOGIN])
+
+    def sent_away(self, connection: ServerConnection, line: str) -> bool:
+        self.world.meddle = lambda connection, line: False
+        connection.tell(failure("Ask the login server"))
+        return True
+
+    def test_listening_that_is_over(self) -> None:
+        self.result(self.client.login("ann", "1"))
+        self.world.tokens.clear()
+        refused = self.client.listen("ann", lambda user, message: None)
+        self.assertEqual(self.problem(refused, Refused), "Nicht angemeldet")
+        self.assertEqual(self.client.users, ())
+
+
+class OldServerTests(ClientTestCase):
+    """Servers of version 0.1.0."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.old = True
+        self.log_in("ann", "bob")
+        self.befriend("ann", "bob")
+
+    def test_they_do_what_they_did(self) -> None:
+        for line in ("post ann x", "list-friend ann", "send ann bob  hi ", "join-group ann x"):
+            self.say(line)
+        self.assertEqual(self.world.messages["bob"][0]["message"], " hi ")
+        self.assertEqual(len(self.world.requests("commands")), 1)
+        self.assertTrue(self.client.vocabulary.learned)
+
+    def test_unknown_words_are_asked_about_as_seldom(self) -> None:
+        for _ in range(10):
+            self.assertEqual(self.say("nonsense ann"), "Unknown command nonsense")
+        self.assertEqual(len(self.world.requests("commands")), 1)
+
+    def test_one_that_becomes_a_new_one(self) -> None:
+        self.world.declare("games <user>", Role.APP, lambda user: {"status": 0, "game": [user]})
+        self.assertEqual(self.say("games ann"), "Not login yet")
+        self.world.old = False
+        self.clock.advance(TRUSTED)
+        games = self.result(self.client.request("games ann"))
+        self.assertEqual(games.members["game"], ["ann"])
+
+    def test_redirects(self) -> None:
+        def meddle(connection: ServerConnection, line: str) -> bool:
+            self.world.meddle = lambda connection, line: False
+            connection.tell(failure("Ask the login server"))
+            return True
+
+        self.world.meddle = meddle
+        self.assertEqual(self.say("post ann x"), "Success!")
+        self.assertEqual(self.world.requests("locate"), [LOGIN])
+
+    def test_listening_that_is_over(self) -> None:
+        self.world.tokens.clear()
+        refused = self.client.listen("ann", lambda user, message: None)
+        self.assertEqual(self.problem(refused, Refused), "Not login yet")
+
+
+class ScriptTests(Lobby, ScriptTestCase):
+    def test_help_lists_them(self) -> None:
+        printed = self.type("help")
+        self.assertLess(printed.index("rename <user> <new>"), printed.index("invite <user> <id>"))
+        self.assertLess(printed.index("move <user> <game> <note>"), printed.index("ping"))
+        self.assertEqual(printed[-1], "exit")
+
+    def test_they_are_carried_out(self) -> None:
+        self.assertEqual(
+            self.type("login ann 1", "move ann go  e4 ", "games ann", "shout hi"),
+            ["Success!", "Success!", "go", "che\\x1bss", "Success!"],
+        )
+        self.assertEqual(self.asked, [("ann", "go", " e4 "), ("ann",), ("hi",)])
+
+    def test_events(self) -> None:
+        self.type("login ann 1")
+        self.world.tell("ann", {"event": "turn", "text": "your\nturn \x1b"})
+        self.world.tell("ann", {"event": "turn", "game": "go"})
+        self.world.tell("ann", {"event": "message", "text": "of another shape"})
+        self.world.tell("ann", {"event": 3, "text": "none"})
+        self.world.tell("ann", {"event": "turn", "text": "x" * 1_000_000})
+        self.network.flush()
+        first, second, third = self.printed[1:]
+        self.assertEqual((first, second), ("your\\x0aturn \\x1b", "of another shape"))
+        self.assertEqual(third, "x" * 4000 + "…")
+
+
+class OldScriptTests(ScriptTestCase):
+    """`help` against the board prints what it always did, whether the server can say it or not."""
+
+    def test_help(self) -> None:
+        printed = [*self.type("help")]
+        rows = [line for line in HELP.splitlines() if line]
+        self.assertEqual(printed, rows)
+        self.world.old = True
+        super().setUp()
+        self.assertEqual(self.type("help"), rows)
+
+    def test_help_without_a_server(self) -> None:
+        self.network.kill(LOGIN)
+        self.assertEqual(self.type("help")[-1], "exit")
+
+
+HELP = """
+register <id> <password>
+login <id> <password>
+logout <user>
+delete <user>
+locate <user>
+invite <user> <id>
+list-invite <user>
+accept-invite <user> <id>
+list-friend <user>
+post <user> <message>
+receive-post <user>
+send <user> <friend> <message>
+create-group <user> <group>
+list-group <user>
+list-joined <user>
+join-group <user> <group>
+send-group <user> <group> <message>
+listen <user> [<id>]
+help
+ping
+quit
+events
+exit
+"""
+
+
+class ProgramTests(Lobby):
+    """`bbs client --json`."""
+
+    def play(self, script: str) -> list[Body]:
+        end, start = os.pipe()
+        self.addCleanup(os.close, end)
+        pieces: list[Deferred[bytes]] = [succeed(script.encode()), Deferred()]
+        run = Run(
+            self.clock,
+            self.client,
+            read=lambda: pieces.pop(0),
+            output=start,
+            stop_reactor=lambda: None,
+            for_programs=True,
+        )
+        run.start()
+        self.network.advance(1)
+        event = {"event": "turn", "game": {"name": "go"}, "text": "\x1b" * 2000}
+        self.world.tell("ann", event)
+        self.network.flush()
+        os.close(start)
+        return [json.loads(line) for line in os.read(end, 1 << 20).decode().splitlines()]
+
+    def test_commands_and_events(self) -> None:
+        login, moved, listed, event = self.play("login ann 1\nmove ann go x\ngames ann\n")
+        self.assertEqual((login["status"], moved["message"]), (0, "Success!"))
+        self.assertEqual(listed, {"status": 0, "game": ["go", "che\x1bss"]})
+        self.assertEqual(
+            event,
+            {"event": "turn", "game": {"name": "go"}, "text": "\x1b" * 2000, "user": "ann"},
+        )
+
+
+class ConversationTests(Lobby, ConversationCase):
+    def test_the_current_user_is_meant(self) -> None:
+        self.type("login bob 1", "login ann 1", "move go  e4", "move bob go  d4")
+        self.assertEqual(self.asked, [("ann", "go", " e4"), ("bob", "go", " d4")])
+
+    def test_as_the_first_line(self) -> None:
+        self.assertEqual(self.type("games"), ["Not login yet"])
+        self.assertEqual(self.type("shout  hi"), ["Success!"])
+
+    def test_help_hints_and_completion(self) -> None:
+        self.assertIn("* move <user> <game> <note>", self.type("help"))
+        self.type("login ann 1")
+        self.assertIn("* move [<user>] <game> <note>", self.type("help"))
+        self.assertEqual(self.conversation.hint("move "), "move [<user>] <game> <note>")
+        self.assertEqual(self.completions("mov"), ["move"])
+        self.assertEqual(self.completions("move "), ["ann"])
+        self.world.declare("challenge <user> <friend> <group>", Role.APP, self.move)
+        self.world.make_group("chess", "ann")
+        self.clock.advance(TRUSTED)
+        self.type("challenge x y", "list-joined")
+        self.assertEqual(self.completions("challenge b"), ["bob"])
+        self.assertEqual(self.completions("challenge bob "), ["chess"])
+
+    def test_usages_are_harmless(self) -> None:
+        self.world.declare("e\x1bc <user>", Role.APP, self.move)
+        self.assertIn("* e\\x1bc <user>", self.type("help"))
+        self.assertEqual(self.conversation.hint("e\x1bc"), "e\\x1bc <user>")
+
+    def test_a_command_of_the_clients_own_comes_first(self) -> None:
+        self.world.declare("talk <user> <nonsense>", Role.APP, self.move)
+        self.assertIn("* talk <friend or group>  (what you type goes there)", self.type("help"))
+        self.assertNotIn("* talk <user> <nonsense>", self.paper.lines)
+
+    def test_a_service_without_the_boards_lists(self) -> None:
+        self.world._table = type(self.world._table)()
+        self.world.declare("login <id> <password>", Role.LOGIN, self.world._do_login)
+        self.world.declare("list-friend <user> <game>", Role.APP, self.move)
+        self.type("login ann 1")
+        self.assertEqual(self.world.requests("list-friend"), [])
+        self.assertEqual(self.world.requests("list-group"), [])
+
+    def test_events(self) -> None:
+        self.type("login ann 1")
+        self.world.tell("ann", {"event": "turn", "text": "your turn\x1b"})
+        self.world.tell("ann", {"event": "turn"})
+        self.world.tell("ann", {"event": "message", "id": 1, "text": "a", "from": "bob"})
+        self.world.tell("ann", {"event": "message", "id": 1, "text": "again", "from": "bob"})
+        self.assertEqual(self.type(), ["ann: your turn\\x1b", "ann: a"])
+        self.assertEqual(self.conversation.unread, {})
+
+    def test_given_up_before_it_was_sent(self) -> None:
+        self.world.meddle = lambda connection, line: line == "commands"
+        waiting = self.begin("games ann")
+        waiting.cancel()
+        self.assertTrue(self.successResultOf(waiting))
+        self.assertEqual(self.paper.lines, ["* Given up."])
+
+
+class TerminalTests(Lobby, FaceCase):
+    def test_commands_and_events(self) -> None:
+        self.assertEqual(
+            self.type("login ann 1", "games", "move go e4"),
+            ["Success!", "go\nche\\x1bss", "Success!"],
+        )
+        self.world.tell("ann", {"event": "turn", "text": "your turn\x1b"})
+        self.network.advance(0.2)
+        self.assertEqual(self.typist.printed[-1], "your turn\\x1b")
+        self.assertIn("move [<user>] <game> <note>", self.type("help")[0])
+
+
+class TelnetTests(Lobby, GatewayCase):
+    def test_commands_and_events(self) -> None:
+        nc = self.pipe("login ann 1", "move go  e4 ", "games")
+        self.assertTrue(nc.text.endswith("ann> Success!\nann> go\nche\\x1bss\nann> "))
+        self.assertEqual(self.asked, [("ann", "go", " e4 "), ("ann",)])
+        self.world.tell("ann", {"event": "turn", "text": "your turn\x1b"})
+        self.world.tell("ann", {"event": "turn", "text": ""})
+        self.world.tell("ann", {"event": "turn", "text": "y" * 5000})
+        nc.settle()
+        self.assertEqual(nc.text, f"\nyour turn\\x1b\n{'y' * 4000}…\nann> ")
+        nc.send("help\n")
+        self.assertIn("\nmove <game> <note>\n", nc.text)
+
+    def test_completion(self) -> None:
+        telnet = self.telnet("login ann 1")
+        telnet.send("mo\t")
+        self.assertEqual(telnet.last(), "ann> move")
+
+    def test_what_one_has_learned_all_know(self) -> None:
+        self.pipe("login ann 1", "games")
+        self.pipe("login bob 1", "games")
+        self.assertEqual(len(self.world.requests("commands")), 1)
+
+    def test_a_wrong_password_by_an_old_server_is_one_too(self) -> None:
+        self.world.old = True
+        nc = self.pipe(*["login ann x"] * 5)
+        self.assertTrue(nc.is_over)
+
+
+class ImportTests(SynchronousTestCase):
+    def test_the_rooms_import_of_this_project_what_lies_below_them(self) -> None:
+        below = ("bbs.addresses", "bbs.errors", "bbs.values", "bbs.protocols", "bbs.client")
+        for room, allowed in (("client", below), ("gateway", (*below, "bbs.gateway"))):
+            for path in (ROOT / "bbs" / room).rglob("*.py"):
+                names = re.findall(
+                    r"^ *(?:from|import) (bbs[.\w]*)", path.read_text(), re.MULTILINE
+                )
+                for name in names:
+                    self.assertTrue(f"{name}.".startswith(tuple(f"{a}." for a in allowed)), path)
+
+    def test_a_library_for_others_needs_no_server(self) -> None:
+        check = (
+            "import sys, bbs.client;"
+            "print(*{n.split('.')[0] for n in sys.modules} & {'peewee', 'playhouse', 'boto3',"
+            " 'argon2', 'prompt_toolkit', 'stomper', 'pymysql', 'prometheus_client'},"
+            " *(n for n in sys.modules if n.startswith(('bbs.config', 'bbs.rules', 'bbs.storage',"
+            " 'bbs.board', 'bbs.commands', 'bbs.scaling', 'bbs.delivery', 'bbs.daemons'))))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", check],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        self.assertEqual(done.stdout, "\n")

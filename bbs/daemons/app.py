@@ -62,11 +62,12 @@ class AppServer(Daemon):
         serving = AppServing(Ground(self.service, config, database, stomp, reactor))
         self.begin(serving.listeners)
         ports = await self.listen(config.app.listen, serving.factory)
-        serving.server_id = await self._join(database, ports[0])
+        server_id = await self._join(database, ports[0])
+        serving.joined(server_id)
         self.begin(
             Heartbeat(
                 database=database,
-                server=serving.server_id,
+                server=server_id,
                 tally=serving.home.tally,
                 interval=config.fleet.heartbeat_interval,
                 lease_timeout=config.fleet.lease_timeout,
@@ -74,7 +75,7 @@ class AppServer(Daemon):
                 reactor=reactor,
             )
         )
-        self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, serving)))
+        self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
         serving.home.bus.tell_fleet("ready")
 
     async def _join(self, database: Database, port: IListeningPort) -> str:
@@ -100,11 +101,10 @@ class AppServer(Daemon):
             address: str = probe.getsockname()[0]
             return address
 
-    async def _leave(self, database: Database, serving: AppServing) -> None:
+    async def _leave(self, database: Database, server_id: str, serving: AppServing) -> None:
         """Say that this server stops, and give those who listen time to be told where to go."""
-        assert serving.server_id is not None
         with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
-            await database.run(members.leave, serving.server_id)
+            await database.run(members.leave, server_id)
         serving.home.bus.tell_fleet("gone")
         await serving.listeners.dismiss(FAREWELL)
 

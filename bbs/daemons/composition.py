@@ -43,24 +43,25 @@ class Ground:
 
 
 class AppServing:
-    """An app server: its listeners, and the factory of its connections. `server_id` is to be set
-    once it has joined the fleet."""
+    """An app server: its listeners, and the factory of its connections."""
 
     def __init__(self, ground: Ground) -> None:
         config, reactor = ground.config, ground.reactor
-        self.server_id: str | None = None
         bus = Bus(ground.stomp, ground.service.name)
         self.listeners = Listeners(
             database=ground.database,
             bus=bus,
             feed=ground.service.feed,
-            server_id=lambda: self.server_id,
             poll_interval=config.messages.poll_interval,
             reactor=reactor,
         )
-        parts = AppServerParts(self.listeners, lambda: self.server_id)
-        self.home = _home(ground, bus, parts)
+        self._parts = AppServerParts(self.listeners)
+        self.home = _home(ground, bus, self._parts)
         self.factory = line_factory(reactor, Dispatcher(self.home), config.limits)
+
+    def joined(self, server_id: str) -> None:
+        """It is a member of the fleet, under this id."""
+        self._parts.server_id = self.listeners.server_id = server_id
 
 
 class LoginServing:

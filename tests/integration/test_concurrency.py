@@ -68,8 +68,8 @@ class Contests(ContestCase):
                 self.assertEqual(
                     self.texts(outcomes), sorted([SUCCESS, f"{first.name} has invited you"])
                 )
-                self.assertEqual(self.call(friends.invitations, second), [first.name])
-                self.assertEqual(self.call(friends.invitations, first), [])
+                self.assertEqual(self.call(friends.invitations, second)["invite"], [first.name])
+                self.assertEqual(self.call(friends.invitations, first)["invite"], [])
 
     def test_the_same_invitation_twice(self) -> None:
         with contestants(self.database, 2) as together:
@@ -77,7 +77,7 @@ class Contests(ContestCase):
                 ann, bob = self.people(f"ann{number}", f"bob{number}")
                 invite = once(friends.invite, ann, bob.name)
                 self.assertEqual(self.texts(together(invite, invite)), ["Already invited", SUCCESS])
-                self.assertEqual(self.call(friends.invitations, bob), [ann.name])
+                self.assertEqual(self.call(friends.invitations, bob)["invite"], [ann.name])
 
     def test_two_acceptances(self) -> None:
         with contestants(self.database, 2) as together:
@@ -89,8 +89,8 @@ class Contests(ContestCase):
                     self.texts(together(accept, accept)),
                     [SUCCESS, f"{ann.name} did not invite you"],
                 )
-                self.assertEqual(self.call(friends.friends, ann), [bob.name])
-                self.assertEqual(self.call(friends.friends, bob), [ann.name])
+                self.assertEqual(self.call(friends.friends, ann)["friend"], [bob.name])
+                self.assertEqual(self.call(friends.friends, bob)["friend"], [ann.name])
         self.assertEqual(Relationship.select().count(), 2 * ROUNDS)
 
     def test_two_creations(self) -> None:
@@ -100,7 +100,7 @@ class Contests(ContestCase):
                 name = f"group{number}"
                 outcomes = together(once(groups.create, ann, name), once(groups.create, bob, name))
                 self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} already exist"])
-        joined = [*self.call(groups.joined, ann), *self.call(groups.joined, bob)]
+        joined = [*self.call(groups.joined, ann)["group"], *self.call(groups.joined, bob)["group"]]
         self.assertEqual(len(joined), ROUNDS)
 
     def test_two_joins(self) -> None:
@@ -113,7 +113,7 @@ class Contests(ContestCase):
                 self.assertEqual(
                     self.texts(together(join, join)), [f"Already a member of {name}", SUCCESS]
                 )
-        self.assertEqual(len(self.call(groups.joined, bob)), ROUNDS)
+        self.assertEqual(len(self.call(groups.joined, bob)["group"]), ROUNDS)
 
     def test_two_who_seize_the_lease(self) -> None:
         peers = [members.Member(str(number), "") for number in range(3)]

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs import addresses
+from bbs.addresses import ListeningPlace
 from bbs.cli import config
 from bbs.config import Broker, ConfigError, Configuration, kinds, load, masked, to_toml
 from bbs.values import Rate
@@ -69,7 +71,7 @@ class Layers(ConfigTestCase):
     def test_option_as_a_value(self) -> None:
         config = self.load(app__capacity=5, login__listen=("tcp:1", "tcp:2"))
         self.assertEqual(config.app.capacity, 5)
-        self.assertEqual(config.login.listen, ("tcp:1", "tcp:2"))
+        self.assertEqual(config.login.listen, (ListeningPlace("tcp:1"), ListeningPlace("tcp:2")))
 
     def test_option_not_given(self) -> None:
         """An option without a value, as `usage.Options` has it, changes nothing."""
@@ -331,7 +333,7 @@ class Refusals(ConfigTestCase):
 
     def test_tls_that_is_not_installed(self) -> None:
         """Better now than when the server listens."""
-        self.patch(kinds, "find_spec", lambda name: None)
+        self.patch(addresses, "find_spec", lambda name: None)
         self.assertIn(
             "login.listen must be an endpoint", self.refusal(login__listen="ssl:443:privateKey=k")
         )

@@ -236,7 +236,7 @@ class AtTheMaximum(PageCase):
 
 
 class WithoutProvider(PageCase):
-    fleet = Fleet(provider="none")
+    fleet = Fleet(provider="none", maximum=0)
 
     def test_none_is_started(self) -> None:
         reply = self.operator().post("/servers")

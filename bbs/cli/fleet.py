@@ -17,7 +17,7 @@ from typing import Any
 from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError, Configuration
 from bbs.rules import operators
-from bbs.scaling.ec2.prices import price
+from bbs.scaling.ec2.machines import price
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.migrations import upgrade
 

@@ -24,7 +24,6 @@ from bbs.daemons.daemon import (
     CannotStart,
     Daemon,
     end_process,
-    interface_of,
     load_or_exit,
 )
 from bbs.daemons.lifeline import Lifeline
@@ -136,7 +135,7 @@ class AppServer(Daemon):
     def _address(self, database_url: str) -> str:
         """Where people reach a server that an operator runs by hand: the address that it is told to
         bind to, else the one from which this machine reaches the database."""
-        interface = interface_of(self.config.app.listen[0])
+        interface = self.config.app.listen[0].interface
         host = urlsplit(database_url).hostname
         if interface or not host:
             return interface

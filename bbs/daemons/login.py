@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from twisted.application.service import IService
@@ -15,36 +14,29 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.python import usage
 
-from bbs import __version__
-from bbs.addresses import Address, reached_at
+from bbs.addresses import Address, ListeningPlace, reached_at
 from bbs.commands import all_commands
 from bbs.commands.desks import LoginDesk, Tally
 from bbs.commands.dispatch import Dispatcher
-from bbs.config import ConfigError, Configuration
+from bbs.config import Configuration
 from bbs.daemons.daemon import (
     CannotStart,
     Daemon,
     end_process,
-    interface_of,
     load_or_exit,
-    on_free_port,
 )
 from bbs.delivery.bus import Bus
 from bbs.errors import Unavailable
 from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
 from bbs.passwords import Hasher, threads
+from bbs.plugins import PluginUnusable
 from bbs.protocols.line import IConnection
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, fleet, places
-from bbs.scaling import children
-from bbs.scaling.ec2 import user_data
-from bbs.scaling.ec2.client import EC2Client, boto_client
-from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling import launching
 from bbs.scaling.identity import process_identity
-from bbs.scaling.interfaces import IProvider
+from bbs.scaling.interfaces import IProvider, LaunchFailed, ProviderUnavailable
 from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.local import LocalProvider
-from bbs.scaling.none import NoProvider
 from bbs.scaling.plan import Policy
 from bbs.scaling.upkeep import Upkeep
 from bbs.scaling.waiting import WaitingRoom
@@ -108,9 +100,12 @@ class LoginServer(Daemon):
         self.page_address: str | None = None
         """Where the operators' page is, once it is there."""
         self._data = os.path.abspath(data)
+        self._launches = True
+        """Whether the provider ever launches anything."""
 
     async def start(self) -> None:
         config, seconds = self.config, self.reactor.seconds
+        self._launches = launching.named(config.fleet.provider)[1].launches
         # Only now: twistd forks into the background after it has made its services.
         me = fleet.Member(fleet.new_id(), process_identity())
         database = await self.open_database()
@@ -151,43 +146,23 @@ class LoginServer(Daemon):
         await self.listen(config.login.listen, Dispatcher(desk))
         if page:
             await self._show(page)
-        if not config.fleet.minimum or config.fleet.provider == "none":
+        if not config.fleet.minimum or not self._launches:
             self._is_serving()
 
     async def _provider(self, me: fleet.Member, brokers: tuple[str, ...]) -> IProvider:
         """The provider that the configuration names."""
-        config = self.config
-        if config.fleet.provider == "none":
-            return NoProvider()
-        if config.fleet.provider == "ec2":
-            return await self._ec2(brokers)
-        interface = interface_of(config.app.listen[0]) or interface_of(config.login.listen[0])
-        path = os.path.join(self._data, "run", f"app-{me.id}.toml")
-        listen = on_free_port(config.app.listen[0], config.login.listen[0])
-        text = children.configuration_text(config, brokers, listen)
         try:
-            await self.in_thread(children.write_privately, path, text)
-        except OSError as error:
-            raise CannotStart(f"cannot write {path}: {error.strerror}") from error
-        self.on_stop(lambda: self.in_thread(os.unlink, path))
-        return LocalProvider(
-            self.reactor,
-            lambda server: children.command(path, server),
-            f"local:{me.identity}",
-            os.path.join(self._data, "logs"),
-            children.environment(os.environ),
-            host=interface,
-        )
-
-    async def _ec2(self, brokers: tuple[str, ...]) -> IProvider:
-        """A fleet on EC2. The calls stop after whoever makes them."""
-        try:
-            make_user_data = await self.in_thread(user_data.maker, self.config, brokers)
-        except ConfigError as error:
+            return await launching.make_provider(
+                self.config,
+                brokers,
+                me,
+                self._data,
+                self.reactor,
+                self.in_thread,
+                self.on_stop,
+            )
+        except (LaunchFailed, ProviderUnavailable, PluginUnusable) as error:
             raise CannotStart(str(error)) from error
-        client = EC2Client(self.reactor, partial(boto_client, self.config.ec2))
-        self.begin(client)
-        return EC2Provider(self.reactor, client, self.config.ec2, make_user_data, __version__)
 
     def _keeper(
         self,
@@ -221,7 +196,7 @@ class LoginServer(Daemon):
         wanted = self.config.fleet
         return Policy(
             wanted.minimum,
-            0 if wanted.provider == "none" else wanted.maximum,
+            wanted.maximum if self._launches else 0,
             wanted.spare,
             self.config.app.capacity,
             wanted.idle_grace,
@@ -262,9 +237,9 @@ class LoginServer(Daemon):
 
     async def _show(self, page: OperatorsPage) -> None:
         self.on_stop(page.site.close_all)
-        for endpoint in self.config.web.listen:
-            port = await self._listen(endpoint, page.site)
-            self.page_address = self.page_address or url_of(endpoint, port)
+        for place in self.config.web.listen:
+            port = await self._listen(place, page.site)
+            self.page_address = self.page_address or url_of(place, port)
         self.begin(page)
 
     def _somebody_waits(self, keeper: FleetKeeper, bus: Bus) -> None:
@@ -298,11 +273,11 @@ class LoginServer(Daemon):
             raise CannotStart(f"the embedded broker cannot listen: {error.socketError}") from error
 
 
-def url_of(endpoint: str, port: IListeningPort) -> str | None:
-    """Where a browser on this machine finds what `port`, which listens on `endpoint`, serves; None
+def url_of(place: ListeningPlace, port: IListeningPort) -> str | None:
+    """Where a browser on this machine finds what `port`, which listens at `place`, serves; None
     where it is no TCP port."""
     address = port.getHost()
     if not isinstance(address, IPv4Address | IPv6Address):
         return None
-    scheme = "https" if endpoint.startswith("ssl:") else "http"
+    scheme = "https" if place.is_tls else "http"
     return f"{scheme}://{Address(reached_at(address.host), address.port)}/"

@@ -116,6 +116,7 @@ class Desk:
     """Carries out what operators ask for.
 
     :param operators: checks passwords; None where no password file is set, and nobody may act.
+    :param fleet: its maximum is 0 where nothing can be launched.
     :param capacity: places of a server that is started.
     :param on_change: called when the fleet's keeper has something new to find in the database.
     """
@@ -153,8 +154,9 @@ class Desk:
 
     async def launch(self, by: By) -> Answer:
         """Start one more app server."""
-        if self.fleet.provider == "none":
-            raise Refused(409, "fleet.provider is none: run twistd bbs-app yourself")
+        if not self.fleet.maximum:
+            reason = f"fleet.provider is {self.fleet.provider}: run twistd bbs-app yourself"
+            raise Refused(409, reason)
         try:
             server = await self.database.run(
                 operators.launch, by, self.capacity, self.fleet.maximum

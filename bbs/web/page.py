@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from twisted.application.service import Service
@@ -67,7 +67,7 @@ async def make(
         operators,
         Sessions(reactor.seconds),
         parts.database,
-        config.fleet,
+        replace(config.fleet, maximum=parts.policy.maximum),
         config.app.capacity,
         parts.on_change,
         reactor.seconds,

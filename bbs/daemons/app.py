@@ -57,8 +57,7 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor
     if options["lifeline"] is not None:
-        # Ctrl-C at a terminal is for the parent, which ends its children in its own order.
-        os.setpgrp()
+        _leave_process_group()
     return AppServer(
         options.configuration,
         options["server-id"],
@@ -66,6 +65,13 @@ def makeService(options: Options, reactor: Any = None) -> IService:
         reactor,
         end_process(reactor),
     )
+
+
+def _leave_process_group() -> None:
+    """Ctrl-C at a terminal is for the parent, which ends its children in its own order."""
+    # Who leads a group already, as one that was started in a session of its own does, may not.
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()
 
 
 class AppServer(Daemon):

@@ -399,7 +399,7 @@ class Writing(ConfigTestCase):
 
 
 class Command(ConfigTestCase):
-    """`bbs config check`."""
+    """`bbs config`."""
 
     def run_command(self, *argv: str, environ: Mapping[str, str] = {}) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
@@ -434,3 +434,10 @@ class Command(ConfigTestCase):
     def test_help(self) -> None:
         for flag in ("-h", "--help"):
             self.assertEqual(self.run_command(flag), (0, config.USAGE + "\n", ""))
+
+    def test_keys(self) -> None:
+        """Defaults, whatever the environment says, in a text that loads."""
+        code, out, err = self.run_command("keys", environ={"BBS_APP_CAPACITY": "3"})
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(self.load(out), Configuration())
+        self.assertIn("capacity = 10                        # users that one app server takes", out)

@@ -55,7 +55,7 @@ class Broker:
 class Fleet:
     provider: str = setting(
         "local",
-        "local, ec2, or none (app servers run by hand)",
+        "local, ec2, or none (app servers run by hand), or one that a package adds",
         kind=kinds.name,
         handed_on=False,
     )

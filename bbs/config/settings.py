@@ -147,16 +147,16 @@ def _key(declared: Field[Any], hint: object) -> Key:
 
 def _derived(told: _Declared, wanted: object) -> Kind[Any]:
     """The kind of what is annotated, or defaults to, a type."""
+    if told.minimum is not None and wanted not in (int, float):
+        raise TypeError("has a minimum, and is no number")
+    if told.choices and wanted is not str:
+        raise TypeError("has choices, and is no str")
     if wanted is int:
         return kinds.whole(told.minimum)
     if wanted is float:
         return kinds.number(told.minimum)
-    if told.minimum is not None:
-        raise TypeError("has a minimum, and is no number")
     if wanted is str:
         return kinds.choice(*told.choices) if told.choices else kinds.any_text
-    if told.choices:
-        raise TypeError("has choices, and is no str")
     if wanted is bool:
         return kinds.flag
     if wanted in (tuple, tuple[str, ...]):

@@ -28,7 +28,7 @@ class TelnetGateway(Daemon):
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),
         )
         self.on_stop(lambda: factory.close_all(FAREWELL))
-        for endpoint in telnet.listen:
-            place = (await self._listen(endpoint, factory)).getHost()
-            if self.address is None and isinstance(place, IPv4Address | IPv6Address):
-                self.address = reached_at(place.host), place.port
+        for place in telnet.listen:
+            bound = (await self._listen(place, factory)).getHost()
+            if self.address is None and isinstance(bound, IPv4Address | IPv6Address):
+                self.address = reached_at(bound.host), bound.port

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.rules.operators import Deed, Hold
-from bbs.rules.overview import Overview
+from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.values import State
 from bbs.web.counts import REMEMBERED, Counts
@@ -374,7 +374,9 @@ class Snapshots(SynchronousTestCase):
     def test_what_makes_another_one(self) -> None:
         seen = replace(QUIET, servers=(SERVER,))
         same = replace(
-            seen, servers=(replace(SERVER, beats=8, counts={"messages": 9}),), logins={"a": 1}
+            seen,
+            servers=(replace(SERVER, beats=8, counts={"messages": 9}),),
+            login_servers=(LoginServerRow(id="a", logins=1, counts={}),),
         )
         self.assertEqual(essence(self.view(seen)), essence(self.view(same)))
         for change in (

@@ -41,11 +41,11 @@ LOGINS_WINDOW, MESSAGES_WINDOW = 60.0, 10.0
 
 NOTHING = Overview(
     servers=(),
+    login_servers=(),
     waiting=0,
     waiting_since=None,
     refusal=None,
     usual=None,
-    logins={},
     actions=(),
     who=None,
 )
@@ -204,7 +204,7 @@ class Lookout(Service):
             if server.state is not State.GONE
         }
         self._watch.keep(self._leases)
-        self.logins.look(now, seen.logins)
+        self.logins.look(now, {each.id: each.logins for each in seen.login_servers})
         self.messages.look(
             now,
             {

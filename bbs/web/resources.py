@@ -78,7 +78,7 @@ def session_of(request: Any) -> str:
 
 
 def send(request: Any, answer: HttpAnswer) -> None:
-    """HttpAnswer `request`, if its peer is still there."""
+    """Answer `request`, if its peer is still there."""
     if request.channel is None:
         return
     request.setResponseCode(answer.code)
@@ -96,7 +96,7 @@ class Leaf(Resource):
     methods: tuple[bytes, ...] = (b"GET",)
 
     def begin(self, request: Any) -> None:
-        """HttpAnswer, now or later."""
+        """Answer, now or later."""
         raise LookupError("a leaf says how it answers")
 
     # IResource
@@ -204,8 +204,7 @@ class Reading:
 
     async def front(self, request: Any) -> HttpAnswer:
         """The page itself, with what is known without asking."""
-        operator = self.sessions.operator(session_of(request))
-        body = await rendered(self.markup, snapshot(self.lookout.view(), self.standing, operator))
+        body = await rendered(self.markup, self.standing, self.lookout.view())
         return HttpAnswer(200, body, TYPES[".html"], {"Cache-Control": "no-cache"})
 
     async def health(self, request: Any) -> HttpAnswer:

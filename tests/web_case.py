@@ -199,7 +199,9 @@ class PageCase(SynchronousTestCase):
         )
         operators = None
         if self.operators:
-            operators = Operators(self.operators, hasher, Rate(3, 60.0), service.clock.seconds)
+            operators = Operators(
+                self.operators, hasher, rate=Rate(3, 60.0), seconds=service.clock.seconds
+            )
         return OperatorsPage(self.parts, FILES, operators)
 
     def stop_page(self) -> None:

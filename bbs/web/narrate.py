@@ -34,7 +34,7 @@ class Scene:
 def narrate(before: Scene, now: Scene, counters: Container[str]) -> list[str]:
     """The news in `now`, for somebody who knows `before`, of a service that counts `counters`."""
     return [
-        *_connections(before, now, MESSAGES in counters),
+        *_connections(before, now, messages=MESSAGES in counters),
         *_actions(before.overview, now.overview),
         *_servers(before.overview, now.overview),
         *_people(before.overview, now.overview),
@@ -68,7 +68,7 @@ def newly_failed(before: Overview, now: Overview) -> int:
     )
 
 
-def _connections(before: Scene, now: Scene, messages: bool) -> Iterator[str]:
+def _connections(before: Scene, now: Scene, *, messages: bool) -> Iterator[str]:
     if before.database and not now.database:
         yield "The database is away: nobody can log in, and the fleet is shown as last known."
     if now.database and not before.database:

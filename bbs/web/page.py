@@ -67,7 +67,7 @@ async def make(
     seconds = parts.reactor.seconds
     if password_file:
         hashes = await hashed(await in_thread(read_passwords, password_file), hasher)
-        operators = Operators(hashes, hasher, failed_logins, seconds)
+        operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds)
     return OperatorsPage(parts, await in_thread(read_static), operators)
 
 

@@ -118,6 +118,8 @@ class LoginServer(Daemon):
             return "" if self.serving.called else "no app server is ready yet"
 
         parts = page.Parts(
+            service=self.service.name,
+            counters=self.service.counters,
             me=me.id,
             policy=serving.policy,
             database=home.database,

@@ -236,7 +236,8 @@ class Declaring(SynchronousTestCase):
     def test_what_is_no_service(self) -> None:
         for name in ("", "Lobby", "a b", "a.b", "a-b", "1a", "a" * 33, "ä"):
             self.assertRaises(ValueError, Service, name)
-        self.assertRaises(ValueError, Service, "a", counters=("two words",))
+        for counters in (("two words",), ("a", "a")):
+            self.assertRaises(ValueError, Service, "a", counters=counters)
         self.assertRaises(ValueError, Service, "a", commands=commands)
         self.assertRaises(ValueError, Service, "a", models=(User,))
         self.assertRaises(ValueError, Service, "a", version=2)

@@ -1,6 +1,8 @@
 # make up ARGS="--port 2222"   install, and run the whole service in the foreground
 # make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
-# make test                    install and start what the tests need, and run them with all checks
+# make check                   what to run before every commit: style, types, arrows, fast tests
+# make test                    install and start what the tests need, and run them all, with all checks
+# make soak                    what takes longer than a test may: an hour and more
 # make bench                   measure; docs/ says how to read it
 # make docs                    the documentation as a site, in build/docs; a warning is an error
 # make news                    what the next release's news will say; ARGS=--yes writes it
@@ -10,7 +12,11 @@ PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-.PHONY: up up-ec2 test bench docs news clean
+# Fast tests are beside each other in tests/; those in tests/integration/ start real servers.
+FAST = $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
+JOBS = 2
+
+.PHONY: up up-ec2 check lint test soak bench docs news clean
 
 up: $(VENV)/installed
 	exec $(BIN)/bbs up $(ARGS)
@@ -18,14 +24,30 @@ up: $(VENV)/installed
 up-ec2: $(VENV)/installed-for-tests
 	exec $(BIN)/python -m tests.cloud --up -- $(ARGS)
 
-test: $(VENV)/installed-for-tests
+lint: $(VENV)/installed-for-tests
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+check: lint
+	$(BIN)/python -m twisted.trial --jobs $(JOBS) $(FAST)
+
+test: lint
 	$(PYTHON) tests/services/start
 	$(BIN)/coverage erase
-	set -a; . .services/env; set +a; $(BIN)/coverage run -m twisted.trial tests
+	set -a; . .services/env; set +a; $(BIN)/coverage run -m twisted.trial --jobs $(JOBS) $(FAST)
+	set -a; . .services/env; set +a; $(BIN)/coverage run -m twisted.trial tests.integration
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	$(BIN)/ruff check .
-	$(BIN)/mypy
+
+soak: $(VENV)/installed-for-tests
+	$(PYTHON) tests/services/start
+	$(BIN)/python -m tests.simulation --rounds 500
+	set -a; . .services/env; set +a; \
+	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
+	$(BIN)/python -m twisted.trial tests.integration.test_ec2_rounds \
+		tests.integration.test_ec2_service tests.integration.test_storms
 
 bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start

@@ -91,7 +91,3 @@ class Tally:
 
     logins: int = 0
     counts: dict[str, int] = field(default_factory=dict)
-
-    def count(self, name: str) -> None:
-        """One more of `name`."""
-        self.counts[name] += 1

@@ -22,7 +22,7 @@ class Creating(RulesCase):
         group = Group.get()
         self.assertEqual((group.name, f"group.{group.channel}"), ("chess", channel))
         self.assertTrue(self.call(groups.is_member, self.ann.id, group.id))
-        self.assertEqual(self.call(groups.joined, self.ann), ["chess"])
+        self.assertEqual(self.call(groups.joined, self.ann)["group"], ["chess"])
 
     def test_names_that_no_group_may_have(self) -> None:
         for name in ("a" * 101, LONGEST + "a", "a\0b", "a\tb", "a\x7f", "\x1b[1m", "a\x85"):
@@ -39,17 +39,17 @@ class Creating(RulesCase):
             self.call(groups.create, self.ann, name)
             for caller in (self.ann, bob):
                 self.refused(f"{name} already exist", groups.create, caller, name)
-        self.assertEqual(self.call(groups.joined, bob), [])
+        self.assertEqual(self.call(groups.joined, bob)["group"], [])
 
     def test_names_compare_byte_for_byte(self) -> None:
         names = ["chess", "Chess", "chéss", "chess."]
         for name in names:
             self.call(groups.create, self.ann, name)
-        self.assertEqual(self.call(groups.all_groups, self.ann), names)
+        self.assertEqual(self.call(groups.all_groups, self.ann)["group"], names)
 
     def test_it_may_be_called_as_a_user_is(self) -> None:
         self.call(groups.create, self.ann, "ann")
-        self.assertEqual(self.call(groups.joined, self.ann), ["ann"])
+        self.assertEqual(self.call(groups.joined, self.ann)["group"], ["ann"])
 
 
 @on_both_databases
@@ -61,7 +61,7 @@ class Joining(RulesCase):
 
     def test_success(self) -> None:
         self.assertEqual(self.call(groups.join, self.bob, "chess"), self.channel)
-        self.assertEqual(self.call(groups.joined, self.bob), ["chess"])
+        self.assertEqual(self.call(groups.joined, self.bob)["group"], ["chess"])
         self.assertEqual(self.call(groups.channels, self.bob.id), [self.channel])
 
     def test_no_such_group(self) -> None:
@@ -78,18 +78,20 @@ class Joining(RulesCase):
         self.call(accounts.delete, self.ann)
         self.refused("chess already exist", groups.create, self.bob, "chess")
         self.call(groups.join, self.bob, "chess")
-        self.assertEqual(self.call(groups.all_groups, self.bob), ["chess"])
+        self.assertEqual(self.call(groups.all_groups, self.bob)["group"], ["chess"])
 
 
 @on_both_databases
 class Lists(RulesCase):
     def test_all_groups_oldest_first(self) -> None:
         ann, bob = self.people("ann", "bob")
-        self.assertEqual(self.call(groups.all_groups, ann), [])
+        self.assertEqual(self.call(groups.all_groups, ann)["group"], [])
         for creator, name in ((ann, "go"), (bob, "chess"), (ann, "bridge")):
             self.call(groups.create, creator, name)
         for caller in (ann, bob):
-            self.assertEqual(self.call(groups.all_groups, caller), ["go", "chess", "bridge"])
+            self.assertEqual(
+                self.call(groups.all_groups, caller)["group"], ["go", "chess", "bridge"]
+            )
 
     def test_ones_own_in_the_order_joined(self) -> None:
         ann, bob = self.people("ann", "bob")
@@ -97,6 +99,6 @@ class Lists(RulesCase):
             self.call(groups.create, ann, name)
         for name in ("bridge", "go"):
             self.call(groups.join, bob, name)
-        self.assertEqual(self.call(groups.joined, bob), ["bridge", "go"])
-        self.assertEqual(self.call(groups.joined, ann), ["go", "chess", "bridge"])
+        self.assertEqual(self.call(groups.joined, bob)["group"], ["bridge", "go"])
+        self.assertEqual(self.call(groups.joined, ann)["group"], ["go", "chess", "bridge"])
         self.assertEqual(len(set(self.call(groups.channels, ann.id))), 3)

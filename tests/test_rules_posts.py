@@ -26,13 +26,15 @@ class Posts(RulesCase):
         self.befriend(self.ann, self.bob)
 
     def read(self, caller: accounts.Caller) -> list[tuple[str, str]]:
-        return [(post.author, post.text) for post in self.call(posts.friends_posts, caller)]
+        return [
+            (post["id"], post["message"]) for post in self.call(posts.friends_posts, caller)["post"]
+        ]
 
     def test_friends_read_them_and_nobody_else(self) -> None:
         self.call(friends.invite, self.ann, "eve")
         self.call(posts.post, self.ann, "hello")
         self.assertEqual(
-            self.call(posts.friends_posts, self.bob), [posts.Published("ann", "hello")]
+            self.call(posts.friends_posts, self.bob)["post"], [{"id": "ann", "message": "hello"}]
         )
         self.assertEqual(self.read(self.ann), [])
         self.assertEqual(self.read(self.eve), [])

@@ -12,6 +12,7 @@ from bbs.board.daemons import telnet
 from bbs.client import Address
 from bbs.daemons.telnet import TelnetGateway
 from bbs.gateway.factory import GatewayFactory
+from bbs.gateway.session import Host
 
 SECRET = "0123456789abcdef"
 
@@ -61,7 +62,9 @@ class TapTests(SynchronousTestCase):
         ((_, factory, _), _) = self.start()
         self.assertTrue(IReactorTime.providedBy(factory._reactor))
         endpoint = factory._endpoint(Address("192.0.2.1", 4000))
-        endpoint.connect(GatewayFactory(self.reactor, Address("x", 1), "", factory._limits))
+        endpoint.connect(
+            GatewayFactory(self.reactor, Host("bbs", ""), Address("x", 1), "", factory._limits)
+        )
         self.assertEqual(self.reactor.tcpClients[0][:2], ("192.0.2.1", 4000))
 
     def test_what_is_wrong_with_it_is_said(self) -> None:

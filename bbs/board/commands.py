@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-
 from bbs.board import friends, groups, messages, posts
 from bbs.framework import Ask, Command, CommandTable, Reply, Role, success
 
 MESSAGES = "messages"
 """What is counted."""
-
-
-def listed(member: str) -> Callable[[Ask, Sequence[str]], Awaitable[Reply]]:
-    """Reply with the rule's list as `member`."""
-
-    async def reply(ask: Ask, names: Sequence[str]) -> Reply:
-        return Reply({"status": 0, member: names})
-
-    return reply
-
-
-async def show_posts(ask: Ask, found: Sequence[posts.Published]) -> Reply:
-    """Reply with posts."""
-    return Reply({"status": 0, "post": [{"id": p.author, "message": p.text} for p in found]})
 
 
 async def hear_group(ask: Ask, channel: str) -> Reply:
@@ -42,15 +26,15 @@ commands = CommandTable()
 
 for command in (
     Command("invite <user> <id>", Role.APP, rule=friends.invite),
-    Command("list-invite <user>", Role.APP, listed("invite"), rule=friends.invitations),
+    Command("list-invite <user>", Role.APP, rule=friends.invitations),
     Command("accept-invite <user> <id>", Role.APP, rule=friends.accept),
-    Command("list-friend <user>", Role.APP, listed("friend"), rule=friends.friends),
+    Command("list-friend <user>", Role.APP, rule=friends.friends),
     Command("post <user> <message>", Role.APP, rest=True, rule=posts.post),
-    Command("receive-post <user>", Role.APP, show_posts, rule=posts.friends_posts),
+    Command("receive-post <user>", Role.APP, rule=posts.friends_posts),
     Command("send <user> <friend> <message>", Role.APP, hint, rest=True, rule=messages.send),
     Command("create-group <user> <group>", Role.APP, hear_group, rule=groups.create),
-    Command("list-group <user>", Role.APP, listed("group"), rule=groups.all_groups),
-    Command("list-joined <user>", Role.APP, listed("group"), rule=groups.joined),
+    Command("list-group <user>", Role.APP, rule=groups.all_groups),
+    Command("list-joined <user>", Role.APP, rule=groups.joined),
     Command("join-group <user> <group>", Role.APP, hear_group, rule=groups.join),
     Command(
         "send-group <user> <group> <message>",

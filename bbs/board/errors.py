@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.errors import Refusal
+from bbs.framework import Refusal
 
 
 class NoSuchUser(Refusal):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from bbs.board import errors
 from bbs.board.models import Relationship
 from bbs.framework import Caller, User, read_only, rows
@@ -46,15 +48,15 @@ def accept(caller: Caller, name: str) -> None:
 
 
 @read_only
-def invitations(caller: Caller) -> list[str]:
+def invitations(caller: Caller) -> Mapping[str, Sequence[str]]:
     """Who has invited the caller, oldest invitation first."""
-    return _names(caller.id, Relationship.INVITED_BY)
+    return {"invite": _names(caller.id, Relationship.INVITED_BY)}
 
 
 @read_only
-def friends(caller: Caller) -> list[str]:
+def friends(caller: Caller) -> Mapping[str, Sequence[str]]:
     """The caller's friends, oldest friendship first."""
-    return _names(caller.id, Relationship.FRIEND)
+    return {"friend": _names(caller.id, Relationship.FRIEND)}
 
 
 def are_friends(user: int, other: int) -> bool:

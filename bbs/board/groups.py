@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from bbs.board import errors
 from bbs.board.models import Group, Membership
 from bbs.framework import Caller, is_valid_name, new_channel, read_only, rows
@@ -36,13 +38,13 @@ def join(caller: Caller, name: str) -> str:
 
 
 @read_only
-def all_groups(caller: Caller) -> list[str]:
+def all_groups(caller: Caller) -> Mapping[str, Sequence[str]]:
     """The names of all groups, oldest first."""
-    return [name for (name,) in rows(Group.select(Group.name).order_by(Group.id))]
+    return {"group": [name for (name,) in rows(Group.select(Group.name).order_by(Group.id))]}
 
 
 @read_only
-def joined(caller: Caller) -> list[str]:
+def joined(caller: Caller) -> Mapping[str, Sequence[str]]:
     """The caller's groups, in the order joined."""
     query = (
         Membership.select(Group.name)
@@ -50,7 +52,7 @@ def joined(caller: Caller) -> list[str]:
         .where(Membership.user == caller.id)
         .order_by(Membership.id)
     )
-    return [name for (name,) in rows(query)]
+    return {"group": [name for (name,) in rows(query)]}
 
 
 def is_member(user: int, group: int) -> bool:

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 from bbs.board.models import Post, Relationship
 from bbs.framework import Caller, User, read_only, rows
-
-
-@dataclass(frozen=True)
-class Published:
-    """A post as a friend of its author reads it."""
-
-    author: str
-    text: str
 
 
 def post(caller: Caller, text: str) -> None:
@@ -22,7 +14,7 @@ def post(caller: Caller, text: str) -> None:
 
 
 @read_only
-def friends_posts(caller: Caller) -> list[Published]:
+def friends_posts(caller: Caller) -> Mapping[str, Sequence[Mapping[str, str]]]:
     """What the caller's friends have posted, oldest first."""
     query = (
         Post.select(User.name, Post.text)
@@ -31,4 +23,4 @@ def friends_posts(caller: Caller) -> list[Published]:
         .where((Relationship.user == caller.id) & (Relationship.kind == Relationship.FRIEND))
         .order_by(Post.id)
     )
-    return [Published(*row) for row in rows(query)]
+    return {"post": [{"id": author, "message": text} for author, text in rows(query)]}

@@ -72,12 +72,12 @@ class LoginServerParts:
     gateway_secret: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass
 class AppServerParts:
     """What only an app server has. `server_id` is None until it has joined the fleet."""
 
     listeners: Listeners
-    server_id: Callable[[], str | None]
+    server_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Ask:
         """Count one more of `name`, one of the service's counters; LookupError of another."""
         if name not in self.home.service.counters:
             raise LookupError(f"{name} is no counter of {self.home.service.name}")
-        self.home.tally.count(name)
+        self.home.tally.counts[name] += 1
 
 
 def success(message: str = "Success!", **members: object) -> Reply:

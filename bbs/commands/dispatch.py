@@ -14,7 +14,16 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from bbs.commands.accounts import locate
-from bbs.commands.ask import AppServerParts, Ask, AskLoginServer, Home, Moved, failure, success
+from bbs.commands.ask import (
+    AppServerParts,
+    Ask,
+    AskLoginServer,
+    Home,
+    LoginServerParts,
+    Moved,
+    failure,
+    success,
+)
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
@@ -76,23 +85,18 @@ class Dispatcher:
 
     def _guard(self, command: Command) -> Callable[[Request, float], _Outcome]:
         """The whole of a command's transaction."""
-        home, rule = self._home, command.rule
+        home, parts, rule = self._home, self._home.parts, command.rule
+        served, by_place = command.served_by(home.role), command.role is Role.APP
 
         def guard(request: Request, now: float) -> _Outcome:
             caller = accounts.identify(request.token, home.sessions, now)
             if request.usage_error:
                 raise WrongUsage(command.usage)
-            if not command.served_by(home.role) or not self._serves(caller, command):
+            if not served or (by_place and not _has_place(caller, parts)):
                 return _Outcome(caller, served=False)
             return _Outcome(caller, True, rule(caller, *request.arguments) if rule else None)
 
         return guard if rule and not is_read_only(rule) else read_only(guard)
-
-    def _serves(self, caller: accounts.Caller, command: Command) -> bool:
-        """Whether this server has the caller's place, where the command asks for that."""
-        if command.role is not Role.APP:
-            return True
-        return caller.seat is not None and caller.seat.server == self._home.app.server_id()
 
     async def _redirect(self, ask: Ask) -> Refusal:
         """Where to send a user's request that is not served here. A login server finds a place for
@@ -106,6 +110,12 @@ class Dispatcher:
     def _touch(self, digest: str, now: float) -> None:
         noted = self._home.database.run(accounts.touch, digest, now)
         noted.addErrback(lambda failure: failure.trap(Refusal))
+
+
+def _has_place(caller: accounts.Caller, parts: LoginServerParts | AppServerParts) -> bool:
+    """Whether the caller is served by this server."""
+    here = parts.server_id if isinstance(parts, AppServerParts) else None
+    return caller.seat is not None and caller.seat.server == here
 
 
 async def _reply(ask: Ask, request: Request, result: object) -> Reply:

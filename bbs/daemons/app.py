@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.composition import AppServing, Ground
-from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon, interface_of
+from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.daemons.lifeline import Lifeline
 from bbs.errors import Unavailable
 from bbs.rules import members
@@ -48,8 +48,7 @@ class AppServer(Daemon):
         self._server_id = server_id
         self._lifeline = lifeline
         if lifeline is not None:
-            # Ctrl-C at a terminal is for the parent, which ends its children in its own order.
-            os.setpgrp()
+            _leave_process_group()
 
     async def start(self) -> None:
         config, reactor = self.config, self.reactor
@@ -62,11 +61,12 @@ class AppServer(Daemon):
         serving = AppServing(Ground(self.service, config, database, stomp, reactor))
         self.begin(serving.listeners)
         ports = await self.listen(config.app.listen, serving.factory)
-        serving.server_id = await self._join(database, ports[0])
+        server_id = await self._join(database, ports[0])
+        serving.joined(server_id)
         self.begin(
             Heartbeat(
                 database=database,
-                server=serving.server_id,
+                server=server_id,
                 tally=serving.home.tally,
                 interval=config.fleet.heartbeat_interval,
                 lease_timeout=config.fleet.lease_timeout,
@@ -74,7 +74,7 @@ class AppServer(Daemon):
                 reactor=reactor,
             )
         )
-        self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, serving)))
+        self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
         serving.home.bus.tell_fleet("ready")
 
     async def _join(self, database: Database, port: IListeningPort) -> str:
@@ -91,7 +91,7 @@ class AppServer(Daemon):
     def _address(self, database_url: str) -> str:
         """Where people reach a server that an operator runs by hand: the address that it is told to
         bind to, else the one from which this machine reaches the database."""
-        interface = interface_of(self.config.app.listen[0])
+        interface = self.config.app.listen[0].interface
         host = urlsplit(database_url).hostname
         if interface or not host:
             return interface
@@ -100,11 +100,10 @@ class AppServer(Daemon):
             address: str = probe.getsockname()[0]
             return address
 
-    async def _leave(self, database: Database, serving: AppServing) -> None:
+    async def _leave(self, database: Database, server_id: str, serving: AppServing) -> None:
         """Say that this server stops, and give those who listen time to be told where to go."""
-        assert serving.server_id is not None
         with suppress(Unavailable):  # Else the heartbeat that stops says the same, later.
-            await database.run(members.leave, serving.server_id)
+            await database.run(members.leave, server_id)
         serving.home.bus.tell_fleet("gone")
         await serving.listeners.dismiss(FAREWELL)
 
@@ -115,6 +114,13 @@ class AppServer(Daemon):
         _log.warn("this app server ends: {reason}", reason=reason)
         if self.running:
             self.reactor.callLater(0, self.reactor.stop)
+
+
+def _leave_process_group() -> None:
+    """Ctrl-C at a terminal is for the parent, which ends its children in its own order."""
+    # Who leads a group already, as one that was started in a session of its own does, may not.
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()
 
 
 class Heartbeat(TimerService):

@@ -43,24 +43,25 @@ class Ground:
 
 
 class AppServing:
-    """An app server: its listeners, and the factory of its connections. `server_id` is to be set
-    once it has joined the fleet."""
+    """An app server: its listeners, and the factory of its connections."""
 
     def __init__(self, ground: Ground) -> None:
         config, reactor = ground.config, ground.reactor
-        self.server_id: str | None = None
         bus = Bus(ground.stomp, ground.service.name)
         self.listeners = Listeners(
             database=ground.database,
             bus=bus,
             feed=ground.service.feed,
-            server_id=lambda: self.server_id,
             poll_interval=config.messages.poll_interval,
             reactor=reactor,
         )
-        parts = AppServerParts(self.listeners, lambda: self.server_id)
-        self.home = _home(ground, bus, parts)
+        self._parts = AppServerParts(self.listeners)
+        self.home = _home(ground, bus, self._parts)
         self.factory = line_factory(reactor, Dispatcher(self.home), config.limits)
+
+    def joined(self, server_id: str) -> None:
+        """It is a member of the fleet, under this id."""
+        self._parts.server_id = self.listeners.server_id = server_id
 
 
 class LoginServing:
@@ -68,6 +69,7 @@ class LoginServing:
 
     :param me: this login server, which is enrolled.
     :param workers: has a thread for what the keeper must not do on the reactor.
+    :param launches: whether the provider ever launches anything.
     """
 
     def __init__(
@@ -78,13 +80,14 @@ class LoginServing:
         hasher: Hasher,
         provider: IProvider,
         workers: IWorkers,
+        launches: bool = True,
     ) -> None:
         config, reactor = ground.config, ground.reactor
         limits, seconds = config.limits, reactor.seconds
         bus = Bus(ground.stomp, ground.service.name)
         watchers: set[IConnection] = set()
         self.news = FleetNews(bus)
-        self.policy = policy_of(config)
+        self.policy = policy_of(config, launches)
         self.room = WaitingRoom(
             me=me,
             database=ground.database,
@@ -121,12 +124,12 @@ class LoginServing:
         self.factory = line_factory(reactor, Dispatcher(self.home), limits)
 
 
-def policy_of(config: Configuration) -> Policy:
-    """What the operator wants of the fleet."""
+def policy_of(config: Configuration, launches: bool) -> Policy:
+    """What the operator wants of the fleet, whose provider `launches` or never does."""
     wanted = config.fleet
     return Policy(
         minimum=wanted.minimum,
-        maximum=0 if wanted.provider == "none" else wanted.maximum,
+        maximum=wanted.maximum if launches else 0,
         spare=wanted.spare,
         capacity=config.app.capacity,
         idle_grace=wanted.idle_grace,

@@ -58,7 +58,6 @@ class Listeners(Service):
     """The listeners of one app server, and the pump that serves them.
 
     :param feed: the service's durable events, None where it has none.
-    :param server_id: gives this app server's id.
     :param poll_interval: seconds between looks while the broker is away.
     """
 
@@ -68,14 +67,14 @@ class Listeners(Service):
         database: Database,
         bus: Bus,
         feed: Feed | None,
-        server_id: Callable[[], str | None],
         poll_interval: float,
         reactor: Any,
     ) -> None:
         self._database = database
         self._bus = bus
         self._feed = feed
-        self._server_id = server_id
+        self.server_id: str | None = None
+        """This app server's, once it has joined the fleet."""
         self._poll_interval = poll_interval
         self._reactor = reactor
         self._listeners: set[Listener] = set()
@@ -288,7 +287,7 @@ class Listeners(Service):
                 self._drop([listener])
                 continue
             seat = seats[listener.user]
-            if seat and seat.server != self._server_id() and seat != listener.told:
+            if seat and seat.server != self.server_id and seat != listener.told:
                 listener.told = seat
                 address = seat.address.seen_from(listener.connection.local_host)
                 listener.connection.send_event({"event": "moved", "app_server": address.as_json()})

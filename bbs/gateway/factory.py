@@ -21,6 +21,7 @@ from bbs.client.values import NotTrusted, Origin, Reply
 from bbs.client.vocabulary import Vocabulary
 from bbs.errors import Unavailable
 from bbs.gateway.connection import GatewayConnection
+from bbs.gateway.session import Host
 from bbs.gateway.valve import Valve
 from bbs.protocols.closing import Departure
 from bbs.protocols.line.interfaces import LineLimits
@@ -56,12 +57,14 @@ class GatewayFactory(Factory):
     def __init__(
         self,
         reactor: IReactorTime,
+        host: Host,
         server: Address,
         secret: str,
         limits: LineLimits,
         endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
     ) -> None:
         self._reactor = reactor
+        self._host = host
         self._server = server
         self._secret = secret
         self._limits = limits
@@ -83,7 +86,9 @@ class GatewayFactory(Factory):
             origin=self._origin(addr),
             vocabulary=self._vocabulary,
         )
-        connection = GatewayConnection(self._reactor, client, valve, self._limits, self._gone)
+        connection = GatewayConnection(
+            self._reactor, client, self._host, valve, self._limits, self._gone
+        )
         self._connections.add(connection)
         return connection
 

@@ -8,6 +8,7 @@ out the next may be typed already.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -37,8 +38,16 @@ MOST_FAILURES = 5
 """Wrong passwords, one after the other, after which a visit ends."""
 
 GREETING = """\
-bbs, a bulletin board. Press Enter to begin.
+{} Press Enter to begin.
 login NAME to log in, register NAME to make an account; help lists all commands."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """The service that people come to: its name, and what they read first, a sentence."""
+
+    name: str
+    greeting: str
 
 
 @implementer(IScreen)
@@ -52,6 +61,7 @@ class Visit:
         self,
         clock: IReactorTime,
         client: BBSClient,
+        host: Host,
         max_line: int,
         send: Callable[[bytes], None],
         over: Callable[[], None],
@@ -60,6 +70,7 @@ class Visit:
         self.lines = LineQueue(max_line)
         self._clock = clock
         self._client = client
+        self._host = host
         self._over = over
         self._display = Display(self.peer.write)
         self._question = ""
@@ -100,7 +111,7 @@ class Visit:
         if self._begun:
             return
         self._begun = True
-        self._show(GREETING)
+        self._show(GREETING.format(self._host.greeting))
         Deferred.fromCoroutine(self._run()).addErrback(
             lambda failure: self._log.failure("a visit broke off", failure)
         )
@@ -235,7 +246,7 @@ class Visit:
         if at_work:
             waiting = conversation.status.waiting
             return f"{waiting_line(waiting)} " if waiting else ""
-        user = "bbs" if conversation.current is None else visible(conversation.current)
+        user = self._host.name if conversation.current is None else visible(conversation.current)
         talk = f"{visible(conversation.talk.name)}> " if conversation.talk else " "
         return f"{user}>{talk}"
 

@@ -61,7 +61,8 @@ class Input(Enum):
 
 class Life:
     """Where one connection is in its life. Its owner says what happens to it and what it wants;
-    what that means for the transport is done here. `phase` and `input` are there to be read.
+    what that means for the transport is done here. `phase`, `input` and `blocked` are there to be
+    read.
 
     A peer that takes nothing for `write_timeout` seconds is cut off, whether it is still written
     to or the last bytes are on their way.
@@ -73,6 +74,7 @@ class Life:
         "_progress",
         "_transport",
         "_write_timeout",
+        "blocked",
         "input",
         "phase",
     )
@@ -80,6 +82,7 @@ class Life:
     def __init__(self, clock: IReactorTime, write_timeout: float) -> None:
         self.phase = Phase.OPEN
         self.input = Input.READING
+        self.blocked = False  # The peer takes less than it is sent.
         self._clock = clock
         self._write_timeout = write_timeout
         self._progress: Progress | None = None  # of the peer, while it takes too little
@@ -97,15 +100,11 @@ class Life:
 
     # Output. Whether what is said here is news is returned.
 
-    @property
-    def blocked(self) -> bool:
-        """Whether the peer takes less than it is sent."""
-        return self._progress is not None
-
     def block(self) -> bool:
         """The transport wants no more for now."""
-        if self._progress is not None or self.phase.closed:
+        if self.blocked or self.phase.closed:
             return False
+        self.blocked = True
         self._progress = Progress(self._clock, self._write_timeout, self._transport)
         return True
 
@@ -114,6 +113,7 @@ class Life:
         progress, self._progress = self._progress, None
         if progress is None:
             return False
+        self.blocked = False
         progress.stop()
         return True
 

@@ -97,7 +97,7 @@ class MemoryAppServer:
     def __init__(self, ground: Ground, server_id: str) -> None:
         self.id = server_id
         self.serving = AppServing(ground)
-        self.serving.server_id = server_id
+        self.serving.joined(server_id)
         self.serving.listeners.startService()
 
     def peer(self) -> Peer:

@@ -51,7 +51,7 @@ class Contests(ContestCase):
         with contestants(self.database, 2) as together:
             for number in range(ROUNDS):
                 name = f"user{number}"
-                register = once(accounts.register, name, "hash", self.now)
+                register = once(accounts.register, name, "hash", self.now, messages.make_inbox)
                 outcomes = together(register, register)
                 self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} is already used"])
         self.assertEqual(User.select().count(), ROUNDS)
@@ -68,8 +68,8 @@ class Contests(ContestCase):
                 self.assertEqual(
                     self.texts(outcomes), sorted([SUCCESS, f"{first.name} has invited you"])
                 )
-                self.assertEqual(self.call(friends.invitations, second), [first.name])
-                self.assertEqual(self.call(friends.invitations, first), [])
+                self.assertEqual(self.call(friends.invitations, second)["invite"], [first.name])
+                self.assertEqual(self.call(friends.invitations, first)["invite"], [])
 
     def test_the_same_invitation_twice(self) -> None:
         with contestants(self.database, 2) as together:
@@ -77,7 +77,7 @@ class Contests(ContestCase):
                 ann, bob = self.people(f"ann{number}", f"bob{number}")
                 invite = once(friends.invite, ann, bob.name)
                 self.assertEqual(self.texts(together(invite, invite)), ["Already invited", SUCCESS])
-                self.assertEqual(self.call(friends.invitations, bob), [ann.name])
+                self.assertEqual(self.call(friends.invitations, bob)["invite"], [ann.name])
 
     def test_two_acceptances(self) -> None:
         with contestants(self.database, 2) as together:
@@ -89,8 +89,8 @@ class Contests(ContestCase):
                     self.texts(together(accept, accept)),
                     [SUCCESS, f"{ann.name} did not invite you"],
                 )
-                self.assertEqual(self.call(friends.friends, ann), [bob.name])
-                self.assertEqual(self.call(friends.friends, bob), [ann.name])
+                self.assertEqual(self.call(friends.friends, ann)["friend"], [bob.name])
+                self.assertEqual(self.call(friends.friends, bob)["friend"], [ann.name])
         self.assertEqual(Relationship.select().count(), 2 * ROUNDS)
 
     def test_two_creations(self) -> None:
@@ -100,7 +100,7 @@ class Contests(ContestCase):
                 name = f"group{number}"
                 outcomes = together(once(groups.create, ann, name), once(groups.create, bob, name))
                 self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} already exist"])
-        joined = [*self.call(groups.joined, ann), *self.call(groups.joined, bob)]
+        joined = [*self.call(groups.joined, ann)["group"], *self.call(groups.joined, bob)["group"]]
         self.assertEqual(len(joined), ROUNDS)
 
     def test_two_joins(self) -> None:
@@ -113,7 +113,7 @@ class Contests(ContestCase):
                 self.assertEqual(
                     self.texts(together(join, join)), [f"Already a member of {name}", SUCCESS]
                 )
-        self.assertEqual(len(self.call(groups.joined, bob)), ROUNDS)
+        self.assertEqual(len(self.call(groups.joined, bob)["group"]), ROUNDS)
 
     def test_two_who_seize_the_lease(self) -> None:
         peers = [members.Member(str(number), "") for number in range(3)]
@@ -134,7 +134,7 @@ class Contests(ContestCase):
             for _ in range(ROUNDS):
                 outcomes = together(*[once(members.observe, member, Tally()) for member in peers])
                 [holder] = {outcome.value.lease.holder for outcome in outcomes}
-                self.call(members.resign, members[int(holder)])
+                self.call(members.resign, peers[int(holder)])
 
 
 @on_both_databases
@@ -388,7 +388,7 @@ class Messages(ContestCase):
         with contestants(self.database, senders + 1) as together:
             sent, (read,) = [], [None]
             *sent, read = together(*programmes, Following(reader, senders * count))
-        stored = [int(str(outcome.value.event["id"])) for one in sent for outcome in one]
+        stored = [outcome.value.event.id for one in sent for outcome in one]
         self.assertEqual(len(stored), senders * count)
         self.assertEqual(read, sorted(stored))
 
@@ -413,7 +413,7 @@ class Messages(ContestCase):
         with contestants(self.database, self.many) as together:
             outcomes = [one for programme in together(*programmes) for one in programme]
         self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
-        ids = sorted(int(str(outcome.value.event["id"])) for outcome in outcomes)
+        ids = sorted(outcome.value.event.id for outcome in outcomes)
         for member in members:
             self.assertEqual(Following(member, len(ids))(self.outcome), ids)
         self.assertEqual(Delivery.select().count(), len(ids) * self.many)
@@ -473,6 +473,6 @@ class Following:
         while len(read) < self.count and looks < 100_000:
             looks += 1
             for event in call(messages.fetch, [cursor]).value[cursor]:
-                read.append(int(str(event["id"])))
+                read.append(event.id)
                 cursor = replace(cursor, last=read[-1])
         return read

@@ -26,7 +26,8 @@ from twisted.trial.unittest import TestCase
 from bbs.protocols.stomp import Broker, IStomp, StompDisconnected, StompService
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.stomp.frames import Frame, encode
-from tests.broker_contract import Inbox, SocketContract, going, topic
+from bbs.testing.broker_contract import Inbox, going, topic
+from bbs.testing.socket_contract import SocketContract
 
 reactor: Any = system_reactor
 
@@ -49,7 +50,7 @@ class EmbeddedCase(TestCase):
 class EmbeddedBrokerContract(SocketContract, EmbeddedCase):
     async def setUp(self) -> None:
         await EmbeddedCase.setUp(self)
-        await SocketContract.setUp(self)
+        SocketContract.setUp(self)
 
 
 class ActiveMQContract(SocketContract, TestCase):

@@ -12,7 +12,7 @@ from twisted.trial.unittest import TestCase
 
 from bbs.protocols.stomp import Broker, StompDisconnected, StompService
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
-from tests.broker_contract import Inbox, topic
+from bbs.testing.broker_contract import Inbox, topic
 
 try:
     import service_identity  # noqa: F401

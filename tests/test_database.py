@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import peewee
 import pymysql
@@ -77,7 +78,8 @@ class OnSQLite(OurContract, SynchronousTestCase):
 
     def test_writers_wait_until_nobody_waits_for_them(self) -> None:
         other = self.hold_the_lock()
-        self.database.peewee.timeout = 0
+        sqlite: Any = self.database.peewee
+        sqlite.timeout = 0
         self._unavailable(self.database.run(self._add, "go"))
         self.assertEqual(self.told, ["database is away: database is locked"])
         other.execute_sql("ROLLBACK")
@@ -163,7 +165,7 @@ class Deadlines(SynchronousTestCase):
     def test_workers_who_are_gone(self) -> None:
         @implementer(IWorkers)
         class Gone:
-            def run(self, work: object, *args: object, **kwargs: object) -> Deferred[object]:
+            def run(self, work: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
                 return fail(ZeroDivisionError())
 
         clock = Clock()

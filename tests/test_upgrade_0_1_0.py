@@ -181,7 +181,7 @@ class People(FixtureCase):
         super().setUp()
         (last,) = self.db.execute_sql("SELECT MAX(used) FROM session").fetchone()
         self.db.close()
-        self.service = MemoryService(
+        self.memory = MemoryService(
             board,
             url=self.url,
             config=Configuration(
@@ -189,18 +189,18 @@ class People(FixtureCase):
             ),
             start=last + 1.0,
         )
-        self.addCleanup(self.service.close)
-        self.service.start()
+        self.addCleanup(self.memory.close)
+        self.memory.start()
         # What is swept every minute finds nothing to remove.
         for _ in range(26):
-            self.service.beat()
-            self.service.advance(5.0)
+            self.memory.beat()
+            self.memory.advance(5.0)
 
     def log_in(self, name: str) -> str:
         """A new token, for the password of then."""
-        peer = self.service.peer()
+        peer = self.memory.peer()
         peer.say(f"login {name} {self.people[name]['password']}")
-        self.service.settle()
+        self.memory.settle()
         [reply] = peer.heard()
         self.assertEqual(reply["status"], 0, f"{name}: {reply}")
         return str(reply["token"])
@@ -208,7 +208,7 @@ class People(FixtureCase):
     def visit(self, name: str) -> tuple[str, Peer]:
         """A token, that of then if there is one, and a connection to the app server."""
         token = self.people[name]["token"] or self.log_in(name)
-        return token, self.service.at_home(token)
+        return token, self.memory.at_home(token)
 
     def yes(self, peer: Peer, line: str) -> dict[str, Any]:
         """What is replied to that line, which is a yes."""
@@ -225,19 +225,19 @@ class People(FixtureCase):
         live = {name: each["token"] for name, each in self.people.items() if each["token"]}
         self.assertEqual([*live], ["ann", "bob", "cat"])
         for token in live.values():
-            told = self.yes(self.service.peer(), f"locate {token}")
+            told = self.yes(self.memory.peer(), f"locate {token}")
             self.assertIn("app_server", told)
-            self.yes(self.service.at_home(token), f"list-friend {token}")
-            self.yes(self.service.peer(), f"logout {token}")
+            self.yes(self.memory.at_home(token), f"list-friend {token}")
+            self.yes(self.memory.peer(), f"logout {token}")
 
     def test_passwords(self) -> None:
         """That of everybody, and no other."""
         for name in self.people:
             self.log_in(name)
-            refused = self.service.peer().ask(f"login {name} not-the-password")
+            refused = self.memory.peer().ask(f"login {name} not-the-password")
             self.assertEqual(refused["code"], "wrong-credentials")
         for name in self.left["deleted"]:
-            refused = self.service.peer().ask(f"login {name} gone")
+            refused = self.memory.peer().ask(f"login {name} gone")
             self.assertEqual(refused["code"], "wrong-credentials")
 
     def test_friends_invitations_groups_and_posts(self) -> None:
@@ -273,10 +273,10 @@ class People(FixtureCase):
                 (f"listen {token} 0", person["delivered"] + person["undelivered"]),
                 (f"listen {token}", []),
             ):
-                listening = self.service.at_home(token)
+                listening = self.memory.at_home(token)
                 self.yes(listening, line)
-                self.service.advance(5.0)
-                self.service.beat()
+                self.memory.advance(5.0)
+                self.memory.beat()
                 self.assertEqual(listening.events(), events, f"{line[:6]} of {name}")
             arrived += len(person["undelivered"])
         self.assertGreater(arrived, 0)
@@ -285,9 +285,9 @@ class People(FixtureCase):
         """A message of today comes behind those of then, and to those who were friends then."""
         bob, _ = self.visit("bob")
         ann, peer = self.visit("ann")
-        listening = self.service.listening(bob)
+        listening = self.memory.listening(bob)
         self.yes(peer, f"send {ann} bob and now?")
-        self.service.settle()
+        self.memory.settle()
         *before, new = listening.events()
         self.assertEqual(before, self.people["bob"]["undelivered"])
         self.assertEqual((new["from"], new["message"]), ("ann", "and now?"))
@@ -296,23 +296,23 @@ class People(FixtureCase):
     def test_ids_are_never_given_again(self) -> None:
         """Not even those of a deleted account."""
         last = self.left["last_ids"]
-        self.assertEqual(self.service.peer().ask("register gil anew")["status"], 0)
+        self.assertEqual(self.memory.peer().ask("register gil anew")["status"], 0)
         gil = User.get(User.name == "gil")
         self.assertEqual(gil.id, last["user"] + 1)
-        now = self.service.clock.seconds()
-        self.service.database.run(operators.launch, operators.By("olga", "test", now), 20, 10)
+        now = self.memory.clock.seconds()
+        self.memory.database.run(operators.launch, operators.By("olga", "test", now), 20, 10)
         self.assertEqual(Action.select().order_by(Action.id.desc()).get().id, last["action"] + 1)
         self.people["gil"] = {"password": "anew", "token": None}
         token, peer = self.visit("gil")
         for command, member in (("list-friend", "friend"), ("list-invite", "invite")):
             self.assertEqual(self.yes(peer, f"{command} {token}")[member], [])
         self.yes(peer, f"listen {token} 0")
-        self.service.settle()
+        self.memory.settle()
         self.assertEqual(peer.events(), [])
 
     def test_what_operators_did(self) -> None:
         told: list[Any] = []
-        self.service.database.run(operators.actions, 10).addCallback(told.extend)
+        self.memory.database.run(operators.actions, 10).addCallback(told.extend)
         known = [
             {name: getattr(deed, name) for name in ("operator", "address", "action", "target")}
             for deed in reversed(told)

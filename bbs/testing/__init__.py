@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bbs.testing.broker_contract import BrokerContract
     from bbs.testing.database_contract import DatabaseContract
     from bbs.testing.provider import MemoryProvider
+    from bbs.testing.provider_contract import ProviderContract
     from bbs.testing.rules import RulesCase
     from bbs.testing.service import MemoryService, Peer
     from bbs.testing.socket_contract import SocketContract
@@ -34,6 +35,7 @@ __all__ = [
     "MemoryProvider",
     "MemoryService",
     "Peer",
+    "ProviderContract",
     "RulesCase",
     "SocketContract",
 ]

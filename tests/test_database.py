@@ -31,7 +31,7 @@ from bbs.storage.database import (
     is_read_only,
     read_only,
 )
-from bbs.testing import DatabaseContract
+from bbs.testing import ContendedDatabaseContract, DatabaseContract
 from bbs.testing.database_tools import Entry, raised
 from bbs.workers import Inline, IWorkers
 from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url
@@ -66,9 +66,6 @@ class OnSQLite(OurContract, SynchronousTestCase):
 
     def lost(self) -> Exception:
         return raised(sqlite3.OperationalError("disk I/O error"))
-
-    def passing(self) -> Sequence[Exception]:
-        return ()
 
     def hold_the_lock(self) -> peewee.Database:
         """Somebody else writes."""
@@ -116,7 +113,7 @@ class OnSQLite(OurContract, SynchronousTestCase):
         self.database = self.open_database(Inline())
 
 
-class OnMySQL(OurContract, SynchronousTestCase):
+class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
     def database_url(self) -> str:
         return fresh_mysql_url()
 

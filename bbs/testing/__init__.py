@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bbs.testing.broker import MemoryBroker
     from bbs.testing.broker_contract import BrokerContract
-    from bbs.testing.database_contract import DatabaseContract
+    from bbs.testing.database_contract import ContendedDatabaseContract, DatabaseContract
     from bbs.testing.provider import MemoryProvider
     from bbs.testing.provider_contract import ProviderContract
     from bbs.testing.rules import RulesCase
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "BrokerContract": "bbs.testing.broker_contract",
+    "ContendedDatabaseContract": "bbs.testing.database_contract",
     "DatabaseContract": "bbs.testing.database_contract",
     "MemoryBroker": "bbs.testing.broker",
     "MemoryProvider": "bbs.testing.provider",
@@ -30,6 +31,7 @@ _MODULES = {
 
 __all__ = [
     "BrokerContract",
+    "ContendedDatabaseContract",
     "DatabaseContract",
     "MemoryBroker",
     "MemoryProvider",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from popen_provider import PopenProvider, Section, popen
 from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -17,18 +18,14 @@ from bbs.framework import LaunchFailed, LaunchKit
 from bbs.testing.provider_contract import ProviderContract
 
 # Lives until its standard input ends.
-CHILD = [sys.executable, "-ISc", "import sys; sys.stdin.read(); print('cut')"]
-# Says when it is there, and a SIGTERM does not end it.
-STUBBORN = [
-    sys.executable,
-    "-ISc",
-    """
+CHILD = [sys.executable, "-ISc", "import sys; sys.stdin.read()"]
+# A SIGTERM does not end it. Makes a file, which its argument names, when it is there.
+STUBBORN = """
 import signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-print("ready", flush=True)
+open(sys.argv[1], "x").close()
 sys.stdin.read()
-""",
-]
+"""
 
 
 class PopenCase(TestCase):
@@ -37,16 +34,16 @@ class PopenCase(TestCase):
     timeout = 30
 
     def setUp(self):
-        self.folder = Path(self.mktemp())
+        self.environment = dict(os.environ)
 
     def kit(self, argv=CHILD, **section):
         """What a login server would give to the provider, but for the command."""
         return LaunchKit(
             reactor=reactor,
-            section=Section(log_folder=str(self.folder), **section),
+            section=Section(**section),
             scope="popen:test",
             command=lambda server_id: [*argv, server_id],
-            environment=dict(os.environ),
+            environment=self.environment,
             configuration=lambda server_id: "",
             on_stop=lambda stop: None,
         )
@@ -73,35 +70,35 @@ class Contract(ProviderContract, PopenCase):
         os.kill(self.pid_of(provider, launch_id), signal.SIGKILL)
 
     def break_launches(self, provider):
-        self.folder.write_text("no folder")
+        self.environment["PATH"] = "/no/such/folder"
 
 
 class Own(PopenCase):
     """Its section, and how its processes end."""
 
     async def test_section(self):
-        """It stands back as far as it is told to, and logs where it is told to."""
+        """It stands back as far as it is told to."""
         provider = self.running(nice=3)
         await provider.launch("a")
         pid, own = self.pid_of(provider, "a"), os.getpriority(os.PRIO_PROCESS, 0)
         while os.getpriority(os.PRIO_PROCESS, pid) != min(own + 3, 19):
             await deferLater(reactor, 0.01)  # Until `nice` has done its work.
-        self.assertEqual(os.listdir(self.folder), ["a.log"])
 
     async def test_ends_when_it_is_told_to(self):
         provider = self.running()
         await provider.launch("a")
         await provider.terminate("a")
-        self.assertIn(f"ended with -{signal.SIGTERM}", (await provider.list())["a"].detail)
+        self.assertIn(f"return code {-signal.SIGTERM}", (await provider.list())["a"].detail)
 
     async def test_grace(self):
         """One that does not end by itself is ended."""
-        provider = self.running(STUBBORN, grace=0.1)
+        ready = Path(self.mktemp())
+        provider = self.running([sys.executable, "-ISc", STUBBORN, str(ready)], grace=0.1)
         await provider.launch("a")
-        while b"ready" not in (self.folder / "a.log").read_bytes():
+        while not ready.exists():
             await deferLater(reactor, 0.01)
         await provider.terminate("a")
-        self.assertIn(f"ended with -{signal.SIGKILL}", (await provider.list())["a"].detail)
+        self.assertIn(f"return code {-signal.SIGKILL}", (await provider.list())["a"].detail)
 
     async def test_all_end_with_it(self):
         """One whose launch is under way as well."""
@@ -120,11 +117,24 @@ class Own(PopenCase):
         process, ended = provider._servers["a"]
         process.stdin.close()
         await ended
-        self.assertEqual((self.folder / "a.log").read_text(), "cut\n")
+        self.assertIn("return code 0", (await provider.list())["a"].detail)
+
+    async def test_memory(self):
+        """It does not list all that have ever ended, but all that live."""
+        provider = self.running()
+        await gatherResults([provider.launch(f"a-{each}") for each in range(101)])
+        await gatherResults([provider.terminate(f"a-{each}") for each in range(1, 101)])
+        await provider.launch("b")
+        await provider.launch("c")
+        listed = await provider.list()
+        self.assertEqual({each for each in listed if listed[each].alive}, {"a-0", "b", "c"})
+        self.assertLessEqual(len(listed), 3 + 100)
+        self.assertIn("a-100", listed)
+        self.assertNotIn("a-1", listed)
 
     async def test_reason(self):
         """Operators read why there is no app server."""
-        self.folder.write_text("no folder")
+        self.environment["PATH"] = "/no/such/folder"
         with self.assertRaises(LaunchFailed) as caught:
             await self.running().launch("a")
-        self.assertIn("File exists", str(caught.exception))
+        self.assertIn("No such file", str(caught.exception))

@@ -42,7 +42,7 @@ class PopenProvider(Service):
         for process, ended in servers:
             process.terminate()
             kill = self._kit.reactor.callLater(self._kit.section.grace, process.kill)
-            ended.addCallback(lambda _, kill=kill: kill.active() and kill.cancel())
+            ended.addCallback(lambda _, it: it.active() and it.cancel(), kill)
         yield gatherResults([ended for _, ended in servers])
 
     def stopService(self) -> Deferred:

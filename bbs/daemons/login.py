@@ -113,7 +113,7 @@ class LoginServer(Daemon):
         self.on_stop(lambda: self.in_thread(os.unlink, path))
         return LocalProvider(
             self.reactor,
-            lambda server: children.command(path, server),
+            lambda server: children.command(path, server, self.service.name),
             f"local:{me.identity}",
             os.path.join(self._data, "logs"),
             children.environment(os.environ),

@@ -12,7 +12,7 @@ from bbs.config import Configuration, Telnet, Web, to_toml
 SQLITE = "sqlite:///"
 
 
-def command(path: str, server: str) -> list[str]:
+def command(path: str, server: str, service_name: str = "bbs") -> list[str]:
     """The command that runs the app server `server` with the configuration file `path`.
 
     Its standard input is the pipe that tells it when its parent has died.
@@ -23,7 +23,7 @@ def command(path: str, server: str) -> list[str]:
         "from twisted.scripts.twistd import run; run()",
         "--nodaemon",
         "--pidfile=",
-        "bbs-app",
+        f"{service_name}-app",
         f"--config={path}",
         f"--server-id={server}",
         "--lifeline=0",

@@ -12,6 +12,7 @@ from bbs.board.daemons import telnet
 from bbs.client import Address
 from bbs.daemons.telnet import TelnetGateway
 from bbs.gateway.factory import GatewayFactory
+from bbs.gateway.session import Sign
 
 SECRET = "0123456789abcdef"
 
@@ -50,6 +51,7 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(factory._server, Address("192.0.2.1", 4000))
         self.assertEqual(factory._secret, SECRET)
         self.assertEqual((factory._limits.max_line, factory._limits.idle_timeout), (100, 7.0))
+        self.assertEqual(factory._sign, Sign("bbs", "bbs, a bulletin board."))
         self.successResultOf(self.service.stopService())
         self.assertIsNone(factory.buildProtocol(None))
 

@@ -7,6 +7,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from bbs.addresses import Address, reached_at
 from bbs.daemons.daemon import FAREWELL, Daemon
 from bbs.gateway.factory import GatewayFactory
+from bbs.gateway.session import Sign
 from bbs.protocols.line.interfaces import LineLimits
 
 
@@ -24,6 +25,7 @@ class TelnetGateway(Daemon):
             Address.parse(telnet.server),
             telnet.secret,
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),
+            sign=Sign(self.service.name, self.service.greeting),
         )
         self.on_stop(lambda: factory.close_all(FAREWELL))
         for endpoint in telnet.listen:

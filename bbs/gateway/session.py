@@ -8,6 +8,7 @@ out the next may be typed already.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -37,8 +38,21 @@ MOST_FAILURES = 5
 """Wrong passwords, one after the other, after which a visit ends."""
 
 GREETING = """\
-bbs, a bulletin board. Press Enter to begin.
+{} Press Enter to begin.
 login NAME to log in, register NAME to make an account; help lists all commands."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What is written over the door: the service's name, and what it says of itself."""
+
+    name: str = "bbs"
+    words: str = ""
+
+    @property
+    def greeting(self) -> str:
+        """What people read first."""
+        return GREETING.format(self.words or f"{self.name}.")
 
 
 @implementer(IScreen)
@@ -55,12 +69,14 @@ class Visit:
         max_line: int,
         send: Callable[[bytes], None],
         over: Callable[[], None],
+        sign: Sign,
     ) -> None:
         self.peer = Peer(send, max_line, clock.seconds)
         self.lines = LineQueue(max_line)
         self._clock = clock
         self._client = client
         self._over = over
+        self._sign = sign
         self._display = Display(self.peer.write)
         self._question = ""
         self._running: Deferred[bool] | None = None
@@ -100,7 +116,7 @@ class Visit:
         if self._begun:
             return
         self._begun = True
-        self._show(GREETING)
+        self._show(self._sign.greeting)
         Deferred.fromCoroutine(self._run()).addErrback(
             lambda failure: self._log.failure("a visit broke off", failure)
         )
@@ -235,7 +251,7 @@ class Visit:
         if at_work:
             waiting = conversation.status.waiting
             return f"{waiting_line(waiting)} " if waiting else ""
-        user = "bbs" if conversation.current is None else visible(conversation.current)
+        user = self._sign.name if conversation.current is None else visible(conversation.current)
         talk = f"{visible(conversation.talk.name)}> " if conversation.talk else " "
         return f"{user}>{talk}"
 

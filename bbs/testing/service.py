@@ -62,7 +62,7 @@ class Peer:
         assert connection is not None, "the service has stopped"
         self.protocol: Any = connection
         connection.makeConnection(self.transport)
-        self._seen = 0
+        self._unheard: list[dict[str, Any]] = []
 
     def say(self, line: str) -> None:
         """Send one request."""
@@ -70,20 +70,26 @@ class Peer:
 
     def heard(self) -> list[dict[str, Any]]:
         """What has come since the last look: replies and events."""
-        lines = self.transport.value().decode().splitlines()
-        new, self._seen = lines[self._seen :], len(lines)
-        return [json.loads(line) for line in new]
+        heard, self._unheard = self._look(), []
+        return heard
 
     def events(self) -> list[dict[str, Any]]:
         """The events among what has come since the last look."""
         return [each for each in self.heard() if "event" in each]
 
     def ask(self, line: str) -> dict[str, Any]:
-        """Send one request, and give its reply, which is there at once."""
+        """Send one request, and give its reply, which is there at once; what else has come is for
+        the next look."""
+        before = len(self._look())
         self.say(line)
-        replies = [each for each in self.heard() if "status" in each]
-        assert len(replies) == 1, replies
-        return replies[0]
+        (reply,) = [each for each in self._look()[before:] if "status" in each]
+        self._unheard.remove(reply)
+        return reply
+
+    def _look(self) -> list[dict[str, Any]]:
+        self._unheard += map(json.loads, self.transport.value().splitlines())
+        self.transport.clear()
+        return self._unheard
 
 
 class MemoryAppServer:
@@ -164,8 +170,10 @@ class MemoryService:
             self.clock.advance(STEP)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
-        self.clock.pump([1.0] * int(seconds) + [seconds % 1.0])
+        """Let time pass, in which every app server shows that it lives."""
+        for step in (*[1.0] * int(seconds), seconds % 1.0):
+            self.beat()
+            self.clock.advance(step)
 
     def peer(self) -> Peer:
         """Connect to the login server."""

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from ipaddress import ip_address
+
+_OVER_TCP = {
+    "tcp": ("port", "interface", "backlog"),
+    "tcp6": ("port", "backlog", "interface"),
+    "ssl": ("port", "privateKey", "certKey", "sslmethod", "interface", "backlog"),
+}
+"""The kinds of place that are a TCP port, each with the order of its arguments without a name."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,112 @@ class Address:
     def seen_from(self, host: str) -> Address:
         """The address for a peer that has reached this machine under `host`."""
         return self if self.host else Address(host, self.port)
+
+
+@dataclass(frozen=True)
+class ListeningPlace:
+    """Where a server listens: an endpoint string, such as `tcp:22222` or `ssl:443:privateKey=…`.
+
+    `text` is as an operator wrote it. The syntax is Twisted's (`serverFromString`): arguments
+    between colons, some of them named, a backslash before what is to be taken literally.
+    """
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def parse(cls, text: str) -> ListeningPlace:
+        """Read what Twisted can listen on; whether the place itself is free, the server finds out.
+
+        :raises ValueError: it is no such text, or needs what is not installed.
+        """
+        place = cls(text)
+        if place.kind in _OVER_TCP:
+            right = place.port is not None and (not place.is_tls or has_tls())
+        else:
+            right = ":" in text and place.kind in {"unix", "systemd"} | _plugged_in()
+        if not right:
+            raise ValueError(text)
+        return place
+
+    @classmethod
+    def at(cls, interface: str, port: int) -> ListeningPlace:
+        """`port` (0: a free one) at an address of this machine."""
+        kind = "tcp6" if ":" in interface else "tcp"
+        escaped = interface.replace(":", "\\:")
+        return cls(f"{kind}:{port}:interface={escaped}")
+
+    @classmethod
+    def on_free_port(cls, *places: ListeningPlace) -> ListeningPlace:
+        """A free TCP port where the first of `places` that names an address has it; else at all
+        addresses, those of IPv6 too if one of them has these."""
+        interface = next((place.interface for place in places if place.interface), "")
+        if interface:
+            return cls.at(interface, 0)
+        return cls("tcp6:0" if any(place.kind == "tcp6" for place in places) else "tcp:0")
+
+    @property
+    def kind(self) -> str:
+        """What comes before the first colon: `tcp`, `tcp6`, `ssl`, `unix`, `systemd`, …"""
+        return self.text.partition(":")[0]
+
+    @property
+    def port(self) -> int | None:
+        """The TCP port, 0 for a free one; None where the text names none."""
+        port = self._argument("port") if self.kind in _OVER_TCP else ""
+        number = int(port) if re.fullmatch("[0-9]{1,5}", port, re.ASCII) else None
+        return number if number is not None and number < 65536 else None
+
+    @property
+    def interface(self) -> str:
+        """The address that it binds to, "" for all of them."""
+        address = self._argument("interface")
+        return "" if address in ("0.0.0.0", "::") else address
+
+    @property
+    def is_tls(self) -> bool:
+        """Whether what is said there is encrypted by this server itself."""
+        return self.kind == "ssl"
+
+    def with_backlog(self, connections: int) -> ListeningPlace:
+        """The place with so many connections that may wait to be accepted, unless it says itself
+        how many, or is of a kind that has no such number."""
+        if self.kind not in _OVER_TCP or self._argument("backlog"):
+            return self
+        return ListeningPlace(f"{self.text}:backlog={connections}")
+
+    def _argument(self, name: str) -> str:
+        """An argument, given by its name or by its position; "" if it is not given."""
+        unnamed: list[str] = []
+        arguments = re.findall(
+            r":(?:(\w+)=)?((?:\\.|[^:\\])*)", self.text, flags=re.ASCII | re.DOTALL
+        )
+        for key, value in arguments:
+            if key == name:
+                return _unescaped(value)
+            if not key:
+                unnamed.append(value)
+        by_position = dict(zip(_OVER_TCP.get(self.kind, ()), unnamed, strict=False))
+        return _unescaped(by_position.get(name, ""))
+
+
+def has_tls() -> bool:
+    """Whether what TLS needs is installed (`bbs[tls]`)."""
+    return find_spec("OpenSSL") is not None
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+
+
+def _plugged_in() -> set[str]:
+    """The kinds of endpoint that plugins of Twisted add, those of other packages too."""
+    from twisted.internet.interfaces import IStreamServerEndpointStringParser
+    from twisted.plugin import getPlugins
+
+    return {parser.prefix for parser in getPlugins(IStreamServerEndpointStringParser)}
 
 
 def reached_at(host: str) -> str:

@@ -15,31 +15,42 @@ if TYPE_CHECKING:
     from bbs.cli import command_line
     from bbs.commands.ask import Ask, success
     from bbs.commands.service import Service
+    from bbs.config.settings import setting
     from bbs.daemons.plugin import app_server, login_server, telnet_gateway
     from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
     from bbs.errors import Refusal
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
     from bbs.protocols.line import Reply
     from bbs.rules.accounts import Caller, is_valid_name, new_channel
+    from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
+    from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import for_update, read_only, rows
     from bbs.storage.migrations import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
-    from bbs.values import NAME_LENGTH
+    from bbs.values import NAME_LENGTH, Instance
 
 _WHERE = {
     "bbs.cli": ("command_line",),
     "bbs.commands.ask": ("Ask", "success"),
     "bbs.commands.service": ("Service",),
+    "bbs.config.settings": ("setting",),
     "bbs.daemons.plugin": ("app_server", "login_server", "telnet_gateway"),
     "bbs.delivery.feed": ("BATCH", "Cursor", "Feed", "Mailbox", "Stored"),
     "bbs.errors": ("Refusal",),
     "bbs.protocols.commands": ("Command", "CommandTable", "Role", "WrongUsage"),
     "bbs.protocols.line": ("Reply",),
     "bbs.rules.accounts": ("Caller", "is_valid_name", "new_channel"),
+    "bbs.scaling.interfaces": (
+        "IProvider",
+        "LaunchFailed",
+        "LaunchRefused",
+        "ProviderUnavailable",
+    ),
+    "bbs.scaling.providers": ("LaunchKit", "Provider"),
     "bbs.storage.database": ("for_update", "read_only", "rows"),
     "bbs.storage.migrations": ("Migrator",),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
-    "bbs.values": ("NAME_LENGTH",),
+    "bbs.values": ("NAME_LENGTH", "Instance"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -52,9 +63,16 @@ __all__ = [
     "CommandTable",
     "Cursor",
     "Feed",
+    "IProvider",
+    "Instance",
+    "LaunchFailed",
+    "LaunchKit",
+    "LaunchRefused",
     "Mailbox",
     "Migrator",
     "Place",
+    "Provider",
+    "ProviderUnavailable",
     "Refusal",
     "Reply",
     "RisingIdField",
@@ -72,6 +90,7 @@ __all__ = [
     "new_channel",
     "read_only",
     "rows",
+    "setting",
     "success",
     "telnet_gateway",
 ]

@@ -31,10 +31,12 @@ class Plugin:
         try:
             return work(self.point.load())
         except Exception as error:  # It is other people's code: anything may be wrong with it.
-            reason = " ".join(f"{type(error).__name__}: {error}".split())
-            raise PluginUnusable(
-                f"plugin {self.name} of {self.distribution} ({self.group}): {reason}"
-            ) from error
+            raise self.unusable(f"{type(error).__name__}: {error}") from error
+
+    def unusable(self, reason: str) -> PluginUnusable:
+        """The error that says why this plugin cannot be used."""
+        reason = " ".join(reason.split())
+        return PluginUnusable(f"plugin {self.name} of {self.distribution} ({self.group}): {reason}")
 
 
 def plugins(group: str) -> Iterator[Plugin]:

@@ -11,6 +11,7 @@ from twisted.internet.testing import StringTransport
 
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.factory import GatewayFactory
+from bbs.gateway.session import GREETING, Host
 from bbs.protocols.line.interfaces import LineLimits
 from tests.client_server import LOGIN, ClientTestCase, Network
 
@@ -30,6 +31,12 @@ def window(columns: int) -> bytes:
         + columns.to_bytes(2, "big").replace(b"\xff", b"\xff\xff")
         + b"\0\x18\xff\xf0"
     )
+
+
+BOARD = Host("bbs", "bbs, a bulletin board.")
+
+WELCOME = GREETING.format(BOARD.greeting)
+"""What people read first."""
 
 
 class Socket(StringTransport):
@@ -138,7 +145,7 @@ class GatewayCase(ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.factory = GatewayFactory(
-            self.clock, LOGIN, self.secret, self.limits, self.network.endpoint
+            self.clock, BOARD, LOGIN, self.secret, self.limits, self.network.endpoint
         )
         self.world.passwords.update(ann="1", bob="1")
 

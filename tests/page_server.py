@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -25,7 +25,11 @@ from twisted.web.static import File
 from twisted.web.template import XMLString
 
 from bbs.web.front import rendered
+from bbs.web.lookout import NOTHING
+from bbs.web.narrate import Scene
+from bbs.web.snapshot import Measured, Standing, View
 from tests.browser import STATIC
+from tests.memory_service import POLICY
 
 NOW = 1_795_000_000.0
 """The time at this server, seconds since the epoch."""
@@ -57,6 +61,7 @@ def a_server(number: int = 1, **members: Any) -> dict[str, Any]:
         "age": 3600.0 + number,
         "ready_after": 2.1,
         "messages_per_second": 3.4,
+        "counters": {"messages": {"per_second": 3.4}},
         "lease": 0.8,
         "drain_asked": False,
         "reason": "",
@@ -75,6 +80,7 @@ def a_state(servers: Iterable[dict[str, Any]] = (), **members: Any) -> dict[str,
     people = sum(server["people"] for server in servers)
     return {
         "at": NOW,
+        "service": "bbs",
         "version": "0.1.0",
         "login_server": "5e1f" * 8,
         "database": True,
@@ -94,6 +100,7 @@ def a_state(servers: Iterable[dict[str, Any]] = (), **members: Any) -> dict[str,
         "launches": {"under_way": 0, "usual": 2.1, "last_hour": 7},
         "logins_per_minute": 12,
         "messages_per_second": 17.2,
+        "counters": {"messages": {"per_second": 17.2}},
         "reactor_lag": 0.0021,
         "database_time": 0.0043,
         **members,
@@ -111,14 +118,39 @@ def an_hour(end: float = NOW, **series: list[float | None]) -> dict[str, Any]:
     return {"step": 10, "end": end, "series": {**waves, **series}}
 
 
+VIEW = View(
+    at=NOW,
+    seen_at=NOW,
+    scene=Scene(overview=NOTHING, database=True, broker=True),
+    measured=Measured(
+        logins_per_minute=0.0,
+        per_second={},
+        per_second_of={},
+        leases={},
+        launches=0,
+        reactor_lag=0.0,
+        database_time=None,
+    ),
+)
+"""What the page says before it has heard anything."""
+
+
 class PageServer:
-    """The server. What it has said it says again to whoever comes later.
+    """The server, of the board or of another `service`. What it has said it says again to whoever
+    comes later.
 
     :ivar refusal: what it says instead of events, "" for nothing.
     :ivar asked: the paths asked for that it has no answer to, and never gives one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, service: str = "bbs", counters: Sequence[str] = ("messages",)) -> None:
+        self.standing = Standing(
+            service=service,
+            counters=counters,
+            login_server="5e1f" * 8,
+            policy=POLICY,
+            may_act=True,
+        )
         self.refusal = ""
         self.asked: list[str] = []
         self._streams: list[Request] = []
@@ -126,7 +158,7 @@ class PageServer:
         self._states: list[bytes] = []
         root = File(str(STATIC))
         root.contentTypes = {**File.contentTypes, ".js": "text/javascript"}
-        root.putChild(b"", _Front())
+        root.putChild(b"", _Front(self))
         root.putChild(b"stream", _Stream(self))
         for path in (b"actions", b"servers"):
             root.putChild(path, _Unanswered(self))
@@ -171,9 +203,13 @@ class PageServer:
 class _Front(Resource):
     isLeaf = True
 
+    def __init__(self, server: PageServer) -> None:
+        super().__init__()
+        self._server = server
+
     def render_GET(self, request: Request) -> int:
         markup = XMLString((STATIC / "page.html").read_bytes())
-        page = Deferred.fromCoroutine(rendered(markup, a_state()))
+        page = Deferred.fromCoroutine(rendered(markup, self._server.standing, VIEW))
         page.addCallback(request.write).addCallback(lambda _: request.finish())
         request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
         return NOT_DONE_YET

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from bbs.config import load
-from bbs.scaling.ec2.prices import price
+from bbs.scaling.ec2.machines import price
 from tests.test_user_data import ScriptTestCase
 
 DOCS = Path(__file__).absolute().parent.parent / "docs"

@@ -10,7 +10,7 @@ import time
 from bbs.cli import fleet
 from bbs.rules import accounts, places
 from bbs.rules.operators import actions
-from bbs.scaling.ec2.prices import price
+from bbs.scaling.ec2.machines import price
 from bbs.storage.models import Place, Server, User
 from bbs.values import State
 from tests.command_case import CommandCase

@@ -9,7 +9,7 @@ import time
 
 from bbs.cli import fleet as command
 from bbs.rules import keeping, members, servers
-from bbs.scaling.ec2.prices import price
+from bbs.scaling.ec2.machines import price
 from bbs.storage.models import Server
 from bbs.values import State, Tally
 from tests.command_case import BOARD

@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs import addresses
+from bbs.addresses import ListeningPlace
 from bbs.cli import config
 from bbs.config import Broker, ConfigError, Configuration, kinds, load, masked, to_toml
 from bbs.values import Rate
@@ -70,7 +72,7 @@ class Layers(ConfigTestCase):
     def test_option_as_a_value(self) -> None:
         config = self.load(app__capacity=5, login__listen=("tcp:1", "tcp:2"))
         self.assertEqual(config.app.capacity, 5)
-        self.assertEqual(config.login.listen, ("tcp:1", "tcp:2"))
+        self.assertEqual(config.login.listen, (ListeningPlace("tcp:1"), ListeningPlace("tcp:2")))
 
     def test_option_not_given(self) -> None:
         """An option without a value, as `usage.Options` has it, changes nothing."""
@@ -332,7 +334,7 @@ class Refusals(ConfigTestCase):
 
     def test_tls_that_is_not_installed(self) -> None:
         """Better now than when the server listens."""
-        self.patch(kinds, "find_spec", lambda name: None)
+        self.patch(addresses, "find_spec", lambda name: None)
         self.assertIn(
             "login.listen must be an endpoint", self.refusal(login__listen="ssl:443:privateKey=k")
         )
@@ -397,11 +399,11 @@ class Writing(ConfigTestCase):
         self.assertEqual(config.ec2.subnet_ids, tuple(texts))
 
 
-USAGE = "usage: bbs config check FILE\n"
+USAGE = "usage: bbs config check FILE\n       bbs config keys\n"
 
 
 class Command(ConfigTestCase):
-    """`bbs config check`."""
+    """`bbs config`."""
 
     def run_command(self, *argv: str, environ: Mapping[str, str] = {}) -> tuple[int, str, str]:
         out, err = io.StringIO(), io.StringIO()
@@ -436,3 +438,10 @@ class Command(ConfigTestCase):
     def test_help(self) -> None:
         for flag in ("-h", "--help"):
             self.assertEqual(self.run_command(flag), (0, USAGE, ""))
+
+    def test_keys(self) -> None:
+        """Defaults, whatever the environment says, in a text that loads."""
+        code, out, err = self.run_command("keys", environ={"BBS_APP_CAPACITY": "3"})
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(self.load(out), Configuration())
+        self.assertIn("capacity = 10                        # users that one app server takes", out)

@@ -5,9 +5,8 @@ from typing import Any
 
 from bbs.client.conversation import GAVE_UP_ANSWER
 from bbs.gateway import keyboard
-from bbs.gateway.session import Sign
 from tests.client_server import APP_1, APP_2, LOGIN, failure
-from tests.gateway_case import AGREED, REFUSED, GatewayCase, window
+from tests.gateway_case import AGREED, REFUSED, WELCOME, GatewayCase, window
 
 BACKSPACE, CTRL_C, CTRL_D, CTRL_L, CTRL_U = "\x7f", "\x03", "\x04", "\x0c", "\x15"
 LEFT, UP = "\x1b[D", "\x1b[A"
@@ -19,7 +18,7 @@ class PipeTests(GatewayCase):
         nc = self.visitor()
         self.clock.advance(0.2)
         nc.settle()
-        self.assertEqual(nc.text, f"{Sign().greeting}\nbbs> ")
+        self.assertEqual(nc.text, f"{WELCOME}\nbbs> ")
         nc.send("register eve 1\n")
         self.assertEqual(nc.text, "Success!\nbbs> ")
         nc.send("login eve 1\n")
@@ -33,7 +32,7 @@ class PipeTests(GatewayCase):
     def test_all_at_once(self) -> None:
         nc = self.visitor()
         nc.send("login ann 1\nlist-invite\nping\nquit\n")
-        self.assertEqual(nc.text, f"{Sign().greeting}\nSuccess!\nNo invitations\nPong!\nBye!\n")
+        self.assertEqual(nc.text, f"{WELCOME}\nSuccess!\nNo invitations\nPong!\nBye!\n")
 
     def test_the_last_line_may_lack_its_end(self) -> None:
         nc = self.visitor()
@@ -139,7 +138,7 @@ class TelnetTests(GatewayCase):
     def test_one_that_negotiates_by_itself_is_greeted_as_telnet(self) -> None:
         telnet = self.visitor()
         telnet.send(b"\xff\xfb\x1f\xff\xfd\x03")
-        self.assertIn(Sign().greeting.replace("\n", "\r\n").encode(), telnet.new)
+        self.assertIn(WELCOME.replace("\n", "\r\n").encode(), telnet.new)
 
     def test_the_first_line_waits_until_echo_is_settled(self) -> None:
         telnet = self.visitor()

@@ -64,11 +64,14 @@ class Looking(RulesCase):
         assert who is not None
         self.assertEqual(len(who[self.server]), 2)
 
-    def test_logins_of_each(self) -> None:
-        self.call(members.observe, ME, Tally(7))
-        self.call(members.observe, ME, Tally(8))
+    def test_login_servers(self) -> None:
+        self.call(members.observe, ME, Tally(7, {"joins": 1}))
+        self.call(members.observe, ME, Tally(8, {"joins": 3, "leaves": 2}))
         LoginServer.insert(id="older", identity="").execute()
-        self.assertEqual(self.look().logins, {"me": 8, "older": 0})
+        self.assertEqual(
+            {each.id: (each.logins, each.counts) for each in self.look().login_servers},
+            {"me": (8, {"joins": 3, "leaves": 2}), "older": (0, {})},
+        )
 
     def test_launches_and_refusals(self) -> None:
         self.assertEqual((self.look().usual, self.look().refusal), (0.0, None))

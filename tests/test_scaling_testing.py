@@ -4,7 +4,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs.scaling.interfaces import LaunchRefused
 from bbs.testing.provider import MemoryProvider
-from tests.provider_contract import ProviderContract
+from bbs.testing.provider_contract import ProviderContract
 
 
 class MemoryProviderContractTests(ProviderContract, TestCase):

@@ -12,7 +12,7 @@ from bbs.board.daemons import telnet
 from bbs.client import Address
 from bbs.daemons.telnet import TelnetGateway
 from bbs.gateway.factory import GatewayFactory
-from bbs.gateway.session import Sign
+from bbs.gateway.session import Host
 
 SECRET = "0123456789abcdef"
 
@@ -51,7 +51,6 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(factory._server, Address("192.0.2.1", 4000))
         self.assertEqual(factory._secret, SECRET)
         self.assertEqual((factory._limits.max_line, factory._limits.idle_timeout), (100, 7.0))
-        self.assertEqual(factory._sign, Sign("bbs", "bbs, a bulletin board."))
         self.successResultOf(self.service.stopService())
         self.assertIsNone(factory.buildProtocol(None))
 
@@ -63,7 +62,9 @@ class TapTests(SynchronousTestCase):
         ((_, factory, _), _) = self.start()
         self.assertTrue(IReactorTime.providedBy(factory._reactor))
         endpoint = factory._endpoint(Address("192.0.2.1", 4000))
-        endpoint.connect(GatewayFactory(self.reactor, Address("x", 1), "", factory._limits))
+        endpoint.connect(
+            GatewayFactory(self.reactor, Host("bbs", ""), Address("x", 1), "", factory._limits)
+        )
         self.assertEqual(self.reactor.tcpClients[0][:2], ("192.0.2.1", 4000))
 
     def test_what_is_wrong_with_it_is_said(self) -> None:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.addresses import Address, reached_at
+from bbs.addresses import ListeningPlace
 from bbs.cli import up
 from bbs.config import Configuration, load
-from bbs.daemons.daemon import interface_of, on_free_port, tcp_endpoint
 
 
 class FacesCase(SynchronousTestCase):
@@ -37,7 +36,7 @@ class Faces(FacesCase):
         secret = "a-secret-of-somebody"
         config = self.faces(telnet__listen="", telnet__secret=secret, web__listen="tcp:1")
         self.assertEqual((config.telnet.listen, config.telnet.secret), ((), secret))
-        self.assertEqual(config.web.listen, ("tcp:1",))
+        self.assertEqual(config.web.listen, (ListeningPlace("tcp:1"),))
 
     def test_no_page(self) -> None:
         config = self.faces(web__listen="")
@@ -45,22 +44,22 @@ class Faces(FacesCase):
 
     def test_a_port_of_its_own_is_taken(self) -> None:
         for wanted, faces in ((up.TELNET_PORT, "telnet"), (up.WEB_PORT, "web")):
-            (endpoint,) = getattr(self.faces(port=wanted), faces).listen
-            self.assertNotIn(f":{wanted}:", endpoint)
+            (place,) = getattr(self.faces(port=wanted), faces).listen
+            self.assertEqual(place.port, 0)
 
     def test_what_nobody_asked_for_may_be_elsewhere(self) -> None:
-        default = f"tcp:{up.TELNET_PORT}:interface=127.0.0.1"
+        default = ListeningPlace(f"tcp:{up.TELNET_PORT}:interface=127.0.0.1")
         config = self.faces(web__listen="tcp:1")
         second = up._second_choice(config, self.options)
-        self.assertEqual(second, {default: "tcp:0:interface=127.0.0.1"})
-        config = self.faces(telnet__listen=default)
+        self.assertEqual(second, {default: ListeningPlace("tcp:0:interface=127.0.0.1")})
+        config = self.faces(telnet__listen=str(default))
         self.assertNotIn(default, up._second_choice(config, self.options))
 
     def test_over_ipv6(self) -> None:
         config = self.faces(host="::1")
         self.assertEqual(config.telnet.server, "[::1]:22222")
-        self.assertTrue(config.telnet.listen[0].startswith("tcp6:"))
-        self.assertEqual(interface_of(config.telnet.listen[0]), "::1")
+        (place,) = config.telnet.listen
+        self.assertEqual((place.kind, place.interface), ("tcp6", "::1"))
 
 
 class Password(FacesCase):
@@ -81,22 +80,3 @@ class Password(FacesCase):
         Path(self.data).touch()
         error = self.assertRaises(up._Unusable, self.faces)
         self.assertIn(f"cannot write to the data folder {self.data}", str(error))
-
-
-class Places(SynchronousTestCase):
-    def test_a_free_port_beside_others(self) -> None:
-        for endpoints, free in (
-            (("tcp:1", "tcp:2"), "tcp:0"),
-            (("tcp:1", "tcp6:2"), "tcp6:0"),
-            (("tcp:1", "tcp:2:interface=127.0.0.1"), "tcp:0:interface=127.0.0.1"),
-            (("tcp6:1:interface=\\:\\:", "tcp:2"), "tcp6:0"),
-            (("tcp6:1:interface=\\:\\:1", "tcp:2"), "tcp6:0:interface=\\:\\:1"),
-        ):
-            self.assertEqual(on_free_port(*endpoints), free)
-
-    def test_endpoints_and_places(self) -> None:
-        self.assertEqual(tcp_endpoint("::1", 5), "tcp6:5:interface=\\:\\:1")
-        for place in ("127.0.0.1:1", "[::1]:2", "bbs.example.org:3"):
-            self.assertEqual(str(Address.parse(place)), place)
-        for host, reached in (("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")):
-            self.assertEqual(reached_at(host), reached)

@@ -16,7 +16,10 @@ from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, ConfigError, Configuration, load
-from bbs.scaling.ec2 import prices, user_data
+from bbs.scaling import children
+from bbs.scaling.ec2 import user_data
+from bbs.scaling.ec2.machines import price, price_table
+from bbs.scaling.providers import LaunchKit
 
 ID = "0123456789abcdef"
 REFERENCES = {"database.url": "ssm:/bbs/database", "broker.url": "secretsmanager:bbs/broker"}
@@ -33,9 +36,27 @@ def configured(**options: str) -> Configuration:
     return load(None, {}, {**ec2, **REFERENCES, **given})
 
 
-def made(config: Configuration, server_id: str = ID) -> str:
+def kit(
+    config: Configuration, brokers: tuple[str, ...] = (), service_name: str = "bbs"
+) -> LaunchKit:
+    """What a login server with this configuration gives to the provider."""
+    text = children.configuration_text(config, brokers or config.broker.url, config.app.listen)
+    return LaunchKit(
+        None,
+        config.ec2,
+        "ec2:here",
+        lambda server_id: [],
+        {},
+        lambda server_id: text,
+        lambda stop: None,
+        service_name=service_name,
+        only_here=children.only_here(config),
+    )
+
+
+def made(config: Configuration, server_id: str = ID, service_name: str = "bbs") -> str:
     """The user data of a launch."""
-    return user_data.maker(config, config.broker.url)(server_id)
+    return user_data.maker(kit(config, service_name=service_name))(server_id)
 
 
 class TemplateTestCase(SynchronousTestCase):
@@ -92,7 +113,7 @@ class Rules(TemplateTestCase):
         self.assertEqual(
             self.refusal("a\n${fleet}\n${region}\n"),
             "ec2.user_data: FILE, line 3: unknown ${region}, there are ${server_id}, ${fleet},"
-            " ${config}, ${config_base64} ($$ is a dollar sign)",
+            " ${service}, ${config}, ${config_base64} ($$ is a dollar sign)",
         )
 
     def test_no_field(self) -> None:
@@ -156,14 +177,14 @@ class Configurations(TemplateTestCase):
     def test_what_does_not(self) -> None:
         config = configured(ec2__key_name="ops", web__password_file="/etc/web", fleet__spare="9")
         theirs = self.config_of(config)
-        self.assertEqual(theirs.fleet.provider, "none")
+        self.assertEqual(theirs.fleet.spare, Configuration().fleet.spare)
         self.assertEqual(theirs.web, Configuration().web)
         self.assertEqual((theirs.ec2.image_id, theirs.ec2.key_name), ("", ""))
 
     def test_broker(self) -> None:
         """It is where app servers find it, whatever the configuration calls it."""
         config = configured(ec2__user_data=self.template("${config}"))
-        toml = user_data.maker(config, ("stomp://10.0.0.1:61613",))(ID)
+        toml = user_data.maker(kit(config, ("stomp://10.0.0.1:61613",)))(ID)
         self.assertEqual(load(self.template(toml), {}).broker.url, ("stomp://10.0.0.1:61613",))
 
     def test_references_stay(self) -> None:
@@ -197,7 +218,7 @@ class Configurations(TemplateTestCase):
     def test_tried_at_once(self) -> None:
         """A template that no launch could use is refused before the first launch."""
         config = configured(ec2__user_data=self.template("x" * 16340 + "${server_id}"))
-        error = self.assertRaises(ConfigError, user_data.maker, config, config.broker.url)
+        error = self.assertRaises(ConfigError, user_data.maker, kit(config))
         self.assertIn("16404 bytes", str(error))
 
     def warnings_of(self, config: Configuration) -> list[dict[str, Any]]:
@@ -282,31 +303,39 @@ class BuiltIn(ScriptTestCase):
         ):
             self.assertIn(line, unit)
 
+    def test_another_service(self) -> None:
+        """It runs under the service's name, as far as twistd and systemd are concerned."""
+        script = made(configured(), service_name="lobby")
+        self.check_script(script)
+        unit = self.check_unit("lobby-app.service", script)
+        self.assertIn("--pidfile= lobby-app --config=", unit)
+        self.assertNotIn("bbs-app", script)
+
 
 class Prices(SynchronousTestCase):
     """The price table."""
 
     def test_known(self) -> None:
-        self.assertEqual(prices.price("t3.micro", "us-east-1"), 0.0104)
+        self.assertEqual(price("t3.micro", "us-east-1"), 0.0104)
 
     def test_unknown(self) -> None:
-        self.assertIsNone(prices.price("t3.micro", "mars-north-1"))
-        self.assertIsNone(prices.price("t3.unknown", "us-east-1"))
-        self.assertIsNone(prices.price("", "us-east-1"))
+        self.assertIsNone(price("t3.micro", "mars-north-1"))
+        self.assertIsNone(price("t3.unknown", "us-east-1"))
+        self.assertIsNone(price("", "us-east-1"))
 
     def test_says_of_when(self) -> None:
-        table = prices.table()
+        table = price_table()
         self.assertRegex(table["date"], r"^20\d\d-\d\d-\d\d$")
         self.assertIn("https://aws.amazon.com/ec2/pricing/", table["source"])
 
     def test_sizes_double(self) -> None:
         """Within a family each size costs twice the one before, which a slip would break."""
         sizes = ["nano", "micro", "small", "medium", "large", "xlarge", "2xlarge"]
-        for region in prices.table()["regions"]:
-            for kind in prices.table()["regions"][region]:
+        for region in price_table()["regions"]:
+            for kind in price_table()["regions"][region]:
                 family, _, size = kind.partition(".")
-                cost = prices.price(kind, region)
-                bigger = prices.price(f"{family}.{sizes[-1]}", region)
+                cost = price(kind, region)
+                bigger = price(f"{family}.{sizes[-1]}", region)
                 assert cost is not None and bigger is not None
                 steps = len(sizes) - 1 - sizes.index(size)
                 self.assertLess(abs(cost * 2**steps / bigger - 1), 0.15, kind)

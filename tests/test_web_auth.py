@@ -97,7 +97,7 @@ class Checking(SynchronousTestCase):
         self.clock = Clock()
         self.held: list[Deferred[None]] = []
         self.operators = Operators(
-            {"liz": HASH}, Hasher(Inline(), QUICK), Rate(3, 60.0), self.clock.seconds
+            {"liz": HASH}, Hasher(Inline(), QUICK), rate=Rate(3, 60.0), seconds=self.clock.seconds
         )
 
     def check(self, name: str, password: str, address: str = "192.0.2.1") -> Deferred[None]:
@@ -137,7 +137,9 @@ class Checking(SynchronousTestCase):
                 return done
 
         hasher = Hasher(Slow(), QUICK)  # type: ignore[arg-type]
-        self.operators = Operators({"liz": HASH}, hasher, Rate(3, 60.0), self.clock.seconds)
+        self.operators = Operators(
+            {"liz": HASH}, hasher, rate=Rate(3, 60.0), seconds=self.clock.seconds
+        )
         guesses = [self.check("liz", password) for password in ("a", "b", "c", "d", "secret")]
         for done, verdict in waiting:
             done.callback(verdict)

@@ -9,13 +9,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.rules.operators import Deed, Hold
-from bbs.rules.overview import Overview
+from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.values import State
 from bbs.web.counts import REMEMBERED, Counts
-from bbs.web.front import in_sentences
+from bbs.web.front import column, in_sentences
 from bbs.web.gauges import LAG_INTERVAL, ReactorLag, Spans
-from bbs.web.history import POINTS, SERIES, STEP, LastHour
+from bbs.web.history import FIGURES, POINTS, STEP, LastHour
 from bbs.web.lookout import NOTHING
 from bbs.web.narrate import Scene, narrate, newly_failed, newly_ready, short
 from bbs.web.snapshot import (
@@ -50,6 +50,15 @@ SERVER = ServerRow(
 )
 
 QUIET = NOTHING
+
+COUNTERS = ("joins", "leaves")
+
+SERIES = (*FIGURES, "joins_per_second", "leaves_per_second")
+
+
+def seen(overview: Overview) -> Scene:
+    """It was seen while all was well."""
+    return Scene(overview=overview, database=True, broker=True)
 
 
 class CountsOfServers(SynchronousTestCase):
@@ -145,7 +154,7 @@ class TheLastHour(SynchronousTestCase):
         return dict.fromkeys(SERIES, value)
 
     def test_empty(self) -> None:
-        history = LastHour().as_json()
+        history = LastHour(COUNTERS).as_json()
         self.assertEqual((history["step"], history["end"]), (STEP, 0.0))
         series: Any = history["series"]
         self.assertEqual(
@@ -154,7 +163,7 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(series["waiting"], [None] * POINTS)
 
     def test_points(self) -> None:
-        history = LastHour()
+        history = LastHour(COUNTERS)
         self.assertEqual(
             history.add(1000.04, self.point(1)), {"end": 1000.0, "series": self.point(1)}
         )
@@ -164,20 +173,20 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(history.as_json()["end"], 1010.3)
 
     def test_an_hour_and_no_more(self) -> None:
-        history = LastHour()
+        history = LastHour(COUNTERS)
         for number in range(POINTS + 5):
             history.add(STEP * number, self.point(number))
         series: Any = history.as_json()["series"]
         self.assertEqual(series["servers"], [*range(5, POINTS + 5)])
 
     def test_the_sum_of_a_series(self) -> None:
-        history = LastHour()
+        history = LastHour(COUNTERS)
         for number, value in enumerate((1, None, 3)):
             history.add(STEP * number, self.point(value))
         self.assertEqual(history.sum("launches"), 4)
 
     def test_a_gap(self) -> None:
-        history = LastHour()
+        history = LastHour(COUNTERS)
         history.add(1000.0, self.point(1))
         history.add(1040.0, self.point(2))
         series: Any = history.as_json()["series"]
@@ -187,7 +196,7 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(series["servers"], [None] * (POINTS - 1) + [3])
 
     def test_a_clock_that_was_set_back(self) -> None:
-        history = LastHour()
+        history = LastHour(COUNTERS)
         history.add(1000.0, self.point(1))
         history.add(10.0, self.point(2))
         series: Any = history.as_json()["series"]
@@ -196,7 +205,7 @@ class TheLastHour(SynchronousTestCase):
 
 class News(SynchronousTestCase):
     def told(self, before: Overview, now: Overview) -> list[str]:
-        return narrate(Scene(before, True, True), Scene(now, True, True))
+        return narrate(seen(before), seen(now), ())
 
     def of(self, now: ServerRow | None, before: ServerRow | None = None) -> list[str]:
         """What is told of one server."""
@@ -261,15 +270,22 @@ class News(SynchronousTestCase):
         self.assertEqual(self.told(later, QUIET), ["Servers can be launched again."])
 
     def test_connections(self) -> None:
-        well, away = Scene(QUIET, True, True), Scene(QUIET, False, False)
+        well, away = seen(QUIET), Scene(overview=QUIET, database=False, broker=False)
         self.assertEqual(
-            narrate(well, away),
+            narrate(well, away, ("messages",)),
             [
                 "The database is away: nobody can log in, and the fleet is shown as last known.",
                 "The broker is away: messages arrive later.",
             ],
         )
-        self.assertEqual(narrate(away, well), ["The database is back.", "The broker is back."])
+        self.assertEqual(narrate(away, well, ()), ["The database is back.", "The broker is back."])
+
+    def test_no_broker_where_there_are_no_messages(self) -> None:
+        away = Scene(overview=QUIET, database=True, broker=False)
+        self.assertEqual(
+            narrate(seen(QUIET), away, COUNTERS),
+            ["The broker is away: what happens reaches people late, or not at all."],
+        )
 
     def test_what_operators_did(self) -> None:
         deeds = [
@@ -313,18 +329,19 @@ class News(SynchronousTestCase):
 
 
 class Snapshots(SynchronousTestCase):
-    def view(self, seen: Overview) -> View:
+    def view(self, overview: Overview, **change: Any) -> View:
         measured = Measured(
             logins_per_minute=0,
-            messages_per_second=0.0,
-            messages_of={},
+            per_second={"joins": 0.0, "leaves": 0.0},
+            per_second_of={},
             leases={},
             launches=0,
             reactor_lag=0.0,
             database_time=None,
         )
-        scene = Scene(seen, True, True)
-        return View(at=1000.0, seen_at=999.0, scene=scene, measured=measured)
+        return View(
+            at=1000.0, seen_at=999.0, scene=seen(overview), measured=replace(measured, **change)
+        )
 
     def test_waiting_and_people(self) -> None:
         seen = replace(QUIET, servers=(SERVER, SERVER), waiting=2, waiting_since=995.4)
@@ -333,9 +350,12 @@ class Snapshots(SynchronousTestCase):
         self.assertEqual(longest_wait(self.view(ahead)), 0.0)
         self.assertIsNone(longest_wait(self.view(QUIET)))
 
-    def shown(self, seen: Overview, operator: str | None) -> Any:
-        """The snapshot for `operator`."""
-        return snapshot(self.view(seen), Standing("me", POLICY, True), operator)
+    def shown(self, seen: Overview, operator: str | None = None, **change: Any) -> Any:
+        """The snapshot for `operator`, where something else was measured."""
+        standing = Standing(
+            service="lobby", counters=COUNTERS, login_server="me", policy=POLICY, may_act=True
+        )
+        return snapshot(self.view(seen, **change), standing, operator)
 
     def test_what_a_provider_says_is_for_operators(self) -> None:
         arn = "you are arn:aws:sts::123456789012:assumed-role/bbs"
@@ -347,7 +367,7 @@ class Snapshots(SynchronousTestCase):
         ):
             server = replace(SERVER, reason=reason)
             seen = replace(QUIET, servers=(server,), refusal=Hold(arn, 1.0))
-            stranger, operator = self.shown(seen, None), self.shown(seen, "liz")
+            stranger, operator = self.shown(seen), self.shown(seen, "liz")
             self.assertEqual(stranger["servers"][0]["reason"], public)
             self.assertEqual(stranger["refusal"], {"reason": REFUSED, "until": 1.0})
             self.assertNotIn("aws", str(stranger))
@@ -356,25 +376,63 @@ class Snapshots(SynchronousTestCase):
 
     def test_addresses(self) -> None:
         six = replace(SERVER, id="six", host="::1")
-        servers = self.shown(replace(QUIET, servers=(SERVER, six)), None)["servers"]
+        servers = self.shown(replace(QUIET, servers=(SERVER, six)))["servers"]
         self.assertEqual([each["address"] for each in servers], ["host:1", "[::1]:1"])
+
+    def test_what_is_counted(self) -> None:
+        rates = {"joins": 1.234, "leaves": 0.0}
+        state = self.shown(
+            replace(QUIET, servers=(SERVER,)),
+            per_second=rates,
+            per_second_of={SERVER.id: {"joins": 0.5, "leaves": None}},
+        )
+        self.assertEqual(
+            state["counters"], {"joins": {"per_second": 1.23}, "leaves": {"per_second": 0.0}}
+        )
+        (server,) = state["servers"]
+        self.assertEqual(
+            server["counters"], {"joins": {"per_second": 0.5}, "leaves": {"per_second": None}}
+        )
+        for shown in (state, server):
+            self.assertNotIn("messages_per_second", shown)
+
+    def test_messages_as_they_were_before(self) -> None:
+        state = self.shown(
+            replace(QUIET, servers=(SERVER,)),
+            per_second={"messages": 1.234},
+            per_second_of={SERVER.id: {"messages": None}},
+        )
+        self.assertEqual(state["messages_per_second"], 1.23)
+        self.assertEqual(state["counters"], {"messages": {"per_second": 1.23}})
+        self.assertEqual(state["servers"][0]["messages_per_second"], None)
+
+    def test_the_column_of_what_servers_count(self) -> None:
+        for counters, title in (
+            (("messages",), "Messages/s"),
+            (("games_won",), "Games won/s"),
+            (("joins", "leaves"), "Counted/s"),
+        ):
+            self.assertEqual(column(counters), title)
 
     def test_in_sentences(self) -> None:
         draining = replace(SERVER, state=State.DRAINING)
-        state = self.shown(replace(QUIET, servers=(draining, SERVER, SERVER), waiting=2), None)
+        view = self.view(replace(QUIET, servers=(draining, SERVER, SERVER), waiting=2))
         self.assertEqual(
-            in_sentences(state),
+            in_sentences(view),
             "At 00:16:39 UTC: servers: 2 ready, 1 draining; people online: 9; free places: 14; "
             "people waiting: 2.",
         )
-        away = in_sentences(self.shown(QUIET, None) | {"database": False})
-        self.assertIn("servers: none; ", away)
-        self.assertTrue(away.endswith(" The database is away: nobody can log in."))
+        away = Scene(overview=QUIET, database=False, broker=True)
+        sentences = in_sentences(replace(self.view(QUIET), scene=away))
+        self.assertIn("servers: none; ", sentences)
+        self.assertTrue(sentences.endswith(" The database is away: nobody can log in."))
 
     def test_what_makes_another_one(self) -> None:
         seen = replace(QUIET, servers=(SERVER,))
         same = replace(
-            seen, servers=(replace(SERVER, beats=8, counts={"messages": 9}),), logins={"a": 1}
+            seen,
+            servers=(replace(SERVER, beats=8, counts={"messages": 9}),),
+            login_servers=(LoginServerRow(id="a", logins=1, counts={}),),
         )
         self.assertEqual(essence(self.view(seen)), essence(self.view(same)))
         for change in (

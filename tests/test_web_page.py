@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
+from bbs.addresses import ListeningPlace
 from bbs.config import load
 from bbs.daemons.login import url_of
 from bbs.passwords import Hasher
@@ -310,4 +311,6 @@ class Addresses(SynchronousTestCase):
             (UNIXAddress("/run/bbs"), None),
         ):
             port: Any = SimpleNamespace(getHost=lambda address=address: address)
-            self.assertEqual(url_of("tcp:80", port), url)
+            self.assertEqual(url_of(ListeningPlace("tcp:80"), port), url)
+            https = url_of(ListeningPlace("ssl:80"), port)
+            self.assertEqual(https, url and url.replace("http", "https"))

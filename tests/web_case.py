@@ -14,6 +14,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board import board
+from bbs.commands.service import Service
 from bbs.passwords import Hasher
 from bbs.testing.service import QUICK
 from bbs.values import Policy, Rate
@@ -26,6 +28,10 @@ FROM_PAGE = {"X-BBS": "1"}
 
 MARKUP = (
     b'<html xmlns:t="http://twistedmatrix.com/ns/twisted.web.template/0.1" t:render="page">'
+    b'<title><t:slot name="service"/>: the fleet</title>'
+    b'<ul><t:attr name="data-counters"><t:slot name="counters"/></t:attr></ul>'
+    b'<th t:render="counted"><t:slot name="counted"/></th><td t:render="counted">'
+    b'<t:attr name="data-label"><t:slot name="counted"/></t:attr></td>'
     b'<p><t:slot name="where"/></p><p><t:slot name="fleet"/></p>'
     b'<button t:render="login">Log in</button></html>'
 )
@@ -156,11 +162,12 @@ class Watcher:
 class PageCase(SynchronousTestCase):
     """A service with one app server, and its page with the operator `liz`."""
 
+    offered: Service = board
     policy: Policy = POLICY
     operators: Mapping[str, str] | None = {"liz": QUICK.hash("secret")}
 
     def setUp(self) -> None:
-        self.service = memory_service(policy=self.policy)
+        self.service = memory_service(self.offered, policy=self.policy)
         self.addCleanup(self.service.close)
         self.clock = self.service.clock
         self.trouble = ""
@@ -179,6 +186,8 @@ class PageCase(SynchronousTestCase):
             service.login.news.wanted()
 
         self.parts = Parts(
+            service=self.offered.name,
+            counters=self.offered.counters,
             me=service.me.id,
             policy=self.policy,
             database=service.database,
@@ -190,7 +199,9 @@ class PageCase(SynchronousTestCase):
         )
         operators = None
         if self.operators:
-            operators = Operators(self.operators, hasher, Rate(3, 60.0), service.clock.seconds)
+            operators = Operators(
+                self.operators, hasher, rate=Rate(3, 60.0), seconds=service.clock.seconds
+            )
         return OperatorsPage(self.parts, FILES, operators)
 
     def stop_page(self) -> None:

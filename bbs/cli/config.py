@@ -1,4 +1,5 @@
-"""`bbs config check FILE`: says what is wrong, or prints every key, its value and its source."""
+"""`bbs config check FILE` says what is wrong, or prints every key, its value and its source;
+`bbs config keys` prints every key with its default and what it is for."""
 
 from __future__ import annotations
 
@@ -6,27 +7,27 @@ import sys
 from collections.abc import Sequence
 
 from bbs.cli import Program
-from bbs.config import ConfigError, load, masked
+from bbs.config import ConfigError, described, load, masked
 
-USAGE = "usage: {} config check FILE"
+USAGE = "usage: {0} config check FILE\n       {0} config keys"
 
 
 def main(argv: Sequence[str], program: Program) -> int:
-    """Run with the arguments behind `bbs config`; returns the exit code.
-
-    The environment counts as it does for a server, so what is printed is what a server would get.
-    """
-    if list(argv) in (["--help"], ["-h"]):
-        print(USAGE.format(program.name))
-        return 0
-    if len(argv) != 2 or argv[0] != "check":
-        print(USAGE.format(program.name), file=sys.stderr)
-        return 2
+    """Run with the arguments behind `bbs config`; returns the exit code."""
     try:
-        config = load(argv[1])
+        match list(argv):
+            case ["--help" | "-h"]:
+                print(USAGE.format(program.name))
+            case ["check", path]:
+                # The environment counts as it does for a server: this is what one would get.
+                for key, value, source in masked(load(path)):
+                    print(f"{key} = {value}  # {source}")
+            case ["keys"]:
+                print(described(load(None, {})))
+            case _:
+                print(USAGE.format(program.name), file=sys.stderr)
+                return 2
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
-    for key, value, source in masked(config):
-        print(f"{key} = {value}  # {source}")
     return 0

@@ -18,7 +18,7 @@ from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError, Configuration
 from bbs.rules import operators
-from bbs.scaling.ec2.prices import price
+from bbs.scaling.ec2.machines import price
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.migrations import upgrade
 

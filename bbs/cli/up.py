@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import IO, Any
 
-from bbs.addresses import Address, reached_at
+from bbs.addresses import Address, ListeningPlace, reached_at
 from bbs.cli import Program, port
 from bbs.cli.offline import as_written
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
-from bbs.daemons.daemon import tcp_endpoint
 from bbs.scaling.children import write_privately
 
 DESCRIPTION = "Run the whole service in one process, with its app servers as children."
@@ -57,8 +56,8 @@ class _Unusable(Exception):
 
 def _overrides(options: argparse.Namespace) -> dict[str, object]:
     return {
-        "login.listen": tcp_endpoint(options.host, options.port),
-        "app.listen": tcp_endpoint(options.host, 0),
+        "login.listen": str(ListeningPlace.at(options.host, options.port)),
+        "app.listen": str(ListeningPlace.at(options.host, 0)),
     }
 
 
@@ -77,27 +76,29 @@ def _with_faces(config: Configuration, options: argparse.Namespace) -> Configura
     )
     if "telnet.listen" not in given:
         port = TELNET_PORT if options.port != TELNET_PORT else 0
-        telnet = replace(telnet, listen=(tcp_endpoint(options.host, port),))
+        telnet = replace(telnet, listen=(ListeningPlace.at(options.host, port),))
     web = config.web
     if "web.listen" not in given:
         port = WEB_PORT if options.port != WEB_PORT else 0
-        web = replace(web, listen=(tcp_endpoint(LOOPBACK, port),))
+        web = replace(web, listen=(ListeningPlace.at(LOOPBACK, port),))
     if web.listen and "web.password_file" not in given:
         web = replace(web, password_file=_operators_password(options.data))
     return replace(config, telnet=telnet, web=web)
 
 
-def _second_choice(config: Configuration, options: argparse.Namespace) -> dict[str, str]:
+def _second_choice(
+    config: Configuration, options: argparse.Namespace
+) -> dict[ListeningPlace, ListeningPlace]:
     """Where to listen instead of what nobody asked for, if somebody has it, as another `bbs up` on
     this machine may."""
     return {
-        endpoint: tcp_endpoint(host, 0)
-        for key, endpoints, host in (
+        place: ListeningPlace.at(host, 0)
+        for key, places, host in (
             ("telnet.listen", config.telnet.listen, options.host),
             ("web.listen", config.web.listen, LOOPBACK),
         )
         if config.sources[key] == "default"
-        for endpoint in endpoints
+        for place in places
     }
 
 

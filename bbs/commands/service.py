@@ -53,7 +53,7 @@ class Service:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name of a service: {_NAME.pattern}")
         for counter in self.counters:
-            if not _COUNTER.fullmatch(counter):
+            if not _COUNTER.fullmatch(counter) or list(self.counters).count(counter) > 1:
                 raise ValueError(f"{self.name}: {counter!r} is no name to count by")
         if isinstance(self.commands, CommandTable):
             raise ValueError(f"{self.name}: commands are tables, (table,) if there is one")

@@ -7,16 +7,14 @@ refuses it; it also knows, in words, what would be right.
 
 from __future__ import annotations
 
-import json
 import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from bbs.addresses import Address
+from bbs.addresses import Address, ListeningPlace, has_tls
 from bbs.values import UNITS, Rate
 
 T = TypeVar("T")
@@ -41,20 +39,6 @@ class Kind(Generic[T]):
     masked: Callable[[object], object] = field(default=lambda value: mask(value))
 
 
-def setting(kind: Kind[T], default: object) -> T:
-    """Declare a key of a section, a field of a frozen dataclass."""
-    return field(default=kind.read(default), repr=not kind.secret, metadata={"kind": kind})
-
-
-def write(value: object) -> str:
-    """A value as TOML text."""
-    if isinstance(value, tuple):
-        return "[" + ", ".join(write(element) for element in value) + "]"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    return json.dumps(str(value), ensure_ascii=False)
-
-
 def mask(value: object) -> object:
     """The value with `***` for the password in each URL of it."""
     if isinstance(value, tuple):
@@ -66,15 +50,52 @@ def mask(value: object) -> object:
     return f"{head}{separator}{user}{colon}***{at}{place}" if colon else text
 
 
-def whole(at_least: int) -> Kind[int]:
-    """Whole numbers from `at_least` on."""
+def hidden(kind: Kind[T]) -> Kind[T]:
+    """The same values, as secrets of which nothing at all is shown."""
+    return replace(kind, secret=True, masked=lambda value: value and "***")
+
+
+def _read_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(value)
+    return value
+
+
+def _flag_from_text(given: str) -> object:
+    return {"true": True, "false": False}.get(given, given)
+
+
+def whole(at_least: float | None = None) -> Kind[int]:
+    """Whole numbers, from `at_least` on."""
 
     def read(value: object) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(value)
+        if at_least is not None and value < at_least:
             raise ValueError(value)
         return value
 
-    return Kind(f"a whole number, {at_least} or more", read, int)
+    return Kind(f"a whole number{_from(at_least)}", read, int)
+
+
+def number(at_least: float | None = None) -> Kind[float]:
+    """Numbers, from `at_least` on."""
+
+    def read(value: object) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(value)
+        if not abs(value) < float("inf") or (at_least is not None and value < at_least):
+            raise ValueError(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ValueError(value) from error
+
+    return Kind(f"a number{_from(at_least)}", read, float)
+
+
+def _from(at_least: float | None) -> str:
+    return "" if at_least is None else f", {at_least} or more"
 
 
 def seconds(*, zero: bool = False) -> Kind[float]:
@@ -109,13 +130,17 @@ def texts(
     empty: bool = False,
     secret: bool = False,
 ) -> Kind[tuple[str, ...]]:
-    """One text or a list of them; `""` is the empty list, where `empty` allows it.
+    """One text or a list of them; `""` is the empty list, where `empty` allows it."""
+    return _several(text(right, check), empty, secret)
+
+
+def _several(one: Kind[T], empty: bool, secret: bool = False) -> Kind[tuple[T, ...]]:
+    """One value or a list of them.
 
     In the environment a list is written as in TOML, `["a", "b"]`; any other text is one element.
     """
-    one = text(right, check)
 
-    def read(value: object) -> tuple[str, ...]:
+    def read(value: object) -> tuple[T, ...]:
         if value == "" and empty:
             return ()
         elements = value if isinstance(value, (list, tuple)) else [value]
@@ -123,7 +148,7 @@ def texts(
             raise ValueError(value)
         return tuple(one.read(element) for element in elements)
 
-    return Kind(f"{right}, or a list of them", read, _list_or_one, secret)
+    return Kind(f"{one.right}, or a list of them", read, _list_or_one, secret)
 
 
 def _list_or_one(given: str) -> object:
@@ -132,37 +157,17 @@ def _list_or_one(given: str) -> object:
 
 def choice(*allowed: str) -> Kind[str]:
     """One of some words."""
-    quoted = [f'"{word}"' for word in allowed]
-    return text(f"{', '.join(quoted[:-1])} or {quoted[-1]}", allowed.__contains__)
+    *others, last = [f'"{word}"' for word in allowed]
+    right = f"{', '.join(others)} or {last}" if others else last
+    return text(right, allowed.__contains__)
+
+
+def _endpoint(right: str) -> Kind[ListeningPlace]:
+    return Kind(right, lambda value: ListeningPlace.parse(any_text.read(value)))
 
 
 def _read_rate(value: object) -> Rate:
     return Rate.parse(str(value))
-
-
-def _is_endpoint(description: str) -> bool:
-    """Whether Twisted can listen on this; the place itself is tried when the server starts."""
-    kind, colon, rest = description.partition(":")
-    arguments = rest.split(":")
-    if kind == "ssl" and not _has_tls():
-        return False
-    if kind in ("tcp", "tcp6", "ssl"):
-        named = [each.removeprefix("port=") for each in arguments if each.startswith("port=")]
-        port = (named or arguments)[0]
-        return re.fullmatch("[0-9]{1,5}", port) is not None and int(port) <= 65535
-    return bool(colon) and kind in {"unix", "systemd"} | _plugged_in()
-
-
-def _plugged_in() -> set[str]:
-    """The kinds of endpoint that plugins of Twisted add, those of other packages too."""
-    from twisted.internet.interfaces import IStreamServerEndpointStringParser
-    from twisted.plugin import getPlugins
-
-    return {parser.prefix for parser in getPlugins(IStreamServerEndpointStringParser)}
-
-
-def _has_tls() -> bool:
-    return find_spec("OpenSSL") is not None
 
 
 def _split(url: str) -> SplitResult:
@@ -201,7 +206,7 @@ def _is_broker(url: str) -> bool:
         parts.scheme in ("stomp", "stomp+ssl")
         and bool(parts.hostname)
         and not parts.query
-        and (parts.scheme == "stomp" or _has_tls())
+        and (parts.scheme == "stomp" or has_tls())
     )
 
 
@@ -218,21 +223,21 @@ _ENDPOINT = 'an endpoint such as "tcp:22222" ("ssl:…" where bbs[tls] is instal
 _ESCAPES = "% escapes for special characters in USER and PASSWORD"
 _REFERENCE = '"ssm:/NAME" or "secretsmanager:NAME" where it is kept'
 
-endpoints = texts(_ENDPOINT, _is_endpoint)
-endpoints_or_none = texts(f'{_ENDPOINT}, "" for none', _is_endpoint, empty=True)
+flag = Kind("true or false", _read_flag, _flag_from_text)
 any_text = text("a text without control characters", lambda value: True)
+any_texts = texts(any_text.right, lambda value: True, empty=True)
+endpoints = _several(_endpoint(_ENDPOINT), empty=False)
+endpoints_or_none = _several(_endpoint(f'{_ENDPOINT}, "" for none'), empty=True)
 name = text("a text that is not empty", bool)
 server = text(
     'where a server is, such as "127.0.0.1:22222" or "[::1]:22222"',
     lambda value: bool(Address.parse(value)),
 )
-shared_secret = replace(
+shared_secret = hidden(
     text(
         'a text without spaces, of 16 characters or more, "" for none',
         lambda value: not value or (len(value) >= 16 and " " not in value),
-        secret=True,
-    ),
-    masked=lambda value: value and "***",
+    )
 )
 names = texts("a text that is not empty", bool)
 names_or_none = texts("a text that is not empty", bool, empty=True)

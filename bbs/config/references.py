@@ -12,8 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from bbs.config import EC2, ConfigError, kinds
+from bbs.config import kinds
 from bbs.config.kinds import Kind, is_reference
+from bbs.config.loading import ConfigError
+from bbs.config.sections import EC2
 
 CONNECT_TIMEOUT = 2
 """Seconds until a store that does not accept the connection is tried again."""

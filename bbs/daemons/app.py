@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.composition import AppServing, Ground
-from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon, interface_of
+from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.daemons.lifeline import Lifeline
 from bbs.errors import Unavailable
 from bbs.rules import members
@@ -48,8 +48,7 @@ class AppServer(Daemon):
         self._server_id = server_id
         self._lifeline = lifeline
         if lifeline is not None:
-            # Ctrl-C at a terminal is for the parent, which ends its children in its own order.
-            os.setpgrp()
+            _leave_process_group()
 
     async def start(self) -> None:
         config, reactor = self.config, self.reactor
@@ -92,7 +91,7 @@ class AppServer(Daemon):
     def _address(self, database_url: str) -> str:
         """Where people reach a server that an operator runs by hand: the address that it is told to
         bind to, else the one from which this machine reaches the database."""
-        interface = interface_of(self.config.app.listen[0])
+        interface = self.config.app.listen[0].interface
         host = urlsplit(database_url).hostname
         if interface or not host:
             return interface
@@ -115,6 +114,13 @@ class AppServer(Daemon):
         _log.warn("this app server ends: {reason}", reason=reason)
         if self.running:
             self.reactor.callLater(0, self.reactor.stop)
+
+
+def _leave_process_group() -> None:
+    """Ctrl-C at a terminal is for the parent, which ends its children in its own order."""
+    # Who leads a group already, as one that was started in a session of its own does, may not.
+    if os.getpgrp() != os.getpid():
+        os.setpgrp()
 
 
 class Heartbeat(TimerService):

@@ -69,6 +69,7 @@ class LoginServing:
 
     :param me: this login server, which is enrolled.
     :param workers: has a thread for what the keeper must not do on the reactor.
+    :param launches: whether the provider ever launches anything.
     """
 
     def __init__(
@@ -79,13 +80,14 @@ class LoginServing:
         hasher: Hasher,
         provider: IProvider,
         workers: IWorkers,
+        launches: bool = True,
     ) -> None:
         config, reactor = ground.config, ground.reactor
         limits, seconds = config.limits, reactor.seconds
         bus = Bus(ground.stomp, ground.service.name)
         watchers: set[IConnection] = set()
         self.news = FleetNews(bus)
-        self.policy = policy_of(config)
+        self.policy = policy_of(config, launches)
         self.room = WaitingRoom(
             me=me,
             database=ground.database,
@@ -122,12 +124,12 @@ class LoginServing:
         self.factory = line_factory(reactor, Dispatcher(self.home), limits)
 
 
-def policy_of(config: Configuration) -> Policy:
-    """What the operator wants of the fleet."""
+def policy_of(config: Configuration, launches: bool) -> Policy:
+    """What the operator wants of the fleet, whose provider `launches` or never does."""
     wanted = config.fleet
     return Policy(
         minimum=wanted.minimum,
-        maximum=0 if wanted.provider == "none" else wanted.maximum,
+        maximum=wanted.maximum if launches else 0,
         spare=wanted.spare,
         capacity=config.app.capacity,
         idle_grace=wanted.idle_grace,

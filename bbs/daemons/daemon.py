@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import errno
 import os
-import re
 import resource
 import sys
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs.addresses import ListeningPlace
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.errors import Refusal
@@ -72,8 +72,8 @@ class Daemon(TwistedService):
         self.service = service
         self.config = config
         self.reactor = reactor
-        self.second_choice: Mapping[str, str] = {}
-        """Where to listen instead of an endpoint whose port somebody else has."""
+        self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
+        """Where to listen instead of a place whose port somebody else has."""
         self._on_failure = on_failure
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
@@ -176,52 +176,27 @@ class Daemon(TwistedService):
             await workers.stopService()
 
     async def listen(
-        self, endpoints: tuple[str, ...], factory: LineFactory
+        self, places: tuple[ListeningPlace, ...], factory: LineFactory
     ) -> list[IListeningPort]:
         """Serve the line protocol; returns the ports. Stopping closes the connections."""
         self.on_stop(lambda: factory.close_all(FAREWELL))
-        return [await self._listen(endpoint, factory) for endpoint in endpoints]
+        return [await self._listen(place, factory) for place in places]
 
-    async def _listen(self, endpoint: str, factory: IProtocolFactory) -> IListeningPort:
-        takes_backlog = re.match(r"(tcp6?|ssl):", endpoint) and ":backlog=" not in endpoint
-        description = f"{endpoint}:backlog={BACKLOG}" if takes_backlog else endpoint
+    async def _listen(self, place: ListeningPlace, factory: IProtocolFactory) -> IListeningPort:
         try:
-            place = serverFromString(self.reactor, description)
+            endpoint = serverFromString(self.reactor, str(place.with_backlog(BACKLOG)))
         except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
-            raise CannotStart(f"cannot listen on {endpoint}: {error}") from error
+            raise CannotStart(f"cannot listen on {place}: {error}") from error
         try:
-            port: IListeningPort = await place.listen(factory)
+            port: IListeningPort = await endpoint.listen(factory)
         except (CannotListenError, OSError) as error:
             reason = getattr(error, "socketError", error)
-            second = self.second_choice.get(endpoint)
+            second = self.second_choice.get(place)
             if second and getattr(reason, "errno", None) == errno.EADDRINUSE:
                 return await self._listen(second, factory)
-            raise CannotStart(f"cannot listen on {endpoint}: {reason}") from error
+            raise CannotStart(f"cannot listen on {place}: {reason}") from error
         self.on_stop(port.stopListening)
         return port
-
-
-def interface_of(endpoint: str) -> str:
-    """The address that an endpoint string binds to, an empty text for all of them."""
-    match = re.search(r"(?<!\\):interface=((?:\\.|[^:])*)", endpoint)
-    address = re.sub(r"\\(.)", r"\1", match[1]) if match else ""
-    return "" if address in ("0.0.0.0", "::") else address
-
-
-def on_free_port(*endpoints: str) -> str:
-    """An endpoint string for a free TCP port, where the first of `endpoints` that says where it
-    binds to does; else with all addresses, those of IPv6 too if one of them has these."""
-    interface = next(filter(None, map(interface_of, endpoints)), "")
-    if not interface:
-        return "tcp6:0" if any(each.startswith("tcp6:") for each in endpoints) else "tcp:0"
-    return tcp_endpoint(interface, 0)
-
-
-def tcp_endpoint(interface: str, port: int) -> str:
-    """An endpoint string for `port` at an address."""
-    kind = "tcp6" if ":" in interface else "tcp"
-    escaped = interface.replace(":", "\\:")
-    return f"{kind}:{port}:interface={escaped}"
 
 
 def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Configuration:

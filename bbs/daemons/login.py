@@ -13,30 +13,20 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 
-from bbs import __version__
-from bbs.addresses import Address, reached_at
+from bbs.addresses import Address, ListeningPlace, reached_at
 from bbs.commands.service import Service
-from bbs.config import ConfigError, Configuration
+from bbs.config import Configuration
 from bbs.daemons.composition import Ground, LoginServing
-from bbs.daemons.daemon import (
-    CannotStart,
-    Daemon,
-    interface_of,
-    on_free_port,
-)
+from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.errors import Unavailable
 from bbs.passwords import Hasher, threads
+from bbs.plugins import PluginUnusable
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, members, places
 from bbs.rules.servers import new_id
-from bbs.scaling import children
-from bbs.scaling.ec2 import user_data
-from bbs.scaling.ec2.client import EC2Client, boto_client
-from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling import launching
 from bbs.scaling.identity import process_identity
-from bbs.scaling.interfaces import IProvider
-from bbs.scaling.local import LocalProvider
-from bbs.scaling.none import NoProvider
+from bbs.scaling.interfaces import IProvider, LaunchFailed, ProviderUnavailable
 from bbs.storage.database import Database
 from bbs.workers import Workers
 
@@ -69,6 +59,7 @@ class LoginServer(Daemon):
 
     async def start(self) -> None:
         config = self.config
+        launches = launching.named(config.fleet.provider)[1].launches
         # Only now: twistd forks into the background after it has made its services.
         me = members.Member(new_id(), process_identity())
         database = await self.open_database()
@@ -85,6 +76,7 @@ class LoginServer(Daemon):
             hasher=Hasher(hashers),
             provider=await self._provider(me, brokers),
             workers=processes,
+            launches=launches,
         )
         serving.news.when_places(partial(self._look_whether_serving, database))
         page = await self._page(me, serving)
@@ -92,43 +84,24 @@ class LoginServer(Daemon):
         await self.listen(config.login.listen, serving.factory)
         if page:
             await self._show(page)
-        if not config.fleet.minimum or config.fleet.provider == "none":
+        if not config.fleet.minimum or not launches:
             self._is_serving()
 
     async def _provider(self, me: members.Member, brokers: tuple[str, ...]) -> IProvider:
         """The provider that the configuration names."""
-        config = self.config
-        if config.fleet.provider == "none":
-            return NoProvider()
-        if config.fleet.provider == "ec2":
-            return await self._ec2(brokers)
-        interface = interface_of(config.app.listen[0]) or interface_of(config.login.listen[0])
-        path = os.path.join(self._data, "run", f"app-{me.id}.toml")
-        listen = on_free_port(config.app.listen[0], config.login.listen[0])
-        text = children.configuration_text(config, brokers, listen)
         try:
-            await self.in_thread(children.write_privately, path, text)
-        except OSError as error:
-            raise CannotStart(f"cannot write {path}: {error.strerror}") from error
-        self.on_stop(lambda: self.in_thread(os.unlink, path))
-        return LocalProvider(
-            self.reactor,
-            lambda server: children.command(path, server, self.service.name),
-            f"local:{me.identity}",
-            os.path.join(self._data, "logs"),
-            children.environment(os.environ),
-            host=interface,
-        )
-
-    async def _ec2(self, brokers: tuple[str, ...]) -> IProvider:
-        """A fleet on EC2. The calls stop after whoever makes them."""
-        try:
-            make_user_data = await self.in_thread(user_data.maker, self.config, brokers)
-        except ConfigError as error:
+            return await launching.make_provider(
+                self.config,
+                brokers,
+                me,
+                self._data,
+                self.reactor,
+                self.in_thread,
+                self.on_stop,
+                self.service.name,
+            )
+        except (LaunchFailed, ProviderUnavailable, PluginUnusable) as error:
             raise CannotStart(str(error)) from error
-        client = EC2Client(self.reactor, partial(boto_client, self.config.ec2))
-        self.begin(client)
-        return EC2Provider(self.reactor, client, self.config.ec2, make_user_data, __version__)
 
     async def _page(self, me: members.Member, serving: LoginServing) -> OperatorsPage | None:
         """The operators' page, if the configuration wants one."""
@@ -145,6 +118,8 @@ class LoginServer(Daemon):
             return "" if self.serving.called else "no app server is ready yet"
 
         parts = page.Parts(
+            service=self.service.name,
+            counters=self.service.counters,
             me=me.id,
             policy=serving.policy,
             database=home.database,
@@ -167,9 +142,9 @@ class LoginServer(Daemon):
 
     async def _show(self, page: OperatorsPage) -> None:
         self.on_stop(page.site.close_all)
-        for endpoint in self.config.web.listen:
-            port = await self._listen(endpoint, page.site)
-            self.page_address = self.page_address or url_of(endpoint, port)
+        for place in self.config.web.listen:
+            port = await self._listen(place, page.site)
+            self.page_address = self.page_address or url_of(place, port)
         self.begin(page)
 
     def _look_whether_serving(self, database: Database) -> None:
@@ -201,11 +176,11 @@ class LoginServer(Daemon):
             raise CannotStart(f"the embedded broker cannot listen: {error.socketError}") from error
 
 
-def url_of(endpoint: str, port: IListeningPort) -> str | None:
-    """Where a browser on this machine finds what `port`, which listens on `endpoint`, serves; None
+def url_of(place: ListeningPlace, port: IListeningPort) -> str | None:
+    """Where a browser on this machine finds what `port`, which listens at `place`, serves; None
     where it is no TCP port."""
     address = port.getHost()
     if not isinstance(address, IPv4Address | IPv6Address):
         return None
-    scheme = "https" if endpoint.startswith("ssl:") else "http"
+    scheme = "https" if place.is_tls else "http"
     return f"{scheme}://{Address(reached_at(address.host), address.port)}/"

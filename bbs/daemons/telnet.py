@@ -7,7 +7,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from bbs.addresses import Address, reached_at
 from bbs.daemons.daemon import FAREWELL, Daemon
 from bbs.gateway.factory import GatewayFactory
-from bbs.gateway.session import Sign
+from bbs.gateway.session import Host
 from bbs.protocols.line.interfaces import LineLimits
 
 
@@ -19,16 +19,16 @@ class TelnetGateway(Daemon):
     """Where this machine reaches it, once it listens on a TCP port."""
 
     async def start(self) -> None:
-        telnet, limits = self.config.telnet, self.config.limits
+        telnet, limits, service = self.config.telnet, self.config.limits, self.service
         factory = GatewayFactory(
             self.reactor,
+            Host(service.name, service.greeting or f"{service.name}."),
             Address.parse(telnet.server),
             telnet.secret,
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),
-            sign=Sign(self.service.name, self.service.greeting),
         )
         self.on_stop(lambda: factory.close_all(FAREWELL))
-        for endpoint in telnet.listen:
-            place = (await self._listen(endpoint, factory)).getHost()
-            if self.address is None and isinstance(place, IPv4Address | IPv6Address):
-                self.address = reached_at(place.host), place.port
+        for place in telnet.listen:
+            bound = (await self._listen(place, factory)).getHost()
+            if self.address is None and isinstance(bound, IPv4Address | IPv6Address):
+                self.address = reached_at(bound.host), bound.port

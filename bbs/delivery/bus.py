@@ -8,6 +8,7 @@ topics and their contents are in `docs/protocol.md`, section 6.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -17,6 +18,8 @@ from twisted.logger import Logger
 from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
 
 OnHint = Callable[[Mapping[str, Any]], None]
+
+_CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 
 _log = Logger()
 
@@ -65,6 +68,10 @@ class Bus:
         )
 
     def _topic(self, channel: str) -> str:
+        if not _CHANNEL.fullmatch(channel):
+            raise ValueError(
+                f"not a channel: {channel!r}"
+            )  # Brokers have wildcards and separators.
         return self._prefix + (channel if "." in channel else f"user.{channel}")
 
     def _tell(self, topic: str, event: Mapping[str, object]) -> None:

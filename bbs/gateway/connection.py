@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.client.library import BBSClient
-from bbs.gateway.session import Sign, Visit
+from bbs.gateway.session import Host, Visit
 from bbs.gateway.valve import Valve
 from bbs.protocols import sockets
 from bbs.protocols.life import Life
@@ -41,10 +41,10 @@ class GatewayConnection(Protocol):
         self,
         clock: IReactorTime,
         client: BBSClient,
+        host: Host,
         valve: Valve,
         limits: LineLimits,
         gone: Callable[[GatewayConnection], None],
-        sign: Sign,
     ) -> None:
         self._clock = clock
         self._valve = valve
@@ -52,7 +52,7 @@ class GatewayConnection(Protocol):
         self._gone = gone
         self._life = Life(clock, limits.write_timeout)
         self._stream: sockets.StreamTransport
-        self._session = Visit(clock, client, limits.max_line, self._send, self._over, sign)
+        self._session = Visit(clock, client, host, limits.max_line, self._send, self._over)
         self._session.lines.on_room = self._go_on
         self._greeting: IDelayedCall | None = None
         self._turn: IDelayedCall | None = None

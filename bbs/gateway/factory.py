@@ -21,7 +21,7 @@ from bbs.client.values import NotTrusted, Origin, Reply
 from bbs.client.vocabulary import Vocabulary
 from bbs.errors import Unavailable
 from bbs.gateway.connection import GatewayConnection
-from bbs.gateway.session import Sign
+from bbs.gateway.session import Host
 from bbs.gateway.valve import Valve
 from bbs.protocols.closing import Departure
 from bbs.protocols.line.interfaces import LineLimits
@@ -50,24 +50,24 @@ class GatewayClient(BBSClient):
 class GatewayFactory(Factory):
     """`secret` is what the login server at `server` believes this gateway by; empty: it is not
     told for whom the gateway speaks. `endpoint` makes what clients connect through: plain TCP
-    unless given. `sign` says whose gateway it is."""
+    unless given."""
 
     noisy = False
 
     def __init__(
         self,
         reactor: IReactorTime,
+        host: Host,
         server: Address,
         secret: str,
         limits: LineLimits,
         endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
-        sign: Sign | None = None,
     ) -> None:
         self._reactor = reactor
+        self._host = host
         self._server = server
         self._secret = secret
         self._limits = limits
-        self._sign = sign or Sign()
         self._endpoint = endpoint or partial(endpoint_to, reactor)
         self._vocabulary = Vocabulary()
         self._connections: set[GatewayConnection] = set()
@@ -87,7 +87,7 @@ class GatewayFactory(Factory):
             vocabulary=self._vocabulary,
         )
         connection = GatewayConnection(
-            self._reactor, client, valve, self._limits, self._gone, self._sign
+            self._reactor, client, self._host, valve, self._limits, self._gone
         )
         self._connections.add(connection)
         return connection

@@ -43,16 +43,11 @@ login NAME to log in, register NAME to make an account; help lists all commands.
 
 
 @dataclass(frozen=True)
-class Sign:
-    """What is written over the door: the service's name, and what it says of itself."""
+class Host:
+    """The service that people come to: its name, and what they read first, a sentence."""
 
-    name: str = "bbs"
-    words: str = ""
-
-    @property
-    def greeting(self) -> str:
-        """What people read first."""
-        return GREETING.format(self.words or f"{self.name}.")
+    name: str
+    greeting: str
 
 
 @implementer(IScreen)
@@ -66,17 +61,17 @@ class Visit:
         self,
         clock: IReactorTime,
         client: BBSClient,
+        host: Host,
         max_line: int,
         send: Callable[[bytes], None],
         over: Callable[[], None],
-        sign: Sign,
     ) -> None:
         self.peer = Peer(send, max_line, clock.seconds)
         self.lines = LineQueue(max_line)
         self._clock = clock
         self._client = client
+        self._host = host
         self._over = over
-        self._sign = sign
         self._display = Display(self.peer.write)
         self._question = ""
         self._running: Deferred[bool] | None = None
@@ -116,7 +111,7 @@ class Visit:
         if self._begun:
             return
         self._begun = True
-        self._show(self._sign.greeting)
+        self._show(GREETING.format(self._host.greeting))
         Deferred.fromCoroutine(self._run()).addErrback(
             lambda failure: self._log.failure("a visit broke off", failure)
         )
@@ -251,7 +246,7 @@ class Visit:
         if at_work:
             waiting = conversation.status.waiting
             return f"{waiting_line(waiting)} " if waiting else ""
-        user = self._sign.name if conversation.current is None else visible(conversation.current)
+        user = self._host.name if conversation.current is None else visible(conversation.current)
         talk = f"{visible(conversation.talk.name)}> " if conversation.talk else " "
         return f"{user}>{talk}"
 

@@ -26,21 +26,30 @@ ACTIONS_SHOWN = 20
 
 
 @dataclass(frozen=True, kw_only=True)
+class LoginServerRow:
+    """What a login server has done since it started: `logins` are the people it let in, `counts`
+    what its service counted, by name."""
+
+    id: str
+    logins: int
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Overview:
     """What one look showed.
 
     `waiting` counts people without a place, of whom the first who is offline came at
-    `waiting_since` (seconds since the epoch). `logins` counts them for each login server, `usual`
-    is what launches took lately (s). `who` has the names of people by server, "" for those without
-    a place; None unless they were asked for.
+    `waiting_since` (seconds since the epoch). `usual` is what launches took lately (s). `who` has
+    the names of people by server, "" for those without a place; None unless they were asked for.
     """
 
     servers: tuple[ServerRow, ...]
+    login_servers: tuple[LoginServerRow, ...]
     waiting: int
     waiting_since: float | None
     refusal: operators.Hold | None
     usual: float | None
-    logins: Mapping[str, int]
     actions: tuple[operators.Deed, ...]
     who: Mapping[str, tuple[str, ...]] | None
 
@@ -51,14 +60,17 @@ def overview(now: float, names: bool) -> Overview:
     shown = (Server.state != State.GONE) | (Server.ended >= now - GONE_SHOWN)
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = operators.launches_under_way(now)
-    logins = rows(LoginServer.select(LoginServer.id, LoginServer.logins))
+    login_servers = LoginServer.select(LoginServer.id, LoginServer.logins, LoginServer.counts)
     return Overview(
         servers=servers.read(Server.select().where(shown).order_by(Server.created, Server.id)),
+        login_servers=tuple(
+            LoginServerRow(id=row.id, logins=row.logins or 0, counts=servers.counts_of(row))
+            for row in login_servers
+        ),
         waiting=_waiting().count(),
         waiting_since=since,
         refusal=operators.refusal(),
         usual=launches.usual if launches else None,
-        logins={id: count or 0 for id, count in logins},
         actions=tuple(operators.actions(ACTIONS_SHOWN)),
         who=_who() if names else None,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bbs.addresses import Address
-from bbs.storage.models import Server
+from bbs.storage.models import LoginServer, Server
 from bbs.values import State
 
 OPERATOR = "operator"
@@ -86,10 +86,11 @@ class ServerRow:
         return max(0, self.capacity - self.taken) if self.state is State.READY else 0
 
 
-def counts_of(row: Server) -> Mapping[str, int]:
+def counts_of(row: Server | LoginServer) -> Mapping[str, int]:
     """What a server has counted since it started, by name."""
     if row.counts is None:  # A server of version 0.1.0.
-        return {} if row.messages is None else {"messages": row.messages}
+        messages = row.messages if isinstance(row, Server) else None
+        return {} if messages is None else {"messages": messages}
     counts: dict[str, int] = json.loads(row.counts)
     return counts
 

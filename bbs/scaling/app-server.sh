@@ -57,9 +57,9 @@ END
     "$twistd" --help >/dev/null
 fi
 
-cat >/etc/systemd/system/bbs-app.service <<END
+cat >/etc/systemd/system/${service}-app.service <<END
 [Unit]
-Description=bbs app server ${server_id}
+Description=${service} app server ${server_id}
 Wants=network-online.target
 After=network-online.target
 # Whichever way it ends, the instance ends with it.
@@ -70,8 +70,8 @@ FailureAction=poweroff
 Type=exec
 User=bbs
 Group=bbs
-ExecStart=$twistd --nodaemon --pidfile= bbs-app --config=/etc/bbs/app.toml --server-id=${server_id}
-SyslogIdentifier=bbs-app
+ExecStart=$twistd --nodaemon --pidfile= ${service}-app --config=/etc/bbs/app.toml --server-id=${server_id}
+SyslogIdentifier=${service}-app
 StateDirectory=bbs
 WorkingDirectory=/var/lib/bbs
 TimeoutStopSec=30
@@ -102,6 +102,6 @@ SystemCallFilter=@system-service
 WantedBy=multi-user.target
 END
 systemctl daemon-reload
-systemctl enable bbs-app.service
-systemctl start --no-block bbs-app.service
+systemctl enable ${service}-app.service
+systemctl start --no-block ${service}-app.service
 shutdown -c || true

@@ -1,4 +1,4 @@
-"""App servers as children of a login server: their command, configuration and environment."""
+"""What app servers are told that a login server launches: command, configuration, environment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bbs.config import Configuration, Telnet, Web, to_toml
+from bbs.addresses import ListeningPlace
+from bbs.config import Configuration, to_toml
 
 SQLITE = "sqlite:///"
 
@@ -30,18 +31,33 @@ def command(path: str, server: str, service_name: str = "bbs") -> list[str]:
     ]
 
 
-def configuration_text(config: Configuration, brokers: tuple[str, ...], listen: str) -> str:
-    """What children read instead of the file, environment and options that made `config`."""
+def configuration_text(
+    config: Configuration, brokers: tuple[str, ...], listen: tuple[ListeningPlace, ...]
+) -> str:
+    """What app servers read instead of the file, environment and options that made `config`: the
+    keys that concern them, secrets included.
+
+    :param brokers: where the broker is, the embedded one too.
+    :param listen: where they listen.
+    """
+    used = config.fleet.provider
     theirs = replace(
         config,
-        app=replace(config.app, listen=(listen,)),
+        app=replace(config.app, listen=listen),
         database=replace(config.database, url=absolute(config.database.url)),
         broker=replace(config.broker, url=brokers),
-        # Not theirs to know.
-        telnet=Telnet(),
-        web=Web(),
+        providers={name: each for name, each in config.providers.items() if name == used},
     )
-    return to_toml(theirs)
+    return to_toml(theirs, for_app_servers=True)
+
+
+def only_here(config: Configuration) -> tuple[str, ...]:
+    """The keys whose values only processes on this machine can use."""
+    bound = {
+        "database.url": config.database.url.startswith(SQLITE),
+        "broker.url": config.broker.url == ("embedded",),
+    }
+    return tuple(key for key, is_bound in bound.items() if is_bound)
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 A provider starts app servers somewhere: as child processes (`bbs.scaling.local`), on EC2, in
 memory for tests (`bbs.testing.provider`). It knows nothing of places, people or plans. Every launch
 has an id, made by the fleet before it asks; the id is what makes asking again harmless. Each
-provider passes the contract suite in `tests/provider_contract.py`.
+provider passes the contract suite in `bbs/testing/provider_contract.py`.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """A provider in memory, for tests of whatever runs a fleet.
 
-It passes the same contract suite as the real ones (`tests/provider_contract.py`).
+It passes the same contract suite as the real ones (`bbs/testing/provider_contract.py`).
 """
 
 from collections.abc import Callable, Mapping

@@ -113,13 +113,14 @@ def credentials(request: Any) -> tuple[str, str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Controls:
-    """Carries out what operators ask for.
+    """Carries out what operators of `service` ask for.
 
     :param operators: checks passwords; None where no password file is set, and nobody may act.
     :param policy: how many servers there may be (0: none can be started), and their places.
     :param on_change: called when the fleet's keeper has something new to find in the database.
     """
 
+    service: str
     operators: Operators | None
     sessions: OperatorSessions
     database: Database
@@ -153,7 +154,7 @@ class Controls:
     async def launch(self, by: By) -> HttpAnswer:
         """Start one more app server."""
         if not self.policy.maximum:
-            raise NotDone(409, "fleet.provider is none: run twistd bbs-app yourself")
+            raise NotDone(409, f"fleet.provider is none: run twistd {self.service}-app yourself")
         try:
             server = await self.database.run(
                 operators.launch, by, self.policy.capacity, self.policy.maximum

@@ -102,6 +102,7 @@ class Operators:
         self,
         hashes: Mapping[str, str],
         hasher: Hasher,
+        *,
         rate: Rate,
         seconds: Callable[[], float],
     ) -> None:

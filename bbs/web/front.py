@@ -1,52 +1,73 @@
 """`/`: the page's one file of markup, with what only the server knows when it is asked for.
 
-A script fills the page in a moment later. What is there without one: the version, whether anybody
-may log in (also while so many watch that nobody more may), and the fleet in sentences.
+A script fills the page in a moment later. What is there without one: the service's name and the
+version, what the service counts, whether anybody may log in (also while so many watch that nobody
+more may), and the fleet in sentences.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from twisted.web.template import Element, Tag, XMLString, flattenString, renderer
 
+from bbs import __version__
 from bbs.values import State
+from bbs.web.narrate import short
+from bbs.web.snapshot import Standing, View, free_places, people
 
 
 class Front(Element):
-    """The page as it is at first. `state` is a snapshot (`docs/web.md`)."""
+    """The page as it is at first."""
 
-    def __init__(self, markup: XMLString, state: Mapping[str, Any]) -> None:
+    def __init__(self, markup: XMLString, standing: Standing, view: View) -> None:
         Element.__init__(self, markup)
-        self._state = state
+        self._standing = standing
+        self._view = view
 
     @renderer
     def page(self, request: object, tag: Tag) -> Tag:
         """The whole of it."""
-        server = self._state["login_server"][:8]
-        where = f"Version {self._state['version']}, login server {server}"
-        return tag.fillSlots(where=where, fleet=in_sentences(self._state))
+        standing = self._standing
+        return tag.fillSlots(
+            service=standing.service,
+            counters=" ".join(standing.counters),
+            where=f"Version {__version__}, login server {short(standing.login_server)}",
+            fleet=in_sentences(self._view),
+        )
 
     @renderer
     def login(self, request: object, tag: Tag) -> Tag:
         """The button, shown where somebody may log in."""
-        return tag if self._state["may_act"] else tag(hidden="hidden")
+        return tag if self._standing.may_act else tag(hidden="hidden")
+
+    @renderer
+    def counted(self, request: object, tag: Tag) -> Tag | str:
+        """A cell of the table's column of what each server counts, if the service counts
+        anything."""
+        counters = self._standing.counters
+        return tag.fillSlots(counted=column(counters)) if counters else ""
 
 
-async def rendered(markup: XMLString, state: Mapping[str, Any]) -> bytes:
+async def rendered(markup: XMLString, standing: Standing, view: View) -> bytes:
     """The page as a browser gets it."""
-    return b"<!doctype html>\n" + await flattenString(None, Front(markup, state))
+    return b"<!doctype html>\n" + await flattenString(None, Front(markup, standing, view))
 
 
-def in_sentences(state: Mapping[str, Any]) -> str:
-    """The fleet of a snapshot, for those who have no script."""
-    at = datetime.fromtimestamp(state["fleet_at"], UTC)
-    states = [server["state"] for server in state["servers"]]
+def column(counters: Sequence[str]) -> str:
+    """What is above the rates of each server."""
+    name = counters[0].replace("_", " ").capitalize() if len(counters) == 1 else "Counted"
+    return f"{name}/s"
+
+
+def in_sentences(view: View) -> str:
+    """The fleet, for those who have no script."""
+    at = datetime.fromtimestamp(view.seen_at, UTC)
+    states = [server.state for server in view.scene.overview.servers]
     servers = ", ".join(f"{states.count(each)} {each}" for each in State if each in states)
-    away = "" if state["database"] else " The database is away: nobody can log in."
+    away = "" if view.scene.database else " The database is away: nobody can log in."
     return (
-        f"At {at:%H:%M:%S} UTC: servers: {servers or 'none'}; people online: {state['people']}; "
-        f"free places: {state['free_places']}; people waiting: {state['waiting']['count']}.{away}"
+        f"At {at:%H:%M:%S} UTC: servers: {servers or 'none'}; people online: {people(view)}; "
+        f"free places: {free_places(view)}; people waiting: {view.scene.overview.waiting}.{away}"
     )

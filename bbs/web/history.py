@@ -6,7 +6,7 @@ It is this process's memory of what it saw, some 30 KB, and begins anew with it.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 STEP = 10.0
 """Seconds between points."""
@@ -14,7 +14,7 @@ STEP = 10.0
 POINTS = 360
 """Points in an hour."""
 
-SERIES = (
+FIGURES = (
     "logins_per_minute",
     "free_places",
     "waiting",
@@ -24,17 +24,23 @@ SERIES = (
     "launch_seconds",
     "reactor_lag",
     "database_time",
-    "messages_per_second",
 )
+"""What there is a series of, whatever a service counts."""
 
 Point = Mapping[str, float | None]
 """The value of each series; None where there is none."""
 
 
-class LastHour:
-    """The points of the last hour."""
+def series_of(counter: str) -> str:
+    """The name of the series of what is counted as `counter`."""
+    return f"{counter}_per_second"
 
-    def __init__(self) -> None:
+
+class LastHour:
+    """The points of the last hour, of a service that counts `counters`."""
+
+    def __init__(self, counters: Sequence[str]) -> None:
+        self._series = (*FIGURES, *map(series_of, counters))
         self._points: deque[Point] = deque(maxlen=POINTS)
         self._end = 0.0
 
@@ -42,10 +48,10 @@ class LastHour:
         """One more point, which ends at `at`; returns it as the page gets it."""
         # Where the process could not measure there are gaps, and no line across them.
         for _ in range(self._missed(at)):
-            self._points.append(dict.fromkeys(SERIES))
+            self._points.append(dict.fromkeys(self._series))
         self._points.append(point)
         self._end = at
-        return {"end": round(at, 1), "series": {name: point[name] for name in SERIES}}
+        return {"end": round(at, 1), "series": {name: point[name] for name in self._series}}
 
     def sum(self, name: str) -> float:
         """The sum of a series, of the points that have a value."""
@@ -57,7 +63,9 @@ class LastHour:
         return {
             "step": STEP,
             "end": round(self._end, 1),
-            "series": {name: before + [point[name] for point in self._points] for name in SERIES},
+            "series": {
+                name: before + [point[name] for point in self._points] for name in self._series
+            },
         }
 
     def _missed(self, at: float) -> int:

@@ -26,9 +26,9 @@ from bbs.values import State
 from bbs.web import history
 from bbs.web.counts import Counts
 from bbs.web.gauges import ReactorLag, Spans
-from bbs.web.history import LastHour
+from bbs.web.history import LastHour, series_of
 from bbs.web.narrate import Scene, narrate, newly_failed, newly_ready
-from bbs.web.snapshot import Measured, View, longest_wait
+from bbs.web.snapshot import Measured, View, free_places, longest_wait
 
 LOOK_INTERVAL = 1.0
 """Seconds between looks while somebody watches."""
@@ -36,16 +36,16 @@ LOOK_INTERVAL = 1.0
 NEWS_KEPT = 100
 """Sentences that somebody gets who comes later."""
 
-LOGINS_WINDOW, MESSAGES_WINDOW = 60.0, 10.0
-"""Seconds over which logins a minute, and messages a second, are counted."""
+LOGINS_WINDOW, COUNTED_WINDOW = 60.0, 10.0
+"""Seconds over which logins a minute, and what a service counts a second, are counted."""
 
 NOTHING = Overview(
     servers=(),
+    login_servers=(),
     waiting=0,
     waiting_since=None,
     refusal=None,
     usual=None,
-    logins={},
     actions=(),
     who=None,
 )
@@ -99,12 +99,14 @@ class Meter(Protocol):
 class Lookout(Service):
     """The present, the news and the last hour of the service, told to `watchers` and `meter`.
 
+    :param counters: what the service counts, by name.
     :param broker: says whether the broker is there.
     """
 
     def __init__(
         self,
         *,
+        counters: Sequence[str],
         database: Database,
         broker: Callable[[], bool],
         watchers: Watchers,
@@ -112,8 +114,9 @@ class Lookout(Service):
         reactor: Any,
     ) -> None:
         self.logins = Counts(LOGINS_WINDOW)
-        self.messages = Counts(MESSAGES_WINDOW)
-        self.history = LastHour()
+        self.counted = {name: Counts(COUNTED_WINDOW) for name in counters}
+        """What the service counts, on both kinds of servers."""
+        self.history = LastHour(counters)
         self.kept: deque[News] = deque(maxlen=NEWS_KEPT)
         """The latest news, oldest first."""
         self._database = database
@@ -154,7 +157,11 @@ class Lookout(Service):
 
     def view(self) -> View:
         """The present as it was seen last."""
-        scene = Scene(self._overview or NOTHING, self._database.available, self._broker())
+        scene = Scene(
+            overview=self._overview or NOTHING,
+            database=self._database.available,
+            broker=self._broker(),
+        )
         return View(
             at=self._reactor.seconds(),
             seen_at=self._seen_at,
@@ -204,23 +211,25 @@ class Lookout(Service):
             if server.state is not State.GONE
         }
         self._watch.keep(self._leases)
-        self.logins.look(now, seen.logins)
-        self.messages.look(
-            now,
-            {
-                each.id: each.counts["messages"]
-                for each in seen.servers
-                if "messages" in each.counts
-            },
-        )
+        self.logins.look(now, {each.id: each.logins for each in seen.login_servers})
+        told = {each.id: each.counts for each in seen.servers}
+        told |= {each.id: each.counts for each in seen.login_servers}
+        for name, counted in self.counted.items():
+            # A server of another version may not count it.
+            counted.look(now, {id: counts[name] for id, counts in told.items() if name in counts})
         self._overview, self._seen_at, self._looked_at = seen, now, now
 
     def _measured(self) -> Measured:
         servers = self._overview.servers if self._overview else ()
         return Measured(
             logins_per_minute=self.logins.grown(),
-            messages_per_second=self.messages.rate(),
-            messages_of={server.id: self.messages.rate_of(server.id) for server in servers},
+            per_second={name: counted.rate() for name, counted in self.counted.items()},
+            per_second_of={
+                server.id: {
+                    name: counted.rate_of(server.id) for name, counted in self.counted.items()
+                }
+                for server in servers
+            },
             leases=self._leases,
             launches=int(self.history.sum("launches")) + len(self._launches),
             reactor_lag=self._lag.most_lately(),
@@ -236,7 +245,7 @@ class Lookout(Service):
             took = newly_ready(before.overview, view.scene.overview)
             self._launches += took
             self._meter.launched(took, newly_failed(before.overview, view.scene.overview))
-            self._report(narrate(before, view.scene), view.at)
+            self._report(narrate(before, view.scene, self.counted), view.at)
         self._watchers.state(view)
 
     def _report(self, sentences: Sequence[str], at: float) -> None:
@@ -256,13 +265,13 @@ class Lookout(Service):
         seen, measured = view.scene.overview, view.measured
         of_fleet: dict[str, float | None] = {
             "logins_per_minute": measured.logins_per_minute,
-            "free_places": sum(server.free for server in seen.servers),
+            "free_places": free_places(view),
             "waiting": seen.waiting,
             "longest_wait": longest_wait(view),
             "servers": sum(server.state is not State.GONE for server in seen.servers),
             "launches": len(launches),
             "launch_seconds": round(sum(launches) / len(launches), 1) if launches else None,
-            "messages_per_second": round(measured.messages_per_second, 2),
+            **{series_of(name): round(rate, 2) for name, rate in measured.per_second.items()},
         }
         if not view.scene.database:
             of_fleet = dict.fromkeys(of_fleet)

@@ -17,9 +17,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
 from bbs import __version__
-from bbs.values import Policy, State
+from bbs.values import State
 from bbs.web.lookout import Lookout
-from bbs.web.snapshot import View, longest_wait, people
+from bbs.web.narrate import MESSAGES
+from bbs.web.snapshot import Standing, View, free_places, longest_wait, people
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Bounds for what should take milliseconds, in seconds."""
@@ -29,20 +30,21 @@ LAUNCH = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0
 
 
 class Metrics:
-    """Measures, and tells what it measured and what `lookout` sees.
+    """Measures, and tells what it measured and what `lookout` sees of the service `standing`.
 
     :param logins: how many people this login server has let in.
     """
 
     lookout: Lookout
 
-    def __init__(self, policy: Policy, logins: Callable[[], int]) -> None:
-        self._policy = policy
+    def __init__(self, standing: Standing, logins: Callable[[], int]) -> None:
+        self._policy = standing.policy
         self._logins = logins
         self._registry = registry = CollectorRegistry()
         # It reads a few lines of /proc, which are made in memory.
         ProcessCollector(registry=registry)
-        Info("bbs", "The program", registry=registry).info({"version": __version__})
+        program = {"service": standing.service, "version": __version__}
+        Info("bbs", "The program", registry=registry).info(program)
         self._lag = Histogram(
             "bbs_reactor_lag_seconds", "How late the reactor is", buckets=FAST, registry=registry
         )
@@ -94,11 +96,21 @@ class Metrics:
         yield CounterMetricFamily(
             "bbs_fleet_logins", "The same by all, while this one ran", self.lookout.logins.total
         )
-        yield CounterMetricFamily(
-            "bbs_fleet_messages",
-            "Messages stored by all app servers, while this login server ran",
-            self.lookout.messages.total,
+        totals = {name: counts.total for name, counts in self.lookout.counted.items()}
+        if MESSAGES in totals:
+            yield CounterMetricFamily(
+                "bbs_fleet_messages",
+                "Messages stored by all app servers, while this login server ran",
+                totals[MESSAGES],
+            )
+        counted = CounterMetricFamily(
+            "bbs_fleet_counted",
+            "What the service counts, on all servers, while this login server ran",
+            labels=["counter"],
         )
+        for name, total in totals.items():
+            counted.add_metric([name], total)
+        yield counted
         for name, meaning, value in self._gauges(view):
             yield GaugeMetricFamily(f"bbs_{name}", meaning, value)
         servers = GaugeMetricFamily("bbs_fleet_servers", "App servers", labels=["state"])
@@ -115,7 +127,7 @@ class Metrics:
         yield "fleet_seen_timestamp_seconds", "When the fleet was seen last", view.seen_at
         yield "fleet_servers_maximum", "App servers allowed", self._policy.maximum
         yield "fleet_places", "Places on app servers that are ready", places
-        yield "fleet_places_free", "Those that are free", sum(each.free for each in seen.servers)
+        yield "fleet_places_free", "Those that are free", free_places(view)
         yield "fleet_people", "People with a place", people(view)
         yield "fleet_waiting_people", "People without a place", seen.waiting
         yield "fleet_longest_wait_seconds", "How long the first waits", longest_wait(view) or 0.0

@@ -6,7 +6,7 @@ never named, and a provider is not quoted.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from bbs.rules import operators
@@ -14,8 +14,15 @@ from bbs.rules.overview import Overview
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.values import State
 
+MESSAGES = "messages"
+"""The counter of the board, the first service. What counts them has the words, the metric and the
+members of JSON beside its others that version 0.1.0 gave them."""
 
-@dataclass(frozen=True)
+LATE = "what happens reaches people late, or not at all"
+"""Of any other service that has no broker."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scene:
     """What was seen: everything, as last known, and whether it could be looked at just now."""
 
@@ -24,10 +31,10 @@ class Scene:
     broker: bool
 
 
-def narrate(before: Scene, now: Scene) -> list[str]:
-    """The news in `now`, for somebody who knows `before`."""
+def narrate(before: Scene, now: Scene, counters: Container[str]) -> list[str]:
+    """The news in `now`, for somebody who knows `before`, of a service that counts `counters`."""
     return [
-        *_connections(before, now),
+        *_connections(before, now, messages=MESSAGES in counters),
         *_actions(before.overview, now.overview),
         *_servers(before.overview, now.overview),
         *_people(before.overview, now.overview),
@@ -61,13 +68,14 @@ def newly_failed(before: Overview, now: Overview) -> int:
     )
 
 
-def _connections(before: Scene, now: Scene) -> Iterator[str]:
+def _connections(before: Scene, now: Scene, *, messages: bool) -> Iterator[str]:
     if before.database and not now.database:
         yield "The database is away: nobody can log in, and the fleet is shown as last known."
     if now.database and not before.database:
         yield "The database is back."
     if before.broker and not now.broker:
-        yield "The broker is away: messages arrive later."
+        late = "messages arrive later" if messages else LATE
+        yield f"The broker is away: {late}."
     if now.broker and not before.broker:
         yield "The broker is back."
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +31,15 @@ PAGE = "page.html"
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What the page needs of the login server `me`.
+    """What the page needs of the login server `me` of a service, which counts `counters`.
 
     `on_change` is called when an operator has asked for something; `broker` says whether the broker
     is there, `logins` how many people this login server has let in, `trouble` why nobody can log
     in, "" if they can.
     """
 
+    service: str
+    counters: Sequence[str]
     me: str
     policy: Policy
     database: Database
@@ -65,7 +67,7 @@ async def make(
     seconds = parts.reactor.seconds
     if password_file:
         hashes = await hashed(await in_thread(read_passwords, password_file), hasher)
-        operators = Operators(hashes, hasher, failed_logins, seconds)
+        operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds)
     return OperatorsPage(parts, await in_thread(read_static), operators)
 
 
@@ -80,11 +82,18 @@ class OperatorsPage(Service):
         self, parts: Parts, files: Mapping[str, bytes], operators: Operators | None
     ) -> None:
         reactor = parts.reactor
-        standing = Standing(parts.me, parts.policy, operators is not None)
+        standing = Standing(
+            service=parts.service,
+            counters=parts.counters,
+            login_server=parts.me,
+            policy=parts.policy,
+            may_act=operators is not None,
+        )
         sessions = OperatorSessions(reactor.seconds)
         self._streams = Streams(standing, sessions, reactor)
-        metrics = Metrics(parts.policy, parts.logins)
+        metrics = Metrics(standing, parts.logins)
         self._lookout = self._streams.lookout = Lookout(
+            counters=parts.counters,
             database=parts.database,
             broker=parts.broker,
             watchers=self._streams,
@@ -93,6 +102,7 @@ class OperatorsPage(Service):
         )
         metrics.lookout = self._lookout
         controls = Controls(
+            service=parts.service,
             operators=operators,
             sessions=sessions,
             database=parts.database,

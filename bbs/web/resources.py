@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -36,6 +36,9 @@ TYPES = {
 
 NONE: Mapping[str, str] = MappingProxyType({})
 
+KEPT_UNLESS_CHANGED: Mapping[str, str] = MappingProxyType({"Cache-Control": "no-cache"})
+"""Of the page's own files, which a browser keeps, and asks each time whether it still may."""
+
 TOO_MANY = "Too many people watch: log in as an operator, or wait until somebody leaves."
 
 _log = Logger()
@@ -47,6 +50,7 @@ class HttpAnswer:
 
     code: int
     body: bytes
+    _: KW_ONLY
     type: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
@@ -58,12 +62,13 @@ Responder = Callable[[Any], Coroutine[Any, Any, HttpAnswer]]
 def as_json(data: object, code: int = 200, headers: Mapping[str, str] = NONE) -> HttpAnswer:
     """`data` as an answer."""
     body = json.dumps(data, ensure_ascii=False).encode()
-    return HttpAnswer(code, body, "application/json", headers)
+    return HttpAnswer(code, body, type="application/json", headers=headers)
 
 
 def as_text(text: str, code: int = 200, headers: Mapping[str, str] = NONE) -> HttpAnswer:
     """A line of text as an answer."""
-    return HttpAnswer(code, f"{text}\n".encode(), "text/plain; charset=utf-8", headers)
+    body = f"{text}\n".encode()
+    return HttpAnswer(code, body, type="text/plain; charset=utf-8", headers=headers)
 
 
 def cookie_name(request: Any) -> str:
@@ -78,7 +83,7 @@ def session_of(request: Any) -> str:
 
 
 def send(request: Any, answer: HttpAnswer) -> None:
-    """HttpAnswer `request`, if its peer is still there."""
+    """Answer `request`, if its peer is still there."""
     if request.channel is None:
         return
     request.setResponseCode(answer.code)
@@ -96,7 +101,7 @@ class Leaf(Resource):
     methods: tuple[bytes, ...] = (b"GET",)
 
     def begin(self, request: Any) -> None:
-        """HttpAnswer, now or later."""
+        """Answer, now or later."""
         raise LookupError("a leaf says how it answers")
 
     # IResource
@@ -147,7 +152,7 @@ class Told(Asked):
 def static(name: str, content: bytes) -> Responder:
     """A file of the page's, which a browser asks for again and mostly has already."""
     tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'.encode()
-    found = HttpAnswer(200, content, TYPES[Path(name).suffix], {"Cache-Control": "no-cache"})
+    found = HttpAnswer(200, content, type=TYPES[Path(name).suffix], headers=KEPT_UNLESS_CHANGED)
 
     async def answer(request: Any) -> HttpAnswer:
         return replace(found, code=304, body=b"") if request.setETag(tag) else found
@@ -204,9 +209,8 @@ class Reading:
 
     async def front(self, request: Any) -> HttpAnswer:
         """The page itself, with what is known without asking."""
-        operator = self.sessions.operator(session_of(request))
-        body = await rendered(self.markup, snapshot(self.lookout.view(), self.standing, operator))
-        return HttpAnswer(200, body, TYPES[".html"], {"Cache-Control": "no-cache"})
+        body = await rendered(self.markup, self.standing, self.lookout.view())
+        return HttpAnswer(200, body, type=TYPES[".html"], headers=KEPT_UNLESS_CHANGED)
 
     async def health(self, request: Any) -> HttpAnswer:
         """This process answers."""
@@ -223,4 +227,4 @@ class Reading:
         """For Prometheus and what speaks its language."""
         accept = request.getHeader(b"Accept") or b""
         body, type = self.metrics.text(accept.decode("ascii", "replace"))
-        return HttpAnswer(200, body, type)
+        return HttpAnswer(200, body, type=type)

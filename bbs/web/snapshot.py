@@ -6,13 +6,13 @@ provider says of a launch: in that are the account and the roles of a cloud.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bbs import __version__
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.values import Policy, State
-from bbs.web.narrate import Scene
+from bbs.web.narrate import MESSAGES, Scene
 
 REFUSED = "the provider refuses it, and operators who log in see why"
 """The reason that everybody may read."""
@@ -20,11 +20,15 @@ REFUSED = "the provider refuses it, and operators who log in see why"
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Figures beside the database's rows: rates, ages in seconds, and this process's own times."""
+    """Figures beside the database's rows: rates, ages in seconds, and this process's own times.
+
+    `per_second` is how much is counted of each counter, by all servers together; `per_second_of`
+    the same by each app server, None as long as that is not known.
+    """
 
     logins_per_minute: float
-    messages_per_second: float
-    messages_of: Mapping[str, float | None]
+    per_second: Mapping[str, float]
+    per_second_of: Mapping[str, Mapping[str, float | None]]
     leases: Mapping[str, float]
     launches: int
     reactor_lag: float
@@ -41,10 +45,13 @@ class View:
     measured: Measured
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Standing:
-    """What does not change while the server runs."""
+    """What does not change while the server runs: the service's name and what it counts, and whose
+    page this is, where somebody `may_act` or nobody."""
 
+    service: str
+    counters: Sequence[str]
     login_server: str
     policy: Policy
     may_act: bool
@@ -56,6 +63,7 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
     who = seen.who if operator is not None else None
     return {
         "at": round(view.at, 1),
+        "service": standing.service,
         "version": __version__,
         "login_server": standing.login_server,
         "database": view.scene.database,
@@ -72,8 +80,10 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
         "maximum": policy.maximum,
         "minimum": policy.minimum,
         "spare": policy.spare,
-        "servers": [_server(server, view, operator is None, who) for server in seen.servers],
-        "free_places": sum(server.free for server in seen.servers),
+        "servers": [
+            _server(server, view, stranger=operator is None, who=who) for server in seen.servers
+        ],
+        "free_places": free_places(view),
         "people": people(view),
         "waiting": {"count": seen.waiting, "longest": longest_wait(view)}
         | ({} if who is None else {"who": who.get("", ())}),
@@ -83,7 +93,7 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
             "last_hour": measured.launches,
         },
         "logins_per_minute": round(measured.logins_per_minute, 1),
-        "messages_per_second": round(measured.messages_per_second, 2),
+        **_counted(measured.per_second),
         "reactor_lag": round(measured.reactor_lag, 4),
         "database_time": _rounded(measured.database_time, 5),
     }
@@ -100,6 +110,11 @@ def essence(view: View) -> object:
     return servers, connections, seen.waiting, seen.refusal, seen.usual, seen.who
 
 
+def free_places(view: View) -> int:
+    """How many people more could have places."""
+    return sum(server.free for server in view.scene.overview.servers)
+
+
 def people(view: View) -> int:
     """How many people have places."""
     return sum(server.taken for server in view.scene.overview.servers)
@@ -112,7 +127,7 @@ def longest_wait(view: View) -> float | None:
 
 
 def _server(
-    server: ServerRow, view: View, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
+    server: ServerRow, view: View, *, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
 ) -> dict[str, object]:
     shown: dict[str, object] = {
         "id": server.id,
@@ -122,7 +137,7 @@ def _server(
         "capacity": server.capacity,
         "age": round(max(0.0, view.at - server.created), 1),
         "ready_after": None if server.scope == OPERATOR else _rounded(server.launch_time),
-        "messages_per_second": _rounded(view.measured.messages_of.get(server.id), 2),
+        **_counted(view.measured.per_second_of.get(server.id, {})),
         "lease": _rounded(view.measured.leases.get(server.id)),
         "drain_asked": server.drain_asked,
         # "refused: " and "failed: " are the fleet's words, what follows is the provider's.
@@ -132,6 +147,13 @@ def _server(
         "type": server.kind or None,
     }
     return shown if who is None else shown | {"who": who.get(server.id, ())}
+
+
+def _counted(rates: Mapping[str, float | None]) -> dict[str, object]:
+    """What is counted a second, by name."""
+    shown = {name: _rounded(rate, 2) for name, rate in rates.items()}
+    before = {"messages_per_second": shown[MESSAGES]} if MESSAGES in shown else {}
+    return {**before, "counters": {name: {"per_second": rate} for name, rate in shown.items()}}
 
 
 def _rounded(value: float | None, digits: int = 1) -> float | None:

@@ -104,7 +104,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         return messages.fetch([cursor]), places.whereabouts([cursor.user])
 
     return {
-        "register": [lambda: accounts.register("somebody new", "hash", NOW)],
+        "register": [lambda: accounts.register("somebody new", "hash", NOW, board.on_register)],
         "login": [lambda: accounts.password_hash("user0"), first, again],
         "logout": guarded(accounts.log_out),
         "delete": guarded(accounts.delete),
@@ -122,8 +122,8 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "join-group": guarded(groups.join, "group1000"),
         "send-group": guarded(messages.send_group, "group0", "hello"),
         "listen": [
-            *guarded(board.open_mailbox),
-            *guarded(board.open_mailbox, "100"),
+            *guarded(messages.open_mailbox, None),
+            *guarded(messages.open_mailbox, 100),
             listening,
         ],
     }

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import blockingCallFromThread
 
 from tests.browser import Browser
 from tests.integration.service import ServiceCase, run
+from tests.page_server import PageServer
 
 
 def rows(page: Page) -> Any:
@@ -54,3 +56,32 @@ class PageCase(ServiceCase):
         complaints = self.browser.complaints
         self.assertEqual([each for each in complaints if "Failed to load" not in each], [])
         return result
+
+
+class ArrangedCase(PageCase):
+    """The page of `service`, told what a test wants."""
+
+    service_name = "bbs"
+    counters: Sequence[str] = ("messages",)
+
+    def setUp(self) -> Deferred[None]:
+        self.server = PageServer(self.service_name, self.counters)
+        self.port = self.server.listen(reactor)
+        self.addCleanup(lambda: self.port.stopListening())
+        self.addCleanup(lambda: self.server.hang_up())
+        self.url = f"http://127.0.0.1:{self.port.getHost().port}/"
+        return super().setUp()
+
+    def say(self, kind: str, data: Any) -> None:
+        """Let the server say something: from the browser's thread."""
+        blockingCallFromThread(reactor, self.server.say, kind, data)
+
+    def hang_up(self) -> None:
+        """Let the server end its streams: from the browser's thread."""
+        blockingCallFromThread(reactor, self.server.hang_up)
+
+    def open(self, **options: Any) -> Page:
+        """The page, with what the server has said so far."""
+        page = self.browser.open(self.url, **options)
+        expect(page.locator("#as-of")).to_contain_text("Live")
+        return page

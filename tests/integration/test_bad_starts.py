@@ -9,6 +9,7 @@ from pathlib import Path
 from twisted.internet import reactor
 
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
+from tests.installed import install
 from tests.integration.service import (
     BIN,
     START_TIMEOUT,
@@ -194,6 +195,42 @@ class BadStarts(ServiceCase):
         await service.up()
         self.assertIn("the broker is away", service.log())
         self.assertNotIn(SECRET, service.log())
+
+    # Providers of other packages
+
+    async def test_provider_that_cannot_be_used(self) -> None:
+        for text, reason in (
+            ("1 / 0", "ZeroDivisionError: division by zero"),
+            (
+                "from bbs.framework import Provider\n"
+                "it = Provider('login', None, lambda kit: None)",
+                "the section [login] is taken",
+            ),
+        ):
+            site = Path(self.mktemp()).absolute()
+            install(site, "acme-bad", {"bbs.providers": "it = acme_bad:it"}, acme_bad=text)
+            line = f"plugin it of acme-bad (bbs.providers): {reason}"
+            environ = {"PYTHONPATH": str(site)}
+            await self.all_refuse(self.service(), ALL, line, environ=environ)
+
+    async def test_provider_that_makes_none(self) -> None:
+        for make, reason in (
+            ("lambda kit: None", "plugin it of acme-bad (bbs.providers): it made None"),
+            ("refuse", "acme has no ships left"),
+        ):
+            text = f"""
+                from bbs.framework import LaunchRefused, Provider
+
+                def refuse(kit):
+                    raise LaunchRefused("acme has no ships left")
+
+                it = Provider("ships", None, {make})
+                """
+            site = Path(self.mktemp()).absolute()
+            install(site, "acme-bad", {"bbs.providers": "it = acme_bad:it"}, acme_bad=text)
+            service = self.service()
+            environ = {"PYTHONPATH": str(site), "BBS_FLEET_PROVIDER": "ships"}
+            await self.all_refuse(service, (UP, LOGIN), reason, environ=environ)
 
     # Ports, folders, ids
 

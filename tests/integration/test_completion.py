@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.cli import PARTS
 from tests.integration.service import BIN
 
-FILES = Path(__file__).parent.parent.parent / "bbs" / "completion"
+FILES = Path(__file__).parent.parent.parent / "bbs" / "cli" / "completion"
 
 COMMANDS: Sequence[Sequence[str]] = (
     ("up",),
@@ -30,7 +30,7 @@ ACTIONS = {
     (): {*PARTS},
     ("fleet",): {"list", "launch", "drain"},
     ("db",): {"upgrade", "status"},
-    ("config",): {"check"},
+    ("config",): {"check", "keys"},
 }
 
 

@@ -51,7 +51,7 @@ class Contests(ContestCase):
         with contestants(self.database, 2) as together:
             for number in range(ROUNDS):
                 name = f"user{number}"
-                register = once(accounts.register, name, "hash", self.now)
+                register = once(accounts.register, name, "hash", self.now, messages.make_inbox)
                 outcomes = together(register, register)
                 self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} is already used"])
         self.assertEqual(User.select().count(), ROUNDS)
@@ -134,7 +134,7 @@ class Contests(ContestCase):
             for _ in range(ROUNDS):
                 outcomes = together(*[once(members.observe, member, Tally()) for member in peers])
                 [holder] = {outcome.value.lease.holder for outcome in outcomes}
-                self.call(members.resign, members[int(holder)])
+                self.call(members.resign, peers[int(holder)])
 
 
 @on_both_databases
@@ -388,7 +388,7 @@ class Messages(ContestCase):
         with contestants(self.database, senders + 1) as together:
             sent, (read,) = [], [None]
             *sent, read = together(*programmes, Following(reader, senders * count))
-        stored = [int(str(outcome.value.event["id"])) for one in sent for outcome in one]
+        stored = [outcome.value.event.id for one in sent for outcome in one]
         self.assertEqual(len(stored), senders * count)
         self.assertEqual(read, sorted(stored))
 
@@ -413,7 +413,7 @@ class Messages(ContestCase):
         with contestants(self.database, self.many) as together:
             outcomes = [one for programme in together(*programmes) for one in programme]
         self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
-        ids = sorted(int(str(outcome.value.event["id"])) for outcome in outcomes)
+        ids = sorted(outcome.value.event.id for outcome in outcomes)
         for member in members:
             self.assertEqual(Following(member, len(ids))(self.outcome), ids)
         self.assertEqual(Delivery.select().count(), len(ids) * self.many)
@@ -473,6 +473,6 @@ class Following:
         while len(read) < self.count and looks < 100_000:
             looks += 1
             for event in call(messages.fetch, [cursor]).value[cursor]:
-                read.append(int(str(event["id"])))
+                read.append(event.id)
                 cursor = replace(cursor, last=read[-1])
         return read

@@ -22,8 +22,8 @@ from bbs.scaling.ec2 import provider as provider_module
 from bbs.scaling.ec2.client import EC2Client, boto_client
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
+from bbs.testing.provider_contract import ProviderContract
 from tests.cloud.moto import ROOT
-from tests.provider_contract import ProviderContract
 
 REGION = "us-east-1"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import peewee
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board import board
 from bbs.commands import all_commands
 from bbs.protocols.commands import Role
 from bbs.storage import models
@@ -14,9 +15,9 @@ from tests.integration.explain import ALL_OF_IT, GROWING, Plans, commands, plans
 
 class Commands(SynchronousTestCase):
     def test_all_of_them_are_looked_at(self) -> None:
-        wanting_none = {each.name for each in all_commands() if each.role is Role.EITHER}
-        self.assertEqual(wanting_none, {"help", "ping", "quit", "events"})
-        names = {command.name for command in all_commands()}
+        wanting_none = {each.name for each in all_commands(board) if each.role is Role.EITHER}
+        self.assertEqual(wanting_none, {"help", "ping", "quit", "events", "commands"})
+        names = {command.name for command in all_commands(board)}
         self.assertEqual(set(commands()), names - wanting_none - {"forwarded-for"})
 
 
@@ -24,7 +25,7 @@ class Commands(SynchronousTestCase):
 class ForeignKeys(DatabaseCase):
     def test_what_refers_to_a_row_is_found_by_an_index(self) -> None:
         """When an account is deleted, whatever belongs to it is looked for in every table."""
-        for model in models.MODELS:
+        for model in (*models.MODELS, *board.models):
             table = model._meta.table_name
             first_columns = {index.columns[0] for index in self.database.peewee.get_indexes(table)}
             first_columns.add(self.database.peewee.get_primary_keys(table)[0])

@@ -19,6 +19,7 @@ from bbs.gateway.factory import GatewayFactory
 from bbs.protocols.life import LINGER
 from bbs.protocols.line.interfaces import LineLimits
 from tests.client_server import LOGIN, World, WorldFactory
+from tests.gateway_case import BOARD
 from tests.integration.service import eventually
 
 MANY = 10_000
@@ -32,7 +33,7 @@ class SocketTests(TestCase):
         service = WorldFactory(World(), LOGIN)
         login = Address("127.0.0.1", self.listen(service))
         limits = LineLimits(max_line=65536, write_timeout=0.5)
-        self.gateway = GatewayFactory(reactor, login, "", limits)
+        self.gateway = GatewayFactory(reactor, BOARD, login, "", limits)
         self.made: list[GatewayConnection] = []
         build = self.gateway.buildProtocol
         self.patch(self.gateway, "buildProtocol", lambda address: self.keep(build(address)))

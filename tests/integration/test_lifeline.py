@@ -1,12 +1,14 @@
 """A real parent that is killed, and its real child that notices."""
 
 import os
+import subprocess
 import sys
+from pathlib import Path
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 PARENT = """
 import subprocess, sys
@@ -19,7 +21,7 @@ import sys
 from twisted.internet import {reactor}
 {reactor}.install()
 from twisted.internet import reactor
-from bbs.lifeline import Lifeline
+from bbs.daemons.lifeline import Lifeline
 
 def cut():
     print("cut", flush=True)
@@ -74,3 +76,35 @@ class LifelineTests(TestCase):
 
     async def test_select(self):
         await self.killed_parent("selectreactor")
+
+
+class Sessions(SynchronousTestCase):
+    """An app server whose parent holds a lifeline, however the parent starts it."""
+
+    def start(self, **options):
+        """What it says of a configuration that it gets as far as to find useless."""
+        folder = Path(self.mktemp())
+        folder.mkdir()
+        database = f"sqlite:///{folder.absolute()}/bbs.sqlite3"
+        (folder / "app.toml").write_text(f'[database]\nurl = "{database}"\n')
+        run = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()"]
+        with subprocess.Popen(
+            [*run, "-n", "--pidfile=", "bbs-app", "--config=app.toml", "--lifeline=0"],
+            cwd=folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        ) as process:
+            process.wait(30)
+            return process.returncode, process.stderr.read()
+
+    def test_in_its_parents_session(self):
+        code, said = self.start()
+        self.assertEqual((code, said[:20]), (1, "bbs-app: broker.url:"), said)
+
+    def test_in_a_session_of_its_own(self):
+        """It leads its process group already, which is no error."""
+        code, said = self.start(start_new_session=True)
+        self.assertEqual((code, said[:20]), (1, "bbs-app: broker.url:"), said)

@@ -13,7 +13,7 @@ from twisted.trial.unittest import TestCase
 
 from bbs.scaling.interfaces import LaunchRefused
 from bbs.scaling.local import LocalProvider
-from tests.provider_contract import ProviderContract
+from bbs.testing.provider_contract import ProviderContract
 
 # It lives until its standard input ends.
 CHILD = ("cat",)

@@ -7,14 +7,11 @@ from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
-from twisted.internet import reactor
-from twisted.internet.defer import Deferred
-from twisted.internet.threads import blockingCallFromThread
 
 from tests.browser import NARROW, WIDE
-from tests.integration.page_case import PageCase, focused, rows
+from tests.integration.page_case import ArrangedCase, focused, rows
 from tests.integration.service import eventually
-from tests.page_server import NOW, PageServer, a_server, a_state, an_hour
+from tests.page_server import NOW, a_server, a_state, an_hour
 
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 """The tags of axe's rules that hold: WCAG 2.2, levels A and AA, and what is good practice."""
@@ -29,30 +26,8 @@ def violations(page: Page) -> list[str]:
     return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
 
 
-class Arranged(PageCase):
+class Looks(ArrangedCase):
     """The page, told what a test wants."""
-
-    def setUp(self) -> Deferred[None]:
-        self.server = PageServer()
-        self.port = self.server.listen(reactor)
-        self.addCleanup(lambda: self.port.stopListening())
-        self.addCleanup(lambda: self.server.hang_up())
-        self.url = f"http://127.0.0.1:{self.port.getHost().port}/"
-        return super().setUp()
-
-    def say(self, kind: str, data: Any) -> None:
-        """Let the server say something: from the browser's thread."""
-        blockingCallFromThread(reactor, self.server.say, kind, data)
-
-    def hang_up(self) -> None:
-        """Let the server end its streams: from the browser's thread."""
-        blockingCallFromThread(reactor, self.server.hang_up)
-
-    def open(self, **options: Any) -> Page:
-        """The page, with what the server has said so far."""
-        page = self.browser.open(self.url, **options)
-        expect(page.locator("#as-of")).to_contain_text("Live")
-        return page
 
     def all_states(self, **members: Any) -> dict[str, Any]:
         """A fleet in every state, people who wait, and everything that can be wrong."""

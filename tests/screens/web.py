@@ -48,12 +48,12 @@ AN_HOUR_BEFORE = """
 import sys
 if "bbs-login" in sys.orig_argv:
     import math, time
-    from bbs.web.history import POINTS, STEP, History
-    def begin(self, begin=History.__init__):
-        begin(self)
+    from bbs.web.history import POINTS, STEP, LastHour
+    def begin(self, counters, begin=LastHour.__init__):
+        begin(self, counters)
         for back in range(POINTS, 0, -1):
             self.add(time.time() - back * STEP, point(POINTS - back))
-    History.__init__ = begin
+    LastHour.__init__ = begin
     TOPS = {tops}
     def point(at):
         values = {{}}

@@ -44,7 +44,7 @@ _bbs() {
                 words="upgrade status $words" ;;
         config)
             if ((COMP_CWORD == 2)); then
-                words='check --help'
+                words='check keys --help'
             elif [[ $action == check ]]; then
                 compopt -o filenames 2> /dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")

@@ -1,1 +1,36 @@
-"""App servers on EC2."""
+"""App servers as instances on EC2."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bbs.config import EC2
+from bbs.scaling.providers import LaunchKit, Provider
+
+if TYPE_CHECKING:
+    from bbs.scaling.interfaces import IProvider
+
+
+async def _make(kit: LaunchKit) -> IProvider:
+    # Here, as all who read a configuration import this module.
+    from bbs import __version__
+    from bbs.scaling.ec2 import user_data
+    from bbs.scaling.ec2.client import EC2Client, boto_client
+    from bbs.scaling.ec2.provider import EC2Provider
+    from bbs.workers import Workers
+
+    files = Workers(kit.reactor, "user-data", 1)
+    files.startService()
+    try:
+        make_user_data = await files.run(user_data.maker, kit)
+    finally:
+        await files.stopService()
+    client = EC2Client(kit.reactor, partial(boto_client, kit.section))
+    client.startService()
+    kit.on_stop(client.stopService)
+    return EC2Provider(kit.reactor, client, kit.section, make_user_data, __version__)
+
+
+instances = Provider("ec2", EC2, _make, here=False)
+"""App servers as instances, which outlive the login server."""

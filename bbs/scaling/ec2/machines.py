@@ -1,9 +1,13 @@
-"""What is known of the fleet's instances on EC2, from answers that can be late, or stale."""
+"""What is known of the fleet's instances on EC2, from answers that can be late, or stale; and what
+they cost, for orientation: `prices.json` beside this says as of when."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from bbs.scaling.ec2.request import LAUNCH_TAG
@@ -158,3 +162,15 @@ def _told(machine: Machine) -> Instance:
         machine.kind,
         machine.launched,
     )
+
+
+def price(kind: str, region: str) -> float | None:
+    """US dollars for an hour of an instance type on demand; None for what the table lacks."""
+    found: float | None = price_table()["regions"].get(region, {}).get(kind)
+    return found
+
+
+@cache
+def price_table() -> Any:
+    """The whole table: `date`, `source`, `unit`, and `regions` with a price for each type."""
+    return json.loads(files("bbs.scaling.ec2").joinpath("prices.json").read_text("utf-8"))

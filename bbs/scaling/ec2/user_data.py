@@ -1,9 +1,9 @@
 """What an instance on EC2 boots with: user data, made for each launch from a template.
 
-A template is text in which `${server_id}`, `${fleet}`, `${config}` and `${config_base64}` are
-filled in, and `$$` is a dollar sign; a dollar sign before anything else stays as it is. The
-built-in one is `app-server.sh` beside this, for Debian and Ubuntu; an operator's own is named by
-`ec2.user_data`.
+A template is text in which `${server_id}`, `${fleet}`, `${service}`, `${config}` and
+`${config_base64}` are filled in, and `$$` is a dollar sign; a dollar sign before anything else
+stays as it is. The built-in one is `app-server.sh` beside this, for Debian and Ubuntu; an
+operator's own is named by `ec2.user_data`.
 
 User data can be read by everybody who may describe instances in the account, and on the instance.
 So references to secrets go into it as they are (`bbs/config/references.py`), and the instance asks
@@ -14,16 +14,16 @@ from __future__ import annotations
 
 import base64
 import re
+import tomllib
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
 from twisted.logger import Logger
 
-from bbs.config import EC2, ConfigError, Configuration, Fleet, to_toml
+from bbs.config import EC2, ConfigError
 from bbs.config.kinds import is_reference, mask
-from bbs.scaling.children import SQLITE
+from bbs.scaling.providers import LaunchKit
 
 MAX_BYTES = 16384
 """EC2 takes so much user data, before it is put into base64."""
@@ -32,62 +32,36 @@ BUILT_IN = "app-server.sh"
 
 _FIELD = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^}\n]*)\}?)")
 _LONGEST_ID = "i" * 64
+_ONLY_HERE = {
+    "database.url": "a file; name a mysql:// one",
+    "broker.url": "the embedded one; name another",
+}
 
 _log = Logger()
 
 
-def maker(config: Configuration, brokers: tuple[str, ...]) -> Callable[[str], str]:
+def maker(kit: LaunchKit) -> Callable[[str], str]:
     """What makes the user data of a launch from the launch's id.
 
     The template is read here, once, and tried.
 
-    :param brokers: where the broker is, as far as app servers are concerned.
-    :raises ConfigError: no app server could boot with it: one line says why.
+    :raises ConfigError: no app server could boot with it, or reach what only this machine reaches:
+        one line says why.
     """
-    template = read_template(config.ec2.user_data)
-    toml = configuration_text(config, brokers)
+    config: EC2 = kit.section
+    # With another API's endpoint the instances may be on this machine too.
+    if kit.only_here and not config.endpoint_url:
+        key = kit.only_here[0]
+        raise ConfigError(f"{key}: instances cannot reach {_ONLY_HERE[key]}")
+    template = read_template(config.user_data)
 
     def make(server_id: str) -> str:
-        return fill(template, config.ec2, server_id, toml)
+        toml = kit.configuration(server_id)
+        return fill(template, config, server_id, toml, kit.service_name)
 
     make(_LONGEST_ID)
-    _warn_of_secrets(config.database.url, brokers)
+    _warn_of_secrets(kit.configuration(_LONGEST_ID))
     return make
-
-
-def configuration_text(config: Configuration, brokers: tuple[str, ...]) -> str:
-    """The TOML text that an app server on an instance needs: what concerns it of `config`.
-
-    How the fleet launches is no matter of the launched; nor are files of this machine.
-
-    :raises ConfigError: the database or the broker is one that only this machine reaches. With an
-        `ec2.endpoint_url`, which is another API's, the instances may be on this machine too.
-    """
-    if not config.ec2.endpoint_url:
-        if config.database.url.startswith(SQLITE):
-            raise ConfigError("database.url: instances cannot reach a file; name a mysql:// one")
-        if config.broker.url == ("embedded",):
-            raise ConfigError("broker.url: instances cannot reach the embedded one; name another")
-    theirs = Configuration(
-        app=config.app,
-        database=config.database,
-        broker=replace(config.broker, url=brokers),
-        fleet=replace(
-            Fleet(),
-            provider="none",
-            heartbeat_interval=config.fleet.heartbeat_interval,
-            lost_after=config.fleet.lost_after,
-            lease_timeout=config.fleet.lease_timeout,
-        ),
-        limits=config.limits,
-        messages=config.messages,
-        ec2=EC2(
-            region=config.ec2.region,
-            endpoint_url=config.ec2.endpoint_url,
-            package=config.ec2.package,
-        ),
-    )
-    return to_toml(theirs)
 
 
 def read_template(path: str) -> str:
@@ -105,7 +79,7 @@ def read_template(path: str) -> str:
         raise ConfigError(f"ec2.user_data: {path!r} is no text file") from error
 
 
-def fill(template: str, config: EC2, server_id: str, toml: str) -> str:
+def fill(template: str, config: EC2, server_id: str, toml: str, service_name: str = "bbs") -> str:
     """A template with its fields filled in.
 
     :raises ConfigError: it names a field that there is not, or the result is more than EC2 takes.
@@ -113,6 +87,7 @@ def fill(template: str, config: EC2, server_id: str, toml: str) -> str:
     values = {
         "server_id": server_id,
         "fleet": config.name,
+        "service": service_name,
         "config": toml,
         "config_base64": base64.b64encode(toml.encode()).decode("ascii"),
     }
@@ -137,8 +112,12 @@ def fill(template: str, config: EC2, server_id: str, toml: str) -> str:
     return filled
 
 
-def _warn_of_secrets(database_url: str, brokers: tuple[str, ...]) -> None:
-    for key, urls in (("database.url", (database_url,)), ("broker.url", brokers)):
+def _warn_of_secrets(toml: str) -> None:
+    told = tomllib.loads(toml)
+    for key, urls in (
+        ("database.url", [told["database"]["url"]]),
+        ("broker.url", told["broker"]["url"]),
+    ):
         if any(not is_reference(url) and mask(url) != url for url in urls):
             _log.warn(
                 "the password in {key} is in the instances' user data, where others may read it;"

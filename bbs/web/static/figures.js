@@ -7,7 +7,7 @@
 // once is seen at once.
 
 import {copy, fillBar, find, make, mark, put} from "./dom.js";
-import {counted, duration, number, time} from "./words.js";
+import {counted, duration, number, spoken, time} from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 40;
@@ -18,8 +18,17 @@ const places = (servers) =>
 /** How many servers there are: those that have gone are shown a while longer. */
 export const living = (servers) => servers.filter(({state}) => state !== "gone").length;
 
+// Of what the service counts, the figure.
+const counter = (name) => {
+  const title = `${spoken(name)} a second`;
+  return {
+    series: `${name}_per_second`, title: title[0].toUpperCase() + title.slice(1), read: number,
+    now: ({counters}) => counters[name]?.per_second ?? null,
+  };
+};
+
 // Each figure: the name of its series, how a value of it reads, its value now, and a note to that.
-const FIGURES = [
+const figures = (counters) => [
   {title: "People online", read: number, now: ({people}) => people,
     whole: ({servers}) => places(servers),
     note: ({servers}) => `of ${counted(places(servers), "place", "places")}`},
@@ -38,8 +47,7 @@ const FIGURES = [
   {series: "launch_seconds", title: "Time to launch", read: duration,
     now: ({launches}) => launches.usual,
     note: ({launches}) => `${number(launches.under_way)} under way`},
-  {series: "messages_per_second", title: "Messages a second", read: number,
-    now: (state) => state.messages_per_second},
+  ...counters.map(counter),
   {series: "database_time", title: "Database time", read: duration,
     now: (state) => state.database_time, note: () => "this server's"},
   {series: "reactor_lag", title: "Reactor lag", read: duration,
@@ -47,11 +55,13 @@ const FIGURES = [
 ];
 
 export class Figures {
+  /** Cards in `parent`, which names what the service counts. */
   constructor(parent) {
     this.moment = null;  // The index of the sample that is looked at, null for none.
     this.history = null;
     this.plots = new Map();
-    this.cards = FIGURES.map((figure) => {
+    const counters = parent.dataset.counters.split(" ").filter(Boolean);
+    this.cards = figures(counters).map((figure) => {
       const card = copy("figure");
       put(find("h3", card), figure.title);
       mark(find(".bar", card), "hidden", figure.whole ? null : "");
@@ -72,6 +82,8 @@ export class Figures {
   /** Show a whole hour. */
   hour(history) {
     this.history = history;
+    // Another version of the service may not count it any more.
+    for (const name of this.plots.keys()) if (!(name in history.series)) this.plots.delete(name);
     for (const {series, title, card, read} of this.cards) {
       if (series in history.series && !this.plots.has(series)) {
         this.plots.set(series, new Plot(title, read, card, (moment) => this.look(moment)));

@@ -10,7 +10,8 @@ import {counted, duration, number, short, time, visible} from "./words.js";
 
 class Page {
   constructor() {
-    this.version = null;  // The server's that this page is of.
+    this.title = document.title;
+    this.kind = null;  // What this page is made for: a version, a service and what it counts.
     this.opened = null;  // When the server says that this page was opened.
     this.last = null;  // The last snapshot's time, the server's clock; `heard` is this machine's.
     this.heard = 0;
@@ -25,9 +26,10 @@ class Page {
   // What the stream says, by the names of its events.
 
   state(state) {
-    this.version ??= state.version;
+    const kind = [state.version, state.service, ...Object.keys(state.counters)].join(" ");
+    this.kind ??= kind;
     // After an upgrade these scripts are another version's.
-    if (state.version !== this.version) return location.reload();
+    if (kind !== this.kind) return location.reload();
     this.opened ??= state.at;
     this.last = state.at;
     this.heard = Date.now();
@@ -94,7 +96,7 @@ class Page {
 
   dim(stale) {
     document.body.classList.toggle("cut", stale);
-    document.title = stale ? "bbs: not connected" : "bbs: the fleet";
+    document.title = stale ? this.title.replace(/:.*/, ": not connected") : this.title;
   }
 }
 
@@ -109,13 +111,18 @@ function waiting({waiting: {count, longest}, launches}) {
 
 /** What is wrong, in sentences. */
 function troubles(state) {
-  const {database, broker, refusal, servers, maximum, fleet_at: seen} = state;
+  const {database, broker, refusal, servers, maximum, counters, fleet_at: seen} = state;
   const texts = [];
   if (!database) {
     const since = seen ? ` What is shown of the fleet was known at ${time(seen)}.` : "";
     texts.push(`The database is away: nobody can log in.${since}`);
   }
-  if (!broker) texts.push("The broker is away: messages arrive, seconds later than usual.");
+  if (!broker) {
+    const late = "messages" in counters
+      ? "messages arrive, seconds later than usual"
+      : "what happens reaches people late, or not at all";
+    texts.push(`The broker is away: ${late}.`);
+  }
   if (refusal) {
     const {reason, until} = refusal;
     texts.push(`No server can be launched: ${visible(reason)}. The next try is at ${time(until)}.`);

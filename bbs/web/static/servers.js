@@ -2,7 +2,7 @@
 // new comes last.
 
 import {copy, fillBar, find, keep, list, make, mark, put} from "./dom.js";
-import {counted, duration, NOTHING, number, short, visible} from "./words.js";
+import {counted, duration, NOTHING, number, short, spoken, visible} from "./words.js";
 
 // Every state has a word, a shape and a colour, so that none of them has to be seen.
 const SHAPES = {
@@ -81,13 +81,24 @@ export class Servers {
     put(find(".age", row), duration(server.age));
     put(find(".count", row), `${number(people)} of ${number(capacity)}`);
     fillBar(row, people, capacity);
-    put(find(".rate", row), number(server.messages_per_second));
+    this.updateRates(row, Object.entries(server.counters));
     put(find(".lease", row), ago(server.lease));
     this.updateWho(row, server.who);
     const button = find("button", row);
     // A button that is disabled loses the focus: this one says so, and does nothing.
     const drainable = !server.drain_asked && (state === "ready" || state === "launching");
     mark(button, "aria-disabled", drainable ? null : "true");
+  }
+
+  /** What the server counts; where that is nothing, the table has no column for it. */
+  updateRates(row, counters) {
+    const cell = find(".rate", row);
+    if (!cell) return;
+    if (counters.length === 1) return put(cell, number(counters[0][1].per_second));
+    keep(
+      cell, counters, ([name]) => name, () => make("div"),
+      (line, [name, {per_second: rate}]) => put(line, `${spoken(name)}\u00a0${number(rate)}`),
+    );
   }
 
   updateWho(row, who) {

@@ -44,6 +44,9 @@ export function counted(count, one, many) {
   return `${number(count)} ${count === 1 ? one : many}`;
 }
 
+/** What is counted as `counter`, in words. */
+export const spoken = (counter) => counter.replaceAll("_", " ");
+
 /** Enough of an id to know a server by; the events use as much of it. */
 export const short = (id) => id.slice(0, 8);
 

@@ -1,8 +1,25 @@
 """What every provider of servers does. Each implementation runs this suite over itself.
 
 Mix `ProviderContract` into a `twisted.trial.unittest.TestCase` that says how its provider is made
-and how it goes wrong. Nothing here waits for time: it waits for what a provider tells.
+and how it goes wrong:
+
+    class PopenProviderContract(ProviderContract, TestCase):
+        def make_provider(self):
+            return PopenProvider(…)
+
+        def end_instance(self, provider, launch_id):
+            os.kill(…, signal.SIGKILL)
+
+        def break_launches(self, provider):
+            self.program = "/no/such/program"
+
+Nothing here waits for time: it waits for what a provider tells.
 """
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from zope.interface.verify import verifyObject
@@ -10,43 +27,63 @@ from zope.interface.verify import verifyObject
 from bbs.scaling.interfaces import IProvider, LaunchFailed
 from bbs.values import Instance
 
+if TYPE_CHECKING:
+    from twisted.trial.unittest import TestCase
 
-class ProviderContract:
+    Base = TestCase
+else:
+    Base = object
+
+Launches = Mapping[str, Instance]
+
+
+class ProviderContract(Base):
     """The promises of `IProvider`."""
 
-    def make_provider(self):
+    def make_provider(self) -> Any:
         """A provider that is not started."""
         raise NotImplementedError
 
-    def end_instance(self, provider, launch_id):
+    def end_instance(self, provider: Any, launch_id: str) -> None:
         """Make a running instance end by itself, behind the provider's back."""
         raise NotImplementedError
 
-    def break_launches(self, provider):
+    def break_launches(self, provider: Any) -> None:
         """From now on launches fail."""
         raise NotImplementedError
 
-    def started(self):
+    def started(self) -> Any:
+        """A provider that runs until the test is over."""
         provider = self.make_provider()
         provider.startService()
         self.addCleanup(provider.stopService)
         return provider
 
-    async def until(self, provider, holds):
+    async def until(self, provider: Any, holds: Callable[[Launches], bool]) -> Launches:
         """The launches as soon as `holds` is true of them, by what the provider tells."""
         while True:
-            told = Deferred()
-            provider.when_changed = lambda told=told: told.called or told.callback(None)
-            listed = await provider.list()
+            told: Deferred[None] = Deferred()
+
+            def tell(told: Deferred[None] = told) -> None:
+                if not told.called:
+                    told.callback(None)
+
+            provider.when_changed = tell
+            listed: Launches = await provider.list()
             if holds(listed):
                 provider.when_changed = None
                 return listed
             await told
 
-    def assert_ended(self, listed, launch_id):
+    async def until_told(self, told: list[int], count: int) -> None:
+        """`when_changed` was called so often: a provider knows of its own acts at once."""
+        self.assertEqual(len(told), count)
+
+    def assert_ended(self, listed: Launches, launch_id: str) -> None:
+        """A launch is not listed as alive."""
         self.assertFalse(launch_id in listed and listed[launch_id].alive, listed)
 
-    def test_interface(self):
+    def test_interface(self) -> None:
         """It is an `IProvider`, with a scope."""
         provider = self.make_provider()
         verifyObject(IProvider, provider)
@@ -55,10 +92,10 @@ class ProviderContract:
         self.assertIsInstance(provider.shared, bool)
         self.assertIs(provider.when_changed, None)
 
-    async def test_nothing_at_first(self):
+    async def test_nothing_at_first(self) -> None:
         self.assertEqual(await self.started().list(), {})
 
-    async def test_launched(self):
+    async def test_launched(self) -> None:
         """A launch that was accepted is listed under its id, alive."""
         provider = self.started()
         self.assertIs(await provider.launch("a-1"), None)
@@ -70,7 +107,7 @@ class ProviderContract:
         self.assertIsInstance(instance.host, str | None)
         self.assertTrue(instance.detail)
 
-    async def test_list_is_the_callers(self):
+    async def test_list_is_the_callers(self) -> None:
         """What was listed does not change with the provider."""
         provider = self.started()
         await provider.launch("a")
@@ -80,7 +117,7 @@ class ProviderContract:
         self.assertEqual(list(before), ["a"])
         self.assertTrue(before["a"].alive)
 
-    async def test_launch_is_idempotent(self):
+    async def test_launch_is_idempotent(self) -> None:
         """One id is one instance, however often it is asked for."""
         provider = self.started()
         await gatherResults([provider.launch("a"), provider.launch("a")])
@@ -89,7 +126,7 @@ class ProviderContract:
         self.assertEqual(await provider.list(), first)
         self.assertEqual(len(first), 1)
 
-    async def test_launch_is_idempotent_after_the_end(self):
+    async def test_launch_is_idempotent_after_the_end(self) -> None:
         """An id whose instance has ended does not start another."""
         provider = self.started()
         await provider.launch("a")
@@ -97,7 +134,7 @@ class ProviderContract:
         await provider.launch("a")
         self.assert_ended(await provider.list(), "a")
 
-    async def test_terminate(self):
+    async def test_terminate(self) -> None:
         """When `terminate` fires the instance is not alive, and the others are."""
         provider = self.started()
         await gatherResults([provider.launch(launch_id) for launch_id in "abc"])
@@ -106,7 +143,7 @@ class ProviderContract:
         self.assert_ended(listed, "b")
         self.assertTrue(listed["a"].alive and listed["c"].alive)
 
-    async def test_terminate_is_idempotent(self):
+    async def test_terminate_is_idempotent(self) -> None:
         """Asked again, at the same time or later, or of an unknown id, it is well."""
         provider = self.started()
         await provider.launch("a")
@@ -115,7 +152,7 @@ class ProviderContract:
         await provider.terminate("unknown")
         self.assertNotIn("unknown", await provider.list())
 
-    async def test_ends_by_itself(self):
+    async def test_ends_by_itself(self) -> None:
         """An instance that ends unasked is told of, and listed as ended with how it did."""
         provider = self.started()
         await provider.launch("a")
@@ -126,10 +163,10 @@ class ProviderContract:
         self.assertNotEqual(listed["a"].detail, alive)
         self.assertTrue(listed["b"].alive)
 
-    async def test_tells_of_changes(self):
+    async def test_tells_of_changes(self) -> None:
         """`when_changed` is called for a start and for an end."""
         provider = self.started()
-        told = []
+        told: list[int] = []
         provider.when_changed = lambda: told.append(len(told))
         await provider.launch("a")
         await self.until_told(told, 1)
@@ -138,15 +175,11 @@ class ProviderContract:
         await provider.terminate("a")
         self.assertEqual(len(told), 2)
 
-    async def until_told(self, told, count):
-        # A provider knows of its own acts at once.
-        self.assertEqual(len(told), count)
-
-    async def test_listener_that_raises(self):
+    async def test_listener_that_raises(self) -> None:
         """What `when_changed` raises is logged, and spoils nothing."""
         provider = self.started()
 
-        def listener():
+        def listener() -> None:
             raise ZeroDivisionError
 
         provider.when_changed = listener
@@ -155,7 +188,7 @@ class ProviderContract:
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         provider.when_changed = None
 
-    async def test_launch_fails(self):
+    async def test_launch_fails(self) -> None:
         """A launch that fails says so by name in one line, and is not listed alive."""
         provider = self.started()
         self.break_launches(provider)
@@ -166,7 +199,7 @@ class ProviderContract:
         self.assert_ended(await provider.list(), "a")
         await provider.terminate("a")
 
-    async def test_runs_between_start_and_stop(self):
+    async def test_runs_between_start_and_stop(self) -> None:
         """It launches neither before `startService` nor after `stopService`."""
         provider = self.make_provider()
         with self.assertRaises(LaunchFailed):

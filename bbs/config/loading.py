@@ -1,0 +1,159 @@
+"""A configuration from a file, the environment and options."""
+
+from __future__ import annotations
+
+import operator
+import os
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from bbs.config.schema import Schema
+from bbs.config.sections import OWN_SECTIONS, Configuration
+from bbs.plugins import PluginUnusable
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; its text is one line for the operator, free of secrets."""
+
+
+_RELATIONS = (
+    ("fleet.minimum", "at most", "fleet.maximum"),
+    ("fleet.lost_after", "above", "fleet.heartbeat_interval"),
+    ("fleet.lease_timeout", "above", "fleet.heartbeat_interval"),
+)
+_HOLDS: Mapping[str, Callable[[Any, Any], bool]] = {"at most": operator.le, "above": operator.gt}
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A value that somebody gave to a key, where (`place` is what an error names), and whether it
+    is a text that stands for the value, as in the environment."""
+
+    key: str
+    value: object
+    place: str
+    as_text: bool = False
+
+
+def load(
+    path: str | None,
+    environ: Mapping[str, str] = os.environ,
+    options: Mapping[str, object] = MappingProxyType({}),
+) -> Configuration:
+    """The configuration from `path` (None: no file), the environment and the options.
+
+    Options are keyed by dotted keys, `"database.url"`; their texts are read as the environment's
+    are, and an option of None was not given.
+
+    :raises ConfigError: something in it is wrong, or a provider that is installed cannot be used.
+    """
+    try:
+        schema = Schema.installed()
+    except PluginUnusable as error:
+        raise ConfigError(str(error)) from error
+    values: dict[str, dict[str, Any]] = {section: {} for section in schema.sections}
+    sources = dict.fromkeys(schema.keys, "default")
+    layers = (_from_file(path, schema), _from_environment(environ, schema), _from_options(options))
+    for layer in layers:
+        taken: set[str] = set()
+        for given in (_resolve(each, schema) for each in layer):
+            section, _, key = given.key.partition(".")
+            value = _check(given, schema)
+            values[section][key] = value
+            if given.key in taken:
+                raise ConfigError(f"{given.place}: {given.key} is set, and {given.key}_file too")
+            taken.add(given.key)
+            sources[given.key] = given.place
+    made = {name: section(**values[name]) for name, section in schema.sections.items()}
+    own = {name: made.pop(name) for name in OWN_SECTIONS}
+    config = Configuration(
+        **own, providers=MappingProxyType(made), sources=MappingProxyType(sources)
+    )
+    _check_together(config)
+    return config
+
+
+def _from_file(path: str | None, schema: Schema) -> Iterator[_Given]:
+    if path is None:
+        return
+    try:
+        document = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except ValueError as error:  # UnicodeDecodeError as well as TOMLDecodeError
+        raise ConfigError(f"{path}: is not TOML: {error}") from error
+    for section, table in document.items():
+        if section not in schema.sections:
+            raise ConfigError(f"{path}: unknown section [{section}], {schema.nearest(section)}")
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {section} must be a section, [{section}]")
+        for key, value in table.items():
+            yield _Given(f"{section}.{key}", value, path)
+
+
+def _from_environment(environ: Mapping[str, str], schema: Schema) -> Iterator[_Given]:
+    for variable, value in sorted(environ.items()):
+        prefix, _, rest = variable.partition("_")
+        section, _, key = rest.lower().partition("_")
+        if prefix == "BBS" and section in schema.sections and key:
+            yield _Given(f"{section}.{key}", value, variable, as_text=True)
+
+
+def _from_options(options: Mapping[str, object]) -> Iterator[_Given]:
+    for key, value in options.items():
+        if value is not None:
+            yield _Given(key, value, "option", as_text=isinstance(value, str))
+
+
+def _resolve(given: _Given, schema: Schema) -> _Given:
+    """What was given to a `…_file` key, as if its file's content had been given to the key itself.
+
+    Such a file holds one value, or one a line.
+    """
+    secret = schema.of_secret_file(given.key)
+    if secret is None:
+        return given
+    file = str(given.value)
+    try:
+        lines = [line for line in Path(file).read_text("utf-8").splitlines() if line.strip()]
+    except OSError as error:
+        raise ConfigError(f"{given.place}: {given.key}: {file}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or a NUL in the path
+        raise ConfigError(f"{given.place}: {given.key}: {file!r} is no text file") from error
+    return _Given(secret, lines[0] if len(lines) == 1 else lines, file)
+
+
+def _check(given: _Given, schema: Schema) -> Any:
+    """The value, as its key's kind makes it."""
+    declared = schema.keys.get(given.key)
+    if declared is None:
+        raise ConfigError(f"{given.place}: unknown key {given.key}, {schema.nearest(given.key)}")
+    kind = declared.kind
+    try:
+        return kind.read(kind.from_text(str(given.value)) if given.as_text else given.value)
+    except ValueError:
+        # The cause is left out: its text may hold the secret.
+        shown = "" if kind.secret else f", not {given.value!r}"
+        raise ConfigError(f"{given.place}: {given.key} must be {kind.right}{shown}") from None
+
+
+def _check_together(config: Configuration) -> None:
+    """Refuse values that are right one by one and impossible together."""
+    values = {f"{section}.{key}": value for section, key, _, value in config.every_key()}
+    for key, relation, other in _RELATIONS:
+        if not _HOLDS[relation](values[key], values[other]):
+            place = next(at for at in map(config.sources.get, (key, other)) if at != "default")
+            raise ConfigError(
+                f"{place}: {key} ({values[key]}) must be {relation} {other} ({values[other]})"
+            )
+    provider = config.fleet.provider
+    check = getattr(config.sections().get(provider), "check", None)
+    if callable(check):
+        try:
+            check()
+        except ValueError as error:
+            raise ConfigError(f"{config.sources['fleet.provider']}: {error}") from error

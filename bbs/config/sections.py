@@ -1,0 +1,238 @@
+"""The sections of the configuration, and all of them together: `docs/operating.md` explains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from bbs.addresses import ListeningPlace
+from bbs.config import kinds
+from bbs.config.settings import Key, keys_of, setting
+from bbs.values import Rate
+
+
+@dataclass(frozen=True)
+class Login:
+    listen: tuple[ListeningPlace, ...] = setting(
+        "tcp:22222",
+        "endpoint strings, one or a list: tcp:, ssl:, tcp6:, systemd:",
+        kind=kinds.endpoints,
+        handed_on=False,
+    )
+
+
+@dataclass(frozen=True)
+class App:
+    listen: tuple[ListeningPlace, ...] = setting(
+        "tcp:22223", "local provider: each child takes a free port", kind=kinds.endpoints
+    )
+    capacity: int = setting(10, "users that one app server takes", kind=kinds.whole(1))
+
+
+@dataclass(frozen=True)
+class Database:
+    url: str = setting(
+        "sqlite:///bbs.sqlite3",
+        "or mysql://user:password@host:3306/bbs?tls_ca=FILE",
+        kind=kinds.database_url,
+        handed_on=True,
+    )
+    pool_size: int = setting(8, "connections, at most", kind=kinds.whole(1))
+
+
+@dataclass(frozen=True)
+class Broker:
+    url: tuple[str, ...] = setting(
+        "embedded",
+        "or stomp://user:password@host:61613, stomp+ssl://…, or a list for failover",
+        kind=kinds.broker_urls,
+        handed_on=True,
+    )
+
+
+@dataclass(frozen=True)
+class Fleet:
+    provider: str = setting(
+        "local",
+        "local, ec2, or none (app servers run by hand), or one that a package adds",
+        kind=kinds.name,
+        handed_on=False,
+    )
+    minimum: int = setting(
+        1, "app servers kept even when nobody is on", kind=kinds.whole(0), handed_on=False
+    )
+    maximum: int = setting(20, "app servers, at most", kind=kinds.whole(1), handed_on=False)
+    spare: int = setting(
+        5, "free places kept ready ahead of demand", kind=kinds.whole(0), handed_on=False
+    )
+    idle_grace: float = setting(
+        120.0,
+        "s an empty server beyond need lives on",
+        kind=kinds.seconds(zero=True),
+        handed_on=False,
+    )
+    launch_timeout: float = setting(
+        180.0,
+        "s until a launch that is not ready has failed",
+        kind=kinds.seconds(),
+        handed_on=False,
+    )
+    heartbeat_interval: float = setting(2.0, "s", kind=kinds.seconds())
+    lost_after: float = setting(10.0, "s without a heartbeat", kind=kinds.seconds())
+    lease_timeout: float = setting(
+        60.0, "s an app server lives on when it cannot renew", kind=kinds.seconds()
+    )
+
+
+@dataclass(frozen=True)
+class Limits:
+    max_line: int = setting(65536, "bytes", kind=kinds.whole(64))
+    idle_timeout: float = setting(600.0, "s", kind=kinds.seconds())
+    unterminated_timeout: float = setting(0.05, "s", kind=kinds.seconds())
+    session_ttl: float = setting(604800.0, "s a session lives unused", kind=kinds.seconds())
+    failed_logins: Rate = setting(
+        "20/minute", "per account; ten times that per address", kind=kinds.rate
+    )
+    registrations: Rate = setting("100/minute", "per address", kind=kinds.rate)
+
+
+@dataclass(frozen=True)
+class Messages:
+    poll_interval: float = setting(
+        2.0, "s between looks at the database while the broker is away", kind=kinds.seconds()
+    )
+    message_retention: float = setting(2592000.0, "s a message is kept", kind=kinds.seconds())
+
+
+@dataclass(frozen=True)
+class EC2:
+    """The section of the provider `ec2`. It is here because its region is also where secrets are
+    that the configuration only names (`references.py`), whatever launches the app servers."""
+
+    region: str = setting("us-east-1", "where instances and secrets are", kind=kinds.name)
+    endpoint_url: str = setting("", "another EC2 API, for tests", kind=kinds.http_url_or_none)
+    image_id: str = setting("", "what instances boot", kind=kinds.any_text, handed_on=False)
+    instance_type: tuple[str, ...] = setting(
+        "t3.micro",
+        "one or a list, tried in turn when capacity lacks",
+        kind=kinds.names,
+        handed_on=False,
+    )
+    subnet_ids: tuple[str, ...] = setting(
+        [], "tried in turn, each type in all of them", kind=kinds.names_or_none, handed_on=False
+    )
+    security_group_ids: tuple[str, ...] = setting(
+        [], "what may reach the instances", kind=kinds.names_or_none, handed_on=False
+    )
+    key_name: str = setting(
+        "", "whose SSH key the instances take", kind=kinds.any_text, handed_on=False
+    )
+    iam_instance_profile: str = setting(
+        "", "what the instances may do: a name or ARN", kind=kinds.any_text, handed_on=False
+    )
+    launch_template: str = setting(
+        "", "has what is not said here: a name or id", kind=kinds.any_text, handed_on=False
+    )
+    address: str = setting(
+        "public",
+        "which address users are told: public, private, dns",
+        kind=kinds.choice("public", "private", "dns"),
+        handed_on=False,
+    )
+    name: str = setting(
+        "bbs",
+        "tag that marks this fleet; two fleets in one account never touch",
+        kind=kinds.name,
+        handed_on=False,
+    )
+    user_data: str = setting(
+        "",
+        "path of a template of the operator's own, else the built-in one",
+        kind=kinds.any_text,
+        handed_on=False,
+    )
+    package: str = setting(
+        "",
+        "what pip installs where the image has no bbs: a wheel's URL,"
+        ' "bbs[tls]==0.1.0", with options of pip\'s',
+        kind=kinds.any_text,
+    )
+
+    def check(self) -> None:
+        """Refuse what says nothing to launch."""
+        if not (self.image_id or self.launch_template):
+            raise ValueError("ec2.image_id or ec2.launch_template must say what to launch")
+
+
+@dataclass(frozen=True)
+class Telnet:
+    listen: tuple[ListeningPlace, ...] = setting(
+        "tcp:2323",
+        '"": no gateway in a bbs up',
+        kind=kinds.endpoints_or_none,
+        handed_on=False,
+    )
+    server: str = setting(
+        "127.0.0.1:22222",
+        "the login server that it talks to",
+        kind=kinds.server,
+        handed_on=False,
+    )
+    secret: str = setting(
+        "",
+        "the same at both: the login server believes the gateway whose address people have",
+        kind=kinds.shared_secret,
+    )
+
+
+@dataclass(frozen=True)
+class Web:
+    listen: tuple[ListeningPlace, ...] = setting(
+        "", "off unless set", kind=kinds.endpoints_or_none, handed_on=False
+    )
+    password_file: str = setting(
+        "", "without one the page shows, and changes nothing", kind=kinds.any_text, handed_on=False
+    )
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """Every section, and where each key came from.
+
+    `providers` has the sections that providers add, by the providers' names. `sources` maps a
+    dotted key to `default`, the path of the configuration file, the environment variable,
+    `option`, or the path of the file that holds the secret. Two configurations are equal when their
+    values are.
+    """
+
+    login: Login = Login()
+    app: App = App()
+    database: Database = Database()
+    broker: Broker = Broker()
+    fleet: Fleet = Fleet()
+    limits: Limits = Limits()
+    messages: Messages = Messages()
+    ec2: EC2 = EC2()
+    telnet: Telnet = Telnet()
+    web: Web = Web()
+    providers: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+
+    def sections(self) -> dict[str, Any]:
+        """Every section, by name."""
+        own = {each.name: getattr(self, each.name) for each in fields(self)}
+        del own["providers"], own["sources"]
+        return own | dict(self.providers)
+
+    def every_key(self) -> Iterator[tuple[str, str, Key, Any]]:
+        """Every key: its section, its name, what is declared of it, and its value."""
+        for name, section in self.sections().items():
+            for key, declared in keys_of(type(section)).items():
+                yield name, key, declared, getattr(section, key)
+
+
+OWN_SECTIONS: Mapping[str, type] = {
+    name: type(section) for name, section in Configuration().sections().items()
+}
+"""The sections that are always there; a provider may add no other one under such a name."""

@@ -1,0 +1,98 @@
+"""Addresses, and the places where servers listen."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet.endpoints import _parse
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs import addresses
+from bbs.addresses import Address, ListeningPlace, reached_at
+
+
+class Addresses(SynchronousTestCase):
+    def test_written_and_read(self) -> None:
+        for place in ("127.0.0.1:1", "[::1]:2", "bbs.example.org:3"):
+            self.assertEqual(str(Address.parse(place)), place)
+
+    def test_where_this_machine_reaches_it(self) -> None:
+        for host, reached in (("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")):
+            self.assertEqual(reached_at(host), reached)
+
+
+class ListeningPlaces(SynchronousTestCase):
+    def test_parts(self) -> None:
+        for text, kind, port, interface, is_tls in (
+            ("tcp:22222", "tcp", 22222, "", False),
+            ("tcp:port=1:interface=127.0.0.1", "tcp", 1, "127.0.0.1", False),
+            ("tcp:interface=127.0.0.1:1", "tcp", 1, "127.0.0.1", False),
+            ("tcp:1:127.0.0.1:9", "tcp", 1, "127.0.0.1", False),
+            ("tcp:1:interface=0.0.0.0", "tcp", 1, "", False),
+            ("tcp6:0:interface=\\:\\:1", "tcp6", 0, "::1", False),
+            ("tcp6:0:9:\\:\\:1", "tcp6", 0, "::1", False),
+            ("tcp6:0:interface=\\:\\:", "tcp6", 0, "", False),
+            ("ssl:443:privateKey=a\\:interface=b", "ssl", 443, "", True),
+            ("ssl:443:interface=::1", "ssl", 443, "", True),
+            ("unix:/run/bbs", "unix", None, "", False),
+            ("systemd:domain=INET:index=0", "systemd", None, "", False),
+            ("haproxy:tcp:1:interface=127.0.0.1", "haproxy", None, "127.0.0.1", False),
+        ):
+            place = ListeningPlace.parse(text)
+            self.assertEqual(
+                (str(place), place.kind, place.port, place.interface, place.is_tls),
+                (text, kind, port, interface, is_tls),
+            )
+
+    def test_none(self) -> None:
+        for text in (
+            *("", "tcp", "tcp:", "tcp:x", "tcp:65536", "tcp:-1", "tcp:port=x", "22222", "tpc:1"),
+            *("tcp::1", "unix", "carrier-pigeon:1"),
+        ):
+            self.assertRaises(ValueError, ListeningPlace.parse, text)
+
+    def test_tls_that_is_not_installed(self) -> None:
+        self.patch(addresses, "find_spec", lambda name: None)
+        self.assertRaises(ValueError, ListeningPlace.parse, "ssl:443:privateKey=k")
+
+    def test_backlog(self) -> None:
+        """It is said where it can be, and nobody has."""
+        for text, told in (
+            ("tcp:1", "tcp:1:backlog=7"),
+            ("tcp6:1:interface=\\:\\:1", "tcp6:1:interface=\\:\\:1:backlog=7"),
+            ("ssl:1:key.pem", "ssl:1:key.pem:backlog=7"),
+            ("tcp:1:backlog=3", "tcp:1:backlog=3"),
+            ("tcp:1:127.0.0.1:3", "tcp:1:127.0.0.1:3"),
+            ("tcp6:1:3", "tcp6:1:3"),
+            ("unix:/run/bbs", "unix:/run/bbs"),
+            ("ssl:1:privateKey=a\\:backlog=b", "ssl:1:privateKey=a\\:backlog=b:backlog=7"),
+        ):
+            self.assertEqual(str(ListeningPlace.parse(text).with_backlog(7)), told)
+
+    def test_at(self) -> None:
+        place = ListeningPlace.at("::1", 5)
+        self.assertEqual(str(place), "tcp6:5:interface=\\:\\:1")
+        self.assertEqual((place.interface, place.port), ("::1", 5))
+        self.assertEqual(str(ListeningPlace.at("127.0.0.1", 0)), "tcp:0:interface=127.0.0.1")
+
+    def test_on_a_free_port_beside_others(self) -> None:
+        for texts, free in (
+            (("tcp:1", "tcp:2"), "tcp:0"),
+            (("tcp:1", "tcp6:2"), "tcp6:0"),
+            (("tcp:1", "tcp:2:interface=127.0.0.1"), "tcp:0:interface=127.0.0.1"),
+            (("tcp6:1:interface=\\:\\:", "tcp:2"), "tcp6:0"),
+            (("tcp6:1:interface=\\:\\:1", "tcp:2"), "tcp6:0:interface=\\:\\:1"),
+        ):
+            places = map(ListeningPlace, texts)
+            self.assertEqual(str(ListeningPlace.on_free_port(*places)), free)
+
+    @given(st.text(st.sampled_from("interfac=:\\1x"), max_size=12))
+    def test_as_twisted_reads_it(self, tail: str) -> None:
+        """Arguments are told apart as `serverFromString` does it."""
+        text = f"ssl:1:interface={tail}"
+        try:
+            named = _parse(text)[1]["interface"]
+        except RuntimeError:  # It ends in a backslash, on which Twisted chokes.
+            return
+        if text.count("interface=") == 1:
+            self.assertEqual(ListeningPlace(text).interface, named)

@@ -1,0 +1,331 @@
+"""Providers from other packages: their sections, what they are given, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.task import Clock
+
+from bbs.config import ConfigError, Configuration, load, masked, to_toml
+from bbs.plugins import PluginUnusable
+from bbs.rules.members import Member
+from bbs.scaling import children, launching
+from bbs.scaling.interfaces import IProvider, LaunchRefused
+from bbs.scaling.launching import NoProvider
+from bbs.scaling.local import LocalProvider
+from tests.installed import InstalledCase
+
+SHIPS = """
+    from dataclasses import dataclass
+    from bbs.framework import Provider, setting
+    from bbs.testing import MemoryProvider
+
+    @dataclass(frozen=True)
+    class Ships:
+        harbour: str = setting("Bergen", "where they lie")
+        number: int = setting(3, "how many there are", minimum=1)
+        speed: float = setting(10, "knots, as usual")
+        sails: bool = setting(True, "whether they have any")
+        crew: tuple[str, ...] = setting((), "who is on board")
+        flag: str = setting("no", "what they show", choices=("no", "dk"), handed_on=False)
+        papers: str = setting("", "who may call them", secret=True)
+
+        def check(self):
+            if self.harbour == "Basel":
+                raise ValueError("ships.harbour: Basel is too far from the sea")
+
+    kits = []
+
+    def make(kit):
+        kits.append(kit)
+        provider = MemoryProvider(kit.scope)
+        provider.kit = kit
+        return provider
+
+    async def make_slowly(kit):
+        return make(kit)
+
+    ships = Provider("ships", Ships, make)
+    slow = Provider("slow", None, make_slowly, here=False)
+    none = Provider("nothing", None, lambda kit: "no provider")
+"""
+
+
+class Outside(InstalledCase):
+    """A provider of somebody else's, with a section."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.install("acme-ships", "whatever = acme_ships:ships", acme_ships=SHIPS)
+
+    def load(self, text: str = "", **environ: str) -> Configuration:
+        path = self.site / "bbs.toml"
+        path.write_text(text)
+        return load(str(path), environ)
+
+    def refusal(self, text: str, **environ: str) -> str:
+        line = str(self.assertRaises(ConfigError, self.load, text, **environ))
+        return line.replace(f"{self.site}/bbs.toml", "FILE")
+
+    def test_is_known_by_its_name(self) -> None:
+        """By its own, not by its entry point's."""
+        self.assertEqual(self.load('[fleet]\nprovider = "ships"\n').fleet.provider, "ships")
+        self.assertEqual(
+            self.refusal('[fleet]\nprovider = "whatever"\n'),
+            'FILE: fleet.provider must be "ec2", "local", "none" or "ships", not \'whatever\'',
+        )
+
+    def test_section(self) -> None:
+        """It is read from the file and the environment like any other."""
+        text = '[ships]\nharbour = "Turku"\nspeed = 12\nsails = false\ncrew = ["ann", "bob"]\n'
+        ships = self.load(text, BBS_SHIPS_NUMBER="7", BBS_SHIPS_FLAG="dk").sections()["ships"]
+        self.assertEqual(
+            (ships.harbour, ships.number, ships.speed, ships.sails, ships.crew, ships.flag),
+            ("Turku", 7, 12.0, False, ("ann", "bob"), "dk"),
+        )
+        self.assertIs(self.load("", BBS_SHIPS_SAILS="true").sections()["ships"].sails, True)
+
+    def test_what_is_wrong_with_it(self) -> None:
+        """A line names the key, and what would be right."""
+        for text, right in (
+            ("[ships]\nharbour = 1\n", "ships.harbour must be a text without control characters"),
+            ("[ships]\nnumber = 0\n", "ships.number must be a whole number, 1 or more, not 0"),
+            ("[ships]\nspeed = nan\n", "ships.speed must be a number, not nan"),
+            ("[ships]\nspeed = 1" + "0" * 400, "ships.speed must be a number"),
+            ('[ships]\nsails = "yes"\n', "ships.sails must be true or false, not 'yes'"),
+            ('[ships]\nflag = "se"\n', 'ships.flag must be "no" or "dk", not \'se\''),
+            ("[ships]\nharbor = 1\n", "unknown key ships.harbor, did you mean ships.harbour?"),
+            ("[shipps]\n", "unknown section [shipps], did you mean ships?"),
+            ("[ships]\npapers = 1\n", "ships.papers must be a text without control characters"),
+        ):
+            self.assertIn(f"FILE: {right}", self.refusal(text))
+        self.assertIn("BBS_SHIPS_SAILS: ships.sails must", self.refusal("", BBS_SHIPS_SAILS="1"))
+
+    def test_what_it_finds_wrong_itself(self) -> None:
+        """Where it is the provider in use."""
+        text = '[ships]\nharbour = "Basel"\n'
+        self.load(text)
+        self.assertEqual(
+            self.refusal('[fleet]\nprovider = "ships"\n' + text),
+            "FILE: ships.harbour: Basel is too far from the sea",
+        )
+
+    def test_shown_and_written(self) -> None:
+        secret = self.site / "papers"
+        secret.write_text("s3cret\n")
+        config = self.load(f'[ships]\npapers_file = "{secret}"\n')
+        self.assertEqual(config.sections()["ships"].papers, "s3cret")
+        self.assertNotIn("s3cret", repr(config))
+        rows = [row for row in masked(config) if row[0].startswith("ships.")]
+        self.assertEqual(
+            rows[:3],
+            [
+                ("ships.harbour", '"Bergen"', "default"),
+                ("ships.number", "3", "default"),
+                ("ships.speed", "10", "default"),
+            ],
+        )
+        self.assertEqual(rows[3][:2], ("ships.sails", "true"))
+        self.assertEqual(rows[-1], ("ships.papers", '"***"', str(secret)))
+        self.assertEqual(self.load(to_toml(config)), config)
+
+    def test_what_app_servers_are_told(self) -> None:
+        """Its section, but for secrets and what it keeps to itself; and no section of others."""
+        text = '[ships]\npapers = "s3cret"\nnumber = 9\nflag = "dk"\n'
+        config = self.load('[fleet]\nprovider = "ships"\n' + text)
+        told = children.configuration_text(config, ("stomp://h",), config.app.listen)
+        self.assertEqual(
+            tomllib.loads(told)["ships"],
+            {"harbour": "Bergen", "number": 9, "speed": 10, "sails": True, "crew": []},
+        )
+        other = self.load(text)
+        told = children.configuration_text(other, ("stomp://h",), other.app.listen)
+        self.assertNotIn("ships", tomllib.loads(told))
+
+
+class Kits(InstalledCase):
+    """What a provider is made of."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        names = "ships = acme_ships:ships\nslow = acme_ships:slow\nnothing = acme_ships:none"
+        self.install("acme-ships", names, acme_ships=SHIPS)
+        self.data = str(self.site / "data")
+        self.stops: list[Callable[[], Any]] = []
+        self.clock = Clock()
+
+    def config(self, provider: str, **options: str) -> Configuration:
+        given = {key.replace("__", "."): value for key, value in options.items()}
+        return load(None, {}, {"fleet.provider": provider, **given})
+
+    def make(self, config: Configuration, service_name: str = "bbs") -> Deferred[IProvider]:
+        return Deferred.fromCoroutine(
+            launching.make_provider(
+                config,
+                ("stomp://bbs:s3cret@127.0.0.1:1",),
+                Member("1" * 32, "this process"),
+                self.data,
+                self.clock,
+                maybeDeferred,
+                self.stops.append,
+                service_name,
+            )
+        )
+
+    def made(self, config: Configuration, service_name: str = "bbs") -> Any:
+        return self.successResultOf(self.make(config, service_name))
+
+    def stop(self) -> None:
+        """As a daemon does it."""
+        while self.stops:
+            self.successResultOf(maybeDeferred(self.stops.pop()))
+
+    def test_kit(self) -> None:
+        os.environ["BBS_SHIPS_NUMBER"] = "3"
+        self.addCleanup(os.environ.pop, "BBS_SHIPS_NUMBER")
+        config = self.config("ships", ships__number="4", app__listen="tcp:5:interface=127.0.0.9")
+        kit = self.made(config, "lobby").kit
+        self.assertEqual((kit.reactor, kit.section.number), (self.clock, 4))
+        self.assertEqual((kit.scope, kit.host), ("ships:this process", "127.0.0.9"))
+        self.assertEqual((kit.service_name, kit.data_folder), ("lobby", self.data))
+        self.assertNotIn("BBS_SHIPS_NUMBER", kit.environment)
+        self.assertEqual(kit.environment["PATH"], os.environ["PATH"])
+        self.assertEqual(kit.only_here, ("database.url", "broker.url"))
+        command = kit.command("a-1")
+        self.assertEqual(command[0], sys.executable)
+        self.assertIn("lobby-app", command)
+        self.assertIn("--server-id=a-1", command)
+        self.assertNotIn("s3cret", " ".join(command))
+        (path,) = [each[len("--config=") :] for each in command if each.startswith("--config=")]
+        text = Path(path).read_text()
+        self.assertEqual(kit.configuration("a-1"), text)
+        theirs = load(path, {})
+        self.assertEqual(str(theirs.app.listen[0]), "tcp:0:interface=127.0.0.9")
+        self.assertEqual(theirs.broker.url, ("stomp://bbs:s3cret@127.0.0.1:1",))
+        self.assertEqual(os.stat(path).st_mode & 0o777, 0o600)
+        self.stop()
+        self.assertFalse(os.path.exists(path))
+
+    def test_stops(self) -> None:
+        """What it asks for is called after what was begun later has stopped, last to first, also
+        if it asks late, and whatever becomes of the others."""
+        kit = self.made(self.config("ships")).kit
+        order: list[str] = []
+        kit.on_stop(lambda: succeed(order.append("first")))
+        self.stops.append(lambda: order.append("provider"))
+        kit.on_stop(lambda: 1 / 0)
+        kit.on_stop(lambda: order.append("late"))
+        self.stop()
+        self.assertEqual(order, ["provider", "late", "first"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_elsewhere(self) -> None:
+        """What makes it may wait for something. Nothing is written where nothing runs here."""
+        kit = self.made(self.config("slow", app__listen="tcp:5")).kit
+        self.assertIs(kit.section, None)
+        self.assertFalse(os.path.exists(self.data))
+        self.assertEqual(tomllib.loads(kit.configuration("a"))["app"]["listen"], ["tcp:5"])
+        self.assertRaises(LookupError, kit.command, "a")
+
+    def test_no_provider(self) -> None:
+        failure = self.failureResultOf(self.make(self.config("nothing")), PluginUnusable)
+        self.assertEqual(
+            str(failure.value),
+            "plugin nothing of acme-ships (bbs.providers): it made 'no provider', which is no"
+            " IProvider",
+        )
+
+    def test_folder_that_cannot_be_written(self) -> None:
+        Path(self.data).touch()
+        failure = self.failureResultOf(self.make(self.config("ships")), LaunchRefused)
+        self.assertIn(f"cannot write {self.data}/run/app-", str(failure.value))
+
+    def test_own(self) -> None:
+        """Those of this package are made alike."""
+        local = self.made(self.config("local"))
+        self.assertIsInstance(local, LocalProvider)
+        self.assertEqual(local.scope, "local:this process")
+        by_hand = self.made(self.config("none"), "lobby")
+        self.assertIsInstance(by_hand, NoProvider)
+        failure = self.failureResultOf(by_hand.launch("a"), LaunchRefused)
+        self.assertEqual(
+            str(failure.value), "fleet.provider is none: run twistd lobby-app yourself"
+        )
+        launches = {name: launching.named(name)[1].launches for name in ("local", "none", "ec2")}
+        self.assertEqual(launches, {"local": True, "none": False, "ec2": True})
+
+    def test_unknown(self) -> None:
+        """What was put together in code may name any."""
+        config = Configuration()
+        config = replace(config, fleet=replace(config.fleet, provider="aws"))
+        failure = self.failureResultOf(self.make(config), ConfigError)
+        self.assertEqual(str(failure.value), "fleet.provider: there is no provider 'aws'")
+
+
+class Unusable(InstalledCase):
+    """Each ends a start in one line, which names the distribution at fault."""
+
+    def refused(self, distribution: str, text: str, point: str = "it") -> str:
+        self.install(distribution, f"{point} = acme_bad:it", acme_bad=text)
+        error = self.assertRaises(ConfigError, load, None, {})
+        line = str(error)
+        self.assertEqual(line.splitlines(), [line])
+        head = f"plugin {point} of {distribution} (bbs.providers): "
+        self.assertTrue(line.startswith(head), line)
+        return line[len(head) :]
+
+    def provider(self, name: str = "ships", section: str = "None") -> str:
+        """A module with a provider that makes none."""
+        declared = section if section.startswith("@") else f"Section = {section}"
+        return (
+            "from dataclasses import dataclass\n"
+            "from bbs.config import EC2\n"
+            "from bbs.framework import Provider, setting\n"
+            f"{declared}\n"
+            f"it = Provider({name!r}, Section, lambda kit: None)\n"
+        )
+
+    def test_does_not_import(self) -> None:
+        self.assertEqual(self.refused("acme-bad", "1 / 0"), "ZeroDivisionError: division by zero")
+
+    def test_names_nothing(self) -> None:
+        self.assertIn("AttributeError: ", self.refused("acme-bad", "that = 1"))
+
+    def test_no_provider(self) -> None:
+        self.assertEqual(self.refused("acme-bad", "it = 1"), "TypeError: 1 is no Provider")
+
+    def test_name_of_a_section(self) -> None:
+        taken = "the section [login] is taken, so no provider can be called so"
+        self.assertEqual(self.refused("acme-bad", self.provider("login")), taken)
+
+    def test_section_of_another_name(self) -> None:
+        """It may not have a section of the framework's under the framework's name either."""
+        section = "@dataclass(frozen=True)\nclass Section:\n    x: int = setting(1, 'x')\n"
+        refusal = self.refused("acme-bad", self.provider("web", section))
+        self.assertEqual(refusal, "the section [web] is taken, so no provider can be called so")
+
+    def test_name_of_ours(self) -> None:
+        """Whoever comes from elsewhere is at fault, wherever it stands in the alphabet."""
+        for name in ("local", "none", "ec2"):
+            self.clean_site()
+            section = "EC2" if name == "ec2" else "None"
+            refusal = self.refused("aaa", self.provider(name, section), "aaa")
+            self.assertEqual(refusal, f"bbs has a provider {name} already")
+
+    def test_name_twice(self) -> None:
+        self.install("acme-one", "one = acme_one:it", acme_one=self.provider("ships"))
+        refusal = self.refused("acme-two", self.provider("ships"), "two")
+        self.assertEqual(refusal, "acme-one has a provider ships already")
+
+    def test_bad_name(self) -> None:
+        for name in ("", "Ships", "my_ships", "my-ships", "7"):
+            self.clean_site()
+            refusal = self.refused("acme-bad", self.provider(name))
+            self.assertIn("a provider's name is small letters and digits, not", refusal)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bbs.testing.broker import MemoryBroker
     from bbs.testing.provider import MemoryProvider
+    from bbs.testing.provider_contract import ProviderContract
     from bbs.testing.rules import RulesCase
     from bbs.testing.service import MemoryService, Peer
 
@@ -17,10 +18,18 @@ _MODULES = {
     "MemoryProvider": "bbs.testing.provider",
     "MemoryService": "bbs.testing.service",
     "Peer": "bbs.testing.service",
+    "ProviderContract": "bbs.testing.provider_contract",
     "RulesCase": "bbs.testing.rules",
 }
 
-__all__ = ["MemoryBroker", "MemoryProvider", "MemoryService", "Peer", "RulesCase"]
+__all__ = [
+    "MemoryBroker",
+    "MemoryProvider",
+    "MemoryService",
+    "Peer",
+    "ProviderContract",
+    "RulesCase",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from typing import Any
@@ -151,6 +152,22 @@ class Transactions(RunCase):
 
     def job(self, rule: Callable[[], object]) -> database_module._Job:
         return database_module._Job(rule, (), {})
+
+    def test_transactions_within_it(self) -> None:
+        """What peewee begins by itself is a part of the whole, and may fail alone."""
+
+        def rule(fails: bool) -> list[str]:
+            Group.get_or_create(name="one", defaults={"channel": ""})
+            with contextlib.suppress(ZeroDivisionError), models.database.atomic():
+                Group.create(name="two", channel="")
+                raise ZeroDivisionError
+            if fails:
+                raise InvalidId()
+            return [name for (name,) in rows(Group.select(Group.name))]
+
+        self.failureResultOf(self.database.run(rule, True), InvalidId)
+        self.assertEqual(self.successResultOf(self.database.run(Group.select().count)), 0)
+        self.assertEqual(self.successResultOf(self.database.run(rule, False)), ["one"])
 
     def test_no_timer_is_left(self) -> None:
         self.call(self.add, "go")

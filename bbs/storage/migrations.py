@@ -244,10 +244,11 @@ def _check_tables(database: peewee.Database, schema: Schema) -> None:
     """For whoever has changed a model, and neither raised the version nor begun anew."""
     for model in schema.models:
         table = model._meta.table_name
-        there = {column.name for column in database.get_columns(table)}
+        made = database.table_exists(table)
+        there = {column.name for column in database.get_columns(table)} if made else set()
         lacking = [name for name in model._meta.columns if name not in there]
         if lacking:
-            what = f"column {lacking[0]} in the table {table}" if there else f"table {table}"
+            what = f"column {lacking[0]} in the table {table}" if made else f"table {table}"
             raise DatabaseRefused(
                 f"the database is of version {schema.version} of {schema.name}, and has no {what}:"
                 " a change of the models needs a new version and a step to it"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Sequence
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Protocol
 
 from bbs.board import board
 from bbs.cli import Program
@@ -15,10 +15,16 @@ from tests.database_case import DatabaseCase
 BOARD = Program("bbs", lambda: board)
 
 
+class Main(Protocol):
+    """The function of a command: nothing that a class makes a method of."""
+
+    def __call__(self, argv: Sequence[str], program: Program, /) -> int: ...
+
+
 class CommandCase(DatabaseCase):
     """A test of the command whose function is `main`, configured for the test's database."""
 
-    main: ClassVar[Callable[[Sequence[str], Program], int]]
+    main: ClassVar[Main]
 
     def setUp(self) -> None:
         super().setUp()

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from bbs.rules import keeping, members
 from bbs.rules.members import Member
+from bbs.storage.database import rows
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
 from bbs.values import State, Tally
 from tests.database_case import RulesCase
@@ -31,14 +35,14 @@ class FleetCase(RulesCase):
     def states(self) -> list[State]:
         return [State(row.state) for row in Server.select().order_by(Server.created, Server.id)]
 
-    def not_keeper(self, rule: object, *arguments: object) -> None:
+    def not_keeper(self, rule: Callable[..., Any], *arguments: Any) -> None:
         before = self.everything()
         self.failureResultOf(self.database.run(rule, *arguments), keeping.NotKeeper)
         self.assertEqual(self.everything(), before)
 
-    def everything(self) -> list[list[tuple[object, ...]]]:
+    def everything(self) -> list[list[str]]:
         tables = (Server, Place, Lease, LoginServer, Waiter)
-        return [sorted(map(str, table.select().tuples())) for table in tables]
+        return [sorted(map(str, rows(table.select()))) for table in tables]
 
     def start(self, capacity: int = 2) -> str:
         """A server that was launched and is ready."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import ITCPTransport
@@ -11,7 +12,11 @@ from zope.interface import implementer
 
 from bbs.protocols import sockets
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
-from bbs.protocols.line.connection import LineConnection
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import SynchronousTestCase as Base
+else:
+    Base = object
 
 
 def echo(line: str) -> dict[str, object]:
@@ -57,6 +62,8 @@ class Slow(Echo):
 class Wire(StringTransport):
     """A transport that can be full, as the peer's side of a test sees it."""
 
+    producer: Any
+
     def fill(self) -> None:
         self.producer.pauseProducing()
 
@@ -76,30 +83,41 @@ class SocketWire(Wire):
     """A Wire that closes as a TCP connection does: one side at a time."""
 
     write_closed = False
+    no_delay = keep_alive = False
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.no_delay = enabled
 
+    def getTcpNoDelay(self) -> bool:
+        return self.no_delay
+
     def setTcpKeepAlive(self, enabled: bool) -> None:
         self.keep_alive = enabled
+
+    def getTcpKeepAlive(self) -> bool:
+        return self.keep_alive
 
     def loseWriteConnection(self) -> None:
         self.write_closed = True
 
 
-class LineCase:
+class LineCase(Base):
     """Mixed into a test case: one connection to a handler, on a clock."""
 
     limits = LineLimits()
     wire_class: type[Wire] = Wire
+    # Whatever a test puts in their place.
+    handler: Any
+    wire: Any
+    connection: Any
 
-    def connect(self, handler: Echo | None = None) -> LineConnection:
+    def connect(self, handler: Echo | None = None) -> Any:
         self.clock = Clock()
         self.handler = handler or Echo()
         self.factory = LineFactory(self.clock, self.handler, self.limits)
         return self.another()
 
-    def another(self) -> LineConnection:
+    def another(self) -> Any:
         self.wire = self.wire_class()
         self.connection = self.factory.buildProtocol(self.wire.getPeer())
         self.connection.makeConnection(self.wire)

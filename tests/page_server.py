@@ -171,7 +171,8 @@ class PageServer:
 
     def listen(self, reactor: IReactorTCP, port: int = 0) -> Any:
         """Serve on a port of 127.0.0.1; what `listenTCP` returns."""
-        return reactor.listenTCP(port, self.site, interface="127.0.0.1")
+        site: Any = self.site
+        return reactor.listenTCP(port, site, interface="127.0.0.1")
 
     def say(self, kind: str, data: Any) -> None:
         """Send an event to every page."""

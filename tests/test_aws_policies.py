@@ -335,7 +335,7 @@ class LoginServer(PolicyTestCase):
         self.a_life(self.config)
         launch = next(call for call in self.calls if call.action == "RunInstances").parameters
         other = [{"Key": "bbs:fleet", "Value": "other"}]
-        for change in (
+        changes: tuple[dict[str, Any], ...] = (
             {"TagSpecifications": []},
             {"TagSpecifications": launch["TagSpecifications"][:1]},
             {"TagSpecifications": [{"ResourceType": "instance", "Tags": other}]},
@@ -347,7 +347,8 @@ class LoginServer(PolicyTestCase):
             {"NetworkInterfaces": [{"SubnetId": self.config.subnet_ids[0], "Groups": ["sg-1"]}]},
             {"IamInstanceProfile": {"Name": "administrator"}},
             {"KeyName": "mine"},
-        ):
+        )
+        for change in changes:
             denied = [
                 request
                 for request in launch_requests({**launch, **change}, self.tags)

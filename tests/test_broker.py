@@ -17,6 +17,7 @@ LOGIN = {"login": "bbs", "passcode": "sesame"}
 
 class Line(StringTransport):
     aborted = False
+    producer: Any
 
     def abortConnection(self) -> None:
         self.aborted = True

@@ -22,8 +22,9 @@ class FleetCommand(RulesCase):
     def setUp(self) -> None:
         super().setUp()
         Server.delete().execute()
-        self.patch(sys, "stdout", io.StringIO())
-        self.patch(sys, "stderr", io.StringIO())
+        self.output, self.errors = io.StringIO(), io.StringIO()
+        self.patch(sys, "stdout", self.output)
+        self.patch(sys, "stderr", self.errors)
 
     def run_command(self, *arguments: str) -> tuple[int, str, str]:
         """The exit code, and what was said."""
@@ -35,7 +36,7 @@ class FleetCommand(RulesCase):
         # The command's own connection was another, and is closed.
         self.database = self.open_database()
         self.database.peewee.connect()
-        return code, sys.stdout.getvalue(), sys.stderr.getvalue()  # type: ignore[attr-defined]
+        return code, self.output.getvalue(), self.errors.getvalue()
 
     def running(self, **values: object) -> str:
         id = servers.new_id()

@@ -35,7 +35,7 @@ def a_machine(*history: tuple[float, str]) -> Machine:
 class Rules(SynchronousTestCase):
     def take(self, faults: Faults, action: str = "RunInstances", **parameters: str) -> str | None:
         fault = faults.take(action, parameters, Chances(1).next(action))
-        return fault and fault.kind
+        return fault.kind if fault else None
 
     def test_first_that_fits(self) -> None:
         faults = Faults(Rule("Describe*", cut()), Rule("*", lost()))

@@ -265,6 +265,7 @@ class TableTests(SynchronousTestCase):
     def test_handlers_are_called_with_the_arguments(self) -> None:
         self.table.declare(command("invite <user> <id>"))
         request = self.table.parse("invite T bob")
+        assert request.command.handler is not None
         awaiting: Awaitable[Any] = request.command.handler(object(), *request.arguments)
         with self.assertRaises(StopIteration) as done:
             awaiting.send(None)  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from bbs.gathering import GATHER
 from bbs.scaling.ec2 import machines
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
-from tests.ec2_tools import MemoryEC2, client_error, client_of
+from tests.ec2_tools import MemoryEC2, Threads, client_error, client_of
 
 CONFIG = EC2(
     image_id="ami-1",
@@ -34,6 +34,8 @@ def no_capacity():
 
 class ProviderCase(SynchronousTestCase):
     """A provider with an EC2 in memory."""
+
+    pools: dict[str, Threads]
 
     def setUp(self):
         self.clock = Clock()

@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+from typing import Any
 
 from botocore.exceptions import NoCredentialsError, ReadTimeoutError
 from twisted.internet.defer import CancelledError, Deferred
@@ -17,7 +18,7 @@ from bbs.config import EC2
 from bbs.scaling.ec2 import client
 from bbs.scaling.ec2.client import boto_client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
-from tests.ec2_tools import MemoryEC2, client_error, client_of
+from tests.ec2_tools import MemoryEC2, Threads, client_error, client_of
 
 RUN = {
     "ClientToken": "token",
@@ -38,6 +39,8 @@ def throttled():
 
 class ClientCase(SynchronousTestCase):
     """A client with a clock, and threads that the test runs."""
+
+    pools: dict[str, Threads]
 
     eager = True
 
@@ -179,7 +182,12 @@ class Tries(ClientCase):
     def test_credentials_again(self):
         """Where credentials lack or are refused, the next call asks botocore's chain anew."""
         made = []
-        self.client._make_client = lambda: made.append(1) or self.ec2
+
+        def make():
+            made.append(1)
+            return self.ec2
+
+        self.client._make_client = make
         for error in (NoCredentialsError(), client_error("AuthFailure", 401)):
             self.ec2.errors["describe_instances"] = [error]
             self.error(self.describe())
@@ -246,9 +254,10 @@ class Gate(ClientCase):
         self.assertIs(self.error(self.client.run_instances(**RUN)).verdict, Verdict.UNASKED)
 
     def test_is_told(self):
-        events = []
-        globalLogPublisher.addObserver(events.append)
-        self.addCleanup(globalLogPublisher.removeObserver, events.append)
+        events: list[Any] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.ec2.errors["describe_instances"] = [throttled()]
         self.describe()
         self.assertEqual([event["seconds"] for event in events if "seconds" in event], [1.0])

@@ -1,5 +1,7 @@
 """What errors of EC2 mean."""
 
+from typing import Any
+
 from botocore import exceptions, parsers
 from botocore.retries import standard
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,15 +18,17 @@ class Codes(SynchronousTestCase):
 
     def test_botocores_throttling(self):
         """What botocore's standard mode takes for throttling is throttling here."""
-        for code in standard.ThrottledRetryableChecker._THROTTLED_ERROR_CODES:
+        throttled: Any = standard.ThrottledRetryableChecker
+        for code in throttled._THROTTLED_ERROR_CODES:
             self.assertIs(self.verdict(code), Verdict.THROTTLED, code)
         self.assertIs(self.verdict("AnyName", 429), Verdict.THROTTLED)
 
     def test_botocores_transient(self):
         """What botocore's standard mode takes for transient is asked again here."""
-        for code in standard.TransientRetryableChecker._TRANSIENT_ERROR_CODES:
+        transient: Any = standard.TransientRetryableChecker
+        for code in transient._TRANSIENT_ERROR_CODES:
             self.assertIn(self.verdict(code), (Verdict.AGAIN, Verdict.THROTTLED), code)
-        for status in standard.TransientRetryableChecker._TRANSIENT_STATUS_CODES:
+        for status in transient._TRANSIENT_STATUS_CODES:
             self.assertIs(self.verdict("AnyName", status), Verdict.AGAIN, status)
 
     def test_capacity(self):
@@ -85,7 +89,7 @@ class NoAnswers(SynchronousTestCase):
             exceptions.ReadTimeoutError(endpoint_url="http://h"),
             exceptions.EndpointConnectionError(endpoint_url="http://h", error="refused"),
             exceptions.ConnectionClosedError(endpoint_url="http://h"),
-            exceptions.SSLError(endpoint_url="http://h", error="bad"),
+            exceptions.SSLError(endpoint_url="http://h", error=ValueError("bad")),
             exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
             parsers.ResponseParserError("half an answer"),
             ConnectionResetError("reset"),

@@ -1,6 +1,7 @@
 """What is asked of EC2 for a launch."""
 
 from dataclasses import replace
+from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import given
@@ -118,7 +119,7 @@ class Parameters(SynchronousTestCase):
 
     def test_root_volume(self):
         wanted = {"Encrypted": True, "DeleteOnTermination": True}
-        image = {
+        image: Any = {
             "RootDeviceName": "/dev/sda1",
             "BlockDeviceMappings": [
                 {"DeviceName": "/dev/sdb", "VirtualName": "ephemeral0"},

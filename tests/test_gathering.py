@@ -15,7 +15,7 @@ class SharedWork(SynchronousTestCase):
         self.begun = []
 
     def work(self):
-        work = Deferred()
+        work: Deferred[None] = Deferred()
         self.begun.append(work)
 
         async def wait():

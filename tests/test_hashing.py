@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, Literal
 from unittest import mock
 
 from argon2 import PasswordHasher, Type, extract_parameters
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs import passwords
 from bbs.errors import Unavailable
 from bbs.passwords import OWASP, Hasher, Verdict
-from bbs.workers import Inline
+from bbs.workers import Inline, IWorkers
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
 QUICKEST_OF_OLD = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.I)
@@ -26,21 +29,22 @@ class CountingHasher(PasswordHasher):
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)
         self.verified: list[str | bytes] = []
 
-    def verify(self, hash: str | bytes, password: str | bytes) -> bool:
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
         self.verified.append(hash)
         return super().verify(hash, password)
 
 
+@implementer(IWorkers)
 class LaterWorkers:
     """Does its work when told to."""
 
     def __init__(self) -> None:
         self.waiting: list[Deferred[None]] = []
 
-    def run(self, work: object, *args: object) -> Deferred[object]:
+    def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
         go: Deferred[None] = Deferred()
         self.waiting.append(go)
-        return go.addCallback(lambda _: work(*args))
+        return go.addCallback(lambda _: work(*args, **kwargs))
 
 
 class HasherTests(SynchronousTestCase):

@@ -153,6 +153,7 @@ class RealProcessTests(SynchronousTestCase):
             text=True,
         )
         self.addCleanup(process.communicate)
+        assert process.stdout is not None
         return process, process.stdout.readline().strip()
 
     def test_life_and_death(self):

@@ -1,5 +1,7 @@
 """The states of a connection's life, and what leads from one to the next."""
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
@@ -63,7 +65,8 @@ class Case(SynchronousTestCase):
         self.wire = Strict()
         self.outstayed = 0
         self.life = Life(self.clock, WRITE_TIMEOUT)
-        self.life.begin(self.wire, self)
+        producer: Any = self
+        self.life.begin(self.wire, producer)
 
     def happens(self, *names: str) -> object:
         """Have that happen; what the last returns."""

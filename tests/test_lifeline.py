@@ -15,7 +15,7 @@ from bbs.daemons.lifeline import Lifeline
 class LifelineTests(SynchronousTestCase):
     def setUp(self):
         self.reactor = MemoryReactor()
-        self.cuts = []
+        self.cuts: list[str] = []
         self.child_end, self.parent_end = os.pipe()
         self.addCleanup(os.close, self.child_end)
         self.lifeline = Lifeline(self.reactor, self.child_end, lambda: self.cuts.append("cut"))

@@ -1,6 +1,8 @@
 """Requests in, replies out: framing, order and limits of a connection (protocol.md, section 1)."""
 
+from functools import partial
 from itertools import combinations, pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,7 +81,7 @@ class RequestTests(LineCase, SynchronousTestCase):
     def test_no_addresses_on_a_unix_socket(self) -> None:
         self.connect()
         wire = Wire(UNIXAddress("/run/bbs"), UNIXAddress(None))
-        connection = self.factory.buildProtocol(wire.getPeer())
+        connection: Any = self.factory.buildProtocol(wire.getPeer())
         connection.makeConnection(wire)
         self.assertEqual((connection.peer_host, connection.local_host), ("", ""))
 
@@ -141,7 +143,7 @@ class UnterminatedTests(LineCase, SynchronousTestCase):
         self.connect()
         self.receive(b"pi")
         # What the reactor does when it comes late: due timers first, then the sockets.
-        due = self.clock.getDelayedCalls()[0]
+        due: Any = self.clock.getDelayedCalls()[0]
         self.clock.rightNow += 5
         self.clock.calls.remove(due)
         due.called = 1
@@ -348,8 +350,9 @@ class PipeliningTests(LineCase, SynchronousTestCase):
 class HandlerTests(LineCase, SynchronousTestCase):
     def test_a_failure_is_answered_with_a_reference_that_the_log_has(self) -> None:
         logged: list[LogEvent] = []
-        globalLogPublisher.addObserver(logged.append)
-        self.addCleanup(globalLogPublisher.removeObserver, logged.append)
+        observer: Any = logged.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.connect()
         self.handler.handle = lambda line, connection: fail(RuntimeError("secret"))
         self.receive(b"register ann 111\n")
@@ -374,7 +377,7 @@ class HandlerTests(LineCase, SynchronousTestCase):
     def test_a_reply_that_is_no_json_is_a_failure(self) -> None:
         self.connect()
         for body in ({"x": object()}, {"x": "\ud800"}):
-            self.handler.reply = lambda line, body=body: Reply(body)
+            self.handler.reply = partial(lambda body, line: Reply(body), body)
             self.receive(b"a\n")
         self.assertEqual(len(self.flushLoggedErrors(TypeError, UnicodeEncodeError)), 2)
         self.assertEqual([str(a).split(" ")[0] for a in self.answered()], ["Internal"] * 2)
@@ -399,7 +402,8 @@ class HandlerTests(LineCase, SynchronousTestCase):
 
     def test_a_failure_of_after_is_logged_and_not_answered(self) -> None:
         self.connect()
-        self.handler.reply = lambda line: Reply(echo(line), after=lambda: 1 / 0)
+        after: Any = lambda: 1 / 0  # noqa: E731
+        self.handler.reply = lambda line: Reply(echo(line), after=after)
         self.receive(b"a\nb\n")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.assertEqual(self.answered(), ["a", "b"])

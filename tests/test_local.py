@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from typing import Any
 
 from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
 from twisted.internet.task import Clock
@@ -60,6 +61,8 @@ class Reactor(Clock):
 
 
 class LocalProviderTests(SynchronousTestCase):
+    reactor: Any
+
     def setUp(self):
         self.reactor = Reactor()
         self.log_folder = self.mktemp()
@@ -237,7 +240,11 @@ class LocalProviderTests(SynchronousTestCase):
 
     def test_listener_that_terminates(self):
         """`when_changed` may call back."""
-        self.provider.when_changed = lambda: self.provider.terminate("a")
+
+        def terminate() -> None:
+            self.provider.terminate("a")
+
+        self.provider.when_changed = terminate
         process = self.launch("a")
         self.assertEqual(process.signals, ["TERM"])
         process.exit(0)

@@ -19,6 +19,7 @@ from bbs.storage import migrations, models
 from bbs.storage.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
 from bbs.storage.migrations import Schema, SchemaVersion, ServiceVersion
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
+from bbs.testing.database_tools import raised
 from tests.database_case import DatabaseCase, on_both_databases
 
 ALL: tuple[Any, ...] = (*models.MODELS, *board.models, ServiceVersion, SchemaVersion)
@@ -242,7 +243,7 @@ class TheStepsThatThereAre(MigrationCase):
         """As on MySQL, which keeps each statement of a step by itself."""
         self.go_back(1)
         self.db.execute_sql("ALTER TABLE server ADD COLUMN instance_id VARCHAR(64)")
-        Action._schema.create_table()
+        migrations.create_table(self.db, Action)
         self.assertEqual(self.to_today(), (1, migrations.VERSION))
         self.assertEqual(self.schema(), self.today)
 
@@ -378,8 +379,7 @@ class OnSQLite(MigrationCase):
                 if len(attempts) <= times:
                     trouble = sqlite3.OperationalError("trouble")
                     trouble.sqlite_errorcode = code
-                    with peewee.__exception_wrapper__:
-                        raise trouble
+                    raise raised(trouble)
             return pragma(key, *value)
 
         self.patch(self.db, "pragma", failing)

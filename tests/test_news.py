@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -31,7 +32,7 @@ class RecordingBus:
     def __init__(self) -> None:
         self.told: list[str] = []
         self.to_users: list[tuple[str, Mapping[str, object]]] = []
-        self.hint: Callable[[Mapping[str, Any]], None] | None = None
+        self.hint: Callable[[Mapping[str, Any]], None] = lambda hint: None
 
     def tell_fleet(self, event: str) -> None:
         self.told.append(event)
@@ -50,7 +51,7 @@ class OneLoginServer(SynchronousTestCase):
         self.keeper = Keeper(keeping=True)
         self.sought: list[str] = []
         for seeker in ("room", "door"):
-            self.news.when_places(lambda seeker=seeker: self.sought.append(seeker))
+            self.news.when_places(partial(self.sought.append, seeker))
         self.news.hear(self.keeper)
 
     def test_a_keeper_here_looks_when_somebody_waits(self) -> None:

@@ -218,7 +218,7 @@ class Kits(InstalledCase):
         if it asks late, and whatever becomes of the others."""
         kit = self.made(self.config("ships")).kit
         order: list[str] = []
-        kit.on_stop(lambda: succeed(order.append("first")))
+        kit.on_stop(lambda: succeed(None).addCallback(lambda _: order.append("first")))
         self.stops.append(lambda: order.append("provider"))
         kit.on_stop(lambda: 1 / 0)
         kit.on_stop(lambda: order.append("late"))

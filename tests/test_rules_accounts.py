@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from bbs.board import board, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
@@ -89,7 +90,7 @@ class LoggingIn(RulesCase):
         super().setUp()
         self.account("ann")
 
-    def attempt(self, verified: str = "hash of ann", name: str = "ann", **others: object) -> object:
+    def attempt(self, verified: str = "hash of ann", name: str = "ann", **others: Any) -> Any:
         look = others.get("look", Look(new=True))
         digest = others.get("digest", "d" * 64)
         new_hash = others.get("new_hash")
@@ -207,7 +208,7 @@ class Sessions(RulesCase):
             self.clock.advance(0.9 * SESSIONS.ttl)
             caller = self.caller(token)
             self.assertEqual(caller.touch, accounts.digest(token))
-            self.call(accounts.touch, caller.touch, self.now)
+            self.call(accounts.touch, accounts.digest(token), self.now)
 
     def test_use_is_noted_now_and_then(self) -> None:
         self.account("ann")
@@ -310,7 +311,7 @@ class Deleting(RulesCase):
         self.log_in("ann")
         self.call(accounts.delete, ann)
         self.assertEqual([user.name for user in User.select()], ["bob", "eve", "dan"])
-        mine = [
+        mine: list[Any] = [
             Session.select().where(Session.user == ann.id),
             Place.select().where(Place.user == ann.id),
             Relationship.select(),

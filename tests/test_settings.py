@@ -79,7 +79,8 @@ class NoSections(SynchronousTestCase):
         """Why a frozen dataclass with these fields, an annotation and a value each, is none."""
         body = {"__annotations__": {name: kind for name, (kind, _) in fields.items()}}
         body |= {name: value for name, (_, value) in fields.items()}
-        section = dataclass(frozen=True)(type("Section", (), body))
+        bare: type[Any] = type("Section", (), body)
+        section = dataclass(frozen=True)(bare)
         return str(self.assertRaises(TypeError, keys_of, section))
 
     def test_no_frozen_dataclass(self) -> None:

@@ -494,7 +494,8 @@ class SubscriptionTests(StompCase):
         self.successResultOf(subscription.confirmed())
 
     def test_message(self) -> None:
-        played, got = self.started(), []
+        got: list[Message] = []
+        played = self.started()
         self.subscribe(played, got.append)
         played.message("1", b"a\0b")
         played.message("2", b"of another")
@@ -508,7 +509,8 @@ class SubscriptionTests(StompCase):
         self.assertEqual(message, Message("/topic/a", headers, b"a\0b"))
 
     def test_message_before_receipt(self) -> None:
-        played, got = self.started(), []
+        got: list[Message] = []
+        played = self.started()
         asked = self.service.subscribe("/topic/a", got.append)
         played.message("1", b"early")
         self.assertNoResult(asked)
@@ -576,7 +578,11 @@ class SubscriptionTests(StompCase):
         for name in ("a", "b", "c"):
             self.service.keep_subscribed(f"/topic/{name}", lambda message: None)
         self.service.subscriptions()[1].unsubscribe()
-        self.service.add_listener(lambda connected: self.service.publish("/topic/d", b""))
+
+        def publish(connected: bool) -> None:
+            self.service.publish("/topic/d", b"")
+
+        self.service.add_listener(publish)
         self.service.startService()
         played = self.connect()
         played.heard()
@@ -587,7 +593,8 @@ class SubscriptionTests(StompCase):
         )
 
     def test_unsubscribe(self) -> None:
-        played, got = self.started(), []
+        got: list[Message] = []
+        played = self.started()
         subscription = self.subscribe(played, got.append)
         subscription.unsubscribe()
         subscription.unsubscribe()

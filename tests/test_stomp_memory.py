@@ -6,7 +6,7 @@ from twisted.trial.unittest import TestCase
 
 from bbs.protocols.stomp import IStomp
 from bbs.testing import MemoryBroker
-from tests.broker_contract import BrokerContract
+from bbs.testing.broker_contract import BrokerContract
 
 
 class MemoryBrokerContract(BrokerContract, TestCase):

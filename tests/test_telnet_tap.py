@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.testing import MemoryReactorClock
@@ -33,7 +34,7 @@ class TapTests(SynchronousTestCase):
         self.path = Path(self.mktemp())
         self.path.write_text(CONFIGURATION)
 
-    def start(self, *arguments: str) -> list[tuple[int, GatewayFactory, str]]:
+    def start(self, *arguments: str) -> list[tuple[int, Any, str]]:
         """Start a gateway; where it listens, and with what."""
         options = telnet.Options()
         options.parseOptions(["--config", str(self.path), *arguments])

@@ -224,11 +224,12 @@ class Configurations(TemplateTestCase):
     def warnings_of(self, config: Configuration) -> list[dict[str, Any]]:
         """What making its user data logs."""
         events: list[Any] = []
-        globalLogPublisher.addObserver(events.append)
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
         try:
             made(config)
         finally:
-            globalLogPublisher.removeObserver(events.append)
+            globalLogPublisher.removeObserver(observer)
         return [event for event in events if event["log_namespace"] == "bbs.scaling.ec2.user_data"]
 
 

@@ -132,7 +132,8 @@ class Gauges(SynchronousTestCase):
         self.assertEqual((spans.mean(), spans.most(), spans.most_lately()), (0.2, 0.2, 0.2))
 
     def test_reactor_lag(self) -> None:
-        clock, told = Clock(), []
+        clock = Clock()
+        told: list[float] = []
         lag = ReactorLag(clock, told.append)
         lag.startService()
         clock.advance(LAG_INTERVAL)
@@ -142,7 +143,8 @@ class Gauges(SynchronousTestCase):
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_a_clock_that_was_set_back(self) -> None:
-        clock, told = Clock(), []
+        clock = Clock()
+        told: list[float] = []
         lag = ReactorLag(clock, told.append)
         self.patch(clock, "seconds", lambda: 10.0)
         lag._measure(20.0)
@@ -435,7 +437,7 @@ class Snapshots(SynchronousTestCase):
             login_servers=(LoginServerRow(id="a", logins=1, counts={}),),
         )
         self.assertEqual(essence(self.view(seen)), essence(self.view(same)))
-        for change in (
+        changes: tuple[dict[str, Any], ...] = (
             {"servers": (replace(SERVER, taken=4),)},
             {"servers": (replace(SERVER, state=State.DRAINING),)},
             {"servers": (replace(SERVER, drain_asked=True),)},
@@ -444,6 +446,7 @@ class Snapshots(SynchronousTestCase):
             {"refusal": Hold("over quota", 1.0)},
             {"usual": 2.0},
             {"who": {}},
-        ):
-            other: Any = replace(seen, **change)  # type: ignore[arg-type]
+        )
+        for change in changes:
+            other = replace(seen, **change)
             self.assertNotEqual(essence(self.view(seen)), essence(self.view(other)), change)

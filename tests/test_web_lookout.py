@@ -16,17 +16,15 @@ class Away(PageCase):
     """The database answers nobody, or nobody in time."""
 
     def go(self) -> None:
-        self.real = self.service.database.run
-
         def run(*arguments: Any) -> Deferred[Any]:
             self.service.database._noticed(True, "gone")
             return fail(Unavailable())
 
-        self.service.database.run = run  # type: ignore[method-assign]
+        self.gone = self.patch(self.service.database, "run", run)
         self.patch(self.service, "beat", lambda: None)
 
     def come_back(self) -> None:
-        self.service.database.run = self.real  # type: ignore[method-assign]
+        self.gone.restore()
         self.service.database._noticed(True, None)
 
     def test_the_last_fleet_stays(self) -> None:

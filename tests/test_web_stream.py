@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from bbs.storage.models import Server
 from bbs.values import State
@@ -126,13 +127,14 @@ class Watching(PageCase):
         watcher = self.watcher()
         self.pass_time(2)
         watcher.browser.close()
-        asked = []
+        asked: list[str] = []
         run = self.service.database.run
-        self.patch(
-            self.service.database,
-            "run",
-            lambda rule, *rest: (asked.append(rule.__name__), run(rule, *rest))[1],
-        )
+
+        def noted(rule: Any, *rest: Any) -> Any:
+            asked.append(rule.__name__)
+            return run(rule, *rest)
+
+        self.patch(self.service.database, "run", noted)
         self.pass_time(30)
         self.assertEqual(asked.count("overview"), 3)
 

@@ -1,7 +1,8 @@
 """Upgrades a database in a process of its own, for tests of several at once and of sudden ends.
 
     python -m tests.upgrading URL           # to schema 2, whose step waits for the end of stdin
-    python -m tests.upgrading URL COUNT     # to schema 1, and SIGKILL instead of statement COUNT
+    python -m tests.upgrading URL COUNT     # to today's, and SIGKILL instead of statement COUNT
+    python -m tests.upgrading URL COUNT w   # the same, of those statements that change something
 
 Prints `connected`, `upgrading` when the step has begun, and at the end the versions before and
 after.
@@ -10,6 +11,7 @@ after.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -29,19 +31,40 @@ def add_row(migrator: migrations.Migrator) -> None:
     ).execute()
 
 
-def dying(execute: Callable[[Any], Any], count: int) -> Callable[[Any], Any]:
-    """`execute`, until the process is killed before statement `count`."""
+def die_before(count: int) -> Callable[[object], None]:
+    """To be told of statements: the process is killed before number `count` of them."""
     left = iter(range(count - 1, -1, -1))
 
-    def execute_or_die(query: Any) -> Any:
+    def told(statement: object) -> None:
         if next(left) == 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return execute(query)
 
-    return execute_or_die
+    return told
 
 
-def main(url: str, count: str | None = None) -> None:
+def die_before_write(count: int) -> Callable[[object], None]:
+    """The same of those alone that change something."""
+    die = die_before(count)
+    reads = re.compile("SELECT|SHOW|PRAGMA", re.IGNORECASE)
+
+    def told(statement: object) -> None:
+        if not reads.match(str(statement).strip()):
+            die(statement)
+
+    return told
+
+
+def telling(told: Callable[[object], None], execute: Callable[..., Any]) -> Callable[..., Any]:
+    """`execute`, which says before what it executes."""
+
+    def execute_and_tell(*arguments: Any, **keywords: Any) -> Any:
+        told(arguments[0] if arguments else execute.__name__)
+        return execute(*arguments, **keywords)
+
+    return execute_and_tell
+
+
+def main(url: str, count: str | None = None, writes: str | None = None) -> None:
     # What would be too long for a command need not be long here.
     connecting.LOCK_TIMEOUT = connecting.ANSWER_TIMEOUT = 0.3
     database: Any = connecting.connect_to(url)
@@ -49,7 +72,12 @@ def main(url: str, count: str | None = None) -> None:
     database.connect()
     print("connected", flush=True)
     if count:
-        database.execute = dying(database.execute, int(count))
+        if writes:
+            die = die_before_write(int(count))
+            database.execute_sql = telling(die, database.execute_sql)
+            database.commit = telling(die, database.commit)
+        else:
+            database.execute = telling(die_before(int(count)), database.execute)
         versions = migrations.upgrade(database, board.schema)
     else:
         versions = migrations.upgrade(database, board.schema, 2, {2: add_row})

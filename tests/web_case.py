@@ -106,7 +106,7 @@ class Browser:
 
     def get(self, path: str, **headers: str) -> Answer:
         """GET."""
-        return self.ask("GET", path, **headers)
+        return self.ask("GET", path, b"", **headers)
 
     def post(self, path: str, body: bytes = b"", **headers: str) -> Answer:
         """POST, as the page does."""

@@ -18,6 +18,8 @@ def main(argv: Sequence[str], program: Program) -> int:
         match list(argv):
             case ["--help" | "-h"]:
                 print(USAGE.format(program.name))
+            case ["--version"]:
+                print(program.version)
             case ["check", path]:
                 # The environment counts as it does for a server: this is what one would get.
                 for key, value, source in masked(load(path)):

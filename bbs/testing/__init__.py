@@ -8,27 +8,36 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bbs.testing.broker import MemoryBroker
+    from bbs.testing.broker_contract import BrokerContract
+    from bbs.testing.database_contract import DatabaseContract
     from bbs.testing.provider import MemoryProvider
     from bbs.testing.provider_contract import ProviderContract
     from bbs.testing.rules import RulesCase
     from bbs.testing.service import MemoryService, Peer
+    from bbs.testing.socket_contract import SocketContract
 
 _MODULES = {
+    "BrokerContract": "bbs.testing.broker_contract",
+    "DatabaseContract": "bbs.testing.database_contract",
     "MemoryBroker": "bbs.testing.broker",
     "MemoryProvider": "bbs.testing.provider",
     "MemoryService": "bbs.testing.service",
     "Peer": "bbs.testing.service",
     "ProviderContract": "bbs.testing.provider_contract",
     "RulesCase": "bbs.testing.rules",
+    "SocketContract": "bbs.testing.socket_contract",
 }
 
 __all__ = [
+    "BrokerContract",
+    "DatabaseContract",
     "MemoryBroker",
     "MemoryProvider",
     "MemoryService",
     "Peer",
     "ProviderContract",
     "RulesCase",
+    "SocketContract",
 ]
 
 

@@ -39,7 +39,7 @@ QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """A hash for tests of everything else."""
 
 START = 1_000_000.0
-"""When the clock begins, in seconds since the epoch."""
+"""When the clock begins unless it is said, in seconds since the epoch."""
 
 STEP, STEPS = 0.02, 10
 """How a moment passes: in seconds, and how often."""
@@ -62,7 +62,8 @@ class Peer:
         assert connection is not None, "the service has stopped"
         self.protocol: Any = connection
         connection.makeConnection(self.transport)
-        self._unheard: list[dict[str, Any]] = []
+        self._seen = 0
+        self._unread: list[dict[str, Any]] = []
 
     def say(self, line: str) -> None:
         """Send one request."""
@@ -70,26 +71,24 @@ class Peer:
 
     def heard(self) -> list[dict[str, Any]]:
         """What has come since the last look: replies and events."""
-        heard, self._unheard = self._look(), []
-        return heard
+        lines = self.transport.value().decode().splitlines()
+        new, self._seen = lines[self._seen :], len(lines)
+        unread, self._unread = self._unread, []
+        return unread + [json.loads(line) for line in new]
 
     def events(self) -> list[dict[str, Any]]:
         """The events among what has come since the last look."""
         return [each for each in self.heard() if "event" in each]
 
     def ask(self, line: str) -> dict[str, Any]:
-        """Send one request, and give its reply, which is there at once; what else has come is for
-        the next look."""
-        before = len(self._look())
+        """Send one request, and give its reply, which is there at once; events that have come stay
+        to be looked at."""
         self.say(line)
-        (reply,) = [each for each in self._look()[before:] if "status" in each]
-        self._unheard.remove(reply)
-        return reply
-
-    def _look(self) -> list[dict[str, Any]]:
-        self._unheard += map(json.loads, self.transport.value().splitlines())
-        self.transport.clear()
-        return self._unheard
+        heard = self.heard()
+        replies = [each for each in heard if "status" in each]
+        self._unread = [each for each in heard if "status" not in each]
+        assert len(replies) == 1, replies
+        return replies[0]
 
 
 class MemoryAppServer:
@@ -111,7 +110,10 @@ class MemoryService:
     test sets `boots` False.
 
     :param config: what operators say; Configuration's defaults, unless given.
-    :param url: the database, a new one in memory unless given. One at a time may be open.
+    :param url: the database, a new one in memory unless given; one of an older version is upgraded.
+        One at a time may be open.
+    :param start: when the clock begins, in seconds since the epoch: for a database in which
+        something has happened already.
     """
 
     def __init__(
@@ -121,10 +123,11 @@ class MemoryService:
         config: Configuration | None = None,
         provider: MemoryProvider | None = None,
         url: str = "sqlite:///:memory:",
+        start: float = START,
     ) -> None:
         self.config = config or Configuration()
         self.clock = Clock()
-        self.clock.advance(START)
+        self.clock.advance(start)
         self.database = Database(url, Inline(), self.clock)
         self.database.peewee.connect(reuse_if_open=True)
         upgrade(self.database.peewee, service.schema)

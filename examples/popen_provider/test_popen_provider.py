@@ -53,6 +53,7 @@ class PopenCase(TestCase):
 
     def running(self, argv=CHILD, **section):
         provider = popen.make(self.kit(argv, **section))
+        assert isinstance(provider, PopenProvider)
         provider.startService()
         self.addCleanup(provider.stopService)
         return provider

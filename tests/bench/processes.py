@@ -133,7 +133,7 @@ class Tool:
 def load(folder: Path) -> Iterator[Tool]:
     """The process that makes the load."""
     command = [sys.executable, "-m", "tests.bench.load"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
     log = folder / "load.log"
     with process(command, log, **pipes) as child:
         yield Tool(child, log)
@@ -143,7 +143,7 @@ def load(folder: Path) -> Iterator[Tool]:
 def echo(folder: Path) -> Iterator[Running]:
     """The yardstick."""
     command = [sys.executable, "-m", "tests.bench.echo"]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
     with process(command, folder / "echo.log", **pipes) as child:
         assert child.stdout is not None
         yield Running(int(child.stdout.readline()), child.pid)
@@ -207,7 +207,7 @@ def await_reply(port: int, child: subprocess.Popen[str], log: Path) -> None:
             if connection.recv(100):
                 return
         time.sleep(0.002)
-    raise Failed(f"{child.args} did not start:\n{log.read_text()[-2000:]}")
+    raise Failed(f"{child.args!r} did not start:\n{log.read_text()[-2000:]}")
 
 
 def connect(port: int) -> socket.socket:

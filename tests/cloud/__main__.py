@@ -40,6 +40,8 @@ reactor: Any = installed
 class Up(ProcessProtocol):
     """`bbs up`, which says what it says on this process's output."""
 
+    transport: Any
+
     def __init__(self) -> None:
         self.exit_code: int | None = None
         self.ended: Deferred[None] = Deferred()

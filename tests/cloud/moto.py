@@ -70,6 +70,8 @@ def failed(code: str, message: str, status: int = 400) -> Answer:
 class Moto(ProcessProtocol):
     """A moto server in a process of its own, from `start` to `stop`."""
 
+    transport: Any
+
     def __init__(self, reactor: Any, region: str) -> None:
         self.port = 0
         self._reactor = reactor

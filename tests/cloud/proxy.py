@@ -100,6 +100,7 @@ class Proxy(Resource):
     # Resource
 
     def render_POST(self, request: Request) -> int:
+        assert request.content is not None
         body = request.content.read()
         headers = {
             name.decode(): values[0].decode()
@@ -165,7 +166,8 @@ class Proxy(Resource):
 def abort(request: Request) -> None:
     """Cut the connection that a call came by."""
     if request.channel is not None:
-        request.channel.transport.abortConnection()
+        transport: Any = request.channel.transport
+        transport.abortConnection()
 
 
 def read(time: float, body: bytes, headers: Mapping[str, str]) -> Call:

@@ -233,7 +233,7 @@ def _sqlite_steps(database: Any, sql: str, params: object) -> Iterable[Step]:
     for _, _, _, text in database.execute_sql(f"EXPLAIN QUERY PLAN {sql}", params):
         read = re.match(r"(SCAN|SEARCH) (\w+)", text)
         table = names.get(read[2], read[2]) if read else ""
-        yield Step(table, text, full=bool(read) and read[1] == "SCAN")
+        yield Step(table, text, full=read is not None and read[1] == "SCAN")
 
 
 def _mysql_steps(database: Any, sql: str, params: object) -> Iterable[Step]:

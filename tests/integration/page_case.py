@@ -7,7 +7,6 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
 from twisted.internet.threads import blockingCallFromThread
 
 from tests.browser import Browser
@@ -47,7 +46,7 @@ class PageCase(ServiceCase):
         self.addCleanup(self.browser.stop)
         await self.browser.start()
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Any:
         return run(self._start())
 
     async def sees(self, look: Callable[[], Any]) -> Any:
@@ -61,10 +60,11 @@ class PageCase(ServiceCase):
 class ArrangedCase(PageCase):
     """The page of `service`, told what a test wants."""
 
+    reactor: Any = reactor
     service_name = "bbs"
     counters: Sequence[str] = ("messages",)
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Any:
         self.server = PageServer(self.service_name, self.counters)
         self.port = self.server.listen(reactor)
         self.addCleanup(lambda: self.port.stopListening())
@@ -74,11 +74,11 @@ class ArrangedCase(PageCase):
 
     def say(self, kind: str, data: Any) -> None:
         """Let the server say something: from the browser's thread."""
-        blockingCallFromThread(reactor, self.server.say, kind, data)
+        blockingCallFromThread(self.reactor, self.server.say, kind, data)
 
     def hang_up(self) -> None:
         """Let the server end its streams: from the browser's thread."""
-        blockingCallFromThread(reactor, self.server.hang_up)
+        blockingCallFromThread(self.reactor, self.server.hang_up)
 
     def open(self, **options: Any) -> Page:
         """The page, with what the server has said so far."""

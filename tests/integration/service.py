@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import pymysql
@@ -72,12 +72,10 @@ def together(coroutines: Iterable[Any]) -> Deferred[list[Any]]:
     return DeferredList([run(each) for each in coroutines], consumeErrors=True).addCallback(results)
 
 
-def eventually(
-    condition: Callable[[], T | Awaitable[T]], what: str, within: float = 20.0
-) -> Deferred[T]:
+def eventually(condition: Callable[[], Any], what: str, within: float = 20.0) -> Deferred[Any]:
     """The condition's first answer that counts as true; an AssertionError if there is none
     `within` so many seconds."""
-    answer: Deferred[T] = Deferred()
+    answer: Deferred[Any] = Deferred()
     deadline = reactor.seconds() + within
 
     async def look() -> None:
@@ -97,6 +95,8 @@ def eventually(
 
 class Process(ProcessProtocol):
     """A process that a test started, with all that it said."""
+
+    transport: Any
 
     def __init__(
         self,
@@ -204,6 +204,7 @@ class Wire(LineOnlyReceiver):
 
     delimiter = b"\n"
     MAX_LENGTH = 1 << 24
+    transport: Any
 
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
@@ -239,8 +240,13 @@ class Wire(LineOnlyReceiver):
 
 def connect(port: int) -> Deferred[Wire]:
     """A connection to the server at `port`."""
-    endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
-    return endpoint.connect(Factory.forProtocol(Wire))
+    return wire_to("127.0.0.1", port)
+
+
+def wire_to(host: str, port: int, timeout: int = 30) -> Deferred[Wire]:
+    """A connection to the server at `port` of `host`."""
+    endpoint = TCP4ClientEndpoint(reactor, host, port, timeout=timeout)
+    return cast("Deferred[Wire]", endpoint.connect(Factory.forProtocol(Wire)))
 
 
 @dataclass
@@ -491,7 +497,7 @@ class ServiceCase(TestCase):
 
     timeout = 300
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Any:
         return deferLater(reactor, 0)
 
     def service(self, **sections: Mapping[str, object]) -> Service:

@@ -47,6 +47,8 @@ class Screen(pyte.HistoryScreen):
 class Terminal(ProcessProtocol):
     """A client on a pseudo-terminal. `raw` is all that it wrote; it ends with the test."""
 
+    transport: Any
+
     def __init__(
         self,
         service: Service,

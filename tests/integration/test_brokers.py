@@ -12,7 +12,7 @@ import queue
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import stomp
 from twisted.internet import reactor as system_reactor
@@ -26,7 +26,8 @@ from twisted.trial.unittest import TestCase
 from bbs.protocols.stomp import Broker, IStomp, StompDisconnected, StompService
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.stomp.frames import Frame, encode
-from tests.broker_contract import Inbox, SocketContract, going, topic
+from bbs.testing.broker_contract import Inbox, going, topic
+from bbs.testing.socket_contract import SocketContract
 
 reactor: Any = system_reactor
 
@@ -38,7 +39,7 @@ class EmbeddedCase(TestCase):
 
     limits = BrokerLimits(heartbeat=0.2)
 
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
         self.factory = EmbeddedBroker(Credential("bbs", "s:e s@me/\\"), reactor, self.limits)
         self.broker_service = BrokerService(reactor, LOOPBACK, self.factory)
         self.broker_service.startService()
@@ -47,9 +48,9 @@ class EmbeddedCase(TestCase):
 
 
 class EmbeddedBrokerContract(SocketContract, EmbeddedCase):
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
         await EmbeddedCase.setUp(self)
-        await SocketContract.setUp(self)
+        SocketContract.setUp(self)
 
 
 class ActiveMQContract(SocketContract, TestCase):
@@ -80,8 +81,7 @@ class EmbeddedBrokerTests(EmbeddedCase):
 
     async def raw(self, protocol: type[RawClient]) -> RawClient:
         endpoint = self.broker.endpoint(reactor)
-        client: RawClient = await endpoint.connect(Factory.forProtocol(protocol))
-        return client
+        return cast("RawClient", await endpoint.connect(Factory.forProtocol(protocol)))
 
     async def test_slow_subscriber(self) -> None:
         """One that does not read is cut off; the other hears everything."""
@@ -137,8 +137,9 @@ class EmbeddedBrokerTests(EmbeddedCase):
         service = StompService(reactor, [self.broker])
         service.startService()
         self.addCleanup(service.stopService)
-        error = await self.assertFailure(service.first_connection(), StompDisconnected)
-        self.assertIn("cannot connect: Connection was refused", str(error))
+        with self.assertRaises(StompDisconnected) as failed:
+            await service.first_connection()
+        self.assertIn("cannot connect: Connection was refused", str(failed.exception))
 
 
 class DocumentationTests(TestCase):

@@ -54,7 +54,7 @@ class CloudCase(TestCase):
     timeout = 120
     boot_seconds = 0.3
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Any:
         return run(self.begin())
 
     async def begin(self) -> None:
@@ -66,7 +66,8 @@ class CloudCase(TestCase):
 
     def a_client(self, service: str, attempts: int = 1, **environ: str) -> Any:
         variables = {**self.cloud.environ, **environ}
-        return SESSION.client(
+        client: Any = SESSION.client
+        return client(
             service,
             aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
@@ -541,7 +542,7 @@ class Foreground(TestCase):
 
     timeout = 120
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Any:
         return deferLater(reactor, 0)
 
     def process(self, *arguments: str | Path) -> Process:

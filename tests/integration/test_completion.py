@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pexpect
 from twisted.trial.unittest import SynchronousTestCase
@@ -44,7 +45,13 @@ def options(command: Sequence[str]) -> set[str]:
     return set(re.findall(r"--[a-z-]+", output(BIN / "bbs", *command, "--help")))
 
 
-class Case:
+if TYPE_CHECKING:
+    Base = SynchronousTestCase
+else:
+    Base = object
+
+
+class Case(Base):
     """What each shell's completion has to do; `complete` gives what may follow a line."""
 
     def complete(self, line: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
@@ -24,16 +25,17 @@ class FaultsCase(TestCase):
 
     timeout = 120
 
-    async def setUp(self):
+    async def setUp(self):  # type: ignore[override]  # trial waits for it
         await deferLater(reactor, 0)
         self.cloud = Cloud(boot_seconds=1000.0, seed=SEED)
         await self.cloud.start()
         self.addCleanup(self.cloud.stop)
         self.patch(os, "environ", os.environ | self.cloud.environ)
-        told = {**self.cloud.ec2_config(), "user_data": ""}
-        self.config = EC2(
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in told.items()}
-        )
+        told: dict[str, Any] = {**self.cloud.ec2_config(), "user_data": ""}
+        values: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in told.items()
+        }
+        self.config = EC2(**values)
         self.provider = self.keeper()
         self.assertEqual(await self.provider.list(), {})
 

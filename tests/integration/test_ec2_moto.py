@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from subprocess import PIPE
+from typing import Any
 
 import boto3
 from twisted.internet import reactor
@@ -98,7 +99,7 @@ class MotoCase(TestCase):
 
     def instances(self, launch_id):
         """The instances of a launch, as moto has them."""
-        wanted = [{"Name": "tag:bbs:launch", "Values": [launch_id]}]
+        wanted: Any = [{"Name": "tag:bbs:launch", "Values": [launch_id]}]
         pages = self.ec2.describe_instances(Filters=wanted)["Reservations"]
         return [instance for page in pages for instance in page["Instances"]]
 
@@ -109,7 +110,7 @@ class EC2ProviderContract(ProviderContract, MotoCase):
     def make_provider(self):
         return self.provider()
 
-    started = ProviderContract.started
+    started: Any = ProviderContract.started
 
     def end_instance(self, provider, launch_id):
         ids = [instance["InstanceId"] for instance in self.instances(launch_id)]

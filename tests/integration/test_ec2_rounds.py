@@ -15,13 +15,11 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectError
-from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 
 from tests.cloud import Faults, everything
-from tests.integration.service import Process, Wire, connect, eventually, mysql, run
+from tests.integration.service import Process, connect, eventually, mysql, run, wire_to
 from tests.integration.test_ec2_service import CloudService, CloudServiceCase
 
 ROUNDS = int(os.environ.get("BBS_TEST_ROUNDS", "1"))
@@ -143,8 +141,7 @@ class Round:
             if reply["status"]:
                 return False
             at = reply["app_server"]
-            endpoint = TCP4ClientEndpoint(reactor, at["host"], at["port"], timeout=5)
-            wire = await endpoint.connect(Factory.forProtocol(Wire))
+            wire = await wire_to(at["host"], at["port"], timeout=5)
             try:
                 answer = await wire.ask("list-friend", reply["token"])
             finally:

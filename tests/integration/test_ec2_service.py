@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Mapping
+from functools import partial
 from statistics import quantiles
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import ConnectError
-from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
 
 from bbs.passwords import OWASP
@@ -32,6 +31,7 @@ from tests.integration.service import (
     eventually,
     run,
     together,
+    wire_to,
 )
 from tests.integration.test_conformance import SCRIPT_TIMEOUT, SCRIPTS, conforms
 from tests.services import needed
@@ -64,11 +64,9 @@ class CloudService(Service):
         host, number = reply["app_server"]["host"], reply["app_server"]["port"]
         self.case.assertEqual(number, APP_PORT)
         self.case.assertIn(host, [machine.address for machine in self.cloud.instances(alive=True)])
-        endpoint = TCP4ClientEndpoint(reactor, host, number)
-        wire = await endpoint.connect(Factory.forProtocol(Wire))
-        return Person(name, reply["token"], number, wire)
+        return Person(name, reply["token"], number, await wire_to(host, number))
 
-    def launches(self) -> Counter[str]:
+    def instances(self) -> Counter[str]:
         """How many instances there ever were, by the launch that they are of."""
         return Counter(machine.tags["bbs:launch"] for machine in self.cloud.instances())
 
@@ -203,7 +201,7 @@ class Share(CloudServiceCase):
 async def listens(host: str) -> bool:
     """Whether an app server listens at an address."""
     try:
-        wire = await TCP4ClientEndpoint(reactor, host, APP_PORT).connect(Factory.forProtocol(Wire))
+        wire = await wire_to(host, APP_PORT)
     except ConnectError:
         return False
     wire.close()
@@ -243,13 +241,13 @@ class Killed(CloudServiceCase):
             finding = run(service.person("ann"))
             if late:
                 await eventually(
-                    lambda asked=asked: service.asked("RunInstances") > asked + 1,
+                    partial(lambda asked: service.asked("RunInstances") > asked + 1, asked),
                     "its successor asks too",
                     60.0,
                 )
                 held.release()
             person = await finding
-            self.assertEqual(list(service.launches().values()), [1] * (number + 1))
+            self.assertEqual(list(service.instances().values()), [1] * (number + 1))
             login = await connect(service.port)
             await logout(login, person)
             login.close()
@@ -311,7 +309,7 @@ class Away(CloudServiceCase):
         service.cloud.faults = Faults()
         await late
         self.assertEqual(len(service.cloud.instances()), 2)
-        self.assertEqual(set(service.launches().values()), {1})
+        self.assertEqual(set(service.instances().values()), {1})
 
     async def test_hangs(self) -> None:
         await self.served(Rule("*", hang()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor
@@ -268,7 +269,7 @@ class Waiting(ServiceCase):
             wire = await connect(service.port)
             self.assertEqual((await wire.ask("events")), {"status": 0, "message": "Success!"})
             answers.append(wire.ask("login", name, name))
-            await eventually(lambda wire=wire: wire.events, f"{name} is told of waiting")
+            await eventually(partial(getattr, wire, "events"), f"{name} is told of waiting")
             wires.append(wire)
         for answer in answers:
             self.assertEqual((await answer)["status"], 0)

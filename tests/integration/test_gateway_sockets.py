@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
@@ -44,7 +43,7 @@ class SocketTests(TestCase):
         return connection
 
     def listen(self, factory: Any) -> int:
-        port: IListeningPort = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.addCleanup(lambda: maybeDeferred(port.stopListening))
         return port.getHost().port
 
@@ -53,13 +52,14 @@ class SocketTests(TestCase):
         self.addCleanup(peer.close)
         return peer
 
-    def tearDown(self) -> Deferred[None]:
+    def tearDown(self) -> Any:
         return self.gateway.close_all(0.1)
 
     async def test_the_kernel_is_asked_whether_the_peer_is_there(self) -> None:
         peer = self.connect()
         await peer.hears(b"bbs> ")
-        handle = self.made[0].transport.getHandle()
+        transport: Any = self.made[0].transport
+        handle = transport.getHandle()
         for level, option in (
             (socket.SOL_SOCKET, socket.SO_KEEPALIVE),
             (socket.IPPROTO_TCP, socket.TCP_NODELAY),
@@ -115,7 +115,7 @@ class SocketTests(TestCase):
 
     async def test_who_takes_nothing_is_left(self) -> None:
         await self.much()
-        buffers = self.made[0].transport
+        buffers: Any = self.made[0].transport
         waiting = len(buffers.dataBuffer) + sum(map(len, buffers._tempDataBuffer))
         self.assertLess(waiting, 70_000)
         await eventually(lambda: not self.gateway._connections, "nothing is left", 5)

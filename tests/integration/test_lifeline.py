@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -38,10 +39,12 @@ print("stopped", flush=True)
 class Parent(ProcessProtocol):
     """Tells when the child watches, and what it had said when it ended, which ends the output."""
 
+    transport: Any
+
     def __init__(self):
         self.output = b""
-        self.watching = Deferred()
-        self.ended = Deferred()
+        self.watching: Deferred[None] = Deferred()
+        self.ended: Deferred[list[str]] = Deferred()
 
     def outReceived(self, data):
         self.output += data
@@ -97,6 +100,7 @@ class Sessions(SynchronousTestCase):
             text=True,
             **options,
         ) as process:
+            assert process.stderr is not None
             process.wait(30)
             return process.returncode, process.stderr.read()
 

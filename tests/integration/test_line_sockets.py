@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -68,7 +68,8 @@ class SocketCase(TestCase):
     def setUp(self) -> None:
         self.service = Service()
         self.factory = LineFactory(reactor, self.service, self.limits)
-        port = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
+        factory: Any = self.factory
+        port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
         self.port = port.getHost().port
         self.addCleanup(self.factory.close_all, 0.5)
         self.addCleanup(port.stopListening)
@@ -269,6 +270,7 @@ class ProgramTests(SocketCase):
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
             ) as telnet:
+                assert telnet.stdin and telnet.stdout
                 telnet.stdin.write(b"ping\npost a  b\nquit\n")
                 telnet.stdin.flush()
                 output = telnet.stdout.read()  # ends when the server has closed

@@ -4,8 +4,9 @@ import os
 import signal
 import stat
 import sys
+from typing import Any
 
-from twisted.internet import reactor
+from twisted.internet import reactor as system_reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
@@ -14,6 +15,8 @@ from twisted.trial.unittest import TestCase
 from bbs.scaling.interfaces import LaunchRefused
 from bbs.scaling.local import LocalProvider
 from bbs.testing.provider_contract import ProviderContract
+
+reactor: Any = system_reactor
 
 # It lives until its standard input ends.
 CHILD = ("cat",)
@@ -52,9 +55,11 @@ reactor.run()
 class Parent(ProcessProtocol):
     """Tells when the process has spoken, and when it and all who share its output have ended."""
 
+    transport: Any
+
     def __init__(self):
-        self.said = Deferred()
-        self.ended = Deferred()
+        self.said: Deferred[bytes] = Deferred()
+        self.ended: Deferred[None] = Deferred()
 
     def outReceived(self, data):
         self.said.callback(data)
@@ -125,7 +130,7 @@ class LocalProviderTests(InReactorTestCase):
     async def ended(self, provider, *launch_ids):
         """Wait until the provider has told that they ended; their details."""
         while True:
-            told = Deferred()
+            told: Deferred[None] = Deferred()
             provider.when_changed = lambda told=told: told.called or told.callback(None)
             listed = await provider.list()
             if not any(listed[launch_id].alive for launch_id in launch_ids):

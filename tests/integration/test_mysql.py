@@ -21,6 +21,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import TestCase
 
+from bbs.board import board
 from bbs.board.models import Group
 from bbs.errors import Unavailable
 from bbs.storage import database as database_module
@@ -71,7 +72,7 @@ class MySQLCase(TestCase):
         workers.startService()
         self.addCleanup(workers.stopService)
         database = Database(url, workers, reactor)
-        await database.run_unhurried(migrations.upgrade, database.peewee)
+        await database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
         # Every thread has its connection.
         busy = [database.run(statement("SELECT SLEEP(0.05)")) for _ in range(THREADS)]
         await gatherResults(busy)
@@ -178,7 +179,7 @@ class Outages(MySQLCase):
 class Sessions(MySQLCase):
     """What each connection is set to, and what happens to it."""
 
-    async def setUp(self) -> None:
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
         self.url = fresh_mysql_url()
         self.database = await self.open(self.url)
 
@@ -226,9 +227,8 @@ class Sessions(MySQLCase):
 
     async def test_a_statement_that_takes_too_long(self) -> None:
         slow = self.timed(self.database.run(statement("SELECT SLEEP(20)")))
-        (result, seconds), quick = await gatherResults(
-            [Deferred.fromCoroutine(slow), self.database.run(count)]
-        )
+        asked: list[Deferred[Any]] = [Deferred.fromCoroutine(slow), self.database.run(count)]
+        (result, seconds), quick = await gatherResults(asked)
         self.assertIsInstance(result, Unavailable)
         self.assertLess(seconds, AT_ONCE)
         self.assertEqual(quick, 0)
@@ -312,11 +312,10 @@ class Refusals(MySQLCase):
         workers.startService()
         self.addCleanup(workers.stopService)
         log: list[str] = []
-        self.patch(
-            database_module, "_log", Logger(observer=lambda event: log.append(formatEvent(event)))
-        )
+        observer: Any = lambda event: log.append(formatEvent(event))  # noqa: E731
+        self.patch(database_module, "_log", Logger(observer=observer))
         database = Database(url, workers, reactor)
-        opening = database.run_unhurried(migrations.upgrade, database.peewee)
+        opening = database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
         refused = await self.assertFailure(opening, DatabaseRefused)
         await self.assertFailure(database.run(count), Unavailable)
         ended = subprocess.run(
@@ -349,7 +348,7 @@ class Refusals(MySQLCase):
         url = fresh_mysql_url()
         database = await self.open(url)
         execute_once(url, "UPDATE schema_version SET version = 99")
-        opening = database.run_unhurried(migrations.upgrade, database.peewee)
+        opening = database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
         refused = await self.assertFailure(opening, DatabaseRefused)
         self.assertEqual(
             str(refused),

@@ -2,11 +2,11 @@
 
 import logging
 import os
+from typing import Any
 from unittest import mock
 
 import boto3
 from moto.server import ThreadedMotoServer
-from twisted.internet.defer import Deferred
 
 from tests.integration.service import Service, ServiceCase
 from tests.services import needed
@@ -17,7 +17,7 @@ REGION = "us-east-1"
 class References(ServiceCase):
     """`database.url` and `broker.url` as references."""
 
-    def setUp(self) -> Deferred[None]:
+    def setUp(self) -> Any:
         environ = {
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",
@@ -45,7 +45,7 @@ class References(ServiceCase):
 
     def keep(self, database: str, broker: str) -> None:
         """Put the secrets where they belong."""
-        place = {"region_name": REGION, "endpoint_url": self.endpoint}
+        place: Any = {"region_name": REGION, "endpoint_url": self.endpoint}
         boto3.client("ssm", **place).put_parameter(
             Name="/bbs/database", Value=database, Type="SecureString"
         )

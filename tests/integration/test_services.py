@@ -50,8 +50,9 @@ class Own(TestCase):
         (own.server.folder / "init.sql").write_text("")
         with mock.patch.object(own.server, "prepare"):
             (own.server.folder / "data/ibdata1").write_text("no database")
-            failure = await self.assertFailure(own.start(), services.ServerFailed)
-        self.assertIn("did not start", str(failure))
+            with self.assertRaises(services.ServerFailed) as failed:
+                await own.start()
+        self.assertIn("did not start", str(failed.exception))
         self.assertIsNone(own.server.pid)
 
 

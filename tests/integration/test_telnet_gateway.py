@@ -8,8 +8,9 @@ import shutil
 import signal
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyte
 from twisted.internet import reactor
@@ -55,6 +56,8 @@ class Program(Terminal):
 class Piped(ProcessProtocol):
     """A program between pipes."""
 
+    transport: Any
+
     def __init__(self, service: Service, port: int, *argv: str) -> None:
         self.raw = b""
         self.alive = True
@@ -79,6 +82,8 @@ class Piped(ProcessProtocol):
 
 class Peer(Protocol):
     """A socket."""
+
+    transport: Any
 
     def __init__(self) -> None:
         self.raw = b""
@@ -142,7 +147,7 @@ class GatewayCase(ServiceCase):
 
     def peer(self, source: str = "127.0.0.1") -> Deferred[Peer]:
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port, bindAddress=(source, 0))
-        return endpoint.connect(Factory.forProtocol(Peer))
+        return cast("Deferred[Peer]", endpoint.connect(Factory.forProtocol(Peer)))
 
 
 class TelnetTests(GatewayCase):
@@ -343,21 +348,20 @@ class LimitTests(GatewayCase):
             reader.setblocking(False)
             heard = bytearray()
 
-            def hear() -> None:
-                try:
-                    while data := reader.recv(65536):
-                        heard.extend(data)
-                except BlockingIOError:
-                    pass
+            def hears(data: bytes) -> bool:
+                with suppress(BlockingIOError):
+                    while more := reader.recv(65536):
+                        heard.extend(more)
+                return data in heard
 
-            await eventually(lambda: hear() or b"ann> " in heard, "ann is logged in")
+            await eventually(lambda: hears(b"ann> "), "ann is logged in")
             before = resident(process.pid)
             text = "x" * 1000
             sends = (bob.asks("send", "ann", f"<{number}>{text}") for number in range(MANY))
             await together(sends)
             grown = resident(process.pid) - before
             last = f"<{MANY - 1}>".encode()
-            await eventually(lambda: hear() or last in heard, "the last message comes", 120)
+            await eventually(lambda: hears(last), "the last message comes", 120)
         found = [int(part.partition(b">")[0]) for part in heard.split(b"bob->ann: <")[1:]]
         self.assertEqual(found, list(range(MANY)))
         self.assertLess(grown, 4 * 2**20)

@@ -7,6 +7,7 @@ import re
 import signal
 import socket
 import stat
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
@@ -30,7 +31,7 @@ class TerminalCase(ServiceCase):
     service_up: Service
     bob: Person
 
-    async def begin(self, **options: object) -> Terminal:
+    async def begin(self, **options: Any) -> Terminal:
         """A terminal at which ann is logged in."""
         await self.friends()
         terminal = self.terminal(**options)
@@ -46,7 +47,7 @@ class TerminalCase(ServiceCase):
         await self.service_up.befriend(ann, self.bob)
         ann.wire.close()
 
-    def terminal(self, *arguments: str, **options: object) -> Terminal:
+    def terminal(self, *arguments: str, **options: Any) -> Terminal:
         return Terminal(self.service_up, *arguments, **options)
 
     def count(self, terminal: Terminal, text: str) -> int:

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor
@@ -50,8 +51,16 @@ class Body:
     def pauseProducing(self) -> None:
         """All was written at once."""
 
+    def resumeProducing(self) -> None:
+        """Likewise."""
+
     def stopProducing(self) -> None:
         """Likewise."""
+
+
+def goes_on(events: Events) -> bool:
+    """Whether the stream has said how things are, and what is new."""
+    return bool(events.of("state") and events.of("news"))
 
 
 class Events(Protocol):
@@ -224,15 +233,13 @@ class Pages(WebCase):
             process = await service.login_server()
             web = await self.page_of(process)
             events = await web.stream()
-            await eventually(lambda events=events: events.of("news"), "there is news", 30)
+            await eventually(partial(events.of, "news"), "there is news", 30)
             last = events.of("news")[-1]["id"]
             await process.end(number)
-            await eventually(lambda events=events: events.ended, "the stream ends")
+            await eventually(partial(getattr, events, "ended"), "the stream ends")
             process = await service.login_server()
             again = await (await self.page_of(process)).stream(f"/stream?after={last}")
-            await eventually(
-                lambda again=again: again.of("state") and again.of("news"), "it goes on", 30
-            )
+            await eventually(partial(goes_on, again), "it goes on", 30)
             self.assertTrue(all(each["id"] > last for each in again.of("news")))
             self.assertEqual(len(again.of("history")[0]["series"]["servers"]), 360)
             await process.end()

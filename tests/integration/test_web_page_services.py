@@ -84,7 +84,7 @@ class ALobby(ArrangedCase):
     async def test_a_new_version_that_counts_something_else(self) -> None:
         """The page is made anew; until then nothing breaks."""
         self.server.say("state", self.a_lobby())
-        wave = [1.0] * 360
+        wave: list[float | None] = [1.0] * 360
         self.server.say("history", an_hour(joins_per_second=wave, games_won_per_second=wave))
 
         def look() -> None:

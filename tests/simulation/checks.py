@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from bbs.storage.database import rows
 from bbs.storage.models import Place, Server, User
 from bbs.values import Policy, State
 from tests.simulation.cloud import Cloud
@@ -59,6 +60,5 @@ def what_is_wrong(policy: Policy, cloud: Cloud, people: Sequence[Person]) -> lis
 
 
 def _without_a_place(people: Sequence[Person], serving: set[str]) -> list[str]:
-    query = Place.select(User.name, Place.server).join(User)
-    places = dict(query.tuples())
+    places: dict[str, str] = dict(rows(Place.select(User.name, Place.server).join(User)))
     return [p.name for p in people if p.wants and places.get(p.name) not in serving]

@@ -86,7 +86,8 @@ def measure(servers: int) -> tuple[float, float]:
     )
     keeper.startService()
     clock.advance(0.0)
-    settled, listed = [], []
+    settled: list[float] = []
+    listed: list[float] = []
     for _ in range(ROUNDS):
         Server.update(beats=Server.beats + 1).execute()
         before, began = cloud.describes, time.perf_counter()

@@ -6,7 +6,7 @@ _bbs() {
     local part=${COMP_WORDS[1]} action=${COMP_WORDS[2]} words=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W 'up client fleet db config --help' -- "$word"))
+        COMPREPLY=($(compgen -W 'up client fleet db config --help --version' -- "$word"))
         return
     fi
     case $before in
@@ -25,26 +25,26 @@ _bbs() {
             return ;;
     esac
     case $part in
-        up) words='--host --port --data --config --help' ;;
+        up) words='--host --port --data --config --help --version' ;;
         client)
-            words='--json --password-file --help'
+            words='--json --password-file --help --version'
             if [[ $word != -* ]]; then
                 COMPREPLY=($(compgen -A hostname -- "$word"))
                 return
             fi ;;
         fleet)
             if ((COMP_CWORD == 2)); then
-                words='list launch drain --help'
+                words='list launch drain --help --version'
             else
                 words='--config --data --json --help'
             fi ;;
         db)
-            words='--config --data --help'
+            words='--config --data --help --version'
             [[ " ${COMP_WORDS[*]:2:COMP_CWORD-2} " == *\ @(upgrade|status)\ * ]] ||
                 words="upgrade status $words" ;;
         config)
             if ((COMP_CWORD == 2)); then
-                words='check keys --help'
+                words='check keys --help --version'
             elif [[ $action == check ]]; then
                 compopt -o filenames 2> /dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")

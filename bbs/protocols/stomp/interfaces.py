@@ -1,7 +1,7 @@
 """The seam between whoever sends and hears messages and the STOMP client that carries them.
 
 `bbs.protocols.stomp.StompService` implements `IStomp` over a broker; `bbs.testing.MemoryBroker`
-within one process, for tests. Both pass the contract suite `tests/broker_contract.py`.
+within one process, for tests. Both pass the contract suite `bbs.testing.BrokerContract`.
 """
 
 from __future__ import annotations

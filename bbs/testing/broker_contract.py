@@ -2,32 +2,32 @@
 and the brokers of others pass alike.
 
 A case mixes `BrokerContract` into `twisted.trial.unittest.TestCase` and says where clients come
-from and how the broker goes away. `SocketContract` says it for anything that speaks STOMP on a
-port: clients reach it through a gate, which can be shut.
+from and how the broker goes away:
+
+    class MyBrokerContract(BrokerContract, TestCase):
+        async def client(self):
+            return await connected_to(self.broker)
+
+        async def away(self): …
+
+        async def back(self): …
+
+For what speaks STOMP on a port, `SocketContract` (`socket_contract.py`) says all of it.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from twisted.internet import reactor as system_reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
 
-from bbs.protocols.stomp import (
-    Broker,
-    IStomp,
-    Message,
-    StompDisconnected,
-    StompRefused,
-    StompService,
-)
-from bbs.protocols.stomp.frames import HEARTBEAT
+from bbs.protocols.stomp import IStomp, Message, StompDisconnected
 
-reactor: Any = system_reactor
+if TYPE_CHECKING:
+    from twisted.trial.unittest import TestCase as _Case
+else:
+    _Case = object
 
 
 class Inbox:
@@ -50,6 +50,7 @@ class Inbox:
         return taken
 
     async def bodies(self, number: int) -> list[bytes]:
+        """The bodies of the next `number` messages."""
         return [message.body for message in await self.take(number)]
 
 
@@ -70,19 +71,22 @@ def going(client: IStomp) -> Deferred[None]:
     return lost
 
 
-class BrokerContract:
-    """The suite. `client` gives a connected client; `away` takes the broker from all of them, and
-    fires when they know; `back` lets them find it again."""
+class BrokerContract(_Case):
+    """What every broker does, and every client of one: mix it into a
+    `twisted.trial.unittest.TestCase` that has the three methods below."""
 
     timeout = 20
 
     async def client(self) -> IStomp:
+        """A new client, which is connected."""
         raise NotImplementedError
 
     async def away(self) -> None:
+        """Take the broker from all clients; fires when they know."""
         raise NotImplementedError
 
     async def back(self) -> None:
+        """Let them find it again, however long that takes them."""
         raise NotImplementedError
 
     async def test_message(self) -> None:
@@ -246,6 +250,7 @@ class BrokerContract:
         self.assertEqual(client.subscriptions(), ())
 
     async def test_header_that_cannot_be_written(self) -> None:
+        """A header that STOMP has no way to write is refused at once, and nothing else is."""
         client = await self.client()
         with self.assertRaises(ValueError):
             client.send(topic(), b"", {"nul": "\0"})
@@ -291,164 +296,3 @@ class BrokerContract:
         self.assertEqual(await before.bodies(1), [b"hello"])
         self.assertEqual(await meanwhile.bodies(1), [b"hello"])
         self.assertEqual(ended.messages, [])
-
-
-class SocketContract(BrokerContract):
-    """The suite over a socket. `broker` says where to connect and how to log in."""
-
-    broker: Broker
-
-    async def setUp(self) -> None:
-        self.services: list[StompService] = []
-        self.gate = Gate(self.broker.host, self.broker.port)
-        self.gate.open()
-        self.addCleanup(self.clean_up)
-
-    def clean_up(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self._clean_up())
-
-    async def _clean_up(self) -> None:
-        for service in self.services:
-            await service.stopService()
-        await self.gate.shut()
-
-    def service(self, **changes: Any) -> StompService:
-        """A client that has been started, through the gate; `changes` are to the broker."""
-        broker = replace(self.broker, host="127.0.0.1", port=self.gate.port, **changes)
-        service = StompService(reactor, [broker], heartbeat=0.2)
-        self.services.append(service)
-        service.startService()
-        return service
-
-    async def client(self) -> IStomp:
-        service = self.service()
-        await service.first_connection()
-        return service
-
-    async def away(self) -> None:
-        told = [going(service) for service in self.services]
-        await self.gate.shut()
-        for lost in told:
-            await lost
-
-    async def back(self) -> None:
-        self.gate.open()
-
-    async def test_refused_credential(self) -> None:
-        """A credential that is refused is said to be, and not shown."""
-        service = self.service(passcode="not-the-passcode")
-        refusal = await self.assertFailure(service.first_connection(), StompRefused)
-        self.assertEqual(str(refusal), service.last_error)
-        self.assertIn(f"stomp://127.0.0.1:{self.gate.port}: ", str(refusal))
-        self.assertNotIn("not-the-passcode", str(refusal))
-        self.assertNotIn("\n", str(refusal))
-        self.assertFalse(service.connected)
-
-    async def test_heartbeats(self) -> None:
-        """Both sides beat, and neither is cut off for its silence."""
-        service = self.service()
-        await service.first_connection()
-        await self.gate.beats_both_ways(15)
-        self.assertTrue(service.connected)
-        self.assertEqual(self.gate.connections, 1)
-
-    async def test_silent_broker(self) -> None:
-        """A broker of which nothing comes any more is given up."""
-        lost = going(await self.client())
-        self.gate.jam(inwards=False)
-        await lost
-        self.assertIn("heart-beat stopped", str(self.services[0].last_error))
-
-    async def test_silent_client(self) -> None:
-        """A client of which nothing comes any more is cut off."""
-        lost = going(await self.client())
-        self.gate.jam(inwards=True)
-        await lost
-        self.assertNotIn("heart-beat stopped", str(self.services[0].last_error))
-
-
-class Gate:
-    """A port of our own that leads to another, and that can be shut."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self.port = 0
-        self.connections = 0
-        self.halves: set[_Half] = set()
-        self.beats = {True: 0, False: 0}
-        self.jammed: bool | None = None
-        self._target = TCP4ClientEndpoint(reactor, host, port)
-        self._listening: Any = None
-        self._beat: Deferred[None] = Deferred()
-        self._empty: Deferred[None] = Deferred()
-
-    def open(self) -> None:
-        self.jammed = None
-        factory = Factory.forProtocol(lambda: _Half(self, inwards=True))
-        factory.noisy = False
-        self._listening = reactor.listenTCP(self.port, factory, interface="127.0.0.1")
-        self.port = self._listening.getHost().port
-
-    async def shut(self) -> None:
-        """Close the port and every connection; fires when they are closed."""
-        if self._listening is not None:
-            await self._listening.stopListening()
-            self._listening = None
-        while self.halves:
-            for half in tuple(self.halves):
-                half.transport.abortConnection()
-            await self._empty
-
-    def jam(self, inwards: bool) -> None:
-        """Let nothing more through in that direction, and close nothing."""
-        self.jammed = inwards
-
-    async def connect(self, inwards: _Half) -> None:
-        self.connections += 1
-        inwards.transport.pauseProducing()
-        factory = Factory.forProtocol(lambda: _Half(self, inwards=False))
-        factory.noisy = False
-        inwards.peer = await self._target.connect(factory)
-        inwards.peer.peer = inwards
-        inwards.transport.resumeProducing()
-
-    async def beats_both_ways(self, number: int) -> None:
-        while min(self.beats.values()) < number:
-            await self._beat
-
-    def seen(self, data: bytes, inwards: bool) -> None:
-        if data.strip(HEARTBEAT) == b"":
-            self.beats[inwards] += 1
-            beat, self._beat = self._beat, Deferred()
-            beat.callback(None)
-
-    def gone(self, half: _Half) -> None:
-        self.halves.discard(half)
-        if not self.halves:
-            empty, self._empty = self._empty, Deferred()
-            empty.callback(None)
-
-
-class _Half(Protocol):
-    """One of the two connections behind a gate that belong together."""
-
-    transport: Any
-
-    def __init__(self, gate: Gate, inwards: bool) -> None:
-        self.peer: _Half | None = None
-        self._gate = gate
-        self._inwards = inwards
-
-    def connectionMade(self) -> None:
-        self._gate.halves.add(self)
-        if self._inwards:
-            Deferred.fromCoroutine(self._gate.connect(self))
-
-    def dataReceived(self, data: bytes) -> None:
-        self._gate.seen(data, self._inwards)
-        if self.peer is not None and self._gate.jammed != self._inwards:
-            self.peer.transport.write(data)
-
-    def connectionLost(self, reason: Any = None) -> None:
-        if self.peer is not None:
-            self.peer.transport.loseConnection()
-        self._gate.gone(self)

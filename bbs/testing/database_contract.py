@@ -1,0 +1,554 @@
+"""What `bbs.storage.database.Database` promises, whatever database is behind it: one suite, which
+every back-end passes.
+
+A case mixes `DatabaseContract` into `twisted.trial.unittest.SynchronousTestCase`, and says where a
+database is and what its driver raises:
+
+    class OnMyDatabase(DatabaseContract, SynchronousTestCase):
+        def database_url(self): …
+
+        def lost(self):
+            return raised(driver.OperationalError("server closed the connection"))
+
+        def passing(self):
+            return [raised(driver.OperationalError("deadlock detected"))]
+
+`raised` (`database_tools.py`) makes of a driver's error what peewee makes of it. Nothing here takes
+time, and no threads are needed: the clock is the test's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from unittest import SkipTest
+
+import peewee
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
+
+from bbs.errors import Unavailable
+from bbs.storage.connecting import DatabaseRefused, connect_to
+from bbs.storage.database import (
+    ATTEMPTS,
+    COMMIT_GRACE,
+    DEADLINE,
+    Database,
+    for_update,
+    read_only,
+    rows,
+)
+from bbs.storage.migrations import create_table
+from bbs.testing.database_tools import Entry, EntryRefused, Later
+from bbs.workers import Inline, IWorkers
+
+if TYPE_CHECKING:
+    from twisted.trial.unittest import SynchronousTestCase as _Case
+else:
+    _Case = object
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DatabaseContract(_Case):
+    """What the framework's database does on every back-end: mix it into a
+    `twisted.trial.unittest.SynchronousTestCase` that has the first three methods below."""
+
+    _patched: Any = None
+
+    # What a back-end says
+
+    def database_url(self) -> str:
+        """Where a database is that has no table called `contract_entry`."""
+        raise NotImplementedError
+
+    def lost(self) -> Exception:
+        """What a statement raises whose connection is gone."""
+        raise NotImplementedError
+
+    def passing(self) -> Sequence[Exception]:
+        """What a statement raises whose transaction is to be tried again: a deadlock, a lock that
+        was waited for too long. None, where a transaction is never ended for another's sake."""
+        raise NotImplementedError
+
+    def away(self) -> None:
+        """Let nobody connect."""
+
+        def connect(reuse_if_open: bool = False) -> bool:
+            raise peewee.OperationalError("nobody\n there")
+
+        self.back()
+        self._patched = self.patch(self.database.peewee, "connect", connect)
+
+    def back(self) -> None:
+        """End that."""
+        if self._patched is not None:
+            self._patched.restore()
+            self._patched = None
+
+    def at_commit(self, happens: Callable[[], object]) -> None:
+        """Let it happen as soon as a transaction begins to commit."""
+        commit = self.database.peewee.commit
+
+        def happens_before() -> None:
+            happens()
+            commit()
+
+        self.patch(self.database.peewee, "commit", happens_before)
+
+    # What the suite works with
+
+    def setUp(self) -> None:
+        """Open the database, and make its table."""
+        self.clock = Clock()
+        self.url = self.database_url()
+        self.database: Database = self.open_database(Inline())
+        self.database.peewee.connect(reuse_if_open=True)
+        create_table(self.database.peewee, Entry)
+        self.addCleanup(lambda: self.database.peewee.close())
+        self.told: list[str] = []
+        observe: Any = self._observe
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+
+    def open_database(self, workers: IWorkers) -> Database:
+        """The test's database, its rules run by `workers`."""
+        return Database(self.url, workers, self.clock)
+
+    def _observe(self, event: Any) -> None:
+        line = formatEvent(event)
+        if line.startswith("database is"):
+            self.told.append(line)
+
+    def _work_later(self) -> Later:
+        self.database.peewee.close()
+        workers = Later()
+        self.database = self.open_database(workers)
+        return workers
+
+    def _add(self, name: str) -> str:
+        """A rule that stores something."""
+        Entry.insert(name=name).execute()
+        return name
+
+    def _call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
+        result: T = self.successResultOf(self.database.run(rule, *arguments, **keywords))
+        return result
+
+    def _other(self) -> peewee.Database:
+        """A connection of somebody else's."""
+        other = connect_to(self.url)
+        other.connect()
+        self.addCleanup(other.close)
+        return other
+
+    def _stored(self) -> list[str]:
+        """What others see."""
+        other = self._other()
+        found = other.execute_sql("SELECT name FROM contract_entry ORDER BY id").fetchall()
+        other.close()
+        return [name for (name,) in found]
+
+    def _unavailable(self, answer: Deferred[Any]) -> None:
+        self.failureResultOf(answer, Unavailable)
+
+    def _some_passing(self) -> Exception:
+        for error in self.passing():
+            return error
+        raise SkipTest("this database ends no transaction for another's sake")
+
+    def _at_rest(self) -> None:
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    # One transaction
+
+    def test_what_the_rule_returns(self) -> None:
+        """The answer is what the rule returned, and what it stored is there for others."""
+        self.assertEqual(self._call(self._add, "go"), "go")
+        self.assertEqual(self._stored(), ["go"])
+        self._at_rest()
+
+    def test_one_hop_for_a_whole_rule(self) -> None:
+        """Whatever a rule does, it goes to a thread once."""
+        workers = self._work_later()
+        answer = self.database.run(lambda: [self._add("go"), self._add("chess")])
+        self.assertNoResult(answer)
+        self.assertEqual(len(workers.waiting), 1)
+        workers.work_one()
+        self.assertEqual(self.successResultOf(answer), ["go", "chess"])
+
+    def test_one_transaction(self) -> None:
+        """Others see nothing of a rule before its end, and then all of it."""
+        seen: list[list[str]] = []
+
+        def rule() -> None:
+            for name in ("go", "chess"):
+                self._add(name)
+                seen.append(self._stored())
+
+        self._call(rule)
+        self.assertEqual(seen, [[], []])
+        self.assertEqual(self._stored(), ["go", "chess"])
+
+    def test_a_failed_rule_leaves_nothing(self) -> None:
+        """Nothing is kept of a rule that raised, and the next one finds no trace of it."""
+        for error in (EntryRefused, ZeroDivisionError):
+
+            def rule(error: type[Exception] = error) -> None:
+                self._add("go")
+                raise error()
+
+            self.failureResultOf(self.database.run(rule), error)
+            self.assertEqual(self._stored(), [])
+            self.assertTrue(self.database.available)
+        self._call(self._add, "go")
+        self.assertEqual(self._stored(), ["go"])
+        self._at_rest()
+
+    def test_transactions_within_it(self) -> None:
+        """What peewee begins by itself within a rule is a part of the whole, and may fail alone."""
+
+        def rule(refuses: bool) -> None:
+            Entry.get_or_create(name="one")
+            with contextlib.suppress(ZeroDivisionError), self.database.peewee.atomic():
+                self._add("two")
+                raise ZeroDivisionError
+            if refuses:
+                raise EntryRefused()
+
+        self.failureResultOf(self.database.run(rule, True), EntryRefused)
+        self.assertEqual(self._stored(), [])
+        self._call(rule, False)
+        self.assertEqual(self._stored(), ["one"])
+        self._at_rest()
+
+    def test_a_caller_who_cancels(self) -> None:
+        """Nobody waits then, and nothing else follows from it."""
+        workers = self._work_later()
+        answer = self.database.run(self._add, "go")
+        answer.cancel()
+        self.failureResultOf(answer, CancelledError)
+        self.clock.advance(DEADLINE)
+        workers.work()
+        self.assertTrue(self.database.available)
+        self._at_rest()
+
+    def test_a_mistake_in_a_statement_is_no_outage(self) -> None:
+        """What raises is the statement's author's to mend, and said as it is."""
+        for statement in (
+            "SELECT",
+            "SELECT no_column FROM contract_entry",
+            "SELECT * FROM no_table",
+            "SELECT id FROM contract_entry AS a, contract_entry AS b",
+            "INSERT INTO contract_entry VALUES (1)",
+        ):
+            answer = self.database.run(self.database.peewee.execute_sql, statement)
+            self.failureResultOf(answer, peewee.OperationalError, peewee.ProgrammingError)
+            self.assertTrue(self.database.available)
+        self._call(self._add, "go")
+        self.assertEqual(self.told, [])
+
+    def test_rows_and_locks(self) -> None:
+        """`rows` are tuples; `for_update` changes nothing of what is found."""
+        self._call(self._add, "go")
+        query = Entry.select(Entry.name)
+        self.assertEqual(self._call(rows, query), [("go",)])
+        [entry] = self._call(lambda: [*for_update(query)])
+        self.assertEqual(entry.name, "go")
+
+    def test_who_only_reads_waits_for_nobody(self) -> None:
+        """A rule that is marked `read_only` sees what is stored while somebody else writes."""
+        self._call(self._add, "go")
+        other = self._other()
+        other.begin()
+        other.execute_sql("INSERT INTO contract_entry (name) VALUES ('chess')")
+        self.assertEqual(self._call(read_only(lambda: Entry.select().count())), 1)
+        other.commit()
+        self.assertEqual(self._call(read_only(lambda: Entry.select().count())), 2)
+
+    # Races
+
+    def _failing(self, *errors: Exception) -> Callable[[], int]:
+        """A rule that fails so often, and then returns how often it was tried."""
+        waiting, tried = list(errors), [0]
+
+        def rule() -> int:
+            tried[0] += 1
+            self._add("go")
+            if waiting:
+                raise waiting.pop(0)
+            return tried[0]
+
+        return rule
+
+    def test_who_lost_a_race_runs_again(self) -> None:
+        """A unique key decides; the loser finds what the winner stored."""
+
+        def insert_after_another() -> str:
+            if Entry.get_or_none(Entry.name == "go"):
+                return "there already"
+            if not lost:
+                lost.append(True)
+                raise peewee.IntegrityError("somebody was quicker")
+            return self._add("go")
+
+        lost: list[bool] = []
+        self.assertEqual(self._call(insert_after_another), "go")
+        self.assertEqual(self._call(insert_after_another), "there already")
+
+    def test_what_fails_every_time_is_no_race(self) -> None:
+        """The rule is wrong then, and no database is away."""
+
+        def rule() -> None:
+            tried.append(None)
+            Entry.insert(name=None).execute()
+
+        tried: list[None] = []
+        self.failureResultOf(self.database.run(rule), peewee.IntegrityError)
+        self.assertEqual(len(tried), ATTEMPTS)
+        self.assertTrue(self.database.available)
+        self._at_rest()
+
+    def test_passing_trouble_is_tried_again(self) -> None:
+        """Nothing is left of the attempts before the one that succeeds."""
+        self._some_passing()
+        errors = [error for _ in range(ATTEMPTS) for error in self.passing()][: ATTEMPTS - 1]
+        self.assertEqual(self._call(self._failing(*errors)), ATTEMPTS)
+        self.assertEqual(self._stored(), ["go"])
+        self.assertEqual(self.told, [])
+
+    def test_but_not_for_ever(self) -> None:
+        """After `ATTEMPTS` it is `Unavailable`."""
+        errors = [self._some_passing() for _ in range(ATTEMPTS)]
+        self._unavailable(self.database.run(self._failing(*errors)))
+        self.assertEqual(self._stored(), [])
+        [told] = self.told
+        self.assertIn("database is away: ", told)
+
+    def test_nor_when_nobody_waits_any_more(self) -> None:
+        """A call that was given up is not tried again."""
+
+        def rule() -> None:
+            tried.append(None)
+            self.clock.advance(0.6 * DEADLINE)
+            raise self._some_passing()
+
+        self._some_passing()
+        tried: list[None] = []
+        self._unavailable(self.database.run(rule))
+        self.assertEqual(len(tried), 2)
+
+    # Deadlines
+
+    def test_given_up_before_it_began(self) -> None:
+        """At the deadline a call that waits is refused, and is never carried out afterwards."""
+        workers = self._work_later()
+        answer = self.database.run(self._add, "go")
+        self.clock.advance(DEADLINE - 0.001)
+        self.assertNoResult(answer)
+        self.clock.advance(0.001)
+        self._unavailable(answer)
+        workers.work()
+        self.assertEqual(self._stored(), [])
+        self._at_rest()
+
+    def test_waiting_for_a_thread_is_no_outage(self) -> None:
+        """While the database answers others, only this process is busy."""
+        workers = self._work_later()
+        first, last = self.database.run(self._add, "first"), self.database.run(self._add, "last")
+        self.clock.advance(DEADLINE - 0.1)
+        workers.work_one()
+        self.assertEqual(self.successResultOf(first), "first")
+        self.clock.advance(DEADLINE - 0.1)
+        self.assertNoResult(last)
+        workers.work()
+        self.assertEqual(self.successResultOf(last), "last")
+        self._at_rest()
+
+    def test_until_it_answers_nobody(self) -> None:
+        """Who waits is refused `DEADLINE` after the last answer that anybody had."""
+        workers = self._work_later()
+        first, last = self.database.run(self._add, "first"), self.database.run(self._add, "last")
+        self.clock.advance(DEADLINE - 0.1)
+        workers.work_one()
+        self.assertEqual(self.successResultOf(first), "first")
+        self.clock.advance(0.1)
+        self.clock.advance(DEADLINE - 0.1)
+        self._unavailable(last)
+
+    def test_given_up_in_the_middle(self) -> None:
+        """Who was refused learns nothing later: the transaction is abandoned."""
+
+        def rule() -> None:
+            self._add("go")
+            self.clock.advance(DEADLINE)
+            given_up.append(answers[0].called)
+
+        answers: list[Deferred[None]] = []
+        given_up: list[bool] = []
+        workers = self._work_later()
+        answers.append(self.database.run(rule))
+        workers.work()
+        self._unavailable(answers[0])
+        self.assertEqual(given_up, [True])
+        self.assertEqual(self._stored(), [])
+
+    def _commit_in(self, seconds: float) -> Deferred[str]:
+        """Let the deadline pass while the commit is under way, `seconds` behind it."""
+
+        def take_time() -> None:
+            self.clock.advance(DEADLINE)
+            self.clock.advance(seconds)
+
+        self.at_commit(take_time)
+        return self.database.run(self._add, "go")
+
+    def test_a_commit_under_way_is_waited_for(self) -> None:
+        """For `COMMIT_GRACE`."""
+        self.assertEqual(self.successResultOf(self._commit_in(COMMIT_GRACE - 0.001)), "go")
+        self.assertEqual(self._stored(), ["go"])
+        self._at_rest()
+
+    def test_no_longer_than_that(self) -> None:
+        """Nobody knows then whether it was carried out."""
+        self._unavailable(self._commit_in(COMMIT_GRACE))
+        self._at_rest()
+
+    def test_a_commit_that_failed_is_not_tried_again(self) -> None:
+        """It may have been carried out all the same."""
+
+        def rule() -> None:
+            tried.append(None)
+
+        def broken() -> None:
+            raise next(iter(self.passing()), self.lost())
+
+        tried: list[None] = []
+        self.at_commit(broken)
+        self._unavailable(self.database.run(rule))
+        self.assertEqual(len(tried), 1)
+
+    # Outages
+
+    def test_away_and_back(self) -> None:
+        """Every call is refused while it is away, and served as soon as it is back; each is told
+        once, in one line."""
+        self.away()
+        for _ in range(3):
+            self._unavailable(self.database.run(self._add, "go"))
+            self.assertFalse(self.database.available)
+        self.back()
+        for name in ("go", "chess"):
+            self._call(self._add, name)
+            self.assertTrue(self.database.available)
+        self.assertEqual(self.told, ["database is away: nobody there", "database is back"])
+        self._at_rest()
+
+    def test_a_refusal_shows_that_the_database_is_there(self) -> None:
+        """As does every other end that a rule comes to."""
+
+        def refuse() -> None:
+            raise EntryRefused()
+
+        self.away()
+        self._unavailable(self.database.run(refuse))
+        self.assertFalse(self.database.available)
+        self.back()
+        self.failureResultOf(self.database.run(refuse), EntryRefused)
+        self.assertTrue(self.database.available)
+
+    def test_one_that_can_only_be_read_is_away(self) -> None:
+        """As with a full disk: who reads does not show that writing is possible again."""
+
+        def write() -> None:
+            if full:
+                raise self.lost()
+
+        @read_only
+        def read() -> None: ...
+
+        full = True
+        self._unavailable(self.database.run(write))
+        self._call(read)
+        self.assertFalse(self.database.available)
+        full = False
+        self._call(write)
+        self.assertTrue(self.database.available)
+
+    def test_what_writes_can_be_read(self) -> None:
+        """A call that wrote shows that the database is there for those who read, too."""
+
+        @read_only
+        def read() -> None:
+            raise self.lost()
+
+        self._unavailable(self.database.run(read))
+        self.assertFalse(self.database.available)
+        self._call(self._add, "go")
+        self.assertTrue(self.database.available)
+
+    def test_a_connection_that_broke_is_replaced(self) -> None:
+        """By the next call, if not at once."""
+
+        def rule() -> str:
+            if not tried:
+                tried.append(None)
+                raise self.lost()
+            return self._add("go")
+
+        tried: list[None] = []
+        outcome: list[object] = []
+        self.database.run(rule).addBoth(outcome.append)
+        if outcome != ["go"]:
+            [failure] = outcome
+            assert isinstance(failure, Failure)
+            failure.trap(Unavailable)
+            self._call(rule)
+        self.assertEqual(self._stored(), ["go"])
+        self.assertTrue(self.database.available)
+
+    def test_how_long_calls_took(self) -> None:
+        """`on_answer` is told of each that the database answered, and of no other."""
+
+        def rule(seconds: float) -> None:
+            self.clock.advance(seconds)
+            if seconds > 0.2:
+                raise EntryRefused()
+
+        took: list[float] = []
+        self.database.on_answer = took.append
+        self._call(rule, 0.125)
+        self.failureResultOf(self.database.run(rule, 0.25), EntryRefused)
+        self.away()
+        self._unavailable(self.database.run(rule, 0.0))
+        self.assertEqual(took, [0.125, 0.25])
+
+    # Work of many transactions
+
+    def test_unhurried_work(self) -> None:
+        """It has no deadline, and what it raises is its own."""
+
+        def work() -> str:
+            self.clock.advance(10 * DEADLINE)
+            return self._add("go")
+
+        self.assertEqual(self.successResultOf(self.database.run_unhurried(work)), "go")
+        self.assertEqual(self._stored(), ["go"])
+        self.failureResultOf(self.database.run_unhurried(lambda: 1 / 0), ZeroDivisionError)
+
+    def test_unhurried_work_that_fails_is_told_in_one_line(self) -> None:
+        """And without a secret."""
+
+        def work() -> None:
+            raise self.lost()
+
+        error = self.failureResultOf(self.database.run_unhurried(work), DatabaseRefused).value
+        self.assertTrue(str(error).startswith("database "))
+        self.assertNotIn("\n", str(error))
+        self.away()
+        error = self.failureResultOf(self.database.run_unhurried(work), DatabaseRefused).value
+        self.assertIn(": nobody there", str(error))

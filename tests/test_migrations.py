@@ -443,6 +443,24 @@ class Services(MigrationCase):
             str(error), "the database is the service bbs's, and lobby needs one of its own"
         )
 
+    def test_a_model_that_changed_without_a_step(self) -> None:
+        migrations.upgrade(self.db, Schema("lobby"))
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,))
+        )
+        self.assertEqual(
+            str(error),
+            "the database is of version 1 of lobby, and has no table room: a change of the models"
+            " needs a new version and a step to it",
+        )
+        Room.create_table()
+        migrations.upgrade(self.db, Schema("lobby", (Room,)))
+        self.db.execute_sql("ALTER TABLE room RENAME COLUMN name TO title")
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,))
+        )
+        self.assertIn("no column name in the table room", str(error))
+
     def test_what_is_no_schema(self) -> None:
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 2)
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 0)

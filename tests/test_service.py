@@ -334,6 +334,14 @@ class OtherPeoplesCommands(ServiceCase):
         async def shout(ask: Ask, words: str) -> Reply:
             return success(f"{ask.user.name}: {words.upper()}")
 
+        @table.command("nod <user>", Role.APP)
+        async def nod(ask: Ask) -> None:
+            await ask.tell(ask.user.channel, {"event": "nodded", "text": "somebody nods"})
+
+        @table.command("measure <words>", Role.EITHER, rest=True)
+        async def measure(ask: Ask, words: str) -> dict[str, int]:
+            return {"length": len(words)}
+
         self.start_service(Service("other", commands=(table,)))
 
     def test_a_command_without_a_rule_is_guarded_all_the_same(self) -> None:
@@ -343,6 +351,13 @@ class OtherPeoplesCommands(ServiceCase):
         self.assertEqual(peer.ask(f"shout {token}"), failed("Usage: shout <user> <words>"))
         self.assertEqual(peer.ask(f"shout {token} hey")["message"], "ann: HEY")
         self.assertIn("Moved to", self.service.peer().ask(f"shout {token} hey")["message"])
+
+    def test_a_handler_need_not_make_the_reply_itself(self) -> None:
+        self.assertEqual(self.service.peer().ask("measure a b"), {"status": 0, "length": 3})
+        token = self.service.people("ann")["ann"]
+        peer = self.service.listening(token)
+        self.assertEqual(peer.ask(f"nod {token}"), SUCCESS)
+        self.assertEqual(peer.events(), [{"event": "nodded", "text": "somebody nods"}])
 
 
 class Fleet(ServiceCase):

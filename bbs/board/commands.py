@@ -22,9 +22,7 @@ async def hint(ask: Ask, sent: messages.Sent) -> Reply:
     return success()
 
 
-commands = CommandTable()
-
-for command in (
+commands = CommandTable(
     Command("invite <user> <id>", Role.APP, rule=friends.invite),
     Command("list-invite <user>", Role.APP, rule=friends.invitations),
     Command("accept-invite <user> <id>", Role.APP, rule=friends.accept),
@@ -43,5 +41,4 @@ for command in (
         rest=True,
         rule=messages.send_group,
     ),
-):
-    commands.declare(command)
+)

@@ -119,15 +119,16 @@ def _has_place(caller: accounts.Caller, parts: LoginServerParts | AppServerParts
 
 
 async def _reply(ask: Ask, request: Request, result: object) -> Reply:
-    """What the command's handler makes of the rule's `result`, or of the arguments without a rule;
-    without a handler the reply follows from the result itself."""
+    """What the command's handler makes of the rule's `result`, or of the arguments without a rule.
+    A reply follows from a result that is none: None is `Success!`, a mapping is its members."""
     command = request.command
     if command.handler is not None:
         arguments = (result,) if command.rule else request.arguments
-        reply: Reply = await command.handler(ask, *arguments)
-        return reply
+        result = await command.handler(ask, *arguments)
+    if isinstance(result, Reply):
+        return result
     if result is None:
         return success()
     if isinstance(result, Mapping):
         return Reply({"status": 0, **result})
-    raise TypeError(f"the rule of {command.name} returned {type(result).__name__}, not a mapping")
+    raise TypeError(f"{command.name} made {type(result).__name__} of a request, not a mapping")

@@ -60,9 +60,9 @@ class Command:
 
     A command with a `rule` is carried out by it, as `rule(caller, *arguments)` in the transaction
     that knows the caller by the token; then `handler(ask, result)` makes the reply. Without a rule,
-    `handler(ask, *arguments)` does both. Without a handler the reply follows from what the rule
-    returned: None is `Success!`, a mapping is the members of the reply. Only a command that takes
-    `<user>` has a rule. A client, which carries nothing out, knows commands without either.
+    `handler(ask, *arguments)` does both. A reply follows from what the handler returned, or without
+    one the rule: None is `Success!`, a mapping is the members of the reply. Only a command that
+    takes `<user>` has a rule. A client, which carries nothing out, knows commands without either.
 
     One that is not `listed` is for programs: no help tells of it. One that is `harmless` may be
     sent again when its answer was lost, though it writes; one whose rule is `@read_only` is so
@@ -161,10 +161,12 @@ class Request:
 
 
 class CommandTable:
-    """The commands of a service, in the order declared."""
+    """The commands of a service, in the order declared; those that it is made with come first."""
 
-    def __init__(self) -> None:
+    def __init__(self, *commands: Command) -> None:
         self._commands: dict[str, Command] = {}
+        for command in commands:
+            self.declare(command)
 
     def __iter__(self) -> Iterator[Command]:
         return iter(self._commands.values())

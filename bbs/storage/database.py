@@ -217,7 +217,13 @@ class Database:
         self.peewee.connect(reuse_if_open=True)
         try:
             self._begin(job.rule)
-            result = job.rule(*job.arguments, **job.keywords)
+            # peewee is told of the transaction, so that what begins one by itself within a rule,
+            # as `get_or_create` does, makes a savepoint of it.
+            self.peewee.push_transaction(job)
+            try:
+                result = job.rule(*job.arguments, **job.keywords)
+            finally:
+                self.peewee.pop_transaction()  # type: ignore[no-untyped-call]
             if not job.move(_Progress.COMMITTING):
                 raise _Abandoned()
             self.peewee.commit()

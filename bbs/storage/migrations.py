@@ -180,7 +180,8 @@ def upgrade(
     """Bring `database`, which is connected, to the framework's `version` and to `schema`; returns
     the versions before and after.
 
-    :raises DatabaseRefused: one of them is newer than that, or the database is another service's.
+    :raises DatabaseRefused: one of them is newer than that, or the database is another service's,
+        or it lacks what the service's models have: no step has made it.
     """
     migrator = migrator_of(database)
     with (_sqlite if isinstance(database, peewee.SqliteDatabase) else _mysql)(database):
@@ -200,6 +201,7 @@ def upgrade(
         for number in range(before.service + 1, schema.version + 1) if before.service else ():
             schema.steps[number](migrator)
             _stamp_service(schema, number)
+        _check_tables(database, schema)
         return before, Versions(version, schema.version, schema.name)
 
 
@@ -236,6 +238,21 @@ def _check(there: Versions, schema: Schema, version: int) -> None:
             f"the database has version {there.service} of {schema.name}, newer than this program's"
             f" {schema.version}: upgrade {schema.name}"
         )
+
+
+def _check_tables(database: peewee.Database, schema: Schema) -> None:
+    """For whoever has changed a model, and neither raised the version nor begun anew."""
+    for model in schema.models:
+        table = model._meta.table_name
+        made = database.table_exists(table)
+        there = {column.name for column in database.get_columns(table)} if made else set()
+        lacking = [name for name in model._meta.columns if name not in there]
+        if lacking:
+            what = f"column {lacking[0]} in the table {table}" if made else f"table {table}"
+            raise DatabaseRefused(
+                f"the database is of version {schema.version} of {schema.name}, and has no {what}:"
+                " a change of the models needs a new version and a step to it"
+            )
 
 
 def _row(database: peewee.Database, model: type[Table]) -> Any:

@@ -17,6 +17,7 @@ makes of it. Nothing here takes time, and no threads are needed: the clock is th
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -193,6 +194,23 @@ class DatabaseContract(_Case):
             self.assertTrue(self.database.available)
         self._call(self._add, "go")
         self.assertEqual(self._stored(), ["go"])
+        self._at_rest()
+
+    def test_transactions_within_it(self) -> None:
+        """What peewee begins by itself within a rule is a part of the whole, and may fail alone."""
+
+        def rule(refuses: bool) -> None:
+            Entry.get_or_create(name="one")
+            with contextlib.suppress(ZeroDivisionError), self.database.peewee.atomic():
+                self._add("two")
+                raise ZeroDivisionError
+            if refuses:
+                raise EntryRefused()
+
+        self.failureResultOf(self.database.run(rule, True), EntryRefused)
+        self.assertEqual(self._stored(), [])
+        self._call(rule, False)
+        self.assertEqual(self._stored(), ["one"])
         self._at_rest()
 
     def test_a_caller_who_cancels(self) -> None:

@@ -62,10 +62,10 @@ class DatabaseCase(SynchronousTestCase):
         os.makedirs(folder)
         return f"sqlite:///{os.path.abspath(folder)}/{self.service.name}.sqlite3"
 
-    def migrate(self) -> None:
-        """Bring the database's schema to today's."""
+    def migrate(self, service: Service | None = None) -> None:
+        """Bring the database's schema to today's, or to that of another version of the service."""
         self.database.peewee.connect(reuse_if_open=True)
-        upgrade(self.database.peewee, self.service.schema)
+        upgrade(self.database.peewee, (service or self.service).schema)
 
     def open_database(self, workers: IWorkers | None = None) -> Database:
         """The test's database, its rules run by `workers`: at once, if nothing else is said."""
@@ -139,6 +139,10 @@ class RulesCase(DatabaseCase):
         )
         self.assertIsNotNone(search.seat)
         return token
+
+    def log_out(self, caller: accounts.Caller) -> None:
+        """Log somebody out, everywhere."""
+        self.call(accounts.log_out, caller)
 
     def caller(self, token: str) -> accounts.Caller:
         """Whom `token` belongs to."""

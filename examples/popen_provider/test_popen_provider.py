@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.framework import LaunchFailed, LaunchKit
-from bbs.testing.provider_contract import ProviderContract
+from bbs.testing import ProviderContract
 
 # Lives until its standard input ends.
 CHILD = [sys.executable, "-ISc", "import sys; sys.stdin.read()"]

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +29,14 @@ MANY = 10_000
 class Program(Terminal):
     """A program of this machine on a pseudo-terminal, connected to the gateway at `port`."""
 
-    def __init__(self, service: Service, port: int, *argv: str, columns: int = 80) -> None:
+    def __init__(
+        self,
+        service: Service,
+        port: int,
+        *argv: str,
+        columns: int = 80,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.service = service
         self.raw = b""
         self.exit_code = None
@@ -36,6 +44,7 @@ class Program(Terminal):
         self.screen = Screen(columns, 24, history=1000, ratio=0.5)
         self._stream = pyte.ByteStream(self.screen)
         env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "TERM": "xterm-256color"}
+        env |= environ or {}
         argv = (*argv, "127.0.0.1", str(port))
         path = shutil.which(argv[0]) or ""
         reactor.spawnProcess(self, path, argv, env=env, path=str(service.folder), usePTY=True)

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tests.integration.service import BIN
@@ -67,23 +67,31 @@ class Window:
 class Stage:
     """A service of its own in one window, and people in others."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        program: Sequence[str | Path] = (BIN / "bbs",),
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
         self.folder = folder
         self.port = free_port()
+        self._program = program
+        self._environ = environ or {}
         self._socket = f"bbs-screens-{os.getpid()}"
-        self.service = self.window("service", BIN / "bbs", "up", *self.place)
-        self.service.shows("bbs is ready")
+        self.service = self.window("service", *program, "up", *self.place)
+        self.service.shows(" is ready: ")
 
     @property
     def place(self) -> Sequence[str]:
         return ("--port", str(self.port), "--data", str(self.folder / "data"))
 
     def window(self, name: str, *argv: str | Path) -> Window:
-        environ = {"LANG": "C.UTF-8", "XDG_STATE_HOME": str(self.folder / name)}
+        state = str(self.folder / name)
+        environ = {"LANG": "C.UTF-8", "XDG_STATE_HOME": state, **self._environ}
         return Window(self._socket, name, environ, *argv)
 
     def client(self, name: str) -> Window:
-        window = self.window(name, BIN / "bbs", "client", "127.0.0.1", str(self.port))
+        window = self.window(name, *self._program, "client", "127.0.0.1", str(self.port))
         window.shows("no user>")
         return window
 

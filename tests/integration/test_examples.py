@@ -1,0 +1,327 @@
+"""The examples as other people have them: wheels in an environment of their own, no checkout there.
+
+The packages that they depend on come from the package index.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import re
+import shutil
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.service import START_TIMEOUT, Process, Service, ServiceCase, together
+from tests.integration.test_packaging import CHECKOUT, COPIED, run
+from tests.integration.test_telnet_gateway import Piped, Program
+
+EXAMPLES = CHECKOUT / "examples"
+
+LINES = {"lobby": 120, "poke": 40, "popen_provider": 105}
+"""Lines of Python that each example may have, without its tests."""
+
+PUBLIC = {"bbs.framework", "bbs.testing"}
+"""What examples import of bbs; `bbs.testing` only in their tests."""
+
+
+def examples() -> list[Path]:
+    """The folders of the examples that are there."""
+    return sorted(each.parent for each in EXAMPLES.glob("*/pyproject.toml"))
+
+
+@cache
+def installed() -> Path:
+    """The `bin` folder of an environment with wheels of bbs and of the examples, made once."""
+    folder = Path(tempfile.mkdtemp(prefix="bbs-examples-"))
+    atexit.register(shutil.rmtree, folder)
+    ignored = shutil.ignore_patterns("__pycache__", "dropin.cache", "_trial_temp*", "*.egg-info")
+    sources = [folder / "bbs", *(folder / each.name for each in examples())]
+    sources[0].mkdir()
+    for name in COPIED:
+        if (CHECKOUT / name).is_dir():
+            shutil.copytree(CHECKOUT / name, sources[0] / name, ignore=ignored)
+        else:
+            shutil.copy(CHECKOUT / name, sources[0] / name)
+    for example in examples():
+        shutil.copytree(example, folder / example.name, ignore=ignored)
+    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
+    bin_folder = folder / "venv/bin"
+    pip = (bin_folder / "pip", "--quiet", "--disable-pip-version-check")
+    run(*pip, "install", "setuptools >= 68", cwd=folder)
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", *sources, cwd=folder)
+    for source in sources:
+        shutil.rmtree(source)
+    run(*pip, "install", *folder.glob("*.whl"), cwd=folder)
+    return bin_folder
+
+
+class Alone(SynchronousTestCase):
+    """What each example is by itself."""
+
+    def test_there_are_examples(self) -> None:
+        self.assertLessEqual({"lobby", "poke"}, {each.name for each in examples()})
+
+    def test_as_short_as_promised(self) -> None:
+        for example in examples():
+            files = (example / "src").rglob("*.py")
+            lines = sum(len(each.read_text().splitlines()) for each in files)
+            self.assertLessEqual(lines, LINES[example.name], example.name)
+
+    def test_on_public_names_alone(self) -> None:
+        for file in EXAMPLES.rglob("*.py"):
+            imported = re.findall(r"^\s*(?:from|import) (bbs[\w.]*)", file.read_text(), re.M)
+            allowed = PUBLIC if file.name.startswith("test_") else {"bbs.framework"}
+            self.assertLessEqual(set(imported), allowed, file)
+
+    def test_their_own_tests(self) -> None:
+        bin_folder = installed()
+        for example in examples():
+            folder = Path(tempfile.mkdtemp(dir=bin_folder.parents[1]))
+            (tests,) = example.glob("test_*.py")
+            shutil.copy(tests, folder)
+            said = run(bin_folder / "python", "-m", "twisted.trial", tests.stem, cwd=folder)
+            self.assertRegex(said.splitlines()[-1], r"^PASSED \(successes=\d+\)$")
+
+    def test_twistd_has_their_servers(self) -> None:
+        offered = run(installed() / "twistd", "--help", cwd=installed())
+        self.assertNotIn("Traceback", offered)
+        for name in ("lobby-login", "lobby-app", "lobby-telnet", "bbs-login"):
+            self.assertRegex(offered, rf"\n +{name} ")
+            help = run(installed() / "twistd", name, "--help", cwd=installed())
+            self.assertIn("Configuration file", help)
+
+    def test_a_plugin_of_commands_loads_no_server(self) -> None:
+        code = "import sys, lobby, poke; print(*sys.modules)"
+        loaded = run(installed() / "python", "-c", code, cwd=installed()).split()
+        self.assertEqual([each for each in loaded if each.startswith("bbs.daemons")], [])
+        self.assertNotIn("twisted.internet.reactor", loaded)
+
+
+class Client(Process):
+    """A client between pipes, which is told what to do line by line."""
+
+    def connectionMade(self) -> None:
+        pass
+
+    def enter(self, *lines: str) -> None:
+        self.transport.write("".join(f"{line}\n" for line in lines).encode())
+
+    def end_of_input(self) -> None:
+        self.transport.closeStdin()
+
+    def replies(self) -> list[dict[str, Any]]:
+        """What `--json` has printed."""
+        return [json.loads(line) for line in self.output.splitlines()]
+
+
+class ExamplesCase(ServiceCase):
+    """Services by whatever command is in the environment."""
+
+    def setUp(self) -> Any:
+        self.bin = installed()
+        return super().setUp()
+
+    async def up(self, name: str, service: Service | None = None, **options: Any) -> Service:
+        """`NAME up`, ready."""
+        service = service or self.service()
+        process = self.start_up(name, service, **options)
+        await process.says(f"{name} is ready: {name} client 127.0.0.1 {service.port}\n")
+        (port,) = re.findall(r"without a client: telnet 127\.0\.0\.1 (\d+)\n", process.output)
+        self.telnet_port = int(port)
+        return service
+
+    def start_up(self, name: str, service: Service, **options: Any) -> Process:
+        place = ("--port", str(service.port), "--data", service.data)
+        return service.start(self.bin / name, "up", *place, **options)
+
+    def client(self, service: Service, *options: str, name: str = "bbs") -> Client:
+        """The client, as a command of the service `name`."""
+        argv = (self.bin / name, "client", *options, "127.0.0.1", str(service.port))
+        client = Client(argv, service.folder)
+        service.processes.append(client)
+        return client
+
+    async def refused(self, service: Service, name: str, *words: str, **options: Any) -> None:
+        """`NAME up` ends with one line, in which are all `words`."""
+        process = self.start_up(name, service, **options)
+        await process.ended(START_TIMEOUT)
+        self.assert_refusal(process, f"{name} up", *words)
+
+    def assert_refusal(self, process: Process, name: str, *words: str) -> None:
+        self.assertEqual(process.exit_code, 1, process.errors)
+        self.assertEqual(len(process.errors.splitlines()), 1, process.errors)
+        self.assertTrue(process.errors.startswith(f"{name}: "), process.errors)
+        for word in words:
+            self.assertIn(word, process.errors)
+        self.assertNotIn("Traceback", process.output + process.errors)
+        self.assertEqual(process.children(), [])
+
+
+class Lobby(ExamplesCase):
+    async def test_by_the_client_of_the_board(self) -> None:
+        service = await self.up("lobby")
+        ann, bob = self.client(service), self.client(service, name="lobby")
+        for client, name in ((ann, "ann"), (bob, "bob")):
+            client.enter(f"register {name} secret", f"login {name} secret")
+            await client.says("Success!\nSuccess!\n")
+        ann.enter("join ann chess", "ready ann")
+        await ann.says("ann is ready in chess\n")
+        bob.enter("join bob chess", "list-lobby bob", "ready bob", "leave bob", "leave bob")
+        await bob.says("chess: ann (ready), bob\n")
+        await bob.says("You are in no lobby\n")
+        for text in ("bob joins chess", "bob is ready in chess", "bob leaves chess"):
+            await ann.says(f"{text}\n")
+        ann.enter("help")
+        await ann.says("join <user> <lobby>\nlist-lobby <user>\nready <user>\nleave <user>\n")
+        self.assertNotIn("invite <user>", ann.output)
+        for client in (ann, bob):
+            client.end_of_input()
+            await client.ended()
+            self.assertEqual((client.exit_code, client.errors), (0, ""))
+
+    async def test_for_programs(self) -> None:
+        service = await self.up("lobby")
+        ann = self.client(service, "--json")
+        ann.enter("register ann secret", "login ann secret", "join ann chess", "list-lobby ann")
+        await ann.says('"lobby": ["chess: ann"]')
+        await ann.says('"event"')
+        ann.enter("leave ann", "leave ann")
+        await ann.says('"not-in-lobby"')
+        self.assertIn(
+            {"event": "joined", "who": "ann", "lobby": "chess", "text": "ann joins chess"},
+            [
+                {key: value for key, value in each.items() if key != "user"}
+                for each in ann.replies()
+            ],
+        )
+        self.assertIn({"status": 0, "lobby": ["chess: ann"]}, ann.replies())
+
+    async def test_by_telnet_and_nc(self) -> None:
+        service = await self.up("lobby")
+        telnet = Program(service, self.telnet_port, "telnet")
+        await telnet.prompts("lobby>")
+        telnet.enter("register ann secret")
+        await telnet.shows("The lobby: meet here before the game. Press Enter to begin.")
+        telnet.enter("login ann secret")
+        await telnet.prompts("ann>")
+        telnet.enter("join chess")
+        nc = Piped(service, self.telnet_port, "nc")
+        lines = ("register bob secret", "login bob secret", "join chess", "list-lobby")
+        nc.transport.write("".join(f"{line}\n" for line in lines).encode())
+        await nc.says(b"chess: ann, bob\n")
+        await telnet.shows("bob joins chess")
+        telnet.enter("ready")
+        await nc.says(b"ann is ready in chess\n")
+
+    async def test_an_operator(self) -> None:
+        service = await self.up("lobby")
+        place = ("--data", service.data)
+        status, fleet = (
+            service.start(self.bin / "lobby", *part, *place)
+            for part in (("db", "status"), ("fleet", "list", "--json"))
+        )
+        for each in (status, fleet):
+            await each.ended(START_TIMEOUT)
+        self.assertIn("lobby 2, this program's is 2", status.output)
+        self.assertEqual([each["state"] for each in json.loads(fleet.output)], ["ready"])
+
+    async def test_two_services_on_one_database(self) -> None:
+        service = self.service()
+        service.data.mkdir()
+        url = f"sqlite:///{service.data}/shared.sqlite3"
+        environ = {"BBS_DATABASE_URL": url}
+        made = service.start(self.bin / "bbs", "db", "upgrade", environ=environ)
+        await made.ended(START_TIMEOUT)
+        self.assertEqual(made.exit_code, 0, made.errors)
+        words = ("the database is the service bbs's", "lobby needs one of its own")
+        await self.refused(service, "lobby", *words, environ=environ)
+        upgrade = service.start(self.bin / "lobby", "db", "upgrade", environ=environ)
+        await upgrade.ended(START_TIMEOUT)
+        self.assert_refusal(upgrade, "lobby db", *words)
+
+    async def test_a_database_of_a_newer_version(self) -> None:
+        service = self.service()
+        service.data.mkdir()
+        made = service.start(self.bin / "lobby", "db", "upgrade", "--data", service.data)
+        await made.ended(START_TIMEOUT)
+        self.assertEqual(made.exit_code, 0, made.errors)
+        with sqlite3.connect(service.data / "lobby.sqlite3") as database:
+            database.execute("UPDATE service_version SET version = 3")
+        database.close()
+        await self.refused(service, "lobby", "version 3 of lobby", "upgrade lobby")
+
+
+class Poke(ExamplesCase):
+    async def test_it_stands_beside_the_boards_own(self) -> None:
+        service = await self.up("bbs")
+        people = self.client(service)
+        people.enter("help")
+        await people.says("poke <user> <friend>\n")
+        people.enter("register ann secret", "login ann secret")
+        people.enter("register bob secret", "login bob secret")
+        people.enter("poke ann bob")
+        await people.says("No friend of yours called bob is online\n")
+        people.enter("invite ann bob", "accept-invite bob ann", "poke ann bob")
+        await people.says("ann pokes you\n")
+
+
+REFUSAL = "class NoWords(Refusal):\n    pass\n"
+TABLE = "commands = CommandTable()\n"
+
+BAD: Mapping[str, tuple[str, str]] = {
+    "does not import": ("import no_such_module\n", "ModuleNotFoundError: No module named"),
+    "takes a name again": (
+        TABLE + "commands.declare(Command('post <user>', Role.APP, rule=print))\n",
+        "the command post is there already",
+    ),
+    "has a bad usage text": (
+        TABLE + "commands.declare(Command('wave user', Role.APP, rule=print))\n",
+        "'wave user': 'user' is neither <name> nor [<name>]",
+    ),
+    "refuses without words": (REFUSAL + TABLE, "NoWords is a refusal without words"),
+    "has no table": ("commands = 5\n", "it is no CommandTable"),
+}
+"""What may be wrong with a plugin, and what is said of it."""
+
+
+class BadPlugins(ExamplesCase):
+    """Each ends a start in one line, which names the distribution."""
+
+    def plugin(self, service: Service, source: str) -> dict[str, str]:
+        """An environment in which the board has a plugin."""
+        folder = service.folder / "plugin"
+        metadata = folder / "bbs_waving-1.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: bbs-waving\nVersion: 1\n")
+        (metadata / "entry_points.txt").write_text("[bbs.commands]\nwave = waving:commands\n")
+        imports = "from bbs.framework import Command, CommandTable, Refusal, Role\n"
+        (folder / "waving.py").write_text(imports + source)
+        return {"PYTHONPATH": str(folder)}
+
+    async def starts_badly(self, source: str, words: str) -> None:
+        service = self.service()
+        environ = self.plugin(service, source)
+        named = ("plugin wave of bbs-waving (bbs.commands): ", words)
+        await self.refused(service, "bbs", *named, environ=environ)
+        config = ("--config", service.config)
+        twistd = (self.bin / "twistd", "--nodaemon", "--pidfile=")
+        login = service.start(*twistd, "bbs-login", *config, environ=environ)
+        await login.ended(START_TIMEOUT)
+        self.assert_refusal(login, "bbs-login", *named)
+
+    async def test_each(self) -> None:
+        await together(self.starts_badly(*each) for each in BAD.values())
+
+    async def test_others_are_served(self) -> None:
+        """A plugin of the board is none of the lobby's."""
+        service = self.service()
+        source, _ = BAD["does not import"]
+        await self.up("lobby", service, environ=self.plugin(service, source))

@@ -8,19 +8,30 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bbs.testing.broker import MemoryBroker
+    from bbs.testing.network import Link, MemoryNetwork
     from bbs.testing.provider import MemoryProvider
     from bbs.testing.rules import RulesCase
     from bbs.testing.service import MemoryService, Peer
 
 _MODULES = {
+    "Link": "bbs.testing.network",
     "MemoryBroker": "bbs.testing.broker",
+    "MemoryNetwork": "bbs.testing.network",
     "MemoryProvider": "bbs.testing.provider",
     "MemoryService": "bbs.testing.service",
     "Peer": "bbs.testing.service",
     "RulesCase": "bbs.testing.rules",
 }
 
-__all__ = ["MemoryBroker", "MemoryProvider", "MemoryService", "Peer", "RulesCase"]
+__all__ = [
+    "Link",
+    "MemoryBroker",
+    "MemoryNetwork",
+    "MemoryProvider",
+    "MemoryService",
+    "Peer",
+    "RulesCase",
+]
 
 
 def __getattr__(name: str) -> object:

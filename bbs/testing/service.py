@@ -12,7 +12,8 @@ Nothing here takes time by itself: `advance` lets it pass, and `settle` a moment
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
 from argon2 import PasswordHasher
@@ -87,10 +88,11 @@ class Peer:
 
 
 class MemoryAppServer:
-    """One app server of a `MemoryService`, launched under `id`."""
+    """One app server of a `MemoryService`, launched under `id`; `port` is the one that it says."""
 
     def __init__(self, ground: Ground, server_id: str) -> None:
         self.id = server_id
+        self.port = 0
         self.serving = AppServing(ground)
         self.serving.server_id = server_id
         self.serving.listeners.startService()
@@ -102,7 +104,8 @@ class MemoryAppServer:
 
 class MemoryService:
     """A login server of `service` with its fleet; app servers appear as they are launched, unless a
-    test sets `boots` False.
+    test sets `boots` False. The port that one says, 20001 and so on, is what `listen` gives for its
+    factory: a test may have it listen there.
 
     :param config: what operators say; Configuration's defaults, unless given.
     :param url: the database, a new one in memory unless given. One at a time may be open.
@@ -124,6 +127,8 @@ class MemoryService:
         upgrade(self.database.peewee, service.schema)
         self.broker = MemoryBroker()
         self.boots = True
+        self.listen: Callable[[LineFactory], int] = lambda factory: next(ports)
+        ports = count(20001)
         self.servers: dict[str, MemoryAppServer] = {}
         self.provider = provider or MemoryProvider()
         self.provider.on_launch = self._launched
@@ -209,8 +214,15 @@ class MemoryService:
     def boot(self, server_id: str) -> None:
         """A launched app server begins to serve."""
         self.servers[server_id] = server = MemoryAppServer(self._ground(), server_id)
-        self.database.run(members.report, server_id, 20000 + len(self.servers))
+        server.port = self.listen(server.serving.factory)
+        self.database.run(members.report, server_id, server.port)
         server.serving.home.bus.tell_fleet("ready")
+
+    def kill(self, port: int) -> None:
+        """The app server that says `port` dies, as its provider sees."""
+        (dead,) = (server.id for server in self.servers.values() if server.port == port)
+        del self.servers[dead]
+        self.provider.end(dead, "killed")
 
     def beat(self) -> None:
         """Every app server shows that it lives."""

@@ -19,7 +19,7 @@ from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.delivery.bus import Bus
 from bbs.rules import accounts, operators
-from bbs.storage.models import User
+from bbs.storage.models import Session, User
 from bbs.testing import Link, MemoryNetwork, MemoryService
 from bbs.testing.service import QUICK
 from bbs.values import Rate
@@ -30,6 +30,7 @@ T = TypeVar("T")
 LOGIN = MemoryNetwork.login_server
 APP_1 = Address("127.0.0.1", 20001)
 APP_2 = Address("127.0.0.1", 20002)
+APP_3 = Address("127.0.0.1", 20003)
 """Where the first app servers are, in the order of their launches."""
 
 MUCH = Rate(1000, 60.0)
@@ -222,13 +223,15 @@ class ClientTestCase(SynchronousTestCase):
         return [to for to, line in self.network.requests if line.split(" ")[0] == command]
 
     def listening(self, user: str) -> list[Link]:
-        """The client's connections that listen for a user."""
-        token = self.client._users[user].token
-        return [
-            link
-            for link in self.network.links
-            if any(line.split()[:2] == ["listen", token] for line in link.requests)
-        ]
+        """The client's connections that listen for a user, by whichever login."""
+        query = Session.select(Session.digest).join(User).where(User.name == user)
+        digests = {digest for (digest,) in query.tuples()}
+
+        def listens(line: str) -> bool:
+            command, *words = line.split() or [""]
+            return command == "listen" and accounts.digest("".join(words[:1])) in digests
+
+        return [link for link in self.network.links if any(map(listens, link.requests))]
 
     def tell(self, user: str, event: dict[str, object]) -> None:
         """Have the client hear an event for a user of which the service knows nothing."""

@@ -173,6 +173,10 @@ class Link:
         """Have the server get this request."""
         self._server.protocol.dataReceived(_bytes(line))
 
+    def hang_up(self) -> None:
+        """End the connection as its server does, behind what it has sent."""
+        self._server.loseConnection()
+
     def cut(self) -> None:
         """End the connection, with all that is on its way."""
         self._receive()

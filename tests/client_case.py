@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any, ParamSpec, TypeVar
 
@@ -40,6 +41,10 @@ CONFIG = Configuration(
     fleet=Fleet(minimum=1, maximum=5, spare=0, heartbeat_interval=20.0, lost_after=60.0),
     limits=Limits(failed_logins=MUCH, registrations=MUCH),
 )
+
+SECRET = "0123456789abcdef"
+TRUSTING = replace(CONFIG, telnet=replace(CONFIG.telnet, secret=SECRET))
+"""A login server that believes gateways."""
 
 FAILURES = {
     "ask-login-server": "Ask the login server",
@@ -215,6 +220,11 @@ class ClientTestCase(SynchronousTestCase):
     def users(self) -> set[str]:
         """Everybody who is registered."""
         return {name for (name,) in User.select(User.name).tuples()}
+
+    def is_password(self, name: str, password: str) -> bool:
+        """Whether that is somebody's password."""
+        reply = self.service.peer().ask(f"login {name} {password}")
+        return reply["status"] == 0
 
     # What goes over the network
 

@@ -162,6 +162,11 @@ class ClientTestCase(SynchronousTestCase):
         for other in others:
             self.run_rule(groups.join, self.caller(other), name)
 
+    def make_groups(self, many: int) -> None:
+        """So many groups, `group0` and so on, with nobody in them."""
+        rows = [{"name": f"group{number}", "channel": f"c{number}"} for number in range(many)]
+        self.run_rule(lambda: Group.insert_many(rows).execute())
+
     def send(self, sender: str, reader: str, *texts: str) -> None:
         """Messages, which come to whoever listens as far as the network lets them."""
         for text in texts:

@@ -187,6 +187,10 @@ class ClientTestCase(SynchronousTestCase):
         self.bus.tell(caller.channel, {"event": "logout"})
         self.network.flush()
 
+    def end_session(self, name: str) -> None:
+        """The same, of which nobody is told."""
+        self.run_rule(accounts.log_out, self.caller(name))
+
     def drain(self, address: Address) -> None:
         """An operator has everybody moved off an app server."""
         (server,) = (each for each in self.service.servers.values() if each.port == address.port)
@@ -272,6 +276,26 @@ class ClientTestCase(SynchronousTestCase):
 
         self.network.to_servers = to_servers
         return let_go
+
+    def hold_messages(self) -> None:
+        """Have no message come to the client until `release`."""
+        self.held: list[tuple[Link, str]] = []
+
+        def to_clients(link: Link, line: str) -> str | None:
+            if '"event": "message"' not in line:
+                return line
+            self.held.append((link, line))
+            return None
+
+        self.network.to_clients = to_clients
+
+    def release(self, user: str) -> None:
+        """The messages to a user that are held come."""
+        listening = self.listening(user)
+        for link, line in [each for each in self.held if each[0] in listening]:
+            self.held.remove((link, line))
+            link.tell(line)
+        self.network.flush()
 
     def pass_on(self) -> None:
         """Let everything through to its server again."""

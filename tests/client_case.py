@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import count
@@ -261,21 +262,67 @@ class ClientTestCase(SynchronousTestCase):
     def hold(self, *beginnings: str) -> Callable[[], None]:
         """Have nothing that begins so come to its server, until what is returned is called."""
         held: list[tuple[Link, str]] = []
+        before = self.network.to_servers
 
         def to_servers(link: Link, line: str) -> str | None:
             if not line.startswith(beginnings):
-                return line
+                return before(link, line)
             held.append((link, line))
             return None
 
         def let_go() -> None:
-            self.pass_on()
+            self.network.to_servers = before
             for link, line in held:
                 link.ask(line)
             self.network.flush()
 
         self.network.to_servers = to_servers
         return let_go
+
+    def answer(self, beginning: str, *answers: dict[str, object]) -> None:
+        """Have the next requests that begin so be answered by these instead of their server."""
+        left = [*answers]
+        before = self.network.to_servers
+
+        def to_servers(link: Link, line: str) -> str | None:
+            if not left or not line.startswith(beginning):
+                return before(link, line)
+            link.tell(left.pop(0))
+            return None
+
+        self.network.to_servers = to_servers
+
+    def answer_always(self, beginning: str, answer: dict[str, object]) -> None:
+        """Have every request that begins so be answered by this instead of its server."""
+        before = self.network.to_servers
+
+        def to_servers(link: Link, line: str) -> str | None:
+            if not line.startswith(beginning):
+                return before(link, line)
+            link.tell(answer)
+            return None
+
+        self.network.to_servers = to_servers
+
+    def lose_answer(self, beginning: str, *, carry_out: bool = True) -> None:
+        """Have the next request that begins so be carried out, or not, and its connection end
+        without an answer."""
+        before = self.network.to_servers
+
+        def to_servers(link: Link, line: str) -> str | None:
+            if not line.startswith(beginning):
+                return before(link, line)
+            self.network.to_servers = before
+            if carry_out:
+                link.ask(line)
+            link.cut()
+            return None
+
+        self.network.to_servers = to_servers
+
+    def pass_on(self) -> None:
+        """Let everything through as it is again."""
+        self.network.to_servers = self.network.to_clients = lambda link, line: line
 
     def hold_messages(self) -> None:
         """Have no message come to the client until `release`."""
@@ -297,46 +344,14 @@ class ClientTestCase(SynchronousTestCase):
             link.tell(line)
         self.network.flush()
 
-    def pass_on(self) -> None:
-        """Let everything through to its server again."""
-        self.network.to_servers = lambda link, line: line
+    def be_old(self) -> None:
+        """Have the servers be of version 0.1.0, without `commands` and `code`."""
 
-    def answer(self, beginning: str, *answers: dict[str, object]) -> None:
-        """Have requests that begin so be answered by these instead of their server, one by each;
-        where there are none by nothing, ever."""
-        left = [*answers]
+        def to_clients(link: Link, line: str) -> str:
+            members = json.loads(line)
+            members.pop("code", None)
+            return json.dumps(members)
 
-        def to_servers(link: Link, line: str) -> str | None:
-            if not line.startswith(beginning) or (answers and not left):
-                return line
-            if left:
-                link.tell(left.pop(0))
-            return None
-
-        self.network.to_servers = to_servers
-
-    def answer_always(self, beginning: str, answer: dict[str, object]) -> None:
-        """Have every request that begins so be answered by this instead of its server."""
-
-        def to_servers(link: Link, line: str) -> str | None:
-            if not line.startswith(beginning):
-                return line
-            link.tell(answer)
-            return None
-
-        self.network.to_servers = to_servers
-
-    def lose_answer(self, beginning: str, *, carry_out: bool = True) -> None:
-        """Have the next request that begins so be carried out, or not, and its connection end
-        without an answer."""
-
-        def to_servers(link: Link, line: str) -> str | None:
-            if not line.startswith(beginning):
-                return line
-            self.pass_on()
-            if carry_out:
-                link.ask(line)
-            link.cut()
-            return None
-
-        self.network.to_servers = to_servers
+        unknown = {"status": 1, "message": "Unknown command commands"}
+        self.answer_always("commands", unknown)
+        self.network.to_clients = to_clients

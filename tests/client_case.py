@@ -21,7 +21,7 @@ from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.delivery.bus import Bus
 from bbs.rules import accounts, operators
-from bbs.storage.models import Session, User
+from bbs.storage.models import Place, Session, User
 from bbs.testing import Link, MemoryNetwork, MemoryService
 from bbs.testing.service import QUICK
 from bbs.values import Rate
@@ -142,6 +142,10 @@ class ClientTestCase(SynchronousTestCase):
                 self.service.login.home.service.on_register,
             )
 
+    def change_password(self, name: str, password: str) -> None:
+        changing = User.update(password_hash=QUICK.hash(password)).where(User.name == name)
+        self.run_rule(changing.execute)
+
     def caller(self, name: str) -> accounts.Caller:
         """Somebody, of whom a rule may be asked."""
         user = User.get(User.name == name)
@@ -230,6 +234,10 @@ class ClientTestCase(SynchronousTestCase):
     def users(self) -> set[str]:
         """Everybody who is registered."""
         return {name for (name,) in User.select(User.name).tuples()}
+
+    def online(self) -> set[str]:
+        """Everybody who is online."""
+        return {name for (name,) in Place.select(User.name).join(User).tuples()}
 
     def is_password(self, name: str, password: str) -> bool:
         """Whether that is somebody's password."""

@@ -164,6 +164,11 @@ class Link:
         """Whether one of the two is there still."""
         return not (self._client.disconnected and self._server.disconnected)
 
+    @property
+    def held_up(self) -> bool:
+        """Whether the client takes nothing at present: it hears not even of the end."""
+        return self._client.paused and not self._client.disconnecting
+
     def tell(self, line: str | Mapping[str, object]) -> None:
         """Have the client get this line, behind what the server has sent."""
         self._receive()
@@ -186,23 +191,29 @@ class Link:
 
     def _pump(self) -> bool:
         """Move bytes, or else the news that one side has gone; whether there was any."""
-        moved = self._send() if not self._server.paused else False
+        moved = self._send()
         self._receive()
-        while self._to_client and not self._client.paused and not self._client.disconnected:
-            self._client.protocol.dataReceived(_bytes(self._to_client.popleft()))
+        if self._to_client and not self.held_up and not self._client.disconnected:
+            lines = [*self._to_client]
+            self._to_client.clear()
+            self._client.protocol.dataReceived(b"".join(map(_bytes, lines)))
             moved = True
-        if moved or self._client.paused:
-            return moved
-        for one, other in ((self._server, self._client), (self._client, self._server)):
-            if one.disconnecting and not one.disconnected:
-                one.disconnected = other.disconnecting = True
-                other.reportDisconnect()
-                return True
+        if moved:
+            return True
+        server, client = self._server, self._client
+        if server.disconnecting and not server.disconnected and not self.held_up:
+            server.disconnected = client.disconnecting = True
+            client.reportDisconnect()
+            return True
+        if client.disconnecting and not client.disconnected:
+            client.disconnected = server.disconnecting = True
+            server.reportDisconnect()
+            return True
         return False
 
     def _send(self) -> bool:
         """Move what the client has sent."""
-        lines = [*self._client.lines()]
+        lines = [] if self._server.paused else [*self._client.lines()]
         for line in lines:
             self.requests.append(line)
             self._network.requests.append((self.address, line))

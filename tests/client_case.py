@@ -9,9 +9,9 @@ from itertools import count
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime
+from twisted.internet.task import Clock, LoopingCall
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from bbs.board import board, friends, groups, messages
@@ -54,6 +54,25 @@ FAILURES = {
     "not-logged-in": "Not login yet",
     "moved": "Moved",
 }
+
+
+def on_sockets(test: TestCase) -> tuple[MemoryService, Address]:
+    """The board in memory, reached by sockets, and where its login server is."""
+    from twisted.internet import reactor
+
+    def listen(factory: IProtocolFactory) -> int:
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        test.addCleanup(port.stopListening)
+        return port.getHost().port
+
+    service = MemoryService(board, config=CONFIG)
+    test.addCleanup(service.close)
+    service.listen = listen
+    service.start()
+    time = LoopingCall(service.clock.advance, 0.01)
+    time.start(0.01)
+    test.addCleanup(time.stop)
+    return service, Address("127.0.0.1", listen(service.login.factory))
 
 
 def failure(code: str, **more: object) -> dict[str, object]:
@@ -260,6 +279,12 @@ class ClientTestCase(SynchronousTestCase):
             return command == "listen" and accounts.digest("".join(words[:1])) in digests
 
         return [link for link in self.network.links if any(map(listens, link.requests))]
+
+    def announce(self, user: str, *events: dict[str, object]) -> None:
+        """The service tells those who listen for a user what lives for the moment."""
+        for event in events:
+            self.bus.tell(self.caller(user).channel, event)
+        self.network.flush()
 
     def tell(self, user: str, event: dict[str, object]) -> None:
         """Have the client hear an event for a user of which the service knows nothing."""

@@ -12,6 +12,7 @@ Nothing here takes time by itself: `advance` lets it pass, and `settle` a moment
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
@@ -31,7 +32,7 @@ from bbs.rules import accounts, members
 from bbs.rules.servers import new_id
 from bbs.storage import models
 from bbs.storage.database import Database
-from bbs.storage.migrations import upgrade
+from bbs.storage.migrations import Schema, upgrade
 from bbs.testing.broker import MemoryBroker
 from bbs.testing.provider import MemoryProvider
 from bbs.workers import Inline
@@ -41,6 +42,8 @@ QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 START = 1_000_000.0
 """When the clock begins, in seconds since the epoch."""
+
+IN_MEMORY = "sqlite:///:memory:"
 
 STEP, STEPS = 0.02, 10
 """How a moment passes: in seconds, and how often."""
@@ -117,14 +120,17 @@ class MemoryService:
         *,
         config: Configuration | None = None,
         provider: MemoryProvider | None = None,
-        url: str = "sqlite:///:memory:",
+        url: str = IN_MEMORY,
     ) -> None:
         self.config = config or Configuration()
         self.clock = Clock()
         self.clock.advance(START)
         self.database = Database(url, Inline(), self.clock)
         self.database.peewee.connect(reuse_if_open=True)
-        upgrade(self.database.peewee, service.schema)
+        if url == IN_MEMORY:
+            _make_tables(self.database.peewee, service.schema)
+        else:
+            upgrade(self.database.peewee, service.schema)
         self.broker = MemoryBroker()
         self.boots = True
         self.listen: Callable[[LineFactory], int] = lambda factory: next(ports)
@@ -235,3 +241,19 @@ class MemoryService:
 
     def _ground(self) -> Ground:
         return Ground(self._service, self.config, self.database, self.broker.client(), self.clock)
+
+
+_prepared: dict[tuple[str, int, tuple[type[models.Table], ...]], sqlite3.Connection] = {}
+"""Databases with the tables of a schema and nothing else."""
+
+
+def _make_tables(database: Any, schema: Schema) -> None:
+    """Bring a new database in memory to `schema`. To make the tables takes 2 ms, which is half of
+    what a new service takes; to copy them 0.01."""
+    key = (schema.name, schema.version, schema.models)
+    if key in _prepared:
+        _prepared[key].backup(database.connection())
+    else:
+        upgrade(database, schema)
+        _prepared[key] = sqlite3.connect(":memory:")
+        database.connection().backup(_prepared[key])

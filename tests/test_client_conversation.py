@@ -316,7 +316,10 @@ class Unread(ConversationCase):
         self.assertEqual(self.conversation.unread, {})
 
     def test_not_ones_own(self) -> None:
+        self.hold_messages()
         self.type("send-group chess e4")
+        self.release("ann")
+        self.release("bob")
         self.assertEqual(self.conversation.unread, {})
         self.assertEqual(self.conversation.unread_elsewhere, 1)
 

@@ -299,8 +299,7 @@ class DueTests(ScriptTestCase):
     def test_not_for_what_has_been_printed(self) -> None:
         self.network.to_clients = lambda link, line: line
         self.type("create-group ann chess", "join-group bob chess")
-        self.type("send ann bob hi", "send ann bob hi", "send-group ann chess e4")
-        self.type("exit")
+        self.type("send ann bob hi", "send ann bob hi", "send-group ann chess e4", "exit")
         self.successResultOf(self.ended)
         self.assertEqual(self.asked("list-joined"), [])
 

@@ -8,8 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.internet.protocol import Factory
-from twisted.protocols.basic import LineOnlyReceiver
+from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -21,10 +20,9 @@ from bbs.testing import Link, MemoryNetwork, MemoryService
 APP_1, APP_2 = Address("127.0.0.1", 20001), Address("127.0.0.1", 20002)
 
 
-class Program(LineOnlyReceiver):
+class Program(Protocol):
     """Somebody's own client."""
 
-    delimiter = b"\n"
     transport: Any
     ended = False
 
@@ -33,18 +31,22 @@ class Program(LineOnlyReceiver):
 
     def say(self, *lines: bytes) -> None:
         for line in lines:
-            self.sendLine(line)
+            self.transport.write(line + b"\n")
 
-    def lineReceived(self, line: bytes) -> None:
-        try:
-            members = json.loads(line)
-        except ValueError:
-            self.heard.append(line.decode())
-        else:
-            self.heard.append(members.get("event") or members["message"])
+    def dataReceived(self, data: bytes) -> None:
+        self.heard += [told(line) for line in data.decode().splitlines()]
 
     def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
         self.ended = True
+
+
+def told(line: str) -> str:
+    """What a line says."""
+    try:
+        members = json.loads(line)
+    except ValueError:
+        return line
+    return members.get("event") or members["message"]
 
 
 class NetworkTests(SynchronousTestCase):

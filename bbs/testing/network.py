@@ -78,7 +78,8 @@ class MemoryNetwork:
         moved = True
         while moved:
             self.clock.advance(0)
-            moved = any(link._pump() for link in [*self.links])
+            # All of them each time: news on several comes together, and no reply comes first.
+            moved = True in [link._pump() for link in self.links]
             self.links = [link for link in self.links if link.open]
 
     def advance(self, seconds: float) -> None:
@@ -191,13 +192,13 @@ class Link:
 
     def _pump(self) -> bool:
         """Move bytes, or else the news that one side has gone; whether there was any."""
-        moved = self._send()
         self._receive()
-        if self._to_client and not self.held_up and not self._client.disconnected:
+        moved = bool(self._to_client) and not self.held_up and not self._client.disconnected
+        if moved:
             lines = [*self._to_client]
             self._to_client.clear()
             self._client.protocol.dataReceived(b"".join(map(_bytes, lines)))
-            moved = True
+        moved = self._send() or moved
         if moved:
             return True
         server, client = self._server, self._client

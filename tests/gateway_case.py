@@ -1,5 +1,4 @@
-"""People at a gateway in memory: by telnet or by a plain pipe, with the service of the client's
-tests behind it."""
+"""People at a gateway in memory: by telnet or by a plain pipe, with the board behind it."""
 
 from __future__ import annotations
 
@@ -13,7 +12,8 @@ from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.factory import GatewayFactory
 from bbs.gateway.session import GREETING, Host
 from bbs.protocols.line.interfaces import LineLimits
-from tests.client_server import LOGIN, ClientTestCase, Network
+from bbs.testing import MemoryNetwork
+from tests.client_case import LOGIN, ClientTestCase
 
 LIMITS = LineLimits(max_line=200, idle_timeout=600.0)
 
@@ -62,7 +62,7 @@ class Socket(StringTransport):
 class Visitor:
     """Somebody at the other end of a gateway's connection."""
 
-    def __init__(self, clock: Clock, network: Network, factory: GatewayFactory) -> None:
+    def __init__(self, clock: Clock, network: MemoryNetwork, factory: GatewayFactory) -> None:
         self.clock = clock
         self.network = network
         self.socket = Socket(peerAddress=IPv4Address("TCP", "192.0.2.7", 50000))
@@ -137,7 +137,7 @@ class Visitor:
 
 
 class GatewayCase(ClientTestCase):
-    """A gateway to the world in memory."""
+    """A gateway to the board in memory, where ann and bob are registered."""
 
     secret = ""
     limits = LIMITS
@@ -147,7 +147,7 @@ class GatewayCase(ClientTestCase):
         self.factory = GatewayFactory(
             self.clock, BOARD, LOGIN, self.secret, self.limits, self.network.endpoint
         )
-        self.world.passwords.update(ann="1", bob="1")
+        self.register("ann", "bob")
 
     def visitor(self) -> Visitor:
         """Somebody who has connected, and not said anything."""

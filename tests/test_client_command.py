@@ -7,18 +7,17 @@ import sys
 from collections import Counter
 from io import StringIO
 from pathlib import Path
+from socket import socket
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessTerminated
-from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import ProcessProtocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import cli
 from bbs.cli.client import Run, main
-from bbs.client import Address
-from tests.client_server import APP_1, LOGIN, ClientTestCase, World, WorldFactory
+from tests.client_case import LOGIN, ClientTestCase, on_sockets
 from tests.command_case import BOARD
 
 CONFORMANCE = Path(__file__).parent / "conformance"
@@ -101,7 +100,7 @@ class RunTests(ClientTestCase):
         run = self.run_script(b"ping\nregister \xc3\xa9 1\nregister \xc3\xa9 1\n", b"")
         self.assertEqual((run.problem, self.stopped), ("", 1))
         self.assertEqual(self.printed().decode(), "Pong!\nSuccess!\né is already used\n")
-        self.assertEqual(self.world.connections, [])
+        self.assertEqual(self.network.links, [])
 
     def test_stopped_in_the_middle(self) -> None:
         run = self.run_script(b"ping\n")
@@ -109,7 +108,7 @@ class RunTests(ClientTestCase):
         self.assertEqual(self.printed(), b"Pong!\n")
 
     def test_service_out_of_reach(self) -> None:
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         run = self.run_script(b"ping\n")
         self.assertEqual(run.problem, f"cannot reach {LOGIN}: connection refused")
         self.assertEqual((self.stopped, self.printed()), (1, b""))
@@ -185,20 +184,10 @@ class ProcessTests(TestCase):
         from twisted.internet import reactor
 
         self.reactor = reactor
-        self.world = World()
-        self.login = self.serve(LOGIN)
-        self.port = str(self.login.getHost().port)
-        self.app = self.serve(APP_1)
-        self.world.public = {APP_1: Address("127.0.0.1", self.app.getHost().port)}
-
-    def serve(self, address: Address) -> IListeningPort:
-        factory = WorldFactory(self.world, address)
-        port = self.reactor.listenTCP(0, factory, interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        return port
+        self.service, self.login = on_sockets(self)
 
     def client(self, **options: object) -> Client:
-        return Client(self.reactor, "127.0.0.1", self.port, **options)
+        return Client(self.reactor, self.login.host, str(self.login.port), **options)
 
     async def test_a_pipe(self) -> None:
         script = (CONFORMANCE / "5.txt").read_bytes()
@@ -233,18 +222,21 @@ class ProcessTests(TestCase):
         client = self.client()
         client.transport.write(b"register ann 1\nlogin ann 1\n")
         await client.prints(b"Success!\nSuccess!\n")
-        self.world.message(
-            "ann",
-            {"event": "message", "id": 1, "from": "b\u00e9", "to": "ann", "message": "hi\x1b"},
-        )
+        token = self.service.people("bé")["bé"]
+        home = self.service.at_home(token)
+        home.ask(f"invite {token} ann")
+        client.transport.write("accept-invite ann bé\n".encode())
+        await client.prints(b"Success!\n" * 3)
+        self.assertEqual(home.ask(f"send {token} ann hi\x1b")["status"], 0)
         await client.prints("<<<bé->ann: hi\\x1b>>>\n".encode())
         client.transport.closeStdin()
         self.assertEqual(await client.ended, 0)
 
     async def test_out_of_reach(self) -> None:
-        await self.login.stopListening()
-        client = self.client()
-        self.assertEqual(await client.ended, 1)
+        with socket() as nobody:  # It has the port, and does not listen.
+            nobody.bind(("127.0.0.1", 0))
+            client = Client(self.reactor, "127.0.0.1", str(nobody.getsockname()[1]))
+            self.assertEqual(await client.ended, 1)
         self.assertEqual(client.out, b"")
         self.assertEqual(client.err.count(b"\n"), 1)
         self.assertIn(b"connection refused", client.err)

@@ -26,16 +26,8 @@ from bbs.client import (
     connection,
 )
 from bbs.client.connection import Connection, Connections, endpoint_to
-from tests.client_server import (
-    APP_1,
-    LOGIN,
-    SUCCESS,
-    ClientTestCase,
-    Network,
-    ServerConnection,
-    World,
-    failure,
-)
+from bbs.config import Configuration
+from tests.client_case import APP_1, LOGIN, SECRET, TRUSTING, ClientTestCase
 
 DONE = Failure(ConnectionDone())
 
@@ -215,11 +207,9 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(events, [])
 
 
-class ConnectionsTests(SynchronousTestCase):
+class ConnectionsTests(ClientTestCase):
     def setUp(self) -> None:
-        self.clock = Clock()
-        self.world = World()
-        self.network = Network(self.world, self.clock)
+        super().setUp()
         self.connections = Connections(self.clock, self.network.endpoint)
 
     def to(self, address: Address) -> Deferred[Connection]:
@@ -288,65 +278,66 @@ class ConnectionsTests(SynchronousTestCase):
         for one in (kept, own, late, opening):
             self.assertFalse(self.successResultOf(one).usable)
         self.failureResultOf(self.to(LOGIN), Unreachable)
-        self.assertEqual(self.world.connections, [])
+        self.assertEqual(self.network.links, [])
 
 
 class GatewayTests(ClientTestCase):
     """A gateway says for whom it speaks before anything else, and to the login server alone."""
 
-    GREETING = "forwarded-for 192.0.2.1 the-secret-of-tests"
+    GREETING = f"forwarded-for 192.0.2.1 {SECRET}"
 
     def setUp(self) -> None:
         super().setUp()
-        self.world.passwords = {"ann": "pw"}
-        self.answer = SUCCESS
-        self.world.meddle = self.greeted
-        origin = Origin("192.0.2.1", "the-secret-of-tests")
-        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint, origin=origin)
+        self.register("ann", password="pw")
+        self.client = self.gateway(SECRET)
 
-    def greeted(self, connection: ServerConnection, line: str) -> bool:
-        if line.startswith("forwarded-for"):
-            connection.tell(self.answer)
-        return line.startswith("forwarded-for")
+    def make_config(self) -> Configuration:
+        return TRUSTING
+
+    def gateway(self, secret: str) -> BBSClient:
+        origin = Origin("192.0.2.1", secret)
+        return BBSClient(self.clock, LOGIN, self.network.endpoint, origin=origin)
 
     def test_each_connection_begins_so(self) -> None:
         self.result(self.client.connect())
-        self.assertEqual(self.world.log, [(LOGIN, self.GREETING), (LOGIN, "commands")])
+        self.assertEqual(self.network.requests, [(LOGIN, self.GREETING), (LOGIN, "commands")])
         self.result(self.client.login("ann", "pw"))
-        self.assertEqual(self.world.log[2:], [(LOGIN, self.GREETING), (LOGIN, "login ann pw")])
+        self.assertEqual(
+            self.network.requests[2:], [(LOGIN, self.GREETING), (LOGIN, "login ann pw")]
+        )
 
     def test_app_servers_are_not_told(self) -> None:
         self.result(self.client.login("ann", "pw"))
         self.result(self.client.list_friend("ann"))
-        self.assertEqual(self.world.log[-1][0], APP_1)
-        self.assertNotIn((APP_1, self.GREETING), self.world.log)
+        self.assertEqual(self.network.requests[-1][0], APP_1)
+        self.assertNotIn((APP_1, self.GREETING), self.network.requests)
 
     def test_not_believed(self) -> None:
-        self.answer = failure("No such user or password error")
-        for asked in (self.client.connect(), self.client.login("ann", "pw")):
+        client = self.gateway("another-secret")
+        for asked in (client.connect(), client.login("ann", "pw")):
             self.network.flush()
             problem = self.failureResultOf(asked, NotTrusted)
             self.assertEqual(str(problem.value), f"{LOGIN} does not believe this gateway")
-        self.assertEqual(self.world.connections, [])
+        self.assertEqual(self.network.links, [])
 
     def test_lost_before_it_was_believed(self) -> None:
         """Nothing else was sent, so what was asked for was certainly not carried out."""
-        self.world.meddle = lambda connection, line: connection.transport.loseConnection() or True
+        self.lose_answer("forwarded-for")
         asked = self.client.register("bob", "pw")
         self.network.flush()
         self.assertNoResult(asked)
-        self.world.meddle = self.greeted
+        self.assertEqual(self.asked("register"), [])
         self.network.advance(1.0)
         self.result(asked)
 
     def test_given_up_before_it_was_believed(self) -> None:
-        self.world.meddle = lambda connection, line: True
+        self.hold("")
         asked = self.client.login("ann", "pw")
         self.network.flush()
         asked.cancel()
         self.network.flush()
         self.failureResultOf(asked, CancelledError)
-        self.assertEqual(self.world.connections, [])
+        self.assertEqual(self.network.links, [])
 
     def test_no_secret_in_a_repr(self) -> None:
         self.assertNotIn("secret", repr(Origin("192.0.2.1", "the-secret-of-tests")))

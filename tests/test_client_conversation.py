@@ -15,7 +15,7 @@ from bbs.client.screen import GivenUp, IScreen
 from bbs.client.talk import OwnCommand, Talk, WrongUse
 from bbs.client.text import event_line, message_line, reply_lines
 from bbs.client.typed import Typed
-from tests.client_server import APP_1, APP_2, LOGIN, ClientTestCase, ServerConnection
+from tests.client_case import APP_1, APP_2, LOGIN, ClientTestCase
 
 
 @implementer(IScreen)
@@ -59,8 +59,8 @@ class ConversationCase(ClientTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.world.passwords = {"ann": "pw", "bob": "pw", "cat": "pw"}
-        self.world.friends = [("ann", "bob")]
+        self.register("ann", "bob", "cat", password="pw")
+        self.befriend("ann", "bob")
         self.paper = Paper()
         verifyObject(IScreen, self.paper)
         self.conversation = Conversation(self.client, self.paper, alone=self.alone)
@@ -80,10 +80,6 @@ class ConversationCase(ClientTestCase):
         self.network.flush()
         return [*self.paper.lines]
 
-    def sent(self) -> str:
-        """The last request that a server got."""
-        return self.world.log[-1][1]
-
     def completions(self, line: str) -> list[str]:
         return [each.text for each in self.conversation.completions(line)]
 
@@ -101,19 +97,19 @@ class Names(ConversationCase):
         self.assertEqual(self.type("list-friend"), ["bob"])
         self.assertEqual(self.type("list-friend ann"), ["bob"])
         self.assertEqual(self.type("post  good   morning "), ["Success!"])
-        self.assertEqual(self.world.posts, [("ann", " good   morning ")])
+        self.assertEqual(self.posts(), [("ann", " good   morning ")])
 
     def test_a_name_of_ones_own_comes_first(self) -> None:
         self.type("login ann pw", "login bob pw")
         self.assertEqual(self.conversation.current, "bob")
         self.type("post ann hello", "post hello")
-        self.assertEqual(self.world.posts, [("ann", "hello"), ("bob", "hello")])
+        self.assertEqual(self.posts(), [("ann", "hello"), ("bob", "hello")])
 
     def test_a_name_that_too_little_follows_is_another_word(self) -> None:
         self.type("login bob pw", "login ann pw")
         self.assertIn("bob: <<<ann->bob: hello>>>", self.type("send bob hello"))
         self.type("post bob")
-        self.assertEqual(self.world.posts, [("ann", "bob")])
+        self.assertEqual(self.posts(), [("ann", "bob")])
 
     def test_use(self) -> None:
         self.type("login ann pw", "login bob pw")
@@ -136,31 +132,22 @@ class Names(ConversationCase):
     def test_logged_out_elsewhere(self) -> None:
         self.type("login ann pw")
         self.paper.lines.clear()
-        self.world.tokens.clear()
-        self.world.tell("ann", {"event": "logout"})
-        self.network.flush()
+        self.log_out("ann")
         self.assertEqual(self.paper.lines, ["* ann was logged out."])
         self.assertIsNone(self.conversation.current)
 
     def test_nobody_becomes_somebody_else_unasked(self) -> None:
         self.type("login bob pw", "login ann pw")
         self.paper.lines.clear()
-        self.world.tell("ann", {"event": "logout"})
-        self.network.flush()
+        self.log_out("ann")
         said = ["* ann was logged out.", "* use NAME to go on as bob."]
         self.assertEqual(self.paper.lines, said)
         self.assertEqual(self.type("post I quit my job"), ["Not login yet"])
-        self.assertEqual(self.world.posts, [])
+        self.assertEqual(self.posts(), [])
 
     def test_logged_out_without_an_answer(self) -> None:
         self.type("login ann pw")
-
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            self.world.tell("ann", {"event": "logout"})
-            connection.transport.loseConnection()
-            return True
-
-        self.world.meddle = meddle
+        self.lose_answer("logout")
         self.assertIn("It is not known whether", self.type("logout")[0])
         self.assertIsNone(self.conversation.current)
 
@@ -176,7 +163,7 @@ class Names(ConversationCase):
         self.assertIn("bob is no more", self.type("delete")[0])
         self.type("use ann", "use bob")
         self.assertIn("bob is no more", self.type("delete")[0])
-        self.assertEqual(set(self.world.passwords), {"ann", "bob", "cat"})
+        self.assertEqual(self.users(), {"ann", "bob", "cat"})
 
     def test_blank_lines_say_nothing(self) -> None:
         self.assertEqual(self.type("", "   "), [])
@@ -201,22 +188,22 @@ class Passwords(ConversationCase):
         self.paper.passwords = ["pw"]
         self.assertEqual(self.type("login ann"), ["Success!"])
         self.assertEqual(self.paper.prompts, ["Password for ann: "])
-        self.assertIn((LOGIN, "login ann pw"), self.world.log)
+        self.assertIn((LOGIN, "login ann pw"), self.network.requests)
 
     def test_asked_for_twice_where_it_is_new(self) -> None:
         self.paper.passwords = ["new", "new", "new", "old"]
         self.assertEqual(self.type("register dan"), ["Success!"])
-        self.assertEqual(self.world.passwords["dan"], "new")
+        self.assertTrue(self.is_password("dan", "new"))
         different = "! These are two passwords; nothing was registered."
         self.assertEqual(self.type("register eve"), [different])
-        self.assertNotIn("eve", self.world.passwords)
+        self.assertNotIn("eve", self.users())
 
     def test_none_and_such_as_cannot_be(self) -> None:
         self.paper.passwords = ["", "two words", None]
         wrong = "! A password is one word, without spaces."
         self.assertEqual(self.type("login ann", "login ann", "login ann")[:2], [wrong, wrong])
         self.assertEqual(self.paper.lines[2:], ["* Given up."])
-        self.assertEqual(self.world.requests("login"), [])
+        self.assertEqual(self.asked("login"), [])
 
     def test_the_prompt_is_harmless(self) -> None:
         self.paper.passwords = [None]
@@ -227,7 +214,7 @@ class Passwords(ConversationCase):
 class Talking(ConversationCase):
     def setUp(self) -> None:
         super().setUp()
-        self.world.make_group("chess", "ann", "bob")
+        self.make_group("chess", "ann", "bob")
         self.type("login bob pw", "login ann pw")
 
     def test_a_friend(self) -> None:
@@ -278,7 +265,7 @@ class Talking(ConversationCase):
         self.assertIsNone(self.conversation.talk)
 
     def test_both(self) -> None:
-        self.world.make_group("bob", "ann")
+        self.make_group("bob", "ann")
         both = "! Both a friend and a group: talk friend bob, or talk group bob"
         self.assertEqual(self.type("talk bob"), [both])
         self.type("talk group bob")
@@ -300,20 +287,15 @@ class Talking(ConversationCase):
 class Unread(ConversationCase):
     def setUp(self) -> None:
         super().setUp()
-        self.world.make_group("chess", "ann", "bob")
+        self.make_group("chess", "ann", "bob")
         self.type("login bob pw", "login ann pw")
 
-    def arrive(self, sender: str, text: str = "hello", **target: str) -> None:
-        event = {"event": "message", "id": len(self.world.log) + 1000, "from": sender}
-        self.world.message("ann", event | {"message": text} | target)
-        self.network.flush()
-
     def test_counted_by_partner(self) -> None:
-        self.arrive("bob", to="ann")
+        self.send("bob", "ann", "hello")
         self.type("ping")
-        self.arrive("bob", group="chess")
+        self.send_group("bob", "chess", "hello")
         self.type("ping")
-        self.arrive("bob", to="ann")
+        self.send("bob", "ann", "hello")
         expected = {Talk("bob"): 2, Talk("chess", group=True): 1}
         self.assertEqual(self.conversation.unread, expected)
         self.type("talk bob")
@@ -321,20 +303,23 @@ class Unread(ConversationCase):
 
     def test_not_of_whom_one_talks_to(self) -> None:
         self.type("talk bob")
-        self.arrive("bob", to="ann")
+        self.send("bob", "ann", "hello")
         self.assertEqual(self.conversation.unread, {})
 
     def test_not_of_whom_one_has_answered(self) -> None:
-        self.arrive("bob", to="ann")
+        self.send("bob", "ann", "hello")
         self.type("ping")
-        self.arrive("bob", group="chess")
+        self.send_group("bob", "chess", "hello")
         self.type("send bob hello")
         self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
         self.type("send-group chess hello")
         self.assertEqual(self.conversation.unread, {})
 
     def test_not_ones_own(self) -> None:
+        self.hold_messages()
         self.type("send-group chess e4")
+        self.release("ann")
+        self.release("bob")
         self.assertEqual(self.conversation.unread, {})
         self.assertEqual(self.conversation.unread_elsewhere, 1)
 
@@ -353,7 +338,6 @@ class Servers(ConversationCase):
         self.type("login ann pw")
         self.assertEqual(self.conversation.status, Status(APP_1))
         self.paper.lines.clear()
-        self.world.app_servers = [APP_2]
         self.network.kill(APP_1)
         self.assertEqual(self.conversation.status, Status(lost=True))
         self.network.advance(3.0)
@@ -362,34 +346,28 @@ class Servers(ConversationCase):
         self.assertEqual(self.paper.lines, [lost, f"* ann is served at {APP_2} now."])
 
     def test_waiting_is_over_when_one_is_found(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            if line.startswith("locate"):
-                connection.tell({"event": "waiting", "position": 1, "seconds": None})
-            return line.startswith("locate") and APP_2 not in self.world.app_servers
-
         self.type("login ann pw")
-        self.world.meddle, self.world.app_servers = meddle, []
+        self.service.boots = False
         self.network.kill(APP_1)
         self.network.advance(3.0)
-        self.assertEqual(self.conversation.status, Status(lost=True, waiting=Waiting(1)))
-        self.world.app_servers = [APP_2]
-        self.network.cut(LOGIN)
+        self.assertEqual(self.conversation.status, Status(lost=True, waiting=Waiting(1, 0)))
+        self.boot()
         self.network.advance(5.0)
         self.assertEqual(self.conversation.status, Status(APP_2))
 
     def test_the_login_server_is_away(self) -> None:
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         registering = self.begin("register dan pw")
         self.network.advance(3.0)
         away = f"! The login server {LOGIN} is away. Looking for it…"
         self.assertEqual(self.paper.lines, [away])
-        self.network.down.clear()
+        self.network.plug(LOGIN)
         self.network.advance(3.0)
         self.assertTrue(self.successResultOf(registering))
         self.assertEqual(self.paper.lines[1:], ["* The login server is there again.", "Success!"])
 
     def test_looking_for_it_is_given_up(self) -> None:
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         registering = self.begin("register dan pw")
         self.network.advance(3.0)
         registering.cancel()
@@ -399,32 +377,27 @@ class Servers(ConversationCase):
     def test_moved(self) -> None:
         self.type("login ann pw")
         self.paper.lines.clear()
-        self.world.app_servers.append(APP_2)
-        self.world.place("ann", APP_2)
-        self.network.advance(3.0)
+        self.drain(APP_1)
         self.assertEqual(self.paper.lines, [f"* ann is served at {APP_2} now."])
 
     def test_waiting_is_told_and_given_up(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            if line.startswith("login"):
-                connection.tell({"event": "waiting", "position": 3, "seconds": 24})
-            return line.startswith("login")
-
-        self.world.meddle = meddle
+        self.service.boots = False
+        self.network.kill(APP_1)
+        self.network.advance(1.0)
         waiting = self.begin("login ann pw")
+        self.assertEqual(self.conversation.status, Status(waiting=Waiting(1, 0)))
+        self.network.links[0].tell({"event": "waiting", "position": 3, "seconds": 24})
+        self.network.flush()
         self.assertEqual(self.conversation.status, Status(waiting=Waiting(3, 24)))
         waiting.cancel()
         self.network.flush()
         self.assertTrue(self.successResultOf(waiting))
         self.assertEqual(self.paper.lines, ["* Given up waiting for an app server."])
         self.assertEqual(self.conversation.status, Status())
-        self.assertEqual(self.world.connections, [])
+        self.assertEqual(self.network.links, [])
 
     def test_listening_is_given_up(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            return line.startswith("listen")
-
-        self.world.meddle = meddle
+        self.hold("listen")
         waiting = self.begin("login ann pw")
         waiting.cancel()
         self.network.flush()
@@ -436,7 +409,7 @@ class Servers(ConversationCase):
     def test_an_answer_is_given_up(self) -> None:
         self.type("login ann pw")
         self.paper.lines.clear()
-        self.world.meddle = lambda connection, line: True
+        self.hold("")
         waiting = self.begin("post hello")
         waiting.cancel()
         self.assertTrue(self.successResultOf(waiting))
@@ -447,7 +420,7 @@ class Servers(ConversationCase):
     def test_no_answer(self) -> None:
         self.type("login ann pw")
         self.paper.lines.clear()
-        self.world.meddle = lambda connection, line: True
+        self.hold("")
         waiting = self.begin("post hello")
         self.network.advance(31.0)
         self.assertTrue(self.successResultOf(waiting))
@@ -462,7 +435,7 @@ class Alone(ConversationCase):
     def test_names_are_never_typed(self) -> None:
         self.type("login ann pw")
         self.type("post ann says hello")
-        self.assertEqual(self.world.posts, [("ann", "ann says hello")])
+        self.assertEqual(self.posts(), [("ann", "ann says hello")])
 
     def test_one_at_a_time(self) -> None:
         self.type("login ann pw")
@@ -503,10 +476,11 @@ class HelpAndHints(ConversationCase):
 class Completing(ConversationCase):
     def setUp(self) -> None:
         super().setUp()
-        self.world.friends.append(("cat", "ann"))
-        self.world.invitations.append(("dan", "ann"))
-        self.world.make_group("chess", "ann")
-        self.world.make_group("go")
+        self.register("dan", "eve")
+        self.befriend("cat", "ann")
+        self.invite("dan", "ann")
+        self.make_group("chess", "ann")
+        self.make_group("go", "bob")
         self.type("login ann pw")
 
     def test_commands(self) -> None:
@@ -541,14 +515,14 @@ class Completing(ConversationCase):
         self.assertEqual((completion.start, completion.meaning), (5, "friend"))
 
     def test_not_any_number_of_groups(self) -> None:
-        self.world.groups = [f"group{number}" for number in range(2000)]
+        self.make_groups(2000)
         self.type("list-group")
         self.assertEqual(len(self.conversation.known.groups), 1000)
 
     def test_asks_nobody(self) -> None:
-        before = len(self.world.log)
+        before = len(self.network.requests)
         self.completions("send ")
-        self.assertEqual(len(self.world.log), before)
+        self.assertEqual(len(self.network.requests), before)
 
     def test_follows_what_is_done(self) -> None:
         self.type("accept-invite dan", "join-group go", "create-group tea")
@@ -557,24 +531,20 @@ class Completing(ConversationCase):
         self.assertEqual(self.completions("send-group "), ["chess", "go", "tea", "ann"])
 
     def test_follows_what_is_heard(self) -> None:
-        event = {"event": "message", "id": 1000, "message": "x"}
-        self.world.message("ann", event | {"from": "eve", "to": "ann"})
-        self.world.message("ann", event | {"id": 1001, "from": "eve", "group": "owls"})
-        self.network.flush()
+        self.befriend("eve", "ann")
+        self.make_group("owls", "eve", "ann")
+        self.send_group("eve", "owls", "x")
+        self.send("eve", "ann", "x")
         self.assertEqual(self.completions("send e"), ["eve"])
         self.assertEqual(self.completions("send-group o"), ["owls"])
 
     def test_follows_lists(self) -> None:
-        self.world.groups.append("new")
+        self.make_group("new", "cat")
         self.type("list-group")
         self.assertEqual(self.completions("join-group n"), ["new"])
 
     def test_a_list_that_is_none(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            connection.tell({"status": 0, "friend": "bob"})
-            return True
-
-        self.world.meddle = meddle
+        self.answer("list-friend", {"status": 0, "friend": "bob"})
         self.type("list-friend")
         self.assertEqual(self.completions("send b"), ["bob"])
 

@@ -14,7 +14,7 @@ from zope.interface.verify import verifyObject
 from bbs.cli.client import PasswordFileError, Run, read_password
 from bbs.client import ChatMessage, Lost, Refused, Reply, Waiting
 from bbs.client.forms import ForPeople, ForPrograms, IForm
-from tests.client_server import APP_1, ClientTestCase
+from tests.client_case import APP_1, ClientTestCase
 
 
 class FormTests(SynchronousTestCase):
@@ -70,8 +70,8 @@ class ProgramTests(ClientTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.world.passwords = {"ann": "1", "bob": "1"}
-        self.world.friends = [("ann", "bob")]
+        self.register("ann", "bob")
+        self.befriend("ann", "bob")
         self.end, self.start = os.pipe()
         self.addCleanup(os.close, self.end)
 
@@ -113,7 +113,7 @@ class ProgramTests(ClientTestCase):
         first, second, usages, *others = self.members()
         self.assertEqual((first, second), (login, login))
         self.assertIn("send <user>", str(usages["message"]))
-        event = {"event": "message", "id": 3, "from": "ann", "to": "bob", "message": "hi"}
+        event = {"event": "message", "id": 1, "from": "ann", "to": "bob", "message": "hi"}
         self.assertCountEqual(others, [here, here, here, event | {"user": "bob"}])
 
     def test_the_last_status_is_the_exit_code(self) -> None:
@@ -126,12 +126,11 @@ class ProgramTests(ClientTestCase):
         self.assertEqual(run.problem, "")
 
     def test_a_refusal_says_something(self) -> None:
-        self.world.meddle = lambda connection, line: line == "ping"
+        self.answer("ping", {"status": 1})
         pieces: list[Deferred[bytes]] = [succeed(b"ping\n"), succeed(b"")]
         read = lambda: pieces.pop(0)  # noqa: E731
         run = self.run_script(read, None, True)
         self.network.flush()
-        self.world.connections[0].tell({"status": 1})
         self.network.advance(2)
         self.assertEqual(run.problem, "Failed")
         os.close(self.start)
@@ -141,7 +140,7 @@ class ProgramTests(ClientTestCase):
         self.assertEqual((run.problem, self.printed), ("", ["Unknown command nonsense"]))
 
     def test_a_server_that_will_not_listen(self) -> None:
-        self.world.meddle = self.refuse_to_listen
+        self.answer_always("listen", {"status": 1, "message": "Unknown command listen"})
         run = self.play("login ann 1\nlisten ann\n")
         login, aside, listen = self.members()
         self.assertEqual(login["status"], 0)
@@ -149,15 +148,9 @@ class ProgramTests(ClientTestCase):
         self.assertEqual(listen["status"], 1)
         self.assertTrue(run.problem)
 
-    def refuse_to_listen(self, connection: object, line: str) -> bool:
-        if line.startswith("listen"):
-            connection.tell({"status": 1, "message": "Unknown command listen"})
-            return True
-        return False
-
     def test_a_password_where_none_is_typed(self) -> None:
         self.play("register eve\nlogin ann\nlogin bob wrong\nlogin\n", "1", programs=False)
-        self.assertEqual(self.world.passwords["eve"], "1")
+        self.assertTrue(self.is_password("eve", "1"))
         self.assertEqual(
             self.printed,
             [

@@ -10,70 +10,86 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board import board
 from bbs.cli.client import Run
-from bbs.client import Lost, Refused, Unreachable
+from bbs.client import BBSClient, Lost, Refused, Unreachable
+from bbs.client.conversation import Conversation
 from bbs.client.vocabulary import TRUSTED, Vocabulary
-from bbs.protocols.commands import Role
-from tests.client_server import (
-    APP_1,
-    APP_2,
-    LOGIN,
-    Body,
-    ClientTestCase,
-    ServerConnection,
-    World,
-    failure,
-)
+from bbs.framework import Ask, CommandTable, Reply, Role, Service, success
+from bbs.testing import Link
+from tests.client_case import APP_1, APP_2, LOGIN, ClientTestCase, failure
 from tests.gateway_case import GatewayCase
-from tests.test_client_conversation import ConversationCase
+from tests.test_client_conversation import ConversationCase, Paper
 from tests.test_client_script import ScriptTestCase
 from tests.test_terminal_face import FaceCase
 
 ROOT = Path(__file__).parent.parent
 
 
-class Lobby(ClientTestCase):
-    """A service that has a game, and remembers what was asked of it."""
+class Noting(ClientTestCase):
+    """A service that remembers what was asked of it: by whom, where the command is somebody's, and
+    with which words."""
 
-    def make_world(self) -> World:
-        self.asked: list[tuple[str, ...]] = []
-        world = World()
-        world.app_servers = [APP_1, APP_2]
-        world.declare("move <user> <game> <note>", Role.APP, self.move, rest=True)
-        world.declare("games <user>", Role.APP, self.games)
-        world.declare("rename <user> <new>", Role.LOGIN, self.move)
-        world.declare("shout <text>", Role.LOGIN, self.move, rest=True)
-        world.harmless.add("games")
-        return world
+    def make_service(self) -> Service:
+        self.noted: list[tuple[str, ...]] = []
+        self.table = CommandTable()
+        self.declare()
+        return self.service_with(self.table)
+
+    def declare(self) -> None:
+        """Put commands into `table`."""
+
+    def service_with(self, table: CommandTable) -> Service:
+        """A service that has these commands."""
+        return replace(board, commands=(*board.commands, table))
+
+    def note(self, usage: str, role: Role, *, rest: bool = False) -> None:
+        """Have a command that is noted."""
+
+        @self.table.command(usage, role, rest=rest)
+        async def note(ask: Ask, *words: str) -> Reply:
+            self.noted.append((ask.caller.name, *words) if ask.caller else words)
+            return success()
+
+
+class Lobby(Noting):
+    """The board with a game beside it."""
+
+    def declare(self) -> None:
+        self.note("move <user> <game> <note>", Role.APP, rest=True)
+        self.note("rename <user> <new>", Role.LOGIN)
+        self.note("shout <text>", Role.LOGIN, rest=True)
+        self.note("resign <user>", Role.APP)
+        self.note("challenge <user> <friend> <group>", Role.APP)
+        self.note("e\x1bc <user>", Role.APP)
+        self.note("talk <user> <nonsense>", Role.APP)
+
+        @self.table.command("games <user>", Role.APP, harmless=True)
+        async def games(ask: Ask) -> Reply:
+            self.noted.append((ask.user.name,))
+            return Reply({"status": 0, "game": ["go", "che\x1bss"]})
 
     def setUp(self) -> None:
         super().setUp()
-        self.world.passwords.update(ann="1", bob="1")
+        self.register(*{"ann", "bob"} - self.users())
 
-    def move(self, *words: str) -> None:
-        self.asked.append(words)
+    def hide(self, name: str) -> None:
+        """Have the service not know yet that it has a command, until `pass_on`."""
 
-    def games(self, *words: str) -> Body:
-        self.asked.append(words)
-        return {"status": 0, "game": ["go", "che\x1bss"]}
+        def to_clients(link: Link, line: str) -> str:
+            members = json.loads(line)
+            if "commands" in members:
+                told = members["commands"]
+                members["commands"] = [each for each in told if each["usage"].split()[0] != name]
+            return json.dumps(members)
 
-    def lose_answer(self, command: str) -> None:
-        """Have the next request of a command be carried out and not be answered."""
-
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            if not line.startswith(command):
-                return False
-            self.world.meddle = lambda connection, line: False
-            self.world._reply(connection, line)
-            connection.transport.loseConnection()
-            return True
-
-        self.world.meddle = meddle
+        self.network.to_clients = to_clients
 
 
 class LibraryTests(Lobby):
@@ -82,22 +98,22 @@ class LibraryTests(Lobby):
             self.result(self.client.login(name, "1"))
 
     def asks(self) -> int:
-        return len(self.world.requests("commands"))
+        return len(self.asked("commands"))
 
     def test_the_token_takes_the_place_of_the_name(self) -> None:
         self.log_in("ann")
         self.assertEqual(self.say("move ann go  e4  e5 "), "Success!")
-        self.assertEqual(self.world.log[-1], (APP_1, "move token1 go  e4  e5 "))
-        self.assertEqual(self.asked, [("ann", "go", " e4  e5 ")])
+        self.assertEqual(self.network.requests[-1], (APP_1, "move token1 go  e4  e5 "))
+        self.assertEqual(self.noted, [("ann", "go", " e4  e5 ")])
 
     def test_each_goes_to_its_server(self) -> None:
         self.log_in("ann")
-        self.world.places["ann"] = APP_2
+        self.drain(APP_1)
         for line in ("move ann go x", "rename ann eve", "shout  hello  all "):
             self.assertEqual(self.say(line), "Success!")
-        self.assertEqual(self.world.requests("move"), [APP_1, APP_2])
-        self.assertEqual(self.world.requests("rename"), [LOGIN])
-        self.assertEqual(self.asked[1:], [("ann", "eve"), (" hello  all ",)])
+        self.assertEqual(self.asked("move"), [APP_1, APP_2])
+        self.assertEqual(self.asked("rename"), [LOGIN])
+        self.assertEqual(self.noted[1:], [("ann", "eve"), (" hello  all ",)])
 
     def test_only_what_is_harmless_is_sent_again(self) -> None:
         self.log_in("ann")
@@ -108,7 +124,7 @@ class LibraryTests(Lobby):
         self.assertEqual(self.result(listed).members["game"], ["go", "che\x1bss"])
         self.lose_answer("move")
         self.problem(self.client.request("move ann go x"), Lost)
-        self.assertEqual(len(self.world.requests("move")), 1)
+        self.assertEqual(len(self.asked("move")), 1)
 
     def test_asked_once_for_all_connections(self) -> None:
         self.log_in("ann", "bob")
@@ -120,7 +136,7 @@ class LibraryTests(Lobby):
         self.assertEqual(self.asks(), 1)
 
     def test_asked_when_connected_and_not_waited_for(self) -> None:
-        self.world.meddle = lambda connection, line: line == "commands"
+        let_go = self.hold("commands")
         self.result(self.client.connect())
         self.assertEqual(self.asks(), 1)
         login = self.client.login("ann", "1")
@@ -131,19 +147,19 @@ class LibraryTests(Lobby):
         self.network.flush()
         self.assertNoResult(waiting)
         self.assertNoResult(behind)
-        self.world.answer(self.world.connections[0], "commands")
+        let_go()
         self.assertEqual(self.result(waiting).members["game"], ["go", "che\x1bss"])
         self.result(behind)
         self.assertEqual(self.asks(), 1)
 
     def test_it_goes_ahead_of_the_first_request_on_the_same_connection(self) -> None:
         self.say("ping")
-        self.assertEqual(self.world.log, [(LOGIN, "commands"), (LOGIN, "ping")])
+        self.assertEqual(self.network.requests, [(LOGIN, "commands"), (LOGIN, "ping")])
         self.assertEqual(self.network.connected, [LOGIN])
 
     def test_behind_a_login_while_the_login_server_is_there(self) -> None:
         self.say("login ann 1")
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         self.assertTrue(self.result(self.client.request("games ann")).ok)
 
     def test_methods_ask_nothing(self) -> None:
@@ -153,23 +169,24 @@ class LibraryTests(Lobby):
         self.assertEqual(self.asks(), 0)
 
     def test_those_who_wait_may_give_up(self) -> None:
-        self.world.meddle = lambda connection, line: line == "commands"
+        let_go = self.hold("commands")
         first, second = self.client.request("games ann"), self.client.request("games ann")
         self.network.flush()
         first.cancel()
         self.failureResultOf(first, CancelledError)
-        self.world.answer(self.world.connections[0], "commands")
+        let_go()
         self.assertEqual(self.result(second).message, "Not login yet")
-        self.assertEqual(self.world.requests("games"), [LOGIN])
+        self.assertEqual(self.asked("games"), [LOGIN])
 
     def test_a_new_word_is_asked_about(self) -> None:
         self.log_in("ann")
+        self.hide("resign")
         self.say("games ann")
-        self.world.declare("resign <user>", Role.APP, self.move)
+        self.pass_on()
         self.assertEqual(self.say("resign ann"), "Not login yet")
         self.clock.advance(TRUSTED)
         self.assertEqual(self.say("resign ann"), "Success!")
-        self.assertEqual(self.asked[-1], ("ann",))
+        self.assertEqual(self.noted[-1], ("ann",))
         self.assertEqual(self.asks(), 2)
 
     def test_mistyped_words_cost_little(self) -> None:
@@ -182,41 +199,28 @@ class LibraryTests(Lobby):
     def test_without_an_answer_what_was_known_stays(self) -> None:
         self.say("games ann")
         self.clock.advance(TRUSTED)
-        for answer in (failure("Service unavailable, try again"), {"status": 0, "commands": 3}):
-
-            def meddle(connection: ServerConnection, line: str, answer: Body = answer) -> bool:
-                if line == "commands":
-                    connection.tell(answer)
-                return line == "commands"
-
-            self.world.meddle = meddle
+        for answer in (failure("unavailable"), {"status": 0, "commands": 3}):
+            self.answer("commands", answer)
             self.assertEqual(self.say("gmaes"), "Unknown command gmaes")
             self.assertIn("games", self.client.vocabulary.offers)
+        self.assertEqual(self.asks(), 3)
 
     def test_a_server_that_cannot_say_now_is_asked_again(self) -> None:
-        answers = [failure("Service unavailable, try again")] * 2
-
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            if line == "commands" and answers:
-                connection.tell(answers.pop())
-                return True
-            return False
-
-        self.world.meddle = meddle
+        self.answer("commands", failure("unavailable"), failure("unavailable"))
         self.log_in("ann")
         self.assertEqual(self.say("games ann"), "Not login yet")
         self.assertTrue(self.result(self.client.request("games ann")).ok)
 
     def test_a_login_server_that_is_away_is_looked_for(self) -> None:
         self.log_in("ann")
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         listed = self.client.request("games ann")
         self.network.advance(10)
         self.assertNoResult(listed)
-        self.network.down.clear()
+        self.network.plug(LOGIN)
         self.network.advance(3)
         self.assertTrue(self.result(listed).ok)
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         self.clock.advance(TRUSTED)
         self.assertTrue(self.result(self.client.request("games ann")).ok)
         vocabulary, self.client._learner.vocabulary = self.client.vocabulary, Vocabulary()
@@ -226,7 +230,7 @@ class LibraryTests(Lobby):
         self.client._learner.vocabulary = vocabulary
 
     def test_closing_ends_it(self) -> None:
-        self.world.meddle = lambda connection, line: line == "commands"
+        self.hold("commands")
         listed = self.client.request("games ann")
         self.network.flush()
         self.result(self.client.close())
@@ -240,17 +244,41 @@ class LibraryTests(Lobby):
         self.successResultOf(listed)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
+
+class ElsewhereTests(Noting):
+    """A service that has not the board's commands, and means something else by some of their
+    names."""
+
+    def declare(self) -> None:
+        self.note("send <user> <text>", Role.APP, rest=True)
+        self.note("list-friend <user> <game>", Role.APP)
+
+    def service_with(self, table: CommandTable) -> Service:
+        return Service("elsewhere", commands=(table,))
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.register("ann")
+
     def test_another_services_command_of_the_boards_name(self) -> None:
-        self.world._table = type(self.world._table)()
-        self.world.declare("login <id> <password>", Role.LOGIN, self.world._do_login)
-        self.world.declare("send <user> <text>", Role.APP, self.move, rest=True)
-        self.log_in("ann")
+        self.result(self.client.login("ann", "1"))
         self.assertEqual(self.say("send ann bob hi"), "Success!")
-        self.assertEqual(self.asked, [("ann", "bob hi")])
+        self.assertEqual(self.noted, [("ann", "bob hi")])
+
+    def test_a_service_without_the_boards_lists(self) -> None:
+        conversation = Conversation(self.client, Paper())
+        self.result(conversation.carry_out("login ann 1"))
+        self.assertEqual(conversation.current, "ann")
+        for question in ("list-friend", "list-invite", "list-joined", "list-group"):
+            self.assertEqual(self.asked(question), [])
+
+
+class ManyTests(Noting):
+    def declare(self) -> None:
+        for number in range(3000):
+            self.note(f"c{number} <user>", Role.APP)
 
     def test_any_number_of_them(self) -> None:
-        for number in range(3000):
-            self.world.declare(f"c{number} <user>", Role.APP, self.move)
         self.say("ping")
         self.assertEqual(len(self.client.vocabulary.offers), 1000)
 
@@ -260,84 +288,62 @@ class CodeTests(Lobby):
 
     def setUp(self) -> None:
         super().setUp()
-        for words, german in (
-            ("Ask the login server", "Das macht der andere"),
-            ("Not login yet", "Nicht angemeldet"),
-        ):
-            self.translate(words, german)
-
-    def translate(self, words: str, german: str) -> None:
-        tell = ServerConnection.tell
-
-        def told(connection: ServerConnection, body: Body) -> None:
-            if body.get("message") == words:
-                body = body | {"message": german}
-            tell(connection, body)
-
-        self.patch(ServerConnection, "tell", told)
+        self.network.to_clients = lambda link, line: line.replace(
+            "Not login yet", "Nicht angemeldet"
+        )
 
     def test_asked_to_ask_the_login_server(self) -> None:
         self.result(self.client.login("ann", "1"))
-        self.world.meddle = self.sent_away
+        self.answer("post", failure("ask-login-server", message="Das macht der andere"))
         self.result(self.client.post("ann", "x"))
-        self.assertEqual(self.world.requests("locate"), [LOGIN])
-
-    def sent_away(self, connection: ServerConnection, line: str) -> bool:
-        self.world.meddle = lambda connection, line: False
-        connection.tell(failure("Ask the login server"))
-        return True
+        self.assertEqual(self.asked("locate"), [LOGIN])
 
     def test_listening_that_is_over(self) -> None:
         self.result(self.client.login("ann", "1"))
-        self.world.tokens.clear()
+        self.end_session("ann")
         refused = self.client.listen("ann", lambda user, message: None)
         self.assertEqual(self.problem(refused, Refused), "Nicht angemeldet")
         self.assertEqual(self.client.users, ())
 
 
-class OldServerTests(ClientTestCase):
+class OldServerTests(Lobby):
     """Servers of version 0.1.0."""
 
     def setUp(self) -> None:
         super().setUp()
-        self.world.old = True
+        self.be_old()
         self.log_in("ann", "bob")
         self.befriend("ann", "bob")
 
     def test_they_do_what_they_did(self) -> None:
         for line in ("post ann x", "list-friend ann", "send ann bob  hi ", "join-group ann x"):
             self.say(line)
-        self.assertEqual(self.world.messages["bob"][0]["message"], " hi ")
-        self.assertEqual(len(self.world.requests("commands")), 1)
+        self.assertEqual(self.messages(), [("ann", "bob", " hi ")])
+        self.assertEqual(len(self.asked("commands")), 1)
         self.assertTrue(self.client.vocabulary.learned)
 
     def test_unknown_words_are_asked_about_as_seldom(self) -> None:
         for _ in range(10):
             self.assertEqual(self.say("nonsense ann"), "Unknown command nonsense")
-        self.assertEqual(len(self.world.requests("commands")), 1)
+        self.assertEqual(len(self.asked("commands")), 1)
 
     def test_one_that_becomes_a_new_one(self) -> None:
-        self.world.declare("games <user>", Role.APP, lambda user: {"status": 0, "game": [user]})
         self.assertEqual(self.say("games ann"), "Not login yet")
-        self.world.old = False
+        self.pass_on()
         self.clock.advance(TRUSTED)
         games = self.result(self.client.request("games ann"))
-        self.assertEqual(games.members["game"], ["ann"])
+        self.assertEqual(games.members["game"], ["go", "che\x1bss"])
 
     def test_redirects(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            self.world.meddle = lambda connection, line: False
-            connection.tell(failure("Ask the login server"))
-            return True
-
-        self.world.meddle = meddle
+        self.answer("post", {"status": 1, "message": "Ask the login server"})
         self.assertEqual(self.say("post ann x"), "Success!")
-        self.assertEqual(self.world.requests("locate"), [LOGIN])
+        self.assertEqual(self.asked("locate"), [LOGIN])
 
     def test_listening_that_is_over(self) -> None:
-        self.world.tokens.clear()
+        self.end_session("ann")
         refused = self.client.listen("ann", lambda user, message: None)
         self.assertEqual(self.problem(refused, Refused), "Not login yet")
+        self.assertEqual(self.client.users, ("bob",))
 
 
 class ScriptTests(Lobby, ScriptTestCase):
@@ -352,16 +358,15 @@ class ScriptTests(Lobby, ScriptTestCase):
             self.type("login ann 1", "move ann go  e4 ", "games ann", "shout hi"),
             ["Success!", "Success!", "go", "che\\x1bss", "Success!"],
         )
-        self.assertEqual(self.asked, [("ann", "go", " e4 "), ("ann",), ("hi",)])
+        self.assertEqual(self.noted, [("ann", "go", " e4 "), ("ann",), ("hi",)])
 
     def test_events(self) -> None:
         self.type("login ann 1")
-        self.world.tell("ann", {"event": "turn", "text": "your\nturn \x1b"})
-        self.world.tell("ann", {"event": "turn", "game": "go"})
-        self.world.tell("ann", {"event": "message", "text": "of another shape"})
-        self.world.tell("ann", {"event": 3, "text": "none"})
-        self.world.tell("ann", {"event": "turn", "text": "x" * 1_000_000})
-        self.network.flush()
+        self.announce("ann", {"event": "turn", "text": "your\nturn \x1b"})
+        self.announce("ann", {"event": "turn", "game": "go"})
+        self.announce("ann", {"event": "message", "text": "of another shape"})
+        self.tell("ann", {"event": 3, "text": "none"})
+        self.announce("ann", {"event": "turn", "text": "x" * 1_000_000})
         first, second, third = self.printed[1:]
         self.assertEqual((first, second), ("your\\x0aturn \\x1b", "of another shape"))
         self.assertEqual(third, "x" * 4000 + "…")
@@ -374,12 +379,14 @@ class OldScriptTests(ScriptTestCase):
         printed = [*self.type("help")]
         rows = [line for line in HELP.splitlines() if line]
         self.assertEqual(printed, rows)
-        self.world.old = True
-        super().setUp()
+        self.be_old()
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        self.run_script()
         self.assertEqual(self.type("help"), rows)
+        self.assertEqual(len(self.asked("commands")), 2)
 
     def test_help_without_a_server(self) -> None:
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         self.assertEqual(self.type("help")[-1], "exit")
 
 
@@ -413,7 +420,7 @@ exit
 class ProgramTests(Lobby):
     """`bbs client --json`."""
 
-    def play(self, script: str) -> list[Body]:
+    def play(self, script: str) -> list[dict[str, object]]:
         end, start = os.pipe()
         self.addCleanup(os.close, end)
         pieces: list[Deferred[bytes]] = [succeed(script.encode()), Deferred()]
@@ -428,8 +435,7 @@ class ProgramTests(Lobby):
         run.start()
         self.network.advance(1)
         event = {"event": "turn", "game": {"name": "go"}, "text": "\x1b" * 2000}
-        self.world.tell("ann", event)
-        self.network.flush()
+        self.announce("ann", event)
         os.close(start)
         return [json.loads(line) for line in os.read(end, 1 << 20).decode().splitlines()]
 
@@ -445,56 +451,48 @@ class ProgramTests(Lobby):
 
 class ConversationTests(Lobby, ConversationCase):
     def test_the_current_user_is_meant(self) -> None:
-        self.type("login bob 1", "login ann 1", "move go  e4", "move bob go  d4")
-        self.assertEqual(self.asked, [("ann", "go", " e4"), ("bob", "go", " d4")])
+        self.type("login bob pw", "login ann pw", "move go  e4", "move bob go  d4")
+        self.assertEqual(self.noted, [("ann", "go", " e4"), ("bob", "go", " d4")])
 
     def test_as_the_first_line(self) -> None:
         self.assertEqual(self.type("games"), ["Not login yet"])
         self.assertEqual(self.type("shout  hi"), ["Success!"])
 
     def test_help_hints_and_completion(self) -> None:
+        self.hide("challenge")
         self.assertIn("* move <user> <game> <note>", self.type("help"))
-        self.type("login ann 1")
+        self.type("login ann pw")
         self.assertIn("* move [<user>] <game> <note>", self.type("help"))
         self.assertEqual(self.conversation.hint("move "), "move [<user>] <game> <note>")
         self.assertEqual(self.completions("mov"), ["move"])
         self.assertEqual(self.completions("move "), ["ann"])
-        self.world.declare("challenge <user> <friend> <group>", Role.APP, self.move)
-        self.world.make_group("chess", "ann")
+        self.pass_on()
+        self.make_group("chess", "ann")
         self.clock.advance(TRUSTED)
         self.type("challenge x y", "list-joined")
         self.assertEqual(self.completions("challenge b"), ["bob"])
         self.assertEqual(self.completions("challenge bob "), ["chess"])
 
     def test_usages_are_harmless(self) -> None:
-        self.world.declare("e\x1bc <user>", Role.APP, self.move)
         self.assertIn("* e\\x1bc <user>", self.type("help"))
         self.assertEqual(self.conversation.hint("e\x1bc"), "e\\x1bc <user>")
 
     def test_a_command_of_the_clients_own_comes_first(self) -> None:
-        self.world.declare("talk <user> <nonsense>", Role.APP, self.move)
         self.assertIn("* talk <friend or group>  (what you type goes there)", self.type("help"))
         self.assertNotIn("* talk <user> <nonsense>", self.paper.lines)
 
-    def test_a_service_without_the_boards_lists(self) -> None:
-        self.world._table = type(self.world._table)()
-        self.world.declare("login <id> <password>", Role.LOGIN, self.world._do_login)
-        self.world.declare("list-friend <user> <game>", Role.APP, self.move)
-        self.type("login ann 1")
-        self.assertEqual(self.world.requests("list-friend"), [])
-        self.assertEqual(self.world.requests("list-group"), [])
-
     def test_events(self) -> None:
-        self.type("login ann 1")
-        self.world.tell("ann", {"event": "turn", "text": "your turn\x1b"})
-        self.world.tell("ann", {"event": "turn"})
-        self.world.tell("ann", {"event": "message", "id": 1, "text": "a", "from": "bob"})
-        self.world.tell("ann", {"event": "message", "id": 1, "text": "again", "from": "bob"})
-        self.assertEqual(self.type(), ["ann: your turn\\x1b", "ann: a"])
+        self.type("login ann pw")
+        self.paper.lines.clear()
+        self.announce("ann", {"event": "turn", "text": "your turn\x1b"})
+        self.announce("ann", {"event": "turn"})
+        self.tell("ann", {"event": "message", "id": 1, "text": "a", "from": "bob"})
+        self.tell("ann", {"event": "message", "id": 1, "text": "again", "from": "bob"})
+        self.assertEqual(self.paper.lines, ["ann: your turn\\x1b", "ann: a"])
         self.assertEqual(self.conversation.unread, {})
 
     def test_given_up_before_it_was_sent(self) -> None:
-        self.world.meddle = lambda connection, line: line == "commands"
+        self.hold("commands")
         waiting = self.begin("games ann")
         waiting.cancel()
         self.assertTrue(self.successResultOf(waiting))
@@ -507,7 +505,7 @@ class TerminalTests(Lobby, FaceCase):
             self.type("login ann 1", "games", "move go e4"),
             ["Success!", "go\nche\\x1bss", "Success!"],
         )
-        self.world.tell("ann", {"event": "turn", "text": "your turn\x1b"})
+        self.announce("ann", {"event": "turn", "text": "your turn\x1b"})
         self.network.advance(0.2)
         self.assertEqual(self.typist.printed[-1], "your turn\\x1b")
         self.assertIn("move [<user>] <game> <note>", self.type("help")[0])
@@ -517,10 +515,9 @@ class TelnetTests(Lobby, GatewayCase):
     def test_commands_and_events(self) -> None:
         nc = self.pipe("login ann 1", "move go  e4 ", "games")
         self.assertTrue(nc.text.endswith("ann> Success!\nann> go\nche\\x1bss\nann> "))
-        self.assertEqual(self.asked, [("ann", "go", " e4 "), ("ann",)])
-        self.world.tell("ann", {"event": "turn", "text": "your turn\x1b"})
-        self.world.tell("ann", {"event": "turn", "text": ""})
-        self.world.tell("ann", {"event": "turn", "text": "y" * 5000})
+        self.assertEqual(self.noted, [("ann", "go", " e4 "), ("ann",)])
+        texts = ("your turn\x1b", "", "y" * 5000)
+        self.announce("ann", *({"event": "turn", "text": text} for text in texts))
         nc.settle()
         self.assertEqual(nc.text, f"\nyour turn\\x1b\n{'y' * 4000}…\nann> ")
         nc.send("help\n")
@@ -534,10 +531,10 @@ class TelnetTests(Lobby, GatewayCase):
     def test_what_one_has_learned_all_know(self) -> None:
         self.pipe("login ann 1", "games")
         self.pipe("login bob 1", "games")
-        self.assertEqual(len(self.world.requests("commands")), 1)
+        self.assertEqual(len(self.asked("commands")), 1)
 
     def test_a_wrong_password_by_an_old_server_is_one_too(self) -> None:
-        self.world.old = True
+        self.be_old()
         nc = self.pipe(*["login ann x"] * 5)
         self.assertTrue(nc.is_over)
 

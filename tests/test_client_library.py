@@ -5,28 +5,20 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 
 from bbs.client import Address, BadReply, Lost, Post, Refused, Unreachable, Waiting
-from tests.client_server import (
-    APP_1,
-    APP_2,
-    LOGIN,
-    Body,
-    ClientTestCase,
-    ServerConnection,
-    as_json,
-    failure,
-)
+from bbs.testing import Link
+from tests.client_case import APP_1, APP_2, LOGIN, ClientTestCase, failure
 
 
 class TokenTests(ClientTestCase):
     def test_the_token_goes_in_the_place_of_the_name(self) -> None:
         self.log_in("ann")
         self.say("post ann  hello  ann ")
-        self.assertEqual(self.world.log[-1], (APP_1, "post token1  hello  ann "))
-        self.assertEqual(self.world.posts, [("ann", " hello  ann ")])
+        self.assertEqual(self.network.requests[-1], (APP_1, "post token1  hello  ann "))
+        self.assertEqual(self.posts(), [("ann", " hello  ann ")])
 
     def test_who_is_not_logged_in_has_none(self) -> None:
         self.assertEqual(self.say("post dan hello"), "Not login yet")
-        self.assertEqual(self.world.log, [(LOGIN, "commands"), (LOGIN, "post  hello")])
+        self.assertEqual(self.network.requests, [(LOGIN, "commands"), (LOGIN, "post  hello")])
 
     def test_logout_and_delete_forget_it(self) -> None:
         for command, message in (("logout", "Bye!"), ("delete", "Success!")):
@@ -35,7 +27,7 @@ class TokenTests(ClientTestCase):
             self.assertEqual(self.say(f"{command} ann"), message)
             self.assertEqual(self.client.users, ())
             self.assertEqual(self.say("list-friend ann"), "Not login yet")
-            self.assertEqual(self.world.log[-1], (LOGIN, "list-friend "))
+            self.assertEqual(self.network.requests[-1], (LOGIN, "list-friend "))
 
     def test_a_refused_logout_forgets_nothing(self) -> None:
         self.log_in("ann")
@@ -46,7 +38,7 @@ class TokenTests(ClientTestCase):
         self.log_in("ann", "ann")
         self.say("ping")
         self.say("list-friend ann")
-        self.assertEqual(self.world.log[-1], (APP_1, "list-friend token2"))
+        self.assertEqual(self.network.requests[-1], (APP_1, "list-friend token2"))
 
     def test_no_token_in_a_repr(self) -> None:
         self.log_in("ann")
@@ -65,11 +57,7 @@ class TokenTests(ClientTestCase):
             self.assertRaises(ValueError, self.client.request, line)
 
     def test_a_login_that_says_nothing_useful(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            connection.tell({"status": 0, "message": "Success!", "token": "t"})
-            return True
-
-        self.world.meddle = meddle
+        self.answer("login", {"status": 0, "message": "Success!", "token": "t"})
         self.problem(self.client.login("ann", "1"), BadReply)
         self.assertEqual(self.client.users, ())
 
@@ -77,114 +65,93 @@ class TokenTests(ClientTestCase):
 class RoutingTests(ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
-        self.world.app_servers = [APP_1, APP_2]
         self.log_in("ann")
         self.say("list-friend ann")  # so that a connection to the app server is kept
-        self.world.log.clear()
+        self.network.requests.clear()
         self.network.connected.clear()
-
-    def fail_once(self, command: str, *, carry_out: bool) -> None:
-        """Have the next request of a command cut off without a reply."""
-
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            if not line.startswith(command):
-                return False
-            self.world.meddle = lambda connection, line: False
-            if carry_out:
-                self.world._reply(connection, line)
-            connection.transport.loseConnection()
-            return True
-
-        self.world.meddle = meddle
-
-    def answer_once(self, command: str, reply: Body) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            if not line.startswith(command):
-                return False
-            self.world.meddle = lambda connection, line: False
-            connection.tell(reply)
-            return True
-
-        self.world.meddle = meddle
 
     def test_each_command_goes_to_its_server_over_a_kept_connection(self) -> None:
         for line in ("list-friend ann", "post ann x", "ping", "register bob 1"):
             self.say(line)
-        self.assertEqual([address for address, _ in self.world.log], [APP_1, APP_1, LOGIN, LOGIN])
+        asked = [address for address, _ in self.network.requests]
+        self.assertEqual(asked, [APP_1, APP_1, LOGIN, LOGIN])
         self.assertEqual(self.network.connected, [])
 
     def test_a_login_has_a_connection_of_its_own(self) -> None:
-        self.world.meddle = lambda connection, line: line.startswith("login")
+        let_go = self.hold("login")
         waiting = self.client.login("ann", "1")
         self.network.flush()
         self.assertEqual(self.say("ping"), "Pong!")
         self.assertNoResult(waiting)
-        before = len(self.world.connections)
-        self.world.answer(self.world.connections[-1], "login ann 1")
+        before = len(self.network.links)
+        let_go()
         self.result(waiting)
-        self.assertEqual(len(self.world.connections), before - 1)
+        self.assertEqual(len(self.network.links), before - 1)
 
     def test_follows_a_redirect_and_stays_there(self) -> None:
-        self.world.places["ann"] = APP_2
+        self.drain(APP_1)
         self.assertEqual(self.say("post ann hello"), "Success!")
-        self.assertEqual(self.world.requests("post"), [APP_1, APP_2])
+        self.assertEqual(self.asked("post"), [APP_1, APP_2])
         self.say("post ann again")
-        self.assertEqual(self.world.requests("post"), [APP_1, APP_2, APP_2])
-        self.assertEqual(self.world.posts, [("ann", "hello"), ("ann", "again")])
+        self.assertEqual(self.asked("post"), [APP_1, APP_2, APP_2])
+        self.assertEqual(self.posts(), [("ann", "hello"), ("ann", "again")])
 
     def test_redirects_end_somewhere(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            there = APP_2 if connection.address == APP_1 else APP_1
-            connection.tell(failure(f"Moved to {there}") | {"app_server": as_json(there)})
-            return True
+        def to_servers(link: Link, line: str) -> None:
+            there = APP_2 if link.address == APP_1 else APP_1
+            link.tell(failure("moved", message=f"Moved to {there}", app_server=there.as_json()))
 
-        self.world.meddle = meddle
+        self.launch()
+        self.network.to_servers = to_servers
         self.assertEqual(self.say("post ann hello"), f"Moved to {APP_1}")
-        self.assertEqual(len(self.world.requests("post")), 6)
+        self.assertEqual(len(self.asked("post")), 6)
 
     def test_a_redirect_to_nowhere(self) -> None:
-        self.answer_once("post", failure("Moved to :0") | {"app_server": {"host": "", "port": 0}})
+        self.answer("post", failure("moved", app_server={"host": "", "port": 0}))
         self.problem(self.client.post("ann", "x"), BadReply)
 
     def test_asked_to_ask_the_login_server_it_locates(self) -> None:
-        self.world.places["ann"] = APP_2
-        self.answer_once("post", failure("Ask the login server"))
+        self.drain(APP_1)
+        self.answer("post", failure("ask-login-server"))
         self.assertEqual(self.say("post ann hello"), "Success!")
-        self.assertEqual(self.world.requests("locate"), [LOGIN])
-        self.assertEqual(self.world.requests("post"), [APP_1, APP_2])
+        self.assertEqual(self.asked("locate"), [LOGIN])
+        self.assertEqual(self.asked("post"), [APP_1, APP_2])
 
     def test_a_login_servers_command_told_to_ask_it_is_answered(self) -> None:
-        self.answer_once("register", failure("Ask the login server"))
+        self.answer("register", failure("ask-login-server"))
         self.assertEqual(self.say("register bob 1"), "Ask the login server")
 
     def test_locate_is_learnt_from(self) -> None:
-        self.world.places["ann"] = APP_2
+        self.drain(APP_1)
         self.assertEqual(self.result(self.client.locate("ann")), APP_2)
         self.say("post ann hello")
-        self.assertEqual(self.world.requests("post"), [APP_2])
+        self.assertEqual(self.asked("post"), [APP_2])
 
     def test_a_server_that_is_gone_is_located_anew(self) -> None:
         self.network.kill(APP_1)
-        self.world.app_servers.remove(APP_1)
         posted = self.client.post("ann", "hello")
-        self.network.advance(0.1)
+        self.network.advance(1)
         self.result(posted)
-        self.assertEqual(self.world.requests("locate"), [LOGIN])
-        self.assertEqual(self.world.posts, [("ann", "hello")])
+        self.assertEqual(self.asked("locate"), [LOGIN])
+        self.assertEqual(self.posts(), [("ann", "hello")])
 
     def test_goes_on_until_there_is_another(self) -> None:
-        self.network.kill(APP_1)
+        self.service.boots = False
+        self.network.unplug(APP_1)
         posted = self.client.post("ann", "hello")
         self.network.advance(20)
         self.assertNoResult(posted)
-        self.assertLess(len(self.world.requests("locate")), 40)
-        self.world.app_servers.remove(APP_1)
+        self.assertIn(len(self.asked("locate")), range(10, 40))
+        self.network.kill(APP_1)
+        self.network.advance(20)
+        self.assertNoResult(posted)
+        self.boot()
         self.network.advance(2)
         self.result(posted)
-        self.assertEqual(self.world.posts, [("ann", "hello")])
+        self.assertEqual(self.posts(), [("ann", "hello")])
 
     def test_gives_up_after_a_minute(self) -> None:
-        self.network.kill(APP_1)
+        self.network.unplug(APP_1)
         posted = self.client.post("ann", "hello")
         self.network.advance(59)
         self.assertNoResult(posted)
@@ -194,19 +161,19 @@ class RoutingTests(ClientTestCase):
         )
 
     def test_a_refusal_to_locate_is_the_answer(self) -> None:
-        self.network.kill(APP_1)
-        for message in ("Service unavailable, try again", "Not login yet"):
-            self.answer_once("locate", failure(message))
+        self.network.unplug(APP_1)
+        for code in ("unavailable", "not-logged-in"):
+            self.answer("locate", failure(code))
             posted = self.client.request("post ann hello")
             self.network.advance(0.1)
-            self.assertEqual(self.result(posted).message, message)
+            self.assertEqual(self.result(posted).members, failure(code))
 
     def test_a_login_server_that_comes_back(self) -> None:
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         registered = self.client.register("bob", "1")
         self.network.advance(10)
         self.assertNoResult(registered)
-        self.network.down.clear()
+        self.network.plug(LOGIN)
         self.network.advance(2)
         self.result(registered)
 
@@ -215,31 +182,31 @@ class RoutingTests(ClientTestCase):
         self.network.cut(LOGIN)
         self.assertEqual(self.say("post ann hello"), "Success!")
         self.assertEqual(self.say("ping"), "Pong!")
-        self.assertEqual(self.world.requests("locate"), [])
+        self.assertEqual(self.asked("locate"), [])
 
     def test_what_may_have_been_carried_out_is_not_sent_again(self) -> None:
         for line in ("post ann x", "invite ann x", "register x 1", "logout ann"):
             for carry_out in (False, True):
                 command = line.split()[0]
-                self.world.log.clear()
-                self.fail_once(command, carry_out=carry_out)
+                self.network.requests.clear()
+                self.lose_answer(command, carry_out=carry_out)
                 asked = self.client.request(line)
                 self.assertIn("was lost", self.problem(asked, Lost))
                 self.network.advance(5)
-                self.assertEqual(len(self.world.requests(command)), 1)
+                self.assertEqual(len(self.asked(command)), 1)
 
     def test_what_is_harmless_is_sent_again(self) -> None:
         for line in ("list-friend ann", "receive-post ann", "ping", "login ann 1", "locate ann"):
             command = line.split()[0]
-            self.world.log.clear()
-            self.fail_once(command, carry_out=True)
+            self.network.requests.clear()
+            self.lose_answer(command)
             asked = self.client.request(line)
             self.network.advance(0.1)
             self.assertTrue(self.result(asked).ok)
-            self.assertEqual(len(self.world.requests(command)), 2)
+            self.assertEqual(len(self.asked(command)), 2)
 
     def test_a_server_without_an_answer(self) -> None:
-        self.world.meddle = lambda connection, line: True
+        self.hold("")
         posted, listed = self.client.post("ann", "x"), self.client.list_friend("ann")
         self.network.advance(31)
         self.assertEqual(self.problem(posted, Lost), f"{APP_1} did not answer within 30 s")
@@ -248,18 +215,18 @@ class RoutingTests(ClientTestCase):
         self.problem(listed, Unreachable)
 
     def test_a_login_may_take_minutes(self) -> None:
-        self.world.meddle = lambda connection, line: line.startswith("login")
+        let_go = self.hold("login")
         waiting = self.client.login("ann", "1")
         self.network.advance(199)
         self.assertNoResult(waiting)
-        self.world.answer(self.world.connections[-1], "login ann 1")
+        let_go()
         self.result(waiting)
 
     def test_several_requests_at_once_stay_in_order(self) -> None:
         posts = [self.client.post("ann", str(number)) for number in range(50)]
         for one in posts:
             self.result(one)
-        self.assertEqual(self.world.posts, [("ann", str(number)) for number in range(50)])
+        self.assertEqual(self.posts(), [("ann", str(number)) for number in range(50)])
         self.assertEqual(self.network.connected, [])
 
     def test_a_request_given_up_disturbs_no_other(self) -> None:
@@ -269,23 +236,23 @@ class RoutingTests(ClientTestCase):
         self.assertEqual(self.result(second), ())
 
     def test_connecting_fails_at_once(self) -> None:
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         self.assertEqual(
             self.problem(self.client.connect(), Unreachable),
             f"cannot reach {LOGIN}: connection refused",
         )
 
     def test_closing_ends_what_is_under_way(self) -> None:
-        self.world.meddle = lambda connection, line: True
+        self.hold("")
         listed, posted = self.client.list_friend("ann"), self.client.post("ann", "x")
         self.network.flush()
         self.result(self.client.close())
         self.problem(listed, Unreachable)
         self.problem(posted, Lost)
-        self.assertEqual(self.world.connections, [])
+        self.assertEqual(self.network.links, [])
 
     def test_closing_ends_the_search_for_a_server(self) -> None:
-        self.network.kill(APP_1)
+        self.network.unplug(APP_1)
         posted = self.client.post("ann", "x")
         self.network.flush()
         self.result(self.client.close())
@@ -298,23 +265,29 @@ class WaitingTests(ClientTestCase):
         told: list[Waiting] = []
         self.client.on_waiting(told.append)
         self.say("register ann 1")
-        self.world.meddle = lambda connection, line: line.startswith("login")
+        self.service.boots = False
+        self.network.kill(APP_1)
+        self.network.advance(1)
         waiting = self.client.login("ann", "1")
         self.network.flush()
-        connection = self.world.connections[-1]
-        self.assertTrue(connection.says_events)
-        connection.tell({"event": "waiting", "position": 3, "seconds": None})
-        connection.tell({"event": "news"})
-        connection.tell({"event": "waiting", "position": "first"})
-        connection.tell({"event": "waiting", "position": 1, "seconds": 2.5})
-        self.world.answer(connection, "login ann 1")
+        link = self.network.links[-1]
+        self.assertEqual(link.requests, ["events", "login ann 1"])
+        self.assertEqual(told, [Waiting(1, 0)])
+        link.tell({"event": "waiting", "position": 3, "seconds": None})
+        link.tell({"event": "news"})
+        link.tell({"event": "waiting", "position": "first"})
+        link.tell({"event": "waiting", "position": 1, "seconds": 2.5})
+        self.network.flush()
+        self.assertNoResult(waiting)
+        self.boot()
+        self.network.advance(1)
         self.result(waiting)
-        self.assertEqual(told, [Waiting(3), Waiting(1, 2.5)])
+        self.assertEqual(told[1:], [Waiting(3), Waiting(1, 2.5)])
         self.assertEqual(len(self.flushLoggedErrors(BadReply)), 1)
 
     def test_says_no_events_unasked(self) -> None:
         self.log_in("ann")
-        self.assertEqual(self.world.requests("events"), [])
+        self.assertEqual(self.asked("events"), [])
 
 
 class MethodTests(ClientTestCase):
@@ -358,12 +331,7 @@ class MethodTests(ClientTestCase):
 
     def test_lists_that_are_none(self) -> None:
         self.log_in("ann")
-
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            connection.tell({"status": 0, "friend": "bob"})
-            return True
-
-        self.world.meddle = meddle
+        self.answer("list-friend", {"status": 0, "friend": "bob"})
         self.problem(self.client.list_friend("ann"), BadReply)
 
     def test_an_address(self) -> None:

@@ -5,15 +5,8 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred
 
 from bbs.client import BadReply, ChatMessage, Refused, Unreachable
-from tests.client_server import (
-    APP_1,
-    APP_2,
-    LOGIN,
-    ClientTestCase,
-    ServerConnection,
-    as_json,
-    failure,
-)
+from bbs.testing import Link
+from tests.client_case import APP_1, APP_2, APP_3, LOGIN, ClientTestCase, failure
 
 
 class ListenerTests(ClientTestCase):
@@ -22,7 +15,7 @@ class ListenerTests(ClientTestCase):
         self.log_in("ann", "bob")
         self.befriend("ann", "bob")
         self.shown: list[tuple[str, str]] = []
-        self.world.log.clear()
+        self.network.requests.clear()
 
     def show(self, user: str, message: ChatMessage) -> None:
         self.shown.append((user, message.text))
@@ -30,41 +23,39 @@ class ListenerTests(ClientTestCase):
     def listen(self, user: str = "bob") -> Deferred[None]:
         return self.client.listen(user, self.show)
 
-    def send(self, *texts: str) -> None:
+    def write(self, *texts: str) -> None:
         """Messages from ann to bob, whatever the network does."""
-        for text in texts:
-            self.world._do_send("ann", "bob", text)
-        self.network.flush()
+        self.send("ann", "bob", *texts)
 
     def listens(self) -> list[str]:
-        return [line for _, line in self.world.log if line.startswith("listen")]
+        return [line for _, line in self.network.requests if line.startswith("listen")]
 
     def assertShown(self, *texts: str) -> None:
         self.assertEqual(self.shown, [("bob", text) for text in texts])
 
     def test_messages_come(self) -> None:
         self.result(self.listen())
-        self.send("one", "two")
+        self.write("one", "two")
         self.assertShown("one", "two")
         self.assertEqual(self.listens(), ["listen token2"])
 
     def test_begins_with_what_waited(self) -> None:
-        self.send("early")
+        self.write("early")
         self.result(self.listen())
-        self.send("late")
+        self.write("late")
         self.assertShown("early", "late")
 
     def test_listening_twice_is_listening_once(self) -> None:
         self.result(self.listen())
         self.result(self.listen())
-        self.send("one")
+        self.write("one")
         self.assertShown("one")
         self.assertEqual(len(self.listens()), 1)
 
     def test_each_user_has_a_connection(self) -> None:
+        self.make_group("chess", "ann", "bob")
         self.result(self.listen("ann"))
         self.result(self.listen("bob"))
-        self.world.make_group("chess", "ann", "bob")
         self.say("send-group ann chess e4")
         self.assertEqual(sorted(self.shown), [("ann", "e4"), ("bob", "e4")])
 
@@ -73,136 +64,142 @@ class ListenerTests(ClientTestCase):
 
     def test_resumes_after_the_last_that_was_shown(self) -> None:
         self.result(self.listen())
-        self.send("one")
+        self.write("one")
         self.network.cut(APP_1)
-        self.send("two", "three")
+        self.write("two", "three")
         self.assertShown("one")
         self.network.advance(0.1)
-        self.send("four")
+        self.write("four")
         self.assertShown("one", "two", "three", "four")
-        self.assertEqual(self.listens(), ["listen token2", "listen token2 3"])
+        self.assertEqual(self.listens(), ["listen token2", "listen token2 1"])
 
     def test_a_message_that_comes_twice_is_shown_once(self) -> None:
         self.result(self.listen())
-        self.send("one", "two")
-        for event in self.world.messages["bob"]:
-            self.world.tell("bob", event)
-        self.network.flush()
+        self.write("one", "two")
+        for number, text in enumerate(("one", "two"), 1):
+            event = {"event": "message", "id": number, "from": "ann", "to": "bob"}
+            self.tell("bob", event | {"message": text})
         self.assertShown("one", "two")
 
     def test_finds_another_server_when_that_one_died(self) -> None:
         self.result(self.listen())
         self.network.kill(APP_1)
-        self.world.app_servers = [APP_2]
-        self.send("one")
+        self.write("one")
         self.network.advance(1)
         self.assertShown("one")
-        self.assertEqual(self.world.requests("listen")[-1], APP_2)
+        self.assertEqual(self.asked("listen")[-1], APP_2)
 
     def test_a_server_that_only_hangs_up_is_not_hammered(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            self.world.answer(connection, line)
-            if line.startswith("listen"):
-                connection.transport.loseConnection()
-            return True
+        def to_servers(link: Link, line: str) -> str | None:
+            if not line.startswith("listen"):
+                return line
+            link.ask(line)
+            link.hang_up()
+            return None
 
-        self.world.meddle = meddle
+        self.network.to_servers = to_servers
         self.listen()
         self.network.advance(60)
         self.assertLess(len(self.listens()), 60)
 
     def test_goes_where_it_is_moved_at_once(self) -> None:
-        self.world.app_servers = [APP_1, APP_2]
         self.result(self.listen())
-        self.world.place("bob", APP_2)
-        self.network.flush()
-        self.assertEqual(self.world.requests("listen"), [APP_1, APP_2])
-        self.send("one")
+        moments: list[float] = []
+
+        def to_clients(link: Link, line: str) -> str:
+            if '"moved"' in line or moments:
+                moments.append(self.clock.seconds())
+            return line
+
+        self.network.to_clients = to_clients
+        self.drain(APP_1)
+        self.assertEqual(self.asked("listen"), [APP_1, APP_2])
+        told, confirmed = moments
+        self.assertEqual(told, confirmed)
+        self.write("one")
         self.assertShown("one")
         self.say("list-friend bob")
-        self.assertEqual(self.world.requests("list-friend"), [APP_2])
+        self.assertEqual(self.asked("list-friend"), [APP_2])
 
     def test_a_server_that_moves_people_for_ever_is_not_hammered(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            self.world.answer(connection, line)
-            if line.startswith("listen"):
-                connection.tell({"event": "moved", "app_server": as_json(APP_1)})
-            return True
+        def to_servers(link: Link, line: str) -> str | None:
+            if not line.startswith("listen"):
+                return line
+            link.ask(line)
+            link.tell({"event": "moved", "app_server": APP_1.as_json()})
+            return None
 
-        self.world.meddle = meddle
+        self.network.to_servers = to_servers
         self.listen()
         self.network.advance(60)
         self.assertLess(len(self.listens()), 60)
 
     def test_is_sent_on(self) -> None:
-        self.world.places["bob"] = APP_2
+        self.drain(APP_1)
         self.listen()
         self.network.advance(0.1)
-        self.assertEqual(self.world.requests("listen"), [APP_1, APP_2])
-        self.assertEqual([c for c in self.world.connections if c.address == APP_1], [])
-        self.send("one")
+        self.assertEqual(self.asked("listen"), [APP_1, APP_2])
+        self.assertEqual(self.network.to(APP_1), [])
+        self.write("one")
         self.assertShown("one")
 
     def test_waits_for_a_service_that_cannot(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            if not line.startswith("listen"):
-                return False
-            connection.tell(failure("Service unavailable, try again"))
-            return True
-
-        self.world.meddle = meddle
+        self.answer_always("listen", failure("unavailable"))
         listening = self.listen()
         self.network.advance(100)
         self.assertNoResult(listening)
         self.assertLess(len(self.listens()), 110)
-        self.world.meddle = lambda connection, line: False
+        self.pass_on()
         self.network.advance(2)
         self.result(listening)
 
     def test_waits_for_a_service_that_is_away(self) -> None:
         self.result(self.listen())
-        self.network.kill(LOGIN)
-        self.network.kill(APP_1)
+        self.network.unplug(LOGIN)
+        self.network.unplug(APP_1)
         self.network.advance(200)
-        self.send("one")
-        self.network.down.clear()
+        self.write("one")
+        self.network.plug(LOGIN)
+        self.network.plug(APP_1)
         self.network.advance(3)
         self.assertShown("one")
 
     def test_a_server_that_vanished_without_a_word(self) -> None:
         self.result(self.listen())
-        self.world.meddle = lambda connection, line: connection.address == APP_1
+        silent = lambda link, line: None if link.address == APP_1 else line  # noqa: E731
+        self.network.to_servers = self.network.to_clients = silent
         self.network.advance(29)
-        self.assertEqual(self.world.requests("ping"), [])
+        self.assertEqual(self.asked("ping"), [])
         self.network.advance(2)
-        self.assertEqual(self.world.requests("ping"), [APP_1])
-        self.world.app_servers = [APP_2]
-        self.network.advance(11)
-        self.assertEqual(self.world.requests("listen"), [APP_1, APP_2])
+        self.assertEqual(self.asked("ping"), [APP_1])
+        self.drain(APP_1)
+        self.assertEqual(self.asked("listen"), [APP_1])
+        self.network.advance(10)
+        self.assertEqual(self.asked("listen"), [APP_1, APP_2])
 
     def test_a_server_that_is_there_is_kept(self) -> None:
         self.result(self.listen())
         self.network.advance(100)
-        self.assertEqual(self.world.requests("ping"), [APP_1] * 3)
+        self.assertEqual(self.asked("ping"), [APP_1] * 3)
         self.assertEqual(len(self.listens()), 1)
 
     def test_logout_ends_it(self) -> None:
         self.result(self.listen())
         self.say("logout bob")
         self.network.advance(1)
-        self.assertEqual([c for c in self.world.connections if c.address == APP_1], [])
+        self.assertEqual(self.network.to(APP_1), [])
         self.assertEqual(len(self.listens()), 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_logout_ends_it_without_being_told(self) -> None:
         self.result(self.listen())
-        self.patch(self.world, "tell", lambda user, event: None)
+        self.network.to_clients = lambda link, line: None if '"logout"' in line else line
         self.say("logout bob")
-        self.assertEqual([c for c in self.world.connections if c.address == APP_1], [])
+        self.assertEqual(self.network.to(APP_1), [])
 
     def test_a_logout_elsewhere_ends_it_and_forgets_the_token(self) -> None:
         self.result(self.listen())
-        self.world._do_logout("bob")
+        self.log_out("bob")
         self.network.advance(1)
         self.assertEqual(self.client.users, ("ann",))
         self.assertEqual(len(self.listens()), 1)
@@ -210,45 +207,44 @@ class ListenerTests(ClientTestCase):
     def test_a_logout_it_did_not_hear_of_ends_it_too(self) -> None:
         self.result(self.listen())
         self.network.kill(APP_1)
-        self.world._do_logout("bob")
+        self.log_out("bob")
         self.network.advance(1)
         self.assertEqual(self.client.users, ("ann",))
-        self.assertEqual(self.world.requests("locate"), [LOGIN])
+        self.assertEqual(self.asked("locate"), [LOGIN])
 
     def test_a_logout_while_it_is_refused(self) -> None:
-        self.world._do_logout("bob")
+        self.log_out("bob")
         self.assertEqual(self.problem(self.listen(), Refused), "Not login yet")
         self.assertEqual(self.client.users, ("ann",))
 
     def test_a_logout_of_an_earlier_login_does_not_end_it(self) -> None:
         self.result(self.listen())
         self.say("login bob 1")
-        self.world.tell("bob", {"event": "logout"})
-        self.network.flush()
-        self.send("one")
+        self.tell("bob", {"event": "logout"})
+        self.write("one")
         self.assertShown("one")
         self.assertEqual(self.listens(), ["listen token2", "listen token3"])
 
     def test_who_logs_in_again_goes_on_from_there(self) -> None:
         self.result(self.listen())
-        self.send("one")
+        self.write("one")
         self.say("logout bob")
         self.say("login bob 1")
         self.result(self.listen())
-        self.send("two")
+        self.write("two")
         self.assertShown("one", "two")
-        self.assertEqual(self.listens()[-1], "listen token4 3")
+        self.assertEqual(self.listens()[-1], "listen token3 1")
 
     def test_a_logout_heard_of_before_its_reply(self) -> None:
         self.result(self.listen())
 
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            self.world.meddle = lambda connection, line: False
-            self.world.tell("bob", {"event": "logout"})
-            self.clock.callLater(1, self.world.answer, connection, line)
-            return True
+        def to_clients(link: Link, line: str) -> str | None:
+            if "Bye!" not in line:
+                return line
+            self.service.clock.callLater(1, link.tell, line)
+            return None
 
-        self.world.meddle = meddle
+        self.network.to_clients = to_clients
         said = self.client.logout("bob")
         self.network.flush()
         self.assertEqual(self.client.users, ("ann",))
@@ -267,9 +263,9 @@ class ListenerTests(ClientTestCase):
         listening = self.listen()
         listening.cancel()
         self.failureResultOf(listening, CancelledError)
-        self.network.down.clear()
+        self.network.plug(APP_1)
         self.network.advance(3)
-        self.send("one")
+        self.write("one")
         self.assertShown("one")
 
     def test_closing_ends_it(self) -> None:
@@ -309,28 +305,22 @@ class ListenerTests(ClientTestCase):
             raise ZeroDivisionError
 
         self.result(self.client.listen("bob", fail))
-        self.send("one", "two")
+        self.write("one", "two")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
         self.assertShown("one", "two")
         self.assertEqual(len(self.listens()), 1)
 
     def test_events_that_are_none(self) -> None:
         self.result(self.listen())
-        self.world.tell("bob", {"event": "message", "id": "x"})
-        self.world.tell("bob", {"event": "moved", "app_server": "x"})
-        self.world.tell("bob", {"event": "news"})
-        self.network.flush()
+        self.tell("bob", {"event": "message", "id": "x"})
+        self.tell("bob", {"event": "moved", "app_server": "x"})
+        self.tell("bob", {"event": "news"})
         self.assertEqual(len(self.flushLoggedErrors(BadReply)), 1)
-        self.send("one")
+        self.write("one")
         self.assertShown("one")
 
     def test_a_redirect_to_nowhere(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            self.world.meddle = lambda connection, line: False
-            connection.tell(failure("Moved") | {"app_server": as_json(APP_1) | {"port": 0}})
-            return True
-
-        self.world.meddle = meddle
+        self.answer("listen", failure("moved", app_server=APP_1.as_json() | {"port": 0}))
         listening = self.listen()
         self.network.advance(1)
         self.result(listening)
@@ -339,14 +329,12 @@ class ListenerTests(ClientTestCase):
         told: list[object] = []
         self.client.on_serving(lambda user, address: told.append((user, address)))
         self.result(self.listen())
-        self.world.place("bob", APP_2)
-        self.network.advance(1)
+        self.drain(APP_1)
         self.assertEqual(told, [("bob", APP_1), ("bob", APP_2)])
-        self.world.app_servers = [APP_1]
         self.network.kill(APP_2)
         self.assertEqual(told[2:], [("bob", None)])
         self.network.advance(5)
-        self.assertEqual(told[3:], [("bob", APP_1)])
+        self.assertEqual(told[3:], [("bob", APP_3)])
         self.say("logout bob")
         self.assertEqual(len(told), 4)
 
@@ -354,6 +342,5 @@ class ListenerTests(ClientTestCase):
         told: list[str] = []
         self.client.on_logged_out(told.append)
         self.result(self.listen())
-        self.world.tell("bob", {"event": "logout"})
-        self.network.flush()
+        self.tell("bob", {"event": "logout"})
         self.assertEqual(told, ["bob"])

@@ -10,15 +10,8 @@ from twisted.internet.defer import Deferred, succeed
 from bbs.client import BBSClient, Unreachable
 from bbs.client.forms import ForPeople
 from bbs.client.script import Script
-from tests.client_server import (
-    APP_1,
-    APP_2,
-    LOGIN,
-    Body,
-    ClientTestCase,
-    ServerConnection,
-    failure,
-)
+from bbs.testing import Link
+from tests.client_case import APP_1, LOGIN, ClientTestCase, failure
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 
@@ -26,6 +19,10 @@ CONFORMANCE = Path(__file__).parent / "conformance"
 class ScriptTestCase(ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
+        self.run_script()
+
+    def run_script(self) -> None:
+        """Begin a script."""
         self.printed: list[str] = []
         self.lines: list[str] = []
         self.wanted: Deferred[str | None] | None = None
@@ -75,7 +72,7 @@ class ScriptTestCase(ClientTestCase):
 
 
 class ConformanceTests(ScriptTestCase):
-    def run_script(self, number: int) -> None:
+    def conform(self, number: int) -> None:
         expected = (CONFORMANCE / f"{number}.expected").read_text().splitlines()
         replies, _, events = "\n".join(expected).partition("\n--\n")
         self.feed(tuple((CONFORMANCE / f"{number}.txt").read_text().splitlines()))
@@ -86,30 +83,31 @@ class ConformanceTests(ScriptTestCase):
         self.assertEqual(Counter(pushed), Counter(filter(None, events.split("\n"))))
 
     def test_1(self) -> None:
-        self.run_script(1)
+        self.conform(1)
 
     def test_2(self) -> None:
-        self.run_script(2)
+        self.conform(2)
 
     def test_3(self) -> None:
-        self.run_script(3)
+        self.conform(3)
 
     def test_4(self) -> None:
-        self.run_script(4)
+        self.conform(4)
 
     def test_5(self) -> None:
-        self.run_script(5)
+        self.conform(5)
 
     def test_6(self) -> None:
-        self.run_script(6)
+        self.conform(6)
 
     def test_5_with_messages_that_take_their_time(self) -> None:
-        release = self.world.release
+        def to_clients(link: Link, line: str) -> str | None:
+            if '"event": "message"' not in line:
+                return line
+            self.clock.callLater(0.02, link.tell, line)
+            return None
 
-        def later(*users: str) -> None:
-            self.clock.callLater(0.02, release, *users)
-
-        self.world.release = later
+        self.network.to_clients = to_clients
         expected = (CONFORMANCE / "5.expected").read_text().splitlines()
         self.feed(tuple((CONFORMANCE / "5.txt").read_text().splitlines()))
         self.network.advance(20)
@@ -127,21 +125,20 @@ class CommandTests(ScriptTestCase):
         self.assertEqual(self.type("", "   ", "ping"), ["Pong!"])
 
     def test_one_after_the_other(self) -> None:
-        self.world.meddle = lambda connection, line: line.startswith("register ann")
+        let_go = self.hold("register ann")
         self.assertEqual(self.type("register ann 1", "ping"), [])
-        self.assertEqual(self.world.requests("ping"), [])
-        self.world.answer(self.world.connections[0], "register ann 1")
-        self.network.flush()
+        self.assertEqual(self.asked("ping"), [])
+        let_go()
         self.assertEqual(self.printed, ["Success!", "Pong!"])
 
     def test_ends_at_exit_at_quit_and_at_the_end(self) -> None:
         self.type("ping", " exit ", "ping")
         self.successResultOf(self.ended)
-        self.assertEqual(self.world.requests("ping"), [LOGIN])
-        self.setUp()
+        self.assertEqual(self.asked("ping"), [LOGIN])
+        self.run_script()
         self.assertEqual(self.type("quit", "ping"), ["Bye!"])
         self.successResultOf(self.ended)
-        self.setUp()
+        self.run_script()
         self.end()
         self.successResultOf(self.ended)
 
@@ -152,37 +149,34 @@ class CommandTests(ScriptTestCase):
     def test_help_needs_no_server(self) -> None:
         printed = self.type("help")
         self.assertIn("send-group <user> <group> <message>", printed)
-        self.assertEqual(self.world.requests("help"), [])
+        self.assertEqual(self.asked("help"), [])
 
     def test_locate(self) -> None:
         self.people("ann")
-        self.assertEqual(self.type("locate ann"), ["127.0.0.1:22301"])
+        self.assertEqual(self.type("locate ann"), ["127.0.0.1:20001"])
         self.assertEqual(self.type("locate bob"), ["Not login yet"])
 
     def test_listen_is_done_anyway(self) -> None:
         self.people("ann")
         self.assertEqual(self.type("listen ann", "listen ann 1"), ["Success!", "Success!"])
-        self.assertEqual(self.world.requests("listen"), [APP_1])
+        self.assertEqual(self.asked("listen"), [APP_1])
         self.assertEqual(self.type("listen bob"), ["Not login yet"])
         self.assertEqual(self.type("listen ann 1 2"), ["Usage: listen <user> [<id>]"])
 
     def test_events_tells_where_logins_stand(self) -> None:
         self.assertEqual(self.type("register ann 1", "events"), ["Success!", "Success!"])
-        self.world.meddle = lambda connection, line: line.startswith("login")
-        self.type("login ann 1")
-        self.world.connections[-1].tell({"event": "waiting", "position": 2, "seconds": 9})
+        self.service.boots = False
+        self.network.kill(APP_1)
+        self.network.advance(1)
+        first = "Waiting for an app server: position 1, about 0 s"
+        self.assertEqual(self.type("login ann 1"), [first])
+        self.network.links[-1].tell({"event": "waiting", "position": 2, "seconds": 9})
         self.network.flush()
-        self.assertEqual(self.printed, ["Waiting for an app server: position 2, about 9 s"])
+        self.assertEqual(self.printed[1:], ["Waiting for an app server: position 2, about 9 s"])
 
     def test_an_unknown_outcome_is_said_in_a_line(self) -> None:
         self.people("ann")
-
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            self.world.meddle = lambda connection, line: False
-            connection.transport.loseConnection()
-            return True
-
-        self.world.meddle = meddle
+        self.lose_answer("post")
         self.assertEqual(
             self.type("post ann hello", "ping"),
             [
@@ -193,12 +187,7 @@ class CommandTests(ScriptTestCase):
 
     def test_an_answer_outside_the_protocol(self) -> None:
         self.people("ann")
-
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            connection.tell({"status": 0, "app_server": 3})
-            return True
-
-        self.world.meddle = meddle
+        self.answer("locate", {"status": 0, "app_server": 3})
         self.assertEqual(
             self.type("locate ann"), ["The server gave no usable address of an app server"]
         )
@@ -208,13 +197,13 @@ class CommandTests(ScriptTestCase):
         self.assertEqual(self.type(line, "ping"), ["Invalid UTF-8", "Pong!"])
 
     def test_unreachable_at_the_start(self) -> None:
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         client = BBSClient(self.clock, LOGIN, self.network.endpoint)
         ended = Deferred.fromCoroutine(self.script(client).run())
         self.problem(ended, Unreachable)
 
     def test_lost_for_good(self) -> None:
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         self.type("ping")
         self.network.advance(63)
         self.problem(self.ended, Unreachable)
@@ -226,31 +215,30 @@ USAGE = "Usage: login <id> <password>"
 class ListeningTests(ScriptTestCase):
     def test_listens_before_the_next_command(self) -> None:
         self.type("register ann 1")
-        self.world.meddle = lambda connection, line: line.startswith("listen")
+        let_go = self.hold("listen")
         self.assertEqual(self.type("login ann 1", "ping"), ["Success!"])
-        self.world.answer(self.world.connections[-1], "listen token1")
-        self.network.flush()
+        let_go()
         self.assertEqual(self.printed, ["Success!", "Pong!"])
 
     def test_a_failed_login_listens_to_nobody(self) -> None:
         self.type("login ann 1")
-        self.assertEqual(self.world.requests("listen"), [])
+        self.assertEqual(self.asked("listen"), [])
 
     def test_logged_out_meanwhile(self) -> None:
         self.type("register ann 1")
 
-        def meddle(connection: ServerConnection, line: str) -> bool:
+        def to_servers(link: Link, line: str) -> str:
             if line.startswith("listen"):
-                self.world._do_logout("ann")
-            return False
+                self.end_session("ann")
+            return line
 
-        self.world.meddle = meddle
+        self.network.to_servers = to_servers
         self.assertEqual(self.type("login ann 1", "ping"), ["Success!", "Not login yet", "Pong!"])
 
     def test_listening_that_is_refused(self) -> None:
         self.people("ann")
+        self.end_session("ann")
         self.network.cut(APP_1)
-        self.world.tokens.clear()
         self.type("listen ann", "ping")
         self.network.advance(0.1)
         self.assertEqual(self.printed, ["Not login yet", "Pong!"])
@@ -264,23 +252,22 @@ class ListeningTests(ScriptTestCase):
 
     def test_messages_are_printed_as_they_come(self) -> None:
         self.people("ann", "bob")
-        event: Body = {"event": "message", "id": 99, "from": "cat", "to": "bob", "message": "\x1b"}
-        self.world.message("bob", event)
-        self.assertEqual(self.type(), ["<<<cat->bob: \\x1b>>>"])
+        self.printed.clear()
+        self.send("ann", "bob", "\x1b")
+        self.assertEqual(self.printed, ["<<<ann->bob: \\x1b>>>"])
 
 
 class DueTests(ScriptTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.people("ann", "bob")
-        self.world.holding = True
+        self.hold_messages()
 
     def assertWaits(self, release: str, printed: str) -> None:
         """The script waits for the message to a user, and prints it."""
         self.network.advance(0.5)
         self.assertNoResult(self.ended)
-        self.world.release(release)
-        self.network.flush()
+        self.release(release)
         self.assertIn(printed, self.printed)
 
     def test_the_end_waits_for_a_message(self) -> None:
@@ -299,23 +286,22 @@ class DueTests(ScriptTestCase):
     def test_and_not_when_nothing_is_due(self) -> None:
         self.type("send ann dan hi", "post ann x", "send ann", "create-group ann chess", "exit")
         self.successResultOf(self.ended)
-        self.assertEqual(self.world.requests("list-joined"), [])
+        self.assertEqual(self.asked("list-joined"), [])
 
     def test_not_for_people_elsewhere(self) -> None:
-        self.world.passwords["dan"] = "1"
-        self.world.places["dan"] = APP_2
-        self.world.message = lambda user, event: None
+        elsewhere = self.service.listening(self.service.people("dan")["dan"])
         self.befriend("ann", "dan")
-        self.assertEqual(self.type("send ann dan hi", "login dan 1"), ["Success!"] * 2)
+        self.assertEqual(self.type("send ann dan hi", "login dan pw"), ["Success!"] * 2)
+        self.assertEqual([event["message"] for event in elsewhere.events()], ["hi"])
         self.assertEqual(self.type("logout dan", "exit"), ["Bye!"])
         self.successResultOf(self.ended)
 
     def test_not_for_what_has_been_printed(self) -> None:
-        self.world.holding = False
-        self.world.make_group("chess", "ann", "bob")
+        self.network.to_clients = lambda link, line: line
+        self.type("create-group ann chess", "join-group bob chess")
         self.type("send ann bob hi", "send ann bob hi", "send-group ann chess e4", "exit")
         self.successResultOf(self.ended)
-        self.assertEqual(self.world.requests("list-joined"), [])
+        self.assertEqual(self.asked("list-joined"), [])
 
     def test_not_for_those_who_have_logged_out(self) -> None:
         self.type("send ann bob hi", "logout bob")
@@ -334,11 +320,11 @@ class DueTests(ScriptTestCase):
 
     def test_each_of_two_alike(self) -> None:
         self.type("send ann bob hi", "send ann bob hi", "exit")
-        event = self.world.unsent["bob"].pop()
-        self.world.release("bob")
+        link, line = self.held.pop()
+        self.release("bob")
         self.network.advance(0.5)
         self.assertNoResult(self.ended)
-        self.world.tell("bob", event)
+        link.tell(line)
         self.network.flush()
         self.successResultOf(self.ended)
 
@@ -346,7 +332,7 @@ class DueTests(ScriptTestCase):
         for command in ("logout", "delete"):
             self.type("send ann bob hi", f"{command} bob")
             self.assertWaits("bob", "<<<ann->bob: hi>>>")
-            self.assertEqual(len(self.world.requests(command)), 1)
+            self.assertEqual(len(self.asked(command)), 1)
             self.type("login bob 1")
 
     def test_and_to_no_other(self) -> None:
@@ -354,35 +340,33 @@ class DueTests(ScriptTestCase):
         self.assertEqual(self.printed, ["Success!", "Bye!"])
 
     def test_a_group_is_its_members(self) -> None:
-        self.world.make_group("chess", "ann")
+        self.type("create-group ann chess")
         self.type("send-group ann chess e4", "logout bob")
         self.assertEqual(self.printed, ["Success!", "Bye!"])
-        self.assertEqual(self.world.requests("list-joined"), [APP_1])
+        self.assertEqual(self.asked("list-joined"), [APP_1])
         self.type("exit")
         self.assertWaits("ann", "<<<ann->GROUP<chess>: e4>>>")
         self.successResultOf(self.ended)
 
     def test_members_are_waited_for(self) -> None:
-        self.world.make_group("chess", "ann", "bob")
+        self.type("create-group ann chess", "join-group bob chess")
         self.type("send-group ann chess e4", "logout bob")
         self.assertWaits("bob", "<<<ann->GROUP<chess>: e4>>>")
         self.assertEqual(self.printed, ["Success!", "<<<ann->GROUP<chess>: e4>>>", "Bye!"])
 
     def test_what_was_sent_before_joining_is_not_due(self) -> None:
-        self.world.make_group("chess", "ann")
+        self.type("create-group ann chess")
         self.type("send-group ann chess e4", "join-group bob chess", "logout bob")
         self.assertEqual(self.printed, ["Success!", "Success!", "Bye!"])
 
     def test_a_message_that_comes_before_its_reply(self) -> None:
-        def meddle(connection: ServerConnection, line: str) -> bool:
-            if not line.startswith("send"):
-                return False
-            self.world._do_send("ann", "bob", "hi")
-            self.world.release("bob")
-            self.clock.callLater(0.1, connection.tell, {"status": 0, "message": "Success!"})
-            return True
+        def to_clients(link: Link, line: str) -> str | None:
+            if not (link.requests[-1].startswith("send") and '"status"' in line):
+                return line
+            self.clock.callLater(0.1, link.tell, line)
+            return None
 
-        self.world.meddle = meddle
+        self.network.to_clients = to_clients
         self.type("send ann bob hi", "exit")
         self.assertEqual(self.printed, ["<<<ann->bob: hi>>>"])
         self.clock.advance(0.1)
@@ -390,21 +374,17 @@ class DueTests(ScriptTestCase):
         self.successResultOf(self.ended)
 
     def test_a_service_that_is_gone_does_not_hold_up_the_end(self) -> None:
-        self.world.make_group("chess", "ann", "bob")
+        self.type("create-group ann chess", "join-group bob chess")
         self.type("send-group ann chess e4")
-        self.network.kill(APP_1)
-        self.network.kill(LOGIN)
+        self.network.unplug(APP_1)
+        self.network.unplug(LOGIN)
         self.type("exit")
         self.network.advance(1.1)
         self.successResultOf(self.ended)
 
     def test_a_refusal_meanwhile_does_not_either(self) -> None:
-        self.world.make_group("chess", "ann", "bob")
+        self.type("create-group ann chess", "join-group bob chess")
         self.type("send-group ann chess e4")
-        self.world.meddle = self.refuse
+        self.answer_always("", failure("unavailable"))
         self.type("exit")
         self.successResultOf(self.ended)
-
-    def refuse(self, connection: ServerConnection, line: str) -> bool:
-        connection.tell(failure("Service unavailable, try again"))
-        return True

@@ -2,13 +2,12 @@
 
 from twisted.internet.address import IPv4Address, UNIXAddress
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
-from twisted.test import iosim
 
 from bbs.gateway.connection import PIECE
 from bbs.gateway.factory import STOPPING
 from bbs.protocols import sockets
 from bbs.protocols.line.interfaces import LineLimits
-from tests.client_server import APP_1
+from tests.client_case import APP_1
 from tests.gateway_case import GatewayCase, window
 
 
@@ -95,13 +94,11 @@ class LimitTests(GatewayCase):
         self.assertEqual(nc.text.count("register"), 1)
 
     def test_many_lines_at_once_stop_the_reading(self) -> None:
-        self.world.meddle = lambda connection, line: line == "ping"
+        go_on = self.hold("ping")
         nc = self.pipe("login ann 1")
         nc.send("ping\n" * 70)
         self.assertFalse(nc.socket.reading)
-        self.world.meddle = lambda connection, line: False
-        for connection in self.world.connections:
-            connection.tell({"status": 0, "message": "Pong!"})
+        go_on()
         nc.settle()
         self.assertTrue(nc.socket.reading)
         self.assertEqual(nc.text.count("Pong!"), 70)
@@ -112,7 +109,7 @@ class NotReadingTests(GatewayCase):
         super().setUp()
         self.acknowledged = 0
         self.patch(sockets, "acknowledged", lambda transport: self.acknowledged)
-        self.world.friends.append(("ann", "bob"))
+        self.befriend("ann", "bob")
         self.nc = self.pipe("login ann 1")
         self.bob = self.pipe("login bob 1")
         self.producer = IPushProducer(self.nc.connection)
@@ -133,15 +130,13 @@ class NotReadingTests(GatewayCase):
         self.assertEqual(calls, ["pause"] * len(streams) + ["resume"] * len(streams))
 
     def test_what_is_connected_meanwhile_is_held_up_too(self) -> None:
-        paused: list[object] = []
-        self.patch(
-            iosim.FakeTransport, "pauseProducing", lambda transport: paused.append(transport)
-        )
-        self.producer.pauseProducing()
-        before = len(paused)
         self.network.cut(APP_1)
+        self.producer.pauseProducing()
+        before = len(self.network.connected)
         self.network.advance(3.0)
-        self.assertGreater(len(set(paused)), before)
+        self.assertGreater(len(self.network.connected), before)
+        anns = [link for link in self.network.links if "listen token1" in link.requests]
+        self.assertTrue(anns and all(link.held_up for link in anns))
 
     def test_who_takes_nothing_is_left(self) -> None:
         self.producer.pauseProducing()

@@ -1,11 +1,9 @@
 """What people at a gateway type, and what they are shown."""
 
-from collections.abc import Callable
-from typing import Any
-
 from bbs.client.conversation import GAVE_UP_ANSWER
+from bbs.config import Configuration
 from bbs.gateway import keyboard
-from tests.client_server import APP_1, APP_2, LOGIN, failure
+from tests.client_case import APP_1, APP_2, LOGIN, SECRET, TRUSTING, failure
 from tests.gateway_case import AGREED, REFUSED, WELCOME, GatewayCase, window
 
 BACKSPACE, CTRL_C, CTRL_D, CTRL_L, CTRL_U = "\x7f", "\x03", "\x04", "\x0c", "\x15"
@@ -54,7 +52,7 @@ class PipeTests(GatewayCase):
 
     def test_no_byte_of_telnet_and_no_cr(self) -> None:
         nc = self.pipe("login ann 1", "list-friend", "nonsense")
-        self.world.friends.append(("ann", "bob"))
+        self.befriend("ann", "bob")
         self.pipe("login bob 1", "send ann h\u00e9llo\r")
         nc.settle()
         data = nc.socket.value()
@@ -63,12 +61,12 @@ class PipeTests(GatewayCase):
         self.assertNotIn(b"\xff", data)
 
     def test_a_message_begins_a_line(self) -> None:
-        self.world.friends.append(("ann", "bob"))
+        self.befriend("ann", "bob")
         nc, other = self.pipe("login ann 1"), self.pipe("login bob 1")
         nc.forget()
-        self.world.holding = True
+        self.hold_messages()
         other.send("send ann one\nsend ann two\n")
-        self.world.release("ann")
+        self.release("ann")
         nc.settle()
         self.assertEqual(nc.text, "\n<<<bob->ann: one>>>\n<<<bob->ann: two>>>\nann> ")
 
@@ -76,12 +74,15 @@ class PipeTests(GatewayCase):
         nc = self.visitor()
         nc.send(b"login ann 1\nencoding big5\npost \xa4\xa4\xa4\xe5\n")
         self.assertTrue(nc.text.endswith("Encoding: BIG5\nSuccess!\nann> "))
-        self.assertEqual(self.world.posts, [("ann", "中文")])
+        self.assertEqual(self.posts(), [("ann", "中文")])
 
     def test_waiting_is_told_in_lines(self) -> None:
-        self.world.meddle = lambda connection, line: line.startswith("login")
+        self.service.boots = False
+        self.network.kill(APP_1)
+        self.network.advance(1.0)
         nc = self.pipe("login ann 1")
-        (asking,) = [each for each in self.world.connections if each.says_events]
+        self.assertTrue(nc.text.endswith("Waiting for an app server: position 1, about 0 s\n"))
+        (asking,) = [each for each in self.network.links if "events" in each.requests]
         for position in (2, 1):
             asking.tell({"event": "waiting", "position": position, "seconds": None})
             nc.settle()
@@ -101,22 +102,6 @@ class PipeTests(GatewayCase):
 
 
 class TelnetTests(GatewayCase):
-    def hold(self, held: str) -> Callable[[], None]:
-        """Have nobody answer a line; what is returned answers it, and those that come."""
-        asking: list[Any] = []
-
-        def meddle(connection: object, line: str) -> bool:
-            asking.extend([connection] if line == held else [])
-            return line == held
-
-        def answer() -> None:
-            self.world.meddle = lambda connection, line: False
-            for connection in asking:
-                connection.tell({"status": 0, "message": "Pong!"})
-
-        self.world.meddle = meddle
-        return answer
-
     def test_a_visit(self) -> None:
         telnet = self.telnet("login ann", "1", "list-friend")
         self.assertEqual(
@@ -171,7 +156,7 @@ class TelnetTests(GatewayCase):
         self.assertEqual(telnet.new, b"Success!\r\nann> ")
 
     def test_a_message_leaves_the_line_as_it_is(self) -> None:
-        self.world.friends.append(("ann", "bob"))
+        self.befriend("ann", "bob")
         telnet = self.telnet("login ann 1")
         telnet.send("send bob 中" + LEFT)
         self.pipe("login bob 1", "send ann \x1b[2Jhello")
@@ -179,7 +164,7 @@ class TelnetTests(GatewayCase):
         self.assertEqual(telnet.shown()[-2:], ["<<<bob->ann: \\x1b[2Jhello>>>", "ann> send bob 中"])
         self.assertEqual(telnet.screen.cursor.x, 14)
         telnet.send("e\r\0")
-        self.assertEqual(self.world.messages["bob"][0]["message"], "e中")
+        self.assertEqual(self.messages()[1:], [("ann", "bob", "e中")])
 
     def test_lines_that_come_together(self) -> None:
         telnet = self.telnet()
@@ -187,20 +172,20 @@ class TelnetTests(GatewayCase):
         self.assertEqual(telnet.shown()[-4:], ["list-friend", "Success!", "No friends", "ann> po"])
 
     def test_talking(self) -> None:
-        self.world.friends.append(("ann", "bob"))
+        self.befriend("ann", "bob")
         self.pipe("login bob 1")
         telnet = self.telnet("login ann 1", "talk bob")
         self.assertEqual(telnet.last(), "ann>bob>")
         telnet.send("hello\r\0end\r\0")
         self.assertEqual(telnet.last(), "ann>")
-        self.assertEqual(self.world.messages["bob"][0]["message"], "hello")
+        self.assertEqual(self.messages(), [("ann", "bob", "hello")])
 
     def test_one_user_at_a_time(self) -> None:
         telnet = self.telnet("login ann 1", "login bob 1")
         self.assertIn("You are logged in as ann; log out first.", telnet.shown())
         telnet.send("logout\r\0")
         self.assertEqual(telnet.last(), "bbs>")
-        self.assertEqual(self.world.places, {})
+        self.assertEqual(self.online(), set())
 
     def test_history_has_no_passwords(self) -> None:
         telnet = self.telnet("login ann 1", "logout", "login ann", "1")
@@ -217,7 +202,7 @@ class TelnetTests(GatewayCase):
         self.assertEqual(telnet.last(), "ann> login ann")
 
     def test_a_password_that_is_typed_ahead_does_not_show(self) -> None:
-        self.world.passwords["ann"] = "SECRET"
+        self.change_password("ann", "SECRET")
         for line in ("login ann", "/login ann", " login  ann "):
             telnet = self.telnet()
             telnet.send(f"{line}\r\0SEC")
@@ -237,7 +222,7 @@ class TelnetTests(GatewayCase):
         self.assertIn(b"help", telnet.socket.value())
 
     def test_nor_while_another_line_is_carried_out(self) -> None:
-        self.world.passwords["ann"] = "SECRET"
+        self.change_password("ann", "SECRET")
         answer = self.hold("ping")
         telnet = self.telnet()
         telnet.send("ping\r\0login ann\r\0SEC")
@@ -276,18 +261,17 @@ class TelnetTests(GatewayCase):
         telnet.send("login ann\r\0SEC" + CTRL_C + "\r\0")
         telnet.send(AGREED)
         self.assertEqual(telnet.last(), "bbs>")
-        self.assertEqual(self.world.requests("login"), [])
+        self.assertEqual(self.asked("login"), [])
         self.assertNotIn(b"SEC", telnet.socket.value())
 
     def test_in_a_talk_it_is_a_word_like_others(self) -> None:
-        self.world.friends.append(("ann", "bob"))
+        self.befriend("ann", "bob")
         self.pipe("login bob 1")
         telnet = self.telnet("login ann 1", "talk bob")
         telnet.connection.dataReceived(b"login later\r\0bye\r\0")
         telnet.settle()
-        self.assertEqual(
-            [each["message"] for each in self.world.messages["bob"]], ["login later", "bye"]
-        )
+        said = [("ann", "bob", "login later"), ("ann", "bob", "bye")]
+        self.assertEqual(self.messages(), said)
 
     def test_what_is_typed_during_a_password_is_no_part_of_it(self) -> None:
         telnet = self.telnet("login ann")
@@ -304,7 +288,7 @@ class TelnetTests(GatewayCase):
         self.assertEqual(telnet.shown(), ["ann> " + "0123456789" * 4])
 
     def test_completion(self) -> None:
-        self.world.friends.append(("ann", "bob"))
+        self.befriend("ann", "bob")
         telnet = self.telnet("login ann 1")
         telnet.send("send b\tx")
         self.assertEqual(telnet.last(), "ann> send bob x")
@@ -317,8 +301,8 @@ class TelnetTests(GatewayCase):
         )
         telnet.send("\t\t")
         self.assertEqual(str(telnet.shown()).count("list-invite  list-friend"), 1)
-        self.world.make_group("many", "ann")
-        self.world.groups.extend(f"group{number}" for number in range(100))
+        self.make_group("many", "ann")
+        self.make_groups(100)
         telnet.send(CTRL_U + "list-group\r\0")
         telnet.send("join-group group\t")
         self.assertIn("group49  … 100 in all", " ".join(telnet.shown()))
@@ -341,7 +325,7 @@ class TelnetTests(GatewayCase):
         telnet = self.telnet("login ann 1", "encoding big5")
         telnet.send(b"post \xa4\xa4\xa4")
         telnet.send(b"\xe5\xb0\xa8" + BACKSPACE.encode() + b"\r\0")
-        self.assertEqual(self.world.posts, [("ann", "中文")])
+        self.assertEqual(self.posts(), [("ann", "中文")])
         self.assertIn(b"post \xa4\xa4\xa4\xe5", telnet.socket.value())
         telnet.send("encoding\r\0encoding koi8-r\r\0encoding a b\r\0")
         self.assertEqual(telnet.shown()[-1], "ann>")
@@ -354,7 +338,7 @@ class TelnetTests(GatewayCase):
         self.assertTrue(telnet.new.endswith(b"\xff\xfa\x2a\x01 UTF-8 BIG5\xff\xf0"))
         telnet.send(b"\xff\xfa\x2a\x02BIG5\xff\xf0")
         telnet.send(b"post \xa4\xa4\r\0")
-        self.assertEqual(self.world.posts, [("ann", "中")])
+        self.assertEqual(self.posts(), [("ann", "中")])
 
     def test_commands_of_telnet_are_keys(self) -> None:
         telnet = self.telnet("login ann 1")
@@ -375,12 +359,12 @@ class TelnetTests(GatewayCase):
         telnet.send("z" * 100 + "\r\0")
         self.assertEqual(str(telnet.shown()).count("Line too long"), 1)
         self.assertEqual(telnet.last(), "ann>")
-        self.assertEqual(self.world.requests("x" * 150), [])
+        self.assertEqual(self.asked("x" * 150), [])
 
 
 class GivingUpTests(GatewayCase):
     def waiting(self) -> None:
-        self.world.meddle = lambda connection, line: line.startswith(("login", "listen"))
+        self.hold("login", "listen")
 
     def test_a_half_typed_line_is_not_lost_unasked(self) -> None:
         telnet = self.telnet("login ann 1")
@@ -410,7 +394,7 @@ class GivingUpTests(GatewayCase):
     def test_waiting_is_given_up(self) -> None:
         self.waiting()
         telnet = self.telnet("login ann 1")
-        (asking,) = [each for each in self.world.connections if each.says_events]
+        (asking,) = [each for each in self.network.links if "events" in each.requests]
         asking.tell({"event": "waiting", "position": 3, "seconds": 24})
         telnet.send("pi")
         self.assertEqual(telnet.last(), "Waiting for an app server: position 3, about 24 s pi")
@@ -419,7 +403,7 @@ class GivingUpTests(GatewayCase):
             telnet.shown()[-3:],
             ["Not sent: 1 behind it.", "Given up waiting for an app server.", "bbs>"],
         )
-        self.world.meddle = lambda connection, line: False
+        self.pass_on()
         telnet.send("login ann 1\r\0")
         self.assertEqual(telnet.last(), "ann>")
 
@@ -430,7 +414,7 @@ class GivingUpTests(GatewayCase):
         self.assertFalse(telnet.is_over)
         telnet.send(CTRL_D)
         self.assertTrue(telnet.is_over)
-        self.assertEqual(self.world.connections, [])
+        self.assertEqual(self.network.links, [])
 
     def test_a_password_is_given_up(self) -> None:
         for key in (CTRL_C, CTRL_D):
@@ -450,27 +434,27 @@ class GivingUpTests(GatewayCase):
 
 class BadDayTests(GatewayCase):
     def test_the_login_server_is_away_and_found(self) -> None:
-        self.network.down.add(LOGIN)
+        self.network.unplug(LOGIN)
         telnet = self.telnet("login ann 1")
         self.assertEqual(telnet.shown()[-1], AWAY)
-        self.network.down.clear()
+        self.network.plug(LOGIN)
         self.network.advance(3.0)
         self.assertEqual(telnet.last(), "ann>")
 
     def test_it_is_told_only_where_it_is_needed(self) -> None:
         telnet = self.telnet("login ann 1")
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         for line in ("help", "list-friend", "encoding", "talk bob", ""):
             telnet.send(f"{line}\r\0")
         self.assertNotIn(AWAY, telnet.shown())
         telnet.send("logout\r\0")
         self.assertEqual(telnet.shown()[-1], AWAY)
-        self.network.down.clear()
+        self.network.plug(LOGIN)
         self.network.advance(3.0)
         self.assertEqual(telnet.last(), "bbs>")
 
     def test_it_stays_away(self) -> None:
-        self.network.down.add(LOGIN)
+        self.network.unplug(LOGIN)
         telnet = self.telnet("login ann 1")
         self.network.advance(70.0)
         self.assertEqual(
@@ -481,8 +465,6 @@ class BadDayTests(GatewayCase):
     def test_the_app_server_is_lost_and_another_is_found(self) -> None:
         telnet = self.telnet("login ann 1")
         telnet.send("half a li")
-        self.world.app_servers.insert(0, APP_2)
-        self.world.places["ann"] = APP_2
         self.network.kill(APP_1)
         self.network.advance(5.0)
         self.assertEqual(
@@ -510,12 +492,7 @@ class BadDayTests(GatewayCase):
         self.assertFalse(telnet.is_over)
 
     def test_other_refusals_are_not_counted(self) -> None:
-        def meddle(connection: object, line: str) -> bool:
-            if line.startswith("login") and hasattr(connection, "tell"):
-                connection.tell(failure("Service unavailable, try again"))
-            return line.startswith("login")
-
-        self.world.meddle = meddle
+        self.answer_always("login", failure("unavailable"))
         telnet = self.telnet(*["login ann 1"] * 6)
         self.assertFalse(telnet.is_over)
 
@@ -546,22 +523,18 @@ class BadDayTests(GatewayCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_a_reply_of_another_shape(self) -> None:
-        def meddle(connection: object, line: str) -> bool:
-            if line.startswith("list-friend") and hasattr(connection, "tell"):
-                connection.tell({"status": 0, "friend": [1, None, {"a": "\x1b"}], "more": "x"})
-            return line.startswith("list-friend")
-
         telnet = self.telnet("login ann 1")
-        self.world.meddle = meddle
+        shape = {"status": 0, "friend": [1, None, {"a": "\x1b"}], "more": "x"}
+        self.answer("list-friend", shape)
         telnet.send("list-friend\r\0")
         self.assertEqual(telnet.shown()[-4:-1], ["1", "null", '{"a":"\\u001b"}'])
 
     def test_it_goes_at_once_with_all_that_is_its(self) -> None:
         for lines in (["login ann 1"], ["ping", "login bob"]):
             visitor = self.telnet(*lines)
-            self.assertNotEqual(self.world.connections, [])
+            self.assertNotEqual(self.network.links, [])
             visitor.leave()
-            self.assertEqual(self.world.connections, [])
+            self.assertEqual(self.network.links, [])
             self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_before_it_has_answered_too(self) -> None:
@@ -583,23 +556,27 @@ class BadDayTests(GatewayCase):
 
 
 class OriginTests(GatewayCase):
-    secret = "0123456789abcdef"
+    secret = SECRET
+
+    def make_config(self) -> Configuration:
+        return TRUSTING
 
     def test_the_login_server_is_told_for_whom_it_is(self) -> None:
-        greeting = f"forwarded-for 192.0.2.7 {self.secret}"
-
-        def meddle(connection: object, line: str) -> bool:
-            if line == greeting and hasattr(connection, "tell"):
-                connection.tell({"status": 0, "message": "Success!"})
-            return line == greeting
-
-        self.world.meddle = meddle
         telnet = self.telnet("login ann 1")
         self.assertEqual(telnet.last(), "ann>")
         # The login has a connection of its own; the other is for what is learned and asked later.
-        self.assertEqual(self.world.requests("forwarded-for"), [LOGIN, LOGIN])
+        greeting = (LOGIN, f"forwarded-for 192.0.2.7 {SECRET}")
+        self.assertEqual(self.network.requests.count(greeting), 2)
+        self.assertEqual(self.asked("forwarded-for"), [LOGIN, LOGIN])
+
+
+class WrongOriginTests(GatewayCase):
+    secret = "another-secret"
+
+    def make_config(self) -> Configuration:
+        return TRUSTING
 
     def test_a_secret_that_is_wrong_is_the_operators_affair(self) -> None:
         telnet = self.telnet("login ann 1")
         self.assertEqual(telnet.shown()[-2:], ["Service unavailable, try again", "bbs>"])
-        self.assertEqual(self.world.requests("login"), [])
+        self.assertEqual(self.asked("login"), [])

@@ -158,5 +158,5 @@ class SessionTests(GatewayCase):
             self.assertLess(len(visitor.socket.value()), 2000 + 300 * len(stream))
             visitor.leave()
             self.assertEqual(self.flushLoggedErrors(), [], stream)
-        self.assertEqual(self.world.connections, [])
+        self.assertEqual(self.network.links, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])

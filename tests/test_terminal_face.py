@@ -16,7 +16,7 @@ from bbs.client.terminal.face import Face
 from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
 from bbs.client.terminal.plain import PlainEditor
 from bbs.client.terminal.work import Line
-from tests.client_server import APP_1, LOGIN, ClientTestCase
+from tests.client_case import APP_1, LOGIN, ClientTestCase
 
 
 @implementer(IEditor)
@@ -80,8 +80,8 @@ class FaceCase(ClientTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.world.passwords = {"ann": "1", "bob": "1"}
-        self.world.friends = [("ann", "bob")]
+        self.register("ann", "bob")
+        self.befriend("ann", "bob")
         self.face = Face(self.clock, self.client, LOGIN, self.sit_down, self.password)
         verifyObject(IScreen, self.face)
         self.running = Deferred.fromCoroutine(self.face.run())
@@ -128,28 +128,23 @@ class FaceTests(FaceCase):
         self.assertEqual(self.type("1"), ["Success!"])
         self.assertEqual(self.typist.asked, "line")
 
-    def hold(self, held: str) -> None:
-        """Let this wait for its answer, until `go_on`."""
-        self.world.meddle = lambda connection, line: line == held
-
-    def go_on(self, held: str) -> None:
-        self.world.meddle = lambda connection, line: False
-        self.world.answer(self.world.connections[0], held)
-        self.network.flush()
+    def let(self, go_on: Callable[[], None]) -> None:
+        """What waited for its answer has it."""
+        go_on()
         self.network.advance(0.1)
 
     def test_a_password_is_hidden_before_it_is_asked_for(self) -> None:
-        self.hold("ping")
+        go_on = self.hold("ping")
         self.type("ping", "register eve")
         self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
-        self.go_on("ping")
+        self.let(go_on)
         self.assertEqual(self.typist.asked, "Password for eve: ")
         self.assertEqual(self.typist.set_asides, 0, "what is half typed is gone")
         self.assertEqual(self.type("2", "2")[-1], "Success!")
         self.assertEqual(self.typist.asked, "line")
 
     def test_a_password_may_be_entered_before_it_is_asked_for(self) -> None:
-        self.hold("ping")
+        go_on = self.hold("ping")
         self.type("ping", "register eve", "2")
         self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
         self.type("2")
@@ -157,18 +152,18 @@ class FaceTests(FaceCase):
         self.type("login ann\nlogin eve", "1")
         self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
         self.type("2")
-        self.go_on("ping")
+        self.let(go_on)
         self.assertEqual(self.typist.printed, ["Pong!", "Success!", "Success!", "Success!"])
         self.assertEqual(self.face.conversation.users, ("ann", "eve"))
 
     def test_a_password_that_nobody_asks_for_goes_nowhere(self) -> None:
         self.type("login ann 1")
-        self.hold("ping")
+        go_on = self.hold("ping")
         self.type("ping", "talk bob", "login eve")
         self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
-        self.go_on("ping")
+        self.let(go_on)
         self.assertEqual(self.typist.asked, "line")
-        self.world.meddle = lambda connection, line: line.startswith("send")
+        self.hold("send")
         self.type("login eve")
         self.assertEqual(self.typist.asked, "line")
         self.type("/login \t")
@@ -176,16 +171,16 @@ class FaceTests(FaceCase):
 
     def test_lines_pasted_in_a_talk_ask_for_nothing(self) -> None:
         self.type("login ann 1", "talk bob")
-        self.world.meddle = lambda connection, line: line.startswith("send")
+        self.hold("send")
         self.type("/login eve\n/login eve")
         self.assertEqual(self.typist.asked, "line")
 
     def test_what_is_half_typed_is_for_one_line_alone(self) -> None:
         self.type("login ann 1")
-        self.hold("ping")
+        go_on = self.hold("ping")
         self.type("ping", "talk bob", "login eve\n/login eve")
         self.assertEqual(self.typist.asked, "Password for eve, once asked: ")
-        self.go_on("ping")
+        self.let(go_on)
         # Once for each of the two, as both were messages by then.
         self.assertEqual((self.typist.asked, self.typist.set_asides), ("line", 2))
 
@@ -220,18 +215,16 @@ class FaceTests(FaceCase):
         self.assertEqual(self.typist.asked, "line")
 
     def test_messages(self) -> None:
+        self.register("eve")
+        self.make_group("go", "eve", "ann")
         self.type("login ann 1")
-        self.world.message(
-            "ann", {"event": "message", "id": 1, "from": "bob", "to": "ann", "message": "hi"}
-        )
+        self.send("bob", "ann", "hi")
         self.network.advance(0.1)
         self.assertEqual(self.typist.printed[-1], "<<<bob->ann: hi>>>")
         self.type("login bob 1")
-        self.world.message(
-            "ann", {"event": "message", "id": 2, "from": "bob", "group": "go", "message": "hi"}
-        )
+        self.send_group("eve", "go", "hi")
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], "<<<bob->GROUP<go>: hi>>> to ann")
+        self.assertEqual(self.typist.printed[-1], "<<<eve->GROUP<go>: hi>>> to ann")
         self.assertEqual(self.face.prompt(99), f"bob@{APP_1} [others 2]> ")
 
     def test_interrupted(self) -> None:
@@ -240,7 +233,7 @@ class FaceTests(FaceCase):
         self.face.interrupt()
         self.network.advance(0.1)
         self.assertEqual(self.typist.printed, ["exit or Ctrl-D ends."])
-        self.world.meddle = lambda connection, line: line == "ping"
+        self.hold("ping")
         self.type("ping", "list-friend", "help")
         self.face.interrupt()
         self.network.advance(0.1)
@@ -280,7 +273,7 @@ class FaceTests(FaceCase):
         self.assertEqual(self.typist.asked, "")
 
     def test_no_service(self) -> None:
-        self.network.kill(LOGIN)
+        self.network.unplug(LOGIN)
         face = Face(self.clock, self.client, LOGIN, self.sit_down)
         self.network.cut(LOGIN)
         running = Deferred.fromCoroutine(face.run())
@@ -309,7 +302,7 @@ class PasswordTests(FaceCase):
 
     def test_nobody_is_asked(self) -> None:
         self.assertEqual(self.type("login ann"), ["Success!"])
-        self.world.meddle = lambda connection, line: line == "ping"
+        self.hold("ping")
         self.type("ping", "login bob")
         self.assertEqual(self.typist.asked, "line")
 
@@ -319,7 +312,7 @@ class PlainTests(ClientTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.world.passwords = {"ann": "1"}
+        self.register("ann")
         self.written = ""
         self.echo: list[bool] = []
         self.wanted: Deferred[str | None] = Deferred()
@@ -375,24 +368,19 @@ class PlainTests(ClientTestCase):
         self.assertFalse(self.interrupts)
 
     def test_a_line_that_was_begun_answers_what_is_asked_then(self) -> None:
-        self.world.meddle = lambda connection, line: line == "ping"
+        go_on = self.hold("ping")
         self.type("ping")
         self.face.work.add([Line("login ann")])
-        connection = self.world.connections[0]
-        self.world.meddle = lambda connection, line: False
-        self.world.answer(connection, "ping")
-        self.network.flush()
+        go_on()
         self.assertEqual((self.reads, self.echo), (2, [False]))
         self.assertIn("Success!", self.type("1"))
 
     def test_a_password_is_hidden_before_it_is_asked_for(self) -> None:
-        self.world.meddle = lambda connection, line: line == "ping"
+        go_on = self.hold("ping")
         self.type("ping")
         self.assertEqual(self.type("login ann"), "Password for ann, once asked: ")
         self.written = ""
-        self.world.meddle = lambda connection, line: False
-        self.world.answer(self.world.connections[0], "ping")
-        self.network.flush()
+        go_on()
         self.network.advance(0.1)
         self.assertEqual(self.written, "\nPassword for ann: \nPong!\nPassword for ann: ")
         self.assertEqual((self.reads, self.echo), (3, [False]))

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bbs.testing.broker import MemoryBroker
     from bbs.testing.broker_contract import BrokerContract
     from bbs.testing.database_contract import ContendedDatabaseContract, DatabaseContract
+    from bbs.testing.network import Link, MemoryNetwork
     from bbs.testing.provider import MemoryProvider
     from bbs.testing.provider_contract import ProviderContract
     from bbs.testing.rules import RulesCase
@@ -20,7 +21,9 @@ _MODULES = {
     "BrokerContract": "bbs.testing.broker_contract",
     "ContendedDatabaseContract": "bbs.testing.database_contract",
     "DatabaseContract": "bbs.testing.database_contract",
+    "Link": "bbs.testing.network",
     "MemoryBroker": "bbs.testing.broker",
+    "MemoryNetwork": "bbs.testing.network",
     "MemoryProvider": "bbs.testing.provider",
     "MemoryService": "bbs.testing.service",
     "Peer": "bbs.testing.service",
@@ -33,7 +36,9 @@ __all__ = [
     "BrokerContract",
     "ContendedDatabaseContract",
     "DatabaseContract",
+    "Link",
     "MemoryBroker",
+    "MemoryNetwork",
     "MemoryProvider",
     "MemoryService",
     "Peer",

@@ -12,12 +12,11 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from bbs.client import Address
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.factory import GatewayFactory
 from bbs.protocols.life import LINGER
 from bbs.protocols.line.interfaces import LineLimits
-from tests.client_server import LOGIN, World, WorldFactory
+from tests.client_case import on_sockets
 from tests.gateway_case import BOARD
 from tests.integration.service import eventually
 
@@ -29,8 +28,7 @@ class SocketTests(TestCase):
     timeout = 60
 
     def setUp(self) -> None:
-        service = WorldFactory(World(), LOGIN)
-        login = Address("127.0.0.1", self.listen(service))
+        _, login = on_sockets(self)
         limits = LineLimits(max_line=65536, write_timeout=0.5)
         self.gateway = GatewayFactory(reactor, BOARD, login, "", limits)
         self.made: list[GatewayConnection] = []

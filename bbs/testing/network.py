@@ -1,0 +1,268 @@
+"""Clients of a `MemoryService`: connections in memory to its servers, which a test can break.
+
+    service = MemoryService(lobby)
+    network = MemoryNetwork(service)
+    client = BBSClient(service.clock, network.login_server, network.endpoint)
+    registered = client.register("ann", "pw")
+    network.flush()
+
+Bytes move when the network is flushed, and time passes when it is advanced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.test.iosim import FakeTransport
+from zope.interface import implementer
+
+from bbs.addresses import Address
+from bbs.protocols.line import LineFactory
+from bbs.testing.service import MemoryService
+
+__all__ = ["Link", "MemoryNetwork"]
+
+HOST = "127.0.0.1"
+"""Where all servers are, and all clients."""
+
+Meddler = Callable[["Link", str], "str | None"]
+"""What goes on instead of a line (without its end) that is on its way; None for nothing."""
+
+
+def _pass_on(link: Link, line: str) -> str:
+    return line
+
+
+class MemoryNetwork:
+    """Connects clients to the servers of `service`.
+
+    `to_servers` and `to_clients` are called with each line on its way there, and what they give
+    goes on instead of it: by these a test loses, holds back, changes and adds what it likes. What
+    they hold back they may let go later, by the connection's `Link`.
+    """
+
+    login_server = Address(HOST, 22222)
+
+    def __init__(self, service: MemoryService) -> None:
+        self.service = service.start()
+        self.clock = service.clock
+        self.to_servers: Meddler = _pass_on
+        self.to_clients: Meddler = _pass_on
+        self.down: set[Address] = set()
+        """Servers that refuse connections."""
+        self.away: set[Address] = set()
+        """Servers that do not answer to attempts to connect."""
+        self.connected: list[Address] = []
+        """The servers that connections were made to, in order."""
+        self.requests: list[tuple[Address, str]] = []
+        """Every request that a client has sent, with the server that it was for."""
+        self.links: list[Link] = []
+        """The connections that there are, in the order in which they were made."""
+        beats = LoopingCall(service.beat)
+        beats.clock = self.clock
+        beats.start(service.config.fleet.heartbeat_interval)
+
+    def endpoint(self, address: Address) -> IStreamClientEndpoint:
+        """Where a client connects to reach a server: what `BBSClient` takes for `endpoint`."""
+        return _Endpoint(self, address)
+
+    def flush(self) -> None:
+        """Move bytes until nothing moves any more. Time does not pass."""
+        moved = True
+        while moved:
+            self.clock.advance(0)
+            # All of them each time: news on several comes together, and no reply comes first.
+            moved = True in [link._pump() for link in self.links]
+            self.links = [link for link in self.links if link.open]
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, with bytes moving meanwhile, and every app server showing that it
+        lives."""
+        end = self.clock.seconds() + seconds
+        while True:
+            self.flush()
+            due = min((call.getTime() for call in self.clock.getDelayedCalls()), default=end)
+            if due > end:
+                break
+            self.clock.advance(due - self.clock.seconds())
+        self.clock.advance(end - self.clock.seconds())
+        self.flush()
+
+    def to(self, address: Address) -> list[Link]:
+        """The connections to a server."""
+        return [link for link in self.links if link.address == address]
+
+    def cut(self, address: Address) -> None:
+        """End every connection to a server; what is on its way is lost."""
+        for link in self.to(address):
+            link.cut()
+        self.flush()
+
+    def unplug(self, address: Address) -> None:
+        """Nobody reaches the server there any more, which lives; `plug` undoes that."""
+        self.down.add(address)
+        self.cut(address)
+
+    def plug(self, address: Address) -> None:
+        """A server is reached again."""
+        self.down.discard(address)
+
+    def kill(self, address: Address) -> None:
+        """The app server there dies, as whoever launched it sees."""
+        self.unplug(address)
+        self.service.kill(address.port)
+
+    def _connect(self, factory: IProtocolFactory, address: Address) -> Deferred[IProtocol]:
+        if address in self.away:
+            return Deferred()
+        served = None if address in self.down else self._factory(address)
+        server = None if served is None else served.buildProtocol(_at(50000))
+        if server is None:
+            return fail(ConnectionRefusedError())
+        client = factory.buildProtocol(_at(address.port))
+        assert client is not None, "the client has stopped"
+        self.connected.append(address)
+        self.links.append(Link(self, address, client, server))
+        connected: Deferred[IProtocol] = Deferred()
+        # As with sockets, never before connect returns.
+        self.clock.callLater(0, connected.callback, client)
+        return connected
+
+    def _factory(self, address: Address) -> LineFactory | None:
+        if address == self.login_server:
+            return self.service.login.factory
+        for server in self.service.servers.values():
+            if address == Address(HOST, server.port):
+                return server.serving.factory
+        return None
+
+
+class Link:
+    """A client's connection to a server. `requests` are the client's on it, in order."""
+
+    def __init__(
+        self, network: MemoryNetwork, address: Address, client: IProtocol, server: IProtocol
+    ) -> None:
+        self.address = address
+        self.requests: list[str] = []
+        self._network = network
+        self._to_client: deque[str] = deque()
+        here, there = _at(50000), _at(address.port)
+        self._client = _Transport(client, False, here, there)
+        self._server = _Transport(server, True, there, here)
+        server.makeConnection(self._server)
+        client.makeConnection(self._client)
+
+    @property
+    def open(self) -> bool:
+        """Whether one of the two is there still."""
+        return not (self._client.disconnected and self._server.disconnected)
+
+    @property
+    def held_up(self) -> bool:
+        """Whether the client takes nothing at present: it hears not even of the end."""
+        return self._client.paused and not self._client.disconnecting
+
+    def tell(self, line: str | Mapping[str, object]) -> None:
+        """Have the client get this line, behind what the server has sent."""
+        self._receive()
+        self._to_client.append(line if isinstance(line, str) else json.dumps(line))
+
+    def ask(self, line: str) -> None:
+        """Have the server get this request."""
+        self._server.protocol.dataReceived(_bytes(line))
+
+    def hang_up(self) -> None:
+        """End the connection as its server does, behind what it has sent."""
+        self._server.loseConnection()
+
+    def cut(self) -> None:
+        """End the connection, with all that is on its way."""
+        self._receive()
+        self._to_client.clear()
+        self._client.lines()
+        self._client.disconnecting = self._server.disconnecting = True
+
+    def _pump(self) -> bool:
+        """Move bytes, or else the news that one side has gone; whether there was any."""
+        self._receive()
+        moved = bool(self._to_client) and not self.held_up and not self._client.disconnected
+        if moved:
+            lines = [*self._to_client]
+            self._to_client.clear()
+            self._client.protocol.dataReceived(b"".join(map(_bytes, lines)))
+        moved = self._send() or moved
+        if moved:
+            return True
+        server, client = self._server, self._client
+        if server.disconnecting and not server.disconnected and not self.held_up:
+            server.disconnected = client.disconnecting = True
+            client.reportDisconnect()
+            return True
+        if client.disconnecting and not client.disconnected:
+            client.disconnected = server.disconnecting = True
+            server.reportDisconnect()
+            return True
+        return False
+
+    def _send(self) -> bool:
+        """Move what the client has sent."""
+        lines = [] if self._server.paused else [*self._client.lines()]
+        for line in lines:
+            self.requests.append(line)
+            self._network.requests.append((self.address, line))
+            passed = self._network.to_servers(self, line)
+            if passed is not None and not self._server.disconnecting:
+                self.ask(passed)
+        return bool(lines)
+
+    def _receive(self) -> None:
+        """Take up what the server has sent."""
+        for line in self._server.lines():
+            passed = self._network.to_clients(self, line)
+            if passed is not None:
+                self._to_client.append(passed)
+
+
+class _Transport(FakeTransport):
+    """One end of a link."""
+
+    paused = False
+    """Whether its protocol wants no more for now."""
+    _rest = b""
+
+    def pauseProducing(self) -> None:
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        self.paused = False
+
+    def lines(self) -> Iterator[str]:
+        """Take what was written, as far as it is whole lines."""
+        *lines, self._rest = (self._rest + (self.getOutBuffer() or b"")).split(b"\n")
+        return (line.decode("utf-8", "surrogateescape") for line in lines)
+
+
+def _at(port: int) -> IPv4Address:
+    return IPv4Address("TCP", HOST, port)
+
+
+def _bytes(line: str) -> bytes:
+    return line.encode("utf-8", "surrogateescape") + b"\n"
+
+
+@implementer(IStreamClientEndpoint)
+class _Endpoint:
+    def __init__(self, network: MemoryNetwork, address: Address) -> None:
+        self._network = network
+        self._address = address
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        return self._network._connect(protocolFactory, self._address)

@@ -144,7 +144,8 @@ class ExamplesCase(ServiceCase):
 
     def client(self, service: Service, *options: str, name: str = "bbs") -> Client:
         """The client, as a command of the service `name`."""
-        argv = (self.bin / name, "client", *options, "127.0.0.1", str(service.port))
+        place = ("127.0.0.1", str(service.port))
+        argv: list[str | Path] = [self.bin / name, "client", *options, *place]
         client = Client(argv, service.folder)
         service.processes.append(client)
         return client

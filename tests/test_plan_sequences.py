@@ -257,7 +257,7 @@ def let_rest(simulation):
 
 class SequenceTests(SynchronousTestCase):
     @given(POLICIES, SEQUENCES)
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     def test_comes_to_rest(self, policy, events):
         """Everybody who can has a place, need and limits hold, and no more steps are planned."""
         simulation = Simulation(policy)
@@ -280,7 +280,7 @@ class SequenceTests(SynchronousTestCase):
             self.assertTrue(server.people or needed or len(ready) <= policy.minimum)
 
     @given(POLICIES, SEQUENCES)
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     def test_never_drains_what_is_needed(self, policy, events):
         """What is left of the ready without the idle has places for all, spare ones, and number."""
         simulation = Simulation(policy)
@@ -302,7 +302,7 @@ class SequenceTests(SynchronousTestCase):
                     self.assertGreaterEqual(server.idle, policy.idle_grace)
 
     @given(POLICIES, SEQUENCES)
-    @settings(deadline=None, max_examples=150)
+    @settings(max_examples=150)
     def test_launches_what_is_needed_and_no_more(self, policy, events):
         """One server fewer would leave somebody without a place, or the fleet below its need."""
         simulation = Simulation(policy)
@@ -331,7 +331,6 @@ class SequenceTests(SynchronousTestCase):
                 self.assertEqual(count, min(wanted, room))
 
     @given(POLICIES, st.integers(0, 60), st.integers(0, 60))
-    @settings(deadline=None)
     def test_does_not_flap(self, policy, first, second):
         """With people who stay, a server that was launched is never drained again."""
         simulation = Simulation(policy)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import signal
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -349,7 +349,7 @@ class LimitTests(GatewayCase):
             heard = bytearray()
 
             def hears(data: bytes) -> bool:
-                with suppress(BlockingIOError):
+                with contextlib.suppress(BlockingIOError):
                     while more := reader.recv(65536):
                         heard.extend(more)
                 return data in heard

@@ -8,6 +8,7 @@ from collections import Counter
 from io import StringIO
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessTerminated
@@ -139,7 +140,9 @@ class RunTests(ClientTestCase):
 class Client(ProcessProtocol):
     """The command as a child process."""
 
-    def __init__(self, reactor: object, *argv: str, files: dict[int, object] | None = None) -> None:
+    transport: Any
+
+    def __init__(self, reactor: Any, *argv: str, files: dict[int, object] | None = None) -> None:
         self.out = b""
         self.err = b""
         self.ended: Deferred[int] = Deferred()
@@ -174,7 +177,8 @@ class Client(ProcessProtocol):
 
     def processEnded(self, reason: Failure) -> None:
         reason.trap(ProcessDone, ProcessTerminated)
-        self.ended.callback(reason.value.exitCode)
+        ended: Any = reason.value
+        self.ended.callback(ended.exitCode)
 
 
 class ProcessTests(TestCase):
@@ -186,7 +190,7 @@ class ProcessTests(TestCase):
         self.reactor = reactor
         self.service, self.login = on_sockets(self)
 
-    def client(self, **options: object) -> Client:
+    def client(self, **options: Any) -> Client:
         return Client(self.reactor, self.login.host, str(self.login.port), **options)
 
     async def test_a_pipe(self) -> None:

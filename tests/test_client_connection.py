@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs.client import (
     Address,
@@ -37,6 +40,8 @@ def line(**members: object) -> bytes:
 
 
 class ConnectionTests(SynchronousTestCase):
+    transport: Any
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.transport = StringTransport()
@@ -255,11 +260,12 @@ class ConnectionsTests(ClientTestCase):
         self.successResultOf(second)
 
     def test_other_reasons_are_told(self) -> None:
+        @implementer(IStreamClientEndpoint)
         class Endpoint:
-            def connect(self, factory: object) -> Deferred[object]:
+            def connect(self, protocolFactory: object) -> Deferred[IProtocol]:
                 return Deferred.fromCoroutine(self._fail())
 
-            async def _fail(self) -> None:
+            async def _fail(self) -> IProtocol:
                 raise DNSLookupError("no such host")
 
         connections = Connections(self.clock, lambda address: Endpoint())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -66,7 +67,8 @@ class ReaderTests(TestCase):
     async def contents(self, descriptor: int) -> bytes:
         from twisted.internet import reactor
 
-        read, data = reader(reactor, descriptor), b""
+        running: Any = reactor
+        read, data = reader(running, descriptor), b""
         while piece := await read():
             data += piece
         return data

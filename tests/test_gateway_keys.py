@@ -36,7 +36,16 @@ SEQUENCES = {
     "\x17": Key.KILL_WORD,
 }
 
-NOTHING = ("\x1b[200~", "\x1b[1;5C", "\x1b[?25h", "\x1bx", "\x1b[5~", "\0", "\x1a", "\x1b[ q")
+NOTHING: tuple[str, ...] = (
+    "\x1b[200~",
+    "\x1b[1;5C",
+    "\x1b[?25h",
+    "\x1bx",
+    "\x1b[5~",
+    "\0",
+    "\x1a",
+    "\x1b[ q",
+)
 NOTHING += ("\x1b[[A",)  # F1 of Linux's console
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -23,8 +26,9 @@ class Client(Protocol):
 class Endpoint:
     """Connects at once."""
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Protocol]:
-        client = protocolFactory.buildProtocol(None)
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        client = protocolFactory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        assert client is not None
         client.makeConnection(StringTransport())
         return succeed(client)
 
@@ -33,9 +37,9 @@ class ValveTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.valve = Valve(lambda address: Endpoint())
 
-    def connect(self) -> tuple[Client, StringTransport]:
+    def connect(self) -> tuple[Any, StringTransport]:
         endpoint = self.valve.endpoint(Address("192.0.2.1", 1))
-        client = self.successResultOf(endpoint.connect(Factory.forProtocol(Client)))
+        client: Any = self.successResultOf(endpoint.connect(Factory.forProtocol(Client)))
         return client, client.transport
 
     def test_open_it_lets_through(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionRefusedError
@@ -64,7 +64,7 @@ class NetworkTests(SynchronousTestCase):
     def connecting(self, address: Address) -> Deferred[Program]:
         endpoint = self.network.endpoint(address)
         verifyObject(IStreamClientEndpoint, endpoint)
-        return endpoint.connect(Factory.forProtocol(Program))
+        return cast("Deferred[Program]", endpoint.connect(Factory.forProtocol(Program)))
 
     def test_requests_and_replies(self) -> None:
         one, other = self.connect(), self.connect(APP_1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import pyte
 from prompt_toolkit.application import Application
@@ -79,8 +80,9 @@ class EditorCase(SynchronousTestCase):
 
         async def run() -> None:
             with create_pipe_input() as keys:
+                paper: Any = self.paper
                 output = Vt100_Output(
-                    self.paper, lambda: Size(self.rows, self.columns), "xterm", enable_cpr=False
+                    paper, lambda: Size(self.rows, self.columns), "xterm", enable_cpr=False
                 )
                 editor = Editor(
                     keys,

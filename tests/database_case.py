@@ -14,6 +14,7 @@ import sys
 from typing import ClassVar, TypeVar
 
 from bbs.board import board, friends
+from bbs.commands.service import Service
 from bbs.rules.accounts import Caller
 from bbs.storage.connecting import connect_to
 from bbs.storage.database import Database
@@ -51,7 +52,10 @@ class OnMySQL(DatabaseCase):
     def database_url(self) -> str:
         return (self.migrated and OnMySQL.shared_url) or fresh_mysql_url()
 
-    def migrate(self) -> None:
+    def migrate(self, service: Service | None = None) -> None:
+        if service is not None:
+            super().migrate(service)
+            return
         if OnMySQL.shared_url is None:
             super().migrate()
             OnMySQL.shared_url = self.url

@@ -144,7 +144,8 @@ class ExamplesCase(ServiceCase):
 
     def client(self, service: Service, *options: str, name: str = "bbs") -> Client:
         """The client, as a command of the service `name`."""
-        argv = (self.bin / name, "client", *options, "127.0.0.1", str(service.port))
+        program = str(self.bin / name)
+        argv = (program, "client", *options, "127.0.0.1", str(service.port))
         client = Client(argv, service.folder)
         service.processes.append(client)
         return client

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IProtocolFactory, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import Clock, LoopingCall
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
@@ -21,6 +21,7 @@ from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.delivery.bus import Bus
 from bbs.rules import accounts, operators
+from bbs.storage.database import rows
 from bbs.storage.models import Place, Session, User
 from bbs.testing import Link, MemoryNetwork, MemoryService
 from bbs.testing.service import QUICK
@@ -60,8 +61,8 @@ def on_sockets(test: TestCase) -> tuple[MemoryService, Address]:
     """The board in memory, reached by sockets, and where its login server is."""
     from twisted.internet import reactor
 
-    def listen(factory: IProtocolFactory) -> int:
-        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    def listen(factory: Any) -> int:
+        port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
         test.addCleanup(port.stopListening)
         return port.getHost().port
 
@@ -130,7 +131,7 @@ class ClientTestCase(SynchronousTestCase):
         self.network.flush()
         return self.successResultOf(deferred)
 
-    def problem(self, deferred: Deferred[object], kind: type[ClientError]) -> str:
+    def problem(self, deferred: Deferred[Any], kind: type[ClientError]) -> str:
         """What a Deferred fails with, without time passing."""
         self.network.flush()
         return str(self.failureResultOf(deferred, kind).value)
@@ -240,23 +241,23 @@ class ClientTestCase(SynchronousTestCase):
 
     def posts(self) -> list[tuple[str, str]]:
         """Everybody's posts, with their authors."""
-        return [*Post.select(User.name, Post.text).join(User).order_by(Post.id).tuples()]
+        return rows(Post.select(User.name, Post.text).join(User).order_by(Post.id))
 
     def messages(self) -> list[tuple[str, str, str]]:
         """Everybody's messages: from whom, to whom, and what."""
         query = Message.select(Message.sender, Message.target, Message.text)
-        return [*query.order_by(Message.id).tuples()]
+        return rows(query.order_by(Message.id))
 
     def groups(self) -> list[str]:
-        return [name for (name,) in Group.select(Group.name).order_by(Group.id).tuples()]
+        return [name for (name,) in rows(Group.select(Group.name).order_by(Group.id))]
 
     def users(self) -> set[str]:
         """Everybody who is registered."""
-        return {name for (name,) in User.select(User.name).tuples()}
+        return {name for (name,) in rows(User.select(User.name))}
 
     def online(self) -> set[str]:
         """Everybody who is online."""
-        return {name for (name,) in Place.select(User.name).join(User).tuples()}
+        return {name for (name,) in rows(Place.select(User.name).join(User))}
 
     def is_password(self, name: str, password: str) -> bool:
         """Whether that is somebody's password."""
@@ -272,7 +273,7 @@ class ClientTestCase(SynchronousTestCase):
     def listening(self, user: str) -> list[Link]:
         """The client's connections that listen for a user, by whichever login."""
         query = Session.select(Session.digest).join(User).where(User.name == user)
-        digests = {digest for (digest,) in query.tuples()}
+        digests = {digest for (digest,) in rows(query)}
 
         def listens(line: str) -> bool:
             command, *words = line.split() or [""]
@@ -280,13 +281,13 @@ class ClientTestCase(SynchronousTestCase):
 
         return [link for link in self.network.links if any(map(listens, link.requests))]
 
-    def announce(self, user: str, *events: dict[str, object]) -> None:
+    def announce(self, user: str, *events: Mapping[str, object]) -> None:
         """The service tells those who listen for a user what lives for the moment."""
         for event in events:
             self.bus.tell(self.caller(user).channel, event)
         self.network.flush()
 
-    def tell(self, user: str, event: dict[str, object]) -> None:
+    def tell(self, user: str, event: Mapping[str, object]) -> None:
         """Have the client hear an event for a user of which the service knows nothing."""
         for link in self.listening(user):
             link.tell(event)
@@ -312,7 +313,7 @@ class ClientTestCase(SynchronousTestCase):
         self.network.to_servers = to_servers
         return let_go
 
-    def answer(self, beginning: str, *answers: dict[str, object]) -> None:
+    def answer(self, beginning: str, *answers: Mapping[str, object]) -> None:
         """Have the next requests that begin so be answered by these instead of their server."""
         left = [*answers]
         before = self.network.to_servers
@@ -325,7 +326,7 @@ class ClientTestCase(SynchronousTestCase):
 
         self.network.to_servers = to_servers
 
-    def answer_always(self, beginning: str, answer: dict[str, object]) -> None:
+    def answer_always(self, beginning: str, answer: Mapping[str, object]) -> None:
         """Have every request that begins so be answered by this instead of its server."""
         before = self.network.to_servers
 

@@ -8,17 +8,20 @@ from collections import Counter
 from io import StringIO
 from pathlib import Path
 from socket import socket
+from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import cli
 from bbs.cli.client import Run, main
 from tests.client_case import LOGIN, ClientTestCase, on_sockets
 from tests.command_case import BOARD
+
+Files = dict[int, int | str]
+"""What a child process has for its descriptors, as `spawnProcess` takes it."""
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 
@@ -139,7 +142,9 @@ class RunTests(ClientTestCase):
 class Client(ProcessProtocol):
     """The command as a child process."""
 
-    def __init__(self, reactor: object, *argv: str, files: dict[int, object] | None = None) -> None:
+    transport: Any
+
+    def __init__(self, reactor: Any, *argv: str, files: Files | None = None) -> None:
         self.out = b""
         self.err = b""
         self.ended: Deferred[int] = Deferred()
@@ -172,7 +177,7 @@ class Client(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         self.err += data
 
-    def processEnded(self, reason: Failure) -> None:
+    def processEnded(self, reason: Any) -> None:
         reason.trap(ProcessDone, ProcessTerminated)
         self.ended.callback(reason.value.exitCode)
 
@@ -186,8 +191,8 @@ class ProcessTests(TestCase):
         self.reactor = reactor
         self.service, self.login = on_sockets(self)
 
-    def client(self, **options: object) -> Client:
-        return Client(self.reactor, self.login.host, str(self.login.port), **options)
+    def client(self, files: Files | None = None) -> Client:
+        return Client(self.reactor, self.login.host, str(self.login.port), files=files)
 
     async def test_a_pipe(self) -> None:
         script = (CONFORMANCE / "5.txt").read_bytes()

@@ -73,6 +73,7 @@ class OffersTests(SynchronousTestCase):
 
     def test_what_is_none_is_passed_over(self) -> None:
         good = {"usage": "games", "server": "app"}
+        strange: object
         for strange in (
             None,
             "games <user>",

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone, DNSLookupError
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from bbs.client import (
     Address,
@@ -40,8 +42,9 @@ class ConnectionTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.transport = StringTransport()
-        self.transport.setTcpKeepAlive = lambda on: None
-        self.transport.setTcpNoDelay = lambda on: None
+        # What real transports have beside, and StringTransport lacks.
+        for name in ("setTcpKeepAlive", "setTcpNoDelay"):
+            setattr(self.transport, name, lambda on: None)
         self.connection = self.connect()
 
     def connect(self) -> Connection:
@@ -255,11 +258,12 @@ class ConnectionsTests(ClientTestCase):
         self.successResultOf(second)
 
     def test_other_reasons_are_told(self) -> None:
+        @implementer(IStreamClientEndpoint)
         class Endpoint:
-            def connect(self, factory: object) -> Deferred[object]:
+            def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
                 return Deferred.fromCoroutine(self._fail())
 
-            async def _fail(self) -> None:
+            async def _fail(self) -> IProtocol:
                 raise DNSLookupError("no such host")
 
         connections = Connections(self.clock, lambda address: Endpoint())

@@ -6,6 +6,7 @@ import os
 import tempfile
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs.client import lines
@@ -66,7 +67,7 @@ class ReaderTests(TestCase):
     async def contents(self, descriptor: int) -> bytes:
         from twisted.internet import reactor
 
-        read, data = reader(reactor, descriptor), b""
+        read, data = reader(IReactorFromThreads(reactor), descriptor), b""
         while piece := await read():
             data += piece
         return data

@@ -34,7 +34,7 @@ FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
 FAMILY = "👩\u200d👩\u200d👧"
 
 
-def reply(status: int = 0, **members: object) -> Reply:
+def reply(status: int = 0, /, **members: object) -> Reply:
     return Reply({"status": status} | members)
 
 

@@ -36,8 +36,17 @@ SEQUENCES = {
     "\x17": Key.KILL_WORD,
 }
 
-NOTHING = ("\x1b[200~", "\x1b[1;5C", "\x1b[?25h", "\x1bx", "\x1b[5~", "\0", "\x1a", "\x1b[ q")
-NOTHING += ("\x1b[[A",)  # F1 of Linux's console
+NOTHING = (
+    "\x1b[200~",
+    "\x1b[1;5C",
+    "\x1b[?25h",
+    "\x1bx",
+    "\x1b[5~",
+    "\0",
+    "\x1a",
+    "\x1b[ q",
+    "\x1b[[A",  # F1 of Linux's console
+)
 
 
 def read(*pieces: str) -> list[str | Key]:

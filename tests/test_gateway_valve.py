@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
@@ -15,6 +18,8 @@ from bbs.gateway.valve import Valve
 
 
 class Client(Protocol):
+    transport: Any
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.transport = None
 
@@ -23,8 +28,9 @@ class Client(Protocol):
 class Endpoint:
     """Connects at once."""
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[Protocol]:
-        client = protocolFactory.buildProtocol(None)
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        client = protocolFactory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1))
+        assert client is not None
         client.makeConnection(StringTransport())
         return succeed(client)
 
@@ -36,6 +42,7 @@ class ValveTests(SynchronousTestCase):
     def connect(self) -> tuple[Client, StringTransport]:
         endpoint = self.valve.endpoint(Address("192.0.2.1", 1))
         client = self.successResultOf(endpoint.connect(Factory.forProtocol(Client)))
+        assert isinstance(client, Client)
         return client, client.transport
 
     def test_open_it_lets_through(self) -> None:

@@ -61,7 +61,7 @@ class NetworkTests(SynchronousTestCase):
         self.network.flush()
         return self.successResultOf(connecting)
 
-    def connecting(self, address: Address) -> Deferred[Program]:
+    def connecting(self, address: Address) -> Deferred[Any]:
         endpoint = self.network.endpoint(address)
         verifyObject(IStreamClientEndpoint, endpoint)
         return endpoint.connect(Factory.forProtocol(Program))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import pyte
 from prompt_toolkit.application import Application
@@ -76,11 +77,12 @@ class EditorCase(SynchronousTestCase):
 
     def play(self, scenario: Callable[[PipeInput, Editor], Coroutine[None, None, None]]) -> None:
         """Run a scenario on a loop of its own, as the reactor would."""
+        paper: Any = self.paper
 
         async def run() -> None:
             with create_pipe_input() as keys:
                 output = Vt100_Output(
-                    self.paper, lambda: Size(self.rows, self.columns), "xterm", enable_cpr=False
+                    paper, lambda: Size(self.rows, self.columns), "xterm", enable_cpr=False
                 )
                 editor = Editor(
                     keys,

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -290,10 +291,11 @@ class FaceTests(FaceCase):
         self.failureResultOf(running, CancelledError)
 
 
+@implementer(IStreamClientEndpoint)
 class Nowhere:
     """An endpoint from which no answer comes."""
 
-    def connect(self, factory: object) -> Deferred[object]:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return Deferred()
 
 

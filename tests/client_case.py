@@ -64,7 +64,7 @@ def on_sockets(test: TestCase) -> tuple[MemoryService, Address]:
     def listen(factory: Any) -> int:
         port: Any = reactor.listenTCP(0, factory, interface="127.0.0.1")
         test.addCleanup(port.stopListening)
-        return int(port.getHost().port)
+        return port.getHost().port
 
     service = MemoryService(board, config=CONFIG)
     test.addCleanup(service.close)
@@ -241,12 +241,12 @@ class ClientTestCase(SynchronousTestCase):
 
     def posts(self) -> list[tuple[str, str]]:
         """Everybody's posts, with their authors."""
-        return [*Post.select(User.name, Post.text).join(User).order_by(Post.id).tuples()]
+        return rows(Post.select(User.name, Post.text).join(User).order_by(Post.id))
 
     def messages(self) -> list[tuple[str, str, str]]:
         """Everybody's messages: from whom, to whom, and what."""
         query = Message.select(Message.sender, Message.target, Message.text)
-        return [*query.order_by(Message.id).tuples()]
+        return rows(query.order_by(Message.id))
 
     def groups(self) -> list[str]:
         return [name for (name,) in rows(Group.select(Group.name).order_by(Group.id))]
@@ -287,7 +287,7 @@ class ClientTestCase(SynchronousTestCase):
             self.bus.tell(self.caller(user).channel, event)
         self.network.flush()
 
-    def tell(self, user: str, event: dict[str, object]) -> None:
+    def tell(self, user: str, event: Mapping[str, object]) -> None:
         """Have the client hear an event for a user of which the service knows nothing."""
         for link in self.listening(user):
             link.tell(event)

@@ -13,13 +13,15 @@ from typing import Any
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.protocol import ProcessProtocol
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import cli
 from bbs.cli.client import Run, main
 from tests.client_case import LOGIN, ClientTestCase, on_sockets
 from tests.command_case import BOARD
+
+Files = dict[int, int | str]
+"""What a child process has for its descriptors, as `spawnProcess` takes it."""
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 
@@ -142,7 +144,7 @@ class Client(ProcessProtocol):
 
     transport: Any
 
-    def __init__(self, reactor: Any, *argv: str, files: dict[int, object] | None = None) -> None:
+    def __init__(self, reactor: Any, *argv: str, files: Files | None = None) -> None:
         self.out = b""
         self.err = b""
         self.ended: Deferred[int] = Deferred()
@@ -175,10 +177,9 @@ class Client(ProcessProtocol):
     def errReceived(self, data: bytes) -> None:
         self.err += data
 
-    def processEnded(self, reason: Failure) -> None:
+    def processEnded(self, reason: Any) -> None:
         reason.trap(ProcessDone, ProcessTerminated)
-        ended: Any = reason.value
-        self.ended.callback(ended.exitCode)
+        self.ended.callback(reason.value.exitCode)
 
 
 class ProcessTests(TestCase):
@@ -190,8 +191,8 @@ class ProcessTests(TestCase):
         self.reactor = reactor
         self.service, self.login = on_sockets(self)
 
-    def client(self, **options: Any) -> Client:
-        return Client(self.reactor, self.login.host, str(self.login.port), **options)
+    def client(self, files: Files | None = None) -> Client:
+        return Client(self.reactor, self.login.host, str(self.login.port), files=files)
 
     async def test_a_pipe(self) -> None:
         script = (CONFORMANCE / "5.txt").read_bytes()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,8 +72,9 @@ class OffersTests(SynchronousTestCase):
         )
 
     def test_what_is_none_is_passed_over(self) -> None:
-        good: dict[str, Any] = {"usage": "games", "server": "app"}
-        oddities: tuple[Any, ...] = (
+        good = {"usage": "games", "server": "app"}
+        strange: object
+        for strange in (
             None,
             "games <user>",
             {},
@@ -89,8 +89,7 @@ class OffersTests(SynchronousTestCase):
             good | {"server": ["app"]},
             good | {"usage": "games " + "x" * 1_000_000},
             good | {"usage": " ".join(f"<a{n}>" for n in range(10_000))},
-        )
-        for strange in oddities:
+        ):
             self.assertEqual(self.names([strange, {"usage": "ok", "server": "app"}]), ["ok"])
         for strange in (None, {}, "games", 3):
             self.assertIsNone(read_offers(strange))

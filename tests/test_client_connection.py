@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.error import ConnectionDone, DNSLookupError
-from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
@@ -40,13 +39,12 @@ def line(**members: object) -> bytes:
 
 
 class ConnectionTests(SynchronousTestCase):
-    transport: Any
-
     def setUp(self) -> None:
         self.clock = Clock()
         self.transport = StringTransport()
-        self.transport.setTcpKeepAlive = lambda on: None
-        self.transport.setTcpNoDelay = lambda on: None
+        # What real transports have beside, and StringTransport lacks.
+        for name in ("setTcpKeepAlive", "setTcpNoDelay"):
+            setattr(self.transport, name, lambda on: None)
         self.connection = self.connect()
 
     def connect(self) -> Connection:
@@ -262,7 +260,7 @@ class ConnectionsTests(ClientTestCase):
     def test_other_reasons_are_told(self) -> None:
         @implementer(IStreamClientEndpoint)
         class Endpoint:
-            def connect(self, protocolFactory: object) -> Deferred[IProtocol]:
+            def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
                 return Deferred.fromCoroutine(self._fail())
 
             async def _fail(self) -> IProtocol:

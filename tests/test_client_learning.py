@@ -79,14 +79,17 @@ class Lobby(Noting):
         super().setUp()
         self.register(*{"ann", "bob"} - self.users())
 
-    def hide(self, name: str) -> None:
-        """Have the service not know yet that it has a command, until `pass_on`."""
+    def hide(self, *names: str) -> None:
+        """Have the service not know yet that it has these commands, until `pass_on`."""
+
+        def name_of(offer: dict[str, str]) -> str:
+            return offer["usage"].split()[0]
 
         def to_clients(link: Link, line: str) -> str:
             members = json.loads(line)
             if "commands" in members:
-                told = members["commands"]
-                members["commands"] = [each for each in told if each["usage"].split()[0] != name]
+                told = [each for each in members["commands"] if name_of(each) not in names]
+                members["commands"] = told
             return json.dumps(members)
 
         self.network.to_clients = to_clients
@@ -480,6 +483,12 @@ class ConversationTests(Lobby, ConversationCase):
     def test_a_command_of_the_clients_own_comes_first(self) -> None:
         self.assertIn("* talk <friend or group>  (what you type goes there)", self.type("help"))
         self.assertNotIn("* talk <user> <nonsense>", self.paper.lines)
+
+    def test_nobody_talks_where_nothing_can_be_sent(self) -> None:
+        self.hide("send", "send-group")
+        printed = self.type("help")
+        self.assertNotIn("* talk <friend or group>  (what you type goes there)", printed)
+        self.assertIn("* talk <user> <nonsense>", printed)
 
     def test_events(self) -> None:
         self.type("login ann pw")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import IReactorFromThreads
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs.client import lines
@@ -67,8 +67,7 @@ class ReaderTests(TestCase):
     async def contents(self, descriptor: int) -> bytes:
         from twisted.internet import reactor
 
-        running: Any = reactor
-        read, data = reader(running, descriptor), b""
+        read, data = reader(IReactorFromThreads(reactor), descriptor), b""
         while piece := await read():
             data += piece
         return data

@@ -34,7 +34,7 @@ FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
 FAMILY = "👩\u200d👩\u200d👧"
 
 
-def reply(status: int = 0, **members: object) -> Reply:
+def reply(status: int = 0, /, **members: object) -> Reply:
     return Reply({"status": status} | members)
 
 
@@ -75,7 +75,7 @@ class ReplyTests(SynchronousTestCase):
 
     def test_names_print_one_a_line(self) -> None:
         for member in ("invite", "friend", "group"):
-            self.assertEqual(reply_lines(reply(0, **{member: ["a", "b\n"]})), ["a", "b\\x0a"])
+            self.assertEqual(reply_lines(reply(**{member: ["a", "b\n"]})), ["a", "b\\x0a"])
 
     def test_empty_lists_say_so(self) -> None:
         for member, line in (
@@ -84,7 +84,7 @@ class ReplyTests(SynchronousTestCase):
             ("group", "No groups"),
             ("post", "No posts"),
         ):
-            self.assertEqual(reply_lines(reply(0, **{member: []})), [line])
+            self.assertEqual(reply_lines(reply(**{member: []})), [line])
 
     def test_posts(self) -> None:
         posts = [{"id": "bob", "message": "two  words"}, {"id": "c\x1b", "message": "\n"}]
@@ -129,7 +129,7 @@ class ReplyTests(SynchronousTestCase):
             ["name: go\\x1b", "open: true", 'seats: {"ann":1}'],
         )
         self.assertEqual(
-            reply_lines(reply(0, **{"a\nb": [], "c": ["d"]})), ["a\\x0ab: []", 'c: ["d"]']
+            reply_lines(reply(**{"a\nb": [], "c": ["d"]})), ["a\\x0ab: []", 'c: ["d"]']
         )
         self.assertEqual(reply_lines(reply(1, name="go")), ["Failed"])
 

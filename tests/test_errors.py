@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import errors
@@ -11,6 +13,9 @@ from bbs.commands.ask import AskLoginServer, Moved
 from bbs.errors import Refusal
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.rules import accounts
+
+CODES = (Path(__file__).absolute().parent.parent / "docs/client-authors.md").read_text()
+"""Where authors of clients look them up."""
 
 
 class Words(SynchronousTestCase):
@@ -47,6 +52,7 @@ class Words(SynchronousTestCase):
             (AskLoginServer(), "Ask the login server", "ask-login-server"),
         ):
             self.assertEqual((error.message, error.code), (text, code))
+            self.assertIn(f"`{code}`", CODES)
 
     def test_names_are_not_taken_for_formats(self) -> None:
         for name in ("{}", "{0.__class__}", "%s", "{", "}"):

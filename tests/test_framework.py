@@ -12,6 +12,7 @@ import bbs.framework
 from bbs import __version__
 from bbs.board import board
 from bbs.commands import all_commands
+from bbs.commands.service import ServiceUnusable
 from bbs.framework import (
     Ask,
     Caller,
@@ -86,6 +87,12 @@ async def meet(ask: Ask, room: str) -> Reply:
     return success()
 
 
+@commands.command("pretend <user> <event>", Role.APP)
+async def pretend(ask: Ask, event: str) -> None:
+    """Whatever it is called."""
+    await ask.tell(ask.user.channel, {"event": event, "text": "…"})
+
+
 @commands.command("free <text>", Role.EITHER, rest=True)
 async def free(ask: Ask, text: str) -> Reply:
     """Needs no user."""
@@ -157,6 +164,14 @@ class ServedAsDeclared(SynchronousTestCase):
         self.assertEqual(listener.heard(), [])
         self.ask("wave bob")
         self.assertEqual(listener.heard(), [{"event": "wave", "from": "ann", "text": "ann waves"}])
+
+    def test_events_of_the_frameworks_own_are_not_told(self) -> None:
+        listener = self.service.listening(self.tokens["ann"])
+        for event in ("moved", "logout", "waiting"):
+            self.assertEqual(self.ask(f"pretend {event}")["code"], "internal-error")
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
+        self.ask("pretend removed")
+        self.assertEqual([event["event"] for event in listener.heard()], ["removed"])
 
     def test_one_who_does_not_read_is_not_waited_for(self) -> None:
         listener = self.service.listening(self.tokens["bob"])
@@ -248,8 +263,8 @@ class Declaring(SynchronousTestCase):
     def test_a_name_that_every_service_has(self) -> None:
         table = CommandTable()
         table.declare(Command("listen <user>", Role.APP, rule=nod))
-        error = self.assertRaises(ValueError, all_commands, Service("a", commands=(table,)))
-        self.assertEqual(str(error), "the command listen is there already")
+        error = self.assertRaises(ServiceUnusable, all_commands, Service("a", commands=(table,)))
+        self.assertEqual(str(error), "the service a: the command listen is there already")
 
 
 PLUGINS = {

@@ -36,7 +36,7 @@ SEQUENCES = {
     "\x17": Key.KILL_WORD,
 }
 
-NOTHING: tuple[str, ...] = (
+NOTHING = (
     "\x1b[200~",
     "\x1b[1;5C",
     "\x1b[?25h",
@@ -45,8 +45,8 @@ NOTHING: tuple[str, ...] = (
     "\0",
     "\x1a",
     "\x1b[ q",
+    "\x1b[[A",  # F1 of Linux's console
 )
-NOTHING += ("\x1b[[A",)  # F1 of Linux's console
 
 
 def read(*pieces: str) -> list[str | Key]:

@@ -18,6 +18,8 @@ from bbs.gateway.valve import Valve
 
 
 class Client(Protocol):
+    transport: Any
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.transport = None
 
@@ -37,9 +39,10 @@ class ValveTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.valve = Valve(lambda address: Endpoint())
 
-    def connect(self) -> tuple[Any, StringTransport]:
+    def connect(self) -> tuple[Client, StringTransport]:
         endpoint = self.valve.endpoint(Address("192.0.2.1", 1))
-        client: Any = self.successResultOf(endpoint.connect(Factory.forProtocol(Client)))
+        client = self.successResultOf(endpoint.connect(Factory.forProtocol(Client)))
+        assert isinstance(client, Client)
         return client, client.transport
 
     def test_open_it_lets_through(self) -> None:

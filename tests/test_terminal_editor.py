@@ -77,10 +77,10 @@ class EditorCase(SynchronousTestCase):
 
     def play(self, scenario: Callable[[PipeInput, Editor], Coroutine[None, None, None]]) -> None:
         """Run a scenario on a loop of its own, as the reactor would."""
+        paper: Any = self.paper
 
         async def run() -> None:
             with create_pipe_input() as keys:
-                paper: Any = self.paper
                 output = Vt100_Output(
                     paper, lambda: Size(self.rows, self.columns), "xterm", enable_cpr=False
                 )

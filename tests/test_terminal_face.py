@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IProtocol, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -295,7 +295,7 @@ class FaceTests(FaceCase):
 class Nowhere:
     """An endpoint from which no answer comes."""
 
-    def connect(self, protocolFactory: object) -> Deferred[IProtocol]:
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         return Deferred()
 
 

@@ -80,14 +80,17 @@ class Conversation:
         self._asked: tuple[str | None, str] | None = None
         self._confirmed: tuple[str | None, str] | None = None
         self._over = False
-        self.own: Mapping[str, OwnCommand] = {
-            each.name: each for each in own_commands(self)
-        } | dict(own)
+        self._faces_own = own
         client.on_waiting(self._waits)
         client.on_searching(self._searches)
         client.on_event(self._was_told)
         client.on_serving(self._serves)
         client.on_logged_out(self._was_logged_out)
+
+    @property
+    def own(self) -> Mapping[str, OwnCommand]:
+        """The client's own commands, by name. Which there are depends on what the service has."""
+        return {each.name: each for each in own_commands(self)} | dict(self._faces_own)
 
     # What a face draws
 

@@ -41,10 +41,15 @@ def own_commands(conversation: Speaker) -> Sequence[OwnCommand]:
         none(words)
         conversation.end()
 
-    return (
-        *([] if conversation.alone else [OwnCommand("use [<user>]", "be another user", use)]),
+    many = [OwnCommand("use [<user>]", "be another user", use)]
+    talking = [
         OwnCommand("talk <friend or group>", "what you type goes there", talk),
         OwnCommand("end", "end of talking", end),
+    ]
+    offers = conversation.client.vocabulary.offers
+    return (
+        *(many if not conversation.alone else []),
+        *(talking if "send" in offers or "send-group" in offers else []),
         OwnCommand("help", "this list", help),
         OwnCommand("exit", "end", exit),
         OwnCommand("quit", "end", exit),

@@ -72,9 +72,11 @@ class Speaker(Protocol):
     current: str | None
     talk: Talk | None
     known: Known
-    own: Mapping[str, OwnCommand]
     client: BBSClient
     screen: IScreen
+
+    @property
+    def own(self) -> Mapping[str, OwnCommand]: ...
 
     @property
     def users(self) -> tuple[str, ...]: ...

@@ -6,7 +6,7 @@ from functools import partial
 
 from bbs.commands import accounts, anywhere
 from bbs.commands.listening import listening
-from bbs.commands.service import Service
+from bbs.commands.service import Service, ServiceUnusable
 from bbs.plugins import plugins
 from bbs.protocols.commands import CommandTable
 
@@ -16,15 +16,16 @@ def all_commands(service: Service) -> CommandTable:
     of every service, its own, and those of the plugins in the entry-point group `NAME.commands`,
     each of which names a `CommandTable`.
 
-    :raises ValueError: one of its own has a name that is taken.
+    :raises ServiceUnusable: one of its own has a name that is taken.
     :raises PluginUnusable: a plugin does not import, names no table, or takes a name again.
     """
+    parts = (accounts.commands, *service.commands, listening(service.feed), anywhere.commands)
     table = CommandTable()
-    table.include(accounts.commands)
-    for own in service.commands:
-        table.include(own)
-    table.include(listening(service.feed))
-    table.include(anywhere.commands)
+    try:
+        for part in parts:
+            table.include(part)
+    except ValueError as error:
+        raise ServiceUnusable(f"the service {service.name}: {error}") from error
     for plugin in plugins(f"{service.name}.commands"):
         plugin.use(partial(_include, table))
     return table

@@ -9,7 +9,7 @@ from typing import Protocol
 from bbs.addresses import Address
 from bbs.commands.service import Service
 from bbs.delivery.bus import Bus
-from bbs.delivery.listeners import Listeners
+from bbs.delivery.listeners import OWN_EVENTS, Listeners
 from bbs.errors import Refusal
 from bbs.limits.attempts import Attempts
 from bbs.passwords import Hasher
@@ -150,7 +150,11 @@ class Ask:
         not know it. A channel is a user's (`Caller.channel`, `User.channel`), or one of the
         service's own, `KIND.NAME`, of letters and digits. Who does not listen now, or not fast
         enough, does not get it; for what must not be lost there is the service's `Feed`.
+
+        :raises ValueError: `channel` is none, or an event of that name is the framework's own.
         """
+        if event.get("event") in OWN_EVENTS:
+            raise ValueError(f"an event called {event['event']} is the framework's own")
         self.home.bus.tell(channel, event)
 
     async def hear(self, channel: str) -> None:

@@ -16,6 +16,10 @@ _NAME = re.compile("[a-z][a-z0-9]{0,31}")
 _COUNTER = re.compile("[a-z][a-z0-9_]{0,31}")
 
 
+class ServiceUnusable(Exception):
+    """A service cannot be served; its text is one line for whoever wrote it."""
+
+
 @dataclass(frozen=True)
 class Service:
     """A service, on which the framework's login servers, app servers and faces are put together.

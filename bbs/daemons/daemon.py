@@ -20,7 +20,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import ListeningPlace
-from bbs.commands.service import Service
+from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.errors import Refusal
 from bbs.plugins import PluginUnusable
@@ -46,6 +46,10 @@ _log = Logger()
 
 class CannotStart(Exception):
     """A server cannot start, for the reason given in one line."""
+
+
+REASONS = (CannotStart, ConfigError, DatabaseRefused, PluginUnusable, ServiceUnusable)
+"""Errors that say in one line what to mend."""
 
 
 class Daemon(TwistedService):
@@ -117,7 +121,7 @@ class Daemon(TwistedService):
         error = failure.value
         if isinstance(error, Refusal):
             reason = error.message
-        elif isinstance(error, (CannotStart, ConfigError, DatabaseRefused, PluginUnusable)):
+        elif isinstance(error, REASONS):
             reason = " ".join(str(error).split())
         else:
             _log.failure("{name} did not start", failure=failure, name=self.name)

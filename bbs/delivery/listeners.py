@@ -39,6 +39,9 @@ that were lost."""
 ABOUT_PLACES = ("moved", "logout")
 """Events by which the servers tell each other to look where users are."""
 
+OWN_EVENTS = (*ABOUT_PLACES, "waiting")
+"""Events that mean something to every client (protocol.md, section 4)."""
+
 _log = Logger()
 
 

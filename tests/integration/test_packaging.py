@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 CHECKOUT = Path(__file__).absolute().parents[2]
 COPIED = [
     *("bbs", "docs", "tests", "twisted"),
-    *("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md"),
+    *("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE"),
 ]
 COMMANDS = ("bbs-login", "bbs-app", "bbs-telnet")
 SHARED = (

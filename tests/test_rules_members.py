@@ -75,6 +75,8 @@ class LoginServers(FleetCase):
         for waiter, name in (("w1", "ann"), ("w2", "ann"), ("w3", "Ann"), ("w4", "bob")):
             self.call(members.wait, ONE, waiter, name, 0.0)
         self.assertEqual(self.call(members.observe, ONE, Tally()).waiting, 3)
+        self.call(members.wait, ONE, "w4", "bob", 0.0)
+        self.assertEqual(self.call(members.observe, ONE, Tally()).waiting, 3)
         self.call(members.stop_waiting, "w4")
         self.call(members.stop_waiting, "no such waiter")
         self.assertEqual(self.call(members.observe, ONE, Tally()).waiting, 2)

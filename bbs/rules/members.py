@@ -127,8 +127,9 @@ def observe(me: Member, tally: Tally) -> Observation:
 
 
 def wait(me: Member, waiter: str, name: str, now: float) -> None:
-    """`name` waits at `me` for a place from `now` on, under the id `waiter`."""
-    Waiter.insert(id=waiter, login_server=me.id, name=name, since=now).execute()
+    """`name` waits at `me` for a place from `now` on, under the id `waiter`. To say so again is no
+    error: nobody knows of a call that was given up whether it was carried out."""
+    Waiter.replace(id=waiter, login_server=me.id, name=name, since=now).execute()
 
 
 def stop_waiting(waiter: str) -> None:

@@ -10,12 +10,21 @@ base, and what several rooms raise.
 from __future__ import annotations
 
 import re
+from string import Formatter
 from typing import Any, ClassVar
 
 
 def _kebab_case(name: str) -> str:
     """`not-in-lobby` for `NotInLobby`; a run of capitals is one word."""
     return re.sub("(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+
+
+def _is_format(text: Any) -> bool:
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(text)]
+    except (TypeError, ValueError):
+        return False
+    return all(not name or name.isdigit() for name in names)
 
 
 class Refusal(Exception):
@@ -28,16 +37,26 @@ class Refusal(Exception):
     in lower-case words joined by hyphens (`not-in-lobby`), unless the class gives another. A
     subclass that says nothing of its own is told in its base's words and by its base's code.
 
-    A subclass without any words is a TypeError where it is defined.
+    A subclass without any words is a TypeError where it is defined, and so is a refusal of no class
+    of its own where it is made.
     """
 
     text: ClassVar[str] = ""
     code: ClassVar[str] = ""
 
+    def __init__(self, *arguments: object) -> None:
+        if not self.text:
+            raise TypeError("a refusal needs a class of its own, with a text")
+        super().__init__(*arguments)
+
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         if not cls.text:
             raise TypeError(f"{cls.__qualname__} is a refusal without words: it needs a text")
+        if not _is_format(cls.text):
+            raise TypeError(
+                f"the text of {cls.__qualname__} may have {{}} in it, and no other braces"
+            )
         if "text" in cls.__dict__ and "code" not in cls.__dict__:
             cls.code = _kebab_case(cls.__name__)
 

@@ -6,12 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from inspect import iscoroutinefunction
 
 NAME_LENGTH = 100
 """Characters in the longest name of a user or a group (`docs/protocol.md`, section 3)."""
 
 UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 """The periods that a rate can be written in, in seconds."""
+
+
+def is_for_threads(work: object) -> bool:
+    """Whether `work` can be done on a thread: what a coroutine function returns, nobody runs."""
+    return callable(work) and not iscoroutinefunction(work)
 
 
 class State(StrEnum):

@@ -53,6 +53,19 @@ class Db(CommandCase):
             ),
         )
 
+    def test_one_of_another_service(self) -> None:
+        self.bbs("upgrade")
+        execute_once(self.url, "UPDATE service_version SET name = 'lobby'")
+        for action in ("status", "upgrade"):
+            self.assertEqual(
+                self.bbs(action),
+                (
+                    1,
+                    "",
+                    "bbs db: the database is the service lobby's, and bbs needs one of its own\n",
+                ),
+            )
+
     def test_a_key_that_is_wrong(self) -> None:
         self.patch(os, "environ", {**os.environ, "BBS_DATABASE_POOL_SIZE": "many"})
         code, output, errors = self.bbs("status")

@@ -96,6 +96,16 @@ class Declaring(SynchronousTestCase):
             class Speechless(Refusal):
                 pass
 
+    def test_one_of_no_format_is_refused_there_too(self) -> None:
+        for wrong in ("{", "}", "{name}", "{0.__class__}", "{ 1 }", 5):
+            with self.assertRaisesRegex(TypeError, "no other braces"):
+                type("Wrong", (Refusal,), {"text": wrong})
+        for right in ("{}", "{0} of {1}", "{{}}", "{!r}"):
+            type("Right", (Refusal,), {"text": right})
+
+    def test_one_of_no_class_of_its_own(self) -> None:
+        self.assertRaises(TypeError, Refusal, "You cannot")
+
 
 class Addresses(SynchronousTestCase):
     def test_as_json(self) -> None:

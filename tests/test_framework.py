@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Any
 
+from peewee import CharField, ForeignKeyField
 from twisted.trial.unittest import SynchronousTestCase
 
 import bbs.framework
@@ -18,10 +20,12 @@ from bbs.framework import (
     Caller,
     Command,
     CommandTable,
+    Feed,
     Refusal,
     Reply,
     Role,
     Service,
+    Table,
     User,
     WrongUsage,
     read_only,
@@ -87,6 +91,17 @@ async def meet(ask: Ask, room: str) -> Reply:
     return success()
 
 
+@commands.command("odd <user> <kind>", Role.APP)
+async def odd(ask: Ask, kind: str) -> object:
+    """No reply that can be sent."""
+    members: dict[str, object] = {
+        "status": {"status": "open"},
+        "event": {"event": "met"},
+        "number": {"number": float("nan")},
+    }
+    return members.get(kind) or success(status=7)
+
+
 @commands.command("pretend <user> <event>", Role.APP)
 async def pretend(ask: Ask, event: str) -> None:
     """Whatever it is called."""
@@ -110,6 +125,18 @@ def channel_of(name: str) -> str:
         raise NobodyThere(name)
     channel: str = user.channel
     return channel
+
+
+class Room(Table):
+    name = CharField()
+
+
+class Seat(Table):
+    room = ForeignKeyField(Room)
+
+
+async def later(*arguments: object) -> Any:
+    """Nothing that can be run on a thread."""
 
 
 registered: list[int] = []
@@ -153,6 +180,12 @@ class ServedAsDeclared(SynchronousTestCase):
         self.assertEqual((reply["status"], reply["code"]), (1, "internal-error"))
         self.assertRegex(str(reply["message"]), "^Internal error [0-9a-f]{8}$")
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+    def test_nor_of_one_that_clients_would_take_for_something_else(self) -> None:
+        """They part replies from events by their members."""
+        for kind in ("status", "event", "number", "answer"):
+            self.assertEqual(self.ask(f"odd {kind}")["code"], "internal-error")
+        self.assertEqual(len(self.flushLoggedErrors(TypeError, ValueError)), 4)
 
     def test_a_command_without_a_user(self) -> None:
         self.assertEqual(self.peer.ask("free to  speak")["message"], "to  speak")
@@ -256,6 +289,34 @@ class Declaring(SynchronousTestCase):
         self.assertRaises(ValueError, Service, "a", commands=commands)
         self.assertRaises(ValueError, Service, "a", models=(User,))
         self.assertRaises(ValueError, Service, "a", version=2)
+        unrunnable: Any = later
+        unrunnable = Feed(unrunnable, unrunnable, unrunnable)
+        wrong: Any
+        for wrong in (
+            {"commands": [Command("nod <user>", Role.APP, rule=nod)]},
+            {"models": User},
+            {"models": (Command,)},
+            {"models": (Seat, Room)},
+            {"models": (Room, Room)},
+            {"version": 2, "steps": {2: later}},
+            {"counters": "ab"},
+            {"feed": later},
+            {"feed": unrunnable},
+            {"sweep": later},
+            {"on_register": 7},
+            {"greeting": 7},
+        ):
+            self.assertRaises(ValueError, Service, "a", **wrong)
+        Service("a", models=(Room, Seat))
+
+    def test_what_is_no_command(self) -> None:
+        wrong: Any
+        for wrong in (
+            ("nod <user>", "app", wave),
+            ("nod <user>", Role.APP, "wave"),
+        ):
+            self.assertRaises(ValueError, Command, *wrong)
+        self.assertRaises(ValueError, Command, "nod <user>", Role.APP, rule=later)
 
     def test_a_command_that_nothing_carries_out(self) -> None:
         self.assertRaises(ValueError, CommandTable().declare, Command("nod <user>", Role.APP))

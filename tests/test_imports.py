@@ -115,7 +115,7 @@ class Loads(SynchronousTestCase):
     def test_a_table_without_rules(self) -> None:
         """Words alone need no database."""
         loaded = self.loaded("from bbs.framework import CommandTable, Refusal, Role")
-        self.check(loaded, {"bbs.errors", "bbs.framework", "bbs.protocols.commands"})
+        self.check(loaded, {"bbs.errors", "bbs.framework", "bbs.protocols.commands", "bbs.values"})
 
     def test_the_twistd_plugins(self) -> None:
         """Every twistd on the machine loads them, whatever it is to run."""

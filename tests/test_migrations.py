@@ -443,6 +443,20 @@ class Services(MigrationCase):
             str(error), "the database is the service bbs's, and lobby needs one of its own"
         )
 
+    def test_a_step_that_fails(self) -> None:
+        """It is said in one line; the step is taken again once it is mended."""
+
+        def broken(migrator: migrations.Migrator) -> None:
+            raise KeyError("one")
+
+        migrations.upgrade(self.db, Schema("lobby", (Room,)))
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,), 2, {2: broken})
+        )
+        self.assertEqual(str(error), "the step to version 2 of lobby failed: KeyError: 'one'")
+        migrations.upgrade(self.db, Schema("lobby", (Room,), 2, {2: add_topic}))
+        self.assertIn("topic", [column.name for column in self.db.get_columns("room")])
+
     def test_a_model_that_changed_without_a_step(self) -> None:
         migrations.upgrade(self.db, Schema("lobby"))
         error = self.assertRaises(

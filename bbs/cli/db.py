@@ -35,6 +35,7 @@ def main(argv: Sequence[str], program: Program) -> int:
 def _act(action: str, database: peewee.Database, schema: migrations.Schema) -> str:
     if action == "status":
         there = migrations.current(database)
+        migrations.check_owner(there, schema)
         return (
             f"schema {there.framework}, this program's is {migrations.VERSION};"
             f" {schema.name} {there.service}, this program's is {schema.version}"

@@ -151,10 +151,12 @@ class Ask:
         service's own, `KIND.NAME`, of letters and digits. Who does not listen now, or not fast
         enough, does not get it; for what must not be lost there is the service's `Feed`.
 
-        :raises ValueError: `channel` is none, or an event of that name is the framework's own.
+        :raises ValueError: `channel` is none, or the event has no name, or one of the framework's
+            own (`moved`, `logout`, `waiting`).
         """
-        if event.get("event") in OWN_EVENTS:
-            raise ValueError(f"an event called {event['event']} is the framework's own")
+        name = event.get("event")
+        if not isinstance(name, str) or not name or name in OWN_EVENTS:
+            raise ValueError(f"not the name of an event of a service's: {name!r}")
         self.home.bus.tell(channel, event)
 
     async def hear(self, channel: str) -> None:

@@ -125,10 +125,12 @@ async def _reply(ask: Ask, request: Request, result: object) -> Reply:
     if command.handler is not None:
         arguments = (result,) if command.rule else request.arguments
         result = await command.handler(ask, *arguments)
-    if isinstance(result, Reply):
-        return result
     if result is None:
         return success()
-    if isinstance(result, Mapping):
-        return Reply({"status": 0, **result})
-    raise TypeError(f"{command.name} made {type(result).__name__} of a request, not a mapping")
+    if isinstance(result, Mapping) and "status" not in result:
+        result = Reply({"status": 0, **result})
+    if not isinstance(result, Reply):
+        raise TypeError(f"{command.name} made {type(result).__name__} of a request, and no reply")
+    if result.body.get("status") not in (0, 1) or "event" in result.body:
+        raise ValueError(f"{command.name} made a reply that clients take for something else")
+    return result

@@ -11,6 +11,7 @@ from bbs.delivery.feed import Feed
 from bbs.protocols.commands import CommandTable
 from bbs.storage.migrations import Schema, Step
 from bbs.storage.models import Table
+from bbs.values import is_for_threads
 
 _NAME = re.compile("[a-z][a-z0-9]{0,31}")
 _COUNTER = re.compile("[a-z][a-z0-9_]{0,31}")
@@ -56,10 +57,28 @@ class Service:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name of a service: {_NAME.pattern}")
+        self._expect(_are(self.counters, str), "counters are names, (name,) if one")
         for counter in self.counters:
             if not _COUNTER.fullmatch(counter) or list(self.counters).count(counter) > 1:
                 raise ValueError(f"{self.name}: {counter!r} is no name to count by")
-        if isinstance(self.commands, CommandTable):
-            raise ValueError(f"{self.name}: commands are tables, (table,) if there is one")
+        feed = self.feed
+        rules: list[object] = [self.on_register, self.sweep]
+        if isinstance(feed, Feed):
+            rules += (feed.open, feed.fetch, feed.note, feed.expire)
+        self._expect(_are(self.commands, CommandTable), "commands are tables, (table,) if one")
+        self._expect(_are(self.models, type), "models are classes of tables, (Table,) if one")
+        self._expect(feed is None or isinstance(feed, Feed), "a feed is a Feed")
+        self._expect(
+            all(rule is None or is_for_threads(rule) for rule in rules), "rules are plain functions"
+        )
+        self._expect(isinstance(self.greeting, str), "a greeting is a text")
         schema = Schema(self.name, tuple(self.models), self.version, self.steps)
         object.__setattr__(self, "schema", schema)  # frozen for everybody else
+
+    def _expect(self, right: bool, what: str) -> None:
+        if not right:
+            raise ValueError(f"{self.name}: {what}")
+
+
+def _are(values: object, kind: type) -> bool:
+    return isinstance(values, (tuple, list)) and all(isinstance(value, kind) for value in values)

@@ -24,6 +24,10 @@ _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 _log = Logger()
 
 
+def _no_json(constant: str) -> None:
+    raise ValueError(constant)  # NaN and Infinity, which are none.
+
+
 class Bus:
     """Tells and hears hints of one service through `stomp`.
 
@@ -75,12 +79,12 @@ class Bus:
         return self._prefix + (channel if "." in channel else f"user.{channel}")
 
     def _tell(self, topic: str, event: Mapping[str, object]) -> None:
-        self._stomp.publish(topic, json.dumps(event, ensure_ascii=False).encode())
+        self._stomp.publish(topic, json.dumps(event, ensure_ascii=False, allow_nan=False).encode())
 
     def _hear(self, topic: str, on_hint: OnHint) -> ISubscription:
         def arrived(message: Message) -> None:
             try:
-                hint = json.loads(message.body)
+                hint = json.loads(message.body, parse_constant=_no_json)
             except ValueError:
                 hint = None
             if isinstance(hint, dict):

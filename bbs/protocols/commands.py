@@ -3,7 +3,7 @@
     table = CommandTable()
 
     @table.command("send <user> <friend> <message>", Role.APP, rest=True)
-    async def send(context, friend, message): ...
+    async def send(ask, friend, message): ...
 
 The usage text says the command's name, its parameters and which of them may be left out; from
 these come parsing, the number of arguments, the help, and which guards a request has to pass. A
@@ -17,6 +17,7 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, TypeVar
 
 from bbs.errors import Refusal
+from bbs.values import is_for_threads
 
 Handler = Callable[..., Awaitable[Any]]
 _H = TypeVar("_H", bound=Handler)
@@ -68,7 +69,7 @@ class Command:
     sent again when its answer was lost, though it writes; one whose rule is `@read_only` is so
     anyway.
 
-    Raises ValueError for a usage text that is none.
+    Raises ValueError for a usage text, a role, a rule or a handler that is none.
     """
 
     usage: str
@@ -100,6 +101,12 @@ class Command:
             raise ValueError(f"{self.usage!r} has a rule, and no <user> whom it would serve")
         if self.rest and not parameters:
             raise ValueError(f"{self.usage!r} has no parameter to take the rest of the line")
+        if not isinstance(self.role, Role):
+            raise ValueError(f"{self.usage!r}: {self.role!r} is no Role")
+        if self.rule is not None and not is_for_threads(self.rule):
+            raise ValueError(f"{self.usage!r}: its rule is no plain function")
+        if self.handler is not None and not callable(self.handler):
+            raise ValueError(f"{self.usage!r}: its handler is no coroutine function")
         derive = object.__setattr__  # the dataclass is frozen for everybody else
         derive(self, "name", name)
         derive(self, "takes_user", takes_user)

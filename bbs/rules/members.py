@@ -129,7 +129,8 @@ def observe(me: Member, tally: Tally) -> Observation:
 def wait(me: Member, waiter: str, name: str, now: float) -> None:
     """`name` waits at `me` for a place from `now` on, under the id `waiter`. To say so again is no
     error: nobody knows of a call that was given up whether it was carried out."""
-    Waiter.replace(id=waiter, login_server=me.id, name=name, since=now).execute()
+    row = {"id": waiter, "login_server": me.id, "name": name, "since": now}
+    Waiter.insert(row).on_conflict("REPLACE").execute()
 
 
 def stop_waiting(waiter: str) -> None:

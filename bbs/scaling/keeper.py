@@ -33,6 +33,9 @@ GATHER = 0.02
 HOUSEKEEPING_INTERVAL = 60.0
 """Seconds between sweeps for what has expired."""
 
+SWEEPS = 1000
+"""Transactions of one sweep in a row; what is left then is swept the next time."""
+
 GONE_KEPT = 86400.0
 """Seconds for which the rows of ended servers are kept: estimates are made from them."""
 
@@ -317,6 +320,7 @@ class FleetKeeper(Service):
             return
         self._last_housekeeping = now
         for sweep in self._sweeps:
-            while await self._database.run(sweep, now):
-                pass
+            for _ in range(SWEEPS):
+                if not await self._database.run(sweep, now):
+                    break
         await self._database.run(keeping.forget_gone, now - GONE_KEPT)

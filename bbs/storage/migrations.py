@@ -25,7 +25,7 @@ from playhouse.migrate import SqliteMigrator as PlayhouseSqlite
 
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.models import MODELS, Action, Table
-from bbs.values import NAME_LENGTH
+from bbs.values import NAME_LENGTH, is_for_threads
 
 VERSION = 4
 """The framework's schema that this code works on."""
@@ -76,7 +76,8 @@ class Schema:
     """The tables of a service: `models`, in an order in which they can be made, at `version`, to
     which `steps` lead from the versions before (`{2: step, …}`).
 
-    :raises ValueError: a version lacks its step, or a table is one of the framework's.
+    :raises ValueError: a version lacks its step or has one that is no function, or a table is
+        taken, or stands before one that it refers to.
     """
 
     name: str
@@ -91,10 +92,21 @@ class Schema:
                 f"{self.name}: schema {self.version} needs a step to each version from 2 on"
             )
         framework: tuple[type[Table], ...] = (*MODELS, SchemaVersion, ServiceVersion)
-        ours = {model._meta.table_name for model in framework}
+        there: list[type[Table]] = [*framework]
         for model in self.models:
-            if model._meta.table_name in ours:
-                raise ValueError(f"{self.name}: the table {model._meta.table_name} is taken")
+            if not issubclass(model, Table):
+                raise ValueError(f"{self.name}: {model.__name__} does not derive from Table")
+            table = model._meta.table_name
+            if table in {each._meta.table_name for each in there}:
+                raise ValueError(f"{self.name}: the table {table} is taken")
+            there.append(model)
+            lacking = [each for each in model._meta.refs.values() if each not in there]
+            if lacking:
+                other = lacking[0].__name__
+                raise ValueError(f"{self.name}: {table} refers to {other}, which comes before it")
+        for number, step in self.steps.items():
+            if not is_for_threads(step):
+                raise ValueError(f"{self.name}: the step to {number} is no plain function")
 
 
 class SchemaVersion(Table):
@@ -181,7 +193,7 @@ def upgrade(
     the versions before and after.
 
     :raises DatabaseRefused: one of them is newer than that, or the database is another service's,
-        or it lacks what the service's models have: no step has made it.
+        or a step fails, or it lacks what the service's models have: no step has made it.
     """
     migrator = migrator_of(database)
     with (_sqlite if isinstance(database, peewee.SqliteDatabase) else _mysql)(database):
@@ -199,10 +211,21 @@ def upgrade(
                 create_table(database, model)
             _stamp_service(schema, schema.version)
         for number in range(before.service + 1, schema.version + 1) if before.service else ():
-            schema.steps[number](migrator)
+            _step(schema, number, migrator)
             _stamp_service(schema, number)
         _check_tables(database, schema)
         return before, Versions(version, schema.version, schema.name)
+
+
+def _step(schema: Schema, number: int, migrator: Migrator) -> None:
+    try:
+        schema.steps[number](migrator)
+    except peewee.PeeweeException:
+        raise  # It may be the database's fault.
+    except Exception as error:
+        raise DatabaseRefused(
+            f"the step to version {number} of {schema.name} failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def migrator_of(database: peewee.Database) -> Migrator:
@@ -223,15 +246,20 @@ def create_table(database: Any, table: Any) -> None:
             database.execute(index.safe(False))
 
 
+def check_owner(there: Versions, schema: Schema) -> None:
+    """DatabaseRefused when the database is another service's."""
+    if there.name and there.name != schema.name:
+        raise DatabaseRefused(
+            f"the database is the service {there.name}'s, and {schema.name} needs one of its own"
+        )
+
+
 def _check(there: Versions, schema: Schema, version: int) -> None:
+    check_owner(there, schema)
     if there.framework > version:
         raise DatabaseRefused(
             f"the database has schema {there.framework}, newer than this program's {version}:"
             " upgrade bbs"
-        )
-    if there.name and there.name != schema.name:
-        raise DatabaseRefused(
-            f"the database is the service {there.name}'s, and {schema.name} needs one of its own"
         )
     if there.service > schema.version:
         raise DatabaseRefused(

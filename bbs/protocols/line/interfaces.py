@@ -83,5 +83,6 @@ class IRequestHandler(Interface):
 
 
 def encode(body: Mapping[str, object]) -> bytes:
-    """Return the line that a reply or an event is on the wire."""
-    return (json.dumps(body, ensure_ascii=False) + "\n").encode()
+    """The line that a reply or an event is on the wire; ValueError or TypeError for what is not to
+    be said in JSON."""
+    return (json.dumps(body, ensure_ascii=False, allow_nan=False) + "\n").encode()

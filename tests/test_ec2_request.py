@@ -8,7 +8,9 @@ from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2
+from bbs.scaling.ec2 import of_its_service
 from bbs.scaling.ec2.request import Attempt, attempts, root_volume, run_instances, token
+from bbs.scaling.providers import LaunchKit
 
 CONFIG = EC2(image_id="ami-1", instance_type=("t3.micro",))
 WAY = Attempt("t3.micro", None)
@@ -132,3 +134,15 @@ class Parameters(SynchronousTestCase):
         del image["BlockDeviceMappings"][1]["Ebs"]["VolumeSize"]
         self.assertEqual(root_volume(image), [{"DeviceName": "/dev/sda1", "Ebs": wanted}])
         self.assertEqual(root_volume({"RootDeviceName": "/dev/sda1"}), [])
+
+
+class Fleets(SynchronousTestCase):
+    def test_of_two_services(self) -> None:
+        """Each is a fleet of its own, though nobody said so."""
+        for given, service, name in (
+            ("bbs", "bbs", "bbs"),
+            ("bbs", "lobby", "lobby"),
+            ("mine", "lobby", "mine"),
+        ):
+            kit = LaunchKit(None, EC2(name=given), "", list, {}, str, print, service_name=service)
+            self.assertEqual(of_its_service(kit).section.name, name)

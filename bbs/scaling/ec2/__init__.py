@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from bbs.scaling.interfaces import IProvider
 
 
+def of_its_service(kit: LaunchKit) -> LaunchKit:
+    """Two services in one account are two fleets, though nobody said so."""
+    if kit.section.name != EC2().name:
+        return kit
+    return replace(kit, section=replace(kit.section, name=kit.service_name))
+
+
 async def _make(kit: LaunchKit) -> IProvider:
     # Here, as all who read a configuration import this module.
     from bbs import __version__
@@ -20,6 +28,7 @@ async def _make(kit: LaunchKit) -> IProvider:
     from bbs.scaling.ec2.provider import EC2Provider
     from bbs.workers import Workers
 
+    kit = of_its_service(kit)
     files = Workers(kit.reactor, "user-data", 1)
     files.startService()
     try:

@@ -13,8 +13,7 @@ A list describes the whole fleet, one call for each `PAGE` instances.
 from __future__ import annotations
 
 import re
-from builtins import list as List
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -75,7 +74,7 @@ class EC2Provider(Service):
         self._alive: set[str] = set()
         self._doubtful: dict[str, Attempt] = {}
         """By launch id: the way by which there may be an instance."""
-        self._volumes: List[dict[str, Any]] | None = None
+        self._volumes: Sequence[dict[str, Any]] | None = None
         self._shared = Shared()
         self._find = Batch(reactor, self._describe_launches)
         self._end = Batch(reactor, self._terminate)
@@ -123,7 +122,7 @@ class EC2Provider(Service):
                     raise
                 _log.info("no {way}: {error}", way=str(way), error=str(error))
 
-    async def _run(self, launch_id: str, way: Attempt, volumes: List[dict[str, Any]]) -> None:
+    async def _run(self, launch_id: str, way: Attempt, volumes: Sequence[dict[str, Any]]) -> None:
         parameters = request.run_instances(
             self._config, launch_id, way, self._user_data(launch_id), volumes, self._version
         )
@@ -151,7 +150,7 @@ class EC2Provider(Service):
         self._tell()
         return True
 
-    async def _root_volume(self) -> List[dict[str, Any]]:
+    async def _root_volume(self) -> Sequence[dict[str, Any]]:
         """How the root volume is to be; a launch template says it itself."""
         if self._volumes is None and not self._config.launch_template:
             await self._shared.join(_IMAGE, self._describe_image)
@@ -177,14 +176,14 @@ class EC2Provider(Service):
             _log.warn("{instance} is the second of its launch, and is ended", instance=id)
             self._end.add(id).addErrback(_log_surplus)
 
-    async def _describe(self, *filters: tuple[str, List[str]]) -> List[Machine]:
+    async def _describe(self, *filters: tuple[str, Sequence[str]]) -> Sequence[Machine]:
         """Every instance of this fleet that the filters let through."""
         wanted = ((f"tag:{FLEET_TAG}", [self._config.name]), *filters)
         parameters: dict[str, Any] = {
             "Filters": [{"Name": name, "Values": values} for name, values in wanted],
             "MaxResults": PAGE,
         }
-        found: List[Machine] = []
+        found: list[Machine] = []
         while True:
             answer = await self._client.describe_instances(**parameters)
             found += machines(answer, self._config.address)
@@ -192,7 +191,7 @@ class EC2Provider(Service):
                 return found
             parameters["NextToken"] = answer["NextToken"]
 
-    async def _describe_launches(self, launch_ids: List[str]) -> Mapping[str, Exception]:
+    async def _describe_launches(self, launch_ids: Sequence[str]) -> Mapping[str, Exception]:
         self._machines.described(await self._describe((f"tag:{LAUNCH_TAG}", launch_ids)))
         return {}
 
@@ -209,7 +208,7 @@ class EC2Provider(Service):
                 await self._end.add(machine.id)
         self._tell()
 
-    async def _terminate(self, ids: List[str]) -> Mapping[str, Exception]:
+    async def _terminate(self, ids: Sequence[str]) -> Mapping[str, Exception]:
         """End instances in one call; where one of them spoils it for all, each in its own."""
         try:
             answer = await self._client.terminate_instances(InstanceIds=ids)

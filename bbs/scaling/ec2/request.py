@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bbs.config import EC2
@@ -55,7 +55,7 @@ def run_instances(
     launch_id: str,
     attempt: Attempt,
     user_data: str,
-    volumes: list[dict[str, Any]],
+    volumes: Sequence[dict[str, Any]],
     version: str,
 ) -> dict[str, Any]:
     """The parameters of RunInstances. What a launch template has is left to it, where the

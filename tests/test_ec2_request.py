@@ -139,10 +139,10 @@ class Parameters(SynchronousTestCase):
 class Fleets(SynchronousTestCase):
     def test_of_two_services(self) -> None:
         """Each is a fleet of its own, though nobody said so."""
-        for given, service, name in (
+        for said, service, name in (
             ("bbs", "bbs", "bbs"),
             ("bbs", "lobby", "lobby"),
             ("mine", "lobby", "mine"),
         ):
-            kit = LaunchKit(None, EC2(name=given), "", list, {}, str, print, service_name=service)
+            kit = LaunchKit(None, EC2(name=said), "", list, {}, str, print, service_name=service)
             self.assertEqual(of_its_service(kit).section.name, name)

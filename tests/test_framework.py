@@ -200,9 +200,9 @@ class ServedAsDeclared(SynchronousTestCase):
 
     def test_events_of_the_frameworks_own_are_not_told(self) -> None:
         listener = self.service.listening(self.tokens["ann"])
-        for event in ("moved", "logout", "waiting"):
+        for event in ("moved", "logout", "waiting", "problem"):
             self.assertEqual(self.ask(f"pretend {event}")["code"], "internal-error")
-        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 3)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 4)
         self.ask("pretend removed")
         self.assertEqual([event["event"] for event in listener.heard()], ["removed"])
 

@@ -42,8 +42,12 @@ class Program:
     def parser(self, part: str, description: str | None) -> argparse.ArgumentParser:
         """A parser for the arguments behind `NAME PART`."""
         parser = argparse.ArgumentParser(prog=f"{self.name} {part}", description=description)
-        parser.add_argument("--version", action="version", version=self.version)
+        self.versioned(parser)
         return parser
+
+    def versioned(self, parser: argparse.ArgumentParser) -> None:
+        """Have `parser`, of a part or of an action of one, know `--version`."""
+        parser.add_argument("--version", action="version", version=self.version)
 
 
 def command_line(service: Service) -> Callable[[], int]:

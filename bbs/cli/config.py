@@ -16,9 +16,9 @@ def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs config`; returns the exit code."""
     try:
         match list(argv):
-            case ["--help" | "-h"]:
+            case [*_, "--help" | "-h"]:
                 print(USAGE.format(program.name))
-            case ["--version"]:
+            case [*_, "--version"]:
                 print(program.version)
             case ["check", path]:
                 # The environment counts as it does for a server: this is what one would get.

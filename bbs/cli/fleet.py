@@ -64,6 +64,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
         action.add_argument("--config", help="configuration file (TOML)")
         action.add_argument("--data", help="folder of a bbs up")
         action.add_argument("--json", action="store_true", help="for programs")
+        program.versioned(action)
     return parser
 
 

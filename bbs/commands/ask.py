@@ -152,7 +152,7 @@ class Ask:
         enough, does not get it; for what must not be lost there is the service's `Feed`.
 
         :raises ValueError: `channel` is none, or the event has no name, or one of the framework's
-            own (`moved`, `logout`, `waiting`).
+            own (`moved`, `logout`, `waiting`, `problem`).
         """
         name = event.get("event")
         if not isinstance(name, str) or not name or name in OWN_EVENTS:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import for_update, read_only, rows
-    from bbs.storage.migrations import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
+    from bbs.storage.schema import Migrator
     from bbs.values import NAME_LENGTH, Instance
 
 _WHERE = {
@@ -48,7 +48,7 @@ _WHERE = {
     ),
     "bbs.scaling.providers": ("LaunchKit", "Provider"),
     "bbs.storage.database": ("for_update", "read_only", "rows"),
-    "bbs.storage.migrations": ("Migrator",),
+    "bbs.storage.schema": ("Migrator",),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
     "bbs.values": ("NAME_LENGTH", "Instance"),
 }

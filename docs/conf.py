@@ -59,7 +59,7 @@ nitpick_ignore = [
         "bbs.protocols.line.interfaces.IConnection",
         "bbs.rules.places.Seat",
         "bbs.storage.database.Database",
-        "bbs.storage.migrations.Schema",
+        "bbs.storage.schema.Schema",
         "bbs.testing.service.MemoryAppServer",
         "bbs.values.Instance",
         "bbs.workers.IWorkers",

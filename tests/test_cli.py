@@ -9,7 +9,7 @@ import io
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import cli
-from bbs.framework import Service, command_line
+from bbs.framework import Service
 
 COMMANDS = (
     *("", "up", "client", "fleet", "db", "config"),
@@ -49,6 +49,6 @@ class Parts(SynchronousTestCase):
     def test_of_another_service(self) -> None:
         output = io.StringIO()
         with contextlib.redirect_stdout(output):
-            self.assertEqual(command_line(Service("lobby"))(["--help"]), 0)
+            self.assertEqual(cli.run(cli.Program("lobby", lambda: Service("lobby")), ["--help"]), 0)
         self.assertIn("usage: lobby COMMAND", output.getvalue())
         self.assertNotIn("bbs", output.getvalue())

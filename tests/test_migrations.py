@@ -17,8 +17,15 @@ from playhouse.migrate import migrate as apply
 from bbs.board import board
 from bbs.storage import migrations, models
 from bbs.storage.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
-from bbs.storage.migrations import Schema, SchemaVersion, ServiceVersion
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
+from bbs.storage.schema import (
+    Migrator,
+    Schema,
+    SchemaVersion,
+    ServiceVersion,
+    create_table,
+    migrator_of,
+)
 from bbs.testing.database_tools import raised
 from tests.database_case import DatabaseCase, on_both_databases
 
@@ -123,12 +130,12 @@ class Upgrading(MigrationCase):
         self.add_user("ann")
         taken: list[str] = []
 
-        def add_color(given: migrations.Migrator) -> None:
+        def add_color(given: Migrator) -> None:
             self.assertIs(given.database, self.db)
             taken.append("color")
             apply(migrator.add_column("user", "color", peewee.CharField(10, default="red")))
 
-        def index_color(given: migrations.Migrator) -> None:
+        def index_color(given: Migrator) -> None:
             taken.append("index")
             apply(migrator.add_index("user", ("color",)))
 
@@ -243,7 +250,7 @@ class TheStepsThatThereAre(MigrationCase):
         """As on MySQL, which keeps each statement of a step by itself."""
         self.go_back(1)
         self.db.execute_sql("ALTER TABLE server ADD COLUMN instance_id VARCHAR(64)")
-        migrations.create_table(self.db, Action)
+        create_table(self.db, Action)
         self.assertEqual(self.to_today(), (1, migrations.VERSION))
         self.assertEqual(self.schema(), self.today)
 
@@ -392,7 +399,7 @@ class Room(models.Table):
     name = peewee.CharField(20)
 
 
-def add_topic(migrator: migrations.Migrator) -> None:
+def add_topic(migrator: Migrator) -> None:
     migrator.add_columns("room", topic=peewee.CharField(20, default=""))
 
 
@@ -410,7 +417,7 @@ class Services(MigrationCase):
         rows = self.db.execute_sql("SELECT name, topic FROM room").fetchall()
         self.assertEqual([*rows], [("one", "")])
         # Taken again after it was cut off.
-        add_topic(migrations.migrator_of(self.db))
+        add_topic(migrator_of(self.db))
 
     def test_of_a_newer_version(self) -> None:
         migrations.upgrade(self.db, Schema("lobby", (Room,), 2, {2: add_topic}))
@@ -446,7 +453,7 @@ class Services(MigrationCase):
     def test_a_step_that_fails(self) -> None:
         """It is said in one line; the step is taken again once it is mended."""
 
-        def broken(migrator: migrations.Migrator) -> None:
+        def broken(migrator: Migrator) -> None:
             raise KeyError("one")
 
         migrations.upgrade(self.db, Schema("lobby", (Room,)))

@@ -19,8 +19,9 @@ from bbs.config import Configuration, Limits, Messages
 from bbs.rules import operators
 from bbs.storage import migrations
 from bbs.storage.connecting import DatabaseRefused, connect_to
-from bbs.storage.migrations import SchemaVersion, Versions
+from bbs.storage.migrations import Versions
 from bbs.storage.models import Action, User
+from bbs.storage.schema import SchemaVersion
 from bbs.testing import MemoryService, Peer
 from tests.database_case import fresh_mysql_url, on_both_databases, sqlite_url
 from tests.test_migrations import MigrationCase

@@ -20,9 +20,10 @@ from typing import Any
 from bbs.board import board
 from bbs.storage import connecting, migrations, models
 from bbs.storage.models import User
+from bbs.storage.schema import Migrator
 
 
-def add_row(migrator: migrations.Migrator) -> None:
+def add_row(migrator: Migrator) -> None:
     """A step that shows how often it was taken, and takes its time."""
     print("upgrading", flush=True)
     sys.stdin.read()

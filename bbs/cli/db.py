@@ -12,6 +12,7 @@ from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError
 from bbs.storage import migrations
 from bbs.storage.connecting import DatabaseRefused, without_password
+from bbs.storage.schema import Schema
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -32,7 +33,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     return 0
 
 
-def _act(action: str, database: peewee.Database, schema: migrations.Schema) -> str:
+def _act(action: str, database: peewee.Database, schema: Schema) -> str:
     if action == "status":
         there = migrations.current(database)
         migrations.check_owner(there, schema)

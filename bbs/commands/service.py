@@ -9,8 +9,8 @@ from types import MappingProxyType
 
 from bbs.delivery.feed import Feed
 from bbs.protocols.commands import CommandTable
-from bbs.storage.migrations import Schema, Step
 from bbs.storage.models import Table
+from bbs.storage.schema import Schema, Step
 from bbs.values import is_for_threads
 
 _NAME = re.compile("[a-z][a-z0-9]{0,31}")

@@ -12,114 +12,33 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
 import peewee
-from playhouse.migrate import MySQLMigrator as PlayhouseMySQL
-from playhouse.migrate import SchemaMigrator, migrate
-from playhouse.migrate import SqliteMigrator as PlayhouseSqlite
 
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.models import MODELS, Action, Table
-from bbs.values import NAME_LENGTH, is_for_threads
+from bbs.storage.schema import (
+    Migrator,
+    Schema,
+    SchemaVersion,
+    ServiceVersion,
+    Step,
+    create_table,
+    migrator_of,
+)
 
 VERSION = 4
 """The framework's schema that this code works on."""
-
-MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
-"""Rows with transactions, and names that compare byte for byte."""
 
 LOCK_TIMEOUT = 60
 """Seconds to wait for another server's upgrade."""
 
 WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05
 """How often to try to turn an SQLite file to WAL, and the seconds between."""
-
-
-class Migrator(SchemaMigrator):  # type: ignore[misc]
-    """What a step changes the schema with: playhouse's migrator, and what every step needs.
-
-    MySQL commits each change of the schema by itself, so a step may be cut off half-way and is then
-    run again. What is defined here may be done twice.
-    """
-
-    def add_columns(self, table: str, **columns: peewee.Field) -> None:
-        """Add to `table` those of `columns` that it has not got."""
-        there = {column.name for column in self.database.get_columns(table)}
-        for name, column in columns.items():
-            if name not in there:
-                migrate(self.add_column(table, name, column))
-
-    def create_table(self, model: type[Table]) -> None:
-        """Make the table of `model` with its indexes, as far as they are not there."""
-        create_table(self.database, model)
-
-
-class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
-    pass
-
-
-class _MySQLMigrator(Migrator, PlayhouseMySQL):  # type: ignore[misc]
-    pass
-
-
-Step = Callable[[Migrator], None]
-"""From version n - 1 to n. It must bear being run again after it was cut off half-way."""
-
-
-@dataclass(frozen=True)
-class Schema:
-    """The tables of a service: `models`, in an order in which they can be made, at `version`, to
-    which `steps` lead from the versions before (`{2: step, …}`).
-
-    :raises ValueError: a version lacks its step or has one that is no function, or a table is
-        taken, or stands before one that it refers to.
-    """
-
-    name: str
-    models: tuple[type[Table], ...] = ()
-    version: int = 1
-    steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
-
-    def __post_init__(self) -> None:
-        missing = set(range(2, self.version + 1)) - set(self.steps)
-        if self.version < 1 or missing:
-            raise ValueError(
-                f"{self.name}: schema {self.version} needs a step to each version from 2 on"
-            )
-        framework: tuple[type[Table], ...] = (*MODELS, SchemaVersion, ServiceVersion)
-        there: list[type[Table]] = [*framework]
-        for model in self.models:
-            if not issubclass(model, Table):
-                raise ValueError(f"{self.name}: {model.__name__} does not derive from Table")
-            table = model._meta.table_name
-            if table in {each._meta.table_name for each in there}:
-                raise ValueError(f"{self.name}: the table {table} is taken")
-            there.append(model)
-            lacking = [each for each in model._meta.refs.values() if each not in there]
-            if lacking:
-                other = lacking[0].__name__
-                raise ValueError(f"{self.name}: {table} refers to {other}, which comes before it")
-        for number, step in self.steps.items():
-            if not is_for_threads(step):
-                raise ValueError(f"{self.name}: the step to {number} is no plain function")
-
-
-class SchemaVersion(Table):
-    """One row: the version that the framework's tables are of."""
-
-    version = peewee.IntegerField()
-
-
-class ServiceVersion(Table):
-    """One row: whose database this is, and the version that the tables of that service are of."""
-
-    name = peewee.CharField(NAME_LENGTH, primary_key=True)
-    version = peewee.IntegerField()
 
 
 FIRST_SERVICE, NAMED = "bbs", 4
@@ -226,24 +145,6 @@ def _step(schema: Schema, number: int, migrator: Migrator) -> None:
         raise DatabaseRefused(
             f"the step to version {number} of {schema.name} failed: {type(error).__name__}: {error}"
         ) from error
-
-
-def migrator_of(database: peewee.Database) -> Migrator:
-    """The migrator for `database`."""
-    sqlite = isinstance(database, peewee.SqliteDatabase)
-    return (_SqliteMigrator if sqlite else _MySQLMigrator)(database)
-
-
-def create_table(database: Any, table: Any) -> None:
-    """Make a table with its indexes, as far as they are not there."""
-    mysql = isinstance(database, peewee.MySQLDatabase)
-    table._meta.table_settings = MYSQL_TABLES if mysql else None
-    table._schema.create_table(safe=True)
-    # One by one: of a creation that was cut off, a table may be there without its indexes.
-    there = {index.name for index in database.get_indexes(table._meta.table_name)}
-    for index in table._meta.fields_to_index():
-        if index._name not in there:
-            database.execute(index.safe(False))
 
 
 def check_owner(there: Versions, schema: Schema) -> None:

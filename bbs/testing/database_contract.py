@@ -38,7 +38,7 @@ from bbs.storage.database import (
     read_only,
     rows,
 )
-from bbs.storage.migrations import create_table
+from bbs.storage.schema import create_table
 from bbs.testing.database_tools import Entry, EntryRefused, Later
 from bbs.workers import Inline, IWorkers
 

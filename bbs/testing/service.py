@@ -32,7 +32,8 @@ from bbs.rules import accounts, members
 from bbs.rules.servers import new_id
 from bbs.storage import models
 from bbs.storage.database import Database
-from bbs.storage.migrations import Schema, upgrade
+from bbs.storage.migrations import upgrade
+from bbs.storage.schema import Schema
 from bbs.testing.broker import MemoryBroker
 from bbs.testing.provider import MemoryProvider
 from bbs.workers import Inline

@@ -1,0 +1,119 @@
+"""What a service's tables are, and what a step changes them with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+import peewee
+from playhouse.migrate import MySQLMigrator as PlayhouseMySQL
+from playhouse.migrate import SchemaMigrator, migrate
+from playhouse.migrate import SqliteMigrator as PlayhouseSqlite
+
+from bbs.storage.models import MODELS, Table
+from bbs.values import NAME_LENGTH, is_for_threads
+
+MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
+"""Rows with transactions, and names that compare byte for byte."""
+
+
+class SchemaVersion(Table):
+    """One row: the version that the framework's tables are of."""
+
+    version = peewee.IntegerField()
+
+
+class ServiceVersion(Table):
+    """One row: whose database this is, and the version that the tables of that service are of."""
+
+    name = peewee.CharField(NAME_LENGTH, primary_key=True)
+    version = peewee.IntegerField()
+
+
+class Migrator(SchemaMigrator):  # type: ignore[misc]
+    """What a step changes the schema with: playhouse's migrator, and what every step needs.
+
+    MySQL commits each change of the schema by itself, so a step may be cut off half-way and is then
+    run again. What is defined here may be done twice.
+    """
+
+    def add_columns(self, table: str, **columns: peewee.Field) -> None:
+        """Add to `table` those of `columns` that it has not got."""
+        there = {column.name for column in self.database.get_columns(table)}
+        for name, column in columns.items():
+            if name not in there:
+                migrate(self.add_column(table, name, column))
+
+    def create_table(self, model: type[Table]) -> None:
+        """Make the table of `model` with its indexes, as far as they are not there."""
+        create_table(self.database, model)
+
+
+class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
+    pass
+
+
+class _MySQLMigrator(Migrator, PlayhouseMySQL):  # type: ignore[misc]
+    pass
+
+
+Step = Callable[[Migrator], None]
+"""From version n - 1 to n. It must bear being run again after it was cut off half-way."""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The tables of a service: `models`, in an order in which they can be made, at `version`, to
+    which `steps` lead from the versions before (`{2: step, …}`).
+
+    :raises ValueError: a version lacks its step or has one that is no function, or a table is
+        taken, or stands before one that it refers to.
+    """
+
+    name: str
+    models: tuple[type[Table], ...] = ()
+    version: int = 1
+    steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        missing = set(range(2, self.version + 1)) - set(self.steps)
+        if self.version < 1 or missing:
+            raise ValueError(
+                f"{self.name}: schema {self.version} needs a step to each version from 2 on"
+            )
+        framework: tuple[type[Table], ...] = (*MODELS, SchemaVersion, ServiceVersion)
+        there: list[type[Table]] = [*framework]
+        for model in self.models:
+            if not issubclass(model, Table):
+                raise ValueError(f"{self.name}: {model.__name__} does not derive from Table")
+            table = model._meta.table_name
+            if table in {each._meta.table_name for each in there}:
+                raise ValueError(f"{self.name}: the table {table} is taken")
+            there.append(model)
+            lacking = [each for each in model._meta.refs.values() if each not in there]
+            if lacking:
+                other = lacking[0].__name__
+                raise ValueError(f"{self.name}: {table} refers to {other}, which comes before it")
+        for number, step in self.steps.items():
+            if not is_for_threads(step):
+                raise ValueError(f"{self.name}: the step to {number} is no plain function")
+
+
+def migrator_of(database: peewee.Database) -> Migrator:
+    """The migrator for `database`."""
+    sqlite = isinstance(database, peewee.SqliteDatabase)
+    return (_SqliteMigrator if sqlite else _MySQLMigrator)(database)
+
+
+def create_table(database: Any, table: Any) -> None:
+    """Make a table with its indexes, as far as they are not there."""
+    mysql = isinstance(database, peewee.MySQLDatabase)
+    table._meta.table_settings = MYSQL_TABLES if mysql else None
+    table._schema.create_table(safe=True)
+    # One by one: of a creation that was cut off, a table may be there without its indexes.
+    there = {index.name for index in database.get_indexes(table._meta.table_name)}
+    for index in table._meta.fields_to_index():
+        if index._name not in there:
+            database.execute(index.safe(False))

@@ -199,10 +199,12 @@ class MemoryService:
         """Register and log in `names`; their tokens by name."""
         peer, tokens = self.peer(), {}
         for name in names:
-            peer.ask(f"register {name} pw")
+            registered = peer.ask(f"register {name} pw")
+            assert registered["status"] == 0, registered
             peer.say(f"login {name} pw")
             self.settle()
             (reply,) = peer.heard()
+            assert reply["status"] == 0, reply
             tokens[name] = reply["token"]
         return tokens
 

@@ -196,15 +196,14 @@ class MemoryService:
         return Peer(self.login.factory)
 
     def people(self, *names: str) -> Mapping[str, str]:
-        """Register and log in `names`; their tokens by name."""
+        """Register `names` who are not yet, and log them in; their tokens by name."""
         peer, tokens = self.peer(), {}
         for name in names:
             registered = peer.ask(f"register {name} pw")
-            assert registered["status"] == 0, registered
             peer.say(f"login {name} pw")
             self.settle()
             (reply,) = peer.heard()
-            assert reply["status"] == 0, reply
+            assert reply["status"] == 0, (registered, reply)
             tokens[name] = reply["token"]
         return tokens
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from bbs.addresses import Address
 from bbs.client import oldest
 
+LONGEST_WAIT = 366 * 24 * 3600.0
+"""Seconds in the longest wait that is believed; what is more may not even be a number to show."""
+
 
 class ClientError(Exception):
     """A request got no usable answer; the text is one line for the person who asked."""
@@ -187,10 +190,15 @@ class Waiting:
 
     @classmethod
     def read(cls, event: Mapping[str, object]) -> Waiting:
+        """The place in an event; `BadReply` when it is none."""
         position, seconds = event.get("position"), event.get("seconds")
-        if type(position) is not int or not (seconds is None or isinstance(seconds, (int, float))):
-            raise BadReply("The server told a place in the queue that is none")
-        return cls(position, seconds)
+        if type(position) is int and position >= 1:
+            if seconds is None:
+                return cls(position)
+            # Not a number (NaN) is not in any range either.
+            if isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_WAIT:
+                return cls(position, seconds)
+        raise BadReply("The server told a place in the queue that is none")
 
 
 def read_line(line: bytes) -> Reply | Mapping[str, object]:

@@ -61,6 +61,13 @@ class TokenTests(ClientTestCase):
         self.problem(self.client.login("ann", "1"), BadReply)
         self.assertEqual(self.client.users, ())
 
+    def test_tokens_that_are_none(self) -> None:
+        for token in (None, 1, "", "a b", "a\r", "\ud800x", "é", "\x00", "\x7f"):
+            server = {"app_server": APP_1.as_json()}
+            self.answer("login", {"status": 0, "message": "Success!", "token": token} | server)
+            self.problem(self.client.login("ann", "1"), BadReply)
+            self.assertEqual(self.client.users, ())
+
 
 class RoutingTests(ClientTestCase):
     def setUp(self) -> None:

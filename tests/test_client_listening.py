@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import formatEventAsClassicLogText, globalLogPublisher
+from twisted.logger import capturedLogs, formatEventAsClassicLogText
 
 from bbs.client import ChatMessage, Refused, Unreachable
 from bbs.testing import Link
@@ -256,8 +256,10 @@ class ListenerTests(ClientTestCase):
 
     def test_a_mistake_of_our_own_is_logged(self) -> None:
         self.patch(self.client._router.connections, "open", None)
-        self.listen()
+        listening = self.listen()
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.problem(listening, Unreachable)
+        self.problem(self.listen(), Unreachable)
 
     def test_waiting_may_be_given_up(self) -> None:
         self.network.kill(APP_1)
@@ -314,13 +316,11 @@ class ListenerTests(ClientTestCase):
     def test_events_that_are_none(self) -> None:
         self.result(self.listen())
         self.tell("bob", {"event": "message", "id": "x"})
-        lines: list[str] = []
-        observer = lambda event: lines.append(formatEventAsClassicLogText(event) or "")  # noqa: E731
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-        for address in ("x", None, {"host": "127.0.0.1", "port": 99999}):
-            self.tell("bob", {"event": "moved", "app_server": address})
+        with capturedLogs() as logged:
+            for address in ("x", None, {"host": "127.0.0.1", "port": 99999}):
+                self.tell("bob", {"event": "moved", "app_server": address})
         self.tell("bob", {"event": "news"})
+        lines = [formatEventAsClassicLogText(event) or "" for event in logged]
         self.assertEqual([line.count("\n") for line in lines if "passed over" in line], [1] * 3)
         self.assertEqual(self.flushLoggedErrors(), [])
         self.write("one")

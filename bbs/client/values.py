@@ -7,6 +7,7 @@ alone; a known one of a wrong type is a `BadReply`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -15,6 +16,8 @@ from bbs.client import oldest
 
 LONGEST_WAIT = 366 * 24 * 3600.0
 """Seconds in the longest wait that is believed; what is more may not even be a number to show."""
+
+_TOKEN = re.compile("[!-~]+")
 
 
 class ClientError(Exception):
@@ -104,7 +107,8 @@ class Reply:
     @property
     def token(self) -> str:
         token = self.members.get("token")
-        if isinstance(token, str) and token and not set(token) & set(" \r\n"):
+        # It goes into a line as one word, so it is of what every line can hold.
+        if isinstance(token, str) and _TOKEN.fullmatch(token):
             return token
         raise BadReply("The server gave no usable access token")
 

@@ -143,7 +143,7 @@ class Connection(Protocol):
         """Pass a line on; False when it is neither an event nor the reply to anything."""
         try:
             received = read_line(line)
-        except (ValueError, RecursionError):
+        except ValueError:
             return _EVENT.match(line) is not None
         if not isinstance(received, Reply):
             if self.on_event is not None:

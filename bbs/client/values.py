@@ -207,7 +207,10 @@ class Waiting:
 
 def read_line(line: bytes) -> Reply | Mapping[str, object]:
     """One line from a server: a `Reply`, or an event as its members. ValueError if neither."""
-    members = json.loads(line)
+    try:
+        members = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if isinstance(members, dict):
         if isinstance(members.get("event"), str):
             return members

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
 from bbs.addresses import Address
 from bbs.client import oldest
@@ -205,10 +206,21 @@ class Waiting:
         raise BadReply("The server told a place in the queue that is none")
 
 
+def _finite(text: str) -> float:
+    number = float(text)
+    if isfinite(number):
+        return number
+    raise ValueError("not a number of JSON's")
+
+
 def read_line(line: bytes) -> Reply | Mapping[str, object]:
-    """One line from a server: a `Reply`, or an event as its members. ValueError if neither."""
+    """One line from a server: a `Reply`, or an event as its members. ValueError if neither.
+
+    JSON has no `NaN` and no `Infinity`. A line with one is neither, and so is a line with a number
+    that Python takes for infinite, such as `1e999`: it could be told to nobody as JSON.
+    """
     try:
-        members = json.loads(line)
+        members = json.loads(line, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if isinstance(members, dict):

@@ -14,6 +14,8 @@ from zope.interface.verify import verifyObject
 from bbs.cli.client import PasswordFileError, Run, read_password
 from bbs.client import ChatMessage, Lost, Refused, Reply, Waiting
 from bbs.client.forms import ForPeople, ForPrograms, IForm
+from bbs.client.values import read_line
+from bbs.testing import Link
 from tests.client_case import APP_1, ClientTestCase
 
 
@@ -115,6 +117,28 @@ class ProgramTests(ClientTestCase):
         self.assertIn("send <user>", str(usages["message"]))
         event = {"event": "message", "id": 1, "from": "ann", "to": "bob", "message": "hi"}
         self.assertCountEqual(others, [here, here, here, event | {"user": "bob"}])
+
+    def test_only_what_is_json_is_printed(self) -> None:
+        for number in ("NaN", "Infinity", "-Infinity", "1e999", "-1e999"):
+            with self.assertRaises(ValueError):
+                read_line(f'{{"status": 0, "score": {number}}}'.encode())
+
+        def worse(link: Link, line: str) -> str:
+            asked = link.requests[-1]
+            if asked.startswith("listen"):
+                link.tell('{"event": "turn", "score": 1e999}')
+                link.tell('{"event": "turn", "score": NaN}')
+                link.tell('{"event": "turn", "score": -1e99}')
+            if asked == "register eve 1":
+                return '{"status": 0, "score": 1e999}'
+            return line
+
+        self.network.to_clients = worse
+        self.play("login ann 1\nregister eve 1\n")
+        login, turn, lost = self.members()
+        self.assertEqual(login["status"], 0)
+        self.assertEqual(turn, {"event": "turn", "score": -1e99, "user": "ann"})
+        self.assertEqual(lost["status"], 1)
 
     def test_the_last_status_is_the_exit_code(self) -> None:
         run = self.play("login ann wrong\nlist-friend ann\n")

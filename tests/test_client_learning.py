@@ -10,7 +10,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -155,10 +157,10 @@ class LibraryTests(Lobby):
         self.result(behind)
         self.assertEqual(self.asks(), 1)
 
-    def test_it_goes_ahead_of_the_first_request_on_the_same_connection(self) -> None:
+    def test_it_goes_beside_the_first_request_on_a_connection_that_ends(self) -> None:
         self.say("ping")
         self.assertEqual(self.network.requests, [(LOGIN, "commands"), (LOGIN, "ping")])
-        self.assertEqual(self.network.connected, [LOGIN])
+        self.assertEqual([link.requests for link in self.network.links], [["ping"]])
 
     def test_behind_a_login_while_the_login_server_is_there(self) -> None:
         self.say("login ann 1")
@@ -246,6 +248,77 @@ class LibraryTests(Lobby):
         self.network.flush()
         self.successResultOf(listed)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+
+class BadAnswerTests(Lobby):
+    """A server that answers every request but `commands`."""
+
+    def mishandle(self, how: Callable[[Link], None]) -> None:
+        before = self.network.to_servers
+
+        def to_servers(link: Link, line: str) -> str | None:
+            if line != "commands":
+                return before(link, line)
+            how(link)
+            return None
+
+        self.network.to_servers = to_servers
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+
+    def test_nonsense_is_an_old_servers_answer(self) -> None:
+        bad = ("hello", "[]", '{"status": 7}', '{"message": "\udcfc"}', "[" * 100_000, '{"a": NaN}')
+        for answer in bad:
+            self.mishandle(partial(Link.tell, line=answer))
+            self.assertEqual(self.say("list-friend ann"), "Not login yet")
+            self.assertEqual(self.network.requests[-1], (LOGIN, "list-friend "))
+            self.network.to_servers = lambda link, line: line
+
+    def test_so_is_an_end(self) -> None:
+        for end in (Link.cut, Link.hang_up):
+            self.mishandle(end)
+            self.assertEqual(self.say("list-friend ann"), "Not login yet")
+
+    def test_an_answer_that_never_comes_is_not_waited_for_long(self) -> None:
+        self.mishandle(lambda link: None)
+        listed = self.client.request("list-friend ann")
+        self.network.advance(4)
+        self.assertNoResult(listed)
+        self.network.advance(2)
+        self.assertEqual(self.result(listed).message, "Not login yet")
+        self.assertEqual(self.say("list-invite ann"), "Not login yet")
+
+    def test_what_was_asked_for_is_not_lost_by_it(self) -> None:
+        for number, end in enumerate((Link.cut, Link.hang_up, lambda link: None)):
+            self.mishandle(end)
+            self.assertEqual(self.say(f"register eve{number} 1"), "Success!")
+            self.assertEqual(len(self.asked("register")), number + 1)
+
+    def test_a_refusal_to_nowhere(self) -> None:
+        nowhere = failure("moved", app_server="x")
+        self.mishandle(partial(Link.tell, line=nowhere))
+        self.assertEqual(self.say("list-friend ann"), "Not login yet")
+        self.answer("register", nowhere)
+        self.assertEqual(self.say("register eve 1"), "Moved")
+
+    def test_one_that_learns_to_answer_is_understood_later(self) -> None:
+        self.mishandle(Link.cut)
+        for _ in range(10):
+            self.say("list-friend ann")
+        self.assertEqual(len(self.asked("commands")), 1)
+        self.pass_on()
+        self.clock.advance(TRUSTED)
+        self.say("ping")
+        self.assertIn("games", self.client.vocabulary.offers)
+        self.assertEqual(len(self.asked("commands")), 2)
+
+    def test_what_it_said_before_stands(self) -> None:
+        self.say("games ann")
+        self.lose_answer("commands")
+        self.clock.advance(TRUSTED)
+        self.assertEqual(self.say("gmaes"), "Unknown command gmaes")
+        self.assertEqual(self.say("gmaes"), "Unknown command gmaes")
+        self.assertIn("games", self.client.vocabulary.offers)
+        self.assertEqual(len(self.asked("commands")), 2)
 
 
 class ElsewhereTests(Noting):

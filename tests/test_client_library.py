@@ -61,6 +61,13 @@ class TokenTests(ClientTestCase):
         self.problem(self.client.login("ann", "1"), BadReply)
         self.assertEqual(self.client.users, ())
 
+    def test_tokens_that_are_none(self) -> None:
+        for token in (None, 1, "", "a b", "a\r", "\ud800x", "é", "\x00", "\x7f"):
+            server = {"app_server": APP_1.as_json()}
+            self.answer("login", {"status": 0, "message": "Success!", "token": token} | server)
+            self.problem(self.client.login("ann", "1"), BadReply)
+            self.assertEqual(self.client.users, ())
+
 
 class RoutingTests(ClientTestCase):
     def setUp(self) -> None:
@@ -283,7 +290,15 @@ class WaitingTests(ClientTestCase):
         self.network.advance(1)
         self.result(waiting)
         self.assertEqual(told[1:], [Waiting(3), Waiting(1, 2.5)])
-        self.assertEqual(len(self.flushLoggedErrors(BadReply)), 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_places_that_are_none(self) -> None:
+        for position in (None, "1", 1.0, True, 0, -3):
+            with self.assertRaises(BadReply):
+                Waiting.read({"event": "waiting", "position": position})
+        for seconds in ("1", 10**400, -1, 1e9, float("nan"), float("inf"), [1]):
+            with self.assertRaises(BadReply):
+                Waiting.read({"event": "waiting", "position": 1, "seconds": seconds})
 
     def test_says_no_events_unasked(self) -> None:
         self.log_in("ann")

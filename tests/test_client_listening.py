@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import capturedLogs, formatEventAsClassicLogText
 
-from bbs.client import BadReply, ChatMessage, Refused, Unreachable
+from bbs.client import ChatMessage, Refused, Unreachable
 from bbs.testing import Link
 from tests.client_case import APP_1, APP_2, APP_3, LOGIN, ClientTestCase, failure
 
@@ -255,8 +256,10 @@ class ListenerTests(ClientTestCase):
 
     def test_a_mistake_of_our_own_is_logged(self) -> None:
         self.patch(self.client._router.connections, "open", None)
-        self.listen()
+        listening = self.listen()
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+        self.problem(listening, Unreachable)
+        self.problem(self.listen(), Unreachable)
 
     def test_waiting_may_be_given_up(self) -> None:
         self.network.kill(APP_1)
@@ -313,11 +316,16 @@ class ListenerTests(ClientTestCase):
     def test_events_that_are_none(self) -> None:
         self.result(self.listen())
         self.tell("bob", {"event": "message", "id": "x"})
-        self.tell("bob", {"event": "moved", "app_server": "x"})
+        with capturedLogs() as logged:
+            for address in ("x", None, {"host": "127.0.0.1", "port": 99999}):
+                self.tell("bob", {"event": "moved", "app_server": address})
         self.tell("bob", {"event": "news"})
-        self.assertEqual(len(self.flushLoggedErrors(BadReply)), 1)
+        lines = [formatEventAsClassicLogText(event) or "" for event in logged]
+        self.assertEqual([line.count("\n") for line in lines if "passed over" in line], [1] * 3)
+        self.assertEqual(self.flushLoggedErrors(), [])
         self.write("one")
         self.assertShown("one")
+        self.assertEqual(len(self.listens()), 1)
 
     def test_a_redirect_to_nowhere(self) -> None:
         self.answer("listen", failure("moved", app_server=APP_1.as_json() | {"port": 0}))

@@ -26,7 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import Address
-from bbs.client.values import Lost, NotTrusted, Reply, Unreachable, read_line
+from bbs.client.values import BadReply, Lost, NotTrusted, Reply, Unreachable, read_line
 
 MAX_REPLY = 64 * 1024 * 1024
 """Bytes in the longest line taken from a server; a `receive-post` may well be some megabytes."""
@@ -143,17 +143,28 @@ class Connection(Protocol):
         """Pass a line on; False when it is neither an event nor the reply to anything."""
         try:
             received = read_line(line)
-        except (ValueError, RecursionError):
+        except ValueError:
             return _EVENT.match(line) is not None
         if not isinstance(received, Reply):
             if self.on_event is not None:
-                with self._log.failuresHandled("an event was not handled"):
-                    self.on_event(received)
+                self._tell(self.on_event, received)
         elif self._asked:
             self._asked.popleft().callback(received)
         else:
             return False
         return True
+
+    def _tell(self, on_event: Callable[[Event], None], event: Event) -> None:
+        with self._log.failuresHandled("an event was not handled"):
+            try:
+                on_event(event)
+            except BadReply as problem:
+                # The server's mistake and not ours: nobody needs to see where it was noticed.
+                self._log.info(
+                    "an event of {address} was passed over: {problem}",
+                    address=self.address,
+                    problem=str(problem),
+                )
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.usable, self.transport, self._parts = False, None, []

@@ -238,3 +238,5 @@ class Listening:
     def _crashed(self, failure: Failure) -> None:
         if not isinstance(failure.value, (CancelledError, ConnectingCancelledError)):
             self._log.failure("listening for {user} ended", failure, user=self._user.name)
+            self._end_reason = Unreachable("listening ended by a mistake in this client")
+            self.stop()  # Whoever waits would wait for ever.

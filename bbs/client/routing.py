@@ -32,6 +32,9 @@ PATIENCE = 60.0
 REPLY_DEADLINE = 30.0
 """Seconds until a request without a reply is given up."""
 
+ASIDE_DEADLINE = 5.0
+"""The same for what a client asks for itself (`Router.ask_aside`), while people wait for theirs."""
+
 WAITING_DEADLINE = 200.0
 """The same for `login` and `locate`, which may wait until an app server has been launched."""
 
@@ -95,9 +98,10 @@ class Router:
             else:
                 if roaming is None:
                     self._found(True)
+                    return reply
                 there = reply.redirect
                 astray = there is not None or reply.code == ASK_LOGIN_SERVER
-                if roaming is None or not astray or hops == MAX_HOPS:
+                if not astray or hops == MAX_HOPS:
                     return reply
                 hops += 1
                 if there is not None:
@@ -106,9 +110,33 @@ class Router:
             if roaming is not None and (refusal := await self.locate(roaming)):
                 return refusal
 
-    async def try_once(self, request: Typed) -> Reply:
-        """What the login server replies at the first attempt."""
-        return await self._ask(None, request, request.wire(""))
+    async def ask_aside(self, request: Typed) -> Reply:
+        """What the login server replies at the first attempt to what nobody has asked for.
+
+        It has a connection of its own: a server that ends it, or answers with nonsense, takes
+        nothing with it that somebody has asked for.
+        """
+        connection = await self.connections.open(self._login_server)
+        try:
+            return await connection.ask(request.wire(""), ASIDE_DEADLINE)
+        finally:
+            connection.close()
+
+    async def find(self) -> None:
+        """Wait until the login server can be reached; `Unreachable` when it could not be for
+        `PATIENCE` seconds."""
+        give_up, waits = self.clock.seconds() + PATIENCE, delays()
+        while True:
+            try:
+                await self.connections.to(self._login_server)
+            except Unreachable:
+                if not self._closed:
+                    self._found(False)
+                if self._closed or self.clock.seconds() >= give_up:
+                    raise
+                await deferLater(self.clock, next(waits))
+            else:
+                return self._found(True)
 
     def _found(self, found: bool) -> None:
         """Tell whether the login server has to be looked for, when that is news."""

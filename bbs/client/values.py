@@ -7,11 +7,18 @@ alone; a known one of a wrong type is a `BadReply`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 
 from bbs.addresses import Address
 from bbs.client import oldest
+
+LONGEST_WAIT = 366 * 24 * 3600.0
+"""Seconds in the longest wait that is believed; what is more may not even be a number to show."""
+
+_TOKEN = re.compile("[!-~]+")
 
 
 class ClientError(Exception):
@@ -101,7 +108,8 @@ class Reply:
     @property
     def token(self) -> str:
         token = self.members.get("token")
-        if isinstance(token, str) and token and not set(token) & set(" \r\n"):
+        # It goes into a line as one word, so it is of what every line can hold.
+        if isinstance(token, str) and _TOKEN.fullmatch(token):
             return token
         raise BadReply("The server gave no usable access token")
 
@@ -187,15 +195,34 @@ class Waiting:
 
     @classmethod
     def read(cls, event: Mapping[str, object]) -> Waiting:
+        """The place in an event; `BadReply` when it is none."""
         position, seconds = event.get("position"), event.get("seconds")
-        if type(position) is not int or not (seconds is None or isinstance(seconds, (int, float))):
-            raise BadReply("The server told a place in the queue that is none")
-        return cls(position, seconds)
+        if type(position) is int and position >= 1:
+            if seconds is None:
+                return cls(position)
+            # Not a number (NaN) is not in any range either.
+            if isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_WAIT:
+                return cls(position, seconds)
+        raise BadReply("The server told a place in the queue that is none")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if isfinite(number):
+        return number
+    raise ValueError("not a number of JSON's")
 
 
 def read_line(line: bytes) -> Reply | Mapping[str, object]:
-    """One line from a server: a `Reply`, or an event as its members. ValueError if neither."""
-    members = json.loads(line)
+    """One line from a server: a `Reply`, or an event as its members. ValueError if neither.
+
+    JSON has no `NaN` and no `Infinity`. A line with one is neither, and so is a line with a number
+    that Python takes for infinite, such as `1e999`: it could be told to nobody as JSON.
+    """
+    try:
+        members = json.loads(line, parse_float=_finite, parse_constant=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if isinstance(members, dict):
         if isinstance(members.get("event"), str):
             return members

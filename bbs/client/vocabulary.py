@@ -1,11 +1,14 @@
 """What a client knows of the commands of its service, and how it comes to know it.
 
 `commands` is asked of the login server once, as soon as the client is connected or has a first
-request, and goes ahead of that without being waited for (behind a `login` or `locate`, which has a
-connection of its own). Who types a word that every service has never waits; another waits until the
-answer is there. After that a word that is not in the answer
+request (behind a `login` or `locate`). It goes on a connection of its own: nobody asked for it, so
+it must not take down what somebody did ask for. Who types a word that every service has never
+waits; another waits until the answer is there. After that a word that is not in the answer
 has the question asked again, if the answer is older than `TRUSTED`: services learn new commands,
 and people mistype.
+
+A server that is there and gives no answer, or nonsense, counts as one of version 0.1.0. It may have
+been only about to end, so it is asked again after `TRUSTED`, while nobody waits.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from bbs.client.commands import EVERY_SERVICE, Offer, read_offers
 from bbs.client.oldest import OLDEST
 from bbs.client.routing import Router
 from bbs.client.typed import Typed, first_word
-from bbs.client.values import ClientError, NotTrusted, Reply
+from bbs.client.values import ClientError, Lost, NotTrusted, Reply, Unreachable
 from bbs.protocols.commands import UnknownCommand
 
 TRUSTED = 60.0
@@ -46,6 +49,7 @@ class Vocabulary:
         self.learned = False
         """Whether it is known what the service has, or that it cannot say."""
         self._asked = 0.0
+        self._silent = False
 
     def parse(self, line: str) -> Typed:
         """Understand a line, by what is known; ValueError when it is no request."""
@@ -57,6 +61,10 @@ class Vocabulary:
             return False
         return not self.learned or now >= self._asked + TRUSTED
 
+    def lacks_answer(self, now: float) -> bool:
+        """Whether the service should be asked even if no command needs it."""
+        return not self.learned or (self._silent and now >= self._asked + TRUSTED)
+
     def learn(self, answer: Reply, now: float) -> None:
         """Take in the answer to `commands`. One that has none is an old server's, or no news."""
         offers = read_offers(answer.members.get("commands")) if answer.ok else None
@@ -64,6 +72,11 @@ class Vocabulary:
             self.offers, self._understood = offers, {**_COMMON, **offers}
         elif not answer.ok and answer.code != UnknownCommand.code:
             return  # It could not answer now.
+        self.learned, self._silent, self._asked = True, False, now
+
+    def go_without(self, now: float) -> None:
+        """The service was asked and said nothing that can be understood: what was known stands."""
+        self._silent = self._silent or not self.learned
         self.learned, self._asked = True, now
 
 
@@ -75,12 +88,12 @@ class Learner:
     def __init__(self, router: Router, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
         self._router = router
-        self._asking = False
+        self._asking = self._unreached = False
         self._waiting: list[Deferred[None]] = []
 
     def begin(self) -> None:
         """Ask, unless it is known or asked already; nobody waits for it."""
-        if not self.vocabulary.learned:
+        if self.vocabulary.lacks_answer(self._router.clock.seconds()):
             self._ask()
 
     def learn(self) -> Deferred[None]:
@@ -101,9 +114,10 @@ class Learner:
         if self._waiting or self._lacks(word):
             # Behind those that wait already too, so that requests stay in order.
             await self.learn()
-        if self._lacks(word) and not self.vocabulary.learned:
+        if self._unreached and self._lacks(word) and not self.vocabulary.learned:
             with suppress(NotTrusted):  # The request itself will fail with it.
-                self._learned(await self._router.carry(_QUESTION, None))
+                await self._router.find()
+                await self.learn()
         return self.vocabulary.parse(line)
 
     def _lacks(self, word: str) -> bool:
@@ -111,15 +125,19 @@ class Learner:
 
     def _ask(self) -> None:
         if not self._asking:
-            self._asking = True
-            asked = Deferred.fromCoroutine(self._router.try_once(_QUESTION))
+            self._asking, self._unreached = True, False
+            asked = Deferred.fromCoroutine(self._router.ask_aside(_QUESTION))
             asked.addCallback(self._learned).addErrback(self._failed).addBoth(self._answered)
 
     def _learned(self, answer: Reply) -> None:
         self.vocabulary.learn(answer, self._router.clock.seconds())
 
     def _failed(self, failure: Failure) -> None:
-        if not failure.check(ClientError):
+        if failure.check(Lost):
+            self.vocabulary.go_without(self._router.clock.seconds())
+        elif failure.check(Unreachable):
+            self._unreached = True
+        elif not failure.check(ClientError):
             self._log.failure("what the service has was not asked", failure)
 
     def _answered(self, _: object) -> None:

@@ -215,7 +215,7 @@ class Typing(TerminalCase):
         terminal.type("login ann\n")
         await terminal.prompts("Password for ann:")
         terminal.type("ann\n")
-        await terminal.prompts("ann>")
+        await terminal.prompts("ann(@.*)?>")
         await self.writes("hello")
         await terminal.shows("bob->ann: hello")
         await terminal.prompts(r"ann@.* \[bob 1\]>")

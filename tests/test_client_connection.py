@@ -152,6 +152,7 @@ class ConnectionTests(SynchronousTestCase):
             b'{"event": "x", \n',
             b' { "event" : "\xff"}\n',
             b'{"event": "x", "deep": ' + b"[" * 100_000 + b"\n",
+            b'{"event": "x", "deep": ' + b"[" * 100 + b"]" * 100 + b"}\n",
             b'{"event": "x", "long": ' + b"1" * 10_000 + b"}\n",
         ):
             self.connection.dataReceived(data)

@@ -18,6 +18,9 @@ from bbs.client import oldest
 LONGEST_WAIT = 366 * 24 * 3600.0
 """Seconds in the longest wait that is believed; what is more may not even be a number to show."""
 
+DEEPEST = 100
+"""Lists and objects within each other in a line of a server's: more could not be shown again."""
+
 _TOKEN = re.compile("[!-~]+")
 
 
@@ -206,6 +209,19 @@ class Waiting:
         raise BadReply("The server told a place in the queue that is none")
 
 
+def _is_deep(members: object) -> bool:
+    level, depth = [members], 0
+    while level and depth <= DEEPEST:
+        depth += 1
+        level = [
+            inner
+            for each in level
+            if isinstance(each, (dict, list))
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return depth > DEEPEST
+
+
 def _finite(text: str) -> float:
     number = float(text)
     if isfinite(number):
@@ -223,6 +239,8 @@ def read_line(line: bytes) -> Reply | Mapping[str, object]:
         members = json.loads(line, parse_float=_finite, parse_constant=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deep(members):
+        raise ValueError("nested too deeply")
     if isinstance(members, dict):
         if isinstance(members.get("event"), str):
             return members

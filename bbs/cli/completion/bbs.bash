@@ -36,7 +36,7 @@ _bbs() {
             if ((COMP_CWORD == 2)); then
                 words='list launch drain --help --version'
             else
-                words='--config --data --json --help'
+                words='--config --data --json --help --version'
             fi ;;
         db)
             words='--config --data --help --version'

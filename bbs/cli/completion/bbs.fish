@@ -6,7 +6,7 @@ set -l actions list launch drain
 
 complete -c bbs -f
 complete -c bbs -s h -l help -d 'show the usage'
-complete -c bbs -n "not __fish_seen_subcommand_from $actions" -l version -d 'show the version'
+complete -c bbs -l version -d 'show the version'
 
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a up -d 'run the whole service here'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a client -d 'talk to a service'

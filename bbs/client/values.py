@@ -229,6 +229,10 @@ def _finite(text: str) -> float:
     raise ValueError("not a number of JSON's")
 
 
+# What `json.loads` does with these arguments, but that it makes a decoder for every line.
+_JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+
+
 def read_line(line: bytes) -> Reply | Mapping[str, object]:
     """One line from a server: a `Reply`, or an event as its members. ValueError if neither.
 
@@ -236,7 +240,7 @@ def read_line(line: bytes) -> Reply | Mapping[str, object]:
     that Python takes for infinite, such as `1e999`: it could be told to nobody as JSON.
     """
     try:
-        members = json.loads(line, parse_float=_finite, parse_constant=_finite)
+        members = _JSON.decode(line.decode(json.detect_encoding(line), "surrogatepass"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if line.count(b"[") + line.count(b"{") > DEEPEST and _is_deep(members):

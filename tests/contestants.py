@@ -117,7 +117,7 @@ def _in_process(url: str, programme: Programme) -> Any:
     global _database
     if _database is None or _database.url != url:
         if _database:
-            _database.peewee.close()
+            _database.close()
         _database = patient(url)
     return _in_thread(_database, _barrier, programme)
 

@@ -48,6 +48,13 @@ class OurContract(DatabaseContract):
         self.assertRaises(KeyboardInterrupt, self.database._attempt, _Job(rule, (), {}))
         self.assertEqual(self._stored(), [])
 
+    def test_nobody_is_served_after_its_end(self) -> None:
+        """Who still waits for something when a test ends must not open another database."""
+        self.database.close()
+        self._unavailable(self.database.run(self._add, "go"))
+        self.assertTrue(self.database.peewee.is_closed())
+        self.assertEqual(self._stored(), [])
+
     def test_a_connection_that_cannot_even_be_closed(self) -> None:
         def broken() -> None:
             raise raised(pymysql.InterfaceError(0, ""))

@@ -22,7 +22,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import peewee
 import pymysql.constants.ER as mysql_errors
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -106,6 +106,12 @@ class Database:
         self.on_answer: Callable[[float], None] = lambda seconds: None
         """Told how long each call took that the database answered, in seconds, from `run` on."""
         self._last_answer = float("-inf")
+        self._closed = False
+
+    def close(self) -> None:
+        """Let go of this thread's connection; from now on every call is `Unavailable`."""
+        self._closed = True
+        self._hang_up()
 
     @property
     def available(self) -> bool:
@@ -122,6 +128,8 @@ class Database:
 
         Fires with what it returns, or fails with what it raised, or with `Unavailable`.
         """
+        if self._closed:
+            return fail(Unavailable())
         return self._within_deadline(_Job(rule, arguments, keywords))
 
     def run_unhurried(

@@ -73,7 +73,7 @@ class DatabaseCase(SynchronousTestCase):
 
     def close_connection(self) -> None:
         """Leave no connection open, whatever the test did to the database."""
-        self.database.peewee.close()
+        self.database.close()
 
     @property
     def on_mysql(self) -> bool:

@@ -176,7 +176,7 @@ class MemoryService:
         ):
             factory.close_all()
             self.clock.advance(2.0)
-        self.database.peewee.close()
+        self.database.close()
         models.database.initialize(None)
 
     def settle(self) -> None:

@@ -81,7 +81,7 @@ class Hour(World):
         while len(self.waits) < ARRIVALS or any(person.wants for person in self.people):
             self.pass_time(1.0)
         end = self.clock.seconds()
-        self.database.peewee.close()
+        self.database.close()
         models.database.initialize(None)
         return (
             sum(

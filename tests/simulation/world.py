@@ -145,7 +145,7 @@ class World:
             finally:
                 for person in self.people:
                     person.give_up()
-                self.database.peewee.close()
+                self.database.close()
                 models.database.initialize(None)
         return list(dict.fromkeys(self.complaints))
 

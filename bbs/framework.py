@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from bbs.errors import Refusal
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
     from bbs.protocols.line import Reply
-    from bbs.rules.accounts import Caller, is_valid_name, new_channel
+    from bbs.rules.accounts import is_valid_name, new_channel
+    from bbs.rules.callers import Caller, asks, question
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import for_update, read_only, rows
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.schema import Migrator
+    from bbs.storage.statements import statement
     from bbs.values import NAME_LENGTH, Instance
 
 _WHERE = {
@@ -39,7 +41,8 @@ _WHERE = {
     "bbs.errors": ("Refusal",),
     "bbs.protocols.commands": ("Command", "CommandTable", "Role", "WrongUsage"),
     "bbs.protocols.line": ("Reply",),
-    "bbs.rules.accounts": ("Caller", "is_valid_name", "new_channel"),
+    "bbs.rules.accounts": ("is_valid_name", "new_channel"),
+    "bbs.rules.callers": ("Caller", "asks", "question"),
     "bbs.scaling.interfaces": (
         "IProvider",
         "LaunchFailed",
@@ -49,6 +52,7 @@ _WHERE = {
     "bbs.scaling.providers": ("LaunchKit", "Provider"),
     "bbs.storage.database": ("for_update", "read_only", "rows"),
     "bbs.storage.schema": ("Migrator",),
+    "bbs.storage.statements": ("statement",),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
     "bbs.values": ("NAME_LENGTH", "Instance"),
 }
@@ -83,14 +87,17 @@ __all__ = [
     "User",
     "WrongUsage",
     "app_server",
+    "asks",
     "command_line",
     "for_update",
     "is_valid_name",
     "login_server",
     "new_channel",
+    "question",
     "read_only",
     "rows",
     "setting",
+    "statement",
     "success",
     "telnet_gateway",
 ]

@@ -20,7 +20,7 @@ from bbs.client import Address, BBSClient, ClientError
 from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits
 from bbs.delivery.bus import Bus
-from bbs.rules import accounts, operators
+from bbs.rules import accounts, callers, operators
 from bbs.storage.database import rows
 from bbs.storage.models import Place, Session, User
 from bbs.testing import Link, MemoryNetwork, MemoryService
@@ -166,10 +166,10 @@ class ClientTestCase(SynchronousTestCase):
         changing = User.update(password_hash=QUICK.hash(password)).where(User.name == name)
         self.run_rule(changing.execute)
 
-    def caller(self, name: str) -> accounts.Caller:
+    def caller(self, name: str) -> callers.Caller:
         """Somebody, of whom a rule may be asked."""
         user = User.get(User.name == name)
-        return accounts.Caller(user.id, name, user.channel, self.clock.seconds())
+        return callers.Caller(user.id, name, user.channel, self.clock.seconds())
 
     def befriend(self, *names: str) -> None:
         """Make them all friends of each other."""
@@ -277,7 +277,7 @@ class ClientTestCase(SynchronousTestCase):
 
         def listens(line: str) -> bool:
             command, *words = line.split() or [""]
-            return command == "listen" and accounts.digest("".join(words[:1])) in digests
+            return command == "listen" and callers.digest("".join(words[:1])) in digests
 
         return [link for link in self.network.links if any(map(listens, link.requests))]
 

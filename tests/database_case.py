@@ -15,7 +15,7 @@ from typing import ClassVar, TypeVar
 
 from bbs.board import board, friends
 from bbs.commands.service import Service
-from bbs.rules.accounts import Caller
+from bbs.rules.callers import Caller
 from bbs.storage.connecting import connect_to
 from bbs.storage.database import Database
 from bbs.storage.models import MODELS

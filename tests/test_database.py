@@ -13,10 +13,7 @@ from typing import Any
 import peewee
 import pymysql
 import pymysql.constants.ER as mysql_errors
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from bbs.board.models import Group
 from bbs.cli import offline
@@ -25,15 +22,13 @@ from bbs.storage.connecting import DatabaseRefused, without_password
 from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
-    Database,
-    _Job,
     for_update,
     is_read_only,
     read_only,
 )
 from bbs.testing import ContendedDatabaseContract, DatabaseContract
 from bbs.testing.database_tools import Entry, raised
-from bbs.workers import Inline, IWorkers
+from bbs.workers import Inline
 from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url
 
 
@@ -45,7 +40,7 @@ class OurContract(DatabaseContract):
             self._add("go")
             raise KeyboardInterrupt()
 
-        self.assertRaises(KeyboardInterrupt, self.database._attempt, _Job(rule, (), {}))
+        self.failureResultOf(self.database.run(rule), KeyboardInterrupt)
         self.assertEqual(self._stored(), [])
 
     def test_nobody_is_served_after_its_end(self) -> None:
@@ -165,23 +160,6 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
 class Deadlines(SynchronousTestCase):
     def test_the_answer_comes_within_two_seconds(self) -> None:
         self.assertLess(DEADLINE + COMMIT_GRACE, 2.0)
-
-    def test_workers_who_are_gone(self) -> None:
-        @implementer(IWorkers)
-        class Gone:
-            def run(self, work: Any, *args: Any, **kwargs: Any) -> Deferred[Any]:
-                return fail(ZeroDivisionError())
-
-        clock = Clock()
-        database = Database("sqlite:///:memory:", Gone(), clock)
-        self.failureResultOf(database.run(lambda: None), ZeroDivisionError)
-        self.assertEqual(clock.getDelayedCalls(), [])
-
-
-class Threads(SynchronousTestCase):
-    def test_one_writer_on_sqlite(self) -> None:
-        self.assertEqual(Database.threads("sqlite:///bbs.sqlite3", 8), 1)
-        self.assertEqual(Database.threads("mysql://host/bbs", 8), 8)
 
 
 class ReadOnly(SynchronousTestCase):

@@ -9,7 +9,7 @@ from bbs.board import board, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.errors import NotLoggedIn, WrongCredentials
-from bbs.rules import accounts, places
+from bbs.rules import accounts, callers, places
 from bbs.rules.places import Look
 from bbs.storage.models import Place, Server, Session, User
 from bbs.values import State
@@ -176,21 +176,21 @@ class Sessions(RulesCase):
         user = User.get()
         self.assertEqual(
             caller,
-            accounts.Caller(user.id, "ann", user.channel, self.now, self.seat(self.server), None),
+            callers.Caller(user.id, "ann", user.channel, self.now, self.seat(self.server), None),
         )
 
     def test_tokens_that_are_none(self) -> None:
         self.person("ann")
         stored = Session.get().digest
         for token in (None, "", "no token", stored, "\0", "\N{GRINNING FACE}", "a" * 60_000):
-            self.refused("Not login yet", accounts.identify, token, SESSIONS, self.now)
+            self.refused("Not login yet", callers.identify, token, SESSIONS, self.now)
 
     def test_a_token_is_stored_as_a_digest_only(self) -> None:
         self.account("ann")
         token = self.log_in("ann")
         self.assertRegex(token, re.compile(r"\A[0-9a-f]{40}\Z"))
-        self.assertEqual(Session.get().digest, accounts.digest(token))
-        self.assertNotIn(token, accounts.digest(token))
+        self.assertEqual(Session.get().digest, callers.digest(token))
+        self.assertNotIn(token, callers.digest(token))
         self.assertNotEqual(accounts.new_token(), accounts.new_token())
 
     def test_time_to_live(self) -> None:
@@ -199,7 +199,7 @@ class Sessions(RulesCase):
         self.clock.advance(SESSIONS.ttl)
         self.caller(token)
         self.clock.advance(0.001)
-        self.refused("Not login yet", accounts.identify, token, SESSIONS, self.now)
+        self.refused("Not login yet", callers.identify, token, SESSIONS, self.now)
 
     def test_use_prolongs_it(self) -> None:
         self.account("ann")
@@ -207,19 +207,19 @@ class Sessions(RulesCase):
         for _ in range(4):
             self.clock.advance(0.9 * SESSIONS.ttl)
             caller = self.caller(token)
-            self.assertEqual(caller.touch, accounts.digest(token))
-            self.call(accounts.touch, accounts.digest(token), self.now)
+            self.assertEqual(caller.touch, callers.digest(token))
+            self.call(callers.touch, callers.digest(token), self.now)
 
     def test_use_is_noted_now_and_then(self) -> None:
         self.account("ann")
         token = self.log_in("ann")
-        self.clock.advance(SESSIONS.ttl * accounts.TOUCH_SHARE)
+        self.clock.advance(SESSIONS.ttl * callers.TOUCH_SHARE)
         self.assertIsNone(self.caller(token).touch)
         self.clock.advance(0.001)
         self.assertIsNotNone(self.caller(token).touch)
 
     def test_touching_a_session_that_ended(self) -> None:
-        self.call(accounts.touch, "d" * 64, self.now)
+        self.call(callers.touch, "d" * 64, self.now)
         self.assertEqual(Session.select().count(), 0)
 
     def test_a_server_that_is_not_well_serves_nobody(self) -> None:
@@ -240,7 +240,7 @@ class Sessions(RulesCase):
         live = self.log_in("bob")
         self.clock.advance(600)
         self.assertEqual(self.call(accounts.end_stale_sessions, SESSIONS, self.now), 2)
-        self.assertEqual(Session.get().digest, accounts.digest(live))
+        self.assertEqual(Session.get().digest, callers.digest(live))
         self.assertEqual(self.taken(self.server), 1)
         self.assertEqual(self.caller(live).seat, self.seat(self.server))
         self.assertEqual(self.call(accounts.end_stale_sessions, SESSIONS, self.now), 0)
@@ -266,7 +266,7 @@ class LoggingOut(RulesCase):
         self.assertEqual(self.call(accounts.log_out, caller), caller)
         for token in tokens:
             self.failureResultOf(
-                self.database.run(accounts.identify, token, SESSIONS, self.now), NotLoggedIn
+                self.database.run(callers.identify, token, SESSIONS, self.now), NotLoggedIn
             )
         self.assertEqual(self.taken(self.server), 1)
         self.assertEqual(Place.get().user_id, bob.id)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bbs.board import friends
 from bbs.board.models import Relationship
-from bbs.rules import accounts
-from tests.database_case import RulesCase, on_both_databases
+from bbs.rules import accounts, callers
+from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
 
 @on_both_databases
@@ -122,11 +122,26 @@ class Lists(RulesCase):
         self.assertEqual(self.call(friends.friends, self.ann)["friend"], ["dan", "eve", "bob"])
         self.assertEqual(self.call(friends.invitations, self.ann)["invite"], ["cat"])
 
-    def test_who_is_a_friend(self) -> None:
+    def test_how_people_stand_to_each_other(self) -> None:
+        """What rules ask first: the same whether it is asked alone or with who is asking."""
         self.befriend(self.ann, self.bob)
         self.call(friends.invite, self.ann, "cat")
-        related = [
-            self.call(friends.are_friends, self.ann.id, other.id)
-            for other in (self.bob, self.cat, self.dan, self.ann)
-        ]
-        self.assertEqual(related, [True, False, False, False])
+        self.log_out(self.bob)
+        token = self.log_in("ann")
+        for other, stands, online in (
+            (self.bob, Relationship.FRIEND, None),
+            (self.cat, Relationship.INVITED, self.cat.id),
+            (self.dan, None, self.dan.id),
+            (self.ann, None, self.ann.id),
+        ):
+            expected = [(other.id, other.channel, stands, online)]
+            self.assertEqual(self.call(friends.correspondent, self.ann, other.name), expected)
+            ann = self.call(
+                callers.identify, token, SESSIONS, self.now, friends.correspondent, (other.name,)
+            )
+            self.assertEqual(ann, self.ann)
+            assert ann.answer is not None
+            self.assertEqual(ann.answer.rows, expected)
+        self.assertEqual(
+            self.call(friends.correspondent, self.ann, "nobody"), [(None, None, None, None)]
+        )

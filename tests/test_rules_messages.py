@@ -8,7 +8,7 @@ from dataclasses import replace
 from bbs.board import groups, messages
 from bbs.board.models import Delivery, Inbox, Message
 from bbs.delivery.feed import Cursor, Mailbox, Stored
-from bbs.rules import accounts
+from bbs.rules import accounts, callers
 from bbs.storage.models import Server
 from tests.database_case import RulesCase, on_both_databases
 from tests.test_rules_posts import TEXTS
@@ -20,15 +20,15 @@ class MessagesCase(RulesCase):
         self.ann, self.bob, self.eve = self.people("ann", "bob", "eve")
         self.befriend(self.ann, self.bob)
 
-    def after(self, caller: accounts.Caller, last: int = 0) -> Sequence[Stored]:
+    def after(self, caller: callers.Caller, last: int = 0) -> Sequence[Stored]:
         """What a reader is sent who has seen `last`."""
         cursor = Cursor(caller.id, last)
         return self.call(messages.fetch, [cursor])[cursor]
 
-    def texts(self, caller: accounts.Caller, last: int = 0) -> list[object]:
+    def texts(self, caller: callers.Caller, last: int = 0) -> list[object]:
         return [event.members["message"] for event in self.after(caller, last)]
 
-    def go_offline(self, caller: accounts.Caller) -> None:
+    def go_offline(self, caller: callers.Caller) -> None:
         self.call(accounts.log_out, caller)
 
 
@@ -41,9 +41,21 @@ class Sending(MessagesCase):
             number,
             {"event": "message", "id": number, "from": "ann", "to": "bob", "message": "hello"},
         )
-        self.assertEqual(stored, messages.Sent(self.bob.channel, event))
+        self.assertEqual(stored, messages.Sent(self.bob.channel, event, {self.bob.id: 0}))
         self.assertEqual(self.after(self.bob), [event])
         self.assertEqual(self.after(self.ann), [])
+
+    def test_what_came_before_it(self) -> None:
+        """Each reader's own last message, whoever sent it; 0 before the first."""
+        self.befriend(self.eve, self.bob)
+        first = self.call(messages.send, self.ann, "bob", "1")
+        other = self.call(messages.send, self.eve, "bob", "2")
+        self.call(messages.send, self.bob, "ann", "3")
+        last = self.call(messages.send, self.ann, "bob", "4")
+        self.assertEqual(
+            [sent.after for sent in (first, other, last)],
+            [{self.bob.id: 0}, {self.bob.id: first.event.id}, {self.bob.id: other.event.id}],
+        )
 
     def test_nobody(self) -> None:
         for name in ("dan", "Bob", "b" * 60_000):
@@ -94,7 +106,8 @@ class SendingToGroups(MessagesCase):
             number,
             {"event": "message", "id": number, "from": "ann", "group": "chess", "message": "e4"},
         )
-        self.assertEqual(stored, messages.Sent(self.channel, event))
+        after = {self.ann.id: 0, self.bob.id: 0}
+        self.assertEqual(stored, messages.Sent(self.channel, event, after))
         self.assertEqual(self.after(self.ann), [event])
         self.assertEqual(self.after(self.bob), [event])
         self.assertEqual(self.after(self.eve), [])

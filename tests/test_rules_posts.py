@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.board import friends, posts
-from bbs.rules import accounts
+from bbs.rules import callers
 from tests.database_case import RulesCase, on_both_databases
 
 TEXTS = [
@@ -25,7 +25,7 @@ class Posts(RulesCase):
         self.ann, self.bob, self.eve = self.people("ann", "bob", "eve")
         self.befriend(self.ann, self.bob)
 
-    def read(self, caller: accounts.Caller) -> list[tuple[str, str]]:
+    def read(self, caller: callers.Caller) -> list[tuple[str, str]]:
         return [
             (post["id"], post["message"]) for post in self.call(posts.friends_posts, caller)["post"]
         ]

@@ -4,9 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import peewee
+
 from bbs.board import errors
 from bbs.board.models import Group, Membership
-from bbs.framework import Caller, is_valid_name, new_channel, read_only, rows
+from bbs.framework import (
+    Caller,
+    User,
+    asks,
+    is_valid_name,
+    new_channel,
+    question,
+    read_only,
+    statement,
+)
+
+
+@question
+def named(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
+    """The group `name`: its id and channel, and the caller's membership. All are None for none."""
+    return (
+        query.select_extend(Group.id, Group.channel, Membership.id)
+        .left_outer_join(Group, on=(Group.name == name))
+        .left_outer_join(
+            Membership, on=((Membership.group == Group.id) & (Membership.user == User.id))
+        )
+    )
 
 
 def channel_of(random: str) -> str:
@@ -14,58 +37,68 @@ def channel_of(random: str) -> str:
     return f"group.{random}"
 
 
+@asks(named)
 def create(caller: Caller, name: str) -> str:
     """Create the group `name` with the caller in it; returns its channel."""
     if not is_valid_name(name):
         raise errors.InvalidGroup()
-    if Group.get_or_none(Group.name == name):
+    [(there, _, _)] = named(caller, name)
+    if there is not None:
         raise errors.GroupExists(name)
     random = new_channel()
-    group = Group.insert(name=name, channel=random).execute()
-    Membership.insert(group=group, user=caller.id).execute()
+    _add_member(_add(name, random), caller.id)
     return channel_of(random)
 
 
+@asks(named)
 def join(caller: Caller, name: str) -> str:
     """Join the group `name`; returns its channel."""
-    group = Group.get_or_none(Group.name == name)
+    [(group, random, membership)] = named(caller, name)
     if group is None:
         raise errors.NoSuchGroup(name)
-    if is_member(caller.id, group.id):
+    if membership is not None:
         raise errors.AlreadyMember(name)
-    Membership.insert(group=group.id, user=caller.id).execute()
-    return channel_of(group.channel)
+    _add_member(group, caller.id)
+    return channel_of(random)
 
 
 @read_only
 def all_groups(caller: Caller) -> Mapping[str, Sequence[str]]:
     """The names of all groups, oldest first."""
-    return {"group": [name for (name,) in rows(Group.select(Group.name).order_by(Group.id))]}
+    return {"group": [name for (name,) in _all()]}
 
 
 @read_only
 def joined(caller: Caller) -> Mapping[str, Sequence[str]]:
     """The caller's groups, in the order joined."""
-    query = (
-        Membership.select(Group.name)
-        .join(Group)
-        .where(Membership.user == caller.id)
-        .order_by(Membership.id)
-    )
-    return {"group": [name for (name,) in rows(query)]}
-
-
-def is_member(user: int, group: int) -> bool:
-    """Whether `user` is in `group`."""
-    found: bool = (
-        Membership.select(Membership.id)
-        .where((Membership.group == group) & (Membership.user == user))
-        .exists()
-    )
-    return found
+    return {"group": [name for name, _ in _of_member(caller.id)]}
 
 
 def channels(user: int) -> list[str]:
     """The channels of the groups that `user` is in."""
-    query = Membership.select(Group.channel).join(Group).where(Membership.user == user)
-    return [channel_of(random) for (random,) in rows(query)]
+    return [channel_of(random) for _, random in _of_member(user)]
+
+
+@statement
+def _add(name: str, random: str) -> peewee.Insert:
+    return Group.insert(name=name, channel=random)
+
+
+@statement
+def _add_member(group: int, user: int) -> peewee.Insert:
+    return Membership.insert(group=group, user=user)
+
+
+@statement
+def _all() -> peewee.Select:
+    return Group.select(Group.name).order_by(Group.id)
+
+
+@statement
+def _of_member(user: int) -> peewee.Select:
+    return (
+        Membership.select(Group.name, Group.channel)
+        .join(Group)
+        .where(Membership.user == user)
+        .order_by(Membership.id)
+    )

@@ -7,11 +7,15 @@ after the last I saw" loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from typing import TypeVar
+
+import peewee
 
 from bbs.board import errors, friends, groups
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message
+from bbs.board.models import Delivery, Inbox, Membership, Message, Relationship
 from bbs.framework import (
     BATCH,
     Caller,
@@ -19,53 +23,64 @@ from bbs.framework import (
     Mailbox,
     Place,
     Stored,
-    User,
+    asks,
     for_update,
     read_only,
     rows,
+    statement,
 )
+
+T = TypeVar("T")
+
+READERS_AT_ONCE = 50
+"""Readers whom one statement serves; SQLite has a limit of 500."""
+
+MOST_TOLD = 100
+"""Readers of a message at the most who are told which was theirs before it: others look."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that is safe: the event that its readers get, and the channel to hint it on."""
+    """A message that is safe: the event that its readers get, the channel to hint it on, and for
+    its readers, if they are not too many, which message was theirs before it (0: none)."""
 
     channel: str
     event: Stored
+    after: Mapping[int, int]
 
 
 def make_inbox(user: int) -> None:
     """For somebody new."""
-    Inbox.insert(user=user).execute()
+    _add_inbox(user)
 
 
+@asks(friends.correspondent)
 def send(caller: Caller, name: str, text: str) -> Sent:
     """Store a message to the friend `name`."""
-    friend = User.get_or_none(User.name == name)
+    [(friend, channel, stands, online)] = friends.correspondent(caller, name)
     if friend is None:
         raise errors.NoSuchFriend()
-    if not friends.are_friends(caller.id, friend.id):
+    if stands != Relationship.FRIEND:
         raise errors.NotFriends(name)
-    if Place.get_or_none(Place.user == friend.id) is None:
+    if online is None:
         raise errors.NotOnline(name)
-    number = _store(caller, name, False, text, [friend.id])
-    return Sent(friend.channel, _event(number, caller.name, name, False, text))
+    _lock([friend])
+    number, after = _store(caller, name, False, text, [friend])
+    return Sent(channel, _event(number, caller.name, name, False, text), after)
 
 
+@asks(groups.named)
 def send_group(caller: Caller, name: str, text: str) -> Sent:
     """Store a message to every member of the group `name` who is online."""
-    group = Group.get_or_none(Group.name == name)
+    [(group, random, membership)] = groups.named(caller, name)
     if group is None:
         raise errors.NoSuchTarget()
-    if not groups.is_member(caller.id, group.id):
+    if membership is None:
         raise errors.NotMember(name)
-    online = (
-        Membership.select(Membership.user)
-        .join(Place, on=(Place.user == Membership.user))
-        .where(Membership.group == group.id)
-    )
-    number = _store(caller, name, True, text, [user for (user,) in rows(online)])
-    return Sent(groups.channel_of(group.channel), _event(number, caller.name, name, True, text))
+    readers = [reader for (reader,) in _lock_online(group)]
+    number, after = _store(caller, name, True, text, readers)
+    event = _event(number, caller.name, name, True, text)
+    return Sent(groups.channel_of(random), event, after)
 
 
 @read_only
@@ -73,22 +88,27 @@ def open_mailbox(caller: Caller, after: int | None) -> Mailbox:
     """Where listening begins: after the message `after`, or else after the last that was sent."""
     resumes = after is not None
     if after is None:
-        after = Inbox.get(Inbox.user == caller.id).delivered
+        [(after,)] = _delivered(caller.id)
     return Mailbox(Cursor(caller.id, after), resumes, tuple(groups.channels(caller.id)))
 
 
 @read_only
 def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
     """The next events for each cursor, oldest first, `BATCH` of them at the most."""
-    return {cursor: _after(cursor) for cursor in cursors}
+    found: dict[Cursor, list[Stored]] = {cursor: [] for cursor in cursors}
+    events: dict[int, Stored] = {}
+    for at_once in _pieces(cursors, READERS_AT_ONCE):
+        for index, number, *message in _after(*_columns(at_once)):
+            if number not in events:
+                events[number] = _event(number, *message)
+            found[at_once[index]].append(events[number])
+    return found
 
 
 def note_delivered(cursors: Sequence[Cursor]) -> None:
     """Keep what has been sent, so that a later `listen` without an id begins behind it."""
-    for cursor in sorted(cursors, key=lambda cursor: cursor.user):
-        Inbox.update(delivered=cursor.last).where(
-            (Inbox.user == cursor.user) & (Inbox.delivered < cursor.last)
-        ).execute()
+    for at_once in _pieces(sorted(cursors, key=lambda cursor: cursor.user), READERS_AT_ONCE):
+        _note(*_columns(at_once))
 
 
 def expire(before: float, most: int = 500) -> int:
@@ -99,25 +119,16 @@ def expire(before: float, most: int = 500) -> int:
     return len(old)
 
 
-def _store(caller: Caller, target: str, to_group: bool, text: str, readers: list[int]) -> int:
-    # In the order of the key, as everybody does: two senders then never wait for each other.
-    for_update(Inbox.select().where(Inbox.user.in_(readers)).order_by(Inbox.user)).execute()
-    number: int = Message.insert(
-        sender=caller.name, target=target, to_group=to_group, text=text, stored=caller.now
-    ).execute()
-    Delivery.insert_many([{"user": reader, "message": number} for reader in readers]).execute()
-    return number
-
-
-def _after(cursor: Cursor) -> list[Stored]:
-    query = (
-        Delivery.select(Message.id, Message.sender, Message.target, Message.to_group, Message.text)
-        .join(Message)
-        .where((Delivery.user == cursor.user) & (Delivery.message > cursor.last))
-        .order_by(Delivery.message)
-        .limit(BATCH)
-    )
-    return [_event(*row) for row in rows(query)]
+def _store(
+    caller: Caller, target: str, to_group: bool, text: str, readers: Sequence[int]
+) -> tuple[int, Mapping[int, int]]:
+    """Keep a message for `readers`, whose inboxes are locked; its id, and their last before it."""
+    after = {}
+    if len(readers) <= MOST_TOLD:
+        after = {reader: last or 0 for reader, last in _last(readers)}
+    number = _add(caller.name, target, to_group, text, caller.now)
+    _add_delivery.many((reader, number) for reader in readers)
+    return number, after
 
 
 def _event(number: int, sender: str, target: str, to_group: bool, text: str) -> Stored:
@@ -126,3 +137,94 @@ def _event(number: int, sender: str, target: str, to_group: bool, text: str) -> 
         number,
         {"event": "message", "id": number, "from": sender, place: target, "message": text},
     )
+
+
+def _columns(cursors: Sequence[Cursor]) -> tuple[list[int], list[int]]:
+    return [cursor.user for cursor in cursors], [cursor.last for cursor in cursors]
+
+
+def _pieces(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    return (whole[start : start + length] for start in range(0, len(whole), length))
+
+
+# Inboxes are locked in the order of their key, as everybody does: two senders then never wait for
+# each other. What was theirs is asked for behind that, in a statement of its own: in the same one
+# MariaDB sees what was there before it waited for the lock.
+
+
+@statement
+def _lock(readers: Sequence[int]) -> peewee.Select:
+    query = Inbox.select(Inbox.user).where(Inbox.user.in_(readers)).order_by(Inbox.user)
+    locked: peewee.Select = for_update(query)
+    return locked
+
+
+@statement
+def _lock_online(group: int) -> peewee.Select:
+    online = (
+        Membership.select(Membership.user)
+        .join(Place, on=(Place.user == Membership.user))
+        .where(Membership.group == group)
+    )
+    query = Inbox.select(Inbox.user).where(Inbox.user.in_(online)).order_by(Inbox.user)
+    locked: peewee.Select = for_update(query)
+    return locked
+
+
+@statement
+def _last(readers: Sequence[int]) -> peewee.Select:
+    last = (
+        Delivery.select(Delivery.message)
+        .where(Delivery.user == Inbox.user)
+        .order_by(Delivery.message.desc())
+        .limit(1)
+    )
+    return Inbox.select(Inbox.user, last).where(Inbox.user.in_(readers))
+
+
+@statement
+def _add(sender: str, target: str, to_group: bool, text: str, stored: float) -> peewee.Insert:
+    return Message.insert(sender=sender, target=target, to_group=to_group, text=text, stored=stored)
+
+
+@statement
+def _add_delivery(reader: int, number: int) -> peewee.Insert:
+    return Delivery.insert(user=reader, message=number)
+
+
+@statement
+def _add_inbox(user: int) -> peewee.Insert:
+    return Inbox.insert(user=user)
+
+
+@statement
+def _delivered(user: int) -> peewee.Select:
+    return Inbox.select(Inbox.delivered).where(Inbox.user == user)
+
+
+@statement
+def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
+    """What comes after the last of each user's, with the user's index before it: one range of the
+    key for each."""
+    ranges: list[peewee.SelectBase] = [
+        Delivery.select(
+            peewee.SQL(str(index)),
+            Message.id,
+            Message.sender,
+            Message.target,
+            Message.to_group,
+            Message.text,
+        )
+        .join(Message)
+        .where((Delivery.user == user) & (Delivery.message > last))
+        .order_by(Delivery.message)
+        .limit(BATCH)
+        for index, (user, last) in enumerate(zip(users, lasts, strict=True))
+    ]
+    return reduce(lambda one, other: one.union_all(other), ranges)
+
+
+@statement
+def _note(users: Sequence[int], lasts: Sequence[int]) -> peewee.Update:
+    last = peewee.Case(Inbox.user, [*zip(users, lasts, strict=True)])
+    return Inbox.update(delivered=last).where(Inbox.user.in_(users) & (Inbox.delivered < last))

@@ -12,7 +12,7 @@ from bbs.errors import WrongCredentials
 from bbs.passwords import verify_within
 from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
-from bbs.rules import accounts, places
+from bbs.rules import accounts, callers, places
 
 commands = CommandTable()
 
@@ -37,7 +37,7 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     stored = await ask.database.run(accounts.password_hash, name)
     new_hash = await _verify(ask, name, stored, password)
     token = accounts.new_token()
-    digest = accounts.digest(token)
+    digest = callers.digest(token)
 
     def begin_session(look: places.Look) -> Deferred[places.Search]:
         return ask.database.run(
@@ -62,20 +62,20 @@ async def _verify(ask: Ask, name: str, stored: str | None, password: str) -> str
 
 
 @commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)
-async def logout(ask: Ask, caller: accounts.Caller) -> Reply:
+async def logout(ask: Ask, caller: callers.Caller) -> Reply:
     """End the user's sessions."""
     _tell_of_end(ask, caller)
     return success("Bye!")
 
 
 @commands.command("delete <user>", Role.LOGIN, rule=accounts.delete)
-async def delete(ask: Ask, caller: accounts.Caller) -> Reply:
+async def delete(ask: Ask, caller: callers.Caller) -> Reply:
     """Remove the account."""
     _tell_of_end(ask, caller)
     return success()
 
 
-def _tell_of_end(ask: Ask, caller: accounts.Caller) -> None:
+def _tell_of_end(ask: Ask, caller: callers.Caller) -> None:
     ask.home.bus.tell(caller.channel, {"event": "logout"})
     ask.home.bus.tell_fleet("free")
 

@@ -15,7 +15,7 @@ from bbs.limits.attempts import Attempts
 from bbs.passwords import Hasher
 from bbs.protocols.commands import Command, CommandTable, Role
 from bbs.protocols.line import IConnection, Reply
-from bbs.rules import accounts, places
+from bbs.rules import callers, places
 from bbs.storage.database import Database
 from bbs.values import Tally
 
@@ -91,7 +91,7 @@ class Home:
     table: CommandTable
     database: Database
     bus: Bus
-    sessions: accounts.Sessions
+    sessions: callers.Sessions
     seconds: Callable[[], float]
     tally: Tally
     watchers: set[IConnection]
@@ -129,10 +129,10 @@ class Ask:
     command: Command
     connection: IConnection
     now: float
-    caller: accounts.Caller | None = None
+    caller: callers.Caller | None = None
 
     @property
-    def user(self) -> accounts.Caller:
+    def user(self) -> callers.Caller:
         """Who asks, of a command that takes `<user>`; LookupError of another."""
         if self.caller is None:
             raise LookupError(f"{self.command.name} takes no <user>")

@@ -27,13 +27,13 @@ from bbs.commands.ask import (
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
-from bbs.rules import accounts
+from bbs.rules import callers
 from bbs.storage.database import is_read_only, read_only
 
 
 @dataclass(frozen=True)
 class _Outcome:
-    caller: accounts.Caller
+    caller: callers.Caller
     served: bool
     result: object = None
 
@@ -89,7 +89,7 @@ class Dispatcher:
         served, by_place = command.served_by(home.role), command.role is Role.APP
 
         def guard(request: Request, now: float) -> _Outcome:
-            caller = accounts.identify(request.token, home.sessions, now)
+            caller = callers.identify(request.token, home.sessions, now)
             if request.usage_error:
                 raise WrongUsage(command.usage)
             if not served or (by_place and not _has_place(caller, parts)):
@@ -108,11 +108,11 @@ class Dispatcher:
         return Moved(ask.user.seat.address)
 
     def _touch(self, digest: str, now: float) -> None:
-        noted = self._home.database.run(accounts.touch, digest, now)
+        noted = self._home.database.run(callers.touch, digest, now)
         noted.addErrback(lambda failure: failure.trap(Refusal))
 
 
-def _has_place(caller: accounts.Caller, parts: LoginServerParts | AppServerParts) -> bool:
+def _has_place(caller: callers.Caller, parts: LoginServerParts | AppServerParts) -> bool:
     """Whether the caller is served by this server."""
     here = parts.server_id if isinstance(parts, AppServerParts) else None
     return caller.seat is not None and caller.seat.server == here

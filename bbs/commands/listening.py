@@ -8,7 +8,7 @@ from bbs.commands.ask import Ask, success
 from bbs.delivery.feed import Cursor, Feed, Mailbox
 from bbs.protocols.commands import CommandTable, Role, WrongUsage
 from bbs.protocols.line import Reply
-from bbs.rules.accounts import Caller
+from bbs.rules.callers import Caller
 from bbs.storage.database import is_read_only, read_only
 
 LISTEN = "listen <user> [<id>]"

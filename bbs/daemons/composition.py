@@ -19,7 +19,7 @@ from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
 from bbs.passwords import Hasher
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits
 from bbs.protocols.stomp import IStomp
-from bbs.rules import accounts
+from bbs.rules import accounts, callers
 from bbs.rules.members import Member
 from bbs.scaling.interfaces import IProvider
 from bbs.scaling.keeper import FleetKeeper, Sweep
@@ -151,7 +151,7 @@ def line_factory(reactor: Any, handler: IRequestHandler, limits: Limits) -> Line
     )
 
 
-def _sweeps(ground: Ground, sessions: accounts.Sessions) -> Sequence[Sweep]:
+def _sweeps(ground: Ground, sessions: callers.Sessions) -> Sequence[Sweep]:
     """What is swept: unused sessions, what has expired in the service's feed, and what the service
     sweeps itself."""
     service, retention = ground.service, ground.config.messages.message_retention
@@ -174,7 +174,7 @@ def _home(
         table=all_commands(ground.service),
         database=ground.database,
         bus=bus,
-        sessions=accounts.Sessions(ground.config.limits.session_ttl),
+        sessions=callers.Sessions(ground.config.limits.session_ttl),
         seconds=ground.reactor.seconds,
         tally=Tally(counts=dict.fromkeys(ground.service.counters, 0)),
         watchers=set() if watchers is None else watchers,

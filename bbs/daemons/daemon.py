@@ -143,11 +143,10 @@ class Daemon(TwistedService):
     async def open_database(self) -> Database:
         """Connect to the database, and bring its schema to this version."""
         (url,) = await self._reveal("database.url", self.config.database.url)
-        threads = Database.threads(url, self.config.database.pool_size)
-        workers = Workers(self.reactor, "database", threads)
+        workers = Workers(self.reactor, "database", 1)
         self.begin(workers)
         self.in_thread = workers.run
-        database = Database(url, workers, self.reactor)
+        database = Database(url, workers, self.reactor, self.config.database.pool_size)
         await database.run_unhurried(migrations.upgrade, database.peewee, self.service.schema)
         return database
 

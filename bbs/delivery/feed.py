@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from bbs.rules.accounts import Caller
+from bbs.rules.callers import Caller
 
 BATCH = 100
 """Events that one look brings a reader; there is another look while there are more."""

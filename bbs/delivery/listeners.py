@@ -26,7 +26,7 @@ from bbs.errors import Unavailable
 from bbs.protocols.line import IConnection
 from bbs.protocols.stomp.interfaces import ISubscription
 from bbs.rules import places
-from bbs.rules.accounts import Caller
+from bbs.rules.callers import Caller
 from bbs.storage.database import Database
 
 NOTE_DELAY = 0.1

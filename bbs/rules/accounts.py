@@ -1,20 +1,19 @@
-"""Accounts and sessions: who exists, and who is asking."""
+"""Accounts and sessions: who exists, and who is logged in."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import peewee
 
-from bbs.addresses import Address
-from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
+from bbs.errors import Refusal, WrongCredentials
 from bbs.rules import places
+from bbs.rules.callers import Caller, Sessions
 from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.models import Place, Server, Session, User
+from bbs.storage.models import Session, User
+from bbs.storage.statements import statement
 from bbs.values import NAME_LENGTH
 
 
@@ -36,36 +35,8 @@ TOKEN_BYTES = 20
 CHANNEL_BYTES = 16
 """Randomness in the name of a topic."""
 
-TOUCH_SHARE = 0.01
-"""A session's last use is noted when the note would move by this share of its life: reading
-commands then hardly ever write."""
-
 ENDED_AT_ONCE = 500
 """Stale sessions that one transaction ends at the most."""
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The user whose command is carried out, at `now` (seconds since the epoch).
-
-    `channel` is the user's own: what is told there reaches the connections that listen for the
-    user. The framework's own are `seat`, where the user is served, when that server is well; and
-    `touch`, the digest of a session whose last use is worth noting.
-    """
-
-    id: int
-    name: str
-    channel: str
-    now: float
-    seat: places.Seat | None = None
-    touch: str | None = None
-
-
-@dataclass(frozen=True)
-class Sessions:
-    """How long sessions live, from `[limits] session_ttl`: seconds unused."""
-
-    ttl: float
 
 
 def is_valid_name(name: str) -> bool:
@@ -79,13 +50,32 @@ def new_channel() -> str:
 
 
 def new_token() -> str:
-    """A token for a session; keep only its `digest`."""
+    """A token for a session; keep only its digest."""
     return secrets.token_hex(TOKEN_BYTES)
 
 
-def digest(token: str) -> str:
-    """What is stored of a token. It is random and long, so a plain hash gives nothing away."""
-    return hashlib.sha256(token.encode()).hexdigest()
+@statement
+def _named(name: str) -> peewee.Select:
+    return User.select(User.id, User.password_hash).where(User.name == name)
+
+
+@statement
+def _named_locked(name: str) -> peewee.Select:
+    query: peewee.Select = for_update(
+        User.select(User.id, User.password_hash).where(User.name == name)
+    )
+    return query
+
+
+@statement
+def _add_user(name: str, password_hash: str, channel: str, now: float) -> peewee.Insert:
+    return User.insert(name=name, password_hash=password_hash, channel=channel, created=now)
+
+
+@statement
+def _add_session(token_digest: str, user: int, now: float) -> peewee.Insert:
+    # Replaced, as an attempt that seemed to fail while it committed may have stored it.
+    return Session.insert(digest=token_digest, user=user, used=now).on_conflict_replace()
 
 
 @read_only
@@ -93,7 +83,7 @@ def check_free(name: str) -> None:
     """Raise unless `name` may be registered, before anybody troubles to hash a password."""
     if not is_valid_name(name):
         raise InvalidId()
-    if User.select(User.id).where(User.name == name).exists():
+    if _named(name):
         raise AlreadyUsed(name)
 
 
@@ -102,9 +92,7 @@ def register(
 ) -> None:
     """Create an account; `on_register` is called with its id, in the same transaction."""
     check_free(name)
-    user: int = User.insert(
-        name=name, password_hash=password_hash, channel=new_channel(), created=now
-    ).execute()
+    user = _add_user(name, password_hash, new_channel(), now)
     if on_register:
         on_register(user)
 
@@ -112,8 +100,9 @@ def register(
 @read_only
 def password_hash(name: str) -> str | None:
     """What the password of `name` must match; None for nobody."""
-    row = User.select(User.password_hash).where(User.name == name).tuples().first()
-    return row[0] if row else None
+    for _, stored in _named(name):
+        return str(stored)
+    return None
 
 
 def log_in(
@@ -124,16 +113,15 @@ def log_in(
     Without a place there is no session either. `new_hash` replaces the stored one; `look` as in
     `places.enter`.
     """
-    user = for_update(User.select().where(User.name == name)).first()
-    if user is None or user.password_hash != verified:
+    found = _named_locked(name)
+    if not found or found[0][1] != verified:
         raise WrongCredentials()
-    search = places.enter(user.id, look)
+    user = found[0][0]
+    search = places.enter(user, look)
     if search.seat:
-        # Replaced, as an attempt that seemed to fail while it committed may have stored it.
-        session = Session.insert(digest=token_digest, user=user.id, used=now)
-        session.on_conflict_replace().execute()
+        _add_session(token_digest, user, now)
         if new_hash:
-            User.update(password_hash=new_hash).where(User.id == user.id).execute()
+            User.update(password_hash=new_hash).where(User.id == user).execute()
     return search
 
 
@@ -143,46 +131,6 @@ def undo_log_in(token_digest: str) -> None:
     if session is not None:
         session.delete_instance()
         _go_offline_without_session(session.user_id)
-
-
-@read_only
-def identify(token: str | None, sessions: Sessions, now: float) -> Caller:
-    """Who holds `token`."""
-    query = (
-        Session.select(
-            Session.digest,
-            Session.used,
-            User.id,
-            User.name,
-            User.channel,
-            Server.id,
-            Server.host,
-            Server.port,
-            Server.state,
-        )
-        .join(User)
-        .join(Place, peewee.JOIN.LEFT_OUTER, on=(Place.user == User.id))
-        .join(Server, peewee.JOIN.LEFT_OUTER, on=(Place.server == Server.id))
-        .where(Session.digest == digest(token or ""))
-        .tuples()
-    )
-    row = query.first()
-    if row is None or row[1] + sessions.ttl < now:
-        raise NotLoggedIn()
-    stored, used, user, name, channel, server, host, port, state = row
-    return Caller(
-        user,
-        name,
-        channel,
-        now,
-        places.Seat(server, Address(host, port)) if state in places.SERVING else None,
-        stored if used + sessions.ttl * TOUCH_SHARE < now else None,
-    )
-
-
-def touch(token_digest: str, now: float) -> None:
-    """Note that a session was used."""
-    Session.update(used=now).where(Session.digest == token_digest).execute()
 
 
 def log_out(caller: Caller) -> Caller:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import peewee
 
@@ -15,6 +16,7 @@ from bbs.addresses import Address
 from bbs.errors import NotLoggedIn
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.models import Place, Server, User, Waiter
+from bbs.storage.statements import statement
 from bbs.values import State
 
 SERVING = (State.READY, State.DRAINING)
@@ -30,6 +32,12 @@ class Seat:
 
     server: str
     address: Address
+
+
+@lru_cache(maxsize=1024)
+def seat_of(server: str, host: str, port: int) -> Seat:
+    """A place on `server`, which is reached at `host` and `port`."""
+    return Seat(server, Address(host, port))
 
 
 @read_only
@@ -74,7 +82,7 @@ def take(user: int, look: Look) -> Search:
     :raises NotLoggedIn: the user has gone offline, and must not hold a place that nobody would
         give back.
     """
-    if _held(user) is None:
+    if not _held(user):
         raise NotLoggedIn()
     return enter(user, look)
 
@@ -83,46 +91,55 @@ def enter(user: int, look: Look) -> Search:
     """The same for somebody who is about to be online, and may have no place yet."""
     search = _take(user, look.new)
     if search.seat and look.waiter:
-        Waiter.delete().where(Waiter.id == look.waiter).execute()
+        _wait_no_more(look.waiter)
     return search
 
 
+@statement
+def _wait_no_more(waiter: str) -> peewee.Delete:
+    return Waiter.delete().where(Waiter.id == waiter)
+
+
 def _take(user: int, new: bool) -> Search:
-    place = _held(user)
-    if place is not None and place.server_id is not None:
-        seat = _ready(place.server_id)
+    held = _held(user)
+    if held:
+        [(_, server)] = held
+        seat = _ready(server)
         if seat:
             return Search(seat)
-        _leave(place.server_id)
+        _leave(server)
     seat = _sit_down() if new else None
-    if place is None:
+    if not held:
         if seat:
-            Place.insert(user=user, server=seat.server).execute()
+            _add(user, seat.server)
         return Search(seat)
-    Place.update(server=seat.server if seat else None).where(Place.user == user).execute()
+    _move(user, seat.server if seat else None)
     return Search(seat, online=True)
 
 
 def give_back(user: int) -> None:
     """The user is offline."""
-    place = _held(user)
-    if place is not None:
-        _leave(place.server_id)
-        Place.delete().where(Place.user == user).execute()
+    for _, server in _held(user):
+        _leave(server)
+        _remove(user)
+
+
+@statement
+def _whereabouts(users: Sequence[int]) -> peewee.Select:
+    return (
+        Place.select(Place.user, Server.id, Server.host, Server.port, Server.state)
+        .join(Server, peewee.JOIN.LEFT_OUTER)
+        .where(Place.user.in_(users))
+    )
 
 
 @read_only
 def whereabouts(users: Collection[int]) -> dict[int, Seat | None]:
     """Where each of `users` is served; None while a place is being found. Who is offline is not
     in it."""
-    query = (
-        Place.select(Place.user, Server.id, Server.host, Server.port, Server.state)
-        .join(Server, peewee.JOIN.LEFT_OUTER)
-        .where(Place.user.in_([*users]))
-    )
     return {
-        user: Seat(server, Address(host, port)) if state in SERVING else None
-        for user, server, host, port, state in rows(query)
+        user: seat_of(server, host, port) if state in SERVING else None
+        for user, server, host, port, state in _whereabouts([*users])
     }
 
 
@@ -161,51 +178,79 @@ def _reseat(places: Sequence[Place]) -> list[Move]:
     for user in users:
         seat = _sit_down()
         if seat:
-            Place.update(server=seat.server).where(Place.user == user).execute()
+            _move(user, seat.server)
         moves.append(Move(channels[user], seat))
     return moves
 
 
-def _held(user: int) -> Place | None:
+@statement
+def _held(user: int) -> peewee.Select:
     """The user's place, its row locked."""
-    place: Place | None = for_update(Place.select().where(Place.user == user)).first()
-    return place
+    query: peewee.Select = for_update(
+        Place.select(Place.user, Place.server).where(Place.user == user)
+    )
+    return query
+
+
+@statement
+def _add(user: int, server: str) -> peewee.Insert:
+    return Place.insert(user=user, server=server)
+
+
+@statement
+def _move(user: int, server: str | None) -> peewee.Update:
+    return Place.update(server=server).where(Place.user == user)
+
+
+@statement
+def _remove(user: int) -> peewee.Delete:
+    return Place.delete().where(Place.user == user)
+
+
+@statement
+def _fullest_with_room() -> peewee.Select:
+    return (
+        Server.select(Server.id, Server.host, Server.port)
+        .where((Server.state == State.READY) & (Server.taken < Server.capacity))
+        .order_by(Server.taken.desc())
+        .limit(1)
+    )
+
+
+@statement
+def _count_one_more(server: str) -> peewee.Update:
+    return Server.update(taken=Server.taken + 1).where(
+        (Server.id == server) & (Server.state == State.READY) & (Server.taken < Server.capacity)
+    )
+
+
+@statement
+def _count_one_less(server: str) -> peewee.Update:
+    return Server.update(taken=Server.taken - 1).where((Server.id == server) & (Server.taken > 0))
+
+
+@statement
+def _serving(server: str) -> peewee.Select:
+    return Server.select(Server.id, Server.host, Server.port).where(
+        (Server.id == server) & Server.state.in_(SERVING)
+    )
 
 
 def _sit_down() -> Seat | None:
     """Count one more on the fullest server with room: the emptiest then fall idle, and can end."""
-    while True:
-        server = (
-            Server.select(Server.id, Server.host, Server.port)
-            .where((Server.state == State.READY) & (Server.taken < Server.capacity))
-            .order_by(Server.taken.desc())
-            .first()
-        )
-        if server is None:
-            return None
-        took = (
-            Server.update(taken=Server.taken + 1)
-            .where(
-                (Server.id == server.id)
-                & (Server.state == State.READY)
-                & (Server.taken < Server.capacity)
-            )
-            .execute()
-        )
-        if took:
-            return Seat(server.id, Address(server.host, server.port))
+    while found := _fullest_with_room():
+        [(server, host, port)] = found
+        if _count_one_more(server):
+            return seat_of(server, host, port)
+    return None
 
 
 def _leave(server: str | None) -> None:
-    Server.update(taken=Server.taken - 1).where(
-        (Server.id == server) & (Server.taken > 0)
-    ).execute()
+    if server is not None:
+        _count_one_less(server)
 
 
-def _ready(server_id: str) -> Seat | None:
-    server = (
-        Server.select(Server.id, Server.host, Server.port)
-        .where((Server.id == server_id) & Server.state.in_(SERVING))
-        .first()
-    )
-    return Seat(server.id, Address(server.host, server.port)) if server else None
+def _ready(server: str | None) -> Seat | None:
+    for found in _serving(server) if server is not None else ():
+        return seat_of(*found)
+    return None

@@ -6,12 +6,17 @@ transaction begins, and what their errors mean.
 
 from __future__ import annotations
 
+import re
 import sqlite3
+import threading
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import peewee
 import pymysql.constants.ER as mysql_errors
+
+from bbs.storage.turns import Turn
 
 LOCK_TIMEOUT = 1.4
 """Seconds that SQLite waits for the lock of another process."""
@@ -22,35 +27,184 @@ ANSWER_TIMEOUT = 1.8
 CONNECT_TIMEOUT = 1
 """Whole seconds to connect to MySQL, as pymysql counts them."""
 
-_FAULTY_STATEMENTS = (
-    mysql_errors.BAD_FIELD_ERROR,
-    mysql_errors.NON_UNIQ_ERROR,
-    mysql_errors.WRONG_VALUE_COUNT_ON_ROW,
-    mysql_errors.OPERAND_COLUMNS,
-    mysql_errors.SUBQUERY_NO_1_ROW,
-    mysql_errors.CANT_AGGREGATE_2COLLATIONS,
-    mysql_errors.SP_DOES_NOT_EXIST,
+EXCEPTIONS: Any = vars(peewee)["__exception_wrapper__"]
+"""Makes of a driver's errors what peewee makes of them."""
+
+_CHANGE = re.compile(
+    r"[(\s]*(?:WITH\b.*?\b)?(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE)\b",
+    re.IGNORECASE | re.DOTALL,
 )
-"""What pymysql calls operational beside trouble with the server: it knows few errors by number."""
+"""How a statement begins that changes something."""
+
+_TROUBLE = frozenset(
+    (
+        mysql_errors.CON_COUNT_ERROR,
+        mysql_errors.OUT_OF_RESOURCES,
+        mysql_errors.OUTOFMEMORY,
+        mysql_errors.OUT_OF_SORTMEMORY,
+        mysql_errors.DISK_FULL,
+        mysql_errors.RECORD_FILE_FULL,
+        mysql_errors.GET_ERRNO,
+        mysql_errors.ERROR_ON_WRITE,
+        mysql_errors.ERROR_ON_READ,
+        mysql_errors.CANT_LOCK,
+        mysql_errors.CANT_CREATE_THREAD,
+        mysql_errors.OPEN_AS_READONLY,
+        mysql_errors.OPTION_PREVENTS_STATEMENT,
+        mysql_errors.HANDSHAKE_ERROR,
+        mysql_errors.BAD_HOST_ERROR,
+        mysql_errors.ACCESS_DENIED_ERROR,
+        mysql_errors.DBACCESS_DENIED_ERROR,
+        mysql_errors.BAD_DB_ERROR,
+        mysql_errors.HOST_IS_BLOCKED,
+        mysql_errors.HOST_NOT_PRIVILEGED,
+        mysql_errors.SERVER_SHUTDOWN,
+        mysql_errors.NORMAL_SHUTDOWN,
+        mysql_errors.SHUTDOWN_COMPLETE,
+        mysql_errors.FORCING_CLOSE,
+        mysql_errors.ABORTING_CONNECTION,
+        mysql_errors.NEW_ABORTING_CONNECTION,
+        mysql_errors.NET_READ_ERROR,
+        mysql_errors.NET_READ_INTERRUPTED,
+        mysql_errors.NET_ERROR_ON_WRITE,
+        mysql_errors.NET_WRITE_INTERRUPTED,
+        mysql_errors.NET_READ_ERROR_FROM_PIPE,
+        mysql_errors.NET_FCNTL_ERROR,
+        mysql_errors.ERROR_DURING_COMMIT,
+        mysql_errors.ERROR_DURING_ROLLBACK,
+        mysql_errors.TOO_MANY_USER_CONNECTIONS,
+        mysql_errors.USER_LIMIT_REACHED,
+        mysql_errors.LOCK_WAIT_TIMEOUT,
+        mysql_errors.LOCK_TABLE_FULL,
+        mysql_errors.LOCK_DEADLOCK,
+        mysql_errors.QUERY_INTERRUPTED,
+        mysql_errors.UNKNOWN_COM_ERROR,
+        mysql_errors.SERVER_IS_IN_SECURE_AUTH_MODE,
+        1637,  # too many transactions at once
+        1836,  # a server that serves readers only
+        1927,  # MariaDB: this connection was killed
+        1969,  # MariaDB: max_statement_time
+        3024,  # MySQL: max_execution_time
+        4031,  # MySQL: nothing was said for too long
+    )
+)
+"""What servers say when a statement is in order and they, or the way there, are not."""
+
+_CLIENT_ERRORS = range(2000, 3000)
+"""What the driver itself says of a connection."""
+
+_NOT_COMMITTED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
+"""What SQLite says of a commit that has certainly not happened."""
 
 
 class DatabaseRefused(Exception):
     """The database cannot be used, for a reason that an operator must mend; one line, no secret."""
 
 
-class SqliteDatabase(peewee.SqliteDatabase):
+class WritesWhileReading(Exception):
+    """A rule that is marked `read_only` writes; its author must mend that."""
+
+
+class _Doing(threading.local):
+    """What a thread does with its connection."""
+
+    reading = False
+    """A rule that says of itself that it writes nothing."""
+    wrote = False
+    """Whether anything was changed since this was last set False."""
+
+
+class _Watched:
+    """A database that knows what is done with each of its connections, one for each thread."""
+
+    doing: _Doing
+
+    def watch(self, writes: bool) -> None:
+        """Note that a statement is to be carried out."""
+        if writes:
+            if self.doing.reading:
+                raise WritesWhileReading
+            self.doing.wrote = True
+
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """Carry out a statement of peewee's own making."""
+        self.watch(_CHANGE.match(sql) is not None)
+        return super().execute_sql(sql, params)  # type: ignore[misc]
+
+
+class SqliteDatabase(_Watched, peewee.SqliteDatabase):
     """SQLite, whose transactions take the lock for writing as they begin: to take it at the first
-    write instead would fail where two that have read both write."""
+    write instead would fail where two that have read both write. Processes take turns."""
+
+    def __init__(self, database: str, **options: Any) -> None:
+        self.doing = _Doing()
+        self._turns = threading.local()
+        super().__init__(database, **options)
 
     def begin(self, lock_type: str | None = None) -> None:
         """Begin a transaction; one that only reads may be `DEFERRED`, and waits for nobody."""
-        super().begin(lock_type or "IMMEDIATE")
+        if lock_type == "DEFERRED":
+            super().begin(lock_type)
+            return
+        if not self._turn.take(self.timeout):
+            with EXCEPTIONS:
+                raise _busy()
+        try:
+            super().begin(lock_type or "IMMEDIATE")
+        except BaseException:
+            self._turn.give_back()
+            raise
+
+    def commit(self) -> None:
+        """End a transaction, and the turn."""
+        super().commit()
+        self._turn.give_back()
+
+    def rollback(self) -> None:
+        """Undo a transaction, and end the turn."""
+        try:
+            super().rollback()
+        finally:
+            self._turn.give_back()
+
+    def _close(self, connection: Any) -> None:
+        super()._close(connection)  # type: ignore[misc]
+        self._turn.give_back()
+
+    @property
+    def _turn(self) -> Turn:
+        try:
+            turn: Turn = self._turns.own
+        except AttributeError:
+            shared = self.database not in ("", ":memory:")
+            turn = self._turns.own = Turn(self.database if shared else None)
+        return turn
+
+    def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
+        """Carry out a statement; gives the cursor, with all that the database has to say."""
+        self.watch(writes)
+        if self.query_hooks:
+            return super().execute_sql(sql, values)
+        connection: Any = self._state.conn  # type: ignore[attr-defined]
+        with EXCEPTIONS:
+            return connection.execute(sql, values)
+
+    def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Carry out a change for each of the rows of values."""
+        self.watch(True)
+        connection: Any = self._state.conn  # type: ignore[attr-defined]
+        with EXCEPTIONS:
+            connection.executemany(sql, rows)
 
 
-class MySQLDatabase(peewee.MySQLDatabase):
+class MySQLDatabase(_Watched, peewee.MySQLDatabase):
     """MySQL or MariaDB. A message may pass 64 KiB as UTF-8, where MySQL's TEXT ends."""
 
     field_types = peewee.MySQLDatabase.field_types | {"TEXT": "MEDIUMTEXT"}
+
+    def __init__(self, database: str, **options: Any) -> None:
+        self.doing = _Doing()
+        super().__init__(database, **options)
 
     def _connect(self) -> Any:
         connection = super()._connect()  # type: ignore[misc]
@@ -63,6 +217,25 @@ class MySQLDatabase(peewee.MySQLDatabase):
             connection.close()
             raise
         return connection
+
+    def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
+        """Carry out a statement; gives the cursor, with all that the database has to say."""
+        self.watch(writes)
+        return super().execute_sql(sql, values)
+
+    def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Carry out a change for each of the rows of values: an insertion in one statement."""
+        self.watch(True)
+        with EXCEPTIONS:
+            cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
+            cursor.executemany(sql, rows)
+
+
+def _busy() -> sqlite3.OperationalError:
+    """What SQLite raises when a lock was not to be had in time."""
+    error = sqlite3.OperationalError("database is locked")
+    error.sqlite_errorcode = sqlite3.SQLITE_BUSY
+    return error
 
 
 def connect_to(url: str) -> peewee.Database:
@@ -118,11 +291,19 @@ def refusal(url: str, error: Exception) -> DatabaseRefused:
     return DatabaseRefused(f"database {without_password(url)}: {summary(error)}")
 
 
-def is_bug(error: Exception) -> bool:
+def is_bug(error: BaseException) -> bool:
     """Whether the statement itself is at fault, and not the database: both call it operational."""
-    if error.args and error.args[0] in _FAULTY_STATEMENTS:
-        return True
+    code = error.args[0] if error.args else None
+    if isinstance(error, peewee.OperationalError) and isinstance(code, int) and code > 0:
+        return code not in _TROUBLE and code not in _CLIENT_ERRORS
     return getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
+
+
+def has_not_committed(error: Exception) -> bool:
+    """Whether `error`, which a commit raised, says that it has certainly not happened."""
+    if isinstance(error, peewee.IntegrityError):
+        return True
+    return getattr(error.__context__, "sqlite_errorcode", None) in _NOT_COMMITTED
 
 
 def summary(error: BaseException | None) -> str:

@@ -30,7 +30,6 @@ from twisted.python.failure import Failure
 from bbs.errors import Unavailable
 from bbs.storage.connecting import DatabaseRefused, connect_to
 from bbs.storage.database import (
-    ATTEMPTS,
     COMMIT_GRACE,
     DEADLINE,
     Database,
@@ -39,8 +38,9 @@ from bbs.storage.database import (
     rows,
 )
 from bbs.storage.schema import create_table
+from bbs.storage.transactions import ATTEMPTS
 from bbs.testing.database_tools import Entry, EntryRefused, Later
-from bbs.workers import Inline, IWorkers
+from bbs.workers import ILanes, Inline
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as _Case
@@ -107,7 +107,7 @@ class DatabaseContract(_Case):
         globalLogPublisher.addObserver(observe)
         self.addCleanup(globalLogPublisher.removeObserver, observe)
 
-    def open_database(self, workers: IWorkers) -> Database:
+    def open_database(self, workers: ILanes) -> Database:
         """The test's database, its rules run by `workers`."""
         return Database(self.url, workers, self.clock)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import peewee
@@ -11,10 +12,11 @@ from zope.interface import implementer
 
 from bbs.errors import Refusal
 from bbs.storage.models import Table
-from bbs.workers import Inline, IWorkers
+from bbs.workers import ILane, ILanes, Inline, Work
 
 P = ParamSpec("P")
 T = TypeVar("T")
+J = TypeVar("J")
 
 
 class Entry(Table):
@@ -32,12 +34,13 @@ class EntryRefused(Refusal):
     text = "Refused"
 
 
-@implementer(IWorkers)
+@implementer(ILanes)
 class Later:
     """Workers who do the work when told to."""
 
     def __init__(self) -> None:
         self.waiting: list[Callable[[], object]] = []
+        self._lanes: list[_LaterLane] = []
 
     def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
         """Let it wait."""
@@ -49,14 +52,61 @@ class Later:
         self.waiting.append(do)
         return done
 
+    def lane(
+        self,
+        name: str,
+        threads: int,
+        work: Work[J],
+        done: Callable[[Sequence[J]], None],
+        leave: Callable[[], None],
+    ) -> ILane:
+        """Where what is put waits."""
+        lane = _LaterLane(self.waiting, work, done)
+        self._lanes.append(lane)
+        return lane
+
     def work_one(self) -> None:
-        """Do what has waited longest."""
+        """Do what has waited longest, alone."""
         self.waiting.pop(0)()
 
     def work(self) -> None:
-        """Do what waits."""
+        """Do what waits, each alone."""
         while self.waiting:
             self.work_one()
+
+    def work_together(self) -> None:
+        """Do what waits on lanes, on each of them all at once."""
+        for lane in self._lanes:
+            lane.work_together()
+
+
+@implementer(ILane)
+class _LaterLane:
+    def __init__(
+        self,
+        waiting: list[Callable[[], object]],
+        work: Work[Any],
+        done: Callable[[Sequence[Any]], None],
+    ) -> None:
+        self._waiting = waiting
+        self._jobs: deque[Any] = deque()
+        self._work = work
+        self._done = done
+
+    def put(self, job: object) -> None:
+        self._jobs.append(job)
+        self._waiting.append(self._work_one)
+
+    def _work_one(self) -> None:
+        self._done(self._work(deque([self._jobs.popleft()])))
+
+    def work_together(self) -> None:
+        while self._jobs:
+            for _ in self._jobs:
+                self._waiting.remove(self._work_one)
+            waiting, self._jobs = self._jobs, deque()
+            while waiting:
+                self._done(self._work(waiting))
 
 
 def raised(error: Exception) -> peewee.PeeweeException:

@@ -22,13 +22,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.addresses import Address
 from bbs.commands.service import Service
 from bbs.errors import Refusal
-from bbs.rules import accounts, places
+from bbs.rules import accounts, callers, places
 from bbs.rules.servers import new_id
 from bbs.storage.database import Database
 from bbs.storage.migrations import upgrade
 from bbs.storage.models import Place, Server
 from bbs.values import State
-from bbs.workers import Inline, IWorkers
+from bbs.workers import ILanes, Inline
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,7 +36,7 @@ T = TypeVar("T")
 START = 1_000_000.0
 """When tests begin, in seconds since the epoch."""
 
-SESSIONS = accounts.Sessions(ttl=1000.0)
+SESSIONS = callers.Sessions(ttl=1000.0)
 
 
 class DatabaseCase(SynchronousTestCase):
@@ -67,7 +67,7 @@ class DatabaseCase(SynchronousTestCase):
         self.database.peewee.connect(reuse_if_open=True)
         upgrade(self.database.peewee, (service or self.service).schema)
 
-    def open_database(self, workers: IWorkers | None = None) -> Database:
+    def open_database(self, workers: ILanes | None = None) -> Database:
         """The test's database, its rules run by `workers`: at once, if nothing else is said."""
         return Database(self.url, workers or Inline(), self.clock)
 
@@ -132,7 +132,7 @@ class RulesCase(DatabaseCase):
             accounts.log_in,
             name,
             f"hash of {name}",
-            accounts.digest(token),
+            callers.digest(token),
             None,
             self.now,
             places.Look(new=True),
@@ -140,20 +140,20 @@ class RulesCase(DatabaseCase):
         self.assertIsNotNone(search.seat)
         return token
 
-    def log_out(self, caller: accounts.Caller) -> None:
+    def log_out(self, caller: callers.Caller) -> None:
         """Log somebody out, everywhere."""
         self.call(accounts.log_out, caller)
 
-    def caller(self, token: str) -> accounts.Caller:
+    def caller(self, token: str) -> callers.Caller:
         """Whom `token` belongs to."""
-        return self.call(accounts.identify, token, SESSIONS, self.now)
+        return self.call(callers.identify, token, SESSIONS, self.now)
 
-    def person(self, name: str) -> accounts.Caller:
+    def person(self, name: str) -> callers.Caller:
         """Somebody new, who has logged in."""
         self.account(name)
         return self.caller(self.log_in(name))
 
-    def people(self, *names: str) -> list[accounts.Caller]:
+    def people(self, *names: str) -> list[callers.Caller]:
         """Several new people."""
         return [self.person(name) for name in names]
 

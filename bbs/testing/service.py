@@ -28,7 +28,7 @@ from bbs.config import Configuration
 from bbs.daemons.composition import AppServing, Ground, LoginServing
 from bbs.passwords import Hasher
 from bbs.protocols.line import LineFactory
-from bbs.rules import accounts, members
+from bbs.rules import callers, members
 from bbs.rules.servers import new_id
 from bbs.storage import models
 from bbs.storage.database import Database
@@ -220,10 +220,10 @@ class MemoryService:
 
     def serving(self, token: str) -> MemoryAppServer:
         """The app server that serves whoever has `token`."""
-        found: list[accounts.Caller] = []
+        found: list[callers.Caller] = []
         sessions = self.login.home.sessions
-        calling: Deferred[accounts.Caller] = self.database.run(
-            accounts.identify, token, sessions, self.clock.seconds()
+        calling: Deferred[callers.Caller] = self.database.run(
+            callers.identify, token, sessions, self.clock.seconds()
         )
         calling.addCallback(found.append)
         seat = found[0].seat

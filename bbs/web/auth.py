@@ -18,7 +18,8 @@ from argon2.exceptions import InvalidHashError
 
 from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
 from bbs.passwords import Hasher, verify_within
-from bbs.rules.accounts import digest, new_token
+from bbs.rules.accounts import new_token
+from bbs.rules.callers import digest
 from bbs.values import NAME_LENGTH, Rate
 
 LONE_OPERATOR = "operator"

@@ -20,7 +20,7 @@ from unittest import SkipTest
 from bbs.board import board, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, keeping, members, operators, places
+from bbs.rules import accounts, callers, keeping, members, operators, places
 from bbs.rules.overview import overview
 from bbs.storage import migrations
 from bbs.storage.database import Database
@@ -30,7 +30,7 @@ from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
 from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
 
-SESSIONS = accounts.Sessions(ttl=1000.0)
+SESSIONS = callers.Sessions(ttl=1000.0)
 TOKEN = "token of user0"
 BY = operators.By("operator", "127.0.0.1", NOW)
 
@@ -133,10 +133,10 @@ def background() -> dict[str, list[Callable[[], object]]]:
     """What servers ask by themselves."""
     return {
         GUARD: [
-            lambda: accounts.identify(TOKEN, SESSIONS, NOW),
-            lambda: accounts.touch(accounts.digest(TOKEN), NOW),
+            lambda: callers.identify(TOKEN, SESSIONS, NOW),
+            lambda: callers.touch(callers.digest(TOKEN), NOW),
         ],
-        "a login that is given up": [lambda: accounts.undo_log_in(accounts.digest(TOKEN))],
+        "a login that is given up": [lambda: accounts.undo_log_in(callers.digest(TOKEN))],
         "people who wait": [
             lambda: members.wait(KEEPER, "another", "user0", NOW),
             lambda: operators.launches_under_way(NOW),
@@ -174,9 +174,9 @@ def background() -> dict[str, list[Callable[[], object]]]:
     }
 
 
-def ann() -> accounts.Caller:
+def ann() -> callers.Caller:
     """Somebody with ten friends, five groups and some messages."""
-    return accounts.identify(TOKEN, SESSIONS, NOW)
+    return callers.identify(TOKEN, SESSIONS, NOW)
 
 
 def plans(url: str) -> Plans:

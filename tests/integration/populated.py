@@ -5,7 +5,7 @@ from __future__ import annotations
 import peewee
 
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
-from bbs.rules import accounts, members
+from bbs.rules import callers, members
 from bbs.storage.database import Database, rows
 from bbs.storage.models import MODELS, LoginServer, Place, Server, Session, User, Waiter
 from bbs.values import State, Tally
@@ -64,7 +64,7 @@ def _user(number: int) -> dict[str, object]:
 
 
 def _session(number: int, user: int) -> dict[str, object]:
-    token = accounts.digest(f"token of user{number}")
+    token = callers.digest(f"token of user{number}")
     used = NOW - number / 3 - (1000.0 if number % 100 == 99 else 0.0)
     return {"digest": token, "user": user, "used": used}
 

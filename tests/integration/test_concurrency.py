@@ -9,8 +9,8 @@ from typing import Any
 from bbs.board import friends, groups, messages
 from bbs.board.models import Delivery, Inbox, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, keeping, members, operators, places
-from bbs.rules.accounts import Caller
+from bbs.rules import accounts, callers, keeping, members, operators, places
+from bbs.rules.callers import Caller
 from bbs.rules.places import Look
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, User
@@ -142,7 +142,7 @@ class Sessions(ContestCase):
     """Who has a session has a place, whatever happens together."""
 
     def log_in_again(self, name: str, number: int) -> Any:
-        token_digest = accounts.digest(f"token {number}")
+        token_digest = callers.digest(f"token {number}")
         verified = f"hash of {name}"
         look = Look(new=True)
         return once(accounts.log_in, name, verified, token_digest, None, self.now, look)

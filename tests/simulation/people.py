@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from bbs.errors import Refusal
-from bbs.rules import accounts, places
+from bbs.rules import accounts, callers, places
 from bbs.rules.places import Look, Search
 from bbs.storage.database import Database
 from bbs.storage.models import Session, User
@@ -85,7 +85,7 @@ class Person:
         if server is None:
             self._later()
             return
-        digest = accounts.digest(accounts.new_token())
+        digest = callers.digest(accounts.new_token())
 
         async def attempt(look: Look) -> Search:
             found: Search = await server.database.run(

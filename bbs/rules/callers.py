@@ -1,0 +1,191 @@
+"""Who is asking: whom a token belongs to, and what a rule asks together with that."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+import peewee
+
+from bbs.errors import NotLoggedIn
+from bbs.rules import places
+from bbs.storage.database import read_only
+from bbs.storage.models import Place, Server, Session, User
+from bbs.storage.statements import Row, Statement, statement
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+TOUCH_SHARE = 0.01
+"""A session's last use is noted when the note would move by this share of its life: reading
+commands then hardly ever write."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a question found, which was asked with these arguments."""
+
+    question: Question[Any]
+    arguments: Sequence[object]
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The user whose command is carried out, at `now` (seconds since the epoch).
+
+    `channel` is the user's own: what is told there reaches the connections that listen for the
+    user. The framework's own are `seat`, where the user is served, when that server is well;
+    `touch`, the digest of a session whose last use is worth noting; and `answer`, to what the rule
+    of the command asks first.
+    """
+
+    id: int
+    name: str
+    channel: str
+    now: float
+    seat: places.Seat | None = None
+    touch: str | None = None
+    answer: Answer | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Sessions:
+    """How long sessions live, from `[limits] session_ttl`: seconds unused."""
+
+    ttl: float
+
+
+def digest(token: str) -> str:
+    """What is stored of a token. It is random and long, so a plain hash gives nothing away."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _holder(token_digest: str) -> peewee.Select:
+    return (
+        Session.select(
+            Session.digest,
+            Session.used,
+            User.id,
+            User.name,
+            User.channel,
+            Server.id,
+            Server.host,
+            Server.port,
+            Server.state,
+        )
+        .join(User)
+        .join(Place, peewee.JOIN.LEFT_OUTER, on=(Place.user == User.id))
+        .join(Server, peewee.JOIN.LEFT_OUTER, on=(Place.server == Server.id))
+        .where(Session.digest == token_digest)
+    )
+
+
+_WIDTH = 9
+"""How many columns `_holder` has; those of a question stand behind them."""
+
+_who_holds = statement(_holder)
+
+
+class Question(Generic[P]):
+    """What a rule asks about its caller: `question` makes one."""
+
+    def __init__(self, extend: Callable[Concatenate[Any, P], peewee.Select]) -> None:
+        self.__doc__ = extend.__doc__
+        extend_with: Callable[..., peewee.Select] = extend
+
+        def of_user(user: int, *arguments: Any) -> peewee.Select:
+            return extend_with(User.select(User.id).where(User.id == user), *arguments)
+
+        def of_holder(token_digest: str, *arguments: Any) -> peewee.Select:
+            return extend_with(_holder(token_digest), *arguments)
+
+        first, *others = inspect.signature(extend).parameters.values()
+        self.length = len(others)
+        """How many arguments it has, the caller apart."""
+        signature = inspect.Signature([first, *others])
+        self._of_user: Statement[..., list[Row]] = Statement(of_user, signature)
+        self._of_holder: Statement[..., list[Row]] = Statement(of_holder, signature)
+
+    def __call__(self, caller: Caller, *arguments: P.args, **keywords: P.kwargs) -> list[Row]:
+        """What is found, as tuples: known already, if it was asked together with who is asking."""
+        known = caller.answer
+        if known and known.question is self and known.arguments == arguments:
+            return known.rows
+        return [row[1:] for row in self._of_user(caller.id, *arguments, **keywords)]
+
+    def with_holder(self, token_digest: str, arguments: tuple[Any, ...]) -> list[Row]:
+        """The same of whoever holds a token, behind what `_holder` selects."""
+        return self._of_holder(token_digest, *arguments)
+
+
+def question(extend: Callable[Concatenate[Any, P], peewee.Select]) -> Question[P]:
+    """Make a question of a function that adds to a query about the caller, a row of `User` in it,
+    what a rule wants to know first:
+
+        @question
+        def _at_hand(query, name):
+            friend = User.alias()
+            return query.select_extend(friend.id).left_outer_join(friend, on=(friend.name == name))
+
+    It joins by outer joins, as there must be a row for the caller at least, and is called as
+    `_at_hand(caller, name)`. A rule that `asks` it finds it answered.
+    """
+    return Question(extend)
+
+
+def asks(first: Question[Any]) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Mark a rule that begins with this question, whose arguments are the first of its own behind
+    the caller: the command asks it together with who is calling."""
+
+    def mark(rule: Callable[P, T]) -> Callable[P, T]:
+        rule.__bbs_asks__ = first  # type: ignore[attr-defined]
+        return rule
+
+    return mark
+
+
+def asked_by(rule: Callable[..., object] | None) -> Question[Any] | None:
+    """The question that `rule` is marked with."""
+    return getattr(rule, "__bbs_asks__", None)
+
+
+@read_only
+def identify(
+    token: str | None,
+    sessions: Sessions,
+    now: float,
+    first: Question[Any] | None = None,
+    arguments: tuple[Any, ...] = (),
+) -> Caller:
+    """Who holds `token`; with the answer to the question `first`, if there is one."""
+    token_digest = digest(token or "")
+    if first is None:
+        found = _who_holds(token_digest)
+    else:
+        found = first.with_holder(token_digest, arguments)
+    if not found or found[0][1] + sessions.ttl < now:
+        raise NotLoggedIn()
+    stored, used, user, name, channel, server, host, port, state = found[0][:_WIDTH]
+    return Caller(
+        user,
+        name,
+        channel,
+        now,
+        places.seat_of(server, host, port) if state in places.SERVING else None,
+        stored if used + sessions.ttl * TOUCH_SHARE < now else None,
+        Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
+    )
+
+
+@statement
+def _touch(token_digest: str, now: float) -> peewee.Update:
+    return Session.update(used=now).where(Session.digest == token_digest)
+
+
+def touch(token_digest: str, now: float) -> None:
+    """Note that a session was used."""
+    _touch(token_digest, now)

@@ -1,0 +1,283 @@
+"""Queries that are written once in peewee's language, and made into SQL once.
+
+    @statement
+    def _names(user: int, kind: str) -> peewee.Select:
+        return (
+            Relationship.select(User.name)
+            .join(User, on=(Relationship.other == User.id))
+            .where((Relationship.user == user) & (Relationship.kind == kind))
+        )
+
+    _names(caller.id, Relationship.FRIEND)  # [("bob",), ("carol",)]
+
+peewee takes some hundred microseconds to make SQL of such a query and objects of its rows, of which
+the database itself needs ten. So the function is called with a stand-in for each argument, once for
+each kind of database, and what comes of it is kept.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+import peewee
+
+from bbs.storage import models
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Row = tuple[Any, ...]
+Convert = Callable[[Any], Any]
+
+MOST_LENGTHS = 64
+"""For how many lengths of its lists a statement is kept; with one more the oldest goes."""
+
+_LISTS = (list, tuple)
+_SETS = (set, frozenset)
+
+_PLAIN: tuple[tuple[type[peewee.Field], type], ...] = (
+    (peewee.IntegerField, int),
+    (peewee.FloatField, float),
+    (peewee.CharField, str),
+    (peewee.TextField, str),
+)
+"""Kinds of columns whose values peewee leaves as they are when they are of this type, and as every
+driver gives them."""
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A value that an argument gives: the one at `index`, or the `item` of a list there. It goes
+    through `convert` unless it is of the type `plain`."""
+
+    index: int
+    item: int | None
+    convert: Convert | None
+    plain: type | None
+
+    def value(self, arguments: Sequence[Any]) -> Any:
+        value = arguments[self.index]
+        if self.item is not None:
+            value = value[self.item]
+        if self.convert is None or type(value) is self.plain:
+            return value
+        return self.convert(value)
+
+
+@dataclass(frozen=True)
+class _Fresh:
+    """A value that a column's default makes, each time anew."""
+
+    make: Callable[[], Any]
+    convert: Convert
+
+    def value(self, arguments: Sequence[Any]) -> Any:
+        return self.convert(self.make())
+
+
+class _Argument(peewee.Node):
+    """Stands in a query for an argument.
+
+    peewee says what a value goes through on its way into the database; where it would ask the value
+    itself, `convert` says so.
+    """
+
+    def __init__(self, index: int, item: int | None = None, convert: Convert | None = None) -> None:
+        self.index = index
+        self.item = item
+        self.convert = convert
+
+    def __sql__(self, ctx: Any) -> Any:
+        convert = self.convert or ctx.state.converter
+        plain = _plain_type(getattr(convert, "__self__", None))
+        return ctx.value(_Given(self.index, self.item, convert, plain), converter=False)
+
+
+class _Default(peewee.Node):
+    """Stands in an insertion for what a column's default makes."""
+
+    def __init__(self, fresh: _Fresh) -> None:
+        self.fresh = fresh
+
+    def __sql__(self, ctx: Any) -> Any:
+        return ctx.value(self.fresh, converter=False)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a statement is on one kind of database, for lists of certain lengths.
+
+    `values` are constants, and what gives those that differ. `converters` are for the columns of
+    the result that drivers do not give as peewee would.
+    """
+
+    sql: str
+    values: tuple[Any, ...]
+    writes: bool
+    converters: tuple[tuple[int, Convert], ...]
+
+    def bind(self, arguments: Sequence[Any]) -> list[Any]:
+        return [
+            value.value(arguments) if isinstance(value, (_Given, _Fresh)) else value
+            for value in self.values
+        ]
+
+    def converted(self, found: Iterable[Row]) -> Iterator[Row]:
+        for row in found:
+            values = [*row]
+            for index, convert in self.converters:
+                values[index] = convert(values[index])
+            yield tuple(values)
+
+
+class Statement(Generic[P, T]):
+    """A query whose arguments are left open; `statement` makes one.
+
+    Called with them it is carried out in the transaction of whoever calls. A query that selects
+    gives its rows, as tuples; an insertion the new key; any other change the number of rows that it
+    changed. A list among the arguments is one for `in_`; None is equal to nothing, as in SQL.
+    """
+
+    def __init__(self, build: Callable[P, Any], signature: inspect.Signature | None = None) -> None:
+        self.__doc__ = build.__doc__
+        self.__name__ = build.__name__
+        self.__qualname__ = build.__qualname__
+        self.__module__ = build.__module__
+        self.__wrapped__ = build
+        self._build = build
+        self._signature = signature or inspect.signature(build)
+        self._length = len(self._signature.parameters)
+        self._plans: dict[Any, _Plan] = {}
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        arguments = self._arguments(args, kwargs)
+        database: Any = models.database.obj
+        plan = self._plan(database, arguments)
+        cursor = database.carry_out(plan.sql, plan.bind(arguments), plan.writes)
+        if not plan.writes:
+            found = cursor.fetchall()
+            return cast("T", [*(plan.converted(found) if plan.converters else found)])
+        adds = plan.sql.startswith(("INSERT", "REPLACE"))
+        return cast("T", cursor.lastrowid if adds else cursor.rowcount)
+
+    def many(self, each: Iterable[Sequence[Any]]) -> None:
+        """Carry out a change once for each of these tuples of arguments."""
+        rows = [*each]
+        if rows:
+            database: Any = models.database.obj
+            plan = self._plan(database, rows[0])
+            database.carry_out_many(plan.sql, [plan.bind(row) for row in rows])
+
+    def _arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
+        if named or len(args) != self._length:
+            bound = self._signature.bind(*args, **named)
+            bound.apply_defaults()
+            args = [*bound.arguments.values()]
+        for value in args:
+            if isinstance(value, _SETS):
+                return [[*each] if isinstance(each, _SETS) else each for each in args]
+        return args
+
+    def _plan(self, database: Any, arguments: Sequence[Any]) -> _Plan:
+        key: Any = type(database)
+        for index, value in enumerate(arguments):
+            if isinstance(value, _LISTS):
+                key = (key, index, len(value))
+        plan = self._plans.get(key)
+        if plan is None:
+            # Two threads may both come here at first: they come to the same.
+            plan = self._compile(arguments)
+            while len(self._plans) >= MOST_LENGTHS:
+                self._plans.pop(next(iter(self._plans)), None)
+            self._plans[key] = plan
+        return plan
+
+    def _compile(self, arguments: Sequence[Any]) -> _Plan:
+        build: Any = self._build
+        query: Any = build(
+            *(
+                [_Argument(index, item) for item in range(len(value))]
+                if isinstance(value, _LISTS)
+                else _Argument(index)
+                for index, value in enumerate(arguments)
+            )
+        )
+        if isinstance(query, peewee.Insert):
+            _prepare_insertion(query)
+        elif isinstance(query, peewee.Update):
+            changes: Any = query
+            _tell_columns(changes._update)
+        sql, values = query.sql()
+        writes = not isinstance(query, peewee.SelectBase)
+        columns: Sequence[Any] = () if writes else query._returning
+        converters = [(index, _converter(column)) for index, column in enumerate(columns)]
+        return _Plan(
+            sql,
+            tuple(values),
+            writes,
+            tuple((index, convert) for index, convert in converters if convert),
+        )
+
+
+@overload
+def statement(build: Callable[P, peewee.SelectBase]) -> Statement[P, list[Row]]: ...
+@overload
+def statement(build: Callable[P, peewee._WriteQuery]) -> Statement[P, int]: ...
+def statement(build: Callable[P, Any]) -> Statement[P, Any]:
+    """Make a statement of `build`, which gives a peewee query for its arguments.
+
+    It is called with stand-ins, so it may only place its arguments, never look at them.
+    """
+    return Statement(build)
+
+
+def _prepare_insertion(query: Any) -> None:
+    """Say of each value in an insertion which column it is for, and of each that is missing and is
+    to be made anew each time how it is made."""
+    rows = [query._insert] if isinstance(query._insert, Mapping) else query._insert
+    if not isinstance(rows, (list, tuple)):
+        return  # It inserts what another query selects.
+    for row in rows:
+        if isinstance(row, MutableMapping):
+            _tell_columns(row, query.table)
+            for field, default in query.get_default_data().items():
+                if callable(default) and field not in row and field.name not in row:
+                    row[field] = _Default(_Fresh(default, field.db_value))
+
+
+def _tell_columns(values: MutableMapping[Any, Any], table: Any = None) -> None:
+    for key, value in values.items():
+        if isinstance(value, _Argument):
+            column = getattr(table, key) if isinstance(key, str) else key
+            values[key] = _Argument(value.index, value.item, column.db_value)
+
+
+def _converter(column: Any) -> Convert | None:
+    """What peewee would do with the values of a column that a query selects."""
+    node: Any = column
+    if isinstance(column, peewee.WrappedNode):
+        node = column.unwrap()  # type: ignore[no-untyped-call]
+    called: Any = node if isinstance(node, peewee.Function) else None
+    if called and called._coerce and called.arguments:
+        node = node.arguments[0]
+    if not isinstance(node, peewee.Field) or _plain_type(node):
+        return None
+    convert: Convert = node.python_value
+    return convert
+
+
+def _plain_type(field: Any) -> type | None:
+    """The type of the values of `field`, if peewee leaves those as they are."""
+    while isinstance(field, peewee.ForeignKeyField):
+        field = field.rel_field
+    kind: Any = type(field)
+    for known, plain in _PLAIN:
+        if isinstance(field, known) and all(
+            getattr(kind, method) is getattr(known, method)
+            for method in ("adapt", "db_value", "python_value")
+        ):
+            return plain
+    return None

@@ -1,0 +1,289 @@
+"""What the threads of the database do: the transactions around rules.
+
+Calls that wait together are carried out together. Those that write share one transaction and one
+commit, and all are answered behind it: the refused ones too, as what they saw may be what another
+of them wrote. What one wrote that failed is undone alone: by a savepoint on SQLite, where that
+takes a microsecond; on MySQL, where it would be a round trip for everybody, by undoing all of them
+and carrying out each alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import peewee
+import pymysql.constants.ER as mysql_errors
+from twisted.logger import Logger
+
+from bbs.errors import Unavailable
+from bbs.storage.connecting import (
+    SqliteDatabase,
+    has_not_committed,
+    is_bug,
+    refusal,
+    summary,
+)
+from bbs.storage.jobs import Job, commit_together, open_again
+
+ATTEMPTS = 5
+"""How often a transaction is tried that lost a race, met a deadlock or waited long for a lock."""
+
+MOST_TOGETHER = 64
+"""Calls at the most that share a transaction."""
+
+LONGEST_TOGETHER = 0.005
+"""Seconds after which a transaction takes up no more calls: nobody waits long for others."""
+
+_PASSING = (mysql_errors.LOCK_DEADLOCK, mysql_errors.LOCK_WAIT_TIMEOUT)
+"""What MySQL says to who lost against another transaction, and may simply try again."""
+
+_TROUBLE = (peewee.OperationalError, peewee.InterfaceError)
+
+_log = Logger()
+
+
+class _Abandoned(Exception):
+    """Nobody waits for this transaction any more, and nobody was told that it succeeded."""
+
+
+class _Undone(Exception):
+    """What was carried out together is to be undone, and each call carried out alone."""
+
+
+class Transactions:
+    """Carries out calls on `database`, on whichever thread it is asked to.
+
+    :param url: the database's, for what operators are told.
+    :param seconds: gives the time, by the reactor's clock.
+    """
+
+    def __init__(self, database: Any, url: str, seconds: Callable[[], float]) -> None:
+        self._database = database
+        self._url = url
+        self._seconds = seconds
+        self._sqlite = isinstance(database, SqliteDatabase)
+
+    def work(self, waiting: deque[Job]) -> list[Job]:
+        """Carry out what has waited longest, and what waits behind it and can share a transaction
+        with it. Returns the calls that have a result or an error now."""
+        try:
+            first = waiting.popleft()
+        except IndexError:
+            return []  # Another thread was quicker.
+        if not first.hurried:
+            self._unhurried(first)
+            return [first]
+        self._database.doing.reading = not first.writes
+        try:
+            return self._together(first, waiting) if waiting else self._alone(first)
+        finally:
+            self._database.doing.reading = False
+
+    def hang_up(self) -> None:
+        """Close this thread's connection."""
+        # One that cannot be closed is gone; peewee has forgotten it already.
+        with suppress(peewee.PeeweeException, OSError):
+            self._database.close()
+
+    def _unhurried(self, job: Job) -> None:
+        try:
+            self._database.connect(reuse_if_open=True)
+            job.result = job.call()
+        except (peewee.DatabaseError, peewee.InterfaceError) as error:
+            self.hang_up()
+            job.error = refusal(self._url, error)
+            job.error.__cause__ = error
+        except BaseException as error:
+            job.error = error
+
+    # Several at once
+
+    def _together(self, first: Job, waiting: deque[Job]) -> list[Job]:
+        """Carry out `first` and others that wait in one transaction."""
+        jobs: list[Job] = []
+        first.begun = self._seconds()
+        try:
+            self._begin(first.writes)
+        except Exception:
+            # It finds out alone what the matter is; the others see whether it lasts.
+            self._roll_back()
+            return self._alone(first)
+        # peewee is told of the transaction, so that what begins one by itself within a rule, as
+        # `get_or_create` does, makes a savepoint of it.
+        self._database.push_transaction(self)
+        try:
+            try:
+                self._one_by_one(first, waiting, jobs)
+            finally:
+                self._database.pop_transaction()
+            self._commit(jobs)
+        except _Undone as undone:
+            _log.debug("transactions are undone: {reason}", reason=summary(undone.__cause__))
+            self._roll_back()
+            for job in jobs:
+                self._alone(job)
+        return jobs
+
+    def _one_by_one(self, first: Job, waiting: deque[Job], jobs: list[Job]) -> None:
+        carry_out = self._in_savepoint if first.writes and self._sqlite else self._plainly
+        until = time.monotonic() + LONGEST_TOGETHER
+        job: Job | None = first
+        while job is not None:
+            jobs.append(job)
+            if not job.abandoned:
+                job.begun = self._seconds()
+                carry_out(job)
+            job = None
+            if len(jobs) < MOST_TOGETHER and time.monotonic() < until:
+                job = _take(waiting, first.writes)
+
+    def _in_savepoint(self, job: Job) -> None:
+        """Carry out one of several on SQLite, and leave nothing of it if it fails."""
+        for _ in range(ATTEMPTS):
+            self._say("SAVEPOINT one")
+            try:
+                job.result = job.call()
+                job.error = None
+            except BaseException as error:
+                if isinstance(error, _TROUBLE) and not is_bug(error):
+                    raise _Undone from error
+                job.error = error
+                self._say("ROLLBACK TO one")
+            self._say("RELEASE one")
+            if not isinstance(job.error, peewee.IntegrityError):
+                return
+
+    def _plainly(self, job: Job) -> None:
+        """Carry out one of several that read, or write where a failure undoes all of them."""
+        self._database.doing.wrote = False
+        try:
+            job.result = job.call()
+            job.error = None
+        except BaseException as error:
+            trouble = isinstance(error, _TROUBLE) and not is_bug(error)
+            if trouble or (job.writes and self._database.doing.wrote):
+                raise _Undone from error
+            job.error = error
+
+    def _say(self, statement: str) -> None:
+        try:
+            self._database.carry_out(statement, (), False)
+        except peewee.PeeweeException as error:
+            raise _Undone from error  # SQLite has undone all by itself, with a full disk for one.
+
+    def _commit(self, jobs: list[Job]) -> None:
+        if not jobs[0].writes:
+            self._end_reading()
+            return
+        if not commit_together(jobs):
+            raise _Undone
+        try:
+            self._database.commit()
+        except Exception as error:
+            self._roll_back()
+            if has_not_committed(error):
+                open_again(jobs)
+                raise _Undone from error
+            # It may have been carried out all the same.
+            for job in jobs:
+                _blame(job, error)
+
+    def _end_reading(self) -> None:
+        if self._sqlite:
+            try:
+                self._database.commit()
+            except peewee.PeeweeException:
+                self._roll_back()
+
+    # One alone
+
+    def _alone(self, job: Job) -> list[Job]:
+        """Carry out `job` in a transaction of its own, more than once if need be."""
+        trouble: BaseException = _Abandoned()
+        for attempt in range(1, ATTEMPTS + 1):
+            if job.abandoned:
+                break
+            if job.begun is None:
+                job.begun = self._seconds()
+            committing = False
+            try:
+                self._begin(job.writes)
+                self._database.push_transaction(self)
+                try:
+                    result = job.call()
+                finally:
+                    self._database.pop_transaction()
+                if job.writes:
+                    if not commit_together([job]):
+                        raise _Abandoned
+                    committing = True
+                    self._database.commit()
+                else:
+                    self._end_reading()
+                job.result, job.error = result, None
+                return [job]
+            except BaseException as error:
+                self._roll_back()
+                trouble = error
+                if not self._worth_another(error, attempt, committing):
+                    break
+            _log.debug("transaction failed: {error}", error=summary(trouble), attempt=attempt)
+        _blame(job, trouble)
+        return [job]
+
+    def _worth_another(self, error: BaseException, attempt: int, committing: bool) -> bool:
+        """Whether a transaction that raised `error` may succeed when tried again."""
+        if isinstance(error, peewee.IntegrityError):
+            return True  # It lost a race, and finds what the winner stored.
+        if not isinstance(error, _TROUBLE) or is_bug(error) or committing:
+            return False
+        if error.args and error.args[0] in _PASSING:
+            return True
+        # Any other trouble is taken for the connection's. One that had lain idle may have been
+        # closed by the server: a fresh one tells whether the database is there.
+        self.hang_up()
+        return not self._sqlite and attempt == 1
+
+    # Begin and end
+
+    def _begin(self, writes: bool) -> None:
+        self._database.connect(reuse_if_open=True)
+        if writes:
+            self._database.begin()
+        elif self._sqlite:
+            self._database.begin("DEFERRED")
+        # On MySQL each statement sees what is committed when it begins, in a transaction or not.
+
+    def _roll_back(self) -> None:
+        if not self._sqlite and self._database.doing.reading:
+            return
+        try:
+            self._database.rollback()
+        except (peewee.PeeweeException, OSError):
+            self.hang_up()
+
+
+def _take(waiting: deque[Job], writes: bool) -> Job | None:
+    """What waits next, if it can share a transaction with others that write, or do not."""
+    try:
+        job = waiting.popleft()
+    except IndexError:
+        return None  # None is left, or another thread was quicker.
+    if job.hurried and job.writes is writes:
+        return job
+    waiting.appendleft(job)
+    return None
+
+
+def _blame(job: Job, error: BaseException) -> None:
+    """`job` failed by `error`: which may be the database's fault, and then nobody's but ours."""
+    of_database = isinstance(error, (_Abandoned, *_TROUBLE))
+    if of_database and not is_bug(error):
+        job.error = Unavailable()
+        job.error.__cause__ = error
+    else:
+        job.error = error

@@ -25,7 +25,8 @@ def echo(line: str) -> dict[str, object]:
 
 @implementer(IRequestHandler)
 class Echo:
-    """Answers each line with itself, at once; says what it was told."""
+    """Answers each line with itself, at once; says what it was told. Nothing can be added to a
+    line that ends with an exclamation mark."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -35,6 +36,9 @@ class Echo:
     def handle(self, line: str, connection: IConnection) -> Deferred[Reply]:
         self.seen.append(line)
         return succeed(self.reply(line))
+
+    def is_whole(self, line: str) -> bool:
+        return line.endswith("!")
 
     def connection_lost(self, connection: IConnection) -> None:
         self.lost.append(connection)

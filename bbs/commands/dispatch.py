@@ -7,6 +7,7 @@ of the database. Nothing here knows a command by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -30,6 +31,8 @@ from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts
 from bbs.storage.database import is_read_only, read_only
 
+_TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
+
 
 @dataclass(frozen=True)
 class _Outcome:
@@ -50,6 +53,9 @@ class Dispatcher:
 
     def handle(self, line: str, connection: IConnection) -> Deferred[Reply]:
         return Deferred.fromCoroutine(self._answer(line, connection))
+
+    def is_whole(self, line: str) -> bool:
+        return self._home.table.is_whole(line, _TOKEN.fullmatch)
 
     def connection_lost(self, connection: IConnection) -> None:
         self._home.watchers.discard(connection)

@@ -223,6 +223,14 @@ class CommandTable:
         usage_error = not command.minimum <= len(arguments) <= command.maximum
         return Request(command, token, arguments, usage_error)
 
+    def is_whole(self, line: str, is_token: Callable[[str], object]) -> bool:
+        """Whether nothing can be added to `line`, a request so far: its command takes `<user>` and
+        nothing behind it, and the token is all there, as `is_token` can tell."""
+        name, text = _cut(line)
+        command = self._commands.get(name)
+        takes_no_more = command is not None and command.takes_user and not command.maximum
+        return takes_no_more and bool(is_token(text.lstrip(" ")))
+
     def help(self, role: Role) -> str:
         """Return the usage lines of what a server of `role` serves, one command a line."""
         listed = (command for command in self if command.listed and command.served_by(role))

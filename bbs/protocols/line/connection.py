@@ -28,6 +28,10 @@ _TOO_LONG = Reply(
 )
 _INVALID = Reply({"status": 1, "message": "Invalid UTF-8", "code": "invalid-utf-8"})
 
+_WHOLE_AT_MOST = 1024
+"""Bytes of a line without an end that its handler is asked about. A long line that comes in small
+pieces would be copied for each of them."""
+
 _log = Logger()
 
 
@@ -128,8 +132,7 @@ class LineConnection:
     def readConnectionLost(self) -> None:
         self._life.input_ended()
         self._stop_watching()
-        self._buffer.end_tail()
-        self._pump()
+        self._end_tail()
 
     def writeConnectionLost(self) -> None:
         self._life.output_ended(self._transport.loseConnection)
@@ -167,12 +170,17 @@ class LineConnection:
             self._watch_tail()
 
     def _watch_tail(self) -> None:
-        """Take what has no line end for a request, if silence follows.
+        """Take what has no line end for a request: at once if nothing can be added to it, else if
+        silence follows.
 
         Only while the server listens is silence the peer's.
         """
         self._stop_watching()
-        if self._life.input.reading and self._buffer.has_tail:
+        if not self._life.input.reading or not self._buffer.has_tail:
+            return
+        if self._tail_is_whole():
+            self._end_tail()
+        else:
             delay = self._home.limits.unterminated_timeout
             self._timer = self._home.clock.callLater(delay, self._look_again)
 
@@ -183,6 +191,18 @@ class LineConnection:
 
     def _silence(self) -> None:
         self._timer = None
+        self._end_tail()
+
+    def _tail_is_whole(self) -> bool:
+        tail = self._buffer.tail()
+        if len(tail) > _WHOLE_AT_MOST:
+            return False
+        try:
+            return self._home.handler.is_whole(tail.decode())
+        except UnicodeDecodeError:
+            return False
+
+    def _end_tail(self) -> None:
         self._buffer.end_tail()
         self._pump()
 

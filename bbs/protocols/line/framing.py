@@ -32,6 +32,10 @@ class LineBuffer:
         """Whether the last line has no end."""
         return bool(self._bytes) and not self._bytes.endswith(b"\n")
 
+    def tail(self) -> bytes:
+        """What there is of the last line, if that has no end."""
+        return bytes(self._bytes[self._bytes.rfind(b"\n") + 1 :])
+
     def add(self, data: bytes) -> None:
         """Take the next bytes from the peer."""
         if self._telnet is None and IAC in data:

@@ -78,6 +78,11 @@ class IRequestHandler(Interface):
         one that listens: most peers that close their side are gone, and do not get what is sent.
         """
 
+    def is_whole(line: str) -> bool:
+        """Whether `line`, which has no end yet, is a request to which nothing can be added. Then it
+        is one at once, else when silence follows. Asked about short lines only.
+        """
+
     def connection_lost(connection: IConnection) -> None:
         """Forget `connection`: nothing reaches its peer any more. Called once for each."""
 

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from bbs.protocols.line import IConnection, LineLimits, Reply
-from tests.line_tools import Echo, LineCase, Slow, Wire, echo
+from tests.line_tools import AtOnce, LineCase, Slow, Wire, echo
 
 
 class RequestTests(LineCase, SynchronousTestCase):
@@ -458,10 +458,14 @@ class PipeliningTests(LineCase, SynchronousTestCase):
     def test_a_handler_that_answers_at_once_does_not_nest(self) -> None:
         self.connect(Slow())
         self.receive(b"x\n" * 5000)
-        self.handler.handle = Echo.handle.__get__(self.handler)
+        self.handler.handle = self.handler_class.handle.__get__(self.handler)
         self.handler.answer()
         self.clock.pump([0] * 100)
         self.assertEqual(len(self.answered()), 5000)
+
+
+class AtOncePipeliningTests(PipeliningTests):
+    handler_class = AtOnce
 
 
 class HandlerTests(LineCase, SynchronousTestCase):
@@ -577,3 +581,31 @@ class HandlerTests(LineCase, SynchronousTestCase):
         self.handler.connection_lost = lambda connection: 1 / 0
         self.connection.connectionLost(None)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_what_is_no_answer_is_a_failure(self) -> None:
+        self.connect()
+        self.handler.handle = lambda line, connection: None
+        self.receive(b"a\nb\n")
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 2)
+        self.assertEqual([str(a).split(" ")[0] for a in self.answered()], ["Internal"] * 2)
+
+
+class AtOnceHandlerTests(HandlerTests):
+    handler_class = AtOnce
+
+    def test_between_answers_that_wait(self) -> None:
+        self.connect(Slow())
+        later = self.handler.handle
+
+        def handle(line: str, connection: IConnection) -> Reply | Deferred[Reply]:
+            return Reply(echo(line)) if line == "now" else later(line, connection)
+
+        self.handler.handle = handle
+        self.receive(b"now\na\nnow\nb\nnow")
+        self.connection.readConnectionLost()
+        self.assertEqual(self.answered(), ["now"])
+        self.handler.answer()
+        self.assertEqual(self.answered(), ["now", "a", "now"])
+        self.handler.answer()
+        self.assertEqual(self.answered(), ["now", "a", "now", "b", "now"])
+        self.assertTrue(self.wire.disconnecting)

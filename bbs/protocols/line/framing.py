@@ -57,6 +57,8 @@ class LineBuffer:
         A line may be longer than max_line. One without an end is given as soon as that is
         certain, and is not cut off: nothing that comes behind it is to be read.
         """
+        if not self._bytes:
+            return None
         if self.waiting:
             end = self._bytes.index(b"\n")
             line = bytes(self._bytes[:end]).removesuffix(b"\r")

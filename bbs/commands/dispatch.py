@@ -25,6 +25,7 @@ from bbs.commands.ask import (
     failure,
     success,
 )
+from bbs.commands.coroutines import begin
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
@@ -51,8 +52,8 @@ class Dispatcher:
 
     # IRequestHandler
 
-    def handle(self, line: str, connection: IConnection) -> Deferred[Reply]:
-        return Deferred.fromCoroutine(self._answer(line, connection))
+    def handle(self, line: str, connection: IConnection) -> Reply | Deferred[Reply]:
+        return begin(self._answer(line, connection))
 
     def is_whole(self, line: str) -> bool:
         return self._home.table.is_whole(line, _TOKEN.fullmatch)

@@ -25,19 +25,32 @@ def echo(line: str) -> dict[str, object]:
 
 @implementer(IRequestHandler)
 class Echo:
-    """Answers each line with itself, at once; says what it was told."""
+    """Answers each line with itself, at once; says what it was told. Nothing can be added to a
+    line that ends with an exclamation mark."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.lost: list[IConnection] = []
         self.reply: Callable[[str], Reply] = lambda line: Reply(echo(line))
 
-    def handle(self, line: str, connection: IConnection) -> Deferred[Reply]:
+    def handle(self, line: str, connection: IConnection) -> Reply | Deferred[Reply]:
         self.seen.append(line)
         return succeed(self.reply(line))
 
+    def is_whole(self, line: str) -> bool:
+        return line.endswith("!")
+
     def connection_lost(self, connection: IConnection) -> None:
         self.lost.append(connection)
+
+
+@implementer(IRequestHandler)
+class AtOnce(Echo):
+    """Makes no Deferred of its answers."""
+
+    def handle(self, line: str, connection: IConnection) -> Reply:
+        self.seen.append(line)
+        return self.reply(line)
 
 
 @implementer(IRequestHandler)
@@ -106,6 +119,7 @@ class LineCase(Base):
 
     limits = LineLimits()
     wire_class: type[Wire] = Wire
+    handler_class: type[Echo] = Echo
     # Whatever a test puts in their place.
     handler: Any
     wire: Any
@@ -113,7 +127,7 @@ class LineCase(Base):
 
     def connect(self, handler: Echo | None = None) -> Any:
         self.clock = Clock()
-        self.handler = handler or Echo()
+        self.handler = handler or self.handler_class()
         self.factory = LineFactory(self.clock, self.handler, self.limits)
         return self.another()
 

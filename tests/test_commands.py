@@ -186,6 +186,29 @@ class ParseTests(SynchronousTestCase):
                 self.table.parse(line)
             self.assertEqual(caught.exception.name, name)
 
+    def is_whole(self, line: str) -> bool:
+        return self.table.is_whole(line, "TOKEN".__eq__)
+
+    def test_nothing_can_be_added_to_a_token_that_is_all(self) -> None:
+        for line in ("list-friend TOKEN", "  list-friend   TOKEN"):
+            self.assertTrue(self.is_whole(line), line)
+
+    def test_a_token_is_not_all_or_not_a_token(self) -> None:
+        for line in ("", "list-friend", "list-friend ", "list-friend TOKE", "list-friend TOKENS"):
+            self.assertFalse(self.is_whole(line), line)
+
+    def test_a_token_and_more(self) -> None:
+        for line in ("list-friend TOKEN ", "list-friend TOKEN x", "list-friend x TOKEN"):
+            self.assertFalse(self.is_whole(line), line)
+
+    def test_something_may_follow_the_token(self) -> None:
+        for line in ("listen TOKEN", "invite TOKEN", "invite TOKEN TOKEN", "post TOKEN TOKEN"):
+            self.assertFalse(self.is_whole(line), line)
+
+    def test_where_no_token_is_taken_none_is_all(self) -> None:
+        for line in ("ping", "ping TOKEN", "register a TOKEN", "say TOKEN", "what TOKEN", "TOKEN"):
+            self.assertFalse(self.is_whole(line), line)
+
     def test_no_secret_in_its_representation(self) -> None:
         self.assertNotIn("111", repr(self.table.parse("register ann 111")))
         self.assertNotIn("TOKEN", repr(self.table.parse("list-friend TOKEN")))

@@ -56,6 +56,14 @@ class LineBufferTests(SynchronousTestCase):
         self.assertEqual(lines(b"a\nb"), [b"a", b"b"])
         self.assertEqual(lines(b"a\r"), [b"a"])
 
+    def test_the_tail_so_far(self) -> None:
+        buffer = LineBuffer(LIMITS)
+        found = []
+        for piece in (b"a", b"b\n", b"c\xff", b"\xf6d"):
+            buffer.add(piece)
+            found.append(buffer.tail())
+        self.assertEqual(found, [b"a", b"", b"c", b"cd"])
+
     def test_no_tail_no_line(self) -> None:
         buffer = LineBuffer(LIMITS)
         buffer.end_tail()

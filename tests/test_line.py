@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from bbs.protocols.line import IConnection, LineLimits, Reply
-from tests.line_tools import Echo, LineCase, Slow, Wire, echo
+from tests.line_tools import AtOnce, LineCase, Slow, Wire, echo
 
 
 class RequestTests(LineCase, SynchronousTestCase):
@@ -84,73 +84,6 @@ class RequestTests(LineCase, SynchronousTestCase):
         connection: Any = self.factory.buildProtocol(wire.getPeer())
         connection.makeConnection(wire)
         self.assertEqual((connection.peer_host, connection.local_host), ("", ""))
-
-
-class UnterminatedTests(LineCase, SynchronousTestCase):
-    def test_silence_ends_a_request(self) -> None:
-        self.connect()
-        self.receive(b"ping")
-        self.clock.advance(0.049)
-        self.assertEqual(self.answered(), [])
-        self.clock.advance(0.001)
-        self.assertEqual(self.answered(), ["ping"])
-        self.assertFalse(self.wire.disconnecting)
-
-    def test_more_bytes_in_time_are_the_same_request(self) -> None:
-        self.connect()
-        for piece in (b"po", b"st a", b" b"):
-            self.receive(piece)
-            self.clock.advance(0.049)
-        self.clock.advance(0.001)
-        self.assertEqual(self.answered(), ["post a b"])
-
-    def test_a_line_end_in_time_leaves_no_timer(self) -> None:
-        self.connect()
-        self.receive(b"ping")
-        self.receive(b"\n")
-        self.silence()
-        self.assertEqual(self.answered(), ["ping"])
-
-    def test_a_line_end_after_the_silence_is_blank(self) -> None:
-        self.connect()
-        self.receive(b"ping")
-        self.silence()
-        self.receive(b"\r\n")
-        self.assertEqual(self.answered(), ["ping"])
-
-    def test_a_character_cut_by_silence_is_invalid(self) -> None:
-        self.connect()
-        self.receive("ü".encode()[:1])
-        self.silence()
-        self.assertEqual(self.answered(), ["Invalid UTF-8"])
-
-    def test_behind_whole_lines(self) -> None:
-        self.connect()
-        self.receive(b"a\nb")
-        self.silence()
-        self.assertEqual(self.answered(), ["a", "b"])
-
-    def test_waits_for_its_turn(self) -> None:
-        self.connect(Slow())
-        self.receive(b"a\nb")
-        self.silence()
-        self.receive(b"c\n")
-        for _ in range(3):
-            self.handler.answer()
-        self.assertEqual(self.handler.seen, ["a", "b", "c"])
-
-    def test_bytes_that_a_busy_reactor_has_not_read_yet_are_not_silence(self) -> None:
-        self.connect()
-        self.receive(b"pi")
-        # What the reactor does when it comes late: due timers first, then the sockets.
-        due: Any = self.clock.getDelayedCalls()[0]
-        self.clock.rightNow += 5
-        self.clock.calls.remove(due)
-        due.called = 1
-        due.func()
-        self.receive(b"ng\n")
-        self.silence()
-        self.assertEqual(self.answered(), ["ping"])
 
 
 class SegmentationTests(LineCase, SynchronousTestCase):
@@ -341,10 +274,14 @@ class PipeliningTests(LineCase, SynchronousTestCase):
     def test_a_handler_that_answers_at_once_does_not_nest(self) -> None:
         self.connect(Slow())
         self.receive(b"x\n" * 5000)
-        self.handler.handle = Echo.handle.__get__(self.handler)
+        self.handler.handle = self.handler_class.handle.__get__(self.handler)
         self.handler.answer()
         self.clock.pump([0] * 100)
         self.assertEqual(len(self.answered()), 5000)
+
+
+class AtOncePipeliningTests(PipeliningTests):
+    handler_class = AtOnce
 
 
 class HandlerTests(LineCase, SynchronousTestCase):
@@ -460,3 +397,31 @@ class HandlerTests(LineCase, SynchronousTestCase):
         self.handler.connection_lost = lambda connection: 1 / 0
         self.connection.connectionLost(None)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
+    def test_what_is_no_answer_is_a_failure(self) -> None:
+        self.connect()
+        self.handler.handle = lambda line, connection: None
+        self.receive(b"a\nb\n")
+        self.assertEqual(len(self.flushLoggedErrors(AttributeError)), 2)
+        self.assertEqual([str(a).split(" ")[0] for a in self.answered()], ["Internal"] * 2)
+
+
+class AtOnceHandlerTests(HandlerTests):
+    handler_class = AtOnce
+
+    def test_between_answers_that_wait(self) -> None:
+        self.connect(Slow())
+        later = self.handler.handle
+
+        def handle(line: str, connection: IConnection) -> Reply | Deferred[Reply]:
+            return Reply(echo(line)) if line == "now" else later(line, connection)
+
+        self.handler.handle = handle
+        self.receive(b"now\na\nnow\nb\nnow")
+        self.connection.readConnectionLost()
+        self.assertEqual(self.answered(), ["now"])
+        self.handler.answer()
+        self.assertEqual(self.answered(), ["now", "a", "now"])
+        self.handler.answer()
+        self.assertEqual(self.answered(), ["now", "a", "now", "b", "now"])
+        self.assertTrue(self.wire.disconnecting)

@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.protocols import sockets
 from bbs.protocols.life import LINGER
 from bbs.protocols.line import LineLimits, Reply
-from tests.line_tools import LineCase, Slow, SocketWire, echo
+from tests.line_tools import AtOnce, Echo, LineCase, Slow, SocketWire, echo
 
 
 class IdleTests(LineCase, SynchronousTestCase):
@@ -65,6 +65,17 @@ class IdleTests(LineCase, SynchronousTestCase):
         self.assertFalse(self.wire.disconnecting)
         self.clock.advance(1)
         self.assertTrue(self.wire.disconnecting)
+
+    def test_what_is_answered_in_a_later_turn_is_no_silence(self) -> None:
+        for self.handler_class in (Echo, AtOnce):
+            self.connect()
+            self.receive(b"x\n" * 65)
+            self.clock.advance(599)
+            self.assertEqual(len(self.answered()), 65)
+            self.clock.advance(599)
+            self.assertFalse(self.wire.disconnecting)
+            self.clock.advance(1)
+            self.assertTrue(self.wire.disconnecting)
 
     def test_a_persistent_connection_never_idles_out(self) -> None:
         self.connect().persistent = True
@@ -224,6 +235,10 @@ class BackPressureTests(LineCase, SynchronousTestCase):
         self.wire.fill()
         self.clock.advance(601)
         self.assertFalse(self.wire.disconnecting)
+
+
+class AtOnceBackPressureTests(BackPressureTests):
+    handler_class = AtOnce
 
 
 class HalfCloseTests(LineCase, SynchronousTestCase):

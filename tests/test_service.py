@@ -194,6 +194,34 @@ class Checks(ServiceCase):
             self.assertTrue(peer.transport.disconnecting)
 
 
+class OlderClients(ServiceCase):
+    """Section 1: they send no line end."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.token = self.service.people("ann")["ann"]
+        self.peer = self.at_home(self.token)
+
+    def receive(self, text: str) -> list[dict[str, Any]]:
+        self.peer.protocol.dataReceived(text.encode())
+        return self.peer.heard()
+
+    def test_behind_a_token_that_is_all_nobody_waits(self) -> None:
+        self.assertEqual(self.receive(f"list-friend {self.token[:-1]}"), [])
+        self.assertEqual(self.receive(self.token[-1:]), [{"status": 0, "friend": []}])
+        self.assertEqual(self.receive("\n"), [])
+
+    def test_of_nobody_either(self) -> None:
+        self.assertEqual(self.receive("list-friend " + "0" * 40), [failed("Not login yet")])
+
+    def test_what_more_may_follow_is_waited_for(self) -> None:
+        others = [f"listen {self.token}", f"list-friend {self.token}0", "list-friend " + "F" * 40]
+        for line in (*others, "ping"):
+            self.assertEqual(self.receive(line), [], line)
+            self.service.advance(0.1)
+            self.assertEqual(len(self.peer.heard()), 1, line)
+
+
 class SocialCommands(ServiceCase):
     def setUp(self) -> None:
         super().setUp()

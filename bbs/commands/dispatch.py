@@ -7,6 +7,7 @@ of the database. Nothing here knows a command by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -24,11 +25,14 @@ from bbs.commands.ask import (
     failure,
     success,
 )
+from bbs.commands.coroutines import begin
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import callers
 from bbs.storage.database import is_read_only, read_only
+
+_TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,11 @@ class Dispatcher:
 
     # IRequestHandler
 
-    def handle(self, line: str, connection: IConnection) -> Deferred[Reply]:
-        return Deferred.fromCoroutine(self._answer(line, connection))
+    def handle(self, line: str, connection: IConnection) -> Reply | Deferred[Reply]:
+        return begin(self._answer(line, connection))
+
+    def is_whole(self, line: str) -> bool:
+        return self._home.table.is_whole(line, _TOKEN.fullmatch)
 
     def connection_lost(self, connection: IConnection) -> None:
         self._home.watchers.discard(connection)

@@ -138,19 +138,17 @@ class Command:
 
         Cuts at runs of spaces, and gives as many arguments as there are, right number or not.
         """
-        token = None
-        if self.takes_user:
-            token, text = _cut(text)
-        arguments: list[str] = []
-        while text:
-            if self.rest and len(arguments) == self.maximum - 1:
-                # Exactly as typed; but nobody sees a message of blanks, so it counts as none.
-                word, text = text if text.strip() else "", ""
-            else:
-                word, text = _cut(text)
-            if word:
-                arguments.append(word)
-        return token or None, tuple(arguments)
+        if not text:
+            return None, ()
+        if self.rest:
+            words = _words_and_rest(text, self.takes_user + self.maximum - 1)
+        else:
+            words = text.split(" ")
+            if "" in words:
+                words = [word for word in words if word]
+        if self.takes_user and words:
+            return words[0], tuple(words[1:])
+        return None, tuple(words)
 
 
 @dataclass(frozen=True)
@@ -223,6 +221,14 @@ class CommandTable:
         usage_error = not command.minimum <= len(arguments) <= command.maximum
         return Request(command, token, arguments, usage_error)
 
+    def is_whole(self, line: str, is_token: Callable[[str], object]) -> bool:
+        """Whether nothing can be added to `line`, a request so far: its command takes `<user>` and
+        nothing behind it, and the token is all there, as `is_token` can tell."""
+        name, text = _cut(line)
+        command = self._commands.get(name)
+        takes_no_more = command is not None and command.takes_user and not command.maximum
+        return takes_no_more and bool(is_token(text.lstrip(" ")))
+
     def help(self, role: Role) -> str:
         """Return the usage lines of what a server of `role` serves, one command a line."""
         listed = (command for command in self if command.listed and command.served_by(role))
@@ -233,3 +239,16 @@ def _cut(text: str) -> tuple[str, str]:
     """Cut off the first word: the word, and what follows the one space behind it."""
     word, _, rest = text.lstrip(" ").partition(" ")
     return word, rest
+
+
+def _words_and_rest(text: str, count: int) -> list[str]:
+    """Cut off up to `count` words; what is left comes last, exactly as typed. But nobody sees a
+    message of blanks, so it counts as none."""
+    words: list[str] = []
+    while text and len(words) < count:
+        word, text = _cut(text)
+        if word:
+            words.append(word)
+    if text.strip():
+        words.append(text)
+    return words

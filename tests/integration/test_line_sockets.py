@@ -45,6 +45,9 @@ class Service:
             self.connections.append(connection)
         return succeed(Reply({"status": 0, "message": body}, close=word == "quit"))
 
+    def is_whole(self, line: str) -> bool:
+        return line == "whole"
+
     def connection_lost(self, connection: IConnection) -> None:
         if not self.lost.called:
             self.lost.callback(connection)

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import (
     IDelayedCall,
     IHalfCloseableProtocol,
@@ -27,6 +27,10 @@ _TOO_LONG = Reply(
     close=True,
 )
 _INVALID = Reply({"status": 1, "message": "Invalid UTF-8", "code": "invalid-utf-8"})
+
+_WHOLE_AT_MOST = 1024
+"""Bytes of a line without an end that its handler is asked about. A long line that comes in small
+pieces would be copied for each of them."""
 
 _log = Logger()
 
@@ -75,7 +79,7 @@ class LineConnection:
         self._home = home
         self._life = Life(home.clock, home.limits.write_timeout)
         self._buffer = LineBuffer(home.limits)
-        self._request: Deferred[None] | None = None  # the one in progress
+        self._request: Deferred[Reply] | None = None  # the one in progress
         self._pumping = False
         self._timer: IDelayedCall | None = None  # for silence
 
@@ -128,8 +132,7 @@ class LineConnection:
     def readConnectionLost(self) -> None:
         self._life.input_ended()
         self._stop_watching()
-        self._buffer.end_tail()
-        self._pump()
+        self._end_tail()
 
     def writeConnectionLost(self) -> None:
         self._life.output_ended(self._transport.loseConnection)
@@ -167,12 +170,17 @@ class LineConnection:
             self._watch_tail()
 
     def _watch_tail(self) -> None:
-        """Take what has no line end for a request, if silence follows.
+        """Take what has no line end for a request: at once if nothing can be added to it, else if
+        silence follows.
 
         Only while the server listens is silence the peer's.
         """
         self._stop_watching()
-        if self._life.input.reading and self._buffer.has_tail:
+        if not self._life.input.reading or not self._buffer.has_tail:
+            return
+        if self._tail_is_whole():
+            self._end_tail()
+        else:
             delay = self._home.limits.unterminated_timeout
             self._timer = self._home.clock.callLater(delay, self._look_again)
 
@@ -183,6 +191,18 @@ class LineConnection:
 
     def _silence(self) -> None:
         self._timer = None
+        self._end_tail()
+
+    def _tail_is_whole(self) -> bool:
+        tail = self._buffer.tail()
+        if len(tail) > _WHOLE_AT_MOST:
+            return False
+        try:
+            return self._home.handler.is_whole(tail.decode())
+        except UnicodeDecodeError:
+            return False
+
+    def _end_tail(self) -> None:
         self._buffer.end_tail()
         self._pump()
 
@@ -203,13 +223,18 @@ class LineConnection:
             self._begin(line)
         else:
             # Requests that are answered at once must not keep other connections waiting.
-            self._home.clock.callLater(0, self._pump)
+            self._home.clock.callLater(0, self._go_on)
         self._pumping = False
         done = life.input.ended and not self._buffer.waiting
         if self._request is None and (done or not life.phase.begins):
             self._end()
         else:
             self._steer()
+
+    def _go_on(self) -> None:
+        if not self._life.phase.closed:
+            self._home.touch(self)
+            self._pump()
 
     def _begin(self, line: bytes) -> None:
         if len(line) > self._home.limits.max_line:
@@ -221,15 +246,35 @@ class LineConnection:
             self._answer(_INVALID)
             return
         if text.strip(" "):
-            request = maybeDeferred(self._home.handler.handle, text, self)
-            self._request = request.addCallback(self._answer).addErrback(self._fail)
-            self._request.addCallback(self._next)
+            self._handle(text)
 
-    def _next(self, _: None) -> None:
+    def _handle(self, text: str) -> None:
+        try:
+            answer = self._home.handler.handle(text, self)
+        except Exception:
+            self._fail(Failure())
+            return
+        # Reply first: Deferred is an abstract class, and to ask one takes 0.2 µs.
+        if isinstance(answer, Reply) or not isinstance(answer, Deferred):
+            self._settle(answer)
+        else:
+            self._request = answer
+            answer.addBoth(self._answered)
+
+    def _answered(self, answer: Reply | Failure) -> None:
+        """The request in progress has come to its end."""
+        self._settle(answer)
         self._request = None
-        if not self._life.phase.closed:
-            self._home.touch(self)
-            self._pump()
+        self._go_on()
+
+    def _settle(self, answer: Reply | Failure) -> None:
+        try:
+            if isinstance(answer, Failure):
+                self._fail(answer)
+            else:
+                self._answer(answer)
+        except Exception:
+            self._fail(Failure())  # a reply that cannot be sent
 
     def _answer(self, reply: Reply) -> None:
         if self._life.phase.closed:

@@ -32,6 +32,10 @@ class LineBuffer:
         """Whether the last line has no end."""
         return bool(self._bytes) and not self._bytes.endswith(b"\n")
 
+    def tail(self) -> bytes:
+        """What there is of the last line, if that has no end."""
+        return bytes(self._bytes[self._bytes.rfind(b"\n") + 1 :])
+
     def add(self, data: bytes) -> None:
         """Take the next bytes from the peer."""
         if self._telnet is None and IAC in data:
@@ -53,6 +57,8 @@ class LineBuffer:
         A line may be longer than max_line. One without an end is given as soon as that is
         certain, and is not cut off: nothing that comes behind it is to be read.
         """
+        if not self._bytes:
+            return None
         if self.waiting:
             end = self._bytes.index(b"\n")
             line = bytes(self._bytes[:end]).removesuffix(b"\r")

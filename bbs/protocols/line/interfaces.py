@@ -66,23 +66,33 @@ class IConnection(Interface):
 class IRequestHandler(Interface):
     """What answers the requests of a LineFactory's connections."""
 
-    def handle(line: str, connection: IConnection) -> Deferred[Reply]:
+    def handle(line: str, connection: IConnection) -> Reply | Deferred[Reply]:
         """Answer a request: a line without its end, never blank.
 
-        The next request of the connection waits until this Deferred fires, however long it takes.
-        A failure is a bug: it is logged with a reference, and the peer is told that reference
-        only. When the connection is lost in the meantime the Deferred is cancelled, before
-        `connection_lost` is called, so that what only waits (a login in its queue) stops waiting.
+        What can be said at once is best returned as it is; no Deferred is made of it. The next
+        request of the connection waits until a Deferred fires, however long it takes. A failure is
+        a bug: it is logged with a reference, and the peer is told that reference only. When the
+        connection is lost in the meantime the Deferred is cancelled, before `connection_lost` is
+        called, so that what only waits (a login in its queue) stops waiting.
         What a thread has begun goes on to its end, and nobody hears of it. A half-close is no
         loss: the peer may be waiting for its answer. Once it has that the connection ends, also
         one that listens: most peers that close their side are gone, and do not get what is sent.
+        """
+
+    def is_whole(line: str) -> bool:
+        """Whether `line`, which has no end yet, is a request to which nothing can be added. Then it
+        is one at once, else when silence follows. Asked about short lines only.
         """
 
     def connection_lost(connection: IConnection) -> None:
         """Forget `connection`: nothing reaches its peer any more. Called once for each."""
 
 
+# One for all: json.dumps with arguments makes an encoder a call.
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
 def encode(body: Mapping[str, object]) -> bytes:
     """The line that a reply or an event is on the wire; ValueError or TypeError for what is not to
     be said in JSON."""
-    return (json.dumps(body, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (_to_json(body) + "\n").encode()

@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
         "--many-seconds",
         type=float,
         metavar="S",
-        help="seconds that ten app servers are under load (default: 12; quick: 3)",
+        help="seconds that ten app servers are under load (default: 12; quick: 2)",
     )
     parser.add_argument(
         "--sizes", action="store_true", help="measure cost against size as well: tests.bench.sizes"
@@ -182,7 +182,7 @@ class Run:
 
     def _many(self, means: Means) -> None:
         print(f"\n{many.SERVERS} app servers on one SQLite file\n{report.columns(report.MANY)}")
-        seconds = self._options.many_seconds or (3.0 if self._options.quick else 12.0)
+        seconds = self._options.many_seconds or (2.0 if self._options.quick else 12.0)
         for both in many.measure(self._folder, means, seconds):
             self.many.append(both)
             self._print(report.MANY, report.many_row(both), [both])

@@ -114,6 +114,11 @@ def worst(name: str, values: Sequence[float]) -> float:
     return min(values) if name in GREATER_IS_BETTER else max(values)
 
 
+def ratio(one: float, other: float) -> float:
+    """`one` as a multiple of `other`, which may be nothing: of what is refused nothing is done."""
+    return one / other if other else math.inf
+
+
 def quantile(times: Sequence[int], share: float) -> float:
     """In ms, of sorted times in µs; without any there is no end to it."""
     if not times:

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.figures import Cost, Round, summary, worst
+from tests.bench.figures import Cost, Round, ratio, summary, worst
 from tests.bench.goals import MANY_P99, MANY_SHARE, Check
 from tests.bench.measure import Means, Measured, prepare
 from tests.bench.people import IN_TURN, TURN, Circles
@@ -42,7 +42,7 @@ class Both:
     @property
     def shares(self) -> list[float]:
         """The rate of ten as a share of that of one, for each round."""
-        return [ten.rate / one.rate for one, ten in zip(self.one, self.ten, strict=True)]
+        return [ratio(ten.rate, one.rate) for one, ten in zip(self.one, self.ten, strict=True)]
 
     @property
     def refused(self) -> int:

@@ -41,7 +41,10 @@ class Pace:
 
     def words(self) -> str:
         """For a reader of the tables."""
-        return f"{self.rounds} rounds of {self.command:g} s, {self.goal_rounds} where goals are"
+        return (
+            f"rounds of {self.command:g} s: {self.rounds}, and {self.goal_rounds} where commands"
+            " have goals"
+        )
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,9 @@ class Bench:
                 break
             echo = self._echo(command, connections, fresh)
             hash = self._hash(connections) if command in HASHING else None
-            for service, rounds in zip(self._services, taken, strict=True):
+            # Not always the same one first, behind the echo.
+            turns = [*zip(self._services, taken, strict=True)]
+            for service, rounds in turns[:: -1 if number % 2 else 1]:
                 work = {**service.people.job(command, connections, fresh), "seconds": pace.command}
                 done, cpu, database = service.ask(self._means.load, work)
                 rounds.append(summary(done, cpu, database, echo, hash))

@@ -35,6 +35,10 @@ LINES: Mapping[str, str] = {
 }
 """What is sent for each command; `{{}}` becomes a number that no other line has."""
 
+NOT_NOW = ("Service unavailable, try again",)
+TRIALS = 5
+"""How often that is asked again, while a service is filled on a machine that has much to do."""
+
 TURN = ("list-friend", "receive-post", "post", "send", "send-group", UNTIL_RECEIVED)
 
 
@@ -157,10 +161,22 @@ def settle(load: Tool, login: Running, circles: Circles) -> People:
 
 def ask_all(load: Tool, lines: Sequence[tuple[int, str]], width: int = 16) -> list[dict[str, Any]]:
     """Send lines, each to its port, over `width` connections or as many as there are ports, and
-    return the replies in the order of the lines.
+    return the replies in the order of the lines. What cannot be done just now is asked again.
 
     :raises Failed: one of them was refused.
     """
+    replies = _ask(load, lines, width)
+    for _ in range(TRIALS):
+        again = [n for n, reply in enumerate(replies) if reply.get("message") in NOT_NOW]
+        for number, reply in zip(again, _ask(load, [lines[n] for n in again], 1), strict=True):
+            replies[number] = reply
+    for (_, line), reply in zip(lines, replies, strict=True):
+        if reply["status"]:
+            raise Failed(f"{line.split()[0]}: {reply['message']}")
+    return replies
+
+
+def _ask(load: Tool, lines: Sequence[tuple[int, str]], width: int) -> list[dict[str, Any]]:
     of_port: dict[int, list[int]] = {}
     for number, (port, _) in enumerate(lines):
         of_port.setdefault(port, []).append(number)
@@ -178,7 +194,4 @@ def ask_all(load: Tool, lines: Sequence[tuple[int, str]], width: int = 16) -> li
     replies: dict[int, dict[str, Any]] = {}
     for (_, numbers), found in zip(talks, load.ask(work)["replies"], strict=True):
         replies.update(zip(numbers, map(json.loads, found), strict=True))
-    for number, (_, line) in enumerate(lines):
-        if replies[number]["status"]:
-            raise Failed(f"{line.split()[0]}: {replies[number]['message']}")
     return [replies[number] for number in range(len(lines))]

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from tests.bench import compare
-from tests.bench.figures import Figures
+from tests.bench.figures import Figures, ratio
 from tests.bench.goals import Check
 from tests.bench.logins import Storms
 from tests.bench.many import Both
@@ -119,8 +119,8 @@ def compared_row(this: Figures, that: Figures) -> Row:
     return (
         *command_row(this)[:2],
         *own,
-        number(median(one.cpu / other.cpu for one, other in both)),
-        number(median(one.rate / other.rate for one, other in both)),
+        number(median(ratio(one.cpu, other.cpu) for one, other in both)),
+        number(median(ratio(one.rate, other.rate) for one, other in both)),
         f"{this.refused}, {that.refused}",
     )
 

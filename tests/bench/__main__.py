@@ -23,70 +23,14 @@ from typing import Any
 from tests.bench import compare, logins, many, processes, report, sizes
 from tests.bench.figures import Figures
 from tests.bench.goals import MARIADB, SQLITE, Check, checks, none_refused
-from tests.bench.measure import Bench, Means, Pace, prepare
+from tests.bench.measure import Bench, Means, prepare
+from tests.bench.options import CONNECTIONS, LOGINS, MANY, QUICK_CONNECTIONS, pace_of, parser
 from tests.bench.people import HASHING, LINES
 from tests.services import environment
 
-CONNECTIONS = (1, 16, 100)
-
-PACE = Pace(rounds=3, goal_rounds=5, echo=0.2, command=0.35, logins=1.5, limit=130.0)
-QUICK = Pace(rounds=1, goal_rounds=1, echo=0.1, command=0.2, logins=0.5, limit=20.0)
-QUICK_CONNECTIONS = (16,)
-
-LOGINS, MANY = "logins", "many"
-"""What is measured beside the commands, as `--only` names it."""
-
-
-def parser() -> argparse.ArgumentParser:
-    """What a run may be told."""
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.bench",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="one short round, over 16 connections alone"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the figures and all rounds there")
-    parser.add_argument(
-        "--only",
-        metavar="WHAT",
-        action="append",
-        choices=(*LINES, LOGINS, MANY),
-        help=f"this alone (again for more): a command, {LOGINS} (who waits while a hundred log"
-        f" in), {MANY} (ten app servers)",
-    )
-    parser.add_argument(
-        "--connections",
-        type=int,
-        action="append",
-        metavar="N",
-        help="so many (again for more) instead of 1, 16 and 100",
-    )
-    parser.add_argument("--rounds", type=int, metavar="N", help="so many rounds of everything")
-    parser.add_argument("--embedded", action="store_true", help="SQLite and the own broker alone")
-    parser.add_argument(
-        "--compare", metavar="REF", help="run the code of that commit, too; commands alone"
-    )
-    parser.add_argument(
-        "--many-seconds",
-        type=float,
-        metavar="S",
-        help="seconds that ten app servers are under load (default: 12; quick: 2)",
-    )
-    parser.add_argument(
-        "--sizes", action="store_true", help="measure cost against size as well: tests.bench.sizes"
-    )
-    parser.add_argument(
-        "--write",
-        action=argparse.BooleanOptionalAction,
-        help="put the tables into docs/benchmarks.md; only a whole run does so unless told",
-    )
-    return parser
-
 
 def main(argv: Sequence[str]) -> int:
-    options = parser().parse_args(argv)
+    options = parser(__doc__).parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     started = time.monotonic()
     before = report.machine()
@@ -120,6 +64,7 @@ class Run:
         self._options = options
         self._folder = folder
         self._pace = pace_of(options)
+        self._many_seconds = options.many_seconds or (2.0 if options.quick else 12.0)
         self.figures: dict[str, list[tuple[Figures, ...]]] = {}
         self.storms: dict[str, logins.Storms] = {}
         self.many: list[many.Both] = []
@@ -170,7 +115,7 @@ class Run:
             connections = options.connections or (
                 QUICK_CONNECTIONS if options.quick else CONNECTIONS
             )
-            for figures in Bench(means, services).measure(connections, commands):
+            for figures in Bench(means, services).measure(commands, connections):
                 found.append(figures)
                 make = report.compared_row if options.compare else report.command_row
                 self._print(heading, make(*figures), figures)
@@ -182,8 +127,7 @@ class Run:
 
     def _many(self, means: Means) -> None:
         print(f"\n{many.SERVERS} app servers on one SQLite file\n{report.columns(report.MANY)}")
-        seconds = self._options.many_seconds or (2.0 if self._options.quick else 12.0)
-        for both in many.measure(self._folder, means, seconds):
+        for both in many.measure(self._folder, means, self._many_seconds):
             self.many.append(both)
             self._print(report.MANY, report.many_row(both), [both])
 
@@ -236,8 +180,16 @@ class Run:
             tables["many"] = report.markdown(report.MANY, map(report.many_row, self.many))
         if "sizes" in self.taken:
             tables["sizes"] = sizes.table(self.taken["sizes"])
-        what = f"{report.stamp(before)}; {self._pace.words()}."
-        return {name: f"{what}\n\n{table}" for name, table in tables.items()}
+        stamp, pace = report.stamp(before), self._pace
+        how = {
+            "logins": f"; {pace.rounds} rounds of {pace.logins:g} s",
+            "many": f"; {pace.rounds} rounds, {self._many_seconds:g} s in all",
+            "sizes": "",
+        }
+        words = f"; {pace.words()}"
+        return {
+            name: f"{stamp}{how.get(name, words)}.\n\n{table}" for name, table in tables.items()
+        }
 
     def as_json(self) -> dict[str, Any]:
         """Everything that was found."""
@@ -251,14 +203,6 @@ class Run:
             "many": [both.as_json() for both in self.many],
             "sizes": [each.as_json() for each in self.taken.get("sizes", [])],
         }
-
-
-def pace_of(options: argparse.Namespace) -> Pace:
-    """How long everything is measured."""
-    pace = QUICK if options.quick else PACE
-    if options.rounds:
-        pace = pace.with_rounds(options.rounds)
-    return pace
 
 
 def databases(embedded: bool) -> Iterator[str]:

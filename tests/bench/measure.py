@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,11 +99,11 @@ class Bench:
         self._limit = time.monotonic() + means.pace.limit
 
     def measure(
-        self, connections: Sequence[int], only: Sequence[str] | None
+        self, commands: Collection[str], connections: Sequence[int]
     ) -> Iterator[tuple[Figures, ...]]:
-        """All figures, as they come: of each command one for each service."""
+        """The figures of `commands`, as they come: of each one for each service."""
         for command in LINES:
-            if only and command not in only:
+            if command not in commands:
                 continue
             for fresh in (False,) if command == UNTIL_RECEIVED else (False, True):
                 for number in connections:

@@ -3,7 +3,7 @@
 # make check                   what to run before every commit: style, types, arrows, fast tests
 # make test                    install and start what the tests need, and run them all, with all checks
 # make soak                    what takes longer than a test may: an hour and more
-# make bench                   measure; docs/ says how to read it
+# make bench                   measure, and write docs/benchmarks.md, which says how to read it
 # make docs                    the documentation as a site, in build/docs; a warning is an error
 # make news                    what the next release's news will say; ARGS=--yes writes it
 # make clean                   end the tests' servers and remove everything that was made here

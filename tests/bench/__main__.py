@@ -1,9 +1,10 @@
 """Measures the commands against an echo server that runs beside the service.
 
-    python -m tests.bench [--quick] [--json FILE]
+    python -m tests.bench [--quick] [--json FILE] [--only COMMAND] [--compare REF]
 
 The service runs on SQLite and its own broker; then, where `tests/services/start` has started them,
-on MariaDB and ActiveMQ. docs/benchmarks.md says what the figures mean.
+on MariaDB and ActiveMQ. docs/benchmarks.md says what the figures mean; a whole run writes them
+there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import signal
 import sys
 import tempfile
@@ -20,120 +20,217 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import processes
-from tests.bench.measure import Bench, Figures, Pace
+from tests.bench import compare, logins, many, processes, report, sizes
+from tests.bench.figures import Figures
+from tests.bench.goals import MARIADB, SQLITE, Check, checks, none_refused
+from tests.bench.measure import Bench, Means, prepare
+from tests.bench.options import CONNECTIONS, LOGINS, MANY, QUICK_CONNECTIONS, pace_of, parser
+from tests.bench.people import HASHING, LINES
 from tests.services import environment
-
-CONNECTIONS = (1, 16, 100)
-FEW = (1, 100)
-
-COLUMNS = "{:<14} {:>5} {:<11} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8}"
 
 
 def main(argv: Sequence[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="one short round, without 16 connections"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
-    parser.add_argument(
-        "--only", metavar="COMMAND", action="append", help="this command alone (again for more)"
-    )
-    parser.add_argument("--embedded", action="store_true", help="SQLite and the own broker alone")
-    options = parser.parse_args(argv)
+    options = parser(__doc__).parse_args(argv)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    pace = Pace(1, 0.1, 0.2, 0.0) if options.quick else Pace(3, 0.2, 0.4, 130.0)
-    connections = FEW if options.quick else CONNECTIONS
     started = time.monotonic()
-    taken: dict[str, list[dict[str, Any]]] = {}
-    failures = 0
-    here = machine()
-    print(here)
+    before = report.machine()
+    print(before, flush=True)
     with tempfile.TemporaryDirectory(prefix="bbs-bench-") as folder:
-        for name, service in services(Path(folder), options.embedded):
-            print(f"\n{name}\n{heading()}", flush=True)
-            rows = taken.setdefault(name, [])
-            with (
-                service as login,
-                processes.echo(Path(folder)) as echo,
-                processes.load(Path(folder)) as load,
-            ):
-                bench = Bench(load, login, echo, pace)
-                for figures in bench.measure(connections, options.only):
-                    rows.append(figures.as_json())
-                    failures += figures.failed
-                    print(row(figures), flush=True)
+        run = Run(options, Path(folder))
+        run.everything()
+        if options.sizes:
+            run.taken["sizes"] = sizes.run(Path(folder), options.quick, options.embedded)
+    tables = run.tables(before)
+    for name in ("hashing", "goals"):
+        if name in tables:
+            print(f"\n{tables[name]}")
     print(f"\n{time.monotonic() - started:.0f} s in all")
     if options.json:
-        text = json.dumps({"machine": here, "services": taken}, indent=1)
+        text = json.dumps({"machine": before, **run.as_json()}, indent=1)
         Path(options.json).write_text(text + "\n")
-    return 1 if failures else 0
+    partial = options.quick or options.only or options.embedded or options.connections
+    if options.write or (options.write is None and not partial and not options.compare):
+        if options.only:
+            # Of a part of what there are goals for, the table of goals would say too little.
+            tables.pop("goals", None)
+        report.write(tables)
+    return 1 if run.refused else 0
 
 
-def services(
-    folder: Path, embedded: bool
-) -> Iterator[tuple[str, contextlib.AbstractContextManager[processes.Running]]]:
-    """The forms of the service that can run here, each with a folder of its own."""
+class Run:
+    """What is measured, and what was."""
 
-    def own(name: str) -> Path:
-        (folder / name).mkdir()
-        return folder / name
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self._options = options
+        self._folder = folder
+        self._pace = pace_of(options)
+        self._many_seconds = options.many_seconds or (2.0 if options.quick else 12.0)
+        self.figures: dict[str, list[tuple[Figures, ...]]] = {}
+        self.storms: dict[str, logins.Storms] = {}
+        self.many: list[many.Both] = []
+        self.taken: dict[str, list[sizes.Sized]] = {}
+        self.refused = 0
 
-    yield "SQLite, embedded broker", processes.embedded(own("embedded"))
+    def everything(self) -> None:
+        """Measure what the options say."""
+        folder, options = self._folder, self._options
+        with (
+            processes.tool(folder, "load") as load,
+            processes.tool(folder, "load") as second,
+            processes.tool(folder, "hashing") as hashing,
+            processes.echo(folder) as echo,
+            contextlib.ExitStack() as stack,
+        ):
+            means = Means(load, second, hashing, echo, self._pace)
+            forms = [processes.ORDINARY]
+            if options.compare:
+                root = stack.enter_context(compare.checkout(options.compare, folder))
+                forms.append(processes.Form(root=root))
+            for name in databases(options.embedded):
+                self._service(name, means, forms)
+            if self._wanted(MANY):
+                self._many(means)
+
+    def _wanted(self, what: str) -> bool:
+        only = self._options.only
+        return what in only if only else not self._options.compare
+
+    def _service(self, name: str, means: Means, forms: Sequence[processes.Form]) -> None:
+        options = self._options
+        commands = [each for each in LINES if not options.only or each in options.only]
+        if not commands and not self._wanted(LOGINS):
+            return
+        heading = report.COMPARED if options.compare else report.COMMANDS
+        print(f"\n{name}\n{report.columns(heading)}", flush=True)
+        with contextlib.ExitStack() as stack:
+            services = [
+                prepare(
+                    means.load,
+                    stack.enter_context(started(name, self._folder / f"{name}-{number}", form)),
+                    mysql=name == MARIADB,
+                )
+                for number, form in enumerate(forms)
+            ]
+            found = self.figures.setdefault(name, [])
+            connections = options.connections or (
+                QUICK_CONNECTIONS if options.quick else CONNECTIONS
+            )
+            for figures in Bench(means, services).measure(commands, connections):
+                found.append(figures)
+                make = report.compared_row if options.compare else report.command_row
+                self._print(heading, make(*figures), figures)
+            if self._wanted(LOGINS):
+                print(f"\n{report.columns(report.STORMS)}", flush=True)
+                storms = self.storms[name] = logins.measure(means, services[0])
+                self.refused += storms.refused
+                print(report.aligned(report.STORMS, report.storm_row(name, storms)), flush=True)
+
+    def _many(self, means: Means) -> None:
+        print(f"\n{many.SERVERS} app servers on one SQLite file\n{report.columns(report.MANY)}")
+        for both in many.measure(self._folder, means, self._many_seconds):
+            self.many.append(both)
+            self._print(report.MANY, report.many_row(both), [both])
+
+    def _print(
+        self, heading: report.Row, row: report.Row, found: Sequence[Figures | many.Both]
+    ) -> None:
+        refusals = [each.refusal for each in found if each.refused]
+        self.refused += sum(each.refused for each in found)
+        print("  ".join([report.aligned(heading, row), *refusals]), flush=True)
+
+    def checks(self) -> dict[str, list[Check]]:
+        """The goals, for each service."""
+        every = {
+            name: [*checks(name, [figures[0] for figures in found])]
+            for name, found in self.figures.items()
+        }
+        for name, storms in self.storms.items():
+            every[name] += storms.checks()
+        for both in self.many:
+            every.setdefault(SQLITE, []).extend(both.checks())
+        for name in every:
+            found = [figures[0] for figures in self.figures.get(name, ())]
+            refused = sum(each.refused for each in found)
+            refused += self.storms[name].refused if name in self.storms else 0
+            refused += sum(both.refused for both in self.many) if name == SQLITE else 0
+            every[name].append(none_refused(refused))
+        return every
+
+    def tables(self, before: str) -> dict[str, str]:
+        """Markdown, by the names that the tables have in docs/benchmarks.md."""
+        tables = {}
+        if not self._options.compare:
+            tables["goals"] = report.markdown(*report.goal_rows(self.checks()))
+        for name, found in self.figures.items():
+            rows = [report.command_row(figures[0]) for figures in found]
+            if rows:
+                tables[name] = report.markdown(report.COMMANDS, rows)
+        hashed = [
+            report.hashed_row(name, figures[0])
+            for name, found in self.figures.items()
+            for figures in found
+            if figures[0].command in HASHING
+        ]
+        if hashed:
+            tables["hashing"] = report.markdown(report.HASHED, hashed)
+        if self.storms:
+            rows = [report.storm_row(*each) for each in self.storms.items()]
+            tables["logins"] = report.markdown(report.STORMS, rows)
+        if self.many:
+            tables["many"] = report.markdown(report.MANY, map(report.many_row, self.many))
+        if "sizes" in self.taken:
+            tables["sizes"] = sizes.table(self.taken["sizes"])
+        stamp, pace = report.stamp(before), self._pace
+        how = {
+            "logins": f"; {pace.rounds} rounds of {pace.logins:g} s",
+            "many": f"; {pace.rounds} rounds, {self._many_seconds:g} s in all",
+            "sizes": "",
+        }
+        words = f"; {pace.words()}"
+        return {
+            name: f"{stamp}{how.get(name, words)}.\n\n{table}" for name, table in tables.items()
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything that was found."""
+        return {
+            "commits": [compare.describe(each) for each in ("HEAD", self._options.compare) if each],
+            "services": {
+                name: [[each.as_json() for each in figures] for figures in found]
+                for name, found in self.figures.items()
+            },
+            "logins": {name: storms.as_json() for name, storms in self.storms.items()},
+            "many": [both.as_json() for both in self.many],
+            "sizes": [each.as_json() for each in self.taken.get("sizes", [])],
+        }
+
+
+def databases(embedded: bool) -> Iterator[str]:
+    """Those that there are here."""
+    yield SQLITE
     found = environment()
-    mysql, broker = found.get("BBS_TEST_MYSQL_URL"), found.get("BBS_TEST_ACTIVEMQ_URL")
-    if mysql and broker and not embedded:
-        yield "MariaDB, ActiveMQ", processes.external(own("external"), mysql, broker)
-    elif not embedded:
+    if embedded:
+        return
+    if found.get("BBS_TEST_MYSQL_URL") and found.get("BBS_TEST_ACTIVEMQ_URL"):
+        yield MARIADB
+    else:
         print("\nno MariaDB and ActiveMQ: run tests/services/start", file=sys.stderr)
 
 
-def machine() -> str:
-    """What this ran on."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        "unknown",
-    )
-    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return (
-        f"{os.cpu_count()} cores ({model}), {pages / 2**30:.0f} GiB,"
-        f" Python {sys.version.split()[0]}, load average {os.getloadavg()[0]:.1f}"
-    )
-
-
-def heading() -> str:
-    return COLUMNS.format(
-        "command",
-        "conns",
-        "connection",
-        "per second",
-        "p50 ms",
-        "p99 ms",
-        "echo/s",
-        "of echo",
-        "cpu µs",
-        "x echo",
-    )
-
-
-def row(figures: Figures) -> str:
-    line = COLUMNS.format(
-        figures.command,
-        figures.connections,
-        figures.kind,
-        f"{figures.rate:.0f}",
-        f"{figures.p50:.2f}",
-        f"{figures.p99:.2f}",
-        f"{figures.echo_rate:.0f}",
-        f"{figures.ratio:.3f}",
-        f"{figures.cpu:.0f}",
-        f"{figures.cpu_ratio:.1f}",
-    )
-    return line + (f"  {figures.failed} FAILED: {figures.failure}" if figures.failed else "")
+@contextlib.contextmanager
+def started(name: str, folder: Path, form: processes.Form) -> Iterator[processes.Running]:
+    """The service on the database of that name, in a new folder of its own."""
+    folder.mkdir()
+    if name == SQLITE:
+        with processes.embedded(folder, form) as login:
+            yield login
+    else:
+        found = environment()
+        with (
+            processes.own_database(found["BBS_TEST_MYSQL_URL"]) as url,
+            processes.external(folder, url, found["BBS_TEST_ACTIVEMQ_URL"], form) as login,
+        ):
+            yield login
 
 
 if __name__ == "__main__":

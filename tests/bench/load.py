@@ -3,24 +3,29 @@
     python -m tests.bench.load      # jobs on standard input, results on standard output
 
 A process of its own and nothing but sockets and epoll, so that it measures the servers and not
-itself. A job is one line of JSON, and so is its result:
+itself. A job is one line of JSON, and so is its result. In
 
-- `{"port": P, "talks": [[line, …], …], "fresh": false, "seconds": 0.5}` has one connection for each
-  talk. Each sends a line, waits for the reply, and sends the next, from the beginning again when
-  it is through, until the time is up; then what is under way is still waited for. `fresh`: a
-  connection for each line. `seconds` null: each talk once. `{}` in a line becomes a number that
-  no other line has.
-  Result: `{"seconds": …, "times": [µs, …], "replies": [[reply, …], …]}`; replies are kept when
-  `seconds` is null, else only those that are failures.
-- `{"port": P, "listens": [line, …], "sends": [line, …], "seconds": 0.5}` listens on one connection
-  for each of `listens`, and has one for each of `sends`. `{}` in one that sends becomes its number,
-  by which its event is known; it sends again when the event has come.
-  Result as above; the times are those from the reply to the event.
+    {"talks": [{"port": P, "lines": [line, …]}, …], "seconds": 0.5,
+     "fresh": false, "pause": 0.0, "listens": [{"port": P, "line": line}, …]}
+
+there is one connection for each of `talks`. It sends a line, waits for the reply, and sends the
+next, from the beginning again when it is through, until the time is up; then what is under way is
+still waited for. `fresh`: a connection for each line, else one that is there before. `pause`:
+seconds before each line but the first. `seconds` null: each talk once. `{}` in a line becomes a
+number that no other line has.
+
+`listens`, if there are any, are connections that listen before anything is sent. A line that has
+`<{}>` is then through when its reply has come and one of them has heard a message of that number.
+
+Result: `{"seconds": …, "times": [µs, …], "replies": [[reply, …], …]}`. The times are those from
+sending a line, or from connecting for it, until it is through; of lines that were refused there is
+none. Replies are kept when `seconds` is null, else only the refusals.
 """
 
 from __future__ import annotations
 
 import gc
+import heapq
 import json
 import re
 import select
@@ -39,11 +44,13 @@ FAILURE = b'{"status": 1'
 
 
 class Loop:
-    """Calls back whoever's socket is ready, until nobody is left."""
+    """Calls back whoever's socket is ready, or whose pause is over, until nobody is left."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._ready: dict[int, Callable[[], None]] = {}
+        self._pauses: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count().__next__
         self.active = 0
         """How many are not through yet."""
 
@@ -55,19 +62,29 @@ class Loop:
             self._epoll.register(number, events)
         self._ready[number] = ready
 
+    def call_later(self, seconds: float, call: Callable[[], None]) -> None:
+        heapq.heappush(self._pauses, (time.perf_counter() + seconds, self._numbers(), call))
+
     def forget(self, sock: socket.socket) -> None:
         del self._ready[sock.fileno()]
         self._epoll.unregister(sock.fileno())
 
     def run(self) -> None:
+        quiet_since = time.perf_counter()
         while self.active:
-            happened = self._epoll.poll(PATIENCE)
-            if not happened:
+            due = self._pauses[0][0] - time.perf_counter() if self._pauses else PATIENCE
+            happened = self._epoll.poll(max(0.0, due))
+            now = time.perf_counter()
+            if happened:
+                quiet_since = now
+            elif now > quiet_since + PATIENCE:
                 raise SystemExit(f"no reply for {PATIENCE:.0f} s")
             for number, _ in happened:
                 ready = self._ready.get(number)
                 if ready is not None:
                     ready()
+            while self._pauses and self._pauses[0][0] <= now:
+                heapq.heappop(self._pauses)[2]()
 
 
 class Peer:
@@ -77,7 +94,8 @@ class Peer:
         self._loop = loop
         self._port = port
         self._on_line = on_line
-        self._received = b""
+        self._received: list[bytes] = []
+        """What has come of a line that is not whole: some lines have megabytes."""
         self._socket: socket.socket | None = None
 
     def open(self, line: bytes | None = None) -> None:
@@ -110,168 +128,139 @@ class Peer:
 
     def _read(self) -> None:
         assert self._socket is not None
-        data = self._socket.recv(65536)
+        data = self._socket.recv(1 << 20)
         if not data:
-            raise SystemExit(f"a server closed a connection behind {self._received[-200:]!r}")
-        self._received += data
-        while b"\n" in self._received:
-            line, _, self._received = self._received.partition(b"\n")
+            behind = b"".join(self._received)[-200:]
+            raise SystemExit(f"a server closed a connection behind {behind!r}")
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            line = b"".join((*self._received, line))
+            self._received.clear()
             self._on_line(line)
+        if rest:
+            self._received.append(rest)
 
 
 class Run:
     """What all connections of a job share: the clock, and what they found."""
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, job: dict[str, Any], numbers: Callable[[], int]) -> None:
         self.loop = Loop()
-        self.seconds = seconds
+        self.seconds: float | None = job["seconds"]
+        self.fresh: bool = job.get("fresh", False)
+        self.pause: float = job.get("pause", 0.0)
+        self.listens: list[dict[str, Any]] = job.get("listens", [])
+        self.numbers = numbers
+        self.awaited: dict[int, Callable[[], None]] = {}
+        """Whom to tell that the message of a number has come."""
         self.times: list[int] = []
-        self._started = time.perf_counter()
-
-    def start(self) -> None:
-        self._started = time.perf_counter()
+        self._talks = [Talk(self, talk["port"], talk["lines"]) for talk in job["talks"]]
+        self._started = 0.0
 
     def is_over(self) -> bool:
         return self.seconds is not None and time.perf_counter() > self._started + self.seconds
 
-    def took(self, seconds: float) -> None:
-        self.times.append(round(seconds * 1e6))
-
-    def result(self, replies: list[list[str]]) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
+        """Do all of it."""
+        listeners = self._listen()
+        if not self.fresh:
+            for each in self._talks:
+                each.open()
+        self.loop.active = len(self._talks)
+        self._started = time.perf_counter()
+        for each in self._talks:
+            each.go_on()
+        self.loop.run()
         taken = time.perf_counter() - self._started
+        for listener in listeners:
+            listener.close()
+        replies = [each.replies for each in self._talks]
         return {"seconds": taken, "times": self.times, "replies": replies}
+
+    def _listen(self) -> list[Peer]:
+        listeners = [Peer(self.loop, each["port"], self._heard) for each in self.listens]
+        self.loop.active = len(listeners)
+        for listener, each in zip(listeners, self.listens, strict=True):
+            listener.open(_line(each["line"]))
+        self.loop.run()
+        return listeners
+
+    def _heard(self, line: bytes) -> None:
+        if line.startswith(SUCCESS):
+            self.loop.active -= 1
+        elif line.startswith(FAILURE):
+            raise SystemExit(f"one who would listen was told {line!r}")
+        elif number := _MESSAGE.search(line):
+            arrived = self.awaited.pop(int(number[1]), None)
+            if arrived:
+                arrived()
 
 
 class Talk:
-    """One connection that sends lines, each when the one before is answered."""
+    """One connection that sends lines, each when the one before is through."""
 
-    def __init__(
-        self, run: Run, port: int, lines: Sequence[bytes], fresh: bool, numbers: Callable[[], int]
-    ) -> None:
+    def __init__(self, run: Run, port: int, lines: Sequence[str]) -> None:
         self._run = run
-        self._lines = lines
-        self._fresh = fresh
-        self._numbers = numbers
-        self._numbered = any(b"{}" in line for line in lines)
+        self._lines = [_line(line) for line in lines]
         self._next = 0
         self._asked = 0.0
+        self._waits_for = 0
+        """The reply, and an event: how many of them are still to come."""
+        self._number = 0
         self._peer = Peer(run.loop, port, self._answered)
         self.replies: list[str] = []
-        run.loop.active += 1
-        if not fresh:
-            self._peer.open()
+
+    def open(self) -> None:
+        """Connect, before the time begins."""
+        self._peer.open()
 
     def go_on(self) -> None:
         line = self._lines[self._next % len(self._lines)]
         self._next += 1
-        if self._numbered:
-            line = line.replace(b"{}", b"%d" % self._numbers())
+        self._waits_for = 1
+        if b"{}" in line:
+            self._number = self._run.numbers()
+            if self._run.listens and b"<{}>" in line:
+                self._waits_for = 2
+                self._run.awaited[self._number] = self._arrived
+            line = line.replace(b"{}", b"%d" % self._number)
         self._asked = time.perf_counter()
-        if self._fresh:
+        if self._run.fresh:
             self._peer.open(line)
         else:
             self._peer.send(line)
 
     def _answered(self, reply: bytes) -> None:
-        run = self._run
-        run.took(time.perf_counter() - self._asked)
-        if run.seconds is None or reply.startswith(FAILURE):
+        refused = reply.startswith(FAILURE)
+        if self._run.seconds is None or refused:
             self.replies.append(reply.decode())
-        if self._fresh:
+        if self._run.fresh:
             self._peer.close()
+        if refused:
+            self._run.awaited.pop(self._number, None)
+            self._through()
+        else:
+            self._arrived()
+
+    def _arrived(self) -> None:
+        """The reply has come, or the event."""
+        self._waits_for -= 1
+        if not self._waits_for:
+            self._run.times.append(round((time.perf_counter() - self._asked) * 1e6))
+            self._through()
+
+    def _through(self) -> None:
+        run = self._run
         if run.is_over() or (run.seconds is None and self._next == len(self._lines)):
             run.loop.active -= 1
             self._peer.close()
+        elif run.pause:
+            run.loop.call_later(run.pause, self.go_on)
         else:
             self.go_on()
 
 
-class Correspondence:
-    """One connection that sends messages, each when the event of the one before has come."""
-
-    def __init__(self, run: Run, port: int, line: bytes) -> None:
-        self._run = run
-        self._line = line
-        self._replied = 0.0
-        self._event = 0.0
-        self._peer = Peer(run.loop, port, self._answered)
-        self.replies: list[str] = []
-        run.loop.active += 1
-        self._peer.open()
-
-    def go_on(self) -> None:
-        self._replied = self._event = 0.0
-        self._peer.send(self._line)
-
-    def _answered(self, reply: bytes) -> None:
-        self._replied = time.perf_counter()
-        if reply.startswith(FAILURE):
-            self.replies.append(reply.decode())
-            self._through()
-        self._both()
-
-    def arrived(self) -> None:
-        self._event = time.perf_counter()
-        self._both()
-
-    def _both(self) -> None:
-        if self._replied and self._event:
-            self._run.took(self._event - self._replied)
-            if self._run.is_over():
-                self._through()
-            else:
-                self.go_on()
-
-    def _through(self) -> None:
-        self._run.loop.active -= 1
-        self._peer.close()
-
-
-def talk(job: dict[str, Any], numbers: Callable[[], int]) -> dict[str, Any]:
-    run = Run(job["seconds"])
-    talks = [
-        Talk(run, job["port"], [_line(each) for each in lines], job["fresh"], numbers)
-        for lines in job["talks"]
-    ]
-    run.start()
-    for each in talks:
-        each.go_on()
-    run.loop.run()
-    return run.result([each.replies for each in talks])
-
-
-def correspond(job: dict[str, Any], numbers: Callable[[], int]) -> dict[str, Any]:
-    run = Run(job["seconds"])
-    first = numbers()
-    senders = {
-        number: Correspondence(run, job["port"], _line(line.replace("{}", f"<{number}>")))
-        for number, line in enumerate(job["sends"], first)
-    }
-    for _ in senders:
-        numbers()
-
-    def heard(line: bytes) -> None:
-        if line.startswith(SUCCESS):
-            run.loop.active -= 1
-            return
-        number = re.search(rb'"message": "<(\d+)>', line)
-        if number and int(number[1]) in senders:
-            senders[int(number[1])].arrived()
-
-    listeners = [Peer(run.loop, job["port"], heard) for _ in job["listens"]]
-    waiting, run.loop.active = run.loop.active, len(listeners)
-    for listener, line in zip(listeners, job["listens"], strict=True):
-        listener.open(_line(line))
-    run.loop.run()
-    run.loop.active = waiting
-    run.start()
-    for sender in senders.values():
-        sender.go_on()
-    run.loop.run()
-    result = run.result([sender.replies for sender in senders.values()])
-    for listener in listeners:
-        listener.close()
-    return result
+_MESSAGE = re.compile(rb'"message": ?"<(\d+)>')
 
 
 def _line(text: str) -> bytes:
@@ -282,9 +271,7 @@ def main() -> None:
     numbers = count(1).__next__
     gc.disable()
     for line in sys.stdin:
-        job = json.loads(line)
-        work = talk if "talks" in job else correspond
-        print(json.dumps(work(job, numbers)), flush=True)
+        print(json.dumps(Run(json.loads(line), numbers).result()), flush=True)
         gc.collect()
 
 

@@ -32,21 +32,58 @@ CONFIGURATION = """\
 listen = "tcp:{port}:interface=127.0.0.1"
 [app]
 listen = "tcp:0:interface=127.0.0.1"
-capacity = 1000
+capacity = {capacity}
 [database]
 url = "{database}"
 [broker]
 url = "{broker}"
 [fleet]
 provider = "{provider}"
-minimum = 1
-maximum = 1
+minimum = {servers}
+maximum = {servers}
 spare = 0
+heartbeat_interval = {heartbeat}
 [limits]
 registrations = "999999999/minute"
 failed_logins = "99999999/minute"
+[telnet]
+listen = ""
+[web]
+listen = ""
 """
-"""One app server for everybody, and nobody is turned away for asking too often."""
+"""Nobody is turned away for asking too often, and nothing runs beside what is measured."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How the service is started: from the code in `root`, with so many app servers, each of so
+    many places; `heartbeat` in seconds, as in `[fleet] heartbeat_interval`."""
+
+    servers: int = 1
+    capacity: int = 1000
+    heartbeat: float = 2.0
+    root: Path = ROOT
+
+    def configuration(self, port: int, database: str, broker: str, provider: str = "local") -> str:
+        """The text of its configuration file."""
+        return CONFIGURATION.format(
+            port=port,
+            capacity=self.capacity,
+            database=database,
+            broker=broker,
+            provider=provider,
+            servers=self.servers,
+            heartbeat=self.heartbeat,
+        )
+
+    def environment(self) -> dict[str, str]:
+        """What its processes are started with. By the one path Python finds the code, and twistd
+        the plugins."""
+        return environment(PYTHONPATH=str(self.root))
+
+
+ORDINARY = Form()
+"""One app server for everybody, of this checkout."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +103,20 @@ class Running:
             pid = waiting.pop()
             yield pid
             for task in Path(f"/proc/{pid}/task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
+                with contextlib.suppress(*_ENDED):
+                    waiting += map(int, (task / "children").read_text().split())
+
+
+_ENDED = (FileNotFoundError, ProcessLookupError)
+"""What is raised when a thread or process is read that has ended meanwhile."""
 
 
 def _cpu_seconds(pid: int) -> float:
     used = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended
-            used += int((task / "schedstat").read_text().split()[0])
+    with contextlib.suppress(*_ENDED):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(*_ENDED):
+                used += int((task / "schedstat").read_text().split()[0])
     return used / 1e9
 
 
@@ -112,29 +155,39 @@ def process(
 
 
 class Tool:
-    """A process that answers each line of JSON with another: `tests.bench.load`."""
+    """A process that answers each line of JSON with another: `tests.bench.load`, and others."""
 
     def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
         self._child = child
         self._log = log
 
     def ask(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        assert self._child.stdin is not None and self._child.stdout is not None
+        """Have it do `job`, and return what came of it."""
+        self.begin(job)
+        return self.finish()
+
+    def begin(self, job: Mapping[str, Any]) -> None:
+        """Have it do `job`, while this process does something else."""
+        assert self._child.stdin is not None
         self._child.stdin.write(json.dumps(job) + "\n")
         self._child.stdin.flush()
+
+    def finish(self) -> dict[str, Any]:
+        """What came of the job that was begun."""
+        assert self._child.stdout is not None
         line = self._child.stdout.readline()
         if not line:
-            raise Failed(f"the load ended early:\n{self._log.read_text()[-2000:]}")
+            raise Failed(f"{self._log.stem} ended early:\n{self._log.read_text()[-2000:]}")
         result: dict[str, Any] = json.loads(line)
         return result
 
 
 @contextlib.contextmanager
-def load(folder: Path) -> Iterator[Tool]:
-    """The process that makes the load."""
-    command = [sys.executable, "-m", "tests.bench.load"]
+def tool(folder: Path, name: str) -> Iterator[Tool]:
+    """The process `tests.bench.NAME`: `load` makes the load, `hashing` hashes passwords."""
+    command = [sys.executable, "-m", f"tests.bench.{name}"]
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "cwd": ROOT}
-    log = folder / "load.log"
+    log = folder / f"{name}.log"
     with process(command, log, **pipes) as child:
         yield Tool(child, log)
 
@@ -150,32 +203,32 @@ def echo(folder: Path) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def embedded(folder: Path) -> Iterator[Running]:
+def embedded(folder: Path, form: Form = ORDINARY) -> Iterator[Running]:
     """`bbs up` on SQLite and its own broker; gives the login server."""
     port = free_port()
-    text = CONFIGURATION.format(
-        port=port, provider="local", database=f"sqlite:///{folder}/bbs.sqlite3", broker="embedded"
-    )
-    write_private(folder / "bbs.toml", text)
+    write_private(folder / "bbs.toml", form.configuration(port, sqlite(folder), "embedded"))
     command = [sys.executable, "-m", "bbs", "up", "--port", str(port), "--data", str(folder)]
     command += ["--config", str(folder / "bbs.toml")]
-    with process(command, folder / "up.log", cwd=folder) as child:
+    with process(command, folder / "up.log", form.environment(), cwd=folder) as child:
         await_reply(port, child, folder / "up.log")
         yield Running(port, child.pid)
 
 
+def sqlite(folder: Path) -> str:
+    """The URL of the database that `embedded` uses."""
+    return f"sqlite:///{folder}/bbs.sqlite3"
+
+
 @contextlib.contextmanager
-def external(folder: Path, mysql: str, broker: str) -> Iterator[Running]:
+def external(folder: Path, database: str, broker: str, form: Form = ORDINARY) -> Iterator[Running]:
     """`twistd bbs-login` on a MySQL or MariaDB and a broker; gives the login server."""
     port = free_port()
-    with own_database(mysql) as database:
-        text = CONFIGURATION.format(port=port, provider="local", database=database, broker=broker)
-        write_private(folder / "bbs.toml", text)
-        command = [*TWISTD, "--nodaemon", "--pidfile=", "bbs-login"]
-        command += [f"--config={folder}/bbs.toml", f"--data={folder}"]
-        with process(command, folder / "login.log", cwd=folder) as child:
-            await_reply(port, child, folder / "login.log")
-            yield Running(port, child.pid)
+    write_private(folder / "bbs.toml", form.configuration(port, database, broker))
+    command = [*TWISTD, "--nodaemon", "--pidfile=", "bbs-login"]
+    command += [f"--config={folder}/bbs.toml", f"--data={folder}"]
+    with process(command, folder / "login.log", form.environment(), cwd=folder) as child:
+        await_reply(port, child, folder / "login.log")
+        yield Running(port, child.pid)
 
 
 @contextlib.contextmanager

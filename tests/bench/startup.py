@@ -21,9 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-from tests.bench.__main__ import machine
 from tests.bench.processes import (
-    CONFIGURATION,
+    ORDINARY,
     TWISTD,
     Failed,
     await_reply,
@@ -31,6 +30,7 @@ from tests.bench.processes import (
     environment,
     process,
 )
+from tests.bench.report import machine
 from tests.services.servers import free_port, write_private
 
 SETTLED = 0.5
@@ -128,9 +128,8 @@ def cached(folder: Path, **more: str) -> dict[str, str]:
 def login_server(folder: Path) -> Server:
     """A login server on a new SQLite database, which launches nobody."""
     port = free_port()
-    text = CONFIGURATION.format(
-        port=port, provider="none", database=f"sqlite:///{folder}/login.sqlite3", broker="embedded"
-    )
+    database = f"sqlite:///{folder}/login.sqlite3"
+    text = ORDINARY.configuration(port, database, "embedded", provider="none")
     write_private(folder / "login.toml", text)
     arguments = ["bbs-login", f"--config={folder}/login.toml", f"--data={folder}/login"]
     return Server("bbs-login", arguments, cached(folder), port)

@@ -23,9 +23,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.__main__ import machine
-from tests.bench.measure import PASSWORD, quantile
+from tests.bench.figures import quantile
+from tests.bench.people import PASSWORD
 from tests.bench.processes import TWISTD, Failed, connect, embedded, process
+from tests.bench.report import machine
 from tests.bench.silent_connections import allow_files, resident
 from tests.integration.service import children_of
 from tests.services.servers import free_port, write_private

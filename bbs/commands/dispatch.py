@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.commands.accounts import locate
@@ -29,15 +30,17 @@ from bbs.commands.coroutines import begin
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
-from bbs.rules import callers
+from bbs.rules import accounts
+from bbs.rules.callers import Caller, asked_by, identify, touch
 from bbs.storage.database import is_read_only, read_only
 
 _TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    caller: callers.Caller
+class _Outcome(NamedTuple):
+    """What came of a command's transaction; `result` is the rule's, if it was `served`."""
+
+    caller: Caller
     served: bool
     result: object = None
 
@@ -48,12 +51,22 @@ class Dispatcher:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        self._guards = {command: self._guard(command) for command in home.table}
+        self._guards = {command.name: self._guard(command) for command in home.table}
 
     # IRequestHandler
 
     def handle(self, line: str, connection: IConnection) -> Reply | Deferred[Reply]:
-        return begin(self._answer(line, connection))
+        try:
+            request = self._home.table.parse(line)
+            command, now = request.command, self._home.seconds()
+            if not command.takes_user:
+                return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
+        except Refusal as error:
+            return failure(error, connection)
+        outcome = self._home.database.run(self._guards[command.name], request, now)
+        return outcome.addCallbacks(
+            self._outcome, _refused, (request, connection), {}, (connection,)
+        )
 
     def is_whole(self, line: str) -> bool:
         return self._home.table.is_whole(line, _TOKEN.fullmatch)
@@ -63,47 +76,62 @@ class Dispatcher:
         if isinstance(self._home.parts, AppServerParts):
             self._home.parts.listeners.connection_lost(connection)
 
-    async def _answer(self, line: str, connection: IConnection) -> Reply:
-        try:
-            request = self._home.table.parse(line)
-            ask = Ask(self._home, request.command, connection, self._home.seconds())
-            if request.command.takes_user:
-                return await self._for_user(request, ask)
-            return await self._for_anybody(request, ask)
-        except Refusal as error:
-            return failure(error, connection)
+    # Requests that take no token
 
     async def _for_anybody(self, request: Request, ask: Ask) -> Reply:
         command = request.command
-        if request.usage_error:
-            raise WrongUsage(command.usage)
-        if not command.served_by(self._home.role):
-            raise AskLoginServer()
-        return await _reply(ask, request, None)
+        try:
+            if request.usage_error:
+                raise WrongUsage(command.usage)
+            if not command.served_by(self._home.role):
+                raise AskLoginServer()
+            return _reply(command, await _handled(ask, request.arguments))
+        except Refusal as error:
+            return failure(error, ask.connection)
 
-    async def _for_user(self, request: Request, ask: Ask) -> Reply:
-        outcome = await self._home.database.run(self._guards[request.command], request, ask.now)
-        ask = replace(ask, caller=outcome.caller)
-        if outcome.caller.touch:
-            self._touch(outcome.caller.touch, ask.now)
-        if not outcome.served:
-            raise await self._redirect(ask)
-        return await _reply(ask, request, outcome.result)
+    # Those that do
 
     def _guard(self, command: Command) -> Callable[[Request, float], _Outcome]:
         """The whole of a command's transaction."""
-        home, parts, rule = self._home, self._home.parts, command.rule
-        served, by_place = command.served_by(home.role), command.role is Role.APP
+        sessions, parts, rule = self._home.sessions, self._home.parts, command.rule
+        served, by_place = command.served_by(self._home.role), command.role is Role.APP
+        question = asked_by(rule) if served else None
+        length = question.length if question else 0
 
         def guard(request: Request, now: float) -> _Outcome:
-            caller = callers.identify(request.token, home.sessions, now)
+            if question is None or request.usage_error:
+                caller = identify(request.token, sessions, now)
+            else:
+                first = request.arguments[:length]
+                caller = identify(request.token, sessions, now, question, first)
             if request.usage_error:
                 raise WrongUsage(command.usage)
             if not served or (by_place and not _has_place(caller, parts)):
-                return _Outcome(caller, served=False)
+                return _Outcome(caller, False)
             return _Outcome(caller, True, rule(caller, *request.arguments) if rule else None)
 
         return guard if rule and not is_read_only(rule) else read_only(guard)
+
+    def _outcome(
+        self, outcome: _Outcome, request: Request, connection: IConnection
+    ) -> Reply | Deferred[Reply]:
+        caller, command = outcome.caller, request.command
+        if caller.touch:
+            self._touch(caller.touch, caller.now)
+        if outcome.served and command.handler is None:
+            return _reply(command, outcome.result)
+        ask = Ask(self._home, command, connection, caller.now, caller)
+        return begin(self._for_user(ask, request, outcome))
+
+    async def _for_user(self, ask: Ask, request: Request, outcome: _Outcome) -> Reply:
+        command = request.command
+        try:
+            if not outcome.served:
+                raise await self._redirect(ask)
+            arguments = (outcome.result,) if command.rule else request.arguments
+            return _reply(command, await _handled(ask, arguments))
+        except Refusal as error:
+            return failure(error, ask.connection)
 
     async def _redirect(self, ask: Ask) -> Refusal:
         """Where to send a user's request that is not served here. A login server finds a place for
@@ -114,28 +142,34 @@ class Dispatcher:
             return AskLoginServer()
         return Moved(ask.user.seat.address)
 
-    def _touch(self, digest: str, now: float) -> None:
-        noted = self._home.database.run(callers.touch, digest, now)
+    def _touch(self, token_digest: str, now: float) -> None:
+        noted = self._home.database.run(touch, token_digest, now)
         noted.addErrback(lambda failure: failure.trap(Refusal))
 
 
-def _has_place(caller: callers.Caller, parts: LoginServerParts | AppServerParts) -> bool:
+def _has_place(caller: Caller, parts: LoginServerParts | AppServerParts) -> bool:
     """Whether the caller is served by this server."""
     here = parts.server_id if isinstance(parts, AppServerParts) else None
     return caller.seat is not None and caller.seat.server == here
 
 
-async def _reply(ask: Ask, request: Request, result: object) -> Reply:
-    """What the command's handler makes of the rule's `result`, or of the arguments without a rule.
-    A reply follows from a result that is none: None is `Success!`, a mapping is its members."""
-    command = request.command
-    if command.handler is not None:
-        arguments = (result,) if command.rule else request.arguments
-        result = await command.handler(ask, *arguments)
+def _refused(error: Failure, connection: IConnection) -> Reply | Failure:
+    return failure(error.value, connection) if isinstance(error.value, Refusal) else error
+
+
+async def _handled(ask: Ask, arguments: tuple[object, ...]) -> object:
+    handler = ask.command.handler
+    assert handler is not None  # The table has a rule or a handler of every command.
+    return await handler(ask, *arguments)
+
+
+def _reply(command: Command, result: object) -> Reply:
+    """The reply that follows from what the command's handler returned, or without one its rule:
+    None is `Success!`, a mapping is the members of the reply."""
     if result is None:
         return success()
     if isinstance(result, Mapping) and "status" not in result:
-        result = Reply({"status": 0, **result})
+        return Reply({"status": 0, **result})
     if not isinstance(result, Reply):
         raise TypeError(f"{command.name} made {type(result).__name__} of a request, and no reply")
     if result.body.get("status") not in (0, 1) or "event" in result.body:

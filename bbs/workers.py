@@ -7,7 +7,10 @@ work of one kind never delays work of another. Tests pass `Inline`, which needs 
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
+from threading import Thread
 from typing import Any, ParamSpec, TypeVar, cast
 
 from twisted.application.service import Service
@@ -18,6 +21,9 @@ from zope.interface import Interface, implementer
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+NICENESS = 15
+"""How far threads in the background stand back behind others: see `Workers`."""
 
 
 class IWorkers(Interface):
@@ -32,12 +38,17 @@ class Workers(Service):
     """A pool of at most `size` threads, alive while the service runs.
 
     Stopping waits for the work that has begun or waits.
+
+    :param background: whether it takes what others leave of the processors. That is for long work
+        outside of the interpreter's lock, which everybody waits for as long as its holder waits.
     """
 
-    def __init__(self, reactor: Any, name: str, size: int) -> None:
+    def __init__(self, reactor: Any, name: str, size: int, *, background: bool = False) -> None:
         self.name = name
         self._reactor = reactor
         self._pool = ThreadPool(minthreads=0, maxthreads=size, name=name)
+        if background:
+            self._pool.threadFactory = _BackgroundThread
 
     def startService(self) -> None:
         Service.startService(self)
@@ -47,7 +58,6 @@ class Workers(Service):
         Service.stopService(self)
         # ThreadPool.stop joins its threads, which may be in the middle of work: not on the reactor.
         stopped: Deferred[None] = Deferred()
-        from threading import Thread
 
         def stop() -> None:
             self._pool.stop()
@@ -60,6 +70,15 @@ class Workers(Service):
         return cast(
             "Deferred[T]", deferToThreadPool(self._reactor, self._pool, work, *args, **kwargs)
         )
+
+
+class _BackgroundThread(Thread):
+    """Runs while others want no processor, where a thread can have a priority of its own."""
+
+    def run(self) -> None:
+        if sys.platform == "linux":  # Elsewhere this would be the whole process's.
+            os.nice(NICENESS)
+        super().run()
 
 
 @implementer(IWorkers)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-from bbs.workers import Inline, IWorkers, Workers
+from bbs.workers import NICENESS, Inline, IWorkers, Workers
+
+
+def priority() -> int:
+    """The nice value of the thread that asks."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def failing() -> None:
@@ -21,8 +28,8 @@ class WorkersTests(TestCase):
 
     timeout = 30
 
-    def start(self, size: int) -> Workers:
-        workers = Workers(reactor, "test", size)
+    def start(self, size: int, background: bool = False) -> Workers:
+        workers = Workers(reactor, "test", size, background=background)
         workers.startService()
         self.addCleanup(lambda: workers.stopService() if workers.running else None)
         return workers
@@ -46,6 +53,28 @@ class WorkersTests(TestCase):
         together = [workers.run(threading.get_ident) for _ in range(10)]
         threads.update(await gatherResults(together))
         self.assertLessEqual(len(threads), 2)
+
+    async def test_the_background_stands_back(self) -> None:
+        """All threads of the background do, and nobody else."""
+        if sys.platform != "linux":
+            raise SkipTest("here a thread has no priority of its own")
+        before = priority()
+        all_there = threading.Barrier(3)
+
+        def priority_of_one() -> int:
+            all_there.wait(20)
+            return priority()
+
+        background, others = self.start(3, background=True), self.start(1)
+        found = await gatherResults([background.run(priority_of_one) for _ in range(3)])
+        self.assertEqual(found, [min(before + NICENESS, 19)] * 3)
+        self.assertEqual(await others.run(priority), before)
+        self.assertEqual(priority(), before)
+
+    async def test_elsewhere_the_process_keeps_its_priority(self) -> None:
+        """Where a thread has none of its own, to lower it would slow everybody."""
+        self.patch(sys, "platform", "darwin")
+        self.assertEqual(await self.start(1, background=True).run(priority), priority())
 
     async def test_stopping_waits_for_what_is_under_way(self) -> None:
         workers = self.start(1)

@@ -169,7 +169,7 @@ def _reply(command: Command, result: object) -> Reply:
     if result is None:
         return success()
     if isinstance(result, Mapping) and "status" not in result:
-        return Reply({"status": 0, **result})
+        result = Reply({"status": 0, **result})
     if not isinstance(result, Reply):
         raise TypeError(f"{command.name} made {type(result).__name__} of a request, and no reply")
     if result.body.get("status") not in (0, 1) or "event" in result.body:

@@ -63,7 +63,7 @@ class LoginServer(Daemon):
         # Only now: twistd forks into the background after it has made its services.
         me = members.Member(new_id(), process_identity())
         database = await self.open_database()
-        hashers = Workers(self.reactor, "hashing", threads())
+        hashers = Workers(self.reactor, "hashing", threads(), background=True)
         self.begin(hashers)
         processes = Workers(self.reactor, "processes", 1)
         self.begin(processes)

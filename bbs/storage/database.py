@@ -40,6 +40,10 @@ COMMIT_GRACE = 0.4
 CONNECTIONS = 8
 """How many connections to a MySQL there are at the most, if nothing else is said."""
 
+TOGETHER = 16
+"""How many calls that wait make another thread worth its while, on a MySQL: what each takes up
+shares a transaction."""
+
 _log = Logger()
 
 
@@ -90,8 +94,14 @@ class Database:
 
     def _make_lanes(self, workers: ILanes, connections: int) -> None:
         def lane(name: str, threads: int) -> ILane:
-            carry_out, hang_up = self._transactions.work, self._transactions.hang_up
-            return workers.lane(name, threads, carry_out, self._done, hang_up)
+            return workers.lane(
+                name,
+                self._transactions.work,
+                self._done,
+                threads=threads,
+                together=TOGETHER,
+                leave=self._transactions.hang_up,
+            )
 
         if isinstance(self.peewee, SqliteDatabase):
             readers = writers = 1

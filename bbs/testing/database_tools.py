@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import peewee
@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from bbs.errors import Refusal
 from bbs.storage.models import Table
-from bbs.workers import ILane, ILanes, Inline, Work
+from bbs.workers import Done, ILane, ILanes, Inline, Work
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,9 +55,11 @@ class Later:
     def lane(
         self,
         name: str,
-        threads: int,
         work: Work[J],
-        done: Callable[[Sequence[J]], None],
+        done: Done[J],
+        *,
+        threads: int = 1,
+        together: int,
         leave: Callable[[], None],
     ) -> ILane:
         """Where what is put waits."""
@@ -83,10 +85,7 @@ class Later:
 @implementer(ILane)
 class _LaterLane:
     def __init__(
-        self,
-        waiting: list[Callable[[], object]],
-        work: Work[Any],
-        done: Callable[[Sequence[Any]], None],
+        self, waiting: list[Callable[[], object]], work: Work[Any], done: Done[Any]
     ) -> None:
         self._waiting = waiting
         self._jobs: deque[Any] = deque()

@@ -67,6 +67,7 @@ class StompPeer(Protocol):
         self._beat: LoopingCall | None = None
         self._silence: IDelayedCall | None = None
         self._silence_limit = 0.0
+        self._heard = 0.0
         self._abort_later: IDelayedCall | None = None
 
     # What subclasses are told.
@@ -107,6 +108,7 @@ class StompPeer(Protocol):
             self._beat.start(send / 2, now=False)
         if expect:
             self._silence_limit = 2 * expect + _GRACE
+            self._heard = self.clock.seconds()
             self._silence = self.clock.callLater(self._silence_limit, self._silent)
 
     def close(self, patience: float) -> None:
@@ -140,10 +142,10 @@ class StompPeer(Protocol):
         transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._silence is not None:
-            self._silence.reset(self._silence_limit)
         if self.closing:
             return
+        # Only noted: the timer is not set anew for each segment, but looks here when it fires.
+        self._heard = self.clock.seconds()
         try:
             for frame in self.cutter.feed(data):
                 self.frame_received(frame)
@@ -185,8 +187,12 @@ class StompPeer(Protocol):
             self.write(HEARTBEAT)
 
     def _silent(self) -> None:
-        self._silence = None
-        self.heart_stopped()
+        left = self._heard + self._silence_limit - self.clock.seconds()
+        if left > 0:
+            self._silence = self.clock.callLater(left, self._silent)
+        else:
+            self._silence = None
+            self.heart_stopped()
 
     def _stop_heart(self) -> None:
         if self._beat is not None and self._beat.running:

@@ -33,6 +33,7 @@ __all__ = [
     "FrameCutter",
     "FrameError",
     "encode",
+    "encode_plain_send",
     "escape",
     "writable",
 ]
@@ -98,6 +99,18 @@ def encode(frame: Frame, version: str = "1.2") -> bytes:
     }
     head: bytes = packer.pack().removesuffix("\0\n").encode()
     return head + frame.body + b"\0\n"
+
+
+def encode_plain_send(destination: str, body: bytes) -> bytes:
+    """A SEND frame as `encode` gives it, with `destination` and content-length for all its headers.
+
+    `destination` is one that `check_destination` lets pass: no version escapes anything there.
+    """
+    return b"SEND\ncontent-length:%d\ndestination:%b\n\n%b\0\n" % (
+        len(body),
+        destination.encode(),
+        body,
+    )
 
 
 def escape(text: str) -> str:

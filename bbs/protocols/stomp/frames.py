@@ -166,6 +166,10 @@ class FrameCutter:
 
     def _cut(self) -> Frame | None:
         if self._head is None:
+            if self._at == len(self._data):
+                # All was cut: nothing is held of it.
+                self._data, self._at, self._scanned = b"", 0, 0
+                return None
             self._cut_head()
         frame = self._cut_body(self._head) if self._head is not None else None
         if frame is None:
@@ -175,9 +179,7 @@ class FrameCutter:
     def _keep_rest(self) -> None:
         """Hold no more than what waits for the rest of its frame."""
         at, self._at = self._at, 0
-        if at == len(self._data):
-            self._data = b""
-        elif isinstance(self._data, bytes):
+        if isinstance(self._data, bytes):
             self._data = bytearray(memoryview(self._data)[at:])
         else:
             del self._data[:at]
@@ -191,22 +193,23 @@ class FrameCutter:
         if at == len(data):
             return
         start = max(at, self._scanned - 2)
-        end = behind = data.find(b"\n\n", start)
-        head = data[at:end] if 0 <= end <= at + self.max_frame else b"\0"
-        if b"\0" in head or b"\r" in head:
+        end = data.find(b"\n\n", start)
+        behind = end + 2
+        if end < 0 or 0 in (head := data[at:end]) or 13 in head:
+            # Not whole yet, or a NUL or a blank line of CR LF ends it sooner.
             found = _HEAD_END.search(data, start)
-            size = (len(data) if found is None else found.start()) - at
-            if size > self.max_frame:
-                raise FrameError(f"headers of more than {self.max_frame} bytes")
-            if found is None:
-                self._scanned = len(data)
-                return
-            if found[0] == b"\0":
-                raise FrameError("a frame that ends within its headers")
-            head, behind = data[at : found.start()], found.end() - 2
+            end, behind = found.span() if found is not None else (len(data), 0)
+            head = data[at:end]
+        if end - at > self.max_frame:
+            raise FrameError(f"headers of more than {self.max_frame} bytes")
+        if not behind:
+            self._scanned = end
+            return
+        if not data[end]:
+            raise FrameError("a frame that ends within its headers")
         self._head = _parse_head(head, self.version)
         self._length = _content_length(self._head[1])
-        self._at = self._scanned = behind + 2
+        self._at = self._scanned = behind
 
     def _cut_body(self, head: tuple[str, Mapping[str, str]]) -> Frame | None:
         data, at = self._data, self._at
@@ -221,8 +224,9 @@ class FrameCutter:
             return None
         if data[end]:
             raise FrameError("no NUL after content-length bytes of body")
-        self._at = self._scanned = end + 1
         self._head = None
+        # Nearly always there is a line end behind it.
+        self._at = self._scanned = end + (2 if data[end + 1 : end + 2] == b"\n" else 1)
         return Frame(*head, bytes(data[at:end]))
 
 

@@ -248,8 +248,9 @@ class ReadingTests(SynchronousTestCase):
 
     def test_carriage_returns_end_lines(self) -> None:
         for version in VERSIONS:
-            [frame] = cut([b"SEND\r\na:b\r\n\r\nbody\r\n\0"], version)
-            self.assertEqual(frame, Frame("SEND", {"a": "b"}, b"body\r\n"))
+            for body in (b"body\r\n", b"one\n\ntwo"):
+                [frame] = cut([b"SEND\r\na:b\r\n\r\n" + body + b"\0"], version)
+                self.assertEqual(frame, Frame("SEND", {"a": "b"}, body))
 
     def test_empty_value(self) -> None:
         self.assertEqual(self.headers(b"a:", "1.2"), {"a": ""})
@@ -276,7 +277,8 @@ class ReadingTests(SynchronousTestCase):
         self.assertIn("no header", self.broken(b"SEND\nabc\n\n\0"))
         self.assertIn("without a name", self.broken(b"SEND\n:abc\n\n\0"))
         self.assertIn("UTF-8", self.broken(b"SEND\na:\xff\n\n\0"))
-        self.assertIn("within its headers", self.broken(b"SEND\na:b\n\0"))
+        for rest in (b"\n\0", b"\0c\n\n\0"):
+            self.assertIn("within its headers", self.broken(b"SEND\na:b" + rest))
 
     def test_headers_too_large(self) -> None:
         self.assertIn("headers of more", self.broken(b"SEND\na:" + b"x" * 30, max_frame=30))

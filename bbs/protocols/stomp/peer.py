@@ -100,7 +100,8 @@ class StompPeer(Protocol):
             self.transport.write(data)
 
     def start_heart(self, send: float, expect: float) -> None:
-        """Beat every `send` s and hear the peer at least every `expect` s; 0 is never."""
+        """Beat every `send` s and hear the peer at least every `expect` s, from the frame on that
+        is being received; 0 is never."""
         if send:
             # Twice as often as agreed, as a timer may be late; whatever else is written.
             self._beat = LoopingCall(self._send_beat)
@@ -108,7 +109,6 @@ class StompPeer(Protocol):
             self._beat.start(send / 2, now=False)
         if expect:
             self._silence_limit = 2 * expect + _GRACE
-            self._heard = self.clock.seconds()
             self._silence = self.clock.callLater(self._silence_limit, self._silent)
 
     def close(self, patience: float) -> None:

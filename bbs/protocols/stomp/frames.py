@@ -15,6 +15,9 @@ the rest itself:
   every NUL, and loses a frame that arrives behind a heart-beat: it is not used.
 * `connect()` asks for 1.1 alone, the frame functions know no receipts, and there is no STOMP
   command: frames are built from `Frame`.
+
+SEND and MESSAGE frames without headers of the sender's own, of which there are most, are written
+without it (`encode_plain_send`, and `Subscriber.message` in the broker).
 """
 
 from __future__ import annotations

@@ -362,6 +362,17 @@ class TopicTests(BrokerCase):
             self.assertEqual(client.heard(), [])
             client.lose()
 
+    def test_subscription_that_cannot_be_named(self) -> None:
+        """It ends the connection of who asks for it, not of those who send there."""
+        for version in ("1.0", "1.1"):
+            client, sends = self.client(version), self.client()
+            client.raw(b"SUBSCRIBE\nid:a\rb\ndestination:/topic/a\n\n\0")
+            self.assertIn("cannot be written", client.error())
+            sends.say("SEND", {"destination": "/topic/a", "receipt": "r"}, b"x")
+            self.assertEqual([frame.command for frame in sends.heard()], ["RECEIPT"])
+            client.lose()
+            sends.lose()
+
     def test_no_stomp(self) -> None:
         client = self.client()
         client.raw(b"SEND\nx:\\t\n\n\0")

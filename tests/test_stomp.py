@@ -685,6 +685,13 @@ class SendingTests(StompCase):
         self.service.publish("/topic/a", b"")
         self.assertEqual(played.heard()[0].headers["content-length"], "0")
 
+    def test_published_headers(self) -> None:
+        played = self.started()
+        for headers in ({}, {"color": "r:ed", "x": "\n"}, {"destination": "/topic/b"}):
+            self.assertTrue(self.service.publish("/topic/a", b"a\0b", headers))
+            expected = {**headers, "destination": "/topic/a", "content-length": "3"}
+            self.assertEqual(played.heard(), [Frame("SEND", expected, b"a\0b")])
+
     def test_deadline(self) -> None:
         played = self.started(deadline=2.0)
         sent = self.service.send("/topic/a", b"")

@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from bbs.protocols.stomp.broker_topics import Subscriber, Topics
+from bbs.protocols.stomp.broker_subscriber import Subscriber
+from bbs.protocols.stomp.broker_topics import Topics
 from bbs.protocols.stomp.frames import VERSIONS, Frame, FrameError, encode, writable
 from bbs.protocols.stomp.interfaces import check_destination
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms
@@ -25,11 +26,6 @@ __all__ = ["BrokerConnection", "BrokerLimits", "Credential"]
 # Before a client has logged in, this is all that it can make the broker hold, bytes.
 _MAX_LOGIN = 8192
 _MAX_TRANSACTIONS = 100
-
-# What the broker says in a MESSAGE frame itself, or is no business of the subscriber's.
-_OWN_HEADERS = frozenset(
-    ["destination", "content-length", "subscription", "message-id", "ack", "receipt", "transaction"]
-)
 
 
 @dataclass(frozen=True)
@@ -92,22 +88,12 @@ class BrokerConnection(StompPeer):
         }
 
     def deliver(
-        self, subscriber: Subscriber, message_id: str, headers: Mapping[str, str], body: bytes
+        self, subscriber: Subscriber, message_id: int, headers: Mapping[str, str], body: bytes
     ) -> None:
         """Send a message, or end the connection when too much waits for it already."""
         if self.closing:
             return
-        version = self.cutter.version
-        own = {
-            "subscription": subscriber.ident,
-            "message-id": message_id,
-            "destination": subscriber.destination,
-            "content-length": str(len(body)),
-        }
-        if subscriber.acknowledges and version == "1.2":
-            own["ack"] = message_id
-        users = {name: value for name, value in headers.items() if name not in _OWN_HEADERS}
-        data = encode(Frame("MESSAGE", {**writable(users, version), **own}, body), version)
+        data = subscriber.message(message_id, headers, body)
         if self.held + len(data) > self._limits.max_buffer:
             self.log.warn("a subscriber is cut off, {held} bytes are waiting", held=self.held)
             self.abort()
@@ -218,7 +204,13 @@ class BrokerConnection(StompPeer):
         mode = frame.headers.get("ack", "auto")
         if mode not in ("auto", "client", "client-individual"):
             raise ValueError(f"no such ack mode: {mode!r}")
-        subscriber = Subscriber(self.deliver, ident, destination, mode != "auto")
+        subscriber = Subscriber(
+            self.deliver,
+            ident,
+            destination,
+            acknowledges=mode != "auto",
+            version=self.cutter.version,
+        )
         self._subscribers[ident] = subscriber
         self._topics.add(subscriber)
 
@@ -235,7 +227,9 @@ class BrokerConnection(StompPeer):
 
     def _send(self, frame: Frame) -> None:
         destination = _header(frame, "destination")
-        check_destination(destination)
+        if destination not in self._topics:
+            # What somebody was let subscribe to needs no look.
+            check_destination(destination)
         if "transaction" not in frame.headers:
             self._topics.deliver(destination, frame.headers, frame.body)
             return

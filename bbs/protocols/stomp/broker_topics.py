@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from itertools import count
 
-__all__ = ["Subscriber", "Topics"]
+from bbs.protocols.stomp.broker_subscriber import Subscriber
 
-
-@dataclass(frozen=True, eq=False)
-class Subscriber:
-    """One subscription of one connection.
-
-    `deliver` is called with it, a message's id, the headers that its sender wrote, and the body.
-    """
-
-    deliver: Callable[[Subscriber, str, Mapping[str, str], bytes], None]
-    ident: str
-    destination: str
-    acknowledges: bool
+__all__ = ["Topics"]
 
 
 class Topics:
@@ -32,6 +20,9 @@ class Topics:
     def __len__(self) -> int:
         return len(self._subscribers)
 
+    def __contains__(self, destination: str) -> bool:
+        return destination in self._subscribers
+
     def add(self, subscriber: Subscriber) -> None:
         self._subscribers.setdefault(subscriber.destination, {})[subscriber] = None
 
@@ -43,6 +34,6 @@ class Topics:
 
     def deliver(self, destination: str, headers: Mapping[str, str], body: bytes) -> None:
         """Hand a message to everybody who hears `destination` now."""
-        message_id = str(next(self._message_ids))
+        message_id = next(self._message_ids)
         for subscriber in tuple(self._subscribers.get(destination, ())):
             subscriber.deliver(subscriber, message_id, headers, body)

@@ -168,10 +168,10 @@ class StompConnection(StompPeer):
 
     def frame_received(self, frame: Frame) -> None:
         match frame.command:
-            case "CONNECTED" if not self._is_accepted:
-                self._connected(frame)
             case "MESSAGE" if self._is_accepted:
                 self._on_message(frame)
+            case "CONNECTED" if not self._is_accepted:
+                self._connected(frame)
             case "RECEIPT" if self._is_accepted:
                 done = self._receipts.pop(frame.headers.get("receipt-id", ""), None)
                 if done is not None:

@@ -67,6 +67,7 @@ class StompPeer(Protocol):
         self._beat: LoopingCall | None = None
         self._silence: IDelayedCall | None = None
         self._silence_limit = 0.0
+        self._heard = 0.0
         self._abort_later: IDelayedCall | None = None
 
     # What subclasses are told.
@@ -99,7 +100,8 @@ class StompPeer(Protocol):
             self.transport.write(data)
 
     def start_heart(self, send: float, expect: float) -> None:
-        """Beat every `send` s and hear the peer at least every `expect` s; 0 is never."""
+        """Beat every `send` s and hear the peer at least every `expect` s, from the frame on that
+        is being received; 0 is never."""
         if send:
             # Twice as often as agreed, as a timer may be late; whatever else is written.
             self._beat = LoopingCall(self._send_beat)
@@ -140,10 +142,10 @@ class StompPeer(Protocol):
         transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._silence is not None:
-            self._silence.reset(self._silence_limit)
         if self.closing:
             return
+        # Only noted: the timer is not set anew for each segment, but looks here when it fires.
+        self._heard = self.clock.seconds()
         try:
             for frame in self.cutter.feed(data):
                 self.frame_received(frame)
@@ -185,8 +187,12 @@ class StompPeer(Protocol):
             self.write(HEARTBEAT)
 
     def _silent(self) -> None:
-        self._silence = None
-        self.heart_stopped()
+        left = self._heard + self._silence_limit - self.clock.seconds()
+        if left > 0:
+            self._silence = self.clock.callLater(left, self._silent)
+        else:
+            self._silence = None
+            self.heart_stopped()
 
     def _stop_heart(self) -> None:
         if self._beat is not None and self._beat.running:

@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from bbs.protocols.stomp.connection import Broker, StompConnection
 from bbs.protocols.stomp.connector import Connector
-from bbs.protocols.stomp.frames import Frame
+from bbs.protocols.stomp.frames import Frame, encode_plain_send
 from bbs.protocols.stomp.interfaces import (
     IStomp,
     ISubscription,
@@ -137,9 +137,13 @@ class StompService(Service):
         self, destination: str, body: bytes, headers: Mapping[str, str] | None = None
     ) -> bool:
         check_destination(destination)
-        if self._connection is None or self._connection.held + len(body) > self._max_output:
+        connection = self._connection
+        if connection is None or connection.held + len(body) > self._max_output:
             return False
-        self._connection.tell("SEND", {**(headers or {}), "destination": destination}, body)
+        if headers:
+            connection.tell("SEND", {**headers, "destination": destination}, body)
+        else:
+            connection.write(encode_plain_send(destination, body))
         return True
 
     # Service
@@ -219,5 +223,7 @@ class StompService(Service):
             # It was on its way when the subscription ended.
             return
         message = Message(frame.headers.get("destination", ""), frame.headers, frame.body)
-        with self.log.failuresHandled("a subscriber to {topic} failed", topic=message.destination):
+        try:
             subscription.on_message(message)
+        except Exception:
+            self.log.failure("a subscriber to {topic} failed", topic=message.destination)

@@ -43,7 +43,7 @@ def another_keeper(
 ) -> FleetKeeper:
     """The keeper of another login server on the database of `service`, where nobody waits."""
     ground = Ground(
-        board, configuration(policy), service.database, service.broker.client(), service.clock
+        board, configuration(policy), service.database, service.broker.client(), service.clock, b""
     )
     me = members.Member(new_id(), identity)
     hasher = Hasher(Inline(), QUICK)

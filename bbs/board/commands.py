@@ -18,7 +18,7 @@ async def hear_group(ask: Ask, channel: str) -> Reply:
 async def hint(ask: Ask, sent: messages.Sent) -> Reply:
     """The message is safe; the app servers of its readers should look."""
     ask.count(MESSAGES)
-    await ask.tell(sent.channel, sent.event.members)
+    await ask.tell(sent.channel, sent.event.members, sent.after)
     return success()
 
 

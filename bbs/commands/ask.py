@@ -143,13 +143,20 @@ class Ask:
         """Runs rules: `await ask.database.run(rule, …)`."""
         return self.home.database
 
-    async def tell(self, channel: str, event: Mapping[str, object]) -> None:
+    async def tell(
+        self,
+        channel: str,
+        event: Mapping[str, object],
+        after: Mapping[int, int] | None = None,
+    ) -> None:
         """Tell `event` to the connections that listen to `channel`, whichever server they are at.
 
         An event has the members `event`, its name, and `text`, which people read whose client does
         not know it. A channel is a user's (`Caller.channel`, `User.channel`), or one of the
         service's own, `KIND.NAME`, of letters and digits. Who does not listen now, or not fast
-        enough, does not get it; for what must not be lost there is the service's `Feed`.
+        enough, does not get it; for what must not be lost there is the service's `Feed`. With an
+        event of the feed, `after` may say for readers (`User.id`) which id was theirs before it,
+        as the transaction that stored it saw: who was sent that one gets this without a look.
 
         :raises ValueError: `channel` is none, or the event has no name, or one of the framework's
             own (`moved`, `logout`, `waiting`, `problem`).
@@ -157,7 +164,7 @@ class Ask:
         name = event.get("event")
         if not isinstance(name, str) or not name or name in OWN_EVENTS:
             raise ValueError(f"not the name of an event of a service's: {name!r}")
-        self.home.bus.tell(channel, event)
+        self.home.bus.tell(channel, event, after)
 
     async def hear(self, channel: str) -> None:
         """Have the connections that listen for the caller hear `channel` of the service's own from

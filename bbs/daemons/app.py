@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from bbs.commands.service import Service
 from bbs.config import Configuration
-from bbs.daemons.composition import AppServing, Ground
+from bbs.daemons.composition import AppServing
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.daemons.lifeline import Lifeline
 from bbs.errors import Unavailable
@@ -58,7 +58,7 @@ class AppServer(Daemon):
         if config.broker.url == ("embedded",):
             raise CannotStart("broker.url: the embedded broker is within a login server; name one")
         stomp = await self.open_broker(config.broker.url)
-        serving = AppServing(Ground(self.service, config, database, stomp, reactor))
+        serving = AppServing(await self.ground(database, stomp))
         self.begin(serving.listeners)
         ports = await self.listen(config.app.listen, serving.factory)
         server_id = await self._join(database, ports[0])

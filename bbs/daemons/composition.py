@@ -33,13 +33,19 @@ from bbs.workers import IWorkers
 
 @dataclass(frozen=True)
 class Ground:
-    """What every server stands on. `stomp` is a client of the broker."""
+    """What every server stands on. `stomp` is a client of the broker, `hint_key` what all servers
+    of the service prove their hints by."""
 
     service: Service
     config: Configuration
     database: Database
     stomp: IStomp
     reactor: Any
+    hint_key: bytes
+
+    def bus(self) -> Bus:
+        """Tells and hears the service's hints."""
+        return Bus(self.stomp, self.service.name, self.hint_key)
 
 
 class AppServing:
@@ -47,7 +53,7 @@ class AppServing:
 
     def __init__(self, ground: Ground) -> None:
         config, reactor = ground.config, ground.reactor
-        bus = Bus(ground.stomp, ground.service.name)
+        bus = ground.bus()
         self.listeners = Listeners(
             database=ground.database,
             bus=bus,
@@ -84,7 +90,7 @@ class LoginServing:
     ) -> None:
         config, reactor = ground.config, ground.reactor
         limits, seconds = config.limits, reactor.seconds
-        bus = Bus(ground.stomp, ground.service.name)
+        bus = ground.bus()
         watchers: set[IConnection] = set()
         self.news = FleetNews(bus)
         self.policy = policy_of(config, launches)

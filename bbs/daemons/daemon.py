@@ -22,11 +22,13 @@ from twisted.python.failure import Failure
 from bbs.addresses import ListeningPlace
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
+from bbs.daemons.composition import Ground
 from bbs.errors import Refusal
 from bbs.plugins import PluginUnusable
 from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
+from bbs.rules import secrets
 from bbs.storage import migrations
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.database import Database
@@ -149,6 +151,11 @@ class Daemon(TwistedService):
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
         await database.run_unhurried(migrations.upgrade, database.peewee, self.service.schema)
         return database
+
+    async def ground(self, database: Database, stomp: IStomp) -> Ground:
+        """What the server is put together from, on these."""
+        hint_key = await database.run(secrets.hint_key)
+        return Ground(self.service, self.config, database, stomp, self.reactor, hint_key)
 
     async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:
         """Connect to a broker. One that is away is waited for in the background; one that refuses

@@ -16,7 +16,7 @@ from twisted.internet.interfaces import IListeningPort
 from bbs.addresses import Address, ListeningPlace, reached_at
 from bbs.commands.service import Service
 from bbs.config import Configuration
-from bbs.daemons.composition import Ground, LoginServing
+from bbs.daemons.composition import LoginServing
 from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.errors import Unavailable
 from bbs.passwords import Hasher, threads
@@ -71,7 +71,7 @@ class LoginServer(Daemon):
         stomp = await self.open_broker(brokers)
         await database.run(members.enroll, me)
         serving = LoginServing(
-            Ground(self.service, config, database, stomp, self.reactor),
+            await self.ground(database, stomp),
             me=me,
             hasher=Hasher(hashers),
             provider=await self._provider(me, brokers),

@@ -3,13 +3,21 @@
 A hint makes something happen at once that would happen anyway: it says that the database has news.
 So a hint that is lost costs time and nothing else, and nobody waits for one to be confirmed. The
 topics and their contents are in `docs/protocol.md`, section 6.
+
+A hint at a durable event may say which event of each reader's came before it, and proves then that
+it is one of this service's servers that says so: by a keyed hash, whose key is in the database and
+never at the broker. Whoever holds the broker can hold hints back, and wake readers; not more.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+from json import JSONEncoder
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import DeferredList
@@ -17,9 +25,20 @@ from twisted.logger import Logger
 
 from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
 
-OnHint = Callable[[Mapping[str, Any]], None]
+OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
+"""Told of an event, and for readers (ids of users) which id was theirs before it, as far as this is
+proved."""
 
 _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
+
+_AFTER, _PROOF = "_after", "_proof"
+"""Members of a hint that are not its event's."""
+
+_SEAL = b', "%s": "' % _PROOF.encode()
+
+_to_json = JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 _log = Logger()
 
@@ -33,11 +52,15 @@ class Bus:
 
     A channel is a user's (`User.channel`), or one of the service's own, `KIND.NAME`, both of
     letters and digits.
+
+    :param key: what proves hints; without one they prove nothing and are believed nothing.
     """
 
-    def __init__(self, stomp: IStomp, service: str) -> None:
+    def __init__(self, stomp: IStomp, service: str, key: bytes = b"") -> None:
         self._stomp = stomp
         self._prefix = f"/topic/{service}."
+        self._key = key
+        self._topic = lru_cache(maxsize=4096)(self._make_topic)
 
     @property
     def connected(self) -> bool:
@@ -48,21 +71,32 @@ class Bus:
         """Call `tell(connected)` whenever hints begin or cease to travel."""
         self._stomp.add_listener(tell)
 
-    def tell(self, channel: str, event: Mapping[str, object]) -> None:
-        """Hint at `event` to the app servers where somebody listens to `channel`."""
-        self._tell(self._topic(channel), event)
+    def tell(
+        self,
+        channel: str,
+        event: Mapping[str, object],
+        after: Mapping[int, int] | None = None,
+    ) -> None:
+        """Hint at `event` to the app servers where somebody listens to `channel`; `after` is, for
+        readers of a durable event, the id of the event that was theirs before it."""
+        topic = self._topic(channel)
+        if not after or not self._key:
+            self._stomp.publish(topic, _to_json(event).encode())
+            return
+        told = _to_json({**event, _AFTER: after})[:-1].encode()
+        self._stomp.publish(topic, b'%s%s%s"}' % (told, _SEAL, self._proof(topic, told)))
 
     def tell_fleet(self, event: str) -> None:
         """Hint to the login servers that there is news of the fleet: `ready`, `gone`, `free`, …"""
-        self._tell(f"{self._prefix}fleet", {"event": event})
+        self._stomp.publish(f"{self._prefix}fleet", _to_json({"event": event}).encode())
 
     def hear(self, channel: str, on_hint: OnHint) -> ISubscription:
         """Call `on_hint` with hints on `channel`, from the broker's confirmation on."""
         return self._hear(self._topic(channel), on_hint)
 
-    def hear_fleet(self, on_hint: OnHint) -> ISubscription:
+    def hear_fleet(self, on_hint: Callable[[Mapping[str, Any]], None]) -> ISubscription:
         """Call `on_hint` with news of the fleet."""
-        return self._hear(f"{self._prefix}fleet", on_hint)
+        return self._hear(f"{self._prefix}fleet", lambda news, _: on_hint(news))
 
     async def settle(self, subscriptions: Iterable[ISubscription]) -> None:
         """Wait until the broker has confirmed `subscriptions`, or cannot: then the database, which
@@ -71,15 +105,15 @@ class Bus:
             [subscription.confirmed() for subscription in subscriptions], consumeErrors=True
         )
 
-    def _topic(self, channel: str) -> str:
+    def _make_topic(self, channel: str) -> str:
         if not _CHANNEL.fullmatch(channel):
             raise ValueError(
                 f"not a channel: {channel!r}"
             )  # Brokers have wildcards and separators.
         return self._prefix + (channel if "." in channel else f"user.{channel}")
 
-    def _tell(self, topic: str, event: Mapping[str, object]) -> None:
-        self._stomp.publish(topic, json.dumps(event, ensure_ascii=False, allow_nan=False).encode())
+    def _proof(self, topic: str, told: bytes) -> bytes:
+        return hmac.digest(self._key, b"%s\n%s" % (topic.encode(), told), "sha256").hex().encode()
 
     def _hear(self, topic: str, on_hint: OnHint) -> ISubscription:
         def arrived(message: Message) -> None:
@@ -87,9 +121,15 @@ class Bus:
                 hint = json.loads(message.body, parse_constant=_no_json)
             except ValueError:
                 hint = None
-            if isinstance(hint, dict):
-                on_hint(hint)
-            else:
+            if not isinstance(hint, dict):
                 _log.warn("a hint that is none, on {topic}", topic=topic)
+                return
+            after, proof = hint.pop(_AFTER, None), hint.pop(_PROOF, None)
+            proved = proof is not None and self._is_proved(topic, message.body)
+            on_hint(hint, after if proved else _NOTHING)
 
         return self._stomp.keep_subscribed(topic, arrived)
+
+    def _is_proved(self, topic: str, body: bytes) -> bool:
+        told, _, proof = body.rpartition(_SEAL)
+        return hmac.compare_digest(proof, self._proof(topic, told) + b'"}') if self._key else False

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
+from bbs.protocols.line.interfaces import encode
 from bbs.rules.callers import Caller
 
 BATCH = 100
@@ -39,6 +41,11 @@ class Stored:
     id: int
     members: Mapping[str, object]
 
+    @cached_property
+    def line(self) -> bytes:
+        """The event on the wire: made once, however many read it."""
+        return encode(self.members)
+
 
 @dataclass(frozen=True)
 class Feed:
@@ -50,7 +57,8 @@ class Feed:
 
     Ids rise in the order in which a reader's events are committed. Whoever stores an event tells a
     channel of it afterwards (`Ask.tell`): an event that has an `id`, a whole number, is taken for a
-    hint that the feed has news, and is read there.
+    hint that the feed has news, and is read there. Whoever tells as well which id was each reader's
+    before it spares those the look who have just been sent that one.
 
     `expire(before)`, if there is one, removes what was stored before (seconds since the epoch) and
     returns how much it was; it is called every minute until that is 0, for what is older than

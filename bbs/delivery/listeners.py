@@ -2,9 +2,11 @@
 
 Those of the service's feed are durable. Each listener has a cursor, the id of the last of them that
 it was sent. Whatever says that there may be news (a hint, the clock, a connection that reads again)
-only marks it as due; the pump then asks the database what comes after the cursor. So an event
-arrives once and in order however it came to be known, a lost hint costs time only, and a connection
-that does not read costs no memory: what it has not taken stays in the database.
+marks it as due; the pump then asks the database what comes after the cursor. Only a hint that
+proves which event was the reader's before it is sent at once, to whoever's cursor stands exactly
+there. So an event arrives once and in order however it came to be known, a lost hint costs time
+only, and a connection that does not read costs no memory: what it has not taken stays in the
+database.
 
 All other events live for the moment: who listens and reads gets them as they are told, and nobody
 gets them later.
@@ -12,14 +14,15 @@ gets them later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from bbs.delivery.audience import Audience, Listener
 from bbs.delivery.bus import Bus
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.errors import Unavailable
@@ -31,6 +34,9 @@ from bbs.storage.database import Database
 
 NOTE_DELAY = 0.1
 """Seconds in which sent messages are gathered before what was delivered is written down."""
+
+LOOKS_AT_ONCE = 50
+"""Readers for whom one transaction looks, so that others who read wait for no thousand of them."""
 
 SAFETY_FACTOR = 5
 """With the broker there, the database is looked at this much more rarely than without: for hints
@@ -44,18 +50,6 @@ OWN_EVENTS = (*ABOUT_PLACES, "waiting", "problem")
 make themselves for programs (terminal.md)."""
 
 _log = Logger()
-
-
-@dataclass(eq=False)
-class Listener:
-    """One user on one connection."""
-
-    user: int
-    connection: IConnection
-    cursor: Cursor
-    due: bool = False
-    told: places.Seat | None = None
-    """Where the user was last said to have moved."""
 
 
 class Listeners(Service):
@@ -81,10 +75,12 @@ class Listeners(Service):
         """This app server's, once it has joined the fleet."""
         self._poll_interval = poll_interval
         self._reactor = reactor
-        self._listeners: set[Listener] = set()
+        self._audience = Audience()
         self._subscriptions: dict[str, ISubscription] = {}
         self._hearers: dict[str, set[int]] = {}
         self._opening: set[tuple[IConnection, int]] = set()
+        self._due: dict[Listener, None] = {}
+        """Who may have events to be sent, in the order in which they became so."""
         self._sent: dict[int, int] = {}
         self._unnoted: set[int] = set()
         self._pumping = False
@@ -126,14 +122,14 @@ class Listeners(Service):
 
         def start() -> None:
             self._opening.discard(opening)
-            replaced = [other for other in self._of(connection) if other.user == user]
+            replaced = [each for each in self._audience.on(connection) if each.user == user]
             connection.on_writable = self._wake
             cursor = mailbox.cursor
             if not mailbox.resumes:
                 # What was sent a moment ago may not be written down yet.
                 cursor = Cursor(user, max(cursor.last, self._sent.get(user, 0)))
             listener = Listener(user, connection, cursor)
-            self._listeners.add(listener)
+            self._audience.add(listener)
             self._drop(replaced)
             connection.persistent = True
             self._look([listener])
@@ -148,13 +144,13 @@ class Listeners(Service):
     def connection_lost(self, connection: IConnection) -> None:
         """Forget who listened on `connection`, or was about to."""
         self._opening = {opening for opening in self._opening if opening[0] is not connection}
-        self._drop(self._of(connection))
+        self._drop(self._audience.on(connection))
 
     async def dismiss(self, patience: float) -> None:
         """This server stops: wait until those who listen have been told where to go and have gone,
         `patience` seconds at the most."""
-        await self._check_places({listener.user for listener in self._listeners})
-        if self._listeners:
+        await self._check_places(self._audience.users)
+        if self._audience:
             self._when_empty = Deferred()
             impatience = self._reactor.callLater(patience, self._when_empty.callback, None)
             await self._when_empty
@@ -167,22 +163,35 @@ class Listeners(Service):
         self._hearers.setdefault(channel, set()).add(user)
         if channel not in self._subscriptions:
             self._subscriptions[channel] = self._bus.hear(
-                channel, lambda hint: self._hinted(self._hearers.get(channel, set()), hint)
+                channel,
+                lambda hint, after: self._hinted(self._hearers.get(channel, ()), hint, after),
             )
         return self._subscriptions[channel]
 
-    def _hinted(self, users: set[int], hint: Mapping[str, object]) -> None:
+    def _hinted(
+        self, users: Collection[int], hint: Mapping[str, object], after: Mapping[str, int]
+    ) -> None:
         if hint.get("event") in ABOUT_PLACES:
-            self._in_background(self._check_places(set(users)))
+            self._in_background(self._check_places([*users]))
             return
-        concerned = [listener for listener in self._listeners if listener.user in users]
-        if self._feed and type(hint.get("id")) is int:
-            self._look(concerned)
+        concerned = self._audience.of(users)
+        number = hint.get("id")
+        if self._feed and type(number) is int:
+            event = Stored(number, hint)
+            self._look([each for each in concerned if not self._send_told(each, event, after)])
             return
         for listener in concerned:
             # One that does not read gets what lives for the moment as little as one that is away.
             if listener.connection.writable:
                 listener.connection.send_event(hint)
+
+    def _send_told(self, listener: Listener, event: Stored, after: Mapping[str, int]) -> bool:
+        """Send what a hint brought to a reader whose next event that is; whether it was."""
+        next_one = after.get(str(listener.user)) == listener.cursor.last < event.id
+        if not next_one or not listener.connection.writable:
+            return False
+        self._send_one(listener, event)
+        return True
 
     def _forget_unheard(self) -> None:
         listening = self._listening()
@@ -193,8 +202,7 @@ class Listeners(Service):
                 self._subscriptions.pop(channel).unsubscribe()
 
     def _listening(self) -> set[int]:
-        users = {listener.user for listener in self._listeners}
-        return users.union(user for _, user in self._opening)
+        return {*self._audience.users, *(user for _, user in self._opening)}
 
     # The pump
 
@@ -206,49 +214,57 @@ class Listeners(Service):
         self._wake()  # For those whom the database, when it was away, left waiting.
 
     def _look_for_all(self) -> None:
-        if self._listeners:
-            self._look(self._listeners)
-            self._in_background(self._check_places({each.user for each in self._listeners}))
+        if self._audience:
+            self._look(self._audience)
+            self._in_background(self._check_places([*self._audience.users]))
 
     def _look(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
-            listener.due = True
+            self._due[listener] = None
         self._wake()
 
     def _wake(self) -> None:
-        if self._feed and not self._pumping:
+        if self._feed and self._due and not self._pumping:
             self._pumping = True
             self._in_background(self._pump(self._feed))
 
     async def _pump(self, feed: Feed) -> None:
         try:
-            while due := [
-                each for each in self._listeners if each.due and each.connection.writable
-            ]:
+            while due := self._next_due():
                 for listener in due:
-                    listener.due = False
+                    del self._due[listener]
                 asked = {listener: listener.cursor for listener in due}
                 try:
                     found = await self._database.run(feed.fetch, [*set(asked.values())])
                 except Unavailable:
-                    for listener in due:
-                        listener.due = True
+                    self._due |= dict.fromkeys(due)
                     return
                 for listener, cursor in asked.items():
-                    if listener in self._listeners:
+                    if listener in self._audience:
                         self._send(listener, found[cursor])
         finally:
             self._pumping = False
 
+    def _next_due(self) -> list[Listener]:
+        """Some that are due, so that many are not looked up in one transaction."""
+        ready = (each for each in self._due if each.connection.writable)
+        return [*islice(ready, LOOKS_AT_ONCE)]
+
     def _send(self, listener: Listener, events: Sequence[Stored]) -> None:
         for event in events:
+            if event.id <= listener.cursor.last:
+                continue  # A hint has brought it meanwhile.
             if not listener.connection.writable:
-                listener.due = True
+                self._due[listener] = None
                 return
-            listener.connection.send_event(event.members)
-            listener.cursor = Cursor(listener.user, event.id)
-            self._delivered(listener.user, event.id)
-        listener.due = listener.due or len(events) >= BATCH
+            self._send_one(listener, event)
+        if len(events) >= BATCH:
+            self._due[listener] = None
+
+    def _send_one(self, listener: Listener, event: Stored) -> None:
+        listener.connection.send_line(event.line)
+        listener.cursor = Cursor(listener.user, event.id)
+        self._delivered(listener.user, event.id)
 
     # What was delivered
 
@@ -280,12 +296,12 @@ class Listeners(Service):
 
     # Where users are
 
-    async def _check_places(self, users: set[int]) -> None:
+    async def _check_places(self, users: Collection[int]) -> None:
         try:
-            seats = await self._database.run(places.whereabouts, users)
+            seats = await self._database.run(places.whereabouts, [*users])
         except Unavailable:
             return
-        for listener in [each for each in self._listeners if each.user in users]:
+        for listener in self._audience.of(users):
             if listener.user not in seats:
                 listener.connection.send_event({"event": "logout"})
                 self._drop([listener])
@@ -296,16 +312,14 @@ class Listeners(Service):
                 address = seat.address.seen_from(listener.connection.local_host)
                 listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
 
-    def _of(self, connection: IConnection) -> list[Listener]:
-        return [each for each in self._listeners if each.connection is connection]
-
     def _drop(self, listeners: Iterable[Listener]) -> None:
         for listener in [*listeners]:
-            self._listeners.discard(listener)
-            if not self._of(listener.connection):
+            self._audience.remove(listener)
+            self._due.pop(listener, None)
+            if not self._audience.on(listener.connection):
                 listener.connection.persistent = False
         self._forget_unheard()
-        if self._when_empty and not self._listeners and not self._when_empty.called:
+        if self._when_empty and not self._audience and not self._when_empty.called:
             self._when_empty.callback(None)
 
     def _in_background(self, work: Any) -> None:

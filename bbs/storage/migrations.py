@@ -20,7 +20,7 @@ from typing import Any
 import peewee
 
 from bbs.storage.connecting import DatabaseRefused
-from bbs.storage.models import MODELS, Action, Table
+from bbs.storage.models import MODELS, Action, Secret, Table
 from bbs.storage.schema import (
     Migrator,
     Schema,
@@ -31,7 +31,7 @@ from bbs.storage.schema import (
     migrator_of,
 )
 
-VERSION = 4
+VERSION = 5
 """The framework's schema that this code works on."""
 
 LOCK_TIMEOUT = 60
@@ -77,7 +77,12 @@ def _to_4(migrator: Migrator) -> None:
         ServiceVersion.insert(name=FIRST_SERVICE, version=1).execute()
 
 
-STEPS: Mapping[int, Step] = {2: _to_2, 3: _to_3, 4: _to_4}
+def _to_5(migrator: Migrator) -> None:
+    """What proves hints."""
+    migrator.create_table(Secret)
+
+
+STEPS: Mapping[int, Step] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}
 """The framework's."""
 
 

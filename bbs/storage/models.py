@@ -145,5 +145,22 @@ class Action(Table):
     target = peewee.CharField(32)
 
 
-MODELS: tuple[type[Table], ...] = (User, Session, Server, Place, LoginServer, Waiter, Lease, Action)
+class Secret(Table):
+    """What all servers of the service know, and nobody else (hex)."""
+
+    name = peewee.CharField(20, primary_key=True)
+    value = peewee.CharField(64)
+
+
+MODELS: tuple[type[Table], ...] = (
+    User,
+    Session,
+    Server,
+    Place,
+    LoginServer,
+    Waiter,
+    Lease,
+    Action,
+    Secret,
+)
 """In an order in which they can be made."""

@@ -76,7 +76,7 @@ class Peer:
 
     def heard(self) -> list[dict[str, Any]]:
         """What has come since the last look: replies and events."""
-        lines = self.transport.value().decode().splitlines()
+        lines = self.transport.value().split(b"\n")[:-1]  # Texts may hold other ends of lines.
         new, self._seen = lines[self._seen :], len(lines)
         unread, self._unread = self._unread, []
         return unread + [json.loads(line) for line in new]
@@ -253,8 +253,18 @@ class MemoryService:
             self.clock.callLater(0, self.boot, server_id)
 
     def _ground(self) -> Ground:
-        return Ground(self._service, self.config, self.database, self.broker.client(), self.clock)
+        return Ground(
+            self._service,
+            self.config,
+            self.database,
+            self.broker.client(),
+            self.clock,
+            HINT_KEY,
+        )
 
+
+HINT_KEY = b"not a secret"
+"""What the servers of such a service prove their hints by."""
 
 _prepared: dict[tuple[str, int, tuple[type[models.Table], ...]], sqlite3.Connection] = {}
 """Databases with the tables of a schema and nothing else."""

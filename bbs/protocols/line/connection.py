@@ -97,6 +97,10 @@ class LineConnection:
         if not self._life.phase.closed:
             self._transport.write(encode(body))
 
+    def send_line(self, line: bytes) -> None:
+        if not self._life.phase.closed:
+            self._transport.write(line)
+
     def close(self) -> None:
         self._life.finish()
         self._pump()

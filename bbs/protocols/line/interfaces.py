@@ -59,6 +59,9 @@ class IConnection(Interface):
         It is buffered when not `writable`, so who has more than a few to send looks there first.
         """
 
+    def send_line(line: bytes) -> None:
+        """The same with an event that `encode` has made a line of."""
+
     def close() -> None:
         """Begin no more requests, let the one in progress be answered, then close."""
 

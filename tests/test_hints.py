@@ -1,0 +1,216 @@
+"""Hints that carry their event: who is sent it at once, and what a broker cannot make of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.board import messages
+from bbs.protocols.stomp.interfaces import Message
+from bbs.testing import Peer
+from tests.memory_service import memory_service
+
+
+class HintsCase(SynchronousTestCase):
+    """ann writes to bob, who listens; the broker holds back what it is given."""
+
+    def setUp(self) -> None:
+        self.service = memory_service()
+        self.addCleanup(self.service.close)
+        self.tokens = self.service.people("ann", "bob", "eve")
+        self.peer = self.service.at_home(self.tokens["ann"])
+        self.ask(f"invite {self.tokens['ann']} bob")
+        self.ask(f"accept-invite {self.tokens['bob']} ann")
+        self.listener = self.listen("bob")
+        self.looks: list[int] = []
+        self.run_rule: Callable[..., Deferred[Any]] = self.service.database.run
+        self.patch(self.service.database, "run", self.run_counted)
+        self.held: list[Message] = []
+        self.deliver = self.service.broker.deliver
+        self.patch(self.service.broker, "deliver", self.held.append)
+
+    def run_counted(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        if rule is messages.fetch:
+            self.looks.append(len(arguments[0]))
+        return self.run_rule(rule, *arguments)
+
+    def ask(self, line: str) -> None:
+        self.assertEqual(self.peer.ask(line)["status"], 0)
+
+    def listen(self, name: str) -> Peer:
+        return self.service.listening(self.tokens[name])
+
+    def send(self, text: str) -> Message:
+        """Have ann send `text`; the hint of it."""
+        self.ask(f"send {self.tokens['ann']} bob {text}")
+        return self.held.pop()
+
+    def heard(self, peer: Peer | None = None) -> list[object]:
+        return [event["message"] for event in (peer or self.listener).heard()]
+
+    def look_for_what_was_lost(self) -> None:
+        for _ in range(5):
+            self.service.clock.advance(2.0)
+
+
+class Proved(HintsCase):
+    def test_who_stands_there_is_sent_it_without_a_look(self) -> None:
+        for text in ("one", "two", "three"):
+            self.deliver(self.send(text))
+        self.assertEqual((self.heard(), self.looks), (["one", "two", "three"], []))
+
+    def test_it_is_the_event_that_a_look_brings(self) -> None:
+        self.deliver(self.send("hällo\u2028"))
+        told = self.listener.heard()
+        peer = self.service.at_home(self.tokens["bob"])
+        peer.ask(f"listen {self.tokens['bob']} 0")
+        self.assertEqual(peer.heard(), told)
+        self.assertEqual(
+            [*told[0].items()],
+            [
+                ("event", "message"),
+                ("id", 1),
+                ("from", "ann"),
+                ("to", "bob"),
+                ("message", "hällo\u2028"),
+            ],
+        )
+
+    def test_on_every_connection_where_it_stands_there(self) -> None:
+        other = self.listen("bob")
+        self.deliver(self.send("one"))
+        self.assertEqual((self.heard(), self.heard(other), self.looks), (["one"], ["one"], [1]))
+
+    def test_it_is_noted_as_delivered(self) -> None:
+        self.deliver(self.send("one"))
+        self.service.clock.advance(1.0)
+        query = "SELECT max(delivered) FROM inbox"
+        self.assertEqual(self.service.database.peewee.execute_sql(query).fetchone(), (1,))
+
+    def test_who_does_not_read_gets_it_later(self) -> None:
+        self.listener.protocol.pauseProducing()
+        self.deliver(self.send("one"))
+        self.assertEqual(self.heard(), [])
+        self.listener.protocol.resumeProducing()
+        self.assertEqual(self.heard(), ["one"])
+
+    def test_to_a_group_each_from_where_they_stand(self) -> None:
+        self.ask(f"create-group {self.tokens['ann']} chess")
+        self.ask(f"join-group {self.tokens['bob']} chess")
+        self.deliver(self.send("one"))
+        ann = self.listen("ann")
+        self.looks.clear()
+        self.ask(f"send-group {self.tokens['ann']} chess e4")
+        self.deliver(self.held.pop())
+        self.assertEqual((self.heard(), self.heard(ann)), (["one", "e4"], ["e4"]))
+        self.assertEqual(self.looks, [])
+
+
+class Late(HintsCase):
+    """A lost, late or doubled hint makes no gap, and nothing comes twice."""
+
+    def test_one_that_was_lost(self) -> None:
+        self.send("one")
+        self.deliver(self.send("two"))
+        self.assertEqual((self.heard(), self.looks), (["one", "two"], [1]))
+
+    def test_one_that_comes_behind_the_next(self) -> None:
+        one, two = self.send("one"), self.send("two")
+        self.deliver(two)
+        self.deliver(one)
+        self.assertEqual(self.heard(), ["one", "two"])
+
+    def test_one_that_comes_twice(self) -> None:
+        one = self.send("one")
+        for _ in range(3):
+            self.deliver(one)
+        self.deliver(self.send("two"))
+        self.deliver(one)
+        self.assertEqual(self.heard(), ["one", "two"])
+
+    def test_one_that_comes_while_somebody_looks(self) -> None:
+        """What the look brings has been sent by then."""
+        one, two = self.send("one"), self.send("two")
+        looking: Deferred[None] = Deferred()
+
+        def run(rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+            answer = self.run_counted(rule, *arguments)
+            if rule is messages.fetch:
+                found = self.successResultOf(answer)
+                return looking.addCallback(lambda _: found)
+            return answer
+
+        self.patch(self.service.database, "run", run)
+        self.look_for_what_was_lost()
+        self.assertEqual((self.heard(), self.looks), ([], [1]))
+        self.deliver(one)
+        self.deliver(two)
+        self.assertEqual(self.heard(), ["one", "two"])
+        looking.callback(None)
+        self.assertEqual(self.heard(), [])
+
+
+class Lying(HintsCase):
+    """Whoever holds the broker wakes readers, who then see what is stored."""
+
+    def changed(self, hint: Message, **members: object) -> Message:
+        return replace(hint, body=json.dumps({**json.loads(hint.body), **members}).encode())
+
+    def test_about_what_came_before(self) -> None:
+        self.send("one")
+        hint = self.send("two")
+        after = dict.fromkeys(json.loads(hint.body)["_after"], 0)
+        self.deliver(self.changed(hint, _after=after))
+        self.assertEqual((self.heard(), self.looks), (["one", "two"], [1]))
+
+    def test_about_its_text(self) -> None:
+        self.deliver(self.changed(self.send("one"), message="something else"))
+        self.assertEqual((self.heard(), self.looks), (["one"], [1]))
+
+    def test_an_event_that_never_was(self) -> None:
+        hint = self.send("one")
+        self.deliver(hint)
+        self.heard()
+        bob = next(iter(json.loads(hint.body)["_after"]))
+        for proof in ("", "0" * 64, json.loads(hint.body)["_proof"], 7, None):
+            self.deliver(self.changed(hint, id=2, message="two", _after={bob: 1}, _proof=proof))
+        self.deliver(self.changed(hint, id=2, _after=[bob], _proof={}))
+        self.assertEqual(self.heard(), [])
+
+    def test_to_somebody_else(self) -> None:
+        """A hint proves nothing on another topic."""
+        eve = self.listen("eve")
+        topic = "/topic/bbs.user." + self.channel("eve")
+        hint = self.send("one")
+        self.deliver(replace(hint, destination=topic))
+        self.assertEqual((self.heard(), self.heard(eve)), ([], []))
+
+    def channel(self, name: str) -> str:
+        query = f"SELECT channel FROM user WHERE name = '{name}'"
+        (found,) = self.service.database.peewee.execute_sql(query).fetchone()
+        return str(found)
+
+    def test_members_of_hints_reach_nobody(self) -> None:
+        """An event that lives for the moment is told without them."""
+        topic = "/topic/bbs.user." + self.channel("bob")
+        event = {"event": "wave", "text": "ann waves"}
+        self.deliver(Message(topic, {}, json.dumps({**event, "_after": {}, "_proof": ""}).encode()))
+        self.assertEqual(self.listener.heard(), [event])
+
+
+class Many(HintsCase):
+    def test_who_are_due_at_once_are_looked_up_in_parts(self) -> None:
+        hint = self.send("one")
+        peers = [self.service.at_home(self.tokens["bob"]) for _ in range(120)]
+        for number, peer in enumerate(peers):
+            peer.ask(f"listen {self.tokens['bob']} {1000 + number}")
+        self.looks.clear()
+        self.deliver(replace(hint, body=b'{"event": "message", "id": 1}'))
+        self.assertEqual(self.heard(), ["one"])
+        self.assertEqual(sum(self.looks), 121)
+        self.assertLessEqual(max(self.looks), 50)

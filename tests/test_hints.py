@@ -183,7 +183,7 @@ class Lying(HintsCase):
         self.assertEqual(self.heard(), [])
 
     def test_to_somebody_else(self) -> None:
-        """A hint proves nothing on another topic."""
+        """Who is no reader of it is not sent it, whatever topic it comes by."""
         eve = self.listen("eve")
         topic = "/topic/bbs.user." + self.channel("eve")
         hint = self.send("one")

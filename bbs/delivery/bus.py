@@ -84,7 +84,7 @@ class Bus:
             self._stomp.publish(topic, _to_json(event).encode())
             return
         told = _to_json({**event, _AFTER: after})[:-1].encode()
-        self._stomp.publish(topic, b'%s%s%s"}' % (told, _SEAL, self._proof(topic, told)))
+        self._stomp.publish(topic, b'%s%s%s"}' % (told, _SEAL, self._proof(told)))
 
     def tell_fleet(self, event: str) -> None:
         """Hint to the login servers that there is news of the fleet: `ready`, `gone`, `free`, …"""
@@ -112,8 +112,8 @@ class Bus:
             )  # Brokers have wildcards and separators.
         return self._prefix + (channel if "." in channel else f"user.{channel}")
 
-    def _proof(self, topic: str, told: bytes) -> bytes:
-        return hmac.digest(self._key, b"%s\n%s" % (topic.encode(), told), "sha256").hex().encode()
+    def _proof(self, told: bytes) -> bytes:
+        return hmac.digest(self._key, told, "sha256").hex().encode()
 
     def _hear(self, topic: str, on_hint: OnHint) -> ISubscription:
         def arrived(message: Message) -> None:
@@ -125,11 +125,11 @@ class Bus:
                 _log.warn("a hint that is none, on {topic}", topic=topic)
                 return
             after, proof = hint.pop(_AFTER, None), hint.pop(_PROOF, None)
-            proved = proof is not None and self._is_proved(topic, message.body)
+            proved = proof is not None and self._is_proved(message.body)
             on_hint(hint, after if proved else _NOTHING)
 
         return self._stomp.keep_subscribed(topic, arrived)
 
-    def _is_proved(self, topic: str, body: bytes) -> bool:
+    def _is_proved(self, body: bytes) -> bool:
         told, _, proof = body.rpartition(_SEAL)
-        return hmac.compare_digest(proof, self._proof(topic, told) + b'"}') if self._key else False
+        return hmac.compare_digest(proof, self._proof(told) + b'"}') if self._key else False

@@ -15,6 +15,14 @@ _OVER_TCP = {
 """The kinds of place that are a TCP port, each with the order of its arguments without a name."""
 
 
+def is_loopback(host: str) -> bool:
+    """Whether it is the IP address of a loopback interface."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class Address:
     """Where a server is reached: a host name or address, and a TCP port.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bbs.storage.database import for_update, read_only, rows
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.schema import Migrator
-    from bbs.storage.statements import statement
+    from bbs.storage.statements import Bound, statement, together
     from bbs.values import NAME_LENGTH, Instance
 
 _WHERE = {
@@ -52,7 +52,7 @@ _WHERE = {
     "bbs.scaling.providers": ("LaunchKit", "Provider"),
     "bbs.storage.database": ("for_update", "read_only", "rows"),
     "bbs.storage.schema": ("Migrator",),
-    "bbs.storage.statements": ("statement",),
+    "bbs.storage.statements": ("Bound", "statement", "together"),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
     "bbs.values": ("NAME_LENGTH", "Instance"),
 }
@@ -62,6 +62,7 @@ __all__ = [
     "BATCH",
     "NAME_LENGTH",
     "Ask",
+    "Bound",
     "Caller",
     "Command",
     "CommandTable",
@@ -100,6 +101,7 @@ __all__ = [
     "statement",
     "success",
     "telnet_gateway",
+    "together",
 ]
 
 

@@ -224,11 +224,12 @@ class Lane(Generic[J]):
 
     def _wake(self) -> None:
         self._to_wake = False
-        # What is left of the turn's: a thread that was awake may have taken some.
+        # Threads that are busy take up the rest of what waits by themselves.
         wanted = min(-(-len(self._waiting) // self._together), self._most)
         with self._lock:
-            missing = min(wanted - self._idle, self._most - len(self._threads))
-        for _ in range(missing):
+            wanted -= len(self._threads) - self._idle
+            missing = wanted - self._idle
+        for _ in range(min(missing, self._most - len(self._threads))):
             thread = Thread(target=self._live, name=self._name, daemon=True)
             self._threads.append(thread)
             thread.start()
@@ -242,7 +243,8 @@ class Lane(Generic[J]):
         while go_on:
             with self._lock:
                 self._idle += 1
-            go_on = self._wishes.get()
+            # What came while this thread still counted as busy has woken nobody.
+            go_on = bool(self._waiting) or self._wishes.get()
             with self._lock:
                 self._idle -= 1
             while self._waiting:

@@ -106,7 +106,7 @@ class LoggingIn(RulesCase):
         self.log_in("ann")
         self.ready_server(capacity=1000, host="other")
         for _ in range(3):
-            self.assertEqual(self.caller(self.log_in("ann")).seat, self.seat(self.server))
+            self.assertEqual(self.caller(self.log_in("ann")).server, self.server)
         self.assertEqual(self.taken(self.server), 1)
         self.assertEqual(Session.select().count(), 4)
 
@@ -165,7 +165,7 @@ class LoggingIn(RulesCase):
         token = self.log_in("ann")
         self.attempt(digest="1" * 64)
         self.call(accounts.undo_log_in, "1" * 64)
-        self.assertEqual(self.caller(token).seat, self.seat(self.server))
+        self.assertEqual(self.caller(token).server, self.server)
 
 
 @on_both_databases
@@ -176,7 +176,7 @@ class Sessions(RulesCase):
         user = User.get()
         self.assertEqual(
             caller,
-            callers.Caller(user.id, "ann", user.channel, self.now, self.seat(self.server), None),
+            callers.Caller(user.id, "ann", user.channel, self.now, self.server, None),
         )
 
     def test_tokens_that_are_none(self) -> None:
@@ -228,8 +228,8 @@ class Sessions(RulesCase):
         for state in State:
             Server.update(state=state).execute()
             serves = state in (State.READY, State.DRAINING)
-            expected = self.seat(self.server) if serves else None
-            self.assertEqual(self.caller(token).seat, expected)
+            expected = self.server if serves else None
+            self.assertEqual(self.caller(token).server, expected)
 
     def test_stale_ones_end_and_give_the_place_back(self) -> None:
         self.account("ann")
@@ -242,7 +242,7 @@ class Sessions(RulesCase):
         self.assertEqual(self.call(accounts.end_stale_sessions, SESSIONS, self.now), 2)
         self.assertEqual(Session.get().digest, callers.digest(live))
         self.assertEqual(self.taken(self.server), 1)
-        self.assertEqual(self.caller(live).seat, self.seat(self.server))
+        self.assertEqual(self.caller(live).server, self.server)
         self.assertEqual(self.call(accounts.end_stale_sessions, SESSIONS, self.now), 0)
 
     def test_stale_ones_end_a_few_at_a_time(self) -> None:

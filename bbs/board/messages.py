@@ -18,6 +18,7 @@ from bbs.board import errors, friends, groups
 from bbs.board.models import Delivery, Inbox, Membership, Message, Relationship
 from bbs.framework import (
     BATCH,
+    Bound,
     Caller,
     Cursor,
     Mailbox,
@@ -28,6 +29,7 @@ from bbs.framework import (
     read_only,
     rows,
     statement,
+    together,
 )
 
 T = TypeVar("T")
@@ -64,8 +66,7 @@ def send(caller: Caller, name: str, text: str) -> Sent:
         raise errors.NotFriends(name)
     if online is None:
         raise errors.NotOnline(name)
-    _lock([friend])
-    number, after = _store(caller, name, False, text, [friend])
+    number, after = _store(caller, name, False, text, [friend], _lock.of([friend]))
     return Sent(channel, _event(number, caller.name, name, False, text), after)
 
 
@@ -120,15 +121,15 @@ def expire(before: float, most: int = 500) -> int:
 
 
 def _store(
-    caller: Caller, target: str, to_group: bool, text: str, readers: Sequence[int]
+    caller: Caller, target: str, to_group: bool, text: str, readers: Sequence[int], *lock: Bound
 ) -> tuple[int, Mapping[int, int]]:
-    """Keep a message for `readers`, whose inboxes are locked; its id, and their last before it."""
-    after = {}
-    if len(readers) <= MOST_TOLD:
-        after = {reader: last or 0 for reader, last in _last(readers)}
-    number = _add(caller.name, target, to_group, text, caller.now)
+    """Keep a message for `readers`, whose inboxes are locked, by `lock` if it is given; its id, and
+    what was the last of each before it."""
+    told = readers if len(readers) <= MOST_TOLD else []
+    add = _add.of(caller.name, target, to_group, text, caller.now)
+    *_, lasts, number = together(*lock, _last.of(told), add)
     _add_delivery.many((reader, number) for reader in readers)
-    return number, after
+    return number, {reader: last or 0 for reader, last in lasts}
 
 
 def _event(number: int, sender: str, target: str, to_group: bool, text: str) -> Stored:

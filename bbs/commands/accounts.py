@@ -89,8 +89,11 @@ async def tell_where(ask: Ask) -> Reply:
 async def locate(ask: Ask) -> places.Seat:
     """Where the caller is served, waiting for a place if theirs is gone."""
     caller = ask.user
-    if caller.seat:
-        return caller.seat
+    if caller.server:
+        seats = await ask.database.run(places.whereabouts, [caller.id])
+        seat = seats.get(caller.id)
+        if seat:
+            return seat
 
     def take(look: places.Look) -> Deferred[places.Search]:
         return ask.database.run(places.take, caller.id, look)

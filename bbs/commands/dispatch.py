@@ -30,7 +30,7 @@ from bbs.commands.coroutines import begin
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
-from bbs.rules import accounts
+from bbs.rules import accounts, places
 from bbs.rules.callers import Caller, asked_by, identify, touch
 from bbs.storage.database import is_read_only, read_only
 
@@ -138,9 +138,12 @@ class Dispatcher:
         who has none; an app server sends to it who asks for what is its own, too."""
         if self._home.role is Role.LOGIN:
             return Moved((await locate(ask)).address)
-        if ask.command.role is Role.LOGIN or ask.user.seat is None:
+        user = ask.user
+        if ask.command.role is Role.LOGIN or user.server is None:
             return AskLoginServer()
-        return Moved(ask.user.seat.address)
+        seats = await self._home.database.run(places.whereabouts, [user.id])
+        seat = seats.get(user.id)
+        return Moved(seat.address) if seat else AskLoginServer()
 
     def _touch(self, token_digest: str, now: float) -> None:
         noted = self._home.database.run(touch, token_digest, now)
@@ -150,7 +153,7 @@ class Dispatcher:
 def _has_place(caller: Caller, parts: LoginServerParts | AppServerParts) -> bool:
     """Whether the caller is served by this server."""
     here = parts.server_id if isinstance(parts, AppServerParts) else None
-    return caller.seat is not None and caller.seat.server == here
+    return caller.server is not None and caller.server == here
 
 
 def _refused(error: Failure, connection: IConnection) -> Reply | Failure:

@@ -12,11 +12,10 @@ never at the broker. Whoever holds the broker can hold hints back, and wake read
 from __future__ import annotations
 
 import hmac
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from json import JSONEncoder
+from json import JSONDecoder, JSONEncoder
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +23,11 @@ from twisted.internet.defer import DeferredList
 from twisted.logger import Logger
 
 from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
+
+
+def _no_json(constant: str) -> None:
+    raise ValueError(constant)  # NaN and Infinity, which are none.
+
 
 OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
 """Told of an event, and for readers (ids of users) which id was theirs before it, as far as this is
@@ -38,13 +42,11 @@ _SEAL = b', "%s": "' % _PROOF.encode()
 
 _to_json = JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
+_from_json = JSONDecoder(parse_constant=_no_json).decode
+
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
 _log = Logger()
-
-
-def _no_json(constant: str) -> None:
-    raise ValueError(constant)  # NaN and Infinity, which are none.
 
 
 class Bus:
@@ -118,7 +120,7 @@ class Bus:
     def _hear(self, topic: str, on_hint: OnHint) -> ISubscription:
         def arrived(message: Message) -> None:
             try:
-                hint = json.loads(message.body, parse_constant=_no_json)
+                hint = _from_json(message.body.decode())
             except ValueError:
                 hint = None
             if not isinstance(hint, dict):

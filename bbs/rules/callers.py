@@ -38,7 +38,7 @@ class Caller:
     """The user whose command is carried out, at `now` (seconds since the epoch).
 
     `channel` is the user's own: what is told there reaches the connections that listen for the
-    user. The framework's own are `seat`, where the user is served, when that server is well;
+    user. The framework's own are `server`, by which the user is served, when that one is well;
     `touch`, the digest of a session whose last use is worth noting; and `answer`, to what the rule
     of the command asks first.
     """
@@ -47,7 +47,7 @@ class Caller:
     name: str
     channel: str
     now: float
-    seat: places.Seat | None = None
+    server: str | None = None
     touch: str | None = None
     answer: Answer | None = field(default=None, repr=False, compare=False)
 
@@ -66,17 +66,7 @@ def digest(token: str) -> str:
 
 def _holder(token_digest: str) -> peewee.Select:
     return (
-        Session.select(
-            Session.digest,
-            Session.used,
-            User.id,
-            User.name,
-            User.channel,
-            Server.id,
-            Server.host,
-            Server.port,
-            Server.state,
-        )
+        Session.select(Session.used, User.id, User.name, User.channel, Server.id, Server.state)
         .join(User)
         .join(Place, peewee.JOIN.LEFT_OUTER, on=(Place.user == User.id))
         .join(Server, peewee.JOIN.LEFT_OUTER, on=(Place.server == Server.id))
@@ -84,10 +74,10 @@ def _holder(token_digest: str) -> peewee.Select:
     )
 
 
-_WIDTH = 9
+_WIDTH = 6
 """How many columns `_holder` has; those of a question stand behind them."""
 
-_who_holds = statement(_holder)
+_who_holds: Statement[[str], list[Row]] = Statement(_holder, packed=True)
 
 
 class Question(Generic[P]):
@@ -108,7 +98,7 @@ class Question(Generic[P]):
         """How many arguments it has, the caller apart."""
         signature = inspect.Signature([first, *others])
         self._of_user: Statement[..., list[Row]] = Statement(of_user, signature)
-        self._of_holder: Statement[..., list[Row]] = Statement(of_holder, signature)
+        self._of_holder: Statement[..., list[Row]] = Statement(of_holder, signature, packed=True)
 
     def __call__(self, caller: Caller, *arguments: P.args, **keywords: P.kwargs) -> list[Row]:
         """What is found, as tuples: known already, if it was asked together with who is asking."""
@@ -167,16 +157,16 @@ def identify(
         found = _who_holds(token_digest)
     else:
         found = first.with_holder(token_digest, arguments)
-    if not found or found[0][1] + sessions.ttl < now:
+    if not found or found[0][0] + sessions.ttl < now:
         raise NotLoggedIn()
-    stored, used, user, name, channel, server, host, port, state = found[0][:_WIDTH]
+    used, user, name, channel, server, state = found[0][:_WIDTH]
     return Caller(
         user,
         name,
         channel,
         now,
-        places.seat_of(server, host, port) if state in places.SERVING else None,
-        stored if used + sessions.ttl * TOUCH_SHARE < now else None,
+        server if state in places.SERVING else None,
+        token_digest if used + sessions.ttl * TOUCH_SHARE < now else None,
         Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
     )
 

@@ -103,9 +103,8 @@ class Database:
                 leave=self._transactions.hang_up,
             )
 
-        if isinstance(self.peewee, SqliteDatabase):
-            readers = writers = 1
-        else:
+        readers = writers = 1
+        if not isinstance(self.peewee, SqliteDatabase):
             readers = max(1, (connections - 1) // 2)
             writers = max(1, connections - 1 - readers)
         self._writing = lane("writing", writers)

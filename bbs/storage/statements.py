@@ -18,6 +18,7 @@ each kind of database, and what comes of it is kept.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
@@ -34,6 +35,8 @@ Convert = Callable[[Any], Any]
 
 MOST_LENGTHS = 64
 """For how many lengths of its lists a statement is kept; with one more the oldest goes."""
+
+_from_json = json.JSONDecoder().decode
 
 _LISTS = (list, tuple)
 _SETS = (set, frozenset)
@@ -111,13 +114,15 @@ class _Plan:
     """What a statement is on one kind of database, for lists of certain lengths.
 
     `values` are constants, and what gives those that differ. `converters` are for the columns of
-    the result that drivers do not give as peewee would.
+    the result that drivers do not give as peewee would. A `packed` result has one column, which is
+    all of them in JSON.
     """
 
     sql: str
     values: tuple[Any, ...]
     writes: bool
     converters: tuple[tuple[int, Convert], ...]
+    packed: bool
 
     def bind(self, arguments: Sequence[Any]) -> list[Any]:
         return [
@@ -125,12 +130,29 @@ class _Plan:
             for value in self.values
         ]
 
-    def converted(self, found: Iterable[Row]) -> Iterator[Row]:
+    def result(self, cursor: Any) -> Any:
+        """What whoever calls the statement is given."""
+        if not self.writes:
+            found = cursor.fetchall()
+            if self.packed:
+                found = [tuple(_from_json(row)) for (row,) in found]
+            return [*(self._converted(found) if self.converters else found)]
+        return cursor.lastrowid if self.sql.startswith(("INSERT", "REPLACE")) else cursor.rowcount
+
+    def _converted(self, found: Iterable[Row]) -> Iterator[Row]:
         for row in found:
             values = [*row]
             for index, convert in self.converters:
                 values[index] = convert(values[index])
             yield tuple(values)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A statement with its arguments, to be carried out: see `together`."""
+
+    plan: _Plan
+    values: Sequence[Any]
 
 
 class Statement(Generic[P, T]):
@@ -141,7 +163,12 @@ class Statement(Generic[P, T]):
     changed. A list among the arguments is one for `in_`; None is equal to nothing, as in SQL.
     """
 
-    def __init__(self, build: Callable[P, Any], signature: inspect.Signature | None = None) -> None:
+    def __init__(
+        self,
+        build: Callable[P, Any],
+        signature: inspect.Signature | None = None,
+        packed: bool = False,
+    ) -> None:
         self.__doc__ = build.__doc__
         self.__name__ = build.__name__
         self.__qualname__ = build.__qualname__
@@ -150,18 +177,21 @@ class Statement(Generic[P, T]):
         self._build = build
         self._signature = signature or inspect.signature(build)
         self._length = len(self._signature.parameters)
+        self._packed = packed
         self._plans: dict[Any, _Plan] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
-        arguments = self._arguments(args, kwargs)
         database: Any = models.database.obj
+        arguments = self._arguments(args, kwargs)
         plan = self._plan(database, arguments)
         cursor = database.carry_out(plan.sql, plan.bind(arguments), plan.writes)
-        if not plan.writes:
-            found = cursor.fetchall()
-            return cast("T", [*(plan.converted(found) if plan.converters else found)])
-        adds = plan.sql.startswith(("INSERT", "REPLACE"))
-        return cast("T", cursor.lastrowid if adds else cursor.rowcount)
+        return cast("T", plan.result(cursor))
+
+    def of(self, *args: P.args, **kwargs: P.kwargs) -> Bound:
+        """This statement with these arguments, for `together`."""
+        arguments = self._arguments(args, kwargs)
+        plan = self._plan(models.database.obj, arguments)
+        return Bound(plan, plan.bind(arguments))
 
     def many(self, each: Iterable[Sequence[Any]]) -> None:
         """Carry out a change once for each of these tuples of arguments."""
@@ -169,7 +199,10 @@ class Statement(Generic[P, T]):
         if rows:
             database: Any = models.database.obj
             plan = self._plan(database, rows[0])
-            database.carry_out_many(plan.sql, [plan.bind(row) for row in rows])
+            if len(rows) == 1:
+                database.carry_out(plan.sql, plan.bind(rows[0]), True)
+            else:
+                database.carry_out_many(plan.sql, [plan.bind(row) for row in rows])
 
     def _arguments(self, args: Sequence[Any], named: Mapping[str, Any]) -> Sequence[Any]:
         if named or len(args) != self._length:
@@ -189,13 +222,13 @@ class Statement(Generic[P, T]):
         plan = self._plans.get(key)
         if plan is None:
             # Two threads may both come here at first: they come to the same.
-            plan = self._compile(arguments)
+            plan = self._compile(arguments, self._packed and database.packs)
             while len(self._plans) >= MOST_LENGTHS:
                 self._plans.pop(next(iter(self._plans)), None)
             self._plans[key] = plan
         return plan
 
-    def _compile(self, arguments: Sequence[Any]) -> _Plan:
+    def _compile(self, arguments: Sequence[Any], packed: bool) -> _Plan:
         build: Any = self._build
         query: Any = build(
             *(
@@ -210,15 +243,18 @@ class Statement(Generic[P, T]):
         elif isinstance(query, peewee.Update):
             changes: Any = query
             _tell_columns(changes._update)
-        sql, values = query.sql()
         writes = not isinstance(query, peewee.SelectBase)
         columns: Sequence[Any] = () if writes else query._returning
+        if packed:
+            query = query.select(peewee.fn.JSON_ARRAY(*columns))
+        sql, values = query.sql()
         converters = [(index, _converter(column)) for index, column in enumerate(columns)]
         return _Plan(
             sql,
             tuple(values),
             writes,
             tuple((index, convert) for index, convert in converters if convert),
+            packed,
         )
 
 
@@ -232,6 +268,21 @@ def statement(build: Callable[P, Any]) -> Statement[P, Any]:
     It is called with stand-ins, so it may only place its arguments, never look at them.
     """
     return Statement(build)
+
+
+def together(*statements: Bound) -> list[Any]:
+    """Carry out statements one after the other, in one round trip where the database is far; gives
+    the result of each. None of them knows what another found."""
+    database: Any = models.database.obj
+    plans = [each.plan for each in statements]
+    results: list[Any] = database.carry_out_together(
+        [
+            (plan.sql, each.values, plan.writes)
+            for plan, each in zip(plans, statements, strict=True)
+        ],
+        [plan.result for plan in plans],
+    )
+    return results
 
 
 def _prepare_insertion(query: Any) -> None:

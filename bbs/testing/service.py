@@ -226,9 +226,9 @@ class MemoryService:
             callers.identify, token, sessions, self.clock.seconds()
         )
         calling.addCallback(found.append)
-        seat = found[0].seat
-        assert seat is not None, "nobody serves them"
-        return self.servers[seat.server]
+        server = found[0].server
+        assert server is not None, "nobody serves them"
+        return self.servers[server]
 
     def boot(self, server_id: str) -> None:
         """A launched app server begins to serve."""

@@ -6,7 +6,6 @@ to arrive byte by byte; these are the classes that it is told them by.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any
 
 from twisted.internet.interfaces import IAddress
@@ -16,6 +15,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.resource import IResource
 from twisted.web.server import Request, Site
 
+from bbs.addresses import is_loopback
 from bbs.web.resources import as_text, send
 
 MAX_BODY = 4096
@@ -39,14 +39,6 @@ HEADERS = (
     ("Cache-Control", "no-store"),
 )
 """Of every answer: nothing runs that is not the page's own file, and nothing is kept."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether it is the IP address of a loopback interface."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class BoundedRequest(Request):

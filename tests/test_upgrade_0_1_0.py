@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pymysql
-from pymysql.constants import CLIENT
 
 from bbs.board import board
 from bbs.config import Configuration, Limits, Messages
@@ -95,7 +94,6 @@ def load_dump(url: str) -> None:
         closing(
             pymysql.connect(
                 database=settings.database,
-                client_flag=CLIENT.MULTI_STATEMENTS,
                 **{**settings.connect_params, "read_timeout": None, "write_timeout": None},
             )
         ) as connection,

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from bbs.rules.callers import Caller, asks, question
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
-    from bbs.storage.database import for_update, read_only, rows
+    from bbs.storage.database import for_update, long_read, read_only, rows
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.schema import Migrator
-    from bbs.storage.statements import Bound, statement, together
+    from bbs.storage.statements import statement, together
     from bbs.values import NAME_LENGTH, Instance
 
 _WHERE = {
@@ -50,9 +50,9 @@ _WHERE = {
         "ProviderUnavailable",
     ),
     "bbs.scaling.providers": ("LaunchKit", "Provider"),
-    "bbs.storage.database": ("for_update", "read_only", "rows"),
+    "bbs.storage.database": ("for_update", "long_read", "read_only", "rows"),
     "bbs.storage.schema": ("Migrator",),
-    "bbs.storage.statements": ("Bound", "statement", "together"),
+    "bbs.storage.statements": ("statement", "together"),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
     "bbs.values": ("NAME_LENGTH", "Instance"),
 }
@@ -62,7 +62,6 @@ __all__ = [
     "BATCH",
     "NAME_LENGTH",
     "Ask",
-    "Bound",
     "Caller",
     "Command",
     "CommandTable",
@@ -93,6 +92,7 @@ __all__ = [
     "for_update",
     "is_valid_name",
     "login_server",
+    "long_read",
     "new_channel",
     "question",
     "read_only",

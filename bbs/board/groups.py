@@ -13,6 +13,7 @@ from bbs.framework import (
     User,
     asks,
     is_valid_name,
+    long_read,
     new_channel,
     question,
     read_only,
@@ -62,7 +63,7 @@ def join(caller: Caller, name: str) -> str:
     return channel_of(random)
 
 
-@read_only
+@long_read
 def all_groups(caller: Caller) -> Mapping[str, Sequence[str]]:
     """The names of all groups, oldest first."""
     return {"group": [name for (name,) in _all()]}

@@ -18,7 +18,6 @@ from bbs.board import errors, friends, groups
 from bbs.board.models import Delivery, Inbox, Membership, Message, Relationship
 from bbs.framework import (
     BATCH,
-    Bound,
     Caller,
     Cursor,
     Mailbox,
@@ -66,7 +65,7 @@ def send(caller: Caller, name: str, text: str) -> Sent:
         raise errors.NotFriends(name)
     if online is None:
         raise errors.NotOnline(name)
-    number, after = _store(caller, name, False, text, [friend], _lock.of([friend]))
+    number, after = _store(caller, name, False, text, [friend], locked=False)
     return Sent(channel, _event(number, caller.name, name, False, text), after)
 
 
@@ -79,7 +78,7 @@ def send_group(caller: Caller, name: str, text: str) -> Sent:
     if membership is None:
         raise errors.NotMember(name)
     readers = [reader for (reader,) in _lock_online(group)]
-    number, after = _store(caller, name, True, text, readers)
+    number, after = _store(caller, name, True, text, readers, locked=True)
     event = _event(number, caller.name, name, True, text)
     return Sent(groups.channel_of(random), event, after)
 
@@ -121,13 +120,16 @@ def expire(before: float, most: int = 500) -> int:
 
 
 def _store(
-    caller: Caller, target: str, to_group: bool, text: str, readers: Sequence[int], *lock: Bound
+    caller: Caller, target: str, to_group: bool, text: str, readers: Sequence[int], locked: bool
 ) -> tuple[int, Mapping[int, int]]:
-    """Keep a message for `readers`, whose inboxes are locked, by `lock` if it is given; its id, and
-    what was the last of each before it."""
+    """Keep a message for `readers`, whose inboxes are `locked` or are to be; its id, and the id of
+    the last that each had before it."""
     told = readers if len(readers) <= MOST_TOLD else []
-    add = _add.of(caller.name, target, to_group, text, caller.now)
-    *_, lasts, number = together(*lock, _last.of(told), add)
+    *_, lasts, number = together(
+        *(() if locked else (_lock.of(readers),)),
+        _last.of(told),
+        _add.of(caller.name, target, to_group, text, caller.now),
+    )
     _add_delivery.many((reader, number) for reader in readers)
     return number, {reader: last or 0 for reader, last in lasts}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import peewee
 
 from bbs.board.models import Post, Relationship
-from bbs.framework import Caller, User, read_only, statement
+from bbs.framework import Caller, User, long_read, statement
 
 
 def post(caller: Caller, text: str) -> None:
@@ -15,7 +15,7 @@ def post(caller: Caller, text: str) -> None:
     _add(caller.id, text)
 
 
-@read_only
+@long_read
 def friends_posts(caller: Caller) -> Mapping[str, Sequence[Mapping[str, str]]]:
     """What the caller's friends have posted, oldest first."""
     found = _of_friends(caller.id, Relationship.FRIEND)

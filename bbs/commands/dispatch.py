@@ -32,7 +32,7 @@ from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, places
 from bbs.rules.callers import Caller, asked_by, identify, touch
-from bbs.storage.database import is_read_only, read_only
+from bbs.storage.database import marked_as
 
 _TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
 
@@ -110,7 +110,7 @@ class Dispatcher:
                 return _Outcome(caller, False)
             return _Outcome(caller, True, rule(caller, *request.arguments) if rule else None)
 
-        return guard if rule and not is_read_only(rule) else read_only(guard)
+        return marked_as(rule, guard)
 
     def _outcome(
         self, outcome: _Outcome, request: Request, connection: IConnection

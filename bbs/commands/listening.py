@@ -9,7 +9,7 @@ from bbs.delivery.feed import Cursor, Feed, Mailbox
 from bbs.protocols.commands import CommandTable, Role, WrongUsage
 from bbs.protocols.line import Reply
 from bbs.rules.callers import Caller
-from bbs.storage.database import is_read_only, read_only
+from bbs.storage.database import marked_as
 
 LISTEN = "listen <user> [<id>]"
 
@@ -29,8 +29,7 @@ def listening(feed: Feed | None) -> CommandTable:
             return Mailbox(Cursor(caller.id, 0), resumes=True)
         return feed.open(caller, None if after is None else int(after))
 
-    writes = feed is not None and not is_read_only(feed.open)
-    rule = open_mailbox if writes else read_only(open_mailbox)
+    rule = marked_as(feed.open if feed else None, open_mailbox)
 
     @commands.command(LISTEN, Role.APP, rule=rule, harmless=True)
     async def listen(ask: Ask, mailbox: Mailbox) -> Reply:

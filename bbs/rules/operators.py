@@ -9,7 +9,7 @@ import peewee
 
 from bbs.rules import members, servers
 from bbs.rules.servers import ServerRow
-from bbs.storage.database import read_only, rows
+from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
 from bbs.values import State
 
@@ -99,7 +99,7 @@ class Listed:
     people: tuple[str, ...]
 
 
-@read_only
+@long_read
 def listing() -> tuple[Listed, ...]:
     """The servers that live, oldest first, and who is on each."""
     people: dict[str, list[str]] = {}
@@ -166,7 +166,7 @@ def drain(by: By, beginning: str) -> str:
     return server
 
 
-@read_only
+@long_read
 def actions(most: int) -> list[Deed]:
     """The latest actions, newest first."""
     latest = Action.select().order_by(Action.id.desc()).limit(most)

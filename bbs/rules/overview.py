@@ -11,7 +11,7 @@ import peewee
 
 from bbs.rules import operators, servers
 from bbs.rules.servers import ServerRow
-from bbs.storage.database import read_only, rows
+from bbs.storage.database import long_read, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 from bbs.values import State
 
@@ -54,7 +54,7 @@ class Overview:
     who: Mapping[str, tuple[str, ...]] | None
 
 
-@read_only
+@long_read
 def overview(now: float, names: bool) -> Overview:
     """Look at everything; at people's `names` too, if so asked."""
     shown = (Server.state != State.GONE) | (Server.ended >= now - GONE_SHOWN)

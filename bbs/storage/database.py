@@ -64,6 +64,13 @@ def long_read(rule: Callable[P, T]) -> Callable[P, T]:
     return read_only(rule)
 
 
+def marked_as(rule: Callable[..., object] | None, other: Callable[P, T]) -> Callable[P, T]:
+    """Mark `other`, which carries out `rule`, as that is marked; without a rule it only reads."""
+    if rule is not None and not is_read_only(rule):
+        return other
+    return long_read(other) if getattr(rule, "__bbs_long__", False) else read_only(other)
+
+
 class Database:
     """One database, for one process (peewee's models are bound to it).
 

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IStreamClientEndpoint,
     ITCPTransport,
+    IWriteDescriptor,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -64,6 +65,7 @@ class Connection(Protocol):
         self._asked: deque[Deferred[Reply]] = deque()
         self._watchers: list[Deferred[None]] = []
         self._reason = f"the connection to {address} was lost"
+        self._flush: Callable[[], object] | None = None
 
     def ask(self, request: bytes, deadline: float) -> Deferred[Reply]:
         """Send a request (a line with its end); its reply is due within `deadline` seconds.
@@ -74,11 +76,11 @@ class Connection(Protocol):
         if not self.usable or self.transport is None:
             return fail(Unreachable(self._reason))
         asked: Deferred[Reply] = Deferred()
-        late = self._clock.callLater(
-            deadline, self._end, f"{self.address} did not answer within {deadline:g} s"
-        )
+        late = self._clock.callLater(deadline, self._late, deadline)
         self._asked.append(asked)
         self.transport.write(request)
+        if self._flush is not None:
+            self._flush()
 
         def answered(result: Reply | Failure) -> Reply | Failure:
             if late.active():
@@ -100,6 +102,9 @@ class Connection(Protocol):
         """End the connection; no event comes any more."""
         self._end(f"the connection to {self.address} was closed", abort=bool(self._asked))
 
+    def _late(self, deadline: float) -> None:
+        self._end(f"{self.address} did not answer within {deadline:g} s")
+
     def _end(self, reason: str, abort: bool = True) -> None:
         self.on_event = None
         if self.usable and self.transport is not None:
@@ -117,6 +122,11 @@ class Connection(Protocol):
         self.usable = True
         self.transport.setTcpKeepAlive(True)
         self.transport.setTcpNoDelay(True)
+        if IWriteDescriptor.providedBy(self.transport):
+            # Else each request waits until the reactor has asked the system whether it can be sent,
+            # which costs a round of the reactor. What this cannot send, or fails in, the reactor
+            # sends or meets in its next round.
+            self._flush = self.transport.doWrite
 
     def dataReceived(self, data: bytes) -> None:
         # Only what is new is searched: a reply of megabytes comes in a thousand pieces.

@@ -50,11 +50,15 @@ class Sight:
         self._void: set[str] = set()
         self._strays: dict[str, float] = {}
 
-    async def look(self, oldest: float) -> None:
-        """Have a list no more than `oldest` seconds old, if that can be had soon."""
+    async def look(self, oldest: float, wait: bool = True) -> None:
+        """Have a list no more than `oldest` seconds old, if that can be had soon. Unless it is to
+        `wait`, that is heard later, where there is one already and others share the provider."""
         now = self._reactor.seconds()
         recent = self._asked_at is not None and now - self._asked_at < oldest
         if self._looking or recent:
+            return
+        if not wait and self._asked_at is not None and self._provider.shared:
+            Deferred.fromCoroutine(self._list()).addBoth(lambda _: self._heard(now))
             return
         looked: Deferred[None] = Deferred()
 
@@ -69,6 +73,11 @@ class Sight:
         await looked
         if patience.active():
             patience.cancel()
+
+    def _heard(self, asked_at: float) -> None:
+        # Where none came, another round at once would ask again at once.
+        if self._asked_at == asked_at:
+            self._on_news()
 
     def asking(self, launch_id: str) -> None:
         """A launch is being asked for: until `asked`, its absence means nothing."""

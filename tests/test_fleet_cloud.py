@@ -189,6 +189,17 @@ class Unavailable(CloudCase):
         self.service.settle()
         self.assertEqual(peer.heard()[0]["status"], 0)
 
+    def test_where_it_is_is_asked_when_it_was_launched(self) -> None:
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        lists = self.cloud.count("list")
+        peer = self.waiting("cat")
+        self.assertEqual(self.cloud.count("list"), lists + 1)
+        self.service.boot(self.cloud.launched[1])
+        self.service.settle()
+        self.assertEqual(peer.heard()[0]["app_server"]["port"], 20002)
+        self.assertEqual(self.cloud.count("list"), lists + 1)
+
     def test_who_waits_does_not_wait_for_a_list(self) -> None:
         """A server that has said where it is takes people, also when a new list is due."""
         self.service.people("ann", "bob")

@@ -14,9 +14,17 @@ from bbs.testing.provider import MemoryProvider
 from bbs.values import Instance
 
 
+class RealisticClock(Clock):
+    """Time passes between any two looks at it."""
+
+    def seconds(self) -> float:
+        self.rightNow += 1e-6
+        return Clock.seconds(self)
+
+
 class SightTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = RealisticClock()
         self.clock.advance(1_000_000.0)
         self.provider = MemoryProvider("ec2:here:bbs")
         self.provider.shared = True
@@ -75,6 +83,22 @@ class SightTests(SynchronousTestCase):
         listing.callback({"a": Instance("a", "host", False, "")})
         self.assertIs(self.sight.alive("a", booting=False), False)
         self.assertEqual(len(self.news), 1)
+
+    def test_behind_what_was_launched(self) -> None:
+        self.assertFalse(self.sight.is_behind)
+        self.listed()
+        for id in "ab":
+            self.sight.asking(id)
+        self.assertFalse(self.sight.is_behind)
+        self.sight.asked("a")
+        self.assertFalse(self.sight.is_behind)
+        self.sight.asked("b")
+        self.assertTrue(self.sight.is_behind)
+        self.listed("a")
+        self.assertFalse(self.sight.is_behind)
+        self.sight.asking("c")
+        self.sight.asked("c", nothing=True)
+        self.assertFalse(self.sight.is_behind)
 
     def test_a_list_that_did_not_come_is_no_news(self) -> None:
         self.listed("a")

@@ -222,7 +222,8 @@ class FleetKeeper(Service):
         if not self._provider.shared:
             return 0.0
         ours = [row for row in rows if row.scope == self._provider.scope]
-        if any(row.port and row.host is None for row in ours):
+        # Of a launch it is asked where it is as soon as it is made, and not once it serves.
+        if self._sight.is_behind or any(row.port and row.host is None for row in ours):
             return 0.0
         if any(row.leaving or silence[row.id] > 2 * self._interval for row in ours if row.port):
             return self._interval

@@ -74,10 +74,18 @@ class Sight:
         if patience.active():
             patience.cancel()
 
-    def _heard(self, asked_at: float) -> None:
+    def _heard(self, since: float) -> None:
         # Where none came, another round at once would ask again at once.
-        if self._asked_at == asked_at:
+        if self._asked_at is not None and self._asked_at >= since:
             self._on_news()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something was launched since the last list, and all that was asked for has been
+        answered: then the next list tells of them all where they are."""
+        last = self._asked_at
+        asked = [moment for id, moment in self._missing.items() if id not in self._void]
+        return last is not None and last < max(asked, default=last) < float("inf")
 
     def asking(self, launch_id: str) -> None:
         """A launch is being asked for: until `asked`, its absence means nothing."""

@@ -62,6 +62,7 @@ nitpick_ignore = [
         "bbs.storage.schema.Schema",
         "bbs.testing.service.MemoryAppServer",
         "bbs.values.Instance",
-        "bbs.workers.IWorkers",
+        "bbs.storage.statements.Bound",
+        "bbs.workers.ILanes",
     )
 ]

@@ -23,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.people import PASSWORD, TEXT
+from tests.bench.people import PASSWORD, TEXT, job
 from tests.bench.processes import ROOT, Failed, Running, Tool, embedded, environment, process
 from tests.bench.report import machine
 
@@ -80,7 +80,7 @@ def measure(
         starts.append(by_client(login.port, short, 1))
         clients.append(by_client(login.port, script, options.commands + 1))
         used = sender.cpu_seconds()
-        talked = load.ask({"port": app, "talks": [requests], "fresh": False, "seconds": None})
+        talked = load.ask(job([app], [requests], seconds=None))
         protocols.append(Cost(talked["seconds"], sender.cpu_seconds() - used))
     # The least of the rounds: whatever else the machine does only adds to it.
     start, client, protocol = (
@@ -112,8 +112,8 @@ def befriend(load: Tool, port: int) -> tuple[str, int]:
 
 
 def ask(load: Tool, port: int, *lines: str) -> list[Mapping[str, Any]]:
-    job = {"port": port, "talks": [lines], "fresh": False, "seconds": None}
-    replies = [json.loads(reply) for reply in load.ask(job)["replies"][0]]
+    work = job([port], [lines], seconds=None)
+    replies = [json.loads(reply) for reply in load.ask(work)["replies"][0]]
     if any(reply["status"] for reply in replies):
         raise Failed(f"a server refused: {replies}")
     return replies

@@ -41,8 +41,8 @@ busy besides; with 15 under two and a half times. It leaves hashing 3.5 % of pro
 want wholly."""
 
 STUCK = 0.02
-"""Seconds without anything done after which another thread takes up what waits: who waits for a lock
-must not hold up who needs none."""
+"""Seconds without anything done after which another thread takes up what waits: somebody who waits
+for a lock must not hold up others."""
 
 LEAVING_TIME = 5.0
 """Seconds that the threads of a lane have to end. One that waits for what never comes is left

@@ -367,7 +367,7 @@ def is_bug(error: BaseException) -> bool:
     return getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
-def has_not_committed(error: Exception) -> bool:
+def has_not_committed(error: BaseException) -> bool:
     """Whether `error`, which a commit raised, says that it has certainly not happened."""
     if isinstance(error, peewee.IntegrityError):
         return True

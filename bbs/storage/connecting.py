@@ -42,6 +42,8 @@ _CHANGE = re.compile(
 )
 """How a statement begins that changes something."""
 
+_ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
+
 _TROUBLE = frozenset(
     (
         mysql_errors.CON_COUNT_ERROR,
@@ -292,7 +294,11 @@ class MySQLDatabase(_Watched, peewee.MySQLDatabase):
         self.watch(True)
         with EXCEPTIONS:
             cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
-            cursor.executemany(sql, rows)
+            if _ON_DUPLICATE in sql:  # The driver knows no values behind those of a row.
+                for row in rows:
+                    cursor.execute(sql, row)
+            else:
+                cursor.executemany(sql, rows)
 
 
 def _busy() -> sqlite3.OperationalError:

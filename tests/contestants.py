@@ -20,10 +20,13 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from bbs.errors import Refusal
 from bbs.storage.database import Database
+from bbs.storage.deadlines import Deadlines
+from bbs.storage.jobs import Job
 from bbs.workers import Inline
 
 SUCCESS = "Success!"
@@ -41,23 +44,20 @@ Call = Callable[..., Outcome]
 Programme = Callable[[Call], Any]
 
 
-class Patience:
-    """A reactor on which no time passes, for threads that have none of their own."""
+class _Patience(Deadlines):
+    """Deadlines that nobody keeps, on whichever thread calls are made."""
 
-    class Timer:
-        def active(self) -> bool:
-            return False
+    def watch(self, job: Job) -> None: ...
 
-    def seconds(self) -> float:
-        return 0.0
-
-    def callLater(self, delay: float, function: object, *args: object) -> Timer:
-        return self.Timer()
+    def forget(self, job: Job) -> None: ...
 
 
 def patient(url: str) -> Database:
     """The database at `url`, for rules that run in the calling thread, however long they take."""
-    return Database(url, Inline(), Patience())
+    clock = Clock()
+    database = Database(url, Inline(), clock)
+    database._deadlines = _Patience(clock, 0.0, lambda job, now: None)
+    return database
 
 
 def once(rule: Callable[..., object], *arguments: object) -> Programme:

@@ -33,6 +33,9 @@ LOCAL = "127.0.0.1"
 CONNECT_TIMEOUT = 1
 """Whole seconds to connect to MySQL, as pymysql counts them."""
 
+IN_C = "mysql+mysqlconnector"
+"""The scheme of a URL for MySQL by the driver in C, as SQLAlchemy has it."""
+
 EXCEPTIONS: Any = vars(peewee)["__exception_wrapper__"]
 """Makes of a driver's errors what peewee makes of them."""
 
@@ -98,6 +101,9 @@ _TROUBLE = frozenset(
 
 _CLIENT_ERRORS = range(2000, 3000)
 """What the driver itself says of a connection."""
+
+_WANTS_TLS = 2061
+"""What the driver in C says, for one, of a password that may not go over a plain connection."""
 
 _NOT_COMMITTED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL)
 """What SQLite says of a commit that has certainly not happened."""
@@ -250,12 +256,16 @@ class MySQLDatabase(_Watched, peewee.MySQLDatabase):
         """Without TLS where the options say so, unless the server wants it: the driver prefers it,
         and what never leaves this machine need not be encrypted."""
         try:
-            return super()._connect()  # type: ignore[misc]
+            return self._open()
         except (RuntimeError, pymysql.OperationalError) as error:
-            away = error.args and error.args[0] in _CLIENT_ERRORS
+            code = error.args[0] if error.args else None
+            away = code in _CLIENT_ERRORS and code != _WANTS_TLS
             if away or not self.connect_params.pop("ssl_disabled", False):
                 raise
-            return super()._connect()  # type: ignore[misc]
+            return self._open()
+
+    def _open(self) -> Any:
+        return super()._connect()  # type: ignore[misc]
 
     def carry_out(self, sql: str, values: Sequence[Any], writes: bool) -> Any:
         """Carry out a statement; gives the cursor, with all that the database has to say."""
@@ -303,9 +313,10 @@ def _busy() -> sqlite3.OperationalError:
 
 
 def connect_to(url: str) -> peewee.Database:
-    """The peewee database at `url` (`sqlite:///FILE`, `mysql://user:password@host:port/name`).
+    """The peewee database at `url` (`sqlite:///FILE`, `mysql://user:password@host:port/name`, or
+    `mysql+mysqlconnector://…` for the same by a driver in C).
 
-    :raises DatabaseRefused: `url` is neither.
+    :raises DatabaseRefused: `url` is none of these, or the driver is not installed.
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
@@ -319,14 +330,14 @@ def connect_to(url: str) -> peewee.Database:
             },
             timeout=LOCK_TIMEOUT,
         )
-    if parts.scheme == "mysql":
+    if parts.scheme in ("mysql", IN_C):
         options: dict[str, Any] = {}
         tls_ca = parse_qs(parts.query).get("tls_ca")
         if tls_ca:
             options["ssl"] = {"ca": tls_ca[0]}
         elif is_loopback(parts.hostname or LOCAL):
             options["ssl_disabled"] = True
-        return MySQLDatabase(
+        return _mysql(parts.scheme)(
             unquote(parts.path[1:]),
             host=parts.hostname or LOCAL,
             port=parts.port or 3306,
@@ -343,6 +354,19 @@ def connect_to(url: str) -> peewee.Database:
             **options,
         )
     raise DatabaseRefused(f"database.url: neither sqlite:/// nor mysql://, but {parts.scheme!r}")
+
+
+def _mysql(scheme: str) -> type[MySQLDatabase]:
+    """The kind of database that a URL's scheme asks for; nobody loads a driver for nothing."""
+    if scheme != IN_C:
+        return MySQLDatabase
+    try:
+        from bbs.storage.mysql_in_c import MySQLInC
+    except ImportError as error:
+        raise DatabaseRefused(
+            f"database.url: {IN_C}:// needs what pip install 'bbs[fast-mysql]' installs ({error})"
+        ) from error
+    return MySQLInC
 
 
 def without_password(url: str) -> str:

@@ -26,7 +26,7 @@ from bbs.board.models import Group
 from bbs.errors import Unavailable
 from bbs.storage import database as database_module
 from bbs.storage import migrations
-from bbs.storage.connecting import DatabaseRefused, connect_to
+from bbs.storage.connecting import IN_C, DatabaseRefused, connect_to
 from bbs.storage.database import Database, for_update, read_only
 from bbs.workers import Workers
 from tests.database_case import execute_once, fresh_mysql_url
@@ -65,6 +65,10 @@ class MySQLCase(TestCase):
     """A test with a database as a server has it: threads, and the real clock."""
 
     timeout = 120
+
+    def by_driver(self, url: str) -> str:
+        """`url`, for the driver that is tested."""
+        return url
 
     async def open(self, url: str) -> Database:
         """The database at `url`, its schema up to date."""
@@ -120,7 +124,7 @@ class Outages(MySQLCase):
         own = OwnMariaDB()
         self.addCleanup(own.remove)
         await own.start()
-        database = await self.open(own.url)
+        database = await self.open(self.by_driver(own.url))
         await database.run(add, "before")
         return own, database
 
@@ -180,7 +184,7 @@ class Sessions(MySQLCase):
     """What each connection is set to, and what happens to it."""
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
-        self.url = fresh_mysql_url()
+        self.url = self.by_driver(fresh_mysql_url())
         self.database = await self.open(self.url)
 
     async def test_settings(self) -> None:
@@ -296,7 +300,7 @@ class Refusals(MySQLCase):
 
     def wrong(self, user: str, password: str, name: str) -> str:
         """The tests' database, with something wrong in its URL."""
-        url = fresh_mysql_url()
+        url = self.by_driver(fresh_mysql_url())
         scheme, _, rest = url.partition("://")
         credentials, _, place = rest.rpartition("@")
         right_user, _, right_password = credentials.partition(":")
@@ -342,10 +346,10 @@ class Refusals(MySQLCase):
     async def test_nobody_listens(self) -> None:
         own = OwnMariaDB()
         self.addCleanup(own.remove)
-        await self.check(own.url, "Connection refused")
+        await self.check(self.by_driver(own.url), "Connection refused")
 
     async def test_a_newer_schema(self) -> None:
-        url = fresh_mysql_url()
+        url = self.by_driver(fresh_mysql_url())
         database = await self.open(url)
         execute_once(url, "UPDATE schema_version SET version = 99")
         opening = database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
@@ -359,8 +363,31 @@ class Refusals(MySQLCase):
 
 class Bugs(MySQLCase):
     async def test_a_mistake_in_a_statement_is_an_error(self) -> None:
-        database = await self.open(fresh_mysql_url())
+        database = await self.open(self.by_driver(fresh_mysql_url()))
         await self.assertFailure(
             database.run(statement("SELECT no_column FROM chat_group")), peewee.OperationalError
         )
         self.assertTrue(database.available)
+
+
+class InC(MySQLCase):
+    """The same by the driver in C: `bbs[fast-mysql]`."""
+
+    def by_driver(self, url: str) -> str:
+        return url.replace("mysql:", f"{IN_C}:", 1)
+
+
+class OutagesInC(InC, Outages):
+    pass
+
+
+class SessionsInC(InC, Sessions):
+    pass
+
+
+class RefusalsInC(InC, Refusals):
+    pass
+
+
+class BugsInC(InC, Bugs):
+    pass

@@ -40,6 +40,10 @@ log in: with 10, who has a place waits four to six times as long for an answer w
 busy besides; with 15 under two and a half times. It leaves hashing 3.5 % of processors that others
 want wholly."""
 
+STUCK = 0.02
+"""Seconds without anything done after which another thread takes up what waits: somebody who waits
+for a lock must not hold up others."""
+
 LEAVING_TIME = 5.0
 """Seconds that the threads of a lane have to end. One that waits for what never comes is left
 behind; it does not keep the process from ending."""
@@ -101,6 +105,8 @@ class Workers(Service):
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
+        for lane in (self._calls, *self._lanes):
+            lane.stop_looking()
         # Threads may be in the middle of work, and to wait for them is not for the reactor's.
         stopped: Deferred[None] = Deferred()
 
@@ -175,7 +181,8 @@ class Lane(Generic[J]):
     """A lane, with what `ILanes.lane` says of it.
 
     What comes in one turn of the reactor wakes threads once, at the end of the turn: as many as it
-    takes when each does `together` pieces at once.
+    takes when each does `together` pieces at once. Those that are busy count among them, unless
+    they are stuck.
     """
 
     def __init__(
@@ -205,6 +212,9 @@ class Lane(Generic[J]):
         self._idle = 0
         self._lock = Lock()
         self._to_wake = False
+        self._finished = 0
+        """How often work was brought back."""
+        self._next_look: Any = None
 
     def put(self, job: J) -> None:
         self._waiting.append(job)
@@ -212,11 +222,17 @@ class Lane(Generic[J]):
             self._to_wake = True
             self._reactor.callLater(0, self._wake)
 
+    def stop_looking(self) -> None:
+        """Wake nobody any more, in the reactor's thread."""
+        if self._next_look is not None:
+            self._next_look.cancel()
+            self._next_look = None
+
     def stop(self, patience: float | None = None) -> None:
         """End the threads when they have done what waits. It blocks, for each `patience` seconds
         at the most, if that is said."""
         if self._waiting:
-            self._wake()
+            self._wake_threads(1)
         for _ in self._threads:
             self._wishes.put(False)
         for thread in self._threads:
@@ -224,10 +240,15 @@ class Lane(Generic[J]):
 
     def _wake(self) -> None:
         self._to_wake = False
-        # Threads that are busy take up the rest of what waits by themselves.
         wanted = min(-(-len(self._waiting) // self._together), self._most)
         with self._lock:
             wanted -= len(self._threads) - self._idle
+        self._wake_threads(wanted)
+        if self._waiting and self._most > 1 and self._next_look is None:
+            self._next_look = self._reactor.callLater(STUCK, self._look, self._finished)
+
+    def _wake_threads(self, wanted: int) -> None:
+        with self._lock:
             missing = wanted - self._idle
         for _ in range(min(missing, self._most - len(self._threads))):
             thread = Thread(target=self._live, name=self._name, daemon=True)
@@ -235,6 +256,17 @@ class Lane(Generic[J]):
             thread.start()
         for _ in range(wanted):
             self._wishes.put(True)
+
+    def _look(self, finished: int) -> None:
+        self._next_look = None
+        if self._waiting:
+            if finished == self._finished:
+                self._wake_threads(1)
+            self._next_look = self._reactor.callLater(STUCK, self._look, self._finished)
+
+    def _bring_back(self, jobs: Sequence[J]) -> None:
+        self._finished += 1
+        self._done(jobs)
 
     def _live(self) -> None:
         if self._stands_back and sys.platform == "linux":
@@ -258,7 +290,7 @@ class Lane(Generic[J]):
             _log.failure("work of {name} was lost", name=self._name)
         else:
             if done:
-                self._reactor.callFromThread(self._done, done)
+                self._reactor.callFromThread(self._bring_back, done)
 
 
 @implementer(ILanes)

@@ -57,11 +57,14 @@ nitpick_ignore = [
         "bbs.protocols.commands.Request",
         "bbs.protocols.line.factory.LineFactory",
         "bbs.protocols.line.interfaces.IConnection",
+        "bbs.rules.callers.Question",
         "bbs.rules.places.Seat",
         "bbs.storage.database.Database",
         "bbs.storage.schema.Schema",
         "bbs.testing.service.MemoryAppServer",
         "bbs.values.Instance",
-        "bbs.workers.IWorkers",
+        "bbs.storage.statements.Bound",
+        "bbs.storage.statements.Statement",
+        "bbs.workers.ILanes",
     )
 ]

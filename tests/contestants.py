@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import multiprocessing
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,10 +21,10 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from twisted.python.failure import Failure
-
 from bbs.errors import Refusal
-from bbs.storage.database import Database
+from bbs.storage.database import Database, is_read_only
+from bbs.storage.jobs import Job
+from bbs.storage.transactions import Transactions
 from bbs.workers import Inline
 
 SUCCESS = "Success!"
@@ -42,17 +43,16 @@ Programme = Callable[[Call], Any]
 
 
 class Patience:
-    """A reactor on which no time passes, for threads that have none of their own."""
-
-    class Timer:
-        def active(self) -> bool:
-            return False
+    """A reactor on which no time passes: nobody's deadline comes."""
 
     def seconds(self) -> float:
         return 0.0
 
-    def callLater(self, delay: float, function: object, *args: object) -> Timer:
-        return self.Timer()
+    def callLater(self, delay: float, function: object, *args: object) -> Patience:
+        return self
+
+    def cancel(self) -> None:
+        """What does not come need not be prevented."""
 
 
 def patient(url: str) -> Database:
@@ -123,14 +123,14 @@ def _in_process(url: str, programme: Programme) -> Any:
 
 
 def _call(database: Database, rule: Callable[..., object], *arguments: object) -> Outcome:
-    results: list[Any] = []
-    database.run(rule, *arguments).addBoth(results.append)
-    [result] = results
-    if not isinstance(result, Failure):
-        return Outcome(SUCCESS, result)
-    if not isinstance(result.value, Refusal):
-        result.raiseException()
-    return Outcome(result.value.message)
+    """As a thread of the database's carries out a call: several may do so at the same time."""
+    job = Job(rule, arguments, {}, asked_at=0.0, writes=not is_read_only(rule))
+    Transactions(database.peewee, database.url, lambda: 0.0).work(deque([job]))
+    if job.error is None:
+        return Outcome(SUCCESS, job.result)
+    if not isinstance(job.error, Refusal):
+        raise job.error
+    return Outcome(job.error.message)
 
 
 def _once(rule: Callable[..., object], arguments: tuple[object, ...], call: Call) -> Outcome:

@@ -22,6 +22,7 @@ from bbs.board import board
 from bbs.cli.client import Run
 from bbs.client import BBSClient, Lost, Refused, Unreachable
 from bbs.client.conversation import Conversation
+from bbs.client.values import Reply as Answer
 from bbs.client.vocabulary import TRUSTED, Vocabulary
 from bbs.framework import Ask, CommandTable, Reply, Role, Service, success
 from bbs.testing import Link
@@ -95,6 +96,15 @@ class Lobby(Noting):
             return json.dumps(members)
 
         self.network.to_clients = to_clients
+
+
+class VocabularyTests(SynchronousTestCase):
+    def test_a_line_is_understood_anew_when_more_is_known(self) -> None:
+        vocabulary = Vocabulary()
+        for usage, user in (("wave <user> <friend>", "ann"), ("wave <friend> <friend>", "")):
+            offer = {"usage": usage, "server": "app"}
+            vocabulary.learn(Answer({"status": 0, "commands": [offer]}), 0.0)
+            self.assertEqual(vocabulary.parse("wave ann bob").user, user)
 
 
 class LibraryTests(Lobby):

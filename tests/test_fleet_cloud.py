@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.delivery.bus import Bus
 from bbs.rules import members, operators
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
-from bbs.scaling.keeper import SETTLED_INTERVAL
+from bbs.scaling.keeper import SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE
 from bbs.storage.models import Lease, Server
 from bbs.testing import Peer
@@ -188,6 +188,54 @@ class Unavailable(CloudCase):
         self.cloud.hanging[0].callback(self.successResultOf(self.cloud.list()))
         self.service.settle()
         self.assertEqual(peer.heard()[0]["status"], 0)
+
+    def test_where_it_is_is_asked_when_it_was_launched(self) -> None:
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        lists = self.cloud.count("list")
+        peer = self.waiting("cat")
+        self.assertEqual(self.cloud.count("list"), lists + 1)
+        self.service.boot(self.cloud.launched[1])
+        self.service.settle()
+        self.assertEqual(peer.heard()[0]["app_server"]["port"], 20002)
+        self.assertEqual(self.cloud.count("list"), lists + 1)
+
+    def test_who_waits_does_not_wait_for_a_list(self) -> None:
+        """A server that has said where it is takes people, also when a new list is due."""
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        peer = self.waiting("cat")
+        lists = self.cloud.count("list")
+        while self.cloud.count("list") == lists:
+            self.service.advance(0.25)
+        lists = self.cloud.count("list")
+        self.cloud.trouble["list"] = "hangs"
+        for _ in range(round(UNSETTLED_INTERVAL / 0.25)):
+            self.service.advance(0.25)
+        self.assertEqual((self.cloud.count("list"), peer.heard()), (lists, []))
+        self.service.boot(self.cloud.launched[1])
+        self.service.clock.pump([0.01] * 10)
+        self.assertEqual(self.cloud.count("list"), lists + 1)
+        self.assertEqual(peer.heard()[0]["app_server"]["port"], 20002)
+
+    def test_a_list_that_cannot_be_had_is_not_asked_for_again_at_once(self) -> None:
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        self.waiting("cat")
+        self.cloud.trouble["list"] = AWAY
+        lists = self.cloud.count("list")
+        self.pass_time(60)
+        self.assertLessEqual(self.cloud.count("list") - lists, 31)
+
+    def test_many_who_come_make_few_rounds(self) -> None:
+        self.pass_time(4)
+        beats = Lease.get().beats
+        for _ in range(20):
+            self.service.login.keeper.look_soon()
+            self.service.clock.advance(0.001)
+        self.assertIn(Lease.get().beats - beats, (1, 2))
+        self.service.clock.advance(0.05)
+        self.assertLessEqual(Lease.get().beats - beats, 3)
 
     def test_nonsense_of_every_kind(self) -> None:
         """Whatever a provider raises, those who have a place are served, and rounds go on."""

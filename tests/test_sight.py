@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,9 +14,17 @@ from bbs.testing.provider import MemoryProvider
 from bbs.values import Instance
 
 
+class RealisticClock(Clock):
+    """Time passes between any two looks at it."""
+
+    def seconds(self) -> float:
+        self.rightNow += 1e-6
+        return Clock.seconds(self)
+
+
 class SightTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.clock = Clock()
+        self.clock = RealisticClock()
         self.clock.advance(1_000_000.0)
         self.provider = MemoryProvider("ec2:here:bbs")
         self.provider.shared = True
@@ -61,6 +71,49 @@ class SightTests(SynchronousTestCase):
         self.listed("a")
         self.listed_for(CONSISTENCY_GRACE - 1.0)
         self.assertFalse(self.sight.gone("a"))
+
+    def test_who_does_not_wait_hears_of_it_later(self) -> None:
+        self.listed("a")
+        self.clock.advance(10.0)
+        listing: Deferred[Mapping[str, Instance]] = Deferred()
+        self.provider.list = lambda: listing  # type: ignore[method-assign]
+        self.successResultOf(Deferred.fromCoroutine(self.sight.look(5.0, wait=False)))
+        self.assertIs(self.sight.alive("a", booting=False), True)
+        self.assertEqual(self.news, [])
+        listing.callback({"a": Instance("a", "host", False, "")})
+        self.assertIs(self.sight.alive("a", booting=False), False)
+        self.assertEqual(len(self.news), 1)
+
+    def test_behind_what_was_launched(self) -> None:
+        self.assertFalse(self.sight.is_behind)
+        self.listed()
+        for id in "ab":
+            self.sight.asking(id)
+        self.assertFalse(self.sight.is_behind)
+        self.sight.asked("a")
+        self.assertFalse(self.sight.is_behind)
+        self.sight.asked("b")
+        self.assertTrue(self.sight.is_behind)
+        self.listed("a")
+        self.assertFalse(self.sight.is_behind)
+        self.sight.asking("c")
+        self.sight.asked("c", nothing=True)
+        self.assertFalse(self.sight.is_behind)
+
+    def test_a_list_that_did_not_come_is_no_news(self) -> None:
+        self.listed("a")
+        self.clock.advance(10.0)
+        self.provider.list = lambda: fail(ProviderUnavailable("away"))  # type: ignore[method-assign]
+        self.successResultOf(Deferred.fromCoroutine(self.sight.look(5.0, wait=False)))
+        self.assertEqual(self.news, [])
+
+    def test_the_first_list_is_waited_for_by_all(self) -> None:
+        listing: Deferred[Mapping[str, Instance]] = Deferred()
+        self.provider.list = lambda: listing  # type: ignore[method-assign]
+        looking = Deferred.fromCoroutine(self.sight.look(5.0, wait=False))
+        self.assertNoResult(looking)
+        self.clock.advance(PATIENCE)
+        self.successResultOf(looking)
 
     def test_without_a_list_no_time_passes(self) -> None:
         self.listed()

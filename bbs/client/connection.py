@@ -7,7 +7,6 @@ that are answered at once, and opens others for those that are not.
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
@@ -20,6 +19,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
     IStreamClientEndpoint,
     ITCPTransport,
+    IWriteDescriptor,
 )
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -61,9 +61,11 @@ class Connection(Protocol):
         self._clock = clock
         self._parts: list[bytes] = []
         self._size = 0
-        self._asked: deque[Deferred[Reply]] = deque()
+        # No deque: an empty one takes ten times the memory, and there is seldom more than one.
+        self._asked: list[Deferred[Reply]] = []
         self._watchers: list[Deferred[None]] = []
         self._reason = f"the connection to {address} was lost"
+        self._flush: Callable[[], object] | None = None
 
     def ask(self, request: bytes, deadline: float) -> Deferred[Reply]:
         """Send a request (a line with its end); its reply is due within `deadline` seconds.
@@ -74,11 +76,11 @@ class Connection(Protocol):
         if not self.usable or self.transport is None:
             return fail(Unreachable(self._reason))
         asked: Deferred[Reply] = Deferred()
-        late = self._clock.callLater(
-            deadline, self._end, f"{self.address} did not answer within {deadline:g} s"
-        )
+        late = self._clock.callLater(deadline, self._late, deadline)
         self._asked.append(asked)
         self.transport.write(request)
+        if self._flush is not None and len(self._asked) == 1:
+            self._flush()
 
         def answered(result: Reply | Failure) -> Reply | Failure:
             if late.active():
@@ -100,6 +102,9 @@ class Connection(Protocol):
         """End the connection; no event comes any more."""
         self._end(f"the connection to {self.address} was closed", abort=bool(self._asked))
 
+    def _late(self, deadline: float) -> None:
+        self._end(f"{self.address} did not answer within {deadline:g} s")
+
     def _end(self, reason: str, abort: bool = True) -> None:
         self.on_event = None
         if self.usable and self.transport is not None:
@@ -117,6 +122,11 @@ class Connection(Protocol):
         self.usable = True
         self.transport.setTcpKeepAlive(True)
         self.transport.setTcpNoDelay(True)
+        if IWriteDescriptor.providedBy(self.transport):
+            # Else a request waits until the reactor has asked the system whether it can be sent,
+            # which costs a round of the reactor. What this cannot send, or fails in, the reactor
+            # sends or meets in its next round; and what is asked without waiting goes together.
+            self._flush = self.transport.doWrite
 
     def dataReceived(self, data: bytes) -> None:
         # Only what is new is searched: a reply of megabytes comes in a thousand pieces.
@@ -149,7 +159,7 @@ class Connection(Protocol):
             if self.on_event is not None:
                 self._tell(self.on_event, received)
         elif self._asked:
-            self._asked.popleft().callback(received)
+            self._asked.pop(0).callback(received)
         else:
             return False
         return True
@@ -169,7 +179,7 @@ class Connection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.usable, self.transport, self._parts = False, None, []
         while self._asked:
-            self._asked.popleft().errback(Lost(self._reason))
+            self._asked.pop(0).errback(Lost(self._reason))
         while self._watchers:
             self._watchers.pop().callback(None)
 

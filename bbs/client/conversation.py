@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -257,10 +258,15 @@ class Conversation:
             self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
 
     async def _inquire(self, user: str) -> None:
+        asked = []
         for question in QUESTIONS:
             request = await self.client.understand(f"{question} {user}")
             if request.familiar:
-                self.known.learn(request, await self.client.request(request.line))
+                asked.append((request, self.client.request(request.line)))
+        # They go together; each that fails has an answer of its own, and none is waited for here.
+        for request, asking in asked:
+            asking.addCallback(partial(self.known.learn, request))
+            asking.addErrback(lambda failure: failure.trap(ClientError))
 
     def become(self, user: str | None) -> None:
         """Speak as another of `users`, or as nobody."""

@@ -64,7 +64,7 @@ class Due:
         return self._watcher
 
     def _readers(self, request: Typed, users: Collection[str]) -> list[tuple[str, Key]]:
-        if request.familiar not in ("send", "send-group"):
+        if request.name not in ("send", "send-group") or not request.familiar:
             return []
         _, sender, to = request.words
         if request.name == "send":

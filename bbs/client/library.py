@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from bbs.addresses import Address
@@ -124,6 +124,12 @@ class BBSClient:
     def understand(self, line: str) -> Deferred[Typed]:
         """What a line is as a request to this service, which may have to be asked for that; fails
         with ValueError when it is none."""
+        try:
+            understood = self._learner.understood(line)
+        except ValueError:
+            return fail()
+        if understood is not None:
+            return succeed(understood)
         return Deferred.fromCoroutine(self._learner.understand(line))
 
     def request(self, line: str) -> Deferred[Reply]:

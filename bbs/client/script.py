@@ -120,7 +120,7 @@ class Script:
                 self._write(self._form.aside(user, problem))
         elif request.name in ("logout", "delete"):
             self._due.offline(request.user)
-        elif request.familiar == "join-group":
+        elif request.name == "join-group" and request.familiar:
             self._due.outside(request.user, request.words[2:])
 
     async def _listen(self, user: str) -> ClientError | None:

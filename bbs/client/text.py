@@ -57,6 +57,8 @@ _ASIDE = ("status", "code", "token", "more")
 
 def visible(text: str) -> str:
     """`text` with everything that would act instead of show as an escape, e.g. `\\x1b`."""
+    if text.isascii() and text.isprintable():  # As most is, and has nothing to be looked for.
+        return text
     return _STRAY.sub(_escape, _UNPRINTABLE.sub(_escape, text))
 
 

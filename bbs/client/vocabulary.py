@@ -46,6 +46,7 @@ class Vocabulary:
     def __init__(self) -> None:
         self.offers: Mapping[str, Offer] = OLDEST
         self._understood = self.offers
+        self._parsed: Typed | None = None
         self.learned = False
         """Whether it is known what the service has, or that it cannot say."""
         self._asked = 0.0
@@ -53,7 +54,13 @@ class Vocabulary:
 
     def parse(self, line: str) -> Typed:
         """Understand a line, by what is known; ValueError when it is no request."""
-        return Typed.parse(line, self._understood)
+        if self._parsed is not None and self._parsed.line == line:
+            return self._parsed
+        parsed = Typed.parse(line, self._understood)
+        # A face understands a line before the library does, so the last is kept; not those of which
+        # passwords may be a part.
+        self._parsed = parsed if parsed.takes_user else None
+        return parsed
 
     def lacks(self, word: str, now: float) -> bool:
         """Whether the service should be asked before a command by that name is understood."""
@@ -70,6 +77,7 @@ class Vocabulary:
         offers = read_offers(answer.members.get("commands")) if answer.ok else None
         if offers is not None:
             self.offers, self._understood = offers, {**_COMMON, **offers}
+            self._parsed = None
         elif not answer.ok and answer.code != UnknownCommand.code:
             return  # It could not answer now.
         self.learned, self._silent, self._asked = True, False, now
@@ -105,9 +113,17 @@ class Learner:
         self._release()
         return waiter
 
+    def understood(self, line: str) -> Typed | None:
+        """A line, where nobody has to be asked or waited for; ValueError when it is no request."""
+        if self._waiting or self._lacks(first_word(line)):
+            return None
+        return self.vocabulary.parse(line)
+
     async def understand(self, line: str) -> Typed:
         """A line, with what the service has to say of its command; ValueError when it is no
         request, and `Unreachable` when nobody could be asked who had to be."""
+        if (understood := self.understood(line)) is not None:
+            return understood
         word = first_word(line)
         if self._lacks(word):
             self._ask()

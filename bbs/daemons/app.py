@@ -54,10 +54,13 @@ class AppServer(Daemon):
         config, reactor = self.config, self.reactor
         if self._lifeline is not None:
             self.begin(Lifeline(reactor, self._lifeline, self._orphaned))
+        # Both are connected to at the same time: people wait for this server.
+        embedded = config.broker.url == ("embedded",)
+        stomp = None if embedded else await self.begin_broker(config.broker.url)
         database = await self.open_database()
-        if config.broker.url == ("embedded",):
+        if stomp is None:
             raise CannotStart("broker.url: the embedded broker is within a login server; name one")
-        stomp = await self.open_broker(config.broker.url)
+        await self.reach_broker(stomp)
         serving = AppServing(await self.ground(database, stomp))
         self.begin(serving.listeners)
         ports = await self.listen(config.app.listen, serving.factory)

@@ -160,19 +160,28 @@ class Daemon(TwistedService):
     async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:
         """Connect to a broker. One that is away is waited for in the background; one that refuses
         the credential is an error."""
+        stomp = await self.begin_broker(brokers)
+        await self.reach_broker(stomp)
+        return stomp
+
+    async def begin_broker(self, brokers: tuple[str, ...]) -> StompService:
+        """Begin to connect to a broker, for `reach_broker` to wait for."""
         stomp = StompService(
             self.reactor,
             [Broker.from_url(url) for url in await self._reveal("broker.url", *brokers)],
             deadline=RECEIPT_DEADLINE,
         )
         self.begin(stomp)
+        return stomp
+
+    async def reach_broker(self, stomp: StompService) -> None:
+        """As `open_broker`, of which this is the second half."""
         try:
             await stomp.first_connection()
         except StompRefused as error:
             raise CannotStart(f"broker.url: {error}") from error
         except StompError as error:
             _log.warn("the broker is away: {error}", error=str(error))
-        return stomp
 
     async def _reveal(self, key: str, *values: str) -> tuple[str, ...]:
         """The values, with the secrets that they may only name; `self.config` keeps the names."""

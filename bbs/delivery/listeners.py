@@ -25,15 +25,13 @@ from twisted.logger import Logger
 from bbs.delivery.audience import Audience, Listener
 from bbs.delivery.bus import Bus
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
+from bbs.delivery.receipts import Receipts
 from bbs.errors import Unavailable
 from bbs.protocols.line import IConnection
 from bbs.protocols.stomp.interfaces import ISubscription
 from bbs.rules import places
 from bbs.rules.callers import Caller
 from bbs.storage.database import Database
-
-NOTE_DELAY = 0.1
-"""Seconds in which sent messages are gathered before what was delivered is written down."""
 
 LOOKS_AT_ONCE = 50
 """Readers for whom one transaction looks, so that others who read wait for no thousand of them."""
@@ -81,11 +79,9 @@ class Listeners(Service):
         self._opening: set[tuple[IConnection, int]] = set()
         self._due: dict[Listener, None] = {}
         """Who may have events to be sent, in the order in which they became so."""
-        self._sent: dict[int, int] = {}
-        self._unnoted: set[int] = set()
+        self._receipts = Receipts(database, feed, reactor, poll_interval, self._listening)
         self._pumping = False
         self._next_poll: Any = None
-        self._next_note: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
         bus.on_change(lambda connected: self._look_for_all())
@@ -99,10 +95,7 @@ class Listeners(Service):
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         self._next_poll.cancel()
-        if self._next_note:
-            self._next_note.cancel()
-            self._next_note = None
-        return Deferred.fromCoroutine(self._note())
+        return self._receipts.stop()
 
     # For the handlers
 
@@ -127,7 +120,7 @@ class Listeners(Service):
             cursor = mailbox.cursor
             if not mailbox.resumes:
                 # What was sent a moment ago may not be written down yet.
-                cursor = Cursor(user, max(cursor.last, self._sent.get(user, 0)))
+                cursor = Cursor(user, max(cursor.last, self._receipts.last(user)))
             listener = Listener(user, connection, cursor)
             self._audience.add(listener)
             self._drop(replaced)
@@ -264,35 +257,7 @@ class Listeners(Service):
     def _send_one(self, listener: Listener, event: Stored) -> None:
         listener.connection.send_line(event.line)
         listener.cursor = Cursor(listener.user, event.id)
-        self._delivered(listener.user, event.id)
-
-    # What was delivered
-
-    def _delivered(self, user: int, number: int) -> None:
-        if number > self._sent.get(user, 0):
-            self._sent[user] = number
-            self._unnoted.add(user)
-            if self._next_note is None and self.running:
-                self._next_note = self._reactor.callLater(NOTE_DELAY, self._time_to_note)
-
-    def _time_to_note(self) -> None:
-        self._next_note = None
-        self._in_background(self._note())
-
-    async def _note(self) -> None:
-        users, self._unnoted = self._unnoted, set()
-        if not users or not self._feed:
-            return
-        cursors = [Cursor(user, self._sent[user]) for user in users]
-        try:
-            await self._database.run(self._feed.note, cursors)
-        except Unavailable:
-            self._unnoted |= users
-            if self.running and self._next_note is None:
-                self._next_note = self._reactor.callLater(self._poll_interval, self._time_to_note)
-        else:
-            for user in users - self._unnoted - self._listening():
-                del self._sent[user]
+        self._receipts.add(listener.cursor)
 
     # Where users are
 

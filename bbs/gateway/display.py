@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 
 from bbs.gateway.editor import Editor
-from bbs.gateway.encodings import UTF8, Encoding
+from bbs.gateway.encodings import UTF8, Encoding, is_plain
 
 USUAL_COLUMNS = 80
 """What a terminal has that does not say (RFC 1073 has 0 for that)."""
@@ -80,10 +80,10 @@ class Display:
                 self._drawn = prompt
             return
         row, column = self._row(prompt, line)
+        if (row, column) == (self._drawn, self._column):
+            return
         if row.startswith(self._drawn) and self._column == self._width(self._drawn):
             self._write(row[len(self._drawn) :])
-        elif (row, column) == (self._drawn, self._column):
-            return
         else:
             self._write(f"\r{row}{_CLEAR_TO_END}")
         self._drawn, self._column = row, column
@@ -100,6 +100,11 @@ class Display:
         # What is typed has half of the row, if it needs that much; of a long prompt the end says
         # more.
         typed = line.text if line else ""
+        if len(prompt) + len(typed) <= room and is_plain(prompt) and is_plain(typed):
+            if line is None:
+                return prompt, len(prompt)
+            self._start = 0
+            return prompt + typed, len(prompt) + line.position
         typed_room = self._width("".join(self._fitting(typed, room // 2)))
         prompt = "".join(reversed(self._fitting(reversed(prompt), room - typed_room)))
         if line is None:

@@ -42,7 +42,13 @@ class Encoding:
 
     def width(self, text: str) -> int:
         """The columns that `text` takes, as `shown` gives it."""
-        return sum(map(self.columns, text))
+        return len(text) if is_plain(text) else sum(map(self.columns, text))
+
+
+def is_plain(text: str) -> bool:
+    """Whether all of a text is shown as itself, each character in a column, in any encoding: as
+    most that is drawn is, so that nothing has to be asked about each of its characters."""
+    return text.isascii() and text.isprintable()
 
 
 @lru_cache(maxsize=4096)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 
 from twisted.internet.defer import Deferred
@@ -35,7 +34,8 @@ class LineQueue:
         self.on_room: Callable[[], None] = lambda: None
         self._most = most
         self._size = 0
-        self._lines: deque[Line] = deque()
+        # No deque: an empty one takes ten times the memory, and most are empty.
+        self._lines: list[Line] = []
         self._reader: Deferred[Line | None] | None = None
         self._held = False
         self._ended = False
@@ -101,7 +101,7 @@ class LineQueue:
             reader.callback(self._take() if self._lines else None)
 
     def _take(self) -> Line:
-        line = self._lines.popleft()
+        line = self._lines.pop(0)
         self._size -= len(line)
         self.on_room()
         return line

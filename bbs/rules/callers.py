@@ -25,7 +25,7 @@ commands then hardly ever write."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class _Answer:
     """What a question found, which was asked with these arguments."""
 
     question: Question[Any]
@@ -49,7 +49,7 @@ class Caller:
     now: float
     server: str | None = None
     touch: str | None = None
-    answer: Answer | None = field(default=None, repr=False, compare=False)
+    answer: _Answer | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def identify(
         now,
         server if state in places.SERVING else None,
         token_digest if used + sessions.ttl * TOUCH_SHARE < now else None,
-        Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
+        _Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
     )
 
 

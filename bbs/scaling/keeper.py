@@ -28,7 +28,8 @@ from bbs.values import State, Tally
 from bbs.workers import IWorkers
 
 GATHER = 0.02
-"""Seconds in which reasons to look are gathered, so that many people make one round."""
+"""Seconds at least from one round's beginning to the next one's, so that many people make few. A
+reason to look that comes alone is looked at at once."""
 
 HOUSEKEEPING_INTERVAL = 60.0
 """Seconds between sweeps for what has expired."""
@@ -81,6 +82,7 @@ class FleetKeeper(Service):
         self._tally = tally
         self._watch = Watch()
         self._idle_since: dict[str, float] = {}
+        self._begun = float("-inf")
         self._last_round: float | None = None
         self._last_housekeeping = 0.0
         # No TimerService: a round can be called for sooner than it is due.
@@ -122,11 +124,18 @@ class FleetKeeper(Service):
         """Something has changed: look at once, or again after the present round."""
         if self._next is None:
             self._again = True
-        elif self.running and self._next.getTime() > self._reactor.seconds() + GATHER:
-            self._next.reset(GATHER)
+        elif self.running:
+            soon = self._soon()
+            if self._next.getTime() > self._reactor.seconds() + soon:
+                self._next.reset(soon)
+
+    def _soon(self) -> float:
+        """Seconds until a round may begin."""
+        return max(0.0, self._begun + GATHER - float(self._reactor.seconds()))
 
     def _begin(self) -> None:
         self._next, self._again = None, False
+        self._begun = self._reactor.seconds()
         self._round = Deferred.fromCoroutine(self._one_round())
         self._round.addErrback(
             lambda failure: _log.failure("a round of the fleet went wrong", failure=failure)
@@ -137,7 +146,7 @@ class FleetKeeper(Service):
         self._round = None
         if self.running:
             self._next = self._reactor.callLater(
-                GATHER if self._again else self._interval, self._begin
+                self._soon() if self._again else self._interval, self._begin
             )
 
     async def _one_round(self) -> None:
@@ -183,7 +192,7 @@ class FleetKeeper(Service):
             [*(row.launcher for row in seen.servers), *(peer.identity for peer in seen.peers)]
         )
         silence = {id: self._watch.silence(id, row.beats, elapsed) for id, row in rows.items()}
-        await self._sight.look(self._oldest(seen.servers, silence))
+        await self._sight.look(self._oldest(seen.servers, silence), wait=not _presses(seen))
         now = self._reactor.seconds()
         await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
@@ -213,7 +222,8 @@ class FleetKeeper(Service):
         if not self._provider.shared:
             return 0.0
         ours = [row for row in rows if row.scope == self._provider.scope]
-        if any(row.port and row.host is None for row in ours):
+        # Of a launch it is asked where it is as soon as it is made, and not once it serves.
+        if self._sight.is_behind or any(row.port and row.host is None for row in ours):
             return 0.0
         if any(row.leaving or silence[row.id] > 2 * self._interval for row in ours if row.port):
             return self._interval
@@ -324,3 +334,12 @@ class FleetKeeper(Service):
                 if not await self._database.run(sweep, now):
                     break
         await self._database.run(keeping.forget_gone, now - GONE_KEPT)
+
+
+def _presses(seen: Observation) -> bool:
+    """Whether somebody waits for what can be decided without a new list: for a launch, or for a
+    server that has said that it serves, and of which it is known where it is."""
+    launching = [row for row in seen.servers if row.state is State.LAUNCHING and row.port]
+    if any(row.host is None for row in launching):
+        return False
+    return bool(seen.waiting or launching)

@@ -50,11 +50,15 @@ class Sight:
         self._void: set[str] = set()
         self._strays: dict[str, float] = {}
 
-    async def look(self, oldest: float) -> None:
-        """Have a list no more than `oldest` seconds old, if that can be had soon."""
+    async def look(self, oldest: float, wait: bool = True) -> None:
+        """Have a list no more than `oldest` seconds old, if that can be had soon. Unless it is to
+        `wait`, that is heard later, where there is one already and others share the provider."""
         now = self._reactor.seconds()
         recent = self._asked_at is not None and now - self._asked_at < oldest
         if self._looking or recent:
+            return
+        if not wait and self._asked_at is not None and self._provider.shared:
+            Deferred.fromCoroutine(self._list()).addBoth(lambda _: self._heard(now))
             return
         looked: Deferred[None] = Deferred()
 
@@ -69,6 +73,19 @@ class Sight:
         await looked
         if patience.active():
             patience.cancel()
+
+    def _heard(self, since: float) -> None:
+        # Where none came, another round at once would ask again at once.
+        if self._asked_at is not None and self._asked_at >= since:
+            self._on_news()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something was launched since the last list, and all that was asked for has been
+        answered: then the next list tells of them all where they are."""
+        last = self._asked_at
+        asked = [moment for id, moment in self._missing.items() if id not in self._void]
+        return last is not None and last < max(asked, default=last) < float("inf")
 
     def asking(self, launch_id: str) -> None:
         """A launch is being asked for: until `asked`, its absence means nothing."""

@@ -1,12 +1,14 @@
 """What a thousand people at the telnet gateway cost, beside the same people on the line protocol.
 
-    python -m tests.bench.telnet_sessions [--people N] [--at-once N] [--rounds N]
+    python -m tests.bench.telnet_sessions [--people N] [--at-once N] [--rounds N] [--profile FILE]
 
 Starts `bbs up` with one app server for everybody, and a gateway in a process of its own. Everybody
 logs in by telnet, as a client that leaves the echo to the gateway, and asks for `list-friend`, so
 many at a time. Before that everybody does so at the app server, on a connection beside the one that
 listens. The memory is what the gateway, or the app server, has more with all of them than before
-the first, for each.
+the first, for each. The processor's time is what the gateway, or the app server, needs for a line,
+and the gateway also for a session, from its beginning to its first prompt behind a login: unlike
+the other times these hardly depend on what else the machine does.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from pathlib import Path
 
 from tests.bench.figures import quantile
 from tests.bench.people import PASSWORD
-from tests.bench.processes import TWISTD, Failed, connect, embedded, process
+from tests.bench.processes import TWISTD, Failed, Running, connect, embedded, process
 from tests.bench.report import machine
 from tests.bench.silent_connections import allow_files, resident
 from tests.integration.service import children_of
@@ -46,9 +48,12 @@ server = "127.0.0.1:{server}"
 
 @dataclass(frozen=True)
 class Figures:
-    """Times are in ms, `memory` in KiB for each."""
+    """Times are in ms, `memory` in KiB for each, and a processor's time in µs: `line` for each that
+    is asked, `session` to begin one."""
 
     memory: float
+    line: float
+    session: float
     p50: float
     p99: float
 
@@ -91,6 +96,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--people", type=int, default=1000, metavar="N")
     parser.add_argument("--at-once", type=int, default=16, metavar="N")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
+    parser.add_argument("--profile", metavar="FILE", help="cProfile's, of the gateway")
     options = parser.parse_args(argv)
     allow_files(3 * options.people + 100)
     names = [f"person{number}" for number in range(options.people)]
@@ -98,26 +104,34 @@ def main(argv: Sequence[str]) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="bbs-bench-") as folder,
         embedded(Path(folder)) as login,
-        gateway(Path(folder), login.port) as (port, pid),
+        gateway(Path(folder), login.port, options.profile) as (port, pid),
     ):
         register(login.port, names)
         line = by_line(login.port, login.pid, names, options)
         telnet = by_telnet(port, pid, names, options)
     print(f"{len(names)} people, list-friend, {options.at_once} at a time\n")
-    print(f"{'':<14} {'KiB each':>9} {'p50 ms':>9} {'p99 ms':>9}")
+    row = "{:<14} {:>9} {:>9} {:>9} {:>9} {:>11}"
+    print(row.format("", "KiB each", "p50 ms", "p99 ms", "line µs", "session µs"))
     for name, figures in (("telnet", telnet), ("line protocol", line)):
-        print(f"{name:<14} {figures.memory:>9.1f} {figures.p50:>9.2f} {figures.p99:>9.2f}")
-    ratios = (telnet.memory / line.memory, telnet.p50 / line.p50, telnet.p99 / line.p99)
-    print("{:<14} {:>9.1f} {:>9.2f} {:>9.2f}".format("ratio", *ratios))
+        times = (f"{figures.p50:.2f}", f"{figures.p99:.2f}", f"{figures.line:.0f}")
+        session = f"{figures.session:.0f}" if figures.session else ""
+        print(row.format(name, f"{figures.memory:.1f}", *times, session))
+    ratios = (telnet.p50 / line.p50, telnet.p99 / line.p99, telnet.line / line.line)
+    print(
+        row.format("ratio", f"{telnet.memory / line.memory:.1f}", *map("{:.2f}".format, ratios), "")
+    )
     return 0
 
 
 @contextlib.contextmanager
-def gateway(folder: Path, server: int) -> Iterator[tuple[int, int]]:
-    """`twistd bbs-telnet`: its port and its process."""
+def gateway(folder: Path, server: int, profile: str | None) -> Iterator[tuple[int, int]]:
+    """`twistd bbs-telnet`: its port and its process. `profile` is where one of it goes, if any."""
     port = free_port()
     write_private(folder / "telnet.toml", CONFIGURATION.format(port=port, server=server))
-    command = [*TWISTD, "--nodaemon", "--pidfile=", "bbs-telnet"]
+    command = [*TWISTD, "--nodaemon", "--pidfile="]
+    if profile:
+        command += ["--profiler=cprofile", "--savestats", f"--profile={Path(profile).absolute()}"]
+    command += ["bbs-telnet"]
     with process([*command, f"--config={folder}/telnet.toml"], folder / "telnet.log") as child:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
@@ -141,16 +155,19 @@ def register(port: int, names: Sequence[str]) -> None:
 
 def by_telnet(port: int, pid: int, names: Sequence[str], options: argparse.Namespace) -> Figures:
     """Everybody at the gateway."""
-    server = Path(f"/proc/{pid}")
+    server, running = Path(f"/proc/{pid}"), Running(port, pid)
     for person in log_in(port, names[:TOGETHER]):
         person.socket.close()
-    before = resident(server)
+    before, used = resident(server), running.cpu_seconds()
     people = log_in(port, names)
+    session = (running.cpu_seconds() - used) / len(people) * 1e6
     memory = (resident(server) - before) / len(people) / 1024
+    used = running.cpu_seconds()
     times = measure(people, [b"list-friend\r\0"] * len(people), b"No friends\r\n", options)
+    line = (running.cpu_seconds() - used) / (options.rounds + 1) / len(people) * 1e6
     for person in people:
         person.socket.close()
-    return Figures(memory, quantile(times, 0.5), quantile(times, 0.99))
+    return Figures(memory, line, session, quantile(times, 0.5), quantile(times, 0.99))
 
 
 def log_in(port: int, names: Sequence[str]) -> list[Person]:
@@ -176,7 +193,7 @@ def by_line(port: int, pid: int, names: Sequence[str], options: argparse.Namespa
         requests.append(f"list-friend {reply['token']}\n".encode())
         at = reply["app_server"]["port"]
     (child,) = children_of(pid)
-    server = Path(f"/proc/{child}")
+    server, running = Path(f"/proc/{child}"), Running(at, child)
     connect(at).close()
     before = resident(server)
     listening = [Person(at) for _ in names]
@@ -184,11 +201,13 @@ def by_line(port: int, pid: int, names: Sequence[str], options: argparse.Namespa
         person.ask(request.replace(b"list-friend", b"listen"), b"Success!")
         person.wait()
     people = [Person(at) for _ in names]
+    used = running.cpu_seconds()
     times = measure(people, requests, b"\n", options)
+    line = (running.cpu_seconds() - used) / (options.rounds + 1) / len(people) * 1e6
     memory = (resident(server) - before) / len(people) / 1024
     for person in listening + people:
         person.socket.close()
-    return Figures(memory, quantile(times, 0.5), quantile(times, 0.99))
+    return Figures(memory, line, 0.0, quantile(times, 0.5), quantile(times, 0.99))
 
 
 def measure(

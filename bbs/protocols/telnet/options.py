@@ -10,7 +10,7 @@ This one does not, so there are three states left: off, asked for, and on.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import Enum
 
 from bbs.protocols.telnet.reader import DO, DONT, IAC, SB, SE, WILL, WONT, Negotiation
@@ -38,16 +38,18 @@ class Options:
     """The options of one connection: `ours` are those that this side would do, `theirs` those
     that the other side may do. Every other one is refused."""
 
-    __slots__ = ("_states", "_willing")
+    __slots__ = ("_ours", "_states", "_theirs")
 
-    def __init__(self, ours: Iterable[int], theirs: Iterable[int]) -> None:
-        self._willing = [(Side.OURS, option) for option in ours]
-        self._willing += [(Side.THEIRS, option) for option in theirs]
+    def __init__(self, ours: Sequence[int], theirs: Sequence[int]) -> None:
+        self._ours = ours
+        self._theirs = theirs
         self._states: dict[tuple[Side, int], _State] = {}
 
     def offer(self) -> bytes:
         """What asks for all of them, but those that are on already."""
-        asked = [each for each in self._willing if each not in self._states]
+        willing = [(Side.OURS, option) for option in self._ours]
+        willing += [(Side.THEIRS, option) for option in self._theirs]
+        asked = [each for each in willing if each not in self._states]
         self._states |= dict.fromkeys(asked, _State.ASKED)
         return b"".join(_say(side, True, option) for side, option in asked)
 
@@ -57,7 +59,7 @@ class Options:
         which = (side, said.option)
         state = self._states.pop(which, None)
         if said.verb in (WILL, DO):
-            if which not in self._willing:
+            if said.option not in (self._ours if side is Side.OURS else self._theirs):
                 return _say(side, False, said.option)
             self._states[which] = _State.ON
             return b"" if state else _say(side, True, said.option)

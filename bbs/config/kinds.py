@@ -36,7 +36,8 @@ class Kind(Generic[T]):
 
     `right` ends the sentence "the key must be …". `read` makes the value of what TOML gave, or
     raises ValueError (`NotInstalled`, if that is why). `from_text` makes of an environment variable
-    what TOML would have given. A `secret` value is never shown but as `masked`, and may stand in a file instead.
+    what TOML would have given. A `secret` value is never shown but as `masked`, and may stand in a
+    file instead.
     """
 
     right: str

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -32,6 +32,9 @@ _MORE_RESULTS = 8
 
 _NOT_NULL = 1
 """In a column's flags."""
+
+_AS_IT_IS = frozenset((str, int, bool, type(None)))
+"""Types of values that the driver writes into statements just as PyMySQL does."""
 
 _LONGEST_INSERTION = 1024000
 """Bytes of a statement that inserts many rows, about: as PyMySQL has it."""
@@ -139,11 +142,8 @@ class Cursor:
 
     def execute(self, sql: str, values: Sequence[Any] | None = None) -> None:
         """Carry out a statement, or several with `;` between them, and read the first result."""
-        statement = sql.encode()
         with _ERRORS:
-            if values is not None:
-                statement %= self._connection.session.convert_to_mysql(*values)
-            self._carry_out(statement)
+            self._carry_out(sql.encode() if values is None else self._with(sql.encode(), values))
 
     def executemany(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Carry out a statement for each of the rows of values: an insertion in one go."""
@@ -153,13 +153,12 @@ class Cursor:
                 self.execute(sql, row)
             return
         head, each, tail = (part.encode() for part in insertion.groups())
-        head %= ()
-        convert: Callable[..., tuple[bytes, ...]] = self._connection.session.convert_to_mysql
+        head = self._with(head, ())
         some: list[bytes] = []
         length = 0
         with _ERRORS:
             for row in rows:
-                some.append(each % convert(*row))
+                some.append(self._with(each, row))
                 length += len(some[-1])
                 if length > _LONGEST_INSERTION:
                     self._carry_out(head + b",".join(some) + tail)
@@ -206,6 +205,17 @@ class Cursor:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _with(self, statement: bytes, values: Sequence[Any]) -> bytes:
+        """`statement` with its values, as PyMySQL writes them."""
+        converted = self._connection.session.convert_to_mysql(*values)
+        if not _AS_IT_IS.issuperset(map(type, values)):
+            converted = tuple(map(_literal, values, converted))
+        try:
+            whole: bytes = statement % converted
+        except TypeError as error:
+            raise pymysql.ProgrammingError(str(error)) from error
+        return whole
+
     def _carry_out(self, statement: bytes) -> None:
         while self._connection.more:  # Somebody failed before all results were read.
             self._next()
@@ -231,6 +241,17 @@ class Cursor:
             self.rowcount = session.st_affected_rows()
             self.lastrowid = session.st_insert_id()
         self._connection.more = bool(session.st_server_status() & _MORE_RESULTS)
+
+
+def _literal(value: Any, converted: bytes) -> bytes:
+    """What the driver makes of `value`, of a kind that it would not make of it by itself."""
+    if isinstance(value, float):  # It would be a decimal number.
+        if not math.isfinite(value):
+            raise pymysql.ProgrammingError(f"{value} can not be used with MySQL")
+        return converted if b"e" in converted else converted + b"e0"
+    if isinstance(value, (bytes, bytearray)):  # It would be a text, and no valid one.
+        return b"_binary" + converted
+    return converted
 
 
 class _Errors:

@@ -7,11 +7,13 @@ run on it in `tests/test_rules_….py`.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import peewee
@@ -26,11 +28,13 @@ from bbs.board.models import Group
 from bbs.errors import Unavailable
 from bbs.storage import database as database_module
 from bbs.storage import migrations
-from bbs.storage.connecting import IN_C, DatabaseRefused, connect_to
+from bbs.storage.connecting import DatabaseRefused, connect_to
 from bbs.storage.database import Database, for_update, read_only
 from bbs.workers import Workers
-from tests.database_case import execute_once, fresh_mysql_url
-from tests.services import OwnMariaDB
+from tests.database_case import execute_once, fresh_mysql_url, in_c
+from tests.integration.test_stomp_tls import certificate
+from tests.services import OwnMariaDB, OwnServer
+from tests.services.servers import MariaDB
 
 _log = Logger()
 
@@ -371,11 +375,47 @@ class Bugs(MySQLCase):
         self.assertTrue(database.available)
 
 
+class WithCertificate(MariaDB):
+    """A MariaDB that shows the certificate at this path."""
+
+    certificate = ""
+
+    def commands(self) -> Sequence[Sequence[str]]:
+        (command,) = super().commands()
+        return [[*command, f"--ssl-cert={self.certificate}", f"--ssl-key={self.certificate}"]]
+
+
+class OwnWithCertificate(OwnServer):
+    kind = WithCertificate
+
+
+class Encrypted(MySQLCase):
+    async def test_only_who_is_vouched_for_is_told_the_password(self) -> None:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.chmod(folder, 0o755)  # The server is another user.
+        right, wrong = (certificate("localhost", f"{folder}/{name}.pem") for name in "ab")
+        os.chmod(right, 0o644)
+        self.patch(WithCertificate, "certificate", right)
+        own = OwnWithCertificate()
+        self.addCleanup(own.remove)
+        await own.start()
+        url = self.by_driver(own.url)
+        by_name = url.replace("127.0.0.1", "localhost")
+        database = connect_to(f"{by_name}?tls_ca={right}")
+        database.connect()
+        self.addCleanup(database.close)
+        ((_, cipher),) = database.execute_sql("SHOW STATUS LIKE 'Ssl_cipher'").fetchall()
+        self.assertNotEqual(cipher, "")
+        for other in (f"{by_name}?tls_ca={wrong}", f"{url}?tls_ca={right}"):
+            self.assertRaises(peewee.OperationalError, connect_to(other).connect)
+
+
 class InC(MySQLCase):
     """The same by the driver in C: `bbs[fast-mysql]`."""
 
     def by_driver(self, url: str) -> str:
-        return url.replace("mysql:", f"{IN_C}:", 1)
+        return in_c(url)
 
 
 class OutagesInC(InC, Outages):
@@ -387,6 +427,10 @@ class SessionsInC(InC, Sessions):
 
 
 class RefusalsInC(InC, Refusals):
+    pass
+
+
+class EncryptedInC(InC, Encrypted):
     pass
 
 

@@ -20,6 +20,7 @@ import peewee
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import TestCase
 
@@ -241,6 +242,20 @@ class Sessions(MySQLCase):
         self.assertIsInstance(result, Unavailable)
         self.assertLess(seconds, AT_ONCE)
         self.assertEqual(quick, 0)
+
+    async def test_a_thread_does_not_wait_for_ever(self) -> None:
+        other = connect_to(self.url)
+
+        def ask() -> None:
+            other.connect()
+            try:
+                other.execute_sql("SELECT SLEEP(20)")
+            finally:
+                other.close()
+
+        error, seconds = await self.timed(deferToThread(ask))
+        self.assertIsInstance(error, peewee.OperationalError)
+        self.assertLess(seconds, 2 * AT_ONCE)
 
     async def test_a_lock_that_is_held_for_long(self) -> None:
         """Who needs it is refused in time; everybody else is served meanwhile."""

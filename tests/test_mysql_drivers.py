@@ -67,6 +67,7 @@ class ByPyMySQL(SynchronousTestCase):
     def test_values_that_no_table_holds(self) -> None:
         for sql, values, expected in (
             ("SELECT %s, %s, %s, %s", ("é", 0.1, 5, None), ("é", 0.1, 5, None)),
+            ("SELECT %s", (b"\xff",), (b"\xff",)),
             ("SELECT COUNT(*), SUM(2), MAX(1)", (), (1, Decimal(2), 1)),
             ("SELECT JSON_ARRAY(1, 'é', NULL)", (), ('[1, "é", null]',)),
             ("SELECT 'a%%b', CONCAT('a', %s)", ("%s",), ("a%b", "a%s")),

@@ -364,7 +364,7 @@ def _mysql(scheme: str) -> type[MySQLDatabase]:
         from bbs.storage.mysql_in_c import MySQLInC
     except ImportError as error:
         raise DatabaseRefused(
-            f"database.url: {IN_C}:// needs what pip install 'bbs[fast-mysql]' installs ({error})"
+            f"database.url: {IN_C}:// needs a driver in C: pip install 'bbs[fast-mysql]' ({error})"
         ) from error
     return MySQLInC
 

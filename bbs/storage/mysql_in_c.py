@@ -40,7 +40,7 @@ _LONGEST_INSERTION = 1024000
 """Bytes of a statement that inserts many rows, about: as PyMySQL has it."""
 
 _INSERTION = re.compile(
-    r"(\s*(?:INSERT|REPLACE)\b.+\bVALUES?\s*)(\(\s*%s\s*(?:,\s*%s\s*)*\))([^%]*)\Z",
+    r"(\s*(?:INSERT|REPLACE)\b[^%]+\bVALUES?\s*)(\(\s*%s\s*(?:,\s*%s\s*)*\))([^%]*)\Z",
     re.IGNORECASE | re.DOTALL,
 )
 """A statement that inserts one row of values: what is before them, they, what is behind them."""
@@ -153,7 +153,6 @@ class Cursor:
                 self.execute(sql, row)
             return
         head, each, tail = (part.encode() for part in insertion.groups())
-        head = self._with(head, ())
         some: list[bytes] = []
         length = 0
         with _ERRORS:

@@ -75,6 +75,14 @@ class OnSQLite(OurContract, SynchronousTestCase):
     def lost(self) -> Exception:
         return raised(sqlite3.OperationalError("disk I/O error"))
 
+    def not_committed(self) -> Sequence[Exception]:
+        found = [*super().not_committed()]
+        for code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_FULL):
+            error = sqlite3.OperationalError("not now")
+            error.sqlite_errorcode = code
+            found.append(raised(error))
+        return found
+
     def hold_the_lock(self) -> peewee.Database:
         """Somebody else writes."""
         other = self._other()

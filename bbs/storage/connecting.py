@@ -45,6 +45,8 @@ _CHANGE = re.compile(
 )
 """How a statement begins that changes something."""
 
+_ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
+
 _TROUBLE = frozenset(
     (
         mysql_errors.CON_COUNT_ERROR,
@@ -172,6 +174,11 @@ class SqliteDatabase(_Watched, peewee.SqliteDatabase):
         self.doing = _Doing()
         self._turns = threading.local()
         super().__init__(database, **options)
+
+    def take_turn(self) -> None:
+        """Wait until nobody else writes, as long as it takes, on a thread that may."""
+        if threading.current_thread() is not threading.main_thread():
+            self._turn.take(None)
 
     def begin(self, lock_type: str | None = None) -> None:
         """Begin a transaction; one that only reads may be `DEFERRED`, and waits for nobody."""
@@ -302,7 +309,11 @@ class MySQLDatabase(_Watched, peewee.MySQLDatabase):
         self.watch(True)
         with EXCEPTIONS:
             cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
-            cursor.executemany(sql, rows)
+            if _ON_DUPLICATE in sql:  # The driver knows no values behind those of a row.
+                for row in rows:
+                    cursor.execute(sql, row)
+            else:
+                cursor.executemany(sql, rows)
 
 
 def _busy() -> sqlite3.OperationalError:
@@ -391,7 +402,7 @@ def is_bug(error: BaseException) -> bool:
     return getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
-def has_not_committed(error: Exception) -> bool:
+def has_not_committed(error: BaseException) -> bool:
     """Whether `error`, which a commit raised, says that it has certainly not happened."""
     if isinstance(error, peewee.IntegrityError):
         return True

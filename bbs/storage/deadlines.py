@@ -63,7 +63,10 @@ class Deadlines:
                 self.forget(job)
             elif job.watched:
                 heappush(self._again, (again, next(self._numbers), job))
-        if self._waiting and self._timer is None:
+        if self._waiting:
+            # Whoever was told may have asked for more, which is not what is due first.
+            if self._timer is not None:
+                self._timer.cancel()
             next_due = min(
                 [job.asked_at + self._patience for job in [*self._first][:1]]
                 + [due for due, _, _ in self._again[:1]]

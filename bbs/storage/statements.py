@@ -21,6 +21,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
 import peewee
@@ -35,6 +36,9 @@ Convert = Callable[[Any], Any]
 
 MOST_LENGTHS = 64
 """For how many lengths of its lists a statement is kept; with one more the oldest goes."""
+
+_keeping = Lock()
+"""Held for a moment when a plan is kept, and another goes for it."""
 
 _from_json = json.JSONDecoder().decode
 
@@ -196,7 +200,10 @@ class Statement(Generic[P, T]):
     def many(self, each: Iterable[Sequence[Any]]) -> None:
         """Carry out a change once for each of these tuples of arguments."""
         rows = [*each]
-        if rows:
+        if rows and any(isinstance(value, (*_LISTS, *_SETS)) for value in rows[0]):
+            for row in rows:  # The lists of another may be of other lengths.
+                self(*row)  # type: ignore[call-arg]
+        elif rows:
             database: Any = models.database.obj
             plan = self._plan(database, rows[0])
             if len(rows) == 1:
@@ -223,9 +230,10 @@ class Statement(Generic[P, T]):
         if plan is None:
             # Two threads may both come here at first: they come to the same.
             plan = self._compile(arguments, self._packed and database.packs)
-            while len(self._plans) >= MOST_LENGTHS:
-                self._plans.pop(next(iter(self._plans)), None)
-            self._plans[key] = plan
+            with _keeping:
+                while len(self._plans) >= MOST_LENGTHS:
+                    self._plans.pop(next(iter(self._plans)))
+                self._plans[key] = plan
         return plan
 
     def _compile(self, arguments: Sequence[Any], packed: bool) -> _Plan:
@@ -242,7 +250,7 @@ class Statement(Generic[P, T]):
             _prepare_insertion(query)
         elif isinstance(query, peewee.Update):
             changes: Any = query
-            _tell_columns(changes._update)
+            _tell_columns(changes._update, query.table)
         writes = not isinstance(query, peewee.SelectBase)
         columns: Sequence[Any] = () if writes else query._returning
         if packed:
@@ -288,18 +296,27 @@ def together(*statements: Bound) -> list[Any]:
 def _prepare_insertion(query: Any) -> None:
     """Say of each value in an insertion which column it is for, and of each that is missing and is
     to be made anew each time how it is made."""
-    rows = [query._insert] if isinstance(query._insert, Mapping) else query._insert
-    if not isinstance(rows, (list, tuple)):
+    conflict = query._on_conflict
+    if conflict is not None and isinstance(conflict._update, MutableMapping):
+        _tell_columns(conflict._update, query.table)
+    if isinstance(query._insert, (peewee.SelectBase, peewee.SQL)):
         return  # It inserts what another query selects.
+    rows: Any = query._insert
+    if isinstance(rows, Mapping):
+        rows = [rows]
+    else:
+        rows = query._insert = [
+            row if isinstance(row, Mapping) else dict(zip(query._columns, row, strict=True))
+            for row in rows
+        ]
     for row in rows:
-        if isinstance(row, MutableMapping):
-            _tell_columns(row, query.table)
-            for field, default in query.get_default_data().items():
-                if callable(default) and field not in row and field.name not in row:
-                    row[field] = _Default(_Fresh(default, field.db_value))
+        _tell_columns(row, query.table)
+        for field, default in query.get_default_data().items():
+            if callable(default) and field not in row and field.name not in row:
+                row[field] = _Default(_Fresh(default, field.db_value))
 
 
-def _tell_columns(values: MutableMapping[Any, Any], table: Any = None) -> None:
+def _tell_columns(values: MutableMapping[Any, Any], table: Any) -> None:
     for key, value in values.items():
         if isinstance(value, _Argument):
             column = getattr(table, key) if isinstance(key, str) else key

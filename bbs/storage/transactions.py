@@ -69,7 +69,8 @@ class Transactions:
 
     def work(self, waiting: deque[Job]) -> list[Job]:
         """Carry out what has waited longest, and what waits behind it and can share a transaction
-        with it. Returns the calls that have a result or an error now."""
+        with it. Returns the calls that have a result or an error now; one that was given up before
+        has been answered."""
         try:
             first = waiting.popleft()
         except IndexError:
@@ -120,7 +121,7 @@ class Transactions:
                 self._one_by_one(first, waiting, jobs)
             finally:
                 self._database.pop_transaction()
-            self._commit(jobs)
+            self._commit(first.writes, jobs)
         except _Undone as undone:
             _log.debug("transactions are undone: {reason}", reason=summary(undone.__cause__))
             self._roll_back()
@@ -133,8 +134,9 @@ class Transactions:
         until = time.monotonic() + LONGEST_TOGETHER
         job: Job | None = first
         while job is not None:
-            jobs.append(job)
+            # One that nobody waits for any more would have all the others undone.
             if not job.abandoned:
+                jobs.append(job)
                 job.begun = self._seconds()
                 carry_out(job)
             job = None
@@ -175,8 +177,8 @@ class Transactions:
         except peewee.PeeweeException as error:
             raise _Undone from error  # SQLite has undone all by itself, with a full disk for one.
 
-    def _commit(self, jobs: list[Job]) -> None:
-        if not jobs[0].writes:
+    def _commit(self, writes: bool, jobs: list[Job]) -> None:
+        if not writes:
             self._end_reading()
             return
         if not commit_together(jobs):
@@ -228,6 +230,8 @@ class Transactions:
                 return [job]
             except BaseException as error:
                 self._roll_back()
+                if committing and has_not_committed(error):
+                    open_again([job])
                 trouble = error
                 if not self._worth_another(error, attempt, committing):
                     break
@@ -252,6 +256,8 @@ class Transactions:
 
     def _begin(self, writes: bool) -> None:
         self._database.connect(reuse_if_open=True)
+        if self._sqlite and writes:
+            self._database.take_turn()
         if writes:
             self._database.begin()
         elif self._sqlite:

@@ -13,143 +13,33 @@ database is and what its driver raises:
 A database that may end one transaction for another's sake passes `ContendedDatabaseContract`, too,
 which asks for one method more. `raised` (`database_tools.py`) makes of a driver's error what peewee
 makes of it. Nothing here takes time, and no threads are needed: the clock is the test's.
+
+Here is what is promised to each call, in `together_contract.py` what is to calls that wait at the
+same time.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from functools import partial
 
 import peewee
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
-from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 
 from bbs.errors import Unavailable
-from bbs.storage.connecting import DatabaseRefused, connect_to
-from bbs.storage.database import (
-    COMMIT_GRACE,
-    DEADLINE,
-    Database,
-    for_update,
-    read_only,
-    rows,
-)
-from bbs.storage.schema import create_table
+from bbs.storage.connecting import DatabaseRefused
+from bbs.storage.database import COMMIT_GRACE, DEADLINE, for_update, read_only, rows
 from bbs.storage.transactions import ATTEMPTS
-from bbs.testing.database_tools import Entry, EntryRefused, Later
-from bbs.workers import ILanes, Inline
-
-if TYPE_CHECKING:
-    from twisted.trial.unittest import SynchronousTestCase as _Case
-else:
-    _Case = object
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from bbs.testing.database_tools import Entry, EntryRefused
+from bbs.testing.together_contract import TogetherContract
 
 
-class DatabaseContract(_Case):
+class DatabaseContract(TogetherContract):
     """What the framework's database does on every back-end: mix it into a
-    `twisted.trial.unittest.SynchronousTestCase` that has the first two methods below."""
-
-    _patched: Any = None
-
-    # What a back-end says
-
-    def database_url(self) -> str:
-        """Where a database is that has no table called `contract_entry`."""
-        raise NotImplementedError
-
-    def lost(self) -> Exception:
-        """What a statement raises whose connection is gone."""
-        raise NotImplementedError
-
-    def away(self) -> None:
-        """Let nobody connect."""
-
-        def connect(reuse_if_open: bool = False) -> bool:
-            raise peewee.OperationalError("nobody\n there")
-
-        self.back()
-        self._patched = self.patch(self.database.peewee, "connect", connect)
-
-    def back(self) -> None:
-        """End that."""
-        if self._patched is not None:
-            self._patched.restore()
-            self._patched = None
-
-    def at_commit(self, happens: Callable[[], object]) -> None:
-        """Let it happen as soon as a transaction begins to commit."""
-        commit = self.database.peewee.commit
-
-        def happens_before() -> None:
-            happens()
-            commit()
-
-        self.patch(self.database.peewee, "commit", happens_before)
-
-    # What the suite works with
-
-    def setUp(self) -> None:
-        """Open the database, and make its table."""
-        self.clock = Clock()
-        self.url = self.database_url()
-        self.database: Database = self.open_database(Inline())
-        self.database.peewee.connect(reuse_if_open=True)
-        create_table(self.database.peewee, Entry)
-        self.addCleanup(lambda: self.database.peewee.close())
-        self.told: list[str] = []
-        observe: Any = self._observe
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-
-    def open_database(self, workers: ILanes) -> Database:
-        """The test's database, its rules run by `workers`."""
-        return Database(self.url, workers, self.clock)
-
-    def _observe(self, event: Any) -> None:
-        line = formatEvent(event)
-        if line.startswith("database is"):
-            self.told.append(line)
-
-    def _work_later(self) -> Later:
-        self.database.peewee.close()
-        workers = Later()
-        self.database = self.open_database(workers)
-        return workers
-
-    def _add(self, name: str) -> str:
-        """A rule that stores something."""
-        Entry.insert(name=name).execute()
-        return name
-
-    def _call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
-        result: T = self.successResultOf(self.database.run(rule, *arguments, **keywords))
-        return result
-
-    def _other(self) -> peewee.Database:
-        """A connection of somebody else's."""
-        other = connect_to(self.url)
-        other.connect()
-        self.addCleanup(other.close)
-        return other
-
-    def _stored(self) -> list[str]:
-        """What others see."""
-        other = self._other()
-        found = other.execute_sql("SELECT name FROM contract_entry ORDER BY id").fetchall()
-        other.close()
-        return [name for (name,) in found]
-
-    def _unavailable(self, answer: Deferred[Any]) -> None:
-        self.failureResultOf(answer, Unavailable)
-
-    def _at_rest(self) -> None:
-        self.assertEqual(self.clock.getDelayedCalls(), [])
+    `twisted.trial.unittest.SynchronousTestCase` that has the first two methods of
+    `DatabaseSuite`."""
 
     # One transaction
 
@@ -337,6 +227,21 @@ class DatabaseContract(_Case):
         self.clock.advance(0.1)
         self.clock.advance(DEADLINE - 0.1)
         self._unavailable(last)
+
+    def test_who_asks_again_delays_nobody(self) -> None:
+        """Each is refused at its own deadline, whatever those do that were refused before it."""
+        self._work_later()
+        first = self.database.run(self._add, "first")
+        first.addErrback(lambda _: self.database.run(self._add, "again"))
+        self.clock.advance(0.1)
+        second = self.database.run(self._add, "second")
+        self.clock.advance(DEADLINE - 0.1)
+        self.assertNoResult(second)
+        self.clock.advance(0.1)
+        self._unavailable(second)
+        self.clock.advance(DEADLINE - 0.1)
+        self._unavailable(first)
+        self._at_rest()
 
     def test_given_up_in_the_middle(self) -> None:
         """Who was refused learns nothing later: the transaction is abandoned."""
@@ -527,6 +432,18 @@ class ContendedDatabaseContract(DatabaseContract):
         errors = [error for _ in range(ATTEMPTS) for error in self.passing()][: ATTEMPTS - 1]
         self.assertEqual(self._call(self._failing(*errors)), ATTEMPTS)
         self.assertEqual(self._stored(), ["go"])
+        self.assertEqual(self.told, [])
+
+    def test_one_of_several_that_met_it(self) -> None:
+        """All of them are carried out again, and nothing twice."""
+        for number, error in enumerate(self.passing()):
+            first, last = f"first {number}", f"last {number}"
+            answers = self._together(
+                partial(self._add, first), self._failing(error), partial(self._add, last)
+            )
+            self.assertEqual([self.successResultOf(each) for each in answers], [first, 2, last])
+            self.assertEqual(self._stored()[-3:], [first, "go", last])
+            self._other().execute_sql("DELETE FROM contract_entry WHERE name = 'go'")
         self.assertEqual(self.told, [])
 
     def test_but_not_for_ever(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bbs.board import board, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, keeping, members, operators, places
+from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.storage import migrations
 from bbs.storage.database import Database
@@ -85,7 +86,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
     look = places.Look(new=True, waiter="waiter")
 
     def guarded(rule: Callable[..., object], *arguments: object) -> list[Callable[[], object]]:
-        return [lambda: rule(ann(), *arguments)]
+        return [lambda: rule(ann(rule, arguments), *arguments)]
 
     def again() -> places.Search:
         return accounts.log_in("user0", "hash", "2" * 64, "new hash", NOW, look)
@@ -174,9 +175,11 @@ def background() -> dict[str, list[Callable[[], object]]]:
     }
 
 
-def ann() -> callers.Caller:
-    """Somebody with ten friends, five groups and some messages."""
-    return callers.identify(TOKEN, SESSIONS, NOW)
+def ann(rule: Callable[..., object] | None = None, arguments: Sequence[object] = ()) -> Caller:
+    """Somebody with ten friends, five groups and some messages, who is about to run `rule`."""
+    first = asked_by(rule)
+    length = first.length if first else 0
+    return callers.identify(TOKEN, SESSIONS, NOW, first, tuple(arguments[:length]))
 
 
 def plans(url: str) -> Plans:
@@ -264,8 +267,9 @@ people. `python -m tests.integration.explain docs/queries.md` writes this file a
 `tests/integration/test_explain.py` fails when a statement reads the whole of a table that grows.
 
 Insertions are left out, as they look for nothing but their own key. Every command that takes
-`<user>` begins with the first statement of *{GUARD}*. On MySQL and MariaDB some of these end in
-`FOR UPDATE`.
+`<user>` begins with the first statement of *{GUARD}*, or with one that has it and what the command
+asks first. On MySQL and MariaDB some statements end in `FOR UPDATE`, and those that say who asks
+give one column, with all of theirs in JSON.
 """
 
 
@@ -294,8 +298,14 @@ def report(found: Mapping[str, Plans]) -> str:
 def _readable(text: str, sql: str) -> str:
     """`text` without quotes, with the tables of `sql` by their names, and long lists cut."""
     text = re.sub(r'["`]', "", text)
+    seen: list[str] = []
     for alias, table in _aliases(sql).items():
-        text = re.sub(rf"\b{table} AS {alias}\b|\b{alias}\b", table, text)
+        seen.append(table)
+        often = seen.count(table)
+        name = table if often == 1 else f"{table}_{often}"
+        introduced = table if often == 1 else f"{table} AS {name}"
+        text = re.sub(rf"\b{table} AS {alias}\b", introduced, text)
+        text = re.sub(rf"\b{alias}\b", name, text)
     return re.sub(r"\((\?, ){2,}\?\)", "(?, …)", text)
 
 

@@ -1,0 +1,444 @@
+"""What `bbs.storage.database.Database` promises to calls that wait at the same time, which it
+carries out together: each is served as if it were alone. `DatabaseContract` has all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
+
+import peewee
+from twisted.internet.defer import Deferred
+
+from bbs.storage import transactions
+from bbs.storage.connecting import WritesWhileReading
+from bbs.storage.database import COMMIT_GRACE, DEADLINE, read_only
+from bbs.testing.database_suite import DatabaseSuite
+from bbs.testing.database_tools import Entry, EntryRefused, Later
+
+MANY = 40
+
+Rule = Callable[[], Any]
+
+
+class TogetherContract(DatabaseSuite):
+    """What is promised to calls that are carried out together."""
+
+    _tried = 0
+
+    # What the suite works with
+
+    def _together(self, *rules: Rule, connections: int = 8) -> list[Deferred[Any]]:
+        """Ask for all of these before anything is done, and have it done; their answers."""
+        workers = self._workers(connections)
+        answers = [self.database.run(rule) for rule in rules]
+        workers.work_together()
+        return answers
+
+    def _workers(self, connections: int = 8) -> Later:
+        # However slow the machine is, all that wait are taken up together.
+        self.patch(transactions, "LONGEST_TOGETHER", 60.0)
+        return self._work_later(connections)
+
+    def _adding(self, count: int = MANY) -> list[Rule]:
+        return [partial(self._add, str(number)) for number in range(count)]
+
+    def _added(self, answers: Sequence[Deferred[Any]]) -> None:
+        """Each of these was told what it stored, and just that is stored, in this order."""
+        self.assertEqual([self.successResultOf(answer) for answer in answers], self._stored())
+
+    def _count_commits(self) -> list[None]:
+        commits: list[None] = []
+        self.at_commit(lambda: commits.append(None))
+        return commits
+
+    def _failing_commits(self, *errors: Exception, late: bool = False) -> None:
+        """Let the first commits raise these, before or after (`late`) they have happened."""
+        commit, waiting = self.database.peewee.commit, list(errors)
+
+        def fail() -> None:
+            if late or not waiting:
+                commit()
+            if waiting:
+                raise waiting.pop(0)
+
+        self.patch(self.database.peewee, "commit", fail)
+
+    def _forget_all(self) -> None:
+        self._other().execute_sql("DELETE FROM contract_entry")
+
+    def _refuse(self) -> None:
+        raise EntryRefused()
+
+    def _add_and_fail(self, error: BaseException) -> None:
+        self._add("failed")
+        raise error
+
+    def _count(self) -> int:
+        self._tried += 1
+        return self._tried
+
+    # One commit for all
+
+    def test_many_are_one_commit(self) -> None:
+        """Each gets its own result, and nobody an answer before the commit."""
+        workers = self._workers()
+        answers = [self.database.run(rule) for rule in self._adding()]
+        answered: list[bool] = []
+        self.at_commit(lambda: answered.extend(answer.called for answer in answers))
+        workers.work_together()
+        self._added(answers)
+        self.assertEqual(answered, [False] * MANY)
+        self._at_rest()
+
+    def test_they_are_carried_out_in_their_order(self) -> None:
+        """Each finds what those before it stored."""
+        rules: list[Rule] = [Entry.select().count, partial(self._add, "go")]
+        rules += [Entry.select().count, partial(self._add, "chess"), Entry.select().count]
+        answers = self._together(*rules)
+        found = [self.successResultOf(answer) for answer in answers]
+        self.assertEqual(found, [0, "go", 1, "chess", 2])
+
+    def test_readers_writers_and_unhurried_work_on_one_connection(self) -> None:
+        """They are carried out in the order in which they were put, and each sees what is stored
+        then, as everybody does."""
+        seen: list[Any] = []
+
+        def look() -> None:
+            seen.append(self._stored())
+
+        read = read_only(look)
+        workers = self._workers(connections=1)
+        run, unhurried = self.database.run, self.database.run_unhurried
+        answers: list[Deferred[Any]] = [
+            run(self._add, "1"),
+            run(self._add, "2"),
+            run(read),
+            run(read),
+            unhurried(look),
+            unhurried(self._add, "3"),
+            run(self._add, "4"),
+            unhurried(look),
+        ]
+        workers.work_together()
+        for answer in answers:
+            self.successResultOf(answer)
+        self.assertEqual(seen, [["1", "2"], ["1", "2"], ["1", "2"], ["1", "2", "3", "4"]])
+        self._at_rest()
+
+    # One that fails
+
+    @contextmanager
+    def _one_among_others(self, rule: Rule) -> Iterator[Deferred[Any]]:
+        """The answer to `rule`, which is carried out between others and does not touch these."""
+        others = self._adding()
+        half = MANY // 2
+        answers = self._together(*others[:half], rule, *others[half:])
+        yield answers.pop(half)
+        self._added(answers)
+        self.assertEqual(self.told, [])
+        self.assertTrue(self.database.available)
+        self._at_rest()
+
+    def test_a_refusal(self) -> None:
+        """It is told to whom it is for."""
+        with self._one_among_others(self._refuse) as answer:
+            self.failureResultOf(answer, EntryRefused)
+
+    def test_a_bug(self) -> None:
+        """So is what was not foreseen."""
+        with self._one_among_others(lambda: 1 / 0) as answer:
+            self.failureResultOf(answer, ZeroDivisionError)
+
+    def test_one_that_fails_after_it_wrote(self) -> None:
+        """Whatever the failure is, nothing of what it wrote is kept."""
+        for error in (EntryRefused(), ZeroDivisionError(), KeyboardInterrupt()):
+            with self._one_among_others(partial(self._add_and_fail, error)) as answer:
+                self.failureResultOf(answer, type(error))
+            self._forget_all()
+
+    def test_one_that_breaks_a_constraint_every_time(self) -> None:
+        """It is wrong, and no others are."""
+
+        def rule() -> None:
+            self._add("before")
+            Entry.insert(name=None).execute()
+
+        with self._one_among_others(rule) as answer:
+            self.failureResultOf(answer, peewee.IntegrityError)
+
+    def test_one_that_stores_what_is_there(self) -> None:
+        """What another of them stored counts."""
+        with self._one_among_others(partial(self._add, "3")) as answer:
+            self.failureResultOf(answer, peewee.IntegrityError)
+
+    def test_one_that_lost_a_race(self) -> None:
+        """It runs again, and finds what the winner stored; nothing is left of its first attempt."""
+
+        def rule() -> int:
+            if self._count() == 1:
+                self._add_and_fail(peewee.IntegrityError("somebody was quicker"))
+            return self._tried
+
+        with self._one_among_others(rule) as answer:
+            self.assertEqual(self.successResultOf(answer), 2)
+
+    def test_a_mistake_in_a_statement(self) -> None:
+        """It is said as it is."""
+        statement = "SELECT no_column FROM contract_entry"
+
+        def rule() -> None:
+            self._add("before")
+            self.database.peewee.execute_sql(statement)
+
+        with self._one_among_others(rule) as answer:
+            self.failureResultOf(answer, peewee.OperationalError, peewee.ProgrammingError)
+
+    def test_a_transaction_within_one(self) -> None:
+        """A part of it may fail alone."""
+
+        def rule() -> str:
+            with suppress(ZeroDivisionError), self.database.peewee.atomic():
+                self._add_and_fail(ZeroDivisionError())
+            with self.database.peewee.atomic():
+                Entry.get_or_create(name="kept")
+            Entry.delete().where(Entry.name == "kept").execute()
+            return "done"
+
+        with self._one_among_others(rule) as answer:
+            self.assertEqual(self.successResultOf(answer), "done")
+
+    def test_several_that_fail(self) -> None:
+        """Each in its own way."""
+        errors = [EntryRefused(), ZeroDivisionError(), peewee.IntegrityError(), EntryRefused()]
+        rules: list[Rule] = []
+        for add, error in zip(self._adding(len(errors)), errors, strict=True):
+            rules += [partial(self._add_and_fail, error), add]
+        answers = self._together(*rules)
+        for answer, error in zip(answers[::2], errors, strict=True):
+            self.failureResultOf(answer, type(error))
+        self._added(answers[1::2])
+
+    def test_a_reader_that_writes(self) -> None:
+        """Its author is told of the bug, and nothing is stored; other readers get their answers."""
+        writers = (
+            partial(self._add, "go"),
+            Entry.delete().execute,
+            lambda: self.database.peewee.execute_sql("UPDATE contract_entry SET name = 'x'"),
+        )
+        self._call(self._add, "there")
+        readers = [read_only(lambda: self._stored()) for _ in range(3)]
+        for writer in writers:
+            bad = read_only(lambda writer=writer: writer())
+            answers = self._together(readers[0], bad, *readers[1:])
+            self.failureResultOf(answers.pop(1), WritesWhileReading)
+            for answer in answers:
+                self.assertEqual(self.successResultOf(answer), ["there"])
+            self.assertEqual(self._call_later(bad), WritesWhileReading)
+            self.assertEqual(self._stored(), ["there"])
+        self.assertTrue(self.database.available)
+
+    def _call_later(self, rule: Rule) -> type[BaseException]:
+        """What `rule` raises that is carried out alone."""
+        workers = self._workers()
+        answer = self.database.run(rule)
+        workers.work()
+        return type(self.failureResultOf(answer).value)
+
+    # One that is given up
+
+    def _victim_and_others(
+        self, victim: Rule, *others: Rule
+    ) -> tuple[Later, Deferred[Any], list[Deferred[Any]]]:
+        """Ask for a call and, half its patience later, for others."""
+        workers = self._workers()
+        given_up = self.database.run(victim)
+        self.clock.advance(DEADLINE / 2)
+        return workers, given_up, [self.database.run(rule) for rule in others]
+
+    def test_given_up_before_they_begin(self) -> None:
+        """It is not carried out, and costs the others nothing: they are one commit."""
+        workers, given_up, answers = self._victim_and_others(self._count, *self._adding())
+        self.clock.advance(DEADLINE / 2)
+        self._unavailable(given_up)
+        commits = self._count_commits()
+        workers.work_together()
+        self._added(answers)
+        self.assertEqual((self._tried, len(commits)), (0, 1))
+        self._at_rest()
+
+    def test_nobody_waits_any_more(self) -> None:
+        """For none of them: nothing is done."""
+        workers = self._workers()
+        answers = [self.database.run(self._count) for _ in range(MANY)]
+        self.clock.advance(DEADLINE)
+        for answer in answers:
+            self._unavailable(answer)
+        workers.work_together()
+        self.assertEqual(self._tried, 0)
+        self._call_next()
+
+    def _call_next(self) -> None:
+        """What comes next is served."""
+        [answer] = self._together(partial(self._add, "next"))
+        self.assertEqual(self.successResultOf(answer), "next")
+        self._at_rest()
+
+    def _pass_half(self, name: str) -> str:
+        """A rule that takes until the deadline of who asked before."""
+        if not self._tried:
+            self._count()
+            self.clock.advance(DEADLINE / 2)
+        return self._add(name)
+
+    def test_given_up_in_its_own_part(self) -> None:
+        """Nothing of it is stored, and what the others stored is."""
+        workers, given_up, answers = self._victim_and_others(
+            partial(self._pass_half, "late"), *self._adding()
+        )
+        workers.work_together()
+        self._unavailable(given_up)
+        self._added(answers)
+        self._at_rest()
+
+    def test_given_up_in_the_part_of_another(self) -> None:
+        """Behind its own part as well."""
+        add, *others = self._adding()
+        workers, given_up, answers = self._victim_and_others(
+            partial(self._add, "late"), add, partial(self._pass_half, "slow"), *others
+        )
+        workers.work_together()
+        self._unavailable(given_up)
+        self._added(answers)
+        self._at_rest()
+
+    def test_a_deadline_while_all_are_being_committed(self) -> None:
+        """They are waited for a moment more, and all succeed."""
+        workers = self._workers()
+        answers = [self.database.run(rule) for rule in self._adding()]
+
+        def take_time() -> None:
+            self.clock.advance(DEADLINE)
+            self.clock.advance(COMMIT_GRACE - 0.001)
+
+        self.at_commit(take_time)
+        workers.work_together()
+        self._added(answers)
+        self._at_rest()
+
+    def test_a_commit_that_takes_longer(self) -> None:
+        """Nobody knows then what became of any of them, and each is told so, once."""
+        workers = self._workers()
+        answers = [self.database.run(rule) for rule in self._adding()]
+
+        def take_time() -> None:
+            self.clock.advance(DEADLINE)
+            self.clock.advance(COMMIT_GRACE)
+
+        self.at_commit(take_time)
+        workers.work_together()
+        for answer in answers:
+            self._unavailable(answer)
+        self.assertEqual(self._stored(), [str(number) for number in range(MANY)])
+        self._at_rest()
+
+    # A commit that fails
+
+    def _counted(self, rule: Rule) -> Rule:
+        def counted() -> Any:
+            self._count()
+            return rule()
+
+        return counted
+
+    def test_a_commit_of_which_nobody_knows(self) -> None:
+        """All are `Unavailable`, those too that were to be refused, and none is tried again."""
+        for late in (False, True):
+            self._tried = 0
+            self.told.clear()
+            self._forget_all()
+            rules = [self._counted(rule) for rule in [*self._adding(), self._refuse]]
+            stored = [str(number) for number in range(MANY)] if late else []
+            workers = self._workers()
+            self._failing_commits(self.lost(), late=late)
+            answers = [self.database.run(rule) for rule in rules]
+            workers.work_together()
+            for answer in answers:
+                self._unavailable(answer)
+            self.assertEqual(self._tried, MANY + 1)
+            self.assertEqual(self._stored(), stored)
+            [told] = self.told
+            self.assertIn("database is away: ", told)
+            self._call_next()
+
+    def not_committed(self) -> Sequence[Exception]:
+        """What a commit raises that has certainly not happened; a back-end may say more."""
+        return [peewee.IntegrityError("a constraint that was deferred")]
+
+    def test_a_commit_that_did_not_happen(self) -> None:
+        """Each tries alone, and succeeds."""
+        for error in self.not_committed():
+            workers = self._workers()
+            self._failing_commits(error)
+            answers = [self.database.run(rule) for rule in self._adding()]
+            workers.work_together()
+            self._added(answers)
+            self.assertEqual(self.told, [])
+            self._at_rest()
+            self._forget_all()
+
+    def test_a_refusal_that_rests_on_what_is_not_kept(self) -> None:
+        """It is told only if that which it rests on is committed."""
+
+        def first() -> str:
+            if self._count() == 2:
+                raise EntryRefused()
+            return self._add("go")
+
+        def second() -> str:
+            if Entry.get_or_none(Entry.name == "go"):
+                raise EntryRefused()
+            return self._add("chess")
+
+        workers = self._workers()
+        self._failing_commits(self.not_committed()[0])
+        answers = [self.database.run(rule) for rule in (first, second)]
+        workers.work_together()
+        self.failureResultOf(answers[0], EntryRefused)
+        self.assertEqual(self.successResultOf(answers[1]), "chess")
+        self.assertEqual(self._stored(), ["chess"])
+
+    def test_given_up_after_such_a_commit(self) -> None:
+        """Nothing is stored of one that was told so while it was tried again."""
+
+        def rule() -> None:
+            self._add("late")
+            if self._count() == 2:
+                self.clock.advance(DEADLINE / 2)
+
+        for work in (Later.work, Later.work_together):
+            self._tried = 0
+            workers = self._workers()
+            self._failing_commits(peewee.IntegrityError())
+            given_up = self.database.run(rule)
+            self.clock.advance(DEADLINE / 2)
+            answers = [self.database.run(rule) for rule in self._adding(2)]
+            work(workers)
+            self._unavailable(given_up)
+            self.assertEqual(self._tried, 2)
+            self._added(answers)
+            self._forget_all()
+
+    def test_the_connection_is_lost_between_them(self) -> None:
+        """One statement finds out, every time: the others are served all the same."""
+
+        def rule() -> None:
+            self._add("lost")
+            raise self.lost()
+
+        others = self._adding()
+        answers = self._together(*others[:3], rule, *others[3:])
+        self._unavailable(answers.pop(3))
+        self._added(answers)
+        self._at_rest()

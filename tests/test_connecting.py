@@ -12,11 +12,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.storage.connecting import (
     IN_C,
     DatabaseRefused,
-    MySQLDatabase,
-    SqliteDatabase,
     connect_to,
     without_password,
 )
+from bbs.storage.mysql import MySQLDatabase
+from bbs.storage.sqlite import SqliteDatabase
 from tests.database_case import sqlite_url
 
 

@@ -21,7 +21,7 @@ import _mysql_connector as driver
 import pymysql
 from pymysql.err import error_map
 
-from bbs.storage.connecting import MySQLDatabase
+from bbs.storage.mysql import MySQLDatabase
 
 _PLUGINS = os.path.join(os.path.dirname(driver.__file__), "mysql", "vendor", "plugin")
 """Where its wheel keeps ways to log in that are no part of it: `mysql_native_password` is one, by

@@ -70,7 +70,7 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/installed-for-tests: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .[test,tls]
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .[test,tls,fast-mysql]
 	touch $@ $(VENV)/installed
 
 $(VENV)/installed-for-docs: setup.cfg pyproject.toml | $(BIN)/pip

@@ -74,7 +74,7 @@ def each(*calls: tuple[Any, ...]) -> Programme:
 def contestants(database: Database, count: int) -> Iterator[Callable[..., list[Any]]]:
     """`together(*programmes)` for `count` programmes: threads on MySQL, processes on SQLite, where
     the threads of one process would only wait for each other."""
-    if database.url.startswith("mysql:"):
+    if database.url.startswith("mysql"):
         barrier = threading.Barrier(count)
         with ThreadPoolExecutor(count) as executor:
             yield partial(_together, executor, partial(_in_thread, database, barrier))

@@ -300,6 +300,7 @@ class Refusals(ConfigTestCase):
                 '"mysql://u:p@h"', '"mysql://u:p@h/a/b"', '"mysql://u:p@h/b?ssl=1"', "1",
                 '"mysql://u:p@h:0/b"', '"mysql://u:p@h:99999/b"', '"mysql://u:p#q@h/b"',
                 '"postgres://u:p@h/b"', '["sqlite:///x"]', '"mysql://[/b"',
+                '"mysql+mysqlconnector://h/b"', '"mysql+pymysql://u:p@h/b"',
             ),
             "broker.url": (
                 '""', "[]", '"stomp:h"', '"stomp://"', '"amqp://h"', '"stomp://h:0"',
@@ -322,6 +323,7 @@ class Refusals(ConfigTestCase):
             "database.url": (
                 '"sqlite:////var/lib/bbs.sqlite3"', '"mysql://u@[::1]/b"',
                 '"mysql://u:p%2F@h:3306/b?tls_ca=/etc/ca.pem"',
+                '"mysql+mysqlconnector://u:p%2F@h:3306/b?tls_ca=/etc/ca.pem"',
             ),
             "broker.url": ('["embedded"]', '"stomp+ssl://u:p@h:61612"', '"stomp://h/vhost"'),
             "fleet.idle_grace": ("0", "0.0", "1000000000"),
@@ -340,6 +342,16 @@ class Refusals(ConfigTestCase):
         )
         self.assertIn("where bbs[tls] is installed", self.refusal(broker__url="stomp+ssl://h"))
         self.load(login__listen="tcp:1", broker__url="stomp://h")
+
+    def test_a_driver_that_is_not_installed(self) -> None:
+        """What to do about it is said, and nothing of the URL."""
+        self.patch(kinds, "find_spec", lambda name: None)
+        url = "mysql+mysqlconnector://u:s3cret@h/b"
+        told = self.refusal(database__url=url)
+        self.assertIn("database.url: mysql+mysqlconnector:// needs", told)
+        self.assertIn("pip install 'bbs[fast-mysql]'", told)
+        self.assertNotIn("s3cret", told)
+        self.load(database__url=url.replace("+mysqlconnector", ""))
 
     def test_impossible_together(self) -> None:
         self.assertEqual(

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from unittest import mock
 
 import peewee
 import pymysql
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.storage.connecting import DatabaseRefused, SqliteDatabase, connect_to, without_password
+from bbs.storage.connecting import (
+    IN_C,
+    DatabaseRefused,
+    connect_to,
+    without_password,
+)
+from bbs.storage.mysql import MySQLDatabase
+from bbs.storage.sqlite import SqliteDatabase
 from tests.database_case import sqlite_url
 
 
@@ -44,6 +52,27 @@ class URLs(SynchronousTestCase):
         self.assertEqual({key: parameters[key] for key in expected}, expected)
         self.assertNotIn("ssl", parameters)
 
+    def test_mysql_in_c(self) -> None:
+        """It is asked for in the same words."""
+        for rest in (
+            "user:p%3Ass@db.example:3307/name?tls_ca=/etc/ca.pem",
+            "user@127.0.0.1/name",
+            "user@db.example/name",
+        ):
+            plain, in_c = connect_to(f"mysql://{rest}"), connect_to(f"{IN_C}://{rest}")
+            self.assertIsInstance(in_c, MySQLDatabase)
+            self.assertIsNot(type(in_c), type(plain))
+            self.assertEqual(in_c.connect_params, plain.connect_params)
+
+    def test_mysql_in_c_that_is_not_installed(self) -> None:
+        url = f"{IN_C}://user:secret@host/name"
+        with mock.patch.dict(sys.modules, {"_mysql_connector": None}):
+            sys.modules.pop("bbs.storage.mysql_in_c", None)
+            error = self.assertRaises(DatabaseRefused, connect_to, url)
+        self.assertIn("pip install 'bbs[fast-mysql]'", str(error))
+        for unwanted in ("\n", "secret"):
+            self.assertNotIn(unwanted, str(error))
+
     def test_neither(self) -> None:
         error = self.assertRaises(DatabaseRefused, connect_to, "postgres://user:secret@host/name")
         self.assertEqual(
@@ -56,6 +85,7 @@ class URLs(SynchronousTestCase):
             ("mysql://user:s:e@cret@host/name", "mysql://user:***@host/name"),
             ("mysql://us%40er:@host/name?tls_ca=x", "mysql://us%40er:***@host/name?tls_ca=x"),
             ("mysql://user@host/name", "mysql://user@host/name"),
+            (f"{IN_C}://user:secret@host/name", f"{IN_C}://user:***@host/name"),
             ("sqlite:///bbs.sqlite3", "sqlite:///bbs.sqlite3"),
         ):
             self.assertEqual(without_password(url), shown)
@@ -101,3 +131,16 @@ class Settings(SynchronousTestCase):
             self.assertRaises(peewee.OperationalError, database.connect)
         connection.close.assert_called_once_with()
         self.assertTrue(database.is_closed())
+
+    def test_a_server_that_wants_tls_even_on_this_machine_has_it(self) -> None:
+        """As one that would else be sent a password that anybody could read (2061)."""
+        for code in (3159, 2061):
+            server = mock.MagicMock(server_version="11.8.9-MariaDB")
+            connect = mock.Mock(side_effect=[pymysql.OperationalError(code, ""), server])
+            database = connect_to("mysql://127.0.0.1/name")
+            with mock.patch("pymysql.connect", connect):
+                database.connect()
+            self.addCleanup(database.close)
+            first, second = (call.kwargs for call in connect.call_args_list)
+            self.assertTrue(first["ssl_disabled"])
+            self.assertNotIn("ssl_disabled", second)

@@ -29,7 +29,13 @@ from bbs.storage.database import (
 from bbs.testing import ContendedDatabaseContract, DatabaseContract
 from bbs.testing.database_tools import Entry, raised
 from bbs.workers import Inline
-from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url
+from tests.database_case import (
+    DatabaseCase,
+    fresh_mysql_url,
+    in_c,
+    on_both_databases,
+    sqlite_url,
+)
 
 
 class OurContract(DatabaseContract):
@@ -163,6 +169,13 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
 
         error = self.failureResultOf(self.database.run_unhurried(work), DatabaseRefused).value
         self.assertEqual(str(error), f"database {without_password(self.url)}: Access denied")
+
+
+class OnMySQLInC(OnMySQL):
+    """By the driver in C."""
+
+    def database_url(self) -> str:
+        return in_c(fresh_mysql_url())
 
 
 class Deadlines(SynchronousTestCase):

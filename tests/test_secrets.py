@@ -14,7 +14,7 @@ from moto import mock_aws
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli import offline
-from bbs.config import EC2, ConfigError, load, masked, references, to_toml
+from bbs.config import EC2, ConfigError, kinds, load, masked, references, to_toml
 
 MYSQL = "mysql://bbs:s3cret@db.example:3306/bbs"
 STOMP = "stomp://bbs:t0psecret@mq.example:61613"
@@ -94,6 +94,13 @@ class Refusals(SecretsTestCase):
     def test_unknown_secret(self) -> None:
         refusal = self.refusal("broker.url", "secretsmanager:none")
         self.assertIn("broker.url: secretsmanager:none: ResourceNotFoundException: ", refusal)
+
+    def test_a_driver_that_is_not_installed(self) -> None:
+        self.put("/bbs/database", MYSQL.replace("mysql:", "mysql+mysqlconnector:"))
+        self.patch(kinds, "find_spec", lambda name: None)
+        refusal = self.refusal("database.url", "ssm:/bbs/database")
+        self.assertIn("pip install 'bbs[fast-mysql]'", refusal)
+        self.assertNotIn("s3cret", refusal)
 
     def test_something_else(self) -> None:
         """What is kept there is not shown."""

@@ -11,6 +11,7 @@ import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
@@ -19,8 +20,14 @@ from bbs.values import UNITS, Rate
 
 T = TypeVar("T")
 
+_MYSQL_IN_C = "mysql+mysqlconnector"
+
 _LONGEST = 1e9
 """Seconds, some thirty years: beyond it a time-out is a slip of the keyboard."""
+
+
+class NotInstalled(ValueError):
+    """A value would be right if something more were installed; says what, and no secret."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +35,9 @@ class Kind(Generic[T]):
     """What values a key takes.
 
     `right` ends the sentence "the key must be …". `read` makes the value of what TOML gave, or
-    raises ValueError. `from_text` makes of an environment variable what TOML would have given. A
-    `secret` value is never shown but as `masked`, and may stand in a file instead.
+    raises ValueError (`NotInstalled`, if that is why). `from_text` makes of an environment variable
+    what TOML would have given. A `secret` value is never shown but as `masked`, and may stand in a
+    file instead.
     """
 
     right: str
@@ -190,12 +198,15 @@ def _is_database(url: str) -> bool:
         return re.fullmatch(r"sqlite:///[^?#]+", url) is not None
     parts = _split(url)
     options = parse_qs(parts.query, keep_blank_values=True)
-    return (
-        parts.scheme == "mysql"
+    right = (
+        parts.scheme in ("mysql", _MYSQL_IN_C)
         and bool(parts.username and parts.hostname)
         and re.fullmatch("/[^/]+", parts.path) is not None
         and options.keys() <= {"tls_ca"}
     )
+    if right and parts.scheme == _MYSQL_IN_C and find_spec("_mysql_connector") is None:
+        raise NotInstalled(f"{_MYSQL_IN_C}:// needs a driver in C: pip install 'bbs[fast-mysql]'")
+    return right
 
 
 def _is_broker(url: str) -> bool:
@@ -246,8 +257,8 @@ http_url_or_none = text(
     'a URL such as "http://127.0.0.1:5000", "" for none', lambda value: not value or _is_http(value)
 )
 database_url = text(
-    f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES}),'
-    f" or {_REFERENCE}",
+    f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES};'
+    f' "{_MYSQL_IN_C}://…" where bbs[fast-mysql] is installed), or {_REFERENCE}',
     _is_database,
     secret=True,
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from bbs.config.kinds import NotInstalled
 from bbs.config.schema import Schema
 from bbs.config.sections import OWN_SECTIONS, Configuration
 from bbs.plugins import PluginUnusable
@@ -135,6 +136,8 @@ def _check(given: _Given, schema: Schema) -> Any:
     kind = declared.kind
     try:
         return kind.read(kind.from_text(str(given.value)) if given.as_text else given.value)
+    except NotInstalled as error:
+        raise ConfigError(f"{given.place}: {given.key}: {error}") from None
     except ValueError:
         # The cause is left out: its text may hold the secret.
         shown = "" if kind.secret else f", not {given.value!r}"

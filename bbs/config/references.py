@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from bbs.config import kinds
-from bbs.config.kinds import Kind, is_reference
+from bbs.config.kinds import Kind, NotInstalled, is_reference
 from bbs.config.loading import ConfigError
 from bbs.config.sections import EC2
 
@@ -71,6 +71,8 @@ def _ask(key: str, reference: str, ec2: EC2) -> str:
         if is_reference(secret):
             raise ValueError
         _RIGHT[key].read(secret)
+    except NotInstalled as error:
+        raise SecretUnavailable(_line(key, reference, str(error))) from None
     except ValueError:
         # The cause is left out: its text may hold the secret.
         wanted = f"what it holds is not {_RIGHT[key].right}"

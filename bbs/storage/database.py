@@ -22,9 +22,10 @@ from twisted.logger import Logger
 
 from bbs.errors import Unavailable
 from bbs.storage import models
-from bbs.storage.connecting import SqliteDatabase, connect_to, summary
+from bbs.storage.connecting import connect_to, summary
 from bbs.storage.deadlines import Deadlines
 from bbs.storage.jobs import Job
+from bbs.storage.sqlite import SqliteDatabase
 from bbs.storage.transactions import Transactions
 from bbs.workers import ILane, ILanes
 

@@ -21,13 +21,13 @@ from twisted.logger import Logger
 
 from bbs.errors import Unavailable
 from bbs.storage.connecting import (
-    SqliteDatabase,
     has_not_committed,
     is_bug,
     refusal,
     summary,
 )
 from bbs.storage.jobs import Job, commit_together, open_again
+from bbs.storage.sqlite import SqliteDatabase
 
 ATTEMPTS = 5
 """How often a transaction is tried that lost a race, met a deadlock or waited long for a lock."""

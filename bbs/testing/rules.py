@@ -78,7 +78,7 @@ class DatabaseCase(SynchronousTestCase):
     @property
     def on_mysql(self) -> bool:
         """Whether this is MySQL or MariaDB."""
-        return self.url.startswith("mysql:")
+        return self.url.startswith("mysql")
 
     def call(self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs) -> T:
         """What `rule` returns, in its transaction."""

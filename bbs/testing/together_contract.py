@@ -12,8 +12,8 @@ import peewee
 from twisted.internet.defer import Deferred
 
 from bbs.storage import transactions
-from bbs.storage.connecting import WritesWhileReading
 from bbs.storage.database import COMMIT_GRACE, DEADLINE, read_only
+from bbs.storage.watched import WritesWhileReading
 from bbs.testing.database_suite import DatabaseSuite
 from bbs.testing.database_tools import Entry, EntryRefused, Later
 

@@ -207,7 +207,7 @@ def explain(
                 for sql, params in captured(database.peewee, rule):
                     statements.setdefault(sql, params)
                 transaction.rollback()
-        how = _mysql_steps if database.url.startswith("mysql:") else _sqlite_steps
+        how = _mysql_steps if database.url.startswith("mysql") else _sqlite_steps
         found[name] = [
             Plan(sql, tuple(how(database.peewee, sql, params)))
             for sql, params in statements.items()

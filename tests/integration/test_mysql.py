@@ -7,17 +7,20 @@ run on it in `tests/test_rules_….py`.
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import peewee
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import TestCase
 
@@ -29,8 +32,10 @@ from bbs.storage import migrations
 from bbs.storage.connecting import DatabaseRefused, connect_to
 from bbs.storage.database import Database, for_update, read_only
 from bbs.workers import Workers
-from tests.database_case import execute_once, fresh_mysql_url
-from tests.services import OwnMariaDB
+from tests.database_case import execute_once, fresh_mysql_url, in_c
+from tests.integration.test_stomp_tls import certificate
+from tests.services import OwnMariaDB, OwnServer
+from tests.services.servers import MariaDB
 
 _log = Logger()
 
@@ -65,6 +70,10 @@ class MySQLCase(TestCase):
     """A test with a database as a server has it: threads, and the real clock."""
 
     timeout = 120
+
+    def by_driver(self, url: str) -> str:
+        """`url`, for the driver that is tested."""
+        return url
 
     async def open(self, url: str) -> Database:
         """The database at `url`, its schema up to date."""
@@ -120,7 +129,7 @@ class Outages(MySQLCase):
         own = OwnMariaDB()
         self.addCleanup(own.remove)
         await own.start()
-        database = await self.open(own.url)
+        database = await self.open(self.by_driver(own.url))
         await database.run(add, "before")
         return own, database
 
@@ -180,7 +189,7 @@ class Sessions(MySQLCase):
     """What each connection is set to, and what happens to it."""
 
     async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
-        self.url = fresh_mysql_url()
+        self.url = self.by_driver(fresh_mysql_url())
         self.database = await self.open(self.url)
 
     async def test_settings(self) -> None:
@@ -233,6 +242,20 @@ class Sessions(MySQLCase):
         self.assertIsInstance(result, Unavailable)
         self.assertLess(seconds, AT_ONCE)
         self.assertEqual(quick, 0)
+
+    async def test_a_thread_does_not_wait_for_ever(self) -> None:
+        other = connect_to(self.url)
+
+        def ask() -> None:
+            other.connect()
+            try:
+                other.execute_sql("SELECT SLEEP(20)")
+            finally:
+                other.close()
+
+        error, seconds = await self.timed(deferToThread(ask))
+        self.assertIsInstance(error, peewee.OperationalError)
+        self.assertLess(seconds, 2 * AT_ONCE)
 
     async def test_a_lock_that_is_held_for_long(self) -> None:
         """Who needs it is refused in time; everybody else is served meanwhile."""
@@ -297,7 +320,7 @@ class Refusals(MySQLCase):
 
     def wrong(self, user: str, password: str, name: str) -> str:
         """The tests' database, with something wrong in its URL."""
-        url = fresh_mysql_url()
+        url = self.by_driver(fresh_mysql_url())
         scheme, _, rest = url.partition("://")
         credentials, _, place = rest.rpartition("@")
         right_user, _, right_password = credentials.partition(":")
@@ -343,10 +366,10 @@ class Refusals(MySQLCase):
     async def test_nobody_listens(self) -> None:
         own = OwnMariaDB()
         self.addCleanup(own.remove)
-        await self.check(own.url, "Connection refused")
+        await self.check(self.by_driver(own.url), "Connection refused")
 
     async def test_a_newer_schema(self) -> None:
-        url = fresh_mysql_url()
+        url = self.by_driver(fresh_mysql_url())
         database = await self.open(url)
         execute_once(url, "UPDATE schema_version SET version = 99")
         opening = database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
@@ -360,8 +383,71 @@ class Refusals(MySQLCase):
 
 class Bugs(MySQLCase):
     async def test_a_mistake_in_a_statement_is_an_error(self) -> None:
-        database = await self.open(fresh_mysql_url())
+        database = await self.open(self.by_driver(fresh_mysql_url()))
         await self.assertFailure(
             database.run(statement("SELECT no_column FROM chat_group")), peewee.OperationalError
         )
         self.assertTrue(database.available)
+
+
+class WithCertificate(MariaDB):
+    """A MariaDB that shows the certificate at this path."""
+
+    certificate = ""
+
+    def commands(self) -> Sequence[Sequence[str]]:
+        (command,) = super().commands()
+        return [[*command, f"--ssl-cert={self.certificate}", f"--ssl-key={self.certificate}"]]
+
+
+class OwnWithCertificate(OwnServer):
+    kind = WithCertificate
+
+
+class Encrypted(MySQLCase):
+    async def test_only_who_is_vouched_for_is_told_the_password(self) -> None:
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.chmod(folder, 0o755)  # The server is another user.
+        right, wrong = (certificate("localhost", f"{folder}/{name}.pem") for name in "ab")
+        os.chmod(right, 0o644)
+        self.patch(WithCertificate, "certificate", right)
+        own = OwnWithCertificate()
+        self.addCleanup(own.remove)
+        await own.start()
+        url = self.by_driver(own.url)
+        by_name = url.replace("127.0.0.1", "localhost")
+        database = connect_to(f"{by_name}?tls_ca={right}")
+        database.connect()
+        self.addCleanup(database.close)
+        ((_, cipher),) = database.execute_sql("SHOW STATUS LIKE 'Ssl_cipher'").fetchall()
+        self.assertNotEqual(cipher, "")
+        for other in (f"{by_name}?tls_ca={wrong}", f"{url}?tls_ca={right}"):
+            self.assertRaises(peewee.OperationalError, connect_to(other).connect)
+
+
+class InC(MySQLCase):
+    """The same by the driver in C: `bbs[fast-mysql]`."""
+
+    def by_driver(self, url: str) -> str:
+        return in_c(url)
+
+
+class OutagesInC(InC, Outages):
+    pass
+
+
+class SessionsInC(InC, Sessions):
+    pass
+
+
+class RefusalsInC(InC, Refusals):
+    pass
+
+
+class EncryptedInC(InC, Encrypted):
+    pass
+
+
+class BugsInC(InC, Bugs):
+    pass

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
@@ -101,13 +102,15 @@ class Workers(Service):
 
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
+        for lane in (self._calls, *self._lanes):
+            lane.end()
         # Threads may be in the middle of work, and to wait for them is not for the reactor's.
         stopped: Deferred[None] = Deferred()
 
         def stop() -> None:
-            self._calls.stop()
+            self._calls.join()
             for lane in self._lanes:
-                lane.stop(LEAVING_TIME)
+                lane.join(LEAVING_TIME)
             self._reactor.callFromThread(stopped.callback, None)
 
         Thread(target=stop, name=f"{self.name}-stop").start()
@@ -205,6 +208,7 @@ class Lane(Generic[J]):
         self._idle = 0
         self._lock = Lock()
         self._to_wake = False
+        self._ended = False
 
     def put(self, job: J) -> None:
         self._waiting.append(job)
@@ -212,18 +216,25 @@ class Lane(Generic[J]):
             self._to_wake = True
             self._reactor.callLater(0, self._wake)
 
-    def stop(self, patience: float | None = None) -> None:
-        """End the threads when they have done what waits. It blocks, for each `patience` seconds
-        at the most, if that is said."""
+    def end(self) -> None:
+        """Let the threads end when they have done what waits; nothing more is taken up."""
         if self._waiting:
             self._wake()
+        self._ended = True
         for _ in self._threads:
             self._wishes.put(False)
+
+    def join(self, patience: float | None = None) -> None:
+        """Wait until the threads have ended, `patience` seconds at the most, if that is said. It
+        blocks."""
+        until = None if patience is None else time.monotonic() + patience
         for thread in self._threads:
-            thread.join(patience)
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
     def _wake(self) -> None:
         self._to_wake = False
+        if self._ended:
+            return
         # Threads that are busy take up the rest of what waits by themselves.
         wanted = min(-(-len(self._waiting) // self._together), self._most)
         with self._lock:

@@ -15,6 +15,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -40,6 +41,9 @@ NICENESS = 15
 log in: with 10, who has a place waits four to six times as long for an answer when the machine is
 busy besides; with 15 under two and a half times. It leaves hashing 3.5 % of processors that others
 want wholly."""
+
+LONG = 0.02
+"""Seconds after which what has not been taken up waits for no thread that is busy."""
 
 LEAVING_TIME = 5.0
 """Seconds that the threads of a lane have to end. One that waits for what never comes is left
@@ -178,7 +182,7 @@ class Lane(Generic[J]):
     """A lane, with what `ILanes.lane` says of it.
 
     What comes in one turn of the reactor wakes threads once, at the end of the turn: as many as it
-    takes when each does `together` pieces at once.
+    takes when each does `together` pieces at once. Where these do not get on, others help.
     """
 
     def __init__(
@@ -209,6 +213,8 @@ class Lane(Generic[J]):
         self._lock = Lock()
         self._to_wake = False
         self._ended = False
+        self._relief: Any = None
+        """The next look at whether threads get on."""
 
     def put(self, job: J) -> None:
         self._waiting.append(job)
@@ -221,6 +227,9 @@ class Lane(Generic[J]):
         if self._waiting:
             self._wake()
         self._ended = True
+        if self._relief is not None:
+            self._relief.cancel()
+            self._relief = None
         for _ in self._threads:
             self._wishes.put(False)
 
@@ -237,15 +246,34 @@ class Lane(Generic[J]):
             return
         # Threads that are busy take up the rest of what waits by themselves.
         wanted = min(-(-len(self._waiting) // self._together), self._most)
+        self._send(wanted - self._busy())
+
+    def _busy(self) -> int:
         with self._lock:
-            wanted -= len(self._threads) - self._idle
-            missing = wanted - self._idle
-        for _ in range(min(missing, self._most - len(self._threads))):
+            return len(self._threads) - self._idle
+
+    def _send(self, wanted: int) -> None:
+        """Have so many threads that are not busy take up what waits."""
+        for _ in range(min(wanted - self._idle, self._most - len(self._threads))):
             thread = Thread(target=self._live, name=self._name, daemon=True)
             self._threads.append(thread)
             thread.start()
         for _ in range(wanted):
             self._wishes.put(True)
+        if self._relief is None and self._together > 1 and self._most > 1 and self._waiting:
+            self._relief = self._reactor.callLater(LONG, self._relieve, self._first())
+
+    def _relieve(self, first: J | None) -> None:
+        """Have another thread take up what waits behind those that are busy with one thing for
+        long, as with what somebody else has locked."""
+        self._relief = None
+        stuck = first is not None and self._first() is first and self._busy() < self._most
+        self._send(1 if stuck else 0)
+
+    def _first(self) -> J | None:
+        with suppress(IndexError):
+            return self._waiting[0]
+        return None
 
     def _live(self) -> None:
         if self._stands_back and sys.platform == "linux":

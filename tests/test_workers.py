@@ -184,6 +184,25 @@ class LaneTests(TestCase):
         await self.all_done
         self.assertEqual(len(self.threads()), 3)
 
+    async def test_one_that_takes_long_holds_up_nobody(self) -> None:
+        """Where there are more threads."""
+
+        def stuck_with_first(waiting: deque[int]) -> list[int]:
+            jobs = self.some(waiting)
+            if 0 in jobs:
+                self.lane_goes_on.wait(20)
+            return jobs
+
+        self.patch(self, "some", lambda waiting: [waiting.popleft()] if waiting else [])
+        self.lane_goes_on = threading.Event()
+        self.expected = 3
+        lane = self.lane(stuck_with_first, threads=2, together=16)
+        for number in range(4):
+            lane.put(number)
+        await self.all_done
+        self.assertEqual(self.done, [1, 2, 3])
+        self.lane_goes_on.set()
+
     async def test_work_that_raises(self) -> None:
         """It is told, and the lane goes on."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -35,6 +35,12 @@ BETWEEN = 30
 """Messages of each that are answered with success between one kill and the next."""
 
 PATIENCE = 60.0
+
+ONE: Mapping[str, Mapping[str, object]] = {
+    "fleet": {"minimum": 1, "spare": 0},
+    "app": {"capacity": 2 * STREAMS},
+}
+"""One app server, which has room for all."""
 
 _log = Logger()
 
@@ -133,7 +139,7 @@ class Storms(ServiceCase):
 
     async def test_login_server(self) -> None:
         """With it go the app servers that it launched."""
-        service = self.service(fleet={"minimum": 1})
+        service = self.service(**ONE)
         process = await service.up()
 
         async def kill() -> None:
@@ -144,7 +150,7 @@ class Storms(ServiceCase):
         await self.storm(service, kill)
 
     async def test_app_server(self) -> None:
-        service = self.service(fleet={"minimum": 1})
+        service = self.service(**ONE)
         process = await service.up()
         await self.storm(service, lambda: self.kill_app_server(process))
 
@@ -157,7 +163,7 @@ class Storms(ServiceCase):
         broker = OwnActiveMQ()
         self.addCleanup(broker.remove)
         await broker.start()
-        service = self.service(fleet={"minimum": 1}, broker={"url": broker.url})
+        service = self.service(**ONE, broker={"url": broker.url})
         await service.up()
 
         async def kill() -> None:
@@ -167,7 +173,7 @@ class Storms(ServiceCase):
         await self.storm(service, kill)
 
     async def test_login_and_app_server_on_mariadb(self) -> None:
-        service = self.big_service(fleet={"minimum": 1})
+        service = self.big_service(**ONE)
         process = await service.login_server()
 
         async def kill() -> None:
@@ -176,4 +182,4 @@ class Storms(ServiceCase):
             await process.kill()
             process = await service.login_server()
 
-        await self.storm(service, kill, kills=3)
+        await self.storm(service, kill, kills=max(3, KILLS // 3))

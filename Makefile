@@ -47,8 +47,10 @@ soak: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.simulation --rounds 500
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
+	BBS_TEST_STREAMS=8 BBS_TEST_STOPPED=30 \
 	$(BIN)/python -m twisted.trial tests.integration.test_ec2_rounds \
-		tests.integration.test_ec2_service tests.integration.test_storms
+		tests.integration.test_ec2_service tests.integration.test_storms \
+		tests.integration.test_freezing tests.test_turns
 
 bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start

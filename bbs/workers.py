@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -40,9 +42,8 @@ log in: with 10, who has a place waits four to six times as long for an answer w
 busy besides; with 15 under two and a half times. It leaves hashing 3.5 % of processors that others
 want wholly."""
 
-STUCK = 0.02
-"""Seconds without anything done after which another thread takes up what waits: somebody who waits
-for a lock must not hold up others."""
+LONG = 0.02
+"""Seconds after which what has not been taken up waits for no thread that is busy."""
 
 LEAVING_TIME = 5.0
 """Seconds that the threads of a lane have to end. One that waits for what never comes is left
@@ -106,14 +107,14 @@ class Workers(Service):
     def stopService(self) -> Deferred[None]:
         Service.stopService(self)
         for lane in (self._calls, *self._lanes):
-            lane.stop_looking()
+            lane.end()
         # Threads may be in the middle of work, and to wait for them is not for the reactor's.
         stopped: Deferred[None] = Deferred()
 
         def stop() -> None:
-            self._calls.stop()
+            self._calls.join()
             for lane in self._lanes:
-                lane.stop(LEAVING_TIME)
+                lane.join(LEAVING_TIME)
             self._reactor.callFromThread(stopped.callback, None)
 
         Thread(target=stop, name=f"{self.name}-stop").start()
@@ -181,8 +182,7 @@ class Lane(Generic[J]):
     """A lane, with what `ILanes.lane` says of it.
 
     What comes in one turn of the reactor wakes threads once, at the end of the turn: as many as it
-    takes when each does `together` pieces at once. Those that are busy count among them, unless
-    they are stuck.
+    takes when each does `together` pieces at once. Where these do not get on, others help.
     """
 
     def __init__(
@@ -212,9 +212,9 @@ class Lane(Generic[J]):
         self._idle = 0
         self._lock = Lock()
         self._to_wake = False
-        self._finished = 0
-        """How often work was brought back."""
-        self._next_look: Any = None
+        self._ended = False
+        self._relief: Any = None
+        """The next look at whether threads get on."""
 
     def put(self, job: J) -> None:
         self._waiting.append(job)
@@ -222,51 +222,58 @@ class Lane(Generic[J]):
             self._to_wake = True
             self._reactor.callLater(0, self._wake)
 
-    def stop_looking(self) -> None:
-        """Wake nobody any more, in the reactor's thread."""
-        if self._next_look is not None:
-            self._next_look.cancel()
-            self._next_look = None
-
-    def stop(self, patience: float | None = None) -> None:
-        """End the threads when they have done what waits. It blocks, for each `patience` seconds
-        at the most, if that is said."""
+    def end(self) -> None:
+        """Let the threads end when they have done what waits; nothing more is taken up."""
         if self._waiting:
-            self._wake_threads(1)
+            self._wake()
+        self._ended = True
+        if self._relief is not None:
+            self._relief.cancel()
+            self._relief = None
         for _ in self._threads:
             self._wishes.put(False)
+
+    def join(self, patience: float | None = None) -> None:
+        """Wait until the threads have ended, `patience` seconds at the most, if that is said. It
+        blocks."""
+        until = None if patience is None else time.monotonic() + patience
         for thread in self._threads:
-            thread.join(patience)
+            thread.join(None if until is None else max(0.0, until - time.monotonic()))
 
     def _wake(self) -> None:
         self._to_wake = False
+        if self._ended:
+            return
+        # Threads that are busy take up the rest of what waits by themselves.
         wanted = min(-(-len(self._waiting) // self._together), self._most)
-        with self._lock:
-            wanted -= len(self._threads) - self._idle
-        self._wake_threads(wanted)
-        if self._waiting and self._most > 1 and self._next_look is None:
-            self._next_look = self._reactor.callLater(STUCK, self._look, self._finished)
+        self._send(wanted - self._busy())
 
-    def _wake_threads(self, wanted: int) -> None:
+    def _busy(self) -> int:
         with self._lock:
-            missing = wanted - self._idle
-        for _ in range(min(missing, self._most - len(self._threads))):
+            return len(self._threads) - self._idle
+
+    def _send(self, wanted: int) -> None:
+        """Have so many threads that are not busy take up what waits."""
+        for _ in range(min(wanted - self._idle, self._most - len(self._threads))):
             thread = Thread(target=self._live, name=self._name, daemon=True)
             self._threads.append(thread)
             thread.start()
         for _ in range(wanted):
             self._wishes.put(True)
+        if self._relief is None and self._together > 1 and self._most > 1 and self._waiting:
+            self._relief = self._reactor.callLater(LONG, self._relieve, self._first())
 
-    def _look(self, finished: int) -> None:
-        self._next_look = None
-        if self._waiting:
-            if finished == self._finished:
-                self._wake_threads(1)
-            self._next_look = self._reactor.callLater(STUCK, self._look, self._finished)
+    def _relieve(self, first: J | None) -> None:
+        """Have another thread take up what waits behind those that are busy with one thing for
+        long, as with what somebody else has locked."""
+        self._relief = None
+        stuck = first is not None and self._first() is first and self._busy() < self._most
+        self._send(1 if stuck else 0)
 
-    def _bring_back(self, jobs: Sequence[J]) -> None:
-        self._finished += 1
-        self._done(jobs)
+    def _first(self) -> J | None:
+        with suppress(IndexError):
+            return self._waiting[0]
+        return None
 
     def _live(self) -> None:
         if self._stands_back and sys.platform == "linux":
@@ -290,7 +297,7 @@ class Lane(Generic[J]):
             _log.failure("work of {name} was lost", name=self._name)
         else:
             if done:
-                self._reactor.callFromThread(self._bring_back, done)
+                self._reactor.callFromThread(self._done, done)
 
 
 @implementer(ILanes)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
 
 from bbs.client import Address, BBSClient, ChatMessage, Lost, Refused
 from tests.integration.service import (
@@ -20,21 +21,35 @@ from tests.integration.service import (
     ServiceCase,
     eventually,
     run,
+    together,
 )
 from tests.services import OwnActiveMQ
 
-KILLS = 10
+KILLS = int(os.environ.get("BBS_TEST_KILLS", "10"))
+"""How often each is killed."""
+
+STREAMS = int(os.environ.get("BBS_TEST_STREAMS", "4"))
+"""How many people send at the same time, so that many writes share a transaction."""
 
 BETWEEN = 30
-"""Messages answered with success between one kill and the next."""
+"""Messages of each that are answered with success between one kill and the next."""
 
 PATIENCE = 60.0
 
+ONE: Mapping[str, Mapping[str, object]] = {
+    "fleet": {"minimum": 1, "spare": 0},
+    "app": {"capacity": 2 * STREAMS},
+}
+"""One app server, which has room for all."""
+
+_log = Logger()
+
 
 class Stream:
-    """Numbered messages from ann to bob, one after the other, until it is told to stop."""
+    """Numbered messages from an ann to a bob, one after the other, until it is told to stop."""
 
-    def __init__(self, case: ServiceCase, service: Service) -> None:
+    def __init__(self, case: ServiceCase, service: Service, number: int) -> None:
+        self.sender, self.reader = f"ann{number}", f"bob{number}"
         self.safe: list[str] = []
         """Those that were answered with success."""
         self.unsure: list[str] = []
@@ -49,12 +64,12 @@ class Stream:
         case.addCleanup(self._bob.close)
 
     async def begin(self) -> None:
-        for client, name in ((self._ann, "ann"), (self._bob, "bob")):
+        for client, name in ((self._ann, self.sender), (self._bob, self.reader)):
             await client.register(name, name)
             await client.login(name, name)
-        await self._ann.invite("ann", "bob")
-        await self._bob.accept_invite("bob", "ann")
-        await self._bob.listen("bob", self._heard)
+        await self._ann.invite(self.sender, self.reader)
+        await self._bob.accept_invite(self.reader, self.sender)
+        await self._bob.listen(self.reader, self._heard)
         self.ended: Deferred[None] = run(self._send())
 
     def _heard(self, user: str, message: ChatMessage) -> None:
@@ -67,7 +82,7 @@ class Stream:
             number += 1
             text = f"message {number}"
             try:
-                await self._ann.send("ann", "bob", text)
+                await self._ann.send(self.sender, self.reader, text)
             except Lost:
                 self.unsure.append(text)
             except Refused:
@@ -89,31 +104,42 @@ class Stream:
 
 
 class Storms(ServiceCase):
-    """Ten kills each."""
-
-    timeout = 500
+    timeout = 500 + 50 * KILLS
 
     async def storm(
         self, service: Service, kill: Callable[[], Awaitable[object]], kills: int = KILLS
     ) -> None:
-        stream = Stream(self, service)
-        await stream.begin()
+        streams = [Stream(self, service, number) for number in range(STREAMS)]
+        await together(stream.begin() for stream in streams)
         for _ in range(kills):
-            await stream.goes_on()
+            await together(stream.goes_on() for stream in streams)
             await kill()
-        await stream.goes_on()
-        await stream.stop()
+        await together(stream.goes_on() for stream in streams)
+        await together(stream.stop() for stream in streams)
+        for stream in streams:
+            self.check(stream, kills)
+        _log.info(
+            "{test}: {safe} safe, {unsure} unsure, {arrived} arrived",
+            test=self.id(),
+            safe=sum(len(stream.safe) for stream in streams),
+            unsure=sum(len(stream.unsure) for stream in streams),
+            arrived=sum(len(stream.arrived) for stream in streams),
+        )
+        self.assertNotIn("Traceback", service.log())
+
+    def check(self, stream: Stream, kills: int) -> None:
+        """Whether one got what was sent to it: nothing is lost, doubled or out of order."""
         self.assertEqual([text for text, n in Counter(stream.arrived).items() if n > 1], [])
+        self.assertEqual(set(stream.safe) - set(stream.arrived), set())
         self.assertEqual(set(stream.arrived) - set(stream.safe) - set(stream.unsure), set())
         self.assertEqual(stream.ids, sorted(set(stream.ids)))
         self.assertGreaterEqual(len(stream.safe), kills * BETWEEN)
         # One message is under way at a time. A process that is ending may still take a connection.
         self.assertLessEqual(len(stream.unsure), 2 * kills)
-        self.assertNotIn("Traceback", service.log())
 
     async def test_login_server(self) -> None:
         """With it go the app servers that it launched."""
-        service = self.service(fleet={"minimum": 1})
+        service = self.service(**ONE)
         process = await service.up()
 
         async def kill() -> None:
@@ -124,7 +150,7 @@ class Storms(ServiceCase):
         await self.storm(service, kill)
 
     async def test_app_server(self) -> None:
-        service = self.service(fleet={"minimum": 1})
+        service = self.service(**ONE)
         process = await service.up()
         await self.storm(service, lambda: self.kill_app_server(process))
 
@@ -137,7 +163,7 @@ class Storms(ServiceCase):
         broker = OwnActiveMQ()
         self.addCleanup(broker.remove)
         await broker.start()
-        service = self.service(fleet={"minimum": 1}, broker={"url": broker.url})
+        service = self.service(**ONE, broker={"url": broker.url})
         await service.up()
 
         async def kill() -> None:
@@ -147,7 +173,7 @@ class Storms(ServiceCase):
         await self.storm(service, kill)
 
     async def test_login_and_app_server_on_mariadb(self) -> None:
-        service = self.big_service(fleet={"minimum": 1})
+        service = self.big_service(**ONE)
         process = await service.login_server()
 
         async def kill() -> None:
@@ -156,4 +182,4 @@ class Storms(ServiceCase):
             await process.kill()
             process = await service.login_server()
 
-        await self.storm(service, kill, kills=3)
+        await self.storm(service, kill, kills=max(3, KILLS // 3))

@@ -1,0 +1,195 @@
+"""A MariaDB that stands still in the middle of what many calls do together."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from bbs.board.models import Group
+from bbs.errors import Refusal, Unavailable
+from bbs.storage import transactions
+from bbs.storage.database import Database, read_only
+from tests.integration.test_mysql import AT_ONCE, MySQLCase, add, count
+from tests.services import OwnMariaDB
+
+MANY = 40
+
+TIMES = int(os.environ.get("BBS_TEST_KILLS", "2"))
+"""How often the database goes under load."""
+
+AWAY = 2.5
+"""Seconds that it is away: more than anybody waits."""
+
+_log = Logger()
+
+
+class BadName(Refusal):
+    text = "Bad name"
+
+
+def add_and_refuse(name: str) -> None:
+    add(name)
+    raise BadName()
+
+
+@read_only
+def names() -> set[str]:
+    return {group.name for group in Group.select()}
+
+
+class FreezingCase(MySQLCase):
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
+        self.own = OwnMariaDB()
+        self.addCleanup(self.own.remove)
+        await self.own.start()
+        self.database: Database = await self.open(self.own.url)
+        # However slow the machine is, all that wait are taken up together.
+        self.patch(transactions, "LONGEST_TOGETHER", 60.0)
+        self.safe = {f"safe {number}" for number in range(MANY)}
+        await gatherResults([self.database.run(add, name) for name in self.safe])
+
+    def freeze(self) -> None:
+        """Let it stand still, and wait until each of its threads does."""
+        assert self.own.server.pid is not None
+        os.kill(self.own.server.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self.own.server.pid}/task")
+        while any(
+            (thread / "stat").read_text().rpartition(") ")[2][0] != "T"
+            for thread in threads.iterdir()
+        ):
+            os.sched_yield()
+
+    def thaw(self) -> None:
+        assert self.own.server.pid is not None
+        os.kill(self.own.server.pid, signal.SIGCONT)
+
+
+class Together(FreezingCase):
+    """In the middle of one transaction."""
+
+    async def all_refused(self, *rules: Callable[[], Any]) -> None:
+        """Each of these is refused in time, and so is whoever comes a little later."""
+        timed = [Deferred.fromCoroutine(self.timed(self.database.run(rule))) for rule in rules]
+        for result, seconds in await gatherResults(timed):
+            self.assertIsInstance(result, Unavailable)
+            self.assertLess(seconds, AT_ONCE)
+        await self.unavailable(self.database, MANY)
+        self.assertFalse(self.database.available)
+
+    async def goes_on(self) -> set[str]:
+        """What is stored beside what is safe when service has returned."""
+        self.thaw()
+        self.assertLess(await self.until_served(self.database), AT_ONCE)
+        await self.database.run(add, "after")
+        found: set[str] = await self.database.run(names)
+        self.assertLessEqual(self.safe | {"after"}, found)
+        self.assertEqual(await self.database.run(count), len(found))
+        return found - self.safe - {"after"}
+
+    def adding(self, number: int) -> Callable[[], Any]:
+        return lambda: add(f"unsafe {number}")
+
+    async def test_between_two_statements(self) -> None:
+        """Nothing is stored of what was to be committed together."""
+
+        def freeze() -> None:
+            add("frozen")
+            self.freeze()
+            add("never")
+
+        rules = [self.adding(number) for number in range(MANY)]
+        await self.all_refused(*rules[: MANY // 2], freeze, *rules[MANY // 2 :])
+        self.assertEqual(await self.goes_on(), set())
+
+    async def test_at_the_commit(self) -> None:
+        """All is stored, or nothing: nobody was told which."""
+        commit = self.database.peewee.commit
+
+        def freeze_and_commit() -> None:
+            patched.restore()
+            self.freeze()
+            commit()
+
+        patched = self.patch(self.database.peewee, "commit", freeze_and_commit)
+        await self.all_refused(*[self.adding(number) for number in range(MANY)])
+        self.assertIn(len(await self.goes_on()), (0, MANY))
+
+
+class Load:
+    """Callers who each store one name after the other, until told to stop."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._stopping = False
+        self.safe: set[str] = set()
+        self.unsure: set[str] = set()
+        self.refused: set[str] = set()
+        self._ended = [Deferred.fromCoroutine(self._call(number)) for number in range(MANY)]
+
+    async def _call(self, caller: int) -> None:
+        number = 0
+        while not self._stopping:
+            number += 1
+            name = f"{caller}-{number}"
+            rule = add_and_refuse if number % 5 == 0 else add
+            try:
+                await self._database.run(rule, name)
+            except Unavailable:
+                self.unsure.add(name)
+            except BadName:
+                self.refused.add(name)
+            else:
+                self.safe.add(name)
+
+    async def goes_on(self) -> None:
+        goal = len(self.safe) + 20 * MANY
+        while len(self.safe) < goal:
+            await deferLater(reactor, 0.02)
+
+    async def stop(self) -> None:
+        self._stopping = True
+        await gatherResults(self._ended)
+
+
+class UnderLoad(FreezingCase):
+    """Many write without a pause while the database comes and goes."""
+
+    timeout = 120 + 20 * TIMES
+
+    async def storm(self, away: Callable[[], Any], back: Callable[[], Any]) -> None:
+        load = Load(self.database)
+        for _ in range(TIMES):
+            await load.goes_on()
+            await away()
+            await deferLater(reactor, AWAY)
+            await back()
+        await load.goes_on()
+        await load.stop()
+        found = await self.database.run(names) - self.safe
+        for what in ("safe", "unsure", "refused"):
+            number = len(getattr(load, what))
+            _log.info("{test}: {number} {what}", test=self.id(), number=number, what=what)
+        self.assertEqual(load.safe - found, set(), "lost")
+        self.assertEqual(found - load.safe - load.unsure, set(), "stored though it was refused")
+        self.assertEqual(await self.database.run(count), len(found | self.safe))
+        self.assertTrue(load.refused)
+
+    async def test_frozen(self) -> None:
+        async def freeze() -> None:
+            self.freeze()
+
+        async def thaw() -> None:
+            self.thaw()
+
+        await self.storm(freeze, thaw)
+
+    async def test_killed(self) -> None:
+        await self.storm(self.own.kill, self.own.start)

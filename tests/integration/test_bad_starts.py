@@ -230,7 +230,9 @@ class BadStarts(ServiceCase):
             install(site, "acme-bad", {"bbs.providers": "it = acme_bad:it"}, acme_bad=text)
             service = self.service()
             environ = {"PYTHONPATH": str(site), "BBS_FLEET_PROVIDER": "ships"}
-            await self.all_refuse(service, (UP, LOGIN), reason, environ=environ)
+            # One after the other: a login server needs the folder that the first one makes.
+            for program in (UP, LOGIN):
+                await self.all_refuse(service, (program,), reason, environ=environ)
 
     # Ports, folders, ids
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import for_update, long_read, read_only, rows
-    from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.migrator import Migrator
+    from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.statements import statement, together
     from bbs.values import NAME_LENGTH, Instance
 

@@ -53,6 +53,7 @@ class Run(SynchronousTestCase):
             ("--no-such-option",),
             ("bbs-app", "--help"),
             ("no-such-server",),
+            ("portforward", "--help"),
             ("--nodaemon", "--pidfile=", "bbs-app", "--config=/no/such/file"),
         ):
             self.assertEqual(self.end(SOON, *arguments), self.end(TWISTD, *arguments))

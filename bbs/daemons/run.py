@@ -10,12 +10,17 @@ what Python does meanwhile:
   look through it again and again takes a seventh of the start.
 - A module that Twisted imports, and that a server hardly ever uses, is loaded when it is first used
   (the `importlib.util.LazyLoader` of the standard library).
+- The plugin `NAME-app` is first looked for in the module `twisted.plugins.NAME_plugins`. Twisted's
+  own look through all plugins, which is taken where it is not there, loads what others need: the
+  whole of `unittest`, for one.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from importlib.util import LazyLoader, find_spec, module_from_spec
 from typing import Any
 
@@ -29,9 +34,17 @@ def run() -> None:
     for name in LATE:
         _load_late(name)
     from twisted.application import app
+    from twisted.plugin import getPlugins
     from twisted.scripts import twistd
 
-    app.run(_run, twistd.ServerOptions)  # type: ignore[attr-defined]
+    class Options(twistd.ServerOptions):  # type: ignore[name-defined,misc]
+        """twistd's, which asks this for the plugins that there are."""
+
+        @staticmethod
+        def _getPlugins(interface: Any) -> Iterable[Any]:
+            return plugins_of(sys.argv[1:]) or getPlugins(interface)
+
+    app.run(_run, Options)
 
 
 def _run(options: Any) -> None:
@@ -41,6 +54,20 @@ def _run(options: Any) -> None:
 
     reactor.callWhenRunning(collect_again)
     twistd.runApp(options)
+
+
+def plugins_of(arguments: Sequence[str]) -> Sequence[Any]:
+    """The services for twistd of whose one the arguments begin with the name, options left aside;
+    none if they are not where they are expected."""
+    wanted = next((each for each in arguments if not each.startswith("-")), "")
+    try:
+        module = import_module(f"twisted.plugins.{wanted.partition('-')[0]}_plugins")
+    except ImportError:
+        return ()
+    from twisted.application.service import IServiceMaker
+
+    found = [each for each in vars(module).values() if IServiceMaker.providedBy(each)]
+    return found if any(each.tapname == wanted for each in found) else ()
 
 
 def collect_again() -> None:

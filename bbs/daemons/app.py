@@ -61,8 +61,8 @@ class AppServer(Daemon):
         database = await self.open_database()
         if stomp is None:
             raise CannotStart("broker.url: the embedded broker is within a login server; name one")
-        await self.reach_broker(stomp)
         serving = AppServing(await self.ground(database, stomp))
+        await self.reach_broker(stomp)
         self.begin(serving.listeners)
         ports = await self.listen(config.app.listen, serving.factory)
         server_id = await self._join(database, ports[0])

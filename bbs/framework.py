@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import for_update, long_read, read_only, rows
+    from bbs.storage.migrator import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
-    from bbs.storage.schema import Migrator
     from bbs.storage.statements import statement, together
     from bbs.values import NAME_LENGTH, Instance
 
@@ -51,7 +51,7 @@ _WHERE = {
     ),
     "bbs.scaling.providers": ("LaunchKit", "Provider"),
     "bbs.storage.database": ("for_update", "long_read", "read_only", "rows"),
-    "bbs.storage.schema": ("Migrator",),
+    "bbs.storage.migrator": ("Migrator",),
     "bbs.storage.statements": ("statement", "together"),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
     "bbs.values": ("NAME_LENGTH", "Instance"),

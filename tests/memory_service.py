@@ -7,7 +7,8 @@ from dataclasses import replace
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.config import App, Configuration, Fleet, Limits, Messages
-from bbs.daemons.composition import Ground, LoginServing
+from bbs.daemons.composition import Ground
+from bbs.daemons.login_composition import LoginServing
 from bbs.passwords import Hasher
 from bbs.rules import members
 from bbs.rules.servers import new_id

@@ -108,6 +108,7 @@ class Locks(SynchronousTestCase):
         with one.atomic():
             self.assertRaises(peewee.OperationalError, other.begin)
             self.assertRaises(peewee.OperationalError, other.atomic().__enter__)
+        other.timeout = 5  # Its turn comes by a thread.
         other.begin()
         self.assertRaises(peewee.OperationalError, one.begin)
         other.rollback()

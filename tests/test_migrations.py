@@ -17,15 +17,9 @@ from playhouse.migrate import migrate as apply
 from bbs.board import board
 from bbs.storage import migrations, models
 from bbs.storage.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
+from bbs.storage.migrator import Migrator, migrator_of
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
-from bbs.storage.schema import (
-    Migrator,
-    Schema,
-    SchemaVersion,
-    ServiceVersion,
-    create_table,
-    migrator_of,
-)
+from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, create_table
 from bbs.testing.database_tools import raised
 from tests.database_case import DatabaseCase, on_both_databases
 
@@ -288,6 +282,13 @@ class Together(MigrationCase):
         self.expect(first, "connected", "upgrading")
         first.kill()
         self.assertEqual(self.end(self.child()), ("connected\nupgrading\n1 2\n", ""))
+
+    def test_who_has_nothing_to_do_waits_for_nobody(self) -> None:
+        self.upgrade()
+        first = self.child()
+        self.expect(first, "connected", "upgrading")
+        self.patch(migrations, "LOCK_TIMEOUT", 0)
+        self.assertEqual(self.upgrade(), (1, 1))
 
     def test_one_that_takes_too_long(self) -> None:
         """Whoever waits says so in one line."""

@@ -70,6 +70,7 @@ class Watching(PageCase):
             watcher.texts(),
             [
                 f"An operator asked to drain server {first[:8]}.",
+                f"Server {first[:8]} drains: asked for.",
                 f"Server {first[:8]} is gone: drained.",
             ],
         )

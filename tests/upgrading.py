@@ -19,8 +19,8 @@ from typing import Any
 
 from bbs.board import board
 from bbs.storage import connecting, migrations, models
+from bbs.storage.migrator import Migrator
 from bbs.storage.models import User
-from bbs.storage.schema import Migrator
 
 
 def add_row(migrator: Migrator) -> None:

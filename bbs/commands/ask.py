@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from bbs.addresses import Address
 from bbs.commands.service import Service
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import OWN_EVENTS, Listeners
 from bbs.errors import Refusal
-from bbs.limits.attempts import Attempts
-from bbs.passwords import Hasher
 from bbs.protocols.commands import Command, CommandTable, Role
 from bbs.protocols.line import IConnection, Reply
 from bbs.rules import callers, places
 from bbs.storage.database import Database
 from bbs.values import Tally
+
+if TYPE_CHECKING:  # An app server, which people wait for, hashes nothing.
+    from bbs.limits.attempts import Attempts
+    from bbs.passwords import Hasher
 
 
 class Moved(Refusal):

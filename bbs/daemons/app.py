@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-from twisted.application.internet import TimerService
+from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from bbs.commands.service import Service
@@ -60,8 +61,8 @@ class AppServer(Daemon):
         database = await self.open_database()
         if stomp is None:
             raise CannotStart("broker.url: the embedded broker is within a login server; name one")
-        await self.reach_broker(stomp)
         serving = AppServing(await self.ground(database, stomp))
+        await self.reach_broker(stomp)
         self.begin(serving.listeners)
         ports = await self.listen(config.app.listen, serving.factory)
         server_id = await self._join(database, ports[0])
@@ -126,7 +127,7 @@ def _leave_process_group() -> None:
         os.setpgrp()
 
 
-class Heartbeat(TimerService):
+class Heartbeat(TwistedService):
     """Shows the fleet that an app server lives, and ends it when the fleet has given it up.
 
     :param tally: what it tells the fleet that the server has done.
@@ -146,8 +147,11 @@ class Heartbeat(TimerService):
         on_end: Callable[[str], None],
         reactor: Any,
     ) -> None:
-        super().__init__(interval, self._beat)  # type: ignore[no-untyped-call]
-        self.clock = self._reactor = reactor
+        # No TimerService: its module loads a state machine for clients, 6 ms of a start.
+        self._loop = LoopingCall(self._beat)
+        self._loop.clock = self._reactor = reactor
+        self._interval = interval
+        self._ended: Deferred[LoopingCall]
         self._database = database
         self._server = server
         self._tally = tally
@@ -156,8 +160,18 @@ class Heartbeat(TimerService):
         self._renewed = reactor.seconds()
         self._over = False
 
+    def startService(self) -> None:
+        TwistedService.startService(self)
+        self._ended = self._loop.start(self._interval)
+
+    def stopService(self) -> Deferred[LoopingCall]:
+        """Fires once the beat that is under way, if any, is over."""
+        TwistedService.stopService(self)
+        self._loop.stop()
+        return self._ended
+
     def _beat(self) -> Deferred[None]:
-        # A timer whose call fails calls no more.
+        # A loop whose call fails calls no more.
         return Deferred.fromCoroutine(self._renew()).addErrback(
             lambda failure: _log.failure("a heartbeat went wrong", failure=failure)
         )

@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IListeningPort
 from bbs.addresses import Address, ListeningPlace, reached_at
 from bbs.commands.service import Service
 from bbs.config import Configuration
-from bbs.daemons.composition import LoginServing
 from bbs.daemons.daemon import CannotStart, Daemon
+from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
 from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable

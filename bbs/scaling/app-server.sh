@@ -57,6 +57,13 @@ END
     "$twistd" --help >/dev/null
 fi
 
+# As twistd runs it, but sooner, where the image has what that takes.
+start=$twistd
+bin=$(dirname "$twistd")
+if compgen -G "$${bin%/bin}/lib/python3*/site-packages/bbs/daemons/run.py" >/dev/null; then
+    start="$bin/python -P -c \"from bbs.daemons.run import run; run()\""
+fi
+
 cat >/etc/systemd/system/${service}-app.service <<END
 [Unit]
 Description=${service} app server ${server_id}
@@ -70,7 +77,7 @@ FailureAction=poweroff
 Type=exec
 User=bbs
 Group=bbs
-ExecStart=$twistd --nodaemon --pidfile= ${service}-app --config=/etc/bbs/app.toml --server-id=${server_id}
+ExecStart=$start --nodaemon --pidfile= ${service}-app --config=/etc/bbs/app.toml --server-id=${server_id}
 SyslogIdentifier=${service}-app
 StateDirectory=bbs
 WorkingDirectory=/var/lib/bbs

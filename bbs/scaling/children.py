@@ -21,7 +21,7 @@ def command(path: str, server: str, service_name: str = "bbs") -> list[str]:
     return [
         sys.executable,
         "-c",
-        "from twisted.scripts.twistd import run; run()",
+        "from bbs.daemons.run import run; run()",
         "--nodaemon",
         "--pidfile=",
         f"{service_name}-app",

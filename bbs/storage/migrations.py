@@ -3,33 +3,29 @@
 There are two parts, each with a version of its own: the framework's tables, and those of the one
 service whose database this is. An empty database gets today's tables from the models at once; an
 older one is taken there step by step. All of it happens under a lock, so that servers which start
-together do it once. This is a module of its own, and not a library, because servers must refuse a
-newer schema, wait for each other, and do the same on SQLite and MySQL; the steps themselves use
-peewee's `playhouse.migrate`.
+together do it once. A look without the lock is enough where there is nothing to do, as at nearly
+every start: people wait for it. This is a module of its own, and not a library, because servers
+must refuse a newer schema, wait for each other, and do the same on SQLite and MySQL; the steps
+themselves use peewee's `playhouse.migrate`.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import peewee
 
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.models import MODELS, Action, Secret, Table
-from bbs.storage.schema import (
-    Migrator,
-    Schema,
-    SchemaVersion,
-    ServiceVersion,
-    Step,
-    create_table,
-    migrator_of,
-)
+from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, Step, create_table
+
+if TYPE_CHECKING:
+    from bbs.storage.migrator import Migrator
 
 VERSION = 5
 """The framework's schema that this code works on."""
@@ -97,12 +93,15 @@ class Versions:
 
 def current(database: peewee.Database) -> Versions:
     """The versions of the tables in `database`, 0 for none."""
-    framework = _row(database, SchemaVersion)
+    return _versions(_row(database, SchemaVersion), _row(database, ServiceVersion))
+
+
+def _versions(framework: Any, service: Any) -> Versions:
+    """What these rows say, which are None where there are none."""
     if framework is None:
         return Versions(0, 0)
     if framework.version < NAMED:
         return Versions(framework.version, 1, FIRST_SERVICE)
-    service = _row(database, ServiceVersion)
     # None where a server was killed while it made the tables.
     return Versions(framework.version, *((service.version, service.name) if service else (0, "")))
 
@@ -119,8 +118,17 @@ def upgrade(
     :raises DatabaseRefused: one of them is newer than that, or the database is another service's,
         or a step fails, or it lacks what the service's models have: no step has made it.
     """
+    today = Versions(version, schema.version, schema.name)
+    sqlite = isinstance(database, peewee.SqliteDatabase)
+    if sqlite:
+        _turn_to_wal(database)
+    if _is_ready(database, schema, today):
+        return today, today
+    # Here, as nearly every start does without: it is 4 ms of a start, for which people wait.
+    from bbs.storage.migrator import migrator_of
+
     migrator = migrator_of(database)
-    with (_sqlite if isinstance(database, peewee.SqliteDatabase) else _mysql)(database):
+    with (_sqlite if sqlite else _mysql)(database):
         before = current(database)
         _check(before, schema, version)
         if before.framework == 0:
@@ -138,7 +146,19 @@ def upgrade(
             _step(schema, number, migrator)
             _stamp_service(schema, number)
         _check_tables(database, schema)
-        return before, Versions(version, schema.version, schema.name)
+        return before, today
+
+
+def _is_ready(database: peewee.Database, schema: Schema, today: Versions) -> bool:
+    """Whether there is certainly nothing to do: somebody may be at work there."""
+    try:
+        tables = _tables(database)
+        if not {_name(SchemaVersion), _name(ServiceVersion)} <= tables.keys():
+            return False
+        there = _versions(SchemaVersion.select().first(), ServiceVersion.select().first())
+        return there == today and _lacking(tables, schema) is None
+    except peewee.OperationalError:
+        return False  # The lock is waited for longer than a command is.
 
 
 def _step(schema: Schema, number: int, migrator: Migrator) -> None:
@@ -176,21 +196,49 @@ def _check(there: Versions, schema: Schema, version: int) -> None:
 
 def _check_tables(database: peewee.Database, schema: Schema) -> None:
     """For whoever has changed a model, and neither raised the version nor begun anew."""
+    lacking = _lacking(_tables(database), schema)
+    if lacking is not None:
+        raise DatabaseRefused(
+            f"the database is of version {schema.version} of {schema.name}, and has no {lacking}:"
+            " a change of the models needs a new version and a step to it"
+        )
+
+
+def _lacking(tables: Mapping[str, Collection[str]], schema: Schema) -> str | None:
+    """The first table, or column, of the service's models that is not among `tables`."""
     for model in schema.models:
-        table = model._meta.table_name
-        made = database.table_exists(table)
-        there = {column.name for column in database.get_columns(table)} if made else set()
-        lacking = [name for name in model._meta.columns if name not in there]
-        if lacking:
-            what = f"column {lacking[0]} in the table {table}" if made else f"table {table}"
-            raise DatabaseRefused(
-                f"the database is of version {schema.version} of {schema.name}, and has no {what}:"
-                " a change of the models needs a new version and a step to it"
-            )
+        table = _name(model)
+        if table not in tables:
+            return f"table {table}"
+        for column in model._meta.columns:
+            if column not in tables[table]:
+                return f"column {column} in the table {table}"
+    return None
+
+
+def _tables(database: Any) -> Mapping[str, Collection[str]]:
+    """The columns of every table, in one question."""
+    sqlite = isinstance(database, peewee.SqliteDatabase)
+    tables: dict[str, set[str]] = {}
+    for table, column in database.execute_sql(_SQLITE_COLUMNS if sqlite else _MYSQL_COLUMNS):
+        tables.setdefault(table, set()).add(column)
+    return tables
+
+
+_SQLITE_COLUMNS = """\
+SELECT made.name, had.name FROM sqlite_master AS made JOIN pragma_table_info(made.name) AS had
+WHERE made.type = 'table'"""
+_MYSQL_COLUMNS = """\
+SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = DATABASE()"""
+
+
+def _name(model: type[Table]) -> str:
+    name: str = model._meta.table_name
+    return name
 
 
 def _row(database: peewee.Database, model: type[Table]) -> Any:
-    return model.select().first() if database.table_exists(model._meta.table_name) else None
+    return model.select().first() if database.table_exists(_name(model)) else None
 
 
 def _stamp(version: int) -> None:
@@ -205,7 +253,6 @@ def _stamp_service(schema: Schema, version: int) -> None:
 @contextmanager
 def _sqlite(database: Any) -> Iterator[None]:
     """One transaction, for which other servers are waited for."""
-    _turn_to_wal(database)
     hurried, database.timeout = database.timeout, LOCK_TIMEOUT
     # Or a step that rebuilds a table would take along the rows that refer to it. SQLite heeds this
     # outside of transactions only.

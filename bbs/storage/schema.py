@@ -1,19 +1,19 @@
-"""What a service's tables are, and what a step changes them with."""
+"""What a service's tables are, and how one is made."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import peewee
-from playhouse.migrate import MySQLMigrator as PlayhouseMySQL
-from playhouse.migrate import SchemaMigrator, migrate
-from playhouse.migrate import SqliteMigrator as PlayhouseSqlite
 
 from bbs.storage.models import MODELS, Table
 from bbs.values import NAME_LENGTH, is_for_threads
+
+if TYPE_CHECKING:
+    from bbs.storage.migrator import Migrator
 
 MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
 """Rows with transactions, and names that compare byte for byte."""
@@ -32,34 +32,7 @@ class ServiceVersion(Table):
     version = peewee.IntegerField()
 
 
-class Migrator(SchemaMigrator):  # type: ignore[misc]
-    """What a step changes the schema with: playhouse's migrator, and what every step needs.
-
-    MySQL commits each change of the schema by itself, so a step may be cut off half-way and is then
-    run again. What is defined here may be done twice.
-    """
-
-    def add_columns(self, table: str, **columns: peewee.Field) -> None:
-        """Add to `table` those of `columns` that it has not got."""
-        there = {column.name for column in self.database.get_columns(table)}
-        for name, column in columns.items():
-            if name not in there:
-                migrate(self.add_column(table, name, column))
-
-    def create_table(self, model: type[Table]) -> None:
-        """Make the table of `model` with its indexes, as far as they are not there."""
-        create_table(self.database, model)
-
-
-class _SqliteMigrator(Migrator, PlayhouseSqlite):  # type: ignore[misc]
-    pass
-
-
-class _MySQLMigrator(Migrator, PlayhouseMySQL):  # type: ignore[misc]
-    pass
-
-
-Step = Callable[[Migrator], None]
+Step = Callable[["Migrator"], None]
 """From version n - 1 to n. It must bear being run again after it was cut off half-way."""
 
 
@@ -99,12 +72,6 @@ class Schema:
         for number, step in self.steps.items():
             if not is_for_threads(step):
                 raise ValueError(f"{self.name}: the step to {number} is no plain function")
-
-
-def migrator_of(database: peewee.Database) -> Migrator:
-    """The migrator for `database`."""
-    sqlite = isinstance(database, peewee.SqliteDatabase)
-    return (_SqliteMigrator if sqlite else _MySQLMigrator)(database)
 
 
 def create_table(database: Any, table: Any) -> None:

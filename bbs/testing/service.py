@@ -25,7 +25,8 @@ from twisted.internet.testing import StringTransport
 
 from bbs.commands.service import Service
 from bbs.config import Configuration
-from bbs.daemons.composition import AppServing, Ground, LoginServing
+from bbs.daemons.composition import AppServing, Ground
+from bbs.daemons.login_composition import LoginServing
 from bbs.passwords import Hasher
 from bbs.protocols.line import LineFactory
 from bbs.rules import callers, members

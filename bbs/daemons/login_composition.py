@@ -1,0 +1,112 @@
+"""The composition of a login server; what both kinds of server have is in `composition.py`.
+
+It is a module of its own, so that app servers, whose start people wait for, do not load the fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from bbs.commands.ask import LoginLimits, LoginServerParts
+from bbs.commands.dispatch import Dispatcher
+from bbs.config import Configuration
+from bbs.daemons.composition import Ground, home_of, line_factory
+from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
+from bbs.passwords import Hasher
+from bbs.protocols.line import IConnection
+from bbs.rules import accounts, callers
+from bbs.rules.members import Member
+from bbs.scaling.interfaces import IProvider
+from bbs.scaling.keeper import FleetKeeper, Sweep
+from bbs.scaling.news import FleetNews
+from bbs.scaling.steps import Means
+from bbs.scaling.waiting import WaitingRoom
+from bbs.values import Policy
+from bbs.workers import IWorkers
+
+
+class LoginServing:
+    """A login server: the fleet's keeper, those who wait, and the factory of its connections.
+
+    :param me: this login server, which is enrolled.
+    :param workers: has a thread for what the keeper must not do on the reactor.
+    :param launches: whether the provider ever launches anything.
+    """
+
+    def __init__(
+        self,
+        ground: Ground,
+        *,
+        me: Member,
+        hasher: Hasher,
+        provider: IProvider,
+        workers: IWorkers,
+        launches: bool = True,
+    ) -> None:
+        config, reactor = ground.config, ground.reactor
+        limits, seconds = config.limits, reactor.seconds
+        bus = ground.bus()
+        watchers: set[IConnection] = set()
+        self.news = FleetNews(bus)
+        self.policy = policy_of(config, launches)
+        self.room = WaitingRoom(
+            me=me,
+            database=ground.database,
+            reactor=reactor,
+            patience=config.fleet.launch_timeout,
+            watchers=watchers,
+            news=self.news,
+        )
+        parts = LoginServerParts(
+            hasher,
+            LoginLimits(
+                registrations=Attempts(limits.registrations, seconds),
+                failed_by_account=Attempts(limits.failed_logins, seconds),
+                failed_by_address=Attempts(limits.failed_logins, seconds, ADDRESS_FACTOR),
+            ),
+            self.room,
+            config.telnet.secret,
+        )
+        self.home = home_of(ground, bus, parts, watchers)
+        self.keeper = FleetKeeper(
+            Means(
+                me=me,
+                database=ground.database,
+                provider=provider,
+                policy=self.policy,
+                news=self.news,
+                reactor=reactor,
+            ),
+            workers=workers,
+            sweeps=_sweeps(ground, self.home.sessions),
+            heartbeat_interval=config.fleet.heartbeat_interval,
+            tally=self.home.tally,
+        )
+        self.factory = line_factory(reactor, Dispatcher(self.home), limits)
+
+
+def policy_of(config: Configuration, launches: bool) -> Policy:
+    """What the operator wants of the fleet, whose provider `launches` or never does."""
+    wanted = config.fleet
+    return Policy(
+        minimum=wanted.minimum,
+        maximum=wanted.maximum if launches else 0,
+        spare=wanted.spare,
+        capacity=config.app.capacity,
+        idle_grace=wanted.idle_grace,
+        launch_timeout=wanted.launch_timeout,
+        lost_after=wanted.lost_after,
+    )
+
+
+def _sweeps(ground: Ground, sessions: callers.Sessions) -> Sequence[Sweep]:
+    """What is swept: unused sessions, what has expired in the service's feed, and what the service
+    sweeps itself."""
+    service, retention = ground.service, ground.config.messages.message_retention
+    sweeps: list[Sweep] = [partial(accounts.end_stale_sessions, sessions)]
+    if service.feed and (expire := service.feed.expire):
+        sweeps.append(lambda now: expire(now - retention))
+    if service.sweep:
+        sweeps.append(service.sweep)
+    return sweeps

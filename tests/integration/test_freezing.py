@@ -17,7 +17,8 @@ from bbs.board.models import Group
 from bbs.errors import Refusal, Unavailable
 from bbs.storage import transactions
 from bbs.storage.database import Database, read_only
-from tests.integration.test_mysql import AT_ONCE, MySQLCase, add, count
+from tests.integration import test_mysql
+from tests.integration.test_mysql import AT_ONCE, InC, MySQLCase, add, count
 from tests.services import OwnMariaDB
 
 MANY = 40
@@ -50,7 +51,7 @@ class FreezingCase(MySQLCase):
         self.own = OwnMariaDB()
         self.addCleanup(self.own.remove)
         await self.own.start()
-        self.database: Database = await self.open(self.own.url)
+        self.database: Database = await self.open(self.by_driver(self.own.url))
         # However slow the machine is, all that wait are taken up together.
         self.patch(transactions, "LONGEST_TOGETHER", 60.0)
         self.safe = {f"safe {number}" for number in range(MANY)}
@@ -73,7 +74,11 @@ class FreezingCase(MySQLCase):
 
 
 class Together(FreezingCase):
-    """In the middle of one transaction."""
+    """In the middle of one transaction: there is one connection that writes."""
+
+    async def setUp(self) -> None:  # type: ignore[override]  # trial waits for it
+        self.patch(test_mysql, "CONNECTIONS", 3)
+        await super().setUp()
 
     async def all_refused(self, *rules: Callable[[], Any]) -> None:
         """Each of these is refused in time, and so is whoever comes a little later."""
@@ -193,3 +198,11 @@ class UnderLoad(FreezingCase):
 
     async def test_killed(self) -> None:
         await self.storm(self.own.kill, self.own.start)
+
+
+class TogetherInC(InC, Together):
+    pass
+
+
+class UnderLoadInC(InC, UnderLoad):
+    pass

@@ -12,9 +12,10 @@ import peewee
 
 from bbs.errors import NotLoggedIn
 from bbs.rules import places
+from bbs.storage.compiling import Row
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, User
-from bbs.storage.statements import Row, Statement, statement
+from bbs.storage.statements import Statement, statement
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -18,8 +18,7 @@ each kind of database, and what comes of it is kept.
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
@@ -27,12 +26,10 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 import peewee
 
 from bbs.storage import models
+from bbs.storage.compiling import LISTS, Plan, Row, compile_query
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-Row = tuple[Any, ...]
-Convert = Callable[[Any], Any]
 
 MOST_LENGTHS = 64
 """For how many lengths of its lists a statement is kept; with one more the oldest goes."""
@@ -40,122 +37,14 @@ MOST_LENGTHS = 64
 _keeping = Lock()
 """Held for a moment when a plan is kept, and another goes for it."""
 
-_from_json = json.JSONDecoder().decode
-
-_LISTS = (list, tuple)
 _SETS = (set, frozenset)
-
-_PLAIN: tuple[tuple[type[peewee.Field], type], ...] = (
-    (peewee.IntegerField, int),
-    (peewee.FloatField, float),
-    (peewee.CharField, str),
-    (peewee.TextField, str),
-)
-"""Kinds of columns whose values peewee leaves as they are when they are of this type, and as every
-driver gives them."""
-
-
-@dataclass(frozen=True)
-class _Given:
-    """A value that an argument gives: the one at `index`, or the `item` of a list there. It goes
-    through `convert` unless it is of the type `plain`."""
-
-    index: int
-    item: int | None
-    convert: Convert | None
-    plain: type | None
-
-    def value(self, arguments: Sequence[Any]) -> Any:
-        value = arguments[self.index]
-        if self.item is not None:
-            value = value[self.item]
-        if self.convert is None or type(value) is self.plain:
-            return value
-        return self.convert(value)
-
-
-@dataclass(frozen=True)
-class _Fresh:
-    """A value that a column's default makes, each time anew."""
-
-    make: Callable[[], Any]
-    convert: Convert
-
-    def value(self, arguments: Sequence[Any]) -> Any:
-        return self.convert(self.make())
-
-
-class _Argument(peewee.Node):
-    """Stands in a query for an argument.
-
-    peewee says what a value goes through on its way into the database; where it would ask the value
-    itself, `convert` says so.
-    """
-
-    def __init__(self, index: int, item: int | None = None, convert: Convert | None = None) -> None:
-        self.index = index
-        self.item = item
-        self.convert = convert
-
-    def __sql__(self, ctx: Any) -> Any:
-        convert = self.convert or ctx.state.converter
-        plain = _plain_type(getattr(convert, "__self__", None))
-        return ctx.value(_Given(self.index, self.item, convert, plain), converter=False)
-
-
-class _Default(peewee.Node):
-    """Stands in an insertion for what a column's default makes."""
-
-    def __init__(self, fresh: _Fresh) -> None:
-        self.fresh = fresh
-
-    def __sql__(self, ctx: Any) -> Any:
-        return ctx.value(self.fresh, converter=False)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What a statement is on one kind of database, for lists of certain lengths.
-
-    `values` are constants, and what gives those that differ. `converters` are for the columns of
-    the result that drivers do not give as peewee would. A `packed` result has one column, which is
-    all of them in JSON.
-    """
-
-    sql: str
-    values: tuple[Any, ...]
-    writes: bool
-    converters: tuple[tuple[int, Convert], ...]
-    packed: bool
-
-    def bind(self, arguments: Sequence[Any]) -> list[Any]:
-        return [
-            value.value(arguments) if isinstance(value, (_Given, _Fresh)) else value
-            for value in self.values
-        ]
-
-    def result(self, cursor: Any) -> Any:
-        """What whoever calls the statement is given."""
-        if not self.writes:
-            found = cursor.fetchall()
-            if self.packed:
-                found = [tuple(_from_json(row)) for (row,) in found]
-            return [*(self._converted(found) if self.converters else found)]
-        return cursor.lastrowid if self.sql.startswith(("INSERT", "REPLACE")) else cursor.rowcount
-
-    def _converted(self, found: Iterable[Row]) -> Iterator[Row]:
-        for row in found:
-            values = [*row]
-            for index, convert in self.converters:
-                values[index] = convert(values[index])
-            yield tuple(values)
 
 
 @dataclass(frozen=True)
 class Bound:
     """A statement with its arguments, to be carried out: see `together`."""
 
-    plan: _Plan
+    plan: Plan
     values: Sequence[Any]
 
 
@@ -182,7 +71,7 @@ class Statement(Generic[P, T]):
         self._signature = signature or inspect.signature(build)
         self._length = len(self._signature.parameters)
         self._packed = packed
-        self._plans: dict[Any, _Plan] = {}
+        self._plans: dict[Any, Plan] = {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
         database: Any = models.database.obj
@@ -200,7 +89,7 @@ class Statement(Generic[P, T]):
     def many(self, each: Iterable[Sequence[Any]]) -> None:
         """Carry out a change once for each of these tuples of arguments."""
         rows = [*each]
-        if rows and any(isinstance(value, (*_LISTS, *_SETS)) for value in rows[0]):
+        if rows and any(isinstance(value, (*LISTS, *_SETS)) for value in rows[0]):
             for row in rows:  # The lists of another may be of other lengths.
                 self(*row)  # type: ignore[call-arg]
         elif rows:
@@ -221,49 +110,20 @@ class Statement(Generic[P, T]):
                 return [[*each] if isinstance(each, _SETS) else each for each in args]
         return args
 
-    def _plan(self, database: Any, arguments: Sequence[Any]) -> _Plan:
+    def _plan(self, database: Any, arguments: Sequence[Any]) -> Plan:
         key: Any = type(database)
         for index, value in enumerate(arguments):
-            if isinstance(value, _LISTS):
+            if isinstance(value, LISTS):
                 key = (key, index, len(value))
         plan = self._plans.get(key)
         if plan is None:
             # Two threads may both come here at first: they come to the same.
-            plan = self._compile(arguments, self._packed and database.packs)
+            plan = compile_query(self._build, arguments, self._packed and database.packs)
             with _keeping:
                 while len(self._plans) >= MOST_LENGTHS:
                     self._plans.pop(next(iter(self._plans)))
                 self._plans[key] = plan
         return plan
-
-    def _compile(self, arguments: Sequence[Any], packed: bool) -> _Plan:
-        build: Any = self._build
-        query: Any = build(
-            *(
-                [_Argument(index, item) for item in range(len(value))]
-                if isinstance(value, _LISTS)
-                else _Argument(index)
-                for index, value in enumerate(arguments)
-            )
-        )
-        if isinstance(query, peewee.Insert):
-            _prepare_insertion(query)
-        elif isinstance(query, peewee.Update):
-            changes: Any = query
-            _tell_columns(changes._update, query.table)
-        writes = not isinstance(query, peewee.SelectBase)
-        columns: Sequence[Any] = () if writes else query._returning
-        if packed:
-            query = query.select(peewee.fn.JSON_ARRAY(*columns))
-        sql, values = query.sql()
-        converters = [(index, _converter(column)) for index, column in enumerate(columns)]
-        return _Plan(
-            sql,
-            tuple(values),
-            writes,
-            tuple((index, convert) for index, convert in converters if convert),
-            packed,
-        )
 
 
 @overload
@@ -291,61 +151,3 @@ def together(*statements: Bound) -> list[Any]:
         [plan.result for plan in plans],
     )
     return results
-
-
-def _prepare_insertion(query: Any) -> None:
-    """Say of each value in an insertion which column it is for, and of each that is missing and is
-    to be made anew each time how it is made."""
-    conflict = query._on_conflict
-    if conflict is not None and isinstance(conflict._update, MutableMapping):
-        _tell_columns(conflict._update, query.table)
-    if isinstance(query._insert, (peewee.SelectBase, peewee.SQL)):
-        return  # It inserts what another query selects.
-    rows: Any = query._insert
-    if isinstance(rows, Mapping):
-        rows = [rows]
-    else:
-        rows = query._insert = [
-            row if isinstance(row, Mapping) else dict(zip(query._columns, row, strict=True))
-            for row in rows
-        ]
-    for row in rows:
-        _tell_columns(row, query.table)
-        for field, default in query.get_default_data().items():
-            if callable(default) and field not in row and field.name not in row:
-                row[field] = _Default(_Fresh(default, field.db_value))
-
-
-def _tell_columns(values: MutableMapping[Any, Any], table: Any) -> None:
-    for key, value in values.items():
-        if isinstance(value, _Argument):
-            column = getattr(table, key) if isinstance(key, str) else key
-            values[key] = _Argument(value.index, value.item, column.db_value)
-
-
-def _converter(column: Any) -> Convert | None:
-    """What peewee would do with the values of a column that a query selects."""
-    node: Any = column
-    if isinstance(column, peewee.WrappedNode):
-        node = column.unwrap()  # type: ignore[no-untyped-call]
-    called: Any = node if isinstance(node, peewee.Function) else None
-    if called and called._coerce and called.arguments:
-        node = node.arguments[0]
-    if not isinstance(node, peewee.Field) or _plain_type(node):
-        return None
-    convert: Convert = node.python_value
-    return convert
-
-
-def _plain_type(field: Any) -> type | None:
-    """The type of the values of `field`, if peewee leaves those as they are."""
-    while isinstance(field, peewee.ForeignKeyField):
-        field = field.rel_field
-    kind: Any = type(field)
-    for known, plain in _PLAIN:
-        if isinstance(field, known) and all(
-            getattr(kind, method) is getattr(known, method)
-            for method in ("adapt", "db_value", "python_value")
-        ):
-            return plain
-    return None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bbs.rules.callers import Caller, asks, question
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
-    from bbs.storage.database import for_update, long_read, read_only, rows
+    from bbs.storage.database import for_update, last_key, long_read, read_only, rows
     from bbs.storage.migrator import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.statements import statement, together
@@ -50,7 +50,7 @@ _WHERE = {
         "ProviderUnavailable",
     ),
     "bbs.scaling.providers": ("LaunchKit", "Provider"),
-    "bbs.storage.database": ("for_update", "long_read", "read_only", "rows"),
+    "bbs.storage.database": ("for_update", "last_key", "long_read", "read_only", "rows"),
     "bbs.storage.migrator": ("Migrator",),
     "bbs.storage.statements": ("statement", "together"),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
@@ -91,6 +91,7 @@ __all__ = [
     "command_line",
     "for_update",
     "is_valid_name",
+    "last_key",
     "login_server",
     "long_read",
     "new_channel",

@@ -25,6 +25,7 @@ from bbs.framework import (
     Stored,
     asks,
     for_update,
+    last_key,
     read_only,
     rows,
     statement,
@@ -65,7 +66,7 @@ def send(caller: Caller, name: str, text: str) -> Sent:
         raise errors.NotFriends(name)
     if online is None:
         raise errors.NotOnline(name)
-    number, after = _store(caller, name, False, text, [friend], locked=False)
+    number, after = _store_for_one(caller, name, text, friend)
     return Sent(channel, _event(number, caller.name, name, False, text), after)
 
 
@@ -78,7 +79,7 @@ def send_group(caller: Caller, name: str, text: str) -> Sent:
     if membership is None:
         raise errors.NotMember(name)
     readers = [reader for (reader,) in _lock_online(group)]
-    number, after = _store(caller, name, True, text, readers, locked=True)
+    number, after = _store_for_many(caller, name, text, readers)
     event = _event(number, caller.name, name, True, text)
     return Sent(groups.channel_of(random), event, after)
 
@@ -119,17 +120,25 @@ def expire(before: float, most: int = 500) -> int:
     return len(old)
 
 
-def _store(
-    caller: Caller, target: str, to_group: bool, text: str, readers: Sequence[int], locked: bool
+def _store_for_one(
+    caller: Caller, target: str, text: str, reader: int
 ) -> tuple[int, Mapping[int, int]]:
-    """Keep a message for `readers`, whose inboxes are `locked` or are to be; its id, and the id of
-    the last that each had before it."""
-    told = readers if len(readers) <= MOST_TOLD else []
-    *_, lasts, number = together(
-        *(() if locked else (_lock.of(readers),)),
-        _last.of(told),
-        _add.of(caller.name, target, to_group, text, caller.now),
+    """Keep a message for `reader`; its id, and the id of the last one before it."""
+    _, [(_, last)], number, _ = together(
+        _lock.of([reader]),
+        _last.of([reader]),
+        _add.of(caller.name, target, False, text, caller.now),
+        _add_delivery_of_last.of(reader),
     )
+    return number, {reader: last or 0}
+
+
+def _store_for_many(
+    caller: Caller, target: str, text: str, readers: Sequence[int]
+) -> tuple[int, Mapping[int, int]]:
+    """The same for `readers`, whose inboxes are locked."""
+    told = readers if len(readers) <= MOST_TOLD else []
+    lasts, number = together(_last.of(told), _add.of(caller.name, target, True, text, caller.now))
     _add_delivery.many((reader, number) for reader in readers)
     return number, {reader: last or 0 for reader, last in lasts}
 
@@ -193,6 +202,11 @@ def _add(sender: str, target: str, to_group: bool, text: str, stored: float) -> 
 @statement
 def _add_delivery(reader: int, number: int) -> peewee.Insert:
     return Delivery.insert(user=reader, message=number)
+
+
+@statement
+def _add_delivery_of_last(reader: int) -> peewee.Insert:
+    return Delivery.insert(user=reader, message=last_key())
 
 
 @statement

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+import peewee
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
@@ -221,3 +222,11 @@ def for_update(query: Any) -> Any:
     if isinstance(models.database.obj, SqliteDatabase):
         return query
     return query.for_update()
+
+
+def last_key() -> Any:
+    """In a query, the key that the insertion before it gave, on the same connection. On SQLite a
+    query that adds several rows may not use it: each row is an insertion there."""
+    if isinstance(models.database.obj, SqliteDatabase):
+        return peewee.fn.last_insert_rowid()
+    return peewee.fn.LAST_INSERT_ID()

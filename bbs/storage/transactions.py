@@ -26,7 +26,7 @@ from bbs.storage.connecting import (
     refusal,
     summary,
 )
-from bbs.storage.jobs import Job, commit_together, open_again
+from bbs.storage.jobs import Job, Progress, commit_together, open_again
 from bbs.storage.sqlite import SqliteDatabase
 
 ATTEMPTS = 5
@@ -211,36 +211,38 @@ class Transactions:
                 break
             if job.begun is None:
                 job.begun = self._seconds()
-            committing = False
             try:
-                self._begin(job.writes)
-                self._database.push_transaction(self)
-                try:
-                    result = job.call()
-                finally:
-                    self._database.pop_transaction()
-                if job.writes:
-                    if not commit_together([job]):
-                        raise _Abandoned
-                    committing = True
-                    self._database.commit()
-                else:
-                    self._end_reading()
-                job.result, job.error = result, None
+                job.result, job.error = self._attempt(job), None
                 return [job]
             except BaseException as error:
                 self._roll_back()
-                if committing and has_not_committed(error):
-                    open_again([job])
                 trouble = error
-                if not self._worth_another(error, attempt, committing):
+                if not self._worth_another(job, error, attempt):
                     break
             _log.debug("transaction failed: {error}", error=summary(trouble), attempt=attempt)
         _blame(job, trouble)
         return [job]
 
-    def _worth_another(self, error: BaseException, attempt: int, committing: bool) -> bool:
+    def _attempt(self, job: Job) -> Any:
+        self._begin(job.writes)
+        self._database.push_transaction(self)
+        try:
+            result = job.call()
+        finally:
+            self._database.pop_transaction()
+        if not job.writes:
+            self._end_reading()
+        elif commit_together([job]):
+            self._database.commit()
+        else:
+            raise _Abandoned
+        return result
+
+    def _worth_another(self, job: Job, error: BaseException, attempt: int) -> bool:
         """Whether a transaction that raised `error` may succeed when tried again."""
+        committing = job.progress is Progress.COMMITTING
+        if committing and has_not_committed(error):
+            open_again([job])
         if isinstance(error, peewee.IntegrityError):
             return True  # It lost a race, and finds what the winner stored.
         if not isinstance(error, _TROUBLE) or is_bug(error) or committing:

@@ -10,8 +10,6 @@ lane, where a thread takes up several that wait and brings them back in one hop.
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +24,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
+from bbs.priority import stand_back
+
 P = ParamSpec("P")
 T = TypeVar("T")
 J = TypeVar("J")
@@ -35,12 +35,6 @@ Work = Callable[[deque[J]], Sequence[J]]
 none any more; returns those that are done."""
 
 Done = Callable[[Sequence[J]], None]
-
-NICENESS = 15
-"""How far work in the background stands back, of at most 19. Measured on two cores where a hundred
-log in: with 10, who has a place waits four to six times as long for an answer when the machine is
-busy besides; with 15 under two and a half times. It leaves hashing 3.5 % of processors that others
-want wholly."""
 
 LONG = 0.02
 """Seconds after which what has not been taken up waits for no thread that is busy."""
@@ -244,22 +238,27 @@ class Lane(Generic[J]):
         self._to_wake = False
         if self._ended:
             return
-        # Threads that are busy take up the rest of what waits by themselves.
-        wanted = min(-(-len(self._waiting) // self._together), self._most)
-        self._send(wanted - self._busy())
+        busy = self._busy()
+        wanted = -(-len(self._waiting) // self._together)
+        if self._together > 1:
+            wanted -= busy  # They take up more by themselves.
+        self._wake_others(min(wanted, self._most - busy))
+        self._look_later()
 
     def _busy(self) -> int:
         with self._lock:
             return len(self._threads) - self._idle
 
-    def _send(self, wanted: int) -> None:
-        """Have so many threads that are not busy take up what waits."""
+    def _wake_others(self, wanted: int) -> None:
+        """Have so many threads that are not busy take up what waits, if that is more than none."""
         for _ in range(min(wanted - self._idle, self._most - len(self._threads))):
             thread = Thread(target=self._live, name=self._name, daemon=True)
             self._threads.append(thread)
             thread.start()
         for _ in range(wanted):
             self._wishes.put(True)
+
+    def _look_later(self) -> None:
         if self._relief is None and self._together > 1 and self._most > 1 and self._waiting:
             self._relief = self._reactor.callLater(LONG, self._relieve, self._first())
 
@@ -267,8 +266,9 @@ class Lane(Generic[J]):
         """Have another thread take up what waits behind those that are busy with one thing for
         long, as with what somebody else has locked."""
         self._relief = None
-        stuck = first is not None and self._first() is first and self._busy() < self._most
-        self._send(1 if stuck else 0)
+        if first is not None and self._first() is first and self._busy() < self._most:
+            self._wake_others(1)
+        self._look_later()
 
     def _first(self) -> J | None:
         with suppress(IndexError):
@@ -276,8 +276,8 @@ class Lane(Generic[J]):
         return None
 
     def _live(self) -> None:
-        if self._stands_back and sys.platform == "linux":
-            os.nice(NICENESS)  # Elsewhere this would be the whole process's.
+        if self._stands_back:
+            stand_back()
         go_on = True
         while go_on:
             with self._lock:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board import messages
 from bbs.errors import Unavailable
 from bbs.rules import members, servers
 from bbs.scaling.identity import process_identity
@@ -75,6 +77,50 @@ class Listening(BadDaysCase):
         self.service.clock.advance(2)
         query = "SELECT max(delivered) FROM inbox"
         self.assertEqual(self.service.database.peewee.execute_sql(query).fetchone(), (1,))
+
+    def test_what_was_delivered_is_written_down_one_after_the_other(self) -> None:
+        """While it is written down more is delivered; and then the database is away for a while."""
+        run, asked = self.service.database.run, []
+
+        def run_later(rule: Any, *arguments: Any) -> Deferred[Any]:
+            if rule is not messages.note_delivered:
+                return run(rule, *arguments)
+            go: Deferred[Any] = Deferred()
+            asked.append(go)
+            return go.addCallback(
+                lambda served: run(rule, *arguments) if served else fail(Unavailable())
+            )
+
+        self.patch(self.service.database, "run", run_later)
+        for text in ("one", "two"):
+            self.send(text)
+            self.service.clock.advance(0.2)
+        self.listener.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(len(asked), 1)
+        for served in (True, False, True):
+            asked.pop().callback(served)
+            self.service.clock.advance(3)
+        query = "SELECT max(delivered) FROM inbox"
+        self.assertEqual(self.service.database.peewee.execute_sql(query).fetchone(), (2,))
+
+    def test_who_leaves_while_the_database_is_away_is_forgotten(self) -> None:
+        away: Deferred[Any] = Deferred()
+        run = self.service.database.run
+
+        def run_later(rule: Any, *arguments: Any) -> Deferred[Any]:
+            return away if rule is messages.fetch else run(rule, *arguments)
+
+        patched = self.patch(self.service.database, "run", run_later)
+        self.service.broker.away()
+        self.listener.protocol.connectionLost(Failure(ConnectionDone()))
+        patched.restore()
+        away.errback(Unavailable())
+        self.listener = self.home.peer()
+        self.listener.ask(f"listen {self.tokens['bob']}")
+        self.send("hello")
+        self.service.advance(3)
+        self.assertEqual([event["message"] for event in self.listener.heard()], ["hello"])
+        self.assertFalse(self.home.serving.listeners._due)
 
     def test_stopping_writes_down_what_was_delivered(self) -> None:
         self.send("hello")

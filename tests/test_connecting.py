@@ -145,3 +145,17 @@ class Settings(SynchronousTestCase):
             first, second = (call.kwargs for call in connect.call_args_list)
             self.assertTrue(first["ssl_disabled"])
             self.assertNotIn("ssl_disabled", second)
+            self.assertNotIn("ssl_disabled", database.connect_params)
+
+    def test_a_server_that_cannot_serve_is_asked_once(self) -> None:
+        """Nor is TLS spoken from then on: with it the server would not have served either."""
+        connect = mock.Mock(side_effect=pymysql.OperationalError(1040, "Too many connections"))
+        database = connect_to("mysql://127.0.0.1/name")
+        with mock.patch("pymysql.connect", connect):
+            self.assertRaises(peewee.OperationalError, database.connect)
+        self.assertEqual(connect.call_count, 1)
+        connect = mock.Mock(side_effect=pymysql.OperationalError(1045, "Access denied"))
+        with mock.patch("pymysql.connect", connect):
+            self.assertRaises(peewee.OperationalError, database.connect)
+        self.assertEqual(connect.call_count, 2)
+        self.assertTrue(database.connect_params["ssl_disabled"])

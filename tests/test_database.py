@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board.models import Group
 from bbs.cli import offline
 from bbs.storage import models
-from bbs.storage.connecting import DatabaseRefused, without_password
+from bbs.storage.connecting import DatabaseRefused, connect_to, without_password
 from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
@@ -70,7 +70,12 @@ class OurContract(DatabaseContract):
 
 class OnSQLite(OurContract, SynchronousTestCase):
     def database_url(self) -> str:
-        return sqlite_url(self.mktemp())
+        url = sqlite_url(self.mktemp())
+        other = connect_to(url)
+        other.connect()
+        other.execute_sql("PRAGMA journal_mode = wal")  # As migrations do.
+        other.close()
+        return url
 
     def lost(self) -> Exception:
         return raised(sqlite3.OperationalError("disk I/O error"))

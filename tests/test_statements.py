@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any
 
 import peewee
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.storage import models
 from bbs.storage.connecting import connect_to
 from bbs.storage.database import for_update
+from bbs.storage.models import Table
 from bbs.storage.schema import create_table
 from bbs.storage.statements import MOST_LENGTHS, Statement, statement
 from tests.database_case import fresh_mysql_url, on_both_databases, sqlite_url
@@ -296,6 +298,13 @@ class Compiled(SynchronousTestCase):
             self.assertEqual([*executor.map(ask, range(threads))], [0] * threads)
 
 
+class Odd(Table):
+    """What JSON has no words for."""
+
+    amount = peewee.DecimalField(20, 2)
+    data = peewee.BlobField()
+
+
 class PackedOnMySQL(SynchronousTestCase):
     """Rows that come as a text in JSON are the same rows."""
 
@@ -314,6 +323,17 @@ class PackedOnMySQL(SynchronousTestCase):
         self.assertEqual(Statement(build, packed=True)(0), found)
         self.assertEqual(found, [*build(0).tuples()])
         return found
+
+    def test_what_is_not_the_same_in_json_is_not_packed(self) -> None:
+        create_table(models.database.obj, Odd)
+        amount, data = Decimal("12345678901234567.89"), b'\xff\0"\\'
+        Odd.create(amount=amount, data=data)
+
+        def build(least: int) -> Any:
+            return Odd.select(Odd.amount, Odd.data).where(Odd.amount > least)
+
+        found: list[Any] = Statement(build, packed=True)(0)
+        self.assertEqual([(one, bytes(other)) for one, other in found], [(amount, data)])
 
     def test_texts(self) -> None:
         every = "".join(map(chr, [*range(0x250), 0x2028, 0xFFFD, 0x1F600]))

@@ -20,7 +20,8 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 import bbs.workers
-from bbs.workers import NICENESS, ILane, Inline, IWorkers, Workers
+from bbs.priority import NICENESS, SLICE
+from bbs.workers import ILane, Inline, IWorkers, Workers
 
 
 def priority() -> int:
@@ -56,6 +57,24 @@ class WorkersTests(TestCase):
         all_there = threading.Barrier(3)
         await gatherResults([workers.run(all_there.wait, 20) for _ in range(3)])
 
+    async def test_while_another_is_at_work(self) -> None:
+        """Also when it comes later, and there is an idle thread or room for one."""
+        workers = self.start(2)
+        go, begun = threading.Event(), threading.Event()
+
+        def wait() -> None:
+            begun.set()
+            go.wait(20)
+
+        for _ in range(2):
+            first = workers.run(wait)
+            while not begun.is_set():
+                await deferLater(reactor, 0.001, lambda: None)
+            await workers.run(go.set)
+            await first
+            go.clear()
+            begun.clear()
+
     async def test_and_no_more(self) -> None:
         workers = self.start(2)
         threads = {await workers.run(threading.get_ident) for _ in range(10)}
@@ -79,6 +98,18 @@ class WorkersTests(TestCase):
         self.assertEqual(found, [min(before + NICENESS, 19)] * 3)
         self.assertEqual(await others.run(priority), before)
         self.assertEqual(priority(), before)
+
+    async def test_the_background_lets_others_in_at_once(self) -> None:
+        """Where Linux has slices of a thread's own (6.12), and says so."""
+
+        def slice_of_one() -> list[int]:
+            with open(f"/proc/self/task/{threading.get_native_id()}/sched") as file:
+                return [int(line.split()[-1]) for line in file if line.startswith("se.slice")]
+
+        if os.path.exists("/proc/self/sched") and (usual := slice_of_one()):
+            background, others = self.start(1, background=True), self.start(1)
+            self.assertEqual(await background.run(slice_of_one), [SLICE])
+            self.assertEqual(await others.run(slice_of_one), usual)
 
     async def test_elsewhere_the_process_keeps_its_priority(self) -> None:
         """Where a thread has none of its own, to lower it would slow everybody."""

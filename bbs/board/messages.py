@@ -159,9 +159,10 @@ def _pieces(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
     return (whole[start : start + length] for start in range(0, len(whole), length))
 
 
-# Inboxes are locked in the order of their key, as everybody does: two senders then never wait for
-# each other. What was theirs is asked for behind that, in a statement of its own: in the same one
-# MariaDB sees what was there before it waited for the lock.
+# Inboxes are locked in the order of their key, as everybody does: two messages then do not wait for
+# each other. (Those of several senders in one transaction may, and are tried again.) What was the
+# last is asked for behind that, in a statement of its own: in the same one MariaDB sees what was
+# there before it waited for the lock.
 
 
 @statement

@@ -160,12 +160,14 @@ class Ask:
         event of the feed, `after` may say for readers (`User.id`) which id was theirs before it,
         as the transaction that stored it saw: who was sent that one gets this without a look.
 
-        :raises ValueError: `channel` is none, or the event has no name, or one of the framework's
-            own (`moved`, `logout`, `waiting`, `problem`).
+        :raises ValueError: `channel` is none, or `after` no mapping, or the event has no name, or
+            one of the framework's own (`moved`, `logout`, `waiting`, `problem`).
         """
         name = event.get("event")
         if not isinstance(name, str) or not name or name in OWN_EVENTS:
             raise ValueError(f"not the name of an event of a service's: {name!r}")
+        if after is not None and not isinstance(after, Mapping):
+            raise ValueError(f"what came before an event is for each reader: {after!r}")
         self.home.bus.tell(channel, event, after)
 
     async def hear(self, channel: str) -> None:

@@ -142,7 +142,7 @@ class Listeners(Service):
     async def dismiss(self, patience: float) -> None:
         """This server stops: wait until those who listen have been told where to go and have gone,
         `patience` seconds at the most."""
-        await self._check_places(self._audience.users)
+        await self._check_places([*self._audience.users])
         if self._audience:
             self._when_empty = Deferred()
             impatience = self._reactor.callLater(patience, self._when_empty.callback, None)
@@ -230,11 +230,11 @@ class Listeners(Service):
                 try:
                     found = await self._database.run(feed.fetch, [*set(asked.values())])
                 except Unavailable:
-                    self._due |= dict.fromkeys(due)
+                    self._due |= dict.fromkeys(each for each in due if each in self._audience)
                     return
                 for listener, cursor in asked.items():
                     if listener in self._audience:
-                        self._send(listener, found[cursor])
+                        self._send(listener, cursor, found.get(cursor, ()))
         finally:
             self._pumping = False
 
@@ -243,7 +243,7 @@ class Listeners(Service):
         ready = (each for each in self._due if each.connection.writable)
         return [*islice(ready, LOOKS_AT_ONCE)]
 
-    def _send(self, listener: Listener, events: Sequence[Stored]) -> None:
+    def _send(self, listener: Listener, asked: Cursor, events: Sequence[Stored]) -> None:
         for event in events:
             if event.id <= listener.cursor.last:
                 continue  # A hint has brought it meanwhile.
@@ -251,7 +251,7 @@ class Listeners(Service):
                 self._due[listener] = None
                 return
             self._send_one(listener, event)
-        if len(events) >= BATCH:
+        if len(events) >= BATCH and events[-1].id > asked.last:
             self._due[listener] = None
 
     def _send_one(self, listener: Listener, event: Stored) -> None:

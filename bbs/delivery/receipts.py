@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
 from bbs.delivery.feed import Cursor, Feed
@@ -41,6 +41,7 @@ class Receipts:
         self._sent: dict[int, int] = {}
         self._unnoted: set[int] = set()
         self._next_note: Any = None
+        self._one_at_a_time = DeferredLock()
         self._stopped = False
 
     def last(self, user: int) -> int:
@@ -73,6 +74,14 @@ class Receipts:
         )
 
     async def _note(self) -> None:
+        # One after the other: of two at a time, the first would forget what the second is to note.
+        await self._one_at_a_time.acquire()
+        try:
+            await self._note_what_is_new()
+        finally:
+            self._one_at_a_time.release()
+
+    async def _note_what_is_new(self) -> None:
         users, self._unnoted = self._unnoted, set()
         if not users or self._feed is None:
             return

@@ -86,6 +86,7 @@ class Question(Generic[P]):
 
     def __init__(self, extend: Callable[Concatenate[Any, P], peewee.Select]) -> None:
         self.__doc__ = extend.__doc__
+        self.name = extend.__qualname__
         extend_with: Callable[..., peewee.Select] = extend
 
         def of_user(user: int, *arguments: Any) -> peewee.Select:
@@ -104,7 +105,7 @@ class Question(Generic[P]):
     def __call__(self, caller: Caller, *arguments: P.args, **keywords: P.kwargs) -> list[Row]:
         """What is found, as tuples: known already, if it was asked together with who is asking."""
         known = caller.answer
-        if known and known.question is self and known.arguments == arguments:
+        if known and not keywords and known.question is self and known.arguments == arguments:
             return known.rows
         return [row[1:] for row in self._of_user(caller.id, *arguments, **keywords)]
 
@@ -158,6 +159,8 @@ def identify(
         found = _who_holds(token_digest)
     else:
         found = first.with_holder(token_digest, arguments)
+    if not found and first and _who_holds(token_digest):
+        raise LookupError(f"{first.name} found no row for the caller: it joins by outer joins only")
     if not found or found[0][0] + sessions.ttl < now:
         raise NotLoggedIn()
     used, user, name, channel, server, state = found[0][:_WIDTH]

@@ -70,6 +70,15 @@ class _Argument(peewee.Node):
         self.item = item
         self.convert = convert
 
+    def __bool__(self) -> bool:
+        raise TypeError("a statement places its arguments, and does not look at them")
+
+    def __str__(self) -> str:
+        raise TypeError("a statement places its arguments, and makes no text of them")
+
+    def __format__(self, how: str) -> str:
+        return str(self)
+
     def __sql__(self, ctx: Any) -> Any:
         convert = self.convert or ctx.state.converter
         plain = _plain_type(getattr(convert, "__self__", None))
@@ -137,6 +146,8 @@ def compile_query(
             for index, value in enumerate(arguments)
         )
     )
+    if not hasattr(query, "sql"):
+        raise TypeError(f"{build.__qualname__} gives no query of peewee's: {type(query).__name__}")
     if isinstance(query, peewee.Insert):
         _prepare_insertion(query)
     elif isinstance(query, peewee.Update):
@@ -144,6 +155,7 @@ def compile_query(
         _tell_columns(changes._update, query.table)
     writes = not isinstance(query, peewee.SelectBase)
     columns: Sequence[Any] = () if writes else query._returning
+    packed = packed and all(map(_is_same_in_json, columns))
     if packed:
         query = query.select(peewee.fn.JSON_ARRAY(*columns))
     sql, values = query.sql()
@@ -187,11 +199,21 @@ def _tell_columns(values: MutableMapping[Any, Any], table: Any) -> None:
             values[key] = _Argument(value.index, value.item, column.db_value)
 
 
+def _is_same_in_json(column: Any) -> bool:
+    """Whether the values of a column come back from JSON as they are."""
+    node = _unwrapped(column)
+    return isinstance(node, peewee.BooleanField) or _plain_type(node) is not None
+
+
+def _unwrapped(column: Any) -> Any:
+    if isinstance(column, peewee.WrappedNode):
+        return column.unwrap()  # type: ignore[no-untyped-call]
+    return column
+
+
 def _converter(column: Any) -> Convert | None:
     """What peewee would do with the values of a column that a query selects."""
-    node: Any = column
-    if isinstance(column, peewee.WrappedNode):
-        node = column.unwrap()  # type: ignore[no-untyped-call]
+    node = _unwrapped(column)
     called: Any = node if isinstance(node, peewee.Function) else None
     if called and called._coerce and called.arguments:
         node = node.arguments[0]

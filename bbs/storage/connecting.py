@@ -74,6 +74,7 @@ _TROUBLE = frozenset(
         mysql_errors.LOCK_WAIT_TIMEOUT,
         mysql_errors.LOCK_TABLE_FULL,
         mysql_errors.LOCK_DEADLOCK,
+        mysql_errors.CHECKREAD,
         mysql_errors.QUERY_INTERRUPTED,
         mysql_errors.UNKNOWN_COM_ERROR,
         mysql_errors.SERVER_IS_IN_SECURE_AUTH_MODE,

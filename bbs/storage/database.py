@@ -32,9 +32,11 @@ from bbs.workers import ILane, ILanes
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Q = TypeVar("Q")
 
 DEADLINE = 1.4
-"""Seconds until a call that has not begun to commit is given up: the answer is due within 2 s."""
+"""Seconds without an answer to anybody of its lane after which a call is given up that does not
+commit yet: that a database answers nobody is to be said within 2 s."""
 
 COMMIT_GRACE = 0.4
 """Seconds more that a commit under way may take before its outcome counts as unknown."""
@@ -96,8 +98,8 @@ class Database:
         """Which calls were not served when last tried: those that only read (False), or write."""
         self.on_answer: Callable[[float], None] = lambda seconds: None
         """Told how long each call took that the database answered, in seconds, from `run` on."""
-        self._last_answer = {False: float("-inf"), True: float("-inf")}
-        """When who reads (False), or writes, was last answered by the database."""
+        self._last_answer: dict[ILane, float] = {}
+        """When somebody was last answered by the database, on each lane."""
         self._closed = False
         self._make_lanes(workers, connections)
 
@@ -140,13 +142,13 @@ class Database:
         writes = not is_read_only(rule)
         job = Job(rule, arguments, keywords, asked_at=self._reactor.seconds(), writes=writes)
         self._deadlines.watch(job)
-        if writes:
-            self._writing.put(job)
-        elif getattr(rule, "__bbs_long__", False):
-            self._taking_long.put(job)
-        else:
-            self._reading.put(job)
+        self._lane(rule).put(job)
         return job.answer
+
+    def _lane(self, rule: Callable[..., object]) -> ILane:
+        if not is_read_only(rule):
+            return self._writing
+        return self._taking_long if getattr(rule, "__bbs_long__", False) else self._reading
 
     def run_unhurried(
         self, work: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
@@ -170,7 +172,7 @@ class Database:
             if job.hurried:
                 away = isinstance(error, Unavailable)
                 if not away:
-                    self._last_answer[job.writes] = now
+                    self._last_answer[self._lane(job.rule)] = now
                     self.on_answer(now - job.asked_at)
                 if away or self._away:
                     cause = error.__cause__ if error else None
@@ -183,7 +185,7 @@ class Database:
     def _late(self, job: Job, now: float) -> float | None:
         """When to look again at a call that has no answer yet; None when it is given up."""
         # While the database answers others, this process is busy, and the database is not away.
-        alive_until = self._last_answer[job.writes] + DEADLINE
+        alive_until = self._last_answer.get(self._lane(job.rule), float("-inf")) + DEADLINE
         due = alive_until if job.begun is None else min(alive_until, job.begun + DEADLINE)
         if due > now:
             return due
@@ -214,14 +216,16 @@ def rows(query: Any) -> list[Any]:
     return [*query.tuples()]
 
 
-def for_update(query: Any) -> Any:
+def for_update(query: Q) -> Q:
     """Lock the rows that `query` finds until the transaction ends.
 
     On SQLite a transaction that writes has the whole database already.
     """
     if isinstance(models.database.obj, SqliteDatabase):
         return query
-    return query.for_update()
+    locking: Any = query
+    locked: Q = locking.for_update()
+    return locked
 
 
 def last_key() -> Any:

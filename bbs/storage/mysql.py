@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import peewee
 import pymysql
+import pymysql.constants.ER as mysql_errors
 
 from bbs.storage.watched import EXCEPTIONS, Doing, Prepared, Watched
 
 CLIENT_ERRORS = range(2000, 3000)
 """What the driver itself says of a connection."""
 
-_WANTS_TLS = 2061
-"""What the driver in C says, for one, of a password that may not go over a plain connection."""
+_WANT_TLS = (
+    mysql_errors.ACCESS_DENIED_ERROR,  # to a user of whom TLS is required
+    2061,  # by the driver in C: a password that may not go over a plain connection
+    3159,  # a server where nothing may
+)
+"""What is said where TLS is wanted, 1045 also of a wrong password."""
 
 _ON_DUPLICATE = " ON DUPLICATE KEY UPDATE "
 
@@ -45,14 +51,20 @@ class MySQLDatabase(Watched, peewee.MySQLDatabase):
     def _connect_plainly(self) -> Any:
         """Without TLS where the options say so, unless the server wants it: the driver prefers it,
         and what never leaves this machine need not be encrypted."""
+        plain = self.connect_params
         try:
             return self._open()
         except (RuntimeError, pymysql.OperationalError) as error:
-            code = error.args[0] if error.args else None
-            away = code in CLIENT_ERRORS and code != _WANTS_TLS
-            if away or not self.connect_params.pop("ssl_disabled", False):
+            # (The driver has no number for what it cannot do without TLS.)
+            wants_tls = isinstance(error, RuntimeError) or error.args[0] in _WANT_TLS
+            if not wants_tls or not plain.get("ssl_disabled"):
                 raise
+        self.connect_params = {key: plain[key] for key in plain if key != "ssl_disabled"}
+        try:
             return self._open()
+        except BaseException:
+            self.connect_params = plain
+            raise
 
     def _open(self) -> Any:
         return super()._connect()  # type: ignore[misc]
@@ -82,9 +94,16 @@ class MySQLDatabase(Watched, peewee.MySQLDatabase):
         with EXCEPTIONS:
             cursor: Any = self.cursor()  # type: ignore[no-untyped-call]
             cursor.execute(whole, values)
-            for result in results:
-                found.append(result(cursor))
-                cursor.nextset()
+            try:
+                for result in results:
+                    found.append(result(cursor))
+                    cursor.nextset()
+            except BaseException:
+                # What is left must not be found by the next statement on this connection.
+                with suppress(Exception):
+                    while cursor.nextset():
+                        pass
+                raise
         return found
 
     def carry_out_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:

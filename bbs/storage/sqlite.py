@@ -29,6 +29,7 @@ class SqliteDatabase(Watched, peewee.SqliteDatabase):
 
     def begin(self, lock_type: str | None = None) -> None:
         """Begin a transaction; one that only reads may be `DEFERRED`, and waits for nobody."""
+        self.check_end()
         if lock_type == "DEFERRED":
             super().begin(lock_type)
             return
@@ -48,6 +49,7 @@ class SqliteDatabase(Watched, peewee.SqliteDatabase):
 
     def rollback(self) -> None:
         """Undo a transaction, and end the turn."""
+        self.check_end()
         try:
             super().rollback()
         finally:

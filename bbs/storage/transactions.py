@@ -38,7 +38,11 @@ MOST_TOGETHER = 64
 LONGEST_TOGETHER = 0.005
 """Seconds after which a transaction takes up no more calls: nobody waits long for others."""
 
-_PASSING = (mysql_errors.LOCK_DEADLOCK, mysql_errors.LOCK_WAIT_TIMEOUT)
+_PASSING = (
+    mysql_errors.LOCK_DEADLOCK,
+    mysql_errors.LOCK_WAIT_TIMEOUT,
+    mysql_errors.CHECKREAD,  # MariaDB from 11.6 on: a row has changed since the statement began.
+)
 """What MySQL says to who lost against another transaction, and may simply try again."""
 
 _TROUBLE = (peewee.OperationalError, peewee.InterfaceError)
@@ -107,6 +111,9 @@ class Transactions:
         """Carry out `first` and others that wait in one transaction."""
         jobs: list[Job] = []
         first.begun = self._seconds()
+        # Who reads sees what was committed before the first of them read: whoever comes later may
+        # ask for what has been committed since.
+        most = MOST_TOGETHER if first.writes else min(MOST_TOGETHER, 1 + len(waiting))
         try:
             self._begin(first.writes)
         except Exception:
@@ -118,7 +125,7 @@ class Transactions:
         self._database.push_transaction(self)
         try:
             try:
-                self._one_by_one(first, waiting, jobs)
+                self._one_by_one(first, waiting, most, jobs)
             finally:
                 self._database.pop_transaction()
             self._commit(first.writes, jobs)
@@ -129,10 +136,11 @@ class Transactions:
                 self._alone(job)
         return jobs
 
-    def _one_by_one(self, first: Job, waiting: deque[Job], jobs: list[Job]) -> None:
+    def _one_by_one(self, first: Job, waiting: deque[Job], most: int, jobs: list[Job]) -> None:
         carry_out = self._in_savepoint if first.writes and self._sqlite else self._plainly
         until = time.monotonic() + LONGEST_TOGETHER
         job: Job | None = first
+        taken = 1
         while job is not None:
             # One that nobody waits for any more would have all the others undone.
             if not job.abandoned:
@@ -140,7 +148,8 @@ class Transactions:
                 job.begun = self._seconds()
                 carry_out(job)
             job = None
-            if len(jobs) < MOST_TOGETHER and time.monotonic() < until:
+            if taken < most and time.monotonic() < until:
+                taken += 1
                 job = _take(waiting, first.writes)
 
     def _in_savepoint(self, job: Job) -> None:
@@ -148,7 +157,7 @@ class Transactions:
         for _ in range(ATTEMPTS):
             self._say("SAVEPOINT one")
             try:
-                job.result = job.call()
+                job.result = self._call(job)
                 job.error = None
             except BaseException as error:
                 if isinstance(error, _TROUBLE) and not is_bug(error):
@@ -163,11 +172,13 @@ class Transactions:
         """Carry out one of several that read, or write where a failure undoes all of them."""
         self._database.doing.wrote = False
         try:
-            job.result = job.call()
+            job.result = self._call(job)
             job.error = None
         except BaseException as error:
+            # Of what it says of a transaction that writes, the server may have undone it.
             trouble = isinstance(error, _TROUBLE) and not is_bug(error)
-            if trouble or (job.writes and self._database.doing.wrote):
+            of_server = isinstance(error, peewee.PeeweeException)
+            if trouble or (job.writes and (of_server or self._database.doing.wrote)):
                 raise _Undone from error
             job.error = error
 
@@ -227,7 +238,7 @@ class Transactions:
         self._begin(job.writes)
         self._database.push_transaction(self)
         try:
-            result = job.call()
+            result = self._call(job)
         finally:
             self._database.pop_transaction()
         if not job.writes:
@@ -253,6 +264,13 @@ class Transactions:
         # closed by the server: a fresh one tells whether the database is there.
         self.hang_up()
         return not self._sqlite and attempt == 1
+
+    def _call(self, job: Job) -> Any:
+        self._database.doing.in_rule = True
+        try:
+            return job.call()
+        finally:
+            self._database.doing.in_rule = False
 
     # Begin and end
 

@@ -13,7 +13,7 @@ EXCEPTIONS: Any = vars(peewee)["__exception_wrapper__"]
 """Makes of a driver's errors what peewee makes of them."""
 
 _CHANGE = re.compile(
-    r"[(\s]*(?:WITH\b.*?\b)?(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE)\b",
+    r"[(\s]*(?:WITH\b.*?\)\s*)?(?:INSERT|REPLACE|UPDATE|DELETE|CREATE|ALTER|DROP|TRUNCATE)\b",
     re.IGNORECASE | re.DOTALL,
 )
 """How a statement begins that changes something."""
@@ -26,8 +26,15 @@ class WritesWhileReading(Exception):
     """A rule that is marked `read_only` writes; its author must mend that."""
 
 
+class EndsTransaction(Exception):
+    """A rule begins or ends a transaction, and it is a part of one; its author must mend that."""
+
+
 class Doing(threading.local):
     """What a thread does with its connection."""
+
+    in_rule = False
+    """It runs a rule, which is not to begin or end a transaction: others share it."""
 
     reading = False
     """A rule that says of itself that it writes nothing."""
@@ -47,8 +54,28 @@ class Watched:
         """Note that a statement is to be carried out."""
         if writes:
             if self.doing.reading:
-                raise WritesWhileReading
+                raise WritesWhileReading("a rule that is marked read_only or long_read writes")
             self.doing.wrote = True
+
+    def check_end(self) -> None:
+        """A transaction is to begin or to end."""
+        if self.doing.in_rule:
+            raise EndsTransaction("a rule neither begins a transaction nor commits nor rolls back")
+
+    def begin(self, *arguments: Any) -> None:
+        """Begin a transaction."""
+        self.check_end()
+        super().begin(*arguments)  # type: ignore[misc]
+
+    def commit(self) -> None:
+        """End a transaction."""
+        self.check_end()
+        super().commit()  # type: ignore[misc]
+
+    def rollback(self) -> None:
+        """Undo a transaction."""
+        self.check_end()
+        super().rollback()  # type: ignore[misc]
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
         """Carry out a statement of peewee's own making."""

@@ -101,11 +101,9 @@ class _LaterLane:
 
     def work_together(self) -> None:
         while self._jobs:
-            for _ in self._jobs:
-                self._waiting.remove(self._work_one)
-            waiting, self._jobs = self._jobs, deque()
-            while waiting:
-                self._done(self._work(waiting))
+            self._done(self._work(self._jobs))
+        while self._work_one in self._waiting:
+            self._waiting.remove(self._work_one)
 
 
 def raised(error: Exception) -> peewee.PeeweeException:

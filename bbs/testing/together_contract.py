@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 
 from bbs.storage import transactions
 from bbs.storage.database import COMMIT_GRACE, DEADLINE, read_only
-from bbs.storage.watched import WritesWhileReading
+from bbs.storage.watched import EndsTransaction, WritesWhileReading
 from bbs.testing.database_suite import DatabaseSuite
 from bbs.testing.database_tools import Entry, EntryRefused, Later
 
@@ -442,3 +442,43 @@ class TogetherContract(DatabaseSuite):
         self._unavailable(answers.pop(3))
         self._added(answers)
         self._at_rest()
+
+    def test_who_comes_later_sees_what_was_committed_meanwhile(self) -> None:
+        """A reader that was asked for after somebody's commit finds what that stored, though others
+        are reading since before."""
+        other = self._other()
+        later: list[Deferred[int]] = []
+
+        @read_only
+        def count() -> int:
+            return Entry.select().count()
+
+        @read_only
+        def read_and_wait() -> int:
+            found = count()
+            other.execute_sql("INSERT INTO contract_entry (name) VALUES ('chess')")
+            later.append(self.database.run(count))
+            return found
+
+        workers = self._workers()
+        first, beside = self.database.run(read_and_wait), self.database.run(count)
+        workers.work_together()
+        self.assertEqual(self.successResultOf(first), 0)
+        self.successResultOf(beside)
+        self.assertEqual(self.successResultOf(later[0]), 1)
+
+    def test_one_that_ends_the_transaction(self) -> None:
+        """It is refused as a bug; the others are carried out, once."""
+        for end in ("commit", "rollback", "begin"):
+
+            def rule(end: str = end) -> None:
+                self._add(f"of {end}")
+                getattr(self.database.peewee, end)()
+
+            before = self._stored()
+            first, bad, last = self._together(
+                partial(self._add, f"before {end}"), rule, partial(self._add, f"behind {end}")
+            )
+            self.failureResultOf(bad, EndsTransaction)
+            added = [self.successResultOf(first), self.successResultOf(last)]
+            self.assertEqual(self._stored(), [*before, *added])

@@ -20,8 +20,7 @@ from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
 import bbs.workers
-from bbs.priority import NICENESS, SLICE
-from bbs.workers import ILane, Inline, IWorkers, Workers
+from bbs.workers import NICENESS, ILane, Inline, IWorkers, Workers
 
 
 def priority() -> int:
@@ -98,18 +97,6 @@ class WorkersTests(TestCase):
         self.assertEqual(found, [min(before + NICENESS, 19)] * 3)
         self.assertEqual(await others.run(priority), before)
         self.assertEqual(priority(), before)
-
-    async def test_the_background_lets_others_in_at_once(self) -> None:
-        """Where Linux has slices of a thread's own (6.12), and says so."""
-
-        def slice_of_one() -> list[int]:
-            with open(f"/proc/self/task/{threading.get_native_id()}/sched") as file:
-                return [int(line.split()[-1]) for line in file if line.startswith("se.slice")]
-
-        if os.path.exists("/proc/self/sched") and (usual := slice_of_one()):
-            background, others = self.start(1, background=True), self.start(1)
-            self.assertEqual(await background.run(slice_of_one), [SLICE])
-            self.assertEqual(await others.run(slice_of_one), usual)
 
     async def test_elsewhere_the_process_keeps_its_priority(self) -> None:
         """Where a thread has none of its own, to lower it would slow everybody."""

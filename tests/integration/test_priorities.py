@@ -10,7 +10,7 @@ from pathlib import Path
 from twisted.trial.unittest import SkipTest
 
 from bbs.passwords import threads
-from bbs.priority import NICENESS
+from bbs.workers import NICENESS
 from tests.integration.service import ServiceCase, together
 
 

@@ -55,11 +55,13 @@ class AppServer(Daemon):
         config, reactor = self.config, self.reactor
         if self._lifeline is not None:
             self.begin(Lifeline(reactor, self._lifeline, self._orphaned))
-        if config.broker.url == ("embedded",):
-            raise CannotStart("broker.url: the embedded broker is within a login server; name one")
-        # Both are connected to at the same time: people wait for this server.
-        stomp = await self.begin_broker(config.broker.url)
+        # Both are connected to at the same time: people wait for this server. What is wrong with the
+        # database is said first, as by the login server.
+        embedded = config.broker.url == ("embedded",)
+        stomp = None if embedded else await self.begin_broker(config.broker.url)
         database = await self.open_database()
+        if stomp is None:
+            raise CannotStart("broker.url: the embedded broker is within a login server; name one")
         serving = AppServing(await self.ground(database, stomp))
         await self.reach_broker(stomp)
         self.begin(serving.listeners)

@@ -55,8 +55,8 @@ class AppServer(Daemon):
         config, reactor = self.config, self.reactor
         if self._lifeline is not None:
             self.begin(Lifeline(reactor, self._lifeline, self._orphaned))
-        # Both are connected to at the same time: people wait for this server. What is wrong with the
-        # database is said first, as by the login server.
+        # Both are connected to at the same time: people wait for this server. What is wrong with
+        # the database is said first, as by the login server.
         embedded = config.broker.url == ("embedded",)
         stomp = None if embedded else await self.begin_broker(config.broker.url)
         database = await self.open_database()

@@ -160,7 +160,7 @@ class Transactions:
                 job.result = self._call(job)
                 job.error = None
             except BaseException as error:
-                if isinstance(error, _TROUBLE) and not is_bug(error):
+                if _is_trouble(error):
                     raise _Undone from error
                 job.error = error
                 self._say("ROLLBACK TO one")
@@ -176,9 +176,8 @@ class Transactions:
             job.error = None
         except BaseException as error:
             # Of what it says of a transaction that writes, the server may have undone it.
-            trouble = isinstance(error, _TROUBLE) and not is_bug(error)
             of_server = isinstance(error, peewee.PeeweeException)
-            if trouble or (job.writes and (of_server or self._database.doing.wrote)):
+            if _is_trouble(error) or (job.writes and (of_server or self._database.doing.wrote)):
                 raise _Undone from error
             job.error = error
 
@@ -256,7 +255,7 @@ class Transactions:
             open_again([job])
         if isinstance(error, peewee.IntegrityError):
             return True  # It lost a race, and finds what the winner stored.
-        if not isinstance(error, _TROUBLE) or is_bug(error) or committing:
+        if not _is_trouble(error) or committing:
             return False
         if error.args and error.args[0] in _PASSING:
             return True
@@ -305,10 +304,14 @@ def _take(waiting: deque[Job], writes: bool) -> Job | None:
     return None
 
 
+def _is_trouble(error: BaseException) -> bool:
+    """Whether the database is at fault and not the statement: both are called operational."""
+    return isinstance(error, _TROUBLE) and not is_bug(error)
+
+
 def _blame(job: Job, error: BaseException) -> None:
     """`job` failed by `error`: which may be the database's fault, and then nobody's but ours."""
-    of_database = isinstance(error, (_Abandoned, *_TROUBLE))
-    if of_database and not is_bug(error):
+    if isinstance(error, _Abandoned) or _is_trouble(error):
         job.error = Unavailable()
         job.error.__cause__ = error
     else:

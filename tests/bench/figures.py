@@ -68,13 +68,9 @@ class Round:
         return self.cpu / self.hash.cpu if self.hash else math.nan
 
 
-@dataclass(frozen=True)
-class Figures:
-    """One command over so many connections, which stay or are new for each command."""
+class OfRounds:
+    """What several rounds came to."""
 
-    command: str
-    connections: int
-    fresh: bool
     rounds: tuple[Round, ...]
 
     def middle(self, name: str) -> float:
@@ -88,6 +84,16 @@ class Figures:
     @property
     def refused(self) -> int:
         return sum(each.refused for each in self.rounds)
+
+
+@dataclass(frozen=True)
+class Figures(OfRounds):
+    """One command over so many connections, which stay or are new for each command."""
+
+    command: str
+    connections: int
+    fresh: bool
+    rounds: tuple[Round, ...]
 
     @property
     def refusal(self) -> str:

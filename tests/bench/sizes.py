@@ -19,11 +19,10 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from tests.bench import filling, processes, report
-from tests.bench.figures import Round, summary, worst
+from tests.bench.figures import OfRounds, Round, summary
 from tests.bench.goals import MARIADB, SQLITE
 from tests.bench.many import NO_ECHO
 from tests.bench.measure import CIRCLES, Measured, database_process
@@ -47,25 +46,13 @@ PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
-class Sized:
+class Sized(OfRounds):
     """A command at one size."""
 
     service: str
     what: str
     size: int
     rounds: tuple[Round, ...]
-
-    def middle(self, name: str) -> float:
-        """The median of the rounds."""
-        return median(getattr(each, name) for each in self.rounds)
-
-    def worst(self, name: str) -> float:
-        """The worst of the rounds."""
-        return worst(name, [getattr(each, name) for each in self.rounds])
-
-    @property
-    def refused(self) -> int:
-        return sum(each.refused for each in self.rounds)
 
     def as_json(self) -> dict[str, Any]:
         """All rounds."""

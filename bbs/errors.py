@@ -84,6 +84,18 @@ class TooManyAttempts(Refusal):
     text = "Too many attempts, try again in {} s"
 
 
+class TooManyConnections(Refusal):
+    """A limit on connections, of this process or from the peer's address."""
+
+    text = "Too many connections"
+
+
+class RequestTimedOut(Refusal):
+    """A connection asked nothing in time, or did not end the line that it began."""
+
+    text = "Request timed out"
+
+
 class Unavailable(Refusal):
     """The database is out of reach, or no app server could be had in time: nothing was done."""
 

@@ -90,6 +90,29 @@ class Rate:
         return f"{self.count}/{unit}"
 
 
+SIZES: Mapping[str, int] = {"GiB": 2**30, "MiB": 2**20, "KiB": 2**10}
+"""The units that a size can be written in, in bytes."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """So many `bytes`."""
+
+    bytes: int
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        """Read `"10 MiB"`; ValueError when it is nothing like that."""
+        matched = re.fullmatch(r"([1-9][0-9]{0,5}) (\w+)", text, re.ASCII)
+        if matched is None or matched[2] not in SIZES:
+            raise ValueError(text)
+        return cls(int(matched[1]) * SIZES[matched[2]])
+
+    def __str__(self) -> str:
+        unit = next(unit for unit, length in SIZES.items() if self.bytes % length == 0)
+        return f"{self.bytes // SIZES[unit]} {unit}"
+
+
 @dataclass
 class Tally:
     """What a server has done since it started: the people it let in, and what its service counts by

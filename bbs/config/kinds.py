@@ -12,11 +12,12 @@ import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from bbs.addresses import Address, ListeningPlace, has_tls
-from bbs.values import UNITS, Rate
+from bbs.values import UNITS, Rate, Size
 
 T = TypeVar("T")
 
@@ -178,6 +179,16 @@ def _read_rate(value: object) -> Rate:
     return Rate.parse(str(value))
 
 
+def _read_network(value: object) -> IPv4Network | IPv6Network:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return ip_network(value)
+
+
+def _read_size(value: object) -> Size:
+    return Size.parse(str(value))
+
+
 def _split(url: str) -> SplitResult:
     """The parts of a URL; ValueError for what no URL of ours may have."""
     parts = urlsplit(url)
@@ -252,6 +263,10 @@ shared_secret = hidden(
 )
 names = texts("a text that is not empty", bool)
 names_or_none = texts("a text that is not empty", bool, empty=True)
+networks_or_none = _several(
+    Kind('a network such as "192.0.2.0/24" or "::1"', _read_network), empty=True
+)
+size = Kind('a size such as "10 MiB" (KiB, MiB, GiB)', _read_size)
 rate = Kind(f'a rate such as "20/minute" ({", ".join(UNITS)})', _read_rate)
 http_url_or_none = text(
     'a URL such as "http://127.0.0.1:5000", "" for none', lambda value: not value or _is_http(value)

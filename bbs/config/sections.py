@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from bbs.addresses import ListeningPlace
 from bbs.config import kinds
 from bbs.config.settings import Key, keys_of, setting
-from bbs.values import Rate
+from bbs.values import Rate, Size
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,50 @@ class Limits:
     unterminated_timeout: float = setting(0.05, "s", kind=kinds.seconds())
     session_ttl: float = setting(604800.0, "s a session lives unused", kind=kinds.seconds())
     failed_logins: Rate = setting(
-        "20/minute", "per account; ten times that per address", kind=kinds.rate
+        "20/minute",
+        "a name from one address; ten times that a name, and an address",
+        kind=kinds.rate,
     )
-    registrations: Rate = setting("100/minute", "per address", kind=kinds.rate)
+    logins: Rate = setting(
+        "60/minute", "that succeed, a name from one address", kind=kinds.rate, handed_on=False
+    )
+    registrations: Rate = setting("100/minute", "an address", kind=kinds.rate)
+    registration: str = setting(
+        "open", "or closed", kind=kinds.choice("open", "closed"), handed_on=False
+    )
+    password_minimum: int = setting(1, "characters", kind=kinds.whole(1), handed_on=False)
+    connections: int = setting(20000, "a process", kind=kinds.whole(1))
+    connections_per_address: int = setting(200, "an IPv6 address by its /64", kind=kinds.whole(1))
+    trusted: tuple[IPv4Network | IPv6Network, ...] = setting(
+        ["127.0.0.0/8", "::1"],
+        "networks whose connections are not counted by address",
+        kind=kinds.networks_or_none,
+    )
+    first_request: float = setting(
+        60.0, "s until a connection must have asked something", kind=kinds.seconds()
+    )
+    commands: Rate = setting("200/second", "a user; what is over waits", kind=kinds.rate)
+    deliveries: Rate = setting("500/second", "a user's messages, by readers", kind=kinds.rate)
+    sessions_per_user: int = setting(
+        32, "more end the one longest unused", kind=kinds.whole(1), handed_on=False
+    )
+    friends: int = setting(1000, "of a user", kind=kinds.whole(0))
+    groups: int = setting(100, "made by a user", kind=kinds.whole(0))
+    members: int = setting(1000, "of a group", kind=kinds.whole(1))
+    inbox: int = setting(16777216, "bytes that wait for a user", kind=kinds.whole(0))
+    posts: int = setting(10000, "of a user, the latest", kind=kinds.whole(1))
+
+
+@dataclass(frozen=True)
+class Log:
+    rotate: Size = setting("10 MiB", "what bbs up keeps its logs to", kind=kinds.size)
+    keep: int = setting(5, "logs kept beside the present one", kind=kinds.whole(1))
+    security: str = setting(
+        "",
+        "a file for logins, limits, registrations; in a data folder logs/security.log",
+        kind=kinds.any_text,
+        handed_on=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -212,6 +254,7 @@ class Configuration:
     broker: Broker = Broker()
     fleet: Fleet = Fleet()
     limits: Limits = Limits()
+    log: Log = Log()
     messages: Messages = Messages()
     ec2: EC2 = EC2()
     telnet: Telnet = Telnet()

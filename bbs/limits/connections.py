@@ -1,0 +1,201 @@
+"""Who may connect: how many connections a process takes, and how many from one address."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Protocol
+
+from twisted.logger import Logger
+
+RESERVED = 128
+"""Descriptors that are kept for what keeps a server alive: its database (ten for SQLite, eight for
+MySQL), broker, log files, and two for each child. Of few descriptors half are kept."""
+
+OVERSHOOT = 100
+"""Connections that Twisted may accept in one turn after it was told to stop
+(`twisted.internet.tcp.Port.numberAccepts`)."""
+
+IPV6_PREFIX = 64
+"""Bits of an IPv6 address by which it is counted: whoever has one address has all of these
+(RFC 6177)."""
+
+Network = IPv4Network | IPv6Network
+
+_log = Logger()
+
+
+class Networks:
+    """Networks whose connections are not counted by address, as `[limits] trusted` has them."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        self._networks = tuple(networks)
+
+    def __contains__(self, host: object) -> bool:
+        if not self._networks or not host:
+            return False
+        address = ip_address(str(host))
+        return any(address in network for network in self._networks)
+
+
+def counted_as(host: str) -> str:
+    """What an address in its usual form (`usual_form`) is counted as."""
+    if ":" not in host:
+        return host
+    prefix = int(IPv6Address(host)) >> (128 - IPV6_PREFIX) << (128 - IPV6_PREFIX)
+    return f"{IPv6Address(prefix)}/{IPV6_PREFIX}"
+
+
+class Port(Protocol):
+    """What accepts connections, and may pause."""
+
+    def stopReading(self) -> None: ...
+    def startReading(self) -> None: ...
+
+
+class Admission:
+    """The connections of one process, over all its ports.
+
+    Before its descriptors run out, those connections are ended which have asked nothing yet, the
+    oldest first; where there are none, its ports accept no more until somebody leaves.
+
+    :param most: connections that it takes.
+    :param trusted: not counted by address.
+    :param descriptors: how many it may have open (RLIMIT_NOFILE); None: no matter.
+    """
+
+    def __init__(self, most: int, trusted: Networks, descriptors: int | None = None) -> None:
+        self.trusted = trusted
+        self._most = most
+        self._room = None
+        if descriptors is not None:
+            self._room = descriptors - min(RESERVED + OVERSHOOT, descriptors // 2)
+        self._count = 0
+        self._used = 0
+        self._newcomers: OrderedDict[Entry, Callable[[], None]] = OrderedDict()
+        self._ports: list[Port] = []
+        self._shut = False
+        self._told = False
+
+    @property
+    def count(self) -> int:
+        """How many connections there are."""
+        return self._count
+
+    def door(self, per_address: int) -> Door:
+        """A kind of port, by which an address has so many connections at the most."""
+        return Door(self, per_address)
+
+    def add_port(self, port: Port) -> None:
+        """`port` pauses where there is no room."""
+        self._ports.append(port)
+
+    # For the doors and entries
+
+    @property
+    def is_full(self) -> bool:
+        return self._count >= self._most
+
+    def entered(self, entry: Entry) -> None:
+        self._count += 1
+        self._used += entry.descriptors
+        self._make_room()
+
+    def left(self, entry: Entry) -> None:
+        self._count -= 1
+        self._used -= entry.descriptors
+        self._newcomers.pop(entry, None)
+        if self._shut and not self._is_short:
+            self._shut = False
+            for port in self._ports:
+                port.startReading()
+
+    def watch(self, entry: Entry, end: Callable[[], None]) -> None:
+        self._newcomers[entry] = end
+
+    def unwatch(self, entry: Entry) -> None:
+        self._newcomers.pop(entry, None)
+
+    @property
+    def _is_short(self) -> bool:
+        return self._room is not None and self._used >= self._room
+
+    def _make_room(self) -> None:
+        if not self._is_short:
+            return
+        if not self._told:
+            self._told = True
+            _log.warn(
+                "all {room} descriptors for connections are in use: raise the limit on open files",
+                room=self._room,
+            )
+        if self._newcomers:
+            _, end = self._newcomers.popitem(last=False)
+            end()
+        elif not self._shut:
+            self._shut = True
+            for port in self._ports:
+                port.stopReading()
+
+
+class Door:
+    """One kind of port of a process: it counts connections by address."""
+
+    def __init__(self, admission: Admission, per_address: int) -> None:
+        self.admission = admission
+        self._per_address = per_address
+        self._by_address: Counter[str] = Counter()
+
+    def enter(self, host: str, descriptors: int = 1) -> Entry | None:
+        """A connection from `host` (in its usual form, "" where there is none), which takes so many
+        descriptors in all; None where that is one too many."""
+        address = None if not host or host in self.admission.trusted else counted_as(host)
+        if self.admission.is_full:
+            return None
+        if address is not None and self._by_address[address] >= self._per_address:
+            return None
+        return Entry(self, address, descriptors)
+
+    # For the entries
+
+    def count(self, address: str) -> None:
+        self._by_address[address] += 1
+
+    def discount(self, address: str) -> None:
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]
+
+
+class Entry:
+    """One connection that was let in. `address` is what it is counted as, None for not at all."""
+
+    __slots__ = ("_door", "address", "descriptors")
+
+    def __init__(self, door: Door, address: str | None, descriptors: int) -> None:
+        self._door = door
+        self.address = address
+        self.descriptors = descriptors
+        if address is not None:
+            door.count(address)
+        door.admission.entered(self)
+
+    def watch(self, end: Callable[[], None]) -> None:
+        """It has asked nothing yet, and `end` is called if room is needed before it has."""
+        self._door.admission.watch(self, end)
+
+    def has_asked(self) -> None:
+        """It is somebody who wants something."""
+        self._door.admission.unwatch(self)
+
+    def vouch(self) -> None:
+        """It is trusted, and not counted by its address from now on."""
+        if self.address is not None:
+            self._door.discount(self.address)
+            self.address = None
+
+    def leave(self) -> None:
+        """The connection has ended. Called once."""
+        self.vouch()
+        self._door.admission.left(self)

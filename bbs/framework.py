@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bbs.protocols.line import Reply
     from bbs.rules.accounts import is_valid_name, new_channel
     from bbs.rules.callers import Caller, asks, question
+    from bbs.rules.costs import costs
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import for_update, last_key, long_read, read_only, rows
@@ -43,6 +44,7 @@ _WHERE = {
     "bbs.protocols.line": ("Reply",),
     "bbs.rules.accounts": ("is_valid_name", "new_channel"),
     "bbs.rules.callers": ("Caller", "asks", "question"),
+    "bbs.rules.costs": ("costs",),
     "bbs.scaling.interfaces": (
         "IProvider",
         "LaunchFailed",
@@ -89,6 +91,7 @@ __all__ = [
     "app_server",
     "asks",
     "command_line",
+    "costs",
     "for_update",
     "is_valid_name",
     "last_key",

@@ -1,4 +1,4 @@
-"""What a rule costs its caller, who has so much of each kind of work in a while (`docs/limits.md`)."""
+"""What a rule costs its caller, who has so much of each kind of work in a while."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.protocols import sockets
-from bbs.protocols.life import LINGER
+from bbs.protocols.closing import LINGER
 from bbs.protocols.line import LineLimits, Reply
 from tests.line_tools import AtOnce, Echo, LineCase, Slow, SocketWire, echo
 

@@ -16,10 +16,7 @@ from twisted.internet.interfaces import (
 )
 
 from bbs.protocols import sockets
-from bbs.protocols.closing import Progress
-
-LINGER = 2.0
-"""Seconds that a peer has to close its side after the server has closed its own."""
+from bbs.protocols.closing import LINGER, Progress
 
 # The members below know what is asked of them for every request: an attribute is there in 3 ns,
 # while to compare with a member takes 30, most of it for finding the member in its class.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from bbs.addresses import Address
+from bbs.commands.charging import Charges
 from bbs.commands.service import Service
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import OWN_EVENTS, Listeners
@@ -97,6 +98,7 @@ class Home:
     seconds: Callable[[], float]
     tally: Tally
     watchers: set[IConnection]
+    charges: Charges
     parts: LoginServerParts | AppServerParts
 
     @property

@@ -76,6 +76,7 @@ class LoginServer(Daemon):
             hasher=Hasher(hashers),
             provider=await self._provider(me, brokers),
             workers=processes,
+            admission=self.admission,
             launches=launches,
         )
         serving.news.when_places(partial(self._look_whether_serving, database))

@@ -13,6 +13,7 @@ from bbs.commands.dispatch import Dispatcher
 from bbs.config import Configuration
 from bbs.daemons.composition import Ground, home_of, line_factory
 from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
+from bbs.limits.connections import Admission
 from bbs.passwords import Hasher
 from bbs.protocols.line import IConnection
 from bbs.rules import accounts, callers
@@ -32,6 +33,7 @@ class LoginServing:
     :param me: this login server, which is enrolled.
     :param workers: has a thread for what the keeper must not do on the reactor.
     :param launches: whether the provider ever launches anything.
+    :param admission: who may connect to the process.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class LoginServing:
         provider: IProvider,
         workers: IWorkers,
         launches: bool = True,
+        admission: Admission | None = None,
     ) -> None:
         config, reactor = ground.config, ground.reactor
         limits, seconds = config.limits, reactor.seconds
@@ -83,7 +86,7 @@ class LoginServing:
             heartbeat_interval=config.fleet.heartbeat_interval,
             tally=self.home.tally,
         )
-        self.factory = line_factory(reactor, Dispatcher(self.home), limits)
+        self.factory = line_factory(reactor, Dispatcher(self.home), limits, admission)
 
 
 def policy_of(config: Configuration, launches: bool) -> Policy:

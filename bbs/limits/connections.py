@@ -91,6 +91,10 @@ class Admission:
         """`port` pauses where there is no room."""
         self._ports.append(port)
 
+    def remove_port(self, port: Port) -> None:
+        """`port` is about to be closed: it must not be told to accept any more."""
+        self._ports.remove(port)
+
     # For the doors and entries
 
     @property

@@ -34,6 +34,9 @@ DESCRIPTORS = 4
 """That a visit takes once somebody is logged in: for the person, for requests to the login server
 and to an app server, and for what is listened to."""
 
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of one reply for one person, all parts together: many people share the memory here."""
+
 _TOO_MANY = TooManyConnections().message
 
 
@@ -42,10 +45,11 @@ class GatewayClient(BBSClient):
 
     _log = Logger()
 
-    def request(self, line: str) -> Deferred[Reply]:
+    def request(self, line: str, *, whole: bool = True) -> Deferred[Reply]:
         """As any client's, but where that fails with `NotTrusted` the log has why, as that is the
         operator's affair, and the reply is that the service is not available."""
-        return BBSClient.request(self, line).addErrback(self._not_trusted)
+        asking = BBSClient.request(self, line, whole=whole)
+        return asking.addErrback(self._not_trusted)
 
     def _not_trusted(self, failure: Failure) -> Reply:
         failure.trap(NotTrusted)
@@ -100,6 +104,7 @@ class GatewayFactory(Factory):
             valve.endpoint,
             origin=self._origin(addr),
             vocabulary=self._vocabulary,
+            most=MOST_BYTES,
         )
         connection = GatewayConnection(
             self._reactor, client, self._host, valve, self._limits, self._gone

@@ -211,7 +211,11 @@ class Daemon(TwistedService):
         self.on_stop(lambda: factory.close_all(FAREWELL))
         return [await self._listen(place, factory) for place in places]
 
-    async def _listen(self, place: ListeningPlace, factory: IProtocolFactory) -> IListeningPort:
+    async def _listen(
+        self, place: ListeningPlace, factory: IProtocolFactory, *, pauses: bool = True
+    ) -> IListeningPort:
+        """Listen with `factory`; the port `pauses` where descriptors are short, unless it is for
+        those who look after the server."""
         try:
             endpoint = serverFromString(self.reactor, str(place.with_backlog(BACKLOG)))
         except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
@@ -222,10 +226,10 @@ class Daemon(TwistedService):
             reason = getattr(error, "socketError", error)
             second = self.second_choice.get(place)
             if second and getattr(reason, "errno", None) == errno.EADDRINUSE:
-                return await self._listen(second, factory)
+                return await self._listen(second, factory, pauses=pauses)
             raise CannotStart(f"cannot listen on {place}: {reason}") from error
         self.on_stop(port.stopListening)
-        if hasattr(port, "stopReading"):
+        if pauses and hasattr(port, "stopReading"):
             self.on_stop(self.admission.add_port(cast("Port", port)))
         return port
 

@@ -144,7 +144,7 @@ class LoginServer(Daemon):
     async def _show(self, page: OperatorsPage) -> None:
         self.on_stop(page.site.close_all)
         for place in self.config.web.listen:
-            port = await self._listen(place, page.site)
+            port = await self._listen(place, page.site, pauses=False)
             self.page_address = self.page_address or url_of(place, port)
         self.begin(page)
 

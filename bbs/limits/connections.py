@@ -92,10 +92,6 @@ class Admission:
         self._ports.append(port)
         return lambda: self._ports.remove(port)
 
-    def remove_port(self, port: Port) -> None:
-        """`port` is about to be closed: it must not be told to accept any more."""
-        self._ports.remove(port)
-
     # For the doors and entries
 
     @property

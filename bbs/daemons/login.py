@@ -19,6 +19,7 @@ from bbs.config import Configuration
 from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
+from bbs.limits.connections import Admission, Networks
 from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
@@ -103,8 +104,11 @@ class LoginServer(Daemon):
         except (LaunchFailed, ProviderUnavailable, PluginUnusable) as error:
             raise CannotStart(str(error)) from error
 
-    async def _page(self, me: members.Member, serving: LoginServing) -> OperatorsPage | None:
-        """The operators' page, if the configuration wants one."""
+    async def _page(
+        self, me: members.Member, serving: LoginServing, admission: Admission | None = None
+    ) -> OperatorsPage | None:
+        """The operators' page, if the configuration wants one. `admission` is this process's; the
+        page has one of its own unless it is given."""
         config, home = self.config, serving.home
         if not config.web.listen:
             return None
@@ -136,6 +140,8 @@ class LoginServer(Daemon):
                 failed_logins=config.limits.failed_logins,
                 hasher=home.login.hasher,
                 in_thread=self.in_thread,
+                admission=admission
+                or Admission(config.limits.connections, Networks(config.limits.trusted)),
             )
         except page.PasswordFileUnusable as error:
             raise CannotStart(f"web.password_file: {error}") from error

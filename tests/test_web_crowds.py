@@ -91,15 +91,21 @@ class Pipelining(PageCase):
         self.assertEqual(browser.transport.producerState, "producing")
 
     def test_who_takes_nothing_is_cut_off(self) -> None:
-        for request in (HEALTH * 2, HEALTH.replace(b"1.1", b"1.0")):
-            browser = self.browser()
-            browser.channel.dataReceived(request)
-            browser.channel.pauseProducing()
-            self.clock.advance(REQUEST_TIMEOUT)
-            self.assertTrue(browser.transport.disconnecting)
-            browser.channel.resumeProducing()
-            self.turn()
-            self.assertEqual(answers(browser), 1)
+        browser = self.browser()
+        browser.channel.dataReceived(HEALTH * 2)
+        browser.channel.pauseProducing()
+        self.clock.advance(REQUEST_TIMEOUT)
+        self.assertTrue(browser.transport.disconnecting)
+        browser.channel.resumeProducing()
+        self.turn()
+        self.assertEqual(answers(browser), 1)
+
+    def test_who_does_not_take_the_last_answer_is_cut_off(self) -> None:
+        browser = self.browser()
+        browser.channel.dataReceived(HEALTH.replace(b"1.1", b"1.0"))
+        self.assertTrue(browser.transport.disconnecting)
+        self.clock.advance(REQUEST_TIMEOUT)
+        self.assertTrue(browser.transport.aborting)
 
     def test_connections_take_turns(self) -> None:
         browsers = [self.browser() for _ in range(BEGUN_AT_ONCE + 2)]

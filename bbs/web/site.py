@@ -119,6 +119,7 @@ class BoundedChannel(HTTPChannel):
 
     site: BoundedSite
     loseConnection: Callable[[], None]
+    forceAbortClient: Callable[[], None]
     setTimeout: Callable[[float | None], float | None]
     entry: Entry | None = None
     transport: Any
@@ -149,6 +150,12 @@ class BoundedChannel(HTTPChannel):
 
     def resetTimeout(self) -> None:
         """Bytes that come buy no more time. (Twisted calls this for each of them.)"""
+
+    def timeoutConnection(self) -> None:
+        if self.transport.disconnecting:  # It does not take what it was answered last.
+            self.forceAbortClient()
+        else:
+            HTTPChannel.timeoutConnection(self)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
         if self.entry is not None:

@@ -22,6 +22,7 @@ from bbs.errors import Unavailable
 from bbs.limits.connections import Admission, Networks
 from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable
+from bbs.protocols.doors import Door
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, members, places
 from bbs.rules.servers import new_id
@@ -166,14 +167,15 @@ class LoginServer(Daemon):
         if self.running and not self.serving.called:
             self.serving.callback(None)
 
-    async def _brokers(self) -> tuple[str, ...]:
-        """Where the broker is; the embedded one is started here."""
+    async def _brokers(self, door: Door | None = None) -> tuple[str, ...]:
+        """Where the broker is; the embedded one, to which `door` lets people in, is started
+        here."""
         if self.config.broker.url != ("embedded",):
             return self.config.broker.url
         broker = BrokerService(
             self.reactor,
             "tcp:0:interface=127.0.0.1",
-            EmbeddedBroker(Credential("bbs", accounts.new_token()), self.reactor),
+            EmbeddedBroker(Credential("bbs", accounts.new_token()), self.reactor, door=door),
         )
         self.begin(broker)
         try:

@@ -105,7 +105,7 @@ class Pipelining(PageCase):
         browser.channel.dataReceived(HEALTH.replace(b"1.1", b"1.0"))
         self.assertTrue(browser.transport.disconnecting)
         aborted: list[bool] = []
-        browser.transport.abortConnection = lambda: aborted.append(True)
+        self.patch(browser.transport, "abortConnection", lambda: aborted.append(True))
         self.clock.advance(REQUEST_TIMEOUT)
         self.assertEqual(aborted, [True])
 

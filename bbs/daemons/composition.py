@@ -36,7 +36,7 @@ class Ground:
 
     def bus(self) -> Bus:
         """Tells and hears the service's hints."""
-        return Bus(self.stomp, self.service.name, self.hint_key)
+        return Bus(self.stomp, self.service.name, self.hint_key, self.reactor.seconds)
 
 
 class AppServing:

@@ -19,8 +19,10 @@ from bbs.config import Configuration
 from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
+from bbs.limits.connections import Admission, Networks
 from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable
+from bbs.protocols.doors import Door
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, members, places
 from bbs.rules.servers import new_id
@@ -104,8 +106,11 @@ class LoginServer(Daemon):
         except (LaunchFailed, ProviderUnavailable, PluginUnusable) as error:
             raise CannotStart(str(error)) from error
 
-    async def _page(self, me: members.Member, serving: LoginServing) -> OperatorsPage | None:
-        """The operators' page, if the configuration wants one."""
+    async def _page(
+        self, me: members.Member, serving: LoginServing, admission: Admission | None = None
+    ) -> OperatorsPage | None:
+        """The operators' page, if the configuration wants one. `admission` is this process's; the
+        page has one of its own unless it is given."""
         config, home = self.config, serving.home
         if not config.web.listen:
             return None
@@ -137,6 +142,8 @@ class LoginServer(Daemon):
                 failed_logins=config.limits.failed_logins,
                 hasher=home.login.hasher,
                 in_thread=self.in_thread,
+                admission=admission
+                or Admission(config.limits.connections, Networks(config.limits.trusted)),
             )
         except page.PasswordFileUnusable as error:
             raise CannotStart(f"web.password_file: {error}") from error
@@ -161,14 +168,15 @@ class LoginServer(Daemon):
         if self.running and not self.serving.called:
             self.serving.callback(None)
 
-    async def _brokers(self) -> tuple[str, ...]:
-        """Where the broker is; the embedded one is started here."""
+    async def _brokers(self, door: Door | None = None) -> tuple[str, ...]:
+        """Where the broker is; the embedded one, to which `door` lets people in, is started
+        here."""
         if self.config.broker.url != ("embedded",):
             return self.config.broker.url
         broker = BrokerService(
             self.reactor,
             "tcp:0:interface=127.0.0.1",
-            EmbeddedBroker(Credential("bbs", accounts.new_token()), self.reactor),
+            EmbeddedBroker(Credential("bbs", accounts.new_token()), self.reactor, door=door),
         )
         self.begin(broker)
         try:

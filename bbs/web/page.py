@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource, Resource
 from twisted.web.template import XMLString
 
+from bbs.limits.fair import FairQueue
 from bbs.passwords import Hasher
 from bbs.storage.database import Database
 from bbs.values import Policy, Rate
@@ -56,10 +57,11 @@ async def make(
     password_file: str,
     failed_logins: Rate,
     hasher: Hasher,
+    queue: FairQueue,
     in_thread: Callable[..., Deferred[Any]],
 ) -> OperatorsPage:
     """The page, for operators whose passwords are in `password_file` ("": there are none); files
-    are read `in_thread`.
+    are read `in_thread`, and passwords that are tried wait for their turn in `queue`.
 
     :raises PasswordFileUnusable: nobody could log in with it.
     """
@@ -67,7 +69,7 @@ async def make(
     seconds = parts.reactor.seconds
     if password_file:
         hashes = await hashed(await in_thread(read_passwords, password_file), hasher)
-        operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds)
+        operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds, queue=queue)
     return OperatorsPage(parts, await in_thread(read_static), operators)
 
 

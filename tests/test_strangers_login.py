@@ -19,6 +19,7 @@ from bbs import security
 from bbs.board import board
 from bbs.config import Limits
 from bbs.daemons import login_composition
+from bbs.limits.connections import Admission, Networks
 from bbs.storage.models import Session, User
 from bbs.testing import MemoryService, Peer
 from bbs.values import Rate
@@ -280,6 +281,20 @@ class Sessions(StrangersCase):
         self.assertEqual(Session.select().count(), 3)
         answers = [self.ask(f"locate {token}") for token in tokens]
         self.assertEqual(answers, ["Not login yet"] * 2 + [""] * 3)
+
+
+class Gateways(StrangersCase):
+    def test_one_that_is_believed_is_counted_no_more(self) -> None:
+        self.start_service(gateway_secret="a-secret-of-tests")
+        factory = self.service.login.factory
+        factory._door = Admission(100, Networks(())).door(2)
+        for _ in range(5):
+            reply = self.peer().ask("forwarded-for 192.0.2.9 a-secret-of-tests")
+            self.assertEqual(reply, SUCCESS)
+        for _ in range(2):
+            self.assertEqual(self.ask("forwarded-for 192.0.2.9 guess"), WRONG)
+        (reply,) = self.peer().heard()
+        self.assertEqual(reply["message"], "Too many connections")
 
 
 class Events(StrangersCase):

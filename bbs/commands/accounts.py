@@ -153,6 +153,7 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
         connection.peer_host = usual_form(address)
     except ValueError:
         raise WrongUsage(ask.command.usage) from None
+    connection.vouch()
     return success()
 
 

@@ -212,7 +212,11 @@ class PageCase(SynchronousTestCase):
         operators = None
         if self.operators:
             operators = Operators(
-                self.operators, hasher, rate=Rate(3, 60.0), seconds=service.clock.seconds
+                self.operators,
+                hasher,
+                rate=Rate(3, 60.0),
+                seconds=service.clock.seconds,
+                queue=service.login.home.login.limits.queue,
             )
         return OperatorsPage(self.parts, FILES, operators, self.door)
 

@@ -58,7 +58,7 @@ class Dispatcher:
     def handle(self, line: str, connection: IConnection) -> Reply | Deferred[Reply]:
         try:
             request = self._home.table.parse(line)
-            command, now = request.command, self._home.seconds()
+            command, now = request.command, self._home.wall()
             if not command.takes_user:
                 return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
         except Refusal as error:

@@ -128,6 +128,7 @@ class LoginServer(Daemon):
             logins=lambda: home.tally.logins,
             trouble=trouble,
             reactor=self.reactor,
+            wall=self.wall,
         )
         try:
             return await page.make(

@@ -35,7 +35,7 @@ class Parts:
 
     `on_change` is called when an operator has asked for something; `broker` says whether the broker
     is there, `logins` how many people this login server has let in, `trouble` why nobody can log
-    in, "" if they can.
+    in, "" if they can. `wall` tells what time it is (seconds since the epoch).
     """
 
     service: str
@@ -48,6 +48,7 @@ class Parts:
     logins: Callable[[], int]
     trouble: Callable[[], str]
     reactor: Any
+    wall: Callable[[], float]
 
 
 async def make(
@@ -99,6 +100,7 @@ class OperatorsPage(Service):
             watchers=self._streams,
             meter=metrics,
             reactor=reactor,
+            wall=parts.wall,
         )
         metrics.lookout = self._lookout
         controls = Controls(
@@ -108,7 +110,7 @@ class OperatorsPage(Service):
             database=parts.database,
             policy=parts.policy,
             on_change=parts.on_change,
-            seconds=reactor.seconds,
+            wall=parts.wall,
         )
         reading = Reading(
             lookout=self._lookout,

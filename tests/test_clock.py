@@ -16,8 +16,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs.board import board
+from bbs.clock import measure_steadily
 from bbs.config import Configuration
-from bbs.daemons.clock import measure_steadily
 from bbs.daemons.daemon import Daemon
 
 HOUR = 3600.0

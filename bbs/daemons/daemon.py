@@ -21,9 +21,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import ListeningPlace
+from bbs.clock import measure_steadily
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
-from bbs.daemons.clock import measure_steadily
 from bbs.daemons.composition import Ground
 from bbs.errors import Refusal
 from bbs.plugins import PluginUnusable

@@ -1,4 +1,4 @@
-"""The two clocks of a server: one to measure by, and one to stamp by.
+"""The two clocks of a process: one to measure by, and one to stamp by.
 
 `reactor.seconds` is to measure by: how long something has lasted, and when something is due. Nobody
 sets it. Twisted's own is `time.time`, which an operator or NTP can set, and with it all timers of

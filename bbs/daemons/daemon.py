@@ -161,9 +161,7 @@ class Daemon(TwistedService):
         log = self.config.log
         try:
             self.begin(
-                SecurityLog(
-                    os.path.abspath(log.security), log.rotate.bytes, log.keep, self.reactor
-                )
+                SecurityLog(os.path.abspath(log.security), log.rotate.bytes, log.keep, self.reactor)
             )
         except OSError as error:
             raise CannotStart(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import RLock
-from typing import Any
+from typing import Any, cast
 
 from twisted.logger import ILogObserver, textFileLogObserver
 from twisted.python.logfile import LogFile
@@ -75,10 +76,24 @@ class KeptFile(LogFile):
         with self._lock, suppress(OSError):
             self._openFile()
 
+    def shouldRotate(self) -> bool:
+        """Whether it is so long that another is due."""
+        return bool(self.size >= self.rotateLength)
+
+    def rotate(self) -> None:
+        """Begin another, if that can be done."""
+        with self._lock:
+            LogFile.rotate(self)
+
+    def close(self) -> None:
+        """Write no more."""
+        with self._lock:
+            self._file.close()
+
     def _openFile(self) -> None:
         before = self._file
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        file = open(os.open(self.path, flags, self._mode), "ab", 0)
+        file = io.FileIO(os.open(self.path, flags, self._mode), "ab")
         if self._mark:
             with suppress(OSError):  # Some network file systems have no locks.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -147,14 +162,15 @@ class SharedFile(KeptFile):
                 left = left[os.write(descriptor, left) :]
         except OSError:
             # Half a line would be the beginning of somebody else's.
-            os.ftruncate(descriptor, before)
+            with suppress(OSError):
+                os.ftruncate(descriptor, before)
             raise
 
 
 def observer_of(file: KeptFile) -> ILogObserver:
     """Writes the log to `file`, which SIGHUP reopens."""
     reopen_on_hangup(file)
-    observer: ILogObserver = textFileLogObserver(file)
+    observer: ILogObserver = textFileLogObserver(cast("Any", file))
     return observer
 
 

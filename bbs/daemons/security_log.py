@@ -174,7 +174,7 @@ class SecurityLog(Service):
         now: Callable[[], float] = time.time,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._open = lambda: SharedFile(path, length, keep)
+        self._open: Callable[[], SharedFile] = lambda: SharedFile(path, length, keep)
         self._reactor = reactor
         self._now = now
         self._folding = Folding(seconds)

@@ -13,9 +13,7 @@ from bbs.config import Configuration, to_toml
 SQLITE = "sqlite:///"
 
 
-def command(
-    path: str, server: str, service_name: str = "bbs", security_log: str = ""
-) -> list[str]:
+def command(path: str, server: str, service_name: str = "bbs", security_log: str = "") -> list[str]:
     """The command that runs the app server `server` with the configuration file `path`; it writes
     to the same `security_log` as this process, if there is one.
 

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
 from bbs.rules import operators
 from bbs.rules.operators import By, FleetFull, NoSuchServer
+from bbs.security import tell
 from bbs.storage.database import Database
 from bbs.values import Policy
 from bbs.web.auth import LONE_OPERATOR, Operators, OperatorSessions
@@ -33,6 +34,9 @@ from bbs.web.resources import (
     cookie_name,
     session_of,
 )
+
+OPERATOR_LOGIN = "operator-login"
+"""What a login is called where security events are told."""
 
 ACTIONS_LISTED = 200
 """The latest actions that `/actions` shows."""
@@ -141,7 +145,12 @@ class Controls:
         except WrongCredentials:
             # Without the name: people type their password there, too.
             _log.warn("a wrong password of an operator's from {address}", address=address)
+            tell(OPERATOR_LOGIN, "wrong", address=address)
             raise
+        except TooManyAttempts:
+            tell(OPERATOR_LOGIN, "refused", address=address)
+            raise
+        tell(OPERATOR_LOGIN, "right", address=address, name=name)
         token = self.sessions.begin(name)
         _log.info("operator {operator} at {address} logs in", operator=name, address=address)
         return done("Welcome!", {"Set-Cookie": _cookie(token, request)})
@@ -189,6 +198,7 @@ class Controls:
             action=action,
             target=target,
         )
+        tell(action, "done", address=by.address, name=target, by=by.operator)
         self.on_change()
 
     def by_operator(self, act: Act) -> Responder:

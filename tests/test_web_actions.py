@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from twisted.internet.defer import Deferred, fail
 
+from bbs import security
 from bbs.errors import Unavailable
 from bbs.storage.models import Action, Server
 from bbs.web.auth import IDLE
@@ -203,6 +204,22 @@ class Acting(PageCase):
         self.assertEqual((started["action"], started["at"]), ("launch", self.clock.seconds()))
         self.assertNotEqual(started["target"], server)
         self.assertEqual(Server.get_by_id(started["target"]).created, self.clock.seconds())
+
+    def test_everything_is_told(self) -> None:
+        """To the security log, whoever writes it."""
+        told: list[dict[str, str]] = []
+        browser = self.operator()
+        security.publisher.addObserver(told.append)  # type: ignore[arg-type]
+        self.addCleanup(security.publisher.removeObserver, told.append)
+        server = self.only_server()
+        browser.post(f"/servers/{server}/drain")
+        browser.post("/servers")
+        who = {"outcome": "done", "address": "192.0.2.1", "by": "liz"}
+        launched = Server.select(Server.id).order_by(Server.created.desc()).scalar()
+        self.assertEqual(
+            told,
+            [{"what": "drain", "name": server, **who}, {"what": "launch", "name": launched, **who}],
+        )
 
     def test_with_the_database_away(self) -> None:
         browser = self.operator()

@@ -35,9 +35,6 @@ from bbs.web.resources import (
     session_of,
 )
 
-OPERATOR_LOGIN = "operator-login"
-"""What a login is called where security events are told."""
-
 ACTIONS_LISTED = 200
 """The latest actions that `/actions` shows."""
 
@@ -145,12 +142,7 @@ class Controls:
         except WrongCredentials:
             # Without the name: people type their password there, too.
             _log.warn("a wrong password of an operator's from {address}", address=address)
-            tell(OPERATOR_LOGIN, "wrong", address=address)
             raise
-        except TooManyAttempts:
-            tell(OPERATOR_LOGIN, "refused", address=address)
-            raise
-        tell(OPERATOR_LOGIN, "right", address=address, name=name)
         token = self.sessions.begin(name)
         _log.info("operator {operator} at {address} logs in", operator=name, address=address)
         return done("Welcome!", {"Set-Cookie": _cookie(token, request)})

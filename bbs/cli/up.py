@@ -166,9 +166,8 @@ def _run(
         reactor.callLater(0, reactor.stop)
 
     login_server = LoginServer(service, config, options.data, reactor, fail)
-    # Both are this process, which has one security log.
-    gateways = replace(config, log=replace(config.log, security=""))
-    gateway = TelnetGateway(service, gateways, reactor, fail)
+    gateway = TelnetGateway(service, config, reactor, fail)
+    gateway.beside = login_server
 
     def ready(_: object) -> None:
         if failures:

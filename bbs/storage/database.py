@@ -237,6 +237,13 @@ def for_update(query: Q) -> Q:
     return locked
 
 
+def byte_length(text: Any) -> Any:
+    """In a query, how many bytes a text has as UTF-8: SQLite counts characters, up to a NUL."""
+    if isinstance(models.database.obj, SqliteDatabase):
+        return peewee.fn.LENGTH(peewee.Cast(text, "BLOB"))
+    return peewee.fn.OCTET_LENGTH(text)
+
+
 def last_key() -> Any:
     """In a query, the key that the insertion before it gave, on the same connection. On SQLite a
     query that adds several rows may not use it: each row is an insertion there."""

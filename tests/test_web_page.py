@@ -246,6 +246,7 @@ class PuttingTogether(PageCase):
                 password_file=config.web.password_file,
                 failed_logins=config.limits.failed_logins,
                 hasher=Hasher(Inline(), QUICK),
+                queue=self.service.login.home.login.limits.queue,
                 in_thread=Inline().run,
             )
         )

@@ -208,11 +208,16 @@ class PageCase(SynchronousTestCase):
             logins=lambda: service.login.home.tally.logins,
             trouble=lambda: self.trouble,
             reactor=service.clock,
+            wall=service.wall,
         )
         operators = None
         if self.operators:
             operators = Operators(
-                self.operators, hasher, rate=Rate(3, 60.0), seconds=service.clock.seconds
+                self.operators,
+                hasher,
+                rate=Rate(3, 60.0),
+                seconds=service.clock.seconds,
+                queue=service.login.home.login.limits.queue,
             )
         return OperatorsPage(self.parts, FILES, operators, self.door)
 

@@ -25,7 +25,7 @@ DEFAULT_PORT = 22222
 TELNET_PORT = 2323
 WEB_PORT = 22280
 LOOPBACK = "127.0.0.1"
-PASSWORD_FILE = "operator-password"
+PASSWORD_FILE = "operator-password"  # nosec B105 # A file's name.
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -162,6 +162,7 @@ def _run(service: Service, config: Configuration, options: argparse.Namespace, l
 
     login_server = LoginServer(service, config, options.data, reactor, fail)
     gateway = TelnetGateway(service, config, reactor, fail)
+    gateway.beside = login_server
 
     def ready(_: object) -> None:
         if failures:

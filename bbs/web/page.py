@@ -12,6 +12,7 @@ from twisted.web.resource import IResource, Resource
 from twisted.web.template import XMLString
 
 from bbs.limits.connections import Admission
+from bbs.limits.fair import FairQueue
 from bbs.passwords import Hasher
 from bbs.protocols.doors import Door
 from bbs.storage.database import Database
@@ -38,7 +39,7 @@ class Parts:
 
     `on_change` is called when an operator has asked for something; `broker` says whether the broker
     is there, `logins` how many people this login server has let in, `trouble` why nobody can log
-    in, "" if they can.
+    in, "" if they can. `wall` tells what time it is (seconds since the epoch).
     """
 
     service: str
@@ -51,6 +52,7 @@ class Parts:
     logins: Callable[[], int]
     trouble: Callable[[], str]
     reactor: Any
+    wall: Callable[[], float]
 
 
 async def make(
@@ -59,11 +61,13 @@ async def make(
     password_file: str,
     failed_logins: Rate,
     hasher: Hasher,
+    queue: FairQueue,
     in_thread: Callable[..., Deferred[Any]],
     admission: Admission | None = None,
 ) -> OperatorsPage:
     """The page, for operators whose passwords are in `password_file` ("": there are none); files
-    are read `in_thread`. Its connections are counted by the process's `admission`; None: nowhere.
+    are read `in_thread`, and passwords that are tried wait for their turn in `queue`. Its
+    connections are counted by the process's `admission`; None: nowhere.
 
     :raises PasswordFileUnusable: nobody could log in with it.
     """
@@ -71,7 +75,7 @@ async def make(
     seconds = parts.reactor.seconds
     if password_file:
         hashes = await hashed(await in_thread(read_passwords, password_file), hasher)
-        operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds)
+        operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds, queue=queue)
     door = admission.door(CONNECTIONS_PER_ADDRESS) if admission else None
     return OperatorsPage(parts, await in_thread(read_static), operators, door)
 
@@ -109,6 +113,7 @@ class OperatorsPage(Service):
             watchers=self._streams,
             meter=metrics,
             reactor=reactor,
+            wall=parts.wall,
         )
         metrics.lookout = self._lookout
         controls = Controls(
@@ -118,7 +123,7 @@ class OperatorsPage(Service):
             database=parts.database,
             policy=parts.policy,
             on_change=parts.on_change,
-            seconds=reactor.seconds,
+            wall=parts.wall,
         )
         reading = Reading(
             lookout=self._lookout,

@@ -197,7 +197,7 @@ class Daemon(TwistedService):
 
     async def ground(self, database: Database, stomp: IStomp) -> Ground:
         """What the server is put together from, on these."""
-        hint_key = await database.run(secrets.hint_key)
+        hint_key = await database.run_patiently(secrets.hint_key)
         return Ground(self.service, self.config, database, stomp, self.reactor, self.wall, hint_key)
 
     async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:

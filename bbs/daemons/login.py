@@ -77,7 +77,7 @@ class LoginServer(Daemon):
         self.begin(processes)
         brokers = await self._brokers()
         stomp = await self.open_broker(brokers)
-        await database.run(members.enroll, me)
+        await database.run_patiently(members.enroll, me)
         serving = LoginServing(
             await self.ground(database, stomp),
             me=me,

@@ -11,6 +11,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.logger import ILogObserver, LogEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -65,7 +66,8 @@ class StrangersCase(SynchronousTestCase):
         self.service.start()
         self.events: list[tuple[str, ...]] = []
 
-        def observe(event: Any) -> None:
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
             self.events.append(
                 (event["what"], event["outcome"], event["address"], event["name"], event["by"])
             )
@@ -324,6 +326,20 @@ class Events(StrangersCase):
             ],
         )
         self.assertNotIn("wrong pw", json.dumps(self.events))
+
+    def test_who_is_refused_in_a_loop_fills_no_log(self) -> None:
+        self.start_service(failed_logins=Rate(1, 60.0), registration="closed")
+        for _ in range(3):
+            for host in (ATTACKER, HONEST):
+                for line in ("login bob wrong", "register bob pw"):
+                    for _ in range(100):
+                        self.ask(line, host)
+            self.service.advance(1)
+        for host in (ATTACKER, HONEST):
+            told = [event[:2] for event in self.events if event[2] == host]
+            self.assertEqual(told.count(("login", "wrong")), 1)
+            self.assertEqual(told.count(("login", "refused")), 3)
+            self.assertEqual(told.count(("register", "refused")), 3)
 
     def test_for_whom_a_gateway_speaks(self) -> None:
         self.start_service(gateway_secret="a-secret-of-tests")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
-from bbs import security
 from bbs.addresses import usual_form
 from bbs.commands.ask import Ask, success
 from bbs.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
@@ -17,7 +16,6 @@ from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsag
 from bbs.protocols.line import Reply
 from bbs.rules import accounts, callers, places
 from bbs.rules.names import normalized
-from bbs.values import NAME_LENGTH
 
 if TYPE_CHECKING:  # App servers have this table too, and hash nothing.
     from bbs.passwords import Verdict
@@ -28,7 +26,7 @@ commands = CommandTable()
 @commands.command("register <id> <password>", Role.LOGIN)
 async def register(ask: Ask, name: str, password: str) -> Reply:
     """Create an account."""
-    address = ask.connection.peer_host
+    address, tell = ask.connection.peer_host, ask.home.login.limits.tell
     try:
         await _register(ask, name, password, address)
     except Unavailable:
@@ -100,7 +98,7 @@ async def logout(ask: Ask, caller: callers.Caller) -> Reply:
 @commands.command("delete <user>", Role.LOGIN, rule=accounts.delete)
 async def delete(ask: Ask, caller: callers.Caller) -> Reply:
     """Remove the account."""
-    tell("delete", "done", ask.connection.peer_host, caller.name)
+    ask.home.login.limits.tell("delete", "done", ask.connection.peer_host, caller.name)
     _tell_of_end(ask, caller)
     return success()
 
@@ -159,15 +157,10 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
 
 def _count_guess(ask: Ask) -> None:
     """Somebody does not know the gateways' secret."""
-    address = ask.connection.peer_host
+    address, limits = ask.connection.peer_host, ask.home.login.limits
     try:
-        ask.home.login.limits.logins.guess(address)
+        limits.logins.guess(address)
     except TooManyAttempts:
-        tell("gateway", "refused", address)
+        limits.tell("gateway", "refused", address)
         raise
-    tell("gateway", "wrong", address)
-
-
-def tell(what: str, outcome: str, address: str, name: str = "") -> None:
-    """Tell of a security event, with a name as somebody gave it: `bbs.security.tell`."""
-    security.tell(what, outcome, address=address, name=name[:NAME_LENGTH])
+    limits.tell("gateway", "wrong", address)

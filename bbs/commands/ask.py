@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from bbs.addresses import Address
+from bbs.commands.charging import Charges
 from bbs.commands.service import Service
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import OWN_EVENTS, Listeners
@@ -98,7 +99,8 @@ class AppServerParts:
 class Home:
     """The server that a request came to: what its commands work with.
 
-    `parts` say which kind it is. `watchers` are the connections that said `events`.
+    `parts` say which kind it is. `watchers` are the connections that said `events`. `wall` stamps
+    what is stored (seconds since the epoch); people can set it, so it measures nothing.
     """
 
     service: Service
@@ -106,9 +108,10 @@ class Home:
     database: Database
     bus: Bus
     sessions: callers.Sessions
-    seconds: Callable[[], float]
+    wall: Callable[[], float]
     tally: Tally
     watchers: set[IConnection]
+    charges: Charges
     parts: LoginServerParts | AppServerParts
 
     @property

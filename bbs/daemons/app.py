@@ -62,7 +62,7 @@ class AppServer(Daemon):
         database = await self.open_database()
         if stomp is None:
             raise CannotStart("broker.url: the embedded broker is within a login server; name one")
-        serving = AppServing(await self.ground(database, stomp))
+        serving = AppServing(await self.ground(database, stomp), self.admission)
         await self.reach_broker(stomp)
         self.begin(serving.listeners)
         ports = await self.listen(config.app.listen, serving.factory)
@@ -87,7 +87,7 @@ class AppServer(Daemon):
         if self._server_id is None:
             host = await self.in_thread(self._address, database.url)
             return await database.run(
-                members.join, host, number, self.config.app.capacity, self.reactor.seconds()
+                members.join, host, number, self.config.app.capacity, self.wall()
             )
         if not await database.run(members.report, self._server_id, number):
             raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")

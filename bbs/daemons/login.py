@@ -22,6 +22,7 @@ from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
 from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable
+from bbs.protocols.doors import Door
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, members, places
 from bbs.rules.servers import new_id
@@ -89,6 +90,7 @@ class LoginServer(Daemon):
             hasher=Hasher(hashers),
             provider=await self._provider(me, brokers),
             workers=processes,
+            admission=self.admission,
             launches=launches,
         )
         serving.news.when_places(partial(self._look_whether_serving, database))
@@ -153,6 +155,7 @@ class LoginServer(Daemon):
             logins=lambda: home.tally.logins,
             trouble=trouble,
             reactor=self.reactor,
+            wall=self.wall,
         )
         try:
             return await page.make(
@@ -162,6 +165,7 @@ class LoginServer(Daemon):
                 hasher=home.login.hasher,
                 queue=home.login.limits.queue,
                 in_thread=self.in_thread,
+                admission=self.admission,
             )
         except page.PasswordFileUnusable as error:
             raise CannotStart(f"web.password_file: {error}") from error
@@ -169,7 +173,7 @@ class LoginServer(Daemon):
     async def _show(self, page: OperatorsPage) -> None:
         self.on_stop(page.site.close_all)
         for place in self.config.web.listen:
-            port = await self._listen(place, page.site)
+            port = await self._listen(place, page.site, pauses=False)
             self.page_address = self.page_address or url_of(place, port)
         self.begin(page)
 
@@ -186,14 +190,15 @@ class LoginServer(Daemon):
         if self.running and not self.serving.called:
             self.serving.callback(None)
 
-    async def _brokers(self) -> tuple[str, ...]:
-        """Where the broker is; the embedded one is started here."""
+    async def _brokers(self, door: Door | None = None) -> tuple[str, ...]:
+        """Where the broker is; the embedded one, to which `door` lets people in, is started
+        here."""
         if self.config.broker.url != ("embedded",):
             return self.config.broker.url
         broker = BrokerService(
             self.reactor,
             "tcp:0:interface=127.0.0.1",
-            EmbeddedBroker(Credential("bbs", accounts.new_token()), self.reactor),
+            EmbeddedBroker(Credential("bbs", accounts.new_token()), self.reactor, door=door),
         )
         self.begin(broker)
         try:

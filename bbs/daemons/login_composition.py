@@ -14,7 +14,7 @@ from bbs.commands.dispatch import Dispatcher
 from bbs.config import Configuration, Limits
 from bbs.daemons.composition import Ground, home_of, line_factory
 from bbs.limits.buckets import Buckets
-from bbs.limits.connections import Networks
+from bbs.limits.connections import Admission, Networks
 from bbs.limits.fair import FairQueue
 from bbs.limits.logins import LoginLimits
 from bbs.limits.telling import Telling
@@ -37,6 +37,7 @@ class LoginServing:
     :param me: this login server, which is enrolled.
     :param workers: has a thread for what the keeper must not do on the reactor.
     :param launches: whether the provider ever launches anything.
+    :param admission: who may connect to the process.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class LoginServing:
         provider: IProvider,
         workers: IWorkers,
         launches: bool = True,
+        admission: Admission | None = None,
     ) -> None:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
@@ -58,6 +60,7 @@ class LoginServing:
             me=me,
             database=ground.database,
             reactor=reactor,
+            wall=ground.wall,
             patience=config.fleet.launch_timeout,
             watchers=watchers,
             news=self.news,
@@ -77,13 +80,14 @@ class LoginServing:
                 policy=self.policy,
                 news=self.news,
                 reactor=reactor,
+                wall=ground.wall,
             ),
             workers=workers,
             sweeps=_sweeps(ground, self.home.sessions),
             heartbeat_interval=config.fleet.heartbeat_interval,
             tally=self.home.tally,
         )
-        self.factory = line_factory(reactor, Dispatcher(self.home), config.limits)
+        self.factory = line_factory(reactor, Dispatcher(self.home), config.limits, admission)
 
 
 def account_limits(limits: Limits, reactor: Any) -> AccountLimits:

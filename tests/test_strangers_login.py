@@ -346,20 +346,6 @@ class Events(StrangersCase):
         )
         self.assertNotIn("wrong pw", json.dumps(self.events))
 
-    def test_who_is_refused_in_a_loop_fills_no_log(self) -> None:
-        self.start_service(failed_logins=Rate(1, 60.0), registration="closed")
-        for _ in range(3):
-            for host in (ATTACKER, HONEST):
-                for line in ("login bob wrong", "register bob pw"):
-                    for _ in range(100):
-                        self.ask(line, host)
-            self.service.advance(1)
-        for host in (ATTACKER, HONEST):
-            told = [event[:2] for event in self.events if event[2] == host]
-            self.assertEqual(told.count(("login", "wrong")), 1)
-            self.assertEqual(told.count(("login", "refused")), 3)
-            self.assertEqual(told.count(("register", "refused")), 3)
-
     def test_for_whom_a_gateway_speaks(self) -> None:
         self.start_service(gateway_secret="a-secret-of-tests")
         peer = self.peer("127.0.0.1")

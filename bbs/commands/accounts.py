@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from bbs import security
 from bbs.addresses import usual_form
 from bbs.commands.ask import Ask, success
 from bbs.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
@@ -27,7 +28,7 @@ commands = CommandTable()
 @commands.command("register <id> <password>", Role.LOGIN)
 async def register(ask: Ask, name: str, password: str) -> Reply:
     """Create an account."""
-    address, tell = ask.connection.peer_host, ask.home.login.limits.tell
+    address = ask.connection.peer_host
     try:
         await _register(ask, name, password, address)
     except Unavailable:
@@ -101,7 +102,7 @@ async def logout(ask: Ask, caller: callers.Caller) -> Reply:
 @commands.command("delete <user>", Role.LOGIN, rule=accounts.delete)
 async def delete(ask: Ask, caller: callers.Caller) -> Reply:
     """Remove the account."""
-    ask.home.login.limits.tell("delete", "done", ask.connection.peer_host, caller.name)
+    tell("delete", "done", ask.connection.peer_host, caller.name)
     _tell_of_end(ask, caller)
     return success()
 
@@ -160,10 +161,15 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
 
 def _count_guess(ask: Ask) -> None:
     """Somebody does not know the gateways' secret."""
-    address, limits = ask.connection.peer_host, ask.home.login.limits
+    address = ask.connection.peer_host
     try:
-        limits.logins.guess(address)
+        ask.home.login.limits.logins.guess(address)
     except TooManyAttempts:
-        limits.tell("gateway", "refused", address)
+        tell("gateway", "refused", address)
         raise
-    limits.tell("gateway", "wrong", address)
+    tell("gateway", "wrong", address)
+
+
+def tell(what: str, outcome: str, address: str, name: str = "") -> None:
+    """Tell of a security event, with a name as somebody gave it: `bbs.security.tell`."""
+    security.tell(what, outcome, address=address, name=name[:NAME_LENGTH])

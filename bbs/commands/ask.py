@@ -22,7 +22,6 @@ if TYPE_CHECKING:  # An app server, which people wait for, hashes nothing.
     from bbs.limits.buckets import Buckets
     from bbs.limits.fair import FairQueue
     from bbs.limits.logins import LoginLimits
-    from bbs.limits.telling import Telling
     from bbs.passwords import Hasher
 
 
@@ -63,15 +62,13 @@ class Seating(Protocol):
 class AccountLimits:
     """What strangers may ask of a login server, and how often.
 
-    Passwords are hashed in the turns of `queue`, and `tell` is told what came of it.
-    `registrations` are counted by address, as `bbs.limits.connections.counted_as` gives it;
-    `password_minimum` is in characters.
+    Passwords are hashed in the turns of `queue`. `registrations` are counted by address, as
+    `bbs.limits.connections.counted_as` gives it; `password_minimum` is in characters.
     """
 
     queue: FairQueue
     logins: LoginLimits
     registrations: Buckets
-    tell: Telling
     registration_is_open: bool = True
     password_minimum: int = 1
     sessions_per_user: int = 32

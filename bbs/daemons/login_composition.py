@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from bbs.commands.accounts import tell
 from bbs.commands.ask import AccountLimits, LoginServerParts
 from bbs.commands.dispatch import Dispatcher
 from bbs.config import Configuration, Limits
@@ -17,7 +18,6 @@ from bbs.limits.buckets import Buckets
 from bbs.limits.connections import Admission, Networks
 from bbs.limits.fair import FairQueue
 from bbs.limits.logins import LoginLimits
-from bbs.limits.telling import Telling
 from bbs.passwords import Hasher, threads
 from bbs.protocols.line import IConnection
 from bbs.rules import accounts, callers
@@ -98,12 +98,10 @@ def account_limits(limits: Limits, reactor: Any) -> AccountLimits:
         2 * threads(), limits.connections_per_address, Networks(limits.trusted), reactor
     )
     seconds = reactor.seconds
-    tell = Telling(seconds)
     return AccountLimits(
         queue,
         LoginLimits(limits.failed_logins, limits.logins, seconds, queue, partial(tell, "login")),
         Buckets(limits.registrations, seconds),
-        tell,
         limits.registration == "open",
         limits.password_minimum,
         limits.sessions_per_user,

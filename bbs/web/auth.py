@@ -17,9 +17,9 @@ from functools import partial
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 
+from bbs import security
 from bbs.limits.fair import FairQueue
 from bbs.limits.logins import LoginLimits
-from bbs.limits.telling import Telling
 from bbs.passwords import Hasher
 from bbs.rules.accounts import new_token
 from bbs.rules.callers import digest
@@ -115,8 +115,7 @@ class Operators:
     ) -> None:
         self._hashes = hashes
         self._hasher = hasher
-        self._limits = LoginLimits(rate, None, seconds, queue, self._tell)
-        self._telling = Telling(seconds)
+        self._limits = LoginLimits(rate, None, seconds, queue, _tell)
 
     async def check(self, name: str, password: str, address: str) -> None:
         """Raise `WrongCredentials` unless the password is the operator's, or `TooManyAttempts`, or
@@ -124,9 +123,11 @@ class Operators:
         verify = partial(self._hasher.verify, self._hashes.get(name), password)
         await self._limits.attempt(name, address, verify)
 
-    def _tell(self, outcome: str, address: str, name: str) -> None:
-        # A name that may be none is left out: people type their password there, too.
-        self._telling("operator-login", outcome, address, by=name if outcome == "right" else "")
+
+def _tell(outcome: str, address: str, name: str) -> None:
+    # A name that is none is left out: people type their password there, too.
+    by = name if outcome == "right" else ""
+    security.tell("operator-login", outcome, address=address, by=by)
 
 
 @dataclass

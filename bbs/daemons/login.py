@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
 
 from bbs.addresses import Address, ListeningPlace, is_loopback, reached_at
@@ -40,6 +40,12 @@ ADVISED_MINIMUM = 8
 5.1.1.1)."""
 
 _log = Logger()
+
+
+class ListensAt(Protocol):
+    """A port, as far as it is asked for its address."""
+
+    def getHost(self) -> IAddress: ...
 
 
 class LoginServer(Daemon):
@@ -90,13 +96,13 @@ class LoginServer(Daemon):
         serving.news.when_places(partial(self._look_whether_serving, database))
         page = await self._page(me, serving)
         self.begin(serving.keeper)
-        self._advise(await self.listen(config.login.listen, serving.factory))
+        self.advise(await self.listen(config.login.listen, serving.factory))
         if page:
             await self._show(page)
         if not config.fleet.minimum or not launches:
             self._is_serving()
 
-    def _advise(self, ports: Sequence[IListeningPort]) -> None:
+    def advise(self, ports: Sequence[ListensAt]) -> None:
         """Say so where strangers may have passwords that are guessed in no time."""
         minimum = self.config.limits.password_minimum
         hosts = [getattr(port.getHost(), "host", None) for port in ports]

@@ -105,7 +105,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         return messages.fetch([cursor]), places.whereabouts([cursor.user])
 
     return {
-        "register": [lambda: accounts.register("somebody new", "hash", NOW, board.on_register)],
+        "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
         "login": [lambda: accounts.password_hash("user0"), first, again],
         "logout": guarded(accounts.log_out),
         "delete": guarded(accounts.delete),

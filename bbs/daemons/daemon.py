@@ -23,6 +23,7 @@ from bbs.addresses import ListeningPlace
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons.composition import Ground
+from bbs.daemons.turns import bound_turns
 from bbs.errors import Refusal
 from bbs.plugins import PluginUnusable
 from bbs.protocols.line import LineFactory
@@ -97,6 +98,7 @@ class Daemon(TwistedService):
         # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        bound_turns(self.reactor)
         self._starting = Deferred.fromCoroutine(self.start())
         self._starting.addErrback(self._failed)
 

@@ -25,6 +25,7 @@ from bbs.clock import measure_steadily
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons.composition import Ground, admission_of
+from bbs.daemons.turns import bound_turns
 from bbs.errors import Refusal
 from bbs.limits.connections import Admission, Port
 from bbs.plugins import PluginUnusable
@@ -119,6 +120,7 @@ class Daemon(TwistedService):
             self.admission = self.beside.admission
         else:
             self.admission = admission_of(self.config.limits, hard)
+        bound_turns(self.reactor)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
 

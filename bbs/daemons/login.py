@@ -20,10 +20,10 @@ from bbs.config import Configuration
 from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
+from bbs.limits.connections import Admission, Networks
 from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable
-from bbs.protocols.doors import Door
-from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
+from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, members, places
 from bbs.rules.servers import new_id
 from bbs.scaling import launching
@@ -190,11 +190,13 @@ class LoginServer(Daemon):
         if self.running and not self.serving.called:
             self.serving.callback(None)
 
-    async def _brokers(self, door: Door | None = None) -> tuple[str, ...]:
-        """Where the broker is; the embedded one, to which `door` lets people in, is started
-        here."""
+    async def _brokers(self) -> tuple[str, ...]:
+        """Where the broker is; the embedded one is started here."""
         if self.config.broker.url != ("embedded",):
             return self.config.broker.url
+        limits, own = self.config.limits, BrokerLimits().max_connections
+        # Not by this process's admission: those who crowd it keep no app server from the broker.
+        door = Admission(own, Networks(limits.trusted)).door(limits.connections_per_address)
         broker = BrokerService(
             self.reactor,
             "tcp:0:interface=127.0.0.1",

@@ -105,7 +105,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         return messages.fetch([cursor]), places.whereabouts([cursor.user])
 
     return {
-        "register": [lambda: accounts.register("somebody new", "hash", NOW, board.on_register)],
+        "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
         "login": [lambda: accounts.password_hash("user0"), first, again],
         "logout": guarded(accounts.log_out),
         "delete": guarded(accounts.delete),
@@ -117,7 +117,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "post": guarded(posts.post, "hello"),
         "receive-post": guarded(posts.friends_posts),
         "send": guarded(messages.send, "user5", "hello"),
-        "create-group": guarded(groups.create, "a new group"),
+        "create-group": guarded(groups.create, "a-new-group"),
         "list-group": guarded(groups.all_groups),
         "list-joined": guarded(groups.joined),
         "join-group": guarded(groups.join, "group1000"),

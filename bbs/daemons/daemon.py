@@ -83,6 +83,8 @@ class Daemon(TwistedService):
         """What it is called where it says why it does not start."""
         self.service = service
         self.config = config
+        # Before anybody is given `reactor.seconds` to measure by.
+        measure_steadily(reactor)
         self.reactor = reactor
         self.wall: Callable[[], float] = time.time
         """What is stored is stamped by this; `reactor.seconds` is for measuring."""
@@ -112,7 +114,6 @@ class Daemon(TwistedService):
 
     def startService(self) -> None:
         TwistedService.startService(self)
-        measure_steadily(self.reactor)
         # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

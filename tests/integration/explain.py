@@ -117,7 +117,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "post": guarded(posts.post, "hello"),
         "receive-post": guarded(posts.friends_posts),
         "send": guarded(messages.send, "user5", "hello"),
-        "create-group": guarded(groups.create, "a new group"),
+        "create-group": guarded(groups.create, "a-new-group"),
         "list-group": guarded(groups.all_groups),
         "list-joined": guarded(groups.joined),
         "join-group": guarded(groups.join, "group1000"),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
@@ -18,6 +18,7 @@ from bbs.addresses import Address, ListeningPlace, is_loopback, reached_at
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.daemon import CannotStart, Daemon
+from bbs.daemons.log_files import call_on_hangup
 from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
 from bbs.limits.connections import Admission, Networks
@@ -28,7 +29,7 @@ from bbs.rules import accounts, members, places
 from bbs.rules.servers import new_id
 from bbs.scaling import launching
 from bbs.scaling.identity import process_identity
-from bbs.scaling.interfaces import IProvider, LaunchFailed, ProviderUnavailable
+from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
 from bbs.storage.database import Database
 from bbs.workers import Workers
 
@@ -84,11 +85,14 @@ class LoginServer(Daemon):
         brokers = await self._brokers()
         stomp = await self.open_broker(brokers)
         await database.run_patiently(members.enroll, me)
+        provider = await self._provider(me, brokers)
+        if IKeepsLogs.providedBy(provider):
+            self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
         serving = LoginServing(
             await self.ground(database, stomp),
             me=me,
             hasher=Hasher(hashers),
-            provider=await self._provider(me, brokers),
+            provider=provider,
             workers=processes,
             admission=self.admission,
             launches=launches,

@@ -30,11 +30,11 @@ FIRST_WINDOW, GROWTH = 1024, 8
 """How many ids are looked through first for posts of friends, and how much more each time."""
 
 MOST_FOUND = 4 * FIRST_WINDOW
-"""Ids that a look brings at the most, of each piece of the friends; where there are more, it is for
-fewer ids."""
+"""Posts that a look at a window brings at the most, of each piece of the friends; a window with
+more in it is too wide. The first never is."""
 
-FIRST_TEXTS, MOST_TEXTS = LENGTHS[2], LENGTHS[-1]
-"""How many texts are read first, until it is known how long they are, and at the most at once."""
+FIRST_TEXTS = LENGTHS[2]
+"""How many texts are read first, until it is known how long they are."""
 
 OLDEST_AT_ONCE = 8
 """Posts that are looked at first when the oldest go."""
@@ -86,16 +86,20 @@ def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
     """The ids of the latest posts of `authors` before the id `below`, `wanted` at the most, latest
     first.
 
-    It looks through a window of ids, then through a wider one before that, and so on. So what is
-    old is not read, and some who post rarely are found all the same in a few looks. Where a window
-    turns out to have too much in it, there is another look at a part of it.
+    Mostly one look finds that there are no more than that. Else it looks through a window of the
+    latest ids, then through a wider one before that, and so on. So what is old is not read, and
+    those are found in a few looks who post rarely. Where a window turns out to have too much in it,
+    there is another look at a part of it.
     """
+    all_there_are = _look(authors, 1, below, wanted)
+    if all_there_are is not None:
+        return sorted(all_there_are, reverse=True)[:wanted]
     found: list[int] = []
     width = FIRST_WINDOW
     crowded = below  # From here on upwards to `below` wide windows have too much in them.
-    while authors and below > 1 and len(found) < wanted:
+    while below > 1 and len(found) < wanted:
         low = max(below - width, 1)
-        numbers = _look(authors, low, below)
+        numbers = _look(authors, low, below, MOST_FOUND)
         if numbers is None:
             width //= GROWTH
             crowded = low
@@ -108,15 +112,14 @@ def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
     return found[:wanted]
 
 
-def _look(authors: Sequence[int], low: int, below: int) -> list[int] | None:
-    """The ids from `low` on before `below` that are of posts of `authors`, None if they are too
-    many. (In the smallest window they never are.)"""
+def _look(authors: Sequence[int], low: int, below: int, most: int) -> list[int] | None:
+    """The ids from `low` on before `below` that are of posts of `authors`; None if those of some of
+    them are more than `most`."""
     looks = [
-        _between.of(padded(each), low, below, MOST_FOUND + 1)
-        for each in pieces(authors, LENGTHS[-1])
+        _between.of(padded(each), low, below, most + 1) for each in pieces(authors, LENGTHS[-1])
     ]
-    found = together(*looks)
-    if any(len(each) > MOST_FOUND for each in found):
+    found = together(*looks) if looks else []
+    if any(len(each) > most for each in found):
         return None
     return [number for each in found for (number,) in each]
 
@@ -132,8 +135,8 @@ def _entries(numbers: Sequence[int], most_bytes: int) -> list[tuple[int, dict[st
             entries.append((number, {"id": author, "message": text}))
             size += len(text)
         # As many as will do if they are as long as those before.
-        count = min(MOST_TEXTS, (most_bytes - size) * len(entries) // (size + 1) + 1)
-        count = next(length for length in LENGTHS if length >= count)
+        enough = (most_bytes - size) * len(entries) // (size + 1) + 1
+        count = next((length for length in LENGTHS if length >= enough), LENGTHS[-1])
     return entries
 
 

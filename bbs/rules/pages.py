@@ -39,7 +39,7 @@ PRICED_BYTES = 2**14
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-class Part(dict[str, object]):
+class Part(dict[str, Any]):
     """What a reply has of a list: its member, and nothing else. `last` is the position from which
     the next part goes on, None where nothing follows; `size` is the list's bytes on the wire."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import peewee
 
@@ -26,6 +27,16 @@ from bbs.framework import (
 MOST_BYTES = 16 * 2**20
 """Bytes of a user's posts that are kept; of more the oldest go, as beyond `[limits] posts`."""
 
+Row = tuple[Any, ...]
+"""A post: its id, its author, its text."""
+
+FEW = 128
+"""Posts of friends that are simply read, if there are no more of them."""
+
+AROUND = 32
+"""Bytes of a post on the wire beside its text and its author's name, whose characters have four at
+the most."""
+
 FIRST_WINDOW, GROWTH = 1024, 8
 """How many ids are looked through first for posts of friends, and how much more each time."""
 
@@ -48,17 +59,6 @@ def _kept(query: peewee.ModelSelect[User]) -> peewee.Select:
     )
 
 
-@question
-def _friends_and_newest(query: peewee.ModelSelect[User]) -> peewee.Select:
-    """The caller's friends, a row for each, and with it the newest post of all."""
-    return query.select_extend(
-        Relationship.other, Post.select(peewee.fn.MAX(Post.id))
-    ).left_outer_join(
-        Relationship,
-        on=((Relationship.user == User.id) & (Relationship.kind == Relationship.FRIEND)),
-    )
-
-
 @asks(_kept)
 def post(caller: Caller, text: str) -> None:
     """Publish `text` to the caller's friends. Of more than are kept, the oldest go."""
@@ -71,15 +71,25 @@ def post(caller: Caller, text: str) -> None:
 
 @paged
 @costs(commands=Part.price)
-@asks(_friends_and_newest)
 @long_read
 def friends_posts(caller: Caller, page: Page) -> Part:
     """The latest of what the caller's friends have posted, oldest first."""
-    found = _friends_and_newest(caller)
-    friends = [friend for friend, _ in found if friend is not None]
-    below = page.last if page.last is not None else (found[0][1] or 0) + 1
-    numbers = _latest(friends, int(below), page.limit)
-    return page.part("post", _entries(numbers, page.bytes), backwards=True)
+    found = _few(caller.id, Relationship.FRIEND, FEW + 1) if page.last is None else []
+    if page.last is not None or len(found) > FEW:
+        found = _of_many(caller.id, page)
+    found.sort(reverse=True)
+    rows = [(number, {"id": author, "message": text}) for number, author, text in found]
+    size = sum([len(text.encode()) + 4 * len(author) + AROUND for _, author, text in found])
+    return page.part("post", rows, size=size, backwards=True)
+
+
+def _of_many(reader: int, page: Page) -> list[Row]:
+    """The latest posts of the reader's friends behind those of the part before: as many as a part
+    may have, and a little more."""
+    names: dict[int, str] = dict(_friends(reader, Relationship.FRIEND))
+    below = page.last or (_newest()[0][0] or 0) + 1
+    numbers = _latest([*names], below, page.limit)
+    return [(number, names[by], text) for number, by, text in _texts_of(numbers, page.bytes)]
 
 
 def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
@@ -124,20 +134,18 @@ def _look(authors: Sequence[int], low: int, below: int, most: int) -> list[int] 
     return [number for each in found for (number,) in each]
 
 
-def _entries(numbers: Sequence[int], most_bytes: int) -> list[tuple[int, dict[str, str]]]:
-    """The posts of these ids with their authors' names, as they go over the wire, each behind its
-    id: until they have more than `most_bytes`."""
-    entries: list[tuple[int, dict[str, str]]] = []
+def _texts_of(numbers: Sequence[int], most_bytes: int) -> list[Row]:
+    """The posts of these ids, until they have more than `most_bytes`."""
+    found: list[Row] = []
     size, count = 0, FIRST_TEXTS
-    while len(entries) < len(numbers) and size <= most_bytes:
-        some = numbers[len(entries) : len(entries) + count]
-        for number, author, text in _texts(padded(some)):
-            entries.append((number, {"id": author, "message": text}))
-            size += len(text)
+    while len(found) < len(numbers) and size <= most_bytes:
+        some = _texts(padded(numbers[len(found) : len(found) + count]))
+        found += some
+        size += sum(len(text) for _, _, text in some)
         # As many as will do if they are as long as those before.
-        enough = (most_bytes - size) * len(entries) // (size + 1) + 1
+        enough = (most_bytes - size) * len(found) // (size + 1) + 1
         count = next((length for length in LENGTHS if length >= enough), LENGTHS[-1])
-    return entries
+    return found
 
 
 def _remove_oldest(author: int, most: int) -> None:
@@ -192,6 +200,32 @@ def _remove(author: int, last: int) -> peewee.Delete:
 
 
 @statement
+def _few(reader: int, kind: str, limit: int) -> peewee.Select:
+    """Some posts, which are all of them if they are fewer."""
+    return (
+        Post.select(Post.id, User.name, Post.text)
+        .join(Relationship, on=(Relationship.other == Post.author))
+        .join(User, on=(Post.author == User.id))
+        .where((Relationship.user == reader) & (Relationship.kind == kind))
+        .limit(limit)
+    )
+
+
+@statement
+def _friends(reader: int, kind: str) -> peewee.Select:
+    return (
+        Relationship.select(User.id, User.name)
+        .join(User, on=(Relationship.other == User.id))
+        .where((Relationship.user == reader) & (Relationship.kind == kind))
+    )
+
+
+@statement
+def _newest() -> peewee.Select:
+    return Post.select(peewee.fn.MAX(Post.id))
+
+
+@statement
 def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee.Select:
     return (
         Post.select(Post.id)
@@ -203,8 +237,7 @@ def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee
 @statement
 def _texts(numbers: Sequence[int]) -> peewee.Select:
     return (
-        Post.select(Post.id, User.name, Post.text)
-        .join(User)
+        Post.select(Post.id, Post.author, Post.text)
         .where(Post.id.in_(numbers))
         .order_by(Post.id.desc())
     )

@@ -125,7 +125,7 @@ class Flood:
                 sock.bind((f"127.{self.net}.{host >> 8}.{host & 255}", 0))
                 await asyncio.wait_for(loop.sock_connect(sock, ("127.0.0.1", self.port)), 20)
                 await loop.create_connection(lambda: Attacker(self, number), sock=sock)
-            except (OSError, asyncio.TimeoutError):
+            except (OSError, TimeoutError):
                 sock.close()
                 self.unreachable += 1
                 self.come_back(number)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from typing import Any
 from tests.attacks import watch
 from tests.attacks.filling import PASSWORD, Template
 from tests.attacks.server import Target, attacked
-from tests.attacks.tools import tool
+from tests.attacks.tools import Tool, tool
 from tests.attacks.values import KINDS, Attack, Memory, Outcome, Plan, Waits
+
+LYING = "lying broker"
 
 WARM_UP = 1.0
 """Seconds that the honest peer asks before it is measured, so that everything is there that anybody
@@ -30,26 +33,44 @@ SETTLING = 10.0
 def run(attack: Attack, plan: Plan, folder: Path, template: Template) -> Outcome:
     """Carry out `attack`; `folder` is an empty one of its own."""
     fill = partial(template.copy, posts=attack.posts, crowd=attack.crowd)
-    starting = attacked(folder, fill, attack.options, plan.without, attack.descriptors)
-    with starting as target, tool(folder, "honest") as honest, tool(folder, attack.tool) as attacker:
+    with contextlib.ExitStack() as stack:
+        attacker = stack.enter_context(tool(folder, attack.tool))
+        options = {**attack.options, **_broker(attack, attacker)}
+        starting = attacked(folder, fill, options, plan.without, attack.descriptors)
+        target = stack.enter_context(starting)
+        honest = stack.enter_context(tool(folder, "honest"))
+        return _measured(attack, plan, target, honest, attacker)
 
-        def ask(seconds: float) -> dict[str, Any]:
-            return honest.ask({"login": target.login, "seconds": seconds})
 
-        job = _job(attack, plan, target)
-        ask(WARM_UP)
-        before = ask(plan.before)
-        pid = target.child.pid
-        there = watch.memory(pid)
-        ready = _ready(target)
-        with watch.Watch(pid) as watched:
-            attacker.begin({**job, "seconds": plan.during + 2 * LEAD})
-            time.sleep(LEAD)
-            during = ask(plan.during)
-            found = attacker.finish()
-        after = _settled(pid, there)
-        ask(WARM_UP)
-        launched, ended = _ready(target) - ready, len(there.keys() - after.keys())
+def _broker(attack: Attack, attacker: Tool) -> Mapping[str, object]:
+    """Options for a server whose broker is the attacker."""
+    if attack.dialect != LYING:
+        return {}
+    port = attacker.ask({"dialect": LYING, "listens": True})["port"]
+    return {"broker.url": f"stomp://somebody:something@127.0.0.1:{port}"}
+
+
+def _measured(
+    attack: Attack, plan: Plan, target: Target, honest: Tool, attacker: Tool
+) -> Outcome:
+    def ask(seconds: float) -> dict[str, Any]:
+        return honest.ask({"login": target.login, "seconds": seconds})
+
+    job = _job(attack, plan, target)
+    ask(WARM_UP)
+    before = ask(plan.before)
+    pid = target.child.pid
+    there = watch.memory(pid)
+    ready = _ready(target)
+    with watch.Watch(pid) as watched:
+        attacker.begin(job)
+        time.sleep(LEAD)
+        during = ask(plan.during)
+        while not attacker.is_done(LEAD):
+            for key, more in ask(1.0).items():
+                during[key] += more
+        found = attacker.finish()
+    after = _settled(pid, there)
     return Outcome(
         attack,
         plan,
@@ -58,9 +79,10 @@ def run(attack: Attack, plan: Plan, folder: Path, template: Template) -> Outcome
         during["failed"],
         found["floods"],
         [Memory(size, watched.most.get(p, 0), after.get(p, 0)) for p, size in there.items()],
+        watched.seconds,
         watched.cpu,
-        ended,
-        launched,
+        len(there.keys() - after.keys()),
+        _ready(target) - ready,
         target.trouble(),
     )
 
@@ -72,18 +94,30 @@ def _waits(found: Mapping[str, Any]) -> dict[str, Waits]:
 def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
     """What the attackers are told."""
     ports = {"login": target.login, "telnet": target.telnet, "page": target.page}
-    words = {}
+    tokens = []
     for user in attack.users:
         body = ask_once(target.login, f"login {user} {PASSWORD}")
         ports.setdefault("app", body["app_server"]["port"])
-        words.setdefault("token", body["token"])
-    floods = []
-    for each in attack.floods:
-        flood = {**each, "port": ports[each["port"]]}
-        for key in ("opening", "payload"):
-            flood[key] = flood.get(key, "").replace("{token}", words.get("token", ""))
-        floods.append(flood)
-    return {"floods": floods, "seed": plan.seed, "inputs": plan.inputs}
+        tokens.append(body["token"])
+    job: dict[str, Any] = {"seed": plan.seed, "seconds": plan.during + 2 * LEAD}
+    if not attack.dialect:
+        return {**job, "floods": [_flood(each, ports, tokens) for each in attack.floods]}
+    job |= {"dialect": attack.dialect, "inputs": plan.inputs, "seconds": plan.patience}
+    if attack.dialect == "stomp":
+        user, ports["stomp"] = target.broker()
+        job["credential"] = user
+    port = ports["app"] if attack.dialect == LYING else ports[attack.dialect]
+    return {**job, "tokens": tokens, "port": port}
+
+
+def _flood(
+    flood: Mapping[str, Any], ports: Mapping[str, int], tokens: Sequence[str]
+) -> Mapping[str, Any]:
+    words = {
+        key: flood.get(key, "").replace("{token}", tokens[0] if tokens else "")
+        for key in ("opening", "payload")
+    }
+    return {**flood, **words, "port": ports[flood["port"]]}
 
 
 def ask_once(port: int, line: str) -> dict[str, Any]:
@@ -112,6 +146,3 @@ def _ready(target: Target) -> int:
     """App servers that have begun to listen, by their logs."""
     logs = [*target.data.rglob("app-*.log")]
     return sum("LineFactory starting" in each.read_text(errors="replace") for each in logs)
-
-
-Progress = Callable[[str], None]

@@ -23,12 +23,12 @@ def row(outcome: Outcome) -> str:
         before, during = outcome.before[kind], outcome.during[kind]
         return f"{before.p50:.1f}/{before.p99:.1f} → {during.p50:.1f}/{during.p99:.1f}"
 
-    answered = sum(each.get("answered", 0) for each in outcome.floods)
+    answered = outcome.answered
     memory = outcome.largest
     sizes = "/".join(
         f"{size / MEBIBYTE:.0f}" for size in (memory.before, memory.most, memory.after)
     )
-    rate, cpu = answered / outcome.plan.during, outcome.cpu / outcome.plan.during
+    rate, cpu = answered / outcome.plan.during, outcome.cpu / outcome.seconds
     return (
         f"{outcome.attack.name:22}  {waits('list-friend'):24}  {waits('login'):22}"
         f"  {rate:9.0f}  {outcome.share:5.0%}  {cpu:4.0%}  {sizes}"
@@ -54,6 +54,7 @@ def as_json(outcome: Outcome, bounds: Bounds = GOALS) -> dict[str, Any]:
         "refused": [*outcome.refused],
         "floods": [*outcome.floods],
         "memory": [asdict(each) for each in outcome.memory],
+        "seconds": outcome.seconds,
         "cpu": outcome.cpu,
         "share": outcome.share,
         "ended": outcome.ended,

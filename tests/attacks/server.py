@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 from bbs.config.writing import write
 from tests.attacks import patches
@@ -48,6 +50,13 @@ class Target:
     @property
     def data(self) -> Path:
         return self.folder / "data"
+
+    def broker(self) -> tuple[tuple[str, str], int]:
+        """The credential of the embedded broker, as its app servers have it, and its port."""
+        for each in self.data.rglob("*.toml"):
+            if found := re.search(r"stomp://(\w+):([^@]+)@[\w.]+:(\d+)", each.read_text()):
+                return (found[1], unquote(found[2])), int(found[3])
+        raise Failed("nobody knows the broker")
 
     def logs(self) -> str:
         """Everything that its processes have logged."""

@@ -1,25 +1,35 @@
-"""Processes of the attacks that answer jobs: the honest peer, and attackers."""
+"""Processes of the attacks that answer jobs: the honest peer, attackers and fuzzers."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import resource
+import select
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.bench.processes import ROOT, Tool, process
+from tests.bench import processes
+from tests.bench.processes import ROOT, process
+
+
+class Tool(processes.Tool):
+    """A process that answers each line of JSON with another."""
+
+    def is_done(self, within: float = 0.0) -> bool:
+        """Whether the job that was begun is through, `within` so many seconds."""
+        return bool(select.select([self._child.stdout], [], [], within)[0])
 
 
 @contextlib.contextmanager
-def tool(folder: Path, name: str, number: int = 0) -> Iterator[Tool]:
+def tool(folder: Path, name: str) -> Iterator[Tool]:
     """The process `tests.attacks.NAME`."""
     command = [sys.executable, "-m", f"tests.attacks.{name}"]
-    # Its ends of these pipes; whoever starts it closes its own with it.
     pipes: Any = {"stdin": -1, "stdout": -1, "cwd": ROOT}
-    log = folder / f"{name}{number}.log"
+    log = folder / f"{name}.log"
     with process(command, log, **pipes) as child:
         yield Tool(child, log)
         for end in (child.stdin, child.stdout):
@@ -27,17 +37,18 @@ def tool(folder: Path, name: str, number: int = 0) -> Iterator[Tool]:
             end.close()
 
 
-def answer_jobs(run: Callable[[dict[str, Any]], Awaitable[Mapping[str, object]]]) -> None:
-    """Do what each line of standard input says, until that ends."""
-    import asyncio
+Work = Callable[[dict[str, Any]], Awaitable[Mapping[str, object]]]
 
+
+def answer_jobs(run: Work) -> None:
+    """Do what each line of standard input says, until that ends."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    # One loop for all jobs, so that a connection may outlive one.
-    with asyncio.Runner() as runner:
-        for line in sys.stdin:
-            print(json.dumps(runner.run(_done(run(json.loads(line))))), flush=True)
+    asyncio.run(_answer_jobs(run))
 
 
-async def _done(work: Awaitable[Mapping[str, object]]) -> Mapping[str, object]:
-    return await work
+async def _answer_jobs(run: Work) -> None:
+    # One loop for all jobs, which goes on between them: connections outlive a job.
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        print(json.dumps(await run(json.loads(line))), flush=True)

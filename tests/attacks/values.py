@@ -18,12 +18,12 @@ class Attack:
     `limits` are those that defend against it: without each it works. `options` of the server,
     beside those that all have; `posts` and `crowd`: what its database has; `descriptors`: how many
     it may have open. `growth`: MiB that a process may grow by while it lasts. `shows` says what
-    else is not as it should be. `tool`: who carries it out.
+    else is not as it should be. What is fuzzed has a `dialect` (`dialects.Dialect`) and no floods.
     """
 
     name: str
     what: str
-    floods: Sequence[Mapping[str, Any]]
+    floods: Sequence[Mapping[str, Any]] = ()
     limits: Sequence[str] = ()
     users: Sequence[str] = ()
     options: Mapping[str, object] = field(default_factory=dict)
@@ -32,19 +32,25 @@ class Attack:
     descriptors: int | None = None
     growth: int = 128
     shows: Callable[[Outcome], Sequence[str]] = lambda outcome: ()
-    tool: str = "attacker"
+    dialect: str = ""
+
+    @property
+    def tool(self) -> str:
+        """The process that carries it out."""
+        return "fuzzer" if self.dialect else "attacker"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How an attack is run: `before` and `during` in seconds, so many fuzzed `inputs`; the limits
-    that are taken out."""
+    """How an attack is run: `before` and `during` in seconds; so many fuzzed `inputs`, which take as
+    long as they take, but not longer than `patience`; the limits that are taken out."""
 
     before: float
     during: float
     seed: int
     inputs: int
     without: Sequence[str] = ()
+    patience: float = 1800.0
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,10 @@ class Outcome:
     """What the attackers found, of each kind of connection."""
     memory: Sequence[Memory]
     """Of each process that was there before."""
+    seconds: float
+    """How long it lasted, until the honest peer had all its answers."""
     cpu: float
-    """Seconds of the processors that the server used while it lasted."""
+    """Seconds of the processors that the server used meanwhile."""
     ended: int
     """Processes that were there before and are not there any more."""
     launched: int
@@ -124,9 +132,13 @@ class Outcome:
     @property
     def share(self) -> float:
         """How much of all that was answered was the attackers'."""
-        theirs = sum(each.get("answered", 0) for each in self.floods)
         ours = sum(each.count for each in self.during.values())
-        return theirs / max(1, theirs + ours)
+        return self.answered / max(1, self.answered + ours)
+
+    @property
+    def answered(self) -> int:
+        """What attackers were answered; of what is fuzzed, the inputs."""
+        return sum(each.get("answered", each.get("inputs", 0)) for each in self.floods)
 
     @property
     def largest(self) -> Memory:

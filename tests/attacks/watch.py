@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -62,8 +63,11 @@ class Watch:
     """The most that each process had resident, in bytes."""
     cpu: float = 0.0
     """Seconds of the processors that were used."""
+    seconds: float = 0.0
+    """How long the block lasted."""
 
     def __enter__(self) -> Watch:
+        self._began = time.monotonic()
         self._cpu = cpu_seconds(self.pid)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._look)
@@ -74,6 +78,7 @@ class Watch:
         self._over.set()
         self._thread.join()
         self.cpu = cpu_seconds(self.pid) - self._cpu
+        self.seconds = time.monotonic() - self._began
 
     def _look(self) -> None:
         while True:

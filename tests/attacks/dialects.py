@@ -37,7 +37,7 @@ def _nothing(random: Random) -> bytes:
 ANYBODY = ("ping", "help", "commands", "events", "", "s", "login", "quit now", "forwarded-for")
 LOGIN = (
     *("locate {t}", "change-password {t} {w} {w}", "logout {n}", "delete {n}", "register {w}"),
-    *("login {w} {w}", "forwarded-for 127.0.0.1 {w}", "more {t} {w}", *ANYBODY),
+    *("login nobody{w} {w}", "forwarded-for 127.0.0.1 {w}", "more {t} {w}", *ANYBODY),
 )
 APP = (
     *("list-friend {t}", "list-invite {t}", "list-group {t}", "list-joined {t}", "who {t}"),
@@ -128,9 +128,8 @@ FRAMES = (
 
 def stomp(login: str, passcode: str) -> Dialect:
     """Frames towards the embedded broker, by who knows its credential and by who does not."""
-    connect = (
-        "CONNECT\naccept-version:{v}\nheart-beat:{h}\nlogin:%s\npasscode:%s\n\n\0" % (login, passcode)
-    )
+    connect = "CONNECT\naccept-version:{v}\nheart-beat:{h}\n"
+    connect += f"login:{login}\npasscode:{passcode}\n\n\0"
 
     def opening(random: Random) -> bytes:
         text = connect.replace("{v}", random.choice(("1.0", "1.1", "1.2", "1.0,1.1,1.2")))
@@ -152,15 +151,26 @@ def stomp(login: str, passcode: str) -> Dialect:
     )
 
 
-PATHS = ("/", "/state", "/metrics", "/health", "/ready", "/stream", "/login", "/actions", "/servers")
+PATHS = (
+    "/",
+    "/state",
+    "/metrics",
+    "/health",
+    "/ready",
+    "/stream",
+    "/login",
+    "/actions",
+    "/servers",
+)
 REQUESTS = (
     "GET {p} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     "HEAD {p} HTTP/1.0\r\n\r\n",
     "POST {p} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     'Content-Length: 33\r\n\r\n{"name": "a", "password": "wrong"}',
-    "POST {p} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    "POST {p} HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    "5\r\nhello\r\n0\r\n\r\n",
     "PUT {p}?a=%ff&after=9 HTTP/1.1\r\nHost: localhost:1\r\nCookie: bbs_operator_1=x\r\n\r\n",
-    "GET {p} HTTP/1.1\r\nHost: [::1]\r\nRange: bytes=0-1,3-\r\nIf-None-Match: \"x\"\r\n\r\n",
+    'GET {p} HTTP/1.1\r\nHost: [::1]\r\nRange: bytes=0-1,3-\r\nIf-None-Match: "x"\r\n\r\n',
     "OPTIONS * HTTP/1.1\r\nHost: evil.example\r\nExpect: 100-continue\r\n\r\n",
 )
 
@@ -170,7 +180,9 @@ def page() -> Dialect:
     connections of their own (`sentinels.py`)."""
 
     def input(random: Random) -> bytes:
-        return mutated(random, random.choice(REQUESTS).replace("{p}", random.choice(PATHS)).encode())
+        return mutated(
+            random, random.choice(REQUESTS).replace("{p}", random.choice(PATHS)).encode()
+        )
 
     return Dialect(
         _nothing,

@@ -34,9 +34,7 @@ def _logins(name: str, what: str, line: str, *limits: str) -> Attack:
     return Attack(
         name,
         what,
-        (
-            {"port": "login", "connections": 2000, "addresses": 20, "payload": f"{line}\n"},
-        ),
+        ({"port": "login", "connections": 2000, "addresses": 20, "payload": f"{line}\n"},),
         limits,
     )
 
@@ -199,8 +197,6 @@ FLOODS: tuple[Attack, ...] = (
     Attack(
         "endings",
         "6,000 connections to telnet that end at once, again and again",
-        (
-            {"port": "telnet", "connections": 6000, "addresses": 60, "share": 0.6},
-        ),
+        ({"port": "telnet", "connections": 6000, "addresses": 60, "share": 0.6},),
     ),
 )

@@ -110,6 +110,7 @@ class Conversation:
             fuzz.left -= count
             # Reading goes on meanwhile, as a server that is not read from does not read.
             answers = asyncio.ensure_future(self._answers(numbers))
+            self._sent = data[-2000:]
             try:
                 await self._write(data)
                 fuzz.found["inputs"] += count
@@ -140,7 +141,7 @@ class Conversation:
                 if swallows:
                     fuzz.found["swallowed"] += 1
                 else:
-                    fuzz.wrong("hangs", f"no answer to sentinel {numbers[0]}")
+                    fuzz.wrong("hangs", f"no answer to {numbers[0]}: {self._sent!r}")
                 return False
             if not data:
                 return self._ended()
@@ -150,7 +151,8 @@ class Conversation:
                 fuzz.found["sentinels"] += 1
                 expected = numbers.pop(0) if numbers else None
                 if not swallows and int(each[1]) != expected:
-                    fuzz.wrong("out_of_order", f"{int(each[1])} came for {expected}")
+                    told = self._behind[max(0, each.start() - 300) : each.end()]
+                    fuzz.wrong("out_of_order", f"{told!r} came for {expected}")
             self._behind = self._behind[found[-1].end() if found else 0 :][-100_000:]
         return True
 

@@ -10,6 +10,10 @@ from tests.attacks.values import Attack, Outcome
 MANY = tuple(f"{ATTACKER}{number}" for number in range(30))
 """So many that inputs need not wait for what one user may."""
 
+PATIENT = {"limits.unterminated_timeout": 60.0}
+"""Inputs come in pieces, and an attacker of the least priority sends the next one late: what has no
+end by then would be a request by itself."""
+
 
 def _holds(outcome: Outcome) -> Sequence[str]:
     """Every sentinel was answered, in its order."""
@@ -25,7 +29,7 @@ def _holds(outcome: Outcome) -> Sequence[str]:
 
 def _fuzz(dialect: str, what: str, users: Sequence[str] = ()) -> Attack:
     name = f"fuzz-{dialect.replace(' ', '-')}"
-    return Attack(name, what, dialect=dialect, users=users, shows=_holds)
+    return Attack(name, what, dialect=dialect, users=users, shows=_holds, options=PATIENT)
 
 
 FUZZES: tuple[Attack, ...] = (

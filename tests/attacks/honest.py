@@ -2,11 +2,12 @@
 
     python -m tests.attacks.honest      # jobs on standard input, results on standard output
 
-A job is `{"login": PORT, "seconds": S}`, and its result `{"list-friend": [ms, …], "ping": …,
-"login": …, "failed": [words, …]}`. At first it logs in. Then it asks for its friends and, of the
-login server, pings, each over a connection that stays, and logs in over new ones, each at its own
-pace. What comes due while an answer is awaited is measured from when it was due, else one answer
-that takes long would be one of few.
+A job is `{"login": PORT, "echo": PORT, "seconds": S}`, and its result `{"list-friend": [ms, …],
+"ping": …, "login": …, "echo": …, "failed": [words, …]}`. At first it logs in. Then it asks for its
+friends and, of the login server, pings, each over a connection that stays, and logs in over new
+ones, each at its own pace. Beside that it asks an echo, which nobody attacks: what that takes is
+the machine's own doing. What comes due while an answer is awaited is measured from when it was due,
+else one answer that takes long would be one of few.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from tests.attacks.tools import answer_jobs
 
 ADDRESS = "127.99.0.1"
 
-PACES = {"list-friend": 0.02, "ping": 0.02, "login": 0.2}
+PACES = {"list-friend": 0.02, "ping": 0.02, "login": 0.2, "echo": 0.02}
 """Seconds from one to the next: far below every limit."""
 
 PATIENCE = 20.0
@@ -68,12 +69,18 @@ class Honest:
         self.failed: list[str] = []
 
     async def run(self, job: dict[str, Any]) -> dict[str, object]:
-        self._login, self._ends = job["login"], time.perf_counter() + job["seconds"]
+        self._login, self._echo = job["login"], job["echo"]
+        self._ends = time.perf_counter() + job["seconds"]
         self.failed = []
         if not self._token:
             body = await self._log_in(HONEST)
             self._token, self._app = body["token"], body["app_server"]["port"]
-        kinds = {"list-friend": self._friends, "ping": self._ping, "login": self._next}
+        kinds = {
+            "list-friend": lambda: self._over(self._app, f"list-friend {self._token}"),
+            "ping": lambda: self._over(self._login, "ping"),
+            "login": self._next,
+            "echo": lambda: self._over(self._echo, '{"status": 0}'),
+        }
         found = await asyncio.gather(
             *(self._repeat(PACES[kind], ask) for kind, ask in kinds.items())
         )
@@ -96,12 +103,6 @@ class Honest:
             times.append(1000 * (answered - began))
             due += pace
         return times
-
-    async def _friends(self) -> None:
-        await self._over(self._app, f"list-friend {self._token}")
-
-    async def _ping(self) -> None:
-        await self._over(self._login, "ping")
 
     async def _next(self) -> None:
         self._logins += 1

@@ -23,14 +23,15 @@ PIECE = 20
 
 PATIENCE = 20.0
 
+HEAD = "MESSAGE\nsubscription:{s}\nmessage-id:{i}\ndestination:{d}\n"
+
 FRAMES = (
-    'MESSAGE\nsubscription:{s}\nmessage-id:{i}\ndestination:{d}\n\n{"event": "message", "id": {i}}\0',
-    'MESSAGE\nsubscription:{s}\nmessage-id:{i}\ndestination:{d}\n\n{"event": "logout", "x": [{i}]}\0',
-    'MESSAGE\nsubscription:{s}\nmessage-id:{i}\ndestination:{d}\n\n{"event": "ready"}\0',
-    'MESSAGE\nsubscription:{s}\nmessage-id:{i}\ndestination:{d}\ncontent-length:2\n\n[]\0',
-    'MESSAGE\nsubscription:{s}\nmessage-id:{i}\ndestination:{d}\n\n{"event": "message", "id": {i},'
-    ' "_after": {"1": {i}}, "_proof": "00"}\0',
-    'MESSAGE\nsubscription:{s}\nmessage-id:{i}\ndestination:{d}\n\n{"event": {"event": []}}\0',
+    HEAD + '\n{"event": "message", "id": {i}}\0',
+    HEAD + '\n{"event": "logout", "x": [{i}]}\0',
+    HEAD + '\n{"event": "ready"}\0',
+    "MESSAGE\nsubscription:{s}\nmessage-id:{i}\ndestination:{d}\ncontent-length:2\n\n[]\0",
+    HEAD + '\n{"event": "message", "id": {i}, "_after": {"1": {i}}, "_proof": "00"}\0',
+    HEAD + '\n{"event": {"event": []}}\0',
     "MESSAGE\nsubscription:none\nmessage-id:{i}\ndestination:/topic/x\n\nnull\0",
     "RECEIPT\nreceipt-id:{i}\n\n\0",
     "RECEIPT\n\n\0",

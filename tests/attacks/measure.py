@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from tests.attacks import watch
 from tests.attacks.filling import PASSWORD, Template
 from tests.attacks.server import Target, attacked
 from tests.attacks.tools import Tool, tool
-from tests.attacks.values import KINDS, Attack, Memory, Outcome, Plan, Waits
+from tests.attacks.values import KINDS, YARDSTICK, Attack, Memory, Outcome, Plan, Waits
+from tests.bench.processes import echo
 
 LYING = "lying broker"
 
@@ -39,7 +41,22 @@ def run(attack: Attack, plan: Plan, folder: Path, template: Template) -> Outcome
         starting = attacked(folder, fill, options, plan.without, attack.descriptors)
         target = stack.enter_context(starting)
         honest = stack.enter_context(tool(folder, "honest"))
-        return _measured(attack, plan, target, honest, attacker)
+        yardstick = stack.enter_context(echo(folder))
+        return _measured(
+            attack, plan, target, _Asking(honest, target.login, yardstick.port), attacker
+        )
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """The honest peer of a server, and an echo."""
+
+    honest: Tool
+    login: int
+    echo: int
+
+    def ask(self, seconds: float) -> dict[str, Any]:
+        return self.honest.ask({"login": self.login, "echo": self.echo, "seconds": seconds})
 
 
 def _broker(attack: Attack, attacker: Tool) -> Mapping[str, object]:
@@ -51,23 +68,20 @@ def _broker(attack: Attack, attacker: Tool) -> Mapping[str, object]:
 
 
 def _measured(
-    attack: Attack, plan: Plan, target: Target, honest: Tool, attacker: Tool
+    attack: Attack, plan: Plan, target: Target, honest: _Asking, attacker: Tool
 ) -> Outcome:
-    def ask(seconds: float) -> dict[str, Any]:
-        return honest.ask({"login": target.login, "seconds": seconds})
-
     job = _job(attack, plan, target)
-    ask(WARM_UP)
-    before = ask(plan.before)
+    honest.ask(WARM_UP)
+    before = honest.ask(plan.before)
     pid = target.child.pid
     there = watch.memory(pid)
     ready = _ready(target)
     with watch.Watch(pid) as watched:
         attacker.begin(job)
         time.sleep(LEAD)
-        during = ask(plan.during)
+        during = honest.ask(plan.during)
         while not attacker.is_done(LEAD):
-            for key, more in ask(1.0).items():
+            for key, more in honest.ask(1.0).items():
                 during[key] += more
         found = attacker.finish()
     after = _settled(pid, there)
@@ -88,7 +102,7 @@ def _measured(
 
 
 def _waits(found: Mapping[str, Any]) -> dict[str, Waits]:
-    return {kind: Waits.of(found[kind]) for kind in KINDS}
+    return {kind: Waits.of(found[kind]) for kind in (*KINDS, YARDSTICK)}
 
 
 def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
@@ -104,8 +118,7 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
         return {**job, "floods": [_flood(each, ports, tokens) for each in attack.floods]}
     job |= {"dialect": attack.dialect, "inputs": plan.inputs, "seconds": plan.patience}
     if attack.dialect == "stomp":
-        user, ports["stomp"] = target.broker()
-        job["credential"] = user
+        job["credential"], ports["stomp"] = target.broker()
     port = ports["app"] if attack.dialect == LYING else ports[attack.dialect]
     return {**job, "tokens": tokens, "port": port}
 

@@ -1,7 +1,7 @@
 """Limits that have no key, taken out of a server of the harness's own.
 
-`without/sitecustomize.py`, which Python finds by the path that these servers are started with, calls
-`apply` before anything of the server runs, in its app servers too.
+`without/sitecustomize.py`, which Python finds by the path that these servers are started with,
+calls `apply` before anything of the server runs, in its app servers too.
 """
 
 from __future__ import annotations

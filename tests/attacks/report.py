@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from tests.attacks.values import GOALS, KINDS, MEBIBYTE, Bounds, Outcome
+from tests.attacks.values import GOALS, KINDS, MEBIBYTE, YARDSTICK, Bounds, Outcome
 
 HEAD = (
     "attack                  list-friend p50/p99 ms    login p50/p99 ms        attackers'"
@@ -49,8 +49,8 @@ def as_json(outcome: Outcome, bounds: Bounds = GOALS) -> dict[str, Any]:
     return {
         "attack": outcome.attack.name,
         "plan": asdict(outcome.plan),
-        "before": {kind: asdict(outcome.before[kind]) for kind in KINDS},
-        "during": {kind: asdict(outcome.during[kind]) for kind in KINDS},
+        "before": {kind: asdict(outcome.before[kind]) for kind in (*KINDS, YARDSTICK)},
+        "during": {kind: asdict(outcome.during[kind]) for kind in (*KINDS, YARDSTICK)},
         "refused": [*outcome.refused],
         "floods": [*outcome.floods],
         "memory": [asdict(each) for each in outcome.memory],

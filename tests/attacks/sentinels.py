@@ -38,7 +38,9 @@ def _count(job: dict[str, Any], what: str) -> None:
     job["beside"][what] = job["beside"].get(what, 0) + 1
 
 
-_ANSWER = re.compile(rb"HTTP/1\.1 (\d+)[^\n]*\r\n.*?Content-Length: (\d+)\r\n.*?\r\n\r\n", re.S | re.I)
+_ANSWER = re.compile(
+    rb"HTTP/1\.1 (\d+)[^\n]*\r\n.*?Content-Length: (\d+)\r\n.*?\r\n\r\n", re.S | re.I
+)
 
 
 async def _page(job: dict[str, Any]) -> None:

@@ -36,6 +36,9 @@ DEFENDED: Mapping[str, object] = {
 TROUBLE = ("Traceback", "Unhandled", "Internal error")
 """What no log may have in it."""
 
+ENTRY = re.compile(r"^(?=\d{4}-\d\d-\d\dT)", re.M)
+"""Where an entry of a log begins; a traceback is a part of one."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -64,9 +67,10 @@ class Target:
         return "\n".join(each.read_text(errors="replace") for each in found if each.is_file())
 
     def trouble(self) -> list[str]:
-        """The lines of its logs that no log may have."""
-        lines = self.logs().splitlines()
-        return [line for line in lines if any(word in line for word in TROUBLE)]
+        """What no log may have in it: how each such entry begins, and how it ends."""
+        entries = ENTRY.split(self.logs())
+        found = [each.split() for each in entries if any(word in each for word in TROUBLE)]
+        return [" ".join([*words[:12], "…", *words[-50:]]) for words in found]
 
 
 @contextlib.contextmanager

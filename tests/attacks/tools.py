@@ -21,6 +21,7 @@ class Tool(processes.Tool):
 
     def is_done(self, within: float = 0.0) -> bool:
         """Whether the job that was begun is through, `within` so many seconds."""
+        assert self._child.stdout is not None
         return bool(select.select([self._child.stdout], [], [], within)[0])
 
 

@@ -169,7 +169,7 @@ class OverdueTests(SynchronousTestCase):
             turns.append(len(over))
             return call_later(*arguments)
 
-        clock.callLater = count  # type: ignore[method-assign]
+        clock.callLater = count  # type: ignore[assignment,method-assign]
         overdue = Overdue[int](clock, 10, over.append)
         for number in range(3 * AT_ONCE):
             overdue.renew(number)

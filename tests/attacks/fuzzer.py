@@ -184,7 +184,11 @@ async def fuzz(job: dict[str, Any]) -> dict[str, object]:
         watching.cancel()
         with suppress(asyncio.CancelledError):
             await watching
-    return {"floods": [{**work.found, **job.get("beside", {}), "wrong": work.words}]}
+    return {
+        "floods": [
+            {**work.found, **job.get("beside", {}), "wrong": [*work.words, *job.get("said", [])]}
+        ]
+    }
 
 
 if __name__ == "__main__":

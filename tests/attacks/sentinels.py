@@ -30,16 +30,18 @@ async def _counted(job: dict[str, Any], asking: Coroutine[Any, Any, None]) -> No
         await asking
     except TimeoutError:
         _count(job, "hangs")
-    except OSError:
-        _count(job, "dropped")
+    except (OSError, asyncio.IncompleteReadError) as error:
+        _count(job, "dropped", str(error))
 
 
-def _count(job: dict[str, Any], what: str) -> None:
+def _count(job: dict[str, Any], what: str, words: str = "") -> None:
     job["beside"][what] = job["beside"].get(what, 0) + 1
+    if words:
+        job["said"] = [*job.get("said", []), f"{what}: {words}"][:10]
 
 
 _ANSWER = re.compile(
-    rb"HTTP/1\.1 (\d+)[^\n]*\r\n.*?Content-Length: (\d+)\r\n.*?\r\n\r\n", re.S | re.I
+    rb"HTTP/1\.1 (\d+)[^\n]*\r\n.*?Content-Length: (\d+)\r\n(?:.*?\r\n)??\r\n", re.S | re.I
 )
 
 
@@ -57,11 +59,11 @@ async def _page(job: dict[str, Any]) -> None:
             while not (found := _ANSWER.match(data)) or len(data) < found.end() + int(found[2]):
                 more = await asyncio.wait_for(reader.read(1 << 16), PATIENCE)
                 if not more:
-                    raise ConnectionError
+                    raise ConnectionError(f"it ended behind {data[-500:]!r}")
                 data += more
             _count(job, "sentinels")
             if found[1] != status:
-                _count(job, "out_of_order")
+                _count(job, "out_of_order", f"{data[:500]!r} came for {status!r}")
             data = data[found.end() + int(found[2]) :]
         await asyncio.sleep(PAUSE)
 
@@ -82,5 +84,5 @@ async def _stomp(job: dict[str, Any]) -> None:
             frame = await asyncio.wait_for(reader.readuntil(b"\0"), PATIENCE)
             _count(job, "sentinels")
             if not frame.endswith(b"\n\nnumber %d\0" % expected):
-                _count(job, "out_of_order")
+                _count(job, "out_of_order", f"{frame!r} came for {expected}")
         await asyncio.sleep(PAUSE)

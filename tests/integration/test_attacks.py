@@ -1,0 +1,50 @@
+"""The attackers, each for a few seconds, with generous bounds: `make soak` has more of both.
+
+The honest peer's waits are held against its own before the attack, in the same run, and the machine
+may be a slow one with much else to do. So what fails here is no close thing: undefended, the peer
+waits many seconds, or for good.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.attacks import report
+from tests.attacks.catalogue import ATTACKS
+from tests.attacks.filling import Template
+from tests.attacks.measure import run
+from tests.attacks.values import Bounds, Outcome, Plan
+
+GENEROUS = Bounds(command=10, command_ms=500, login=10, login_ms=3000)
+
+PLAN = Plan(before=1.0, during=2.0, seed=1, inputs=3000, patience=30.0)
+"""Seconds of each: with all attacks a minute."""
+
+
+class Attacks(TestCase):
+    """Nobody takes the service from the others."""
+
+    timeout = 900
+
+    async def test_each_attack_is_withstood(self) -> None:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        outcomes = await deferToThread(_run_all, folder, [*ATTACKS])
+        print("\n" + report.table(outcomes, GENEROUS), file=sys.stderr)
+        faults = {each.attack.name: each.faults(GENEROUS) for each in outcomes}
+        self.assertEqual({name: found for name, found in faults.items() if found}, {})
+
+
+def _run_all(folder: Path, names: list[str]) -> list[Outcome]:
+    template = Template(folder)
+    outcomes = []
+    for name in names:
+        own = folder / name
+        own.mkdir()
+        outcomes.append(run(ATTACKS[name], PLAN, own, template))
+    return outcomes

@@ -15,6 +15,9 @@ from tests.attacks.limits import LIMITS
 from tests.attacks.measure import run
 from tests.attacks.values import Plan
 
+OWN = "own"
+"""Stands for all the limits that an attack is up against."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Attack, and say what came of it; 1 where somebody got through."""
@@ -24,7 +27,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="of each attack (%(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--inputs", type=int, default=100_000, help="fuzzed ones, over all ports")
-    parser.add_argument("--without", nargs="+", choices=[*LIMITS], default=[], metavar="LIMIT")
+    parser.add_argument("--without", nargs="+", choices=[*LIMITS, OWN], default=[], metavar="LIMIT")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--list", action="store_true", help="say which attacks there are")
     options = parser.parse_args(arguments)
@@ -34,7 +37,6 @@ def main(arguments: Sequence[str]) -> int:
         return 0
     fuzzed = sum(catalogue.ATTACKS[name].tool == "fuzzer" for name in options.only)
     inputs = options.inputs // max(1, fuzzed)
-    plan = Plan(options.seconds / 2, options.seconds, options.seed, inputs, options.without)
     outcomes = []
     print(report.HEAD, flush=True)
     with tempfile.TemporaryDirectory(prefix="bbs-attacks-") as name:
@@ -42,7 +44,11 @@ def main(arguments: Sequence[str]) -> int:
         for number, each in enumerate(options.only):
             folder = Path(name) / f"{number}"
             folder.mkdir()
-            outcome = run(catalogue.ATTACKS[each], plan, folder, template)
+            attack = catalogue.ATTACKS[each]
+            without = attack.limits if OWN in options.without else options.without
+            half = options.seconds / 2
+            plan = Plan(half, options.seconds, options.seed, inputs, without)
+            outcome = run(attack, plan, folder, template)
             outcomes.append(outcome)
             print("\n".join(report.table([outcome]).splitlines()[2:]), flush=True)
     if options.json:

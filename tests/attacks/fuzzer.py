@@ -66,7 +66,11 @@ class Fuzz:
         chance = random.Random(seed)
         while not self.is_over:
             try:
-                connecting = asyncio.open_connection("127.0.0.1", self.port)
+                # From anywhere: what an address may ask for is not what is tried here.
+                at = f"127.{chance.randrange(30, 90)}.{chance.randrange(256)}.1"
+                connecting = asyncio.open_connection(
+                    "127.0.0.1", self.port, local_addr=(at, 0), limit=1 << 22
+                )
                 reader, writer = await asyncio.wait_for(connecting, PATIENCE)
             except (OSError, TimeoutError) as error:
                 self.wrong("unreachable", str(error) or type(error).__name__)

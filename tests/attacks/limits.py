@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tests.attacks.patches import PATCHES
+
 ANY_RATE = "100000000/second"
 ANY_NUMBER = 1_000_000_000
 
@@ -35,6 +37,6 @@ LIMITS: Mapping[str, Limit] = {
         _keys("commands", commands=ANY_RATE),
         _keys("deliveries", deliveries=ANY_RATE),
         # Those without a key.
-        Limit("descriptors", patched=True),
+        *(Limit(name, patched=True) for name in PATCHES),
     )
 }

@@ -50,6 +50,7 @@ soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
 	$(BIN)/python -m tests.simulation --rounds 500
 	$(BIN)/python -m tests.attacks --seconds $(or $(SECONDS),60) --inputs 1000000
+	$(BIN)/python -m tests.attacks --seconds 15 --self-test
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
 	BBS_TEST_STREAMS=8 BBS_TEST_STOPPED=30 \

@@ -20,7 +20,8 @@ OWN = "own"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Attack, and say what came of it; 1 where somebody got through."""
+    """Attack, and say what came of it; 1 where somebody got through, who should not have, or where
+    somebody without a limit in the way did not."""
     parser = argparse.ArgumentParser("python -m tests.attacks", description=__doc__)
     names = [*catalogue.ATTACKS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME")
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--inputs", type=int, default=100_000, help="fuzzed ones, over all ports")
     parser.add_argument("--without", nargs="+", choices=[*LIMITS, OWN], default=[], metavar="LIMIT")
+    parser.add_argument(
+        "--self-test", action="store_true", help="without its limits, each attack has to work"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--list", action="store_true", help="say which attacks there are")
     options = parser.parse_args(arguments)
@@ -35,6 +39,9 @@ def main(arguments: Sequence[str]) -> int:
         for attack in catalogue.ATTACKS.values():
             print(f"{attack.name:24}{attack.what}; {', '.join(attack.limits) or 'no limit yet'}")
         return 0
+    if options.self_test:
+        options.without = [OWN]
+        options.only = [name for name in options.only if catalogue.ATTACKS[name].limits]
     fuzzed = sum(catalogue.ATTACKS[name].tool == "fuzzer" for name in options.only)
     inputs = options.inputs // max(1, fuzzed)
     outcomes = []
@@ -54,6 +61,10 @@ def main(arguments: Sequence[str]) -> int:
     if options.json:
         found = [report.as_json(each) for each in outcomes]
         options.json.write_text(json.dumps(found, indent=1))
+    if options.self_test:
+        harmless = [each.attack.name for each in outcomes if not each.faults()]
+        print("without their limits these do not work: " + (", ".join(harmless) or "none"))
+        return int(bool(harmless))
     return int(any(each.faults() for each in outcomes))
 
 

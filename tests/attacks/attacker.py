@@ -31,6 +31,8 @@ PIECE = 1 << 15
 AGAIN = 0.05
 """Seconds until a connection that was ended is made anew."""
 
+TOO_MANY = "too-many-connections"
+
 CODES = re.compile(rb'"code": "([a-z-]+)"')
 
 
@@ -41,7 +43,8 @@ class Flood:
     `opening`: sent at first; `payload`: sent `times` times (0: until the time is up), with `{n}` a
     number that no other has and `{r}` one at random; `reads`: whether it reads what comes; `mark`:
     what an answer ends in; `reopens`: whether it comes back when it was ended; `drip`: seconds
-    between two bytes of the payload, 0 for all at once; `share` of the seconds that it lasts.
+    between two bytes of the payload, 0 for all at once; `share` of the seconds that it lasts;
+    `age`: seconds that a connection has to be open to count at the end.
     """
 
     def __init__(self, job: dict[str, Any], seconds: float, seed: int) -> None:
@@ -56,6 +59,7 @@ class Flood:
         self.mark: bytes = job.get("mark", "\n").encode()
         self.reopens: bool = job.get("reopens", True)
         self.drip: float = job.get("drip", 0.0)
+        self.age: float = job.get("age", 0.0)
         self.over = time.monotonic() + seconds * job.get("share", 1.0)
         self.open: set[Attacker] = set()
         self.opened = self.ended = self.unreachable = self.sent = self.answered = self.received = 0
@@ -71,7 +75,8 @@ class Flood:
         for number in range(self.connections):
             self.begin(number)
         await asyncio.sleep(self.over - time.monotonic())
-        at_the_end = len(self.open)
+        young = time.monotonic() - self.age
+        at_the_end = sum(each.since <= young and not each.refused for each in self.open)
         for task in self._tasks:
             task.cancel()
         for attacker in [*self.open]:
@@ -149,6 +154,9 @@ class Attacker(asyncio.Protocol):
         self._left = flood.times or -1
         self._may_write = True
         self._rest = b""
+        self.since = time.monotonic()
+        self.refused = False
+        """Whether it was told that it is one too many: then its end is on its way."""
 
     def connection_made(self, transport: Any) -> None:
         flood, self.transport = self._flood, transport
@@ -168,7 +176,9 @@ class Attacker(asyncio.Protocol):
         flood = self._flood
         flood.received += len(data)
         flood.answered += data.count(flood.mark)
-        flood.codes.update(code.decode() for code in CODES.findall(data))
+        codes = [code.decode() for code in CODES.findall(data)]
+        flood.codes.update(codes)
+        self.refused |= TOO_MANY in codes
 
     def pause_writing(self) -> None:
         self._may_write = False

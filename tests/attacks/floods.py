@@ -10,9 +10,6 @@ from tests.attacks.values import Attack, Outcome
 
 Shows = Callable[[Outcome], Sequence[str]]
 
-LINGERING = 100
-"""Connections that are told that they are too many, and may be there beside the others."""
-
 
 def _silent(connections: int, addresses: int, **more: Any) -> Mapping[str, Any]:
     return {"port": "login", "connections": connections, "addresses": addresses, **more}
@@ -119,21 +116,21 @@ FLOODS: tuple[Attack, ...] = (
         "4,000 silent connections from one address",
         (_silent(4000, 1),),
         ("connections-per-address",),
-        shows=_most_stay(200 + LINGERING),
+        shows=_most_stay(200),
     ),
     Attack(
         "silent-many-addresses",
         "6,000 silent connections from 6,000 addresses",
-        (_silent(6000, 6000, reopens=False),),
+        (_silent(6000, 6000, reopens=False, age=2.0),),
         ("first-request",),
-        options={"limits.first_request": 2.0},
+        options={"limits.first_request": 1.0},
         growth=64,
         shows=_most_stay(0),
     ),
     Attack(
         "slow-lines",
         "300 connections send a byte of a long line every 40 ms",
-        (_silent(300, 300, payload="x" * 60_000, drip=0.04, reopens=False),),
+        (_silent(300, 300, payload="x" * 60_000, drip=0.04, reopens=False, age=11.0),),
         ("late-lines",),
         shows=_most_stay(0, after=12.0),
     ),
@@ -167,7 +164,7 @@ FLOODS: tuple[Attack, ...] = (
         "2,000 connections to the page from one address",
         ({"port": "page", "connections": 2000, "payload": _HTTP.format("/"), "mark": _STATUS},),
         ("page-connections", "page-turns"),
-        shows=_most_stay(2 * LINGERING),
+        shows=_most_stay(100),
     ),
     Attack(
         "unread-posts",

@@ -2,8 +2,8 @@
 
     python -m tests.attacks.honest      # jobs on standard input, results on standard output
 
-A job is `{"login": PORT, "echo": PORT, "seconds": S}`, and its result `{"list-friend": [ms, …],
-"ping": …, "login": …, "echo": …, "failed": [words, …]}`. At first it logs in. Then it asks for its
+A job is `{"login": PORT, "echo": PORT, "seconds": S, "warms_up": false}`, and its result
+`{"list-friend": [ms, …], "ping": …, "login": …, "echo": …, "failed": [words, …]}`. At first it logs in. Then it asks for its
 friends and, of the login server, pings, each over a connection that stays, and logs in over new
 ones, each at its own pace. Beside that it asks an echo, which nobody attacks: what that takes is
 the machine's own doing. What comes due while an answer is awaited is measured from when it was due,
@@ -75,6 +75,9 @@ class Honest:
         if not self._token:
             body = await self._log_in(HONEST)
             self._token, self._app = body["token"], body["app_server"]["port"]
+        if job["warms_up"]:
+            # A thread that has never hashed has yet to take the memory that it will keep.
+            await asyncio.gather(*(self._next() for _ in range(LOGGING_IN // 2)))
         kinds = {
             "list-friend": lambda: self._over(self._app, f"list-friend {self._token}"),
             "ping": lambda: self._over(self._login, "ping"),

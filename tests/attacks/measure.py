@@ -55,8 +55,9 @@ class _Asking:
     login: int
     echo: int
 
-    def ask(self, seconds: float) -> dict[str, Any]:
-        return self.honest.ask({"login": self.login, "echo": self.echo, "seconds": seconds})
+    def ask(self, seconds: float, warms_up: bool = False) -> dict[str, Any]:
+        ports = {"login": self.login, "echo": self.echo}
+        return self.honest.ask({**ports, "seconds": seconds, "warms_up": warms_up})
 
 
 def _broker(attack: Attack, attacker: Tool) -> Mapping[str, object]:
@@ -71,7 +72,7 @@ def _measured(
     attack: Attack, plan: Plan, target: Target, honest: _Asking, attacker: Tool
 ) -> Outcome:
     job = _job(attack, plan, target)
-    honest.ask(WARM_UP)
+    honest.ask(WARM_UP, warms_up=True)
     before = honest.ask(plan.before)
     pid = target.child.pid
     there = watch.memory(pid)

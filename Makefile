@@ -3,7 +3,8 @@
 # make check                   what to run before every commit: style, types, arrows, what is known
 #                              to be dangerous, fast tests
 # make test                    install and start what the tests need, and run them all, with all checks
-# make soak                    what takes longer than a test may: an hour and more
+# make soak                    what takes longer than a test may: an hour and more; each attack
+#                              lasts SECONDS (60)
 # make bench                   measure, and write docs/benchmarks.md, which says how to read it
 # make docs                    the documentation as a site, in build/docs; a warning is an error
 # make news                    what the next release's news will say; ARGS=--yes writes it
@@ -48,6 +49,8 @@ test: lint
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
 	$(BIN)/python -m tests.simulation --rounds 500
+	$(BIN)/python -m tests.attacks --seconds $(or $(SECONDS),60) --inputs 1000000
+	$(BIN)/python -m tests.attacks --seconds 15 --self-test
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
 	BBS_TEST_STREAMS=8 BBS_TEST_STOPPED=30 \

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from tests.faults.machine import HOUR, Clock, Disk
+from tests.faults.machine import CACHE, HOUR, Clock, Disk
 from tests.faults.parts import Daemon, Part, pause
 from tests.faults.world import World
 
@@ -147,6 +147,7 @@ def _setting(clock: Clock) -> Prepare:
         async def strike(over: Callable[[], None]) -> None:
             others = {0: HOUR if forward else -HOUR}
             clock.set(others.get(clock.offset, 0))
+            await pause(CACHE)
             over()
 
         return strike

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from twisted.internet import reactor
+from twisted.internet.defer import gatherResults
 
 from bbs.client import Address
 from tests.faults.figures import Figures
 from tests.faults.machine import Clock, Disk
 from tests.faults.parts import AppServers, Daemon, Own
-from tests.integration.service import ANY_RATE, BIN, Process, Service, together
+from tests.integration.service import ANY_RATE, BIN, Process, Service
 from tests.services import OwnActiveMQ, OwnMariaDB
 from tests.services.servers import free_port
 
@@ -127,7 +128,7 @@ class World:
 
     async def start(self) -> None:
         if self.database and self.broker:
-            await together(part.own.start() for part in (self.database, self.broker))
+            await gatherResults([part.own.start() for part in (self.database, self.broker)])
         for login in self.logins:
             await login.start()
         if self.gateway:

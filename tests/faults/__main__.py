@@ -11,9 +11,9 @@ from typing import Any
 from twisted.internet import task
 from twisted.logger import globalLogBeginner
 
+from tests.faults.migrations import cut_everywhere
 from tests.faults.run import Plan, carry_out
-
-SUMMARY = ".txt"
+from tests.services import needed
 
 
 def main(arguments: list[str]) -> None:
@@ -24,7 +24,16 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--database", choices=("sqlite", "mysql"), default="sqlite")
     parser.add_argument("--only", nargs="+", default=[], metavar="KIND", help="such as kill, disk")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
+    parser.add_argument(
+        "--migrations", action="store_true", help="kill an upgrade at every statement instead"
+    )
+    parser.add_argument("--every", type=int, default=1, help="or at one of so many (%(default)s)")
     options = parser.parse_args(arguments)
+    if options.migrations:
+        server = needed("BBS_TEST_MYSQL_URL") if options.database == "mysql" else ""
+        cuts = cut_everywhere(options.database, server, options.seed, options.every)
+        print(cuts.text())
+        raise SystemExit(bool(cuts.complaints))
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     faults = options.faults or (100 if options.seconds is None else sys.maxsize)
     plan = Plan(options.database, options.seed, faults, options.seconds, options.only)

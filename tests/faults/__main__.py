@@ -25,6 +25,9 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--only", nargs="+", default=[], metavar="KIND", help="such as kill, disk")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
     parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="put logs there if all is not well"
+    )
+    parser.add_argument(
         "--migrations", action="store_true", help="kill an upgrade at every statement instead"
     )
     parser.add_argument("--every", type=int, default=1, help="or at one of so many (%(default)s)")
@@ -36,7 +39,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(bool(cuts.complaints))
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     faults = options.faults or (100 if options.seconds is None else sys.maxsize)
-    plan = Plan(options.database, options.seed, faults, options.seconds, options.only)
+    plan = Plan(options.database, options.seed, faults, options.seconds, options.only, options.keep)
 
     async def go(reactor: Any) -> None:
         try:

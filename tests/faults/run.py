@@ -44,6 +44,8 @@ class Plan:
     """No fault begins later."""
     only: Sequence[str] = ()
     """Kinds that are drawn, by words in their names; all unless given."""
+    keep: Path | None = None
+    """Where the logs are put of a run that has something to complain about."""
 
 
 async def carry_out(plan: Plan) -> Figures:
@@ -62,7 +64,12 @@ async def carry_out(plan: Plan) -> Figures:
         await people.leave()
         await world.stop()
         check(world, people, str(world.service.options["database.url"]))
+    except BaseException as problem:
+        figures.complain(f"{type(problem).__name__}: {problem}")
+        raise
     finally:
+        if plan.keep and figures.complaints:
+            world.keep_logs(plan.keep)
         figures.seconds = figures.watch.now()
         await world.remove()
     return figures

@@ -38,7 +38,8 @@ def told(execute: Callable[..., Any], numbers: count[int], name: str = "") -> Ca
 
 if __name__ == "__main__":
     numbers = count(1)
-    peewee.Database.execute_sql = told(peewee.Database.execute_sql, numbers)
-    peewee.Database.commit = told(peewee.Database.commit, numbers, "COMMIT")
+    base: Any = peewee.Database
+    base.execute_sql = told(base.execute_sql, numbers)
+    base.commit = told(base.commit, numbers, "COMMIT")
     sys.argv[1:1] = ["db", "upgrade"]
     sys.exit(main())

@@ -19,7 +19,7 @@ from bbs.client import Address
 from tests.faults.figures import Figures
 from tests.faults.machine import Clock, Disk
 from tests.faults.parts import AppServers, Daemon, Own
-from tests.integration.service import ANY_RATE, BIN, Process, Service
+from tests.integration.service import ANY_RATE, BIN, Process, Service, run
 from tests.services import OwnActiveMQ, OwnMariaDB
 from tests.services.servers import free_port
 
@@ -90,7 +90,9 @@ class World:
         ]
         self.app_servers = AppServers(self.logins)
         self.gateway = self._gateway() if big else None
-        self._shutdown = reactor.addSystemEventTrigger("before", "shutdown", self.remove)
+        self._shutdown = reactor.addSystemEventTrigger(
+            "before", "shutdown", lambda: run(self._end())
+        )
         self._removed = False
 
     @property
@@ -142,8 +144,11 @@ class World:
 
     async def remove(self) -> None:
         """End all that is left, and forget it."""
-        if self._removed:
-            return
+        if not self._removed:
+            reactor.removeSystemEventTrigger(self._shutdown)
+            await self._end()
+
+    async def _end(self) -> None:
         self._removed = True
         await self.service.remove()
         for part in (self.database, self.broker):
@@ -152,6 +157,17 @@ class World:
         self.disk.remove()
         self.database_disk.remove()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def keep_logs(self, folder: Path) -> None:
+        """Put what was logged into a folder."""
+        for source in (self.service.folder, self._folder / "database", self._folder / "broker"):
+            for path in source.glob("**/*.log*"):
+                to = folder / path.relative_to(self._folder)
+                to.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, to)
+        for number, process in enumerate(self.service.processes):
+            said = f"{process.command}\n{process.output}\n{process.errors}"
+            (folder / f"process-{number}.log").write_text(said)
 
     def log(self) -> str:
         """All that all processes of the service have logged."""

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from bbs.errors import Refusal
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
     from bbs.protocols.line import Reply
-    from bbs.rules.accounts import is_valid_name, new_channel
+    from bbs.rules.accounts import new_channel
     from bbs.rules.callers import Caller, asks, question
     from bbs.rules.costs import costs
+    from bbs.rules.names import as_stored, is_valid_name, normalized
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
     from bbs.storage.database import for_update, last_key, long_read, read_only, rows
@@ -42,9 +43,10 @@ _WHERE = {
     "bbs.errors": ("Refusal",),
     "bbs.protocols.commands": ("Command", "CommandTable", "Role", "WrongUsage"),
     "bbs.protocols.line": ("Reply",),
-    "bbs.rules.accounts": ("is_valid_name", "new_channel"),
+    "bbs.rules.accounts": ("new_channel",),
     "bbs.rules.callers": ("Caller", "asks", "question"),
     "bbs.rules.costs": ("costs",),
+    "bbs.rules.names": ("as_stored", "is_valid_name", "normalized"),
     "bbs.scaling.interfaces": (
         "IProvider",
         "LaunchFailed",
@@ -89,6 +91,7 @@ __all__ = [
     "User",
     "WrongUsage",
     "app_server",
+    "as_stored",
     "asks",
     "command_line",
     "costs",
@@ -98,6 +101,7 @@ __all__ = [
     "login_server",
     "long_read",
     "new_channel",
+    "normalized",
     "question",
     "read_only",
     "rows",

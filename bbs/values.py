@@ -11,6 +11,9 @@ from inspect import iscoroutinefunction
 NAME_LENGTH = 100
 """Characters in the longest name of a user or a group (`docs/protocol.md`, section 3)."""
 
+PASSWORD_BYTES = 1024
+"""Bytes in the longest password, in UTF-8."""
+
 UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 """The periods that a rate can be written in, in seconds."""
 

@@ -11,6 +11,7 @@ from twisted.internet.testing import StringTransport
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.factory import GatewayFactory
 from bbs.gateway.session import GREETING, Host
+from bbs.limits.connections import Door
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.testing import MemoryNetwork
 from tests.client_case import LOGIN, ClientTestCase
@@ -32,6 +33,9 @@ def window(columns: int) -> bytes:
         + b"\0\x18\xff\xf0"
     )
 
+
+HOST = "192.0.2.7"
+"""Where visitors come from, unless it is said."""
 
 BOARD = Host("bbs", "bbs, a bulletin board.")
 
@@ -62,12 +66,14 @@ class Socket(StringTransport):
 class Visitor:
     """Somebody at the other end of a gateway's connection."""
 
-    def __init__(self, clock: Clock, network: MemoryNetwork, factory: GatewayFactory) -> None:
+    def __init__(
+        self, clock: Clock, network: MemoryNetwork, factory: GatewayFactory, host: str = HOST
+    ) -> None:
         self.clock = clock
         self.network = network
-        self.socket = Socket(peerAddress=IPv4Address("TCP", "192.0.2.7", 50000))
+        self.socket = Socket(peerAddress=IPv4Address("TCP", host, 50000))
         protocol = factory.buildProtocol(self.socket.getPeer())
-        assert protocol is not None
+        assert isinstance(protocol, GatewayConnection)
         self.connection: GatewayConnection = protocol
         self.connection.makeConnection(self.socket)
         self.screen = pyte.Screen(80, 24)
@@ -141,17 +147,18 @@ class GatewayCase(ClientTestCase):
 
     secret = ""
     limits = LIMITS
+    door: Door | None = None
 
     def setUp(self) -> None:
         super().setUp()
         self.factory = GatewayFactory(
-            self.clock, BOARD, LOGIN, self.secret, self.limits, self.network.endpoint
+            self.clock, BOARD, LOGIN, self.secret, self.limits, self.network.endpoint, self.door
         )
         self.register("ann", "bob")
 
-    def visitor(self) -> Visitor:
+    def visitor(self, host: str = HOST) -> Visitor:
         """Somebody who has connected, and not said anything."""
-        visitor = Visitor(self.clock, self.network, self.factory)
+        visitor = Visitor(self.clock, self.network, self.factory, host)
         self.addCleanup(visitor.leave)
         return visitor
 

@@ -118,10 +118,23 @@ class ReplyTests(SynchronousTestCase):
     def test_a_list_of_another_service(self) -> None:
         games = ["chess\x1b", 2, None, {"name": "go\u202e", "open": True}, ["é"]]
         self.assertEqual(
-            reply_lines(reply(game=games, total=5, code="x", token="t", more="cursor")),
+            reply_lines(reply(game=games, total=5, code="x", token="t")),
             ["chess\\x1b", "2", "null", '{"name":"go\\u202e","open":true}', '["é"]'],
         )
         self.assertEqual(reply_lines(reply(game=[])), ["Nothing"])
+
+    def test_a_list_with_others(self) -> None:
+        others = "(others are not shown)"
+        self.assertEqual(reply_lines(reply(game=["go"], more="x")), ["go", others])
+        self.assertEqual(reply_lines(reply(friend=[], more="x")), ["No friends", others])
+        self.assertEqual(
+            reply_lines(reply(post=[{"id": "bob", "message": "hi"}], more="x")),
+            ["(older ones are not shown)", "bob: hi"],
+        )
+        for more in ("", None, 1, ["x"]):
+            self.assertEqual(reply_lines(reply(game=["go"], more=more)), ["go"])
+        self.assertEqual(reply_lines(reply(name="go", more="x")), ["name: go"])
+        self.assertEqual(reply_lines(reply(message="Success!", more="x")), ["Success!"])
 
     def test_members_of_another_service(self) -> None:
         self.assertEqual(

@@ -524,7 +524,7 @@ class BadDayTests(GatewayCase):
 
     def test_a_reply_of_another_shape(self) -> None:
         telnet = self.telnet("login ann 1")
-        shape = {"status": 0, "friend": [1, None, {"a": "\x1b"}], "more": "x"}
+        shape = {"status": 0, "friend": [1, None, {"a": "\x1b"}], "others": "x"}
         self.answer("list-friend", shape)
         telnet.send("list-friend\r\0")
         self.assertEqual(telnet.shown()[-4:-1], ["1", "null", '{"a":"\\u001b"}'])

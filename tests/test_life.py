@@ -8,7 +8,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.protocols import sockets
-from bbs.protocols.life import LINGER, Input, Life, Phase
+from bbs.protocols.closing import LINGER
+from bbs.protocols.life import Input, Life, Phase
 from tests.line_tools import SocketWire
 
 OPEN, FINISHING, CLOSING, LINGERING, LOST = Phase

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,6 +15,7 @@ from bbs.client import Address
 from bbs.daemons.telnet import TelnetGateway
 from bbs.gateway.factory import GatewayFactory
 from bbs.gateway.session import Host
+from bbs.limits.connections import Admission, Networks
 
 SECRET = "0123456789abcdef"
 
@@ -25,10 +27,14 @@ secret = "{SECRET}"
 [limits]
 max_line = 100
 idle_timeout = 7.0
+connections = 3
+connections_per_address = 2
 """
 
 
 class TapTests(SynchronousTestCase):
+    start_with: Admission | None = None
+
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
         self.path = Path(self.mktemp())
@@ -40,6 +46,7 @@ class TapTests(SynchronousTestCase):
         options.parseOptions(["--config", str(self.path), *arguments])
         self.service = telnet.makeService(options, self.reactor)
         assert isinstance(self.service, TelnetGateway)
+        self.service.admission = self.start_with
         self.service.startService()
         return [(port, factory, host) for port, factory, _, host in self.reactor.tcpServers]
 
@@ -54,6 +61,32 @@ class TapTests(SynchronousTestCase):
         self.assertEqual((factory._limits.max_line, factory._limits.idle_timeout), (100, 7.0))
         self.successResultOf(self.service.stopService())
         self.assertIsNone(factory.buildProtocol(None))
+
+    def come(self, factory: Any, host: str) -> str:
+        """The kind of connection that somebody gets."""
+        return type(factory.buildProtocol(IPv4Address("TCP", host, 1))).__name__
+
+    def test_it_takes_as_many_as_the_configuration_says(self) -> None:
+        factory = self.start()[0][1]
+        kinds = [self.come(factory, host) for host in ("192.0.2.1",) * 3 + ("192.0.2.2",) * 2]
+        taken, refused = "GatewayConnection", "TurnedAway"
+        self.assertEqual(kinds, [taken, taken, refused, taken, refused])
+
+    def test_who_is_trusted_is_not_counted_by_address(self) -> None:
+        factory = self.start()[0][1]
+        kinds = [self.come(factory, "127.0.0.1") for _ in range(4)]
+        self.assertEqual(kinds, ["GatewayConnection"] * 3 + ["TurnedAway"])
+
+    def test_it_may_share_with_others_of_its_process(self) -> None:
+        admission = self.start_with = Admission(1, Networks(()))
+        factory = self.start()[0][1]
+        self.assertEqual(len(admission._ports), 2)
+        others = admission.door(1).enter("192.0.2.9")
+        assert others is not None
+        self.assertEqual(self.come(factory, "192.0.2.1"), "TurnedAway")
+        others.leave()
+        self.successResultOf(self.service.stopService())
+        self.assertEqual(admission._ports, [])
 
     def test_options_override_it(self) -> None:
         ((port, factory, _),) = self.start("--listen", "tcp:99", "--server", "[::1]:98")

@@ -9,6 +9,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.errors import TooManyAttempts, WrongCredentials
+from bbs.limits.connections import Networks
+from bbs.limits.fair import FairQueue
 from bbs.passwords import Hasher
 from bbs.testing.service import QUICK
 from bbs.values import Rate
@@ -95,9 +97,13 @@ class PasswordFile(SynchronousTestCase):
 class Checking(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.held: list[Deferred[None]] = []
-        self.operators = Operators(
-            {"liz": HASH}, Hasher(Inline(), QUICK), rate=Rate(3, 60.0), seconds=self.clock.seconds
+        self.operators = self.checking(Hasher(Inline(), QUICK))
+
+    def checking(self, hasher: Hasher) -> Operators:
+        """They check by `hasher`."""
+        queue = FairQueue(4, 200, Networks(()), self.clock)
+        return Operators(
+            {"liz": HASH}, hasher, rate=Rate(3, 60.0), seconds=self.clock.seconds, queue=queue
         )
 
     def check(self, name: str, password: str, address: str = "192.0.2.1") -> Deferred[None]:
@@ -137,9 +143,7 @@ class Checking(SynchronousTestCase):
                 return done
 
         hasher = Hasher(Slow(), QUICK)  # type: ignore[arg-type]
-        self.operators = Operators(
-            {"liz": HASH}, hasher, rate=Rate(3, 60.0), seconds=self.clock.seconds
-        )
+        self.operators = self.checking(hasher)
         guesses = [self.check("liz", password) for password in ("a", "b", "c", "d", "secret")]
         for done, verdict in waiting:
             done.callback(verdict)

@@ -16,9 +16,9 @@ from bbs.addresses import ListeningPlace
 from bbs.config import load
 from bbs.daemons.login import url_of
 from bbs.passwords import Hasher
-from bbs.web import site
 from bbs.web.page import OperatorsPage, PasswordFileUnusable, make
-from bbs.web.site import MAX_BODY, MAX_CONNECTIONS, REQUEST_TIMEOUT
+from bbs.web.site import MAX_BODY, REQUEST_TIMEOUT
+from bbs.web.snapshot import View
 from bbs.workers import Inline
 from tests.memory_service import POLICY, QUICK
 from tests.web_case import Browser, PageCase
@@ -146,12 +146,16 @@ class Reading(PageCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_somebody_who_does_not_wait_for_the_answer(self) -> None:
-        waiting: Deferred[None] = Deferred()
+        waiting: Deferred[View] = Deferred()
         self.patch(self.page._lookout, "look", lambda names: waiting)
-        browser = self.browser()
-        browser.send("GET", "/state")
-        browser.close()
-        self.assertTrue(waiting.called)
+        gone, stays = self.browser(), self.browser()
+        gone.send("GET", "/state")
+        stays.send("GET", "/state")
+        gone.close()
+        gone.transport.clear()
+        waiting.callback(self.page._lookout.view())
+        self.assertEqual(stays.heard().code, 200)
+        self.assertEqual(gone.transport.value(), b"")
 
 
 class Limits(PageCase):
@@ -186,14 +190,6 @@ class Limits(PageCase):
         watcher = self.watcher()
         self.pass_time(3 * REQUEST_TIMEOUT)
         self.assertFalse(watcher.browser.transport.disconnecting)
-
-    def test_connections(self) -> None:
-        self.patch(site, "MAX_CONNECTIONS", 3)
-        self.assertEqual(MAX_CONNECTIONS, 300)
-        browsers = [self.browser() for _ in range(3)]
-        self.assertIsNone(self.page.site.buildProtocol(None))
-        browsers[0].close()
-        self.assertEqual(self.browser().get("/health").code, 200)
 
     def test_closing_them_all(self) -> None:
         browsers = [self.browser() for _ in range(3)]
@@ -238,6 +234,7 @@ class PuttingTogether(PageCase):
                 password_file=config.web.password_file,
                 failed_logins=config.limits.failed_logins,
                 hasher=Hasher(Inline(), QUICK),
+                queue=self.service.login.home.login.limits.queue,
                 in_thread=Inline().run,
             )
         )

@@ -162,6 +162,7 @@ def _run(service: Service, config: Configuration, options: argparse.Namespace, l
 
     login_server = LoginServer(service, config, options.data, reactor, fail)
     gateway = TelnetGateway(service, config, reactor, fail)
+    gateway.beside = login_server
 
     def ready(_: object) -> None:
         if failures:

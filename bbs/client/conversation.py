@@ -262,7 +262,8 @@ class Conversation:
         for question in QUESTIONS:
             request = await self.client.understand(f"{question} {user}")
             if request.familiar:
-                asked.append((request, self.client.request(request.line)))
+                # Nobody completes among more than a first part has.
+                asked.append((request, self.client.request(request.line, whole=False)))
         # They go together; each that fails has an answer of its own, and none is waited for here.
         for request, asking in asked:
             asking.addCallback(partial(self.known.learn, request))

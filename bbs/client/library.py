@@ -18,11 +18,21 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
 from bbs.addresses import Address
+from bbs.client import parts
 from bbs.client.connection import Connections, endpoint_to
 from bbs.client.listening import Hearer, Listening
 from bbs.client.routing import LocalUser, Router
 from bbs.client.typed import Typed, typed
-from bbs.client.values import ChatMessage, Origin, Post, Refused, Reply, ServiceEvent, Waiting
+from bbs.client.values import (
+    ChatMessage,
+    Incomplete,
+    Origin,
+    Post,
+    Refused,
+    Reply,
+    ServiceEvent,
+    Waiting,
+)
 from bbs.client.vocabulary import Learner, Vocabulary
 
 
@@ -37,14 +47,15 @@ class BBSClient:
       by itself,
     - `Unreachable` when no server took it for a minute,
     - `BadReply` when the server said what is not in the protocol,
-    - `NotTrusted` when it does not believe `origin`;
+    - `NotTrusted` when it does not believe `origin`,
+    - `Incomplete` when a list has others that could not be had; `request` gives what there is;
 
     all of them `ClientError`. A name or password that is not one word is a ValueError.
 
     `login_server` is where the service was said to be. `endpoint` makes client endpoints for that
     and for app servers: plain TCP unless given, or what somebody wants instead. `origin` is for
     whom a gateway speaks, and `vocabulary` what is known of the service's commands, where several
-    clients share that.
+    clients share that. `most` is how many bytes of one reply are kept whose list comes in parts.
     """
 
     def __init__(
@@ -55,6 +66,7 @@ class BBSClient:
         *,
         origin: Origin | None = None,
         vocabulary: Vocabulary | None = None,
+        most: int = parts.MOST_BYTES,
     ) -> None:
         def plain(address: Address) -> IStreamClientEndpoint:
             return endpoint_to(reactor, address)
@@ -63,6 +75,7 @@ class BBSClient:
         connections = Connections(reactor, endpoint or plain, greetings)
         self._router = Router(reactor, connections, login_server)
         self._learner = Learner(self._router, vocabulary or Vocabulary())
+        self._most = most
         self._users: dict[str, LocalUser] = {}
         self._listeners: dict[str, Listening] = {}
         self._shown: dict[str, int] = {}
@@ -132,8 +145,12 @@ class BBSClient:
             return succeed(understood)
         return Deferred.fromCoroutine(self._learner.understand(line))
 
-    def request(self, line: str) -> Deferred[Reply]:
+    def request(self, line: str, *, whole: bool = True) -> Deferred[Reply]:
         """The reply to a line as a person types it, whether it says yes or no.
+
+        A list that the server sends in parts is there as a whole, in order, and there is no `more`.
+        If it has `more` all the same, others could not be had, or are over what is kept
+        (`Reply.has_more` and `lacking`). Unless it is to be `whole`, the first part is enough.
 
         ValueError for a blank line, for more than one line, and for `listen` of a user who is
         logged in here: that is the method.
@@ -144,15 +161,15 @@ class BBSClient:
             raise ValueError("listen by BBSClient.listen")
         if not request.waits:  # That has a connection of its own, on which nothing goes ahead.
             self._learner.begin()
-        return Deferred.fromCoroutine(self._carry(line))
+        return Deferred.fromCoroutine(self._carry(line, whole))
 
-    async def _carry(self, line: str) -> Reply:
-        reply = await self._request(await self._learner.understand(line))
+    async def _carry(self, line: str, whole: bool) -> Reply:
+        reply = await self._request(await self._learner.understand(line), whole)
         # While the login server is there: what is asked next may be for an app server.
         self._learner.begin()
         return reply
 
-    async def _request(self, request: Typed) -> Reply:
+    async def _request(self, request: Typed, whole: bool = True) -> Reply:
         user = self._users.get(request.user)
         reply = await self._router.carry(request, user)
         if reply.ok:
@@ -162,6 +179,8 @@ class BBSClient:
                 user.address = reply.app_server
             elif request.name in ("logout", "delete") and user is not None:
                 self._logged_out(user)
+        if whole and reply.has_more:
+            return await parts.whole(self._router, request, user, reply, self._most)
         return reply
 
     def _logged_in(self, name: str, reply: Reply) -> None:
@@ -215,6 +234,8 @@ class BBSClient:
         reply = await self._request(request)
         if not reply.ok:
             raise Refused(reply)
+        if reply.has_more:
+            raise Incomplete(reply)
         return reply
 
     def _do(self, name: str, *arguments: str) -> Deferred[None]:

@@ -28,6 +28,9 @@ from bbs.client.values import (
 MOST_TEXT = 4000
 """Characters that are shown of the text of an event; what is left out is an ellipsis."""
 
+MOST_REASON = 200
+"""Characters that are shown of why something is not."""
+
 _UNPRINTABLE = re.compile(
     "(\U0001f3f4[\U000e0030-\U000e0039\U000e0061-\U000e007a]+\U000e007f)"  # flags of regions
     "|[\x00-\x1f\x7f-\x9f"  # C0, DEL, C1
@@ -91,7 +94,17 @@ def reply_lines(reply: Reply) -> list[str]:
 
     That is its message; else the elements of its list, one a line; else, where it is not just one
     list, its members. A list that the board has is shown even where other members are beside it.
+    Where others of the list are not there, a line says so, where they would be.
     """
+    if not reply.has_more:
+        return _lines(reply)
+    why = visible(f": {reply.lacking[:MOST_REASON]}") if reply.lacking else ""
+    if reply.is_backwards:
+        return [f"(older ones are not shown{why})", *_lines(reply)]
+    return [*_lines(reply), f"(others are not shown{why})"]
+
+
+def _lines(reply: Reply) -> list[str]:
     if reply.message is not None:
         return [visible(reply.message)]
     if not reply.ok:
@@ -116,11 +129,11 @@ def _members(reply: Reply, members: dict[str, object]) -> Iterator[str]:
 
 
 def _element(value: object) -> str:
+    if isinstance(value, str):
+        return visible(value)
     try:
         post = Post.read(value)
     except TypeError:
-        if isinstance(value, str):
-            return visible(value)
         return visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     return visible(f"{post.author}: {post.text}")
 

@@ -21,6 +21,12 @@ LONGEST_WAIT = 366 * 24 * 3600.0
 DEEPEST = 100
 """Lists and objects within each other in a line of a server's: more could not be shown again."""
 
+LONGEST_CURSOR = 1000
+"""Characters in the longest cursor of a list that is sent back."""
+
+BACKWARDS = ("post", "history")
+"""Lists of which the latest come first, and by `more` what is older; of others what follows."""
+
 _TOKEN = re.compile("[!-~]+")
 
 
@@ -42,6 +48,15 @@ class BadReply(ClientError):
 
 class NotTrusted(ClientError):
     """The login server does not take this gateway's word for whom it speaks (`Origin`)."""
+
+
+class Incomplete(ClientError):
+    """A list was to come whole, and has others that could not be had; `reply` has those that
+    came."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"The list did not come whole: {reply.lacking or 'there are others'}")
+        self.reply = reply
 
 
 class Refused(ClientError):
@@ -75,9 +90,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class Reply:
-    """One reply. A login's members hold the token, so they are in no repr and no log."""
+    """One reply. A login's members hold the token, so they are in no repr and no log.
+
+    `size` is in bytes on the wire, 0 for one that did not come from there. Where the list of one
+    has others that are not there (`has_more`), `lacking` says why, in a few words of anybody's.
+    """
 
     members: Mapping[str, object] = field(repr=False)
+    size: int = field(default=0, repr=False, compare=False)
+    lacking: str = field(default="", repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -115,6 +136,41 @@ class Reply:
         if isinstance(token, str) and _TOKEN.fullmatch(token):
             return token
         raise BadReply("The server gave no usable access token")
+
+    @property
+    def list_name(self) -> str | None:
+        """The name of its list; None where it has none, or more than one."""
+        lists = self._lists
+        return lists[0] if len(lists) == 1 else None
+
+    @property
+    def is_backwards(self) -> bool:
+        """Whether its list is of the latest, and others are older."""
+        return self.list_name in BACKWARDS
+
+    @property
+    def has_more(self) -> bool:
+        """Whether its list has others that are not there."""
+        more = self.members.get("more")
+        told = self.ok and isinstance(more, str) and more != "" and bool(self._lists)
+        return told or bool(self.lacking)
+
+    @property
+    def cursor(self) -> str | None:
+        """By which the others are asked for; None when there are none, or it cannot be used."""
+        more = self.members.get("more")
+        # It goes into a line as one word, so it is of what every line can hold.
+        if self.ok and isinstance(more, str) and len(more) <= LONGEST_CURSOR:
+            return more if _TOKEN.fullmatch(more) else None
+        return None
+
+    @property
+    def _lists(self) -> list[str]:
+        return [
+            name
+            for name, value in self.members.items()
+            if isinstance(value, list) and name != "more"
+        ]
 
     def names(self, member: str) -> tuple[str, ...]:
         """The list under `invite`, `friend` or `group`."""
@@ -249,5 +305,5 @@ def read_line(line: bytes) -> Reply | Mapping[str, object]:
         if isinstance(members.get("event"), str):
             return members
         if members.get("status") in (0, 1):
-            return Reply(members)
+            return Reply(members, len(line))
     raise ValueError("neither a reply nor an event")

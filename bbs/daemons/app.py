@@ -62,7 +62,7 @@ class AppServer(Daemon):
         database = await self.open_database()
         if stomp is None:
             raise CannotStart("broker.url: the embedded broker is within a login server; name one")
-        serving = AppServing(await self.ground(database, stomp))
+        serving = AppServing(await self.ground(database, stomp), self.admission)
         await self.reach_broker(stomp)
         self.begin(serving.listeners)
         ports = await self.listen(config.app.listen, serving.factory)

@@ -22,8 +22,9 @@ from twisted.python.failure import Failure
 from bbs.addresses import ListeningPlace
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
-from bbs.daemons.composition import Ground
+from bbs.daemons.composition import Ground, admission_of
 from bbs.errors import Refusal
+from bbs.limits.connections import Admission, Port
 from bbs.plugins import PluginUnusable
 from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, StompService
@@ -63,6 +64,8 @@ class Daemon(TwistedService):
     :param on_failure: called with one line when the start fails.
     """
 
+    beside: Daemon | None = None
+    """Another in the same process, which starts before this one."""
     kind: str
     """The second half of its name, the first being the service's."""
 
@@ -80,6 +83,9 @@ class Daemon(TwistedService):
         self.reactor = reactor
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
         """Where to listen instead of a place whose port somebody else has."""
+        self.admission: Admission
+        """Who may connect to this process, when it has started. Of daemons in one process all have
+        that of the first."""
         self._on_failure = on_failure
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
@@ -97,6 +103,10 @@ class Daemon(TwistedService):
         # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        if self.beside is not None:
+            self.admission = self.beside.admission
+        else:
+            self.admission = admission_of(self.config.limits, hard)
         self._starting = Deferred.fromCoroutine(self.start())
         self._starting.addErrback(self._failed)
 
@@ -201,7 +211,11 @@ class Daemon(TwistedService):
         self.on_stop(lambda: factory.close_all(FAREWELL))
         return [await self._listen(place, factory) for place in places]
 
-    async def _listen(self, place: ListeningPlace, factory: IProtocolFactory) -> IListeningPort:
+    async def _listen(
+        self, place: ListeningPlace, factory: IProtocolFactory, *, pauses: bool = True
+    ) -> IListeningPort:
+        """Listen with `factory`; the port `pauses` where descriptors are short, unless it is for
+        those who look after the server."""
         try:
             endpoint = serverFromString(self.reactor, str(place.with_backlog(BACKLOG)))
         except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
@@ -212,9 +226,11 @@ class Daemon(TwistedService):
             reason = getattr(error, "socketError", error)
             second = self.second_choice.get(place)
             if second and getattr(reason, "errno", None) == errno.EADDRINUSE:
-                return await self._listen(second, factory)
+                return await self._listen(second, factory, pauses=pauses)
             raise CannotStart(f"cannot listen on {place}: {reason}") from error
         self.on_stop(port.stopListening)
+        if pauses and hasattr(port, "stopReading"):
+            self.on_stop(self.admission.add_port(cast("Port", port)))
         return port
 
 

@@ -26,6 +26,7 @@ class TelnetGateway(Daemon):
             Address.parse(telnet.server),
             telnet.secret,
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),
+            door=self.admission.door(limits.connections_per_address),
         )
         self.on_stop(lambda: factory.close_all(FAREWELL))
         for place in telnet.listen:

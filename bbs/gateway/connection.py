@@ -46,6 +46,8 @@ class GatewayConnection(Protocol):
         limits: LineLimits,
         gone: Callable[[GatewayConnection], None],
     ) -> None:
+        self.on_typed: Callable[[], None] | None = None
+        """Called once, when something is typed."""
         self._clock = clock
         self._valve = valve
         self._limits = limits
@@ -146,8 +148,8 @@ class GatewayConnection(Protocol):
         self._taking = True
         if self._unread and self._has_room:
             piece, self._unread = self._unread[:PIECE], self._unread[PIECE:]
-            if self._session.received(piece) and self._idle is not None and self._idle.active():
-                self._idle.reset(self._limits.idle_timeout)
+            if self._session.received(piece):
+                self._typed()
         self._taking = False
         if self._unread and self._has_room:
             _stop(self._turn)
@@ -156,6 +158,13 @@ class GatewayConnection(Protocol):
             self._session.begin()
             self._session.input_ended()
         self._steer()
+
+    def _typed(self) -> None:
+        on_typed, self.on_typed = self.on_typed, None
+        if on_typed is not None:
+            on_typed()
+        if self._idle is not None and self._idle.active():
+            self._idle.reset(self._limits.idle_timeout)
 
     @property
     def _has_room(self) -> bool:

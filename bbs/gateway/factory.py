@@ -19,15 +19,25 @@ from bbs.client.connection import endpoint_to
 from bbs.client.library import BBSClient
 from bbs.client.values import NotTrusted, Origin, Reply
 from bbs.client.vocabulary import Vocabulary
-from bbs.errors import Unavailable
+from bbs.errors import TooManyConnections, Unavailable
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.session import Host
 from bbs.gateway.valve import Valve
-from bbs.protocols.closing import Departure
+from bbs.limits.connections import Door, Entry
+from bbs.protocols.closing import Departure, TurnedAway
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.protocols.sockets import host_of
 
 STOPPING = "The gateway stops. Bye!"
+
+DESCRIPTORS = 4
+"""That a visit takes once somebody is logged in: for the person, for requests to the login server
+and to an app server, and for what is listened to."""
+
+MOST_BYTES = 4 * 1024 * 1024
+"""Bytes of one reply for one person, all parts together: many people share the memory here."""
+
+_TOO_MANY = TooManyConnections().message
 
 
 class GatewayClient(BBSClient):
@@ -35,10 +45,11 @@ class GatewayClient(BBSClient):
 
     _log = Logger()
 
-    def request(self, line: str) -> Deferred[Reply]:
+    def request(self, line: str, *, whole: bool = True) -> Deferred[Reply]:
         """As any client's, but where that fails with `NotTrusted` the log has why, as that is the
         operator's affair, and the reply is that the service is not available."""
-        return BBSClient.request(self, line).addErrback(self._not_trusted)
+        asking = BBSClient.request(self, line, whole=whole)
+        return asking.addErrback(self._not_trusted)
 
     def _not_trusted(self, failure: Failure) -> Reply:
         failure.trap(NotTrusted)
@@ -50,7 +61,7 @@ class GatewayClient(BBSClient):
 class GatewayFactory(Factory):
     """`secret` is what the login server at `server` believes this gateway by; empty: it is not
     told for whom the gateway speaks. `endpoint` makes what clients connect through: plain TCP
-    unless given."""
+    unless given. `door` says who may come in; without one everybody may."""
 
     noisy = False
 
@@ -62,6 +73,7 @@ class GatewayFactory(Factory):
         secret: str,
         limits: LineLimits,
         endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
+        door: Door | None = None,
     ) -> None:
         self._reactor = reactor
         self._host = host
@@ -70,14 +82,21 @@ class GatewayFactory(Factory):
         self._limits = limits
         self._endpoint = endpoint or partial(endpoint_to, reactor)
         self._vocabulary = Vocabulary()
-        self._connections: set[GatewayConnection] = set()
+        self._door = door
+        self._connections: dict[GatewayConnection, Entry | None] = {}
+        self._turned_away: set[TurnedAway] = set()
         self._stopping = False
         self._departure = Departure(reactor, self._connections)
 
-    def buildProtocol(self, addr: IAddress | None) -> GatewayConnection | None:
+    def buildProtocol(  # type: ignore[override]
+        self, addr: IAddress | None
+    ) -> GatewayConnection | TurnedAway | None:
         """A connection, or None once `close_all` was called."""
         if self._stopping:
             return None
+        entry = self._door.enter(host_of(addr), DESCRIPTORS) if self._door else None
+        if self._door and entry is None:
+            return TurnedAway(self._reactor, f"{_TOO_MANY}\n".encode(), self._turned_away)
         valve = Valve(self._endpoint)
         client = GatewayClient(
             self._reactor,
@@ -85,23 +104,31 @@ class GatewayFactory(Factory):
             valve.endpoint,
             origin=self._origin(addr),
             vocabulary=self._vocabulary,
+            most=MOST_BYTES,
         )
         connection = GatewayConnection(
             self._reactor, client, self._host, valve, self._limits, self._gone
         )
-        self._connections.add(connection)
+        self._connections[connection] = entry
+        if entry is not None:
+            entry.watch(lambda: connection.end(_TOO_MANY))
+            connection.on_typed = entry.has_asked
         return connection
 
     def close_all(self, grace: float) -> Deferred[None]:
         """Take no new connections, and end those there are, in words; those that are still open
         after `grace` seconds are aborted. Fires when all are gone."""
         self._stopping = True
+        for turned_away in list(self._turned_away):
+            turned_away.abort()
         for connection in list(self._connections):
             connection.end(STOPPING)
         return self._departure.wait(grace)
 
     def _gone(self, connection: GatewayConnection) -> None:
-        self._connections.discard(connection)
+        entry = self._connections.pop(connection)
+        if entry is not None:
+            entry.leave()
         if not self._connections:
             self._departure.all_gone()
 

@@ -87,15 +87,20 @@ class Admission:
         """A kind of port, by which an address has so many connections at the most."""
         return Door(self, per_address)
 
-    def add_port(self, port: Port) -> None:
-        """`port` pauses where there is no room."""
+    def add_port(self, port: Port) -> Callable[[], None]:
+        """`port` pauses where there is no room, until what is returned is called."""
         self._ports.append(port)
+        return lambda: self._ports.remove(port)
 
     # For the doors and entries
 
     @property
     def is_full(self) -> bool:
         return self._count >= self._most
+
+    @property
+    def is_jammed(self) -> bool:
+        return self._room is not None and self._used >= self._room + OVERSHOOT // 2
 
     def entered(self, entry: Entry) -> None:
         self._count += 1
@@ -146,6 +151,11 @@ class Door:
         self.admission = admission
         self._per_address = per_address
         self._by_address: Counter[str] = Counter()
+
+    @property
+    def is_jammed(self) -> bool:
+        """Whether there is not even room for a connection that is told so and closed."""
+        return self.admission.is_jammed
 
     def enter(self, host: str, descriptors: int = 1) -> Entry | None:
         """A connection from `host` (in its usual form, "" where there is none), which takes so many

@@ -36,6 +36,9 @@ LOOK_INTERVAL = 1.0
 NEWS_KEPT = 100
 """Sentences that somebody gets who comes later."""
 
+WITH_NAMES, WITHOUT = "with names", "without names"
+"""Kinds of looks: whoever needs no names takes part in one that has them."""
+
 LOGINS_WINDOW, COUNTED_WINDOW = 60.0, 10.0
 """Seconds over which logins a minute, and what a service counts a second, are counted."""
 
@@ -170,11 +173,18 @@ class Lookout(Service):
         )
 
     async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> View:
-        """The present, no more than `oldest` seconds old; with people's `names`, if so asked."""
+        """The present, no more than `oldest` seconds old; with people's `names`, if so asked.
+
+        There is one look at a time, however many ask.
+        """
+        if names:
+            await self._shared.settled(WITHOUT)
         old = self._reactor.seconds() - self._looked_at >= oldest
         lacks = names and (self._overview is None or self._overview.who is None)
         if old or lacks:
-            await self._shared.join(f"names: {names}", lambda: self._look(names))
+            names = names or self._shared.runs(WITH_NAMES)
+            kind = WITH_NAMES if names else WITHOUT
+            await self._shared.join(kind, lambda: self._look(names))
         return self.view()
 
     async def _tick(self) -> None:

@@ -55,6 +55,8 @@ class Streams:
         self._reactor = reactor
         self._viewers: set[_Viewer] = set()
         self._essence: object = None
+        self._history: bytes | None = None
+        """The last hour as an event: for those who come again and again."""
         self._sent_at = float("-inf")
 
     def full(self, token: str) -> bool:
@@ -74,9 +76,10 @@ class Streams:
     def catch_up(self, viewer: _Viewer) -> None:
         """Send everything that `viewer` may lack."""
         # As one: it may be longer than a buffer is, and what is dropped of it would come anew.
-        history = event("history", self.lookout.history.as_json())
+        if self._history is None:
+            self._history = event("history", self.lookout.history.as_json())
         state = self._state(self.lookout.view(), viewer.token)
-        viewer.write(history + viewer.unsent(self.lookout.kept) + state)
+        viewer.write(self._history + viewer.unsent(self.lookout.kept) + state)
 
     def close(self) -> None:
         """Tell everybody that this server stops, and end the streams."""
@@ -105,6 +108,7 @@ class Streams:
             viewer.write(written[operator])
 
     def point(self, point: dict[str, object]) -> None:
+        self._history = None
         for viewer in [*self._viewers]:
             viewer.write(event("point", point))
 

@@ -1,0 +1,92 @@
+"""How many people a gateway takes, and what one too many is told."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from twisted.internet.address import IPv4Address
+
+from bbs.gateway.factory import DESCRIPTORS
+from bbs.limits.connections import Admission, Door, Networks
+from bbs.protocols.closing import TurnedAway
+from tests.gateway_case import GatewayCase, Socket
+
+REFUSAL = b"Too many connections\n"
+
+
+class Case(GatewayCase):
+    most = 4
+    per_address = 2
+    descriptors: int | None = None
+
+    def setUp(self) -> None:
+        trusted = Networks([ip_network("192.0.2.99/32")])
+        self.admission = Admission(self.most, trusted, self.descriptors)
+        self.door: Door = self.admission.door(self.per_address)
+        super().setUp()
+
+    def one_too_many(self, host: str) -> Socket:
+        """What somebody is connected by who is turned away."""
+        socket = Socket(peerAddress=IPv4Address("TCP", host, 50000))
+        protocol = self.factory.buildProtocol(socket.getPeer())
+        self.assertIsInstance(protocol, TurnedAway)
+        assert isinstance(protocol, TurnedAway)
+        protocol.makeConnection(socket)
+        return socket
+
+
+class CrowdTests(Case):
+    def test_an_address_has_so_many(self) -> None:
+        first, _ = self.visitor(), self.visitor()
+        socket = self.one_too_many("192.0.2.7")
+        self.assertEqual(socket.value(), REFUSAL)
+        self.assertTrue(socket.disconnecting)
+        self.visitor("192.0.2.8")
+        first.leave()
+        self.visitor()
+        self.assertEqual(self.admission.count, 3)
+
+    def test_who_is_trusted_has_more(self) -> None:
+        for _ in range(self.most):
+            self.visitor("192.0.2.99")
+        self.one_too_many("192.0.2.99")
+
+    def test_there_are_so_many_in_all(self) -> None:
+        visitors = [self.visitor(f"192.0.2.{number}") for number in range(self.most)]
+        self.assertEqual(self.one_too_many("192.0.2.7").value(), REFUSAL)
+        for visitor in visitors:
+            visitor.leave()
+        self.assertEqual(self.admission.count, 0)
+
+    def test_who_is_turned_away_counts_for_nothing(self) -> None:
+        self.visitor(), self.visitor()
+        for _ in range(10):
+            self.one_too_many("192.0.2.7")
+        self.assertEqual(self.admission.count, 2)
+
+    def test_a_gateway_that_stops_waits_for_none_of_them(self) -> None:
+        self.visitor(), self.visitor()
+        socket = self.one_too_many("192.0.2.7")
+        self.factory.close_all(2.0)
+        self.assertTrue(socket.disconnected)
+
+
+class DescriptorTests(Case):
+    per_address = most = 1000
+    descriptors = 8 * DESCRIPTORS  # of which half are kept
+
+    def test_who_has_typed_nothing_goes_first(self) -> None:
+        silent = self.visitor()
+        typing = [self.pipe("help") for _ in range(2)]
+        later = self.visitor()
+        self.assertTrue(silent.text.endswith("Too many connections\n"))
+        self.assertTrue(silent.is_over)
+        silent.leave()
+        self.assertFalse(later.is_over)
+        self.assertFalse(any(visitor.is_over for visitor in typing))
+
+    def test_telnet_that_only_negotiates_has_typed_nothing(self) -> None:
+        silent = self.visitor()
+        silent.send(b"\xff\xfb\x1f")
+        [self.pipe("help") for _ in range(3)]
+        self.assertTrue(silent.is_over)

@@ -2,7 +2,7 @@
 # make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
 # make check                   what to run before every commit: style, types, arrows, fast tests
 # make test                    install and start what the tests need, and run them all, with all checks
-# make soak                    what takes longer than a test may: an hour and more
+# make soak FAULTS=500         what takes longer than a test may: two hours and more
 # make bench                   measure, and write docs/benchmarks.md, which says how to read it
 # make docs                    the documentation as a site, in build/docs; a warning is an error
 # make news                    what the next release's news will say; ARGS=--yes writes it
@@ -15,6 +15,11 @@ BIN = $(VENV)/bin
 # Fast tests are beside each other in tests/; those in tests/integration/ start real servers.
 FAST = $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
 JOBS = 2
+
+# Of `make soak`: how many faults on each database, from which seed, and for how long at most.
+FAULTS = 500
+SEED = 1
+SECONDS =
 
 .PHONY: up up-ec2 check lint test soak bench docs news clean
 
@@ -45,12 +50,16 @@ test: lint
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
 	$(BIN)/python -m tests.simulation --rounds 500
+	for database in sqlite mysql; do \
+		$(BIN)/python -m tests.faults --database $$database --migrations && \
+		$(BIN)/python -m tests.faults --database $$database --faults $(FAULTS) \
+			--seed $(SEED) $(if $(SECONDS),--seconds $(SECONDS)) || exit 1; \
+	done
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
-	BBS_TEST_STREAMS=8 BBS_TEST_STOPPED=30 \
+	BBS_TEST_STOPPED=30 \
 	$(BIN)/python -m twisted.trial tests.integration.test_ec2_rounds \
-		tests.integration.test_ec2_service tests.integration.test_storms \
-		tests.integration.test_freezing tests.test_turns
+		tests.integration.test_ec2_service tests.integration.test_freezing tests.test_turns
 
 bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start

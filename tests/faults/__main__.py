@@ -39,7 +39,15 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(bool(cuts.complaints))
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
     faults = options.faults or (100 if options.seconds is None else sys.maxsize)
-    plan = Plan(options.database, options.seed, faults, options.seconds, options.only, options.keep)
+    plan = Plan(
+        options.database,
+        options.seed,
+        faults,
+        options.seconds,
+        options.only,
+        options.keep,
+        lambda text: print(text, file=sys.stderr, flush=True),
+    )
 
     async def go(reactor: Any) -> None:
         try:

@@ -23,7 +23,7 @@ from tests.integration.service import eventually, together
 
 GROUP = "crowd"
 
-PAIRS = 2
+PAIRS = 3
 """People who write to somebody, each to another."""
 
 A_HOST = 50

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,10 @@ WITHIN = 60.0
 """Seconds within which every request must be served again: as long as a client's patience."""
 
 
+TOLD = 25
+"""Faults from one word about how far the run has come to the next."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be done."""
@@ -46,6 +50,8 @@ class Plan:
     """Kinds that are drawn, by words in their names; all unless given."""
     keep: Path | None = None
     """Where the logs are put of a run that has something to complain about."""
+    tell: Callable[[str], None] | None = None
+    """Told now and then how far it has come."""
 
 
 async def carry_out(plan: Plan) -> Figures:
@@ -118,6 +124,8 @@ class Faults:
             if self._broken:
                 break
             self._running.append(run(self._strike(choice, strike)))
+            if self._plan.tell and len(self._watch.faults) % TOLD == 0:
+                self._plan.tell(f"{len(self._watch.faults)} faults, {self._watch.now():.0f} s")
         await self._settle(0)
         for running in self._running:
             await running

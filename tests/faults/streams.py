@@ -22,6 +22,9 @@ from tests.faults.figures import Figures
 from tests.faults.parts import pause
 from tests.integration.service import run
 
+BREATH = 0.03
+"""Seconds between messages of one writer: several share a transaction."""
+
 TELNET_DEADLINE = 30.0
 """Seconds until somebody at the gateway hangs up and tries again."""
 
@@ -129,7 +132,7 @@ class Writing(Stream):
         user: str,
         target: str = "",
     ) -> None:
-        super().__init__(figures, f"{kind} by {user}")
+        super().__init__(figures, f"{kind} by {user}", BREATH if kind == "send" else 0.1)
         self.kind = kind
         self.user = user
         self.target = target

@@ -1,6 +1,7 @@
 # make up ARGS="--port 2222"   install, and run the whole service in the foreground
 # make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
-# make check                   what to run before every commit: style, types, arrows, fast tests
+# make check                   what to run before every commit: style, types, arrows, what is known
+#                              to be dangerous, fast tests
 # make test                    install and start what the tests need, and run them all, with all checks
 # make soak FAULTS=500         what takes longer than a test may: two hours and more
 # make bench                   measure, and write docs/benchmarks.md, which says how to read it
@@ -35,6 +36,8 @@ lint: $(VENV)/installed-for-tests
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bbs twisted
+	$(BIN)/python tests/audit.py $(VENV)
 
 check: lint
 	$(BIN)/python -m twisted.trial --jobs $(JOBS) $(FAST)

@@ -58,7 +58,8 @@ class LimitsCase(SynchronousTestCase):
 
         def failed(failure: Failure) -> None:
             failure.trap(WrongCredentials, TooManyAttempts)
-            outcome.append(str(failure.value.args[0]) if failure.value.args else "wrong")
+            [*waits] = failure.value.args if failure.value else ()
+            outcome.append(str(waits[0]) if waits else "wrong")
 
         attempt.addCallbacks(lambda verdict: outcome.append("right"), failed)
         (ended,) = outcome

@@ -70,8 +70,9 @@ class StrangersCase(SynchronousTestCase):
                 (event["what"], event["outcome"], event["address"], event["name"], event["by"])
             )
 
-        security.publisher.addObserver(observe)
-        self.addCleanup(security.publisher.removeObserver, observe)
+        publisher: Any = security.publisher
+        publisher.addObserver(observe)
+        self.addCleanup(publisher.removeObserver, observe)
 
     def peer(self, host: str = HONEST) -> Peer:
         """Somebody who connects from `host`."""

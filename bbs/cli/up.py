@@ -25,7 +25,7 @@ DEFAULT_PORT = 22222
 TELNET_PORT = 2323
 WEB_PORT = 22280
 LOOPBACK = "127.0.0.1"
-PASSWORD_FILE = "operator-password"
+PASSWORD_FILE = "operator-password"  # nosec B105 # A file's name.
 
 
 def main(argv: Sequence[str], program: Program) -> int:

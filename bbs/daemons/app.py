@@ -87,7 +87,7 @@ class AppServer(Daemon):
         if self._server_id is None:
             host = await self.in_thread(self._address, database.url)
             return await database.run(
-                members.join, host, number, self.config.app.capacity, self.reactor.seconds()
+                members.join, host, number, self.config.app.capacity, self.wall()
             )
         if not await database.run(members.report, self._server_id, number):
             raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")

@@ -3,6 +3,7 @@ daemons and the service in memory for tests (`bbs.testing`) both take it from he
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +26,15 @@ from bbs.values import Tally
 @dataclass(frozen=True)
 class Ground:
     """What every server stands on. `stomp` is a client of the broker, `hint_key` what all servers
-    of the service prove their hints by."""
+    of the service prove their hints by. `reactor.seconds` is the clock to measure by, which nobody
+    sets, and `wall` (seconds since the epoch) the one by which is stamped what is stored."""
 
     service: Service
     config: Configuration
     database: Database
     stomp: IStomp
     reactor: Any
+    wall: Callable[[], float]
     hint_key: bytes
 
     def bus(self) -> Bus:
@@ -99,7 +102,7 @@ def home_of(
         database=ground.database,
         bus=bus,
         sessions=callers.Sessions(limits.session_ttl),
-        seconds=ground.reactor.seconds,
+        wall=ground.wall,
         tally=Tally(counts=dict.fromkeys(ground.service.counters, 0)),
         watchers=set() if watchers is None else watchers,
         charges=Charges(

@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -20,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import ListeningPlace
+from bbs.clock import measure_steadily
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons.composition import Ground, admission_of
@@ -81,6 +83,8 @@ class Daemon(TwistedService):
         self.service = service
         self.config = config
         self.reactor = reactor
+        self.wall: Callable[[], float] = time.time
+        """What is stored is stamped by this; `reactor.seconds` is for measuring."""
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
         """Where to listen instead of a place whose port somebody else has."""
         self.admission: Admission
@@ -100,6 +104,7 @@ class Daemon(TwistedService):
 
     def startService(self) -> None:
         TwistedService.startService(self)
+        measure_steadily(self.reactor)
         # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -165,7 +170,7 @@ class Daemon(TwistedService):
     async def ground(self, database: Database, stomp: IStomp) -> Ground:
         """What the server is put together from, on these."""
         hint_key = await database.run(secrets.hint_key)
-        return Ground(self.service, self.config, database, stomp, self.reactor, hint_key)
+        return Ground(self.service, self.config, database, stomp, self.reactor, self.wall, hint_key)
 
     async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:
         """Connect to a broker. One that is away is waited for in the background; one that refuses

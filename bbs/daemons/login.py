@@ -149,6 +149,7 @@ class LoginServer(Daemon):
             logins=lambda: home.tally.logins,
             trouble=trouble,
             reactor=self.reactor,
+            wall=self.wall,
         )
         try:
             return await page.make(

@@ -170,7 +170,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),
             lambda: messages.expire(NOW - 2900),
-            lambda: keeping.forget_gone(NOW),
+            lambda: keeping.forget_gone(NOW, 100.0),
         ],
     }
 

@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from tests.faults.figures import Figures
 from tests.integration.service import Process, eventually, lives
 from tests.services import OwnServer
+from tests.services.server import freeze, thaw
 
 BETWEEN_STARTS = 0.3
 """Seconds until what did not start is started again, as systemd would."""
@@ -60,13 +61,15 @@ class Part(ABC):
     async def freeze(self, seconds: float) -> None:
         """Let its processes stand still for a while."""
         frozen = self.pids()
-        for pid in frozen:
-            send(pid, signal.SIGSTOP)
         try:
+            for pid in frozen:
+                with suppress(ProcessLookupError, FileNotFoundError):  # It may have ended.
+                    freeze(pid)
             await pause(seconds)
         finally:
-            for pid in frozen:
-                send(pid, signal.SIGCONT)
+            for pid in filter(lives, frozen):
+                with suppress(ProcessLookupError):
+                    thaw(pid)
 
 
 def send(pid: int, number: int) -> None:

@@ -26,6 +26,10 @@ from tests.database_case import DatabaseCase, on_both_databases
 ALL: tuple[Any, ...] = (*models.MODELS, *board.models, ServiceVersion, SchemaVersion)
 """In an order in which they can be made."""
 
+BOARD_1 = Schema(board.name, tuple(board.models))
+"""The board's tables, as if there had never been others: what says no version of a service's is
+taken for version 1 of the board's."""
+
 
 class MigrationCase(DatabaseCase):
     """A database without tables."""
@@ -40,7 +44,7 @@ class MigrationCase(DatabaseCase):
     def upgrade(self, version: int = 1, **steps: Any) -> tuple[int, int]:
         """Upgrade with the steps `to_2`, `to_3` and so on."""
         numbered = {int(name.removeprefix("to_")): step for name, step in steps.items()}
-        before, after = migrations.upgrade(self.db, board.schema, version, numbered)
+        before, after = migrations.upgrade(self.db, BOARD_1, version, numbered)
         return before.framework, after.framework
 
     def add_user(self, name: str) -> int:
@@ -296,7 +300,7 @@ class Together(MigrationCase):
         first = self.child()
         self.expect(first, "connected", "upgrading")
         self.patch(migrations, "LOCK_TIMEOUT", 0)
-        waiting = self.database.run_unhurried(migrations.upgrade, self.db, board.schema)
+        waiting = self.database.run_unhurried(migrations.upgrade, self.db, BOARD_1)
         error = self.failureResultOf(waiting, DatabaseRefused).value
         reason = "another server has been upgrading the schema for 0 s"
         expected = reason if self.on_mysql else f"database {self.url}: database is locked"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
+from bbs import security
 from bbs.errors import Unavailable
 from bbs.storage.models import Action, Server
 from bbs.web.auth import IDLE
@@ -203,6 +205,23 @@ class Acting(PageCase):
         self.assertEqual((started["action"], started["at"]), ("launch", self.clock.seconds()))
         self.assertNotEqual(started["target"], server)
         self.assertEqual(Server.get_by_id(started["target"]).created, self.clock.seconds())
+
+    def test_everything_is_told(self) -> None:
+        """To the security log, whoever writes it."""
+        told: list[dict[str, str]] = []
+        browser = self.operator()
+        publisher: Any = security.publisher
+        publisher.addObserver(told.append)
+        self.addCleanup(publisher.removeObserver, told.append)
+        server = self.only_server()
+        browser.post(f"/servers/{server}/drain")
+        browser.post("/servers")
+        who = {"outcome": "done", "address": "192.0.2.1", "by": "liz"}
+        launched = Action.get(Action.action == "launch").target
+        self.assertEqual(
+            told,
+            [{"what": "drain", "name": server, **who}, {"what": "launch", "name": launched, **who}],
+        )
 
     def test_with_the_database_away(self) -> None:
         browser = self.operator()

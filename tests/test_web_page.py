@@ -176,6 +176,18 @@ class Limits(PageCase):
     def test_a_body_as_long_as_may_be(self) -> None:
         self.assertEqual(self.browser().post("/login", b"a" * MAX_BODY).code, 400)
 
+    def test_what_follows_bad_requests_is_not_looked_at(self) -> None:
+        """Also where the transport has not taken note that it is closed: by TLS, of a peer that
+        has gone."""
+        for bad in (b"GET\r\n", b"GET / HTTP/1.1\r\nContent-Length: 5000\r\n"):
+            browser = self.browser()
+            self.patch(browser.transport, "loseConnection", lambda: None)
+            browser.channel.dataReceived(bad + b"\r\n" + b"GET /health HTTP/1.1\r\n\r\n" * 300)
+            browser.channel.dataReceived(b"GET /health HTTP/1.1\r\n\r\n" * 300)
+            browser.turn()
+            self.assertRegex(browser.transport.value(), rb"^HTTP/1\.1 4\d\d [^\r]*\r\n")
+            self.assertNotIn(b"200", browser.transport.value())
+
     def test_one_byte_a_second(self) -> None:
         browser = self.browser()
         for _ in range(round(REQUEST_TIMEOUT) - 1):

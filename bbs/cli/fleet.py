@@ -17,6 +17,7 @@ from typing import Any
 from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError, Configuration
+from bbs.daemons import security_log
 from bbs.rules import operators
 from bbs.scaling.ec2.machines import price
 from bbs.storage.connecting import DatabaseRefused
@@ -33,6 +34,8 @@ def main(argv: Sequence[str], program: Program) -> int:
             with database.atomic():
                 result = _ACTIONS[options.action](config, options)
                 refusal = operators.refusal()
+        if options.action != "list":
+            _tell(config, options, result["id"], program)
     except operators.FleetFull:
         return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
     except operators.NoSuchServer:
@@ -110,6 +113,25 @@ def _by() -> operators.By:
     except (KeyError, OSError):
         user = str(os.getuid())
     return operators.By(user, "bbs fleet", time.time())
+
+
+def _tell(
+    config: Configuration, options: argparse.Namespace, target: str, program: Program
+) -> None:
+    """Add what was done to the security log, where the service has one on this machine."""
+    path = config.log.security
+    if not path and options.data is not None:
+        path = os.path.join(options.data, security_log.IN_DATA)
+    if not path or not os.path.exists(path):
+        return
+    by = _by()
+    deed = security_log.Event(
+        at=by.now, what=options.action, outcome="done", name=target, by=by.operator
+    )
+    try:
+        security_log.append(path, deed)
+    except OSError as error:
+        print(f"{program.name} fleet: cannot write to {path}: {error.strerror}", file=sys.stderr)
 
 
 _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {

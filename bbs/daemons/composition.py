@@ -20,7 +20,7 @@ from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLi
 from bbs.protocols.stomp import IStomp
 from bbs.rules import callers
 from bbs.storage.database import Database
-from bbs.values import Tally
+from bbs.values import Quotas, Tally
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,18 @@ def line_factory(
     )
 
 
+def sessions_of(limits: Limits) -> callers.Sessions:
+    """How long sessions live, and what those may have whose they are."""
+    quotas = Quotas(
+        friends=limits.friends,
+        groups=limits.groups,
+        members=limits.members,
+        inbox=limits.inbox,
+        posts=limits.posts,
+    )
+    return callers.Sessions(limits.session_ttl, quotas)
+
+
 def home_of(
     ground: Ground,
     bus: Bus,
@@ -98,10 +110,10 @@ def home_of(
     limits = ground.config.limits
     return Home(
         service=ground.service,
-        table=all_commands(ground.service),
+        table=all_commands(ground.service, ground.hint_key),
         database=ground.database,
         bus=bus,
-        sessions=callers.Sessions(limits.session_ttl),
+        sessions=sessions_of(limits),
         wall=ground.wall,
         tally=Tally(counts=dict.fromkeys(ground.service.counters, 0)),
         watchers=set() if watchers is None else watchers,

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import ListeningPlace
@@ -32,7 +32,7 @@ from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
 from bbs.rules import secrets
-from bbs.storage import migrations
+from bbs.storage import connecting, migrations
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.database import Database
 from bbs.workers import Workers
@@ -85,6 +85,8 @@ class Daemon(TwistedService):
         self.reactor = reactor
         self.wall: Callable[[], float] = time.time
         """What is stored is stamped by this; `reactor.seconds` is for measuring."""
+        self.log_observer: ILogObserver | None = None
+        """What writes twistd's log; None: what twistd has for it."""
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
         """Where to listen instead of a place whose port somebody else has."""
         self.admission: Admission
@@ -102,6 +104,11 @@ class Daemon(TwistedService):
 
     # Service
 
+    def setServiceParent(self, parent: Any) -> None:
+        if self.log_observer is not None:
+            parent.setComponent(ILogObserver, self.log_observer)
+        TwistedService.setServiceParent(self, parent)
+
     def startService(self) -> None:
         TwistedService.startService(self)
         measure_steadily(self.reactor)
@@ -112,8 +119,13 @@ class Daemon(TwistedService):
             self.admission = self.beside.admission
         else:
             self.admission = admission_of(self.config.limits, hard)
-        self._starting = Deferred.fromCoroutine(self.start())
+        self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
+
+    async def _start(self) -> None:
+        if self.config.log.security and self.beside is None:
+            self._begin_security_log()
+        await self.start()
 
     def stopService(self) -> Deferred[None]:
         TwistedService.stopService(self)
@@ -157,12 +169,28 @@ class Daemon(TwistedService):
         cast("IService", service).startService()
         self.on_stop(service.stopService)
 
+    def _begin_security_log(self) -> None:
+        # Here: who has none need not load it.
+        from bbs.daemons.security_log import SecurityLog
+
+        log = self.config.log
+        try:
+            self.begin(
+                SecurityLog(os.path.abspath(log.security), log.rotate.bytes, log.keep, self.reactor)
+            )
+        except OSError as error:
+            raise CannotStart(
+                f"log.security: cannot write {log.security}: {error.strerror}"
+            ) from error
+
     async def open_database(self) -> Database:
         """Connect to the database, and bring its schema to this version."""
         (url,) = await self._reveal("database.url", self.config.database.url)
         workers = Workers(self.reactor, "database", 1)
         self.begin(workers)
         self.in_thread = workers.run
+        if warning := await workers.run(connecting.prepare_file, url):
+            _log.warn("{warning}", warning=warning)
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
         await database.run_unhurried(migrations.upgrade, database.peewee, self.service.schema)
         return database

@@ -48,6 +48,9 @@ TOGETHER = 16
 """How many calls that wait make another thread worth its while, on a MySQL: what each takes up
 shares a transaction."""
 
+SAID_INTERVAL = 1.0
+"""Seconds between two lines in the log that the database is away."""
+
 _log = Logger()
 
 
@@ -96,6 +99,9 @@ class Database:
         self._deadlines = Deadlines(reactor, DEADLINE, self._late)
         self._away: set[bool] = set()
         """Which calls were not served when last tried: those that only read (False), or write."""
+        self._said = False
+        """Whether the log has it that the database is away, and when it last had."""
+        self._said_at = float("-inf")
         self.on_answer: Callable[[float], None] = lambda seconds: None
         """Told how long each call took that the database answered, in seconds, from `run` on."""
         self._last_answer: dict[ILane, float] = {}
@@ -199,15 +205,18 @@ class Database:
 
     def _noticed(self, writes: bool, trouble: str | None) -> None:
         """The database served a call, or did not, for a reason that is logged once."""
-        before = self.available
         if trouble is not None:
             self._away.add(writes)
         else:
             # Whatever writes reads as well.
             self._away -= {False, writes}
-        if before and trouble is not None:
+        # It may come and go with each call, if it serves some and not others.
+        now = self._reactor.seconds()
+        if trouble is not None and not self._said and now - self._said_at >= SAID_INTERVAL:
+            self._said, self._said_at = True, now
             _log.error("database is away: {trouble}", trouble=trouble)
-        elif self.available and not before:
+        elif self.available and self._said:
+            self._said = False
             _log.info("database is back")
 
 
@@ -226,6 +235,13 @@ def for_update(query: Q) -> Q:
     locking: Any = query
     locked: Q = locking.for_update()
     return locked
+
+
+def byte_length(text: Any) -> Any:
+    """In a query, how many bytes a text has as UTF-8: SQLite counts characters, up to a NUL."""
+    if isinstance(models.database.obj, SqliteDatabase):
+        return peewee.fn.LENGTH(peewee.Cast(text, "BLOB"))
+    return peewee.fn.OCTET_LENGTH(text)
 
 
 def last_key() -> Any:

@@ -20,6 +20,7 @@ from twisted.logger import Logger
 from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
 from bbs.rules import operators
 from bbs.rules.operators import By, FleetFull, NoSuchServer
+from bbs.security import tell
 from bbs.storage.database import Database
 from bbs.values import Policy
 from bbs.web.auth import LONE_OPERATOR, Operators, OperatorSessions
@@ -190,6 +191,7 @@ class Controls:
             action=action,
             target=target,
         )
+        tell(action, "done", address=by.address, name=target, by=by.operator)
         self.on_change()
 
     def by_operator(self, act: Act) -> Responder:

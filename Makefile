@@ -21,7 +21,7 @@ JOBS = 2
 # Of `make soak`: how many faults on each database, from which seed, and for how long at most.
 FAULTS = 500
 SEED = 1
-SECONDS =
+SECONDS = 60
 
 .PHONY: up up-ec2 check lint test soak bench docs news clean
 

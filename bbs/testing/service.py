@@ -74,7 +74,6 @@ class Peer:
         self, factory: LineFactory, local_host: str = "127.0.0.1", host: str = "127.0.0.1"
     ) -> None:
         there = IPv4Address("TCP", host, 50000)
-        self._clock: Any = factory.clock
         connection = factory.buildProtocol(there)
         assert connection is not None, "the service has stopped"
         self.protocol: Any = connection
@@ -102,14 +101,10 @@ class Peer:
         return [each for each in self.heard() if "event" in each]
 
     def ask(self, line: str) -> dict[str, Any]:
-        """Send one request, and give its reply, which is there at once or in the next turn of the
-        reactor (as of a command whose cost is known when it is carried out); events that have come
-        stay to be looked at."""
+        """Send one request, and give its reply, which is there at once; events that have come stay
+        to be looked at."""
         self.say(line)
         heard = self.heard()
-        if not any("status" in each for each in heard):
-            self._clock.advance(0)
-            heard += self.heard()
         replies = [each for each in heard if "status" in each]
         self._unread = [each for each in heard if "status" not in each]
         assert len(replies) == 1, replies

@@ -1,8 +1,10 @@
 # make up ARGS="--port 2222"   install, and run the whole service in the foreground
 # make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
-# make check                   what to run before every commit: style, types, arrows, fast tests
+# make check                   what to run before every commit: style, types, arrows, what is known
+#                              to be dangerous, fast tests
 # make test                    install and start what the tests need, and run them all, with all checks
-# make soak                    what takes longer than a test may: an hour and more
+# make soak                    what takes longer than a test may, two hours and more: each attack lasts
+#                              SECONDS (60), and each database is put through FAULTS (500), drawn by SEED
 # make bench                   measure, and write docs/benchmarks.md, which says how to read it
 # make docs                    the documentation as a site, in build/docs; a warning is an error
 # make news                    what the next release's news will say; ARGS=--yes writes it
@@ -15,6 +17,11 @@ BIN = $(VENV)/bin
 # Fast tests are beside each other in tests/; those in tests/integration/ start real servers.
 FAST = $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
 JOBS = 2
+
+# Of `make soak`: how many faults on each database, from which seed, and for how long at most.
+FAULTS = 500
+SEED = 1
+SECONDS = 60
 
 .PHONY: up up-ec2 check lint test soak bench docs news clean
 
@@ -30,6 +37,8 @@ lint: $(VENV)/installed-for-tests
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bbs twisted
+	$(BIN)/python tests/audit.py $(VENV)
 
 check: lint
 	$(BIN)/python -m twisted.trial --jobs $(JOBS) $(FAST)
@@ -45,12 +54,18 @@ test: lint
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
 	$(BIN)/python -m tests.simulation --rounds 500
+	$(BIN)/python -m tests.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
+	$(BIN)/python -m tests.attacks --seconds 15 --seed $(SEED) --self-test
+	for database in sqlite mysql; do \
+		$(BIN)/python -m tests.faults --database $$database --migrations && \
+		$(BIN)/python -m tests.faults --database $$database --faults $(FAULTS) --seed $(SEED) \
+			|| exit 1; \
+	done
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
-	BBS_TEST_STREAMS=8 BBS_TEST_STOPPED=30 \
+	BBS_TEST_STOPPED=30 \
 	$(BIN)/python -m twisted.trial tests.integration.test_ec2_rounds \
-		tests.integration.test_ec2_service tests.integration.test_storms \
-		tests.integration.test_freezing tests.test_turns
+		tests.integration.test_ec2_service tests.integration.test_freezing tests.test_turns
 
 bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start

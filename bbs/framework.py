@@ -21,16 +21,25 @@ if TYPE_CHECKING:
     from bbs.errors import Refusal
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
     from bbs.protocols.line import Reply
-    from bbs.rules.accounts import is_valid_name, new_channel
+    from bbs.rules.accounts import new_channel
     from bbs.rules.callers import Caller, asks, question
     from bbs.rules.costs import costs
+    from bbs.rules.names import as_stored, is_valid_name, normalized
+    from bbs.rules.pages import Page, Part, paged
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
-    from bbs.storage.database import for_update, last_key, long_read, read_only, rows
+    from bbs.storage.database import (
+        byte_length,
+        for_update,
+        last_key,
+        long_read,
+        read_only,
+        rows,
+    )
     from bbs.storage.migrator import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.statements import statement, together
-    from bbs.values import NAME_LENGTH, Instance
+    from bbs.values import NAME_LENGTH, Instance, Quotas
 
 _WHERE = {
     "bbs.cli": ("command_line",),
@@ -42,9 +51,11 @@ _WHERE = {
     "bbs.errors": ("Refusal",),
     "bbs.protocols.commands": ("Command", "CommandTable", "Role", "WrongUsage"),
     "bbs.protocols.line": ("Reply",),
-    "bbs.rules.accounts": ("is_valid_name", "new_channel"),
+    "bbs.rules.accounts": ("new_channel",),
     "bbs.rules.callers": ("Caller", "asks", "question"),
     "bbs.rules.costs": ("costs",),
+    "bbs.rules.names": ("as_stored", "is_valid_name", "normalized"),
+    "bbs.rules.pages": ("Page", "Part", "paged"),
     "bbs.scaling.interfaces": (
         "IProvider",
         "LaunchFailed",
@@ -52,11 +63,18 @@ _WHERE = {
         "ProviderUnavailable",
     ),
     "bbs.scaling.providers": ("LaunchKit", "Provider"),
-    "bbs.storage.database": ("for_update", "last_key", "long_read", "read_only", "rows"),
+    "bbs.storage.database": (
+        "byte_length",
+        "for_update",
+        "last_key",
+        "long_read",
+        "read_only",
+        "rows",
+    ),
     "bbs.storage.migrator": ("Migrator",),
     "bbs.storage.statements": ("statement", "together"),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
-    "bbs.values": ("NAME_LENGTH", "Instance"),
+    "bbs.values": ("NAME_LENGTH", "Instance", "Quotas"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -76,9 +94,12 @@ __all__ = [
     "LaunchRefused",
     "Mailbox",
     "Migrator",
+    "Page",
+    "Part",
     "Place",
     "Provider",
     "ProviderUnavailable",
+    "Quotas",
     "Refusal",
     "Reply",
     "RisingIdField",
@@ -89,7 +110,9 @@ __all__ = [
     "User",
     "WrongUsage",
     "app_server",
+    "as_stored",
     "asks",
+    "byte_length",
     "command_line",
     "costs",
     "for_update",
@@ -98,6 +121,8 @@ __all__ = [
     "login_server",
     "long_read",
     "new_channel",
+    "normalized",
+    "paged",
     "question",
     "read_only",
     "rows",

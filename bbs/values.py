@@ -11,6 +11,9 @@ from inspect import iscoroutinefunction
 NAME_LENGTH = 100
 """Characters in the longest name of a user or a group (`docs/protocol.md`, section 3)."""
 
+PASSWORD_BYTES = 1024
+"""Bytes in the longest password, in UTF-8."""
+
 UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86400.0}
 """The periods that a rate can be written in, in seconds."""
 
@@ -111,6 +114,19 @@ class Size:
     def __str__(self) -> str:
         unit = next(unit for unit, length in SIZES.items() if self.bytes % length == 0)
         return f"{self.bytes // SIZES[unit]} {unit}"
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """What the service keeps of one user at the most, from `[limits]` of the configuration:
+    `friends`, `groups` made, `members` of one group, bytes of messages that wait in an `inbox`, and
+    `posts`, the latest."""
+
+    friends: int = 1000
+    groups: int = 100
+    members: int = 1000
+    inbox: int = 16 * 2**20
+    posts: int = 10_000
 
 
 @dataclass

@@ -41,7 +41,8 @@ CONFIG = Configuration(
     app=App(capacity=10),
     # The keeper looks when something has happened, and seldom else: no test waits for it.
     fleet=Fleet(minimum=1, maximum=5, spare=0, heartbeat_interval=20.0, lost_after=60.0),
-    limits=Limits(failed_logins=MUCH, registrations=MUCH),
+    # What a test holds back on its way is nothing that a server could have heard.
+    limits=Limits(failed_logins=MUCH, registrations=MUCH, logins=MUCH, first_request=1e6),
 )
 
 SECRET = "0123456789abcdef"

@@ -11,6 +11,7 @@ from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
 from bbs.protocols import sockets
+from bbs.protocols.doors import Door
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class LineCase(Base):
     """Mixed into a test case: one connection to a handler, on a clock."""
 
     limits = LineLimits()
+    door: Door | None = None
     wire_class: type[Wire] = Wire
     handler_class: type[Echo] = Echo
     # Whatever a test puts in their place.
@@ -128,7 +130,7 @@ class LineCase(Base):
     def connect(self, handler: Echo | None = None) -> Any:
         self.clock = Clock()
         self.handler = handler or self.handler_class()
-        self.factory = LineFactory(self.clock, self.handler, self.limits)
+        self.factory = LineFactory(self.clock, self.handler, self.limits, self.door)
         return self.another()
 
     def another(self) -> Any:

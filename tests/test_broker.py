@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError, ConnectionDone
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.limits.connections import Admission, Entry, Networks
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.stomp.frames import Frame, FrameCutter, encode
 
@@ -193,10 +197,65 @@ class ConnectTests(BrokerCase):
 
     def test_too_many(self) -> None:
         clients = [self.connection() for _ in range(3)]
-        self.assertIsNone(self.broker.buildProtocol(None))
+        one_more = self.connection()
+        self.assertEqual(one_more.error(), "Too many connections")
+        self.assertEqual(self.broker.connections, 3)
         clients[0].lose()
+        one_more.lose()
         self.assertEqual(self.broker.connections, 2)
-        self.connection()
+        self.assertEqual(self.client().heard(), [])
+
+    def test_too_many_are_one_line_in_the_log(self) -> None:
+        with capturedLogs() as logs:
+            for _ in range(10):
+                self.connection()
+            self.clock.advance(60)
+            self.connection()
+        told = [event for event in logs if "too many" in str(event.get("log_format"))]
+        self.assertEqual(len(told), 2)
+
+
+class DoorTests(BrokerCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.admission = Admission(2, Networks([]))
+        self.broker = EmbeddedBroker(
+            Credential("bbs", "sesame"), self.clock, self.limits, self.admission.door(1)
+        )
+
+    def come(self, host: str) -> Client:
+        return Client(self.broker.buildProtocol(IPv4Address("TCP", host, 50000)))
+
+    def test_one_more_from_an_address(self) -> None:
+        first = self.come("192.0.2.1")
+        self.assertEqual(self.come("192.0.2.1").error(), "Too many connections")
+        self.assertEqual(self.come("192.0.2.2").heard(), [])
+        first.lose()
+        self.assertEqual(self.come("192.0.2.1").heard(), [])
+
+    def test_those_turned_away_count_for_nothing(self) -> None:
+        first = self.come("192.0.2.1")
+        self.come("192.0.2.1").lose()
+        self.assertEqual(self.admission.count, 1)
+        first.lose()
+        self.assertEqual(self.admission.count, 0)
+
+    def test_where_nobody_can_even_be_told(self) -> None:
+        self.patch(type(self.admission), "is_jammed", True)
+        self.come("192.0.2.1")
+        peer = IPv4Address("TCP", "192.0.2.1", 50000)
+        self.assertIsNone(self.broker.buildProtocol(peer))
+
+    def test_who_has_not_logged_in_makes_room(self) -> None:
+        ends: dict[object, Callable[[], None]] = {}
+        self.patch(Entry, "watch", lambda entry, end: ends.update({entry: end}))
+        self.patch(Entry, "has_asked", lambda entry: ends.pop(entry))
+        silent, client = self.come("192.0.2.1"), self.come("192.0.2.2")
+        client.say("CONNECT", {"accept-version": "1.2", "host": "/", **LOGIN})
+        (end,) = ends.values()
+        end()
+        self.assertEqual(silent.error(), "Too many connections")
+        self.assertEqual([frame.command for frame in client.heard()], ["CONNECTED"])
 
 
 class TopicTests(BrokerCase):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 from unittest import mock
 
 import peewee
@@ -13,6 +15,7 @@ from bbs.storage.connecting import (
     IN_C,
     DatabaseRefused,
     connect_to,
+    prepare_file,
     without_password,
 )
 from bbs.storage.mysql import MySQLDatabase
@@ -159,3 +162,28 @@ class Settings(SynchronousTestCase):
             self.assertRaises(peewee.OperationalError, database.connect)
         self.assertEqual(connect.call_count, 2)
         self.assertTrue(database.connect_params["ssl_disabled"])
+
+
+class Files(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.addCleanup(os.umask, os.umask(0))
+        self.path = Path(self.mktemp()).absolute()
+
+    def test_a_new_one_is_its_owners(self) -> None:
+        self.assertIsNone(prepare_file(f"sqlite:///{self.path}"))
+        self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
+
+    def test_one_that_is_there_stays(self) -> None:
+        """And an operator is told if everybody can open it."""
+        self.path.write_text("x")
+        for mode, warned in ((0o600, False), (0o660, False), (0o604, True), (0o602, True)):
+            self.path.chmod(mode)
+            self.assertEqual(bool(prepare_file(f"sqlite:///{self.path}")), warned)
+            self.assertEqual(self.path.stat().st_mode & 0o777, mode)
+        self.assertEqual(self.path.read_text(), "x")
+
+    def test_what_is_no_file(self) -> None:
+        here = sorted(os.listdir())
+        for url in ("sqlite:///:memory:", "sqlite:///", "sqlite:////no/such/x", "mysql://h/x"):
+            self.assertIsNone(prepare_file(url))
+        self.assertEqual(sorted(os.listdir()), here)

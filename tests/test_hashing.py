@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 from unittest import mock
 
 from argon2 import PasswordHasher, Type, extract_parameters
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
 
 from bbs import passwords
-from bbs.errors import Unavailable
 from bbs.passwords import OWASP, Hasher, Verdict
-from bbs.workers import Inline, IWorkers
+from bbs.workers import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.ID)
 QUICKEST_OF_OLD = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type=Type.I)
 
-PASSWORDS = ["secret", "pässwörd \N{GRINNING FACE}", "x" * 60_000, "NUL \0 and more", "%s{}'\""]
+PASSWORDS = ["secret", "pässwörd \N{GRINNING FACE}", "x" * 1024, "NUL \0 and more", "%s{}'\""]
 
 
 class CountingHasher(PasswordHasher):
@@ -32,19 +29,6 @@ class CountingHasher(PasswordHasher):
     def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
         self.verified.append(hash)
         return super().verify(hash, password)
-
-
-@implementer(IWorkers)
-class LaterWorkers:
-    """Does its work when told to."""
-
-    def __init__(self) -> None:
-        self.waiting: list[Deferred[None]] = []
-
-    def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
-        go: Deferred[None] = Deferred()
-        self.waiting.append(go)
-        return go.addCallback(lambda _: work(*args, **kwargs))
 
 
 class HasherTests(SynchronousTestCase):
@@ -67,11 +51,21 @@ class HasherTests(SynchronousTestCase):
             stored = self.hash(password)
             self.assertNotIn(password[:6], stored)
             self.assertEqual(self.verify(stored, password), Verdict(True))
-            self.assertEqual(self.verify(stored, password + "x"), Verdict(False))
+            self.assertEqual(self.verify(stored, password[:-1] + "y"), Verdict(False))
             self.assertEqual(self.verify(stored, password.upper()), Verdict(False))
 
     def test_every_hash_has_its_salt(self) -> None:
         self.assertNotEqual(self.hash("secret"), self.hash("secret"))
+
+    def test_one_that_is_too_long_is_wrong_and_no_work(self) -> None:
+        counting = CountingHasher()
+        for password in ("x" * 1025, "\N{GRINNING FACE}" * 257, "x" * 60_000):
+            stored = counting.hash(password)
+            self.hasher = Hasher(Inline(), counting)
+            self.assertEqual(self.verify(stored, password), Verdict(False))
+        self.assertEqual(counting.verified, [])
+        longest = "\N{GRINNING FACE}" * 256
+        self.assertEqual(self.verify(counting.hash(longest), longest), Verdict(True))
 
     def test_nobody_costs_what_somebody_costs(self) -> None:
         counting = CountingHasher()
@@ -108,33 +102,3 @@ class HasherTests(SynchronousTestCase):
             self.assertEqual(passwords.threads(), 6)
         with mock.patch("os.cpu_count", return_value=None):
             self.assertEqual(passwords.threads(), 1)
-
-
-class BoundTests(SynchronousTestCase):
-    """So many may wait, and more are turned away."""
-
-    def setUp(self) -> None:
-        self.workers = LaterWorkers()
-        self.hasher = Hasher(self.workers, QUICK)
-        self.patch(passwords, "MAX_WAITING", 2)
-
-    def begin(self) -> Deferred[str]:
-        return Deferred.fromCoroutine(self.hasher.hash("secret"))
-
-    def test_too_many(self) -> None:
-        waiting = [self.begin() for _ in range(2)]
-        for _ in range(3):
-            self.failureResultOf(self.begin(), Unavailable)
-        self.assertEqual(len(self.workers.waiting), 2)
-        self.workers.waiting.pop().callback(None)
-        self.successResultOf(waiting[1])
-        self.assertNoResult(self.begin())
-        self.failureResultOf(self.begin(), Unavailable)
-
-    def test_one_that_fails_waits_no_more(self) -> None:
-        for _ in range(3):
-            failing = self.begin()
-            self.workers.waiting.pop().errback(MemoryError())
-            self.failureResultOf(failing, MemoryError)
-        self.begin()
-        self.assertNoResult(self.begin())

@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import messages
+from bbs.delivery import listeners
 from bbs.protocols.stomp.interfaces import Message
 from bbs.testing import Peer
 from tests.memory_service import memory_service
@@ -205,6 +206,7 @@ class Lying(HintsCase):
 
 class Many(HintsCase):
     def test_who_are_due_at_once_are_looked_up_in_parts(self) -> None:
+        self.patch(listeners, "LISTENING_CONNECTIONS", 121)
         hint = self.send("one")
         peers = [self.service.at_home(self.tokens["bob"]) for _ in range(120)]
         for number, peer in enumerate(peers):

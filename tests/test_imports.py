@@ -108,7 +108,7 @@ class Loads(SynchronousTestCase):
         ours = {
             *("bbs.addresses", "bbs.commands", "bbs.delivery", "bbs.errors", "bbs.framework"),
             *("bbs.limits", "bbs.passwords", "bbs.plugins", "bbs.protocols", "bbs.rules"),
-            *("bbs.storage", "bbs.values", "bbs.workers"),
+            *("bbs.security", "bbs.storage", "bbs.values", "bbs.workers"),
         }
         self.check(loaded, ours, never)
 

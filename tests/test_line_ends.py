@@ -13,7 +13,7 @@ from tests.line_tools import AtOnce, Echo, LineCase, Slow, SocketWire, echo
 
 
 class IdleTests(LineCase, SynchronousTestCase):
-    limits = LineLimits(idle_timeout=600)
+    limits = LineLimits(idle_timeout=600, first_request=1e6)
 
     def test_a_silent_connection_ends(self) -> None:
         self.connect()
@@ -23,11 +23,11 @@ class IdleTests(LineCase, SynchronousTestCase):
         self.assertTrue(self.wire.disconnecting)
         self.assertEqual(self.wire.value(), b"")
 
-    def test_bytes_are_no_silence(self) -> None:
+    def test_requests_are_no_silence(self) -> None:
         self.connect()
         for _ in range(5):
             self.clock.advance(599)
-            self.receive(b"\n")
+            self.receive(b"a\n")
         self.assertFalse(self.wire.disconnecting)
         self.clock.advance(600)
         self.assertTrue(self.wire.disconnecting)
@@ -97,11 +97,11 @@ class IdleTests(LineCase, SynchronousTestCase):
                 [wire.disconnecting for wire in wires], [True] * ended + [False] * (6 - ended)
             )
 
-    def test_one_timer_for_all(self) -> None:
+    def test_two_timers_for_all(self) -> None:
         self.connect()
         for _ in range(100):
             self.another()
-        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 2)
 
     def test_a_transport_that_closes_at_once(self) -> None:
         connection = self.connect()
@@ -122,7 +122,7 @@ class IdleTests(LineCase, SynchronousTestCase):
 
 
 class BackPressureTests(LineCase, SynchronousTestCase):
-    limits = LineLimits(write_timeout=30)
+    limits = LineLimits(write_timeout=30, first_request=1e6)
 
     def test_reading_and_dispatch_stop_until_the_peer_reads(self) -> None:
         self.connect(Slow())
@@ -230,7 +230,7 @@ class BackPressureTests(LineCase, SynchronousTestCase):
         self.assertEqual(self.answered(), ["ping"])
 
     def test_a_pushed_back_connection_is_not_idle(self) -> None:
-        self.limits = LineLimits(write_timeout=1000, idle_timeout=600)
+        self.limits = LineLimits(write_timeout=1000, idle_timeout=600, first_request=1e6)
         self.connect()
         self.wire.fill()
         self.clock.advance(601)

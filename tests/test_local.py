@@ -1,6 +1,7 @@
 """The local provider against a reactor that starts nothing."""
 
 import errno
+import fcntl
 import os
 import signal
 from typing import Any
@@ -249,3 +250,52 @@ class LocalProviderTests(SynchronousTestCase):
         self.assertEqual(process.signals, ["TERM"])
         process.exit(0)
         self.assertEqual(self.details(), {"a": (False, "exited with 0")})
+
+    def test_a_log_of_its_own(self):
+        """Who keeps a log is told where it is."""
+        provider = LocalProvider(
+            self.reactor, lambda launch_id: ["x"], "local:here", self.log_folder, {}, own_logs=True
+        )
+        provider.startService()
+        self.successResultOf(provider.launch("a"))
+        path = os.path.join(self.log_folder, "app-a.log")
+        self.assertEqual(self.reactor.spawned[0][1], ["x", f"--log={path}"])
+        self.assertTrue(os.path.exists(path))
+
+    def test_logs_of_those_that_ended(self):
+        """So many stay, and each of those that live."""
+        self.provider._logs_kept = 2
+        self.launch("a", "b", "c", "d")
+        in_use = []
+        for launch_id in "ad":
+            in_use.append(
+                os.open(os.path.join(self.log_folder, f"app-{launch_id}.log"), os.O_RDONLY)
+            )
+            fcntl.flock(in_use[-1], fcntl.LOCK_SH)
+        self.launch("e", "f")
+        for index in (1, 2, 4, 5):
+            self.reactor.processes[index].exit(0)
+        left = sorted(os.listdir(self.log_folder))
+        self.assertEqual([name[4] for name in left], ["a", "d", "e", "f"])
+        for descriptor in in_use:
+            os.close(descriptor)
+
+    def test_a_link_is_no_log(self):
+        """What somebody has put there leads nowhere."""
+        os.makedirs(self.log_folder)
+        elsewhere = self.mktemp()
+        with open(elsewhere, "w"):
+            os.chmod(elsewhere, 0o644)
+        os.symlink(os.path.abspath(elsewhere), os.path.join(self.log_folder, "app-a.log"))
+        self.failureResultOf(self.provider.launch("a"), LaunchFailed)
+        self.assertEqual(os.stat(elsewhere).st_mode & 0o777, 0o644)
+
+    def test_logs_are_reopened(self):
+        """Children that keep their logs are told to look, those that live."""
+        self.launch("a", "b")
+        self.reactor.processes[0].exit(0)
+        self.provider.reopen_logs()
+        self.assertEqual(self.reactor.processes[1].signals, [])
+        self.provider._own_logs = True
+        self.provider.reopen_logs()
+        self.assertEqual([each.signals for each in self.reactor.processes], [[], ["HUP"]])

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
 from bbs.board import board, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.errors import NotLoggedIn, WrongCredentials
+from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.rules import accounts, callers, places
 from bbs.rules.places import Look
 from bbs.storage.models import Place, Server, Session, User
 from bbs.values import State
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
+
+TAKEN_APART, COMPOSED = "a\N{COMBINING DIAERESIS}nn", "änn"
 
 LONGEST = "\N{GRINNING FACE}" * 100
 
@@ -43,9 +47,7 @@ class Registering(RulesCase):
             "ann",
             "Ann",
             "änn",
-            "a\N{COMBINING DIAERESIS}nn",
             "ANN",
-            "ann\u200b",
             "ann.",
             "аnn",
         ]
@@ -59,6 +61,26 @@ class Registering(RulesCase):
         for name in ("a" * 101, LONGEST + "a", "a\0b", "a\tb", "a\x7f", "\x1b[1m", "a\x85"):
             self.refused_name("Invalid id", name)
         self.assertEqual(User.select().count(), 0)
+
+    def test_a_new_name_is_stored_in_nfc(self) -> None:
+        self.register(TAKEN_APART)
+        self.assertEqual(User.get().name, COMPOSED)
+        for name in (COMPOSED, TAKEN_APART):
+            self.refused(f"{name} is already used", accounts.check_free, name)
+            self.refused(f"{name} is already used", accounts.register, name, "hash", self.now)
+            self.assertEqual(self.call(accounts.password_hash, name), "hash")
+        self.assertIsNone(self.call(accounts.password_hash, "ann"))
+
+    def test_a_name_of_before_stays_as_it_is(self) -> None:
+        """What is typed just so is found before what is the same in NFC."""
+        old = {"name": TAKEN_APART, "password_hash": "old", "channel": "", "created": 0.0}
+        User.insert(old).execute()
+        self.refused_name(f"{TAKEN_APART} is already used", TAKEN_APART)
+        self.assertEqual(self.call(accounts.password_hash, TAKEN_APART), "old")
+        self.assertIsNone(self.call(accounts.password_hash, COMPOSED))
+        self.register(COMPOSED)
+        self.assertEqual(self.call(accounts.password_hash, TAKEN_APART), "old")
+        self.assertEqual(self.call(accounts.password_hash, COMPOSED), "hash")
 
     def test_an_invalid_name_comes_before_one_in_use(self) -> None:
         User.insert(name="a\tb", password_hash="", channel="", created=0.0).execute()
@@ -84,6 +106,23 @@ class Registering(RulesCase):
         self.assertGreater(User.get(User.name == "ann").id, ann.id)
 
 
+class NewPasswords(SynchronousTestCase):
+    def refused(self, text: str, password: str, minimum: int) -> None:
+        error = self.assertRaises(Refusal, accounts.check_password, password, minimum)
+        self.assertEqual(error.message, text)
+
+    def test_a_minimum_of_characters(self) -> None:
+        accounts.check_password("x", 1)
+        accounts.check_password("p\N{GRINNING FACE}ssword", 8)
+        self.refused("Password too short", "p\N{GRINNING FACE}sswor", 8)
+
+    def test_so_many_bytes(self) -> None:
+        accounts.check_password("x" * 1024, 1)
+        accounts.check_password("ä" * 512, 1)
+        for password in ("x" * 1025, "ä" * 512 + "x"):
+            self.refused("Password too long", password, 1)
+
+
 @on_both_databases
 class LoggingIn(RulesCase):
     def setUp(self) -> None:
@@ -94,7 +133,8 @@ class LoggingIn(RulesCase):
         look = others.get("look", Look(new=True))
         digest = others.get("digest", "d" * 64)
         new_hash = others.get("new_hash")
-        return self.call(accounts.log_in, name, verified, digest, new_hash, self.now, look)
+        most = others.get("most", accounts.MOST_SESSIONS)
+        return self.call(accounts.log_in, name, verified, digest, new_hash, self.now, look, most)
 
     def test_a_session_and_a_place(self) -> None:
         search = self.attempt()
@@ -109,6 +149,37 @@ class LoggingIn(RulesCase):
             self.assertEqual(self.caller(self.log_in("ann")).server, self.server)
         self.assertEqual(self.taken(self.server), 1)
         self.assertEqual(Session.select().count(), 4)
+
+    def test_a_name_in_another_form(self) -> None:
+        self.account(COMPOSED)
+        self.attempt(f"hash of {COMPOSED}", TAKEN_APART)
+        self.assertEqual(Session.get().user.name, COMPOSED)
+
+    def test_of_too_many_sessions_the_one_longest_unused_ends(self) -> None:
+        self.account("bob")
+        others = self.log_in("bob")
+        digests = [str(number) * 64 for number in range(6)]
+        for digest in digests[:3]:
+            self.attempt(digest=digest)
+            self.clock.advance(1)
+        self.call(callers.touch, digests[0], self.now)
+        for digest in digests[3:]:
+            # At the same moment as the one that was used just now.
+            self.attempt(digest=digest, most=4)
+        self.assertEqual(self.digests("ann"), {digests[0], *digests[3:]})
+        self.caller(others)
+        self.attempt(digest="f" * 64, most=1)
+        self.assertEqual(self.digests("ann"), {"f" * 64})
+
+    def digests(self, name: str) -> set[str]:
+        """The sessions of `name`."""
+        query = Session.select().join(User).where(User.name == name)
+        return {each.digest for each in query}
+
+    def test_thirty_two_unless_it_is_said(self) -> None:
+        for _ in range(40):
+            self.log_in("ann")
+        self.assertEqual(Session.select().count(), 32)
 
     def test_no_room(self) -> None:
         """Neither a session nor a place, until there is one."""

@@ -244,6 +244,15 @@ class ConnectingTests(StompCase):
     def test_refused_with_escapes(self) -> None:
         self.refused(escapes=True)
 
+    def test_a_broker_that_is_full_is_away(self) -> None:
+        """Our own says so: it is tried again, and nobody's credential is wrong."""
+        first = self.service.first_connection()
+        self.service.startService()
+        played = self.connect()
+        played.say("ERROR", {"message": "Too many connections"})
+        played.lose()
+        self.assertIn("Too many connections", self.failed(first, StompDisconnected))
+
     def refused(self, escapes: bool) -> None:
         """The broker's reason is told in one line, and never the passcode."""
         first = self.service.first_connection()

@@ -11,6 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.addresses import ListeningPlace
 from bbs.cli import up
+from bbs.cli.data_folder import Unusable
 from bbs.config import Configuration, load
 
 
@@ -78,5 +79,5 @@ class Password(FacesCase):
     def test_a_folder_that_cannot_be_written(self) -> None:
         self.data = os.path.join(self.data, "file")
         Path(self.data).touch()
-        error = self.assertRaises(up._Unusable, self.faces)
+        error = self.assertRaises(Unusable, self.faces)
         self.assertIn(f"cannot write to the data folder {self.data}", str(error))

@@ -6,9 +6,14 @@ import os
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from bbs import security
 from bbs.errors import TooManyAttempts, WrongCredentials
+from bbs.limits.connections import Networks
+from bbs.limits.fair import FairQueue
 from bbs.passwords import Hasher
 from bbs.testing.service import QUICK
 from bbs.values import Rate
@@ -95,9 +100,13 @@ class PasswordFile(SynchronousTestCase):
 class Checking(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
-        self.held: list[Deferred[None]] = []
-        self.operators = Operators(
-            {"liz": HASH}, Hasher(Inline(), QUICK), rate=Rate(3, 60.0), seconds=self.clock.seconds
+        self.operators = self.checking(Hasher(Inline(), QUICK))
+
+    def checking(self, hasher: Hasher) -> Operators:
+        """They check by `hasher`."""
+        queue = FairQueue(4, 200, Networks(()), self.clock)
+        return Operators(
+            {"liz": HASH}, hasher, rate=Rate(3, 60.0), seconds=self.clock.seconds, queue=queue
         )
 
     def check(self, name: str, password: str, address: str = "192.0.2.1") -> Deferred[None]:
@@ -126,6 +135,25 @@ class Checking(SynchronousTestCase):
         self.clock.advance(60)
         self.successResultOf(self.check("liz", "secret", "192.0.2.99"))
 
+    def test_security_events(self) -> None:
+        """Whose name is none has perhaps typed a password there."""
+        told: list[tuple[str, ...]] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            told.append(tuple(event[key] for key in ("what", "outcome", "address", "name", "by")))
+
+        security.publisher.addObserver(observe)
+        self.addCleanup(security.publisher.removeObserver, observe)
+        self.successResultOf(self.check("liz", "secret"))
+        for _ in range(3):
+            self.failureResultOf(self.check("secret", "wrong"), WrongCredentials)
+        self.failureResultOf(self.check("secret", "wrong"), TooManyAttempts)
+        outcomes = ["right", "wrong", "wrong", "wrong", "refused"]
+        self.assertEqual([outcome for _, outcome, *_ in told], outcomes)
+        self.assertEqual(told[0], ("operator-login", "right", "192.0.2.1", "", "liz"))
+        self.assertEqual(told[1], ("operator-login", "wrong", "192.0.2.1", "", ""))
+
     def test_many_at_once(self) -> None:
         """Of guesses that are all under way no more are answered than are allowed."""
         waiting: list[tuple[Deferred[object], object]] = []
@@ -137,9 +165,7 @@ class Checking(SynchronousTestCase):
                 return done
 
         hasher = Hasher(Slow(), QUICK)  # type: ignore[arg-type]
-        self.operators = Operators(
-            {"liz": HASH}, hasher, rate=Rate(3, 60.0), seconds=self.clock.seconds
-        )
+        self.operators = self.checking(hasher)
         guesses = [self.check("liz", password) for password in ("a", "b", "c", "d", "secret")]
         for done, verdict in waiting:
             done.callback(verdict)

@@ -92,6 +92,7 @@ class Scraping(MetricsCase):
         before = self.samples()
         self.patch(self.service.database, "run", lambda *arguments: fail(Unavailable()))
         self.service.database._noticed(True, "gone")
+        self.clock.advance(1)
         found = self.samples()
         self.assertEqual((before["bbs_database_up"], found["bbs_database_up"]), (1, 0))
         self.assertEqual((found["bbs_fleet_people"], found["bbs_fleet_servers{ready}"]), (1, 1))

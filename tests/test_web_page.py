@@ -16,9 +16,9 @@ from bbs.addresses import ListeningPlace
 from bbs.config import load
 from bbs.daemons.login import url_of
 from bbs.passwords import Hasher
-from bbs.web import site
 from bbs.web.page import OperatorsPage, PasswordFileUnusable, make
-from bbs.web.site import MAX_BODY, MAX_CONNECTIONS, REQUEST_TIMEOUT
+from bbs.web.site import MAX_BODY, REQUEST_TIMEOUT
+from bbs.web.snapshot import View
 from bbs.workers import Inline
 from tests.memory_service import POLICY, QUICK
 from tests.web_case import Browser, PageCase
@@ -146,12 +146,16 @@ class Reading(PageCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_somebody_who_does_not_wait_for_the_answer(self) -> None:
-        waiting: Deferred[None] = Deferred()
+        waiting: Deferred[View] = Deferred()
         self.patch(self.page._lookout, "look", lambda names: waiting)
-        browser = self.browser()
-        browser.send("GET", "/state")
-        browser.close()
-        self.assertTrue(waiting.called)
+        gone, stays = self.browser(), self.browser()
+        gone.send("GET", "/state")
+        stays.send("GET", "/state")
+        gone.close()
+        gone.transport.clear()
+        waiting.callback(self.page._lookout.view())
+        self.assertEqual(stays.heard().code, 200)
+        self.assertEqual(gone.transport.value(), b"")
 
 
 class Limits(PageCase):
@@ -172,6 +176,18 @@ class Limits(PageCase):
     def test_a_body_as_long_as_may_be(self) -> None:
         self.assertEqual(self.browser().post("/login", b"a" * MAX_BODY).code, 400)
 
+    def test_what_follows_bad_requests_is_not_looked_at(self) -> None:
+        """Also where the transport has not taken note that it is closed: by TLS, of a peer that
+        has gone."""
+        for bad in (b"GET\r\n", b"GET / HTTP/1.1\r\nContent-Length: 5000\r\n"):
+            browser = self.browser()
+            self.patch(browser.transport, "loseConnection", lambda: None)
+            browser.channel.dataReceived(bad + b"\r\n" + b"GET /health HTTP/1.1\r\n\r\n" * 300)
+            browser.channel.dataReceived(b"GET /health HTTP/1.1\r\n\r\n" * 300)
+            browser.turn()
+            self.assertRegex(browser.transport.value(), rb"^HTTP/1\.1 4\d\d [^\r]*\r\n")
+            self.assertNotIn(b"200", browser.transport.value())
+
     def test_one_byte_a_second(self) -> None:
         browser = self.browser()
         for _ in range(round(REQUEST_TIMEOUT) - 1):
@@ -182,18 +198,27 @@ class Limits(PageCase):
         self.clock.advance(1)
         self.assertTrue(browser.transport.disconnecting)
 
+    def test_a_request_that_does_not_come_to_its_end(self) -> None:
+        browser = self.browser()
+        browser.channel.dataReceived(b"POST /login HTTP/1.1\r\nContent-Length: 2\r\n\r\na")
+        self.clock.advance(REQUEST_TIMEOUT)
+        answer = browser.heard()
+        self.assertEqual((answer.code, answer.body), (408, "Request timed out\n"))
+        self.assertEqual(int(answer.headers["content-length"]), len(answer.body))
+        self.assertTrue(browser.transport.disconnecting)
+
+    def test_who_is_idle_between_two_requests(self) -> None:
+        browser = self.browser()
+        browser.get("/health")
+        browser.turn()
+        self.clock.advance(REQUEST_TIMEOUT)
+        self.assertEqual(browser.transport.value(), b"")
+        self.assertTrue(browser.transport.disconnecting)
+
     def test_a_response_may_take_its_time(self) -> None:
         watcher = self.watcher()
         self.pass_time(3 * REQUEST_TIMEOUT)
         self.assertFalse(watcher.browser.transport.disconnecting)
-
-    def test_connections(self) -> None:
-        self.patch(site, "MAX_CONNECTIONS", 3)
-        self.assertEqual(MAX_CONNECTIONS, 300)
-        browsers = [self.browser() for _ in range(3)]
-        self.assertIsNone(self.page.site.buildProtocol(None))
-        browsers[0].close()
-        self.assertEqual(self.browser().get("/health").code, 200)
 
     def test_closing_them_all(self) -> None:
         browsers = [self.browser() for _ in range(3)]
@@ -238,6 +263,7 @@ class PuttingTogether(PageCase):
                 password_file=config.web.password_file,
                 failed_logins=config.limits.failed_logins,
                 hasher=Hasher(Inline(), QUICK),
+                queue=self.service.login.home.login.limits.queue,
                 in_thread=Inline().run,
             )
         )

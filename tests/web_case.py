@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.passwords import Hasher
+from bbs.protocols.doors import Door
 from bbs.testing.service import QUICK
 from bbs.values import Policy, Rate
 from bbs.web.auth import Operators
@@ -72,6 +73,7 @@ class Browser:
         """A new connection."""
         peer = IPv4Address("TCP", self._host, 50000)
         self.channel: Any = self._page.site.buildProtocol(peer)
+        self._used = False
         self.transport = StringTransport(hostAddress=self._at, peerAddress=peer)
         self.channel.makeConnection(self.transport)
 
@@ -87,7 +89,15 @@ class Browser:
             fields["Cookie"] = self.cookie
         lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items()]
         head = f"{method} {path} HTTP/1.1\r\n{''.join(lines)}\r\n"
+        if self._used:
+            self.turn()
+        self._used = True
         self.channel.dataReceived(head.encode(errors="surrogateescape") + body)
+
+    def turn(self) -> None:
+        """Let the reactor come round once: a connection's next request is begun then."""
+        reactor: Any = self._page.site.reactor
+        reactor.advance(0)
 
     def heard(self) -> Answer:
         """The response that has come, which is the only one."""
@@ -131,6 +141,7 @@ class Watcher:
         fields = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items()]
         if self.browser.cookie:
             fields.append(f"Cookie: {self.browser.cookie}\r\n")
+        self.browser.turn()
         # In HTTP/1.0 there are no chunks.
         request = f"GET {path} HTTP/1.0\r\n{''.join(fields)}\r\n"
         self.browser.channel.dataReceived(request.encode())
@@ -164,6 +175,7 @@ class PageCase(SynchronousTestCase):
 
     offered: Service = board
     policy: Policy = POLICY
+    door: Door | None = None
     operators: Mapping[str, str] | None = {"liz": QUICK.hash("secret")}
 
     def setUp(self) -> None:
@@ -196,13 +208,18 @@ class PageCase(SynchronousTestCase):
             logins=lambda: service.login.home.tally.logins,
             trouble=lambda: self.trouble,
             reactor=service.clock,
+            wall=service.wall,
         )
         operators = None
         if self.operators:
             operators = Operators(
-                self.operators, hasher, rate=Rate(3, 60.0), seconds=service.clock.seconds
+                self.operators,
+                hasher,
+                rate=Rate(3, 60.0),
+                seconds=service.clock.seconds,
+                queue=service.login.home.login.limits.queue,
             )
-        return OperatorsPage(self.parts, FILES, operators)
+        return OperatorsPage(self.parts, FILES, operators, self.door)
 
     def stop_page(self) -> None:
         """Stop the page, if it runs."""

@@ -17,6 +17,7 @@ from typing import Any
 from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError, Configuration
+from bbs.daemons import security_log
 from bbs.rules import operators
 from bbs.scaling.ec2.machines import price
 from bbs.storage.connecting import DatabaseRefused
@@ -33,6 +34,8 @@ def main(argv: Sequence[str], program: Program) -> int:
             with database.atomic():
                 result = _ACTIONS[options.action](config, options)
                 refusal = operators.refusal()
+        if options.action != "list":
+            _tell(config, options, result["id"], program)
     except operators.FleetFull:
         return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
     except operators.NoSuchServer:
@@ -42,7 +45,8 @@ def main(argv: Sequence[str], program: Program) -> int:
     print(json.dumps(result) if options.json else _as_text(result))
     if refusal:
         # Beside the list, and not in it: whoever reads that by program reads one of servers.
-        seconds = max(0, round(refusal.until - time.time()))
+        left = min(refusal.until - time.time(), operators.LONGEST_HOLD)
+        seconds = max(0, round(left))
         print(
             f"nothing can be launched: {refusal.reason} (next attempt in {seconds} s, when needed)",
             file=sys.stderr,
@@ -82,7 +86,7 @@ def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, obj
         "address": server.address,
         "taken": server.taken,
         "capacity": server.capacity,
-        "age": round(now - server.created, 1),
+        "age": round(max(0.0, now - server.created), 1),
         "launch_time": None if took is None else round(took, 1),
         "scope": server.provider,
         "instance": server.instance_id or None,
@@ -109,6 +113,25 @@ def _by() -> operators.By:
     except (KeyError, OSError):
         user = str(os.getuid())
     return operators.By(user, "bbs fleet", time.time())
+
+
+def _tell(
+    config: Configuration, options: argparse.Namespace, target: str, program: Program
+) -> None:
+    """Add what was done to the security log, where the service has one on this machine."""
+    path = config.log.security
+    if not path and options.data is not None:
+        path = os.path.join(options.data, security_log.IN_DATA)
+    if not path or not os.path.exists(path):
+        return
+    by = _by()
+    deed = security_log.Event(
+        at=by.now, what=options.action, outcome="done", name=target, by=by.operator
+    )
+    try:
+        security_log.append(path, deed)
+    except OSError as error:
+        print(f"{program.name} fleet: cannot write to {path}: {error.strerror}", file=sys.stderr)
 
 
 _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {

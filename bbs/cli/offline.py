@@ -13,7 +13,7 @@ import peewee
 
 from bbs.config import Configuration, load, references
 from bbs.storage import models
-from bbs.storage.connecting import DatabaseRefused, connect_to, refusal
+from bbs.storage.connecting import DatabaseRefused, connect_to, prepare_file, refusal
 
 
 def configuration(path: str | None, data: str | None, name: str) -> Configuration:
@@ -55,6 +55,8 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     path = database.database if isinstance(database, peewee.SqliteDatabase) else None
     if path and not create and not os.path.exists(path):
         raise DatabaseRefused(f"database {url}: no such file; name it with --config or --data")
+    if path and create:
+        prepare_file(url)
     models.database.initialize(database)
     try:
         database.connect()

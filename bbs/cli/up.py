@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
 import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import IO, Any
+from typing import Any
 
 from bbs.addresses import Address, ListeningPlace, reached_at
 from bbs.cli import Program, port
+from bbs.cli.data_folder import PASSWORD_FILE, Unusable, cannot_write, open_folder
 from bbs.cli.offline import as_written
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
+from bbs.daemons.log_files import KeptFile, observer_of, survive_hangups
+from bbs.daemons.security_log import IN_DATA
 from bbs.scaling.children import write_privately
 
 DESCRIPTION = "Run the whole service in one process, with its app servers as children."
@@ -25,7 +27,6 @@ DEFAULT_PORT = 22222
 TELNET_PORT = 2323
 WEB_PORT = 22280
 LOOPBACK = "127.0.0.1"
-PASSWORD_FILE = "operator-password"
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -39,19 +40,19 @@ def main(argv: Sequence[str], program: Program) -> int:
     parser.add_argument("--config", help="configuration file (TOML)")
     options = parser.parse_args(argv)
     options.host = options.host.strip("[]")  # As URLs have IPv6 addresses.
+    survive_hangups()
+    # Whatever is made from now on, by children too, is for this user alone.
+    os.umask(0o077)
     try:
         config = as_written(options.config, options.data, _overrides(options), program.name)
-        lock, log = _open_data(options.data, program.name)
-        config = _with_faces(config, options)
-    except (ConfigError, _Unusable) as error:
+        lock, mended = open_folder(options.data, program.name)
+        config = _with_logs(_with_faces(config, options), options)
+        log = _open_log(config, options.data, program.name)
+    except (ConfigError, Unusable) as error:
         print(f"{program.name} up: {error}", file=sys.stderr)
         return 1
-    with lock, log:
-        return _run(program.service(), config, options, log)
-
-
-class _Unusable(Exception):
-    """The data folder cannot be used; the text says why."""
+    with lock:
+        return _run(program.service(), config, options, log, mended)
 
 
 def _overrides(options: argparse.Namespace) -> dict[str, object]:
@@ -66,7 +67,7 @@ def _with_faces(config: Configuration, options: argparse.Namespace) -> Configura
     believes it, and the operators' page on loopback. Where the configuration has a `telnet.listen`
     or a `web.listen` of its own, that counts.
 
-    :raises _Unusable: the operators' password cannot be kept in the data folder.
+    :raises Unusable: the operators' password cannot be kept in the data folder.
     """
     given = {key for key, source in config.sources.items() if source != "default"}
     telnet = replace(
@@ -112,47 +113,51 @@ def _operators_password(folder: str) -> str:
             write_privately(new, secrets.token_urlsafe(12) + "\n")
             os.replace(new, path)
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(folder, error) from error
     return path
 
 
-def _open_data(folder: str, name: str) -> tuple[IO[str], IO[str]]:
-    """Make the data folder, for this process alone: the lock, and the log.
+def _with_logs(config: Configuration, options: argparse.Namespace) -> Configuration:
+    """`config`, with a security log in the data folder unless it names one.
 
-    :raises _Unusable: it cannot be written, or another `bbs up` has it.
+    :raises Unusable: the folder of the logs cannot be made.
     """
+    folder = os.path.join(options.data, os.path.dirname(IN_DATA))
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        lock = _append_to(os.path.join(folder, "lock"))
-        log = _append_to(os.path.join(folder, f"{name}.log"))
     except OSError as error:
-        raise _cannot_write(folder, error) from error
+        raise cannot_write(options.data, error) from error
+    path = config.log.security or os.path.join(options.data, IN_DATA)
+    return replace(config, log=replace(config.log, security=path))
+
+
+def _open_log(config: Configuration, folder: str, name: str) -> KeptFile:
+    path = os.path.join(folder, f"{name}.log")
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return KeptFile(path, config.log.rotate.bytes, config.log.keep)
     except OSError as error:
-        lock.close()
-        log.close()
-        raise _Unusable(f"another {name} up uses the data folder {folder}") from error
-    return lock, log
+        raise cannot_write(folder, error) from error
 
 
-def _cannot_write(folder: str, error: OSError) -> _Unusable:
-    return _Unusable(f"cannot write to the data folder {folder}: {error.strerror}")
-
-
-def _append_to(path: str) -> IO[str]:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a")
-
-
-def _run(service: Service, config: Configuration, options: argparse.Namespace, log: IO[str]) -> int:
+def _run(
+    service: Service,
+    config: Configuration,
+    options: argparse.Namespace,
+    log: KeptFile,
+    mended: Sequence[str],
+) -> int:
     from twisted.internet import reactor as installed
-    from twisted.logger import globalLogBeginner, textFileLogObserver
+    from twisted.logger import Logger, globalLogBeginner
 
     from bbs.daemons.login import LoginServer
     from bbs.daemons.telnet import TelnetGateway
 
     reactor: Any = installed
-    globalLogBeginner.beginLoggingTo([textFileLogObserver(log)], redirectStandardIO=False)
+    globalLogBeginner.beginLoggingTo([observer_of(log)], redirectStandardIO=False)
+    if mended:
+        Logger("bbs.cli.up").warn(
+            "others could read {paths}; now they cannot", paths=", ".join(mended)
+        )
     failures: list[str] = []
 
     def fail(reason: str) -> None:
@@ -162,6 +167,7 @@ def _run(service: Service, config: Configuration, options: argparse.Namespace, l
 
     login_server = LoginServer(service, config, options.data, reactor, fail)
     gateway = TelnetGateway(service, config, reactor, fail)
+    gateway.beside = login_server
 
     def ready(_: object) -> None:
         if failures:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import hmac
+from functools import partial
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 
+from bbs import security
 from bbs.addresses import usual_form
 from bbs.commands.ask import Ask, success
-from bbs.errors import WrongCredentials
+from bbs.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
+from bbs.limits.connections import counted_as
 from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
 from bbs.rules import accounts, callers, places
+from bbs.rules.names import normalized
+from bbs.values import NAME_LENGTH
+
+if TYPE_CHECKING:  # App servers have this table too, and hash nothing.
+    from bbs.passwords import Verdict
 
 commands = CommandTable()
 
@@ -19,48 +28,68 @@ commands = CommandTable()
 @commands.command("register <id> <password>", Role.LOGIN)
 async def register(ask: Ask, name: str, password: str) -> Reply:
     """Create an account."""
-    login, address = ask.home.login, ask.connection.peer_host
+    address = ask.connection.peer_host
+    try:
+        await _register(ask, name, password, address)
+    except Unavailable:
+        raise
+    except Refusal:
+        tell("register", "refused", address, name)
+        raise
+    tell("register", "done", address, name)
+    return success()
+
+
+async def _register(ask: Ask, name: str, password: str, address: str) -> None:
+    login = ask.home.login
+    limits = login.limits
+    if not limits.registration_is_open:
+        raise accounts.RegistrationClosed()
+    accounts.check_name(name)
+    # Before it is known whether the name is taken: so nobody tries out who exists by thousands.
+    limits.registrations.claim(counted_as(address))
     await ask.database.run(accounts.check_free, name)
-    login.limits.registrations.check(address)
-    login.limits.registrations.note(address)
-    password_hash = await login.hasher.hash(password)
+    accounts.check_password(password, limits.password_minimum)
+    password_hash = await limits.queue.run(address, partial(login.hasher.hash, password))
     await ask.database.run(
         accounts.register, name, password_hash, ask.now, ask.home.service.on_register
     )
-    return success()
 
 
 @commands.command("login <id> <password>", Role.LOGIN, harmless=True)
 async def login(ask: Ask, name: str, password: str) -> Reply:
     """Begin a session and take a place, waiting for one if none is free."""
+    limits, hasher, address = ask.home.login.limits, ask.home.login.hasher, ask.connection.peer_host
+    # However it is typed, it is one name to the limits.
+    form = normalized(name)
+    limits.logins.check(form, address)
     stored = await ask.database.run(accounts.password_hash, name)
-    new_hash = await _verify(ask, name, stored, password)
+    verdict: Verdict = await limits.logins.attempt(
+        form, address, partial(hasher.verify, stored, password)
+    )
     token = accounts.new_token()
     digest = callers.digest(token)
 
     def begin_session(look: places.Look) -> Deferred[places.Search]:
         return ask.database.run(
-            accounts.log_in, name, stored or "", digest, new_hash, ask.now, look
+            accounts.log_in,
+            name,
+            stored or "",
+            digest,
+            verdict.new_hash,
+            ask.now,
+            look,
+            limits.sessions_per_user,
         )
 
     def undo() -> Deferred[None]:
         return ask.database.run(accounts.undo_log_in, digest)
 
-    seat = await ask.home.login.seating.seat(name, ask.connection, begin_session, undo)
+    # What is typed may be longer than any name that is stored.
+    waits_as = form if len(form) <= NAME_LENGTH else name
+    seat = await ask.home.login.seating.seat(waits_as, ask.connection, begin_session, undo)
     ask.home.tally.logins += 1
     return success(token=token, app_server=_address(ask, seat))
-
-
-async def _verify(ask: Ask, name: str, stored: str | None, password: str) -> str | None:
-    """Check the password; returns the hash to store instead, if any."""
-    # Here, as app servers have this table too, and hash nothing.
-    from bbs.passwords import verify_within
-
-    login = ask.home.login
-    by_account, by_address = login.limits.failed_by_account, login.limits.failed_by_address
-    limits = ((by_account, name), (by_address, ask.connection.peer_host))
-    verdict = await verify_within(limits, login.hasher, stored, password)
-    return verdict.new_hash
 
 
 @commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)
@@ -73,6 +102,7 @@ async def logout(ask: Ask, caller: callers.Caller) -> Reply:
 @commands.command("delete <user>", Role.LOGIN, rule=accounts.delete)
 async def delete(ask: Ask, caller: callers.Caller) -> Reply:
     """Remove the account."""
+    tell("delete", "done", ask.connection.peer_host, caller.name)
     _tell_of_end(ask, caller)
     return success()
 
@@ -119,11 +149,27 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
         raise UnknownCommand(ask.command.name)
     # First: those who guess, from the gateway's own address perhaps, must not keep it out.
     if not hmac.compare_digest(secret.encode(), login.gateway_secret.encode()):
-        login.limits.failed_by_address.check(connection.peer_host)
-        login.limits.failed_by_address.note(connection.peer_host)
+        _count_guess(ask)
         raise WrongCredentials()
     try:
         connection.peer_host = usual_form(address)
     except ValueError:
         raise WrongUsage(ask.command.usage) from None
+    connection.vouch()
     return success()
+
+
+def _count_guess(ask: Ask) -> None:
+    """Somebody does not know the gateways' secret."""
+    address = ask.connection.peer_host
+    try:
+        ask.home.login.limits.logins.guess(address)
+    except TooManyAttempts:
+        tell("gateway", "refused", address)
+        raise
+    tell("gateway", "wrong", address)
+
+
+def tell(what: str, outcome: str, address: str, name: str = "") -> None:
+    """Tell of a security event, with a name as somebody gave it: `bbs.security.tell`."""
+    security.tell(what, outcome, address=address, name=name[:NAME_LENGTH])

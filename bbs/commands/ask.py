@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from bbs.addresses import Address
+from bbs.commands.charging import Charges
 from bbs.commands.service import Service
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import OWN_EVENTS, Listeners
@@ -18,7 +19,9 @@ from bbs.storage.database import Database
 from bbs.values import Tally
 
 if TYPE_CHECKING:  # An app server, which people wait for, hashes nothing.
-    from bbs.limits.attempts import Attempts
+    from bbs.limits.buckets import Buckets
+    from bbs.limits.fair import FairQueue
+    from bbs.limits.logins import LoginLimits
     from bbs.passwords import Hasher
 
 
@@ -56,12 +59,19 @@ class Seating(Protocol):
 
 
 @dataclass(frozen=True)
-class LoginLimits:
-    """Whose attempts are counted: registrations by address, logins that failed by both."""
+class AccountLimits:
+    """What strangers may ask of a login server, and how often.
 
-    registrations: Attempts
-    failed_by_account: Attempts
-    failed_by_address: Attempts
+    Passwords are hashed in the turns of `queue`. `registrations` are counted by address, as
+    `bbs.limits.connections.counted_as` gives it; `password_minimum` is in characters.
+    """
+
+    queue: FairQueue
+    logins: LoginLimits
+    registrations: Buckets
+    registration_is_open: bool = True
+    password_minimum: int = 1
+    sessions_per_user: int = 32
 
 
 @dataclass(frozen=True)
@@ -69,7 +79,7 @@ class LoginServerParts:
     """What only a login server has. `gateway_secret` is what gateways are believed by."""
 
     hasher: Hasher
-    limits: LoginLimits
+    limits: AccountLimits
     seating: Seating
     gateway_secret: str = field(default="", repr=False)
 
@@ -86,7 +96,8 @@ class AppServerParts:
 class Home:
     """The server that a request came to: what its commands work with.
 
-    `parts` say which kind it is. `watchers` are the connections that said `events`.
+    `parts` say which kind it is. `watchers` are the connections that said `events`. `wall` stamps
+    what is stored (seconds since the epoch); people can set it, so it measures nothing.
     """
 
     service: Service
@@ -94,9 +105,10 @@ class Home:
     database: Database
     bus: Bus
     sessions: callers.Sessions
-    seconds: Callable[[], float]
+    wall: Callable[[], float]
     tally: Tally
     watchers: set[IConnection]
+    charges: Charges
     parts: LoginServerParts | AppServerParts
 
     @property

@@ -8,10 +8,10 @@ of the database. Nothing here knows a command by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import NamedTuple
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -32,6 +32,7 @@ from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, places
 from bbs.rules.callers import Caller, asked_by, identify, touch
+from bbs.rules.costs import ONE_COMMAND, Costs, costs_of
 from bbs.storage.database import marked_as
 
 _TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
@@ -52,21 +53,24 @@ class Dispatcher:
     def __init__(self, home: Home) -> None:
         self._home = home
         self._guards = {command.name: self._guard(command) for command in home.table}
+        self._costs = {command.name: costs_of(command.rule) for command in home.table}
 
     # IRequestHandler
 
     def handle(self, line: str, connection: IConnection) -> Reply | Deferred[Reply]:
+        request: Request | Refusal
         try:
             request = self._home.table.parse(line)
-            command, now = request.command, self._home.seconds()
-            if not command.takes_user:
-                return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
         except Refusal as error:
-            return failure(error, connection)
-        outcome = self._home.database.run(self._guards[command.name], request, now)
-        return outcome.addCallbacks(
-            self._outcome, _refused, (request, connection), {}, (connection,)
-        )
+            request, token, costs = error, None, ONE_COMMAND
+        else:
+            token, costs = request.token, self._costs[request.command.name]
+        charges = self._home.charges
+        payer = charges.payer(token, connection.peer_host)
+        wait = 0.0 if payer is None else charges.begin(payer, costs)
+        if not wait and costs.known:
+            return self._carry_out(request, connection)
+        return begin(self._in_turn(request, connection, costs, payer, wait))
 
     def is_whole(self, line: str) -> bool:
         return self._home.table.is_whole(line, _TOKEN.fullmatch)
@@ -75,6 +79,45 @@ class Dispatcher:
         self._home.watchers.discard(connection)
         if isinstance(self._home.parts, AppServerParts):
             self._home.parts.listeners.connection_lost(connection)
+
+    async def _in_turn(
+        self,
+        request: Request | Refusal,
+        connection: IConnection,
+        costs: Costs,
+        payer: Hashable | None,
+        wait: float,
+    ) -> Reply:
+        """Carry out a request `wait` seconds later, and if its cost is not known beforehand behind
+        all such that `payer` has asked for."""
+        charges = self._home.charges
+        if wait and payer is not None:
+            try:
+                await charges.pause(wait)
+            except CancelledError:
+                charges.give_back(payer, costs)
+                raise
+
+        async def work() -> Reply:
+            answer = self._carry_out(request, connection)
+            return await answer if isinstance(answer, Deferred) else answer
+
+        if costs.known or isinstance(request, Refusal):
+            return await work()
+        return await charges.in_turn(request.token if payer is None else payer, work)
+
+    def _carry_out(
+        self, request: Request | Refusal, connection: IConnection
+    ) -> Reply | Deferred[Reply]:
+        if isinstance(request, Refusal):
+            return failure(request, connection)
+        command, now = request.command, self._home.wall()
+        if not command.takes_user:
+            return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
+        outcome = self._home.database.run(self._guards[command.name], request, now)
+        return outcome.addCallbacks(
+            self._outcome, _refused, (request, connection), {}, (connection,)
+        )
 
     # Requests that take no token
 
@@ -116,6 +159,8 @@ class Dispatcher:
         self, outcome: _Outcome, request: Request, connection: IConnection
     ) -> Reply | Deferred[Reply]:
         caller, command = outcome.caller, request.command
+        costs = self._costs[command.name] if outcome.served else ONE_COMMAND
+        self._home.charges.carried_out(request.token or "", caller.id, costs, outcome.result)
         if caller.touch:
             self._touch(caller.touch, caller.now)
         if outcome.served and command.handler is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bbs.commands.ask import Ask, success
+from bbs.delivery.bus import MAX_ID
 from bbs.delivery.feed import Cursor, Feed, Mailbox
 from bbs.protocols.commands import CommandTable, Role, WrongUsage
 from bbs.protocols.line import Reply
@@ -12,9 +13,6 @@ from bbs.rules.callers import Caller
 from bbs.storage.database import marked_as
 
 LISTEN = "listen <user> [<id>]"
-
-MAX_ID = 2**63 - 1
-"""The highest id of an event that the databases can hold."""
 
 
 def listening(feed: Feed | None) -> CommandTable:

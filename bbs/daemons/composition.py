@@ -3,44 +3,49 @@ daemons and the service in memory for tests (`bbs.testing`) both take it from he
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from bbs.commands import all_commands
 from bbs.commands.ask import AppServerParts, Home, LoginServerParts
+from bbs.commands.charging import Charges
 from bbs.commands.dispatch import Dispatcher
 from bbs.commands.service import Service
 from bbs.config import Configuration, Limits
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
+from bbs.limits.connections import Admission, Networks
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits
 from bbs.protocols.stomp import IStomp
 from bbs.rules import callers
 from bbs.storage.database import Database
-from bbs.values import Tally
+from bbs.values import Quotas, Tally
 
 
 @dataclass(frozen=True)
 class Ground:
     """What every server stands on. `stomp` is a client of the broker, `hint_key` what all servers
-    of the service prove their hints by."""
+    of the service prove their hints by. `reactor.seconds` is the clock to measure by, which nobody
+    sets, and `wall` (seconds since the epoch) the one by which is stamped what is stored."""
 
     service: Service
     config: Configuration
     database: Database
     stomp: IStomp
     reactor: Any
+    wall: Callable[[], float]
     hint_key: bytes
 
     def bus(self) -> Bus:
         """Tells and hears the service's hints."""
-        return Bus(self.stomp, self.service.name, self.hint_key)
+        return Bus(self.stomp, self.service.name, self.hint_key, self.reactor.seconds)
 
 
 class AppServing:
     """An app server: its listeners, and the factory of its connections."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, admission: Admission | None = None) -> None:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
         self.listeners = Listeners(
@@ -52,24 +57,47 @@ class AppServing:
         )
         self._parts = AppServerParts(self.listeners)
         self.home = home_of(ground, bus, self._parts)
-        self.factory = line_factory(reactor, Dispatcher(self.home), config.limits)
+        self.factory = line_factory(reactor, Dispatcher(self.home), config.limits, admission)
 
     def joined(self, server_id: str) -> None:
         """It is a member of the fleet, under this id."""
         self._parts.server_id = self.listeners.server_id = server_id
 
 
-def line_factory(reactor: Any, handler: IRequestHandler, limits: Limits) -> LineFactory:
-    """Serves the line protocol within `limits`."""
+def admission_of(limits: Limits, descriptors: int | None = None) -> Admission:
+    """Who may connect to a process, which may have so many `descriptors` open."""
+    return Admission(limits.connections, Networks(limits.trusted), descriptors)
+
+
+def line_factory(
+    reactor: Any, handler: IRequestHandler, limits: Limits, admission: Admission | None
+) -> LineFactory:
+    """Serves the line protocol within `limits` to whom `admission` lets in; without one it is the
+    only port of its process."""
+    admission = admission or admission_of(limits)
     return LineFactory(
         reactor,
         handler,
         LineLimits(
             max_line=limits.max_line,
             idle_timeout=limits.idle_timeout,
+            first_request=limits.first_request,
             unterminated_timeout=limits.unterminated_timeout,
         ),
+        admission.door(limits.connections_per_address),
     )
+
+
+def sessions_of(limits: Limits) -> callers.Sessions:
+    """How long sessions live, and what those may have whose they are."""
+    quotas = Quotas(
+        friends=limits.friends,
+        groups=limits.groups,
+        members=limits.members,
+        inbox=limits.inbox,
+        posts=limits.posts,
+    )
+    return callers.Sessions(limits.session_ttl, quotas)
 
 
 def home_of(
@@ -79,14 +107,18 @@ def home_of(
     watchers: set[IConnection] | None = None,
 ) -> Home:
     """What the commands of a server that has `parts` have in common."""
+    limits = ground.config.limits
     return Home(
         service=ground.service,
-        table=all_commands(ground.service),
+        table=all_commands(ground.service, ground.hint_key),
         database=ground.database,
         bus=bus,
-        sessions=callers.Sessions(ground.config.limits.session_ttl),
-        seconds=ground.reactor.seconds,
+        sessions=sessions_of(limits),
+        wall=ground.wall,
         tally=Tally(counts=dict.fromkeys(ground.service.counters, 0)),
         watchers=set() if watchers is None else watchers,
+        charges=Charges(
+            limits.commands, limits.deliveries, Networks(limits.trusted), ground.reactor
+        ),
         parts=parts,
     )

@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -16,21 +17,23 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import ListeningPlace
+from bbs.clock import measure_steadily
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
-from bbs.daemons.composition import Ground
+from bbs.daemons.composition import Ground, admission_of
 from bbs.daemons.turns import bound_turns
 from bbs.errors import Refusal
+from bbs.limits.connections import Admission, Port
 from bbs.plugins import PluginUnusable
 from bbs.protocols.line import LineFactory
 from bbs.protocols.stomp import Broker, StompService
 from bbs.protocols.stomp.interfaces import IStomp, StompError, StompRefused
 from bbs.rules import secrets
-from bbs.storage import migrations
+from bbs.storage import connecting, migrations
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.database import Database
 from bbs.workers import Workers
@@ -64,6 +67,8 @@ class Daemon(TwistedService):
     :param on_failure: called with one line when the start fails.
     """
 
+    beside: Daemon | None = None
+    """Another in the same process, which starts before this one."""
     kind: str
     """The second half of its name, the first being the service's."""
 
@@ -78,9 +83,18 @@ class Daemon(TwistedService):
         """What it is called where it says why it does not start."""
         self.service = service
         self.config = config
+        # Before anybody is given `reactor.seconds` to measure by.
+        measure_steadily(reactor)
         self.reactor = reactor
+        self.wall: Callable[[], float] = time.time
+        """What is stored is stamped by this; `reactor.seconds` is for measuring."""
+        self.log_observer: ILogObserver | None = None
+        """What writes twistd's log; None: what twistd has for it."""
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
         """Where to listen instead of a place whose port somebody else has."""
+        self.admission: Admission
+        """Who may connect to this process, when it has started. Of daemons in one process all have
+        that of the first."""
         self._on_failure = on_failure
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
@@ -93,14 +107,28 @@ class Daemon(TwistedService):
 
     # Service
 
+    def setServiceParent(self, parent: Any) -> None:
+        if self.log_observer is not None:
+            parent.setComponent(ILogObserver, self.log_observer)
+        TwistedService.setServiceParent(self, parent)
+
     def startService(self) -> None:
         TwistedService.startService(self)
         # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        if self.beside is not None:
+            self.admission = self.beside.admission
+        else:
+            self.admission = admission_of(self.config.limits, hard)
         bound_turns(self.reactor)
-        self._starting = Deferred.fromCoroutine(self.start())
+        self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
+
+    async def _start(self) -> None:
+        if self.config.log.security and self.beside is None:
+            self._begin_security_log()
+        await self.start()
 
     def stopService(self) -> Deferred[None]:
         TwistedService.stopService(self)
@@ -144,20 +172,36 @@ class Daemon(TwistedService):
         cast("IService", service).startService()
         self.on_stop(service.stopService)
 
+    def _begin_security_log(self) -> None:
+        # Here: who has none need not load it.
+        from bbs.daemons.security_log import SecurityLog
+
+        log = self.config.log
+        try:
+            self.begin(
+                SecurityLog(os.path.abspath(log.security), log.rotate.bytes, log.keep, self.reactor)
+            )
+        except OSError as error:
+            raise CannotStart(
+                f"log.security: cannot write {log.security}: {error.strerror}"
+            ) from error
+
     async def open_database(self) -> Database:
         """Connect to the database, and bring its schema to this version."""
         (url,) = await self._reveal("database.url", self.config.database.url)
         workers = Workers(self.reactor, "database", 1)
         self.begin(workers)
         self.in_thread = workers.run
+        if warning := await workers.run(connecting.prepare_file, url):
+            _log.warn("{warning}", warning=warning)
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
         await database.run_unhurried(migrations.upgrade, database.peewee, self.service.schema)
         return database
 
     async def ground(self, database: Database, stomp: IStomp) -> Ground:
         """What the server is put together from, on these."""
-        hint_key = await database.run(secrets.hint_key)
-        return Ground(self.service, self.config, database, stomp, self.reactor, hint_key)
+        hint_key = await database.run_patiently(secrets.hint_key)
+        return Ground(self.service, self.config, database, stomp, self.reactor, self.wall, hint_key)
 
     async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:
         """Connect to a broker. One that is away is waited for in the background; one that refuses
@@ -203,7 +247,11 @@ class Daemon(TwistedService):
         self.on_stop(lambda: factory.close_all(FAREWELL))
         return [await self._listen(place, factory) for place in places]
 
-    async def _listen(self, place: ListeningPlace, factory: IProtocolFactory) -> IListeningPort:
+    async def _listen(
+        self, place: ListeningPlace, factory: IProtocolFactory, *, pauses: bool = True
+    ) -> IListeningPort:
+        """Listen with `factory`; the port `pauses` where descriptors are short, unless it is for
+        those who look after the server."""
         try:
             endpoint = serverFromString(self.reactor, str(place.with_backlog(BACKLOG)))
         except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
@@ -214,9 +262,11 @@ class Daemon(TwistedService):
             reason = getattr(error, "socketError", error)
             second = self.second_choice.get(place)
             if second and getattr(reason, "errno", None) == errno.EADDRINUSE:
-                return await self._listen(second, factory)
+                return await self._listen(second, factory, pauses=pauses)
             raise CannotStart(f"cannot listen on {place}: {reason}") from error
         self.on_stop(port.stopListening)
+        if pauses and hasattr(port, "stopReading"):
+            self.on_stop(self.admission.add_port(cast("Port", port)))
         return port
 
 

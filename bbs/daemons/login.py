@@ -3,35 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.logger import Logger
 
-from bbs.addresses import Address, ListeningPlace, reached_at
+from bbs.addresses import Address, ListeningPlace, is_loopback, reached_at
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.daemon import CannotStart, Daemon
+from bbs.daemons.log_files import call_on_hangup
 from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
+from bbs.limits.connections import Admission, Networks
 from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable
-from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
+from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, members, places
 from bbs.rules.servers import new_id
 from bbs.scaling import launching
 from bbs.scaling.identity import process_identity
-from bbs.scaling.interfaces import IProvider, LaunchFailed, ProviderUnavailable
+from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
 from bbs.storage.database import Database
 from bbs.workers import Workers
 
 if TYPE_CHECKING:
     from bbs.web.page import OperatorsPage
+
+ADVISED_MINIMUM = 8
+"""Characters that a password that a person chooses has at the least (NIST SP 800-63B, section
+5.1.1.1)."""
+
+_log = Logger()
+
+
+class ListensAt(Protocol):
+    """A port, as far as it is asked for its address."""
+
+    def getHost(self) -> IAddress: ...
 
 
 class LoginServer(Daemon):
@@ -69,23 +84,39 @@ class LoginServer(Daemon):
         self.begin(processes)
         brokers = await self._brokers()
         stomp = await self.open_broker(brokers)
-        await database.run(members.enroll, me)
+        await database.run_patiently(members.enroll, me)
+        provider = await self._provider(me, brokers)
+        if IKeepsLogs.providedBy(provider):
+            self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
         serving = LoginServing(
             await self.ground(database, stomp),
             me=me,
             hasher=Hasher(hashers),
-            provider=await self._provider(me, brokers),
+            provider=provider,
             workers=processes,
+            admission=self.admission,
             launches=launches,
         )
         serving.news.when_places(partial(self._look_whether_serving, database))
         page = await self._page(me, serving)
         self.begin(serving.keeper)
-        await self.listen(config.login.listen, serving.factory)
+        self.advise(await self.listen(config.login.listen, serving.factory))
         if page:
             await self._show(page)
         if not config.fleet.minimum or not launches:
             self._is_serving()
+
+    def advise(self, ports: Sequence[ListensAt]) -> None:
+        """Say so where strangers may have passwords that are guessed in no time."""
+        minimum = self.config.limits.password_minimum
+        hosts = [getattr(port.getHost(), "host", None) for port in ports]
+        if minimum < ADVISED_MINIMUM and any(host and not is_loopback(host) for host in hosts):
+            _log.warn(
+                "limits.password_minimum is {minimum}, and others than this machine reach this"
+                " server: {advised} is advised (NIST SP 800-63B)",
+                minimum=minimum,
+                advised=ADVISED_MINIMUM,
+            )
 
     async def _provider(self, me: members.Member, brokers: tuple[str, ...]) -> IProvider:
         """The provider that the configuration names."""
@@ -128,6 +159,7 @@ class LoginServer(Daemon):
             logins=lambda: home.tally.logins,
             trouble=trouble,
             reactor=self.reactor,
+            wall=self.wall,
         )
         try:
             return await page.make(
@@ -135,7 +167,9 @@ class LoginServer(Daemon):
                 password_file=config.web.password_file,
                 failed_logins=config.limits.failed_logins,
                 hasher=home.login.hasher,
+                queue=home.login.limits.queue,
                 in_thread=self.in_thread,
+                admission=self.admission,
             )
         except page.PasswordFileUnusable as error:
             raise CannotStart(f"web.password_file: {error}") from error
@@ -143,7 +177,7 @@ class LoginServer(Daemon):
     async def _show(self, page: OperatorsPage) -> None:
         self.on_stop(page.site.close_all)
         for place in self.config.web.listen:
-            port = await self._listen(place, page.site)
+            port = await self._listen(place, page.site, pauses=False)
             self.page_address = self.page_address or url_of(place, port)
         self.begin(page)
 
@@ -164,10 +198,13 @@ class LoginServer(Daemon):
         """Where the broker is; the embedded one is started here."""
         if self.config.broker.url != ("embedded",):
             return self.config.broker.url
+        limits, own = self.config.limits, BrokerLimits().max_connections
+        # Not by this process's admission: those who crowd it keep no app server from the broker.
+        door = Admission(own, Networks(limits.trusted)).door(limits.connections_per_address)
         broker = BrokerService(
             self.reactor,
             "tcp:0:interface=127.0.0.1",
-            EmbeddedBroker(Credential("bbs", accounts.new_token()), self.reactor),
+            EmbeddedBroker(Credential("bbs", accounts.new_token()), self.reactor, door=door),
         )
         self.begin(broker)
         try:

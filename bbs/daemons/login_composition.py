@@ -7,13 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
-from bbs.commands.ask import LoginLimits, LoginServerParts
+from bbs.commands.accounts import tell
+from bbs.commands.ask import AccountLimits, LoginServerParts
 from bbs.commands.dispatch import Dispatcher
-from bbs.config import Configuration
+from bbs.config import Configuration, Limits
 from bbs.daemons.composition import Ground, home_of, line_factory
-from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
-from bbs.passwords import Hasher
+from bbs.limits.buckets import Buckets
+from bbs.limits.connections import Admission, Networks
+from bbs.limits.fair import FairQueue
+from bbs.limits.logins import LoginLimits
+from bbs.passwords import Hasher, threads
 from bbs.protocols.line import IConnection
 from bbs.rules import accounts, callers
 from bbs.rules.members import Member
@@ -32,6 +37,7 @@ class LoginServing:
     :param me: this login server, which is enrolled.
     :param workers: has a thread for what the keeper must not do on the reactor.
     :param launches: whether the provider ever launches anything.
+    :param admission: who may connect to the process.
     """
 
     def __init__(
@@ -43,9 +49,9 @@ class LoginServing:
         provider: IProvider,
         workers: IWorkers,
         launches: bool = True,
+        admission: Admission | None = None,
     ) -> None:
         config, reactor = ground.config, ground.reactor
-        limits, seconds = config.limits, reactor.seconds
         bus = ground.bus()
         watchers: set[IConnection] = set()
         self.news = FleetNews(bus)
@@ -54,17 +60,14 @@ class LoginServing:
             me=me,
             database=ground.database,
             reactor=reactor,
+            wall=ground.wall,
             patience=config.fleet.launch_timeout,
             watchers=watchers,
             news=self.news,
         )
         parts = LoginServerParts(
             hasher,
-            LoginLimits(
-                registrations=Attempts(limits.registrations, seconds),
-                failed_by_account=Attempts(limits.failed_logins, seconds),
-                failed_by_address=Attempts(limits.failed_logins, seconds, ADDRESS_FACTOR),
-            ),
+            account_limits(config.limits, reactor),
             self.room,
             config.telnet.secret,
         )
@@ -77,13 +80,32 @@ class LoginServing:
                 policy=self.policy,
                 news=self.news,
                 reactor=reactor,
+                wall=ground.wall,
             ),
             workers=workers,
             sweeps=_sweeps(ground, self.home.sessions),
             heartbeat_interval=config.fleet.heartbeat_interval,
             tally=self.home.tally,
         )
-        self.factory = line_factory(reactor, Dispatcher(self.home), limits)
+        self.factory = line_factory(reactor, Dispatcher(self.home), config.limits, admission)
+
+
+def account_limits(limits: Limits, reactor: Any) -> AccountLimits:
+    """What `[limits]` says of strangers who want in."""
+    # So many that no thread waits for the reactor to hand it the next, and few enough that who
+    # comes waits for few.
+    queue = FairQueue(
+        2 * threads(), limits.connections_per_address, Networks(limits.trusted), reactor
+    )
+    seconds = reactor.seconds
+    return AccountLimits(
+        queue,
+        LoginLimits(limits.failed_logins, limits.logins, seconds, queue, partial(tell, "login")),
+        Buckets(limits.registrations, seconds),
+        limits.registration == "open",
+        limits.password_minimum,
+        limits.sessions_per_user,
+    )
 
 
 def policy_of(config: Configuration, launches: bool) -> Policy:

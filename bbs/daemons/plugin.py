@@ -9,13 +9,16 @@ has `Options` and `makeService`. The daemon itself is loaded when it is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from twisted.application.service import IService
 from twisted.python import usage
 
 from bbs.commands.service import Service
 from bbs.config import Configuration
+
+if TYPE_CHECKING:
+    from bbs.daemons.daemon import Daemon
 
 DATA = "{}-data"
 """The folder for what a login server keeps beside the database, unless told otherwise."""
@@ -58,8 +61,11 @@ def login_server(service: Service) -> TwistdPlugin:
         from bbs.daemons.login import LoginServer
 
         reactor = installed(reactor)
-        return LoginServer(
-            service, options.configuration, options["data"], reactor, end_process(reactor)
+        return _logging(
+            LoginServer(
+                service, options.configuration, options["data"], reactor, end_process(reactor)
+            ),
+            options,
         )
 
     return TwistdPlugin(options, make)
@@ -79,8 +85,15 @@ def app_server(service: Service) -> TwistdPlugin:
                 "Descriptor of a pipe whose end means that the parent died",
                 int,
             ],
+            [
+                "log",
+                None,
+                None,
+                "Log file that this server keeps as log.rotate and log.keep say",
+            ],
+            ["security-log", None, None, "File for security events, instead of log.security"],
         ],
-        {},
+        {"security-log": "log.security"},
     )
 
     def make(options: Any, reactor: Any = None) -> IService:
@@ -88,13 +101,16 @@ def app_server(service: Service) -> TwistdPlugin:
         from bbs.daemons.daemon import end_process, installed
 
         reactor = installed(reactor)
-        return AppServer(
-            service,
-            options.configuration,
-            options["server-id"],
-            options["lifeline"],
-            reactor,
-            end_process(reactor),
+        return _logging(
+            AppServer(
+                service,
+                options.configuration,
+                options["server-id"],
+                options["lifeline"],
+                reactor,
+                end_process(reactor),
+            ),
+            options,
         )
 
     return TwistdPlugin(options, make)
@@ -117,9 +133,32 @@ def telnet_gateway(service: Service) -> TwistdPlugin:
         from bbs.daemons.telnet import TelnetGateway
 
         reactor = installed(reactor)
-        return TelnetGateway(service, options.configuration, reactor, end_process(reactor))
+        return _logging(
+            TelnetGateway(service, options.configuration, reactor, end_process(reactor)), options
+        )
 
     return TwistdPlugin(options, make)
+
+
+def _logging(daemon: Daemon, options: Any) -> IService:
+    """`daemon`, which logs as its `options` and those of twistd want it."""
+    twistd = options.parent
+    if twistd is None or twistd["logger"]:
+        return daemon
+    from bbs.daemons import log_files
+
+    path = options.get("log") or twistd["logfile"] or log_files.TWISTD_NAME
+    try:
+        if options.get("log"):
+            # What the interpreter says as it crashes belongs into the same file.
+            log = daemon.config.log
+            file = log_files.KeptFile(path, log.rotate.bytes, log.keep, also=(1, 2), mark=True)
+            daemon.log_observer = log_files.observer_of(file)
+        else:
+            daemon.log_observer = log_files.twistd_observer(twistd)
+    except OSError as error:
+        raise SystemExit(f"{daemon.name}: cannot write {path}: {error.strerror}") from error
+    return daemon
 
 
 def _options(
@@ -134,7 +173,9 @@ def _options(
         def postOptions(self) -> None:
             """Load the configuration; one that is wrong ends the process with one line."""
             from bbs.daemons.daemon import load_or_exit
+            from bbs.daemons.log_files import survive_hangups
 
+            survive_hangups()
             given = {key: self[option] for option, key in keys.items()}
             self.configuration = load_or_exit(name, self["config"], given)
 

@@ -25,11 +25,14 @@ class Listener:
 
 
 class Audience:
-    """The listeners, by their users and by their connections."""
+    """The listeners, by their users and by their connections, in the order in which they came.
+
+    Nothing here takes longer because others listen, too: when many go at once, each is one of many.
+    """
 
     def __init__(self) -> None:
-        self._by_user: dict[int, list[Listener]] = {}
-        self._by_connection: dict[IConnection, list[Listener]] = {}
+        self._by_user: dict[int, dict[Listener, None]] = {}
+        self._by_connection: dict[IConnection, dict[Listener, None]] = {}
 
     def __iter__(self) -> Iterator[Listener]:
         return (listener for listeners in self._by_user.values() for listener in listeners)
@@ -55,8 +58,8 @@ class Audience:
 
     def add(self, listener: Listener) -> None:
         """Somebody listens."""
-        self._by_user.setdefault(listener.user, []).append(listener)
-        self._by_connection.setdefault(listener.connection, []).append(listener)
+        self._by_user.setdefault(listener.user, {})[listener] = None
+        self._by_connection.setdefault(listener.connection, {})[listener] = None
 
     def remove(self, listener: Listener) -> None:
         """Somebody does not any more, if they did."""
@@ -64,9 +67,8 @@ class Audience:
         _take_out(self._by_connection, listener.connection, listener)
 
 
-def _take_out(lists: dict[K, list[Listener]], key: K, listener: Listener) -> None:
-    listeners = lists.get(key, [])
-    if listener in listeners:
-        listeners.remove(listener)
-        if not listeners:
-            del lists[key]
+def _take_out(listeners: dict[K, dict[Listener, None]], key: K, listener: Listener) -> None:
+    those = listeners.get(key, {})
+    those.pop(listener, None)
+    if not those:
+        listeners.pop(key, None)

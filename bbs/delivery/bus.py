@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from json import JSONDecoder, JSONEncoder
@@ -29,9 +30,19 @@ def _no_json(constant: str) -> None:
     raise ValueError(constant)  # NaN and Infinity, which are none.
 
 
+MAX_HINT = 1 << 19
+"""Bytes of a hint that is read. A line of 64 KiB (`[limits] max_line`), of which JSON writes each
+byte in six at the most, is 384 KiB; the rest is more than names and a thousand readers need."""
+
+MAX_ID = 2**63 - 1
+"""The highest id of an event that the databases can hold."""
+
+TOLD_EVERY = 1.0
+"""Seconds between lines in the log about hints that are none."""
+
 OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
 """Told of an event, and for readers (ids of users) which id was theirs before it, as far as this is
-proved."""
+proved. It may raise `NoHint`."""
 
 _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 
@@ -49,6 +60,10 @@ _NOTHING: Mapping[str, int] = MappingProxyType({})
 _log = Logger()
 
 
+class NoHint(Exception):
+    """What came is no hint, for the reason given."""
+
+
 class Bus:
     """Tells and hears hints of one service through `stomp`.
 
@@ -56,13 +71,24 @@ class Bus:
     letters and digits.
 
     :param key: what proves hints; without one they prove nothing and are believed nothing.
+    :param seconds: a clock that nobody sets.
     """
 
-    def __init__(self, stomp: IStomp, service: str, key: bytes = b"") -> None:
+    def __init__(
+        self,
+        stomp: IStomp,
+        service: str,
+        key: bytes = b"",
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._stomp = stomp
         self._prefix = f"/topic/{service}."
         self._key = key
         self._topic = lru_cache(maxsize=4096)(self._make_topic)
+        self._seconds = seconds
+        self._told_at = float("-inf")
+        self._untold = 0
+        """How many hints that are none have come since that was told."""
 
     @property
     def connected(self) -> bool:
@@ -83,10 +109,14 @@ class Bus:
         readers of a durable event, the id of the event that was theirs before it."""
         topic = self._topic(channel)
         if not after or not self._key:
-            self._stomp.publish(topic, _to_json(event).encode())
-            return
-        told = _to_json({**event, _AFTER: after})[:-1].encode()
-        self._stomp.publish(topic, b'%s%s%s"}' % (told, _SEAL, self._proof(told)))
+            body = _to_json(event).encode()
+        else:
+            told = _to_json({**event, _AFTER: after})[:-1].encode()
+            body = b'%s%s%s"}' % (told, _SEAL, self._proof(told))
+        if len(body) > MAX_HINT and _is_id(event.get("id")):
+            # It wakes the readers all the same, and the database has the rest.
+            body = _to_json({name: event[name] for name in ("event", "id")}).encode()
+        self._stomp.publish(topic, body)
 
     def tell_fleet(self, event: str) -> None:
         """Hint to the login servers that there is news of the fleet: `ready`, `gone`, `free`, …"""
@@ -120,18 +150,60 @@ class Bus:
     def _hear(self, topic: str, on_hint: OnHint) -> ISubscription:
         def arrived(message: Message) -> None:
             try:
-                hint = _from_json(message.body.decode())
-            except ValueError:
-                hint = None
-            if not isinstance(hint, dict):
-                _log.warn("a hint that is none, on {topic}", topic=topic)
-                return
-            after, proof = hint.pop(_AFTER, None), hint.pop(_PROOF, None)
-            proved = proof is not None and self._is_proved(message.body)
-            on_hint(hint, after if proved else _NOTHING)
+                hint = _read(message.body)
+                after, proof = hint.pop(_AFTER, None), hint.pop(_PROOF, None)
+                if after is not None and not _is_after(after):
+                    raise NoHint(f"its {_AFTER} is none")
+                proved = proof is not None and self._is_proved(message.body)
+                on_hint(hint, after if proved and after else _NOTHING)
+            except NoHint as error:
+                self._ignored(topic, str(error))
 
         return self._stomp.keep_subscribed(topic, arrived)
+
+    def _ignored(self, topic: str, reason: str) -> None:
+        """Say so, but not for each of a million."""
+        now = self._seconds()
+        if now - self._told_at < TOLD_EVERY:
+            self._untold += 1
+            return
+        self._told_at, more, self._untold = now, self._untold, 0
+        _log.warn(
+            "a hint that is none, on {topic}: {reason}; {more} more since the last such line",
+            topic=topic,
+            reason=reason,
+            more=more,
+        )
 
     def _is_proved(self, body: bytes) -> bool:
         told, _, proof = body.rpartition(_SEAL)
         return hmac.compare_digest(proof, self._proof(told) + b'"}') if self._key else False
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    """The hint in a message; NoHint, if there is none."""
+    if len(body) > MAX_HINT:
+        raise NoHint("it is too long")
+    try:
+        hint = _from_json(body.decode())
+    except RecursionError:
+        raise NoHint("it is too deep") from None
+    except ValueError:
+        raise NoHint("it is no JSON in UTF-8") from None
+    if not isinstance(hint, dict):
+        raise NoHint("it is no object")
+    if not isinstance(hint.get("event"), str):
+        raise NoHint("its event has no name")
+    number = hint.get("id")
+    # Of other types an id is the service's own affair, and none of a durable event.
+    if isinstance(number, int) and not _is_id(number):
+        raise NoHint("its id is none")
+    return hint
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_ID
+
+
+def _is_after(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_id, value.values()))

@@ -23,12 +23,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from bbs.delivery.audience import Audience, Listener
-from bbs.delivery.bus import Bus
+from bbs.delivery.bus import Bus, NoHint
+from bbs.delivery.channels import Channels
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.delivery.receipts import Receipts
-from bbs.errors import Unavailable
+from bbs.errors import Refusal, Unavailable
 from bbs.protocols.line import IConnection
-from bbs.protocols.stomp.interfaces import ISubscription
+from bbs.protocols.line.interfaces import encode
 from bbs.rules import places
 from bbs.rules.callers import Caller
 from bbs.storage.database import Database
@@ -40,6 +41,9 @@ SAFETY_FACTOR = 5
 """With the broker there, the database is looked at this much more rarely than without: for hints
 that were lost."""
 
+LISTENING_CONNECTIONS = 16
+"""Connections of one server on which a user may listen (`limits.md`, "Members")."""
+
 ABOUT_PLACES = ("moved", "logout")
 """Events by which the servers tell each other to look where users are."""
 
@@ -48,6 +52,12 @@ OWN_EVENTS = (*ABOUT_PLACES, "waiting", "problem")
 make themselves for programs (terminal.md)."""
 
 _log = Logger()
+
+
+class TooManyListeners(Refusal):
+    """The user listens on as many connections as one may."""
+
+    text = "You listen on {} connections already"
 
 
 class Listeners(Service):
@@ -74,12 +84,12 @@ class Listeners(Service):
         self._poll_interval = poll_interval
         self._reactor = reactor
         self._audience = Audience()
-        self._subscriptions: dict[str, ISubscription] = {}
-        self._hearers: dict[str, set[int]] = {}
-        self._opening: set[tuple[IConnection, int]] = set()
+        self._opening = Audience()
+        """Those who are about to listen."""
+        self._channels = Channels(bus, self._hinted)
         self._due: dict[Listener, None] = {}
         """Who may have events to be sent, in the order in which they became so."""
-        self._receipts = Receipts(database, feed, reactor, poll_interval, self._listening)
+        self._receipts = Receipts(database, feed, reactor, poll_interval, self._listens)
         self._pumping = False
         self._next_poll: Any = None
         self._polls = 0
@@ -106,22 +116,25 @@ class Listeners(Service):
 
         Comes back when the broker has confirmed what must be heard, or cannot; calling what it
         returns begins the sending.
+
+        :raises TooManyListeners: the user does so on `LISTENING_CONNECTIONS` others.
         """
         user = caller.id
-        hints = [self._hear(channel, user) for channel in (caller.channel, *mailbox.channels)]
-        opening = (connection, user)
-        self._opening.add(opening)
-        await self._bus.settle(hints)
+        self._check_room(user, connection)
+        listener = Listener(user, connection, mailbox.cursor)
+        self._opening.add(listener)
+        await self._bus.settle(
+            [self._channels.hear(each, user) for each in (caller.channel, *mailbox.channels)]
+        )
 
         def start() -> None:
-            self._opening.discard(opening)
+            self._opening.remove(listener)
             replaced = [each for each in self._audience.on(connection) if each.user == user]
             connection.on_writable = self._wake
-            cursor = mailbox.cursor
             if not mailbox.resumes:
                 # What was sent a moment ago may not be written down yet.
-                cursor = Cursor(user, max(cursor.last, self._receipts.last(user)))
-            listener = Listener(user, connection, cursor)
+                last = max(mailbox.cursor.last, self._receipts.last(user))
+                listener.cursor = Cursor(user, last)
             self._audience.add(listener)
             self._drop(replaced)
             connection.persistent = True
@@ -131,13 +144,16 @@ class Listeners(Service):
 
     async def hear(self, user: int, channel: str) -> None:
         """Hear `channel` for `user` from now on, if the user listens here."""
-        if user in self._listening():
-            await self._bus.settle([self._hear(channel, user)])
+        if self._listens(user):
+            await self._bus.settle([self._channels.hear(channel, user)])
 
     def connection_lost(self, connection: IConnection) -> None:
         """Forget who listened on `connection`, or was about to."""
-        self._opening = {opening for opening in self._opening if opening[0] is not connection}
+        opening = self._opening.on(connection)
+        for listener in opening:
+            self._opening.remove(listener)
         self._drop(self._audience.on(connection))
+        self._stop_hearing(opening)
 
     async def dismiss(self, patience: float) -> None:
         """This server stops: wait until those who listen have been told where to go and have gone,
@@ -152,15 +168,6 @@ class Listeners(Service):
 
     # Hints
 
-    def _hear(self, channel: str, user: int) -> ISubscription:
-        self._hearers.setdefault(channel, set()).add(user)
-        if channel not in self._subscriptions:
-            self._subscriptions[channel] = self._bus.hear(
-                channel,
-                lambda hint, after: self._hinted(self._hearers.get(channel, ()), hint, after),
-            )
-        return self._subscriptions[channel]
-
     def _hinted(
         self, users: Collection[int], hint: Mapping[str, object], after: Mapping[str, int]
     ) -> None:
@@ -173,10 +180,15 @@ class Listeners(Service):
             event = Stored(number, hint)
             self._look([each for each in concerned if not self._send_told(each, event, after)])
             return
+        try:
+            line = encode(hint)
+        except (ValueError, RecursionError):
+            # Too deep, a number without end, half a character: JSON to read, and not to say.
+            raise NoHint("it cannot be told on") from None
         for listener in concerned:
             # One that does not read gets what lives for the moment as little as one that is away.
             if listener.connection.writable:
-                listener.connection.send_event(hint)
+                listener.connection.send_line(line)
 
     def _send_told(self, listener: Listener, event: Stored, after: Mapping[str, int]) -> bool:
         """Send what a hint brought to a reader whose next event that is; whether it was."""
@@ -186,16 +198,21 @@ class Listeners(Service):
         self._send_one(listener, event)
         return True
 
-    def _forget_unheard(self) -> None:
-        listening = self._listening()
-        for channel, users in [*self._hearers.items()]:
-            users &= listening
-            if not users:
-                del self._hearers[channel]
-                self._subscriptions.pop(channel).unsubscribe()
+    def _stop_hearing(self, gone: Iterable[Listener]) -> None:
+        """The users of those who are `gone` hear nothing more, unless they listen elsewhere."""
+        for user in {listener.user for listener in gone}:
+            if not self._listens(user):
+                self._channels.leave(user)
 
-    def _listening(self) -> set[int]:
-        return {*self._audience.users, *(user for _, user in self._opening)}
+    def _listens(self, user: int) -> bool:
+        """Whether `user` listens, or is about to."""
+        return user in self._audience.users or user in self._opening.users
+
+    def _check_room(self, user: int, connection: IConnection) -> None:
+        listeners = self._audience.of([user]) + self._opening.of([user])
+        others = {each.connection for each in listeners} - {connection}
+        if len(others) >= LISTENING_CONNECTIONS:
+            raise TooManyListeners(LISTENING_CONNECTIONS)
 
     # The pump
 
@@ -278,12 +295,13 @@ class Listeners(Service):
                 listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
 
     def _drop(self, listeners: Iterable[Listener]) -> None:
-        for listener in [*listeners]:
+        listeners = [*listeners]
+        for listener in listeners:
             self._audience.remove(listener)
             self._due.pop(listener, None)
             if not self._audience.on(listener.connection):
                 listener.connection.persistent = False
-        self._forget_unheard()
+        self._stop_hearing(listeners)
         if self._when_empty and not self._audience and not self._when_empty.called:
             self._when_empty.callback(None)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -22,7 +22,7 @@ class Receipts:
     """The last event that each reader was sent, until it is written down and the reader is gone.
 
     :param retry_delay: seconds after which a database that was away is tried again.
-    :param listening: says who listens.
+    :param listens: says whether a user listens.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class Receipts:
         feed: Feed | None,
         reactor: Any,
         retry_delay: float,
-        listening: Callable[[], Collection[int]],
+        listens: Callable[[int], bool],
     ) -> None:
         self._database = database
         self._feed = feed
         self._reactor = reactor
         self._retry_delay = retry_delay
-        self._listening = listening
+        self._listens = listens
         self._sent: dict[int, int] = {}
         self._unnoted: set[int] = set()
         self._next_note: Any = None
@@ -93,5 +93,6 @@ class Receipts:
             self._unnoted |= users
             self._note_in(self._retry_delay)
         else:
-            for user in users.difference(self._unnoted, self._listening()):
-                del self._sent[user]
+            for user in users - self._unnoted:
+                if not self._listens(user):
+                    del self._sent[user]

@@ -21,6 +21,9 @@ MOST_KEYS = 100_000
 MOST_OF_A_KEY = NAME_LENGTH + 1
 """Characters of a key that are kept: no longer name is anybody's."""
 
+SLACK = 1e-6
+"""Seconds that floating point may be wrong by, after thousands of additions."""
+
 
 class Buckets:
     """A bucket for each key. It holds `burst` tokens, and is filled by `rate`.
@@ -45,7 +48,9 @@ class Buckets:
         """Seconds in which one token comes."""
         self._depth = self._interval * (rate.count * times if burst is None else burst)
         """Seconds in which an empty bucket is full."""
-        self._seconds = seconds
+        # In seconds since the epoch, floating point has no room for the spans that are added up.
+        begun = seconds()
+        self._seconds: Callable[[], float] = lambda: seconds() - begun
         self._full_at: OrderedDict[Hashable, float] = OrderedDict()
 
     def wait(self, key: Hashable, cost: float = 1.0) -> float:
@@ -84,8 +89,7 @@ class Buckets:
 
     def _left(self, full_at: float, cost: float, now: float) -> float:
         missing = max(full_at - now, 0.0) + cost * self._interval - self._depth
-        # A bucket that was emptied to the last token has it, whatever floating point says.
-        return min(missing, full_at - now) if missing > 1e-9 and full_at > now else 0.0
+        return min(missing, full_at - now) if missing > SLACK and full_at > now else 0.0
 
     def _forget(self, now: float) -> None:
         """Let go of buckets that are full, and of those longest unused if there are too many."""

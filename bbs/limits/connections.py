@@ -9,6 +9,8 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
+from bbs import security
+
 RESERVED = 128
 """Descriptors that are kept for what keeps a server alive: its database (ten for SQLite, eight for
 MySQL), broker, log files, and two for each child. Of few descriptors half are kept."""
@@ -87,19 +89,20 @@ class Admission:
         """A kind of port, by which an address has so many connections at the most."""
         return Door(self, per_address)
 
-    def add_port(self, port: Port) -> None:
-        """`port` pauses where there is no room."""
+    def add_port(self, port: Port) -> Callable[[], None]:
+        """`port` pauses where there is no room, until what is returned is called."""
         self._ports.append(port)
-
-    def remove_port(self, port: Port) -> None:
-        """`port` is about to be closed: it must not be told to accept any more."""
-        self._ports.remove(port)
+        return lambda: self._ports.remove(port)
 
     # For the doors and entries
 
     @property
     def is_full(self) -> bool:
         return self._count >= self._most
+
+    @property
+    def is_jammed(self) -> bool:
+        return self._room is not None and self._used >= self._room + OVERSHOOT // 2
 
     def entered(self, entry: Entry) -> None:
         self._count += 1
@@ -151,13 +154,18 @@ class Door:
         self._per_address = per_address
         self._by_address: Counter[str] = Counter()
 
+    @property
+    def is_jammed(self) -> bool:
+        """Whether there is not even room for a connection that is told so and closed."""
+        return self.admission.is_jammed
+
     def enter(self, host: str, descriptors: int = 1) -> Entry | None:
         """A connection from `host` (in its usual form, "" where there is none), which takes so many
         descriptors in all; None where that is one too many."""
         address = None if not host or host in self.admission.trusted else counted_as(host)
-        if self.admission.is_full:
-            return None
-        if address is not None and self._by_address[address] >= self._per_address:
+        crowded = address is not None and self._by_address[address] >= self._per_address
+        if crowded or self.admission.is_full:
+            security.tell("connect", "refused", address=host)
             return None
         return Entry(self, address, descriptors)
 

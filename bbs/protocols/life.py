@@ -18,6 +18,9 @@ from twisted.internet.interfaces import (
 from bbs.protocols import sockets
 from bbs.protocols.closing import LINGER, Progress
 
+HASTE = 1.0
+"""Seconds to send the last words to a peer whose place somebody else needs."""
+
 # The members below know what is asked of them for every request: an attribute is there in 3 ns,
 # while to compare with a member takes 30, most of it for finding the member in its class.
 
@@ -164,6 +167,17 @@ class Life:
             self.input = Input.READING
             self._transport.resumeProducing()
         self._transport.loseWriteConnection()
+
+    def leave(self) -> None:
+        """Close as soon as what is written is sent, or could not be within a second: the peer, who
+        has said nothing that is unread, is not waited for."""
+        if self.phase.closed:
+            return
+        self.phase = Phase.CLOSING
+        self.unblock()
+        self._deadline = self._clock.callLater(HASTE, self.abort)
+        self._transport.unregisterProducer()
+        self._transport.loseConnection()
 
     def output_ended(self, outstayed: Callable[[], None]) -> None:
         """All that was written is sent, and this side is closed; `outstayed` is called if the peer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import unicodedata
 from collections.abc import Callable
 
 import peewee
@@ -11,14 +10,21 @@ import peewee
 from bbs.errors import Refusal, WrongCredentials
 from bbs.rules import places
 from bbs.rules.callers import Caller, Sessions
+from bbs.rules.names import as_stored, is_valid_name, normalized
 from bbs.storage.database import for_update, read_only, rows
 from bbs.storage.models import Session, User
 from bbs.storage.statements import statement
-from bbs.values import NAME_LENGTH
+from bbs.values import PASSWORD_BYTES
+
+
+class RegistrationClosed(Refusal):
+    """Operators want no new accounts here."""
+
+    text = "Registration is closed"
 
 
 class InvalidId(Refusal):
-    """The name of a new account is too long or holds a control character."""
+    """The name of a new account is none that anybody may have (`is_valid_name`)."""
 
     text = "Invalid id"
 
@@ -27,6 +33,18 @@ class AlreadyUsed(Refusal):
     """Another account has the name."""
 
     text = "{} is already used"
+
+
+class PasswordTooShort(Refusal):
+    """A new password has fewer characters than operators want."""
+
+    text = "Password too short"
+
+
+class PasswordTooLong(Refusal):
+    """A new password has more bytes than any may have."""
+
+    text = "Password too long"
 
 
 TOKEN_BYTES = 20
@@ -38,10 +56,8 @@ CHANNEL_BYTES = 16
 ENDED_AT_ONCE = 500
 """Stale sessions that one transaction ends at the most."""
 
-
-def is_valid_name(name: str) -> bool:
-    """Whether people and groups may be called so: not too long, and no control character."""
-    return len(name) <= NAME_LENGTH and not any(unicodedata.category(c) == "Cc" for c in name)
+MOST_SESSIONS = 32
+"""A user's, unless it is said: the default of `[limits] sessions_per_user`."""
 
 
 def new_channel() -> str:
@@ -73,17 +89,53 @@ def _add_user(name: str, password_hash: str, channel: str, now: float) -> peewee
 
 
 @statement
+def _other_sessions(user: int, token_digest: str, kept: int) -> peewee.Select:
+    """Those of `user` beyond the `kept` latest used, the one of `token_digest` apart."""
+    query: peewee.Select = (
+        Session.select(Session.digest)
+        .where((Session.user == user) & (Session.digest != token_digest))
+        .order_by(Session.used.desc())
+        .offset(kept)
+        .limit(ENDED_AT_ONCE)
+    )
+    return query
+
+
+@statement
 def _add_session(token_digest: str, user: int, now: float) -> peewee.Insert:
     # Replaced, as an attempt that seemed to fail while it committed may have stored it.
     return Session.insert(digest=token_digest, user=user, used=now).on_conflict_replace()
 
 
+def check_name(name: str) -> str:
+    """The form in which a new account called `name` is stored.
+
+    :raises InvalidId: nobody may be called so.
+    """
+    form = normalized(name)
+    if not is_valid_name(form):
+        raise InvalidId()
+    return form
+
+
+def check_password(password: str, minimum: int) -> None:
+    """Raise unless `password` may become somebody's, of `minimum` characters at least.
+
+    :raises PasswordTooShort: it has fewer.
+    :raises PasswordTooLong: it has more than `PASSWORD_BYTES`.
+    """
+    if len(password) < minimum:
+        raise PasswordTooShort()
+    if len(password.encode(errors="replace")) > PASSWORD_BYTES:
+        raise PasswordTooLong()
+
+
 @read_only
 def check_free(name: str) -> None:
     """Raise unless `name` may be registered, before anybody troubles to hash a password."""
-    if not is_valid_name(name):
-        raise InvalidId()
-    if _named(name):
+    form = check_name(name)
+    # One that is not in NFC is of a time when names were stored as they were typed.
+    if _named(form) or (form != name and _named(name)):
         raise AlreadyUsed(name)
 
 
@@ -92,7 +144,7 @@ def register(
 ) -> None:
     """Create an account; `on_register` is called with its id, in the same transaction."""
     check_free(name)
-    user = _add_user(name, password_hash, new_channel(), now)
+    user = _add_user(normalized(name), password_hash, new_channel(), now)
     if on_register:
         on_register(user)
 
@@ -100,26 +152,35 @@ def register(
 @read_only
 def password_hash(name: str) -> str | None:
     """What the password of `name` must match; None for nobody."""
-    for _, stored in _named(name):
+    for _, stored in _named(as_stored(name)):
         return str(stored)
     return None
 
 
 def log_in(
-    name: str, verified: str, token_digest: str, new_hash: str | None, now: float, look: places.Look
+    name: str,
+    verified: str,
+    token_digest: str,
+    new_hash: str | None,
+    now: float,
+    look: places.Look,
+    most_sessions: int = MOST_SESSIONS,
 ) -> places.Search:
     """Begin a session and take a place for `name`, whose password matched the hash `verified`.
 
     Without a place there is no session either. `new_hash` replaces the stored one; `look` as in
-    `places.enter`.
+    `places.enter`. Of more than `most_sessions` those longest unused end.
     """
-    found = _named_locked(name)
+    found = _named_locked(as_stored(name))
     if not found or found[0][1] != verified:
         raise WrongCredentials()
     user = found[0][0]
     search = places.enter(user, look)
     if search.seat:
         _add_session(token_digest, user, now)
+        beyond = _other_sessions(user, token_digest, most_sessions - 1)
+        if beyond:
+            Session.delete().where(Session.digest.in_([row[0] for row in beyond])).execute()
         if new_hash:
             User.update(password_hash=new_hash).where(User.id == user).execute()
     return search
@@ -151,14 +212,21 @@ def delete(caller: Caller) -> Caller:
 def end_stale_sessions(sessions: Sessions, now: float) -> int:
     """End sessions unused for their time to live, and give back places of users who have no other.
 
-    Returns how many ended; `ENDED_AT_ONCE` in one transaction, so that nobody waits long for it.
+    Sessions from the future, which a clock made that has been set back since, count as used now:
+    they are not dead, and live no longer than others.
+
+    Returns how many it changed; `ENDED_AT_ONCE` of each in one transaction, so that nobody waits
+    long for it.
     """
+    ahead = Session.used > now + sessions.slack
+    moved = rows(Session.select(Session.digest).where(ahead).limit(ENDED_AT_ONCE))
+    Session.update(used=now).where(Session.digest.in_([row[0] for row in moved]) & ahead).execute()
     unused = Session.used < now - sessions.ttl
     stale = rows(Session.select(Session.digest, Session.user).where(unused).limit(ENDED_AT_ONCE))
     Session.delete().where(Session.digest.in_([row[0] for row in stale]) & unused).execute()
     for user in sorted({row[1] for row in stale}):
         _go_offline_without_session(user)
-    return len(stale)
+    return len(stale) + len(moved)
 
 
 def _lock(user: int) -> None:

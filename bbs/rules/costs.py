@@ -20,6 +20,11 @@ class Costs:
     commands: Price = 1.0
     deliveries: Price = 0.0
 
+    @property
+    def known(self) -> bool:
+        """Whether all is known beforehand."""
+        return not (callable(self.commands) or callable(self.deliveries))
+
 
 ONE_COMMAND = Costs()
 

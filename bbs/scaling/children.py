@@ -13,8 +13,9 @@ from bbs.config import Configuration, to_toml
 SQLITE = "sqlite:///"
 
 
-def command(path: str, server: str, service_name: str = "bbs") -> list[str]:
-    """The command that runs the app server `server` with the configuration file `path`.
+def command(path: str, server: str, service_name: str = "bbs", security_log: str = "") -> list[str]:
+    """The command that runs the app server `server` with the configuration file `path`; it writes
+    to the same `security_log` as this process, if there is one.
 
     Its standard input is the pipe that tells it when its parent has died.
     """
@@ -28,6 +29,7 @@ def command(path: str, server: str, service_name: str = "bbs") -> list[str]:
         f"--config={path}",
         f"--server-id={server}",
         "--lifeline=0",
+        *([f"--security-log={os.path.abspath(security_log)}"] if security_log else ()),
     ]
 
 

@@ -63,6 +63,7 @@ async def make_provider(
     path = os.path.join(data_folder, "run", f"app-{me.id}.toml")
     if provider.here and provider.launches:
         try:
+            await in_thread(os.makedirs, data_folder, mode=0o700, exist_ok=True)
             await in_thread(children.write_privately, path, text)
         except OSError as error:
             raise LaunchRefused(f"cannot write {path}: {error.strerror}") from error
@@ -71,7 +72,7 @@ async def make_provider(
     def command(server_id: str) -> list[str]:
         if not provider.here:
             raise LookupError(f"the provider {provider.name} was declared with here=False")
-        return children.command(path, server_id, service_name)
+        return children.command(path, server_id, service_name, config.log.security)
 
     # Before the provider is started, so that these run after it has stopped, whenever it asks.
     stops = _Stops()
@@ -89,6 +90,7 @@ async def make_provider(
             host=nearby[0].interface or nearby[1].interface,
             data_folder=data_folder,
             only_here=children.only_here(config),
+            logs_kept=config.log.keep,
         )
     )
     if isawaitable(made):

@@ -2,7 +2,8 @@
 
 Each launch is one process. Its standard input is a pipe that nobody writes to: it ends when this
 process does, however that dies, and so tells the child (`bbs.daemons.lifeline`). Its output goes to
-a log file of its own, which only this user may read. A child that ends is noticed at once.
+a log file of its own, which only this user may read. The child itself begins another when the file
+is long (`bbs.daemons.log_files`). A child that ends is noticed at once.
 
 A child that has ended stays in `list`, not alive, until a thousand others have ended after it.
 """
@@ -11,8 +12,8 @@ import errno
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
@@ -28,7 +29,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused
+from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, LaunchRefused
+from bbs.scaling.logs import mark_in_use, remove_old_logs
 from bbs.values import Instance
 
 ENDED_KEPT = 1000
@@ -50,7 +52,7 @@ class IProcessReactor(IReactorProcess, IReactorTime):
     """What a local provider needs of the reactor."""
 
 
-@implementer(IProvider)
+@implementer(IProvider, IKeepsLogs)
 class LocalProvider(Service):
     """Launches app servers as children of this process, and ends them with itself.
 
@@ -58,7 +60,8 @@ class LocalProvider(Service):
     it holds no secret. `scope` names this process, as its children are nobody else's. `log_folder`
     is made if it is missing and gets `app-<launch id>.log`. `environ` is the children's whole
     environment. `host` is where people reach them. `grace` is how many seconds a child has between
-    SIGTERM and SIGKILL.
+    SIGTERM and SIGKILL. `own_logs`: whether the command takes an option `--log FILE`, for the log
+    that it keeps itself. The logs of the `logs_kept` children that ended last stay.
     """
 
     shared = False
@@ -74,6 +77,8 @@ class LocalProvider(Service):
         environ: Mapping[str, str],
         host: str = "127.0.0.1",
         grace: float = 5.0,
+        own_logs: bool = False,
+        logs_kept: int = 5,
     ) -> None:
         self.scope = scope
         self._reactor = reactor
@@ -82,6 +87,8 @@ class LocalProvider(Service):
         self._environ = dict(environ)
         self._host = host
         self._grace = grace
+        self._own_logs = own_logs
+        self._logs_kept = logs_kept
         self._children: dict[str, _Child] = {}
 
     # IProvider
@@ -115,6 +122,14 @@ class LocalProvider(Service):
         child = self._children.get(launch_id)
         return child.end(self._reactor, self._grace) if child else succeed(None)
 
+    # IKeepsLogs
+
+    def reopen_logs(self) -> None:
+        """Tell the children that keep their logs, by SIGHUP."""
+        if self._own_logs:
+            for child in self._children.values():
+                child.hang_up()
+
     # IService
 
     def stopService(self) -> Deferred[None]:
@@ -126,12 +141,16 @@ class LocalProvider(Service):
     def _spawn(self, launch_id: str) -> None:
         child = _Child(lambda: self._child_ended(launch_id))
         argv = self._command(launch_id)
-        log_file = self._open_log(launch_id)
+        path = os.path.join(self._log_folder, f"app-{launch_id}.log")
+        if self._own_logs:
+            argv = [*argv, f"--log={path}"]
+        log_file = self._open_log(path)
         self._children[launch_id] = child
         try:
-            self._reactor.spawnProcess(
-                child, argv[0], argv, self._environ, childFDs={0: "w", 1: log_file, 2: log_file}
-            )
+            with _hangups_wait() if self._own_logs else nullcontext():
+                self._reactor.spawnProcess(
+                    child, argv[0], argv, self._environ, childFDs={0: "w", 1: log_file, 2: log_file}
+                )
         except BaseException:
             del self._children[launch_id]
             raise
@@ -140,11 +159,12 @@ class LocalProvider(Service):
         self._log.info("launched {launch_id}: {detail}", launch_id=launch_id, detail=child.detail)
         self._tell()
 
-    def _open_log(self, launch_id: str) -> int:
+    def _open_log(self, path: str) -> int:
         os.makedirs(self._log_folder, mode=0o700, exist_ok=True)
-        path = os.path.join(self._log_folder, f"app-{launch_id}.log")
-        log_file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+        log_file = os.open(path, flags, 0o600)
         os.fchmod(log_file, 0o600)
+        mark_in_use(log_file)
         return log_file
 
     def _child_ended(self, launch_id: str) -> None:
@@ -155,12 +175,25 @@ class LocalProvider(Service):
         ended = [id for id, child in self._children.items() if not child.alive]
         for forgotten in ended[:-ENDED_KEPT]:
             del self._children[forgotten]
+        with self._log.failuresHandled("old logs were not removed"):
+            remove_old_logs(self._log_folder, self._logs_kept)
         self._tell()
 
     def _tell(self) -> None:
         if self.when_changed:
             with self._log.failuresHandled("when_changed of the local provider failed"):
                 self.when_changed()
+
+
+@contextmanager
+def _hangups_wait() -> Iterator[None]:
+    """A child that is started here is told of a SIGHUP when it lets itself be
+    (`bbs.daemons.log_files.survive_hangups`), and does not die of it before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Child(ProcessProtocol):
@@ -184,6 +217,11 @@ class _Child(ProcessProtocol):
         exited: Deferred[None] = Deferred()
         self._waiting.append(exited)
         return exited
+
+    def hang_up(self) -> None:
+        """Send SIGHUP, if it lives."""
+        if self.alive:
+            self._signal("HUP")
 
     # ProcessProtocol
 

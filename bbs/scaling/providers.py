@@ -42,6 +42,8 @@ class LaunchKit:
     :param data_folder: where this login server keeps its files.
     :param only_here: the keys (`database.url`, `broker.url`) whose values only processes on this
         machine can use.
+    :param logs_kept: of how many app servers that have ended the logs stay, if the provider has
+        these.
     """
 
     reactor: Any
@@ -56,6 +58,7 @@ class LaunchKit:
     host: str = ""
     data_folder: str = "."
     only_here: tuple[str, ...] = ()
+    logs_kept: int = 5
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,8 @@ def _make_local(kit: LaunchKit) -> IProvider:
         os.path.join(kit.data_folder, "logs"),
         kit.environment,
         host=kit.host,
+        own_logs=True,
+        logs_kept=kit.logs_kept,
     )
 
 

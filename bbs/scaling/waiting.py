@@ -23,6 +23,9 @@ from bbs.storage.database import Database
 LOOK_INTERVAL = 1.0
 """Seconds between looks for a place that no hint has told of; also between `waiting` events."""
 
+SAID_INTERVAL = 1.0
+"""Seconds between two lines of the same kind in the log: people come, and go away, as they like."""
+
 _log = Logger()
 
 Finder = Callable[[Look], Awaitable[Search]]
@@ -52,13 +55,14 @@ class _Waiter:
 class WaitingRoom:
     """The queue of one login server: first come, first served.
 
-    `patience` is how long one waits at the most, in seconds: a launch's time-out. `watchers` are
-    the connections that said `events`.
+    `patience` is how long one waits at the most, in seconds: a launch's time-out. `wall` stamps
+    since when, for the page. `watchers` are the connections that said `events`.
     """
 
     me: Member
     database: Database
     reactor: Any
+    wall: Callable[[], float]
     patience: float
     watchers: set[IConnection]
     news: FleetNews
@@ -67,6 +71,8 @@ class WaitingRoom:
         self._queue: list[_Waiter] = []
         self._serving = False
         self._again = False
+        self._given_up = 0
+        self._said: dict[str, float] = {}
         # No TimerService: there are no looks while nobody waits, and the next is due when this one
         # has ended.
         self._next_look: Any = None
@@ -89,11 +95,12 @@ class WaitingRoom:
         if search.seat:
             return search.seat
         row = None if search.online else new_id()
-        waiter = _Waiter(row, self.reactor.seconds(), connection, attempt, undo)
+        waiter = _Waiter(row, self.wall(), connection, attempt, undo)
         self._queue.append(waiter)
         self._enter(waiter, name)
         impatience = self.reactor.callLater(self.patience, self._give_up, waiter)
-        _log.info("{waiting} waiting for a place", waiting=len(self._queue))
+        if self._is_time_to_say("waiting"):
+            _log.info("{waiting} waiting for a place", waiting=len(self._queue))
         self.look()
         try:
             return await waiter.seated
@@ -187,15 +194,26 @@ class WaitingRoom:
         if not self._queue:
             return
         with suppress(Unavailable):
-            hopeless = await self.database.run(operators.is_hopeless, self.reactor.seconds())
+            hopeless = await self.database.run(operators.is_hopeless, self.wall())
             for waiter in [*self._queue] if hopeless else ():
                 self._give_up(waiter)
 
     def _give_up(self, waiter: _Waiter) -> None:
         self._leave(waiter)
         if not waiter.seated.called:
-            _log.warn("no app server for one who waited")
+            self._given_up += 1
+            if self._is_time_to_say("given up"):
+                _log.warn("no app server for {count} who waited", count=self._given_up)
+                self._given_up = 0
             waiter.seated.errback(Unavailable())
+
+    def _is_time_to_say(self, what: str) -> bool:
+        """Whether the log has not had this just now."""
+        now = self.reactor.seconds()
+        if now - self._said.get(what, float("-inf")) < SAID_INTERVAL:
+            return False
+        self._said[what] = now
+        return True
 
     def _look_later(self) -> None:
         if self._queue and self._next_look is None:
@@ -212,7 +230,7 @@ class WaitingRoom:
             return
         now = self.reactor.seconds()
         try:
-            launches = await self.database.run(operators.launches_under_way, now)
+            launches = await self.database.run(operators.launches_under_way, self.wall())
         except Unavailable:
             return
         seconds = None if launches is None else max(0, round(launches.usual - launches.oldest))

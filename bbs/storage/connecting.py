@@ -6,7 +6,9 @@ in which they differ for their callers.
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -138,6 +140,21 @@ def connect_to(url: str) -> peewee.Database:
             **options,
         )
     raise DatabaseRefused(f"database.url: neither sqlite:/// nor mysql://, but {parts.scheme!r}")
+
+
+def prepare_file(url: str) -> str | None:
+    """See that a file of SQLite's that `url` names, and what SQLite puts beside it, is for its
+    owner alone: a new one is made so. Returns what an operator is to be warned of."""
+    parts = urlsplit(url)
+    path = unquote(parts.path[1:])
+    if parts.scheme != "sqlite" or path in ("", ":memory:"):
+        return None
+    with suppress(OSError):  # SQLite says what is wrong with it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    with suppress(OSError):
+        if os.stat(path).st_mode & 0o007:
+            return f"everybody on this machine can open the database: chmod 600 {path}"
+    return None
 
 
 def _mysql(scheme: str) -> type[MySQLDatabase]:

@@ -20,11 +20,13 @@ from typing import Any
 from argon2 import PasswordHasher
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
 
 from bbs.commands.service import Service
-from bbs.config import Configuration
+from bbs.config import Configuration, Limits
 from bbs.daemons.composition import AppServing, Ground
 from bbs.daemons.login_composition import LoginServing
 from bbs.passwords import Hasher
@@ -37,6 +39,7 @@ from bbs.storage.migrations import upgrade
 from bbs.storage.schema import Schema
 from bbs.testing.broker import MemoryBroker
 from bbs.testing.provider import MemoryProvider
+from bbs.values import Rate
 from bbs.workers import Inline
 
 QUICK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -51,6 +54,19 @@ STEP, STEPS = 0.02, 10
 """How a moment passes: in seconds, and how often."""
 
 
+class _Wire(StringTransport):
+    """What a peer was sent; with what real transports have beside, and StringTransport lacks."""
+
+    protocol: Any
+
+    def setTcpKeepAlive(self, enabled: bool) -> None: ...
+
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+
+    def abortConnection(self) -> None:
+        self.protocol.connectionLost(Failure(ConnectionAborted()))
+
+
 class Peer:
     """Somebody at the other end of a connection to `factory`, who reached it at `local_host`."""
 
@@ -58,15 +74,13 @@ class Peer:
         self, factory: LineFactory, local_host: str = "127.0.0.1", host: str = "127.0.0.1"
     ) -> None:
         there = IPv4Address("TCP", host, 50000)
-        self.transport: Any = StringTransport(
-            hostAddress=IPv4Address("TCP", local_host, 22222), peerAddress=there
-        )
-        # What real transports have beside, and StringTransport lacks.
-        for name in ("setTcpKeepAlive", "setTcpNoDelay"):
-            setattr(self.transport, name, lambda enabled: None)
         connection = factory.buildProtocol(there)
         assert connection is not None, "the service has stopped"
         self.protocol: Any = connection
+        self.transport: Any = _Wire(
+            hostAddress=IPv4Address("TCP", local_host, 22222), peerAddress=there
+        )
+        self.transport.protocol = connection
         connection.makeConnection(self.transport)
         self._seen = 0
         self._unread: list[dict[str, Any]] = []
@@ -97,6 +111,13 @@ class Peer:
         return replies[0]
 
 
+ALL_AT_ONCE = Rate(10**9, 1.0)
+
+
+def _limits() -> Limits:
+    return Limits(logins=ALL_AT_ONCE, commands=ALL_AT_ONCE, deliveries=ALL_AT_ONCE)
+
+
 class MemoryAppServer:
     """One app server of a `MemoryService`, launched under `id`; `port` is the one that it says."""
 
@@ -117,7 +138,8 @@ class MemoryService:
     test sets `boots` False. The port that one says, 20001 and so on, is what `listen` gives for its
     factory: a test may have it listen there.
 
-    :param config: what operators say; Configuration's defaults, unless given.
+    :param config: what operators say; Configuration's defaults, unless given, but with no rate of
+        commands, deliveries and logins: tests ask all that they ask in one moment of the clock.
     :param url: the database, a new one in memory unless given; one of an older version is upgraded.
         One at a time may be open.
     :param start: when the clock begins, in seconds since the epoch: for a database in which
@@ -133,7 +155,7 @@ class MemoryService:
         url: str = IN_MEMORY,
         start: float = START,
     ) -> None:
-        self.config = config or Configuration()
+        self.config = config or Configuration(limits=_limits())
         self.clock = Clock()
         self.clock.advance(start)
         self.database = Database(url, Inline(), self.clock)
@@ -142,6 +164,8 @@ class MemoryService:
             _make_tables(self.database.peewee, service.schema)
         else:
             upgrade(self.database.peewee, service.schema)
+        self.set_ahead = 0.0
+        """Seconds by which somebody has set the wall clock ahead of `clock` (or back, below 0)."""
         self.broker = MemoryBroker()
         self.boots = True
         self.listen: Callable[[LineFactory], int] = lambda factory: next(ports)
@@ -179,6 +203,10 @@ class MemoryService:
             self.clock.advance(2.0)
         self.database.close()
         models.database.initialize(None)
+
+    def wall(self) -> float:
+        """What the wall clock says, in seconds since the epoch."""
+        return self.clock.seconds() + self.set_ahead
 
     def settle(self) -> None:
         """Let everything happen that was asked for a moment ago."""
@@ -224,7 +252,7 @@ class MemoryService:
         found: list[callers.Caller] = []
         sessions = self.login.home.sessions
         calling: Deferred[callers.Caller] = self.database.run(
-            callers.identify, token, sessions, self.clock.seconds()
+            callers.identify, token, sessions, self.wall()
         )
         calling.addCallback(found.append)
         server = found[0].server
@@ -260,6 +288,7 @@ class MemoryService:
             self.database,
             self.broker.client(),
             self.clock,
+            self.wall,
             HINT_KEY,
         )
 

@@ -12,12 +12,15 @@ import stat
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from argon2 import extract_parameters
 from argon2.exceptions import InvalidHashError
 
-from bbs.limits.attempts import ADDRESS_FACTOR, Attempts
-from bbs.passwords import Hasher, verify_within
+from bbs import security
+from bbs.limits.fair import FairQueue
+from bbs.limits.logins import LoginLimits
+from bbs.passwords import Hasher
 from bbs.rules.accounts import new_token
 from bbs.rules.callers import digest
 from bbs.values import NAME_LENGTH, Rate
@@ -92,11 +95,13 @@ async def hashed(passwords: Mapping[str, str], hasher: Hasher) -> Mapping[str, s
 
 
 class Operators:
-    """Checks the passwords whose `hashes` it has, within the limits on failed logins: `rate` for a
-    name from one address, and `ADDRESS_FACTOR` times as many for the name, and for the address.
+    """Checks the passwords whose `hashes` it has, within the limits that logins have: `rate` is how
+    many may be wrong, for a name from one address; right ones are not counted.
 
     So it takes several addresses to keep an operator out, who is known by a name that can be
     guessed.
+
+    :param queue: where attempts wait for their turn to be hashed.
     """
 
     def __init__(
@@ -106,21 +111,23 @@ class Operators:
         *,
         rate: Rate,
         seconds: Callable[[], float],
+        queue: FairQueue,
     ) -> None:
         self._hashes = hashes
         self._hasher = hasher
-        self._by_both = Attempts(rate, seconds)
-        self._by_name = Attempts(rate, seconds, ADDRESS_FACTOR)
-        self._by_address = Attempts(rate, seconds, ADDRESS_FACTOR)
+        self._limits = LoginLimits(rate, None, seconds, queue, _tell)
 
     async def check(self, name: str, password: str, address: str) -> None:
-        """Raise `WrongCredentials` unless the password is the operator's, or `TooManyAttempts`."""
-        limits = (
-            (self._by_both, f"{address} {name}"),
-            (self._by_name, name),
-            (self._by_address, address),
-        )
-        await verify_within(limits, self._hasher, self._hashes.get(name), password)
+        """Raise `WrongCredentials` unless the password is the operator's, or `TooManyAttempts`, or
+        `Unavailable` where too many wait."""
+        verify = partial(self._hasher.verify, self._hashes.get(name), password)
+        await self._limits.attempt(name, address, verify)
+
+
+def _tell(outcome: str, address: str, name: str) -> None:
+    # A name that is none is left out: people type their password there, too.
+    by = name if outcome == "right" else ""
+    security.tell("operator-login", outcome, address=address, by=by)
 
 
 @dataclass

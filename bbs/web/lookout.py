@@ -36,6 +36,9 @@ LOOK_INTERVAL = 1.0
 NEWS_KEPT = 100
 """Sentences that somebody gets who comes later."""
 
+WITH_NAMES, WITHOUT = "with names", "without names"
+"""Kinds of looks: whoever needs no names takes part in one that has them."""
+
 LOGINS_WINDOW, COUNTED_WINDOW = 60.0, 10.0
 """Seconds over which logins a minute, and what a service counts a second, are counted."""
 
@@ -101,6 +104,7 @@ class Lookout(Service):
 
     :param counters: what the service counts, by name.
     :param broker: says whether the broker is there.
+    :param wall: tells what time it is, for what is shown and compared with what was stored.
     """
 
     def __init__(
@@ -112,6 +116,7 @@ class Lookout(Service):
         watchers: Watchers,
         meter: Meter,
         reactor: Any,
+        wall: Callable[[], float],
     ) -> None:
         self.logins = Counts(LOGINS_WINDOW)
         self.counted = {name: Counts(COUNTED_WINDOW) for name in counters}
@@ -124,6 +129,7 @@ class Lookout(Service):
         self._watchers = watchers
         self._meter = meter
         self._reactor = reactor
+        self._wall = wall
         self._lag, self._answers = Spans(), Spans()
         self._overview: Overview | None = None
         self._seen_at = 0.0
@@ -163,18 +169,25 @@ class Lookout(Service):
             broker=self._broker(),
         )
         return View(
-            at=self._reactor.seconds(),
+            at=self._wall(),
             seen_at=self._seen_at,
             scene=scene,
             measured=self._measured(),
         )
 
     async def look(self, names: bool = False, oldest: float = LOOK_INTERVAL) -> View:
-        """The present, no more than `oldest` seconds old; with people's `names`, if so asked."""
+        """The present, no more than `oldest` seconds old; with people's `names`, if so asked.
+
+        There is one look at a time, however many ask.
+        """
+        if names:
+            await self._shared.settled(WITHOUT)
         old = self._reactor.seconds() - self._looked_at >= oldest
         lacks = names and (self._overview is None or self._overview.who is None)
         if old or lacks:
-            await self._shared.join(f"names: {names}", lambda: self._look(names))
+            names = names or self._shared.runs(WITH_NAMES)
+            kind = WITH_NAMES if names else WITHOUT
+            await self._shared.join(kind, lambda: self._look(names))
         return self.view()
 
     async def _tick(self) -> None:
@@ -195,7 +208,7 @@ class Lookout(Service):
         try:
             # Also for whoever needs none, so that operators have them all the time.
             names = names or self._watchers.watched()[1]
-            seen = await self._database.run(overview, now, names)
+            seen = await self._database.run(overview, self._wall(), names)
         except Unavailable:
             self._looked_at = now
         else:
@@ -217,7 +230,7 @@ class Lookout(Service):
         for name, counted in self.counted.items():
             # A server of another version may not count it.
             counted.look(now, {id: counts[name] for id, counts in told.items() if name in counts})
-        self._overview, self._seen_at, self._looked_at = seen, now, now
+        self._overview, self._seen_at, self._looked_at = seen, self._wall(), now
 
     def _measured(self) -> Measured:
         servers = self._overview.servers if self._overview else ()
@@ -280,7 +293,7 @@ class Lookout(Service):
             "reactor_lag": round(self._lag.most(), 4),
             "database_time": None if took is None else round(took, 5),
         }
-        self._watchers.point(self.history.add(now, {**of_fleet, **own}))
+        self._watchers.point(self.history.add(now, view.at, {**of_fleet, **own}))
 
     def _lagged(self, seconds: float) -> None:
         self._lag.note(seconds)

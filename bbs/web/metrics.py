@@ -9,7 +9,9 @@ server's id, are in it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
@@ -24,6 +26,10 @@ from bbs.web.snapshot import Standing, View, free_places, longest_wait, people
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Bounds for what should take milliseconds, in seconds."""
+
+VERSIONS = re.compile(r"\bversion=(0\.0\.4|1\.0\.0)\b")
+"""The versions of the formats that there are. The encoder takes any number from 1 on for one, and
+each would be a text of its own to make."""
 
 LAUNCH = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0)
 """Bounds for launches: a child process takes a second, a machine in a cloud a minute."""
@@ -65,13 +71,15 @@ class Metrics:
         )
         registry.register(self)
 
-    def text(self, accept: str) -> tuple[bytes, str]:
-        """The answer to a scrape that takes `accept`, and its media type."""
+    def encoder(self, accept: str) -> tuple[Callable[[], bytes], str]:
+        """What makes the answer to a scrape that takes `accept`, and its media type."""
         try:
             encode, media_type = choose_encoder(accept)
         except TypeError:  # For a version that is none.
+            media_type = ""
+        if not VERSIONS.search(media_type):
             encode, media_type = choose_encoder("")
-        return encode(self._registry), media_type
+        return partial(encode, self._registry), media_type
 
     # Meter
 

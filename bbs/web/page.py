@@ -11,15 +11,19 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import IResource, Resource
 from twisted.web.template import XMLString
 
+from bbs.limits.connections import Admission
+from bbs.limits.fair import FairQueue
 from bbs.passwords import Hasher
+from bbs.protocols.doors import Door
 from bbs.storage.database import Database
 from bbs.values import Policy, Rate
 from bbs.web.actions import Controls, Servers, answered, from_page
 from bbs.web.auth import Operators, OperatorSessions, PasswordFileUnusable, hashed, read_passwords
+from bbs.web.kept import Kept
 from bbs.web.lookout import Lookout
 from bbs.web.metrics import Metrics
 from bbs.web.resources import Asked, Reading, Stream, Told, read_static, static
-from bbs.web.site import BoundedSite
+from bbs.web.site import CONNECTIONS_PER_ADDRESS, BoundedSite
 from bbs.web.snapshot import Standing
 from bbs.web.stream import Streams
 
@@ -35,7 +39,7 @@ class Parts:
 
     `on_change` is called when an operator has asked for something; `broker` says whether the broker
     is there, `logins` how many people this login server has let in, `trouble` why nobody can log
-    in, "" if they can.
+    in, "" if they can. `wall` tells what time it is (seconds since the epoch).
     """
 
     service: str
@@ -48,6 +52,7 @@ class Parts:
     logins: Callable[[], int]
     trouble: Callable[[], str]
     reactor: Any
+    wall: Callable[[], float]
 
 
 async def make(
@@ -56,10 +61,13 @@ async def make(
     password_file: str,
     failed_logins: Rate,
     hasher: Hasher,
+    queue: FairQueue,
     in_thread: Callable[..., Deferred[Any]],
+    admission: Admission | None = None,
 ) -> OperatorsPage:
     """The page, for operators whose passwords are in `password_file` ("": there are none); files
-    are read `in_thread`.
+    are read `in_thread`, and passwords that are tried wait for their turn in `queue`. Its
+    connections are counted by the process's `admission`; None: nowhere.
 
     :raises PasswordFileUnusable: nobody could log in with it.
     """
@@ -67,8 +75,9 @@ async def make(
     seconds = parts.reactor.seconds
     if password_file:
         hashes = await hashed(await in_thread(read_passwords, password_file), hasher)
-        operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds)
-    return OperatorsPage(parts, await in_thread(read_static), operators)
+        operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds, queue=queue)
+    door = admission.door(CONNECTIONS_PER_ADDRESS) if admission else None
+    return OperatorsPage(parts, await in_thread(read_static), operators, door)
 
 
 class OperatorsPage(Service):
@@ -76,10 +85,15 @@ class OperatorsPage(Service):
 
     :param files: the page's own, by name.
     :param operators: who may act; None for nobody.
+    :param door: lets people in; None: everybody, up to the page's own limit.
     """
 
     def __init__(
-        self, parts: Parts, files: Mapping[str, bytes], operators: Operators | None
+        self,
+        parts: Parts,
+        files: Mapping[str, bytes],
+        operators: Operators | None,
+        door: Door | None = None,
     ) -> None:
         reactor = parts.reactor
         standing = Standing(
@@ -91,7 +105,7 @@ class OperatorsPage(Service):
         )
         sessions = OperatorSessions(reactor.seconds)
         self._streams = Streams(standing, sessions, reactor)
-        metrics = Metrics(standing, parts.logins)
+        self._metrics = metrics = Metrics(standing, parts.logins)
         self._lookout = self._streams.lookout = Lookout(
             counters=parts.counters,
             database=parts.database,
@@ -99,6 +113,7 @@ class OperatorsPage(Service):
             watchers=self._streams,
             meter=metrics,
             reactor=reactor,
+            wall=parts.wall,
         )
         metrics.lookout = self._lookout
         controls = Controls(
@@ -108,7 +123,7 @@ class OperatorsPage(Service):
             database=parts.database,
             policy=parts.policy,
             on_change=parts.on_change,
-            seconds=reactor.seconds,
+            wall=parts.wall,
         )
         reading = Reading(
             lookout=self._lookout,
@@ -117,8 +132,9 @@ class OperatorsPage(Service):
             metrics=metrics,
             trouble=parts.trouble,
             markup=XMLString(files[PAGE]),
+            kept=Kept(reactor.seconds),
         )
-        self.site = BoundedSite(self._root(files, controls, reading), reactor)
+        self.site = BoundedSite(self._root(files, controls, reading), reactor, door)
 
     # Service
 

@@ -21,6 +21,7 @@ from twisted.web.template import XMLString
 
 from bbs.web.auth import OperatorSessions
 from bbs.web.front import rendered
+from bbs.web.kept import Kept
 from bbs.web.lookout import Lookout
 from bbs.web.metrics import Metrics
 from bbs.web.snapshot import Standing, snapshot
@@ -188,7 +189,7 @@ class Stream(Leaf):
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """Answers to those who only read."""
+    """Answers to those who only read. What costs something to make is `kept` for a moment."""
 
     lookout: Lookout
     standing: Standing
@@ -198,19 +199,29 @@ class Reading:
     """Why nobody can log in, "" if they can."""
     markup: XMLString
     """The page's own."""
+    kept: Kept[HttpAnswer]
 
     # Each is a `Responder`.
 
     async def state(self, request: Any) -> HttpAnswer:
         """The present."""
         operator = self.sessions.operator(session_of(request))
-        view = await self.lookout.look(names=operator is not None)
-        return as_json(snapshot(view, self.standing, operator))
+
+        async def make() -> HttpAnswer:
+            view = await self.lookout.look(names=operator is not None)
+            return as_json(snapshot(view, self.standing, operator))
+
+        # An operator's name is in it, and with it everybody's.
+        return await self.kept.get(("state", operator), make)
 
     async def front(self, request: Any) -> HttpAnswer:
         """The page itself, with what is known without asking."""
-        body = await rendered(self.markup, self.standing, self.lookout.view())
-        return HttpAnswer(200, body, type=TYPES[".html"], headers=KEPT_UNLESS_CHANGED)
+
+        async def make() -> HttpAnswer:
+            body = await rendered(self.markup, self.standing, self.lookout.view())
+            return HttpAnswer(200, body, type=TYPES[".html"], headers=KEPT_UNLESS_CHANGED)
+
+        return await self.kept.get(("front",), make)
 
     async def health(self, request: Any) -> HttpAnswer:
         """This process answers."""
@@ -225,6 +236,10 @@ class Reading:
 
     async def measurements(self, request: Any) -> HttpAnswer:
         """For Prometheus and what speaks its language."""
-        accept = request.getHeader(b"Accept") or b""
-        body, type = self.metrics.text(accept.decode("ascii", "replace"))
-        return HttpAnswer(200, body, type=type)
+        accept = (request.getHeader(b"Accept") or b"").decode("ascii", "replace")
+        encode, media_type = self.metrics.encoder(accept)
+
+        async def make() -> HttpAnswer:
+            return HttpAnswer(200, encode(), type=media_type)
+
+        return await self.kept.get(("metrics", media_type), make)

@@ -55,6 +55,8 @@ class Streams:
         self._reactor = reactor
         self._viewers: set[_Viewer] = set()
         self._essence: object = None
+        self._history: bytes | None = None
+        """The last hour as an event: for those who come again and again."""
         self._sent_at = float("-inf")
 
     def full(self, token: str) -> bool:
@@ -64,6 +66,9 @@ class Streams:
 
     def open(self, request: Any, token: str, after: int) -> None:
         """Send events to `request` from now on, and the news with ids above `after`."""
+        kept = self.lookout.kept
+        if after > max(kept[-1].id if kept else 0, self.lookout.view().at * 1000):
+            after = 0  # Of a process that was before this one, and by a clock since set back.
         viewer = _Viewer(self, request, token, after)
         self._viewers.add(viewer)
         request.notifyFinish().addBoth(lambda _: self._viewers.discard(viewer))
@@ -74,9 +79,10 @@ class Streams:
     def catch_up(self, viewer: _Viewer) -> None:
         """Send everything that `viewer` may lack."""
         # As one: it may be longer than a buffer is, and what is dropped of it would come anew.
-        history = event("history", self.lookout.history.as_json())
+        if self._history is None:
+            self._history = event("history", self.lookout.history.as_json())
         state = self._state(self.lookout.view(), viewer.token)
-        viewer.write(history + viewer.unsent(self.lookout.kept) + state)
+        viewer.write(self._history + viewer.unsent(self.lookout.kept) + state)
 
     def close(self) -> None:
         """Tell everybody that this server stops, and end the streams."""
@@ -105,6 +111,7 @@ class Streams:
             viewer.write(written[operator])
 
     def point(self, point: dict[str, object]) -> None:
+        self._history = None
         for viewer in [*self._viewers]:
             viewer.write(event("point", point))
 

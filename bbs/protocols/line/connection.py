@@ -17,7 +17,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from bbs.errors import Refusal, RequestTimedOut, TooManyConnections
 from bbs.protocols import sockets
+from bbs.protocols.doors import Entry
 from bbs.protocols.life import Life
 from bbs.protocols.line.framing import LineBuffer
 from bbs.protocols.line.interfaces import IConnection, IRequestHandler, LineLimits, Reply, encode
@@ -32,7 +34,16 @@ _WHOLE_AT_MOST = 1024
 """Bytes of a line without an end that its handler is asked about. A long line that comes in small
 pieces would be copied for each of them."""
 
+WAIT_FOR_OUR_OWN = 1.0
+"""Seconds after which a begun line is looked at again that was due while the server itself was
+behind with what came before it."""
+
 _log = Logger()
+
+
+def refusal(error: Refusal, *, close: bool = False) -> Reply:
+    """The reply that says what cannot be done, and why."""
+    return Reply({"status": 1, "message": error.message, "code": error.code}, close=close)
 
 
 class Home(Protocol):
@@ -42,8 +53,14 @@ class Home(Protocol):
     handler: IRequestHandler
     limits: LineLimits
 
+    def came(self, connection: "LineConnection") -> None:
+        """`connection` is there, and has asked nothing yet."""
+
     def touch(self, connection: "LineConnection") -> None:
         """Note that something happens on `connection`."""
+
+    def has_asked(self, connection: "LineConnection") -> None:
+        """Note its first request."""
 
     def lost(self, connection: "LineConnection") -> None:
         """Forget `connection`."""
@@ -58,30 +75,34 @@ class LineConnection:
     """
 
     __slots__ = (
+        "_asked",
         "_buffer",
+        "_entry",
         "_home",
         "_life",
         "_pumping",
         "_request",
+        "_tail_since",
         "_timer",
         "_transport",
-        "active_at",
         "local_host",
         "on_writable",
         "peer_host",
         "persistent",
     )
 
-    def __init__(self, home: Home) -> None:
+    def __init__(self, home: Home, entry: Entry) -> None:
         self.persistent = False
         self.on_writable: Callable[[], None] | None = None
-        self.active_at = 0.0  # kept by the factory
         self._home = home
+        self._entry = entry
+        self._asked = False
         self._life = Life(home.clock, home.limits.write_timeout)
         self._buffer = LineBuffer(home.limits)
         self._request: Deferred[Reply] | None = None  # the one in progress
         self._pumping = False
         self._timer: IDelayedCall | None = None  # for silence
+        self._tail_since: float | None = None  # when a line was begun that has no end yet
 
     # IConnection
 
@@ -101,6 +122,9 @@ class LineConnection:
         if not self._life.phase.closed:
             self._transport.write(line)
 
+    def vouch(self) -> None:
+        self._entry.vouch()
+
     def close(self) -> None:
         self._life.finish()
         self._pump()
@@ -114,12 +138,14 @@ class LineConnection:
         self.connectionMade()
 
     def connectionMade(self) -> None:
-        self._home.touch(self)
+        self._home.came(self)
+        self._entry.watch(self._make_room)
 
     def dataReceived(self, data: bytes) -> None:
         if self._life.phase.closed:
             return
-        self._home.touch(self)
+        if b"\n" in data:
+            self._tail_since = None
         self._buffer.add(data)
         self._pump()
         self._watch_tail()
@@ -129,6 +155,7 @@ class LineConnection:
         self._stop_watching()
         if self._request is not None:
             self._request.cancel()
+        self._entry.leave()
         self._home.lost(self)
 
     # IHalfCloseableProtocol
@@ -175,18 +202,28 @@ class LineConnection:
 
     def _watch_tail(self) -> None:
         """Take what has no line end for a request: at once if nothing can be added to it, else if
-        silence follows.
+        silence follows. What goes on and on is not waited for.
 
         Only while the server listens is silence the peer's.
         """
-        self._stop_watching()
+        self._stop_timer()
         if not self._life.input.reading or not self._buffer.has_tail:
+            self._tail_since = None
             return
         if self._tail_is_whole():
             self._end_tail()
+            return
+        now, limits = self._home.clock.seconds(), self._home.limits
+        if self._tail_since is None:
+            self._tail_since = now
+        patience = max(limits.line_timeout, limits.unterminated_timeout)
+        left = self._tail_since + patience - now
+        if left <= 0:
+            self._line_is_late()
+        elif left < limits.unterminated_timeout:
+            self._timer = self._home.clock.callLater(left, self._line_is_late)
         else:
-            delay = self._home.limits.unterminated_timeout
-            self._timer = self._home.clock.callLater(delay, self._look_again)
+            self._timer = self._home.clock.callLater(limits.unterminated_timeout, self._look_again)
 
     def _look_again(self) -> None:
         # A reactor that was busy finds this timer due before it looks at its sockets, and there
@@ -196,6 +233,13 @@ class LineConnection:
     def _silence(self) -> None:
         self._timer = None
         self._end_tail()
+
+    def _line_is_late(self) -> None:
+        self._timer = None
+        if self._request is None and not self._buffer.waiting:
+            self.time_out()
+        else:
+            self._timer = self._home.clock.callLater(WAIT_FOR_OUR_OWN, self._line_is_late)
 
     def _tail_is_whole(self) -> bool:
         tail = self._buffer.tail()
@@ -207,6 +251,7 @@ class LineConnection:
             return False
 
     def _end_tail(self) -> None:
+        self._tail_since = None
         self._buffer.end_tail()
         self._pump()
 
@@ -250,6 +295,11 @@ class LineConnection:
             self._answer(_INVALID)
             return
         if text.strip(" "):
+            self._home.touch(self)
+            if not self._asked:
+                self._asked = True
+                self._entry.has_asked()
+                self._home.has_asked(self)
             self._handle(text)
 
     def _handle(self, text: str) -> None:
@@ -310,6 +360,18 @@ class LineConnection:
 
     # Endings
 
+    def time_out(self) -> None:
+        """What was due has not come: say so, and close."""
+        self._answer(refusal(RequestTimedOut()))
+        self.close()
+
+    def _make_room(self) -> None:
+        """Somebody else needs this place: say so, and close without waiting for the peer. It has
+        asked nothing, so there is nothing unread that would keep it from reading this."""
+        self._answer(refusal(TooManyConnections()))
+        self._stop_watching()
+        self._life.leave()
+
     def _end(self) -> None:
         self._stop_watching()
         self._buffer.clear()
@@ -320,6 +382,10 @@ class LineConnection:
         self._life.abort()
 
     def _stop_watching(self) -> None:
+        self._tail_since = None
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -12,12 +12,15 @@ from zope.interface import Attribute, Interface
 class LineLimits:
     """What one connection may take.
 
-    `max_line` is in bytes, a line's end not counted; the times are in seconds. `max_pipelined`
-    requests may wait for their turn before the server stops reading.
+    `max_line` is in bytes, a line's end not counted; the times are in seconds: until the first
+    request must have come, until a begun line must have ended, and so on. `max_pipelined` requests
+    may wait for their turn before the server stops reading.
     """
 
     max_line: int = 65536
     idle_timeout: float = 600.0
+    first_request: float = 60.0
+    line_timeout: float = 10.0
     unterminated_timeout: float = 0.05
     write_timeout: float = 30.0
     max_pipelined: int = 64
@@ -61,6 +64,9 @@ class IConnection(Interface):
 
     def send_line(line: bytes) -> None:
         """The same with an event that `encode` has made a line of."""
+
+    def vouch() -> None:
+        """The peer is trusted, and its connection not counted by its address from now on."""
 
     def close() -> None:
         """Begin no more requests, let the one in progress be answered, then close."""

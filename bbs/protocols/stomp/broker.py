@@ -22,51 +22,91 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime
+from twisted.internet.interfaces import IAddress, IListeningPort, IProtocol, IReactorTime
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs.errors import TooManyConnections
+from bbs.protocols.closing import TurnedAway
+from bbs.protocols.doors import Door, OpenDoor
+from bbs.protocols.sockets import host_of
 from bbs.protocols.stomp.broker_connection import BrokerConnection, BrokerLimits, Credential
 from bbs.protocols.stomp.broker_topics import Topics
+from bbs.protocols.stomp.frames import Frame, encode
 from bbs.protocols.stomp.subscription import Waiters
 
 __all__ = ["BrokerLimits", "BrokerService", "Credential", "EmbeddedBroker"]
 
+TOLD_EVERY = 60.0
+"""Seconds between lines in the log that say that connections are too many."""
+
 _LIMITS = BrokerLimits()
+
+_TOO_MANY = encode(Frame("ERROR", {"message": TooManyConnections.text}), "1.2")
 
 
 class EmbeddedBroker(Factory):
-    """Makes the connections of one broker, which share its topics."""
+    """Makes the connections of one broker, which share its topics.
+
+    :param door: who is let in, of those for whom `limits` have room; everybody, unless it is given.
+        One that is too many is told so by an ERROR frame.
+    """
 
     noisy = False
     log = Logger()
 
     def __init__(
-        self, credential: Credential, clock: IReactorTime, limits: BrokerLimits = _LIMITS
+        self,
+        credential: Credential,
+        clock: IReactorTime,
+        limits: BrokerLimits = _LIMITS,
+        door: Door | None = None,
     ) -> None:
         self.credential = credential
         self.topics = Topics()
         self._clock = clock
         self._limits = limits
+        self._door: Door = door or OpenDoor()
         self._connections: set[BrokerConnection] = set()
+        self._turned_away: set[TurnedAway] = set()
+        self._told_at = float("-inf")
 
     @property
     def connections(self) -> int:
         """How many connections there are, logged in or not."""
         return len(self._connections)
 
-    def buildProtocol(self, addr: IAddress | None) -> BrokerConnection | None:
-        if len(self._connections) >= self._limits.max_connections:
-            self.log.warn("a connection over {limit} is closed", limit=self._limits.max_connections)
-            return None
+    def buildProtocol(self, addr: IAddress | None) -> IProtocol | None:  # type: ignore[override]
+        full = len(self._connections) >= self._limits.max_connections
+        entry = None if full else self._door.enter(host_of(addr))
+        if entry is None:
+            return self._turn_away()
         connection = BrokerConnection(self._clock, self.credential, self._limits, self.topics)
+        connection.logged_in.addCallback(lambda _: entry.has_asked())
         self._connections.add(connection)
-        connection.ended.addCallback(lambda _: self._connections.discard(connection))
+
+        def ended(_: None) -> None:
+            self._connections.discard(connection)
+            entry.leave()
+
+        connection.ended.addCallback(ended)
+        entry.watch(connection.make_room)
         return connection
+
+    def _turn_away(self) -> IProtocol | None:
+        now = self._clock.seconds()
+        if now - self._told_at >= TOLD_EVERY:
+            self._told_at = now
+            self.log.warn("too many connections to the broker: one more is turned away")
+        if self._door.is_jammed:
+            return None
+        return TurnedAway(self._clock, _TOO_MANY, self._turned_away)
 
     def drop_connections(self) -> Deferred[None]:
         """End every connection at once; fires when they have ended."""
+        for turned_away in tuple(self._turned_away):
+            turned_away.abort()
         ended = []
         for connection in tuple(self._connections):
             gone: Deferred[None] = Deferred()

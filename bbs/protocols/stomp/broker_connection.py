@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from bbs.errors import TooManyConnections
 from bbs.protocols.stomp.broker_subscriber import Subscriber
 from bbs.protocols.stomp.broker_topics import Topics
 from bbs.protocols.stomp.frames import VERSIONS, Frame, FrameError, encode, writable
@@ -59,7 +60,8 @@ class BrokerLimits:
 
 
 class BrokerConnection(StompPeer):
-    """The broker's end of a connection. `ended` fires when it has ended."""
+    """The broker's end of a connection. `logged_in` fires when its client has shown the credential,
+    `ended` when it has ended."""
 
     log = Logger()
 
@@ -67,12 +69,13 @@ class BrokerConnection(StompPeer):
         self, clock: IReactorTime, credential: Credential, limits: BrokerLimits, topics: Topics
     ) -> None:
         super().__init__(clock, _MAX_LOGIN)
+        self.logged_in: Deferred[None] = Deferred()
         self.ended: Deferred[None] = Deferred()
         self._credential = credential
         self._limits = limits
         self._topics = topics
         self._login: IDelayedCall | None = None
-        self._logged_in = False
+        self._is_logged_in = False
         self._subscribers: dict[str, Subscriber] = {}
         self._transactions: dict[str, _Transaction] = {}
         self._commands = {
@@ -100,6 +103,11 @@ class BrokerConnection(StompPeer):
             return
         self.write(data)
 
+    def make_room(self) -> None:
+        """Somebody else needs the place of this one, which has not logged in."""
+        if not self.closing:
+            self._refuse(TooManyConnections.text)
+
     # IProtocol
 
     def connectionMade(self) -> None:
@@ -119,7 +127,7 @@ class BrokerConnection(StompPeer):
 
     def frame_received(self, frame: Frame) -> None:
         try:
-            if self._logged_in:
+            if self._is_logged_in:
                 self._command(frame)
             else:
                 self._connect(frame)
@@ -176,7 +184,8 @@ class BrokerConnection(StompPeer):
         if self._login is not None:
             self._login.cancel()
             self._login = None
-        self._logged_in = True
+        self._is_logged_in = True
+        self.logged_in.callback(None)
         self.cutter.max_frame = self._limits.max_frame
         self.cutter.version = version
         answer = {"version": version, "server": "bbs", "heart-beat": "{},{}".format(*own)}

@@ -16,6 +16,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+from bbs.errors import TooManyConnections
 from bbs.protocols.stomp.frames import Frame, FrameError, escape
 from bbs.protocols.stomp.interfaces import StompDisconnected, StompError, StompRefused
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms
@@ -204,7 +205,10 @@ class StompConnection(StompPeer):
 
     def _refused(self, frame: Frame) -> None:
         # STOMP: a broker that sends ERROR closes the connection. Some do not, so it is done here.
-        error = StompRefused(self._clean(_reason(frame)))
+        error: StompError = StompRefused(self._clean(_reason(frame)))
+        if not self._is_accepted and frame.headers.get("message") == TooManyConnections.text:
+            # So says our own broker, which has room for us when somebody has gone.
+            error = StompDisconnected(TooManyConnections.text)
         done = self._receipts.pop(frame.headers.get("receipt-id", ""), None)
         if done is not None:
             done.errback(error)

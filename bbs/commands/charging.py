@@ -1,0 +1,99 @@
+"""What each user has asked for lately, over all connections, and when the next request's turn is.
+
+A request of a user whom the server knows by the token is paid for before it is begun. Any other is
+paid for by the address that it comes from, as the first with a token is too: whose that is shows
+only when it is carried out. What is over waits, and meanwhile its connection is not read.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from typing import TypeVar
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
+
+from bbs.limits.buckets import Buckets
+from bbs.limits.connections import Networks, counted_as
+from bbs.rules.costs import Costs
+from bbs.values import Rate
+
+T = TypeVar("T")
+
+COMMANDS_AT_ONCE = 1000
+DELIVERIES_AT_ONCE = 5000
+"""What a user may ask for at once who asked for little before (`docs/operators.md`)."""
+
+KNOWN = 20_000
+"""Tokens whose users are remembered; an app server has ten users."""
+
+
+class Charges:
+    """The accounts of all who ask a server.
+
+    :param commands: what a user may ask for, and so an address that is not trusted.
+    :param deliveries: the messages that a user may send, counted by readers.
+    :param trusted: addresses that pay for nothing.
+    """
+
+    def __init__(
+        self, commands: Rate, deliveries: Rate, trusted: Networks, clock: IReactorTime
+    ) -> None:
+        self._commands = Buckets(commands, clock.seconds, burst=COMMANDS_AT_ONCE)
+        self._deliveries = Buckets(deliveries, clock.seconds, burst=DELIVERIES_AT_ONCE)
+        self._trusted = trusted
+        self._clock = clock
+        self._users: OrderedDict[str, int] = OrderedDict()  # by token, the first known first
+        self._turns: dict[Hashable, DeferredLock] = {}
+
+    def begin(self, payer: Hashable, costs: Costs) -> float:
+        """Take what is known beforehand of what a request costs `payer`, a user or an address;
+        returns the seconds until it may be begun."""
+        wait = self._commands.take(payer, 1.0 if callable(costs.commands) else costs.commands)
+        if costs.deliveries and not callable(costs.deliveries):
+            wait = max(wait, self._deliveries.take(payer, costs.deliveries))
+        return wait
+
+    def give_back(self, payer: Hashable, costs: Costs) -> None:
+        """Undo that: nobody waits for the request any more."""
+        self._commands.give_back(payer, 1.0 if callable(costs.commands) else costs.commands)
+        if not callable(costs.deliveries):
+            self._deliveries.give_back(payer, costs.deliveries)
+
+    def payer(self, token: str | None, host: str) -> Hashable | None:
+        """Who pays for a request with `token` from `host`; None for nobody."""
+        user = self._users.get(token) if token else None
+        if user is not None:
+            return user
+        return counted_as(host) if host and host not in self._trusted else None
+
+    def carried_out(self, token: str, user: int, costs: Costs, result: object) -> None:
+        """A request of `user` was carried out: take the rest of what it costs."""
+        if token not in self._users:
+            self.begin(user, costs)
+            if len(self._users) >= KNOWN:
+                self._users.popitem(last=False)
+            self._users[token] = user
+        if callable(costs.commands):
+            self._commands.take(user, costs.commands(result) - 1)
+        if callable(costs.deliveries):
+            self._deliveries.take(user, costs.deliveries(result))
+
+    async def in_turn(self, payer: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work`, whose cost is not known before, when all that `payer` did before is done and
+        paid for."""
+        turn = self._turns.setdefault(payer, DeferredLock())
+        await turn.acquire()
+        try:
+            await self.pause(max(self._commands.wait(payer, 0), self._deliveries.wait(payer, 0)))
+            return await work()
+        finally:
+            turn.release()
+            if not turn.locked:
+                self._turns.pop(payer, None)
+
+    def pause(self, seconds: float) -> Deferred[None]:
+        """Fires when so many seconds are over."""
+        return deferLater(self._clock, seconds, lambda: None)

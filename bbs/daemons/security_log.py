@@ -1,0 +1,296 @@
+"""The security log: a line for each event that operators, and programs such as fail2ban, go by.
+
+    2026-11-26T06:50:50.123Z what=login outcome=wrong address=203.0.113.7 name="ann"
+
+`docs/security-log.md` has what there is. A line cannot be forged by what somebody calls
+himself: the name comes last, as JSON in ASCII, and so does an operator's.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from threading import Condition, Thread
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from bbs import security
+from bbs.daemons.log_files import SharedFile, call_on_hangup
+from bbs.limits.connections import counted_as
+from bbs.values import NAME_LENGTH
+
+IN_DATA = os.path.join("logs", "security.log")
+"""Where it is in the data folder of a `bbs up`."""
+
+MOST_WAITING = 10_000
+"""Events that wait to be written, a few MiB; what comes beyond them is only counted."""
+
+MOST_FOLDED = 10_000
+"""Addresses whose events are counted at the same time."""
+
+INTERVAL = 1.0
+"""Seconds between two lines of the same kind of refusal for an address."""
+
+LEAVING_TIME = 2.0
+"""Seconds that the thread has to write what waits when a server stops."""
+
+_NONE = "-"
+
+_log = Logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """What was told by `bbs.security.tell`, `at` when (seconds since the epoch), and how often."""
+
+    at: float
+    what: str
+    outcome: str
+    address: str = ""
+    name: str = ""
+    by: str = ""
+    count: int = 1
+
+    def line(self) -> str:
+        """It, as the file has it."""
+        at = datetime.fromtimestamp(self.at, UTC).isoformat(timespec="milliseconds")
+        fields = [
+            at.replace("+00:00", "Z"),
+            f"what={_word(self.what)}",
+            f"outcome={_word(self.outcome)}",
+            f"address={_address(self.address)}",
+        ]
+        if self.count != 1:
+            fields.append(f"count={self.count}")
+        fields.append(f"name={_quoted(self.name)}")
+        if self.by:
+            fields.append(f"by={_quoted(self.by)}")
+        return " ".join(fields) + "\n"
+
+
+def _word(text: str) -> str:
+    return re.sub("[^a-z0-9-]", "-", text) or _NONE
+
+
+def _address(address: str) -> str:
+    try:
+        return str(ip_address(address.partition("%")[0]))
+    except ValueError:
+        return _NONE
+
+
+def _quoted(text: str) -> str:
+    if len(text) > NAME_LENGTH:
+        text = text[:NAME_LENGTH] + "…"
+    # All that is not ASCII is escaped, so nothing steers a terminal or turns the line around.
+    return json.dumps(text).replace("\x7f", "\\u007f")
+
+
+class Folding:
+    """Refusals, of which an address has at the most a line a second for each kind: its first at
+    once, and then how many there have been since.
+
+    :param seconds: a clock that nobody sets.
+    """
+
+    def __init__(self, seconds: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._folds: OrderedDict[tuple[str, str, str], tuple[float, Event | None]] = OrderedDict()
+        """Until when each is counted, and what has been counted."""
+
+    def take(self, event: Event) -> Iterator[Event]:
+        """What is to be written now that `event` has happened."""
+        yield from self.due()
+        if event.outcome != "refused" and event.what != "limit":
+            yield event
+            return
+        address = _address(event.address)
+        key = event.what, event.outcome, address if address == _NONE else counted_as(address)
+        if key in self._folds:
+            until, counted = self._folds[key]
+            count = 1 if counted is None else counted.count + 1
+            self._folds[key] = until, replace(event, count=count)
+            return
+        yield event
+        self._folds[key] = self._seconds() + INTERVAL, None
+        if len(self._folds) > MOST_FOLDED:
+            yield from self._end_first()
+
+    def due(self) -> Iterator[Event]:
+        """What is to be written by now."""
+        while self._folds and next(iter(self._folds.values()))[0] <= self._seconds():
+            yield from self._end_first()
+
+    def rest(self) -> Iterator[Event]:
+        """What has been counted, at the end."""
+        while self._folds:
+            yield from self._end_first()
+
+    def wait(self) -> float | None:
+        """Seconds until something is due; None: nothing is."""
+        if not self._folds:
+            return None
+        return max(0.0, next(iter(self._folds.values()))[0] - self._seconds())
+
+    def _end_first(self) -> Iterator[Event]:
+        key, (until, counted) = self._folds.popitem(last=False)
+        if counted is not None:
+            yield counted
+            # The next line is due a second after this one.
+            if until <= self._seconds():
+                self._folds[key] = self._seconds() + INTERVAL, None
+
+
+class SecurityLog(Service):
+    """Writes what is told by `bbs.security.tell`, on a thread of its own.
+
+    Where the file cannot be written, or not fast enough, events are left out and counted, and the
+    count is written when that can be done again. Nothing else is disturbed.
+
+    :param path: where; a file that is there is gone on with.
+    :param length: bytes at which another is begun, and `keep` of those before stay.
+    :param now: wall time, seconds since the epoch.
+    :param seconds: a clock that nobody sets.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        length: int,
+        keep: int,
+        reactor: Any,
+        *,
+        now: Callable[[], float] = time.time,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._open: Callable[[], SharedFile] = lambda: SharedFile(path, length, keep)
+        self._reactor = reactor
+        self._now = now
+        self._folding = Folding(seconds)
+        self._waiting: deque[Event] = deque()
+        self._left_out = 0
+        self._changed = Condition()
+        self._ended = False
+        self._to_look = False
+        """Whether the file may have been moved away."""
+        self._troubled = False
+
+    # Service
+
+    def startService(self) -> None:
+        """Begin to write.
+
+        :raises OSError: the file cannot be opened.
+        """
+        file = self._open()
+        Service.startService(self)
+        # A daemon, as it may wait for a disk that never answers.
+        self._thread = Thread(target=self._write, args=(file,), name="security-log", daemon=True)
+        self._thread.start()
+        security.publisher.addObserver(self.told)  # type: ignore[arg-type]
+        self._forget = call_on_hangup(self._hung_up)
+
+    def stopService(self) -> Deferred[None]:
+        """Fires when what waits is written, or cannot be in time."""
+        Service.stopService(self)
+        self._forget()
+        security.publisher.removeObserver(self.told)  # type: ignore[arg-type]
+        with self._changed:
+            self._ended = True
+            self._changed.notify()
+        stopped: Deferred[None] = Deferred()
+
+        def stop() -> None:
+            self._thread.join(LEAVING_TIME)
+            self._reactor.callFromThread(stopped.callback, None)
+
+        Thread(target=stop, name="security-log-stop", daemon=True).start()
+        return stopped
+
+    def told(self, event: dict[str, Any]) -> None:
+        """Something has happened, as `tell` has it."""
+        name = event["name"][: NAME_LENGTH + 1]
+        happened = Event(at=self._now(), **{**event, "name": name})
+        with self._changed:
+            if len(self._waiting) >= MOST_WAITING:
+                self._left_out += 1
+                return
+            self._waiting.append(happened)
+            self._changed.notify()
+
+    def _hung_up(self) -> None:
+        with self._changed:
+            self._to_look = True
+            self._changed.notify()
+
+    # On its thread
+
+    def _write(self, file: SharedFile) -> None:
+        while not self._ended or self._waiting:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._waiting or self._ended or self._to_look, self._patience()
+                )
+                to_look, self._to_look = self._to_look, False
+                events, self._waiting = self._waiting, deque()
+                left_out, self._left_out = self._left_out, 0
+            if to_look:
+                file.look()
+            self._append(file, self._lines(events, left_out))
+        self._append(file, self._folding.rest())
+        file.close()
+
+    def _patience(self) -> float | None:
+        wait = self._folding.wait()
+        return INTERVAL if wait is None and self._left_out else wait
+
+    def _lines(self, events: Iterable[Event], left_out: int) -> Iterator[Event]:
+        if left_out:
+            yield Event(at=self._now(), what="security-log", outcome="dropped", count=left_out)
+        yield from self._folding.due()
+        for event in events:
+            yield from self._folding.take(event)
+
+    def _append(self, file: SharedFile, events: Iterable[Event]) -> None:
+        events = [*events]
+        if not events:
+            return
+        try:
+            file.append("".join(event.line() for event in events).encode())
+        except OSError as error:
+            with self._changed:
+                self._left_out += sum(event.count for event in events)
+            if not self._troubled:
+                self._troubled = True
+                self._reactor.callFromThread(
+                    _log.error,
+                    "the security log cannot be written: {reason}",
+                    reason=error.strerror,
+                )
+        else:
+            self._troubled = False
+
+
+def append(path: str, event: Event) -> None:
+    """Append to a security log that a server keeps: for a command, which makes none and waits for
+    the disk.
+
+    :raises OSError: there is none, or it cannot be written.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.write(descriptor, event.line().encode())
+    finally:
+        os.close(descriptor)

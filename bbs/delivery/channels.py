@@ -1,0 +1,46 @@
+"""Which channels are heard at the broker, and for which users."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from bbs.delivery.bus import Bus
+from bbs.protocols.stomp.interfaces import ISubscription
+
+OnNews = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
+"""Told of the users for whom a channel is heard, and of what `bbs.delivery.bus.OnHint` is."""
+
+
+class Channels:
+    """Hears each channel once, as long as one user or several hear it.
+
+    :param on_news: told of what comes.
+    """
+
+    def __init__(self, bus: Bus, on_news: OnNews) -> None:
+        self._bus = bus
+        self._on_news = on_news
+        self._subscriptions: dict[str, ISubscription] = {}
+        self._hearers: dict[str, set[int]] = {}
+        self._heard_by: dict[int, set[str]] = {}
+
+    def hear(self, channel: str, user: int) -> ISubscription:
+        """`user` hears `channel` from the broker's confirmation on."""
+        self._hearers.setdefault(channel, set()).add(user)
+        self._heard_by.setdefault(user, set()).add(channel)
+        if channel not in self._subscriptions:
+            self._subscriptions[channel] = self._bus.hear(
+                channel,
+                lambda hint, after: self._on_news(self._hearers.get(channel, ()), hint, after),
+            )
+        return self._subscriptions[channel]
+
+    def leave(self, user: int) -> None:
+        """`user` hears nothing any more."""
+        for channel in self._heard_by.pop(user, ()):
+            hearers = self._hearers[channel]
+            hearers.discard(user)
+            if not hearers:
+                del self._hearers[channel]
+                self._subscriptions.pop(channel).unsubscribe()

@@ -1,0 +1,133 @@
+"""How often somebody may try a password.
+
+What an attempt may cost is taken before its password is hashed, and what it did not cost is given
+back: so many attempts that are sent at once are as many as those that are sent one by one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from twisted.internet.defer import Deferred
+
+from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
+from bbs.limits.buckets import Buckets
+from bbs.limits.connections import counted_as
+from bbs.limits.fair import FairQueue
+from bbs.values import Rate
+
+FACTOR = 10
+"""How many times as often as one name from one address a name may fail from all addresses, and an
+address with all names (`docs/operating.md`)."""
+
+
+class Verdict(Protocol):
+    """Whether a password matches."""
+
+    @property
+    def matches(self) -> bool: ...
+
+
+V = TypeVar("V", bound=Verdict)
+
+Tell = Callable[[str, str, str], object]
+"""Told of each attempt what it came to (`right`, `wrong`, `refused`), the address and the name."""
+
+_Taken = Sequence[tuple[Buckets, object]]
+
+
+class LoginLimits:
+    """Limits on wrong passwords: for a name from one address, for a name from all addresses, and
+    for an address with all names. It takes ten addresses to keep somebody out who is at another.
+    Right ones have a limit too: for a name from one address.
+
+    An IPv6 address counts by its /64.
+
+    :param failed: how many may be wrong, for a name from one address.
+    :param right: how many may be right; None: as many as come.
+    :param seconds: a clock that nobody sets.
+    :param queue: where attempts wait for their turn.
+    """
+
+    def __init__(
+        self,
+        failed: Rate,
+        right: Rate | None,
+        seconds: Callable[[], float],
+        queue: FairQueue,
+        tell: Tell,
+    ) -> None:
+        self._by_both = Buckets(failed, seconds)
+        self._by_name = Buckets(failed, seconds, times=FACTOR)
+        self._by_address = Buckets(failed, seconds, times=FACTOR)
+        self._right = Buckets(right, seconds) if right else None
+        self._queue = queue
+        self._tell = tell
+
+    def check(self, name: str, host: str) -> None:
+        """Refuse at once what would be refused when its turn comes, so that it costs nobody more.
+
+        :raises TooManyAttempts: there may be none in the name `name` from `host` (in its usual
+            form) now.
+        """
+        failed, right = self._limits(name, host)
+        self._refuse_over((*failed, *right), name, host)
+
+    async def attempt(
+        self, name: str, host: str, verify: Callable[[], Coroutine[Deferred[Any], Any, V]]
+    ) -> V:
+        """What `verify` says of a password that is right, when it is this attempt's turn.
+
+        :raises TooManyAttempts: it is one too many.
+        :raises WrongCredentials: the password is wrong.
+        :raises Unavailable: too many wait.
+        """
+        begun = False
+
+        async def in_turn() -> V:
+            nonlocal begun
+            begun = True
+            failed, right = self._limits(name, host)
+            self._refuse_over((*failed, *right), name, host)
+            for buckets, key in (*failed, *right):
+                buckets.take(key)
+            # Whatever comes of it if not a verdict, a bug say, counts as both.
+            verdict = await verify()
+            for buckets, key in failed if verdict.matches else right:
+                buckets.give_back(key)
+            self._tell("right" if verdict.matches else "wrong", host, name)
+            if not verdict.matches:
+                raise WrongCredentials()
+            return verdict
+
+        try:
+            return await self._queue.run(host, in_turn)
+        except Unavailable:
+            if not begun:
+                self._tell("refused", host, name)
+            raise
+
+    def guess(self, host: str) -> None:
+        """Count a wrong secret that is no password of anybody's.
+
+        :raises TooManyAttempts: it is one too many from `host`.
+        """
+        self._by_address.claim(counted_as(host))
+
+    def _limits(self, name: str, host: str) -> tuple[_Taken, _Taken]:
+        """What a wrong password costs, and what a right one."""
+        address = counted_as(host)
+        failed = (
+            (self._by_both, (name, address)),
+            (self._by_name, name),
+            (self._by_address, address),
+        )
+        return failed, [(self._right, (name, address))] if self._right else []
+
+    def _refuse_over(self, limits: _Taken, name: str, host: str) -> None:
+        wait = max(buckets.wait(key) for buckets, key in limits)
+        if wait > 0:
+            self._tell("refused", host, name)
+            raise TooManyAttempts(max(1, math.ceil(wait)))

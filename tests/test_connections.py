@@ -1,0 +1,122 @@
+"""Who may connect."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any
+
+from twisted.logger import globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.limits.connections import Admission, Entry, Networks, counted_as
+
+TRUSTED = Networks([ip_network("127.0.0.0/8"), ip_network("::1")])
+
+
+class Port:
+    paused = False
+
+    def stopReading(self) -> None:
+        self.paused = True
+
+    def startReading(self) -> None:
+        self.paused = False
+
+
+class AddressTests(SynchronousTestCase):
+    def test_what_an_address_counts_as(self) -> None:
+        self.assertEqual(counted_as("192.0.2.7"), "192.0.2.7")
+        self.assertEqual(counted_as("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64")
+        self.assertEqual(counted_as("2001:db8:1:2::1"), "2001:db8:1:2::/64")
+        self.assertNotEqual(counted_as("2001:db8:1:3::1"), counted_as("2001:db8:1:2::1"))
+
+    def test_who_is_trusted(self) -> None:
+        for host in ("127.0.0.1", "127.200.3.4", "::1"):
+            self.assertIn(host, TRUSTED)
+        for host in ("128.0.0.1", "::2", "", "192.0.2.1"):
+            self.assertNotIn(host, TRUSTED)
+        self.assertNotIn("127.0.0.1", Networks(()))
+
+
+class AdmissionTests(SynchronousTestCase):
+    def enter(self, door: object, host: str = "192.0.2.1", descriptors: int = 1) -> Entry:
+        entry: Entry | None = door.enter(host, descriptors)  # type: ignore[attr-defined]
+        assert entry is not None
+        return entry
+
+    def test_each_kind_of_port_counts_for_itself(self) -> None:
+        admission = Admission(100, TRUSTED)
+        one, other = admission.door(1), admission.door(1)
+        self.enter(one)
+        self.assertIsNone(one.enter("192.0.2.1"))
+        self.enter(other)
+        self.assertEqual(admission.count, 2)
+
+    def test_the_process_counts_all(self) -> None:
+        admission = Admission(2, TRUSTED)
+        one, other = admission.door(100), admission.door(100)
+        first = self.enter(one, "127.0.0.1")
+        self.enter(other)
+        self.assertIsNone(other.enter("192.0.2.2"))
+        first.leave()
+        self.enter(other, "192.0.2.2")
+
+    def test_addresses_of_one_network_are_one(self) -> None:
+        door = Admission(100, TRUSTED).door(1)
+        self.enter(door, "2001:db8::1")
+        self.assertIsNone(door.enter("2001:db8::2"))
+        self.enter(door, "2001:db8:0:1::1")
+
+    def test_nothing_is_kept_of_those_that_left(self) -> None:
+        door = Admission(100, TRUSTED).door(1)
+        for number in range(200):
+            entry = self.enter(door, f"192.0.2.{number}")
+            entry.vouch()
+            entry.leave()
+        self.assertEqual(len(door._by_address), 0)
+
+    def test_accepting_stops_before_descriptors_run_out(self) -> None:
+        said: Any = []
+        globalLogPublisher.addObserver(said.append)
+        self.addCleanup(globalLogPublisher.removeObserver, said.append)
+        admission = Admission(1000, TRUSTED, descriptors=20)
+        port, door = Port(), admission.door(1000)
+        remove = admission.add_port(port)
+        entries = [self.enter(door) for _ in range(9)]
+        self.assertFalse(port.paused)
+        entries.append(self.enter(door))
+        self.assertTrue(port.paused)
+        for _ in range(3):
+            entries.pop().leave()
+            self.assertFalse(port.paused)
+            entries.append(self.enter(door))
+            self.assertTrue(port.paused)
+        self.assertEqual(len(said), 1)
+        remove()
+        entries.pop().leave()
+        self.assertTrue(port.paused)
+
+    def test_what_takes_several_descriptors(self) -> None:
+        admission = Admission(1000, TRUSTED, descriptors=20)
+        port, door = Port(), admission.door(1000)
+        admission.add_port(port)
+        for _ in range(4):
+            entry = self.enter(door, descriptors=3)
+        self.assertTrue(port.paused)
+        entry.leave()
+        self.assertFalse(port.paused)
+
+    def test_newcomers_make_room_in_the_order_in_which_they_came(self) -> None:
+        admission = Admission(1000, TRUSTED, descriptors=20)
+        port, door = Port(), admission.door(1000)
+        admission.add_port(port)
+        ended: list[int] = []
+        entries = []
+        for number in range(14):
+            entry = self.enter(door)
+            entry.watch(lambda number=number: ended.append(number))  # type: ignore[misc]
+            entries.append(entry)
+            if number == 1:
+                entry.has_asked()
+        self.assertEqual(ended, [0, 2, 3, 4, 5])
+        self.assertFalse(port.paused)

@@ -1,0 +1,151 @@
+"""Who listens at an app server: on how many connections, and what goes with the last of them."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.delivery.audience import Audience, Listener
+from bbs.delivery.feed import Cursor
+from bbs.delivery.listeners import LISTENING_CONNECTIONS
+from bbs.testing import Peer
+from tests.memory_service import memory_service
+
+CODE = "too-many-listeners"
+
+
+class ListeningCase(SynchronousTestCase):
+    """ann and bob are at one app server, and both are in the group chess."""
+
+    def setUp(self) -> None:
+        self.service = memory_service()
+        self.addCleanup(self.service.close)
+        self.tokens = self.service.people("ann", "bob")
+        self.ask("ann", "create-group {} chess")
+        self.ask("bob", "join-group {} chess")
+        self.stomp = self.service.serving(self.tokens["ann"]).serving.home.bus._stomp
+
+    def ask(self, name: str, request: str, peer: Peer | None = None) -> dict[str, object]:
+        peer = peer or self.service.at_home(self.tokens[name])
+        return peer.ask(request.format(self.tokens[name]))
+
+    def listen(self, name: str) -> Peer:
+        return self.service.listening(self.tokens[name])
+
+    def lose(self, *peers: Peer) -> None:
+        for peer in peers:
+            peer.protocol.connectionLost(Failure(ConnectionLost()))
+
+    def heard_topics(self) -> set[str]:
+        """What is subscribed to: `ann`, `bob`, `chess`, whoever they are for."""
+        names: dict[str, str] = {}
+        for table in ("user", "chat_group"):
+            query = f'SELECT name, channel FROM "{table}"'
+            names |= {
+                channel: name
+                for name, channel in self.service.database.peewee.execute_sql(query).fetchall()
+            }
+        topics = [each.destination for each in self.stomp.subscriptions()]  # type: ignore[attr-defined]
+        return {names.get(topic.rpartition(".")[2], topic) for topic in topics}
+
+
+class Connections(ListeningCase):
+    def test_one_too_many(self) -> None:
+        peers = [self.listen("ann") for _ in range(LISTENING_CONNECTIONS)]
+        self.assertEqual(LISTENING_CONNECTIONS, 16)
+        refused = self.service.at_home(self.tokens["ann"])
+        reply = self.ask("ann", "listen {}", refused)
+        self.assertEqual((reply["status"], reply["code"]), (1, CODE))
+        self.assertEqual(reply["message"], "You listen on 16 connections already")
+        self.assertEqual(self.ask("ann", "list-friend {}", refused)["status"], 0)
+        self.assertEqual(self.listen("bob").heard(), [])
+        self.lose(peers[3])
+        self.assertEqual(self.ask("ann", "listen {}", refused)["status"], 0)
+
+    def test_again_on_the_same_one(self) -> None:
+        peers = [self.listen("ann") for _ in range(LISTENING_CONNECTIONS)]
+        for _ in range(3):
+            self.assertEqual(self.ask("ann", "listen {}", peers[0])["status"], 0)
+        self.ask("bob", "send-group {} chess e4")
+        for peer in peers:
+            self.assertEqual([each["message"] for each in peer.events()], ["e4"])
+
+    def test_those_about_to_listen_count(self) -> None:
+        confirmed: Deferred[None] = Deferred()
+
+        async def settle(subscriptions: object) -> None:
+            await confirmed
+
+        bus = self.service.serving(self.tokens["ann"]).serving.home.bus
+        self.patch(bus, "settle", settle)
+        peers = [self.service.at_home(self.tokens["ann"]) for _ in range(LISTENING_CONNECTIONS + 1)]
+        for peer in peers:
+            peer.say(f"listen {self.tokens['ann']}")
+        self.assertEqual([each["code"] for each in peers[-1].heard()], [CODE])
+        confirmed.callback(None)
+        for peer in peers[:-1]:
+            self.assertEqual([each["status"] for each in peer.heard()], [0])
+
+
+class Hearing(ListeningCase):
+    def test_what_goes_with_the_last_of_a_user(self) -> None:
+        first, second, bob = self.listen("ann"), self.listen("ann"), self.listen("bob")
+        self.assertEqual(self.heard_topics(), {"ann", "bob", "chess"})
+        self.lose(first)
+        self.assertEqual(self.heard_topics(), {"ann", "bob", "chess"})
+        self.lose(second)
+        self.assertEqual(self.heard_topics(), {"bob", "chess"})
+        self.lose(bob)
+        self.assertEqual(self.heard_topics(), set())
+
+    def test_who_goes_while_about_to_listen(self) -> None:
+        confirmed: Deferred[None] = Deferred()
+        self.patch(
+            self.service.serving(self.tokens["ann"]).serving.home.bus,
+            "settle",
+            lambda subscriptions: confirmed,
+        )
+        peer = self.service.at_home(self.tokens["ann"])
+        peer.say(f"listen {self.tokens['ann']}")
+        self.assertEqual(self.heard_topics(), {"ann", "chess"})
+        self.lose(peer)
+        self.assertEqual(self.heard_topics(), set())
+
+    def test_a_group_joined_while_listening(self) -> None:
+        ann = self.listen("ann")
+        self.ask("ann", "create-group {} go", ann)
+        self.assertEqual(self.heard_topics(), {"ann", "chess", "go"})
+        self.lose(ann)
+        self.assertEqual(self.heard_topics(), set())
+
+    def test_two_users_on_one_connection(self) -> None:
+        both = self.listen("ann")
+        self.ask("bob", "listen {}", both)
+        self.assertEqual(self.heard_topics(), {"ann", "bob", "chess"})
+        self.lose(both)
+        self.assertEqual(self.heard_topics(), set())
+
+
+class AudienceTests(SynchronousTestCase):
+    def test_listeners(self) -> None:
+        here, there = object(), object()
+        audience = Audience()
+        listeners = [
+            Listener(user, connection, Cursor(user, 0))  # type: ignore[arg-type]
+            for user, connection in ((1, here), (2, here), (1, there))
+        ]
+        for listener in listeners:
+            audience.add(listener)
+        self.assertEqual([*audience.users], [1, 2])
+        self.assertEqual(audience.of([1, 3]), [listeners[0], listeners[2]])
+        self.assertEqual(audience.on(here), listeners[:2])  # type: ignore[arg-type]
+        for _ in range(2):
+            audience.remove(listeners[0])
+        self.assertNotIn(listeners[0], audience)
+        self.assertEqual([*audience], [listeners[2], listeners[1]])
+        audience.remove(listeners[1])
+        audience.remove(listeners[2])
+        self.assertFalse(audience)
+        self.assertEqual(audience.on(here), [])  # type: ignore[arg-type]

@@ -1,0 +1,215 @@
+"""Limits on passwords that are tried, on a clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
+from bbs.limits.connections import Networks
+from bbs.limits.fair import FairQueue
+from bbs.limits.logins import LoginLimits
+from bbs.values import Rate
+
+HERE, ELSEWHERE = "192.0.2.1", "203.0.113.7"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a password."""
+
+    matches: bool
+
+
+class LimitsCase(SynchronousTestCase):
+    """Three wrong passwords a minute for a name from one address, and five right ones."""
+
+    right: Rate | None = Rate(5, 60.0)
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.told: list[tuple[str, str, str]] = []
+        self.limits = LoginLimits(
+            Rate(3, 60.0),
+            self.right,
+            self.clock.seconds,
+            FairQueue(100, 200, Networks(()), self.clock),
+            lambda *told: self.told.append(told),
+        )
+        self.verified = 0
+
+    def begin(self, name: str, host: str, matches: bool | Deferred[bool]) -> Deferred[Verdict]:
+        """An attempt with a password that is right or wrong, which may take a while to know."""
+
+        async def verify() -> Verdict:
+            self.verified += 1
+            return Verdict(await matches if isinstance(matches, Deferred) else matches)
+
+        return Deferred.fromCoroutine(self.limits.attempt(name, host, verify))
+
+    def attempt(self, name: str = "bob", host: str = HERE, matches: bool = False) -> str:
+        """How an attempt ends: right, wrong, or after how many seconds there may be another."""
+        attempt = self.begin(name, host, matches)
+        outcome: list[str] = []
+
+        def failed(failure: Failure) -> None:
+            error = failure.value
+            assert isinstance(error, WrongCredentials | TooManyAttempts), error
+            outcome.append(str(error.args[0]) if error.args else "wrong")
+
+        attempt.addCallbacks(lambda verdict: outcome.append("right"), failed)
+        (ended,) = outcome
+        return ended
+
+    def attempts(self, number: int, name: str = "bob", host: str = HERE) -> set[str]:
+        """How so many with wrong passwords end."""
+        return {self.attempt(name, host) for _ in range(number)}
+
+
+class WrongOnes(LimitsCase):
+    def test_of_a_name_from_one_address(self) -> None:
+        self.assertEqual(self.attempts(3), {"wrong"})
+        self.assertEqual(self.attempt(), "20")
+        self.assertEqual(self.attempt(matches=True), "20")
+        self.assertEqual(self.verified, 3)
+        self.clock.advance(20)
+        self.assertEqual(self.attempt(matches=True), "right")
+
+    def test_nobody_is_kept_out_from_elsewhere(self) -> None:
+        """Not by any number from one address: what is refused counts for nobody."""
+        self.attempts(500)
+        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True), "right")
+
+    def test_of_a_name_from_all_addresses(self) -> None:
+        for number in range(10):
+            self.assertEqual(self.attempts(3, host=f"198.51.100.{number}"), {"wrong"})
+        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True), "2")
+        self.assertEqual(self.attempt("ann", ELSEWHERE, matches=True), "right")
+        self.clock.advance(2)
+        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True), "right")
+
+    def test_of_an_address_with_all_names(self) -> None:
+        self.assertEqual({self.attempt(f"name{number}") for number in range(30)}, {"wrong"})
+        self.assertEqual(self.attempt("ann", matches=True), "2")
+        self.assertEqual(self.attempt("ann", ELSEWHERE, matches=True), "right")
+
+    def test_an_address_of_ipv6_is_its_network(self) -> None:
+        for number in range(3):
+            self.assertEqual(self.attempt(host=f"2001:db8::{number}"), "wrong")
+        self.assertEqual(self.attempt(host="2001:db8::ffff"), "20")
+        self.assertEqual(self.attempt(host="2001:db8:0:1::1"), "wrong")
+
+    def test_many_at_once(self) -> None:
+        """Of guesses that are all under way no more are looked at than are allowed."""
+        answers: list[Deferred[bool]] = [Deferred() for _ in range(4)]
+        guesses = [self.begin("bob", HERE, answer) for answer in answers]
+        self.failureResultOf(guesses[3], TooManyAttempts)
+        for answer in answers[:3]:
+            answer.callback(False)
+        for guess in guesses[:3]:
+            self.failureResultOf(guess, WrongCredentials)
+        self.assertEqual(self.verified, 3)
+
+    def test_who_hangs_up_has_tried(self) -> None:
+        for _ in range(3):
+            answer: Deferred[bool] = Deferred()
+            guess = self.begin("bob", HERE, answer)
+            guess.cancel()
+            self.failureResultOf(guess, CancelledError)
+            answer.callback(False)
+        self.assertEqual(self.attempt(), "20")
+        self.assertEqual([outcome for outcome, *_ in self.told], ["wrong"] * 3 + ["refused"])
+
+    def test_what_cannot_be_known_counts(self) -> None:
+        for _ in range(3):
+            answer: Deferred[bool] = Deferred()
+            guess = self.begin("bob", HERE, answer)
+            answer.errback(MemoryError())
+            self.failureResultOf(guess, MemoryError)
+        self.assertEqual(self.attempt(matches=True), "20")
+
+    def test_other_secrets_count_for_the_address(self) -> None:
+        for _ in range(30):
+            self.limits.guess(HERE)
+        self.assertRaises(TooManyAttempts, self.limits.guess, HERE)
+        self.assertEqual(self.attempt(), "2")
+        self.limits.guess(ELSEWHERE)
+
+
+class RightOnes(LimitsCase):
+    def test_they_have_a_rate(self) -> None:
+        self.assertEqual([self.attempt(matches=True) for _ in range(6)], ["right"] * 5 + ["12"])
+        self.assertEqual(self.attempt("ann", matches=True), "right")
+        self.assertEqual(self.attempt(host=ELSEWHERE, matches=True), "right")
+
+    def test_they_are_no_wrong_ones(self) -> None:
+        for _ in range(4):
+            self.attempt(matches=True)
+        self.assertEqual(self.attempts(3), {"wrong"})
+
+    def test_wrong_ones_are_no_right_ones(self) -> None:
+        self.attempts(3)
+        self.clock.advance(20)
+        self.assertEqual(self.attempt(), "wrong")
+        for _ in range(5):
+            self.clock.advance(20)
+            self.assertEqual(self.attempt(matches=True), "right")
+
+    def test_they_are_limited_at_once(self) -> None:
+        self.limits = LoginLimits(
+            Rate(100, 60.0),
+            self.right,
+            self.clock.seconds,
+            FairQueue(100, 200, Networks(()), self.clock),
+            lambda *told: None,
+        )
+        answers: list[Deferred[bool]] = [Deferred() for _ in range(2)]
+        for answer in answers:
+            self.begin("bob", HERE, answer)
+        for _ in range(3):
+            self.assertEqual(self.attempt(matches=True), "right")
+        self.assertEqual(self.attempt(matches=True), "12")
+
+
+class AllRightOnes(LimitsCase):
+    right = None
+
+    def test_as_many_as_come(self) -> None:
+        self.assertEqual({self.attempt(matches=True) for _ in range(100)}, {"right"})
+
+
+class Beforehand(LimitsCase):
+    def test_what_would_be_refused_is(self) -> None:
+        for _ in range(10):
+            self.limits.check("bob", HERE)
+        self.attempts(3)
+        self.assertRaises(TooManyAttempts, self.limits.check, "bob", HERE)
+        self.limits.check("bob", ELSEWHERE)
+        self.limits.check("ann", HERE)
+
+
+class Telling(LimitsCase):
+    def test_of_each(self) -> None:
+        self.attempt(matches=True)
+        self.attempts(4)
+        self.assertRaises(TooManyAttempts, self.limits.check, "bob", HERE)
+        outcomes = ["right", "wrong", "wrong", "wrong", "refused", "refused"]
+        self.assertEqual(self.told, [(outcome, HERE, "bob") for outcome in outcomes])
+
+    def test_of_whom_no_turn_is_left_for(self) -> None:
+        limits = LoginLimits(
+            Rate(100, 60.0),
+            None,
+            self.clock.seconds,
+            FairQueue(1, 1, Networks(()), self.clock),
+            lambda *told: self.told.append(told),
+        )
+        self.limits = limits
+        for _ in range(2):
+            self.begin("bob", HERE, Deferred())
+        self.failureResultOf(self.begin("bob", HERE, True), Unavailable)
+        self.assertEqual(self.told, [("refused", HERE, "bob")])

@@ -1,0 +1,354 @@
+"""Strangers who try passwords and names, and people who want in meanwhile: the whole service in
+memory."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.logger import ILogObserver, LogEvent
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from bbs import security
+from bbs.board import board
+from bbs.config import Limits
+from bbs.daemons import login_composition
+from bbs.limits.connections import Admission, Networks
+from bbs.storage.models import Server, Session, User, Waiter
+from bbs.testing import MemoryService, Peer
+from bbs.values import Rate
+from bbs.workers import IWorkers
+from tests.memory_service import POLICY, configuration
+
+SUCCESS = {"status": 0, "message": "Success!"}
+WRONG = "No such user or password error"
+HONEST, ATTACKER = "203.0.113.7", "198.51.100.1"
+
+
+@implementer(IWorkers)
+class Threads:
+    """Hashes when the test says so, in the order in which it was asked for."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[tuple[Deferred[Any], Callable[[], Any]]] = deque()
+
+    def run(self, work: Callable[..., Any], *args: Any, **kwargs: Any) -> Deferred[Any]:
+        done: Deferred[Any] = Deferred()
+        self.waiting.append((done, lambda: work(*args, **kwargs)))
+        return done
+
+    def work(self) -> bool:
+        """Do one piece; False if there is none."""
+        if self.waiting:
+            done, work = self.waiting.popleft()
+            done.callback(work())
+            return True
+        return False
+
+
+class StrangersCase(SynchronousTestCase):
+    """A service with `limits`, whose security events are in `events`."""
+
+    def start_service(self, gateway_secret: str = "", **limits: Any) -> None:
+        """Start it; two threads hash."""
+        self.patch(login_composition, "threads", lambda: 2)
+        config = configuration(replace(POLICY, capacity=1000), gateway_secret)
+        config = replace(config, limits=replace(Limits(trusted=()), **limits))
+        self.service = MemoryService(board, config=config)
+        self.addCleanup(self.service.close)
+        self.service.start()
+        self.events: list[tuple[str, ...]] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            self.events.append(
+                (event["what"], event["outcome"], event["address"], event["name"], event["by"])
+            )
+
+        publisher: Any = security.publisher
+        publisher.addObserver(observe)
+        self.addCleanup(publisher.removeObserver, observe)
+
+    def peer(self, host: str = HONEST) -> Peer:
+        """Somebody who connects from `host`."""
+        return Peer(self.service.login.factory, host=host)
+
+    def by_threads(self) -> Threads:
+        """Passwords are hashed when the test says so, from now on."""
+        threads = Threads()
+        self.service.login.home.login.hasher._workers = threads
+        self.addCleanup(lambda: all(iter(threads.work, False)))
+        return threads
+
+    def ask(self, line: str, host: str = HONEST) -> str:
+        """The words of the answer to somebody at `host`, who hangs up then; `in` to a login that
+        succeeds."""
+        peer = self.peer(host)
+        reply = peer.ask(line)
+        peer.protocol.connectionLost(Failure(ConnectionDone()))
+        return str(reply.get("message", "")) if "token" not in reply else "in"
+
+
+class Guessing(StrangersCase):
+    def setUp(self) -> None:
+        self.start_service()
+        self.ask("register bob right")
+
+    def test_nobody_keeps_bob_out_from_elsewhere(self) -> None:
+        guesses = [self.ask("login bob wrong", ATTACKER) for _ in range(50)]
+        self.assertEqual(guesses[:20], [WRONG] * 20)
+        self.assertEqual(guesses[20:], ["Too many attempts, try again in 3 s"] * 30)
+        self.assertEqual(self.ask("login bob right", ATTACKER), guesses[20])
+        self.assertEqual(self.ask("login bob right"), "in")
+
+    def test_while_wrong_ones_are_under_way(self) -> None:
+        threads = self.by_threads()
+        guessing = [self.peer(f"198.51.100.{number}") for number in range(50)]
+        for peer in guessing:
+            for _ in range(20):
+                peer.say("login bob wrong")
+        bob = self.peer()
+        bob.say("login bob right")
+        for _ in range(4 + 50 + 1):
+            threads.work()
+        (reply,) = bob.heard()
+        self.assertIn("token", reply)
+
+    def test_a_name_that_nobody_has(self) -> None:
+        """It is answered, limited and worked for as one that somebody has."""
+        threads = self.by_threads()
+        told = []
+        for name, host in (("bob", "192.0.2.1"), ("nobody", "192.0.2.2")):
+            peer, works = self.peer(host), 0
+            for _ in range(25):
+                peer.say(f"login {name} wrong")
+                works += threads.work()
+            told.append((works, [reply["message"] for reply in peer.heard()]))
+        self.assertEqual(told[0], told[1])
+        self.assertEqual(told[0][0], 20)
+
+    def test_however_the_name_is_typed(self) -> None:
+        self.ask("register böb right")
+        for name in ("bo\N{COMBINING DIAERESIS}b", "böb") * 10:
+            self.assertEqual(self.ask(f"login {name} wrong", ATTACKER), WRONG)
+        self.assertIn("Too many", self.ask("login bo\N{COMBINING DIAERESIS}b right", ATTACKER))
+        self.assertEqual(self.ask("login bo\N{COMBINING DIAERESIS}b right"), "in")
+
+    def test_a_password_longer_than_any_is_wrong_and_no_work(self) -> None:
+        threads = self.by_threads()
+        for name in ("bob", "nobody"):
+            for _ in range(20):
+                self.assertEqual(self.ask(f"login {name} {'x' * 1025}", ATTACKER), WRONG)
+            self.assertIn("Too many attempts", self.ask(f"login {name} x", ATTACKER))
+        self.assertFalse(threads.work())
+
+
+class OtherLimits(StrangersCase):
+    def test_right_ones_have_a_rate(self) -> None:
+        self.start_service(logins=Rate(3, 60.0))
+        self.ask("register bob right")
+        for _ in range(3):
+            self.assertEqual(self.ask("login bob right"), "in")
+        self.assertEqual(self.ask("login bob right"), "Too many attempts, try again in 20 s")
+        self.assertEqual(self.ask("login bob right", "192.0.2.1"), "in")
+
+    def test_guesses_at_the_gateways_secret(self) -> None:
+        self.start_service("a-secret-of-tests", connections_per_address=1000)
+        for _ in range(200):
+            self.ask("forwarded-for 192.0.2.1 guess", ATTACKER)
+        self.assertIn("Too many", self.ask("forwarded-for 192.0.2.1 guess", ATTACKER))
+        outcomes = [("gateway", "wrong")] * 200 + [("gateway", "refused")]
+        self.assertEqual(self.events, [(*each, ATTACKER, "", "") for each in outcomes])
+
+
+class Crowding(StrangersCase):
+    """Many passwords at once from one address, or from many."""
+
+    def setUp(self) -> None:
+        self.start_service(failed_logins=Rate(1000, 60.0))
+        self.ask("register bob right")
+        self.threads = self.by_threads()
+
+    def bobs_wait(self, at_most: int = 1000) -> int:
+        """How many passwords are hashed until bob, who comes now, is in."""
+        bob = self.peer()
+        bob.say("login bob right")
+        for works in range(1, at_most + 1):
+            self.threads.work()
+            if heard := bob.heard():
+                self.assertIn("token", heard[0])
+                return works
+        raise AssertionError("bob still waits")
+
+    def test_two_thousand_of_one_address(self) -> None:
+        for number in range(200):
+            peer = self.peer(ATTACKER)
+            peer.protocol.dataReceived(
+                b"".join(b"login name%d wrong\n" % (number * 10 + each) for each in range(10))
+            )
+        self.assertLessEqual(self.bobs_wait(), 4 + 2)
+
+    def test_fifty_addresses(self) -> None:
+        for number in range(2000):
+            self.peer(f"198.51.100.{number % 50}").say(f"login name{number} wrong")
+        self.assertLessEqual(self.bobs_wait(), 4 + 50 + 1)
+
+    def test_registrations_too(self) -> None:
+        for number in range(100):
+            self.peer(ATTACKER).say(f"register name{number} pw")
+        self.assertLessEqual(self.bobs_wait(), 4 + 2)
+        # Of these, too, four at a time.
+        self.assertEqual(len(self.threads.waiting), 4)
+
+    def test_whoever_has_most_waiting_is_refused(self) -> None:
+        flood = [self.peer(f"198.51.100.{number % 20}") for number in range(2200)]
+        for number, peer in enumerate(flood):
+            peer.say(f"login name{number} wrong")
+        refused = [reply for peer in flood for reply in peer.heard()]
+        self.assertEqual(
+            {(reply["message"], reply["code"]) for reply in refused},
+            {("Service unavailable, try again", "unavailable")},
+        )
+        self.assertGreaterEqual(len(refused), 2200 - 2000 - 4)
+        self.assertLessEqual(self.bobs_wait(), 4 + 20 + 1)
+
+    def test_who_hangs_up_leaves_the_queue(self) -> None:
+        for _ in range(5):
+            for peer in [self.peer(ATTACKER) for _ in range(200)]:
+                peer.say("login name wrong")
+                peer.protocol.connectionLost(Failure(ConnectionDone()))
+        works = 0
+        while self.threads.work():
+            works += 1
+        self.assertLessEqual(works, 4)
+
+
+class Registering(StrangersCase):
+    def test_a_name_that_is_taken_counts(self) -> None:
+        self.start_service(registrations=Rate(5, 60.0))
+        self.assertEqual(self.ask("register bob pw"), "Success!")
+        for _ in range(4):
+            self.assertEqual(self.ask("register bob pw"), "bob is already used")
+        for name in ("bob", "ann"):
+            reply = self.ask(f"register {name} pw")
+            self.assertEqual(reply, "Too many attempts, try again in 12 s")
+        self.assertEqual(self.ask("register a\u200bn pw"), "Invalid id")
+        self.assertEqual(self.ask("register ann pw", "192.0.2.1"), "Success!")
+
+    def test_the_order_of_refusals(self) -> None:
+        self.start_service(registrations=Rate(3, 60.0), password_minimum=4)
+        self.assertEqual(self.ask("register bob 1234"), "Success!")
+        self.assertEqual(self.ask("register b\tb 1"), "Invalid id")
+        self.assertEqual(self.ask("register bob 1"), "bob is already used")
+        self.assertEqual(self.ask("register ann 123"), "Password too short")
+        self.assertEqual(self.ask("register b\tb 1"), "Invalid id")
+        self.assertIn("Too many attempts", self.ask("register bob 1"))
+
+    def test_closed(self) -> None:
+        self.start_service(registration="closed", registrations=Rate(1, 60.0))
+        for name in ("bob", "b\tb", "bob"):
+            reply = self.peer().ask(f"register {name} pw")
+            self.assertEqual(reply["message"], "Registration is closed")
+            self.assertEqual(reply["code"], "registration-closed")
+        self.assertEqual(User.select().count(), 0)
+
+    def test_passwords(self) -> None:
+        self.start_service(password_minimum=4)
+        threads = self.by_threads()
+        for password, message, code in (
+            ("123", "Password too short", "password-too-short"),
+            ("x" * 1025, "Password too long", "password-too-long"),
+            ("ä" * 513, "Password too long", "password-too-long"),
+        ):
+            reply = self.peer().ask(f"register ann {password}")
+            self.assertEqual((reply["message"], reply["code"]), (message, code))
+        self.assertFalse(threads.work())
+
+    def test_short_ones_where_nothing_is_said(self) -> None:
+        self.start_service()
+        self.assertEqual(self.peer().ask("register ann 1"), SUCCESS)
+
+
+class Sessions(StrangersCase):
+    def test_so_many_of_a_user(self) -> None:
+        self.start_service(sessions_per_user=3)
+        self.ask("register bob pw")
+        tokens = []
+        for _ in range(5):
+            tokens.append(self.peer().ask("login bob pw")["token"])
+            self.service.advance(1)
+        self.assertEqual(Session.select().count(), 3)
+        answers = [self.ask(f"locate {token}") for token in tokens]
+        self.assertEqual(answers, ["Not login yet"] * 2 + [""] * 3)
+
+
+class Forms(StrangersCase):
+    def test_who_waits_by_a_name_in_another_form(self) -> None:
+        """As typed it is longer than any name that is stored."""
+        self.start_service()
+        name = "\N{HANGUL SYLLABLE HAN}" * 100
+        self.assertEqual(self.ask(f"register {name} pw"), "Success!")
+        self.service.boots = False
+        Server.delete().execute()
+        peer = self.peer()
+        peer.say(f"login {unicodedata.normalize('NFD', name)} pw")
+        self.assertEqual([each.name for each in Waiter.select()], [name])
+
+
+class Gateways(StrangersCase):
+    def test_one_that_is_believed_is_counted_no_more(self) -> None:
+        self.start_service(gateway_secret="a-secret-of-tests")
+        factory = self.service.login.factory
+        factory._door = Admission(100, Networks(())).door(2)
+        for _ in range(5):
+            reply = self.peer().ask("forwarded-for 192.0.2.9 a-secret-of-tests")
+            self.assertEqual(reply, SUCCESS)
+        for _ in range(2):
+            reply = self.peer().ask("forwarded-for 192.0.2.9 guess")
+            self.assertEqual(reply["message"], WRONG)
+        (reply,) = self.peer().heard()
+        self.assertEqual(reply["message"], "Too many connections")
+
+
+class Events(StrangersCase):
+    def test_of_accounts(self) -> None:
+        self.start_service(failed_logins=Rate(1, 60.0), registrations=Rate(4, 60.0))
+        self.ask("register bob pw")
+        self.ask("register bob pw")
+        self.ask("login bob pw")
+        self.ask("login bob wrong")
+        self.ask("login bob pw")
+        self.ask(f"login {'x' * 200} wrong", ATTACKER)
+        self.ask("register \x1b[2J pw", ATTACKER)
+        token = self.peer("192.0.2.1").ask("login bob pw")["token"]
+        self.ask(f"delete {token}")
+        self.assertEqual(
+            self.events,
+            [
+                ("register", "done", HONEST, "bob", ""),
+                ("register", "refused", HONEST, "bob", ""),
+                ("login", "right", HONEST, "bob", ""),
+                ("login", "wrong", HONEST, "bob", ""),
+                ("login", "refused", HONEST, "bob", ""),
+                ("login", "wrong", ATTACKER, "x" * 100, ""),
+                ("register", "refused", ATTACKER, "\x1b[2J", ""),
+                ("login", "right", "192.0.2.1", "bob", ""),
+                ("delete", "done", HONEST, "bob", ""),
+            ],
+        )
+        self.assertNotIn("wrong pw", json.dumps(self.events))
+
+    def test_for_whom_a_gateway_speaks(self) -> None:
+        self.start_service(gateway_secret="a-secret-of-tests")
+        peer = self.peer("127.0.0.1")
+        self.assertEqual(peer.ask("forwarded-for 192.0.2.9 a-secret-of-tests"), SUCCESS)
+        peer.ask("login bob wrong")
+        self.assertEqual(self.events, [("login", "wrong", "192.0.2.9", "bob", "")])

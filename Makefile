@@ -1,8 +1,10 @@
 # make up ARGS="--port 2222"   install, and run the whole service in the foreground
 # make up-ec2                   the same on a cloud of this machine's own: tests/cloud/README.md
-# make check                   what to run before every commit: style, types, arrows, fast tests
+# make check                   what to run before every commit: style, types, arrows, what is known
+#                              to be dangerous, fast tests
 # make test                    install and start what the tests need, and run them all, with all checks
-# make soak                    what takes longer than a test may: an hour and more
+# make soak                    what takes longer than a test may: an hour and more; each attack
+#                              lasts SECONDS (60)
 # make bench                   measure, and write docs/benchmarks.md, which says how to read it
 # make docs                    the documentation as a site, in build/docs; a warning is an error
 # make news                    what the next release's news will say; ARGS=--yes writes it
@@ -30,6 +32,8 @@ lint: $(VENV)/installed-for-tests
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file tests/mypy.ini
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bbs twisted
+	$(BIN)/python tests/audit.py $(VENV)
 
 check: lint
 	$(BIN)/python -m twisted.trial --jobs $(JOBS) $(FAST)
@@ -45,6 +49,8 @@ test: lint
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
 	$(BIN)/python -m tests.simulation --rounds 500
+	$(BIN)/python -m tests.attacks --seconds $(or $(SECONDS),60) --inputs 1000000
+	$(BIN)/python -m tests.attacks --seconds 15 --self-test
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
 	BBS_TEST_STREAMS=8 BBS_TEST_STOPPED=30 \

@@ -14,6 +14,9 @@ _OVER_TCP = {
 }
 """The kinds of place that are a TCP port, each with the order of its arguments without a name."""
 
+_ALL_IPV4 = "0.0.0.0"  # nosec B104 # A word that others write; nothing binds to it here.
+_ALL_IPV6 = "::"
+
 
 def is_loopback(host: str) -> bool:
     """Whether it is the IP address of a loopback interface."""
@@ -123,7 +126,7 @@ class ListeningPlace:
     def interface(self) -> str:
         """The address that it binds to, "" for all of them."""
         address = self._argument("interface")
-        return "" if address in ("0.0.0.0", "::") else address
+        return "" if address in (_ALL_IPV4, _ALL_IPV6) else address
 
     @property
     def is_tls(self) -> bool:
@@ -171,7 +174,7 @@ def _plugged_in() -> set[str]:
 
 def reached_at(host: str) -> str:
     """Where this machine itself reaches what listens at the address `host`."""
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
+    return {_ALL_IPV4: "127.0.0.1", "": "127.0.0.1", _ALL_IPV6: "::1"}.get(host, host)
 
 
 def usual_form(host: str) -> str:

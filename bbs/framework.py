@@ -25,13 +25,21 @@ if TYPE_CHECKING:
     from bbs.rules.callers import Caller, asks, question
     from bbs.rules.costs import costs
     from bbs.rules.names import as_stored, is_valid_name, normalized
+    from bbs.rules.pages import Page, Part, paged
     from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
     from bbs.scaling.providers import LaunchKit, Provider
-    from bbs.storage.database import for_update, last_key, long_read, read_only, rows
+    from bbs.storage.database import (
+        byte_length,
+        for_update,
+        last_key,
+        long_read,
+        read_only,
+        rows,
+    )
     from bbs.storage.migrator import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.statements import statement, together
-    from bbs.values import NAME_LENGTH, Instance
+    from bbs.values import NAME_LENGTH, Instance, Quotas
 
 _WHERE = {
     "bbs.cli": ("command_line",),
@@ -47,6 +55,7 @@ _WHERE = {
     "bbs.rules.callers": ("Caller", "asks", "question"),
     "bbs.rules.costs": ("costs",),
     "bbs.rules.names": ("as_stored", "is_valid_name", "normalized"),
+    "bbs.rules.pages": ("Page", "Part", "paged"),
     "bbs.scaling.interfaces": (
         "IProvider",
         "LaunchFailed",
@@ -54,11 +63,18 @@ _WHERE = {
         "ProviderUnavailable",
     ),
     "bbs.scaling.providers": ("LaunchKit", "Provider"),
-    "bbs.storage.database": ("for_update", "last_key", "long_read", "read_only", "rows"),
+    "bbs.storage.database": (
+        "byte_length",
+        "for_update",
+        "last_key",
+        "long_read",
+        "read_only",
+        "rows",
+    ),
     "bbs.storage.migrator": ("Migrator",),
     "bbs.storage.statements": ("statement", "together"),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
-    "bbs.values": ("NAME_LENGTH", "Instance"),
+    "bbs.values": ("NAME_LENGTH", "Instance", "Quotas"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -78,9 +94,12 @@ __all__ = [
     "LaunchRefused",
     "Mailbox",
     "Migrator",
+    "Page",
+    "Part",
     "Place",
     "Provider",
     "ProviderUnavailable",
+    "Quotas",
     "Refusal",
     "Reply",
     "RisingIdField",
@@ -93,6 +112,7 @@ __all__ = [
     "app_server",
     "as_stored",
     "asks",
+    "byte_length",
     "command_line",
     "costs",
     "for_update",
@@ -102,6 +122,7 @@ __all__ = [
     "long_read",
     "new_channel",
     "normalized",
+    "paged",
     "question",
     "read_only",
     "rows",

@@ -116,6 +116,19 @@ class Size:
         return f"{self.bytes // SIZES[unit]} {unit}"
 
 
+@dataclass(frozen=True)
+class Quotas:
+    """What the service keeps of one user at the most, from `[limits]` of the configuration:
+    `friends`, `groups` made, `members` of one group, bytes of messages that wait in an `inbox`, and
+    `posts`, the latest."""
+
+    friends: int = 1000
+    groups: int = 100
+    members: int = 1000
+    inbox: int = 16 * 2**20
+    posts: int = 10_000
+
+
 @dataclass
 class Tally:
     """What a server has done since it started: the people it let in, and what its service counts by

@@ -44,7 +44,13 @@ def another_keeper(
 ) -> FleetKeeper:
     """The keeper of another login server on the database of `service`, where nobody waits."""
     ground = Ground(
-        board, configuration(policy), service.database, service.broker.client(), service.clock, b""
+        board,
+        configuration(policy),
+        service.database,
+        service.broker.client(),
+        service.clock,
+        service.wall,
+        b"",
     )
     me = members.Member(new_id(), identity)
     hasher = Hasher(Inline(), QUICK)

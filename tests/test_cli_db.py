@@ -20,11 +20,11 @@ class Db(CommandCase):
     def test_upgrading(self) -> None:
         shown = without_password(self.url)
         self.assertEqual(
-            self.bbs("upgrade"), (0, f"{shown}: schema 0 -> {VERSION}; bbs 0 -> 1\n", "")
+            self.bbs("upgrade"), (0, f"{shown}: schema 0 -> {VERSION}; bbs 0 -> 2\n", "")
         )
         self.assertEqual(
             self.bbs("upgrade"),
-            (0, f"{shown}: schema {VERSION}, as before; bbs 1, as before\n", ""),
+            (0, f"{shown}: schema {VERSION}, as before; bbs 2, as before\n", ""),
         )
 
     def test_status(self) -> None:

@@ -90,6 +90,7 @@ class Waiting(LogCase):
             me=None,  # type: ignore[arg-type]
             database=things[0],
             reactor=self.clock,
+            wall=self.clock.seconds,
             patience=0.5,
             watchers=set(),
             news=things[1],

@@ -57,8 +57,9 @@ class LimitsCase(SynchronousTestCase):
         outcome: list[str] = []
 
         def failed(failure: Failure) -> None:
-            failure.trap(WrongCredentials, TooManyAttempts)
-            outcome.append(str(failure.value.args[0]) if failure.value.args else "wrong")
+            error = failure.value
+            assert isinstance(error, WrongCredentials | TooManyAttempts), error
+            outcome.append(str(error.args[0]) if error.args else "wrong")
 
         attempt.addCallbacks(lambda verdict: outcome.append("right"), failed)
         (ended,) = outcome

@@ -176,5 +176,5 @@ class AServersLife(FleetCase):
         self.call(keeping.close, ONE, old, "", self.now)
         self.clock.advance(10)
         self.call(keeping.close, ONE, young, "", self.now)
-        self.assertEqual(self.call(keeping.forget_gone, self.now), 1)
+        self.assertEqual(self.call(keeping.forget_gone, self.now, 0.0), 1)
         self.assertEqual({row.id for row in Server.select()}, {young, alive})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -46,7 +47,9 @@ class TapTests(SynchronousTestCase):
         options.parseOptions(["--config", str(self.path), *arguments])
         self.service = telnet.makeService(options, self.reactor)
         assert isinstance(self.service, TelnetGateway)
-        self.service.admission = self.start_with
+        if self.start_with:
+            beside: Any = SimpleNamespace(admission=self.start_with)
+            self.service.beside = beside
         self.service.startService()
         return [(port, factory, host) for port, factory, _, host in self.reactor.tcpServers]
 

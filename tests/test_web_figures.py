@@ -167,9 +167,9 @@ class TheLastHour(SynchronousTestCase):
     def test_points(self) -> None:
         history = LastHour(COUNTERS)
         self.assertEqual(
-            history.add(1000.04, self.point(1)), {"end": 1000.0, "series": self.point(1)}
+            history.add(1000.04, 1000.04, self.point(1)), {"end": 1000.0, "series": self.point(1)}
         )
-        history.add(1010.3, self.point(2))
+        history.add(1010.3, 1010.3, self.point(2))
         series: Any = history.as_json()["series"]
         self.assertEqual(series["servers"][-3:], [None, 1, 2])
         self.assertEqual(history.as_json()["end"], 1010.3)
@@ -177,32 +177,34 @@ class TheLastHour(SynchronousTestCase):
     def test_an_hour_and_no_more(self) -> None:
         history = LastHour(COUNTERS)
         for number in range(POINTS + 5):
-            history.add(STEP * number, self.point(number))
+            history.add(STEP * number, STEP * number, self.point(number))
         series: Any = history.as_json()["series"]
         self.assertEqual(series["servers"], [*range(5, POINTS + 5)])
 
     def test_the_sum_of_a_series(self) -> None:
         history = LastHour(COUNTERS)
         for number, value in enumerate((1, None, 3)):
-            history.add(STEP * number, self.point(value))
+            history.add(STEP * number, STEP * number, self.point(value))
         self.assertEqual(history.sum("launches"), 4)
 
     def test_a_gap(self) -> None:
         history = LastHour(COUNTERS)
-        history.add(1000.0, self.point(1))
-        history.add(1040.0, self.point(2))
+        history.add(1000.0, 1000.0, self.point(1))
+        history.add(1040.0, 1040.0, self.point(2))
         series: Any = history.as_json()["series"]
         self.assertEqual(series["servers"][-5:], [1, None, None, None, 2])
-        history.add(1040.0 + 10 * POINTS * STEP, self.point(3))
+        history.add(1040.0 + 10 * POINTS * STEP, 1040.0 + 10 * POINTS * STEP, self.point(3))
         series = history.as_json()["series"]
         self.assertEqual(series["servers"], [None] * (POINTS - 1) + [3])
 
-    def test_a_clock_that_was_set_back(self) -> None:
+    def test_a_clock_that_is_set_makes_no_gap(self) -> None:
         history = LastHour(COUNTERS)
-        history.add(1000.0, self.point(1))
-        history.add(10.0, self.point(2))
+        for number, ahead in enumerate((0.0, -3600.0, 3600.0)):
+            now = 10_000.0 + number * STEP
+            history.add(now, now + ahead, self.point(number))
         series: Any = history.as_json()["series"]
-        self.assertEqual(series["servers"][-2:], [1, 2])
+        self.assertEqual(series["servers"][-4:], [None, 0, 1, 2])
+        self.assertEqual(history.as_json()["end"], 10_000.0 + 2 * STEP + 3600.0)
 
 
 class News(SynchronousTestCase):

@@ -176,6 +176,18 @@ class Limits(PageCase):
     def test_a_body_as_long_as_may_be(self) -> None:
         self.assertEqual(self.browser().post("/login", b"a" * MAX_BODY).code, 400)
 
+    def test_what_follows_bad_requests_is_not_looked_at(self) -> None:
+        """Also where the transport has not taken note that it is closed: by TLS, of a peer that
+        has gone."""
+        for bad in (b"GET\r\n", b"GET / HTTP/1.1\r\nContent-Length: 5000\r\n"):
+            browser = self.browser()
+            self.patch(browser.transport, "loseConnection", lambda: None)
+            browser.channel.dataReceived(bad + b"\r\n" + b"GET /health HTTP/1.1\r\n\r\n" * 300)
+            browser.channel.dataReceived(b"GET /health HTTP/1.1\r\n\r\n" * 300)
+            browser.turn()
+            self.assertRegex(browser.transport.value(), rb"^HTTP/1\.1 4\d\d [^\r]*\r\n")
+            self.assertNotIn(b"200", browser.transport.value())
+
     def test_one_byte_a_second(self) -> None:
         browser = self.browser()
         for _ in range(round(REQUEST_TIMEOUT) - 1):
@@ -184,6 +196,23 @@ class Limits(PageCase):
         self.assertFalse(browser.transport.disconnecting)
         browser.channel.dataReceived(b"G")
         self.clock.advance(1)
+        self.assertTrue(browser.transport.disconnecting)
+
+    def test_a_request_that_does_not_come_to_its_end(self) -> None:
+        browser = self.browser()
+        browser.channel.dataReceived(b"POST /login HTTP/1.1\r\nContent-Length: 2\r\n\r\na")
+        self.clock.advance(REQUEST_TIMEOUT)
+        answer = browser.heard()
+        self.assertEqual((answer.code, answer.body), (408, "Request timed out\n"))
+        self.assertEqual(int(answer.headers["content-length"]), len(answer.body))
+        self.assertTrue(browser.transport.disconnecting)
+
+    def test_who_is_idle_between_two_requests(self) -> None:
+        browser = self.browser()
+        browser.get("/health")
+        browser.turn()
+        self.clock.advance(REQUEST_TIMEOUT)
+        self.assertEqual(browser.transport.value(), b"")
         self.assertTrue(browser.transport.disconnecting)
 
     def test_a_response_may_take_its_time(self) -> None:

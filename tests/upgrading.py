@@ -21,6 +21,7 @@ from bbs.board import board
 from bbs.storage import connecting, migrations, models
 from bbs.storage.migrator import Migrator
 from bbs.storage.models import User
+from bbs.storage.schema import Schema
 
 
 def add_row(migrator: Migrator) -> None:
@@ -81,7 +82,8 @@ def main(url: str, count: str | None = None, writes: str | None = None) -> None:
             database.execute = telling(die_before(int(count)), database.execute)
         versions = migrations.upgrade(database, board.schema)
     else:
-        versions = migrations.upgrade(database, board.schema, 2, {2: add_row})
+        schema = Schema(board.name, tuple(board.models))
+        versions = migrations.upgrade(database, schema, 2, {2: add_row})
     print(*(each.framework for each in versions))
 
 

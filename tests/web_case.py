@@ -208,6 +208,7 @@ class PageCase(SynchronousTestCase):
             logins=lambda: service.login.home.tally.logins,
             trouble=lambda: self.trouble,
             reactor=service.clock,
+            wall=service.wall,
         )
         operators = None
         if self.operators:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import commands, messages, models
+from bbs.board import commands, inboxes, messages, models
 from bbs.framework import Feed, Service
 
 __all__ = ["board"]
@@ -12,10 +12,11 @@ board = Service(
     commands=(commands.commands,),
     models=models.MODELS,
     version=models.VERSION,
+    steps=models.STEPS,
     feed=Feed(
         messages.open_mailbox, messages.fetch, messages.note_delivered, expire=messages.expire
     ),
-    on_register=messages.make_inbox,
+    on_register=inboxes.make,
     greeting="bbs, a bulletin board.",
     counters=(commands.MESSAGES,),
 )

@@ -41,6 +41,24 @@ class NotInvitedBy(Refusal):
     text = "{} did not invite you"
 
 
+class TooManyFriends(Refusal):
+    """The sender has as many friends as one may have."""
+
+    text = "You have too many friends"
+
+
+class HasTooManyFriends(Refusal):
+    """Whoever is to be a friend has as many as one may have."""
+
+    text = "{} has too many friends"
+
+
+class TooManyInvitations(Refusal):
+    """The sender has invited as many people as may be who have not answered yet."""
+
+    text = "You have too many invitations under way"
+
+
 class NoSuchFriend(Refusal):
     """`send` names nobody."""
 
@@ -60,6 +78,12 @@ class NotOnline(Refusal):
     text = "{} is not online"
 
 
+class InboxFull(Refusal):
+    """As much waits for a friend as may; `send` may succeed once the friend has listened."""
+
+    text = "{}'s inbox is full"
+
+
 class InvalidGroup(Refusal):
     """The name of a new group is too long or holds a control character."""
 
@@ -72,6 +96,12 @@ class GroupExists(Refusal):
     text = "{} already exist"
 
 
+class TooManyGroups(Refusal):
+    """The sender has made as many groups as one may make."""
+
+    text = "You have made too many groups"
+
+
 class NoSuchGroup(Refusal):
     """`join-group` names no group."""
 
@@ -82,6 +112,12 @@ class AlreadyMember(Refusal):
     """`join-group` names a group that the sender is in."""
 
     text = "Already a member of {}"
+
+
+class GroupFull(Refusal):
+    """The group has as many members as one may have."""
+
+    text = "{} has too many members"
 
 
 class NoSuchTarget(Refusal):

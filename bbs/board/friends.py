@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import peewee
 
-from bbs.board import errors
+from bbs.board import errors, inboxes
 from bbs.board.models import Relationship
-from bbs.framework import Caller, Place, User, asks, question, read_only, statement
+from bbs.framework import (
+    Caller,
+    Page,
+    Part,
+    Place,
+    User,
+    asks,
+    paged,
+    question,
+    read_only,
+    statement,
+)
+
+MOST_INVITATIONS = 100
+"""Invitations of one user's that nobody has answered yet."""
 
 
 @question
 def correspondent(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
     """Somebody called `name`: the id and the channel, how the caller stands to them, and their id
     once more if they are online. All are None for nobody."""
-    other, place = User.alias(), Place.alias()
+    found: peewee.Select = with_correspondent(query, name, User.alias())
+    return found
+
+
+def with_correspondent(query: Any, name: str, other: Any) -> Any:
+    """A question of `correspondent`'s to which more may be added about `other`."""
+    place = Place.alias()
     return (
         query.select_extend(other.id, other.channel, Relationship.kind, place.user)
         .left_outer_join(other, on=(other.name == name))
@@ -41,6 +62,10 @@ def invite(caller: Caller, name: str) -> None:
         raise errors.AlreadyInvited()
     if stands == Relationship.INVITED_BY:
         raise errors.InvitedBy(name)
+    inboxes.lock([caller.id, other])
+    _check_room(caller, other, name)
+    if _has_as_many(caller.id, Relationship.INVITED, MOST_INVITATIONS):
+        raise errors.TooManyInvitations()
     _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY)
 
 
@@ -50,6 +75,8 @@ def accept(caller: Caller, name: str) -> None:
     [(other, _, stands, _)] = correspondent(caller, name)
     if stands != Relationship.INVITED_BY:
         raise errors.NotInvitedBy(name)
+    inboxes.lock([caller.id, other])
+    _check_room(caller, other, name)
     if not _remove_invitations([caller.id, other]):
         # Somebody else accepted the same invitation between the look and the deed.
         raise errors.NotInvitedBy(name)
@@ -57,16 +84,33 @@ def accept(caller: Caller, name: str) -> None:
     _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND)
 
 
+@paged
 @read_only
-def invitations(caller: Caller) -> Mapping[str, Sequence[str]]:
+def invitations(caller: Caller, page: Page) -> Part:
     """Who has invited the caller, oldest invitation first."""
-    return {"invite": [name for (name,) in _names(caller.id, Relationship.INVITED_BY)]}
+    invited = _names(caller.id, Relationship.INVITED_BY, page.last or 0, page.limit)
+    return page.part("invite", invited)
 
 
+@paged
 @read_only
-def friends(caller: Caller) -> Mapping[str, Sequence[str]]:
+def friends(caller: Caller, page: Page) -> Part:
     """The caller's friends, oldest friendship first."""
-    return {"friend": [name for (name,) in _names(caller.id, Relationship.FRIEND)]}
+    found = _names(caller.id, Relationship.FRIEND, page.last or 0, page.limit)
+    return page.part("friend", found)
+
+
+def _check_room(caller: Caller, other: int, name: str) -> None:
+    """Refuse when the caller or the other, called `name`, can have no more friends."""
+    most = caller.quotas.friends
+    if _has_as_many(caller.id, Relationship.FRIEND, most):
+        raise errors.TooManyFriends()
+    if _has_as_many(other, Relationship.FRIEND, most):
+        raise errors.HasTooManyFriends(name)
+
+
+def _has_as_many(user: int, kind: str, most: int) -> bool:
+    return most == 0 or bool(_one_of_many(user, kind, most - 1))
 
 
 def _relate(user: int, kind: str, other: int, others_kind: str) -> None:
@@ -90,10 +134,23 @@ def _remove_invitations(both: Sequence[int]) -> peewee.Delete:
 
 
 @statement
-def _names(user: int, kind: str) -> peewee.Select:
+def _one_of_many(user: int, kind: str, before: int) -> peewee.Select:
+    """One whom the user stands to so, if there are more than `before`: no list is read that is
+    longer."""
     return (
-        Relationship.select(User.name)
-        .join(User, on=(Relationship.other == User.id))
+        Relationship.select(Relationship.id)
         .where((Relationship.user == user) & (Relationship.kind == kind))
+        .limit(1)
+        .offset(before)
+    )
+
+
+@statement
+def _names(user: int, kind: str, last: int, limit: int) -> peewee.Select:
+    return (
+        Relationship.select(Relationship.id, User.name)
+        .join(User, on=(Relationship.other == User.id))
+        .where((Relationship.user == user) & (Relationship.kind == kind) & (Relationship.id > last))
         .order_by(Relationship.id)
+        .limit(limit)
     )

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import peewee
 
-from bbs.board import errors
+from bbs.board import errors, inboxes
 from bbs.board.models import Group, Membership
 from bbs.framework import (
     Caller,
+    Page,
+    Part,
     User,
     asks,
+    for_update,
     is_valid_name,
     long_read,
     new_channel,
+    paged,
     question,
     read_only,
     statement,
@@ -46,8 +48,12 @@ def create(caller: Caller, name: str) -> str:
     [(there, _, _)] = named(caller, name)
     if there is not None:
         raise errors.GroupExists(name)
+    inboxes.lock([caller.id])
+    most = caller.quotas.groups
+    if most == 0 or _one_of_many_made(caller.id, most - 1):
+        raise errors.TooManyGroups()
     random = new_channel()
-    _add_member(_add(name, random), caller.id)
+    _add_member(_add(name, random, caller.id), caller.id)
     return channel_of(random)
 
 
@@ -59,30 +65,56 @@ def join(caller: Caller, name: str) -> str:
         raise errors.NoSuchGroup(name)
     if membership is not None:
         raise errors.AlreadyMember(name)
+    _lock(group)
+    if _one_of_many_members(group, caller.quotas.members - 1):
+        raise errors.GroupFull(name)
     _add_member(group, caller.id)
     return channel_of(random)
 
 
+@paged
 @long_read
-def all_groups(caller: Caller) -> Mapping[str, Sequence[str]]:
+def all_groups(caller: Caller, page: Page) -> Part:
     """The names of all groups, oldest first."""
-    return {"group": [name for (name,) in _all()]}
+    return page.part("group", _all(page.last or 0, page.limit))
 
 
+@paged
 @read_only
-def joined(caller: Caller) -> Mapping[str, Sequence[str]]:
+def joined(caller: Caller, page: Page) -> Part:
     """The caller's groups, in the order joined."""
-    return {"group": [name for name, _ in _of_member(caller.id)]}
+    return page.part("group", _of_member(caller.id, page.last or 0, page.limit))
 
 
 def channels(user: int) -> list[str]:
     """The channels of the groups that `user` is in."""
-    return [channel_of(random) for _, random in _of_member(user)]
+    return [channel_of(random) for (random,) in _channels(user)]
 
 
 @statement
-def _add(name: str, random: str) -> peewee.Insert:
-    return Group.insert(name=name, channel=random)
+def _lock(group: int) -> peewee.Select:
+    """Until the transaction ends nobody else joins."""
+    locked: peewee.Select = for_update(Group.select(Group.id).where(Group.id == group))
+    return locked
+
+
+@statement
+def _add(name: str, random: str, creator: int) -> peewee.Insert:
+    return Group.insert(name=name, channel=random, creator=creator)
+
+
+@statement
+def _one_of_many_made(creator: int, before: int) -> peewee.Select:
+    """A group that the user made, if there are more than `before`."""
+    return Group.select(Group.id).where(Group.creator == creator).limit(1).offset(before)
+
+
+@statement
+def _one_of_many_members(group: int, before: int) -> peewee.Select:
+    """A member, if there are more than `before`."""
+    members = Membership.select(Membership.user).where(Membership.group == group)
+    one: peewee.Select = members.limit(1).offset(before)
+    return one
 
 
 @statement
@@ -91,14 +123,25 @@ def _add_member(group: int, user: int) -> peewee.Insert:
 
 
 @statement
-def _all() -> peewee.Select:
-    return Group.select(Group.name).order_by(Group.id)
+def _all(last: int, limit: int) -> peewee.Select:
+    return Group.select(Group.id, Group.name).where(Group.id > last).order_by(Group.id).limit(limit)
 
 
 @statement
-def _of_member(user: int) -> peewee.Select:
+def _of_member(user: int, last: int, limit: int) -> peewee.Select:
     return (
-        Membership.select(Group.name, Group.channel)
+        Membership.select(Membership.id, Group.name)
+        .join(Group)
+        .where((Membership.user == user) & (Membership.id > last))
+        .order_by(Membership.id)
+        .limit(limit)
+    )
+
+
+@statement
+def _channels(user: int) -> peewee.Select:
+    return (
+        Membership.select(Group.channel)
         .join(Group)
         .where(Membership.user == user)
         .order_by(Membership.id)

@@ -7,15 +7,15 @@ after the last I saw" loses nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import reduce
-from typing import TypeVar
 
 import peewee
 
-from bbs.board import errors, friends, groups
+from bbs.board import errors, friends, groups, inboxes
 from bbs.board.models import Delivery, Inbox, Membership, Message, Relationship
+from bbs.board.pieces import pieces
 from bbs.framework import (
     BATCH,
     Caller,
@@ -23,19 +23,17 @@ from bbs.framework import (
     Mailbox,
     Place,
     Stored,
+    User,
     asks,
+    costs,
     for_update,
     last_key,
+    question,
     read_only,
     rows,
     statement,
     together,
 )
-
-T = TypeVar("T")
-
-READERS_AT_ONCE = 50
-"""Readers whom one statement serves; SQLite has a limit of 500."""
 
 MOST_TOLD = 100
 """Readers of a message at the most who are told which was theirs before it: others look."""
@@ -44,44 +42,59 @@ MOST_TOLD = 100
 @dataclass(frozen=True)
 class Sent:
     """A message that is safe: the event that its readers get, the channel to hint it on, and for
-    its readers, if they are not too many, which message was theirs before it (0: none)."""
+    its readers, if they are not too many, which message was theirs before it (0: none). `readers`
+    are how many they are."""
 
     channel: str
     event: Stored
     after: Mapping[int, int]
+    readers: int = field(default=1, compare=False)
 
 
-def make_inbox(user: int) -> None:
-    """For somebody new."""
-    _add_inbox(user)
+@question
+def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
+    """What `friends.correspondent` finds of somebody called `name`, and the bytes that wait for
+    them."""
+    other = User.alias()
+    found: peewee.Select = (
+        friends.with_correspondent(query, name, other)
+        .select_extend(Inbox.waiting)
+        .left_outer_join(Inbox, on=(Inbox.user == other.id))
+    )
+    return found
 
 
-@asks(friends.correspondent)
+@costs(deliveries=1)
+@asks(addressee)
 def send(caller: Caller, name: str, text: str) -> Sent:
     """Store a message to the friend `name`."""
-    [(friend, channel, stands, online)] = friends.correspondent(caller, name)
+    [(friend, channel, stands, online, waiting)] = addressee(caller, name)
     if friend is None:
         raise errors.NoSuchFriend()
     if stands != Relationship.FRIEND:
         raise errors.NotFriends(name)
     if online is None:
         raise errors.NotOnline(name)
+    if waiting + len(text.encode()) > caller.quotas.inbox:
+        raise errors.InboxFull(name)
     number, after = _store_for_one(caller, name, text, friend)
     return Sent(channel, _event(number, caller.name, name, False, text), after)
 
 
+@costs(deliveries=lambda sent: sent.readers)
 @asks(groups.named)
 def send_group(caller: Caller, name: str, text: str) -> Sent:
-    """Store a message to every member of the group `name` who is online."""
+    """Store a message to every member of the group `name` who is online and has room for it."""
     [(group, random, membership)] = groups.named(caller, name)
     if group is None:
         raise errors.NoSuchTarget()
     if membership is None:
         raise errors.NotMember(name)
-    readers = [reader for (reader,) in _lock_online(group)]
+    room = caller.quotas.inbox - len(text.encode())
+    readers = [reader for reader, waiting in _lock_online(group) if waiting <= room]
     number, after = _store_for_many(caller, name, text, readers)
     event = _event(number, caller.name, name, True, text)
-    return Sent(groups.channel_of(random), event, after)
+    return Sent(groups.channel_of(random), event, after, len(readers))
 
 
 @read_only
@@ -98,7 +111,7 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
     """The next events for each cursor, oldest first, `BATCH` of them at the most."""
     found: dict[Cursor, list[Stored]] = {cursor: [] for cursor in cursors}
     events: dict[int, Stored] = {}
-    for at_once in _pieces(cursors, READERS_AT_ONCE):
+    for at_once in pieces(cursors, inboxes.AT_ONCE):
         for index, number, *message in _after(*_columns(at_once)):
             if number not in events:
                 events[number] = _event(number, *message)
@@ -108,14 +121,14 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
 
 def note_delivered(cursors: Sequence[Cursor]) -> None:
     """Keep what has been sent, so that a later `listen` without an id begins behind it."""
-    for at_once in _pieces(sorted(cursors, key=lambda cursor: cursor.user), READERS_AT_ONCE):
-        _note(*_columns(at_once))
+    inboxes.note({cursor.user: cursor.last for cursor in cursors})
 
 
 def expire(before: float, most: int = 500) -> int:
     """Remove messages stored before `before`; returns how many, `most` in one transaction."""
     expired = Message.select(Message.id).where(Message.stored < before).limit(most)
     old = [number for (number,) in rows(expired)]
+    inboxes.let_go(old)
     Message.delete().where(Message.id.in_(old)).execute()
     return len(old)
 
@@ -124,12 +137,16 @@ def _store_for_one(
     caller: Caller, target: str, text: str, reader: int
 ) -> tuple[int, Mapping[int, int]]:
     """Keep a message for `reader`; its id, and the id of the last one before it."""
-    _, [(_, last)], number, _ = together(
-        _lock.of([reader]),
+    [raising] = inboxes.raising([reader], len(text.encode()))
+    _, [(_, waiting, last)], number, _ = together(
+        raising,
         _last.of([reader]),
         _add.of(caller.name, target, False, text, caller.now),
         _add_delivery_of_last.of(reader),
     )
+    if waiting > caller.quotas.inbox:
+        # Somebody else has filled it since the caller looked: nothing of this stays.
+        raise errors.InboxFull(target)
     return number, {reader: last or 0}
 
 
@@ -138,9 +155,13 @@ def _store_for_many(
 ) -> tuple[int, Mapping[int, int]]:
     """The same for `readers`, whose inboxes are locked."""
     told = readers if len(readers) <= MOST_TOLD else []
-    lasts, number = together(_last.of(told), _add.of(caller.name, target, True, text, caller.now))
+    lasts, number, *_ = together(
+        _last.of(told),
+        _add.of(caller.name, target, True, text, caller.now),
+        *inboxes.raising(readers, len(text.encode())),
+    )
     _add_delivery.many((reader, number) for reader in readers)
-    return number, {reader: last or 0 for reader, last in lasts}
+    return number, {reader: last or 0 for reader, _, last in lasts}
 
 
 def _event(number: int, sender: str, target: str, to_group: bool, text: str) -> Stored:
@@ -155,21 +176,8 @@ def _columns(cursors: Sequence[Cursor]) -> tuple[list[int], list[int]]:
     return [cursor.user for cursor in cursors], [cursor.last for cursor in cursors]
 
 
-def _pieces(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
-    return (whole[start : start + length] for start in range(0, len(whole), length))
-
-
-# Inboxes are locked in the order of their key, as everybody does: two messages then do not wait for
-# each other. (Those of several senders in one transaction may, and are tried again.) What was the
-# last is asked for behind that, in a statement of its own: in the same one MariaDB sees what was
-# there before it waited for the lock.
-
-
-@statement
-def _lock(readers: Sequence[int]) -> peewee.Select:
-    query = Inbox.select(Inbox.user).where(Inbox.user.in_(readers)).order_by(Inbox.user)
-    locked: peewee.Select = for_update(query)
-    return locked
+# What was the last is asked for when the inboxes are held, in a statement of its own: in the same
+# one MariaDB sees what was there before it waited for the lock.
 
 
 @statement
@@ -179,7 +187,8 @@ def _lock_online(group: int) -> peewee.Select:
         .join(Place, on=(Place.user == Membership.user))
         .where(Membership.group == group)
     )
-    query = Inbox.select(Inbox.user).where(Inbox.user.in_(online)).order_by(Inbox.user)
+    query = Inbox.select(Inbox.user, Inbox.waiting).where(Inbox.user.in_(online))
+    query = query.order_by(Inbox.user)
     locked: peewee.Select = for_update(query)
     return locked
 
@@ -192,7 +201,7 @@ def _last(readers: Sequence[int]) -> peewee.Select:
         .order_by(Delivery.message.desc())
         .limit(1)
     )
-    return Inbox.select(Inbox.user, last).where(Inbox.user.in_(readers))
+    return Inbox.select(Inbox.user, Inbox.waiting, last).where(Inbox.user.in_(readers))
 
 
 @statement
@@ -208,11 +217,6 @@ def _add_delivery(reader: int, number: int) -> peewee.Insert:
 @statement
 def _add_delivery_of_last(reader: int) -> peewee.Insert:
     return Delivery.insert(user=reader, message=last_key())
-
-
-@statement
-def _add_inbox(user: int) -> peewee.Insert:
-    return Inbox.insert(user=user)
 
 
 @statement
@@ -240,9 +244,3 @@ def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
         for index, (user, last) in enumerate(zip(users, lasts, strict=True))
     ]
     return reduce(lambda one, other: one.union_all(other), ranges)
-
-
-@statement
-def _note(users: Sequence[int], lasts: Sequence[int]) -> peewee.Update:
-    last = peewee.Case(Inbox.user, [*zip(users, lasts, strict=True)])
-    return Inbox.update(delivered=last).where(Inbox.user.in_(users) & (Inbox.delivered < last))

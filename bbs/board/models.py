@@ -5,11 +5,17 @@ A change here needs a step in `STEPS`, and `VERSION` to rise.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import peewee
 
-from bbs.framework import NAME_LENGTH, RisingIdField, Table, User
+from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length
 
-VERSION = 1
+if TYPE_CHECKING:  # A start loads it only when there is a step to take.
+    from bbs.framework import Migrator
+
+VERSION = 2
 """The version of these tables."""
 
 
@@ -43,11 +49,13 @@ class Post(Table):
 
 
 class Group(Table):
-    """A group; it outlives its creator. `channel` as for a user."""
+    """A group; it outlives its `creator`, who is null then, and where nobody wrote down who it was.
+    `channel` as for a user."""
 
     id = peewee.BigAutoField()
     name = peewee.CharField(NAME_LENGTH, unique=True)
     channel = peewee.CharField(32)
+    creator = peewee.ForeignKeyField(User, null=True, on_delete="SET NULL")
 
     class Meta:
         table_name = "chat_group"
@@ -75,13 +83,25 @@ class Message(Table):
     stored = peewee.DoubleField(index=True)
 
 
+def _count() -> peewee.BigIntegerField:
+    """A count, which servers of version 1 leave at 0 in the rows that they make."""
+    return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
+
+
 class Inbox(Table):
-    """What `user` has been sent. Its row is locked by whoever stores a message for the user, so
-    that each user's messages are committed in the order of their ids, and a reader who has seen one
-    has seen all before it."""
+    """What `user` has been sent, and how much of the user's is kept. Its row is locked by whoever
+    stores a message for the user, so that each user's messages are committed in the order of their
+    ids, and a reader who has seen one has seen all before it.
+
+    `waiting` is the bytes of the messages behind `delivered`; `posts` and `post_bytes` are how many
+    posts there are of the user's, and their bytes. They change with what they count, in the same
+    transaction."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     delivered = peewee.BigIntegerField(default=0)
+    waiting = _count()
+    posts = _count()
+    post_bytes = _count()
 
 
 class Delivery(Table):
@@ -104,3 +124,29 @@ MODELS: tuple[type[Table], ...] = (
     Delivery,
 )
 """In an order in which they can be made."""
+
+
+def _to_2(migrator: Migrator) -> None:
+    """How much is kept of each user's, and who made a group."""
+    migrator.add_columns("inbox", waiting=_count(), posts=_count(), post_bytes=_count())
+    creator = peewee.ForeignKeyField(User, field=User.id, null=True, on_delete="SET NULL")
+    migrator.add_columns("chat_group", creator_id=creator)
+    migrator.create_table(Group)
+    waiting = (
+        Delivery.select(peewee.fn.SUM(byte_length(Message.text)))
+        .join(Message)
+        .where((Delivery.user == Inbox.user) & (Delivery.message > Inbox.delivered))
+    )
+    own = Post.author == Inbox.user
+    posts = Post.select(peewee.fn.COUNT(Post.id)).where(own)
+    post_bytes = Post.select(peewee.fn.SUM(byte_length(Post.text))).where(own)
+    # What is there is counted anew, however often this is done.
+    Inbox.update(waiting=_or_none(waiting), posts=posts, post_bytes=_or_none(post_bytes)).execute()
+
+
+def _or_none(total: Any) -> Any:
+    return peewee.fn.COALESCE(total, 0)
+
+
+STEPS: Mapping[int, Any] = {2: _to_2}
+"""From each version to the next."""

@@ -26,6 +26,7 @@ from bbs.client.lines import InputError, Lines, reader
 from bbs.client.script import Script
 from bbs.client.text import visible
 from bbs.client.values import ClientError
+from bbs.clock import measure_steadily
 
 STDIN, STDOUT = 0, 1
 
@@ -101,6 +102,7 @@ def _run_script(login_server: Address, password: str | None, for_programs: bool)
     # Here, so that importing this module chooses no reactor for anybody.
     from twisted.internet import reactor
 
+    measure_steadily(reactor)
     client = BBSClient(reactor, login_server)
     read = reader(IReactorFromThreads(reactor), STDIN)
     run = Run(

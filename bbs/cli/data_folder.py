@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import IO
 
-PASSWORD_FILE = "operator-password"
+PASSWORD_FILE = "operator-password"  # nosec B105 # A file's name.
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 

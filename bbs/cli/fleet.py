@@ -45,7 +45,8 @@ def main(argv: Sequence[str], program: Program) -> int:
     print(json.dumps(result) if options.json else _as_text(result))
     if refusal:
         # Beside the list, and not in it: whoever reads that by program reads one of servers.
-        seconds = max(0, round(refusal.until - time.time()))
+        left = min(refusal.until - time.time(), operators.LONGEST_HOLD)
+        seconds = max(0, round(left))
         print(
             f"nothing can be launched: {refusal.reason} (next attempt in {seconds} s, when needed)",
             file=sys.stderr,
@@ -85,7 +86,7 @@ def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, obj
         "address": server.address,
         "taken": server.taken,
         "capacity": server.capacity,
-        "age": round(now - server.created, 1),
+        "age": round(max(0.0, now - server.created), 1),
         "launch_time": None if took is None else round(took, 1),
         "scope": server.provider,
         "instance": server.instance_id or None,

@@ -52,7 +52,7 @@ def delays() -> Iterator[float]:
     """Seconds before each new attempt: rising to 2, and spread, so that no herd comes at once."""
     delay = 0.05
     while True:
-        yield delay * random.uniform(0.5, 1.0)
+        yield delay * random.uniform(0.5, 1.0)  # nosec B311 # So that not all come at once.
         delay = min(2 * delay, 2.0)
 
 
@@ -173,4 +173,5 @@ class Router:
     def close(self) -> Deferred[None]:
         """End everything; requests under way fail. Fires when no connection is left."""
         self._closed = True
+        self.on_waiting, self.on_searching = None, lambda login_server: None
         return self.connections.close()

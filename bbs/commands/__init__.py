@@ -2,36 +2,48 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import partial
 
 from bbs.commands import accounts, anywhere
 from bbs.commands.listening import listening
+from bbs.commands.more import LongLists
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.plugins import plugins
 from bbs.protocols.commands import CommandTable
 
 
-def all_commands(service: Service) -> CommandTable:
+def all_commands(service: Service, secret: bytes | None = None) -> CommandTable:
     """Every command that this installation knows of `service`, whichever server serves it: those
     of every service, its own, and those of the plugins in the entry-point group `NAME.commands`,
     each of which names a `CommandTable`.
+
+    `secret` is what all servers of the service know, and nobody else: each then takes the cursors
+    of the others. Without it cursors are for this table alone.
 
     :raises ServiceUnusable: one of its own has a name that is taken.
     :raises PluginUnusable: a plugin does not import, names no table, or takes a name again.
     """
     parts = (accounts.commands, *service.commands, listening(service.feed), anywhere.commands)
     table = CommandTable()
+    lists = LongLists(secrets.token_bytes() if secret is None else secret)
     try:
         for part in parts:
-            table.include(part)
+            _declare(table, lists, part)
+        table.declare(lists.more())
     except ValueError as error:
         raise ServiceUnusable(f"the service {service.name}: {error}") from error
     for plugin in plugins(f"{service.name}.commands"):
-        plugin.use(partial(_include, table))
+        plugin.use(partial(_include, table, lists))
     return table
 
 
-def _include(table: CommandTable, added: object) -> None:
+def _include(table: CommandTable, lists: LongLists, added: object) -> None:
     if not isinstance(added, CommandTable):
         raise TypeError("it is no CommandTable")
-    table.include(added)
+    _declare(table, lists, added)
+
+
+def _declare(table: CommandTable, lists: LongLists, added: CommandTable) -> None:
+    for command in added:
+        table.declare(lists.known(command))

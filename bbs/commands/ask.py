@@ -96,7 +96,8 @@ class AppServerParts:
 class Home:
     """The server that a request came to: what its commands work with.
 
-    `parts` say which kind it is. `watchers` are the connections that said `events`.
+    `parts` say which kind it is. `watchers` are the connections that said `events`. `wall` stamps
+    what is stored (seconds since the epoch); people can set it, so it measures nothing.
     """
 
     service: Service
@@ -104,7 +105,7 @@ class Home:
     database: Database
     bus: Bus
     sessions: callers.Sessions
-    seconds: Callable[[], float]
+    wall: Callable[[], float]
     tally: Tally
     watchers: set[IConnection]
     charges: Charges

@@ -111,7 +111,7 @@ class Dispatcher:
     ) -> Reply | Deferred[Reply]:
         if isinstance(request, Refusal):
             return failure(request, connection)
-        command, now = request.command, self._home.seconds()
+        command, now = request.command, self._home.wall()
         if not command.takes_user:
             return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
         outcome = self._home.database.run(self._guards[command.name], request, now)

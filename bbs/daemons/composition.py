@@ -3,6 +3,7 @@ daemons and the service in memory for tests (`bbs.testing`) both take it from he
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,19 +20,21 @@ from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLi
 from bbs.protocols.stomp import IStomp
 from bbs.rules import callers
 from bbs.storage.database import Database
-from bbs.values import Tally
+from bbs.values import Quotas, Tally
 
 
 @dataclass(frozen=True)
 class Ground:
     """What every server stands on. `stomp` is a client of the broker, `hint_key` what all servers
-    of the service prove their hints by."""
+    of the service prove their hints by. `reactor.seconds` is the clock to measure by, which nobody
+    sets, and `wall` (seconds since the epoch) the one by which is stamped what is stored."""
 
     service: Service
     config: Configuration
     database: Database
     stomp: IStomp
     reactor: Any
+    wall: Callable[[], float]
     hint_key: bytes
 
     def bus(self) -> Bus:
@@ -85,6 +88,18 @@ def line_factory(
     )
 
 
+def sessions_of(limits: Limits) -> callers.Sessions:
+    """How long sessions live, and what those may have whose they are."""
+    quotas = Quotas(
+        friends=limits.friends,
+        groups=limits.groups,
+        members=limits.members,
+        inbox=limits.inbox,
+        posts=limits.posts,
+    )
+    return callers.Sessions(limits.session_ttl, quotas)
+
+
 def home_of(
     ground: Ground,
     bus: Bus,
@@ -95,11 +110,11 @@ def home_of(
     limits = ground.config.limits
     return Home(
         service=ground.service,
-        table=all_commands(ground.service),
+        table=all_commands(ground.service, ground.hint_key),
         database=ground.database,
         bus=bus,
-        sessions=callers.Sessions(limits.session_ttl),
-        seconds=ground.reactor.seconds,
+        sessions=sessions_of(limits),
+        wall=ground.wall,
         tally=Tally(counts=dict.fromkeys(ground.service.counters, 0)),
         watchers=set() if watchers is None else watchers,
         charges=Charges(

@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -20,9 +21,11 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import ListeningPlace
+from bbs.clock import measure_steadily
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons.composition import Ground, admission_of
+from bbs.daemons.turns import bound_turns
 from bbs.errors import Refusal
 from bbs.limits.connections import Admission, Port
 from bbs.plugins import PluginUnusable
@@ -80,7 +83,11 @@ class Daemon(TwistedService):
         """What it is called where it says why it does not start."""
         self.service = service
         self.config = config
+        # Before anybody is given `reactor.seconds` to measure by.
+        measure_steadily(reactor)
         self.reactor = reactor
+        self.wall: Callable[[], float] = time.time
+        """What is stored is stamped by this; `reactor.seconds` is for measuring."""
         self.log_observer: ILogObserver | None = None
         """What writes twistd's log; None: what twistd has for it."""
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
@@ -114,6 +121,7 @@ class Daemon(TwistedService):
             self.admission = self.beside.admission
         else:
             self.admission = admission_of(self.config.limits, hard)
+        bound_turns(self.reactor)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
 
@@ -192,8 +200,8 @@ class Daemon(TwistedService):
 
     async def ground(self, database: Database, stomp: IStomp) -> Ground:
         """What the server is put together from, on these."""
-        hint_key = await database.run(secrets.hint_key)
-        return Ground(self.service, self.config, database, stomp, self.reactor, hint_key)
+        hint_key = await database.run_patiently(secrets.hint_key)
+        return Ground(self.service, self.config, database, stomp, self.reactor, self.wall, hint_key)
 
     async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:
         """Connect to a broker. One that is away is waited for in the background; one that refuses

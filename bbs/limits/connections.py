@@ -9,6 +9,8 @@ from typing import Protocol
 
 from twisted.logger import Logger
 
+from bbs import security
+
 RESERVED = 128
 """Descriptors that are kept for what keeps a server alive: its database (ten for SQLite, eight for
 MySQL), broker, log files, and two for each child. Of few descriptors half are kept."""
@@ -161,9 +163,9 @@ class Door:
         """A connection from `host` (in its usual form, "" where there is none), which takes so many
         descriptors in all; None where that is one too many."""
         address = None if not host or host in self.admission.trusted else counted_as(host)
-        if self.admission.is_full:
-            return None
-        if address is not None and self._by_address[address] >= self._per_address:
+        crowded = address is not None and self._by_address[address] >= self._per_address
+        if crowded or self.admission.is_full:
+            security.tell("connect", "refused", address=host)
             return None
         return Entry(self, address, descriptors)
 

@@ -212,14 +212,21 @@ def delete(caller: Caller) -> Caller:
 def end_stale_sessions(sessions: Sessions, now: float) -> int:
     """End sessions unused for their time to live, and give back places of users who have no other.
 
-    Returns how many ended; `ENDED_AT_ONCE` in one transaction, so that nobody waits long for it.
+    Sessions from the future, which a clock made that has been set back since, count as used now:
+    they are not dead, and live no longer than others.
+
+    Returns how many it changed; `ENDED_AT_ONCE` of each in one transaction, so that nobody waits
+    long for it.
     """
+    ahead = Session.used > now + sessions.slack
+    moved = rows(Session.select(Session.digest).where(ahead).limit(ENDED_AT_ONCE))
+    Session.update(used=now).where(Session.digest.in_([row[0] for row in moved]) & ahead).execute()
     unused = Session.used < now - sessions.ttl
     stale = rows(Session.select(Session.digest, Session.user).where(unused).limit(ENDED_AT_ONCE))
     Session.delete().where(Session.digest.in_([row[0] for row in stale]) & unused).execute()
     for user in sorted({row[1] for row in stale}):
         _go_offline_without_session(user)
-    return len(stale)
+    return len(stale) + len(moved)
 
 
 def _lock(user: int) -> None:

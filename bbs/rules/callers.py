@@ -16,6 +16,7 @@ from bbs.storage.compiling import Row
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, User
 from bbs.storage.statements import Statement, statement
+from bbs.values import Quotas
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -23,6 +24,9 @@ T = TypeVar("T")
 TOUCH_SHARE = 0.01
 """A session's last use is noted when the note would move by this share of its life: reading
 commands then hardly ever write."""
+
+
+DEFAULT_QUOTAS = Quotas()
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,9 @@ class Caller:
     """The user whose command is carried out, at `now` (seconds since the epoch).
 
     `channel` is the user's own: what is told there reaches the connections that listen for the
-    user. The framework's own are `server`, by which the user is served, when that one is well;
-    `touch`, the digest of a session whose last use is worth noting; and `answer`, to what the rule
-    of the command asks first.
+    user. `quotas` are what operators let each user have. The framework's own are `server`, by which
+    the user is served, when that one is well; `touch`, the digest of a session whose last use is
+    worth noting; and `answer`, to what the rule of the command asks first.
     """
 
     id: int
@@ -51,13 +55,21 @@ class Caller:
     server: str | None = None
     touch: str | None = None
     answer: _Answer | None = field(default=None, repr=False, compare=False)
+    quotas: Quotas = DEFAULT_QUOTAS
 
 
 @dataclass(frozen=True)
 class Sessions:
-    """How long sessions live, from `[limits] session_ttl`: seconds unused."""
+    """How long sessions live, from `[limits] session_ttl`: seconds unused. And what those may have
+    whose sessions they are."""
 
     ttl: float
+    quotas: Quotas = DEFAULT_QUOTAS
+
+    @property
+    def slack(self) -> float:
+        """Seconds by which the note of a session's last use may be wrong."""
+        return self.ttl * TOUCH_SHARE
 
 
 def digest(token: str) -> str:
@@ -170,8 +182,10 @@ def identify(
         channel,
         now,
         server if state in places.SERVING else None,
-        token_digest if used + sessions.ttl * TOUCH_SHARE < now else None,
+        # One from the future was noted by a clock that has been set back since.
+        token_digest if abs(now - used) > sessions.slack else None,
         _Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
+        sessions.quotas,
     )
 
 

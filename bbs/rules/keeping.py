@@ -56,10 +56,11 @@ def refuse(me: Member, reason: str | None, until: float | None) -> None:
     Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
 
 
-def mark_ready(me: Member, server: str, host: str | None, now: float) -> list[places.Move]:
-    """People may be placed on `server`, reached at `host` (None: as its row says already)."""
+def mark_ready(me: Member, server: str, host: str | None, ready: float) -> list[places.Move]:
+    """People may be placed on `server`, reached at `host` (None: as its row says already), since
+    `ready`: when it was created, and what was measured since."""
     _check_keeper(me)
-    values = {"state": State.READY, "ready": now} | ({} if host is None else {"host": host})
+    values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
     Server.update(values).where((Server.id == server) & (Server.state == State.LAUNCHING)).execute()
     return places.settle()
 
@@ -116,11 +117,11 @@ def forget_peer(me: Member, peer: str) -> None:
     LoginServer.delete().where(LoginServer.id == peer).execute()
 
 
-def forget_gone(before: float) -> int:
-    """Remove the rows of servers that ended before `before`; returns how many."""
-    removed: int = (
-        Server.delete().where((Server.state == State.GONE) & (Server.ended < before)).execute()
-    )
+def forget_gone(now: float, kept: float) -> int:
+    """Remove the rows of servers that ended more than `kept` seconds ago, or will have by a clock
+    that was wrong; returns how many."""
+    old = (Server.ended < now - kept) | (Server.ended > now + kept)
+    removed: int = Server.delete().where((Server.state == State.GONE) & old).execute()
     return removed
 
 

@@ -13,6 +13,9 @@ from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
 from bbs.values import State
 
+LONGEST_HOLD = 600.0
+"""Seconds after a refusal for which the provider is not asked again, at the most."""
+
 LAUNCHES_REMEMBERED = 5
 """How many of the latest launches the estimate for those who wait is the mean of."""
 
@@ -69,7 +72,8 @@ def launches_under_way(now: float) -> Launches | None:
     oldest = (
         Server.select(peewee.fn.MIN(Server.created)).where(Server.state == State.LAUNCHING).scalar()
     )
-    return Launches(sum(times) / len(times), now - oldest if oldest else 0.0)
+    # A clock that was set back makes the estimate no longer than a launch takes.
+    return Launches(sum(times) / len(times), max(0.0, now - oldest) if oldest else 0.0)
 
 
 @read_only
@@ -84,9 +88,10 @@ def refusal() -> Hold | None:
 @read_only
 def is_hopeless(now: float) -> bool:
     """Whether none is launched for those who wait now: the provider refuses, and none is on its
-    way."""
+    way. Where none can hold for so long, a clock is wrong, and nobody is sent away for it."""
     refused = refusal()
-    if refused is None or refused.until <= now:
+    # Twice, as clocks differ a little from each other.
+    if refused is None or not 0 < refused.until - now < 2 * LONGEST_HOLD:
         return False
     return not Server.select().where(Server.state == State.LAUNCHING).exists()
 

@@ -57,7 +57,8 @@ class Overview:
 @long_read
 def overview(now: float, names: bool) -> Overview:
     """Look at everything; at people's `names` too, if so asked."""
-    shown = (Server.state != State.GONE) | (Server.ended >= now - GONE_SHOWN)
+    lately = Server.ended.between(now - GONE_SHOWN, now + GONE_SHOWN)  # Clocks may be set back.
+    shown = (Server.state != State.GONE) | lately
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = operators.launches_under_way(now)
     login_servers = LoginServer.select(LoginServer.id, LoginServer.logins, LoginServer.counts)

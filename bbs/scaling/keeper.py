@@ -21,6 +21,7 @@ from bbs.rules import keeping, members
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling import plan
+from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.sight import Sight
 from bbs.scaling.steps import Means, Steps
@@ -47,8 +48,8 @@ is well the heartbeats say, for less; a list of 200 instances takes 85 ms of thi
 _log = Logger()
 
 Sweep = Callable[[float], int]
-"""A rule that removes what has expired by now, so little of it that nobody waits long; called again
-until it returns 0."""
+"""A rule that removes what has expired by now, in seconds since the epoch, and so little of it that
+nobody waits long; called again until it returns 0."""
 
 
 class FleetKeeper(Service):
@@ -76,12 +77,12 @@ class FleetKeeper(Service):
         self._policy = means.policy
         self._news = means.news
         self._reactor = means.reactor
+        self._wall = means.wall
         self._workers = workers
         self._sweeps = sweeps
         self._interval = heartbeat_interval
         self._tally = tally
         self._watch = Watch()
-        self._idle_since: dict[str, float] = {}
         self._begun = float("-inf")
         self._last_round: float | None = None
         self._last_housekeeping = 0.0
@@ -90,7 +91,9 @@ class FleetKeeper(Service):
         self._round: Deferred[None] | None = None
         self._again = False
         self._sight = Sight(self._provider, self.look_soon, self._reactor)
-        self._steps = Steps(means, self._sight, self.look_soon)
+        # Half of a launch's time is left at least to what another keeper began.
+        self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
+        self._steps = Steps(means, self._sight, self._ages, self.look_soon)
 
     # Service
 
@@ -183,6 +186,7 @@ class FleetKeeper(Service):
     def _deposed(self) -> None:
         self.keeping = False
         self._sight.forget()
+        self._ages.forget()
         self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
@@ -194,6 +198,7 @@ class FleetKeeper(Service):
         silence = {id: self._watch.silence(id, row.beats, elapsed) for id, row in rows.items()}
         await self._sight.look(self._oldest(seen.servers, silence), wait=not _presses(seen))
         now = self._reactor.seconds()
+        self._ages.see(seen.servers)
         await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
         await self._note_instances(seen.servers)
@@ -206,8 +211,7 @@ class FleetKeeper(Service):
             strays=strays,
             refused=self._steps.refusals.hold,
         )
-        self._idle_since = {id: since for id, since in self._idle_since.items() if id in rows}
-        servers = [self._as_seen(row, dead, silence[row.id], now) for row in seen.servers]
+        servers = [self._as_seen(row, dead, silence[row.id]) for row in seen.servers]
         for step in plan.plan(servers, demand, self._policy):
             await self._steps.take(step, rows)
         for row in seen.servers:
@@ -215,6 +219,7 @@ class FleetKeeper(Service):
                 self._news.moved(await self._database.run(keeping.move_off, self.me, row.id))
         if seen.waiting:
             self._news.moved(await self._database.run(keeping.settle, self.me))
+        await self._steps.stamp_again()
         await self._keep_house(now)
 
     def _oldest(self, rows: tuple[ServerRow, ...], silence: Mapping[str, float]) -> float:
@@ -242,13 +247,7 @@ class FleetKeeper(Service):
         if news:
             await self._database.run(keeping.note_instances, self.me, news)
 
-    def _as_seen(
-        self, row: ServerRow, dead: Collection[str], silence: float, now: float
-    ) -> plan.Seen:
-        if row.taken or row.state is State.LAUNCHING:
-            self._idle_since.pop(row.id, None)
-        else:
-            self._idle_since.setdefault(row.id, now)
+    def _as_seen(self, row: ServerRow, dead: Collection[str], silence: float) -> plan.Seen:
         instance = self._sight.instances.get(row.id)
         host = row.host if instance is None or instance.host is None else instance.host
         return plan.Seen(
@@ -258,10 +257,10 @@ class FleetKeeper(Service):
             capacity=row.capacity,
             # Nobody can be sent to where it is until the provider has said that.
             reported=row.port is not None and host is not None,
-            age=now - row.created,
+            age=self._ages.age(row.id),
             silence=silence,
             # One that an operator runs is the operator's to end.
-            idle=0.0 if row.scope == OPERATOR else now - self._idle_since.get(row.id, now),
+            idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
             leaving=row.leaving,
             drain_asked=row.drain_asked,
             alive=False if row.launcher in dead else self._alive(row),
@@ -294,14 +293,14 @@ class FleetKeeper(Service):
         """Launches that were written down, by an operator or before somebody died, and not made."""
         launching = [row for row in rows if row.state is State.LAUNCHING]
         missing = {
-            row.id: row.created
+            row.id: self._ages.began(row.id)
             for row in launching
             if row.scope == self._provider.scope and row.id not in self._sight.instances
         }
-        asked = {row.id: row.created for row in launching if not row.scope}
+        asked = any(not row.scope for row in launching)
         if asked and len(rows) + self._steps.strays <= self._policy.maximum:
             ids = await self._database.run(keeping.adopt, self.me, self._provider.scope)
-            missing |= {id: asked.get(id, 0.0) for id in ids}
+            missing |= {id: self._ages.began(id) for id in ids}
         self._steps.launch(missing)
 
     def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
@@ -317,9 +316,7 @@ class FleetKeeper(Service):
         instances = await self._provider.list()
         for id in instances:
             try:
-                await self._database.run(
-                    keeping.close, self.me, id, "stopped", self._reactor.seconds()
-                )
+                await self._database.run(keeping.close, self.me, id, "stopped", self._wall())
             except (Unavailable, keeping.NotKeeper):
                 return
 
@@ -331,9 +328,9 @@ class FleetKeeper(Service):
         self._last_housekeeping = now
         for sweep in self._sweeps:
             for _ in range(SWEEPS):
-                if not await self._database.run(sweep, now):
+                if not await self._database.run(sweep, self._wall()):
                     break
-        await self._database.run(keeping.forget_gone, now - GONE_KEPT)
+        await self._database.run(keeping.forget_gone, self._wall(), GONE_KEPT)
 
 
 def _presses(seen: Observation) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
+from bbs.rules.operators import LONGEST_HOLD
 from bbs.scaling.plan import back_off
 
 REFUSED_RETRY = 60.0
 """Seconds for which nothing is launched after a launch was refused; doubled each time in a row."""
 
-LONGEST_REFUSED_RETRY = 600.0
+LONGEST_REFUSED_RETRY = LONGEST_HOLD
 
 
 class Retries:
@@ -42,13 +43,18 @@ class Refusals:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self.until = 0.0
-        """Until when nothing is launched, in seconds since the epoch."""
+        """Until when nothing is launched, by the reactor's clock."""
         self.count = 0
+
+    @property
+    def left(self) -> float:
+        """Seconds until something may be launched; below 0 once it may."""
+        return float(self.until - self._reactor.seconds())
 
     @property
     def hold(self) -> bool:
         """Whether nothing is launched now."""
-        return bool(self._reactor.seconds() < self.until)
+        return self.left > 0
 
     def add(self) -> None:
         """A launch was refused; of those that were made together the first counts for all."""

@@ -20,6 +20,7 @@ from bbs.rules import keeping
 from bbs.rules.members import Member
 from bbs.rules.servers import ServerRow
 from bbs.scaling import plan
+from bbs.scaling.ages import Ages
 from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
 from bbs.scaling.news import FleetNews
 from bbs.scaling.retries import Refusals, Retries
@@ -27,13 +28,16 @@ from bbs.scaling.sight import Sight
 from bbs.storage.database import Database
 from bbs.values import Policy, State
 
+STAMP_SLACK = 1.0
+"""Seconds by which what is stored of a refusal may be wrong."""
+
 _log = Logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Means:
     """What the fleet is kept with, by the login server `me`; `policy` is what the operator wants of
-    it."""
+    it, and `wall` stamps what is stored."""
 
     me: Member
     database: Database
@@ -41,16 +45,20 @@ class Means:
     policy: Policy
     news: FleetNews
     reactor: Any
+    wall: Callable[[], float]
 
 
 class Steps:
     """Takes steps for the keeper, and counts the launches that failed in a row.
 
     :param sight: what is known of the provider's launches.
+    :param ages: since when the keeper knows of each launch.
     :param look_soon: called when a step wants another look to be taken soon.
     """
 
-    def __init__(self, means: Means, sight: Sight, look_soon: Callable[[], None]) -> None:
+    def __init__(
+        self, means: Means, sight: Sight, ages: Ages, look_soon: Callable[[], None]
+    ) -> None:
         self.strays = 0
         """Instances that count to the maximum beside the servers."""
         self._me = means.me
@@ -59,7 +67,9 @@ class Steps:
         self._policy = means.policy
         self._news = means.news
         self._reactor = means.reactor
+        self._wall = means.wall
         self._sight = sight
+        self._ages = ages
         self._look_soon = look_soon
         self._calls: dict[str, Deferred[Any]] = {}
         self.forget()
@@ -68,15 +78,16 @@ class Steps:
         """Begin anew: somebody else has kept the fleet."""
         self.failures = 0
         self.last_failure = 0.0
-        """When the last of them failed, in seconds since the epoch."""
+        """When the last of them failed, by the reactor's clock."""
         self.refusals = Refusals(self._reactor)
+        self._refusal, self._stamped = "", 0.0
         self._retries = Retries(self._reactor)
         self._accepted: set[str] = set()
         self._sure: set[str] = set()
 
     async def take(self, step: plan.Step, rows: Mapping[str, ServerRow]) -> None:
         """Take `step`; the plan was made from `rows`, by id."""
-        run, me, now = self._database.run, self._me, self._reactor.seconds()
+        run, me = self._database.run, self._me
         match step:
             case plan.Launch(count):
                 ids = await run(
@@ -86,16 +97,18 @@ class Steps:
                     self._provider.scope,
                     self._policy.capacity,
                     self._policy.maximum - self.strays,
-                    now,
+                    self._wall(),
                 )
                 _log.info("launching {count} servers", count=len(ids))
                 # Nobody has asked for them before.
                 self._sure.update(ids)
-                self.launch(dict.fromkeys(ids, now))
+                self.launch({id: self._ages.began(id) for id in ids})
             case plan.MarkReady(id):
                 instance = self._sight.instances.get(id)
                 host = instance.host if instance else None
-                moves = await run(keeping.mark_ready, me, id, host, now)
+                # Not the wall clock's: how long launches take is told from the two.
+                ready = rows[id].created + self._ages.age(id)
+                moves = await run(keeping.mark_ready, me, id, host, ready)
                 self.failures = 0
                 _log.info("server {server} is ready", server=id)
                 self._news.moved(moves)
@@ -112,13 +125,13 @@ class Steps:
                     self._look_soon()
             case plan.End(id, reason):
                 if rows[id].state is State.LAUNCHING:
-                    await self._fail(id, reason, rows[id].created)
+                    await self._fail(id, reason, self._ages.began(id))
                 self._begin(id, self._end, reason, rows[id].scope == self._provider.scope)
 
-    def launch(self, created: Mapping[str, float]) -> None:
+    def launch(self, began: Mapping[str, float]) -> None:
         """Ask the provider for launches that are written down and that it is not known to have;
-        `created` says when each was decided, by id."""
-        for id, moment in created.items():
+        `began` says when each was decided (`Ages.began`), by id."""
+        for id, moment in began.items():
             if id not in self._accepted and self._retries.due(id):
                 self._begin(id, self._launch, moment)
 
@@ -155,7 +168,7 @@ class Steps:
             self._calls[id] = Deferred.fromCoroutine(call(id, *rest))
             self._calls[id].addBoth(done)
 
-    async def _launch(self, id: str, created: float) -> None:
+    async def _launch(self, id: str, began: float) -> None:
         self._sight.asking(id)
         refused = failed = None
         try:
@@ -175,37 +188,52 @@ class Steps:
             void = id in self._sure and id not in self._accepted
             self._sight.asked(id, void)
         if refused is not None:
-            await self._refused(id, refused, created)
+            await self._refused(id, refused, began)
         elif failed is not None:
-            await self._fail(id, f"failed: {failed}", created)
+            await self._fail(id, f"failed: {failed}", began)
         elif self.refusals.count:
             self.refusals.clear()
             await self._database.run(keeping.refuse, self._me, None, None)
 
-    async def _fail(self, id: str, reason: str, created: float) -> None:
+    async def _fail(self, id: str, reason: str, began: float) -> None:
         """A launch has failed. Its row stays until it is certain that nothing runs under its id."""
         _log.error("server {server} {reason}", server=id, reason=reason)
         self._news.moved(await self._database.run(keeping.lose, self._me, id, reason[:200]))
-        if created > self.last_failure:
+        if began > self.last_failure:
             # Of launches made together the first counts for all.
             self.failures += 1
             self.last_failure = self._reactor.seconds()
         self._look_soon()
 
-    async def _refused(self, id: str, reason: str, created: float) -> None:
+    async def _refused(self, id: str, reason: str, began: float) -> None:
         """Nothing is launched until an operator has acted, and who waits is told so at once."""
         self.refusals.add()
         _log.critical("nothing can be launched: {reason}", reason=reason)
-        await self._fail(id, f"refused: {reason}", created)
-        await self._database.run(keeping.refuse, self._me, reason, self.refusals.until)
+        await self._fail(id, f"refused: {reason}", began)
+        self._refusal = reason
+        await self._stamp(self._refused_until())
         self._news.refused()
+
+    async def stamp_again(self) -> None:
+        """Should the wall clock have been set since a refusal was written down, say anew until when
+        it holds: people are sent away until then."""
+        until = self._refused_until()
+        if self.refusals.count and abs(until - self._stamped) > STAMP_SLACK:
+            await self._stamp(until)
+
+    async def _stamp(self, until: float) -> None:
+        await self._database.run(keeping.refuse, self._me, self._refusal, until)
+        self._stamped = until
+
+    def _refused_until(self) -> float:
+        return self._wall() + self.refusals.left
 
     async def _end(self, id: str, reason: str, ours: bool) -> None:
         """End a server of which the provider can speak (`ours`), or close its row alone."""
         if ours and not await self._ended(id):
             return
-        now = self._reactor.seconds()
-        self._news.moved(await self._database.run(keeping.close, self._me, id, reason[:200], now))
+        moves = await self._database.run(keeping.close, self._me, id, reason[:200], self._wall())
+        self._news.moved(moves)
         _log.info("server {server} is gone: {reason}", server=id, reason=reason)
         self._look_soon()
 

@@ -55,13 +55,14 @@ class _Waiter:
 class WaitingRoom:
     """The queue of one login server: first come, first served.
 
-    `patience` is how long one waits at the most, in seconds: a launch's time-out. `watchers` are
-    the connections that said `events`.
+    `patience` is how long one waits at the most, in seconds: a launch's time-out. `wall` stamps
+    since when, for the page. `watchers` are the connections that said `events`.
     """
 
     me: Member
     database: Database
     reactor: Any
+    wall: Callable[[], float]
     patience: float
     watchers: set[IConnection]
     news: FleetNews
@@ -94,7 +95,7 @@ class WaitingRoom:
         if search.seat:
             return search.seat
         row = None if search.online else new_id()
-        waiter = _Waiter(row, self.reactor.seconds(), connection, attempt, undo)
+        waiter = _Waiter(row, self.wall(), connection, attempt, undo)
         self._queue.append(waiter)
         self._enter(waiter, name)
         impatience = self.reactor.callLater(self.patience, self._give_up, waiter)
@@ -193,7 +194,7 @@ class WaitingRoom:
         if not self._queue:
             return
         with suppress(Unavailable):
-            hopeless = await self.database.run(operators.is_hopeless, self.reactor.seconds())
+            hopeless = await self.database.run(operators.is_hopeless, self.wall())
             for waiter in [*self._queue] if hopeless else ():
                 self._give_up(waiter)
 
@@ -229,7 +230,7 @@ class WaitingRoom:
             return
         now = self.reactor.seconds()
         try:
-            launches = await self.database.run(operators.launches_under_way, now)
+            launches = await self.database.run(operators.launches_under_way, self.wall())
         except Unavailable:
             return
         seconds = None if launches is None else max(0, round(launches.usual - launches.oldest))

@@ -27,7 +27,7 @@ from bbs.rules.servers import new_id
 from bbs.storage.database import Database
 from bbs.storage.migrations import upgrade
 from bbs.storage.models import Place, Server
-from bbs.values import State
+from bbs.values import Quotas, State
 from bbs.workers import ILanes, Inline
 
 P = ParamSpec("P")
@@ -97,6 +97,9 @@ class DatabaseCase(SynchronousTestCase):
 class RulesCase(DatabaseCase):
     """A test with people, who are online on an app server with room for all of them."""
 
+    quotas: Quotas = Quotas()
+    """What each of them may have; a test may set others before it makes them."""
+
     def setUp(self) -> None:
         super().setUp()
         self.server = self.ready_server(capacity=1000)
@@ -146,7 +149,8 @@ class RulesCase(DatabaseCase):
 
     def caller(self, token: str) -> callers.Caller:
         """Whom `token` belongs to."""
-        return self.call(callers.identify, token, SESSIONS, self.now)
+        sessions = callers.Sessions(SESSIONS.ttl, self.quotas)
+        return self.call(callers.identify, token, sessions, self.now)
 
     def person(self, name: str) -> callers.Caller:
         """Somebody new, who has logged in."""

@@ -164,6 +164,8 @@ class MemoryService:
             _make_tables(self.database.peewee, service.schema)
         else:
             upgrade(self.database.peewee, service.schema)
+        self.set_ahead = 0.0
+        """Seconds by which somebody has set the wall clock ahead of `clock` (or back, below 0)."""
         self.broker = MemoryBroker()
         self.boots = True
         self.listen: Callable[[LineFactory], int] = lambda factory: next(ports)
@@ -201,6 +203,10 @@ class MemoryService:
             self.clock.advance(2.0)
         self.database.close()
         models.database.initialize(None)
+
+    def wall(self) -> float:
+        """What the wall clock says, in seconds since the epoch."""
+        return self.clock.seconds() + self.set_ahead
 
     def settle(self) -> None:
         """Let everything happen that was asked for a moment ago."""
@@ -246,7 +252,7 @@ class MemoryService:
         found: list[callers.Caller] = []
         sessions = self.login.home.sessions
         calling: Deferred[callers.Caller] = self.database.run(
-            callers.identify, token, sessions, self.clock.seconds()
+            callers.identify, token, sessions, self.wall()
         )
         calling.addCallback(found.append)
         server = found[0].server
@@ -282,6 +288,7 @@ class MemoryService:
             self.database,
             self.broker.client(),
             self.clock,
+            self.wall,
             HINT_KEY,
         )
 

@@ -119,6 +119,7 @@ class Controls:
     :param operators: checks passwords; None where no password file is set, and nobody may act.
     :param policy: how many servers there may be (0: none can be started), and their places.
     :param on_change: called when the fleet's keeper has something new to find in the database.
+    :param wall: stamps the record of what was done.
     """
 
     service: str
@@ -127,7 +128,7 @@ class Controls:
     database: Database
     policy: Policy
     on_change: Callable[[], None]
-    seconds: Callable[[], float]
+    wall: Callable[[], float]
 
     async def log_in(self, request: Any) -> HttpAnswer:
         """Begin a session."""
@@ -202,7 +203,7 @@ class Controls:
             operator = self.sessions.operator(session_of(request), acts)
             if operator is None:
                 raise NotDone(401, "Log in as an operator first")
-            return await act(By(operator, _address(request), self.seconds()))
+            return await act(By(operator, _address(request), self.wall()))
 
         return ask
 

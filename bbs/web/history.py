@@ -42,15 +42,16 @@ class LastHour:
     def __init__(self, counters: Sequence[str]) -> None:
         self._series = (*FIGURES, *map(series_of, counters))
         self._points: deque[Point] = deque(maxlen=POINTS)
-        self._end = 0.0
+        self._now = self._end = 0.0
 
-    def add(self, at: float, point: Point) -> dict[str, object]:
-        """One more point, which ends at `at`; returns it as the page gets it."""
+    def add(self, now: float, at: float, point: Point) -> dict[str, object]:
+        """One more point, measured at `now` and shown as of `at` (seconds since the epoch); returns
+        it as the page gets it."""
         # Where the process could not measure there are gaps, and no line across them.
-        for _ in range(self._missed(at)):
+        for _ in range(self._missed(now)):
             self._points.append(dict.fromkeys(self._series))
         self._points.append(point)
-        self._end = at
+        self._now, self._end = now, at
         return {"end": round(at, 1), "series": {name: point[name] for name in self._series}}
 
     def sum(self, name: str) -> float:
@@ -68,7 +69,7 @@ class LastHour:
             },
         }
 
-    def _missed(self, at: float) -> int:
+    def _missed(self, now: float) -> int:
         if not self._points:
             return 0
-        return max(0, min(POINTS, round((at - self._end) / STEP) - 1))
+        return max(0, min(POINTS, round((now - self._now) / STEP) - 1))

@@ -104,6 +104,7 @@ class Lookout(Service):
 
     :param counters: what the service counts, by name.
     :param broker: says whether the broker is there.
+    :param wall: tells what time it is, for what is shown and compared with what was stored.
     """
 
     def __init__(
@@ -115,6 +116,7 @@ class Lookout(Service):
         watchers: Watchers,
         meter: Meter,
         reactor: Any,
+        wall: Callable[[], float],
     ) -> None:
         self.logins = Counts(LOGINS_WINDOW)
         self.counted = {name: Counts(COUNTED_WINDOW) for name in counters}
@@ -127,6 +129,7 @@ class Lookout(Service):
         self._watchers = watchers
         self._meter = meter
         self._reactor = reactor
+        self._wall = wall
         self._lag, self._answers = Spans(), Spans()
         self._overview: Overview | None = None
         self._seen_at = 0.0
@@ -166,7 +169,7 @@ class Lookout(Service):
             broker=self._broker(),
         )
         return View(
-            at=self._reactor.seconds(),
+            at=self._wall(),
             seen_at=self._seen_at,
             scene=scene,
             measured=self._measured(),
@@ -205,7 +208,7 @@ class Lookout(Service):
         try:
             # Also for whoever needs none, so that operators have them all the time.
             names = names or self._watchers.watched()[1]
-            seen = await self._database.run(overview, now, names)
+            seen = await self._database.run(overview, self._wall(), names)
         except Unavailable:
             self._looked_at = now
         else:
@@ -227,7 +230,7 @@ class Lookout(Service):
         for name, counted in self.counted.items():
             # A server of another version may not count it.
             counted.look(now, {id: counts[name] for id, counts in told.items() if name in counts})
-        self._overview, self._seen_at, self._looked_at = seen, now, now
+        self._overview, self._seen_at, self._looked_at = seen, self._wall(), now
 
     def _measured(self) -> Measured:
         servers = self._overview.servers if self._overview else ()
@@ -290,7 +293,7 @@ class Lookout(Service):
             "reactor_lag": round(self._lag.most(), 4),
             "database_time": None if took is None else round(took, 5),
         }
-        self._watchers.point(self.history.add(now, {**of_fleet, **own}))
+        self._watchers.point(self.history.add(now, view.at, {**of_fleet, **own}))
 
     def _lagged(self, seconds: float) -> None:
         self._lag.note(seconds)

@@ -39,7 +39,7 @@ class Parts:
 
     `on_change` is called when an operator has asked for something; `broker` says whether the broker
     is there, `logins` how many people this login server has let in, `trouble` why nobody can log
-    in, "" if they can.
+    in, "" if they can. `wall` tells what time it is (seconds since the epoch).
     """
 
     service: str
@@ -52,6 +52,7 @@ class Parts:
     logins: Callable[[], int]
     trouble: Callable[[], str]
     reactor: Any
+    wall: Callable[[], float]
 
 
 async def make(
@@ -112,6 +113,7 @@ class OperatorsPage(Service):
             watchers=self._streams,
             meter=metrics,
             reactor=reactor,
+            wall=parts.wall,
         )
         metrics.lookout = self._lookout
         controls = Controls(
@@ -121,7 +123,7 @@ class OperatorsPage(Service):
             database=parts.database,
             policy=parts.policy,
             on_change=parts.on_change,
-            seconds=reactor.seconds,
+            wall=parts.wall,
         )
         reading = Reading(
             lookout=self._lookout,

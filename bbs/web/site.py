@@ -62,6 +62,12 @@ TURNED_AWAY = (
 ) % (len(TOO_MANY.body), TOO_MANY.body)
 """The same, for those who have asked nothing."""
 
+TIMED_OUT = (
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\nContent-Length: 18\r\n\r\nRequest timed out\n"
+)
+"""For those who have begun a request. (Who is idle between two is not told: that is no failure.)"""
+
 HEADERS = (
     (
         "Content-Security-Policy",
@@ -118,13 +124,13 @@ class BoundedChannel(HTTPChannel):
     """
 
     site: BoundedSite
-    loseConnection: Callable[[], None]
     forceAbortClient: Callable[[], None]
     setTimeout: Callable[[float | None], float | None]
     entry: Entry | None = None
     transport: Any
     _done: Any = None
     """The request that has been answered last, while the next has not been begun."""
+    _closing = False
     _ahead = 0
     """How many bytes were read behind the request that is answered."""
 
@@ -152,9 +158,11 @@ class BoundedChannel(HTTPChannel):
         """Bytes that come buy no more time. (Twisted calls this for each of them.)"""
 
     def timeoutConnection(self) -> None:
-        if self.transport.disconnecting:  # It does not take what it was answered last.
+        if self._closing:  # The peer does not take what it was answered last.
             self.forceAbortClient()
         else:
+            if self.requests and not self._handlingRequest:
+                self.transport.write(TIMED_OUT)
             HTTPChannel.timeoutConnection(self)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:
@@ -172,6 +180,17 @@ class BoundedChannel(HTTPChannel):
             self.transport.abortConnection()
         elif not self._handlingRequest:  # Else it is answered, and closes by itself.
             self.close_with(TURNED_AWAY)
+
+    def loseConnection(self) -> None:
+        self._closing = True
+        lose: Callable[[BoundedChannel], None] = HTTPChannel.loseConnection
+        lose(self)
+
+    def lineReceived(self, line: bytes) -> None:
+        # Twisted goes on where it has just refused a line, if the peer has gone meanwhile (by TLS
+        # that is seen late), and falls over what is missing.
+        if not self._closing:
+            HTTPChannel.lineReceived(self, line)
 
     def close_with(self, words: bytes) -> None:
         """Close, as soon as the peer has taken `words`."""
@@ -191,7 +210,7 @@ class BoundedChannel(HTTPChannel):
 
     def go_on(self) -> None:
         """Begin the next request, unless the peer has yet to take what it was answered."""
-        if self._done is None or self.transport.disconnecting:
+        if self._done is None or self._closing:
             return
         if not (self.persistent and self._waitingForTransport):
             done, self._done, self._ahead = self._done, None, 0
@@ -203,6 +222,8 @@ class BoundedChannel(HTTPChannel):
             self.site.queue(self)
 
     def rawDataReceived(self, data: bytes) -> None:
+        if self._closing:
+            return
         if not self._handlingRequest:
             HTTPChannel.rawDataReceived(self, data)
             return

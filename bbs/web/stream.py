@@ -66,6 +66,9 @@ class Streams:
 
     def open(self, request: Any, token: str, after: int) -> None:
         """Send events to `request` from now on, and the news with ids above `after`."""
+        kept = self.lookout.kept
+        if after > max(kept[-1].id if kept else 0, self.lookout.view().at * 1000):
+            after = 0  # Of a process that was before this one, and by a clock since set back.
         viewer = _Viewer(self, request, token, after)
         self._viewers.add(viewer)
         request.notifyFinish().addBoth(lambda _: self._viewers.discard(viewer))

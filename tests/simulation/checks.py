@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bbs.storage.database import rows
 from bbs.storage.models import Place, Server, User
@@ -62,3 +62,14 @@ def what_is_wrong(policy: Policy, cloud: Cloud, people: Sequence[Person]) -> lis
 def _without_a_place(people: Sequence[Person], serving: set[str]) -> list[str]:
     places: dict[str, str] = dict(rows(Place.select(User.name, Place.server).join(User)))
     return [p.name for p in people if p.wants and places.get(p.name) not in serving]
+
+
+def too_soon(policy: Policy, born: Mapping[str, float], now: float) -> list[str]:
+    """Launches that were given up for their age before half of their time had passed since they
+    were `born`: a clock was believed that is wrong."""
+    given_up = Server.select(Server.id).where(Server.reason.startswith("failed: not ready"))
+    return [
+        f"the launch {id} was given up too soon"
+        for (id,) in rows(given_up)
+        if now - born[id] < policy.launch_timeout / 2
+    ]

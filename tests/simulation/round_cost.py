@@ -80,6 +80,7 @@ def measure(servers: int) -> tuple[float, float]:
         policy=policy,
         news=FleetNews(Bus(MemoryBroker().client(), "bbs")),
         reactor=clock,
+        wall=clock.seconds,
     )
     keeper = FleetKeeper(
         means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()

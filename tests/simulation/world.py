@@ -24,7 +24,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.values import Policy, Tally
 from bbs.workers import Inline
-from tests.simulation.checks import WATCH, what_is_wrong
+from tests.simulation.checks import WATCH, too_soon, what_is_wrong
 from tests.simulation.cloud import BOOT, Breaks, Cloud, CloudProvider, Machine
 from tests.simulation.mortal import Mortal, MortalDatabase
 from tests.simulation.people import Person
@@ -38,6 +38,16 @@ LONGEST_QUIET = 1800.0
 
 STAYS_WELL = 120.0
 """Seconds for which it must stay so."""
+
+CLOCK_SET = 60.0
+"""Seconds between the times that somebody sets the wall clock of a login server, on average."""
+
+SET_AHEAD = (-3600.0, 0.0, 3600.0)
+"""How many seconds ahead of the others' it then is. It goes on in the quiet: no clock is needed for
+all to be well."""
+
+LOOK = 5.0
+"""Seconds between looks at which launches have failed."""
 
 
 class Hints:
@@ -66,6 +76,8 @@ class LoginServer:
 
     def __init__(self, world: World, life: int | None) -> None:
         self.id = servers.new_id()
+        self.clock = world.clock
+        self.set_ahead = world.clocks.choice(SET_AHEAD)
         self.mortal = Mortal(world.clock, world.chance, life)
         self.mortal.on_death = lambda: world.died(self)
         self.database = MortalDatabase(world.database, self.mortal, world.chance)
@@ -77,6 +89,7 @@ class LoginServer:
             me=me,
             database=anything(self.database),
             reactor=self.mortal,
+            wall=self.wall,
             patience=policy.launch_timeout,
             watchers=set(),
             news=news,
@@ -88,11 +101,16 @@ class LoginServer:
             policy=policy,
             news=news,
             reactor=self.mortal,
+            wall=self.wall,
         )
         self.keeper = FleetKeeper(
             means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
         )
         self.keeper.startService()
+
+    def wall(self) -> float:
+        """What the wall clock of its machine says."""
+        return float(self.clock.seconds() + self.set_ahead)
 
     @staticmethod
     def _as_any(fake: Any) -> Any:
@@ -105,6 +123,8 @@ class World:
     def __init__(self, seed: int, breaks: Breaks | None = None) -> None:
         self.seed = seed
         self.chance = chance = Random(seed)
+        self.clocks = Random(-seed - 1)
+        self.born: dict[str, float] = {}
         self.breaks = breaks or Breaks()
         self.clock = Clock()
         self.clock.advance(START)
@@ -130,7 +150,9 @@ class World:
         numbers = count(1)
 
         def new_id() -> str:
-            return f"{next(numbers):032x}"
+            id = f"{next(numbers):032x}"
+            self.born[id] = self._now
+            return id
 
         grace = 0.0 if self.breaks.grace else sight.CONSISTENCY_GRACE
         with (
@@ -177,6 +199,13 @@ class World:
     def pass_time(self, seconds: float) -> None:
         """Let everything happen that is due, each at its own moment."""
         end = self.clock.seconds() + seconds
+        while end - self.clock.seconds() > LOOK:
+            self._pass_time(LOOK)
+            self.complaints += too_soon(self.policy, self.born, self._now)
+        self._pass_time(max(0.0, end - self.clock.seconds()))
+
+    def _pass_time(self, seconds: float) -> None:
+        end = self.clock.seconds() + seconds
         while self.clock.calls and self.clock.calls[0].getTime() <= end:
             self.clock.advance(max(0.0, self.clock.calls[0].getTime() - self.clock.seconds()))
         self.clock.advance(max(0.0, end - self.clock.seconds()))
@@ -196,6 +225,7 @@ class World:
         ]
         for _ in range(2):
             self.start_login_server()
+        self._set_a_clock_later()
 
     def open_database(self) -> None:
         """An empty one, which watches itself."""
@@ -270,7 +300,10 @@ class World:
             chance.choice(self.login_servers).mortal.die()
         elif what == "ask":
             asked = self.database.run(
-                operators.ask_launch, self.policy.capacity, self.policy.maximum, self._now
+                operators.ask_launch,
+                self.policy.capacity,
+                self.policy.maximum,
+                self._now + self.clocks.choice(SET_AHEAD),
             )
             asked.addErrback(lambda failure: failure.trap(operators.FleetFull))
         elif what == "drain" and machines:
@@ -280,6 +313,16 @@ class World:
             cloud.end(chance.choice(machines))
         elif what == "freeze" and machines:
             chance.choice(machines).frozen = True
+
+    def _set_a_clock_later(self) -> None:
+        self.clock.callLater(self.clocks.expovariate(1 / CLOCK_SET), self._set_a_clock)
+
+    def _set_a_clock(self) -> None:
+        self._set_a_clock_later()
+        if self.login_servers:
+            server = self.clocks.choice(self.login_servers)
+            server.set_ahead = self.clocks.choice(SET_AHEAD)
+            self.tell("clock", server.id, server.set_ahead)
 
     @property
     def _now(self) -> float:

@@ -33,6 +33,7 @@ from bbs.client.terminal.interfaces import IEditor
 from bbs.client.terminal.keys import line_keys
 from bbs.client.terminal.plain import PlainEditor, set_mode
 from bbs.client.values import ClientError
+from bbs.clock import measure_steadily
 
 STDIN = 0
 
@@ -48,6 +49,7 @@ def run(login_server: Address, password: str | None = None) -> str:
     asyncioreactor.install(loop)
     from twisted.internet import reactor
 
+    measure_steadily(reactor)
     threads = ThreadPool(0, 1, "history")
     threads.start()
     client = BBSClient(reactor, login_server)

@@ -20,7 +20,7 @@ class Verdict(Enum):
     THROTTLED = "it was not done, and nobody asks anything for a while"
     ELSEWHERE = "it was not done, and may be with another instance type or subnet"
     NOT_FOUND = "there is no such instance, or not yet"
-    TOKEN_USED = "the token stands for another launch that exists"
+    TOKEN_USED = "the token stands for another launch that exists"  # nosec B105 # EC2's, no secret.
     REFUSED = "it was not done, and will not be until an operator acts"
 
 

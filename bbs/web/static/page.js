@@ -30,7 +30,8 @@ class Page {
     this.kind ??= kind;
     // After an upgrade these scripts are another version's.
     if (kind !== this.kind) return location.reload();
-    this.opened ??= state.at;
+    // A clock that is set back must not make what is new look old.
+    this.opened = Math.min(this.opened ?? state.at, state.at);
     this.last = state.at;
     this.heard = Date.now();
     if (this.lost !== null) this.regain();

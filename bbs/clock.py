@@ -1,0 +1,46 @@
+"""The two clocks of a process: one to measure by, and one to stamp by.
+
+`reactor.seconds` is to measure by: how long something has lasted, and when something is due. Nobody
+sets it. Twisted's own is `time.time`, which an operator or NTP can set, and with it all timers of
+the process: set back an hour, every `callLater` comes an hour late, and every limit and time-out
+lasts an hour longer. `measure_steadily` gives the reactor one that goes by the machine's monotonic
+clock.
+
+The wall clock (`Daemon.wall`, `Ground.wall`, `Home.wall`) is to stamp by: when a message was
+stored, or a session used. It is only for what is stored, shown, or compared with what was stored;
+whoever compares bears in mind that it may have been set since, or be another machine's.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from weakref import WeakSet
+
+from twisted.internet.base import ReactorBase
+
+_steady: WeakSet[ReactorBase] = WeakSet()
+"""Reactors that go by a clock that nobody sets; `bbs up` has two daemons on its one."""
+
+
+def measure_steadily(reactor: Any) -> None:
+    """Have `reactor` go by a clock that nobody sets, from now on.
+
+    All of Twisted's reactors (epoll, poll, select, asyncio) ask their own `seconds` and nothing
+    else for the time: `ReactorBase.callLater`, `timeout` and `runUntilCurrent`, and with them each
+    `LoopingCall` and time-out. The new clock begins where the old one is, so that calls which are
+    due already, and moments that were noted, stay right. Again, or for a clock of tests', it does
+    nothing.
+    """
+    if not isinstance(reactor, ReactorBase) or reactor in _steady:
+        return
+    _steady.add(reactor)
+    base, monotonic = reactor.seconds() - time.monotonic(), time.monotonic
+
+    def seconds() -> float:
+        return base + monotonic()
+
+    pending: Any = reactor.getDelayedCalls()
+    reactor.seconds = seconds
+    for call in pending:  # They ask it when they are put off.
+        call.seconds = seconds

@@ -1,0 +1,156 @@
+"""Lists that are answered in parts, so that no reply is longer than anybody can take.
+
+    @paged
+    @read_only
+    def players(caller: Caller, page: Page) -> Part:
+        return page.part("player", _players(page.last or 0, page.limit))
+
+The rule reads `page.limit` rows at the most behind the position `page.last`, each with its position
+before it, and the page makes of them what fits into a reply. Where there are others, the reply has
+a cursor for `more`, which calls the rule again where it ended.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, cast
+
+from bbs.rules.callers import Caller
+
+P = ParamSpec("P")
+
+Position = Any
+"""Where a part ended: what the rule's rows are in order by, a number or a text. None where the list
+begins."""
+
+MOST_ENTRIES = 1000
+"""Entries in one reply (`docs/protocol.md`, section 3)."""
+
+MOST_BYTES = 2**20
+"""Bytes of a list in one reply, as it is on the wire."""
+
+PRICED_BYTES = 2**14
+"""Bytes of a reply that cost as much as one command: 1 MiB costs 64."""
+
+ESCAPED = 6
+"""Bytes of a character on the wire at the most: those of `\\u0007`, as JSON has it."""
+
+# As `bbs.protocols.line` writes it.
+_to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+class Part(dict[str, Any]):
+    """What a reply has of a list: its member, and nothing else. `last` is the position from which
+    the next part goes on, None where nothing follows; `size` is about how many bytes the list
+    has on the wire."""
+
+    __slots__ = ("last", "size")
+
+    def __init__(self, member: str, entries: Sequence[object], last: Position, size: int) -> None:
+        self[member] = entries
+        self.last = last
+        self.size = size
+
+    def price(self) -> int:
+        """What it costs, in commands."""
+        return max(1, -(-self.size // PRICED_BYTES))
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a list is wanted: what comes behind the position `last`."""
+
+    last: Position = None
+
+    @property
+    def limit(self) -> int:
+        """How many rows a rule need read: one more than a reply has, which shows that there are
+        others."""
+        return MOST_ENTRIES + 1
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes a reply has at the most: a rule whose entries are long need read no more
+        behind those that have more together."""
+        return MOST_BYTES
+
+    def part(
+        self,
+        member: str,
+        rows: Sequence[tuple[Any, object]],
+        *,
+        size: int | None = None,
+        backwards: bool = False,
+    ) -> Part:
+        """The reply's `member`, of rows of a position and an entry each, those nearest to `last`
+        first: as many entries as fit, and one at least.
+
+        :param size: the bytes of all entries as JSON, but for escapes, at least about; a rule that
+            knows spares the page to find out.
+        :param backwards: the entries are told in the other order: the latest are asked for, and
+            read oldest first.
+        :raises ValueError: an entry is nothing that JSON has.
+        """
+        entries = [entry for _, entry in rows]
+        del entries[MOST_ENTRIES:]
+        if size is None:
+            size = _size(entries)
+        if size * ESCAPED > MOST_BYTES:
+            count, size = _fitting(entries)
+            del entries[count:]
+        last = rows[len(entries) - 1][0] if len(entries) < len(rows) else None
+        if backwards:
+            entries.reverse()
+        return Part(member, entries, last, size)
+
+
+def _size(entries: Sequence[Any]) -> int:
+    """The bytes of all entries as JSON, but for escapes; of texts about."""
+    try:
+        return len("".join(entries)) + len('"", ') * len(entries)
+    except TypeError:
+        return len(_to_json(entries).encode())
+
+
+def _fitting(entries: Sequence[object]) -> tuple[int, int]:
+    """How many of `entries` fit, and how many bytes they are."""
+    size, count = len("[]"), 0
+    for entry in entries:
+        more = len(_to_json(entry).encode()) + (len(", ") if count else 0)
+        if count and size + more > MOST_BYTES:
+            break
+        size, count = size + more, count + 1
+    return count, size
+
+
+class PagedRule(Protocol[P]):
+    """A rule that answers in parts: called as a rule it gives the first."""
+
+    def __call__(self, caller: Caller, *args: P.args, **kwargs: P.kwargs) -> Part:
+        """The first part."""
+
+    def part(self, caller: Caller, page: Page, *args: P.args, **kwargs: P.kwargs) -> Part:
+        """The part that `page` says."""
+
+
+def paged(rule: Callable[Concatenate[Caller, Page, P], Part]) -> PagedRule[P]:
+    """Mark a rule whose list may be long: it is given a `Page` behind its caller, and gives
+    `page.part(…)`. Whatever else it is marked with holds of it too; it only reads."""
+
+    @wraps(rule)
+    def first(caller: Caller, *args: P.args, **kwargs: P.kwargs) -> Part:
+        return rule(caller, FIRST, *args, **kwargs)
+
+    first.part = first.__bbs_part__ = rule  # type: ignore[attr-defined]
+    return cast("PagedRule[P]", first)
+
+
+def part_of(rule: Callable[..., object] | None) -> Callable[..., Part] | None:
+    """What gives any part of a list, if `rule` is marked so: `part(caller, page, *arguments)`."""
+    return getattr(rule, "__bbs_part__", None)
+
+
+FIRST = Page()

@@ -3,13 +3,14 @@
     python -c 'from bbs.daemons.run import run; run()' --nodaemon --pidfile= bbs-app …
 
 is for app servers that the fleet launches, as people wait for them: of 240 ms of a processor until
-they listen it saves 50. Options, log, signals and exit codes are twistd's own. What differs is only
-what Python does meanwhile:
+they listen it saves 50. Options, log, signals and exit codes are twistd's own. What differs:
 
 - The cyclic garbage collector rests until the reactor runs. All that is made by then stays, and to
   look through it again and again takes a seventh of the start.
 - A module that Twisted imports, and that a server hardly ever uses, is loaded when it is first used
   (the `importlib.util.LazyLoader` of the standard library).
+- A SIGTERM that comes while it stops is left alone; Twisted would log a traceback. An operator
+  ends an app server, and the fleet's keeper, which sees it go, does so too.
 - The plugin `NAME-app` is first looked for in the module `twisted.plugins.NAME_plugins`. Twisted's
   own look through all plugins, which is taken where it is not there, loads what others need: the
   whole of `unittest`, for one.
@@ -18,6 +19,7 @@ what Python does meanwhile:
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 from collections.abc import Iterable, Sequence
 from importlib import import_module
@@ -53,6 +55,9 @@ def _run(options: Any) -> None:
     from twisted.scripts import twistd
 
     reactor.callWhenRunning(collect_again)
+    reactor.addSystemEventTrigger(
+        "before", "shutdown", signal.signal, signal.SIGTERM, signal.SIG_IGN
+    )
     twistd.runApp(options)
 
 

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import urlsplit
 
 import pymysql
@@ -264,6 +264,14 @@ class Person:
         return await self.wire.ask(command, self.token, *arguments)
 
 
+class ICase(Protocol):
+    """What a service needs of the test whose it is."""
+
+    def mktemp(self) -> str: ...
+
+    def assertEqual(self, first: Any, second: Any, msg: Any = None) -> Any: ...
+
+
 class Service:
     """One service, with a configuration and a folder of its own, and the processes that are it.
 
@@ -271,8 +279,8 @@ class Service:
         come from one address.
     """
 
-    def __init__(self, case: ServiceCase, sections: Mapping[str, Mapping[str, object]]) -> None:
-        self.case = case
+    def __init__(self, case: ICase, sections: Mapping[str, Mapping[str, object]]) -> None:
+        self.case: Any = case
         self.folder = Path(case.mktemp()).absolute()
         self.folder.mkdir(parents=True)
         self.data = self.folder / "data"
@@ -283,6 +291,7 @@ class Service:
             # Where `bbs up` keeps it anyway; said, so that `bbs fleet` finds it too.
             "database.url": f"sqlite:///{self.data}/bbs.sqlite3",
             "limits.failed_logins": ANY_RATE,
+            "limits.logins": ANY_RATE,
             "limits.registrations": ANY_RATE,
         }
         for section, keys in sections.items():

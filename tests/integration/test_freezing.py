@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -20,6 +18,7 @@ from bbs.storage.database import Database, read_only
 from tests.integration import test_mysql
 from tests.integration.test_mysql import AT_ONCE, InC, MySQLCase, add, count
 from tests.services import OwnMariaDB
+from tests.services.server import freeze, thaw
 
 MANY = 40
 
@@ -58,19 +57,12 @@ class FreezingCase(MySQLCase):
         await gatherResults([self.database.run(add, name) for name in self.safe])
 
     def freeze(self) -> None:
-        """Let it stand still, and wait until each of its threads does."""
         assert self.own.server.pid is not None
-        os.kill(self.own.server.pid, signal.SIGSTOP)
-        threads = Path(f"/proc/{self.own.server.pid}/task")
-        while any(
-            (thread / "stat").read_text().rpartition(") ")[2][0] != "T"
-            for thread in threads.iterdir()
-        ):
-            os.sched_yield()
+        freeze(self.own.server.pid)
 
     def thaw(self) -> None:
         assert self.own.server.pid is not None
-        os.kill(self.own.server.pid, signal.SIGCONT)
+        thaw(self.own.server.pid)
 
 
 class Together(FreezingCase):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 from twisted.internet import reactor
@@ -153,6 +154,22 @@ class Restart(ServiceCase):
         await service.login_server()
         await eventually(lambda: not any(map(lives, children)), "the children end", ORPHANS_END)
         await self.is_as_before(service, ann, bob)
+
+    async def test_an_app_server_that_is_told_twice(self) -> None:
+        """By an operator, and by the fleet's keeper which sees it go: it is no bug of its own."""
+        service = self.service()
+        up = await service.up()
+        _, bob = await self.conversation(service)
+        await service.find_again(bob)
+        await bob.asks("listen")  # For a listener it waits a little.
+        (child,) = up.children()
+        (path,) = (service.data / "logs").glob("app-*.log")
+        os.kill(child, signal.SIGTERM)
+        await eventually(lambda: "Received SIGTERM" in path.read_text(), "it stops")
+        os.kill(child, signal.SIGTERM)
+        await eventually(lambda: not lives(child), "it has stopped")
+        self.assertIn("Server Shut Down", path.read_text())
+        self.assertNotIn("Traceback", path.read_text())
 
     async def test_stop_of_a_login_server_on_mariadb(self) -> None:
         service = self.big_service()

@@ -60,10 +60,11 @@ class OwnServer:
 
     kind: ClassVar[type[Server]]
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        """:param folder: where it keeps its data, unless that is all the same."""
         if not self.kind.installed():
             raise SkipTest(f"{self.kind.name} is not installed; run tests/services/start")
-        self.server = self.kind(_FOLDER / "own" / secrets.token_hex(8))
+        self.server = self.kind(folder or _FOLDER / "own" / secrets.token_hex(8))
 
     @property
     def url(self) -> str:

@@ -192,6 +192,21 @@ class Server:
             return False
 
 
+def freeze(pid: int) -> None:
+    """Let a process stand still, and wait until each of its threads does."""
+    os.kill(pid, signal.SIGSTOP)
+    while any(
+        (thread / "stat").read_text().rpartition(") ")[2][0] != "T"
+        for thread in Path(f"/proc/{pid}/task").iterdir()
+    ):
+        os.sched_yield()
+
+
+def thaw(pid: int) -> None:
+    """Let it go on."""
+    os.kill(pid, signal.SIGCONT)
+
+
 def _started(pid: int) -> str | None:
     """When a process started, in the kernel's ticks; None for one that has ended.
 

@@ -3,7 +3,8 @@
 # make check                   what to run before every commit: style, types, arrows, what is known
 #                              to be dangerous, fast tests
 # make test                    install and start what the tests need, and run them all, with all checks
-# make soak FAULTS=500         what takes longer than a test may: two hours and more
+# make soak                    what takes longer than a test may, two hours and more: each attack lasts
+#                              SECONDS (60), and each database is put through FAULTS (500), drawn by SEED
 # make bench                   measure, and write docs/benchmarks.md, which says how to read it
 # make docs                    the documentation as a site, in build/docs; a warning is an error
 # make news                    what the next release's news will say; ARGS=--yes writes it
@@ -20,7 +21,7 @@ JOBS = 2
 # Of `make soak`: how many faults on each database, from which seed, and for how long at most.
 FAULTS = 500
 SEED = 1
-SECONDS =
+SECONDS = 60
 
 .PHONY: up up-ec2 check lint test soak bench docs news clean
 
@@ -53,10 +54,12 @@ test: lint
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
 	$(BIN)/python -m tests.simulation --rounds 500
+	$(BIN)/python -m tests.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
+	$(BIN)/python -m tests.attacks --seconds 15 --seed $(SEED) --self-test
 	for database in sqlite mysql; do \
 		$(BIN)/python -m tests.faults --database $$database --migrations && \
-		$(BIN)/python -m tests.faults --database $$database --faults $(FAULTS) \
-			--seed $(SEED) $(if $(SECONDS),--seconds $(SECONDS)) || exit 1; \
+		$(BIN)/python -m tests.faults --database $$database --faults $(FAULTS) --seed $(SEED) \
+			|| exit 1; \
 	done
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \

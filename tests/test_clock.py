@@ -13,7 +13,7 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.pollreactor import PollReactor
 from twisted.internet.selectreactor import SelectReactor
 from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.clock import measure_steadily
@@ -97,8 +97,8 @@ class Measuring(SynchronousTestCase):
         self.assertEqual(clock.seconds(), 0.0)
 
 
-class Starting(TestCase):
-    def test_every_daemon_sees_to_it(self) -> Any:
+class Starting(SynchronousTestCase):
+    def test_every_daemon_sees_to_it(self) -> None:
         reactor: Any = SelectReactor()
         ahead = [0.0]
         self.patch(ReactorBase, "seconds", staticmethod(lambda: time.time() + ahead[0]))
@@ -110,9 +110,7 @@ class Starting(TestCase):
                 """It has no parts."""
 
         daemon = Nothing(board, Configuration(), reactor, self.fail)
-        daemon.startService()
         before = reactor.seconds()
         ahead[0] = -HOUR
         self.assertGreaterEqual(reactor.seconds(), before)
         self.assertLess(abs(daemon.wall() - time.time()), 60.0)
-        return daemon.stopService()

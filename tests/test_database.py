@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.models import Group
 from bbs.cli import offline
-from bbs.storage import models
+from bbs.storage import database, models
 from bbs.storage.connecting import DatabaseRefused, connect_to, without_password
 from bbs.storage.database import (
     COMMIT_GRACE,
@@ -41,6 +41,10 @@ from tests.database_case import (
 class OurContract(DatabaseContract):
     """What both of ours do beside."""
 
+    def busy(self) -> Exception:
+        """What it says when others have kept it too long from something."""
+        raise LookupError("each has its own words")
+
     def test_a_rule_that_is_interrupted_leaves_nothing(self) -> None:
         def rule() -> None:
             self._add("go")
@@ -54,6 +58,27 @@ class OurContract(DatabaseContract):
         self.database.close()
         self._unavailable(self.database.run(self._add, "go"))
         self.assertTrue(self.database.peewee.is_closed())
+        self.assertEqual(self._stored(), [])
+
+    def test_a_start_waits_for_a_database_that_is_busy(self) -> None:
+        busy = [self.busy() for _ in range(3)]
+
+        def rule() -> None:
+            self._add("go")
+            if busy:
+                raise busy.pop()
+
+        self.successResultOf(self.database.run_patiently(rule))
+        self.assertEqual(self._stored(), ["go"])
+
+    def test_but_not_for_ever(self) -> None:
+        self.patch(database, "START_PATIENCE", 0.0)
+
+        def rule() -> None:
+            self._add("go")
+            raise self.busy()
+
+        self.failureResultOf(self.database.run_patiently(rule), DatabaseRefused)
         self.assertEqual(self._stored(), [])
 
     def test_a_connection_that_cannot_even_be_closed(self) -> None:
@@ -76,6 +101,9 @@ class OnSQLite(OurContract, SynchronousTestCase):
         other.execute_sql("PRAGMA journal_mode = wal")  # As migrations do.
         other.close()
         return url
+
+    def busy(self) -> Exception:
+        return raised(sqlite3.OperationalError("database is locked"))
 
     def lost(self) -> Exception:
         return raised(sqlite3.OperationalError("disk I/O error"))
@@ -137,6 +165,9 @@ class OnSQLite(OurContract, SynchronousTestCase):
 class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
     def database_url(self) -> str:
         return fresh_mysql_url()
+
+    def busy(self) -> Exception:
+        return self.passing()[0]
 
     def lost(self) -> Exception:
         return raised(pymysql.OperationalError(2013, "Lost connection"))

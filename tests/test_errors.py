@@ -10,6 +10,7 @@ from bbs import errors
 from bbs.addresses import Address
 from bbs.board import errors as board
 from bbs.commands.ask import AskLoginServer, Moved
+from bbs.delivery.listeners import TooManyListeners
 from bbs.errors import Refusal
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.rules import accounts
@@ -46,6 +47,11 @@ class Words(SynchronousTestCase):
                 errors.TooManyAttempts(7),
                 "Too many attempts, try again in 7 s",
                 "too-many-attempts",
+            ),
+            (
+                TooManyListeners(16),
+                "You listen on 16 connections already",
+                "too-many-listeners",
             ),
             (errors.Unavailable(), "Service unavailable, try again", "unavailable"),
             (Moved(Address("203.0.113.7", 22223)), "Moved to 203.0.113.7:22223", "moved"),

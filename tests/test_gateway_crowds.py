@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from ipaddress import ip_network
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import IHalfCloseableProtocol
 
 from bbs.gateway.factory import DESCRIPTORS
 from bbs.limits.connections import Admission, Door, Networks
-from bbs.protocols.closing import TurnedAway
-from tests.gateway_case import GatewayCase, Socket
+from bbs.protocols.closing import LINGER, TurnedAway
+from tests.gateway_case import GatewayCase, Socket, Visitor
 
 REFUSAL = b"Too many connections\n"
 
@@ -90,3 +93,55 @@ class DescriptorTests(Case):
         silent.send(b"\xff\xfb\x1f")
         [self.pipe("help") for _ in range(3)]
         self.assertTrue(silent.is_over)
+
+
+class LeavingTests(GatewayCase):
+    """When thousands leave at once, the garbage collector would hold up all others for what it has
+    to look through. So nothing of who has left is left to it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+    def goes(self, visitor: Visitor) -> None:
+        """Somebody leaves, and nothing refers to what was theirs."""
+        visit = visitor.connection._session
+        theirs = [visitor.connection, visit, visit._conversation, visit._client]
+        left = [weakref.ref(each) for each in theirs]
+        del visit, theirs
+        visitor.leave()
+        self.network.advance(3.0)
+        visitor.socket.producer = None  # as transports do when they are lost
+        self.clock.getDelayedCalls()  # It forgets those that are over.
+        del visitor.connection
+        self.assertEqual([ref() for ref in left], [None] * len(left))
+
+    def test_of_who_was_silent(self) -> None:
+        self.goes(self.visitor())
+
+    def test_of_who_was_greeted(self) -> None:
+        silent = self.visitor()
+        self.network.advance(10.0)
+        self.goes(silent)
+
+    def test_of_who_typed(self) -> None:
+        self.goes(self.pipe("help", "nonsense"))
+        self.goes(self.telnet("help", "nonsense"))
+
+    def test_of_who_was_logged_in(self) -> None:
+        self.goes(self.pipe("login ann 1", "list-friend", "encoding big5"))
+        self.goes(self.telnet("login bob", "1", "list-friend"))
+
+    def test_of_who_said_so(self) -> None:
+        self.goes(self.pipe("login ann 1", "exit"))
+
+    def test_of_who_was_left(self) -> None:
+        silent = self.visitor()
+        self.network.advance(600.1)
+        self.assertTrue(silent.is_over)
+        IHalfCloseableProtocol(silent.connection).writeConnectionLost()
+        self.network.advance(LINGER + 0.1)
+        self.assertTrue(silent.socket.disconnected)
+        self.goes(silent)

@@ -289,3 +289,13 @@ class LocalProviderTests(SynchronousTestCase):
         os.symlink(os.path.abspath(elsewhere), os.path.join(self.log_folder, "app-a.log"))
         self.failureResultOf(self.provider.launch("a"), LaunchFailed)
         self.assertEqual(os.stat(elsewhere).st_mode & 0o777, 0o644)
+
+    def test_logs_are_reopened(self):
+        """Children that keep their logs are told to look, those that live."""
+        self.launch("a", "b")
+        self.reactor.processes[0].exit(0)
+        self.provider.reopen_logs()
+        self.assertEqual(self.reactor.processes[1].signals, [])
+        self.provider._own_logs = True
+        self.provider.reopen_logs()
+        self.assertEqual([each.signals for each in self.reactor.processes], [[], ["HUP"]])

@@ -142,7 +142,7 @@ class Shared(LogCase):
         file = SharedFile(str(self.path), 1000, 2)
         file.append(b"1\n")
         write = os.write
-        written: list[object] = []
+        written: list[bytes] = []
 
         def full(descriptor: int, data: Any) -> int:
             if written:
@@ -173,7 +173,7 @@ def age(name: str) -> int:
 class Twistd(LogCase):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(log_files, "_kept", [])
+        self.patch(log_files, "_on_hangup", [])
         self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
 
     def observer(self, **options: Any) -> ILogObserver | None:
@@ -190,7 +190,10 @@ class Twistd(LogCase):
         assert observer is not None
         observer({"log_format": "hello", "log_time": 0.0})
         self.assertIn("hello", self.path.read_text())
-        self.assertEqual([file.path for file in log_files._kept], [str(self.path)])
+        self.path.unlink()
+        for reopen in log_files._on_hangup:
+            reopen()
+        self.assertEqual(self.there(), {"x.log": ""})
         self.assertTrue(callable(signal.getsignal(signal.SIGUSR1)))
 
     def test_the_usual_file_of_a_daemon(self) -> None:

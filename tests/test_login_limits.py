@@ -57,9 +57,9 @@ class LimitsCase(SynchronousTestCase):
         outcome: list[str] = []
 
         def failed(failure: Failure) -> None:
-            failure.trap(WrongCredentials, TooManyAttempts)
-            [*waits] = failure.value.args if failure.value else ()
-            outcome.append(str(waits[0]) if waits else "wrong")
+            error = failure.value
+            assert isinstance(error, WrongCredentials | TooManyAttempts), error
+            outcome.append(str(error.args[0]) if error.args else "wrong")
 
         attempt.addCallbacks(lambda verdict: outcome.append("right"), failed)
         (ended,) = outcome

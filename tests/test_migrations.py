@@ -15,6 +15,7 @@ from playhouse.migrate import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import migrate as apply
 
 from bbs.board import board
+from bbs.board.models import Delivery, Group, Inbox, Message, Post
 from bbs.storage import migrations, models
 from bbs.storage.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
 from bbs.storage.migrator import Migrator, migrator_of
@@ -328,14 +329,14 @@ class CutOff(MigrationCase):
         self.upgrade()
         whole = self.schema()
         # Before an index, and before the stamp.
-        for statement in ("22", "37"):
+        for statement in ("22", "38"):
             self.drop_tables()
             child = self.child(statement)
             self.assertEqual(self.end(child), ("connected\n", ""))
             there = migrations.current(self.db)
             self.assertEqual((there.service, there.name), (0, ""))
             _, after = migrations.upgrade(self.db, board.schema)
-            self.assertEqual((after.service, after.name), (1, "bbs"))
+            self.assertEqual((after.service, after.name), (board.version, "bbs"))
             self.assertEqual(self.schema(), whole)
 
     def drop_tables(self) -> None:
@@ -494,3 +495,92 @@ class Services(MigrationCase):
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 2)
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 0)
         self.assertRaises(ValueError, Schema, "lobby", (User,))
+
+
+@on_both_databases
+class TheBoardsSteps(MigrationCase):
+    """From the tables of each version of the board to today's, on a database that has been used."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        migrations.upgrade(self.db, board.schema)
+        self.today = self.schema()
+        self.ann, self.bob = self.add_user("ann"), self.add_user("bob")
+        for user in (self.ann, self.bob):
+            Inbox.insert(user=user).execute()
+        for text in ("ünï", "a\0b", "\N{GRINNING FACE}"):
+            number = Message.insert(
+                sender="ann", target="bob", to_group=False, text=text, stored=0.0
+            ).execute()
+            Delivery.insert(user=self.bob, message=number).execute()
+            Post.insert(author=self.ann, text=text).execute()
+        self.first = Message.select(peewee.fn.MIN(Message.id)).scalar()
+        Inbox.update(delivered=self.first).where(Inbox.user == self.bob).execute()
+        Group.insert(name="go", channel="").execute()
+
+    def go_back(self) -> None:
+        """Take away what version 2 brought."""
+        execute = self.db.execute_sql
+        if self.on_mysql:
+            [(key,)] = execute(
+                "SELECT constraint_name FROM information_schema.key_column_usage WHERE"
+                " table_schema = DATABASE() AND table_name = 'chat_group'"
+                " AND column_name = 'creator_id'"
+            ).fetchall()
+            execute(f"ALTER TABLE chat_group DROP FOREIGN KEY {key}")
+            execute("ALTER TABLE chat_group DROP COLUMN creator_id")
+        else:
+            # SQLite drops no column that refers to another table.
+            execute("DROP TABLE chat_group")
+            execute(
+                "CREATE TABLE chat_group (id INTEGER NOT NULL PRIMARY KEY,"
+                " name VARCHAR(100) NOT NULL, channel VARCHAR(32) NOT NULL)"
+            )
+            execute("CREATE UNIQUE INDEX chat_group_name ON chat_group (name)")
+            execute("INSERT INTO chat_group (name, channel) VALUES ('go', '')")
+        for column in ("waiting", "posts", "post_bytes"):
+            execute(f"ALTER TABLE inbox DROP COLUMN {column}")
+        ServiceVersion.update(version=1).execute()
+
+    def test_what_is_there_is_counted(self) -> None:
+        self.go_back()
+        before, after = migrations.upgrade(self.db, board.schema)
+        self.assertEqual((before.service, after.service), (1, 2))
+        self.check()
+
+    def check(self) -> None:
+        self.assertEqual(self.schema(), self.today)
+        counted = [
+            (each.user.id, each.delivered, each.waiting, each.posts, each.post_bytes)
+            for each in Inbox.select().order_by(Inbox.user)
+        ]
+        self.assertEqual(counted, [(self.ann, 0, 0, 3, 12), (self.bob, self.first, 7, 0, 0)])
+        self.assertIsNone(Group.get().creator)
+
+    def test_cut_off_before_each_change_and_taken_again(self) -> None:
+        """What was made before the cut is there on MySQL, and nothing of it on SQLite."""
+        for count in range(1, 20):
+            self.go_back()
+            self.db.close()
+            child = self.child(str(count), "w")
+            said, errors = self.end(child)
+            self.assertEqual(errors, "")
+            self.db.connect()
+            if child.returncode == 0:
+                break
+            self.assertEqual((child.returncode, said), (-signal.SIGKILL, "connected\n"))
+            self.assertEqual(migrations.current(self.db).service, 1)
+            migrations.upgrade(self.db, board.schema)
+            self.check()
+        else:
+            self.fail("it never came to its end")
+        self.assertGreater(count, 5)
+        self.check()
+
+    def test_rows_that_a_server_of_version_1_goes_on_making(self) -> None:
+        cat = self.add_user("cat")
+        self.db.execute_sql(f"INSERT INTO inbox (user_id, delivered) VALUES ({cat}, 0)")
+        self.db.execute_sql("INSERT INTO chat_group (name, channel) VALUES ('chess', 'c')")
+        inbox = Inbox.get(Inbox.user == cat)
+        self.assertEqual((inbox.waiting, inbox.posts, inbox.post_bytes), (0, 0, 0))
+        self.assertIsNone(Group.get(Group.name == "chess").creator)

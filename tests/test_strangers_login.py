@@ -4,6 +4,7 @@ memory."""
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.logger import ILogObserver, LogEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -20,7 +22,7 @@ from bbs.board import board
 from bbs.config import Limits
 from bbs.daemons import login_composition
 from bbs.limits.connections import Admission, Networks
-from bbs.storage.models import Session, User
+from bbs.storage.models import Server, Session, User, Waiter
 from bbs.testing import MemoryService, Peer
 from bbs.values import Rate
 from bbs.workers import IWorkers
@@ -65,7 +67,8 @@ class StrangersCase(SynchronousTestCase):
         self.service.start()
         self.events: list[tuple[str, ...]] = []
 
-        def observe(event: Any) -> None:
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
             self.events.append(
                 (event["what"], event["outcome"], event["address"], event["name"], event["by"])
             )
@@ -86,8 +89,11 @@ class StrangersCase(SynchronousTestCase):
         return threads
 
     def ask(self, line: str, host: str = HONEST) -> str:
-        """The words of the answer to somebody at `host`; `in` to a login that succeeds."""
-        reply = self.peer(host).ask(line)
+        """The words of the answer to somebody at `host`, who hangs up then; `in` to a login that
+        succeeds."""
+        peer = self.peer(host)
+        reply = peer.ask(line)
+        peer.protocol.connectionLost(Failure(ConnectionDone()))
         return str(reply.get("message", "")) if "token" not in reply else "in"
 
 
@@ -284,6 +290,19 @@ class Sessions(StrangersCase):
         self.assertEqual(answers, ["Not login yet"] * 2 + [""] * 3)
 
 
+class Forms(StrangersCase):
+    def test_who_waits_by_a_name_in_another_form(self) -> None:
+        """As typed it is longer than any name that is stored."""
+        self.start_service()
+        name = "\N{HANGUL SYLLABLE HAN}" * 100
+        self.assertEqual(self.ask(f"register {name} pw"), "Success!")
+        self.service.boots = False
+        Server.delete().execute()
+        peer = self.peer()
+        peer.say(f"login {unicodedata.normalize('NFD', name)} pw")
+        self.assertEqual([each.name for each in Waiter.select()], [name])
+
+
 class Gateways(StrangersCase):
     def test_one_that_is_believed_is_counted_no_more(self) -> None:
         self.start_service(gateway_secret="a-secret-of-tests")
@@ -293,7 +312,8 @@ class Gateways(StrangersCase):
             reply = self.peer().ask("forwarded-for 192.0.2.9 a-secret-of-tests")
             self.assertEqual(reply, SUCCESS)
         for _ in range(2):
-            self.assertEqual(self.ask("forwarded-for 192.0.2.9 guess"), WRONG)
+            reply = self.peer().ask("forwarded-for 192.0.2.9 guess")
+            self.assertEqual(reply["message"], WRONG)
         (reply,) = self.peer().heard()
         self.assertEqual(reply["message"], "Too many connections")
 

@@ -209,15 +209,15 @@ class Acting(PageCase):
     def test_everything_is_told(self) -> None:
         """To the security log, whoever writes it."""
         told: list[dict[str, str]] = []
+        observer: Any = told.append
         browser = self.operator()
-        publisher: Any = security.publisher
-        publisher.addObserver(told.append)
-        self.addCleanup(publisher.removeObserver, told.append)
+        security.publisher.addObserver(observer)
+        self.addCleanup(security.publisher.removeObserver, observer)
         server = self.only_server()
         browser.post(f"/servers/{server}/drain")
         browser.post("/servers")
         who = {"outcome": "done", "address": "192.0.2.1", "by": "liz"}
-        launched = Action.get(Action.action == "launch").target
+        launched = browser.get("/actions").json[0]["target"]
         self.assertEqual(
             told,
             [{"what": "drain", "name": server, **who}, {"what": "launch", "name": launched, **who}],

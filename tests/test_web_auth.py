@@ -6,8 +6,11 @@ import os
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from bbs import security
 from bbs.errors import TooManyAttempts, WrongCredentials
 from bbs.limits.connections import Networks
 from bbs.limits.fair import FairQueue
@@ -131,6 +134,25 @@ class Checking(SynchronousTestCase):
         self.failureResultOf(self.check("liz", "secret", "192.0.2.99"), TooManyAttempts)
         self.clock.advance(60)
         self.successResultOf(self.check("liz", "secret", "192.0.2.99"))
+
+    def test_security_events(self) -> None:
+        """Whose name is none has perhaps typed a password there."""
+        told: list[tuple[str, ...]] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            told.append(tuple(event[key] for key in ("what", "outcome", "address", "name", "by")))
+
+        security.publisher.addObserver(observe)
+        self.addCleanup(security.publisher.removeObserver, observe)
+        self.successResultOf(self.check("liz", "secret"))
+        for _ in range(3):
+            self.failureResultOf(self.check("secret", "wrong"), WrongCredentials)
+        self.failureResultOf(self.check("secret", "wrong"), TooManyAttempts)
+        outcomes = ["right", "wrong", "wrong", "wrong", "refused"]
+        self.assertEqual([outcome for _, outcome, *_ in told], outcomes)
+        self.assertEqual(told[0], ("operator-login", "right", "192.0.2.1", "", "liz"))
+        self.assertEqual(told[1], ("operator-login", "wrong", "192.0.2.1", "", ""))
 
     def test_many_at_once(self) -> None:
         """Of guesses that are all under way no more are answered than are allowed."""

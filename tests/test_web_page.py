@@ -198,6 +198,23 @@ class Limits(PageCase):
         self.clock.advance(1)
         self.assertTrue(browser.transport.disconnecting)
 
+    def test_a_request_that_does_not_come_to_its_end(self) -> None:
+        browser = self.browser()
+        browser.channel.dataReceived(b"POST /login HTTP/1.1\r\nContent-Length: 2\r\n\r\na")
+        self.clock.advance(REQUEST_TIMEOUT)
+        answer = browser.heard()
+        self.assertEqual((answer.code, answer.body), (408, "Request timed out\n"))
+        self.assertEqual(int(answer.headers["content-length"]), len(answer.body))
+        self.assertTrue(browser.transport.disconnecting)
+
+    def test_who_is_idle_between_two_requests(self) -> None:
+        browser = self.browser()
+        browser.get("/health")
+        browser.turn()
+        self.clock.advance(REQUEST_TIMEOUT)
+        self.assertEqual(browser.transport.value(), b"")
+        self.assertTrue(browser.transport.disconnecting)
+
     def test_a_response_may_take_its_time(self) -> None:
         watcher = self.watcher()
         self.pass_time(3 * REQUEST_TIMEOUT)

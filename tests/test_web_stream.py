@@ -163,11 +163,19 @@ class ComingBack(PageCase):
         self.assertEqual(by_query.ids, ids[1:])
 
     def test_ids_that_are_none(self) -> None:
-        ids = self.news(1)
+        ids = self.news(2)
         for last in ("x", "-1", "²", "9" * 17, ""):
             watcher = Watcher(self.browser()).open(Last_Event_ID=last)
             watcher.events()
             self.assertEqual(watcher.ids, ids, last)
+
+    def test_ids_from_a_clock_that_was_ahead(self) -> None:
+        """They are made from the time: a process whose clock is right begins with lower ones."""
+        ids = self.news(2)
+        ahead = round((self.service.wall() + 3600) * 1000)
+        watcher = Watcher(self.browser()).open(Last_Event_ID=str(ahead))
+        watcher.events()
+        self.assertEqual(watcher.ids, ids)
 
     def test_ids_rise_over_a_restart(self) -> None:
         before = self.news(2)
@@ -219,6 +227,18 @@ class Readers(PageCase):
         kinds = [kind for kind, _ in watcher.events()]
         self.assertGreater(kinds.count("state"), 1)
         self.assertEqual(kinds.count("history"), 0)
+
+    def test_a_clock_that_is_set_changes_no_figure(self) -> None:
+        watcher = self.watcher()
+        self.service.people("ann", "bob")
+        self.pass_time(12)
+        for ahead in (-3600.0, 3600.0):
+            self.service.set_ahead = ahead
+            watcher.events()
+            self.pass_time(12)
+            state = next(data for kind, data, *_ in watcher.events() if kind == "state")
+            self.assertEqual(state["logins_per_minute"], 2)
+            self.assertLess(abs(state["at"] - self.service.wall()), 15)
 
     def test_what_was_missed_comes_as_one(self) -> None:
         watcher = self.watcher()

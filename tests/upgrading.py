@@ -82,9 +82,8 @@ def main(url: str, count: str | None = None, writes: str | None = None) -> None:
             database.execute = telling(die_before(int(count)), database.execute)
         versions = migrations.upgrade(database, board.schema)
     else:
-        versions = migrations.upgrade(
-            database, Schema(board.name, tuple(board.models)), 2, {2: add_row}
-        )
+        schema = Schema(board.name, tuple(board.models))
+        versions = migrations.upgrade(database, schema, 2, {2: add_row})
     print(*(each.framework for each in versions))
 
 

@@ -15,13 +15,16 @@ import peewee
 
 from bbs.board.models import Delivery, Inbox, Message
 from bbs.board.pieces import padded, pieces
-from bbs.framework import byte_length, for_update, rows, statement
+from bbs.framework import byte_length, for_update, statement
 
 AT_ONCE = 50
 """Readers whom one statement serves; SQLite has a limit of 500 on the parts of one."""
 
 RAISED_AT_ONCE = 64
 """Readers to whose inboxes one statement adds."""
+
+MESSAGES_AT_ONCE = 64
+"""Messages whose readers one statement looks for."""
 
 
 def make(user: int) -> None:
@@ -54,22 +57,13 @@ def note(last_by_user: Mapping[int, int]) -> None:
 
 def let_go(messages: Sequence[int]) -> None:
     """These messages are about to be removed; those that were not delivered wait no more."""
-    undelivered = (
-        Delivery.select()
-        .join(Inbox, on=(Inbox.user == Delivery.user))
-        .where(Delivery.message.in_(messages) & (Delivery.message > Inbox.delivered))
-    )
-    readers = sorted({user for (user,) in rows(undelivered.select(Delivery.user).distinct())})
+    some = [padded(each) for each in pieces(messages, MESSAGES_AT_ONCE)]
+    readers = sorted({reader for each in some for (reader,) in _undelivered(each)})
     for each in pieces(readers, AT_ONCE):
         lock(each)
-    # Some may have been delivered until the lock was had.
-    waiting = (
-        undelivered.select(Delivery.user, peewee.fn.SUM(byte_length(Message.text)))
-        .join_from(Delivery, Message)
-        .group_by(Delivery.user)
-    )
     if readers:
-        _lower.many((int(size), user) for user, size in rows(waiting))
+        # Some may have been delivered until the lock was had.
+        _lower.many((int(size), user) for each in some for user, size in _undelivered_bytes(each))
 
 
 @statement
@@ -87,6 +81,29 @@ def _lock(users: Sequence[int]) -> peewee.Select:
 @statement
 def _raise(readers: Sequence[int], size: int) -> peewee.Update:
     return Inbox.update(waiting=Inbox.waiting + size).where(Inbox.user.in_(readers))
+
+
+@statement
+def _undelivered(messages: Sequence[int]) -> peewee.Select:
+    """Whom some of these messages wait for."""
+    return (
+        Delivery.select(Delivery.user)
+        .join(Inbox, on=(Inbox.user == Delivery.user))
+        .where(Delivery.message.in_(messages) & (Delivery.message > Inbox.delivered))
+        .distinct()
+    )
+
+
+@statement
+def _undelivered_bytes(messages: Sequence[int]) -> peewee.Select:
+    """Whom some of these messages wait for, and how many bytes of them."""
+    return (
+        Delivery.select(Delivery.user, peewee.fn.SUM(byte_length(Message.text)))
+        .join_from(Delivery, Inbox, on=(Inbox.user == Delivery.user))
+        .join_from(Delivery, Message)
+        .where(Delivery.message.in_(messages) & (Delivery.message > Inbox.delivered))
+        .group_by(Delivery.user)
+    )
 
 
 @statement

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-LENGTHS = (1, 4, 16, 64, 256, 1024)
-"""Lengths of lists for which a statement is made; one for each length would be many."""
+LENGTHS = (1, 4, 16, 64, 256)
+"""Lengths of lists for which a statement is made; one for each length would be many. From 1,000 on
+MariaDB makes a table of a list, and looks for what is in it no more in an index."""
 
 
 def pieces(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import peewee
 
@@ -26,15 +27,25 @@ from bbs.framework import (
 MOST_BYTES = 16 * 2**20
 """Bytes of a user's posts that are kept; of more the oldest go, as beyond `[limits] posts`."""
 
+Row = tuple[Any, ...]
+"""A post: its id, its author, its text."""
+
+FEW = 128
+"""Posts of friends that are simply read, if there are no more of them."""
+
+AROUND = 32
+"""Bytes of a post on the wire beside its text and its author's name, whose characters have four at
+the most."""
+
 FIRST_WINDOW, GROWTH = 1024, 8
 """How many ids are looked through first for posts of friends, and how much more each time."""
 
 MOST_FOUND = 4 * FIRST_WINDOW
-"""Ids that a look brings at the most, of each piece of the friends; where there are more, it is for
-fewer ids."""
+"""Posts that a look at a window brings at the most, of each piece of the friends; a window with
+more in it is too wide. The first never is."""
 
-FIRST_TEXTS, MOST_TEXTS = LENGTHS[2], LENGTHS[-1]
-"""How many texts are read first, until it is known how long they are, and at the most at once."""
+FIRST_TEXTS = LENGTHS[2]
+"""How many texts are read first, until it is known how long they are."""
 
 OLDEST_AT_ONCE = 8
 """Posts that are looked at first when the oldest go."""
@@ -45,17 +56,6 @@ def _kept(query: peewee.ModelSelect[User]) -> peewee.Select:
     """How many posts of the caller's there are, and their bytes."""
     return query.select_extend(Inbox.posts, Inbox.post_bytes).left_outer_join(
         Inbox, on=(Inbox.user == User.id)
-    )
-
-
-@question
-def _friends_and_newest(query: peewee.ModelSelect[User]) -> peewee.Select:
-    """The caller's friends, a row for each, and with it the newest post of all."""
-    return query.select_extend(
-        Relationship.other, Post.select(peewee.fn.MAX(Post.id))
-    ).left_outer_join(
-        Relationship,
-        on=((Relationship.user == User.id) & (Relationship.kind == Relationship.FRIEND)),
     )
 
 
@@ -71,31 +71,45 @@ def post(caller: Caller, text: str) -> None:
 
 @paged
 @costs(commands=Part.price)
-@asks(_friends_and_newest)
 @long_read
 def friends_posts(caller: Caller, page: Page) -> Part:
     """The latest of what the caller's friends have posted, oldest first."""
-    found = _friends_and_newest(caller)
-    friends = [friend for friend, _ in found if friend is not None]
-    below = page.last if page.last is not None else (found[0][1] or 0) + 1
-    numbers = _latest(friends, int(below), page.limit)
-    return page.part("post", _entries(numbers, page.bytes), backwards=True)
+    found = _few(caller.id, Relationship.FRIEND, FEW + 1) if page.last is None else []
+    if page.last is not None or len(found) > FEW:
+        found = _of_many(caller.id, page)
+    found.sort(reverse=True)
+    rows = [(number, {"id": author, "message": text}) for number, author, text in found]
+    size = sum([len(text.encode()) + 4 * len(author) + AROUND for _, author, text in found])
+    return page.part("post", rows, size=size, backwards=True)
+
+
+def _of_many(reader: int, page: Page) -> list[Row]:
+    """The latest posts of the reader's friends behind those of the part before: as many as a part
+    may have, and a little more."""
+    names: dict[int, str] = dict(_friends(reader, Relationship.FRIEND))
+    below = page.last or (_newest()[0][0] or 0) + 1
+    numbers = _latest([*names], below, page.limit)
+    return [(number, names[by], text) for number, by, text in _texts_of(numbers, page.bytes)]
 
 
 def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
     """The ids of the latest posts of `authors` before the id `below`, `wanted` at the most, latest
     first.
 
-    It looks through a window of ids, then through a wider one before that, and so on. So what is
-    old is not read, and some who post rarely are found all the same in a few looks. Where a window
-    turns out to have too much in it, there is another look at a part of it.
+    Mostly one look finds that there are no more than that. Else it looks through a window of the
+    latest ids, then through a wider one before that, and so on. So what is old is not read, and
+    those are found in a few looks who post rarely. Where a window turns out to have too much in it,
+    there is another look at a part of it.
     """
+    all_there_are = _look(authors, 1, below, wanted)
+    if all_there_are is not None:
+        return sorted(all_there_are, reverse=True)[:wanted]
     found: list[int] = []
     width = FIRST_WINDOW
     crowded = below  # From here on upwards to `below` wide windows have too much in them.
-    while authors and below > 1 and len(found) < wanted:
+    while below > 1 and len(found) < wanted:
         low = max(below - width, 1)
-        numbers = _look(authors, low, below)
+        numbers = _look(authors, low, below, MOST_FOUND)
         if numbers is None:
             width //= GROWTH
             crowded = low
@@ -108,33 +122,30 @@ def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
     return found[:wanted]
 
 
-def _look(authors: Sequence[int], low: int, below: int) -> list[int] | None:
-    """The ids from `low` on before `below` that are of posts of `authors`, None if they are too
-    many. (In the smallest window they never are.)"""
+def _look(authors: Sequence[int], low: int, below: int, most: int) -> list[int] | None:
+    """The ids from `low` on before `below` that are of posts of `authors`; None if those of some of
+    them are more than `most`."""
     looks = [
-        _between.of(padded(each), low, below, MOST_FOUND + 1)
-        for each in pieces(authors, LENGTHS[-1])
+        _between.of(padded(each), low, below, most + 1) for each in pieces(authors, LENGTHS[-1])
     ]
-    found = together(*looks)
-    if any(len(each) > MOST_FOUND for each in found):
+    found = together(*looks) if looks else []
+    if any(len(each) > most for each in found):
         return None
     return [number for each in found for (number,) in each]
 
 
-def _entries(numbers: Sequence[int], most_bytes: int) -> list[tuple[int, dict[str, str]]]:
-    """The posts of these ids with their authors' names, as they go over the wire, each behind its
-    id: until they have more than `most_bytes`."""
-    entries: list[tuple[int, dict[str, str]]] = []
+def _texts_of(numbers: Sequence[int], most_bytes: int) -> list[Row]:
+    """The posts of these ids, until they have more than `most_bytes`."""
+    found: list[Row] = []
     size, count = 0, FIRST_TEXTS
-    while len(entries) < len(numbers) and size <= most_bytes:
-        some = numbers[len(entries) : len(entries) + count]
-        for number, author, text in _texts(padded(some)):
-            entries.append((number, {"id": author, "message": text}))
-            size += len(text)
+    while len(found) < len(numbers) and size <= most_bytes:
+        some = _texts(padded(numbers[len(found) : len(found) + count]))
+        found += some
+        size += sum(len(text) for _, _, text in some)
         # As many as will do if they are as long as those before.
-        count = min(MOST_TEXTS, (most_bytes - size) * len(entries) // (size + 1) + 1)
-        count = next(length for length in LENGTHS if length >= count)
-    return entries
+        enough = (most_bytes - size) * len(found) // (size + 1) + 1
+        count = next((length for length in LENGTHS if length >= enough), LENGTHS[-1])
+    return found
 
 
 def _remove_oldest(author: int, most: int) -> None:
@@ -189,6 +200,32 @@ def _remove(author: int, last: int) -> peewee.Delete:
 
 
 @statement
+def _few(reader: int, kind: str, limit: int) -> peewee.Select:
+    """Some posts, which are all of them if they are fewer."""
+    return (
+        Post.select(Post.id, User.name, Post.text)
+        .join(Relationship, on=(Relationship.other == Post.author))
+        .join(User, on=(Post.author == User.id))
+        .where((Relationship.user == reader) & (Relationship.kind == kind))
+        .limit(limit)
+    )
+
+
+@statement
+def _friends(reader: int, kind: str) -> peewee.Select:
+    return (
+        Relationship.select(User.id, User.name)
+        .join(User, on=(Relationship.other == User.id))
+        .where((Relationship.user == reader) & (Relationship.kind == kind))
+    )
+
+
+@statement
+def _newest() -> peewee.Select:
+    return Post.select(peewee.fn.MAX(Post.id))
+
+
+@statement
 def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee.Select:
     return (
         Post.select(Post.id)
@@ -200,8 +237,7 @@ def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee
 @statement
 def _texts(numbers: Sequence[int]) -> peewee.Select:
     return (
-        Post.select(Post.id, User.name, Post.text)
-        .join(User)
+        Post.select(Post.id, Post.author, Post.text)
         .where(Post.id.in_(numbers))
         .order_by(Post.id.desc())
     )

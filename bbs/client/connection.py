@@ -177,7 +177,12 @@ class Connection(Protocol):
                 )
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.usable, self.transport, self._parts = False, None, []
+        connector = getattr(self.transport, "connector", None)
+        if connector is not None:
+            # Twisted has these two know each other for ever, which leaves them to the garbage
+            # collector; and that holds everybody up where thousands end together.
+            connector.transport = None
+        self.usable, self.transport, self._parts, self._flush = False, None, [], None
         while self._asked:
             self._asked.pop(0).errback(Lost(self._reason))
         while self._watchers:

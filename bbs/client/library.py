@@ -36,6 +36,10 @@ from bbs.client.values import (
 from bbs.client.vocabulary import Learner, Vocabulary
 
 
+def _ignore(*_: object) -> None:
+    """What nobody wants to be told."""
+
+
 class BBSClient:
     """The service, for any number of users at once.
 
@@ -79,9 +83,9 @@ class BBSClient:
         self._users: dict[str, LocalUser] = {}
         self._listeners: dict[str, Listening] = {}
         self._shown: dict[str, int] = {}
-        self._on_event: Callable[[str, ServiceEvent], None] = lambda user, event: None
-        self._on_serving: Callable[[str, Address | None], None] = lambda user, address: None
-        self._on_logged_out: Callable[[str], None] = lambda user: None
+        self._on_event: Callable[[str, ServiceEvent], None] = _ignore
+        self._on_serving: Callable[[str, Address | None], None] = _ignore
+        self._on_logged_out: Callable[[str], None] = _ignore
 
     @property
     def users(self) -> tuple[str, ...]:
@@ -125,9 +129,12 @@ class BBSClient:
         self._on_logged_out = tell
 
     def close(self) -> Deferred[None]:
-        """Stop listening and end all connections; users stay logged in. Fires when that is done."""
+        """Stop listening and end all connections; users stay logged in. From then on nobody is told
+        anything. Fires when that is done."""
         while self._listeners:
             self._listeners.popitem()[1].stop()
+        # Whoever is told has this client: a circle, which only the garbage collector would find.
+        self._on_event = self._on_serving = self._on_logged_out = _ignore
         return self._router.close()
 
     def learn(self) -> Deferred[None]:

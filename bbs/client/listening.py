@@ -112,9 +112,11 @@ class Listening:
     def stop(self) -> None:
         """Listen no more."""
         self._over = True
-        self._leave()
-        # Not at once: whoever stops may have been called from within what is cancelled.
-        self._router.clock.callLater(0, self._running.cancel)
+        if self._connection is not None:
+            self._leave()  # When that has ended, so has this.
+        else:
+            # Not at once: whoever stops may have been called from within what is cancelled.
+            self._router.clock.callLater(0, self._running.cancel)
         while self._waiting:
             self._waiting.pop().errback(self._end_reason)
 
@@ -133,6 +135,8 @@ class Listening:
                 lost = False
             except (Unreachable, Lost, BadReply):
                 lost = True
+            if self._over:
+                return
             moved, self._moved = self._moved, False
             steady = self._router.clock.seconds() - began > STEADY
             hops = 0 if steady else hops + moved

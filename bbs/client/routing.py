@@ -173,4 +173,5 @@ class Router:
     def close(self) -> Deferred[None]:
         """End everything; requests under way fail. Fires when no connection is left."""
         self._closed = True
+        self.on_waiting, self.on_searching = None, lambda login_server: None
         return self.connections.close()

@@ -85,7 +85,9 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     def undo() -> Deferred[None]:
         return ask.database.run(accounts.undo_log_in, digest)
 
-    seat = await ask.home.login.seating.seat(name, ask.connection, begin_session, undo)
+    # What is typed may be longer than any name that is stored.
+    waits_as = form if len(form) <= NAME_LENGTH else name
+    seat = await ask.home.login.seating.seat(waits_as, ask.connection, begin_session, undo)
     ask.home.tally.logins += 1
     return success(token=token, app_server=_address(ask, seat))
 

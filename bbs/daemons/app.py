@@ -86,10 +86,10 @@ class AppServer(Daemon):
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._server_id is None:
             host = await self.in_thread(self._address, database.url)
-            return await database.run(
+            return await database.run_patiently(
                 members.join, host, number, self.config.app.capacity, self.wall()
             )
-        if not await database.run(members.report, self._server_id, number):
+        if not await database.run_patiently(members.report, self._server_id, number):
             raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")
         return self._server_id
 

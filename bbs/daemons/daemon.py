@@ -25,6 +25,7 @@ from bbs.clock import measure_steadily
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons.composition import Ground, admission_of
+from bbs.daemons.turns import bound_turns
 from bbs.errors import Refusal
 from bbs.limits.connections import Admission, Port
 from bbs.plugins import PluginUnusable
@@ -82,6 +83,8 @@ class Daemon(TwistedService):
         """What it is called where it says why it does not start."""
         self.service = service
         self.config = config
+        # Before anybody is given `reactor.seconds` to measure by.
+        measure_steadily(reactor)
         self.reactor = reactor
         self.wall: Callable[[], float] = time.time
         """What is stored is stamped by this; `reactor.seconds` is for measuring."""
@@ -111,7 +114,6 @@ class Daemon(TwistedService):
 
     def startService(self) -> None:
         TwistedService.startService(self)
-        measure_steadily(self.reactor)
         # A connection is a descriptor, and the usual limit of 1024 is for programs that use select.
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -119,6 +121,7 @@ class Daemon(TwistedService):
             self.admission = self.beside.admission
         else:
             self.admission = admission_of(self.config.limits, hard)
+        bound_turns(self.reactor)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
 
@@ -197,7 +200,7 @@ class Daemon(TwistedService):
 
     async def ground(self, database: Database, stomp: IStomp) -> Ground:
         """What the server is put together from, on these."""
-        hint_key = await database.run(secrets.hint_key)
+        hint_key = await database.run_patiently(secrets.hint_key)
         return Ground(self.service, self.config, database, stomp, self.reactor, self.wall, hint_key)
 
     async def open_broker(self, brokers: tuple[str, ...]) -> IStomp:

@@ -8,7 +8,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import Any, cast
@@ -169,7 +169,7 @@ class SharedFile(KeptFile):
 
 def observer_of(file: KeptFile) -> ILogObserver:
     """Writes the log to `file`, which SIGHUP reopens."""
-    reopen_on_hangup(file)
+    call_on_hangup(file.reopen)
     observer: ILogObserver = textFileLogObserver(cast("Any", file))
     return observer
 
@@ -189,22 +189,25 @@ def twistd_observer(options: Any) -> ILogObserver | None:
     return observer_of(file)
 
 
-_kept: list[KeptFile] = []
+_on_hangup: list[Callable[[], None]] = []
 
 
 def survive_hangups() -> None:
     """From now on SIGHUP ends nothing."""
     signal.signal(signal.SIGHUP, _hung_up)
+    # Whoever launched this process may have kept it back until now.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
-def reopen_on_hangup(file: KeptFile) -> None:
-    """From now on SIGHUP reopens `file`."""
-    _kept.append(file)
+def call_on_hangup(reopen: Callable[[], None]) -> Callable[[], None]:
+    """From now on SIGHUP calls `reopen`, on the reactor; what is returned ends that."""
+    _on_hangup.append(reopen)
+    return lambda: _on_hangup.remove(reopen)
 
 
 def _hung_up(*_: object) -> None:
-    for file in _kept:
-        _on_the_reactor(file.reopen)
+    for reopen in _on_hangup:
+        _on_the_reactor(reopen)
 
 
 def _on_the_reactor(call: Any) -> None:

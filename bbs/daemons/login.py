@@ -6,29 +6,30 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import IAddress, IListeningPort
 from twisted.logger import Logger
 
 from bbs.addresses import Address, ListeningPlace, is_loopback, reached_at
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.daemon import CannotStart, Daemon
+from bbs.daemons.log_files import call_on_hangup
 from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
+from bbs.limits.connections import Admission, Networks
 from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable
-from bbs.protocols.doors import Door
-from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
+from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, members, places
 from bbs.rules.servers import new_id
 from bbs.scaling import launching
 from bbs.scaling.identity import process_identity
-from bbs.scaling.interfaces import IProvider, LaunchFailed, ProviderUnavailable
+from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
 from bbs.storage.database import Database
 from bbs.workers import Workers
 
@@ -40,6 +41,12 @@ ADVISED_MINIMUM = 8
 5.1.1.1)."""
 
 _log = Logger()
+
+
+class ListensAt(Protocol):
+    """A port, as far as it is asked for its address."""
+
+    def getHost(self) -> IAddress: ...
 
 
 class LoginServer(Daemon):
@@ -77,12 +84,15 @@ class LoginServer(Daemon):
         self.begin(processes)
         brokers = await self._brokers()
         stomp = await self.open_broker(brokers)
-        await database.run(members.enroll, me)
+        await database.run_patiently(members.enroll, me)
+        provider = await self._provider(me, brokers)
+        if IKeepsLogs.providedBy(provider):
+            self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
         serving = LoginServing(
             await self.ground(database, stomp),
             me=me,
             hasher=Hasher(hashers),
-            provider=await self._provider(me, brokers),
+            provider=provider,
             workers=processes,
             admission=self.admission,
             launches=launches,
@@ -90,13 +100,13 @@ class LoginServer(Daemon):
         serving.news.when_places(partial(self._look_whether_serving, database))
         page = await self._page(me, serving)
         self.begin(serving.keeper)
-        self._advise(await self.listen(config.login.listen, serving.factory))
+        self.advise(await self.listen(config.login.listen, serving.factory))
         if page:
             await self._show(page)
         if not config.fleet.minimum or not launches:
             self._is_serving()
 
-    def _advise(self, ports: Sequence[IListeningPort]) -> None:
+    def advise(self, ports: Sequence[ListensAt]) -> None:
         """Say so where strangers may have passwords that are guessed in no time."""
         minimum = self.config.limits.password_minimum
         hosts = [getattr(port.getHost(), "host", None) for port in ports]
@@ -184,11 +194,13 @@ class LoginServer(Daemon):
         if self.running and not self.serving.called:
             self.serving.callback(None)
 
-    async def _brokers(self, door: Door | None = None) -> tuple[str, ...]:
-        """Where the broker is; the embedded one, to which `door` lets people in, is started
-        here."""
+    async def _brokers(self) -> tuple[str, ...]:
+        """Where the broker is; the embedded one is started here."""
         if self.config.broker.url != ("embedded",):
             return self.config.broker.url
+        limits, own = self.config.limits, BrokerLimits().max_connections
+        # Not by this process's admission: those who crowd it keep no app server from the broker.
+        door = Admission(own, Networks(limits.trusted)).door(limits.connections_per_address)
         broker = BrokerService(
             self.reactor,
             "tcp:0:interface=127.0.0.1",

@@ -26,7 +26,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from bbs import security
-from bbs.daemons.log_files import SharedFile
+from bbs.daemons.log_files import SharedFile, call_on_hangup
 from bbs.limits.connections import counted_as
 from bbs.values import NAME_LENGTH
 
@@ -182,6 +182,8 @@ class SecurityLog(Service):
         self._left_out = 0
         self._changed = Condition()
         self._ended = False
+        self._to_look = False
+        """Whether the file may have been moved away."""
         self._troubled = False
 
     # Service
@@ -197,10 +199,12 @@ class SecurityLog(Service):
         self._thread = Thread(target=self._write, args=(file,), name="security-log", daemon=True)
         self._thread.start()
         security.publisher.addObserver(self.told)  # type: ignore[arg-type]
+        self._forget = call_on_hangup(self._hung_up)
 
     def stopService(self) -> Deferred[None]:
         """Fires when what waits is written, or cannot be in time."""
         Service.stopService(self)
+        self._forget()
         security.publisher.removeObserver(self.told)  # type: ignore[arg-type]
         with self._changed:
             self._ended = True
@@ -225,14 +229,24 @@ class SecurityLog(Service):
             self._waiting.append(happened)
             self._changed.notify()
 
+    def _hung_up(self) -> None:
+        with self._changed:
+            self._to_look = True
+            self._changed.notify()
+
     # On its thread
 
     def _write(self, file: SharedFile) -> None:
         while not self._ended or self._waiting:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting or self._ended, self._patience())
+                self._changed.wait_for(
+                    lambda: self._waiting or self._ended or self._to_look, self._patience()
+                )
+                to_look, self._to_look = self._to_look, False
                 events, self._waiting = self._waiting, deque()
                 left_out, self._left_out = self._left_out, 0
+            if to_look:
+                file.look()
             self._append(file, self._lines(events, left_out))
         self._append(file, self._folding.rest())
         file.close()

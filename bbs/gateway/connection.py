@@ -89,7 +89,7 @@ class GatewayConnection(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._life.lost()
         self._stop_timers()
-        self._session.close().addCallback(lambda _: self._gone(self))
+        self._session.close().addCallback(self._closed)
 
     # IHalfCloseableProtocol
 
@@ -119,6 +119,11 @@ class GatewayConnection(Protocol):
         """Nothing: connectionLost follows."""
 
     # Within
+
+    def _closed(self, _: None) -> None:
+        self._session.forget()
+        del self._session
+        self._gone(self)
 
     def _send(self, data: bytes) -> None:
         if not self._life.phase.closed:
@@ -185,6 +190,7 @@ class GatewayConnection(Protocol):
     def _stop_timers(self) -> None:
         for timer in (self._idle, self._greeting, self._turn):
             _stop(timer)
+        self._idle = self._greeting = self._turn = None
 
 
 def _stop(timer: IDelayedCall | None) -> None:

@@ -155,10 +155,19 @@ class Visit:
         for call in (self._settling, self._drawing):
             if call is not None and call.active():
                 call.cancel()
+        self._settling = self._drawing = None
         self.lines.clear()
         self.lines.end()
         self._give_up()
         return self._conversation.close()
+
+    def forget(self) -> None:
+        """It is closed, and nobody calls it any more: let nothing of it refer to it.
+
+        Parts that refer to each other wait for the garbage collector. When thousands leave at a
+        time, that holds up everybody else for a second until it has found them all.
+        """
+        del self._keyboard, self._conversation, self._client
 
     # Lines
 
@@ -310,6 +319,8 @@ class Visit:
         return self._text(line)
 
     def changed(self) -> None:
+        if self._ended:
+            return
         waiting = self._conversation.status.waiting
         if waiting and not self._display.edits:
             self._show(waiting_line(waiting))

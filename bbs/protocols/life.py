@@ -206,3 +206,4 @@ class Life:
     def _stop_deadline(self) -> None:
         if self._deadline is not None and self._deadline.active():
             self._deadline.cancel()
+        self._deadline = None

@@ -218,18 +218,15 @@ def end_stale_sessions(sessions: Sessions, now: float) -> int:
     Returns how many it changed; `ENDED_AT_ONCE` of each in one transaction, so that nobody waits
     long for it.
     """
-    ahead = rows(
-        Session.select(Session.digest)
-        .where(Session.used > now + sessions.slack)
-        .limit(ENDED_AT_ONCE)
-    )
-    Session.update(used=now).where(Session.digest.in_([digest for (digest,) in ahead])).execute()
+    ahead = Session.used > now + sessions.slack
+    moved = rows(Session.select(Session.digest).where(ahead).limit(ENDED_AT_ONCE))
+    Session.update(used=now).where(Session.digest.in_([row[0] for row in moved]) & ahead).execute()
     unused = Session.used < now - sessions.ttl
     stale = rows(Session.select(Session.digest, Session.user).where(unused).limit(ENDED_AT_ONCE))
     Session.delete().where(Session.digest.in_([row[0] for row in stale]) & unused).execute()
     for user in sorted({row[1] for row in stale}):
         _go_offline_without_session(user)
-    return len(stale) + len(ahead)
+    return len(stale) + len(moved)
 
 
 def _lock(user: int) -> None:

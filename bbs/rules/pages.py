@@ -35,18 +35,22 @@ MOST_BYTES = 2**20
 PRICED_BYTES = 2**14
 """Bytes of a reply that cost as much as one command: 1 MiB costs 64."""
 
+ESCAPED = 6
+"""Bytes of a character on the wire at the most: those of `\\u0007`, as JSON has it."""
+
 # As `bbs.protocols.line` writes it.
 _to_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-class Part(dict[str, object]):
+class Part(dict[str, Any]):
     """What a reply has of a list: its member, and nothing else. `last` is the position from which
-    the next part goes on, None where nothing follows; `size` is the list's bytes on the wire."""
+    the next part goes on, None where nothing follows; `size` is about how many bytes the list
+    has on the wire."""
 
     __slots__ = ("last", "size")
 
     def __init__(self, member: str, entries: Sequence[object], last: Position, size: int) -> None:
-        super().__init__({member: entries})
+        self[member] = entries
         self.last = last
         self.size = size
 
@@ -74,23 +78,41 @@ class Page:
         return MOST_BYTES
 
     def part(
-        self, member: str, rows: Sequence[tuple[Any, object]], *, backwards: bool = False
+        self,
+        member: str,
+        rows: Sequence[tuple[Any, object]],
+        *,
+        size: int | None = None,
+        backwards: bool = False,
     ) -> Part:
         """The reply's `member`, of rows of a position and an entry each, those nearest to `last`
-        first: as many entries as fit, and one at least. With `backwards` they are told in the other
-        order: the latest are asked for, and read oldest first.
+        first: as many entries as fit, and one at least.
 
+        :param size: the bytes of all entries as JSON, but for escapes, at least about; a rule that
+            knows spares the page to find out.
+        :param backwards: the entries are told in the other order: the latest are asked for, and
+            read oldest first.
         :raises ValueError: an entry is nothing that JSON has.
         """
-        entries = [entry for _, entry in rows[:MOST_ENTRIES]]
-        size = len(_to_json(entries).encode())
-        if size > MOST_BYTES:
+        entries = [entry for _, entry in rows]
+        del entries[MOST_ENTRIES:]
+        if size is None:
+            size = _size(entries)
+        if size * ESCAPED > MOST_BYTES:
             count, size = _fitting(entries)
             del entries[count:]
         last = rows[len(entries) - 1][0] if len(entries) < len(rows) else None
         if backwards:
             entries.reverse()
         return Part(member, entries, last, size)
+
+
+def _size(entries: Sequence[Any]) -> int:
+    """The bytes of all entries as JSON, but for escapes; of texts about."""
+    try:
+        return len("".join(entries)) + len('"", ') * len(entries)
+    except TypeError:
+        return len(_to_json(entries).encode())
 
 
 def _fitting(entries: Sequence[object]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
-from zope.interface import Attribute
+from zope.interface import Attribute, Interface
 
 from bbs.values import Instance
 
@@ -87,3 +87,10 @@ class IProvider(IService):
         alive any more, if not at once (`shared`). That can take seconds, so wait for several at
         once, not one after another. It fails with `ProviderUnavailable`; ask again then.
         """
+
+
+class IKeepsLogs(Interface):
+    """A provider whose app servers keep logs on this machine, if it says so."""
+
+    def reopen_logs() -> None:
+        """Have them go on in the files that are at their places now: others were moved away."""

@@ -12,8 +12,8 @@ import errno
 import os
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, fail, succeed
@@ -29,7 +29,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused
+from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, LaunchRefused
 from bbs.scaling.logs import mark_in_use, remove_old_logs
 from bbs.values import Instance
 
@@ -52,7 +52,7 @@ class IProcessReactor(IReactorProcess, IReactorTime):
     """What a local provider needs of the reactor."""
 
 
-@implementer(IProvider)
+@implementer(IProvider, IKeepsLogs)
 class LocalProvider(Service):
     """Launches app servers as children of this process, and ends them with itself.
 
@@ -122,6 +122,14 @@ class LocalProvider(Service):
         child = self._children.get(launch_id)
         return child.end(self._reactor, self._grace) if child else succeed(None)
 
+    # IKeepsLogs
+
+    def reopen_logs(self) -> None:
+        """Tell the children that keep their logs, by SIGHUP."""
+        if self._own_logs:
+            for child in self._children.values():
+                child.hang_up()
+
     # IService
 
     def stopService(self) -> Deferred[None]:
@@ -139,9 +147,10 @@ class LocalProvider(Service):
         log_file = self._open_log(path)
         self._children[launch_id] = child
         try:
-            self._reactor.spawnProcess(
-                child, argv[0], argv, self._environ, childFDs={0: "w", 1: log_file, 2: log_file}
-            )
+            with _hangups_wait() if self._own_logs else nullcontext():
+                self._reactor.spawnProcess(
+                    child, argv[0], argv, self._environ, childFDs={0: "w", 1: log_file, 2: log_file}
+                )
         except BaseException:
             del self._children[launch_id]
             raise
@@ -176,6 +185,17 @@ class LocalProvider(Service):
                 self.when_changed()
 
 
+@contextmanager
+def _hangups_wait() -> Iterator[None]:
+    """A child that is started here is told of a SIGHUP when it lets itself be
+    (`bbs.daemons.log_files.survive_hangups`), and does not die of it before."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class _Child(ProcessProtocol):
     """One child process: alive until the system says that it has exited."""
 
@@ -197,6 +217,11 @@ class _Child(ProcessProtocol):
         exited: Deferred[None] = Deferred()
         self._waiting.append(exited)
         return exited
+
+    def hang_up(self) -> None:
+        """Send SIGHUP, if it lives."""
+        if self.alive:
+            self._signal("HUP")
 
     # ProcessProtocol
 

@@ -14,6 +14,7 @@ fires with what the rule returns. What it promises:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -23,7 +24,7 @@ from twisted.logger import Logger
 
 from bbs.errors import Unavailable
 from bbs.storage import models
-from bbs.storage.connecting import connect_to, summary
+from bbs.storage.connecting import connect_to, is_bug, summary
 from bbs.storage.deadlines import Deadlines
 from bbs.storage.jobs import Job
 from bbs.storage.sqlite import SqliteDatabase
@@ -37,6 +38,9 @@ Q = TypeVar("Q")
 DEADLINE = 1.4
 """Seconds without an answer to anybody of its lane after which a call is given up that does not
 commit yet: that a database answers nobody is to be said within 2 s."""
+
+START_PATIENCE = 10.0
+"""Seconds that a server which starts waits for a database that others keep busy."""
 
 COMMIT_GRACE = 0.4
 """Seconds more that a commit under way may take before its outcome counts as unknown."""
@@ -164,6 +168,27 @@ class Database:
         job = Job(work, arguments, keywords, asked_at=now, writes=True, hurried=False)
         self._taking_long.put(job)
         return job.answer
+
+    def run_patiently(
+        self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
+    ) -> Deferred[T]:
+        """Run `rule` in a transaction of its own, for a server's start: nobody waits for an answer,
+        and a database that others keep busy is tried again for `START_PATIENCE`.
+
+        Fails with `DatabaseRefused` where the database cannot be had.
+        """
+
+        def transaction() -> T:
+            until = time.monotonic() + START_PATIENCE
+            while True:
+                try:
+                    with self.peewee.atomic():
+                        return rule(*arguments, **keywords)
+                except peewee.OperationalError as error:
+                    if is_bug(error) or self.peewee.is_closed() or time.monotonic() > until:
+                        raise
+
+        return self.run_unhurried(transaction)
 
     # Answers
 

@@ -23,9 +23,10 @@ class Migrator(SchemaMigrator):  # type: ignore[misc]
 
         One that is null at first, or has its default in SQL (`constraints=[SQL("DEFAULT 0")]`), is
         added by one statement, and is there as a whole or not at all. Rows that are there get the
-        default, and so do those that servers of an older version go on making. One that refers to another table is null at first, is
-        called as its column (`creator_id`), says the `field` that it refers to, and gets its index
-        from `create_table`."""
+        default, and so do those that servers of an older version go on making. One that refers to
+        another table is null at first, is called as its column (`creator_id`), says the `field`
+        that it refers to, and gets its index from `create_table`.
+        """
         there = {column.name for column in self.database.get_columns(table)}
         for name, column in columns.items():
             if name in there:

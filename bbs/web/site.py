@@ -62,6 +62,12 @@ TURNED_AWAY = (
 ) % (len(TOO_MANY.body), TOO_MANY.body)
 """The same, for those who have asked nothing."""
 
+TIMED_OUT = (
+    b"HTTP/1.1 408 Request Timeout\r\nContent-Type: text/plain; charset=utf-8\r\n"
+    b"Connection: close\r\nContent-Length: 18\r\n\r\nRequest timed out\n"
+)
+"""For those who have begun a request. (Who is idle between two is not told: that is no failure.)"""
+
 HEADERS = (
     (
         "Content-Security-Policy",
@@ -155,6 +161,8 @@ class BoundedChannel(HTTPChannel):
         if self._closing:  # The peer does not take what it was answered last.
             self.forceAbortClient()
         else:
+            if self.requests and not self._handlingRequest:
+                self.transport.write(TIMED_OUT)
             HTTPChannel.timeoutConnection(self)
 
     def checkPersistence(self, request: Any, version: bytes) -> bool:

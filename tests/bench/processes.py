@@ -46,6 +46,7 @@ heartbeat_interval = {heartbeat}
 [limits]
 registrations = "999999999/minute"
 failed_logins = "99999999/minute"
+logins = "999999999/minute"
 [telnet]
 listen = ""
 [web]

@@ -49,6 +49,7 @@ idle_grace = 0.0
 [limits]
 registrations = "999999999/minute"
 failed_logins = "99999999/minute"
+logins = "999999999/minute"
 """
 
 PATIENCE = 120.0

@@ -23,6 +23,7 @@ from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, keeping, members, operators, places
 from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
+from bbs.rules.pages import Page
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Session, User
@@ -52,10 +53,19 @@ GROWING = {
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
 
+LISTS = (
+    friends.invitations,
+    friends.friends,
+    groups.all_groups,
+    groups.joined,
+    posts.friends_posts,
+)
+"""What may have more parts than one."""
+
 PAGE = "the operators' page"
 
-ALL_OF_IT = {("list-group", "chat_group"), (PAGE, "place")}
-"""Commands that want a whole table; the page no more than `NAMES_SHOWN` rows of it."""
+ALL_OF_IT = {(PAGE, "place")}
+"""Who wants a whole table: the page, no more than `NAMES_SHOWN` rows of it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +115,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         return messages.fetch([cursor]), places.whereabouts([cursor.user])
 
     return {
-        "register": [lambda: accounts.register("somebody new", "hash", NOW, board.on_register)],
+        "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
         "login": [lambda: accounts.password_hash("user0"), first, again],
         "logout": guarded(accounts.log_out),
         "delete": guarded(accounts.delete),
@@ -117,11 +127,14 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "post": guarded(posts.post, "hello"),
         "receive-post": guarded(posts.friends_posts),
         "send": guarded(messages.send, "user5", "hello"),
-        "create-group": guarded(groups.create, "a new group"),
+        "create-group": guarded(groups.create, "a-new-group"),
         "list-group": guarded(groups.all_groups),
         "list-joined": guarded(groups.joined),
         "join-group": guarded(groups.join, "group1000"),
         "send-group": guarded(messages.send_group, "group0", "hello"),
+        "more": [
+            lambda: [rule.part(ann(), Page(2**40)) for rule in LISTS],
+        ],
         "listen": [
             *guarded(messages.open_mailbox, None),
             *guarded(messages.open_mailbox, 100),

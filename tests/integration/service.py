@@ -291,6 +291,7 @@ class Service:
             # Where `bbs up` keeps it anyway; said, so that `bbs fleet` finds it too.
             "database.url": f"sqlite:///{self.data}/bbs.sqlite3",
             "limits.failed_logins": ANY_RATE,
+            "limits.logins": ANY_RATE,
             "limits.registrations": ANY_RATE,
         }
         for section, keys in sections.items():

@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import friends, groups, messages
+from bbs.board import friends, groups, inboxes, messages
 from bbs.board.models import Delivery, Inbox, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, keeping, members, operators, places
@@ -51,7 +51,7 @@ class Contests(ContestCase):
         with contestants(self.database, 2) as together:
             for number in range(ROUNDS):
                 name = f"user{number}"
-                register = once(accounts.register, name, "hash", self.now, messages.make_inbox)
+                register = once(accounts.register, name, "hash", self.now, inboxes.make)
                 outcomes = together(register, register)
                 self.assertEqual(self.texts(outcomes), [SUCCESS, f"{name} is already used"])
         self.assertEqual(User.select().count(), ROUNDS)

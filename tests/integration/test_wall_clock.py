@@ -80,7 +80,7 @@ class SetBack(ServiceCase):
                 "lost_after": LOST_AFTER,
                 "launch_timeout": 60.0,
             },
-            limits={"failed_logins": "3/minute"},
+            limits={"failed_logins": "3/hour"},
         )
         self.clock = WallClock(service)
         await service.up(environ=self.clock.environ)

@@ -1,0 +1,111 @@
+"""The people and the data that attacks need, put straight into a database."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import peewee
+
+from bbs.board import board
+from bbs.board.models import Group, Inbox, Membership, Post, Relationship
+from bbs.passwords import OWASP
+from bbs.rules.accounts import new_channel
+from bbs.storage import migrations, models
+from bbs.storage.connecting import connect_to
+from bbs.storage.database import rows
+from bbs.storage.models import Place, User
+
+PASSWORD = "a-secret"
+
+HONEST = "honest"
+"""Who asks for the friends; `honest0` and so on log in."""
+
+LOGGING_IN = 40
+"""So many of these, as a name may not log in too often."""
+
+ATTACKER = "mallory"
+"""Who is a friend of `author`, and in the group `crowd`; `mallory0` and so on are many."""
+
+ATTACKERS = 200
+
+POSTS, LENGTH = 2_000, 5_000
+"""Posts of `author`, and characters of each."""
+
+CROWD = 1_000
+"""Members of the group, all of them online."""
+
+CHUNK = 200
+"""Rows in one statement: some are long."""
+
+
+class Template:
+    """A database that is made once in `folder` and copied for each attack."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def copy(self, path: Path, *, posts: bool, crowd: bool) -> None:
+        """Make the database `path`, with the long posts and the crowd where they are wanted."""
+        made = self._folder / f"template-{posts:d}{crowd:d}.sqlite3"
+        if not made.exists():
+            with _opened(f"sqlite:///{made}") as database, database.atomic():
+                _fill(posts, crowd)
+        shutil.copy(made, path)
+
+
+@contextlib.contextmanager
+def _opened(url: str) -> Iterator[peewee.Database]:
+    database = connect_to(url)
+    models.database.initialize(database)
+    database.connect()
+    try:
+        migrations.upgrade(database, board.schema)
+        yield database
+        if isinstance(database, peewee.SqliteDatabase):
+            database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        database.close()
+
+
+def _fill(posts: bool, crowd: bool) -> None:
+    names = [HONEST, ATTACKER, "author", *(f"friend{number}" for number in range(10))]
+    names += [f"{HONEST}{number}" for number in range(LOGGING_IN)]
+    names += [f"{ATTACKER}{number}" for number in range(ATTACKERS)]
+    members = [f"member{number}" for number in range(CROWD - 1)] if crowd else []
+    stored = OWASP.hash(PASSWORD)
+    _insert(
+        User,
+        (
+            {"name": name, "password_hash": stored, "channel": new_channel(), "created": 0.0}
+            for name in [*names, *members]
+        ),
+    )
+    ids: dict[str, int] = dict(rows(User.select(User.name, User.id)))
+    _insert(Inbox, ({"user": user} for user in ids.values()))
+    pairs = [(ids[HONEST], ids[f"friend{number}"]) for number in range(10)]
+    pairs += [(ids[ATTACKER], ids["author"])]
+    _insert(
+        Relationship,
+        (
+            {"user": one, "other": other, "kind": Relationship.FRIEND}
+            for pair in pairs
+            for one, other in (pair, pair[::-1])
+        ),
+    )
+    if posts:
+        _insert(Post, ({"author": ids["author"], "text": "x" * LENGTH} for _ in range(POSTS)))
+    if crowd:
+        group = Group.insert(name="crowd", channel=new_channel()).execute()
+        of_it = [ids[name] for name in [*members, ATTACKER]]
+        _insert(Membership, ({"group": group, "user": user} for user in of_it))
+        _insert(Place, ({"user": ids[name], "server": None} for name in members))
+
+
+def _insert(model: type[peewee.Model], values: Iterable[dict[str, object]]) -> None:
+    rest = iter(values)
+    while chunk := [*islice(rest, CHUNK)]:
+        model.insert_many(chunk).execute()

@@ -1,0 +1,129 @@
+"""Limits that have no key, taken out of a server of the harness's own.
+
+`without/sitecustomize.py`, which Python finds by the path that these servers are started with,
+calls `apply` before anything of the server runs, in its app servers too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+VARIABLE = "ATTACKS_WITHOUT"
+"""The environment variable that names them, separated by commas."""
+
+NO_LIMIT = 10**9
+
+
+def apply() -> None:
+    """Take out what the environment names."""
+    for name in filter(None, os.environ.get(VARIABLE, "").split(",")):
+        PATCHES[name]()
+
+
+def _descriptors() -> None:
+    """A server does not know how many descriptors it may have open."""
+    from bbs.limits import connections
+
+    admission: Any = connections.Admission
+    begin = admission.__init__
+
+    def unaware(self: Any, most: int, trusted: Any, descriptors: int | None = None) -> None:
+        begin(self, most, trusted, None)
+
+    admission.__init__ = unaware
+
+
+def _turns() -> None:
+    """Passwords are hashed in the order in which they come, however many are an address's."""
+    from bbs.limits import fair
+
+    names: Any = fair
+    names.MOST_WAITING = names.MOST_OF_AN_ADDRESS = NO_LIMIT
+    names.counted_as = lambda host: ""
+    begin = fair.FairQueue.__init__
+
+    def unfair(
+        self: Any, at_once: int, per_address: int, trusted: Any, clock: Any, *more: Any
+    ) -> None:
+        begin(self, at_once, NO_LIMIT, trusted, clock, *more)
+
+    queue: Any = fair.FairQueue
+    queue.__init__ = unfair
+
+
+def _page_turns() -> None:
+    """The page begins the next request of a connection as soon as the one before is answered."""
+    from twisted.web.http import HTTPChannel
+
+    from bbs.web import site
+
+    channel: Any = site.BoundedChannel
+    channel.requestDone = HTTPChannel.requestDone
+    channel.rawDataReceived = HTTPChannel.rawDataReceived
+    channel.resumeProducing = HTTPChannel.resumeProducing
+
+
+def _page_kept() -> None:
+    """The page makes each answer anew."""
+    from bbs.web import kept
+
+    names: Any = kept
+    names.MADE_EVERY = 0.0
+
+
+def _page_connections() -> None:
+    """The page takes any number of connections."""
+    from bbs.web import page, site
+
+    pages: Any = page
+    sites: Any = site
+    pages.CONNECTIONS_PER_ADDRESS = sites.CONNECTIONS_PER_ADDRESS = NO_LIMIT
+    sites.MAX_CONNECTIONS = NO_LIMIT
+
+
+def _replies() -> None:
+    """A reply is as long as what there is."""
+    from bbs.rules import pages
+
+    names: Any = pages
+    names.MOST_BYTES = names.MOST_ENTRIES = names.PRICED_BYTES = NO_LIMIT
+
+
+def _unread() -> None:
+    """Requests are begun however much waits to be written."""
+    from bbs.protocols.life import Life
+
+    life: Any = Life
+    life.block = lambda self: False
+
+
+def _listeners() -> None:
+    """A user listens on any number of connections."""
+    from bbs.delivery import listeners
+
+    names: Any = listeners
+    names.LISTENING_CONNECTIONS = NO_LIMIT
+
+
+def _late_lines() -> None:
+    """A line may take any time to come to its end, and is renewed by each byte."""
+    from bbs.protocols.line.connection import LineConnection
+
+    connection: Any = LineConnection
+    connection._line_is_late = lambda self: None
+
+
+PATCHES: Mapping[str, Callable[[], None]] = {
+    "descriptors": _descriptors,
+    "turns": _turns,
+    "page-turns": _page_turns,
+    "page-kept": _page_kept,
+    "page-connections": _page_connections,
+    "replies": _replies,
+    "unread": _unread,
+    "listeners": _listeners,
+    "late-lines": _late_lines,
+}
+"""By the names of limits (`limits.LIMITS`)."""

@@ -1,0 +1,177 @@
+"""What an attack is, how it is run, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Attack:
+    """One attack.
+
+    `floods`: what attackers are told (`attacker.Flood`), with the name of a port for `port`, and
+    `{token}` where the token of the first of `users` belongs, who log in before it begins.
+    `limits` are those that defend against it: without each it works. `options` of the server,
+    beside those that all have; `posts` and `crowd`: what its database has; `descriptors`: how many
+    it may have open. `growth`: MiB that a process may grow by while it lasts. `shows` says what
+    else is not as it should be. What is fuzzed has a `dialect` (`dialects.Dialect`) and no floods.
+    """
+
+    name: str
+    what: str
+    floods: Sequence[Mapping[str, Any]] = ()
+    limits: Sequence[str] = ()
+    users: Sequence[str] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
+    posts: bool = False
+    crowd: bool = False
+    descriptors: int | None = None
+    growth: int = 128
+    shows: Callable[[Outcome], Sequence[str]] = lambda outcome: ()
+    dialect: str = ""
+
+    @property
+    def tool(self) -> str:
+        """The process that carries it out."""
+        return "fuzzer" if self.dialect else "attacker"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How an attack is run: `before` and `during` in seconds; so many fuzzed `inputs`, which take
+    as long as they take, but not longer than `patience`; the limits that are taken out."""
+
+    before: float
+    during: float
+    seed: int
+    inputs: int
+    without: Sequence[str] = ()
+    patience: float = 1800.0
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What honest peers may have to wait: p99 of a command on a connection that stays, and of a
+    login, as a multiple of what it was before, or so many ms. Where the echo, which nobody attacks,
+    takes longer than it did before, others have the machine, and its own multiple counts too."""
+
+    command: float = 3.0
+    command_ms: float = 50.0
+    login: float = 5.0
+    login_ms: float = 1000.0
+
+    def of(self, kind: str, outcome: Outcome) -> float:
+        """In ms."""
+        times, least = self.command, self.command_ms
+        if kind == "login":
+            times, least = self.login, self.login_ms
+        slower = outcome.during[YARDSTICK].p99 - outcome.before[YARDSTICK].p99
+        return max(times * (outcome.before[kind].p99 + max(0.0, slower)), least)
+
+
+GOALS = Bounds()
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What the honest peer waited for one kind of request: ms."""
+
+    p50: float
+    p99: float
+    most: float
+    count: int
+
+    @classmethod
+    def of(cls, times: Sequence[float]) -> Waits:
+        ordered = sorted(times) or [0.0]
+
+        def at(share: float) -> float:
+            return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+        return cls(at(0.5), at(0.99), ordered[-1], len(times))
+
+
+KINDS = ("list-friend", "ping", "login")
+YARDSTICK = "echo"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of one process: bytes resident before, at most, and after."""
+
+    before: int
+    most: int
+    after: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of an attack."""
+
+    attack: Attack
+    plan: Plan
+    before: Mapping[str, Waits]
+    during: Mapping[str, Waits]
+    refused: Sequence[str]
+    """What the honest peer was told instead of an answer, while it lasted."""
+    floods: Sequence[Mapping[str, Any]]
+    """What the attackers found, of each kind of connection."""
+    memory: Sequence[Memory]
+    """Of each process that was there before."""
+    seconds: float
+    """How long it lasted, until the honest peer had all its answers."""
+    cpu: float
+    """Seconds of the processors that the server used meanwhile."""
+    ended: int
+    """Processes that were there before and are not there any more."""
+    launched: int
+    """App servers that have become ready meanwhile."""
+    trouble: Sequence[str]
+    """What no log may have in it."""
+
+    @property
+    def share(self) -> float:
+        """How much of all that was answered was the attackers'."""
+        ours = sum(each.count for each in self.during.values())
+        return self.answered / max(1, self.answered + ours)
+
+    @property
+    def answered(self) -> int:
+        """What attackers were answered; of what is fuzzed, the inputs."""
+        return sum(each.get("answered", each.get("inputs", 0)) for each in self.floods)
+
+    @property
+    def largest(self) -> Memory:
+        """Of the process that has grown the most."""
+        return max(self.memory, key=lambda each: each.most - each.before)
+
+    def faults(self, bounds: Bounds = GOALS) -> list[str]:
+        """What is not as it should be, in words."""
+        found = []
+        for kind in KINDS:
+            most, waited = bounds.of(kind, self), self.during[kind].p99
+            if waited > most:
+                found.append(f"{kind} took {waited:.0f} ms, not {most:.0f} at most")
+        if self.refused:
+            found.append(f"the honest peer was refused {len(self.refused)}×: {self.refused[0]}")
+        if self.ended:
+            found.append(f"{self.ended} processes ended")
+        for each in self.memory:
+            grown = (each.most - each.before) / MEBIBYTE
+            if grown > self.attack.growth:
+                found.append(f"a process grew by {grown:.0f} MiB, not {self.attack.growth} at most")
+            if each.after and each.after > max(1.1 * each.before, each.before + KEPT):
+                kept = (each.after - each.before) / MEBIBYTE
+                found.append(f"{kept:.0f} MiB of {each.before / MEBIBYTE:.0f} were not given back")
+        if self.trouble:
+            found.append(f"{len(self.trouble)}× trouble in the logs: {self.trouble[0]}")
+        return [*found, *self.attack.shows(self)]
+
+
+KEPT = 16 * MEBIBYTE
+"""Bytes that a process may have more after an attack, where a tenth is less than that: Python keeps
+what it will use again."""

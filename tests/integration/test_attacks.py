@@ -1,0 +1,64 @@
+"""The attackers, each for a few seconds, with generous bounds: `make soak` has more of both.
+
+The honest peer's waits are held against its own before the attack, in the same run, and the machine
+may be a slow one with much else to do. So what fails here is no close thing: undefended, the peer
+waits many seconds, or for good.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
+
+from tests.attacks import report
+from tests.attacks.catalogue import ATTACKS
+from tests.attacks.filling import Template
+from tests.attacks.measure import run
+from tests.attacks.values import Bounds, Outcome, Plan
+
+GENEROUS = Bounds(command=10, command_ms=500, login=10, login_ms=3000)
+
+PLAN = Plan(before=1.0, during=2.0, seed=1, inputs=3000, patience=30.0)
+"""Seconds of each: with all attacks a minute."""
+
+
+WITHOUT = ("silent-one-address", "silent-many-addresses", "descriptors", "unread-posts")
+"""Attacks that are seen to work within seconds where their limits are taken out, on any machine;
+`python -m tests.attacks --self-test` has all of them."""
+
+
+class Attacks(TestCase):
+    """Nobody takes the service from the others."""
+
+    timeout = 1200
+
+    async def test_each_attack_is_withstood(self) -> None:
+        faults = await self._faults(ATTACKS, defended=True)
+        self.assertEqual({name: found for name, found in faults.items() if found}, {})
+
+    async def test_attacks_work_without_limits(self) -> None:
+        faults = await self._faults(WITHOUT, defended=False)
+        self.assertEqual([name for name, found in faults.items() if not found], [])
+
+    async def _faults(self, names: Iterable[str], defended: bool) -> dict[str, list[str]]:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir(parents=True)
+        outcomes = await deferToThread(_run_all, folder, names, defended)
+        print("\n" + report.table(outcomes, GENEROUS), file=sys.stderr)
+        return {each.attack.name: each.faults(GENEROUS) for each in outcomes}
+
+
+def _run_all(folder: Path, names: Iterable[str], defended: bool) -> list[Outcome]:
+    template = Template(folder)
+    outcomes = []
+    for name in names:
+        attack, own = ATTACKS[name], folder / name
+        own.mkdir()
+        plan = PLAN if defended else replace(PLAN, without=attack.limits)
+        outcomes.append(run(attack, plan, own, template))
+    return outcomes

@@ -1,0 +1,69 @@
+"""What a login server says at its start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from bbs.board import board
+from bbs.config import Configuration, Limits
+from bbs.daemons.login import LoginServer
+
+
+@dataclass
+class Port:
+    """Something that listens."""
+
+    host: IAddress
+
+    def getHost(self) -> IAddress:
+        return self.host
+
+
+class Advice(SynchronousTestCase):
+    """Where others than this machine come, passwords have eight characters at least."""
+
+    def said(self, *hosts: IAddress, minimum: int = 1) -> list[str]:
+        """What a server says that listens there."""
+        said: list[str] = []
+
+        @implementer(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            said.append(formatEvent(event))
+
+        config = Configuration(limits=Limits(password_minimum=minimum))
+        server = LoginServer(board, config, self.mktemp(), Clock(), said.append)
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        server.advise([Port(host) for host in hosts])
+        return said
+
+    def test_in_one_line(self) -> None:
+        everywhere = (IPv4Address("TCP", "0.0.0.0", 22222), IPv6Address("TCP", "::", 22222))
+        for hosts in (everywhere, everywhere[:1], everywhere[1:]):
+            (line,) = self.said(*hosts)
+            self.assertIn("limits.password_minimum is 1", line)
+            self.assertIn("8 is advised (NIST SP 800-63B)", line)
+            self.assertNotIn("\n", line)
+
+    def test_beside_loopback(self) -> None:
+        hosts = (IPv4Address("TCP", "127.0.0.1", 1), IPv4Address("TCP", "192.0.2.1", 1))
+        self.assertEqual(len(self.said(*hosts, minimum=7)), 1)
+
+    def test_not_where_nobody_else_comes(self) -> None:
+        hosts = (
+            IPv4Address("TCP", "127.0.0.1", 1),
+            IPv4Address("TCP", "127.9.9.9", 1),
+            IPv6Address("TCP", "::1", 1),
+            UNIXAddress("/run/bbs"),
+        )
+        self.assertEqual(self.said(*hosts), [])
+
+    def test_not_where_it_is_so(self) -> None:
+        self.assertEqual(self.said(IPv4Address("TCP", "0.0.0.0", 1), minimum=8), [])

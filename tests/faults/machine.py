@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 LIBRARY = "libfaketime.so.1"
-"""Not the one for threads: its lock takes most of a server's time, and Python has a lock of its own."""
+"""Not the one for threads: its lock takes most of what a server has, and Python has its own."""
 PLACES = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 
 MIB = 1 << 20

@@ -5,10 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.limits.connections import Admission, Entry, Networks, counted_as
+from bbs.limits.connections import GRACE, Admission, Entry, Networks, counted_as
 
 TRUSTED = Networks([ip_network("127.0.0.0/8"), ip_network("::1")])
 
@@ -105,6 +106,29 @@ class AdmissionTests(SynchronousTestCase):
         self.assertTrue(port.paused)
         entry.leave()
         self.assertFalse(port.paused)
+
+    def test_nobody_keeps_others_out_by_saying_nothing(self) -> None:
+        clock = Clock()
+        admission = Admission(3, TRUSTED, seconds=clock.seconds)
+        door = admission.door(1000)
+        ended: list[Entry] = []
+
+        def come() -> Entry:
+            entry = self.enter(door)
+            entry.watch(lambda: ended.append(entry))
+            return entry
+
+        asks, first, second = come(), come(), come()
+        asks.has_asked()
+        clock.advance(GRACE / 2)
+        self.assertIsNone(door.enter("192.0.2.1"))
+        clock.advance(GRACE / 2)
+        come()
+        come()
+        self.assertEqual(ended, [first, second])
+        first.leave()
+        second.leave()
+        self.assertIsNone(door.enter("192.0.2.1"))
 
     def test_newcomers_make_room_in_the_order_in_which_they_came(self) -> None:
         admission = Admission(1000, TRUSTED, descriptors=20)

@@ -9,8 +9,9 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.cli import data_folder
-from bbs.cli.data_folder import Unusable, open_folder
+from bbs.cli.data_folder import open_folder
+from bbs.scaling import private
+from bbs.scaling.private import Unusable
 
 OURS = (
     "lock",
@@ -124,7 +125,7 @@ class DataFolder(SynchronousTestCase):
 
     def test_what_its_owner_cannot_open(self) -> None:
         if not os.getuid():
-            real: Any = data_folder._open_in
+            real: Any = private._open_in
 
             def denied(folder: int, name: str, flags: int = 0) -> int:
                 if name == "bbs.log":
@@ -132,7 +133,7 @@ class DataFolder(SynchronousTestCase):
                 opened: int = real(folder, name, flags)
                 return opened
 
-            self.patch(data_folder, "_open_in", denied)
+            self.patch(private, "_open_in", denied)
         self.fill("bbs.log")
         (self.folder / "bbs.log").chmod(0o044)
         self.refused("bbs.log", "Permission denied")

@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.addresses import ListeningPlace
 from bbs.cli import up
-from bbs.cli.data_folder import Unusable
 from bbs.config import Configuration, load
+from bbs.scaling.private import Unusable
 
 
 class FacesCase(SynchronousTestCase):

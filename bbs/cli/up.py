@@ -12,13 +12,14 @@ from typing import Any
 
 from bbs.addresses import Address, ListeningPlace, reached_at
 from bbs.cli import Program, port
-from bbs.cli.data_folder import PASSWORD_FILE, Unusable, cannot_write, open_folder
+from bbs.cli.data_folder import cannot_write, open_folder
 from bbs.cli.offline import as_written
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.daemons.log_files import KeptFile, observer_of, survive_hangups
 from bbs.daemons.security_log import IN_DATA
 from bbs.scaling.children import write_privately
+from bbs.scaling.private import PASSWORD_FILE, Unusable
 
 DESCRIPTION = "Run the whole service in one process, with its app servers as children."
 

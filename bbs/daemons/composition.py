@@ -64,9 +64,10 @@ class AppServing:
         self._parts.server_id = self.listeners.server_id = server_id
 
 
-def admission_of(limits: Limits, descriptors: int | None = None) -> Admission:
+def admission_of(reactor: Any, limits: Limits, descriptors: int | None = None) -> Admission:
     """Who may connect to a process, which may have so many `descriptors` open."""
-    return Admission(limits.connections, Networks(limits.trusted), descriptors)
+    trusted = Networks(limits.trusted)
+    return Admission(limits.connections, trusted, descriptors, reactor.seconds)
 
 
 def line_factory(
@@ -74,7 +75,7 @@ def line_factory(
 ) -> LineFactory:
     """Serves the line protocol within `limits` to whom `admission` lets in; without one it is the
     only port of its process."""
-    admission = admission or admission_of(limits)
+    admission = admission or admission_of(reactor, limits)
     return LineFactory(
         reactor,
         handler,

@@ -120,7 +120,7 @@ class Daemon(TwistedService):
         if self.beside is not None:
             self.admission = self.beside.admission
         else:
-            self.admission = admission_of(self.config.limits, hard)
+            self.admission = admission_of(self.reactor, self.config.limits, hard)
         bound_turns(self.reactor)
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)

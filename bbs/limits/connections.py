@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
@@ -22,6 +23,10 @@ OVERSHOOT = 100
 IPV6_PREFIX = 64
 """Bits of an IPv6 address by which it is counted: whoever has one address has all of these
 (RFC 6177)."""
+
+GRACE = 2.0
+"""Seconds that whoever has come has to ask something before others may take the place, where all
+are taken. (Where descriptors run out there is none.)"""
 
 Network = IPv4Network | IPv6Network
 
@@ -59,23 +64,34 @@ class Port(Protocol):
 class Admission:
     """The connections of one process, over all its ports.
 
-    Before its descriptors run out, those connections are ended which have asked nothing yet, the
-    oldest first; where there are none, its ports accept no more until somebody leaves.
+    Where all places are taken, or descriptors run out, those make room which have asked nothing
+    yet, the oldest first: nobody keeps others out by saying nothing. Where there are none, who
+    comes is one too many; and where descriptors run out, its ports accept no more until somebody
+    leaves.
 
     :param most: connections that it takes.
     :param trusted: not counted by address.
     :param descriptors: how many it may have open (RLIMIT_NOFILE); None: no matter.
+    :param seconds: a clock that nobody sets.
     """
 
-    def __init__(self, most: int, trusted: Networks, descriptors: int | None = None) -> None:
+    def __init__(
+        self,
+        most: int,
+        trusted: Networks,
+        descriptors: int | None = None,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.trusted = trusted
         self._most = most
+        self._seconds = seconds
         self._room = None
         if descriptors is not None:
             self._room = descriptors - min(RESERVED + OVERSHOOT, descriptors // 2)
         self._count = 0
         self._used = 0
-        self._newcomers: OrderedDict[Entry, Callable[[], None]] = OrderedDict()
+        self._newcomers: OrderedDict[Entry, tuple[float, Callable[[], None]]] = OrderedDict()
+        """Who has asked nothing yet: since when, and what ends it."""
         self._ports: list[Port] = []
         self._shut = False
         self._told = False
@@ -96,9 +112,15 @@ class Admission:
 
     # For the doors and entries
 
-    @property
-    def is_full(self) -> bool:
-        return self._count >= self._most
+    def has_place(self) -> bool:
+        """Whether there is one, if need be that of somebody who has said nothing for a while."""
+        if self._count < self._most:
+            return True
+        since = next(iter(self._newcomers.values()))[0] if self._newcomers else None
+        if since is None or self._seconds() - since < GRACE:
+            return False
+        self._end_oldest()
+        return True
 
     @property
     def is_jammed(self) -> bool:
@@ -119,7 +141,7 @@ class Admission:
                 port.startReading()
 
     def watch(self, entry: Entry, end: Callable[[], None]) -> None:
-        self._newcomers[entry] = end
+        self._newcomers[entry] = self._seconds(), end
 
     def unwatch(self, entry: Entry) -> None:
         self._newcomers.pop(entry, None)
@@ -138,12 +160,15 @@ class Admission:
                 room=self._room,
             )
         if self._newcomers:
-            _, end = self._newcomers.popitem(last=False)
-            end()
+            self._end_oldest()
         elif not self._shut:
             self._shut = True
             for port in self._ports:
                 port.stopReading()
+
+    def _end_oldest(self) -> None:
+        _, (_, end) = self._newcomers.popitem(last=False)
+        end()
 
 
 class Door:
@@ -164,7 +189,7 @@ class Door:
         descriptors in all; None where that is one too many."""
         address = None if not host or host in self.admission.trusted else counted_as(host)
         crowded = address is not None and self._by_address[address] >= self._per_address
-        if crowded or self.admission.is_full:
+        if crowded or not self.admission.has_place():
             security.tell("connect", "refused", address=host)
             return None
         return Entry(self, address, descriptors)

@@ -19,6 +19,7 @@ from bbs.plugins import Plugin
 from bbs.rules.members import Member
 from bbs.scaling import children
 from bbs.scaling.interfaces import IProvider, LaunchRefused
+from bbs.scaling.private import Unusable, make_private
 from bbs.scaling.providers import LaunchKit, Provider
 from bbs.values import Instance
 
@@ -63,10 +64,14 @@ async def make_provider(
     path = os.path.join(data_folder, "run", f"app-{me.id}.toml")
     if provider.here and provider.launches:
         try:
-            await in_thread(os.makedirs, data_folder, mode=0o700, exist_ok=True)
+            mended = await in_thread(make_private, data_folder, service_name)
             await in_thread(children.write_privately, path, text)
+        except Unusable as error:
+            raise LaunchRefused(str(error)) from error
         except OSError as error:
             raise LaunchRefused(f"cannot write {path}: {error.strerror}") from error
+        if mended:
+            _log.warn("others could read {paths}; now they cannot", paths=", ".join(mended))
         on_stop(lambda: in_thread(os.unlink, path))
 
     def command(server_id: str) -> list[str]:

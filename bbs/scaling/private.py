@@ -1,0 +1,96 @@
+"""A data folder is for its owner alone: what others can read in it is shut, or refused."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from fnmatch import fnmatch
+
+PASSWORD_FILE = "operator-password"  # nosec B105 # A file's name.
+
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+class Unusable(Exception):
+    """The data folder cannot be used; the text says why."""
+
+
+def make_private(folder: str, name: str) -> list[str]:
+    """Make the data folder of the service `name`, and see to it that nobody else can read it or
+    what the service has in it; gives the paths of what others could read.
+
+    Nothing else is touched, as the folder may be one in which its owner has other things. A link is
+    not followed: it may lead to what somebody else wants opened or shut.
+
+    :raises Unusable: it is somebody else's or everybody's.
+    :raises OSError: it cannot be made or read.
+    """
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    return [*_made_private(folder, name)]
+
+
+def _made_private(folder: str, name: str) -> Iterator[str]:
+    ours = (f"{name}.*", "*.sqlite3*", "lock", f"{PASSWORD_FILE}*", "run", "logs")
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if os.fstat(descriptor).st_mode & stat.S_ISVTX:
+            raise Unusable(f"the data folder {folder} is everybody's: name one of your own")
+        if _mend(descriptor, folder):
+            yield folder
+        yield from _mend_all(descriptor, folder, ours)
+        for below, patterns in (("run", ("*",)), ("logs", ("app-*.log*", "security.log*"))):
+            yield from _mend_below(descriptor, below, os.path.join(folder, below), patterns)
+    finally:
+        os.close(descriptor)
+
+
+def _mend_below(parent: int, name: str, path: str, patterns: tuple[str, ...]) -> Iterator[str]:
+    try:
+        folder = _open_in(parent, name, os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):
+            return
+        raise
+    try:
+        yield from _mend_all(folder, path, patterns)
+    finally:
+        os.close(folder)
+
+
+def _mend_all(folder: int, path: str, patterns: tuple[str, ...]) -> Iterator[str]:
+    for entry in sorted(os.listdir(folder)):
+        if not any(fnmatch(entry, pattern) for pattern in patterns):
+            continue
+        mode = os.stat(entry, dir_fd=folder, follow_symlinks=False).st_mode
+        # A socket or a pipe is an operator's, who has made it for somebody.
+        if not mode & _OTHERS or not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            continue
+        where = os.path.join(path, entry)
+        try:
+            descriptor = _open_in(folder, entry)
+        except OSError as error:
+            reason = f"others can read {where}, and it cannot be opened: {error.strerror}"
+            raise Unusable(reason) from error
+        try:
+            if _mend(descriptor, where):
+                yield where
+        finally:
+            os.close(descriptor)
+
+
+def _open_in(folder: int, name: str, flags: int = 0) -> int:
+    flags |= os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return os.open(name, flags, dir_fd=folder)
+
+
+def _mend(descriptor: int, path: str) -> bool:
+    """Shut what is open to others; whether it was."""
+    status = os.fstat(descriptor)
+    if not status.st_mode & _OTHERS:
+        return False
+    if status.st_uid != os.geteuid():
+        raise Unusable(f"{path} is somebody else's, and others can read it")
+    os.fchmod(descriptor, 0o700 if stat.S_ISDIR(status.st_mode) else 0o600)
+    return True

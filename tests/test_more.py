@@ -63,6 +63,13 @@ class Parts(SynchronousTestCase):
             if len(entries) < 1000:
                 self.assertGreater(size([*entries, entry]), 2**20)
 
+    def test_a_mebibyte_of_what_has_fewer_characters(self) -> None:
+        for entry in ("ü" * 50_000, "\x07" * 50_000, "\N{GRINNING FACE}" * 30_000):
+            rows = [(number, entry) for number in range(1, 21)]
+            for part in (Page().part("x", rows), Page().part("x", rows, size=20 * 50_000)):
+                self.assertLessEqual(size(part["x"]), 2**20)
+                self.assertEqual(part.last, len(part["x"]))
+
     def test_one_entry_always(self) -> None:
         part = Page().part("x", [(1, "x" * 2**21), (2, "y")])
         self.assertEqual((part, part.last), ({"x": ["x" * 2**21]}, 1))
@@ -386,6 +393,36 @@ class PostsOfMany(RulesCase):
         sizes = self.read()
         self.assertEqual(sum(sizes), 550)
         self.assertEqual(sizes, [516, 16, 16, 2])
+
+    def test_long_texts_are_not_read_for_nothing(self) -> None:
+        (friend,) = self.authors(1)
+        self.befriends([friend])
+        self.write([friend], 200, "x" * 50_000)
+        read: list[int] = []
+        texts = posts._texts
+
+        def noted(numbers: list[int]) -> list[Any]:
+            found = texts(numbers)
+            read.append(len(found))
+            return found
+
+        self.patch(posts, "_texts", noted)
+        self.assertEqual(len(self.call(posts.friends_posts, self.ann)["post"]), 20)
+        self.assertLessEqual(sum(read), 48)
+
+    def test_a_crowd_long_ago_is_found_in_few_looks(self) -> None:
+        for name, value in (("FIRST_WINDOW", 2), ("MOST_FOUND", 8)):
+            self.patch(posts, name, value)
+        friend, stranger = self.authors(2)
+        self.befriends([friend])
+        self.write([friend], 100)
+        self.write([stranger], 3000)
+        looks: list[int] = []
+        look = posts._look
+        self.patch(posts, "_look", lambda *given: (looks.append(1), look(*given))[1])
+        newest = Post.select(Post.id).order_by(Post.id.desc()).get().id
+        self.assertEqual(len(self.call(posts._latest, [friend], newest + 1, 7)), 7)
+        self.assertLess(len(looks), 30)
 
     def test_a_thousand_friends(self) -> None:
         friends_of_ann = self.authors(1000)

@@ -166,6 +166,16 @@ class Inboxes(InboxCase):
         self.assertEqual(self.waiting(self.bob), 8)
         self.call(messages.send, self.bob, "ann", "as before")
 
+    def test_a_full_one_costs_others_nothing(self) -> None:
+        """Nothing is written: on MySQL all who share the transaction would begin anew."""
+        self.call(messages.send, self.ann, "bob", "12345678")
+        said: list[str] = []
+        self.database.peewee.query_hooks.append(lambda event: said.append(event.sql))
+        self.refused("bob's inbox is full", messages.send, self.ann, "bob", "ü!")
+        self.database.peewee.query_hooks.clear()
+        self.assertTrue(said)
+        self.assertEqual([each for each in said if not each.startswith("SELECT")], [])
+
     def test_somebody_else_filled_it_meanwhile(self) -> None:
         """Behind the look with which the command began: nothing of it stays."""
         token = self.log_in("ann")

@@ -44,6 +44,17 @@ def _most_done(most: int) -> Shows:
     return shows
 
 
+def _most_answered(at_once: float, per_second: float) -> Shows:
+    """No more is answered than so much at once, and then so much a second."""
+
+    def shows(outcome: Outcome) -> Sequence[str]:
+        allowed = at_once + per_second * outcome.seconds
+        over = outcome.answered > allowed
+        return [f"{outcome.answered} were answered, not {allowed:.0f} at most"] if over else []
+
+    return shows
+
+
 REFUSED = ("too-many-attempts", "unavailable", "too-many-connections")
 """The codes of what was not carried out, as there was too much of it."""
 
@@ -212,6 +223,8 @@ FLOODS: tuple[Attack, ...] = (
         ("deliveries",),
         users=(ATTACKER,),
         crowd=True,
+        # 5,000 messages, and then 500 a second; each connection may have one more under way.
+        shows=_most_answered(5 + 5, 0.5),
     ),
     Attack(
         "listeners",
@@ -246,6 +259,7 @@ FLOODS: tuple[Attack, ...] = (
         ),
         ("commands",),
         users=(ATTACKER,),
+        shows=_most_answered(1000 + 100, 200),
     ),
     Attack(
         "endings",

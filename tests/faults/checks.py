@@ -26,6 +26,16 @@ JOIN user AS host ON host.id = relationship.user_id
 JOIN user AS guest ON guest.id = relationship.other_id
 WHERE guest.name >= 'guest-' AND guest.name < 'guest.' ORDER BY relationship.id"""
 
+_COUNTED = """\
+SELECT user.name, inbox.waiting, inbox.posts, inbox.post_bytes,
+    (SELECT COALESCE(SUM(LENGTH(message.text)), 0) FROM delivery
+     JOIN message ON message.id = delivery.message_id
+     WHERE delivery.user_id = inbox.user_id AND delivery.message_id > inbox.delivered),
+    (SELECT COUNT(*) FROM post WHERE post.author_id = inbox.user_id),
+    (SELECT COALESCE(SUM(LENGTH(post.text)), 0) FROM post WHERE post.author_id = inbox.user_id)
+FROM inbox JOIN user ON user.id = inbox.user_id ORDER BY user.id"""
+"""What is counted of each user's, and what there is; all texts here are of ASCII."""
+
 
 def check(world: World, people: People, url: str) -> None:
     """Look into the database, which nobody uses any more, and into what readers heard."""
@@ -35,6 +45,7 @@ def check(world: World, people: People, url: str) -> None:
     database.connect()
     try:
         _check_rows(people, lambda sql: list(database.execute_sql(sql)))
+        _check_counts(database, world.figures)
         _check_database(database, url, world.figures)
     finally:
         database.close()
@@ -66,6 +77,14 @@ def _check_rows(people: People, rows: Any) -> None:
         ),
         "among the invitations",
     )
+
+
+def _check_counts(database: Any, figures: Figures) -> None:
+    """Whether the board's counters of what it keeps say what it keeps."""
+    rows = list(database.execute_sql(_COUNTED))
+    wrong = [row for row in rows if list(map(int, row[1:4])) != list(map(int, row[4:7]))]
+    if wrong:
+        figures.complain(f"counters (waiting, posts, bytes) and truth of {len(wrong)}: {wrong[:3]}")
 
 
 def _numbers(texts: Iterable[str]) -> list[int]:

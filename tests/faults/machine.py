@@ -8,7 +8,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-LIBRARY = "libfaketimeMT.so.1"
+LIBRARY = "libfaketime.so.1"
+"""Not the one for threads: its lock takes most of what a server has, and Python has its own."""
 PLACES = ("/usr/lib", "/usr/lib64", "/usr/local/lib")
 
 MIB = 1 << 20

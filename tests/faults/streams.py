@@ -22,8 +22,9 @@ from tests.faults.figures import Figures
 from tests.faults.parts import pause
 from tests.integration.service import run
 
-BREATH = 0.03
-"""Seconds between messages of one writer: several share a transaction."""
+PAUSES = {"send": 0.03, "send-group": 0.1, "post": 0.25}
+"""Seconds between what one person writes: several messages share a transaction, and posts are all
+read again and again."""
 
 TELNET_DEADLINE = 30.0
 """Seconds until somebody at the gateway hangs up and tries again."""
@@ -132,7 +133,7 @@ class Writing(Stream):
         user: str,
         target: str = "",
     ) -> None:
-        super().__init__(figures, f"{kind} by {user}", BREATH if kind == "send" else 0.1)
+        super().__init__(figures, f"{kind} by {user}", PAUSES[kind])
         self.kind = kind
         self.user = user
         self.target = target
@@ -204,7 +205,7 @@ class Reading(Stream):
         self._posts = posts
 
     async def request(self, number: int) -> None:
-        if number % 10:
+        if number % 40:
             await self._client.list_friend(self._user)
             return
         before = set(self._posts.safe)

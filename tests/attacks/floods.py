@@ -66,7 +66,7 @@ def _launches(outcome: Outcome) -> Sequence[str]:
 def _many(name: str, what: str, line: str) -> Attack:
     """Logins over 2,000 connections, of which none is one too many."""
     flood = {"port": "login", "connections": 2000, "addresses": 20, "payload": f"{line}\n"}
-    return Attack(name, what, (flood,), ("turns",))
+    return Attack(name, what, (flood,), ("turns",), crowd_ahead=20)
 
 
 def _from_one(name: str, what: str, line: str, limit: str, most: int, **options: object) -> Attack:
@@ -144,7 +144,7 @@ FLOODS: tuple[Attack, ...] = (
         (_silent(1000, 1000),),
         ("connections",),
         options={"limits.connections": 500},
-        shows=_most_stay(500),
+        shows=_most_stay(510),
     ),
     Attack(
         "slow-lines",

@@ -44,6 +44,17 @@ def _most_done(most: int) -> Shows:
     return shows
 
 
+def _most_answered(at_once: float, per_second: float) -> Shows:
+    """No more is answered than so much at once, and then so much a second."""
+
+    def shows(outcome: Outcome) -> Sequence[str]:
+        allowed = at_once + per_second * outcome.seconds
+        over = outcome.answered > allowed
+        return [f"{outcome.answered} were answered, not {allowed:.0f} at most"] if over else []
+
+    return shows
+
+
 REFUSED = ("too-many-attempts", "unavailable", "too-many-connections")
 """The codes of what was not carried out, as there was too much of it."""
 
@@ -55,7 +66,7 @@ def _launches(outcome: Outcome) -> Sequence[str]:
 def _many(name: str, what: str, line: str) -> Attack:
     """Logins over 2,000 connections, of which none is one too many."""
     flood = {"port": "login", "connections": 2000, "addresses": 20, "payload": f"{line}\n"}
-    return Attack(name, what, (flood,), ("turns",))
+    return Attack(name, what, (flood,), ("turns",), crowd_ahead=20)
 
 
 def _from_one(name: str, what: str, line: str, limit: str, most: int, **options: object) -> Attack:
@@ -133,7 +144,7 @@ FLOODS: tuple[Attack, ...] = (
         (_silent(1000, 1000),),
         ("connections",),
         options={"limits.connections": 500},
-        shows=_most_stay(500),
+        shows=_most_stay(510),
     ),
     Attack(
         "slow-lines",
@@ -212,6 +223,8 @@ FLOODS: tuple[Attack, ...] = (
         ("deliveries",),
         users=(ATTACKER,),
         crowd=True,
+        # 5,000 messages, and then 500 a second; each connection may have one more under way.
+        shows=_most_answered(5 + 5, 0.5),
     ),
     Attack(
         "listeners",
@@ -246,6 +259,7 @@ FLOODS: tuple[Attack, ...] = (
         ),
         ("commands",),
         users=(ATTACKER,),
+        shows=_most_answered(1000 + 100, 200),
     ),
     Attack(
         "endings",

@@ -5,9 +5,9 @@
 A job is `{"login": PORT, "echo": PORT, "seconds": S, "warms_up": false}`, and its result
 `{"list-friend": [ms, …], "ping": …, "login": …, "echo": …, "failed": [words, …]}`. At first it logs
 in. Then it asks for its friends and, of the login server, pings, each over a connection that stays,
-and logs in over new ones, each at its own pace. Beside that it asks an echo, which nobody attacks:
-what that takes is the machine's own doing. What comes due while an answer is awaited is measured
-from when it was due, else one answer that takes long would be one of few.
+and people log in over new ones, each at its own pace. Beside that it asks an echo, which nobody
+attacks: what that takes is the machine's own doing. What comes due while an answer is awaited is
+measured from when it was due, else one answer that takes long would be one of few.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from tests.attacks.filling import HONEST, LOGGING_IN, PASSWORD
 from tests.attacks.tools import answer_jobs
 
 ADDRESS = "127.99.0.1"
+
+OTHERS = "127.99.1.{}"
+"""Where those who log in are, each somewhere else."""
 
 PACES = {"list-friend": 0.02, "ping": 0.02, "login": 0.2, "echo": 0.02}
 """Seconds from one to the next: far below every limit."""
@@ -41,8 +44,8 @@ class Wire:
         self._reader, self._writer = reader, writer
 
     @classmethod
-    async def to(cls, port: int) -> Wire:
-        connecting = asyncio.open_connection("127.0.0.1", port, local_addr=(ADDRESS, 0))
+    async def to(cls, port: int, address: str = ADDRESS) -> Wire:
+        connecting = asyncio.open_connection("127.0.0.1", port, local_addr=(address, 0))
         return cls(*await asyncio.wait_for(connecting, PATIENCE))
 
     async def ask(self, line: str) -> dict[str, Any]:
@@ -81,13 +84,29 @@ class Honest:
         kinds = {
             "list-friend": lambda: self._over(self._app, f"list-friend {self._token}"),
             "ping": lambda: self._over(self._login, "ping"),
-            "login": self._next,
             "echo": lambda: self._over(self._echo, '{"status": 0}'),
         }
-        found = await asyncio.gather(
-            *(self._repeat(PACES[kind], ask) for kind, ask in kinds.items())
+        *found, logins = await asyncio.gather(
+            *(self._repeat(PACES[kind], ask) for kind, ask in kinds.items()),
+            self._arrive(PACES["login"]),
         )
-        return {**dict(zip(kinds, found, strict=True)), "failed": self.failed}
+        return {**dict(zip(kinds, found, strict=True)), "login": logins, "failed": self.failed}
+
+    async def _arrive(self, pace: float) -> list[float]:
+        """People log in, one after the other, and none waits for those before; returns ms."""
+        arrivals = []
+        while time.perf_counter() < self._ends:
+            arrivals.append(asyncio.ensure_future(self._timed(self._next)))
+            await asyncio.sleep(pace)
+        return await asyncio.gather(*arrivals)
+
+    async def _timed(self, ask: Callable[[], Awaitable[object]]) -> float:
+        began = time.perf_counter()
+        try:
+            await ask()
+        except (OSError, TimeoutError) as error:
+            self.failed.append(str(error) or type(error).__name__)
+        return 1000 * (time.perf_counter() - began)
 
     async def _repeat(self, pace: float, ask: Callable[[], Awaitable[object]]) -> list[float]:
         """Ask again and again; returns ms."""
@@ -109,7 +128,8 @@ class Honest:
 
     async def _next(self) -> None:
         self._logins += 1
-        await self._log_in(f"{HONEST}{self._logins % LOGGING_IN}")
+        number = self._logins % LOGGING_IN
+        await self._log_in(f"{HONEST}{number}", OTHERS.format(number + 1))
 
     async def _over(self, port: int, line: str) -> None:
         name = line.split()[0]
@@ -122,8 +142,8 @@ class Honest:
                 self._standing.pop(name).close()
             raise
 
-    async def _log_in(self, name: str) -> dict[str, Any]:
-        wire = await Wire.to(self._login)
+    async def _log_in(self, name: str, address: str = ADDRESS) -> dict[str, Any]:
+        wire = await Wire.to(self._login, address)
         try:
             return await wire.ask(f"login {name} {PASSWORD}")
         finally:

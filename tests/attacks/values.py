@@ -17,8 +17,10 @@ class Attack:
     `{token}` where the token of the first of `users` belongs, who log in before it begins.
     `limits` are those that defend against it: without each it works. `options` of the server,
     beside those that all have; `posts` and `crowd`: what its database has; `descriptors`: how many
-    it may have open. `growth`: MiB that a process may grow by while it lasts. `shows` says what
-    else is not as it should be. What is fuzzed has a `dialect` (`dialects.Dialect`) and no floods.
+    it may have open. `growth`: MiB that a process may grow by while it lasts. `crowd_ahead`:
+    addresses whose turn to log in comes before an honest one's, as it lawfully does. `shows` says
+    what else is not as it should be. What is fuzzed has a `dialect` (`dialects.Dialect`) and no
+    floods.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Attack:
     crowd: bool = False
     descriptors: int | None = None
     growth: int = 128
+    crowd_ahead: int = 0
     shows: Callable[[Outcome], Sequence[str]] = lambda outcome: ()
     dialect: str = ""
 
@@ -68,7 +71,9 @@ class Bounds:
         """In ms."""
         times, least = self.command, self.command_ms
         if kind == "login":
-            times, least = self.login, self.login_ms
+            # A turn of each address, and another as some are under way.
+            turns = 2 * outcome.attack.crowd_ahead * outcome.before[kind].p50
+            times, least = self.login, max(self.login_ms, turns)
         slower = outcome.during[YARDSTICK].p99 - outcome.before[YARDSTICK].p99
         return max(times * (outcome.before[kind].p99 + max(0.0, slower)), least)
 

@@ -84,9 +84,18 @@ class DescriptorTests(Case):
         later = self.visitor()
         self.assertTrue(silent.text.endswith("Too many connections\n"))
         self.assertTrue(silent.is_over)
+        self.network.advance(1.1)  # It is not waited for as long as others.
+        self.assertTrue(silent.socket.disconnected)
         silent.leave()
         self.assertFalse(later.is_over)
         self.assertFalse(any(visitor.is_over for visitor in typing))
+
+    def test_where_there_is_room_for_nothing_nobody_is_told(self) -> None:
+        self.patch(self.admission, "_most", 3)
+        [self.pipe("help") for _ in range(3)]
+        self.one_too_many("192.0.2.7")
+        self.patch(type(self.door), "is_jammed", True)
+        self.assertIsNone(self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
 
     def test_telnet_that_only_negotiates_has_typed_nothing(self) -> None:
         silent = self.visitor()

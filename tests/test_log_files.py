@@ -121,21 +121,37 @@ class Shared(LogCase):
         self.assertTrue(all(len(text) >= 10 for text in there.values()), there)
 
     def test_many_processes(self) -> None:
+        """All at the same time: no line is lost, or cut, and no file is begun too soon."""
         program = (
             "import sys; from bbs.daemons.log_files import SharedFile\n"
-            f"file = SharedFile({str(self.path)!r}, 2000, 1000)\n"
+            f"file = SharedFile({str(self.path)!r}, 200, 10_000)\n"
+            "print(flush=True); sys.stdin.read()\n"
             "for number in range(500): file.append(f'{sys.argv[1]} {number}\\n'.encode())"
         )
         processes = [
-            subprocess.Popen([sys.executable, "-c", program, str(each)]) for each in range(3)
+            subprocess.Popen(
+                [sys.executable, "-c", program, str(each)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+            for each in range(3)
         ]
+        for process in processes:
+            assert process.stdout
+            process.stdout.readline()
+        for process in processes:
+            assert process.stdin
+            process.stdin.close()
         self.assertEqual([process.wait(60) for process in processes], [0, 0, 0])
+        for process in processes:
+            assert process.stdout
+            process.stdout.close()
         lines = [line for text in self.there().values() for line in text.splitlines()]
         self.assertEqual(
             sorted(lines), sorted(f"{each} {number}" for each in range(3) for number in range(500))
         )
         for name, text in self.there().items():
-            self.assertTrue(name == "x.log" or 2000 <= len(text) < 2010, (name, len(text)))
+            self.assertTrue(name == "x.log" or 200 <= len(text) < 210, (name, len(text)))
 
     def test_all_or_nothing(self) -> None:
         """Half a line would be the beginning of somebody else's."""

@@ -226,7 +226,7 @@ class WhatWaitsNeverDrifts(InboxCase):
             self.at_random(random.Random(seed))
 
     def at_random(self, chance: random.Random) -> None:
-        name = f"group {chance.random()}"
+        name = f"group-{chance.random()}"
         people = [self.ann, self.bob, self.cat]
         self.call(groups.create, self.ann, name)
         self.call(groups.join, self.bob, name)

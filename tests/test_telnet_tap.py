@@ -34,7 +34,7 @@ connections_per_address = 2
 
 
 class TapTests(SynchronousTestCase):
-    start_with: Admission | None = None
+    shared: Admission | None = None
 
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
@@ -47,8 +47,8 @@ class TapTests(SynchronousTestCase):
         options.parseOptions(["--config", str(self.path), *arguments])
         self.service = telnet.makeService(options, self.reactor)
         assert isinstance(self.service, TelnetGateway)
-        if self.start_with:
-            beside: Any = SimpleNamespace(admission=self.start_with)
+        if self.shared:
+            beside: Any = SimpleNamespace(admission=self.shared)
             self.service.beside = beside
         self.service.startService()
         return [(port, factory, host) for port, factory, _, host in self.reactor.tcpServers]
@@ -80,16 +80,14 @@ class TapTests(SynchronousTestCase):
         kinds = [self.come(factory, "127.0.0.1") for _ in range(4)]
         self.assertEqual(kinds, ["GatewayConnection"] * 3 + ["TurnedAway"])
 
-    def test_it_may_share_with_others_of_its_process(self) -> None:
-        admission = self.start_with = Admission(1, Networks(()))
+    def test_it_shares_with_who_is_beside_it(self) -> None:
+        self.shared = Admission(1, Networks(()))
         factory = self.start()[0][1]
-        self.assertEqual(len(admission._ports), 2)
-        others = admission.door(1).enter("192.0.2.9")
+        others = self.shared.door(1).enter("192.0.2.9")
         assert others is not None
         self.assertEqual(self.come(factory, "192.0.2.1"), "TurnedAway")
         others.leave()
-        self.successResultOf(self.service.stopService())
-        self.assertEqual(admission._ports, [])
+        self.assertEqual(self.come(factory, "192.0.2.1"), "GatewayConnection")
 
     def test_options_override_it(self) -> None:
         ((port, factory, _),) = self.start("--listen", "tcp:99", "--server", "[::1]:98")

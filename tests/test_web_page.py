@@ -108,6 +108,9 @@ class Reading(PageCase):
     def test_what_is_not_there(self) -> None:
         for path in ("/nothing", "/page.html", "/../bbs", "/nothing/at/all", "/state/x", "/state/"):
             self.assertEqual(self.browser().get(path).code, 404, path)
+            # Of the same headers, and no body, which Twisted would log.
+            reply = self.browser().ask("HEAD", path)
+            self.assertEqual((reply.code, reply.body), (404, ""), path)
         for path in ("/servers/a", "/servers/", "/servers/a/drain/b"):
             self.assertEqual(self.browser().post(path).code, 404, path)
 

@@ -190,6 +190,14 @@ class ComingBack(PageCase):
         self.assertTrue(after.ids)
         self.assertTrue(all(id > before[-1] for id in after.ids))
 
+    def test_who_comes_later_gets_the_hour_up_to_then(self) -> None:
+        ends = []
+        for _ in range(2):
+            ((_, history),) = self.watcher().events("history")
+            ends.append(history["end"])
+            self.pass_time(11)
+        self.assertGreater(ends[1], ends[0])
+
 
 class Readers(PageCase):
     def test_one_who_does_not_read_costs_no_memory(self) -> None:

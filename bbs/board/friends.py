@@ -15,6 +15,7 @@ from bbs.framework import (
     Part,
     Place,
     User,
+    as_stored,
     asks,
     paged,
     question,
@@ -51,7 +52,7 @@ def with_correspondent(query: Any, name: str, other: Any) -> Any:
 @asks(correspondent)
 def invite(caller: Caller, name: str) -> None:
     """Invite `name` to be a friend."""
-    [(other, _, stands, _)] = correspondent(caller, name)
+    [(other, _, stands, _)] = correspondent(caller, as_stored(name))
     if other is None:
         raise errors.NoSuchUser(name)
     if other == caller.id:
@@ -72,7 +73,7 @@ def invite(caller: Caller, name: str) -> None:
 @asks(correspondent)
 def accept(caller: Caller, name: str) -> None:
     """Accept the invitation of `name`."""
-    [(other, _, stands, _)] = correspondent(caller, name)
+    [(other, _, stands, _)] = correspondent(caller, as_stored(name))
     if stands != Relationship.INVITED_BY:
         raise errors.NotInvitedBy(name)
     inboxes.lock([caller.id, other])

@@ -11,11 +11,13 @@ from bbs.framework import (
     Page,
     Part,
     User,
+    as_stored,
     asks,
     for_update,
     is_valid_name,
     long_read,
     new_channel,
+    normalized,
     paged,
     question,
     read_only,
@@ -43,24 +45,27 @@ def channel_of(random: str) -> str:
 @asks(named)
 def create(caller: Caller, name: str) -> str:
     """Create the group `name` with the caller in it; returns its channel."""
-    if not is_valid_name(name):
+    form = normalized(name)
+    if not is_valid_name(form):
         raise errors.InvalidGroup()
-    [(there, _, _)] = named(caller, name)
-    if there is not None:
-        raise errors.GroupExists(name)
+    # One that is not in this form is of a time when names were stored as they were typed.
+    for each in dict.fromkeys((name, form)):
+        [(there, _, _)] = named(caller, each)
+        if there is not None:
+            raise errors.GroupExists(name)
     inboxes.lock([caller.id])
     most = caller.quotas.groups
     if most == 0 or _one_of_many_made(caller.id, most - 1):
         raise errors.TooManyGroups()
     random = new_channel()
-    _add_member(_add(name, random, caller.id), caller.id)
+    _add_member(_add(form, random, caller.id), caller.id)
     return channel_of(random)
 
 
 @asks(named)
 def join(caller: Caller, name: str) -> str:
     """Join the group `name`; returns its channel."""
-    [(group, random, membership)] = named(caller, name)
+    [(group, random, membership)] = named(caller, as_stored(name, Group.name))
     if group is None:
         raise errors.NoSuchGroup(name)
     if membership is not None:

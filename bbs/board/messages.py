@@ -14,7 +14,7 @@ from functools import reduce
 import peewee
 
 from bbs.board import errors, friends, groups, inboxes
-from bbs.board.models import Delivery, Inbox, Membership, Message, Relationship
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship
 from bbs.board.pieces import pieces
 from bbs.framework import (
     BATCH,
@@ -24,6 +24,7 @@ from bbs.framework import (
     Place,
     Stored,
     User,
+    as_stored,
     asks,
     costs,
     for_update,
@@ -68,6 +69,7 @@ def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
 @asks(addressee)
 def send(caller: Caller, name: str, text: str) -> Sent:
     """Store a message to the friend `name`."""
+    name = as_stored(name)
     [(friend, channel, stands, online, waiting)] = addressee(caller, name)
     if friend is None:
         raise errors.NoSuchFriend()
@@ -85,6 +87,7 @@ def send(caller: Caller, name: str, text: str) -> Sent:
 @asks(groups.named)
 def send_group(caller: Caller, name: str, text: str) -> Sent:
     """Store a message to every member of the group `name` who is online and has room for it."""
+    name = as_stored(name, Group.name)
     [(group, random, membership)] = groups.named(caller, name)
     if group is None:
         raise errors.NoSuchTarget()

@@ -11,9 +11,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from twisted.internet.abstract import isIPAddress
-from twisted.internet.defer import Deferred, fail, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
-from twisted.internet.error import ConnectError, ConnectionRefusedError, DNSLookupError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectingCancelledError,
+    ConnectionRefusedError,
+    DNSLookupError,
+)
 from twisted.internet.interfaces import (
     IAddress,
     IReactorTime,
@@ -237,6 +242,8 @@ class Connections:
         try:
             endpoint = self._endpoint(address)
             connection = await endpoint.connect(_Factory(self._clock, address))
+        except ConnectingCancelledError:
+            raise CancelledError() from None  # Twisted's other word for it.
         except ConnectionRefusedError:
             raise Unreachable(f"cannot reach {address}: connection refused") from None
         except (ConnectError, DNSLookupError, OSError, ValueError) as problem:

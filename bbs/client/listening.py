@@ -10,7 +10,6 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, succeed
-from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -240,7 +239,7 @@ class Listening:
         self._hearer.on_end()
 
     def _crashed(self, failure: Failure) -> None:
-        if not isinstance(failure.value, (CancelledError, ConnectingCancelledError)):
+        if not failure.check(CancelledError):
             self._log.failure("listening for {user} ended", failure, user=self._user.name)
             self._end_reason = Unreachable("listening ended by a mistake in this client")
             self.stop()  # Whoever waits would wait for ever.

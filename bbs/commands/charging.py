@@ -87,7 +87,9 @@ class Charges:
         turn = self._turns.setdefault(payer, DeferredLock())
         await turn.acquire()
         try:
-            await self.pause(max(self._commands.wait(payer, 0), self._deliveries.wait(payer, 0)))
+            wait = max(self._commands.wait(payer, 0), self._deliveries.wait(payer, 0))
+            if wait:
+                await self.pause(wait)
             return await work()
         finally:
             turn.release()

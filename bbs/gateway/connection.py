@@ -60,10 +60,15 @@ class GatewayConnection(Protocol):
         self._turn: IDelayedCall | None = None
         self._idle: IDelayedCall | None = None
         self._unread = b""
-        self._taking = False
+        self._taking = self._hastens = False
 
     def end(self, words: str) -> None:
         """End it, and say why."""
+        self._session.end(words)
+
+    def make_room(self, words: str) -> None:
+        """End it as soon as they are sent why: its place is needed, and nothing was typed."""
+        self._hastens = True
         self._session.end(words)
 
     def abort(self) -> None:
@@ -185,7 +190,10 @@ class GatewayConnection(Protocol):
 
     def _over(self) -> None:
         self._stop_timers()
-        self._life.close()
+        if self._hastens:
+            self._life.leave()
+        else:
+            self._life.close()
 
     def _stop_timers(self) -> None:
         for timer in (self._idle, self._greeting, self._turn):

@@ -91,11 +91,14 @@ class GatewayFactory(Factory):
     def buildProtocol(  # type: ignore[override]
         self, addr: IAddress | None
     ) -> GatewayConnection | TurnedAway | None:
-        """A connection, or None once `close_all` was called."""
+        """A connection, or what tells the peer that it is one too many; None once `close_all` was
+        called, and where there is room for neither."""
         if self._stopping:
             return None
         entry = self._door.enter(host_of(addr), DESCRIPTORS) if self._door else None
         if self._door and entry is None:
+            if self._door.is_jammed:
+                return None
             return TurnedAway(self._reactor, f"{_TOO_MANY}\n".encode(), self._turned_away)
         valve = Valve(self._endpoint)
         client = GatewayClient(
@@ -111,7 +114,7 @@ class GatewayFactory(Factory):
         )
         self._connections[connection] = entry
         if entry is not None:
-            entry.watch(lambda: connection.end(_TOO_MANY))
+            entry.watch(lambda: connection.make_room(_TOO_MANY))
             connection.on_typed = entry.has_asked
         return connection
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.web.resource import IResource, Resource
+from twisted.web.resource import IResource
 from twisted.web.template import XMLString
 
 from bbs.limits.connections import Admission
@@ -22,7 +22,7 @@ from bbs.web.auth import Operators, OperatorSessions, PasswordFileUnusable, hash
 from bbs.web.kept import Kept
 from bbs.web.lookout import Lookout
 from bbs.web.metrics import Metrics
-from bbs.web.resources import Asked, Reading, Stream, Told, read_static, static
+from bbs.web.resources import Asked, Branch, Reading, Stream, Told, read_static, static
 from bbs.web.site import CONNECTIONS_PER_ADDRESS, BoundedSite
 from bbs.web.snapshot import Standing
 from bbs.web.stream import Streams
@@ -148,7 +148,7 @@ class OperatorsPage(Service):
         return self._lookout.stopService()
 
     def _root(self, files: Mapping[str, bytes], controls: Controls, reading: Reading) -> IResource:
-        root = Resource()
+        root = Branch()
         for name, content in files.items():
             if name != PAGE:
                 root.putChild(name.encode(), Asked(static(name, content)))

@@ -96,7 +96,19 @@ def send(request: Any, answer: HttpAnswer) -> None:
     request.finish()
 
 
-class Leaf(Resource):
+class Branch(Resource):
+    """What others are below, and nothing else."""
+
+    def __init__(self) -> None:
+        Resource.__init__(self)
+
+    # Twisted's own for what is not there answers HEAD with a body, and logs that each time.
+
+    def getChild(self, path: bytes, request: Any) -> Resource:
+        return NotThere()
+
+
+class Leaf(Branch):
     """What is asked for by `methods` alone; `begin` sees to it that the request is answered."""
 
     methods: tuple[bytes, ...] = (b"GET",)
@@ -122,7 +134,7 @@ class Asked(Leaf):
     methods: tuple[bytes, ...] = (b"GET", b"HEAD")
 
     def __init__(self, ask: Responder) -> None:
-        Resource.__init__(self)
+        Leaf.__init__(self)
         self._ask = ask
 
     def begin(self, request: Any) -> None:
@@ -150,6 +162,18 @@ class Told(Asked):
         """The answer will be for nobody."""
 
 
+class NotThere(Asked):
+    """What is not there, nor anything below it."""
+
+    isLeaf = True
+
+    def __init__(self) -> None:
+        async def ask(request: Any) -> HttpAnswer:
+            return as_text("Not found", 404)
+
+        Asked.__init__(self, ask)
+
+
 def static(name: str, content: bytes) -> Responder:
     """A file of the page's, which a browser asks for again and mostly has already."""
     tag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'.encode()
@@ -171,7 +195,7 @@ class Stream(Leaf):
     """Events as they happen."""
 
     def __init__(self, streams: Streams) -> None:
-        Resource.__init__(self)
+        Leaf.__init__(self)
         self._streams = streams
 
     def begin(self, request: Any) -> None:

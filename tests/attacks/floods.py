@@ -128,6 +128,14 @@ FLOODS: tuple[Attack, ...] = (
         shows=_most_stay(0),
     ),
     Attack(
+        "crowd",
+        "1,000 silent connections from 1,000 addresses to a process that takes 500",
+        (_silent(1000, 1000),),
+        ("connections",),
+        options={"limits.connections": 500},
+        shows=_most_stay(500),
+    ),
+    Attack(
         "slow-lines",
         "300 connections send a byte of a long line every 40 ms",
         (_silent(300, 300, payload="x" * 60_000, drip=0.04, reopens=False, age=11.0),),

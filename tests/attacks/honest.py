@@ -3,11 +3,11 @@
     python -m tests.attacks.honest      # jobs on standard input, results on standard output
 
 A job is `{"login": PORT, "echo": PORT, "seconds": S, "warms_up": false}`, and its result
-`{"list-friend": [ms, …], "ping": …, "login": …, "echo": …, "failed": [words, …]}`. At first it logs in. Then it asks for its
-friends and, of the login server, pings, each over a connection that stays, and logs in over new
-ones, each at its own pace. Beside that it asks an echo, which nobody attacks: what that takes is
-the machine's own doing. What comes due while an answer is awaited is measured from when it was due,
-else one answer that takes long would be one of few.
+`{"list-friend": [ms, …], "ping": …, "login": …, "echo": …, "failed": [words, …]}`. At first it logs
+in. Then it asks for its friends and, of the login server, pings, each over a connection that stays,
+and logs in over new ones, each at its own pace. Beside that it asks an echo, which nobody attacks:
+what that takes is the machine's own doing. What comes due while an answer is awaited is measured
+from when it was due, else one answer that takes long would be one of few.
 """
 
 from __future__ import annotations

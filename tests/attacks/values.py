@@ -60,7 +60,7 @@ class Bounds:
     takes longer than it did before, others have the machine, and its own multiple counts too."""
 
     command: float = 3.0
-    command_ms: float = 50.0
+    command_ms: float = 100.0
     login: float = 5.0
     login_ms: float = 1000.0
 

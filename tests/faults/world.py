@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from twisted.internet import reactor
@@ -19,12 +20,15 @@ from bbs.client import Address
 from tests.faults.figures import Figures
 from tests.faults.machine import Clock, Disk
 from tests.faults.parts import AppServers, Daemon, Own
-from tests.integration.service import ANY_RATE, BIN, Process, Service, run
+from tests.integration.service import ANY_RATE, BIN, Process, Service, eventually, run
 from tests.services import OwnActiveMQ, OwnMariaDB
 from tests.services.servers import free_port
 
 SERVICE_DISK, DATABASE_DISK = 192, 768
 """MiB; a MariaDB begins with some 150."""
+
+ORPHANS_END = 10.0
+"""Seconds within which app servers end whose login server has."""
 
 SECTIONS: Mapping[str, Mapping[str, object]] = {
     "app": {"capacity": 8},
@@ -95,13 +99,6 @@ class World:
         )
         self._removed = False
 
-    @property
-    def data_folders(self) -> list[Path]:
-        """The data folder of each login server."""
-        if self.database is None:
-            return [self.service.data]
-        return [self.service.folder / f"data-{address.port}" for address in self.addresses]
-
     def _login(self, port: int, clock: Clock, big: bool) -> Daemon:
         def up() -> Process:
             return self.service.start_up(environ=clock.environment)
@@ -141,6 +138,20 @@ class World:
         for daemon in (self.gateway, *self.logins):
             if daemon:
                 await daemon.stop()
+        try:
+            await eventually(lambda: not self._left(), "no process is left", ORPHANS_END)
+        except AssertionError as problem:
+            self.figures.complain(f"{problem}: {self._left()}")
+
+    def _left(self) -> list[str]:
+        """The commands of processes that work in the service's folder."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                command = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                if str(self.service.folder) in command:
+                    found.append(command)
+        return found
 
     async def remove(self) -> None:
         """End all that is left, and forget it."""

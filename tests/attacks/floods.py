@@ -261,9 +261,12 @@ FLOODS: tuple[Attack, ...] = (
         users=(ATTACKER,),
         shows=_most_answered(1000 + 100, 200),
     ),
-    Attack(
-        "endings",
-        "6,000 connections to telnet that end at once, again and again",
-        ({"port": "telnet", "connections": 6000, "addresses": 60, "share": 0.6},),
+    *(
+        Attack(
+            f"endings-{port}",
+            f"6,000 connections to {port} that end at once",
+            ({"port": port, "connections": 6000, "addresses": 60, "share": 0.6},),
+        )
+        for port in ("login", "telnet")
     ),
 )

@@ -140,10 +140,13 @@ FLOODS: tuple[Attack, ...] = (
     ),
     Attack(
         "crowd",
-        "1,000 silent connections from 1,000 addresses to a process that takes 500",
-        (_silent(1000, 1000),),
+        "700 silent connections from 700 addresses to a process that takes 500",
+        # Who is silent has two seconds. Here, too, fewer come in that time than there are places,
+        # except at the beginning.
+        (_silent(700, 700, again=1.5),),
         ("connections",),
         options={"limits.connections": 500},
+        lead=4.0,
         shows=_most_stay(510),
     ),
     Attack(

@@ -27,6 +27,9 @@ HONEST = "honest"
 LOGGING_IN = 40
 """So many of these, as a name may not log in too often."""
 
+NEWCOMER = "newcomer"
+"""`newcomer0` and so on log in, as many, when nobody has seen them before."""
+
 ATTACKER = "mallory"
 """Who is a friend of `author`, and in the group `crowd`; `mallory0` and so on are many."""
 
@@ -74,6 +77,7 @@ def _opened(url: str) -> Iterator[peewee.Database]:
 def _fill(posts: bool, crowd: bool) -> None:
     names = [HONEST, ATTACKER, "author", *(f"friend{number}" for number in range(10))]
     names += [f"{HONEST}{number}" for number in range(LOGGING_IN)]
+    names += [f"{NEWCOMER}{number}" for number in range(LOGGING_IN)]
     names += [f"{ATTACKER}{number}" for number in range(ATTACKERS)]
     members = [f"member{number}" for number in range(CROWD - 1)] if crowd else []
     stored = OWASP.hash(PASSWORD)

@@ -2,12 +2,16 @@
 
     python -m tests.attacks.honest      # jobs on standard input, results on standard output
 
-A job is `{"login": PORT, "echo": PORT, "seconds": S, "warms_up": false}`, and its result
-`{"list-friend": [ms, …], "ping": …, "login": …, "echo": …, "failed": [words, …]}`. At first it logs
-in. Then it asks for its friends and, of the login server, pings, each over a connection that stays,
-and people log in over new ones, each at its own pace. Beside that it asks an echo, which nobody
-attacks: what that takes is the machine's own doing. What comes due while an answer is awaited is
-measured from when it was due, else one answer that takes long would be one of few.
+A job is
+
+    {"login": PORT, "echo": PORT, "seconds": S, "warms_up": false, "newcomers": false}
+
+and its result `{"list-friend": [ms, …], "ping": …, "login": …, "echo": …, "failed": [words, …]}`.
+At first it logs in. Then it asks for its friends and, of the login server, pings, each over a
+connection that stays, and people log in over new ones, each at its own pace. Beside that it asks an
+echo, which nobody attacks: what that takes is the machine's own doing. What comes due while an
+answer is awaited is measured from when it was due, else one answer that takes long would be one of
+few.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from tests.attacks.filling import HONEST, LOGGING_IN, PASSWORD
+from tests.attacks.filling import HONEST, LOGGING_IN, NEWCOMER, PASSWORD
 from tests.attacks.tools import answer_jobs
 
 ADDRESS = "127.99.0.1"
@@ -75,12 +79,13 @@ class Honest:
         self._login, self._echo = job["login"], job["echo"]
         self._ends = time.perf_counter() + job["seconds"]
         self.failed = []
+        self._names = NEWCOMER if job["newcomers"] else HONEST
         if not self._token:
             body = await self._log_in(HONEST)
             self._token, self._app = body["token"], body["app_server"]["port"]
         if job["warms_up"]:
             # A thread that has never hashed has yet to take the memory that it will keep.
-            await asyncio.gather(*(self._next() for _ in range(LOGGING_IN // 2)))
+            await asyncio.gather(*(self._timed(self._next) for _ in range(LOGGING_IN // 2)))
         kinds = {
             "list-friend": lambda: self._over(self._app, f"list-friend {self._token}"),
             "ping": lambda: self._over(self._login, "ping"),
@@ -129,7 +134,7 @@ class Honest:
     async def _next(self) -> None:
         self._logins += 1
         number = self._logins % LOGGING_IN
-        await self._log_in(f"{HONEST}{number}", OTHERS.format(number + 1))
+        await self._log_in(f"{self._names}{number}", OTHERS.format(number + 1))
 
     async def _over(self, port: int, line: str) -> None:
         name = line.split()[0]

@@ -55,9 +55,12 @@ class _Asking:
     login: int
     echo: int
 
-    def ask(self, seconds: float, warms_up: bool = False) -> dict[str, Any]:
+    def ask(
+        self, seconds: float, warms_up: bool = False, newcomers: bool = False
+    ) -> dict[str, Any]:
         ports = {"login": self.login, "echo": self.echo}
-        return self.honest.ask({**ports, "seconds": seconds, "warms_up": warms_up})
+        how = {"warms_up": warms_up, "newcomers": newcomers}
+        return self.honest.ask({**ports, "seconds": seconds, **how})
 
 
 def _broker(attack: Attack, attacker: Tool) -> Mapping[str, object]:
@@ -80,7 +83,7 @@ def _measured(
     with watch.Watch(pid) as watched:
         attacker.begin(job)
         time.sleep(attack.lead)
-        during = honest.ask(plan.during)
+        during = honest.ask(plan.during, newcomers=attack.newcomers)
         while not attacker.is_done(SLACK):
             for key, more in honest.ask(1.0).items():
                 during[key] += more

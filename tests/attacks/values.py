@@ -23,7 +23,8 @@ class Attack:
 
     `growth`: MiB that a process may grow by while it lasts. `crowd_ahead`: addresses whose turn to
     log in comes before an honest one's, as it lawfully does. `lead`: seconds from its beginning
-    until the honest peer is measured. `shows` says what else is not as it should be.
+    until the honest peer is measured. `newcomers`: those who log in meanwhile have never been there
+    before, and servers are launched for them. `shows` says what else is not as it should be.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Attack:
     growth: int = 128
     crowd_ahead: int = 0
     lead: float = 0.3
+    newcomers: bool = False
     shows: Callable[[Outcome], Sequence[str]] = lambda outcome: ()
     dialect: str = ""
 
@@ -77,10 +79,14 @@ class Bounds:
         if kind == "login":
             # A turn of each address, and another as some are under way.
             turns = 2 * outcome.attack.crowd_ahead * outcome.before[kind].p50
-            times, least = self.login, max(self.login_ms, turns)
+            launch = LAUNCH if outcome.attack.newcomers else 0.0
+            times, least = self.login, max(self.login_ms, turns) + launch
         slower = outcome.during[YARDSTICK].p99 - outcome.before[YARDSTICK].p99
         return max(times * (outcome.before[kind].p99 + max(0.0, slower)), least)
 
+
+LAUNCH = 10_000.0
+"""ms more for whom an app server is launched, on a machine that may have much else to do."""
 
 GOALS = Bounds()
 

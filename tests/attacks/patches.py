@@ -29,8 +29,10 @@ def _descriptors() -> None:
     admission: Any = connections.Admission
     begin = admission.__init__
 
-    def unaware(self: Any, most: int, trusted: Any, descriptors: int | None = None) -> None:
-        begin(self, most, trusted, None)
+    def unaware(
+        self: Any, most: int, trusted: Any, descriptors: int | None = None, *more: Any, **named: Any
+    ) -> None:
+        begin(self, most, trusted, None, *more, **named)
 
     admission.__init__ = unaware
 

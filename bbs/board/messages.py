@@ -185,7 +185,7 @@ def _columns(cursors: Sequence[Cursor]) -> tuple[list[int], list[int]]:
 
 # What was the last is asked for when the inboxes are held, in a statement of its own: in the same
 # one MariaDB sees what was there before it waited for the lock. And what takes the lock looks into
-# no other table: else MariaDB, from 11.6 on, refuses a row that has changed while it was waited for.
+# no other table: else MariaDB, from 11.6 on, refuses a row that changed while it was waited for.
 
 
 @statement

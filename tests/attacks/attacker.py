@@ -42,7 +42,8 @@ class Flood:
     `port`; `connections`: so many, from `addresses` addresses that begin with 127.`net`;
     `opening`: sent at first; `payload`: sent `times` times (0: until the time is up), with `{n}` a
     number that no other has and `{r}` one at random; `reads`: whether it reads what comes; `mark`:
-    what an answer ends in; `reopens`: whether it comes back when it was ended; `drip`: seconds
+    what an answer ends in; `reopens`: whether it comes back when it was ended, `again` seconds
+    later; `drip`: seconds
     between two bytes of the payload, 0 for all at once; `share` of the seconds that it lasts;
     `age`: seconds that a connection has to be open to count at the end.
     """
@@ -59,6 +60,7 @@ class Flood:
         self.mark: bytes = job.get("mark", "\n").encode()
         self.reopens: bool = job.get("reopens", True)
         self.drip: float = job.get("drip", 0.0)
+        self.again: float = job.get("again", AGAIN)
         self.age: float = job.get("age", 0.0)
         self.over = time.monotonic() + seconds * job.get("share", 1.0)
         self.open: set[Attacker] = set()
@@ -140,7 +142,7 @@ class Flood:
 
     def come_back(self, number: int) -> None:
         if self.reopens and not self.is_over:
-            asyncio.get_running_loop().call_later(AGAIN, self.begin, number)
+            asyncio.get_running_loop().call_later(self.again, self.begin, number)
 
 
 class Attacker(asyncio.Protocol):

@@ -25,8 +25,8 @@ WARM_UP = 1.0
 """Seconds that the honest peer asks before it is measured, so that everything is there that anybody
 will need."""
 
-LEAD = 0.3
-"""Seconds from the beginning of an attack until the honest peer is measured."""
+SLACK = 0.3
+"""Seconds that an attack goes on after the honest peer was measured."""
 
 SETTLING = 10.0
 """Seconds at most until a server has given back what an attack took."""
@@ -79,9 +79,9 @@ def _measured(
     ready = _ready(target)
     with watch.Watch(pid) as watched:
         attacker.begin(job)
-        time.sleep(LEAD)
+        time.sleep(attack.lead)
         during = honest.ask(plan.during)
-        while not attacker.is_done(LEAD):
+        while not attacker.is_done(SLACK):
             for key, more in honest.ask(1.0).items():
                 during[key] += more
         found = attacker.finish()
@@ -114,7 +114,7 @@ def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
         body = ask_once(target.login, f"login {user} {PASSWORD}")
         ports.setdefault("app", body["app_server"]["port"])
         tokens.append(body["token"])
-    job: dict[str, Any] = {"seed": plan.seed, "seconds": plan.during + 2 * LEAD}
+    job: dict[str, Any] = {"seed": plan.seed, "seconds": plan.during + attack.lead + SLACK}
     if not attack.dialect:
         return {**job, "floods": [_flood(each, ports, tokens) for each in attack.floods]}
     job |= {"dialect": attack.dialect, "inputs": plan.inputs, "seconds": plan.patience}

@@ -14,13 +14,16 @@ class Attack:
     """One attack.
 
     `floods`: what attackers are told (`attacker.Flood`), with the name of a port for `port`, and
-    `{token}` where the token of the first of `users` belongs, who log in before it begins.
-    `limits` are those that defend against it: without each it works. `options` of the server,
+    `{token}` where the token of the first of `users` belongs, who log in before it begins. What is
+    fuzzed has a `dialect` (`dialects.Dialect`) instead.
+
+    `limits` are those that defend against it: without them it works. `options` of the server,
     beside those that all have; `posts` and `crowd`: what its database has; `descriptors`: how many
-    it may have open. `growth`: MiB that a process may grow by while it lasts. `crowd_ahead`:
-    addresses whose turn to log in comes before an honest one's, as it lawfully does. `shows` says
-    what else is not as it should be. What is fuzzed has a `dialect` (`dialects.Dialect`) and no
-    floods.
+    it may have open.
+
+    `growth`: MiB that a process may grow by while it lasts. `crowd_ahead`: addresses whose turn to
+    log in comes before an honest one's, as it lawfully does. `lead`: seconds from its beginning
+    until the honest peer is measured. `shows` says what else is not as it should be.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Attack:
     descriptors: int | None = None
     growth: int = 128
     crowd_ahead: int = 0
+    lead: float = 0.3
     shows: Callable[[Outcome], Sequence[str]] = lambda outcome: ()
     dialect: str = ""
 

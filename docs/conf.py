@@ -56,6 +56,7 @@ nitpick_ignore = [
         "bbs.daemons.plugin.TwistdPlugin",
         "bbs.protocols.commands.Request",
         "bbs.protocols.line.factory.LineFactory",
+        "bbs.rules.pages.PagedRule",
         "bbs.protocols.line.interfaces.IConnection",
         "bbs.rules.callers.Question",
         "bbs.rules.places.Seat",

@@ -31,7 +31,7 @@ class Db(CommandCase):
         self.bbs("upgrade")
         told = (
             f"{without_password(self.url)}: schema {VERSION}, this program's is {VERSION};"
-            " bbs 1, this program's is 1\n"
+            " bbs 2, this program's is 2\n"
         )
         self.assertEqual(self.bbs("status"), (0, told, ""))
 
@@ -40,7 +40,7 @@ class Db(CommandCase):
         execute_once(self.url, "UPDATE schema_version SET version = 7")
         told = (
             f"{without_password(self.url)}: schema 7, this program's is {VERSION};"
-            " bbs 1, this program's is 1\n"
+            " bbs 2, this program's is 2\n"
         )
         self.assertEqual(self.bbs("status"), (0, told, ""))
         self.assertEqual(

@@ -78,12 +78,14 @@ class Loads(SynchronousTestCase):
 
     def test_a_stomp_client(self) -> None:
         loaded = self.loaded("import bbs.protocols.stomp")
-        self.check(loaded, {"bbs.protocols.stomp"}, {*HEAVY, REACTOR})
+        self.check(loaded, {"bbs.errors", "bbs.protocols.stomp"}, {*HEAVY, REACTOR})
         self.assertNotIn("bbs.protocols.stomp.broker", loaded)
 
     def test_the_embedded_broker(self) -> None:
         loaded = self.loaded("import bbs.protocols.stomp.broker")
-        self.check(loaded, {"bbs.protocols.stomp"}, {*HEAVY, REACTOR})
+        doors = {f"bbs.protocols.{each}" for each in ("closing", "doors", "sockets")}
+        ours = {"bbs.addresses", "bbs.errors", "bbs.protocols.stomp", *doors}
+        self.check(loaded, ours, {*HEAVY, REACTOR})
 
     def test_a_client_of_the_service(self) -> None:
         loaded = self.loaded("import bbs.client")
@@ -129,7 +131,7 @@ class Loads(SynchronousTestCase):
         self.assertIn("bbs.testing.service", loaded)
         self.assertNotIn(REACTOR, loaded)
         loaded = self.loaded("from bbs.testing import BrokerContract, MemoryBroker, SocketContract")
-        self.check(loaded, {"bbs.testing", "bbs.protocols.stomp"})
+        self.check(loaded, {"bbs.errors", "bbs.testing", "bbs.protocols.stomp"})
 
 
 def parents(name: str) -> list[str]:

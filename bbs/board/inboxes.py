@@ -43,6 +43,11 @@ def raising(readers: Sequence[int], size: int) -> list[Any]:
     return [_raise.of(padded(each), size) for each in pieces(readers, RAISED_AT_ONCE)]
 
 
+def looking(readers: Sequence[int]) -> list[Any]:
+    """For `together`: what tells the bytes that wait for each of `readers`."""
+    return [_waiting.of(padded(each)) for each in pieces(readers, RAISED_AT_ONCE)]
+
+
 def note(last_by_user: Mapping[int, int]) -> None:
     """Messages have been delivered to users, up to these: they wait no more."""
     for users in pieces(sorted(last_by_user), AT_ONCE):
@@ -104,6 +109,11 @@ def _undelivered_bytes(messages: Sequence[int]) -> peewee.Select:
         .where(Delivery.message.in_(messages) & (Delivery.message > Inbox.delivered))
         .group_by(Delivery.user)
     )
+
+
+@statement
+def _waiting(readers: Sequence[int]) -> peewee.Select:
+    return Inbox.select(Inbox.user, Inbox.waiting).where(Inbox.user.in_(readers))
 
 
 @statement

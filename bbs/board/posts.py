@@ -137,9 +137,11 @@ def _look(authors: Sequence[int], low: int, below: int, most: int) -> list[int] 
 def _texts_of(numbers: Sequence[int], most_bytes: int) -> list[Row]:
     """The posts of these ids, until they have more than `most_bytes`."""
     found: list[Row] = []
-    size, count = 0, FIRST_TEXTS
-    while len(found) < len(numbers) and size <= most_bytes:
-        some = _texts(padded(numbers[len(found) : len(found) + count]))
+    size, asked, count = 0, 0, FIRST_TEXTS
+    while asked < len(numbers) and size <= most_bytes:
+        # Some of them may have been removed since.
+        some = _texts(padded(numbers[asked : asked + count]))
+        asked += count
         found += some
         size += sum(len(text) for _, _, text in some)
         # As many as will do if they are as long as those before.

@@ -173,7 +173,8 @@ class Ask:
         as the transaction that stored it saw: who was sent that one gets this without a look.
 
         :raises ValueError: `channel` is none, or `after` no mapping, or the event has no name, or
-            one of the framework's own (`moved`, `logout`, `waiting`, `problem`).
+            one of the framework's own (`moved`, `logout`, `waiting`, `problem`), or an event
+            without an `id` is longer than 2 MiB on the wire.
         """
         name = event.get("event")
         if not isinstance(name, str) or not name or name in OWN_EVENTS:

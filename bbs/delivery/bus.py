@@ -30,9 +30,9 @@ def _no_json(constant: str) -> None:
     raise ValueError(constant)  # NaN and Infinity, which are none.
 
 
-MAX_HINT = 1 << 19
-"""Bytes of a hint that is read. A line of 64 KiB (`[limits] max_line`), of which JSON writes each
-byte in six at the most, is 384 KiB; the rest is more than names and a thousand readers need."""
+MAX_HINT = 1 << 21
+"""Bytes of a hint that is read: twice what a reply may have (1 MiB), as JSON writes some characters
+in more bytes than one. A line of 64 KiB is 384 KiB at the most."""
 
 MAX_ID = 2**63 - 1
 """The highest id of an event that the databases can hold."""
@@ -116,6 +116,8 @@ class Bus:
         if len(body) > MAX_HINT and _is_id(event.get("id")):
             # It wakes the readers all the same, and the database has the rest.
             body = _to_json({name: event[name] for name in ("event", "id")}).encode()
+        if len(body) > MAX_HINT:
+            raise ValueError(f"an event of {len(body)} bytes: no reader takes more than {MAX_HINT}")
         self._stomp.publish(topic, body)
 
     def tell_fleet(self, event: str) -> None:

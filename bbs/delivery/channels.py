@@ -27,13 +27,14 @@ class Channels:
 
     def hear(self, channel: str, user: int) -> ISubscription:
         """`user` hears `channel` from the broker's confirmation on."""
-        self._hearers.setdefault(channel, set()).add(user)
-        self._heard_by.setdefault(user, set()).add(channel)
+        # First: it raises where the channel is none.
         if channel not in self._subscriptions:
             self._subscriptions[channel] = self._bus.hear(
                 channel,
                 lambda hint, after: self._on_news(self._hearers.get(channel, ()), hint, after),
             )
+        self._hearers.setdefault(channel, set()).add(user)
+        self._heard_by.setdefault(user, set()).add(channel)
         return self._subscriptions[channel]
 
     def leave(self, user: int) -> None:

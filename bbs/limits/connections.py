@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Protocol
 
@@ -38,11 +39,14 @@ class Networks:
 
     def __init__(self, networks: Sequence[Network]) -> None:
         self._networks = tuple(networks)
+        # It is asked for each request that has no token.
+        self._has = lru_cache(maxsize=4096)(self._look)
 
     def __contains__(self, host: object) -> bool:
-        if not self._networks or not host:
-            return False
-        address = ip_address(str(host))
+        return bool(self._networks) and bool(host) and self._has(str(host))
+
+    def _look(self, host: str) -> bool:
+        address = ip_address(host)
         return any(address in network for network in self._networks)
 
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import friends, groups, inboxes, messages
-from bbs.board.models import Delivery, Inbox, Relationship
+import peewee
+
+from bbs.board import friends, groups, inboxes, messages, posts
+from bbs.board.models import Delivery, Inbox, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, keeping, members, operators, places
 from bbs.rules.callers import Caller
 from bbs.rules.places import Look
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, User
-from bbs.values import Tally
+from bbs.values import Quotas, Tally
 from tests.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
@@ -114,6 +116,32 @@ class Contests(ContestCase):
                     self.texts(together(join, join)), [f"Already a member of {name}", SUCCESS]
                 )
         self.assertEqual(len(self.call(groups.joined, bob)["group"]), ROUNDS)
+
+    def test_the_last_place_of_a_quota(self) -> None:
+        """Of two who would have it, at every one of them, one does."""
+        self.quotas = Quotas(friends=1, groups=1, members=2, inbox=5)
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS // 5):
+                names = [f"{name}{number}" for name in ("ann", "bob", "cat")]
+                ann, bob, cat = self.people(*names)
+                for other in (bob, cat):
+                    self.call(friends.invite, ann, other.name)
+                found = together(*[once(friends.accept, each, ann.name) for each in (bob, cat)])
+                self.assertEqual(self.texts(found), [SUCCESS, f"{ann.name} has too many friends"])
+                creations = [once(groups.create, ann, f"{kind}{number}") for kind in "xy"]
+                self.assertEqual(
+                    self.texts(together(*creations)), [SUCCESS, "You have made too many groups"]
+                )
+                [group] = self.call(groups.joined, ann)["group"]
+                joins = [once(groups.join, each, group) for each in (bob, cat)]
+                self.assertEqual(
+                    self.texts(together(*joins)), [SUCCESS, f"{group} has too many members"]
+                )
+                [friend] = self.call(friends.friends, ann)["friend"]
+                send = once(messages.send, ann, friend, "123")
+                self.assertEqual(
+                    self.texts(together(send, send)), [SUCCESS, f"{friend}'s inbox is full"]
+                )
 
     def test_two_who_seize_the_lease(self) -> None:
         peers = [members.Member(str(number), "") for number in range(3)]
@@ -476,3 +504,52 @@ class Following:
                 read.append(event.id)
                 cursor = replace(cursor, last=read[-1])
         return read
+
+
+def note_what_is_there(user: int) -> None:
+    """A user has been sent all that there is."""
+    last = Delivery.select(peewee.fn.MAX(Delivery.message)).where(Delivery.user == user).scalar()
+    if last is not None:
+        messages.note_delivered([Cursor(user, last)])
+
+
+@on_both_databases
+class Counters(ContestCase):
+    """What is counted is what is there, whoever comes at the same time."""
+
+    def test_messages_and_posts_of_a_crowd(self) -> None:
+        self.quotas = Quotas(posts=20)
+        people = self.people(*(f"user{number}" for number in range(self.many)))
+        self.call(groups.create, people[0], "crowd")
+        for person in people[1:]:
+            self.befriend(people[0], person)
+            self.call(groups.join, person, "crowd")
+        programmes = []
+        for number, person in enumerate(people):
+            friend = people[0].name if number else people[1].name
+            work: list[tuple[Any, ...]] = []
+            for turn in range(ROUNDS // 2):
+                work.append((messages.send, person, friend, "ü" * (turn + 1)))
+                work.append((messages.send_group, person, "crowd", "x" * (turn + 1)))
+                work.append((posts.post, person, "ü" * turn))
+                work.append((posts.post, people[0], "y"))
+                if turn % 5 == 4:
+                    work.append((note_what_is_there, person.id))
+                if number == 0 and turn % 10 == 9:
+                    work.append((messages.expire, self.now + 1, 20))
+            programmes.append(each(*work))
+        with contestants(self.database, self.many) as together:
+            for outcomes in together(*programmes):
+                self.assertEqual({outcome.text for outcome in outcomes}, {SUCCESS})
+        for person in people:
+            inbox = Inbox.get(Inbox.user == person.id)
+            waits = (
+                Message.select()
+                .join(Delivery)
+                .where((Delivery.user == person.id) & (Message.id > inbox.delivered))
+            )
+            self.assertEqual(inbox.waiting, sum(len(one.text.encode()) for one in waits))
+            own = Post.select().where(Post.author == person.id)
+            sizes = [len(one.text.encode()) for one in own]
+            self.assertEqual((inbox.posts, inbox.post_bytes), (len(sizes), sum(sizes)))
+            self.assertLessEqual(len(sizes), 20)

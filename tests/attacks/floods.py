@@ -124,8 +124,8 @@ FLOODS: tuple[Attack, ...] = (
     ),
     Attack(
         "silent-one-address",
-        "4,000 silent connections from one address",
-        (_silent(4000, 1),),
+        "2,000 silent connections from one address",
+        (_silent(2000, 1),),
         ("connections-per-address",),
         shows=_most_stay(200),
     ),

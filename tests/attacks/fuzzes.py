@@ -10,9 +10,9 @@ from tests.attacks.values import Attack, Outcome
 MANY = tuple(f"{ATTACKER}{number}" for number in range(30))
 """So many that inputs need not wait for what one user may."""
 
-PATIENT = {"limits.unterminated_timeout": 60.0}
+PATIENT = {"limits.unterminated_timeout": 60.0, "limits.commands": "1000000/second"}
 """Inputs come in pieces, and an attacker of the least priority sends the next one late: what has no
-end by then would be a request by itself."""
+end by then would be a request by itself. And what one address may ask for is not what is tried."""
 
 
 def _holds(outcome: Outcome) -> Sequence[str]:

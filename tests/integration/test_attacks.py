@@ -33,7 +33,7 @@ WITHOUT = ("silent-one-address", "silent-many-addresses", "descriptors", "unread
 
 
 LONGER = 6.0
-"""Seconds of these: an attacker of the least priority needs a while for thousands of connections."""
+"""Seconds of these: an attacker of the least priority needs a while to make its connections."""
 
 
 class Attacks(TestCase):

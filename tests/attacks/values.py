@@ -72,13 +72,17 @@ class Bounds:
     command_ms: float = 100.0
     login: float = 5.0
     login_ms: float = 1000.0
+    turns: float = 2.0
+    """How often it is the turn of each address of a crowd before an honest login's."""
+    kept: int = 16 * MEBIBYTE
+    """Bytes that a process may have more after an attack, where a tenth is less than that: Python
+    keeps what it will use again."""
 
     def of(self, kind: str, outcome: Outcome) -> float:
         """In ms."""
         times, least = self.command, self.command_ms
         if kind == "login":
-            # A turn of each address, and another as some are under way.
-            turns = 2 * outcome.attack.crowd_ahead * outcome.before[kind].p50
+            turns = self.turns * outcome.attack.crowd_ahead * outcome.before[kind].p50
             launch = LAUNCH if outcome.attack.newcomers else 0.0
             times, least = self.login, max(self.login_ms, turns) + launch
         slower = outcome.during[YARDSTICK].p99 - outcome.before[YARDSTICK].p99
@@ -179,14 +183,9 @@ class Outcome:
             grown = (each.most - each.before) / MEBIBYTE
             if grown > self.attack.growth:
                 found.append(f"a process grew by {grown:.0f} MiB, not {self.attack.growth} at most")
-            if each.after and each.after > max(1.1 * each.before, each.before + KEPT):
+            if each.after and each.after > max(1.1 * each.before, each.before + bounds.kept):
                 kept = (each.after - each.before) / MEBIBYTE
                 found.append(f"{kept:.0f} MiB of {each.before / MEBIBYTE:.0f} were not given back")
         if self.trouble:
             found.append(f"{len(self.trouble)}× trouble in the logs: {self.trouble[0]}")
         return [*found, *self.attack.shows(self)]
-
-
-KEPT = 16 * MEBIBYTE
-"""Bytes that a process may have more after an attack, where a tenth is less than that: Python keeps
-what it will use again."""

@@ -19,9 +19,9 @@ from tests.attacks import report
 from tests.attacks.catalogue import ATTACKS
 from tests.attacks.filling import Template
 from tests.attacks.measure import run
-from tests.attacks.values import Bounds, Outcome, Plan
+from tests.attacks.values import MEBIBYTE, Bounds, Outcome, Plan
 
-GENEROUS = Bounds(command=10, command_ms=500, login=10, login_ms=3000)
+GENEROUS = Bounds(10, 500, 10, 3000, turns=5, kept=48 * MEBIBYTE)
 
 PLAN = Plan(before=1.0, during=2.0, seed=1, inputs=3000, patience=30.0)
 """Seconds of each: with all attacks a minute."""

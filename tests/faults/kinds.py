@@ -50,9 +50,8 @@ def choices(world: World) -> list[Choice]:
     big = world.database is not None
     for login in world.logins:
         found += _of_part(login, "login server", 4 if not big else 3)
-        if not big:
-            opening = _opening(world, login, world.service.data)
-            found.append(Choice("open folder", login.name, 1, login, opening))
+    for login, folder in zip(world.logins, world.data_folders, strict=True):
+        found.append(Choice("open folder", login.name, 1, login, _opening(world, login, folder)))
     found += _of_part(world.app_servers, "app server", 8)
     for part, name, weight in (
         (world.database, "database", 4),

@@ -62,8 +62,11 @@ def choices(world: World) -> list[Choice]:
             found += _of_part(part, name, weight)
     for disk in dict.fromkeys((world.disk, world.database_disk)):
         if disk.limited:
-            name = "the service's disk" if disk is world.disk else "the database's disk"
-            found.append(Choice("full disk", name, 4, Thing(name), _filling(disk)))
+            ours = disk is world.disk
+            name = "the service's disk" if ours else "the database's disk"
+            # A MariaDB does not start on a full disk.
+            part = Thing(name) if ours or world.database is None else world.database
+            found.append(Choice("full disk", name, 4, part, _filling(disk)))
     for number, clock in enumerate(world.clocks):
         if clock.environment:
             name = f"clock {number}"

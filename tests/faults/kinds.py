@@ -65,8 +65,8 @@ def choices(world: World) -> list[Choice]:
             ours = disk is world.disk
             name = "the service's disk" if ours else "the database's disk"
             # A MariaDB does not start on a full disk.
-            part = Thing(name) if ours or world.database is None else world.database
-            found.append(Choice("full disk", name, 4, part, _filling(disk)))
+            held = Thing(name) if ours or world.database is None else world.database
+            found.append(Choice("full disk", name, 4, held, _filling(disk)))
     for number, clock in enumerate(world.clocks):
         if clock.environment:
             name = f"clock {number}"

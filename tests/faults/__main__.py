@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,7 @@ def main(arguments: list[str]) -> None:
     )
 
     async def go(reactor: Any) -> None:
-        try:
-            figures = await carry_out(plan)
-        except Exception:  # Twisted's log, where it would be told, is the service's too.
-            traceback.print_exc()
-            raise SystemExit(1) from None
+        figures = await carry_out(plan)
         print(figures.text())
         if options.json:
             figures.write(options.json)

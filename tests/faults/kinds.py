@@ -50,9 +50,8 @@ def choices(world: World) -> list[Choice]:
     big = world.database is not None
     for login in world.logins:
         found += _of_part(login, "login server", 4 if not big else 3)
-        if not big:
-            opening = _opening(world, login, world.service.data)
-            found.append(Choice("open folder", login.name, 1, login, opening))
+    for login, folder in zip(world.logins, world.data_folders, strict=True):
+        found.append(Choice("open folder", login.name, 1, login, _opening(world, login, folder)))
     found += _of_part(world.app_servers, "app server", 8)
     for part, name, weight in (
         (world.database, "database", 4),
@@ -63,8 +62,11 @@ def choices(world: World) -> list[Choice]:
             found += _of_part(part, name, weight)
     for disk in dict.fromkeys((world.disk, world.database_disk)):
         if disk.limited:
-            name = "the service's disk" if disk is world.disk else "the database's disk"
-            found.append(Choice("full disk", name, 4, Thing(name), _filling(disk)))
+            ours = disk is world.disk
+            name = "the service's disk" if ours else "the database's disk"
+            # A MariaDB does not start on a full disk.
+            held = Thing(name) if ours or world.database is None else world.database
+            found.append(Choice("full disk", name, 4, held, _filling(disk)))
     for number, clock in enumerate(world.clocks):
         if clock.environment:
             name = f"clock {number}"

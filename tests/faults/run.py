@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -70,9 +71,8 @@ async def carry_out(plan: Plan) -> Figures:
         await people.leave()
         await world.stop()
         check(world, people, str(world.service.options["database.url"]))
-    except BaseException as problem:
-        figures.complain(f"{type(problem).__name__}: {problem}")
-        raise
+    except Exception:
+        figures.complain(traceback.format_exc())
     finally:
         if plan.keep and figures.complaints:
             world.keep_logs(plan.keep)

@@ -99,6 +99,13 @@ class World:
         )
         self._removed = False
 
+    @property
+    def data_folders(self) -> list[Path]:
+        """The data folder of each login server."""
+        if self.database is None:
+            return [self.service.data]
+        return [self.service.folder / f"data-{address.port}" for address in self.addresses]
+
     def _login(self, port: int, clock: Clock, big: bool) -> Daemon:
         def up() -> Process:
             return self.service.start_up(environ=clock.environment)

@@ -28,7 +28,7 @@ PLAN = Plan(before=1.0, during=2.0, seed=1, inputs=3000, patience=30.0)
 
 AMONG_THEM = (
     *("logins-right", "logins-wrong", "logins-unknown", "registrations", "guesses"),
-    *("silent-many-addresses", "crowd", "descriptors", "endings"),
+    *("silent-many-addresses", "crowd", "descriptors", "endings-login"),
     *("page", "unread-posts", "group", "listeners", "commands"),
     *(name for name in ATTACKS if name.startswith("fuzz-")),
 )

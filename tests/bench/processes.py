@@ -44,15 +44,17 @@ maximum = {servers}
 spare = 0
 heartbeat_interval = {heartbeat}
 [limits]
-registrations = "999999999/minute"
-failed_logins = "99999999/minute"
-logins = "999999999/minute"
+{limits}
 [telnet]
 listen = ""
 [web]
 listen = ""
 """
 """Nobody is turned away for asking too often, and nothing runs beside what is measured."""
+
+RATES = ("registrations", "failed_logins", "logins", "commands", "deliveries")
+MUCH = "99999999/second"
+"""Far beyond what is measured; the limits themselves are there, and cost what they cost."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Form:
         """The text of its configuration file."""
         return CONFIGURATION.format(
             port=port,
+            limits="\n".join(f'{key} = "{MUCH}"' for key in self._rates()),
             capacity=self.capacity,
             database=database,
             broker=broker,
@@ -76,6 +79,11 @@ class Form:
             servers=self.servers,
             heartbeat=self.heartbeat,
         )
+
+    def _rates(self) -> Iterator[str]:
+        """The limits that another load than people's would meet, of those that its code knows."""
+        sections = (self.root / "bbs/config/sections.py").read_text("utf-8")
+        return (key for key in RATES if f"    {key}: Rate" in sections)
 
     def environment(self) -> dict[str, str]:
         """What its processes are started with. By the one path Python finds the code, and twistd

@@ -78,6 +78,14 @@ class DescriptorTests(Case):
     per_address = most = 1000
     descriptors = 8 * DESCRIPTORS  # of which half are kept
 
+    def test_who_has_typed_but_asked_nothing_goes_too(self) -> None:
+        typing = self.visitor()
+        for typed in ("\n", " \n", "hel"):
+            typing.send(typed)
+        asking = [self.pipe("help") for _ in range(3)]
+        self.assertTrue(typing.is_over)
+        self.assertFalse(any(visitor.is_over for visitor in asking))
+
     def test_who_has_typed_nothing_goes_first(self) -> None:
         silent = self.visitor()
         typing = [self.pipe("help") for _ in range(2)]

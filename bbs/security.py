@@ -9,7 +9,8 @@ publisher = LogPublisher()
 
 
 def tell(what: str, outcome: str, *, address: str, name: str = "", by: str = "") -> None:
-    """`what` (`login`, `register`, `delete`, `limit`, …) was tried from `address` (its usual form,
-    "" where there is none), in the name of a user `name`, and came to `outcome` (`right`, `wrong`,
-    `refused`, …); `by` is the operator whose deed it was. Never a password or a token."""
+    """`what` (`login`, `register`, `delete`, `connect`, `work`, …) was tried from `address` (its
+    usual form, "" where there is none), in the name of a user `name`, and came to `outcome`
+    (`right`, `wrong`, `refused`, `delayed`, …); `by` is the operator whose deed it was. Never a
+    password or a token."""
     publisher({"what": what, "outcome": outcome, "address": address, "name": name, "by": by})

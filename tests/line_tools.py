@@ -10,9 +10,11 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
+from bbs.errors import Refusal
 from bbs.protocols import sockets
 from bbs.protocols.doors import Door
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
+from bbs.protocols.line.connection import refusal
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as Base
@@ -37,6 +39,9 @@ class Echo:
     def handle(self, line: str, connection: IConnection) -> Reply | Deferred[Reply]:
         self.seen.append(line)
         return succeed(self.reply(line))
+
+    def refuse(self, error: Refusal, connection: IConnection) -> Reply:
+        return refusal(error)
 
     def is_whole(self, line: str) -> bool:
         return line.endswith("!")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.commands.charging import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
@@ -160,6 +163,43 @@ class ChargingTests(SynchronousTestCase):
             self.assertEqual(self.ask(line, 1, self.come("192.0.2.77")), 1)
         self.assertEqual(self.ask(f"look {self.ann}", 1), 1)
 
+    def test_what_is_no_request_is_paid_for(self) -> None:
+        stranger = self.come("192.0.2.99")
+        for _ in range(COMMANDS_AT_ONCE):
+            stranger.protocol.dataReceived(b"\xff\n")
+        self.assertEqual(len(stranger.heard()), COMMANDS_AT_ONCE)
+        stranger.protocol.dataReceived(b"\xff\n")
+        self.assertEqual(len(stranger.heard()), 0)
+        self.assertEqual(self.later(0.1, stranger), 1)
+
+    def test_who_hangs_up_pays_too(self) -> None:
+        """What has begun is carried out, and the next one waits for it."""
+        later: list[tuple[Deferred[Any], Any]] = []
+        database = self.service.database
+        run = database.run
+
+        def run_later(rule: Any, *arguments: Any) -> Deferred[Any]:
+            waiting: Deferred[Any] = Deferred()
+            later.append((waiting, lambda: run(rule, *arguments)))
+            return waiting
+
+        self.ask(f"look {self.ann}")
+        self.patch(database, "run", run_later)
+        for _ in range(20):
+            peer = self.come()
+            peer.say(f"shout {self.ann} 1000")
+            peer.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(len(later), 1)
+        done = 0
+        while later:
+            waiting, work = later.pop(0)
+            work().chainDeferred(waiting)
+            done += 1
+            peer = self.come()
+            peer.say(f"shout {self.ann} 1000")
+            peer.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(done, 6)
+
     def test_who_went_wrong_pays_too(self) -> None:
         self.ask(f"look {self.ann}")
         self.assertEqual(self.ask(f"shout {self.ann}", 1500), COMMANDS_AT_ONCE - 1)
@@ -175,3 +215,6 @@ class TrustedTests(ChargingTests):
 
     def test_strangers_pay_by_address(self) -> None:
         self.assertEqual(self.ask("ping", 5000, self.come()), 5000)
+
+    def test_what_is_no_request_is_paid_for(self) -> None:
+        """Not by who is trusted."""

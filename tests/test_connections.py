@@ -14,6 +14,9 @@ from bbs.limits.connections import GRACE, Admission, Entry, Networks, counted_as
 TRUSTED = Networks([ip_network("127.0.0.0/8"), ip_network("::1")])
 
 
+HERE = "127.0.0.1"
+
+
 class Port:
     paused = False
 
@@ -83,26 +86,40 @@ class AdmissionTests(SynchronousTestCase):
         admission = Admission(1000, TRUSTED, descriptors=20)
         port, door = Port(), admission.door(1000)
         remove = admission.add_port(port)
-        entries = [self.enter(door) for _ in range(9)]
+        entries = [self.enter(door, HERE) for _ in range(9)]
         self.assertFalse(port.paused)
-        entries.append(self.enter(door))
+        entries.append(self.enter(door, HERE))
         self.assertTrue(port.paused)
         for _ in range(3):
             entries.pop().leave()
             self.assertFalse(port.paused)
-            entries.append(self.enter(door))
+            entries.append(self.enter(door, HERE))
             self.assertTrue(port.paused)
         self.assertEqual(len(said), 1)
         remove()
         entries.pop().leave()
         self.assertTrue(port.paused)
 
+    def test_an_address_has_its_share_of_few_descriptors(self) -> None:
+        admission = Admission(1000, TRUSTED, descriptors=80)
+        lines, visits = admission.door(200), admission.door(200)
+        for _ in range(6):
+            self.enter(lines)
+        visit = self.enter(visits, descriptors=4)
+        self.assertIsNone(lines.enter("192.0.2.1"))
+        self.enter(lines, "192.0.2.2")
+        self.enter(lines, "127.0.0.1")
+        visit.leave()
+        for _ in range(4):
+            self.enter(lines)
+        self.assertIsNone(lines.enter("192.0.2.1"))
+
     def test_what_takes_several_descriptors(self) -> None:
         admission = Admission(1000, TRUSTED, descriptors=20)
         port, door = Port(), admission.door(1000)
         admission.add_port(port)
         for _ in range(4):
-            entry = self.enter(door, descriptors=3)
+            entry = self.enter(door, HERE, 3)
         self.assertTrue(port.paused)
         entry.leave()
         self.assertFalse(port.paused)
@@ -137,7 +154,7 @@ class AdmissionTests(SynchronousTestCase):
         ended: list[int] = []
         entries = []
         for number in range(14):
-            entry = self.enter(door)
+            entry = self.enter(door, HERE)
             entry.watch(lambda number=number: ended.append(number))  # type: ignore[misc]
             entries.append(entry)
             if number == 1:

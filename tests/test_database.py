@@ -61,6 +61,7 @@ class OurContract(DatabaseContract):
         self.assertEqual(self._stored(), [])
 
     def test_a_start_waits_for_a_database_that_is_busy(self) -> None:
+        self.patch(database, "START_PAUSE", 0.0)
         busy = [self.busy() for _ in range(3)]
 
         def rule() -> None:

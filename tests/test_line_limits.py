@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.limits.connections import Admission, Networks
 from bbs.protocols.line import LineLimits
+from bbs.protocols.line.connection import PAUSE
 from bbs.protocols.line.overdue import AT_ONCE, Overdue
 from tests.line_tools import LineCase, Slow, Wire
 
@@ -103,6 +104,27 @@ class SlowLineTests(LineCase, SynchronousTestCase):
             self.receive(b"x")
             self.clock.advance(10)
         self.assertTrue(self.wire.disconnecting)
+
+
+class BlankLineTests(LineCase, SynchronousTestCase):
+    """They are ignored, and so is whoever sends nothing else for a while."""
+
+    limits = LineLimits(max_pipelined=64, first_request=1e6)
+
+    def test_thousands_of_them_wait(self) -> None:
+        self.connect()
+        self.receive(b"\n" * 1000 + b"a\n")
+        self.clock.pump([0] * 100)
+        self.assertEqual(self.answered(), [])
+        self.assertFalse(self.wire.reading)
+        self.clock.pump([PAUSE] * 16)
+        self.assertEqual(self.answered(), ["a"])
+        self.assertTrue(self.wire.reading)
+
+    def test_a_few_do_not(self) -> None:
+        self.connect()
+        self.receive(b"\n" * 60 + b"a\n")
+        self.assertEqual(self.answered(), ["a"])
 
 
 class DoorTests(LineCase, SynchronousTestCase):

@@ -101,7 +101,7 @@ class Folds(SynchronousTestCase):
 
     def test_each_address_and_kind(self) -> None:
         kinds = [event("refused", what=what) for what in ("login", "connect")]
-        kinds += [event(outcome, what="limit") for outcome in ("commands", "deliveries")]
+        kinds += [event("delayed", what="work"), event("timed-out", what="request")]
         kinds += [event("refused", address) for address in ("192.0.2.2", "", "2001:db8::1")]
         self.assertEqual(len(self.take(*kinds)), len(kinds))
         self.assertEqual(self.take(*kinds), [])

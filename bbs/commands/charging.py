@@ -8,12 +8,14 @@ only when it is carried out. What is over waits, and meanwhile its connection is
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Hashable
-from typing import TypeVar
+from collections.abc import Callable, Coroutine, Hashable
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from bbs.limits.buckets import Buckets
 from bbs.limits.connections import Networks, counted_as
@@ -28,6 +30,8 @@ DELIVERIES_AT_ONCE = 5000
 
 KNOWN = 20_000
 """Tokens whose users are remembered; an app server has ten users."""
+
+_log = Logger()
 
 
 class Charges:
@@ -81,20 +85,41 @@ class Charges:
         if callable(costs.deliveries):
             self._deliveries.take(user, costs.deliveries(result))
 
-    async def in_turn(self, payer: Hashable, work: Callable[[], Awaitable[T]]) -> T:
+    async def in_turn(
+        self, payer: Hashable, work: Callable[[], Coroutine[Deferred[Any], Any, T]]
+    ) -> T:
         """Do `work`, whose cost is not known before, when all that `payer` did before is done and
-        paid for."""
+        paid for.
+
+        What has begun goes on to its end though nobody waits for it any more, and has its turn as
+        long: else whoever hangs up would pay nothing.
+        """
         turn = self._turns.setdefault(payer, DeferredLock())
         await turn.acquire()
         try:
             wait = max(self._commands.wait(payer, 0), self._deliveries.wait(payer, 0))
             if wait:
                 await self.pause(wait)
-            return await work()
-        finally:
-            turn.release()
-            if not turn.locked:
-                self._turns.pop(payer, None)
+        except BaseException:
+            self._give_back_turn(payer, turn)
+            raise
+        heard: Deferred[T] = Deferred()
+        Deferred.fromCoroutine(work()).addBoth(self._done, payer, turn, heard)
+        return await heard
+
+    def _done(
+        self, result: T | Failure, payer: Hashable, turn: DeferredLock, heard: Deferred[T]
+    ) -> None:
+        self._give_back_turn(payer, turn)
+        if not heard.called:
+            heard.callback(result)
+        elif isinstance(result, Failure):
+            _log.failure("a request of somebody who is gone failed", failure=result)
+
+    def _give_back_turn(self, payer: Hashable, turn: DeferredLock) -> None:
+        turn.release()
+        if not turn.locked:
+            self._turns.pop(payer, None)
 
     def pause(self, seconds: float) -> Deferred[None]:
         """Fires when so many seconds are over."""

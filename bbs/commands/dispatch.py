@@ -33,6 +33,7 @@ from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, places
 from bbs.rules.callers import Caller, asked_by, identify, touch
 from bbs.rules.costs import ONE_COMMAND, Costs, costs_of
+from bbs.security import tell
 from bbs.storage.database import marked_as
 
 _TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
@@ -58,19 +59,15 @@ class Dispatcher:
     # IRequestHandler
 
     def handle(self, line: str, connection: IConnection) -> Reply | Deferred[Reply]:
-        request: Request | Refusal
         try:
             request = self._home.table.parse(line)
         except Refusal as error:
-            request, token, costs = error, None, ONE_COMMAND
-        else:
-            token, costs = request.token, self._costs[request.command.name]
-        charges = self._home.charges
-        payer = charges.payer(token, connection.peer_host)
-        wait = 0.0 if payer is None else charges.begin(payer, costs)
-        if not wait and costs.known:
-            return self._carry_out(request, connection)
-        return begin(self._in_turn(request, connection, costs, payer, wait))
+            return self.refuse(error, connection)
+        costs = self._costs[request.command.name]
+        return self._paid(request, request.token, costs, connection)
+
+    def refuse(self, error: Refusal, connection: IConnection) -> Reply | Deferred[Reply]:
+        return self._paid(error, None, ONE_COMMAND, connection)
 
     def is_whole(self, line: str) -> bool:
         return self._home.table.is_whole(line, _TOKEN.fullmatch)
@@ -79,6 +76,22 @@ class Dispatcher:
         self._home.watchers.discard(connection)
         if isinstance(self._home.parts, AppServerParts):
             self._home.parts.listeners.connection_lost(connection)
+
+    # Requests, and what is none, which costs as much
+
+    def _paid(
+        self,
+        request: Request | Refusal,
+        token: str | None,
+        costs: Costs,
+        connection: IConnection,
+    ) -> Reply | Deferred[Reply]:
+        charges = self._home.charges
+        payer = charges.payer(token, connection.peer_host)
+        wait = 0.0 if payer is None else charges.begin(payer, costs)
+        if not wait and costs.known:
+            return self._carry_out(request, connection)
+        return begin(self._in_turn(request, connection, costs, payer, wait))
 
     async def _in_turn(
         self,
@@ -92,6 +105,7 @@ class Dispatcher:
         all such that `payer` has asked for."""
         charges = self._home.charges
         if wait and payer is not None:
+            tell("work", "delayed", address=connection.peer_host)
             try:
                 await charges.pause(wait)
             except CancelledError:

@@ -42,6 +42,9 @@ MOST_FOLDED = 10_000
 INTERVAL = 1.0
 """Seconds between two lines of the same kind of refusal for an address."""
 
+FOLDED = ("refused", "delayed", "timed-out")
+"""Outcomes that a stranger can cause without bound."""
+
 LEAVING_TIME = 2.0
 """Seconds that the thread has to write what waits when a server stops."""
 
@@ -112,7 +115,7 @@ class Folding:
     def take(self, event: Event) -> Iterator[Event]:
         """What is to be written now that `event` has happened."""
         yield from self.due()
-        if event.outcome != "refused" and event.what != "limit":
+        if event.outcome not in FOLDED:
             yield event
             return
         address = _address(event.address)

@@ -20,6 +20,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from bbs.delivery.audience import Audience, Listener
@@ -33,6 +34,10 @@ from bbs.protocols.line.interfaces import encode
 from bbs.rules import places
 from bbs.rules.callers import Caller
 from bbs.storage.database import Database
+
+HEARD_AT_ONCE = 50
+"""Channels that one turn of the reactor subscribes to: each takes a tenth of a millisecond, and
+somebody may be in a thousand groups."""
 
 LOOKS_AT_ONCE = 50
 """Readers for whom one transaction looks, so that others who read wait for no thousand of them."""
@@ -123,9 +128,12 @@ class Listeners(Service):
         self._check_room(user, connection)
         listener = Listener(user, connection, mailbox.cursor)
         self._opening.add(listener)
-        await self._bus.settle(
-            [self._channels.hear(each, user) for each in (caller.channel, *mailbox.channels)]
-        )
+        heard = []
+        for number, channel in enumerate((caller.channel, *mailbox.channels), 1):
+            heard.append(self._channels.hear(channel, user))
+            if number % HEARD_AT_ONCE == 0:
+                await deferLater(self._reactor, 0, lambda: None)
+        await self._bus.settle(heard)
 
         def start() -> None:
             self._opening.remove(listener)

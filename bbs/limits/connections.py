@@ -25,6 +25,9 @@ IPV6_PREFIX = 64
 """Bits of an IPv6 address by which it is counted: whoever has one address has all of these
 (RFC 6177)."""
 
+SHARE = 4
+"""An address has at most one part in so many of the descriptors, over all ports."""
+
 GRACE = 2.0
 """Seconds that whoever has come has to ask something before others may take the place, where all
 are taken. (Where descriptors run out there is none.)"""
@@ -94,6 +97,7 @@ class Admission:
             self._room = descriptors - min(RESERVED + OVERSHOOT, descriptors // 2)
         self._count = 0
         self._used = 0
+        self._used_by: Counter[str] = Counter()
         self._newcomers: OrderedDict[Entry, tuple[float, Callable[[], None]]] = OrderedDict()
         """Who has asked nothing yet: since when, and what ends it."""
         self._ports: list[Port] = []
@@ -130,10 +134,22 @@ class Admission:
     def is_jammed(self) -> bool:
         return self._room is not None and self._used >= self._room + OVERSHOOT // 2
 
+    def is_greedy(self, address: str, descriptors: int) -> bool:
+        """Whether an address would have too much of what descriptors there are."""
+        share = None if self._room is None else max(1, self._room // SHARE)
+        return share is not None and self._used_by[address] + descriptors > share
+
     def entered(self, entry: Entry) -> None:
         self._count += 1
         self._used += entry.descriptors
+        if entry.address is not None:
+            self._used_by[entry.address] += entry.descriptors
         self._make_room()
+
+    def vouched(self, address: str, descriptors: int) -> None:
+        self._used_by[address] -= descriptors
+        if not self._used_by[address]:
+            del self._used_by[address]
 
     def left(self, entry: Entry) -> None:
         self._count -= 1
@@ -192,7 +208,10 @@ class Door:
         """A connection from `host` (in its usual form, "" where there is none), which takes so many
         descriptors in all; None where that is one too many."""
         address = None if not host or host in self.admission.trusted else counted_as(host)
-        crowded = address is not None and self._by_address[address] >= self._per_address
+        crowded = address is not None and (
+            self._by_address[address] >= self._per_address
+            or self.admission.is_greedy(address, descriptors)
+        )
         if crowded or not self.admission.has_place():
             security.tell("connect", "refused", address=host)
             return None
@@ -234,6 +253,7 @@ class Entry:
         """It is trusted, and not counted by its address from now on."""
         if self.address is not None:
             self._door.discount(self.address)
+            self._door.admission.vouched(self.address, self.descriptors)
             self.address = None
 
     def leave(self) -> None:

@@ -42,6 +42,9 @@ commit yet: that a database answers nobody is to be said within 2 s."""
 START_PATIENCE = 10.0
 """Seconds that a server which starts waits for a database that others keep busy."""
 
+START_PAUSE = 0.05
+"""Seconds between two tries of that."""
+
 COMMIT_GRACE = 0.4
 """Seconds more that a commit under way may take before its outcome counts as unknown."""
 
@@ -187,6 +190,7 @@ class Database:
                 except peewee.OperationalError as error:
                     if is_bug(error) or self.peewee.is_closed() or time.monotonic() > until:
                         raise
+                time.sleep(START_PAUSE)  # On a thread of the database's.
 
         return self.run_unhurried(transaction)
 

@@ -18,8 +18,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 from zope.interface import implementer
 
+from bbs.errors import Refusal
 from bbs.protocols import life
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
+from bbs.protocols.line.connection import refusal
 
 T = TypeVar("T")
 
@@ -44,6 +46,9 @@ class Service:
             connection.persistent = True
             self.connections.append(connection)
         return succeed(Reply({"status": 0, "message": body}, close=word == "quit"))
+
+    def refuse(self, error: Refusal, connection: IConnection) -> Reply:
+        return refusal(error)
 
     def is_whole(self, line: str) -> bool:
         return line == "whole"

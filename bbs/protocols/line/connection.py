@@ -23,16 +23,28 @@ from bbs.protocols.doors import Entry
 from bbs.protocols.life import Life
 from bbs.protocols.line.framing import LineBuffer
 from bbs.protocols.line.interfaces import IConnection, IRequestHandler, LineLimits, Reply, encode
+from bbs.security import tell
 
 _TOO_LONG = Reply(
     {"status": 1, "message": "Line too long", "code": "line-too-long"},
     close=True,
 )
-_INVALID = Reply({"status": 1, "message": "Invalid UTF-8", "code": "invalid-utf-8"})
 
 _WHOLE_AT_MOST = 1024
 """Bytes of a line without an end that its handler is asked about. A long line that comes in small
 pieces would be copied for each of them."""
+
+
+class InvalidUTF8(Refusal):
+    """A line is no text."""
+
+    text = "Invalid UTF-8"
+    code = "invalid-utf-8"
+
+
+PAUSE = 0.1
+"""Seconds in which nothing is taken of a peer that has sent as many blank lines as are taken in a
+turn. They are ignored and cost nobody anything, so there is no other bound to them."""
 
 WAIT_FOR_OUR_OWN = 1.0
 """Seconds after which a begun line is looked at again that was due while the server itself was
@@ -144,9 +156,8 @@ class LineConnection:
     def dataReceived(self, data: bytes) -> None:
         if self._life.phase.closed:
             return
-        if b"\n" in data:
+        if self._buffer.add(data):
             self._tail_since = None
-        self._buffer.add(data)
         self._pump()
         self._watch_tail()
 
@@ -242,9 +253,7 @@ class LineConnection:
             self._timer = self._home.clock.callLater(WAIT_FOR_OUR_OWN, self._line_is_late)
 
     def _tail_is_whole(self) -> bool:
-        tail = self._buffer.tail()
-        if len(tail) > _WHOLE_AT_MOST:
-            return False
+        tail = self._buffer.tail(_WHOLE_AT_MOST)
         try:
             return self._home.handler.is_whole(tail.decode())
         except UnicodeDecodeError:
@@ -263,16 +272,17 @@ class LineConnection:
         if self._pumping or life.phase.closed:
             return
         self._pumping = True
+        asked = False
         for _ in range(self._home.limits.max_pipelined):
             if self._request is not None or life.blocked or not life.phase.begins:
                 break
             line = self._buffer.take()
             if line is None:
                 break
-            self._begin(line)
+            asked = self._begin(line) or asked
         else:
             # Requests that are answered at once must not keep other connections waiting.
-            self._home.clock.callLater(0, self._go_on)
+            self._home.clock.callLater(0 if asked else PAUSE, self._pump)
         self._pumping = False
         done = life.input.ended and not self._buffer.waiting
         if self._request is None and (done or not life.phase.begins):
@@ -285,26 +295,33 @@ class LineConnection:
             self._home.touch(self)
             self._pump()
 
-    def _begin(self, line: bytes) -> None:
+    def _begin(self, line: bytes) -> bool:
+        """Whether it is anything but blank."""
         if len(line) > self._home.limits.max_line:
             self._answer(_TOO_LONG)
-            return
+            return True
         try:
             text = line.decode()
         except UnicodeDecodeError:
-            self._answer(_INVALID)
-            return
-        if text.strip(" "):
-            self._home.touch(self)
-            if not self._asked:
-                self._asked = True
-                self._entry.has_asked()
-                self._home.has_asked(self)
-            self._handle(text)
+            self._handle(InvalidUTF8())
+            return True
+        if not text.strip(" "):
+            return False
+        self._home.touch(self)
+        if not self._asked:
+            self._asked = True
+            self._entry.has_asked()
+            self._home.has_asked(self)
+        self._handle(text)
+        return True
 
-    def _handle(self, text: str) -> None:
+    def _handle(self, request: str | InvalidUTF8) -> None:
+        handler = self._home.handler
         try:
-            answer = self._home.handler.handle(text, self)
+            if isinstance(request, str):
+                answer = handler.handle(request, self)
+            else:
+                answer = handler.refuse(request, self)
         except Exception:
             self._fail(Failure())
             return
@@ -362,6 +379,7 @@ class LineConnection:
 
     def time_out(self) -> None:
         """What was due has not come: say so, and close."""
+        tell("request", "timed-out", address=self.peer_host)
         self._answer(refusal(RequestTimedOut()))
         self.close()
 

@@ -32,18 +32,22 @@ class LineBuffer:
         """Whether the last line has no end."""
         return bool(self._bytes) and not self._bytes.endswith(b"\n")
 
-    def tail(self) -> bytes:
-        """What there is of the last line, if that has no end."""
-        return bytes(self._bytes[self._bytes.rfind(b"\n") + 1 :])
+    def tail(self, most: int) -> bytes:
+        """What there is of the last line, if that has no end; nothing if it is more than `most`
+        bytes, which nobody copies."""
+        begin = self._bytes.rfind(b"\n") + 1
+        return bytes(self._bytes[begin:]) if len(self._bytes) - begin <= most else b""
 
-    def add(self, data: bytes) -> None:
-        """Take the next bytes from the peer."""
+    def add(self, data: bytes) -> bool:
+        """Take the next bytes from the peer; whether a line ends in them."""
         if self._telnet is None and IAC in data:
             self._telnet = TelnetFilter()
         if self._telnet is not None:
             data = self._telnet.strip(data)
         self._bytes += data
-        self.waiting += data.count(b"\n")
+        ends = data.count(b"\n")
+        self.waiting += ends
+        return ends > 0
 
     def end_tail(self) -> None:
         """Make a line of what has no line end."""

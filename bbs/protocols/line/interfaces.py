@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from twisted.internet.defer import Deferred
 from zope.interface import Attribute, Interface
 
+from bbs.errors import Refusal
+
 
 @dataclass(frozen=True)
 class LineLimits:
@@ -87,6 +89,10 @@ class IRequestHandler(Interface):
         loss: the peer may be waiting for its answer. Once it has that the connection ends, also
         one that listens: most peers that close their side are gone, and do not get what is sent.
         """
+
+    def refuse(error: Refusal, connection: IConnection) -> Reply | Deferred[Reply]:
+        """Answer what is no request at all, and cannot be for the reason `error`. It is asked for
+        like one, and may have to wait like one."""
 
     def is_whole(line: str) -> bool:
         """Whether `line`, which has no end yet, is a request to which nothing can be added. Then it

@@ -1,14 +1,21 @@
 """A connection's limits, and how it ends."""
 
+from collections.abc import Callable
+
 from twisted.internet.address import IPv4Address, UNIXAddress
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer
 
 from bbs.gateway.connection import PIECE
 from bbs.gateway.factory import STOPPING
+from bbs.gateway.pace import BURST
+from bbs.gateway.session import SETTLING
 from bbs.protocols import sockets
 from bbs.protocols.line.interfaces import LineLimits
 from tests.client_case import APP_1
-from tests.gateway_case import GatewayCase, window
+from tests.gateway_case import GatewayCase, Visitor, window
+
+FEW = PIECE // len("help\n") + 1
+"""Lines of help that may be carried out in one turn: what comes in a piece of input."""
 
 
 class LimitTests(GatewayCase):
@@ -59,12 +66,91 @@ class LimitTests(GatewayCase):
 
     def test_much_is_taken_in_pieces(self) -> None:
         nc = self.pipe("login ann 1")
-        nc.connection.dataReceived(b"\n" * 3000 + b"ping")
-        self.assertEqual(len(nc.connection._unread), 3004 - PIECE)
+        nc.connection.dataReceived(b"\n" * 250 + b"ping")
+        self.assertEqual(len(nc.connection._unread), 254 - PIECE)
         self.assertFalse(nc.socket.reading)
         IHalfCloseableProtocol(nc.connection).readConnectionLost()
         nc.settle()
         self.assertTrue(nc.text.endswith("Pong!\nBye!\n"))
+
+    def watch_turns(self, visitor: Visitor) -> list[int]:
+        """In how many lines of help each turn of the reactor results from now on."""
+        visitor.forget()
+        shown: list[int] = []
+        call_later = self.clock.callLater
+
+        def counting(delay: float, call: Callable[..., object], *args: object) -> IDelayedCall:
+            def run() -> None:
+                call(*args)
+                shown.append(visitor.new.count(b"register"))
+
+            return call_later(delay, run)
+
+        self.patch(self.clock, "callLater", counting)
+        return shown
+
+    def test_what_waits_for_telnet_is_not_carried_out_in_one_turn(self) -> None:
+        telnet = self.visitor()
+        telnet.send(b"\xff\xfb\x1f")
+        shown = self.watch_turns(telnet)
+        telnet.send(b"help\r\0" * 100)
+        self.assertEqual(sum(shown), 0)
+        self.network.advance(SETTLING)
+        self.assertEqual(sum(shown), 100)
+        self.assertLessEqual(max(shown), FEW)
+
+    def test_nor_is_what_waits_for_a_reply(self) -> None:
+        go_on = self.hold("ping")
+        nc = self.pipe("login ann 1")
+        nc.send("ping\n" + "help\n" * 100)
+        shown = self.watch_turns(nc)
+        go_on()
+        nc.settle()
+        self.assertEqual(sum(shown), 100)
+        self.assertLessEqual(max(shown), FEW)
+
+    def test_nor_is_what_waits_for_output(self) -> None:
+        nc = self.pipe("login ann 1")
+        IPushProducer(nc.connection).pauseProducing()
+        nc.connection.dataReceived(b"help\n" * 100)
+        shown = self.watch_turns(nc)
+        IPushProducer(nc.connection).resumeProducing()
+        nc.settle()
+        self.assertEqual(sum(shown), 100)
+        self.assertLessEqual(max(shown), FEW * 2)  # the first turn is not counted by itself
+
+    def test_a_page_of_lines_waits_for_nothing(self) -> None:
+        nc = self.pipe("login ann 1")
+        nc.send("nonsense\n" * 200)
+        self.assertEqual(nc.text.count("nonsense"), 200)
+
+    def test_beyond_that_lines_keep_a_pace(self) -> None:
+        nc = self.pipe()
+        nc.forget()
+        nc.send("nonsense\n" * (BURST + 150) + "exit\n")
+        self.assertEqual(nc.text.count("nonsense"), BURST + 1)
+        self.network.advance(1.99)
+        self.assertEqual(nc.text.count("nonsense"), 99)
+        self.assertFalse(nc.is_over)
+        self.network.advance(1.1)
+        self.assertTrue(nc.text.endswith("Bye!\n"))
+
+    def test_who_leaves_meanwhile_is_gone(self) -> None:
+        nc = self.pipe()
+        nc.send("nonsense\n" * (BURST + 150))
+        nc.leave()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_waits_for_its_turn_can_be_given_up(self) -> None:
+        telnet = self.telnet()
+        telnet.send("nonsense\r\0" * (BURST + 10))
+        telnet.forget()
+        telnet.send("\x03")
+        self.assertIn("Not sent: 10 behind it.", telnet.text)
+        self.network.advance(10.0)
+        self.assertEqual(telnet.new, b"")
+        telnet.send("ping\r\0")
+        self.assertIn("Pong!", telnet.text)
 
     def test_few_keys_are_taken_at_a_time(self) -> None:
         telnet = self.telnet("ping")

@@ -16,6 +16,9 @@ from tests.gateway_case import GatewayCase, Socket, Visitor
 
 REFUSAL = b"Too many connections\n"
 
+TRUSTED = "192.0.2.99"
+"""An address that is not counted."""
+
 
 class Case(GatewayCase):
     most = 4
@@ -23,7 +26,7 @@ class Case(GatewayCase):
     descriptors: int | None = None
 
     def setUp(self) -> None:
-        trusted = Networks([ip_network("192.0.2.99/32")])
+        trusted = Networks([ip_network(TRUSTED)])
         self.admission = Admission(self.most, trusted, self.descriptors)
         self.door: Door = self.admission.door(self.per_address)
         super().setUp()
@@ -51,8 +54,8 @@ class CrowdTests(Case):
 
     def test_who_is_trusted_has_more(self) -> None:
         for _ in range(self.most):
-            self.visitor("192.0.2.99")
-        self.one_too_many("192.0.2.99")
+            self.visitor(TRUSTED)
+        self.one_too_many(TRUSTED)
 
     def test_there_are_so_many_in_all(self) -> None:
         visitors = [self.visitor(f"192.0.2.{number}") for number in range(self.most)]
@@ -77,6 +80,18 @@ class CrowdTests(Case):
 class DescriptorTests(Case):
     per_address = most = 1000
     descriptors = 8 * DESCRIPTORS  # of which half are kept
+
+    def visitor(self, host: str = TRUSTED) -> Visitor:
+        """Somebody whose address has more than its share of the descriptors."""
+        return super().visitor(host)
+
+    def test_who_has_typed_but_asked_nothing_goes_too(self) -> None:
+        typing = self.visitor()
+        for typed in ("\n", " \n", "hel"):
+            typing.send(typed)
+        asking = [self.pipe("help") for _ in range(3)]
+        self.assertTrue(typing.is_over)
+        self.assertFalse(any(visitor.is_over for visitor in asking))
 
     def test_who_has_typed_nothing_goes_first(self) -> None:
         silent = self.visitor()

@@ -46,8 +46,8 @@ class GatewayConnection(Protocol):
         limits: LineLimits,
         gone: Callable[[GatewayConnection], None],
     ) -> None:
-        self.on_typed: Callable[[], None] | None = None
-        """Called once, when something is typed."""
+        self.on_asked: Callable[[], None] | None = None
+        """Called once, when something is asked for: a line is carried out that is not blank."""
         self._clock = clock
         self._valve = valve
         self._limits = limits
@@ -56,6 +56,7 @@ class GatewayConnection(Protocol):
         self._stream: sockets.StreamTransport
         self._session = Visit(clock, client, host, limits.max_line, self._send, self._over)
         self._session.lines.on_room = self._go_on
+        self._session.on_asked = self._asked
         self._greeting: IDelayedCall | None = None
         self._turn: IDelayedCall | None = None
         self._idle: IDelayedCall | None = None
@@ -67,7 +68,7 @@ class GatewayConnection(Protocol):
         self._session.end(words)
 
     def make_room(self, words: str) -> None:
-        """End it as soon as they are sent why: its place is needed, and nothing was typed."""
+        """End it as soon as they are sent why: its place is needed, and nothing was asked."""
         self._hastens = True
         self._session.end(words)
 
@@ -170,11 +171,13 @@ class GatewayConnection(Protocol):
         self._steer()
 
     def _typed(self) -> None:
-        on_typed, self.on_typed = self.on_typed, None
-        if on_typed is not None:
-            on_typed()
         if self._idle is not None and self._idle.active():
             self._idle.reset(self._limits.idle_timeout)
+
+    def _asked(self) -> None:
+        on_asked, self.on_asked = self.on_asked, None
+        if on_asked is not None:
+            on_asked()
 
     @property
     def _has_room(self) -> bool:

@@ -115,7 +115,7 @@ class GatewayFactory(Factory):
         self._connections[connection] = entry
         if entry is not None:
             entry.watch(lambda: connection.make_room(_TOO_MANY))
-            connection.on_typed = entry.has_asked
+            connection.on_asked = entry.has_asked
         return connection
 
     def close_all(self, grace: float) -> Deferred[None]:

@@ -53,6 +53,9 @@ class LineQueue:
         self._held = held
         self._give()
 
+    def __len__(self) -> int:
+        return len(self._lines)
+
     def __iter__(self) -> Iterator[Line]:
         return iter(self._lines)
 

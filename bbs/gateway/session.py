@@ -27,6 +27,7 @@ from bbs.gateway import encodings
 from bbs.gateway.display import Display
 from bbs.gateway.keyboard import Actions, Keyboard
 from bbs.gateway.lines import Line, LineQueue
+from bbs.gateway.pace import Pace
 from bbs.gateway.peer import Kind, Peer
 from bbs.protocols.telnet.reader import Command
 
@@ -68,6 +69,8 @@ class Visit:
     ) -> None:
         self.peer = Peer(send, max_line, clock.seconds)
         self.lines = LineQueue(max_line)
+        self.on_asked: Callable[[], None] = lambda: None
+        """Called for each line that asks for something, when its turn has come."""
         self._clock = clock
         self._client = client
         self._host = host
@@ -77,6 +80,7 @@ class Visit:
         self._running: Deferred[bool] | None = None
         self._settling: IDelayedCall | None = None
         self._drawing: IDelayedCall | None = None
+        self._pace = Pace(clock)
         self._failures = 0
         self._settles = False
         self._blocked = False
@@ -89,7 +93,7 @@ class Visit:
         actions = Actions(
             say=self.notice,
             draw=self._draw,
-            busy=lambda: self._running is not None,
+            busy=lambda: self._at_work,
             give_up=self._give_up,
             talks=self._talks,
             leave=lambda: self.end("Bye!"),
@@ -101,8 +105,7 @@ class Visit:
     def is_idle(self) -> bool:
         """Whether nothing is expected but from the peer: nobody is logged in to whom messages
         come."""
-        at_work = self._running is not None and not self._question
-        return not at_work and not self._client.users
+        return not (self._at_work and not self._question) and not self._client.users
 
     # From the connection
 
@@ -159,6 +162,7 @@ class Visit:
         self.lines.clear()
         self.lines.end()
         self._give_up()
+        self._pace.end()
         return self._conversation.close()
 
     def forget(self) -> None:
@@ -175,9 +179,18 @@ class Visit:
         while (line := await self.lines.next()) is not None:
             text = self._text(line)
             self._keyboard.remember(text)
+            if text.strip():
+                self.on_asked()
             if not await self._carry_out(text):
                 break
+            if not self._ended:
+                await self._pace.keep(len(self.lines))
         self.end("Bye!")
+
+    @property
+    def _at_work(self) -> bool:
+        """Whether a line is carried out, or some wait for their turn behind one that was."""
+        return self._running is not None or (self._pace.pauses and bool(self.lines))
 
     async def _carry_out(self, line: str) -> bool:
         try:
@@ -193,7 +206,7 @@ class Visit:
         return True
 
     def _talks(self) -> bool:
-        at_once = self._running is None and not self.lines.held
+        at_once = not (self._at_work or self.lines.held)
         return at_once and self._conversation.talk is not None
 
     def _give_up(self) -> None:
@@ -248,7 +261,7 @@ class Visit:
     def _prompt(self) -> str:
         """The words before the line being typed: who speaks to whom, `ann> ` or `ann>bob> `; while
         a line is carried out, what that waits for."""
-        at_work = self._running is not None or self.lines.held
+        at_work = self._at_work or self.lines.held
         if self._question or (at_work and not self._display.edits):
             return self._question  # `changed` tells a pipe what is waited for, in lines
         conversation = self._conversation

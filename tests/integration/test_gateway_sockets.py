@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
+from bbs.gateway import pace
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.factory import GatewayFactory
 from bbs.protocols.life import LINGER
@@ -104,6 +105,7 @@ class SocketTests(TestCase):
 
     async def much(self) -> Peer:
         """Somebody who is sent much and reads none of it yet."""
+        self.patch(pace, "BURST", MANY + 1)
         peer = self.connect()
         peer.send(b"help\n" * MANY)
         await eventually(

@@ -17,6 +17,7 @@ board = Service(
         messages.open_mailbox, messages.fetch, messages.note_delivered, expire=messages.expire
     ),
     on_register=inboxes.make,
+    on_delete=messages.forget_reader,
     greeting="bbs, a bulletin board.",
     counters=(commands.MESSAGES,),
 )

@@ -38,6 +38,9 @@ from bbs.framework import (
 MOST_TOLD = 100
 """Readers of a message at the most who are told which was theirs before it: others look."""
 
+FORGOTTEN_AT_ONCE = 1000
+"""Deliveries of somebody who deletes the account that one transaction removes at the most."""
+
 
 @dataclass(frozen=True)
 class Sent:
@@ -123,6 +126,17 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
 def note_delivered(cursors: Sequence[Cursor]) -> None:
     """Keep what has been sent, so that a later `listen` without an id begins behind it."""
     inboxes.note({cursor.user: cursor.last for cursor in cursors})
+
+
+def forget_reader(user: int) -> int:
+    """Of what `user` was sent, forget the oldest `FORGOTTEN_AT_ONCE`; returns how many. They count
+    as delivered: so what waits for the user is right, should nothing more be forgotten."""
+    oldest = _oldest(user, FORGOTTEN_AT_ONCE)
+    if oldest:
+        [last] = oldest[-1]
+        inboxes.note({user: last})
+        _forget(user, last)
+    return len(oldest)
 
 
 def expire(before: float, most: int = 500) -> int:
@@ -227,6 +241,22 @@ def _add_delivery_of_last(reader: int) -> peewee.Insert:
 @statement
 def _delivered(user: int) -> peewee.Select:
     return Inbox.select(Inbox.delivered).where(Inbox.user == user)
+
+
+@statement
+def _oldest(user: int, limit: int) -> peewee.Select:
+    """What is kept of what `user` was sent, oldest first."""
+    return (
+        Delivery.select(Delivery.message)
+        .where(Delivery.user == user)
+        .order_by(Delivery.message)
+        .limit(limit)
+    )
+
+
+@statement
+def _forget(user: int, last: int) -> peewee.Delete:
+    return Delivery.delete().where((Delivery.user == user) & (Delivery.message <= last))
 
 
 @statement

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import peewee
 
-from bbs.errors import Refusal, WrongCredentials
+from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.rules import places
 from bbs.rules.callers import Caller, Sessions
 from bbs.rules.names import as_stored, is_valid_name, normalized
@@ -202,11 +202,25 @@ def log_out(caller: Caller) -> Caller:
     return caller
 
 
-def delete(caller: Caller) -> Caller:
-    """Log `caller` out and remove the account; the foreign keys take what belongs to it along."""
+def delete(
+    caller: Caller, on_delete: Callable[[int], int] | None = None, *, begun: bool = False
+) -> bool:
+    """Log `caller` out and remove the account; the foreign keys take what belongs to it along.
+
+    :param on_delete: called with the user's id, in the same transaction: it removes a part of what
+        is too much for one, and returns how much. While it finds something the account stays.
+    :param begun: whether this has been called for the caller before.
+    :returns: whether the account is removed; else this is to be called again.
+    :raises NotLoggedIn: somebody else has ended the caller's sessions before it was begun.
+    """
+    _lock(caller.id)
+    if not begun and not Session.select().where(Session.user == caller.id).exists():
+        raise NotLoggedIn()
     log_out(caller)
+    if on_delete and on_delete(caller.id):
+        return False
     User.delete().where(User.id == caller.id).execute()
-    return caller
+    return True
 
 
 def end_stale_sessions(sessions: Sessions, now: float) -> int:

@@ -118,7 +118,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
         "login": [lambda: accounts.password_hash("user0"), first, again],
         "logout": guarded(accounts.log_out),
-        "delete": guarded(accounts.delete),
+        "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
         "locate": [locate],
         "invite": guarded(friends.invite, "user1000"),
         "list-invite": guarded(friends.invitations),

@@ -240,6 +240,21 @@ class Expiring(MessagesCase):
         expired = [self.call(messages.expire, self.now + 1, 2) for _ in range(3)]
         self.assertEqual(expired, [2, 1, 0])
 
+    def test_few_readers_at_a_time(self) -> None:
+        self.patch(messages, "EXPIRED_AT_ONCE", 2)
+        self.call(groups.create, self.ann, "trio")
+        for each in (self.bob, self.eve):
+            self.call(groups.join, each, "trio")
+        self.call(messages.send, self.ann, "bob", "1")
+        self.call(messages.send_group, self.ann, "trio", "22")
+        self.call(messages.send, self.ann, "bob", "3")
+        there = []
+        while self.call(messages.expire, self.now + 1):
+            there.append((Message.select().count(), Delivery.select().count()))
+        # Of the second, which has three readers, two lose it first.
+        self.assertEqual(there, [(2, 4), (2, 2), (0, 0)])
+        self.assertEqual([inbox.waiting for inbox in Inbox.select()], [0, 0, 0])
+
     def test_ids_never_come_back(self) -> None:
         """Or a reader who has seen the old one would take the new one for seen."""
         old = self.call(messages.send, self.ann, "bob", "1").event.id

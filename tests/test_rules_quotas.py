@@ -235,6 +235,11 @@ class WhatWaitsNeverDrifts(InboxCase):
         for seed in range(3):
             self.at_random(random.Random(seed))
 
+    def test_at_random_where_few_deliveries_expire_at_once(self) -> None:
+        self.patch(messages, "EXPIRED_AT_ONCE", 1)
+        for seed in range(3):
+            self.at_random(random.Random(seed))
+
     def at_random(self, chance: random.Random) -> None:
         name = f"group-{chance.random()}"
         people = [self.ann, self.bob, self.cat]

@@ -311,6 +311,18 @@ class Posts(RulesCase):
         self.call(posts.post, self.ann, "50")
         self.assertEqual(self.kept(self.ann), ["48", "49", "50"])
 
+    def test_so_many_at_a_time(self) -> None:
+        self.patch(posts, "MOST_REMOVED", 20)
+        many = replace(self.ann, quotas=Quotas(posts=100))
+        for number in range(50):
+            self.call(posts.post, many, str(number))
+        left = []
+        for number in range(50, 54):
+            self.call(posts.post, self.ann, str(number))
+            left.append(len(self.kept(self.ann)))
+        self.assertEqual(left, [31, 12, 3, 3])
+        self.assertEqual(self.kept(self.ann), ["51", "52", "53"])
+
     def test_by_bytes(self) -> None:
         self.patch(posts, "MOST_BYTES", 10)
         for text in ("123", "456", "üü", "78"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import unicodedata
 from collections.abc import Callable
 
 import peewee
@@ -134,8 +135,10 @@ def check_password(password: str, minimum: int) -> None:
 def check_free(name: str) -> None:
     """Raise unless `name` may be registered, before anybody troubles to hash a password."""
     form = check_name(name)
-    # One that is not in NFC is of a time when names were stored as they were typed.
-    if _named(form) or (form != name and _named(name)):
+    # One that is in another form is of a time when names were stored as they were typed.
+    if any(
+        _named(each) for each in dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))
+    ):
         raise AlreadyUsed(name)
 
 

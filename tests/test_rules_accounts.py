@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friends, groups, messages, posts
+from bbs.board import board, expiring, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
@@ -397,7 +397,7 @@ class Deleting(RulesCase):
         self.assertEqual(self.taken(self.server), 3)
 
     def test_more_than_one_transaction_removes(self) -> None:
-        self.patch(messages, "FORGOTTEN_AT_ONCE", 2)
+        self.patch(expiring, "FORGOTTEN_AT_ONCE", 2)
         ann, bob = self.people("ann", "bob")
         self.befriend(ann, bob)
         for text in ("1", "22", "333"):

@@ -10,7 +10,7 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors, friends, groups, inboxes, messages, posts
+from bbs.board import board, errors, expiring, friends, groups, inboxes, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
 from bbs.config import Configuration, Limits
 from bbs.daemons.composition import sessions_of
@@ -259,7 +259,7 @@ class WhatWaitsNeverDrifts(InboxCase):
             self.at_random(random.Random(seed))
 
     def test_at_random_where_few_deliveries_expire_at_once(self) -> None:
-        self.patch(messages, "EXPIRED_AT_ONCE", 1)
+        self.patch(expiring, "EXPIRED_AT_ONCE", 1)
         for seed in range(3):
             self.at_random(random.Random(seed))
 
@@ -281,7 +281,7 @@ class WhatWaitsNeverDrifts(InboxCase):
             elif done == 4:
                 self.note(chance)
             else:
-                self.call(messages.expire, now - chance.randrange(30), chance.randrange(1, 5))
+                self.call(expiring.expire, now - chance.randrange(30), chance.randrange(1, 5))
             self.clock.advance(chance.randrange(3))
             for each in people:
                 self.waiting(each)

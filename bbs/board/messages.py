@@ -15,7 +15,7 @@ import peewee
 
 from bbs.board import errors, friends, groups, inboxes
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship
-from bbs.board.pieces import padded, pieces
+from bbs.board.pieces import pieces
 from bbs.framework import (
     BATCH,
     Caller,
@@ -30,20 +30,12 @@ from bbs.framework import (
     last_key,
     question,
     read_only,
-    rows,
     statement,
     together,
 )
 
 MOST_TOLD = 100
 """Readers of a message at the most who are told which was theirs before it: others look."""
-
-FORGOTTEN_AT_ONCE = 1000
-"""Deliveries of somebody who deletes the account that one transaction removes at the most."""
-
-EXPIRED_AT_ONCE = 2000
-"""Deliveries that one transaction removes at the most with messages that are old: each of them may
-change an inbox, and a transaction has little more than a second for all."""
 
 
 @dataclass(frozen=True)
@@ -132,49 +124,6 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
 def note_delivered(cursors: Sequence[Cursor]) -> None:
     """Keep what has been sent, so that a later `listen` without an id begins behind it."""
     inboxes.note({cursor.user: cursor.last for cursor in cursors})
-
-
-def forget_reader(user: int) -> int:
-    """Of what `user` was sent, forget the oldest `FORGOTTEN_AT_ONCE`; returns how many. They count
-    as delivered: so what waits for the user is right, should nothing more be forgotten."""
-    oldest = _oldest(user, FORGOTTEN_AT_ONCE)
-    if oldest:
-        [last] = oldest[-1]
-        inboxes.note({user: last})
-        _forget(user, last)
-    return len(oldest)
-
-
-def expire(before: float, most: int = 500) -> int:
-    """Remove messages stored before `before`, in one transaction `most` of them, which are for
-    `EXPIRED_AT_ONCE` readers together. Of one that is for more, some of the readers lose it.
-
-    Returns how many it found, 0 if there are no more.
-    """
-    expired = Message.select(Message.id).where(Message.stored < before).limit(most)
-    old, last = _few_readers(sorted(number for (number,) in rows(expired)))
-    inboxes.let_go(old, last)
-    for each in pieces(old, inboxes.MESSAGES_AT_ONCE):
-        _expire_deliveries(padded(each), last)
-        if last == inboxes.LAST_USER:
-            Message.delete().where(Message.id.in_(each)).execute()
-    return len(old)
-
-
-def _few_readers(messages: Sequence[int]) -> tuple[Sequence[int], int]:
-    """The first of `messages` that are for `EXPIRED_AT_ONCE` readers together; if the first is for
-    more, that one, and the last of so many readers of it."""
-    few: list[int] = []
-    count = 0
-    for each in pieces(messages, inboxes.MESSAGES_AT_ONCE):
-        found = _for_whom(padded(each), EXPIRED_AT_ONCE + 1 - count)
-        count += len(found)
-        if count > EXPIRED_AT_ONCE:
-            beyond = found[-1][0]
-            few += [number for number in each if number < beyond]
-            return (few, inboxes.LAST_USER) if few else ([beyond], found[-2][1])
-        few += each
-    return few, inboxes.LAST_USER
 
 
 def _store_for_one(
@@ -277,38 +226,6 @@ def _add_delivery_of_last(reader: int) -> peewee.Insert:
 @statement
 def _delivered(user: int) -> peewee.Select:
     return Inbox.select(Inbox.delivered).where(Inbox.user == user)
-
-
-@statement
-def _oldest(user: int, limit: int) -> peewee.Select:
-    """What is kept of what `user` was sent, oldest first."""
-    return (
-        Delivery.select(Delivery.message)
-        .where(Delivery.user == user)
-        .order_by(Delivery.message)
-        .limit(limit)
-    )
-
-
-@statement
-def _forget(user: int, last: int) -> peewee.Delete:
-    return Delivery.delete().where((Delivery.user == user) & (Delivery.message <= last))
-
-
-@statement
-def _for_whom(messages: Sequence[int], limit: int) -> peewee.Select:
-    """Some of `messages`, each with each of its readers, in the order of both."""
-    return (
-        Delivery.select(Delivery.message, Delivery.user)
-        .where(Delivery.message.in_(messages))
-        .order_by(Delivery.message, Delivery.user)
-        .limit(limit)
-    )
-
-
-@statement
-def _expire_deliveries(messages: Sequence[int], last: int) -> peewee.Delete:
-    return Delivery.delete().where(Delivery.message.in_(messages) & (Delivery.user <= last))
 
 
 @statement

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from bbs.board import board, friends, groups, messages, posts
+from bbs.board import board, expiring, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, keeping, members, operators, places
@@ -182,7 +182,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),
-            lambda: messages.expire(NOW - 2900),
+            lambda: expiring.expire(NOW - 2900),
             lambda: keeping.forget_gone(NOW, 100.0),
         ],
     }

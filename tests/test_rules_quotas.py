@@ -260,7 +260,7 @@ class WhatWaitsNeverDrifts(InboxCase):
 
     def test_at_random_where_few_deliveries_expire_at_once(self) -> None:
         self.patch(expiring, "EXPIRED_AT_ONCE", 1)
-        for seed in range(3):
+        for seed in range(12):
             self.at_random(random.Random(seed))
 
     def at_random(self, chance: random.Random) -> None:

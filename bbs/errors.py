@@ -37,12 +37,16 @@ class Refusal(Exception):
     in lower-case words joined by hyphens (`not-in-lobby`), unless the class gives another. A
     subclass that says nothing of its own is told in its base's words and by its base's code.
 
+    `limit` says that the sender has as much as one may have, or asks too often: operators are told
+    of those, who may be under attack.
+
     A subclass without any words is a TypeError where it is defined, and so is a refusal of no class
     of its own where it is made.
     """
 
     text: ClassVar[str] = ""
     code: ClassVar[str] = ""
+    limit: ClassVar[bool] = False
 
     def __init__(self, *arguments: object) -> None:
         if not self.text:
@@ -82,6 +86,7 @@ class TooManyAttempts(Refusal):
     """A limit on attempts; it names the wait in whole seconds."""
 
     text = "Too many attempts, try again in {} s"
+    limit = True
 
 
 class TooManyConnections(Refusal):

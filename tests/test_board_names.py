@@ -44,4 +44,4 @@ class Names(RulesCase):
         Group.update(name=TYPED).execute()
         self.refused(f"{TYPED} already exist", groups.create, self.bob, TYPED)
         self.call(groups.join, self.bob, TYPED)
-        self.call(groups.create, self.bob, STORED)
+        self.refused(f"{STORED} already exist", groups.create, self.bob, STORED)

@@ -60,6 +60,26 @@ class Words(SynchronousTestCase):
             self.assertEqual((error.message, error.code), (text, code))
             self.assertIn(f"`{code}`", CODES)
 
+    def test_which_are_limits(self) -> None:
+        every = [value for value in vars(board).values() if isinstance(value, type)]
+        every += [value for value in vars(errors).values() if isinstance(value, type)]
+        limits = {each.code for each in every if issubclass(each, Refusal) and each.limit}
+        self.assertEqual(
+            limits,
+            {
+                "group-full",
+                "has-too-many-friends",
+                "inbox-full",
+                "too-many-attempts",
+                "too-many-friends",
+                "too-many-groups",
+                "too-many-invitations",
+                "too-many-joined",
+            },
+        )
+        for code in limits:
+            self.assertIn(f"`{code}`", CODES)
+
     def test_names_are_not_taken_for_formats(self) -> None:
         for name in ("{}", "{0.__class__}", "%s", "{", "}"):
             self.assertEqual(board.NotOnline(name).message, f"{name} is not online")

@@ -304,6 +304,7 @@ class Declaring(SynchronousTestCase):
             {"feed": unrunnable},
             {"sweep": later},
             {"on_register": 7},
+            {"on_delete": later},
             {"greeting": 7},
         ):
             self.assertRaises(ValueError, Service, "a", **wrong)

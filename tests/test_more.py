@@ -410,6 +410,22 @@ class PostsOfMany(RulesCase):
         self.assertEqual(len(self.call(posts.friends_posts, self.ann)["post"]), 20)
         self.assertLessEqual(sum(read), 48)
 
+    def test_some_are_removed_between_the_looks(self) -> None:
+        """As by others, where a database shows each statement what was committed before it."""
+        friend, *_ = self.authors(1)
+        self.befriends([friend])
+        self.write([friend], 1500)
+        texts = posts._texts
+        removed: list[int] = []
+
+        def vanishing(numbers: list[int]) -> list[Any]:
+            if not removed:
+                removed.extend(numbers[5:7])
+            return [row for row in texts(numbers) if row[0] not in removed]
+
+        self.patch(posts, "_texts", vanishing)
+        self.assertEqual(self.read(), [999, 499])
+
     def test_a_crowd_long_ago_is_found_in_few_looks(self) -> None:
         for name, value in (("FIRST_WINDOW", 2), ("MOST_FOUND", 8)):
             self.patch(posts, name, value)

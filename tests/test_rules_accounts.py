@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, friends, groups, messages, posts
+from bbs.board import board, expiring, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
@@ -78,7 +78,9 @@ class Registering(RulesCase):
         self.refused_name(f"{TAKEN_APART} is already used", TAKEN_APART)
         self.assertEqual(self.call(accounts.password_hash, TAKEN_APART), "old")
         self.assertIsNone(self.call(accounts.password_hash, COMPOSED))
-        self.register(COMPOSED)
+        self.refused_name(f"{COMPOSED} is already used", COMPOSED)
+        # Nobody gets it anew; some have, before that was looked at.
+        User.insert(old | {"name": COMPOSED, "password_hash": "hash"}).execute()
         self.assertEqual(self.call(accounts.password_hash, TAKEN_APART), "old")
         self.assertEqual(self.call(accounts.password_hash, COMPOSED), "hash")
 
@@ -393,6 +395,32 @@ class Deleting(RulesCase):
         ]
         self.assertEqual([query.count() for query in mine], [0] * len(mine))
         self.assertEqual(self.taken(self.server), 3)
+
+    def test_more_than_one_transaction_removes(self) -> None:
+        self.patch(expiring, "FORGOTTEN_AT_ONCE", 2)
+        ann, bob = self.people("ann", "bob")
+        self.befriend(ann, bob)
+        for text in ("1", "22", "333"):
+            self.call(messages.send, bob, "ann", text)
+        self.call(messages.send, ann, "bob", "hello")
+        self.assertFalse(self.call(accounts.delete, ann, board.on_delete))
+        # Nobody goes on meanwhile, and should it end here, what is left is counted right.
+        self.assertFalse(Session.select().where(Session.user == ann.id).exists())
+        self.assertFalse(Place.select().where(Place.user == ann.id).exists())
+        theirs = Delivery.select().where(Delivery.user == ann.id)
+        self.assertEqual(theirs.count(), 1)
+        self.assertEqual(Inbox.get(Inbox.user == ann.id).waiting, 3)
+        parts = [self.call(accounts.delete, ann, board.on_delete, begun=True) for _ in range(2)]
+        self.assertEqual(parts, [False, True])
+        self.assertEqual([user.name for user in User.select()], ["bob"])
+        self.assertEqual(Inbox.get(Inbox.user == bob.id).waiting, 5)
+        self.assertEqual(Delivery.select().count(), 1)
+
+    def test_sessions_that_somebody_ended_before(self) -> None:
+        ann = self.person("ann")
+        self.log_out(ann)
+        self.refused("Not login yet", accounts.delete, ann)
+        self.assertEqual(User.select().count(), 1)
 
     def test_what_belongs_to_others_stays(self) -> None:
         ann, bob = self.people("ann", "bob")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board, errors, friends, groups, inboxes, messages, posts
+from bbs.board import board, errors, expiring, friends, groups, inboxes, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
 from bbs.config import Configuration, Limits
 from bbs.daemons.composition import sessions_of
@@ -129,6 +129,22 @@ class Groups(RulesCase):
         ann = replace(self.ann, quotas=Quotas(groups=0))
         self.refused("You have made too many groups", groups.create, ann, "go")
 
+    def test_groups_that_one_is_in(self) -> None:
+        self.assertEqual(groups.MOST_JOINED, 1000)
+        self.patch(groups, "MOST_JOINED", 2)
+        self.call(groups.create, self.ann, "go")
+        self.call(groups.create, self.cat, "whist")
+        self.call(groups.create, self.bob, "bridge")
+        self.call(groups.join, self.ann, "bridge")
+        too_many = "You are in too many groups"
+        self.refused(too_many, groups.create, self.ann, "chess")
+        self.refused(too_many, groups.join, self.ann, "whist")
+        # What older clients are told comes first.
+        self.refused("go already exist", groups.create, self.ann, "go")
+        self.refused("Already a member of go", groups.join, self.ann, "go")
+        self.refused("bridge has too many members", groups.join, self.cat, "bridge")
+        self.call(groups.join, self.bob, "whist")
+
 
 class InboxCase(RulesCase):
     def setUp(self) -> None:
@@ -208,7 +224,14 @@ class Inboxes(InboxCase):
             [self.waiting(each) for each in (self.ann, self.bob, self.cat)], [7, 10, 7]
         )
         sent = self.call(messages.send_group, self.ann, "go", "x" * 11)
-        self.assertEqual((sent.after, sent.readers), ({}, 0))
+        self.assertEqual((sent.after, sent.readers, sent.tried), ({}, 0, 3))
+
+    def test_nothing_stays_of_what_is_for_nobody(self) -> None:
+        self.call(groups.create, self.ann, "go")
+        self.call(messages.send_group, self.ann, "go", "12345678")
+        self.call(messages.send_group, self.ann, "go", "123")
+        self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
+        self.assertEqual(self.waiting(self.ann), 8)
 
     def test_a_large_group(self) -> None:
         """More than one statement serves."""
@@ -235,6 +258,11 @@ class WhatWaitsNeverDrifts(InboxCase):
         for seed in range(3):
             self.at_random(random.Random(seed))
 
+    def test_at_random_where_few_deliveries_expire_at_once(self) -> None:
+        self.patch(expiring, "EXPIRED_AT_ONCE", 1)
+        for seed in range(12):
+            self.at_random(random.Random(seed))
+
     def at_random(self, chance: random.Random) -> None:
         name = f"group-{chance.random()}"
         people = [self.ann, self.bob, self.cat]
@@ -253,7 +281,7 @@ class WhatWaitsNeverDrifts(InboxCase):
             elif done == 4:
                 self.note(chance)
             else:
-                self.call(messages.expire, now - chance.randrange(30), chance.randrange(1, 5))
+                self.call(expiring.expire, now - chance.randrange(30), chance.randrange(1, 5))
             self.clock.advance(chance.randrange(3))
             for each in people:
                 self.waiting(each)
@@ -305,6 +333,18 @@ class Posts(RulesCase):
             self.call(posts.post, many, str(number))
         self.call(posts.post, self.ann, "50")
         self.assertEqual(self.kept(self.ann), ["48", "49", "50"])
+
+    def test_so_many_at_a_time(self) -> None:
+        self.patch(posts, "MOST_REMOVED", 20)
+        many = replace(self.ann, quotas=Quotas(posts=100))
+        for number in range(50):
+            self.call(posts.post, many, str(number))
+        left = []
+        for number in range(50, 54):
+            self.call(posts.post, self.ann, str(number))
+            left.append(len(self.kept(self.ann)))
+        self.assertEqual(left, [31, 12, 3, 3])
+        self.assertEqual(self.kept(self.ann), ["51", "52", "53"])
 
     def test_by_bytes(self) -> None:
         self.patch(posts, "MOST_BYTES", 10)
@@ -381,4 +421,11 @@ class Prices(SynchronousTestCase):
         price = costs_of(messages.send_group).deliveries
         assert callable(price)
         event = Stored(1, {})
-        self.assertEqual(price(messages.Sent("channel", event, {}, 500)), 500)
+        self.assertEqual(price(messages.Sent("channel", event, {}, 500, 500)), 500)
+
+    def test_what_was_tried_in_vain(self) -> None:
+        price = costs_of(messages.send_group).deliveries
+        assert callable(price)
+        for tried, costs in ((500, 500), (1, 1), (0, 1)):
+            sent = messages.Sent("channel", Stored(1, {}), {}, 0, tried)
+            self.assertEqual(price(sent), costs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -15,6 +16,7 @@ from bbs.protocols.commands import CommandTable, Role
 from bbs.protocols.line import Reply
 from bbs.rules import operators
 from bbs.scaling.interfaces import LaunchFailed
+from bbs.storage.models import User
 from bbs.testing import Peer
 from tests.memory_service import memory_service
 
@@ -115,6 +117,27 @@ class LoginCommands(ServiceCase):
             self.assertEqual(self.service.peer().ask(f"locate {token}")["status"], 0)
         self.service.clock.advance(604801)
         self.assertEqual(self.service.peer().ask(f"locate {token}"), failed("Not login yet"))
+
+
+class DeletingMuch(ServiceCase):
+    """An account that has more than one transaction removes."""
+
+    def setUp(self) -> None:
+        self.left = [3, 2, 1, 0]
+        self.there: list[bool] = []
+        self.start_service(replace(board, on_delete=self.part))
+
+    def part(self, user: int) -> int:
+        self.there.append(User.select().where(User.id == user).exists())
+        return self.left.pop(0)
+
+    def test_part_after_part(self) -> None:
+        token = self.service.people("ann")["ann"]
+        events = self.service.listening(token)
+        self.assertEqual(self.service.peer().ask(f"delete {token}"), SUCCESS)
+        self.assertEqual((self.left, self.there), ([], [True] * 4))
+        self.assertEqual(events.heard(), [{"event": "logout"}])
+        self.assertEqual(self.service.peer().ask("register ann 5"), SUCCESS)
 
 
 class Checks(ServiceCase):

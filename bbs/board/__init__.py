@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import commands, inboxes, messages, models
+from bbs.board import commands, expiring, inboxes, messages, models
 from bbs.framework import Feed, Service
 
 __all__ = ["board"]
@@ -14,9 +14,10 @@ board = Service(
     version=models.VERSION,
     steps=models.STEPS,
     feed=Feed(
-        messages.open_mailbox, messages.fetch, messages.note_delivered, expire=messages.expire
+        messages.open_mailbox, messages.fetch, messages.note_delivered, expire=expiring.expire
     ),
     on_register=inboxes.make,
+    on_delete=expiring.forget_reader,
     greeting="bbs, a bulletin board.",
     counters=(commands.MESSAGES,),
 )

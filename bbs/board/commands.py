@@ -18,7 +18,8 @@ async def hear_group(ask: Ask, channel: str) -> Reply:
 async def hint(ask: Ask, sent: messages.Sent) -> Reply:
     """The message is safe; the app servers of its readers should look."""
     ask.count(MESSAGES)
-    await ask.tell(sent.channel, sent.event.members, sent.after)
+    if sent.readers:
+        await ask.tell(sent.channel, sent.event.members, sent.after)
     return success()
 
 

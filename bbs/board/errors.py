@@ -45,18 +45,21 @@ class TooManyFriends(Refusal):
     """The sender has as many friends as one may have."""
 
     text = "You have too many friends"
+    limit = True
 
 
 class HasTooManyFriends(Refusal):
     """Whoever is to be a friend has as many as one may have."""
 
     text = "{} has too many friends"
+    limit = True
 
 
 class TooManyInvitations(Refusal):
     """The sender has invited as many people as may be who have not answered yet."""
 
     text = "You have too many invitations under way"
+    limit = True
 
 
 class NoSuchFriend(Refusal):
@@ -82,6 +85,7 @@ class InboxFull(Refusal):
     """As much waits for a friend as may; `send` may succeed once the friend has listened."""
 
     text = "{}'s inbox is full"
+    limit = True
 
 
 class InvalidGroup(Refusal):
@@ -100,6 +104,14 @@ class TooManyGroups(Refusal):
     """The sender has made as many groups as one may make."""
 
     text = "You have made too many groups"
+    limit = True
+
+
+class TooManyJoined(Refusal):
+    """The sender is in as many groups as one may be in."""
+
+    text = "You are in too many groups"
+    limit = True
 
 
 class NoSuchGroup(Refusal):
@@ -118,6 +130,7 @@ class GroupFull(Refusal):
     """The group has as many members as one may have."""
 
     text = "{} has too many members"
+    limit = True
 
 
 class NoSuchTarget(Refusal):

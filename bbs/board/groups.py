@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import peewee
 
 from bbs.board import errors, inboxes
@@ -23,6 +25,9 @@ from bbs.framework import (
     read_only,
     statement,
 )
+
+MOST_JOINED = 1000
+"""Groups that a user is in at the most: who listens hears all of them."""
 
 
 @question
@@ -48,8 +53,8 @@ def create(caller: Caller, name: str) -> str:
     form = normalized(name)
     if not is_valid_name(form):
         raise errors.InvalidGroup()
-    # One that is not in this form is of a time when names were stored as they were typed.
-    for each in dict.fromkeys((name, form)):
+    # One that is in another form is of a time when names were stored as they were typed.
+    for each in dict.fromkeys((name, form, unicodedata.normalize("NFD", form))):
         [(there, _, _)] = named(caller, each)
         if there is not None:
             raise errors.GroupExists(name)
@@ -57,6 +62,8 @@ def create(caller: Caller, name: str) -> str:
     most = caller.quotas.groups
     if most == 0 or _one_of_many_made(caller.id, most - 1):
         raise errors.TooManyGroups()
+    if _one_of_many_joined(caller.id, MOST_JOINED - 1):
+        raise errors.TooManyJoined()
     random = new_channel()
     _add_member(_add(form, random, caller.id), caller.id)
     return channel_of(random)
@@ -70,9 +77,12 @@ def join(caller: Caller, name: str) -> str:
         raise errors.NoSuchGroup(name)
     if membership is not None:
         raise errors.AlreadyMember(name)
+    inboxes.lock([caller.id])
     _lock(group)
     if _one_of_many_members(group, caller.quotas.members - 1):
         raise errors.GroupFull(name)
+    if _one_of_many_joined(caller.id, MOST_JOINED - 1):
+        raise errors.TooManyJoined()
     _add_member(group, caller.id)
     return channel_of(random)
 
@@ -119,6 +129,14 @@ def _one_of_many_members(group: int, before: int) -> peewee.Select:
     """A member, if there are more than `before`."""
     members = Membership.select(Membership.user).where(Membership.group == group)
     one: peewee.Select = members.limit(1).offset(before)
+    return one
+
+
+@statement
+def _one_of_many_joined(user: int, before: int) -> peewee.Select:
+    """A group that the user is in, if there are more than `before`."""
+    groups = Membership.select(Membership.group).where(Membership.user == user)
+    one: peewee.Select = groups.limit(1).offset(before)
     return one
 
 

@@ -26,6 +26,9 @@ RAISED_AT_ONCE = 64
 MESSAGES_AT_ONCE = 64
 """Messages whose readers one statement looks for."""
 
+LAST_USER = 2**63 - 1
+"""Behind everybody: the largest id that a database has."""
+
 
 def make(user: int) -> None:
     """For somebody new."""
@@ -60,15 +63,18 @@ def note(last_by_user: Mapping[int, int]) -> None:
             _note(*map(list, zip(*risen, strict=True)))
 
 
-def let_go(messages: Sequence[int]) -> None:
-    """These messages are about to be removed; those that were not delivered wait no more."""
+def let_go(messages: Sequence[int], last: int = LAST_USER) -> None:
+    """These messages are about to be removed for the users up to the id `last`; those that were not
+    delivered wait no more."""
     some = [padded(each) for each in pieces(messages, MESSAGES_AT_ONCE)]
-    readers = sorted({reader for each in some for (reader,) in _undelivered(each)})
+    readers = sorted({reader for each in some for (reader,) in _undelivered(each, last)})
     for each in pieces(readers, AT_ONCE):
         lock(each)
     if readers:
         # Some may have been delivered until the lock was had.
-        _lower.many((int(size), user) for each in some for user, size in _undelivered_bytes(each))
+        _lower.many(
+            (int(size), user) for each in some for user, size in _undelivered_bytes(each, last)
+        )
 
 
 @statement
@@ -89,24 +95,32 @@ def _raise(readers: Sequence[int], size: int) -> peewee.Update:
 
 
 @statement
-def _undelivered(messages: Sequence[int]) -> peewee.Select:
-    """Whom some of these messages wait for."""
+def _undelivered(messages: Sequence[int], last: int) -> peewee.Select:
+    """Whom some of these messages wait for, up to the user `last`."""
     return (
         Delivery.select(Delivery.user)
         .join(Inbox, on=(Inbox.user == Delivery.user))
-        .where(Delivery.message.in_(messages) & (Delivery.message > Inbox.delivered))
+        .where(
+            Delivery.message.in_(messages)
+            & (Delivery.user <= last)
+            & (Delivery.message > Inbox.delivered)
+        )
         .distinct()
     )
 
 
 @statement
-def _undelivered_bytes(messages: Sequence[int]) -> peewee.Select:
-    """Whom some of these messages wait for, and how many bytes of them."""
+def _undelivered_bytes(messages: Sequence[int], last: int) -> peewee.Select:
+    """Whom some of these messages wait for, up to the user `last`, and how many bytes of them."""
     return (
         Delivery.select(Delivery.user, peewee.fn.SUM(byte_length(Message.text)))
         .join_from(Delivery, Inbox, on=(Inbox.user == Delivery.user))
         .join_from(Delivery, Message)
-        .where(Delivery.message.in_(messages) & (Delivery.message > Inbox.delivered))
+        .where(
+            Delivery.message.in_(messages)
+            & (Delivery.user <= last)
+            & (Delivery.message > Inbox.delivered)
+        )
         .group_by(Delivery.user)
     )
 

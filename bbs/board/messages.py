@@ -30,7 +30,6 @@ from bbs.framework import (
     last_key,
     question,
     read_only,
-    rows,
     statement,
     together,
 )
@@ -43,12 +42,14 @@ MOST_TOLD = 100
 class Sent:
     """A message that is safe: the event that its readers get, the channel to hint it on, and for
     its readers, if they are not too many, which message was theirs before it (0: none). `readers`
-    are how many they are."""
+    are how many they are, `tried` how many inboxes were looked at for it. Of a message without
+    readers nothing is kept."""
 
     channel: str
     event: Stored
     after: Mapping[int, int]
     readers: int = field(default=1, compare=False)
+    tried: int = field(default=1, compare=False)
 
 
 @question
@@ -82,7 +83,7 @@ def send(caller: Caller, name: str, text: str) -> Sent:
     return Sent(channel, _event(number, caller.name, name, False, text), after)
 
 
-@costs(deliveries=lambda sent: sent.readers)
+@costs(deliveries=lambda sent: max(1, sent.tried))
 @asks(groups.named)
 def send_group(caller: Caller, name: str, text: str) -> Sent:
     """Store a message to every member of the group `name` who is online and has room for it."""
@@ -95,7 +96,7 @@ def send_group(caller: Caller, name: str, text: str) -> Sent:
     online = [member for (member,) in _online(group)]
     number, after, readers = _store_for_many(caller, name, text, online)
     event = _event(number, caller.name, name, True, text)
-    return Sent(groups.channel_of(random), event, after, readers)
+    return Sent(groups.channel_of(random), event, after, readers, len(online))
 
 
 @read_only
@@ -123,15 +124,6 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
 def note_delivered(cursors: Sequence[Cursor]) -> None:
     """Keep what has been sent, so that a later `listen` without an id begins behind it."""
     inboxes.note({cursor.user: cursor.last for cursor in cursors})
-
-
-def expire(before: float, most: int = 500) -> int:
-    """Remove messages stored before `before`; returns how many, `most` in one transaction."""
-    expired = Message.select(Message.id).where(Message.stored < before).limit(most)
-    old = [number for (number,) in rows(expired)]
-    inboxes.let_go(old)
-    Message.delete().where(Message.id.in_(old)).execute()
-    return len(old)
 
 
 def _store_for_one(
@@ -166,6 +158,8 @@ def _store_for_many(
     if full:
         together(*inboxes.raising(sorted(full), -size))
     readers = [member for member in members if member not in full]
+    if not readers:
+        _take_back(number)
     _add_delivery.many((reader, number) for reader in readers)
     after = {row[0]: row[2] or 0 for row in found if row[0] not in full} if told else {}
     return number, after, len(readers)
@@ -212,6 +206,11 @@ def _last(readers: Sequence[int]) -> peewee.Select:
 @statement
 def _add(sender: str, target: str, to_group: bool, text: str, stored: float) -> peewee.Insert:
     return Message.insert(sender=sender, target=target, to_group=to_group, text=text, stored=stored)
+
+
+@statement
+def _take_back(number: int) -> peewee.Delete:
+    return Message.delete().where(Message.id == number)
 
 
 @statement

@@ -47,6 +47,10 @@ more in it is too wide. The first never is."""
 FIRST_TEXTS = LENGTHS[2]
 """How many texts are read first, until it is known how long they are."""
 
+MOST_REMOVED = 500
+"""Old posts that one new post removes at the most: where more are too many, because operators allow
+fewer than they did, the next one goes on."""
+
 OLDEST_AT_ONCE = 8
 """Posts that are looked at first when the oldest go."""
 
@@ -75,21 +79,30 @@ def post(caller: Caller, text: str) -> None:
 def friends_posts(caller: Caller, page: Page) -> Part:
     """The latest of what the caller's friends have posted, oldest first."""
     found = _few(caller.id, Relationship.FRIEND, FEW + 1) if page.last is None else []
+    looked_to = None
     if page.last is not None or len(found) > FEW:
-        found = _of_many(caller.id, page)
+        found, looked_to = _of_many(caller.id, page)
     found.sort(reverse=True)
     rows = [(number, {"id": author, "message": text}) for number, author, text in found]
     size = sum([len(text.encode()) + 4 * len(author) + AROUND for _, author, text in found])
-    return page.part("post", rows, size=size, backwards=True)
+    part = page.part("post", rows, size=size, backwards=True)
+    if part.last is None:
+        part.last = looked_to
+    return part
 
 
-def _of_many(reader: int, page: Page) -> list[Row]:
+def _of_many(reader: int, page: Page) -> tuple[list[Row], int | None]:
     """The latest posts of the reader's friends behind those of the part before: as many as a part
-    may have, and a little more."""
+    may have, and a little more. And the id to which it looked, if there may be others behind it:
+    some of those that it found may be removed before their texts are read, and so they may be no
+    more than a part has."""
     names: dict[int, str] = dict(_friends(reader, Relationship.FRIEND))
     below = page.last or (_newest()[0][0] or 0) + 1
     numbers = _latest([*names], below, page.limit)
-    return [(number, names[by], text) for number, by, text in _texts_of(numbers, page.bytes)]
+    texts, count = _texts_of(numbers, page.bytes)
+    others = count < len(numbers) or len(numbers) == page.limit
+    found = [(number, names[by], text) for number, by, text in texts]
+    return found, numbers[count - 1] if others else None
 
 
 def _latest(authors: Sequence[int], below: int, wanted: int) -> list[int]:
@@ -134,8 +147,8 @@ def _look(authors: Sequence[int], low: int, below: int, most: int) -> list[int] 
     return [number for each in found for (number,) in each]
 
 
-def _texts_of(numbers: Sequence[int], most_bytes: int) -> list[Row]:
-    """The posts of these ids, until they have more than `most_bytes`."""
+def _texts_of(numbers: Sequence[int], most_bytes: int) -> tuple[list[Row], int]:
+    """The posts of these ids, until they have more than `most_bytes`; and of how many ids."""
     found: list[Row] = []
     size, asked, count = 0, 0, FIRST_TEXTS
     while asked < len(numbers) and size <= most_bytes:
@@ -147,18 +160,20 @@ def _texts_of(numbers: Sequence[int], most_bytes: int) -> list[Row]:
         # As many as will do if they are as long as those before.
         enough = (most_bytes - size) * len(found) // (size + 1) + 1
         count = next((length for length in LENGTHS if length >= enough), LENGTHS[-1])
-    return found
+    return found, min(asked, len(numbers))
 
 
 def _remove_oldest(author: int, most: int) -> None:
-    """Remove as many of the author's oldest posts as are too many; not the last one."""
+    """Remove as many of the author's oldest posts as are too many, `MOST_REMOVED` at the most; not
+    the last one."""
     [(count, size)] = _counted(author)
     removed = freed = last = 0
     at_once = OLDEST_AT_ONCE
     while oldest := _oldest(author, last, at_once):
         for number, length in oldest:
             left = count - removed
-            if left <= 1 or (left <= most and size - freed <= MOST_BYTES):
+            few = left <= 1 or (left <= most and size - freed <= MOST_BYTES)
+            if few or removed == MOST_REMOVED:
                 break
             removed, freed, last = removed + 1, freed + length, number
         else:

@@ -99,11 +99,21 @@ async def logout(ask: Ask, caller: callers.Caller) -> Reply:
     return success("Bye!")
 
 
-@commands.command("delete <user>", Role.LOGIN, rule=accounts.delete)
-async def delete(ask: Ask, caller: callers.Caller) -> Reply:
-    """Remove the account."""
-    tell("delete", "done", ask.connection.peer_host, caller.name)
+@commands.command("delete <user>", Role.LOGIN)
+async def delete(ask: Ask) -> Reply:
+    """Remove the account.
+
+    One transaction does for nearly everybody. Where there is more, the first of them ends the
+    sessions, so that the user is sent nothing meanwhile. An interruption then leaves an account
+    that lacks some of what it had, the oldest first, and is nobody else's: its user may log in and
+    delete it again.
+    """
+    caller, on_delete = ask.user, ask.home.service.on_delete
+    removed = await ask.database.run(accounts.delete, caller, on_delete)
     _tell_of_end(ask, caller)
+    while not removed:
+        removed = await ask.database.run(accounts.delete, caller, on_delete, begun=True)
+    tell("delete", "done", ask.connection.peer_host, caller.name)
     return success()
 
 

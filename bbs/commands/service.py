@@ -33,6 +33,11 @@ class Service:
     :param steps: `{2: step(migrator), …}`, which lead there from the versions before.
     :param feed: its durable events.
     :param on_register: called with the id of a new user, in the transaction that makes the account.
+    :param on_delete: called with the id of a user who deletes the account, each time in a
+        transaction of its own, until it returns 0: it removes a part of what is the user's and too
+        much for one transaction. The account goes in the last of them, and the foreign keys take
+        the rest along. The user is logged out by then; should it end half-way, the account stays,
+        with what is left, until its user deletes it again.
     :param sweep: called with the time (seconds since the epoch) every minute, each time in a
         transaction of its own, until it returns 0: it removes a part of what has expired.
     :param greeting: what people read first who come by telnet, a line.
@@ -49,6 +54,7 @@ class Service:
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
     feed: Feed | None = None
     on_register: Callable[[int], object] | None = None
+    on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
     greeting: str = ""
     counters: Sequence[str] = ()
@@ -62,7 +68,7 @@ class Service:
             if not _COUNTER.fullmatch(counter) or list(self.counters).count(counter) > 1:
                 raise ValueError(f"{self.name}: {counter!r} is no name to count by")
         feed = self.feed
-        rules: list[object] = [self.on_register, self.sweep]
+        rules: list[object] = [self.on_register, self.on_delete, self.sweep]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire)
         self._expect(_are(self.commands, CommandTable), "commands are tables, (table,) if one")

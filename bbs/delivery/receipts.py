@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -14,6 +16,10 @@ from bbs.storage.database import Database
 
 NOTE_DELAY = 0.1
 """Seconds in which receipts are gathered before they are written down together."""
+
+LOOKED_AT = 64
+"""Readers who are looked at each time, beside as many as were noted: so those are found who have
+gone since theirs was noted, before others take their place."""
 
 _log = Logger()
 
@@ -38,7 +44,7 @@ class Receipts:
         self._reactor = reactor
         self._retry_delay = retry_delay
         self._listens = listens
-        self._sent: dict[int, int] = {}
+        self._sent: OrderedDict[int, int] = OrderedDict()
         self._unnoted: set[int] = set()
         self._next_note: Any = None
         self._one_at_a_time = DeferredLock()
@@ -96,3 +102,12 @@ class Receipts:
             for user in users - self._unnoted:
                 if not self._listens(user):
                     del self._sent[user]
+            self._forget_some(len(users) + LOOKED_AT)
+
+    def _forget_some(self, count: int) -> None:
+        """Look at `count` readers, in turn, and forget those who listen no more."""
+        for user in [*islice(self._sent, count)]:
+            if user in self._unnoted or self._listens(user):
+                self._sent.move_to_end(user)
+            else:
+                del self._sent[user]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import secrets
+import unicodedata
 from collections.abc import Callable
 
 import peewee
 
-from bbs.errors import Refusal, WrongCredentials
+from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
 from bbs.rules import places
 from bbs.rules.callers import Caller, Sessions
 from bbs.rules.names import as_stored, is_valid_name, normalized
@@ -134,8 +135,10 @@ def check_password(password: str, minimum: int) -> None:
 def check_free(name: str) -> None:
     """Raise unless `name` may be registered, before anybody troubles to hash a password."""
     form = check_name(name)
-    # One that is not in NFC is of a time when names were stored as they were typed.
-    if _named(form) or (form != name and _named(name)):
+    # One that is in another form is of a time when names were stored as they were typed.
+    if any(
+        _named(each) for each in dict.fromkeys((form, name, unicodedata.normalize("NFD", form)))
+    ):
         raise AlreadyUsed(name)
 
 
@@ -202,11 +205,25 @@ def log_out(caller: Caller) -> Caller:
     return caller
 
 
-def delete(caller: Caller) -> Caller:
-    """Log `caller` out and remove the account; the foreign keys take what belongs to it along."""
+def delete(
+    caller: Caller, on_delete: Callable[[int], int] | None = None, *, begun: bool = False
+) -> bool:
+    """Log `caller` out and remove the account; the foreign keys take what belongs to it along.
+
+    :param on_delete: called with the user's id, in the same transaction: it removes a part of what
+        is too much for one, and returns how much. While it finds something the account stays.
+    :param begun: whether this has been called for the caller before.
+    :returns: whether the account is removed; else this is to be called again.
+    :raises NotLoggedIn: somebody else has ended the caller's sessions before it was begun.
+    """
+    _lock(caller.id)
+    if not begun and not Session.select().where(Session.user == caller.id).exists():
+        raise NotLoggedIn()
     log_out(caller)
+    if on_delete and on_delete(caller.id):
+        return False
     User.delete().where(User.id == caller.id).execute()
-    return caller
+    return True
 
 
 def end_stale_sessions(sessions: Sessions, now: float) -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from bbs.board import board, friends, groups, messages, posts
+from bbs.board import board, expiring, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, keeping, members, operators, places
@@ -118,7 +118,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
         "login": [lambda: accounts.password_hash("user0"), first, again],
         "logout": guarded(accounts.log_out),
-        "delete": guarded(accounts.delete),
+        "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
         "locate": [locate],
         "invite": guarded(friends.invite, "user1000"),
         "list-invite": guarded(friends.invitations),
@@ -182,7 +182,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),
-            lambda: messages.expire(NOW - 2900),
+            lambda: expiring.expire(NOW - 2900),
             lambda: keeping.forget_gone(NOW, 100.0),
         ],
     }

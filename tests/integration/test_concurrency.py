@@ -8,7 +8,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board import friends, groups, inboxes, messages, posts
+from bbs.board import expiring, friends, groups, inboxes, messages, posts
 from bbs.board.models import Delivery, Inbox, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, keeping, members, operators, places
@@ -536,7 +536,7 @@ class Counters(ContestCase):
                 if turn % 5 == 4:
                     work.append((note_what_is_there, person.id))
                 if number == 0 and turn % 10 == 9:
-                    work.append((messages.expire, self.now + 1, 20))
+                    work.append((expiring.expire, self.now + 1, 20))
             programmes.append(each(*work))
         with contestants(self.database, self.many) as together:
             for outcomes in together(*programmes):

@@ -37,8 +37,7 @@ class Refusal(Exception):
     in lower-case words joined by hyphens (`not-in-lobby`), unless the class gives another. A
     subclass that says nothing of its own is told in its base's words and by its base's code.
 
-    `limit` says that the sender has as much as one may have, or asks too often: operators are told
-    of those, who may be under attack.
+    `limit` says that the sender has as much as one may have: the security log is told of those.
 
     A subclass without any words is a TypeError where it is defined, and so is a refusal of no class
     of its own where it is made.
@@ -86,7 +85,6 @@ class TooManyAttempts(Refusal):
     """A limit on attempts; it names the wait in whole seconds."""
 
     text = "Too many attempts, try again in {} s"
-    limit = True
 
 
 class TooManyConnections(Refusal):

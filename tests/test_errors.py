@@ -46,7 +46,6 @@ class Words(SynchronousTestCase):
             (
                 errors.TooManyAttempts(7),
                 "Too many attempts, try again in 7 s",
-                "too-many-attempts",
             ),
             (
                 TooManyListeners(16),
@@ -70,7 +69,6 @@ class Words(SynchronousTestCase):
                 "group-full",
                 "has-too-many-friends",
                 "inbox-full",
-                "too-many-attempts",
                 "too-many-friends",
                 "too-many-groups",
                 "too-many-invitations",

@@ -169,6 +169,16 @@ class OtherLimits(StrangersCase):
         self.assertEqual(self.events, [(*each, ATTACKER, "", "") for each in outcomes])
 
 
+class Quotas(StrangersCase):
+    def test_who_has_too_much_is_told_of(self) -> None:
+        self.start_service(groups=1)
+        token = self.service.people("bob")["bob"]
+        peer = Peer(self.service.serving(token).serving.factory, host=ATTACKER)
+        peer.ask(f"create-group {token} a")
+        self.assertEqual(peer.ask(f"create-group {token} b")["code"], "too-many-groups")
+        self.assertEqual(self.events[-1], ("quota", "refused", ATTACKER, "", ""))
+
+
 class Crowding(StrangersCase):
     """Many passwords at once from one address, or from many."""
 

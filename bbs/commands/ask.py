@@ -15,6 +15,7 @@ from bbs.errors import Refusal
 from bbs.protocols.commands import Command, CommandTable, Role
 from bbs.protocols.line import IConnection, Reply
 from bbs.rules import callers, places
+from bbs.security import tell
 from bbs.storage.database import Database
 from bbs.values import Tally
 
@@ -203,6 +204,8 @@ def success(message: str = "Success!", **members: object) -> Reply:
 def failure(error: Refusal, connection: IConnection) -> Reply:
     """A reply that the request was not carried out, and why."""
     where: dict[str, object] = {}
+    if error.limit:
+        tell("quota", "refused", address=connection.peer_host)
     if isinstance(error, Moved):
         error = Moved(error.address.seen_from(connection.local_host))
         where["app_server"] = error.address.as_json()

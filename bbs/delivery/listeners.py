@@ -63,6 +63,7 @@ class TooManyListeners(Refusal):
     """The user listens on as many connections as one may."""
 
     text = "You listen on {} connections already"
+    limit = True
 
 
 class Listeners(Service):

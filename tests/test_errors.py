@@ -46,6 +46,7 @@ class Words(SynchronousTestCase):
             (
                 errors.TooManyAttempts(7),
                 "Too many attempts, try again in 7 s",
+                "too-many-attempts",
             ),
             (
                 TooManyListeners(16),

@@ -21,9 +21,10 @@ from bbs.values import Quotas
 P = ParamSpec("P")
 T = TypeVar("T")
 
-TOUCH_SHARE = 0.01
-"""A session's last use is noted when the note would move by this share of its life: reading
-commands then hardly ever write."""
+TOUCH_SHARE, MOST_SLACK = 0.01, 60.0
+"""A session's last use is noted when the note would move by this share of its life, or by so many
+seconds: reading commands then hardly ever write. Of too many sessions the one longest unused ends,
+so that must not be one which somebody has used all along."""
 
 
 DEFAULT_QUOTAS = Quotas()
@@ -69,7 +70,7 @@ class Sessions:
     @property
     def slack(self) -> float:
         """Seconds by which the note of a session's last use may be wrong."""
-        return self.ttl * TOUCH_SHARE
+        return min(self.ttl * TOUCH_SHARE, MOST_SLACK)
 
 
 def digest(token: str) -> str:

@@ -274,6 +274,7 @@ class Away(CloudServiceCase):
         service = await self.on_cloud(
             app={"capacity": 4},
             fleet={"minimum": 0, "spare": 0, "launch_timeout": OUTAGE + 60.0},
+            limits={"sessions_per_user": 100000},  # One of them logs in all the time.
         )
         await service.login_server()
         names = ["p1", "p2", "p3", "p4", "late"]

@@ -14,7 +14,7 @@ from bbs.errors import Refusal
 from bbs.protocols import sockets
 from bbs.protocols.doors import Door
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
-from bbs.protocols.line.connection import refusal
+from bbs.protocols.line.refusals import refusal
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as Base

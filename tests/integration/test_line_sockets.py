@@ -21,7 +21,7 @@ from zope.interface import implementer
 from bbs.errors import Refusal
 from bbs.protocols import life
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
-from bbs.protocols.line.connection import refusal
+from bbs.protocols.line.refusals import refusal
 
 T = TypeVar("T")
 

@@ -17,29 +17,18 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.errors import Refusal, RequestTimedOut, TooManyConnections
+from bbs.errors import RequestTimedOut, TooManyConnections
 from bbs.protocols import sockets
 from bbs.protocols.doors import Entry
 from bbs.protocols.life import Life
 from bbs.protocols.line.framing import LineBuffer
 from bbs.protocols.line.interfaces import IConnection, IRequestHandler, LineLimits, Reply, encode
+from bbs.protocols.line.refusals import TOO_LONG, InvalidUTF8, refusal
 from bbs.security import tell
-
-_TOO_LONG = Reply(
-    {"status": 1, "message": "Line too long", "code": "line-too-long"},
-    close=True,
-)
 
 _WHOLE_AT_MOST = 1024
 """Bytes of a line without an end that its handler is asked about. A long line that comes in small
 pieces would be copied for each of them."""
-
-
-class InvalidUTF8(Refusal):
-    """A line is no text."""
-
-    text = "Invalid UTF-8"
-    code = "invalid-utf-8"
 
 
 PAUSE = 0.1
@@ -51,11 +40,6 @@ WAIT_FOR_OUR_OWN = 1.0
 behind with what came before it."""
 
 _log = Logger()
-
-
-def refusal(error: Refusal, *, close: bool = False) -> Reply:
-    """The reply that says what cannot be done, and why."""
-    return Reply({"status": 1, "message": error.message, "code": error.code}, close=close)
 
 
 class Home(Protocol):
@@ -298,7 +282,7 @@ class LineConnection:
     def _begin(self, line: bytes) -> bool:
         """Whether it is anything but blank."""
         if len(line) > self._home.limits.max_line:
-            self._answer(_TOO_LONG)
+            self._answer(TOO_LONG)
             return True
         try:
             text = line.decode()

@@ -8,9 +8,10 @@ from twisted.logger import Logger
 from bbs.errors import TooManyConnections
 from bbs.protocols.closing import Departure, TurnedAway
 from bbs.protocols.doors import Door, OpenDoor
-from bbs.protocols.line.connection import LineConnection, refusal
+from bbs.protocols.line.connection import LineConnection
 from bbs.protocols.line.interfaces import IRequestHandler, LineLimits, encode
 from bbs.protocols.line.overdue import Overdue
+from bbs.protocols.line.refusals import refusal
 from bbs.protocols.sockets import host_of
 
 _TOO_MANY = encode(refusal(TooManyConnections()).body)

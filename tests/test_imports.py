@@ -84,7 +84,7 @@ class Loads(SynchronousTestCase):
     def test_the_embedded_broker(self) -> None:
         loaded = self.loaded("import bbs.protocols.stomp.broker")
         doors = {f"bbs.protocols.{each}" for each in ("closing", "doors", "sockets")}
-        ours = {"bbs.addresses", "bbs.errors", "bbs.protocols.stomp", *doors}
+        ours = {"bbs.addresses", "bbs.errors", "bbs.protocols.stomp", "bbs.security", *doors}
         self.check(loaded, ours, {*HEAVY, REACTOR})
 
     def test_a_client_of_the_service(self) -> None:

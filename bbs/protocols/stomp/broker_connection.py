@@ -12,11 +12,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.errors import TooManyConnections
+from bbs.protocols.sockets import host_of
 from bbs.protocols.stomp.broker_subscriber import Subscriber
 from bbs.protocols.stomp.broker_topics import Topics
 from bbs.protocols.stomp.frames import VERSIONS, Frame, FrameError, encode, writable
 from bbs.protocols.stomp.interfaces import check_destination
 from bbs.protocols.stomp.peer import StompPeer, heartbeat_intervals, heartbeat_ms
+from bbs.security import tell
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall
@@ -147,7 +149,12 @@ class BrokerConnection(StompPeer):
 
     def _refuse(self, reason: str, frame: Frame | None = None, **headers: str) -> None:
         """Say what was wrong and close, as STOMP demands."""
-        self.log.info("a client is refused: {reason}", reason=reason)
+        if self._is_logged_in:
+            self.log.info("a client is refused: {reason}", reason=reason)
+        else:
+            # Somebody without the credential, who may come as often as they like.
+            peer = self.transport.getPeer() if self.transport else None
+            tell("broker", "refused", address=host_of(peer))
         headers["message"] = reason
         if frame is not None and "receipt" in frame.headers:
             headers["receipt-id"] = frame.headers["receipt"]

@@ -200,7 +200,8 @@ class LoginServer(Daemon):
             return self.config.broker.url
         limits, own = self.config.limits, BrokerLimits().max_connections
         # Not by this process's admission: those who crowd it keep no app server from the broker.
-        door = Admission(own, Networks(limits.trusted)).door(limits.connections_per_address)
+        admission = Admission(own, Networks(limits.trusted), seconds=self.reactor.seconds)
+        door = admission.door(limits.connections_per_address)
         broker = BrokerService(
             self.reactor,
             "tcp:0:interface=127.0.0.1",

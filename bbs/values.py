@@ -132,7 +132,9 @@ class Quotas:
 @dataclass
 class Tally:
     """What a server has done since it started: the people it let in, and what its service counts by
-    names of its own, each of which begins at 0. Heartbeats tell the others."""
+    names of its own, each of which begins at 0. `figures` are others that every server has: how
+    many are connected, and what went wrong. Heartbeats tell the others."""
 
     logins: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    figures: dict[str, int] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length
 if TYPE_CHECKING:  # A start loads it only when there is a step to take.
     from bbs.framework import Migrator
 
-VERSION = 2
+VERSION = 3
 """The version of these tables."""
 
 
@@ -40,12 +40,25 @@ class Relationship(Table):
         indexes = ((("user", "other"), True), (("user", "kind", "id"), False))
 
 
+class Block(Table):
+    """`user` takes nothing from `other`; ids rise in the order blocked."""
+
+    id = peewee.BigAutoField()
+    user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    other = peewee.ForeignKeyField(User, on_delete="CASCADE")
+
+    class Meta:
+        indexes = ((("user", "other"), True),)
+
+
 class Post(Table):
-    """Something that an author's friends may read."""
+    """Something that an author's friends may read; `stored` when (seconds since the epoch), null
+    for those of before that was kept."""
 
     id = peewee.BigAutoField()
     author = peewee.ForeignKeyField(User, on_delete="CASCADE")
     text = peewee.TextField()
+    stored = peewee.DoubleField(null=True)
 
 
 class Group(Table):
@@ -62,18 +75,26 @@ class Group(Table):
 
 
 class Membership(Table):
-    """`user` is in `group`; ids rise in the order joined."""
+    """`user` is in `group`; ids rise in the order joined. What was said before the member joined,
+    that is up to the message `after`, is not for the member."""
 
     id = peewee.BigAutoField()
-    group = peewee.ForeignKeyField(Group, on_delete="CASCADE", index=False)
+    group = peewee.ForeignKeyField(Group, on_delete="CASCADE")
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
+    after = peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
 
     class Meta:
         indexes = ((("group", "user"), True),)
 
 
 class Message(Table):
-    """A message, to a user or to a group. Names are copied: it outlives its sender's account."""
+    """A message, to a user or to a group. Names are copied: it outlives its sender's account.
+
+    `sent_by` is the id of its sender; `sent_to` that of the user, or `in_group` that of the group
+    that it is for. They refer to nothing, and no id comes back: who gets a name that somebody else
+    had before reads nothing of theirs. Servers of version 2 leave them null, and what they store is
+    in no history.
+    """
 
     id = RisingIdField()
     sender = peewee.CharField(NAME_LENGTH)
@@ -81,6 +102,18 @@ class Message(Table):
     to_group = peewee.BooleanField()
     text = peewee.TextField()
     stored = peewee.DoubleField(index=True)
+    sent_by = peewee.BigIntegerField(null=True)
+    sent_to = peewee.BigIntegerField(null=True)
+    in_group = peewee.BigIntegerField(null=True)
+
+    class Meta:
+        # What one user said to whoever is called so, what whoever is called so said to one user,
+        # and what was said in a group: each is one range, in the order of the ids.
+        indexes = (
+            (("sent_by", "target"), False),
+            (("sent_to", "sender"), False),
+            (("in_group",), False),
+        )
 
 
 def _count() -> peewee.BigIntegerField:
@@ -116,6 +149,7 @@ class Delivery(Table):
 
 MODELS: tuple[type[Table], ...] = (
     Relationship,
+    Block,
     Post,
     Group,
     Membership,
@@ -148,5 +182,20 @@ def _or_none(total: Any) -> Any:
     return peewee.fn.COALESCE(total, 0)
 
 
-STEPS: Mapping[int, Any] = {2: _to_2}
+def _to_3(migrator: Migrator) -> None:
+    """When what was stored, whose messages are whose, and who takes nothing from whom."""
+    migrator.create_table(Block)
+    migrator.add_columns("post", stored=peewee.DoubleField(null=True))
+    migrator.add_columns("membership", after=Membership.after)
+    migrator.add_columns(
+        "message",
+        sent_by=peewee.BigIntegerField(null=True),
+        sent_to=peewee.BigIntegerField(null=True),
+        in_group=peewee.BigIntegerField(null=True),
+    )
+    for model in (Membership, Message):
+        migrator.create_table(model)
+
+
+STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3}
 """From each version to the next."""

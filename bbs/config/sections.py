@@ -29,6 +29,11 @@ class App:
         "tcp:22223", "local provider: each child takes a free port", kind=kinds.endpoints
     )
     capacity: int = setting(10, "users that one app server takes", kind=kinds.whole(1))
+    place_ttl: float = setting(
+        900.0,
+        "s without command or listening connection until a place goes back",
+        kind=kinds.seconds(),
+    )
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,24 @@ from typing import TYPE_CHECKING, Any
 import peewee
 
 from bbs.storage.connecting import DatabaseRefused
-from bbs.storage.models import MODELS, Action, Secret, Table
+from bbs.storage.models import (
+    MODELS,
+    Action,
+    News,
+    Notice,
+    Place,
+    Point,
+    Secret,
+    Suspension,
+    Table,
+)
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, Step, create_table
+from bbs.values import NAME_LENGTH
 
 if TYPE_CHECKING:
     from bbs.storage.migrator import Migrator
 
-VERSION = 5
+VERSION = 6
 """The framework's schema that this code works on."""
 
 LOCK_TIMEOUT = 60
@@ -78,7 +89,23 @@ def _to_5(migrator: Migrator) -> None:
     migrator.create_table(Secret)
 
 
-STEPS: Mapping[int, Step] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5}
+def _to_6(migrator: Migrator) -> None:
+    """Who is there and who is merely logged in, what operators do to people, and what the page
+    remembers."""
+    migrator.add_columns("user", seen=peewee.DoubleField(null=True))
+    migrator.add_columns("place", away=Place.away, asked=Place.asked)
+    migrator.add_columns("server", figures=peewee.TextField(null=True))
+    migrator.add_columns("login_server", figures=peewee.TextField(null=True))
+    migrator.add_columns(
+        "action",
+        person=peewee.CharField(NAME_LENGTH, null=True),
+        detail=peewee.CharField(250, null=True),
+    )
+    for model in (Suspension, Notice, Point, News):
+        migrator.create_table(model)
+
+
+STEPS: Mapping[int, Step] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6}
 """The framework's."""
 
 

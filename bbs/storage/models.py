@@ -36,13 +36,28 @@ class Table(peewee.Model):
 
 
 class User(Table):
-    """An account. `channel` is the random part of its topic's name at the broker."""
+    """An account. `channel` is the random part of its topic's name at the broker.
+
+    `seen` is when its user last asked something (seconds since the epoch), to a minute; null for
+    somebody who has not since there is this column."""
 
     id = RisingIdField()
     name = peewee.CharField(NAME_LENGTH, unique=True)
     password_hash = peewee.CharField(255)
     channel = peewee.CharField(32)
     created = peewee.DoubleField()
+    seen = peewee.DoubleField(null=True)
+
+
+class Suspension(Table):
+    """Nobody logs in as `user`, `since` when and `until` when (seconds since the epoch; null: until
+    operators resume the account), for a `reason` that is for operators alone."""
+
+    user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
+    user_id: int
+    since = peewee.DoubleField()
+    until = peewee.DoubleField(null=True)
+    reason = peewee.CharField(200, default="")
 
 
 class Session(Table):
@@ -61,7 +76,8 @@ class Server(Table):
     watches needs no clock in common with it; `taken` counts its `Place`s and is changed with them,
     in the same transaction. `instance_id` and `kind` are the provider's words for it. `counts` is
     what its service counted since it started, by name (JSON), as of its last heartbeat; `messages`
-    is what servers of version 0.1.0 write instead.
+    is what servers of version 0.1.0 write instead. `figures` is what every server tells of itself
+    beside that, as JSON too.
     """
 
     id = peewee.CharField(32, primary_key=True)
@@ -82,29 +98,47 @@ class Server(Table):
     kind = peewee.CharField(64, null=True)
     messages = peewee.BigIntegerField(null=True)
     counts = peewee.TextField(null=True)
+    figures = peewee.TextField(null=True)
 
     class Meta:
         indexes = ((("state", "taken"), False), (("ready",), False))
 
 
+def _count() -> peewee.BigIntegerField:
+    """A count, which servers of an older version leave at 0 in the rows that they make."""
+    return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
+
+
+def _flag() -> peewee.BooleanField:
+    """The same that is no."""
+    return peewee.BooleanField(default=False, constraints=[peewee.SQL("DEFAULT 0")])
+
+
 class Place(Table):
-    """A user is online, and has this place; `server` is null while a new one is being found."""
+    """A user is online, and has this place. `server` is null while a new one is being found, and
+    for who is `away`: logged in, and without a place until the next command. `asked` counts logins
+    and the like, so that whoever watches the place sees that its user has been there.
+
+    Servers of before there was `away` do not know it, and leave it at 0."""
 
     user = peewee.ForeignKeyField(User, primary_key=True, on_delete="CASCADE")
     user_id: int
     server = peewee.ForeignKeyField(Server, null=True, on_delete="SET NULL")
     server_id: str | None
+    away = _flag()
+    asked = _count()
 
 
 class LoginServer(Table):
     """A login server that runs. `logins` counts those that it let in since it started, `counts` is
-    what its service counted, as an app server's."""
+    what its service counted, and `figures` what it tells beside, as an app server's."""
 
     id = peewee.CharField(32, primary_key=True)
     identity = peewee.CharField(200)
     beats = peewee.BigIntegerField(default=0)
     logins = peewee.BigIntegerField(null=True)
     counts = peewee.TextField(null=True)
+    figures = peewee.TextField(null=True)
 
 
 class Waiter(Table):
@@ -132,7 +166,8 @@ class Lease(Table):
 
 
 class Action(Table):
-    """What an operator did to the fleet: `at` when, from which `address`, to which server.
+    """What an operator did: `at` when, from which `address`, to which server (`target`) or to which
+    `person` (a name), and how (`detail`).
 
     A row is written by the transaction that does it, and stays.
     """
@@ -143,6 +178,34 @@ class Action(Table):
     address = peewee.CharField(64)
     action = peewee.CharField(20)
     target = peewee.CharField(32)
+    person = peewee.CharField(NAME_LENGTH, null=True)
+    detail = peewee.CharField(250, null=True)
+
+
+class Notice(Table):
+    """Something has been done to the user who listens on `channel`: whoever keeps the fleet tells
+    the app servers to look, and removes the row."""
+
+    id = RisingIdField()
+    channel = peewee.CharField(32)
+
+
+class Point(Table):
+    """One point of the operators' page's last hour: the series of the fleet by name (JSON), or with
+    a `login_server`'s id those of its own. Few are kept."""
+
+    id = RisingIdField()
+    at = peewee.DoubleField(index=True)
+    login_server = peewee.CharField(32, default="")
+    series = peewee.TextField()
+
+
+class News(Table):
+    """One sentence of the operators' page: what happened, `at` when. Few are kept."""
+
+    id = RisingIdField()
+    at = peewee.DoubleField()
+    text = peewee.TextField()
 
 
 class Secret(Table):
@@ -154,6 +217,7 @@ class Secret(Table):
 
 MODELS: tuple[type[Table], ...] = (
     User,
+    Suspension,
     Session,
     Server,
     Place,
@@ -161,6 +225,9 @@ MODELS: tuple[type[Table], ...] = (
     Waiter,
     Lease,
     Action,
+    Notice,
+    Point,
+    News,
     Secret,
 )
 """In an order in which they can be made."""

@@ -45,7 +45,7 @@ def _invitations(user: int, kind: str, most: int) -> peewee.Select:
         .where((Relationship.user == user) & (Relationship.kind == kind))
         .limit(most)
     )
-    return peewee.Select((some,), (peewee.fn.COUNT(peewee.SQL("1")),))
+    return peewee.Select((some.alias("some"),), (peewee.fn.COUNT(peewee.SQL("1")),))
 
 
 @statement
@@ -65,4 +65,4 @@ def _behind(user: int, after: int, most: int) -> peewee.Select:
         .where((Delivery.user == user) & (Delivery.message > after))
         .limit(most)
     )
-    return peewee.Select((some,), (peewee.fn.COUNT(peewee.SQL("1")),))
+    return peewee.Select((some.alias("some"),), (peewee.fn.COUNT(peewee.SQL("1")),))

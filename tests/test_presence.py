@@ -10,8 +10,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
-from bbs.rules import callers
-from bbs.storage.models import Place, Server, Session, User
+from bbs.storage.models import Place, Server, Session
 from bbs.testing import MemoryService, Peer
 from bbs.values import Policy
 from tests.memory_service import POLICY, configuration

@@ -112,7 +112,7 @@ class Presence(Service):
         left = await self._database.run(presence.leave_unused, self.server_id, unused)
         await self._take_back(left, began)
         if left:
-            _log.info("{count} people are away: their places are free", count=len(left))
+            _log.info("places given back of people who are away: {count}", count=len(left))
             self._bus.tell_fleet("free")
 
     def _unused(self, held: Mapping[int, int]) -> dict[int, int]:

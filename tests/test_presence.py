@@ -32,7 +32,7 @@ class PresenceCase(SynchronousTestCase):
 
     policy: Policy = POLICY
     session_ttl = 604800.0
-    names = ("ann", "bob")
+    names: tuple[str, ...] = ("ann", "bob")
 
     def setUp(self) -> None:
         config = configuration(self.policy)
@@ -319,7 +319,8 @@ class Meanwhile(PresenceCase):
     def in_the_middle(self, happens: Callable[[], object]) -> None:
         """Have something happen when the transaction is over that gives places back, and nobody has
         heard of it yet."""
-        rule, done = presence.leave_unused, []
+        rule = presence.leave_unused
+        done: list[object] = []
 
         def leave_unused(server: str, seen: Mapping[int, int]) -> list[int]:
             left = rule(server, seen)

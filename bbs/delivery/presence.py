@@ -139,7 +139,7 @@ class Presence(Service):
         before others hear that there are any."""
         for user in left:
             if self._listeners.listens(user):
-                await self._listeners.look_where([user])
+                await self._listeners.where.look([user])
             elif self._asked.get(user, began - 1.0) >= began:
                 await self._database.run(places.come_back, user, self.server_id)
 

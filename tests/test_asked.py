@@ -33,7 +33,7 @@ class AskedCase(SynchronousTestCase):
     def setUp(self) -> None:
         self.service = memory_service(self.service_of) if self.service_of else memory_service()
         self.addCleanup(self.service.close)
-        self.tokens = self.service.people("ann", "bob")
+        self.tokens = dict(self.service.people("ann", "bob"))
         self.peer = self.service.at_home(self.tokens["ann"])
 
     def ask(self, line: str, peer: Peer | None = None) -> dict[str, Any]:

@@ -40,6 +40,14 @@ def with_correspondent(query: Any, name: str, other: Any) -> Any:
     )
 
 
+@statement
+def stands(user: int, other: int) -> peewee.Select:
+    """How `user` stands to `other`; nothing, if they are strangers."""
+    return Relationship.select(Relationship.kind).where(
+        (Relationship.user == user) & (Relationship.other == other)
+    )
+
+
 def end(user: int, kind: str, other: int, others_kind: str) -> bool:
     """The two no longer stand to each other so; whether they did."""
     found, _ = together(_remove.of(user, kind, other), _remove.of(other, others_kind, user))

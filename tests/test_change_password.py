@@ -121,6 +121,16 @@ class Guessing(PasswordsCase):
         self.change("wrong", "mine", ATTACKER)
         self.assertFalse(threads.work())
 
+    def test_who_is_over_the_limit_does_not_wait_to_hear_of_it(self) -> None:
+        for _ in range(20):
+            self.change("wrong", "mine", ATTACKER)
+        self.by_threads()
+        for number in range(10):
+            self.peer(ATTACKER).say(f"login name{number} wrong")
+        peer = self.peer(ATTACKER)
+        peer.say(f"change-password {self.tokens[0]} wrong mine")
+        self.assertEqual(peer.heard()[0]["code"], "too-many-attempts")
+
 
 class RightOnes(PasswordsCase):
     limits: Mapping[str, Any] = MappingProxyType({"logins": Rate(2, 60.0)})

@@ -151,6 +151,16 @@ class Contests(ContestCase):
                 self.assertEqual(self.call(blocks.blocks, bob)["block"], [ann.name])
         self.assertEqual(Block.select().count(), 2 * ROUNDS)
 
+    def test_a_block_and_the_end_of_an_account(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                rules = (once(blocks.block, ann, bob.name), once(accounts.delete, bob))
+                blocked, deleted = together(*rules)
+                self.assertIn(blocked.text, (SUCCESS, f"{bob.name} does not exist"))
+                self.assertEqual(deleted.text, SUCCESS)
+                self.assertEqual(self.call(blocks.blocks, ann)["block"], [])
+
     def test_the_same_block_twice(self) -> None:
         with contestants(self.database, 2) as together:
             for number in range(ROUNDS):

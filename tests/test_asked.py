@@ -26,7 +26,7 @@ SUCCESS = {"status": 0, "message": "Success!"}
 
 
 class AskedCase(SynchronousTestCase):
-    """ann, bob and carol on one app server."""
+    """ann and bob on one app server."""
 
     service_of: Service | None = None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bbs.board import groups, history, messages
+from bbs.board import blocks, groups, history, messages
 from bbs.board.models import Membership, Message, Relationship
 from bbs.rules import accounts
 from bbs.rules.callers import Caller
@@ -117,6 +117,13 @@ class WithAFriend(HistoryCase):
         Message.delete().execute()
         self.refused("bob is not your friend", history.history, self.ann, "bob")
 
+    def test_who_is_blocked(self) -> None:
+        """What was said stays readable to both."""
+        self.say(self.ann, "bob", "hello")
+        self.call(blocks.block, self.bob, "ann")
+        for caller, name in ((self.ann, "bob"), (self.bob, "ann")):
+            self.assertEqual(self.texts(caller, name), ["hello"])
+
     def test_whatever_form_the_name_is_typed_in(self) -> None:
         zoe = self.person("zo\N{LATIN SMALL LETTER E WITH DIAERESIS}")
         self.befriend(self.ann, zoe)
@@ -217,6 +224,18 @@ class InAGroup(HistoryCase):
         texts = [str(number) for number in range(60)]
         self.say_in(self.ann, "chess", *texts)
         self.assertEqual(self.parts(self.bob, "chess"), [texts[10:], texts[:10]])
+
+    def test_who_left_and_came_again(self) -> None:
+        """What was said before the last joining is not theirs to read."""
+        self.call(groups.join, self.bob, "chess")
+        self.say_in(self.bob, "chess", "e4")
+        self.call(groups.leave, self.bob, "chess")
+        self.refused("You are not the member of chess", history.history, self.bob, "chess")
+        self.say_in(self.ann, "chess", "e5")
+        self.call(groups.join, self.bob, "chess")
+        self.assertEqual(self.texts(self.bob, "chess"), [])
+        self.say_in(self.ann, "chess", "d4")
+        self.assertEqual(self.texts(self.bob, "chess"), ["d4"])
 
     def test_who_is_no_member(self) -> None:
         self.refused("You are not the member of chess", history.history, self.bob, "chess")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import peewee
 
 from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
-from bbs.rules import callers, places
+from bbs.rules import callers, places, suspensions
 from bbs.rules.callers import Caller, Sessions
 from bbs.rules.names import as_stored, is_valid_name, normalized
 from bbs.storage.database import for_update, read_only, rows
@@ -187,11 +187,16 @@ def log_in(
     Without a place there is no session either. `new_hash` replaces the stored one; `look` as in
     `places.enter`. Of more than `most_sessions` those longest unused end. `on_login` is called with
     the user's id, and when the user was last there before; a `Begun` has what it returned.
+
+    :raises WrongCredentials: there is no such user any more, or the password has been changed.
+    :raises AccountSuspended: operators let nobody log in there, perhaps since the password was
+        looked at.
     """
     found = _named_locked(as_stored(name))
     if not found or found[0][1] != verified:
         raise WrongCredentials()
     user, _, seen = found[0]
+    suspensions.check(user, now)
     search = places.enter(user, look)
     if search.seat:
         _add_session(token_digest, user, now)

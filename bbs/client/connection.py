@@ -11,17 +11,20 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from twisted.internet.abstract import isIPAddress
-from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
+    ConnectionClosed,
     ConnectionRefusedError,
     DNSLookupError,
 )
 from twisted.internet.interfaces import (
     IAddress,
+    IHandshakeListener,
     IReactorTime,
+    ISSLTransport,
     IStreamClientEndpoint,
     ITCPTransport,
     IWriteDescriptor,
@@ -29,9 +32,10 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from bbs.addresses import Address
-from bbs.client.values import BadReply, Lost, NotTrusted, Reply, Unreachable, read_line
+from bbs.client.values import BadReply, Lost, NotSecure, NotTrusted, Reply, Unreachable, read_line
 
 MAX_REPLY = 64 * 1024 * 1024
 """Bytes in the longest line taken from a server; a `receive-post` may well be some megabytes."""
@@ -42,6 +46,12 @@ CONNECT_TIMEOUT = 10.0
 GREETING_DEADLINE = 10.0
 """Seconds until a server must have answered the first request on a new connection."""
 
+HANDSHAKE_DEADLINE = 8.0
+"""Seconds until TLS must have been agreed on with a server."""
+
+MOST_HEARD = 60
+"""Bytes that are remembered of what is no line of the protocol."""
+
 Event = Mapping[str, object]
 
 _EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
@@ -49,6 +59,7 @@ _EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
 reply, and then those behind it could not be told apart."""
 
 
+@implementer(IHandshakeListener)
 class Connection(Protocol):
     """One connection to a server.
 
@@ -62,7 +73,12 @@ class Connection(Protocol):
     def __init__(self, clock: IReactorTime, address: Address) -> None:
         self.address = address
         self.usable = False
+        self.was_silent = False
+        """Whether it ended because it did not answer in time."""
+        self.heard = b""
+        """How what it said begins that was no line of the protocol, once it is over."""
         self.on_event: Callable[[Event], None] | None = None
+        self._securing: Deferred[None] | None = None
         self._clock = clock
         self._parts: list[bytes] = []
         self._size = 0
@@ -94,6 +110,26 @@ class Connection(Protocol):
 
         return asked.addBoth(answered)
 
+    async def secured(self) -> None:
+        """Wait until TLS is agreed on, where the connection is by TLS; or `NotSecure`."""
+        if not ISSLTransport.providedBy(self.transport):
+            return
+        self._securing = Deferred()
+        try:
+            await self._securing.addTimeout(HANDSHAKE_DEADLINE, self._clock)
+        except TimeoutError:
+            self._end("")
+            raise NotSecure(f"{self.address} does not answer to TLS") from None
+        except ConnectionClosed:
+            raise NotSecure(f"{self.address} ended the connection, and may speak no TLS") from None
+        except Exception as problem:
+            raise NotSecure(f"{self.address}: {_tls_problem(problem)}") from problem
+        except BaseException:
+            self._end("")  # Whoever asked was cancelled.
+            raise
+        finally:
+            self._securing = None
+
     def when_ended(self) -> Deferred[None]:
         """Fires when the connection is over; may be cancelled."""
         watcher: Deferred[None] = Deferred(self._watchers.remove)
@@ -108,6 +144,7 @@ class Connection(Protocol):
         self._end(f"the connection to {self.address} was closed", abort=bool(self._asked))
 
     def _late(self, deadline: float) -> None:
+        self.was_silent = True
         self._end(f"{self.address} did not answer within {deadline:g} s")
 
     def _end(self, reason: str, abort: bool = True) -> None:
@@ -120,6 +157,12 @@ class Connection(Protocol):
             else:
                 self.transport.loseConnection()
 
+    # IHandshakeListener
+
+    def handshakeCompleted(self) -> None:
+        if self._securing is not None and self.usable:
+            self._securing.callback(None)
+
     # IProtocol
 
     def connectionMade(self) -> None:
@@ -127,7 +170,8 @@ class Connection(Protocol):
         self.usable = True
         self.transport.setTcpKeepAlive(True)
         self.transport.setTcpNoDelay(True)
-        if IWriteDescriptor.providedBy(self.transport):
+        secure = ISSLTransport.providedBy(self.transport)
+        if not secure and IWriteDescriptor.providedBy(self.transport):
             # Else a request waits until the reactor has asked the system whether it can be sent,
             # which costs a round of the reactor. What this cannot send, or fails in, the reactor
             # sends or meets in its next round; and what is asked without waiting goes together.
@@ -142,6 +186,7 @@ class Connection(Protocol):
             if len(line) > MAX_REPLY:
                 return self._too_long()
             if not self._line_received(line):
+                self.heard = line[:MOST_HEARD]
                 return self._end(f"{self.address} sent what is not in the protocol")
         if rest:
             self._parts.append(rest)
@@ -187,11 +232,29 @@ class Connection(Protocol):
             # Twisted has these two know each other for ever, which leaves them to the garbage
             # collector; and that holds everybody up where thousands end together.
             connector.transport = None
+        self.heard = self.heard or b"".join(self._parts)[:MOST_HEARD]
         self.usable, self.transport, self._parts, self._flush = False, None, [], None
+        if self._securing is not None and not self._securing.called:
+            self._securing.errback(reason)
         while self._asked:
             self._asked.pop(0).errback(Lost(self._reason))
         while self._watchers:
             self._watchers.pop().callback(None)
+
+
+def _tls_problem(problem: Exception) -> str:
+    """In words, why TLS was not agreed on."""
+    if not problem.args or not isinstance(problem.args[0], list):
+        return str(problem)
+    # OpenSSL's: a list of (library, function, reason), which is empty where it knows none.
+    reasons = {str(each[-1]) for each in problem.args[0]}
+    if not reasons or reasons & _OF_NO_TLS:
+        return "it speaks no TLS"
+    return f"TLS was not agreed on: {', '.join(sorted(reasons))}"
+
+
+_OF_NO_TLS = {"wrong version number", "packet length too long", "record layer failure"}
+"""OpenSSL's words for what is no record of TLS."""
 
 
 def endpoint_to(reactor: object, address: Address) -> IStreamClientEndpoint:
@@ -236,7 +299,7 @@ class Connections:
 
     async def open(self, address: Address) -> Connection:
         """A new connection, for its caller alone to use and close; or `Unreachable`, or
-        `NotTrusted` when the server does not accept how it is greeted."""
+        `NotSecure`, or `NotTrusted` when the server does not accept how it is greeted."""
         if self._closed:
             raise Unreachable("the client was closed")
         try:
@@ -251,6 +314,7 @@ class Connections:
         assert isinstance(connection, Connection)
         self._open.add(connection)
         connection.when_ended().addCallback(self._ended, connection)
+        await connection.secured()
         if self._closed:
             connection.close()
         elif address in self._greetings:

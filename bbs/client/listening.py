@@ -23,6 +23,7 @@ from bbs.client.values import (
     ChatMessage,
     ClientError,
     Lost,
+    NotSecure,
     Refused,
     Reply,
     ServiceEvent,
@@ -134,6 +135,12 @@ class Listening:
                 lost = False
             except (Unreachable, Lost, BadReply):
                 lost = True
+            except NotSecure as problem:
+                # Who waits is told at once, as that seldom mends itself; it is tried again, as a
+                # certificate that has expired is replaced.
+                lost = True
+                while self._waiting:
+                    self._waiting.pop().errback(problem)
             if self._over:
                 return
             moved, self._moved = self._moved, False

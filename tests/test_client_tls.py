@@ -102,11 +102,8 @@ class TrustTests(TLSCase):
         await self.client(self.serve(signed), signed.path, "127.0.0.1").meet()
 
     async def test_the_systems(self) -> None:
-        before = os.environ.get("SSL_CERT_FILE")
-        os.environ["SSL_CERT_FILE"] = self.local.path
-        self.addCleanup(
-            os.environ.__setitem__ if before else os.environ.pop, "SSL_CERT_FILE", before
-        )
+        os.putenv("SSL_CERT_FILE", self.local.path)
+        self.addCleanup(os.unsetenv, "SSL_CERT_FILE")
         await self.client(self.serve(self.local), "").meet()
 
     async def test_nobody_knows_it(self) -> None:

@@ -18,10 +18,18 @@ from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError, Configuration
 from bbs.daemons import security_log
-from bbs.rules import operators
+from bbs.rules import keepers, operators
 from bbs.scaling.ec2.machines import price
+from bbs.scaling.identity import is_certainly_alive, is_certainly_dead
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.migrations import upgrade
+
+WATCHED = 3.0
+"""Seconds that a login server on another machine has to show that it lives; its heartbeats come
+each `fleet.heartbeat_interval`, 2 s."""
+
+LOOK = 0.25
+"""Seconds between two looks at that."""
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -34,6 +42,7 @@ def main(argv: Sequence[str], program: Program) -> int:
             with database.atomic():
                 result = _ACTIONS[options.action](config, options)
                 refusal = operators.refusal()
+            kept = options.action != "launch" or _is_kept()
         if options.action != "list":
             _tell(config, options, result["id"], program)
     except operators.FleetFull:
@@ -43,6 +52,13 @@ def main(argv: Sequence[str], program: Program) -> int:
     except (ConfigError, DatabaseRefused) as error:
         return _fail(program, str(error))
     print(json.dumps(result) if options.json else _as_text(result))
+    if not kept:
+        # It is written down all the same, which is what was asked for: so that is no failure.
+        print(
+            f"{program.name} fleet: no login server runs that would do it: it will be done by the"
+            " next that starts",
+            file=sys.stderr,
+        )
     if refusal:
         # Beside the list, and not in it: whoever reads that by program reads one of servers.
         left = min(refusal.until - time.time(), operators.LONGEST_HOLD)
@@ -139,6 +155,25 @@ _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {
     "launch": _launch,
     "drain": _drain,
 }
+
+
+def _is_kept() -> bool:
+    """Whether a login server lives, which then keeps the fleet or sees to it that another does.
+
+    On this machine that is known; of others it is believed when one says so within `WATCHED`
+    seconds. Nobody compares clocks, so only a count that moves says anything.
+    """
+    before = keepers.signs()
+    if any(is_certainly_alive(sign.identity) for sign in before.values()):
+        return True
+    elsewhere = {id for id, sign in before.items() if not is_certainly_dead(sign.identity)}
+    end = time.monotonic() + WATCHED
+    while elsewhere and time.monotonic() < end:
+        time.sleep(LOOK)
+        for id, sign in keepers.signs().items():
+            if before.get(id) != sign:
+                return True
+    return False
 
 
 def _as_text(result: Any) -> str:

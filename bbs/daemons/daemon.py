@@ -58,6 +58,10 @@ REASONS = (CannotStart, ConfigError, DatabaseRefused, PluginUnusable, ServiceUnu
 """Errors that say in one line what to mend."""
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Daemon(TwistedService):
     """A service whose parts start one after the other and stop in reverse.
 
@@ -95,7 +99,10 @@ class Daemon(TwistedService):
         self.admission: Admission
         """Who may connect to this process, when it has started. Of daemons in one process all have
         that of the first."""
-        self._on_failure = on_failure
+        self.on_failure = on_failure
+        self.when_begun: Callable[[], None] = _nothing
+        """Called when it has been told to start; `when_started` once it has started."""
+        self.when_started: Callable[[], None] = _nothing
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
         self.in_thread: Callable[..., Deferred[Any]]
@@ -122,6 +129,7 @@ class Daemon(TwistedService):
         else:
             self.admission = admission_of(self.reactor, self.config.limits, hard)
         bound_turns(self.reactor)
+        self.when_begun()
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
 
@@ -129,6 +137,7 @@ class Daemon(TwistedService):
         if self.config.log.security and self.beside is None:
             self._begin_security_log()
         await self.start()
+        self.when_started()
 
     def stopService(self) -> Deferred[None]:
         TwistedService.stopService(self)
@@ -159,7 +168,7 @@ class Daemon(TwistedService):
             _log.failure("{name} did not start", failure=failure, name=self.name)
             reason = "a bug keeps it from starting; the log has it"
         _log.critical("{name} did not start: {reason}", name=self.name, reason=reason)
-        self._on_failure(f"{self.name}: {reason}")
+        self.on_failure(f"{self.name}: {reason}")
 
     # Parts
 

@@ -61,7 +61,7 @@ def login_server(service: Service) -> TwistdPlugin:
         from bbs.daemons.login import LoginServer
 
         reactor = installed(reactor)
-        return _logging(
+        return _under_twistd(
             LoginServer(
                 service, options.configuration, options["data"], reactor, end_process(reactor)
             ),
@@ -101,7 +101,7 @@ def app_server(service: Service) -> TwistdPlugin:
         from bbs.daemons.daemon import end_process, installed
 
         reactor = installed(reactor)
-        return _logging(
+        return _under_twistd(
             AppServer(
                 service,
                 options.configuration,
@@ -133,11 +133,21 @@ def telnet_gateway(service: Service) -> TwistdPlugin:
         from bbs.daemons.telnet import TelnetGateway
 
         reactor = installed(reactor)
-        return _logging(
+        return _under_twistd(
             TelnetGateway(service, options.configuration, reactor, end_process(reactor)), options
         )
 
     return TwistdPlugin(options, make)
+
+
+def _under_twistd(daemon: Daemon, options: Any) -> IService:
+    """`daemon` as its `options` and those of twistd want it."""
+    twistd = options.parent
+    if twistd is not None and not (twistd["nodaemon"] or twistd["debug"]):
+        from bbs.daemons.background import tell_parent
+
+        tell_parent(daemon)
+    return _logging(daemon, options)
 
 
 def _logging(daemon: Daemon, options: Any) -> IService:

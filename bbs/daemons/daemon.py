@@ -16,7 +16,7 @@ from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
@@ -261,10 +261,7 @@ class Daemon(TwistedService):
     ) -> IListeningPort:
         """Listen with `factory`; the port `pauses` where descriptors are short, unless it is for
         those who look after the server."""
-        try:
-            endpoint = serverFromString(self.reactor, str(place.with_backlog(BACKLOG)))
-        except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
-            raise CannotStart(f"cannot listen on {place}: {error}") from error
+        endpoint = endpoint_at(self.reactor, place)
         try:
             port: IListeningPort = await endpoint.listen(factory)
         except (CannotListenError, OSError) as error:
@@ -277,6 +274,20 @@ class Daemon(TwistedService):
         if pauses and hasattr(port, "stopReading"):
             self.on_stop(self.admission.add_port(cast("Port", port)))
         return port
+
+
+def endpoint_at(reactor: Any, place: ListeningPlace) -> IStreamServerEndpoint:
+    """What listens at `place`; by TLS, the key and the certificate are read here.
+
+    :raises CannotStart: there is no such place.
+    """
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(
+            reactor, str(place.with_backlog(BACKLOG))
+        )
+    except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
+        raise CannotStart(f"cannot listen on {place}: {error}") from error
+    return endpoint
 
 
 def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Configuration:

@@ -23,7 +23,7 @@ class TelnetGateway(Daemon):
     async def start(self) -> None:
         telnet, limits, service = self.config.telnet, self.config.limits, self.service
         server = ServerPlace.parse(telnet.server)
-        trust = await self._trust(server.ca) if server.tls else None
+        trusted = await self._trust(server.ca) if server.tls else None
         name = server.name or server.address.host
         factory = GatewayFactory(
             self.reactor,
@@ -31,7 +31,7 @@ class TelnetGateway(Daemon):
             server.address,
             telnet.secret,
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),
-            tls_endpoints(self.reactor, trust, name) if trust else None,
+            tls_endpoints(self.reactor, trusted, name) if trusted else None,
             door=self.admission.door(limits.connections_per_address),
         )
         self.on_stop(lambda: factory.close_all(FAREWELL))
@@ -45,8 +45,17 @@ class TelnetGateway(Daemon):
         workers = Workers(self.reactor, "certificates", 1)
         workers.startService()
         try:
-            return await workers.run(load_trust, ca)
-        except TrustUnusable as error:
-            raise CannotStart(f"telnet.server: {error}") from error
+            return await workers.run(trust, ca)
         finally:
             await workers.stopService()
+
+
+def trust(ca: str) -> Trust:
+    """Whom the gateway trusts whose `telnet.server` names the file `ca`. It blocks.
+
+    :raises CannotStart: it cannot be used.
+    """
+    try:
+        return load_trust(ca)
+    except TrustUnusable as error:
+        raise CannotStart(f"telnet.server: {error}") from error

@@ -210,7 +210,7 @@ class Conversation:
 
     async def _request(self, request: Typed) -> Reply:
         self._sent = True
-        return await self.client.request(request.line)
+        return completing.corrected(self, request, await self.client.request(request.line))
 
     async def _understood(self, line: str) -> Typed:
         """A request to this service; `WrongUse` if it is none."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -64,7 +65,7 @@ class Parts(SynchronousTestCase):
         """What a daemon ends with under twistd, before it begins."""
         output, errors = io.StringIO(), io.StringIO()
         options = made.Options()
-        options.parent = {}
+        options.parent = SimpleNamespace(subCommand="bbs-x", getSynopsis=lambda: "Usage: twistd")
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             ended = self.assertRaises(SystemExit, options.parseOptions, [*arguments])
         return int(ended.code or 0), output.getvalue(), errors.getvalue()

@@ -20,7 +20,7 @@ def main(argv: Sequence[str], program: Program) -> int:
                 print(USAGE.format(program.name))
             case [*_, "--version"]:
                 print(program.version)
-            case ["check", path]:
+            case ["check", path] if not path.startswith("-"):
                 # The environment counts as it does for a server: this is what one would get.
                 return _check(path, program)
             case ["keys"]:

@@ -229,7 +229,11 @@ def _exit_code(name: str, problem: str) -> int:
     if problem:
         with suppress(OSError):  # The terminal may be gone, which then is the problem.
             sys.stderr.write(f"{name} client: {visible(problem)}\n")
-            sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # Else Python would fail in it as it ends, with an exit code of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return 1 if problem else 0
 
 

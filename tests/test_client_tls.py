@@ -23,6 +23,23 @@ if addresses.has_tls():
     from tests.certificates import Signed, certificate
 
 
+class Silent(Protocol):
+    """Says `first` at once and `answer` to whatever comes, and may end then."""
+
+    first = answer = b""
+    ends = False
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(self.first)
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(self.answer)
+        if self.ends:
+            self.transport.loseConnection()
+
+
 class TLSCase(TestCase):
     timeout = 30
 
@@ -58,6 +75,10 @@ class TLSCase(TestCase):
         time.start(0.01)
         self.addCleanup(time.stop)
         return self.listen(signed, service.login.factory)
+
+    def anybody(self, signed: Signed | None) -> int:
+        """The port of somebody who has that certificate."""
+        return self.listen(signed, Factory.forProtocol(Silent))
 
     def client(self, port: int, ca: str, host: str = "localhost") -> BBSClient:
         trust = load_trust(ca)
@@ -107,26 +128,26 @@ class TrustTests(TLSCase):
         await self.client(self.serve(self.local), "").meet()
 
     async def test_nobody_knows_it(self) -> None:
-        port = self.serve(self.local)
+        port = self.anybody(self.local)
         problem = await self.refused(self.client(port, self.made(("localhost",)).path))
         self.assertEqual(
             problem,
             f"localhost:{port}: its certificate is signed by itself, and not trusted here",
         )
         signed = self.made(("localhost",), by=self.made(("the authority",)))
-        problem = await self.refused(self.client(self.serve(signed), self.local.path))
+        problem = await self.refused(self.client(self.anybody(signed), self.local.path))
         self.assertIn("its certificate is signed by nobody who is trusted here", problem)
 
     async def test_expired(self) -> None:
         signed = self.made(("localhost",), ends=-1)
-        problem = await self.refused(self.client(self.serve(signed), signed.path))
+        problem = await self.refused(self.client(self.anybody(signed), signed.path))
         self.assertIn("its certificate has expired", problem)
 
     async def test_of_another_name(self) -> None:
         signed = self.made(("example.org",))
-        problem = await self.refused(self.client(self.serve(signed), signed.path))
+        problem = await self.refused(self.client(self.anybody(signed), signed.path))
         self.assertIn("its certificate is not for localhost", problem)
-        problem = await self.refused(self.client(self.serve(signed), signed.path, "127.0.0.1"))
+        problem = await self.refused(self.client(self.anybody(signed), signed.path, "127.0.0.1"))
         self.assertIn("its certificate is not for 127.0.0.1", problem)
 
     async def test_an_app_server_of_another_name(self) -> None:
@@ -144,23 +165,6 @@ class TrustTests(TLSCase):
             with self.assertRaises(NotSecure) as refused:
                 await asked
             self.assertIn("is not for 127.0.0.1 or localhost", str(refused.exception))
-
-
-class Silent(Protocol):
-    """Says `first` at once and `answer` to whatever comes, and may end then."""
-
-    first = answer = b""
-    ends = False
-
-    def connectionMade(self) -> None:
-        assert self.transport is not None
-        self.transport.write(self.first)
-
-    def dataReceived(self, data: bytes) -> None:
-        assert self.transport is not None
-        self.transport.write(self.answer)
-        if self.ends:
-            self.transport.loseConnection()
 
 
 class StrangerTests(TLSCase):
@@ -203,7 +207,7 @@ class StrangerTests(TLSCase):
         self.assertIn("it speaks no TLS", problem)
 
     async def test_tls_that_was_not_asked_for(self) -> None:
-        port = self.listen(self.local, Factory.forProtocol(Silent))
+        port = self.anybody(self.local)
         client = BBSClient(self.reactor, Address("127.0.0.1", port))
         self.addCleanup(client.close)
         with self.assertRaises(NoService) as refused:

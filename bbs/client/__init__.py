@@ -2,14 +2,13 @@
 
 from bbs.addresses import Address
 from bbs.client.library import BBSClient
+from bbs.client.strangers import NoService, NotSecure
 from bbs.client.values import (
     BadReply,
     ChatMessage,
     ClientError,
     Incomplete,
     Lost,
-    NoService,
-    NotSecure,
     NotTrusted,
     Origin,
     Post,

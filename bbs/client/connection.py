@@ -35,7 +35,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.addresses import Address
-from bbs.client.values import BadReply, Lost, NotSecure, NotTrusted, Reply, Unreachable, read_line
+from bbs.client.strangers import NotSecure
+from bbs.client.values import BadReply, Lost, NotTrusted, Reply, Unreachable, read_line
 
 MAX_REPLY = 64 * 1024 * 1024
 """Bytes in the longest line taken from a server; a `receive-post` may well be some megabytes."""

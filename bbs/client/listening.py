@@ -17,13 +17,13 @@ from twisted.python.failure import Failure
 from bbs.addresses import Address
 from bbs.client.connection import Connection, Event
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
+from bbs.client.strangers import NotSecure
 from bbs.client.typed import typed
 from bbs.client.values import (
     BadReply,
     ChatMessage,
     ClientError,
     Lost,
-    NotSecure,
     Refused,
     Reply,
     ServiceEvent,

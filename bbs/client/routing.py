@@ -19,8 +19,9 @@ from twisted.internet.task import deferLater
 from bbs.addresses import Address
 from bbs.client.connection import Connections, Event
 from bbs.client.oldest import ASK_LOGIN_SERVER
+from bbs.client.strangers import NoService
 from bbs.client.typed import Typed, typed
-from bbs.client.values import Lost, NoService, Reply, Unreachable, Waiting
+from bbs.client.values import Lost, Reply, Unreachable, Waiting
 from bbs.protocols.commands import Role
 
 MAX_HOPS = 5

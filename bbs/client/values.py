@@ -50,15 +50,6 @@ class NotTrusted(ClientError):
     """The login server does not take this gateway's word for whom it speaks (`Origin`)."""
 
 
-class NotSecure(ClientError):
-    """The server could not show by TLS that it is the right one, or speaks none: it was sent
-    nothing."""
-
-
-class NoService(ClientError):
-    """Somebody listens there, and is no login server: it says nothing, or something else."""
-
-
 class Incomplete(ClientError):
     """A list was to come whole, and has others that could not be had; `reply` has those that
     came."""

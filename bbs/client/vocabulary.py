@@ -23,8 +23,9 @@ from twisted.python.failure import Failure
 from bbs.client.commands import EVERY_SERVICE, Offer, read_offers
 from bbs.client.oldest import OLDEST
 from bbs.client.routing import Router
+from bbs.client.strangers import NotSecure
 from bbs.client.typed import Typed, first_word
-from bbs.client.values import ClientError, Lost, NotSecure, NotTrusted, Reply, Unreachable
+from bbs.client.values import ClientError, Lost, NotTrusted, Reply, Unreachable
 from bbs.protocols.commands import UnknownCommand
 
 TRUSTED = 60.0

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from bbs.addresses import Address
 from bbs.client.connection import endpoint_to
 from bbs.client.library import BBSClient
-from bbs.client.values import NotSecure, NotTrusted, Origin, Reply
+from bbs.client.strangers import NotSecure
+from bbs.client.values import NotTrusted, Origin, Reply
 from bbs.client.vocabulary import Vocabulary
 from bbs.errors import TooManyConnections, Unavailable
 from bbs.gateway.connection import GatewayConnection

@@ -16,6 +16,7 @@ from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.passwords import questions
 from bbs.client.screen import GivenUp, IScreen
+from bbs.client.talk import is_said
 from bbs.client.terminal import looks
 from bbs.client.terminal.above import Above
 from bbs.client.terminal.interfaces import IEditor, SetAside
@@ -167,7 +168,7 @@ class Face:
 
     def is_command(self, line: str) -> bool:
         """Whether a line is a command, and not what somebody says in a talk."""
-        return not self.conversation.talk or (line[:1] == "/" and line[:2] != "//")
+        return not (self.conversation.talk and is_said(line))
 
     # IScreen
 

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IP
 from bbs.gateway.connection import PIECE
 from bbs.gateway.factory import STOPPING
 from bbs.gateway.pace import BURST
-from bbs.gateway.session import SETTLING
+from bbs.gateway.settling import SETTLING
 from bbs.protocols import sockets
 from bbs.protocols.line.interfaces import LineLimits
 from tests.client_case import APP_1

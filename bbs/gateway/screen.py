@@ -12,7 +12,6 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from bbs.client.screen import IScreen
-from bbs.client.talk import OwnCommand, WrongUse
 from bbs.client.text import OLDER, event_line, message_line, reply_entries
 from bbs.client.times import Times
 from bbs.client.typed import Typed
@@ -29,14 +28,14 @@ class Screen:
 
     __slots__ = (
         "_ask",
-        "_bell",
         "_changed",
         "_replied",
         "_ring",
         "_show",
-        "_stamps",
         "_times",
         "pager",
+        "rings",
+        "stamps",
     )
 
     def __init__(
@@ -57,24 +56,10 @@ class Screen:
         self._replied = replied
         self._ask = ask
         self._changed = changed
-        self._stamps = True
-        self._bell = False
-
-    def commands(self) -> Sequence[OwnCommand]:
-        """The commands by which a person says how it should look."""
-
-        def times(words: Sequence[str]) -> None:
-            self._stamps = _switched(words, self._stamps)
-            self.notice(f"Times: {'on' if self._stamps else 'off'}")
-
-        def bell(words: Sequence[str]) -> None:
-            self._bell = _switched(words, self._bell)
-            self.notice(f"Bell: {'on' if self._bell else 'off'}")
-
-        return (
-            OwnCommand("times [on|off]", "when each message was said", times),
-            OwnCommand("bell [on|off]", "rings when somebody writes to you, or names you", bell),
-        )
+        self.stamps = True
+        """Whether what was said has its time before it."""
+        self.rings = False
+        """Whether the bell rings when somebody writes to the person, or names them."""
 
     # IScreen
 
@@ -85,7 +70,7 @@ class Screen:
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         self._show("\n".join(self._stamped(message_line(message, user), message.time)))
-        if for_you and self._bell:
+        if for_you and self.rings:
             self._ring()
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
@@ -124,17 +109,8 @@ class Screen:
 
     def _stamped(self, line: str, time: float | None) -> Sequence[str]:
         """A line with its time before it, and a line before that where another day begins."""
-        if not self._stamps:
+        if not self.stamps:
             return [line]
         stamp = self._times.stamp(time)
         said = f"{stamp.time} {line}" if stamp.time else line
         return [f"--- {stamp.day} ---", said] if stamp.day else [said]
-
-
-def _switched(words: Sequence[str], now: bool) -> bool:
-    """What words after a command switch to; `now`, where there are none."""
-    if not words:
-        return now
-    if len(words) > 1 or words[0] not in ("on", "off"):
-        raise WrongUse()
-    return words[0] == "on"

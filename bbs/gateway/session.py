@@ -7,17 +7,16 @@ out the next may be typed already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.screen import GivenUp
-from bbs.client.talk import OwnCommand, WrongUse
 from bbs.client.text import waiting_line
 from bbs.client.times import Times
 from bbs.client.typed import Typed
@@ -30,15 +29,13 @@ from bbs.gateway.editor import Editor
 from bbs.gateway.keyboard import Actions, Keyboard
 from bbs.gateway.keys import Key
 from bbs.gateway.lines import Line, LineQueue
+from bbs.gateway.own import own_commands
 from bbs.gateway.pace import Pace
 from bbs.gateway.pager import PROMPT, Pager
-from bbs.gateway.peer import Kind, Peer
+from bbs.gateway.peer import Peer
 from bbs.gateway.screen import BELL, Screen
+from bbs.gateway.settling import Settling
 from bbs.protocols.telnet.reader import Command
-
-SETTLING = 1.0
-"""Seconds at most that the first line waits for telnet to answer: whether it will hide a password
-should be known before one is asked for."""
 
 MOST_FAILURES = 5
 """Wrong passwords, one after the other, after which a visit ends."""
@@ -76,18 +73,16 @@ class Visit:
         self.lines = LineQueue(max_line)
         self.on_asked: Callable[[], None] = lambda: None
         """Called for each line that asks for something, when its turn has come."""
-        self._clock = clock
         self._client = client
         self._host = host
         self._over = over
         self._display = Display(self.peer.write)
         self._question = ""
         self._running: Deferred[bool] | None = None
-        self._settling: IDelayedCall | None = None
+        self._settling = Settling(clock, self.peer, self._look_whether_held)
         self._drawing = Drawing(clock, self._display, self._look)
         self._pace = Pace(clock)
         self._failures = 0
-        self._settles = False
         self._blocked = False
         self._begun = False
         self._ended = False
@@ -100,10 +95,7 @@ class Visit:
             ask=lambda prompt: Deferred.fromCoroutine(self._ask_password(prompt)),
             changed=self._changed,
         )
-        encoding = OwnCommand(
-            "encoding utf-8|big5", "how your terminal's characters are sent", self._set_encoding
-        )
-        own = {each.name: each for each in (encoding, *self._screen.commands())}
+        own = own_commands(self.peer, self._screen, self._use)
         self._conversation = Conversation(client, self._screen, alone=True, own=own)
         actions = Actions(
             say=self._show,
@@ -173,9 +165,7 @@ class Visit:
         """Let go of everything; nothing is shown any more."""
         self._ended = True
         self._drawing.end()
-        if self._settling is not None and self._settling.active():
-            self._settling.cancel()
-        self._settling = None
+        self._settling.stop()
         self.lines.clear()
         self.lines.end()
         self._give_up()
@@ -188,7 +178,8 @@ class Visit:
         Parts that refer to each other wait for the garbage collector. When thousands leave at a
         time, that holds up everybody else for a second until it has found them all.
         """
-        del self._keyboard, self._conversation, self._client, self._screen, self._drawing
+        del self._keyboard, self._conversation, self._client, self._screen
+        del self._drawing, self._settling
 
     # Lines
 
@@ -237,12 +228,7 @@ class Visit:
 
     def _look_at_peer(self) -> None:
         peer, display = self.peer, self._display
-        if peer.kind is Kind.TELNET and self._settling is None:
-            self._settling = self._clock.callLater(SETTLING, self._settled)
-            self._settles = True
-            self._look_whether_held()
-        if self._settles and peer.settled:
-            self._settled()
+        self._settling.look()
         display.edits = peer.edits_here
         if peer.encoding is not display.encoding:
             self._use(peer.encoding)
@@ -251,23 +237,10 @@ class Visit:
         if peer.is_obtrusive:
             self.end("Too much negotiation. Bye!")
 
-    def _settled(self) -> None:
-        self._settles = False
-        self._look_whether_held()
-
     def _look_whether_held(self) -> None:
-        self.lines.held = self._settles or self._blocked or bool(self._screen.pager)
+        held = self._settling.goes_on or self._blocked or bool(self._screen.pager)
+        self.lines.held = held
         self._drawing.soon()
-
-    def _set_encoding(self, words: Sequence[str]) -> None:
-        if len(words) > 1:
-            raise WrongUse()
-        if words:
-            encoding = encodings.named(words[0])
-            if encoding is None:
-                raise WrongUse()
-            self._use(encoding)
-        self._show(f"Encoding: {self.peer.encoding.name}")
 
     def _use(self, encoding: encodings.Encoding) -> None:
         self.peer.encoding = self._display.encoding = encoding

@@ -28,14 +28,14 @@ class TimesTests(GatewayCase):
         self.send("bob", "ann", "hello")
         self.assertTrue(nc.text.endswith("\n<<<bob->ann: hello>>>\nann> "))
         nc.send("times\ntimes on\ntimes of\n")
-        shown = "Times: off\nann> Times: on\nann> Usage: times [on|off]\nann> "
+        shown = "Times: off\nTimes: on\nUsage: times [on|off]\nann> "
         self.assertEqual(nc.text, shown)
         self.send("bob", "ann", "hello")
         self.assertIn(f"{self.time()} <<<", nc.text)
 
     def test_a_day_begins(self) -> None:
         nc = self.pipe("login ann 1")
-        self.network.advance(DAY)
+        self.service.set_ahead += DAY
         nc.forget()
         self.send("bob", "ann", "hello")
         today = datetime.fromtimestamp(self.service.wall())

@@ -311,7 +311,7 @@ class Greeter(ExamplesCase):
         greeter = service.start(self.bin / "python", program, *place, environ=path)
         await greeter.ended(START_TIMEOUT)
         self.assertEqual(greeter.exit_code, 1)
-        self.assertEqual(greeter.errors, "greeter: No such user or password error\n")
+        self.assertIn("greeter: No such user or password error\n", greeter.errors)
 
 
 REFUSAL = "class NoWords(Refusal):\n    pass\n"

@@ -62,6 +62,13 @@ class Changing(PasswordsCase):
         self.assertEqual(listener.heard(), [])
         self.assertEqual(listener.ask(f"list-friend {self.tokens[0]}")["status"], 0)
 
+    def test_who_listens_by_another_session_is_sent_away(self) -> None:
+        mine, other = (self.service.listening(token) for token in self.tokens)
+        self.change("pw", "another")
+        self.service.settle()
+        self.assertEqual((mine.heard(), other.heard()), ([], [{"event": "logout"}]))
+        self.assertEqual(other.ask(f"list-friend {self.tokens[1]}")["code"], "not-logged-in")
+
     def test_the_order_of_refusals(self) -> None:
         reply = self.peer().ask(f"change-password {self.tokens[0]} wrong x")
         self.assertEqual((reply["message"], reply["code"]), (WRONG, "wrong-credentials"))

@@ -51,6 +51,8 @@ class Line:
 class Echoes:
     """Lines that were said here and have not come back yet, each once."""
 
+    __slots__ = ("_clock", "_expected")
+
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         # No deque: an empty one takes ten times the memory, and most are empty.

@@ -36,7 +36,7 @@ class Line:
 
     @classmethod
     def of_request(cls, request: Typed) -> Line | None:
-        if request.familiar not in SENDING:
+        if request.name not in SENDING or not request.familiar:
             return None
         partner, group = request.words[2], request.name == "send-group"
         return cls(_name(request.user), _name(partner), group, request.text)

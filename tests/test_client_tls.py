@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import LoopingCall
+from twisted.internet.task import LoopingCall, deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import addresses
@@ -205,6 +205,15 @@ class StrangerTests(TLSCase):
         self.assertIn("ended the connection, and may speak no TLS", problem)
         problem = await self.refused(self.client(self.serve(None), self.local.path))
         self.assertIn("it speaks no TLS", problem)
+
+    async def test_given_up_meanwhile(self) -> None:
+        """Who waits for somebody that does not answer to TLS need not."""
+        meeting = self.client(self.stranger(), self.local.path).meet()
+        await deferLater(self.reactor, 0.1)
+        self.assertFalse(meeting.called)
+        meeting.cancel()
+        with self.assertRaises(CancelledError):
+            await meeting
 
     async def test_tls_that_was_not_asked_for(self) -> None:
         port = self.anybody(self.local)

@@ -11,12 +11,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from twisted.internet.abstract import isIPAddress
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, fail, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, fail, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint
 from twisted.internet.error import (
     ConnectError,
     ConnectingCancelledError,
-    ConnectionClosed,
     ConnectionRefusedError,
     DNSLookupError,
 )
@@ -35,7 +34,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.addresses import Address
-from bbs.client.strangers import NotSecure
+from bbs.client.handshake import Handshake
 from bbs.client.values import BadReply, Lost, NotTrusted, Reply, Unreachable, read_line
 
 MAX_REPLY = 64 * 1024 * 1024
@@ -46,9 +45,6 @@ CONNECT_TIMEOUT = 10.0
 
 GREETING_DEADLINE = 10.0
 """Seconds until a server must have answered the first request on a new connection."""
-
-HANDSHAKE_DEADLINE = 8.0
-"""Seconds until TLS must have been agreed on with a server."""
 
 MOST_HEARD = 60
 """Bytes that are remembered of what is no line of the protocol."""
@@ -79,7 +75,7 @@ class Connection(Protocol):
         self.heard = b""
         """How what it said begins that was no line of the protocol, once it is over."""
         self.on_event: Callable[[Event], None] | None = None
-        self._securing: Deferred[None] | None = None
+        self._handshake: Handshake | None = None
         self._clock = clock
         self._parts: list[bytes] = []
         self._size = 0
@@ -113,23 +109,15 @@ class Connection(Protocol):
 
     async def secured(self) -> None:
         """Wait until TLS is agreed on, where the connection is by TLS; or `NotSecure`."""
-        if not ISSLTransport.providedBy(self.transport):
-            return
-        self._securing = Deferred()
-        try:
-            await self._securing.addTimeout(HANDSHAKE_DEADLINE, self._clock)
-        except TimeoutError:
-            self._end("")
-            raise NotSecure(f"{self.address} does not answer to TLS") from None
-        except ConnectionClosed:
-            raise NotSecure(f"{self.address} ended the connection, and may speak no TLS") from None
-        except Exception as problem:
-            raise NotSecure(f"{self.address}: {_tls_problem(problem)}") from problem
-        except BaseException:
-            self._end("")  # Whoever asked was cancelled.
-            raise
-        finally:
-            self._securing = None
+        if ISSLTransport.providedBy(self.transport):
+            self._handshake = Handshake(self._clock, self.address)
+            try:
+                await self._handshake.wait()
+            except BaseException:
+                self._end("")  # It may have been whoever asked that was cancelled.
+                raise
+            finally:
+                self._handshake = None
 
     def when_ended(self) -> Deferred[None]:
         """Fires when the connection is over; may be cancelled."""
@@ -161,8 +149,8 @@ class Connection(Protocol):
     # IHandshakeListener
 
     def handshakeCompleted(self) -> None:
-        if self._securing is not None and self.usable:
-            self._securing.callback(None)
+        if self._handshake is not None and self.usable:
+            self._handshake.completed()
 
     # IProtocol
 
@@ -235,27 +223,12 @@ class Connection(Protocol):
             connector.transport = None
         self.heard = self.heard or b"".join(self._parts)[:MOST_HEARD]
         self.usable, self.transport, self._parts, self._flush = False, None, [], None
-        if self._securing is not None and not self._securing.called:
-            self._securing.errback(reason)
+        if self._handshake is not None:
+            self._handshake.lost(reason)
         while self._asked:
             self._asked.pop(0).errback(Lost(self._reason))
         while self._watchers:
             self._watchers.pop().callback(None)
-
-
-def _tls_problem(problem: Exception) -> str:
-    """In words, why TLS was not agreed on."""
-    if not problem.args or not isinstance(problem.args[0], list):
-        return str(problem)
-    # OpenSSL's: a list of (library, function, reason), which is empty where it knows none.
-    reasons = {str(each[-1]) for each in problem.args[0]}
-    if not reasons or reasons & _OF_NO_TLS:
-        return "it speaks no TLS"
-    return f"TLS was not agreed on: {', '.join(sorted(reasons))}"
-
-
-_OF_NO_TLS = {"wrong version number", "packet length too long", "record layer failure"}
-"""OpenSSL's words for what is no record of TLS."""
 
 
 def endpoint_to(reactor: object, address: Address) -> IStreamClientEndpoint:

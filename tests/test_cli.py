@@ -12,7 +12,7 @@ from bbs import cli
 from bbs.framework import Service
 
 COMMANDS = (
-    *("", "up", "client", "fleet", "db", "config"),
+    *("", "up", "client", "fleet", "user", "backup", "restore", "db", "config"),
     *("fleet list", "fleet launch", "fleet drain", "config check", "config keys"),
 )
 

@@ -11,6 +11,7 @@ from bbs.commands.charging import Charges
 from bbs.commands.service import Service
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import OWN_EVENTS, Listeners
+from bbs.delivery.presence import Presence
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, CommandTable, Role
 from bbs.protocols.line import IConnection, Reply
@@ -90,6 +91,7 @@ class AppServerParts:
     """What only an app server has. `server_id` is None until it has joined the fleet."""
 
     listeners: Listeners
+    presence: Presence
     server_id: str | None = None
 
 
@@ -188,6 +190,11 @@ class Ask:
         """Have the connections that listen for the caller hear `channel` of the service's own from
         now on; comes back when the broker has confirmed it."""
         await self.home.app.listeners.hear(self.user.id, channel)
+
+    def unhear(self, channel: str) -> None:
+        """The caller has no more to do with `channel`: the connections that listen for the caller
+        hear it no more. What a feed has for the caller by then, they are sent all the same."""
+        self.home.app.listeners.unhear(self.user.id, channel)
 
     def count(self, name: str) -> None:
         """Count one more of `name`, one of the service's counters; LookupError of another."""

@@ -13,6 +13,7 @@ import pexpect
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli import PARTS
+from bbs.cli.user import ACTIONS as USER_ACTIONS
 from tests.integration.service import BIN
 
 FILES = Path(__file__).parent.parent.parent / "bbs" / "cli" / "completion"
@@ -23,6 +24,9 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("fleet", "list"),
     ("fleet", "launch"),
     ("fleet", "drain"),
+    *(("user", action) for action in USER_ACTIONS),
+    ("backup",),
+    ("restore",),
     ("db",),
 )
 """Every command that has options."""
@@ -30,6 +34,7 @@ COMMANDS: Sequence[Sequence[str]] = (
 ACTIONS = {
     (): {*PARTS},
     ("fleet",): {"list", "launch", "drain"},
+    ("user",): {*USER_ACTIONS},
     ("db",): {"upgrade", "status"},
     ("config",): {"check", "keys"},
 }

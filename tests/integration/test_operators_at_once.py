@@ -75,6 +75,17 @@ class OperatorsAtOnce(ContestCase):
                 self.call(people.resume, self.by("liz"), "ann")
         self.check_places()
 
+    def test_who_logs_in_while_kicked(self) -> None:
+        """Who has a session in the end has a place, and who has none has none."""
+        self.account("ann")
+        with contestants(self.database, 2) as together:
+            for number in range(5 * ROUNDS):
+                session = ("hash of ann", f"{number:064}", None, self.now, Look(new=True))
+                log_in = once(accounts.log_in, "ann", *session)
+                outcomes = together(once(people.kick, self.by("liz"), "ann"), log_in)
+                self.assertEqual(self.texts(outcomes), [SUCCESS] * 2)
+                self.check_places()
+
     def test_one_deletes_and_others_do_what_else_there_is(self) -> None:
         with contestants(self.database, self.many) as together:
             for number in range(ROUNDS):

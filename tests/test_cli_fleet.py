@@ -195,6 +195,19 @@ class Fleet(CommandCase):
             ],
         )
 
+    def test_it_is_stamped_with_when_it_was_asked_for(self) -> None:
+        """However long the database is waited for."""
+        now = [1000.0]
+        self.patch(time, "time", lambda: now[0])
+
+        def wait(*arguments: object) -> None:
+            now[0] += 60.0
+
+        self.patch(fleet, "upgrade", wait)
+        self.bbs("launch")
+        [deed] = self.call(actions, 9)
+        self.assertEqual((Server.get().created, deed.at), (1000.0, 1000.0))
+
     def nobody(self) -> str:
         raise OSError("no name")
 

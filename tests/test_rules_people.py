@@ -141,7 +141,10 @@ class Doing(PeopleCase):
     def somebody(self) -> tuple[str, str]:
         """A token of somebody called ann, and her channel."""
         self.account("ann")
-        return self.log_in("ann"), User.get(User.name == "ann").channel
+        token = self.log_in("ann")
+        self.seen = self.now
+        self.clock.advance(5)
+        return token, User.get(User.name == "ann").channel
 
     def was_recorded(self, action: str, detail: str | None, channel: str | None) -> None:
         """Check what is recorded, and who is to be told."""
@@ -152,6 +155,7 @@ class Doing(PeopleCase):
         self.assertEqual(self.channels(), [channel] if channel else [])
 
     def has_left(self, token: str) -> None:
+        self.assertEqual({user.seen for user in User.select()} - {self.seen}, set())
         self.is_out(token)
         self.assertEqual(Place.select().count(), 0)
         self.assertEqual(self.taken(self.server), 0)
@@ -175,7 +179,7 @@ class Doing(PeopleCase):
     def test_a_suspension_for_a_while(self) -> None:
         _, channel = self.somebody()
         self.call(people.suspend, self.by, "ann", self.now + 60, "spam")
-        self.was_recorded("suspend", "until 1970-01-12T13:47:40Z: spam", channel)
+        self.was_recorded("suspend", "until 1970-01-12T13:47:45Z: spam", channel)
         until = Suspended(self.now, self.now + 60, "spam")
         self.assertEqual(self.shown("ann").suspended, until)
         self.clock.advance(60)
@@ -211,7 +215,7 @@ class Doing(PeopleCase):
 
     def test_a_kick(self) -> None:
         token, channel = self.somebody()
-        other = self.log_in("ann")
+        other, self.seen = self.log_in("ann"), self.now
         self.assertEqual(self.call(people.kick, self.by, "ann"), Done("ann", 2))
         self.has_left(token)
         self.is_out(other)

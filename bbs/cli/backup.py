@@ -41,6 +41,7 @@ def main(argv: Sequence[str], program: Program) -> int:
             migrations.check_owner(versions, program.service().schema)
             if not versions.framework:
                 raise CopyRefused(f"{path}: not a database of {program.name}")
+        os.nice(copies.NICENESS)
         with copies.part_of(options.file) as part:
             copies.copy(path, part)
             copies.check(part)

@@ -16,7 +16,7 @@ from typing import Any
 import peewee
 
 from bbs.addresses import Address
-from bbs.rules import accounts, operators
+from bbs.rules import accounts, operators, places
 from bbs.rules.callers import Caller
 from bbs.rules.names import as_stored, normalized
 from bbs.rules.operators import By
@@ -79,7 +79,7 @@ class Person:
     def state(self) -> str:
         """In a word: `online`, `waiting` for a place, `away`, `suspended` or `offline`."""
         if self.online:
-            return "away" if self.away else "online" if self.server else "waiting"
+            return "online" if self.server else "away" if self.away else "waiting"
         return "suspended" if self.suspended else "offline"
 
 
@@ -130,7 +130,8 @@ def search(
             found |= peewee.fn.INSTR(User.name, form) > 0
         query = query.where(found)
     if online:
-        query = query.where(Place.user.is_null(False))
+        # Few are online of many: so the database begins with those.
+        query = query.where(User.id.in_(Place.select(Place.user)))
     some = [_person(row, now) for row in rows(query.order_by(User.name).limit(limit + 1))]
     more = some[limit - 1].name if len(some) > limit else None
     return People(tuple(some[:limit]), more)
@@ -174,7 +175,7 @@ def _person(row: tuple[Any, ...], now: float) -> Person:
         created=created,
         seen=seen,
         online=placed is not None,
-        away=bool(away),
+        away=bool(away) and server is None,  # As `bbs.rules.places` has it.
         server=server,
         address=str(Address(host or "", port)) if port else None,
         sessions=sessions,
@@ -245,14 +246,14 @@ def delete(
 def go_on_deleting(user: int, on_delete: Callable[[int], int] | None = None) -> bool:
     """Remove another part of an account that is being deleted; whether it is gone. By its id, as
     its user may have been quicker, and somebody else have the name."""
-    found = rows(User.select(User.name, User.channel).where(User.id == user))
+    found = rows(User.select(User.name, User.channel, User.seen).where(User.id == user))
     return not found or accounts.delete(_as_caller(user, *found[0]), on_delete, begun=True)
 
 
 @statement
 def _named_locked(name: str) -> peewee.Select:
     query: peewee.Select = for_update(
-        User.select(User.id, User.name, User.channel).where(User.name == name)
+        User.select(User.id, User.name, User.channel, User.seen).where(User.name == name)
     )
     return query
 
@@ -267,8 +268,9 @@ def _locked(name: str) -> Caller:
     return _as_caller(*found[0])
 
 
-def _as_caller(user: int, name: str, channel: str) -> Caller:
-    return Caller(user, name, channel, 0.0)
+def _as_caller(user: int, name: str, channel: str, seen: float | None) -> Caller:
+    """Somebody in whose place an operator acts: the person was `seen` then, and is not now."""
+    return Caller(user, name, channel, seen or 0.0)
 
 
 def _stored(name: str) -> str:
@@ -281,8 +283,8 @@ def _stored(name: str) -> str:
 
 def _end_sessions(by: By, person: Caller, action: str, detail: str | None = None) -> Done:
     """Log the person out, record it, and leave a notice for the servers where the person is."""
-    count = Session.select().where(Session.user == person.id).count()
-    accounts.log_out(person)
+    count = Session.delete().where(Session.user == person.id).execute()
+    places.give_back(person.id)
     operators.record(by, action, person=person.name, detail=detail)
     Notice.insert(channel=person.channel).execute()
     return Done(person.name, count)

@@ -12,6 +12,9 @@ from tests.integration.terminal import Terminal
 
 SUCCESS = {"status": 0, "message": "Success!"}
 
+CTRL_U = "\x15"
+"""Takes away what is typed."""
+
 LOGOUT = {"event": "logout"}
 
 AT_ONCE = 10.0
@@ -55,6 +58,9 @@ class OperatorsDay(ServiceCase):
         ann = await self.show(service, "ann")
         self.assertEqual((ann["state"], ann["sessions"]), ("suspended", 0))
         self.assertEqual(ann["suspended"]["reason"], "spam")
+        terminal.type(CTRL_U)
+        terminal.enter("login ann ann")
+        await terminal.shows("This account is suspended")
         await self.bbs(service, "user", "resume", "ann")
         self.assertIsNone((await self.show(service, "ann"))["suspended"])
         # Nobody else has noticed anything.

@@ -32,13 +32,16 @@ class ByIndex(RulesCase):
         self.assertEqual(self.call(_latest_to, 1, "ann", 3), [(each,) for each in mine[:1:-1]])
 
     def test_it_takes_that_index(self) -> None:
-        """Though what it looks for is rare, and the table's own order is asked for."""
+        """Though the table's own order is asked for, and its end may seem to be near enough."""
         asked: list[Any] = []
         self.database.peewee.query_hooks.append(asked.append)
-        for _ in range(50):
-            self.store("ann", 1)
-        self.call(_latest_to, 1, "nobody", 3)
-        # The last but for what ends the transaction.
+        row = {"target": "bob", "to_group": False, "text": "", "stored": 0.0, "sent_to": 1}
+        for _ in range(6):
+            Message.insert_many(
+                [{**row, "sender": name} for name in ("ann", "eve") * 200]
+            ).execute()
+        asked.clear()
+        self.call(_latest_to, 1, "ann", 3)
         [found] = [each for each in asked if each.sql.startswith("SELECT")]
         explain = "EXPLAIN" if self.on_mysql else "EXPLAIN QUERY PLAN"
         plan = self.database.peewee.execute_sql(f"{explain} {found.sql}", found.params)

@@ -2,15 +2,18 @@
 
 from bbs.addresses import Address
 from bbs.client.library import BBSClient
+from bbs.client.strangers import NoService, NotSecure
 from bbs.client.values import (
     BadReply,
     ChatMessage,
     ClientError,
     Incomplete,
     Lost,
+    Missed,
     NotTrusted,
     Origin,
     Post,
+    Presence,
     Refused,
     Reply,
     ServiceEvent,
@@ -26,9 +29,13 @@ __all__ = [
     "ClientError",
     "Incomplete",
     "Lost",
+    "Missed",
+    "NoService",
+    "NotSecure",
     "NotTrusted",
     "Origin",
     "Post",
+    "Presence",
     "Refused",
     "Reply",
     "ServiceEvent",

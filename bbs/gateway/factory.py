@@ -5,6 +5,7 @@ All its people are on one service, so what one of their clients learns of that a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -17,6 +18,7 @@ from twisted.python.failure import Failure
 from bbs.addresses import Address
 from bbs.client.connection import endpoint_to
 from bbs.client.library import BBSClient
+from bbs.client.strangers import NotSecure
 from bbs.client.values import NotTrusted, Origin, Reply
 from bbs.client.vocabulary import Vocabulary
 from bbs.errors import TooManyConnections, Unavailable
@@ -46,14 +48,16 @@ class GatewayClient(BBSClient):
     _log = Logger()
 
     def request(self, line: str, *, whole: bool = True) -> Deferred[Reply]:
-        """As any client's, but where that fails with `NotTrusted` the log has why, as that is the
-        operator's affair, and the reply is that the service is not available."""
+        """As any client's, but where that fails with `NotTrusted` or `NotSecure` the log has why,
+        as that is the operator's affair, and the reply is that the service is not available."""
         asking = BBSClient.request(self, line, whole=whole)
         return asking.addErrback(self._not_trusted)
 
     def _not_trusted(self, failure: Failure) -> Reply:
-        failure.trap(NotTrusted)
-        self._log.critical("telnet.secret is wrong: {problem}", problem=str(failure.value))
+        if failure.trap(NotTrusted, NotSecure) is NotTrusted:
+            self._log.critical("telnet.secret is wrong: {problem}", problem=str(failure.value))
+        else:
+            self._log.critical("no TLS to the service: {problem}", problem=str(failure.value))
         unavailable = Unavailable()
         return Reply({"status": 1, "message": unavailable.message, "code": unavailable.code})
 
@@ -61,7 +65,8 @@ class GatewayClient(BBSClient):
 class GatewayFactory(Factory):
     """`secret` is what the login server at `server` believes this gateway by; empty: it is not
     told for whom the gateway speaks. `endpoint` makes what clients connect through: plain TCP
-    unless given. `door` says who may come in; without one everybody may."""
+    unless given. `door` says who may come in; without one everybody may. `wall` is the clock that
+    people's days go by."""
 
     noisy = False
 
@@ -74,6 +79,7 @@ class GatewayFactory(Factory):
         limits: LineLimits,
         endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
         door: Door | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._reactor = reactor
         self._host = host
@@ -83,6 +89,7 @@ class GatewayFactory(Factory):
         self._endpoint = endpoint or partial(endpoint_to, reactor)
         self._vocabulary = Vocabulary()
         self._door = door
+        self._wall = wall
         self._connections: dict[GatewayConnection, Entry | None] = {}
         self._turned_away: set[TurnedAway] = set()
         self._stopping = False
@@ -110,7 +117,7 @@ class GatewayFactory(Factory):
             most=MOST_BYTES,
         )
         connection = GatewayConnection(
-            self._reactor, client, self._host, valve, self._limits, self._gone
+            self._reactor, client, self._host, valve, self._limits, self._gone, self._wall
         )
         self._connections[connection] = entry
         if entry is not None:

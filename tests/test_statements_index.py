@@ -12,8 +12,10 @@ from tests.database_case import RulesCase, on_both_databases
 
 
 @statement
-def _latest_to(user: int, name: str, limit: int) -> peewee.Select:
-    query = Message.select(Message.id).where((Message.sent_to == user) & (Message.sender == name))
+def _latest_to(user: int, name: str, below: int, limit: int) -> peewee.Select:
+    query = Message.select(Message.id, Message.text).where(
+        (Message.sent_to == user) & (Message.sender == name) & (Message.id < below)
+    )
     return by_index(query.order_by(Message.id.desc()).limit(limit), Message.sent_to, Message.sender)
 
 
@@ -29,7 +31,9 @@ class ByIndex(RulesCase):
         mine = [self.store("ann", 1) for _ in range(5)]
         self.store("ann", 2)
         self.store("eve", 1)
-        self.assertEqual(self.call(_latest_to, 1, "ann", 3), [(each,) for each in mine[:1:-1]])
+        self.assertEqual(
+            self.call(_latest_to, 1, "ann", 2**63 - 1, 3), [(each, "") for each in mine[:1:-1]]
+        )
 
     def test_it_takes_that_index(self) -> None:
         """Though the table's own order is asked for, and its end may seem to be near enough."""
@@ -41,7 +45,7 @@ class ByIndex(RulesCase):
                 [{**row, "sender": name} for name in ("ann", "eve") * 200]
             ).execute()
         asked.clear()
-        self.call(_latest_to, 1, "ann", 3)
+        self.call(_latest_to, 1, "ann", 2**63 - 1, 3)
         [found] = [each for each in asked if each.sql.startswith("SELECT")]
         explain = "EXPLAIN" if self.on_mysql else "EXPLAIN QUERY PLAN"
         plan = self.database.peewee.execute_sql(f"{explain} {found.sql}", found.params)

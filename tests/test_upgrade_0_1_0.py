@@ -32,7 +32,7 @@ OLD, NEW = Versions(3, 1, "bbs"), Versions(migrations.VERSION, board.version, "b
 AGES = 1e9
 """Seconds within which nothing expires."""
 
-KILLS = 40
+KILLS = 60
 """More than the upgrade changes."""
 
 Rows = Mapping[str, list[Mapping[str, object]]]

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import termios
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -38,11 +38,15 @@ from bbs.clock import measure_steadily
 STDIN = 0
 
 
-def run(login_server: Address, password: str | None = None) -> str:
+def run(
+    login_server: Address,
+    password: str | None = None,
+    make: Callable[[Any, Address], BBSClient] = BBSClient,
+) -> str:
     """Talk with the person at the terminal on standard input and output until that is over.
 
     Answers why it could not go on, in a line; empty when it ended well. `password` is for logging
-    in without typing one.
+    in without typing one. `make` makes the client, on a reactor and for the login server.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -52,7 +56,7 @@ def run(login_server: Address, password: str | None = None) -> str:
     measure_steadily(reactor)
     threads = ThreadPool(0, 1, "history")
     threads.start()
-    client = BBSClient(reactor, login_server)
+    client = make(reactor, login_server)
     editor = partial(_plain if is_dumb_terminal() else _editor, reactor, threads)
     talk = _Talk(reactor, client, Face(reactor, client, login_server, editor, password))
     reactor.callWhenRunning(_end_at_signals, reactor)

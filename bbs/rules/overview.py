@@ -4,12 +4,14 @@ at the most, however many look."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
 
-from bbs.rules import operators, servers
+from bbs.rules import members, operators, remembered, servers
+from bbs.rules.members import LeaseSeen
+from bbs.rules.remembered import Sentence
 from bbs.rules.servers import ServerRow
 from bbs.storage.database import long_read, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
@@ -28,11 +30,12 @@ ACTIONS_SHOWN = 20
 @dataclass(frozen=True, kw_only=True)
 class LoginServerRow:
     """What a login server has done since it started: `logins` are the people it let in, `counts`
-    what its service counted, by name."""
+    what its service counted, by name, and `figures` what it tells of itself beside."""
 
     id: str
     logins: int
     counts: Mapping[str, int]
+    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +45,8 @@ class Overview:
     `waiting` counts people without a place, of whom the first who is offline came at
     `waiting_since` (seconds since the epoch). `usual` is what launches took lately (s). `who` has
     the names of people by server, "" for those without a place; None unless they were asked for.
+    `keeper` keeps the fleet, and `narrator` writes down the page's hour and the `news`, of which
+    these are those that were asked for.
     """
 
     servers: tuple[ServerRow, ...]
@@ -52,20 +57,32 @@ class Overview:
     usual: float | None
     actions: tuple[operators.Deed, ...]
     who: Mapping[str, tuple[str, ...]] | None
+    away: int = 0
+    keeper: LeaseSeen | None = None
+    narrator: LeaseSeen | None = None
+    news: tuple[Sentence, ...] = ()
 
 
 @long_read
-def overview(now: float, names: bool) -> Overview:
-    """Look at everything; at people's `names` too, if so asked."""
+def overview(now: float, names: bool, told: int | None = None) -> Overview:
+    """Look at everything; at people's `names` too, if so asked, and at the news behind the id
+    `told`."""
     lately = Server.ended.between(now - GONE_SHOWN, now + GONE_SHOWN)  # Clocks may be set back.
     shown = (Server.state != State.GONE) | lately
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = operators.launches_under_way(now)
-    login_servers = LoginServer.select(LoginServer.id, LoginServer.logins, LoginServer.counts)
+    login_servers = LoginServer.select(
+        LoginServer.id, LoginServer.logins, LoginServer.counts, LoginServer.figures
+    )
     return Overview(
         servers=servers.read(Server.select().where(shown).order_by(Server.created, Server.id)),
         login_servers=tuple(
-            LoginServerRow(id=row.id, logins=row.logins or 0, counts=servers.counts_of(row))
+            LoginServerRow(
+                id=row.id,
+                logins=row.logins or 0,
+                counts=servers.counts_of(row),
+                figures=servers.figures_of(row),
+            )
             for row in login_servers
         ),
         waiting=_waiting().count(),
@@ -74,6 +91,9 @@ def overview(now: float, names: bool) -> Overview:
         usual=launches.usual if launches else None,
         actions=tuple(operators.actions(ACTIONS_SHOWN)),
         who=_who() if names else None,
+        keeper=members.seen_lease(members.KEEPER),
+        narrator=remembered.narrator(),
+        news=() if told is None else remembered.news_behind(told),
     )
 
 

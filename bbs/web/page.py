@@ -107,6 +107,7 @@ class OperatorsPage(Service):
         self._streams = Streams(standing, sessions, reactor)
         self._metrics = metrics = Metrics(standing, parts.logins)
         self._lookout = self._streams.lookout = Lookout(
+            me=parts.me,
             counters=parts.counters,
             database=parts.database,
             broker=parts.broker,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import commands, expiring, inboxes, messages, models
+from bbs.board import commands, expiring, inboxes, messages, models, numbers
 from bbs.framework import Feed, Service
 
 __all__ = ["board"]
@@ -18,6 +18,7 @@ board = Service(
     ),
     on_register=inboxes.make,
     on_delete=expiring.forget_reader,
+    person=numbers.of_person,
     greeting="bbs, a bulletin board.",
     counters=(commands.MESSAGES,),
 )

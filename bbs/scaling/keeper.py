@@ -23,6 +23,7 @@ from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
+from bbs.scaling.notices import Notices
 from bbs.scaling.sight import Sight
 from bbs.scaling.steps import Means, Steps
 from bbs.values import State, Tally
@@ -94,6 +95,7 @@ class FleetKeeper(Service):
         # Half of a launch's time is left at least to what another keeper began.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
         self._steps = Steps(means, self._sight, self._ages, self.look_soon)
+        self._notices = Notices(means.database, means.news, lambda: self.keeping, self._reactor)
 
     # Service
 
@@ -102,6 +104,7 @@ class FleetKeeper(Service):
         self._provider.when_changed = self.look_soon
         self._provider.startService()
         self._news.hear(self)
+        self._notices.startService()
         self._next = self._reactor.callLater(0, self._begin)
 
     def stopService(self) -> Deferred[None]:
@@ -113,6 +116,7 @@ class FleetKeeper(Service):
     async def _finish(self) -> None:
         if self._round:
             await self._round
+        await maybeDeferred(self._notices.stopService)
         await self._steps.finish()
         await maybeDeferred(self._provider.stopService)
         if self.keeping and not self._provider.shared:
@@ -191,6 +195,7 @@ class FleetKeeper(Service):
         _log.warn("another login server keeps the fleet now")
 
     async def _keep(self, seen: Observation, elapsed: float) -> None:
+        self._notices.look_now()
         rows = {row.id: row for row in seen.servers}
         dead = await self._dead(
             [*(row.launcher for row in seen.servers), *(peer.identity for peer in seen.peers)]

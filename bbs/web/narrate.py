@@ -19,15 +19,6 @@ MESSAGES = "messages"
 """The counter of the board, the first service. What counts them has the words, the metric and the
 members of JSON beside its others that version 0.1.0 gave them."""
 
-DEEDS: Mapping[str, str] = {
-    "password": "set somebody's password",
-    "suspend": "suspended somebody",
-    "resume": "let somebody log in again",
-    "kick": "ended somebody's sessions",
-    "delete": "deleted an account",
-}
-"""What is told of what operators do to people (`bbs.rules.people`)."""
-
 LATE = "what happens reaches people late, or not at all"
 """Of any other service that has no broker."""
 
@@ -62,7 +53,7 @@ def narrate(before: Scene, now: Scene, counters: Container[str]) -> list[Told]:
 
 def deeds_since(at: float, now: Overview) -> list[Told]:
     """What operators have done after `at` (seconds since the epoch): while nobody looked."""
-    return [_deed(deed) for deed in reversed(now.actions) if deed.at > at]
+    return [_deed(deed) for deed in reversed(now.actions) if deed.at > at and deed.target]
 
 
 def short(server: str) -> str:
@@ -106,20 +97,14 @@ def _connections(before: Scene, now: Scene, *, messages: bool) -> Iterator[str]:
 def _actions(before: Overview, now: Overview) -> Iterator[Told]:
     last = before.actions[0].id if before.actions else 0
     for deed in reversed(now.actions):
-        if deed.id > last:
+        if deed.id > last and deed.target:
             yield _deed(deed)
 
 
 def _deed(deed: Deed) -> Told:
-    """Of people it is told that something was done, and not to whom."""
-    match deed.action:
-        case operators.DRAIN:
-            words = f"asked to drain server {short(deed.target)}"
-        case operators.LAUNCH:
-            words = f"asked to start server {short(deed.target)}"
-        case action:
-            words = DEEDS.get(action, "did something else")
-    return Told(f"An operator {words}.", deed.at)
+    """Of what is done to a server: what is done to people is for operators alone."""
+    words = "drain" if deed.action == operators.DRAIN else "start"
+    return Told(f"An operator asked to {words} server {short(deed.target)}.", deed.at)
 
 
 def _servers(before: Overview, now: Overview) -> Iterator[Told]:

@@ -28,10 +28,10 @@ from bbs.delivery.bus import Bus, NoHint
 from bbs.delivery.channels import Channels
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.delivery.receipts import Receipts
-from bbs.errors import Refusal, Unavailable
+from bbs.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
-from bbs.rules import places
+from bbs.rules import places, presence
 from bbs.rules.callers import Caller
 from bbs.storage.database import Database
 
@@ -95,12 +95,28 @@ class Listeners(Service):
         self._channels = Channels(bus, self._hinted)
         self._due: dict[Listener, None] = {}
         """Who may have events to be sent, in the order in which they became so."""
-        self._receipts = Receipts(database, feed, reactor, poll_interval, self._listens)
+        self._receipts = Receipts(database, feed, reactor, poll_interval, self.listens)
         self._pumping = False
         self._next_poll: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
+        self.on_silence: Callable[[int], None] = lambda user: None
+        """Told of users who do not listen any more."""
         bus.on_change(lambda connected: self._look_for_all())
+
+    def listens(self, user: int) -> bool:
+        """Whether `user` listens, or is about to."""
+        return user in self._audience.users or user in self._opening.users
+
+    @property
+    def connected(self) -> int:
+        """How many people listen."""
+        return len(self._audience.users)
+
+    @property
+    def sessions(self) -> set[str]:
+        """The sessions of those who listen, or are about to."""
+        return {each.session for each in (*self._audience, *self._opening)}
 
     # Service
 
@@ -127,7 +143,7 @@ class Listeners(Service):
         """
         user = caller.id
         self._check_room(user, connection)
-        listener = Listener(user, connection, mailbox.cursor)
+        listener = Listener(user, connection, mailbox.cursor, session=caller.session)
         self._opening.add(listener)
         heard = []
         for number, channel in enumerate((caller.channel, *mailbox.channels), 1):
@@ -153,7 +169,7 @@ class Listeners(Service):
 
     async def hear(self, user: int, channel: str) -> None:
         """Hear `channel` for `user` from now on, if the user listens here."""
-        if self._listens(user):
+        if self.listens(user):
             await self._bus.settle([self._channels.hear(channel, user)])
 
     def connection_lost(self, connection: IConnection) -> None:
@@ -167,7 +183,7 @@ class Listeners(Service):
     async def dismiss(self, patience: float) -> None:
         """This server stops: wait until those who listen have been told where to go and have gone,
         `patience` seconds at the most."""
-        await self._check_places([*self._audience.users])
+        await self.look_where([*self._audience.users])
         if self._audience:
             self._when_empty = Deferred()
             impatience = self._reactor.callLater(patience, self._when_empty.callback, None)
@@ -181,7 +197,7 @@ class Listeners(Service):
         self, users: Collection[int], hint: Mapping[str, object], after: Mapping[str, int]
     ) -> None:
         if hint.get("event") in ABOUT_PLACES:
-            self._in_background(self._check_places([*users]))
+            self._in_background(self.look_where([*users]))
             return
         concerned = self._audience.of(users)
         number = hint.get("id")
@@ -210,12 +226,9 @@ class Listeners(Service):
     def _stop_hearing(self, gone: Iterable[Listener]) -> None:
         """The users of those who are `gone` hear nothing more, unless they listen elsewhere."""
         for user in {listener.user for listener in gone}:
-            if not self._listens(user):
+            if not self.listens(user):
                 self._channels.leave(user)
-
-    def _listens(self, user: int) -> bool:
-        """Whether `user` listens, or is about to."""
-        return user in self._audience.users or user in self._opening.users
+                self.on_silence(user)
 
     def _check_room(self, user: int, connection: IConnection) -> None:
         listeners = self._audience.of([user]) + self._opening.of([user])
@@ -235,7 +248,7 @@ class Listeners(Service):
     def _look_for_all(self) -> None:
         if self._audience:
             self._look(self._audience)
-            self._in_background(self._check_places([*self._audience.users]))
+            self._in_background(self.look_where([*self._audience.users]))
 
     def _look(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
@@ -287,21 +300,45 @@ class Listeners(Service):
 
     # Where users are
 
-    async def _check_places(self, users: Collection[int]) -> None:
+    async def look_where(self, users: Collection[int]) -> None:
+        """Look where `users`, as far as they listen, are served, and whether the sessions live on
+        which they do; tell those who should know."""
+        listeners = self._audience.of(users)
         try:
-            seats = await self._database.run(places.whereabouts, [*users])
+            found = await self._database.run(
+                presence.standings, {listener.session for listener in listeners}
+            )
+            away: dict[int, None] = {}
+            for listener in listeners:
+                if listener not in self._audience:
+                    continue
+                standing = found.get(listener.session)
+                if standing is None:
+                    listener.connection.send_event({"event": "logout"})
+                    self._drop([listener])
+                elif standing.away:
+                    away[listener.user] = None
+                else:
+                    self._tell_where(listener, standing.seat)
+            await self._bring_back(away)
         except Unavailable:
             return
-        for listener in self._audience.of(users):
-            if listener.user not in seats:
-                listener.connection.send_event({"event": "logout"})
-                self._drop([listener])
-                continue
-            seat = seats[listener.user]
-            if seat and seat.server != self.server_id and seat != listener.told:
-                listener.told = seat
-                address = seat.address.seen_from(listener.connection.local_host)
-                listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
+
+    async def _bring_back(self, users: Iterable[int]) -> None:
+        """These listen, and have no place as if they were away: they get one, or wait for one."""
+        for user in users:
+            try:
+                seat = await self._database.run(places.come_back, user, self.server_id, stays=True)
+            except NotLoggedIn:
+                continue  # The next look tells of it.
+            for listener in self._audience.of([user]):
+                self._tell_where(listener, seat)
+
+    def _tell_where(self, listener: Listener, seat: places.Seat | None) -> None:
+        if seat and seat.server != self.server_id and seat != listener.told:
+            listener.told = seat
+            address = seat.address.seen_from(listener.connection.local_host)
+            listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
 
     def _drop(self, listeners: Iterable[Listener]) -> None:
         listeners = [*listeners]

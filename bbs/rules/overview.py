@@ -3,13 +3,13 @@ at the most, however many look."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
 
-from bbs.rules import members, operators, remembered, servers
+from bbs.rules import members, operators, places, remembered, servers
 from bbs.rules.members import LeaseSeen
 from bbs.rules.remembered import Sentence
 from bbs.rules.servers import ServerRow
@@ -30,7 +30,7 @@ ACTIONS_SHOWN = 20
 @dataclass(frozen=True, kw_only=True)
 class LoginServerRow:
     """What a login server has done since it started: `logins` are the people it let in, `counts`
-    what its service counted, by name, and `figures` what it tells of itself beside."""
+    what its service counted, by name, and `figures` what it tells of itself beside that."""
 
     id: str
     logins: int
@@ -42,8 +42,10 @@ class LoginServerRow:
 class Overview:
     """What one look showed.
 
-    `waiting` counts people without a place, of whom the first who is offline came at
-    `waiting_since` (seconds since the epoch). `usual` is what launches took lately (s). `who` has
+    `waiting` counts people without a place who want one, of whom the first who has none at all came
+    at `waiting_since` (seconds since the epoch); `away` counts those who are logged in and want
+    none, as they are not there; `connected` counts those who listen, as the servers that live told
+    with their last heartbeats. `usual` is what launches took lately (s). `who` has
     the names of people by server, "" for those without a place; None unless they were asked for.
     `keeper` keeps the fleet, and `narrator` writes down the page's hour and the `news`, of which
     these are those that were asked for.
@@ -53,11 +55,12 @@ class Overview:
     login_servers: tuple[LoginServerRow, ...]
     waiting: int
     waiting_since: float | None
+    away: int = 0
+    connected: int = 0
     refusal: operators.Hold | None
     usual: float | None
     actions: tuple[operators.Deed, ...]
     who: Mapping[str, tuple[str, ...]] | None
-    away: int = 0
     keeper: LeaseSeen | None = None
     narrator: LeaseSeen | None = None
     news: tuple[Sentence, ...] = ()
@@ -74,8 +77,9 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
     login_servers = LoginServer.select(
         LoginServer.id, LoginServer.logins, LoginServer.counts, LoginServer.figures
     )
+    found = servers.read(Server.select().where(shown).order_by(Server.created, Server.id))
     return Overview(
-        servers=servers.read(Server.select().where(shown).order_by(Server.created, Server.id)),
+        servers=found,
         login_servers=tuple(
             LoginServerRow(
                 id=row.id,
@@ -85,8 +89,10 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
             )
             for row in login_servers
         ),
-        waiting=_waiting().count(),
+        waiting=waiting(),
         waiting_since=since,
+        away=away(),
+        connected=connected(found),
         refusal=operators.refusal(),
         usual=launches.usual if launches else None,
         actions=tuple(operators.actions(ACTIONS_SHOWN)),
@@ -97,10 +103,25 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
     )
 
 
+def waiting() -> int:
+    """How many people have no place and want one."""
+    return int(_waiting().count())
+
+
+def away() -> int:
+    """How many people are logged in and have no place, as they have not been there for a while."""
+    return int(Place.select().where(places.is_away()).count())
+
+
+def connected(rows: Iterable[ServerRow]) -> int:
+    """How many people listen at these servers, as far as they live."""
+    return sum(row.connected or 0 for row in rows if row.state in places.SERVING)
+
+
 def _waiting() -> Any:
     """The names of those without a place: who is online and who is offline, and who is told to be
     both counts once. (Rows are others' from one look to the next.)"""
-    homeless = Place.select(User.name).join(User).where(Place.server.is_null())
+    homeless = Place.select(User.name).join(User).where(places.is_waiting())
     return Waiter.select(Waiter.name) | homeless
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bbs.addresses import Address
@@ -39,7 +39,7 @@ class ServerRow:
     instance_id: str | None
     kind: str | None
     counts: Mapping[str, int]
-    figures: Mapping[str, int]
+    figures: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:

@@ -26,7 +26,7 @@ from bbs.web.gauges import ReactorLag, Spans
 from bbs.web.history import chosen, series_of
 from bbs.web.memory import Memory, Watchers
 from bbs.web.narrate import Scene, deeds_since, narrate, newly_failed, newly_ready
-from bbs.web.snapshot import Measured, View, connected, free_places, longest_wait
+from bbs.web.snapshot import Measured, View, free_places, longest_wait
 from bbs.web.tallies import Tallies
 
 __all__ = ["NOTHING", "Lookout", "Meter"]
@@ -261,7 +261,7 @@ class Lookout(Service):
             "failed_logins_per_minute": measured.failed_logins,
             "errors_per_minute": sum(measured.errors.values()),
             "free_places": free_places(view),
-            "connected": connected(view),
+            "connected": seen.connected,
             "waiting": seen.waiting,
             "longest_wait": longest_wait(view),
             "servers": sum(server.state is not State.GONE for server in seen.servers),

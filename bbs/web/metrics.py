@@ -23,7 +23,7 @@ from bbs.values import ERRORS, State, Trouble
 from bbs.web.alarm import Alarm, Cause, alarms
 from bbs.web.lookout import Lookout
 from bbs.web.narrate import MESSAGES
-from bbs.web.snapshot import Standing, View, connected, free_places, longest_wait, people
+from bbs.web.snapshot import Standing, View, free_places, longest_wait, people
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Bounds for what should take milliseconds, in seconds."""
@@ -166,7 +166,7 @@ class Metrics:
         yield "fleet_places", "Places on app servers that are ready", places
         yield "fleet_places_free", "Those that are free", free_places(view)
         yield "fleet_people", "People with a place", people(view)
-        yield "fleet_connected_people", "People who listen", connected(view) or 0
+        yield "fleet_connected_people", "People who listen", seen.connected
         yield "fleet_away_people", "People logged in without a place", seen.away
         yield "fleet_waiting_people", "People without a place", seen.waiting
         yield "fleet_longest_wait_seconds", "How long the first waits", longest_wait(view) or 0.0

@@ -85,6 +85,7 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
             "until": round(seen.refusal.until, 1),
         },
         "operator": operator,
+        **({} if who is None else {"last_action": seen.actions[0].id if seen.actions else 0}),
         "may_act": standing.may_act,
         "capacity": policy.capacity,
         "maximum": policy.maximum,
@@ -95,7 +96,7 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
         ],
         "free_places": free_places(view),
         "people": people(view),
-        "connected": connected(view),
+        "connected": seen.connected,
         "away": seen.away,
         "waiting": {"count": seen.waiting, "longest": longest_wait(view)}
         | ({} if who is None else {"who": who.get("", ())}),
@@ -121,7 +122,7 @@ def essence(view: View) -> object:
         for each in seen.servers
     ]
     connections = (view.scene.database, view.scene.broker)
-    fleet = (servers, seen.waiting, seen.away, seen.refusal, seen.usual, seen.who)
+    fleet = (servers, seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1])
     return connections, fleet, [connected_to(each) for each in seen.servers]
 
 
@@ -133,13 +134,6 @@ def free_places(view: View) -> int:
 def people(view: View) -> int:
     """How many people have places."""
     return sum(server.taken for server in view.scene.overview.servers)
-
-
-def connected(view: View) -> int | None:
-    """How many people listen; None while no server tells."""
-    told = [connected_to(server) for server in view.scene.overview.servers]
-    known = [count for count in told if count is not None]
-    return sum(known) if known else None
 
 
 def connected_to(server: ServerRow) -> int | None:

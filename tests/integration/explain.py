@@ -148,7 +148,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
     return {
         GUARD: [
             lambda: callers.identify(TOKEN, SESSIONS, NOW),
-            lambda: callers.touch(callers.digest(TOKEN), NOW),
+            lambda: callers.touch(CALLER.id, callers.digest(TOKEN), NOW),
         ],
         "a login that is given up": [lambda: accounts.undo_log_in(callers.digest(TOKEN))],
         "people who wait": [

@@ -424,12 +424,12 @@ class Snapshots(SynchronousTestCase):
         draining = replace(SERVER, state=State.DRAINING)
         view = self.view(replace(QUIET, servers=(draining, SERVER, SERVER), waiting=2))
         self.assertEqual(
-            in_sentences(view),
-            "At 00:16:39 UTC: servers: 2 ready, 1 draining; people online: 9; free places: 14; "
-            "people waiting: 2.",
+            in_sentences(view, POLICY),
+            "At 1970-01-01 00:16:39 UTC: servers: 2 ready, 1 draining; people online: 9; "
+            "free places: 14; people waiting: 2.",
         )
         away = Scene(overview=QUIET, database=False, broker=True)
-        sentences = in_sentences(replace(self.view(QUIET), scene=away))
+        sentences = in_sentences(replace(self.view(QUIET), scene=away), POLICY)
         self.assertIn("servers: none; ", sentences)
         self.assertTrue(sentences.endswith(" The database is away: nobody can log in."))
 

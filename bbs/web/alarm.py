@@ -24,7 +24,8 @@ class Cause(StrEnum):
 
 @dataclass(frozen=True)
 class Alarm:
-    """What is wrong, in words, and what operators can do `todo` something about it."""
+    """What is wrong, in words that stay the same while it lasts, as they are read out whenever they
+    change; and what is `todo` for operators."""
 
     cause: Cause
     text: str
@@ -52,19 +53,17 @@ def alarms(
     if keeper_silence > no_keeper_after(policy):
         yield Alarm(
             Cause.NO_KEEPER,
-            "Nobody keeps the fleet: no server is launched, and none is ended.",
+            "Nobody keeps the fleet: no server is launched, and none is ended",
             "Look at the logs of the login servers, and restart them one by one.",
         )
     coming = sum(each.capacity for each in seen.servers if each.state is State.LAUNCHING)
     if seen.waiting <= coming:
         return
-    one = seen.waiting == 1
-    wait = f"{seen.waiting:,} {'person waits' if one else 'people wait'} for a place"
     if seen.refusal is not None:
         why = f": {seen.refusal.reason}" if operator else ""
         yield Alarm(
             Cause.REFUSED,
-            f"{wait}, and the provider launches nothing{why}",
+            f"People wait for a place, and the provider launches nothing{why}",
             "Put right what it says, or run an app server by hand. It is asked again by itself."
             if operator
             else "Log in as an operator to see why.",
@@ -74,6 +73,6 @@ def alarms(
     if policy.maximum and living >= policy.maximum:
         yield Alarm(
             Cause.MAXIMUM,
-            f"{wait}, and the fleet is at its maximum of {policy.maximum} servers",
+            f"People wait for a place, and the fleet is at its maximum of {policy.maximum} servers",
             "Raise fleet.maximum and restart the login servers, or run an app server by hand.",
         )

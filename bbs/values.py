@@ -163,7 +163,7 @@ class Trouble(StrEnum):
 ERRORS: Mapping[Trouble, str] = {
     Trouble.INTERNAL: "internal",
     Trouble.UNAVAILABLE: "unavailable",
-    Trouble.ATTEMPTS: "too many attempts",
-    Trouble.CONNECTIONS: "too many connections",
+    Trouble.ATTEMPTS: "too-many-attempts",
+    Trouble.CONNECTIONS: "too-many-connections",
 }
-"""Those that are no wrong password, in words."""
+"""Those that are no wrong password, by a kind for people and programs."""

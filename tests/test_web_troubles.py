@@ -72,7 +72,7 @@ class Counting(MetricsCase):
         refused = codes.count("too-many-attempts")
         self.assertGreater(refused, 0, limits)
         self.pass_time(11)
-        self.assertEqual(self.errors(), {"too many attempts": refused})
+        self.assertEqual(self.errors(), {"too-many-attempts": refused})
 
     def test_connections_that_are_refused(self) -> None:
         self.pass_time(11)
@@ -83,7 +83,7 @@ class Counting(MetricsCase):
         self.service.peer()
         self.service.peer()
         self.pass_time(11)
-        self.assertEqual(self.errors(), {"too many connections": 1})
+        self.assertEqual(self.errors(), {"too-many-connections": 1})
 
     def test_nobody_is_counted_who_has_gone(self) -> None:
         """A peer that leaves while it waits is no bug."""

@@ -140,7 +140,7 @@ class Looks(ArrangedCase):
             page = self.open()
             other_row = rows(page).nth(1)
             other_row.get_by_text("Who").click()
-            button = other_row.get_by_role("button")
+            button = other_row.locator(".drain")
             button.focus()
             kept = focused(page)
             # What is older comes first, and stays in its place whatever comes.
@@ -155,7 +155,7 @@ class Looks(ArrangedCase):
             page.keyboard.press("Enter")
             expect(page.get_by_role("dialog")).to_be_hidden()
             # Only where the row goes does the focus: to its neighbour.
-            neighbour = rows(page).nth(2).get_by_role("button").get_attribute("aria-label")
+            neighbour = rows(page).nth(2).locator(".drain").get_attribute("aria-label")
             self.say("state", a_state([one, third, new], operator="ops"))
             expect(rows(page)).to_have_count(3)
             self.assertEqual(focused(page), neighbour)
@@ -164,7 +164,7 @@ class Looks(ArrangedCase):
             expect(page.get_by_role("button", name="Drain")).to_have_count(0)
             self.assertEqual(focused(page), "servers-title")
             self.say("state", a_state([one], operator="ops"))
-            rows(page).get_by_role("button").focus()
+            rows(page).locator(".drain").focus()
             self.say("state", a_state())
             expect(page.get_by_text("No servers.")).to_be_visible()
             self.assertEqual(focused(page), "servers-title")
@@ -178,7 +178,7 @@ class Looks(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            card = page.locator("#figures li").filter(has_text="Logins a minute")
+            card = page.locator("#figures li").filter(has_text=re.compile("^ *Logins a minute"))
             other = page.locator("#figures li").filter(has_text="Reactor lag").locator(".range")
             reading = card.locator(".range")
             expect(reading).to_have_text("min 0, max 358")
@@ -403,7 +403,7 @@ class Looks(ArrangedCase):
         def look() -> None:
             page = self.open()
             expect(page.get_by_text("Shows only: no operator is set up.")).to_be_visible()
-            expect(page.get_by_role("button")).to_have_count(0)
+            expect(page.get_by_role("button")).to_have_text(["Plots"])
 
         await self.sees(look)
 

@@ -23,7 +23,7 @@ const sum = (values) => values.reduce((all, value) => all + value, 0);
 /** Of errors those that there are, by kind. */
 const kinds = (errors) => Object.entries(errors)
   .filter(([, count]) => count)
-  .map(([kind, count]) => `${number(count)} ${kind}`)
+  .map(([kind, count]) => `${number(count)} ${kind.replaceAll("-", " ")}`)
   .join(", ");
 
 // Of what the service counts, the figure.

@@ -6,9 +6,7 @@ It talks to the database alone: whoever keeps the fleet finds there what was ask
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,9 +14,10 @@ from typing import Any
 
 from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
+from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError, Configuration
-from bbs.daemons import security_log
 from bbs.rules import operators
+from bbs.rules.operators import By
 from bbs.scaling.ec2.machines import price
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.migrations import upgrade
@@ -27,15 +26,17 @@ from bbs.storage.migrations import upgrade
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs fleet`; returns the exit code."""
     options = _parser(program).parse_args(argv)
+    # Before the database is waited for: what is asked for is stamped with when it was.
+    by = by_whom("bbs fleet")
     try:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
             with database.atomic():
-                result = _ACTIONS[options.action](config, options)
+                result = _ACTIONS[options.action](config, options, by)
                 refusal = operators.refusal()
         if options.action != "list":
-            _tell(config, options, result["id"], program)
+            tell(config, options.data, by, options.action, result["id"])
     except operators.FleetFull:
         return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
     except operators.NoSuchServer:
@@ -72,7 +73,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def _list(config: Configuration, options: argparse.Namespace) -> list[dict[str, object]]:
+def _list(config: Configuration, options: argparse.Namespace, by: By) -> list[dict[str, object]]:
     now = time.time()
     return [_as_json(listed, now, config.ec2.region) for listed in operators.listing()]
 
@@ -97,44 +98,16 @@ def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, obj
     }
 
 
-def _launch(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    server = operators.launch(_by(), config.app.capacity, config.fleet.maximum)
+def _launch(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
+    server = operators.launch(by, config.app.capacity, config.fleet.maximum)
     return {"id": server, "asked": "launch"}
 
 
-def _drain(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    return {"id": operators.drain(_by(), options.id), "asked": "drain"}
+def _drain(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
+    return {"id": operators.drain(by, options.id), "asked": "drain"}
 
 
-def _by() -> operators.By:
-    """Whoever runs this: an account of this machine, which need not have a name."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return operators.By(user, "bbs fleet", time.time())
-
-
-def _tell(
-    config: Configuration, options: argparse.Namespace, target: str, program: Program
-) -> None:
-    """Add what was done to the security log, where the service has one on this machine."""
-    path = config.log.security
-    if not path and options.data is not None:
-        path = os.path.join(options.data, security_log.IN_DATA)
-    if not path or not os.path.exists(path):
-        return
-    by = _by()
-    deed = security_log.Event(
-        at=by.now, what=options.action, outcome="done", name=target, by=by.operator
-    )
-    try:
-        security_log.append(path, deed)
-    except OSError as error:
-        print(f"{program.name} fleet: cannot write to {path}: {error.strerror}", file=sys.stderr)
-
-
-_ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {
+_ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace, By], Any]] = {
     "list": _list,
     "launch": _launch,
     "drain": _drain,

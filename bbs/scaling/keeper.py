@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from bbs.errors import Unavailable
-from bbs.rules import keeping, members
+from bbs.rules import keeping, members, restoring
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling import plan
@@ -207,7 +207,7 @@ class FleetKeeper(Service):
         await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
         await self._note_instances(seen.servers)
-        strays = self._end_strays(rows)
+        strays = await self._end_strays(rows)
         await self._launch_again(seen.servers)
         demand = plan.Demand(
             waiting=seen.waiting,
@@ -308,9 +308,13 @@ class FleetKeeper(Service):
             missing |= {id: self._ages.began(id) for id in ids}
         self._steps.launch(missing)
 
-    def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
-        """End the instances that are nobody's and have been for long; how many there are."""
+    async def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
+        """End the instances that are nobody's and have been for long; how many there are. Where the
+        database was restored, others than it has launched are another fleet's."""
         strays = self._sight.strays(rows)
+        if strays:
+            ours = await self._database.run(restoring.ours, [*strays])
+            strays = {id: overdue for id, overdue in strays.items() if id in ours}
         self._steps.keep([*rows, *strays])
         self._steps.strays = len(strays)
         self._steps.end_strays(id for id, overdue in strays.items() if overdue)

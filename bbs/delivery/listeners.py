@@ -28,10 +28,10 @@ from bbs.delivery.bus import Bus, NoHint
 from bbs.delivery.channels import Channels
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.delivery.receipts import Receipts
-from bbs.errors import NotLoggedIn, Refusal, Unavailable
+from bbs.delivery.whereabouts import Whereabouts
+from bbs.errors import Refusal, Unavailable
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
-from bbs.rules import places, presence
 from bbs.rules.callers import Caller
 from bbs.storage.database import Database
 
@@ -85,13 +85,12 @@ class Listeners(Service):
         self._database = database
         self._bus = bus
         self._feed = feed
-        self.server_id: str | None = None
-        """This app server's, once it has joined the fleet."""
         self._poll_interval = poll_interval
         self._reactor = reactor
         self._audience = Audience()
         self._opening = Audience()
         """Those who are about to listen."""
+        self.where = Whereabouts(database, self._audience, self._drop)
         self._channels = Channels(bus, self._hinted)
         self._due: dict[Listener, None] = {}
         """Who may have events to be sent, in the order in which they became so."""
@@ -183,7 +182,7 @@ class Listeners(Service):
     async def dismiss(self, patience: float) -> None:
         """This server stops: wait until those who listen have been told where to go and have gone,
         `patience` seconds at the most."""
-        await self.look_where([*self._audience.users])
+        await self.where.look([*self._audience.users])
         if self._audience:
             self._when_empty = Deferred()
             impatience = self._reactor.callLater(patience, self._when_empty.callback, None)
@@ -197,7 +196,7 @@ class Listeners(Service):
         self, users: Collection[int], hint: Mapping[str, object], after: Mapping[str, int]
     ) -> None:
         if hint.get("event") in ABOUT_PLACES:
-            self._in_background(self.look_where([*users]))
+            self._in_background(self.where.look([*users]))
             return
         concerned = self._audience.of(users)
         number = hint.get("id")
@@ -248,7 +247,7 @@ class Listeners(Service):
     def _look_for_all(self) -> None:
         if self._audience:
             self._look(self._audience)
-            self._in_background(self.look_where([*self._audience.users]))
+            self._in_background(self.where.look([*self._audience.users]))
 
     def _look(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
@@ -297,48 +296,6 @@ class Listeners(Service):
         listener.connection.send_line(event.line)
         listener.cursor = Cursor(listener.user, event.id)
         self._receipts.add(listener.cursor)
-
-    # Where users are
-
-    async def look_where(self, users: Collection[int]) -> None:
-        """Look where `users`, as far as they listen, are served, and whether the sessions live on
-        which they do; tell those who should know."""
-        listeners = self._audience.of(users)
-        try:
-            found = await self._database.run(
-                presence.standings, {listener.session for listener in listeners}
-            )
-            away: dict[int, None] = {}
-            for listener in listeners:
-                if listener not in self._audience:
-                    continue
-                standing = found.get(listener.session)
-                if standing is None:
-                    listener.connection.send_event({"event": "logout"})
-                    self._drop([listener])
-                elif standing.away:
-                    away[listener.user] = None
-                else:
-                    self._tell_where(listener, standing.seat)
-            await self._bring_back(away)
-        except Unavailable:
-            return
-
-    async def _bring_back(self, users: Iterable[int]) -> None:
-        """These listen, and have no place as if they were away: they get one, or wait for one."""
-        for user in users:
-            try:
-                seat = await self._database.run(places.come_back, user, self.server_id, stays=True)
-            except NotLoggedIn:
-                continue  # The next look tells of it.
-            for listener in self._audience.of([user]):
-                self._tell_where(listener, seat)
-
-    def _tell_where(self, listener: Listener, seat: places.Seat | None) -> None:
-        if seat and seat.server != self.server_id and seat != listener.told:
-            listener.told = seat
-            address = seat.address.seen_from(listener.connection.local_host)
-            listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
 
     def _drop(self, listeners: Iterable[Listener]) -> None:
         listeners = [*listeners]

@@ -112,7 +112,7 @@ class Presence(Service):
         left = await self._database.run(presence.leave_unused, self.server_id, unused)
         await self._take_back(left, began)
         if left:
-            _log.info("{count} people are away: their places are free", count=len(left))
+            _log.info("places given back of people who are away: {count}", count=len(left))
             self._bus.tell_fleet("free")
 
     def _unused(self, held: Mapping[int, int]) -> dict[int, int]:
@@ -139,7 +139,7 @@ class Presence(Service):
         before others hear that there are any."""
         for user in left:
             if self._listeners.listens(user):
-                await self._listeners.look_where([user])
+                await self._listeners.where.look([user])
             elif self._asked.get(user, began - 1.0) >= began:
                 await self._database.run(places.come_back, user, self.server_id)
 

@@ -66,6 +66,24 @@ class Overview:
     news: tuple[Sentence, ...] = ()
 
 
+@dataclass(frozen=True)
+class HeadCount:
+    """How many people have places, `connected` of whom listen; how many are `away`, logged in and
+    without one; and how many wait for one."""
+
+    placed: int
+    connected: int
+    away: int
+    waiting: int
+
+
+@long_read
+def head_count() -> HeadCount:
+    """Count everybody who is logged in, and who waits for it."""
+    rows = servers.read(servers.living())
+    return HeadCount(sum(row.taken for row in rows), connected(rows), away(), waiting())
+
+
 @long_read
 def overview(now: float, names: bool, told: int | None = None) -> Overview:
     """Look at everything; at people's `names` too, if so asked, and at the news behind the id

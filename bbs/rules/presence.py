@@ -34,7 +34,9 @@ def leave_unused(server: str, seen: Mapping[int, int]) -> list[int]:
     `seen`, as in `held_at`: they are away. Returns who they are."""
     users = []
     for some in _parts([*seen]):
-        users += [user for user, asked in _held_locked(server, some) if asked == seen[user]]
+        users += [
+            user for user, at, asked in _held_locked(some) if (at, asked) == (server, seen[user])
+        ]
     for some in _parts(users):
         _go_away(some)
     if users:
@@ -48,10 +50,11 @@ def _held_at(server: str) -> peewee.Select:
 
 
 @statement
-def _held_locked(server: str, users: Sequence[int]) -> peewee.Select:
+def _held_locked(users: Sequence[int]) -> peewee.Select:
+    # By their users alone, so that a MySQL locks these rows and no others of the server's.
     query: peewee.Select = for_update(
-        Place.select(Place.user, Place.asked)
-        .where((Place.server == server) & Place.user.in_(users))
+        Place.select(Place.user, Place.server, Place.asked)
+        .where(Place.user.in_(users))
         .order_by(Place.user)
     )
     return query

@@ -20,7 +20,7 @@ from unittest import SkipTest
 from bbs.board import board, expiring, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, callers, keeping, members, operators, places
+from bbs.rules import accounts, callers, keeping, members, operators, places, presence
 from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page
@@ -112,14 +112,15 @@ def commands() -> dict[str, list[Callable[[], object]]]:
     def listening() -> object:
         cursor = Cursor(ann().id, 0)
         messages.note_delivered([Cursor(ann().id, 10)])
-        return messages.fetch([cursor]), places.whereabouts([cursor.user])
+        presence.keep([callers.digest(TOKEN)], NOW)
+        return messages.fetch([cursor]), presence.standings([callers.digest(TOKEN)])
 
     return {
         "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
         "login": [lambda: accounts.password_hash("user0"), first, again],
         "logout": guarded(accounts.log_out),
         "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
-        "locate": [locate],
+        "locate": [locate, lambda: places.ask(ann().id)],
         "invite": guarded(friends.invite, "user1000"),
         "list-invite": guarded(friends.invitations),
         "accept-invite": guarded(friends.accept, "user20"),
@@ -145,10 +146,16 @@ def commands() -> dict[str, list[Callable[[], object]]]:
 
 def background() -> dict[str, list[Callable[[], object]]]:
     """What servers ask by themselves."""
+
+    def come_back() -> object:
+        user = ann().id
+        Place.update(server=None, away=True).where(Place.user == user).execute()
+        return places.come_back(user, "server0")
+
     return {
         GUARD: [
             lambda: callers.identify(TOKEN, SESSIONS, NOW),
-            lambda: callers.touch(CALLER.id, callers.digest(TOKEN), NOW),
+            lambda: callers.touch(ann().id, callers.digest(TOKEN), NOW),
         ],
         "a login that is given up": [lambda: accounts.undo_log_in(callers.digest(TOKEN))],
         "people who wait": [
@@ -161,6 +168,8 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: members.report("launching", 1),
             lambda: members.beat("server0", {"messages": 7}),
             lambda: members.leave("server0"),
+            lambda: presence.leave_unused("server0", presence.held_at("server0")),
+            come_back,
         ],
         "the keeper of the fleet": [
             lambda: members.observe(KEEPER, Tally()),

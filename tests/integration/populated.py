@@ -70,7 +70,9 @@ def _session(number: int, user: int) -> dict[str, object]:
 
 
 def _place(number: int, user: int) -> dict[str, object]:
-    return {"user": user, "server": None if number % 600 == 7 else f"server{number % 20}"}
+    away = number % 2 == 1 and number > PEOPLE / 3
+    homeless = away or number % 600 == 7
+    return {"user": user, "server": None if homeless else f"server{number % 20}", "away": away}
 
 
 def _relate(users: list[int], one: int, other: int, kind: str, others_kind: str) -> None:

@@ -24,6 +24,7 @@ from bbs.rules import accounts, callers, keeping, members, operators, places, pr
 from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page
+from bbs.rules.remembered import Sentence
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Session, User
@@ -184,7 +185,15 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: keeping.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
         ],
         PAGE: [
-            lambda: overview(NOW, names=True),
+            lambda: overview(NOW, names=True, told=7),
+            lambda: remembered.recall(KEEPER.id, NOW),
+            lambda: remembered.write_points(
+                KEEPER.id, None, NOW, {}, {}, [Sentence(7, NOW, "It was.")]
+            ),
+            lambda: remembered.moments_behind(7, NOW),
+            lambda: remembered.write_news(KEEPER.id, [Sentence(7, NOW, "It was.")]),
+            lambda: people.search(NOW, "user1"),
+            lambda: people.show(NOW, "user1", board.person),
             lambda: operators.actions(200),
             lambda: operators.launch(BY, 10, 1000),
             lambda: operators.drain(BY, "server4"),

@@ -20,7 +20,17 @@ from unittest import SkipTest
 from bbs.board import board, expiring, friends, groups, messages, posts
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, callers, keeping, members, operators, places, presence
+from bbs.rules import (
+    accounts,
+    callers,
+    keeping,
+    members,
+    operators,
+    people,
+    places,
+    presence,
+    remembered,
+)
 from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page

@@ -186,9 +186,9 @@ def login_server(folder: Path, port: int) -> Iterator[None]:
 def log_in(page: Page) -> None:
     """Log in as an operator."""
     page.get_by_role("button", name="Log in").click()
-    page.get_by_label("Name").fill("ops")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_label("Password").press("Enter")
+    page.locator("#login").get_by_label("Name").fill("ops")
+    page.locator("#login").get_by_label("Password").fill(PASSWORD)
+    page.locator("#login").get_by_label("Password").press("Enter")
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
 
@@ -209,7 +209,7 @@ def take(chromium: Chromium, url: str, pictures: dict[str, bytes]) -> Page:
         since = time.time() - 4.2
         Waiter.insert(id=name, login_server="elsewhere", name=name, since=since).execute()
     for step, (name, page) in enumerate(pages.items()):
-        page.get_by_text("Who").first.click()
+        page.locator("summary").first.click()
         # Nothing has the focus.
         page.evaluate("document.activeElement.blur()")
         move_on(step)

@@ -75,8 +75,9 @@ LISTS = (
 
 PAGE = "the operators' page"
 
-ALL_OF_IT = {(PAGE, "place")}
-"""Who wants a whole table: the page, no more than `NAMES_SHOWN` rows of it."""
+ALL_OF_IT = {(PAGE, "place"), (PAGE, "user")}
+"""Who wants a whole table: the page, no more than `NAMES_SHOWN` rows of it; and an operator who
+searches for a part of a name, where the index has all names, until there are enough."""
 
 
 @dataclass(frozen=True)

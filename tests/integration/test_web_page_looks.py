@@ -178,11 +178,13 @@ class Looks(ArrangedCase):
 
         def look() -> None:
             page = self.open()
-            card = page.locator("#figures li").filter(has_text=re.compile("^ *Logins a minute"))
+            card = page.locator("#figures li").filter(has_text=re.compile(r"^\s*Logins a minute"))
             other = page.locator("#figures li").filter(has_text="Reactor lag").locator(".range")
             reading = card.locator(".range")
             expect(reading).to_have_text("min 0, max 358")
-            slider = page.get_by_role("slider", name="Logins a minute over the last hour")
+            slider = page.get_by_role(
+                "slider", name="Logins a minute over the last hour", exact=True
+            )
             slider.focus()
             page.keyboard.press("ArrowLeft")
             expect(reading).to_have_text(re.compile(r"\d\d:\d\d:\d\d: 357$"))

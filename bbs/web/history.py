@@ -1,7 +1,6 @@
 """The last hour, a point each ten seconds: what the page's small plots are drawn from.
 
-It is this process's memory of what it saw: some 30 KB for the fleet, and as much for each server
-that has plots of its own.
+It is what a process has in mind; `memory.py` keeps it over restarts.
 """
 
 from __future__ import annotations
@@ -17,7 +16,8 @@ POINTS = 360
 
 SERVERS = 20
 """App servers that have plots of their own at the most: 20 of the board's are 7,200 pairs of
-numbers in an hour, 500 KB in the database. One that has begun goes on for as long as it lives."""
+numbers in an hour, with which it takes 2 MB here and 440 KB in the database. One that has begun
+goes on for as long as it lives."""
 
 OF_FLEET = (
     "logins_per_minute",

@@ -160,7 +160,8 @@ function troubles(state) {
   }
   if (refusal) {
     const {reason, until} = refusal;
-    texts.push(`No server can be launched: ${visible(reason)}. The next try is at ${time(until)}.`);
+    const why = crying.includes("refused") ? "" : `: ${visible(reason)}`;
+    texts.push(`No server can be launched${why}. The next try is at ${time(until)}.`);
   }
   // A maximum of 0 is of a fleet that operators run by hand.
   if (maximum && state.waiting.count && !crying.includes("maximum") && living(servers) >= maximum) {

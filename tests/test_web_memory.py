@@ -193,15 +193,41 @@ class SeveralLoginServers(MemoryCase):
         fleet = self.hour(other)["servers"]
         self.assertEqual(fleet[-1], 2)
 
+    def test_what_one_told_before_it_fell_silent_is_not_told_again(self) -> None:
+        other = self.another("other")
+        self.watcher()
+        Watcher(Browser(other)).open()
+        self.live(11)
+        self.operator().post("/servers")
+        self.live(3)
+        told = self.texts(other)
+        self.assertEqual(len(told), 3)
+        self.page._lookout._ticking.stopService()
+        self.live(LAPSE + 12)
+        self.assertEqual(Lease.get(Lease.name == remembered.NARRATOR).holder, "other")
+        self.assertEqual(self.texts(other), told)
+        self.assertEqual(News.select().count(), 3)
+
     def test_one_that_comes_back_goes_on_from_what_the_other_wrote(self) -> None:
         other = self.another("other")
-        self.live(11)
+        self.watcher()
+        self.live(31)
         self.page._lookout._ticking.stopService()
+        self.operator_of(other).post("/servers")
         self.live(LAPSE + 12)
         self.page._lookout._ticking.startService()
         self.live(31)
         self.assertEqual(Lease.get(Lease.name == remembered.NARRATOR).holder, "other")
-        self.assertEqual(self.hour()["servers"][-3:], self.hour(other)["servers"][-3:])
+        mine, theirs = (
+            [x for x in self.hour(page)["servers"] if x is not None] for page in (None, other)
+        )
+        self.assertEqual(mine, theirs)
+        ids = []
+        for page in (self.page, other):
+            watcher = Watcher(Browser(page)).open()
+            watcher.events()
+            ids.append(watcher.ids)
+        self.assertEqual(ids, [[row.id for row in News.select().order_by(News.id)]] * 2)
 
     def operator_of(self, page: OperatorsPage) -> Browser:
         """An operator at another page."""

@@ -257,6 +257,18 @@ class Doing(PeopleCase):
         self.assertNotIn("last_action", json.dumps(told))
         self.assertEqual([each for each in told if each[0] == "news"], [])
 
+    def test_they_hear_of_it_at_once(self) -> None:
+        """Also where nothing else changes: a second after a state that told of everything."""
+        self.do("suspend", name="ann")
+        mine = self.watcher(self.operator())
+        self.pass_time(1)
+        mine.events()
+        while not mine.events("state"):
+            self.pass_time(1)
+        self.do("resume", name="ann")
+        self.pass_time(1)
+        self.assertEqual(len(mine.events("state")), 1)
+
     def test_with_the_database_away(self) -> None:
         self.patch(self.service.database, "run", lambda *_, **__: fail(Unavailable()))
         for deed in DEEDS:

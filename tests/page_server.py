@@ -247,6 +247,12 @@ class _Front(Resource):
         return NOT_DONE_YET
 
 
+def _body(request: Request) -> str:
+    content: Any = request.content
+    body: bytes = content.read()
+    return body.decode()
+
+
 class _Asked(Resource):
     isLeaf = True
 
@@ -258,7 +264,7 @@ class _Asked(Resource):
         path = request.path.decode()
         self._server.asked.append(path)
         if path in self._server.answers:
-            self._server.told.append((path, request.content.read().decode()))
+            self._server.told.append((path, _body(request)))
             request.setResponseCode(self._server.answers[path][0])
             request.setHeader(b"Content-Type", b"application/json")
             request.write(json.dumps(self._server.answers[path][1]).encode())

@@ -55,6 +55,7 @@ class Remembering(RulesCase):
     def test_one_that_has_been_silent_for_long(self) -> None:
         self.write("other")
         seen = self.call(remembered.narrator)
+        assert seen is not None
         self.assertEqual((seen.holder, seen.beats), ("other", 0))
         self.write("other")
         self.assertIsNone(self.write("me", lapsed=seen))  # It was not: it has moved.
@@ -98,7 +99,7 @@ class Remembering(RulesCase):
         self.assertEqual((written, self.values()), (0, []))
 
     def test_points_behind_one(self) -> None:
-        first = self.write("me", value=1)
+        first = self.write("me", value=1) or 0
         self.write("me", value=2)
         behind = self.call(remembered.moments_behind, first, self.now)
         self.assertEqual([moment.series["servers"] for moment in behind], [2])

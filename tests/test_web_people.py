@@ -22,7 +22,7 @@ class PeopleCase(PageCase):
         self.tokens = self.service.people("ann", "bob")
         self.liz = self.operator()
 
-    def do(self, deed: str, browser: Browser | None = None, **fields: object) -> Answer:
+    def do(self, deed: str, browser: Browser | None = None, **fields: Any) -> Answer:
         """Ask for something, as the page does."""
         return (browser or self.liz).post(
             f"/people/{deed}", json.dumps(fields).encode(), Content_Type="application/json"
@@ -134,7 +134,7 @@ class Doing(PeopleCase):
         self.assertEqual(other.events(), [])
 
     def test_suspending_and_resuming(self) -> None:
-        reply = self.do("suspend", name="ann", **{"for": 3600, "reason": "spam <b>"})
+        reply = self.do("suspend", None, name="ann", **{"for": 3600, "reason": "spam <b>"})
         self.assertEqual(
             (reply.code, reply.json["message"]), (200, "ann is suspended; 1 session ended")
         )
@@ -154,8 +154,9 @@ class Doing(PeopleCase):
         self.assertIsNone(Suspension.get().until)
 
     def test_how_long_is_none(self) -> None:
-        for seconds in (0, -1, "x", True, [], 1e12, float("nan"), float("inf")):
-            reply = self.do("suspend", name="ann", **{"for": seconds})
+        wrong: tuple[Any, ...] = (0, -1, "x", True, [], 1e12, float("nan"), float("inf"))
+        for seconds in wrong:
+            reply = self.do("suspend", None, name="ann", **{"for": seconds})
             self.assertEqual(reply.code, 400, seconds)
         self.assertEqual(self.do("suspend", name="ann", reason=["x"]).code, 400)
         self.assertEqual(Suspension.select().count(), 0)

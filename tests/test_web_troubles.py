@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 from twisted.internet.defer import fail
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
@@ -77,7 +79,7 @@ class Counting(MetricsCase):
     def test_connections_that_are_refused(self) -> None:
         self.pass_time(11)
         factory = self.service.login.factory
-        admission = factory._door.admission
+        admission: Any = cast("Any", factory)._door.admission
         admission.trusted = Networks(())
         self.patch(admission, "_most", 1)
         self.service.peer()

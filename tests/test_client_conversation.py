@@ -27,12 +27,18 @@ class Paper:
         self.prompts: list[str] = []
         self.passwords: list[str | None] = []
         self.changes = 0
+        self.for_you: list[bool] = []
 
     def reply(self, request: Typed, reply: Reply) -> None:
         self.lines += reply_lines(reply)
 
-    def message(self, user: str, message: ChatMessage) -> None:
+    def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         self.lines.append(f"{user}: {message_line(message)}")
+        self.for_you.append(for_you)
+
+    def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
+        self.lines += ["…"] if older else []
+        self.lines += [f"{user} before: {message_line(message, user)}" for message in messages]
 
     def event(self, user: str, event: ServiceEvent) -> None:
         self.lines.append(f"{user}: {event_line(event)}")
@@ -215,6 +221,7 @@ class Talking(ConversationCase):
     def setUp(self) -> None:
         super().setUp()
         self.make_group("chess", "ann", "bob")
+        self.make_group("go", "ann", "cat")
         self.type("login bob pw", "login ann pw")
 
     def test_a_friend(self) -> None:
@@ -231,9 +238,12 @@ class Talking(ConversationCase):
         self.assertEqual(self.type("end now"), ["! Usage: end"])
 
     def test_a_group(self) -> None:
-        self.type("talk chess", "e4")
-        self.assertEqual(self.conversation.talk, Talk("chess", group=True))
-        self.assertIn("ann: <<<ann->GROUP<chess>: e4>>>", self.paper.lines)
+        self.type("talk go")
+        self.assertEqual(self.conversation.talk, Talk("go", group=True))
+        self.assertEqual(self.type("e4"), [])
+        self.assertEqual(self.messages()[-1], ("ann", "go", "e4"))
+        self.send_group("cat", "go", "e4")
+        self.assertEqual(self.paper.lines, ["ann: <<<cat->GROUP<go>: e4>>>"])
 
     def test_commands_between(self) -> None:
         self.type("talk bob")
@@ -256,7 +266,7 @@ class Talking(ConversationCase):
 
     def test_a_failure_is_shown(self) -> None:
         self.type("talk bob", "/logout bob")
-        self.assertEqual(self.type("hello"), ["bob is not online"])
+        self.assertEqual(self.type("hello"), ["! Not sent: hello (bob is not online)"])
 
     def test_neither_friend_nor_group(self) -> None:
         self.assertEqual(self.type("talk cat"), ["! cat is no friend or group of ann."])
@@ -476,12 +486,12 @@ class HelpAndHints(ConversationCase):
 class Completing(ConversationCase):
     def setUp(self) -> None:
         super().setUp()
-        self.register("dan", "eve")
+        self.register("dan", "eve", "fay")
         self.befriend("cat", "ann")
         self.invite("dan", "ann")
         self.make_group("chess", "ann")
         self.make_group("go", "bob")
-        self.type("login ann pw")
+        self.type("login ann pw", "block fay")
 
     def test_commands(self) -> None:
         self.assertEqual(self.completions("se"), ["send", "send-group"])
@@ -506,7 +516,15 @@ class Completing(ConversationCase):
             ("talk bob ", []),
             ("invite ", ["ann"]),
             ("nonsense ", []),
-            ("help ", []),
+            ("help list-f", ["list-friend"]),
+            ("? use ", []),
+            ("msg b", ["bob"]),
+            ("friends ", ["ann"]),
+            ("decline-invite ", ["dan", "ann"]),
+            ("history ", ["chess", "bob", "cat", "ann"]),
+            ("/send b", ["bob"]),
+            ("block ", ["dan", "bob", "cat", "ann"]),
+            ("unblock ", ["fay", "ann"]),
         ):
             self.assertEqual(self.completions(line), expected, line)
 

@@ -69,6 +69,10 @@ class PresenceCase(SynchronousTestCase):
         """Who is online, has none and wants none."""
         return {row.user.name for row in Place.select().where(Place.away)}
 
+    def asked(self, name: str) -> int:
+        """What changes with each new place, and each login."""
+        return int(Place.get(Place.user == User.get(User.name == name)).asked)
+
     def taken(self) -> int:
         """Places taken, as the servers count them; fails unless the people there are as many."""
         taken = sum(row.taken for row in Server.select())
@@ -121,9 +125,12 @@ class GoingBack(PresenceCase):
         waiting.say("login eva pw")
         self.service.settle()
         self.assertEqual(waiting.heard(), [])
+        hints: list[Mapping[str, Any]] = []
+        self.service.login.home.bus.hear_fleet(hints.append)
         self.service.advance(1 + LATE)
         [reply] = waiting.heard()
         self.assertEqual(reply["status"], 0)
+        self.assertIn({"event": "free"}, hints)
 
     def test_logging_out_while_away(self) -> None:
         self.service.advance(TTL + LATE)
@@ -158,8 +165,10 @@ class WhoUsesIt(PresenceCase):
 
     def test_who_listens(self) -> None:
         peer = self.listen("ann")
+        before = self.asked("ann")
         self.service.advance(3 * TTL)
         self.assertEqual((self.there(), peer.events()), ({"ann"}, []))
+        self.assertEqual(self.asked("ann"), before, "it went back meanwhile")
 
     def test_time_counts_from_the_end_of_listening(self) -> None:
         peer = self.listen("ann")
@@ -175,6 +184,8 @@ class WhoUsesIt(PresenceCase):
         self.service.people("ann")
         self.service.advance(TTL - 1)
         self.assertEqual(self.there(), {"ann"})
+        self.service.advance(1 + LATE)
+        self.assertEqual(self.there(), set())
 
     def test_who_locates_has_too(self) -> None:
         self.service.advance(TTL - 1)

@@ -7,7 +7,7 @@ import unicodedata
 import peewee
 
 from bbs.board import errors, inboxes
-from bbs.board.models import Group, Membership
+from bbs.board.models import Group, Membership, Message
 from bbs.framework import (
     Caller,
     Page,
@@ -65,7 +65,7 @@ def create(caller: Caller, name: str) -> str:
     if _one_of_many_joined(caller.id, MOST_JOINED - 1):
         raise errors.TooManyJoined()
     random = new_channel()
-    _add_member(_add(form, random, caller.id), caller.id)
+    _add_member(_add(form, random, caller.id), caller.id, 0)
     return channel_of(random)
 
 
@@ -83,7 +83,17 @@ def join(caller: Caller, name: str) -> str:
         raise errors.GroupFull(name)
     if _one_of_many_joined(caller.id, MOST_JOINED - 1):
         raise errors.TooManyJoined()
-    _add_member(group, caller.id)
+    [(newest,)] = _newest()
+    _add_member(group, caller.id, newest or 0)
+    return channel_of(random)
+
+
+@asks(named)
+def leave(caller: Caller, name: str) -> str:
+    """Leave the group `name`, which stays, be it without members; returns its channel."""
+    [(group, random, membership)] = named(caller, as_stored(name, Group.name))
+    if membership is None or not _remove_member(group, caller.id):
+        raise errors.NotMember(name)
     return channel_of(random)
 
 
@@ -99,6 +109,17 @@ def all_groups(caller: Caller, page: Page) -> Part:
 def joined(caller: Caller, page: Page) -> Part:
     """The caller's groups, in the order joined."""
     return page.part("group", _of_member(caller.id, page.last or 0, page.limit))
+
+
+@paged
+@asks(named)
+@read_only
+def members(caller: Caller, page: Page, name: str) -> Part:
+    """The names of the members of the group `name`, in the order joined."""
+    [(group, _, membership)] = named(caller, as_stored(name, Group.name))
+    if membership is None:
+        raise errors.NotMember(name)
+    return page.part("member", _members(group, page.last or 0, page.limit))
 
 
 def channels(user: int) -> list[str]:
@@ -141,8 +162,19 @@ def _one_of_many_joined(user: int, before: int) -> peewee.Select:
 
 
 @statement
-def _add_member(group: int, user: int) -> peewee.Insert:
-    return Membership.insert(group=group, user=user)
+def _newest() -> peewee.Select:
+    """The newest message of all: what is said from now on comes behind it."""
+    return Message.select(peewee.fn.MAX(Message.id))
+
+
+@statement
+def _add_member(group: int, user: int, after: int) -> peewee.Insert:
+    return Membership.insert(group=group, user=user, after=after)
+
+
+@statement
+def _remove_member(group: int, user: int) -> peewee.Delete:
+    return Membership.delete().where((Membership.group == group) & (Membership.user == user))
 
 
 @statement
@@ -156,6 +188,17 @@ def _of_member(user: int, last: int, limit: int) -> peewee.Select:
         Membership.select(Membership.id, Group.name)
         .join(Group)
         .where((Membership.user == user) & (Membership.id > last))
+        .order_by(Membership.id)
+        .limit(limit)
+    )
+
+
+@statement
+def _members(group: int, last: int, limit: int) -> peewee.Select:
+    return (
+        Membership.select(Membership.id, User.name)
+        .join(User)
+        .where((Membership.group == group) & (Membership.id > last))
         .order_by(Membership.id)
         .limit(limit)
     )

@@ -3,6 +3,7 @@ these may read of it and do to it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,7 @@ from typing import Protocol
 from bbs.client.known import Known
 from bbs.client.library import BBSClient
 from bbs.client.screen import IScreen
+from bbs.client.values import ChatMessage
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,40 @@ class Talk:
     group: bool = False
 
 
+def partner_of(user: str, message: ChatMessage) -> Talk:
+    """With whom or in what group it was said, as `user` sees it."""
+    if message.group is not None:
+        return Talk(message.group, group=True)
+    return Talk(message.sender if message.sender != user else message.to or "")
+
+
+def is_for(user: str, message: ChatMessage) -> bool:
+    """Whether a message is for `user` in particular: to nobody else, or with their name as a word
+    in it, however it is written."""
+    if message.sender == user:
+        return False
+    if message.group is None:
+        return True
+    named = rf"(?<!\w){re.escape(user)}(?!\w)"
+    return re.search(named, message.text, re.IGNORECASE) is not None
+
+
+ALONE = ("?", "exit", "quit")
+"""Words that are commands in a talk too, if they are all there is. With a space before it one of
+them is said."""
+
+
+def is_said(line: str) -> bool:
+    """Whether a line that is typed in a talk is said to the partner, and no command."""
+    if line.strip(" ") in ("", "end") or line.rstrip(" ") in ALONE:
+        return False
+    return line[:1] != "/" or line[:2] == "//"
+
+
 class Unread:
     """How many messages each user's partners wrote since they last talked."""
+
+    __slots__ = ("_counts",)
 
     def __init__(self) -> None:
         self._counts: dict[str, dict[Talk, int]] = {}
@@ -70,10 +104,12 @@ class Speaker(Protocol):
 
     alone: bool
     current: str | None
-    talk: Talk | None
     known: Known
     client: BBSClient
     screen: IScreen
+
+    @property
+    def talk(self) -> Talk | None: ...
 
     @property
     def own(self) -> Mapping[str, OwnCommand]: ...
@@ -83,6 +119,8 @@ class Speaker(Protocol):
 
     def become(self, user: str | None) -> None: ...
 
-    def begin_talk(self, partner: Talk | None) -> None: ...
+    async def begin_talk(self, partner: Talk) -> None: ...
+
+    def end_talk(self) -> None: ...
 
     def end(self) -> None: ...

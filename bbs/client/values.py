@@ -1,4 +1,5 @@
-"""What servers say, as values, and what can go wrong in asking them.
+"""Replies and lines of servers, as values; with these goes what they tell (`told`) and what can go
+wrong in asking them (`problems`).
 
 `docs/protocol.md` is the source of every member named here. Members that are not known are left
 alone; a known one of a wrong type is a `BadReply`.
@@ -8,15 +9,44 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Any, TypeVar
 
 from bbs.addresses import Address
 from bbs.client import oldest
+from bbs.client.problems import (
+    BadReply,
+    ClientError,
+    Incomplete,
+    Lost,
+    NotTrusted,
+    Refused,
+    Unreachable,
+)
+from bbs.client.told import ChatMessage, Missed, Post, Presence, ServiceEvent, Waiting
 
-LONGEST_WAIT = 366 * 24 * 3600.0
-"""Seconds in the longest wait that is believed; what is more may not even be a number to show."""
+__all__ = [
+    "BadReply",
+    "ChatMessage",
+    "ClientError",
+    "Incomplete",
+    "Lost",
+    "Missed",
+    "NotTrusted",
+    "Origin",
+    "Post",
+    "Presence",
+    "Refused",
+    "Reply",
+    "ServiceEvent",
+    "Unreachable",
+    "Waiting",
+    "read_address",
+    "read_line",
+]
 
 DEEPEST = 100
 """Lists and objects within each other in a line of a server's: more could not be shown again."""
@@ -27,44 +57,9 @@ LONGEST_CURSOR = 1000
 BACKWARDS = ("post", "history")
 """Lists of which the latest come first, and by `more` what is older; of others what follows."""
 
+T = TypeVar("T")
+
 _TOKEN = re.compile("[!-~]+")
-
-
-class ClientError(Exception):
-    """A request got no usable answer; the text is one line for the person who asked."""
-
-
-class Unreachable(ClientError):
-    """No server could be reached; the request was not carried out, unless it was harmless."""
-
-
-class Lost(ClientError):
-    """The request was sent and no answer came: whether it was carried out is not known."""
-
-
-class BadReply(ClientError):
-    """The server carried the request out and told of it in a way that is not in the protocol."""
-
-
-class NotTrusted(ClientError):
-    """The login server does not take this gateway's word for whom it speaks (`Origin`)."""
-
-
-class Incomplete(ClientError):
-    """A list was to come whole, and has others that could not be had; `reply` has those that
-    came."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(f"The list did not come whole: {reply.lacking or 'there are others'}")
-        self.reply = reply
-
-
-class Refused(ClientError):
-    """The server said no; the request was not carried out. The text is the server's message."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.message or "")
-        self.reply = reply
 
 
 def read_address(value: object) -> Address:
@@ -181,88 +176,29 @@ class Reply:
 
     @property
     def posts(self) -> tuple[Post, ...]:
-        posts = self.members.get("post")
-        if isinstance(posts, list):
-            try:
-                return tuple(Post.read(post) for post in posts)
-            except TypeError:
-                pass
-        raise BadReply("The server gave no usable list of posts")
-
-
-@dataclass(frozen=True)
-class Post:
-    """A post as a friend of its author reads it."""
-
-    author: str
-    text: str
-
-    @classmethod
-    def read(cls, value: object) -> Post:
-        if isinstance(value, dict):
-            author, text = value.get("id"), value.get("message")
-            if isinstance(author, str) and isinstance(text, str):
-                return cls(author, text)
-        raise TypeError("not a post")
-
-
-@dataclass(frozen=True)
-class ChatMessage:
-    """A pushed message: to one reader (`to`), or to a group (`group`); the other is None."""
-
-    id: int
-    sender: str
-    text: str = field(repr=False)
-    to: str | None = None
-    group: str | None = None
-
-    @classmethod
-    def read(cls, event: Mapping[str, object]) -> ChatMessage:
-        """The message in an event; `BadReply` when it is none."""
-        id, sender, text = event.get("id"), event.get("from"), event.get("message")
-        to, group = event.get("to"), event.get("group")
-        if type(id) is int and isinstance(sender, str) and isinstance(text, str):
-            if isinstance(to, str):
-                return cls(id, sender, text, to=to)
-            if isinstance(group, str):
-                return cls(id, sender, text, group=group)
-        raise BadReply("The server sent a message that is none")
-
-
-@dataclass(frozen=True)
-class ServiceEvent:
-    """An event that this client was not written for: one of the service's own."""
-
-    members: Mapping[str, object] = field(repr=False)
+        return self._read("post", "posts", Post.read)
 
     @property
-    def text(self) -> str:
-        """What the service has people read; empty when that is nothing."""
-        text = self.members.get("text")
-        return text if isinstance(text, str) else ""
+    def presences(self) -> tuple[Presence, ...]:
+        """The answer to `who`: friends, and whether they are there."""
+        return self._read("friend", "friends", Presence.read)
 
+    @property
+    def messages(self) -> tuple[ChatMessage, ...]:
+        """The answer to `history`: messages of before, oldest first."""
+        return self._read("history", "messages", ChatMessage.read)
 
-@dataclass(frozen=True)
-class Waiting:
-    """Where a login or locate stands that waits for an app server.
+    @property
+    def missed(self) -> Missed | None:
+        """What waits for who has just logged in; None from servers that do not say."""
+        return Missed.read(self.members.get("waiting"))
 
-    `position` counts from 1; `seconds` estimates the wait, None where there is nothing to go by.
-    """
-
-    position: int
-    seconds: float | None = None
-
-    @classmethod
-    def read(cls, event: Mapping[str, object]) -> Waiting:
-        """The place in an event; `BadReply` when it is none."""
-        position, seconds = event.get("position"), event.get("seconds")
-        if type(position) is int and position >= 1:
-            if seconds is None:
-                return cls(position)
-            # Not a number (NaN) is not in any range either.
-            if isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_WAIT:
-                return cls(position, seconds)
-        raise BadReply("The server told a place in the queue that is none")
+    def _read(self, member: str, what: str, read: Callable[[Any], T]) -> tuple[T, ...]:
+        values = self.members.get(member)
+        if isinstance(values, list):
+            with suppress(TypeError, BadReply):
+                return tuple(read(value) for value in values)
+        raise BadReply(f"The server gave no usable list of {what}")
 
 
 def _is_deep(members: object) -> bool:

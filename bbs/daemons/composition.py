@@ -51,12 +51,14 @@ class AppServing:
     def __init__(self, ground: Ground, admission: Admission | None = None) -> None:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
+        watchers: set[IConnection] = set()
         self.listeners = Listeners(
             database=ground.database,
             bus=bus,
             feed=ground.service.feed,
             poll_interval=config.messages.poll_interval,
             reactor=reactor,
+            watchers=watchers,
         )
         self.presence = Presence(
             database=ground.database,
@@ -68,7 +70,7 @@ class AppServing:
             wall=ground.wall,
         )
         self._parts = AppServerParts(self.listeners, self.presence)
-        self.home = home_of(ground, bus, self._parts)
+        self.home = home_of(ground, bus, self._parts, watchers)
         self.factory = line_factory(reactor, self.home, config.limits, admission)
 
     def joined(self, server_id: str) -> None:

@@ -58,7 +58,7 @@ class Caller:
     touch: str | None = None
     answer: _Answer | None = field(default=None, repr=False, compare=False)
     quotas: Quotas = DEFAULT_QUOTAS
-    session: str = field(default="", repr=False)
+    session: str = field(default="", repr=False, compare=False)
     away: bool = False
 
 

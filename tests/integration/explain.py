@@ -17,12 +17,24 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from bbs.board import board, expiring, friends, groups, messages, posts
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.board import (
+    blocks,
+    board,
+    expiring,
+    friends,
+    groups,
+    history,
+    messages,
+    posts,
+    waiting,
+    who,
+)
+from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import (
     accounts,
     callers,
+    credentials,
     keeping,
     members,
     operators,
@@ -60,6 +72,7 @@ GROWING = {
         Message,
         Inbox,
         Delivery,
+        Block,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
@@ -70,6 +83,7 @@ LISTS = (
     groups.all_groups,
     groups.joined,
     posts.friends_posts,
+    blocks.blocks,
 )
 """What may have more parts than one."""
 
@@ -129,7 +143,12 @@ def commands() -> dict[str, list[Callable[[], object]]]:
 
     return {
         "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
-        "login": [lambda: accounts.password_hash("user0"), first, again],
+        "login": [
+            lambda: accounts.password_hash("user0"),
+            first,
+            again,
+            lambda: waiting.on_login(ann().id, NOW - 100),
+        ],
         "logout": guarded(accounts.log_out),
         "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
         "locate": [locate, lambda: places.ask(ann().id)],
@@ -145,13 +164,38 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-joined": guarded(groups.joined),
         "join-group": guarded(groups.join, "group1000"),
         "send-group": guarded(messages.send_group, "group0", "hello"),
+        "history": [
+            *guarded(history.history, "user1"),
+            *guarded(history.history, "user3"),
+            *guarded(history.history, "group1"),
+        ],
+        "history-group": [
+            *guarded(history.of_group, "group1"),
+            *guarded(history.of_group, "group4"),
+        ],
+        "who": guarded(who.who),
         "more": [
             lambda: [rule.part(ann(), Page(2**40)) for rule in LISTS],
+            lambda: history.history.part(ann(), Page([history.WITH, 3000]), "user1"),
+            lambda: history.of_group.part(ann(), Page([history.IN_GROUP, 3000]), "group1"),
+            lambda: who.who.part(ann(), Page([who.OFFLINE, 5])),
+            lambda: groups.members.part(ann(), Page(2**40), "group0"),
         ],
         "listen": [
             *guarded(messages.open_mailbox, None),
             *guarded(messages.open_mailbox, 100),
             listening,
+        ],
+        "unfriend": guarded(friends.unfriend, "user5"),
+        "decline-invite": guarded(friends.decline, "user15"),
+        "block": guarded(blocks.block, "user6"),
+        "unblock": guarded(blocks.unblock, "user2000"),
+        "list-block": guarded(blocks.blocks),
+        "leave-group": guarded(groups.leave, "group0"),
+        "list-member": guarded(groups.members, "group0"),
+        "change-password": [
+            *guarded(credentials.own_hash),
+            *guarded(credentials.change_password, "hash", "new hash"),
         ],
     }
 
@@ -243,16 +287,17 @@ def explain(
     """Carry everything out, undo it, and ask for the plans of its statements."""
     found: dict[str, list[Plan]] = {}
     for name, rules in work.items():
-        statements: dict[str, object] = {}
+        statements: dict[str, tuple[str, object]] = {}
         with database.peewee.atomic() as transaction:
             for rule in rules:
                 for sql, params in captured(database.peewee, rule):
-                    statements.setdefault(sql, params)
+                    # One that locks what another only reads is the same on SQLite.
+                    statements.setdefault(sql.removesuffix(" FOR UPDATE"), (sql, params))
                 transaction.rollback()
         how = _mysql_steps if database.url.startswith("mysql") else _sqlite_steps
         found[name] = [
             Plan(sql, tuple(how(database.peewee, sql, params)))
-            for sql, params in statements.items()
+            for sql, params in statements.values()
             if not sql.startswith(("INSERT", "REPLACE"))
         ]
     return found

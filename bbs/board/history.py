@@ -1,0 +1,175 @@
+"""What was said before, read again: `history`.
+
+A conversation is two ranges of two indexes, what the caller said to whoever is called so and what
+the caller heard from them, and a group's is one range of a third; each is read from its end
+backwards. So it costs the same however long it is. Both sides of a conversation are found by the
+caller's own id, and nothing by the other's name alone: who has a name that somebody else had before
+reads nothing of theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peewee
+
+from bbs.board import errors, standing
+from bbs.board.messages import event
+from bbs.board.models import Delivery, Group, Membership, Message, Relationship
+from bbs.framework import (
+    Caller,
+    Page,
+    Part,
+    User,
+    as_stored,
+    asks,
+    by_index,
+    costs,
+    paged,
+    read_only,
+    statement,
+    together,
+)
+
+MOST = 50
+"""Messages of one part."""
+
+ALL = 2**63 - 1
+"""Behind every message: the largest id that a database has."""
+
+WITH, IN_GROUP = "with", "in"
+"""What a position begins with, before the id of a message: which of the two it goes on with. A
+name's history must not become another one between two of its parts."""
+
+Row = tuple[Any, ...]
+"""A message: its columns as `messages.event` takes them, and whose account the one of its names
+belonged to that is not the caller's, as far as it is known, and whose it is now."""
+
+
+@paged
+@costs(commands=Part.price)
+@read_only
+@asks(standing.correspondent)
+def history(caller: Caller, page: Page, name: str) -> Part:
+    """The latest of the conversation with `name`, oldest first; where there never was one and
+    `name` is no friend, of the caller's group of that name."""
+    kind, below = page.last or ("", ALL)
+    if kind == IN_GROUP:
+        return of_group.part(caller, page, name)
+    form = as_stored(name)
+    [(other, _, stands, *_)] = standing.correspondent(caller, form)
+    found = _conversation(caller.id, form, other, below)
+    if found or stands == Relationship.FRIEND or kind:
+        return _part(page, WITH, found)
+    group, membership, _ = _membership_in(caller, name)
+    if group is None and other is None:
+        raise errors.NoSuchFriend()
+    if membership is None and other is not None:
+        raise errors.NotFriends(name)
+    return of_group.part(caller, page, name)
+
+
+@paged
+@costs(commands=Part.price)
+@read_only
+def of_group(caller: Caller, page: Page, name: str) -> Part:
+    """The latest of what was said in the caller's group `name` since the caller joined it, oldest
+    first."""
+    group, membership, after = _membership_in(caller, name)
+    if group is None:
+        raise errors.NoSuchTarget()
+    if membership is None:
+        raise errors.NotMember(name)
+    _, below = page.last or (IN_GROUP, ALL)
+    if after is None:
+        found = _sent_in(group, caller.id, below, MOST + 1)
+    else:
+        found = _said_in(group, after, below, MOST + 1)
+    return _part(page, IN_GROUP, found)
+
+
+def _conversation(user: int, name: str, other: int | None, below: int) -> list[Row]:
+    """The latest messages before the id `below` between `user` and those who are or were called
+    `name`, which is the account `other` now; the latest first."""
+    found = together(
+        _said.of(user, name, False, below, MOST + 1), _heard.of(user, name, below, MOST + 1)
+    )
+    rows = sorted((row for rows in found for row in rows), reverse=True)
+    return [(*row, other) for row in rows[: MOST + 1]]
+
+
+def _part(page: Page, kind: str, found: list[Row]) -> Part:
+    rows = []
+    for *message, account, account_now in found:
+        stored = event(*message)
+        former = {} if account is not None and account == account_now else {"former": True}
+        rows.append(((kind, stored.id), {**stored.members, **former}))
+    return page.part("history", rows, backwards=True, most=MOST)
+
+
+def _membership_in(caller: Caller, name: str) -> tuple[int | None, int | None, int | None]:
+    """The group `name`, the caller's membership, and behind which message that began; None for
+    none."""
+    for group, membership, after in _membership(caller.id, as_stored(name, Group.name)):
+        return group, membership, after
+    return None, None, None
+
+
+_MESSAGE = (
+    Message.id,
+    Message.sender,
+    Message.target,
+    Message.to_group,
+    Message.text,
+    Message.stored,
+)
+
+
+@statement
+def _membership(user: int, name: str) -> peewee.Select:
+    own = (Membership.group == Group.id) & (Membership.user == user)
+    return (
+        Group.select(Group.id, Membership.id, Membership.after)
+        .left_outer_join(Membership, on=own)
+        .where(Group.name == name)
+    )
+
+
+@statement
+def _said(user: int, name: str, to_group: bool, below: int, limit: int) -> peewee.Select:
+    own = (Message.sent_by == user) & (Message.target == name) & (Message.to_group == to_group)
+    found = Message.select(*_MESSAGE, Message.sent_to).where(own & (Message.id < below))
+    latest = found.order_by(Message.id.desc()).limit(limit)
+    return by_index(latest, Message.sent_by, Message.target, Message.to_group)
+
+
+@statement
+def _heard(user: int, name: str, below: int, limit: int) -> peewee.Select:
+    own = (Message.sent_to == user) & (Message.sender == name)
+    found = Message.select(*_MESSAGE, Message.sent_by).where(own & (Message.id < below))
+    latest = found.order_by(Message.id.desc()).limit(limit)
+    return by_index(latest, Message.sent_to, Message.sender)
+
+
+@statement
+def _said_in(group: int, after: int, below: int, limit: int) -> peewee.Select:
+    said = (Message.in_group == group) & (Message.id > after) & (Message.id < below)
+    latest = _of_group().where(said).order_by(Message.id.desc()).limit(limit)
+    return by_index(latest, Message.in_group)
+
+
+@statement
+def _sent_in(group: int, user: int, below: int, limit: int) -> peewee.Select:
+    """Of what was said in the group, what `user` was sent."""
+    sent = Delivery.select(peewee.SQL("1")).where(
+        (Delivery.user == user) & (Delivery.message == Message.id)
+    )
+    said = (Message.in_group == group) & (Message.id < below)
+    latest = _of_group().where(said & peewee.fn.EXISTS(sent))
+    return by_index(latest.order_by(Message.id.desc()).limit(limit), Message.in_group)
+
+
+def _of_group() -> peewee.ModelSelect[Message]:
+    """Messages with the account of each sender, and that account once more if it is still there."""
+    sender = User.select(User.id).where(User.id == Message.sent_by)
+    return Message.select(*_MESSAGE, Message.sent_by, sender)

@@ -213,7 +213,8 @@ class Served(ServedCase):
             [[each["message"] for each in part] for part in found],
             [["4", "6", "7"], ["0", "1", "3"]],
         )
-        self.assertEqual((found[0][0]["id"], found[0][0]["message"]), ("u1", "4"))
+        first = {"id": "u1", "message": "4", "post": 5, "time": None}
+        self.assertEqual(found[0][0], first)
 
     def test_what_changes_meanwhile_neither_repeats_nor_skips(self) -> None:
         users = self.users(7)

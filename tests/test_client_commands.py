@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.client.commands import MOST_OFFERS, MOST_USAGE, read_offers
 from bbs.client.oldest import OLDEST, code_of
-from bbs.client.typed import Typed, typed, without_password
+from bbs.client.passwords import questions, without_password
+from bbs.client.typed import Typed, typed
 from bbs.commands import all_commands
 from bbs.protocols.commands import Command, Role
 
@@ -232,8 +233,32 @@ class WithoutPasswordTests(SynchronousTestCase):
             ("login", "login"),
             ("post login ann secret", "post login ann secret"),
             ("logins ann secret", "logins ann secret"),
+            (" /change-password old new", " /change-password"),
+            ("change-password ann old new", "change-password"),
+            ("change-password", "change-password"),
         ):
             self.assertEqual(without_password(line), kept)
+
+
+class QuestionsTests(SynchronousTestCase):
+    def test_passwords_that_are_not_on_the_line(self) -> None:
+        for line, many in (
+            ("login ann", 1),
+            (" /login  ann ", 1),
+            ("register ann", 2),
+            ("login ann pw", 0),
+            ("login", 0),
+            ("change-password", 3),
+            ("change-password ann", 3),
+            ("change-password old new", 0),
+            ("post login", 0),
+            ("", 0),
+        ):
+            self.assertEqual(questions(line), many, line)
+
+    def test_where_nobody_is_named(self) -> None:
+        self.assertEqual(questions("change-password", users=False), 3)
+        self.assertEqual(questions("change-password ann", users=False), 0)
 
 
 class CompleteTests(SynchronousTestCase):

@@ -27,12 +27,18 @@ class Paper:
         self.prompts: list[str] = []
         self.passwords: list[str | None] = []
         self.changes = 0
+        self.for_you: list[bool] = []
 
     def reply(self, request: Typed, reply: Reply) -> None:
         self.lines += reply_lines(reply)
 
-    def message(self, user: str, message: ChatMessage) -> None:
+    def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         self.lines.append(f"{user}: {message_line(message)}")
+        self.for_you.append(for_you)
+
+    def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
+        self.lines += ["…"] if older else []
+        self.lines += [f"{user} before: {message_line(message, user)}" for message in messages]
 
     def event(self, user: str, event: ServiceEvent) -> None:
         self.lines.append(f"{user}: {event_line(event)}")

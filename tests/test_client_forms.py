@@ -58,6 +58,8 @@ class FormTests(SynchronousTestCase):
             {"event": "message", "id": 41, "from": "ann", "to": "bob", "message": "hi\x1b\u202e"}
             | {"user": "bob"},
         )
+        (line,) = self.form.message("bob", ChatMessage(41, "ann", "hi", to="bob", time=5))
+        self.assertEqual(json.loads(line)["time"], 5)
         (line,) = self.form.message("bob", ChatMessage(42, "ann", "e4", group="chess"))
         self.assertEqual(json.loads(line)["group"], "chess")
         self.assertNotIn("to", json.loads(line))

@@ -21,10 +21,12 @@ from bbs.client import (
 from bbs.client.oldest import OLDEST
 from bbs.client.text import (
     MOST_TEXT,
+    Entry,
     event_line,
     help_lines,
     message_line,
     problem_line,
+    reply_entries,
     reply_lines,
     visible,
     waiting_line,
@@ -77,12 +79,62 @@ class ReplyTests(SynchronousTestCase):
         for member in ("invite", "friend", "group"):
             self.assertEqual(reply_lines(reply(**{member: ["a", "b\n"]})), ["a", "b\\x0a"])
 
+    def test_a_history_is_its_events(self) -> None:
+        event = {"event": "message", "id": 1, "time": 5.5, "from": "bob", "to": "ann"}
+        other = {"event": "message", "id": 2, "from": "ann", "group": "chess", "message": "e4\x1b"}
+        told = reply(history=[event | {"message": "hi"}, other])
+        lines = ["<<<bob->ann: hi>>>", "<<<ann->GROUP<chess>: e4\\x1b>>>"]
+        self.assertEqual(reply_lines(told), lines)
+        self.assertEqual([entry.time for entry in reply_entries(told)], [5.5, None])
+
+    def test_the_last_of_a_conversation_are_what_was_asked_for(self) -> None:
+        event = {"event": "message", "id": 1, "from": "bob", "to": "ann", "message": "hi"}
+        told = {"status": 0, "history": [event], "more": "x"}
+        self.assertEqual(reply_lines(Reply(told)), ["<<<bob->ann: hi>>>"])
+        self.assertIn("not shown: lost", reply_lines(Reply(told, lacking="lost"))[0])
+
+    def test_who_had_a_name_once_is_told_from_who_has_it(self) -> None:
+        event = {"event": "message", "id": 1, "former": True, "message": "hi"}
+        to_ann = event | {"from": "bob", "to": "ann"}
+        to_bob = event | {"from": "ann", "to": "bob"}
+        in_group = event | {"from": "ann", "group": "chess"}
+        self.assertEqual(
+            reply_lines(reply(history=[to_ann, to_bob, in_group]), "ann"),
+            [
+                "<<<bob (no more)->ann: hi>>>",
+                "<<<ann->bob (no more): hi>>>",
+                "<<<ann (no more)->GROUP<chess>: hi>>>",
+            ],
+        )
+
+    def test_who_is_there(self) -> None:
+        friends = [
+            {"id": "bob\x1b", "online": True, "last": 5},
+            {"id": "cat", "online": False, "last": 1764086400.25},
+            {"id": "dan", "online": False, "last": None},
+            {"id": "eve", "online": False, "last": 1e300},
+        ]
+        lines = ["bob\\x1b  online", "cat  offline since {}", "dan  offline", "eve  offline"]
+        told = reply(friend=friends)
+        for shown, when in (
+            (reply_lines(told), "2025-11-25T16:00:00Z"),
+            ([each.text for each in reply_entries(told, since=str)], "1764086400.25"),
+        ):
+            self.assertEqual(shown, [line.format(when) for line in lines])
+
+    def test_posts_have_their_times(self) -> None:
+        told = reply(post=[{"id": "bob", "message": "hi", "post": 3, "time": 5}])
+        self.assertEqual(reply_entries(told), [Entry("bob: hi", 5)])
+
     def test_empty_lists_say_so(self) -> None:
         for member, line in (
             ("invite", "No invitations"),
             ("friend", "No friends"),
             ("group", "No groups"),
             ("post", "No posts"),
+            ("history", "No messages"),
+            ("block", "Nobody is blocked"),
+            ("member", "No members"),
         ):
             self.assertEqual(reply_lines(reply(**{member: []})), [line])
 
@@ -173,6 +225,17 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(ChatMessage.read(good), ChatMessage(1, "ann", "hi", to="bob"))
         for member, value in (("id", "1"), ("from", None), ("to", None), ("message", 3)):
             self.assertRaises(BadReply, ChatMessage.read, good | {member: value})
+        for told, time in (
+            (5, 5),
+            (1.5, 1.5),
+            (-1, None),
+            (True, None),
+            (1e300, None),
+            ("5", None),
+        ):
+            self.assertEqual(ChatMessage.read(good | {"time": told}).time, time)
+        for told, former in ((True, True), (1, False), ("true", False)):
+            self.assertEqual(ChatMessage.read(good | {"former": told}).former, former)
 
     def test_waiting(self) -> None:
         event = {"event": "waiting", "position": 3, "seconds": 24}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import friends
+from bbs.board import friends, standing
 from bbs.board.models import Relationship
 from bbs.rules import accounts, callers
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
@@ -134,14 +134,12 @@ class Lists(RulesCase):
             (self.dan, None, self.dan.id),
             (self.ann, None, self.ann.id),
         ):
-            expected = [(other.id, other.channel, stands, online)]
-            self.assertEqual(self.call(friends.correspondent, self.ann, other.name), expected)
+            expected = [(other.id, other.channel, stands, online, None, None)]
+            self.assertEqual(self.call(standing.correspondent, self.ann, other.name), expected)
             ann = self.call(
-                callers.identify, token, SESSIONS, self.now, friends.correspondent, (other.name,)
+                callers.identify, token, SESSIONS, self.now, standing.correspondent, (other.name,)
             )
             self.assertEqual(ann, self.ann)
             assert ann.answer is not None
             self.assertEqual(ann.answer.rows, expected)
-        self.assertEqual(
-            self.call(friends.correspondent, self.ann, "nobody"), [(None, None, None, None)]
-        )
+        self.assertEqual(self.call(standing.correspondent, self.ann, "nobody"), [(None,) * 6])

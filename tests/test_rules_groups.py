@@ -1,11 +1,13 @@
-"""Groups: `docs/protocol.md`, section 3, from `create-group` to `join-group`."""
+"""Groups: `docs/protocol.md`, section 3, from `create-group` to `join-group`,
+`leave-group` and `list-member`."""
 
 from __future__ import annotations
 
-from bbs.board import groups
-from bbs.board.models import Group, Membership
-from bbs.rules import accounts
-from tests.database_case import RulesCase, on_both_databases
+from bbs.board import groups, messages
+from bbs.board.models import Delivery, Group, Membership
+from bbs.rules import accounts, callers
+from bbs.rules.pages import Page
+from tests.database_case import SESSIONS, RulesCase, on_both_databases
 
 LONGEST = "\N{GRINNING FACE}" * 100
 
@@ -78,6 +80,81 @@ class Joining(RulesCase):
         self.refused("chess already exist", groups.create, self.bob, "chess")
         self.call(groups.join, self.bob, "chess")
         self.assertEqual(self.call(groups.all_groups, self.bob)["group"], ["chess"])
+
+
+@on_both_databases
+class Leaving(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob = self.people("ann", "bob")
+        self.channel = self.call(groups.create, self.ann, "chess")
+        self.call(groups.join, self.bob, "chess")
+
+    def test_success(self) -> None:
+        self.assertEqual(self.call(groups.leave, self.bob, "chess"), self.channel)
+        self.assertEqual(self.call(groups.joined, self.bob)["group"], [])
+        self.assertEqual(self.call(groups.channels, self.bob.id), [])
+        not_member = "You are not the member of chess"
+        self.refused(not_member, messages.send_group, self.bob, "chess", "e4")
+        self.call(messages.send_group, self.ann, "chess", "e4")
+        readers = [delivery.user_id for delivery in Delivery.select()]
+        self.assertEqual(readers, [self.ann.id])
+
+    def test_who_is_none(self) -> None:
+        for name in ("go", "Chess", "a" * 60_000):
+            self.refused(f"You are not the member of {name}", groups.leave, self.bob, name)
+        self.call(groups.leave, self.bob, "chess")
+        self.refused("You are not the member of chess", groups.leave, self.bob, "chess")
+
+    def test_twice_at_once(self) -> None:
+        """The other was faster, after this one had asked."""
+        token = self.log_in("bob")
+        bob = self.call(callers.identify, token, SESSIONS, self.now, groups.named, ("chess",))
+        self.call(groups.leave, self.bob, "chess")
+        self.refused("You are not the member of chess", groups.leave, bob, "chess")
+
+    def test_a_group_outlives_its_last_member(self) -> None:
+        for each in (self.ann, self.bob):
+            self.call(groups.leave, each, "chess")
+        self.assertEqual(self.call(groups.all_groups, self.ann)["group"], ["chess"])
+        self.refused("chess already exist", groups.create, self.bob, "chess")
+        self.call(groups.join, self.bob, "chess")
+        self.assertEqual(self.call(groups.members, self.bob, "chess")["member"], ["bob"])
+
+    def test_who_comes_again_comes_last(self) -> None:
+        self.call(groups.leave, self.ann, "chess")
+        self.call(groups.join, self.ann, "chess")
+        self.assertEqual(self.call(groups.members, self.bob, "chess")["member"], ["bob", "ann"])
+
+
+@on_both_databases
+class Members(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.dan, self.bob = self.people("ann", "dan", "bob")
+        for name in ("go", "chess"):
+            self.call(groups.create, self.bob, name)
+        for each in (self.dan, self.ann):
+            self.call(groups.join, each, "chess")
+
+    def test_in_the_order_joined_and_in_parts(self) -> None:
+        self.assertEqual(
+            self.call(groups.members, self.ann, "chess")["member"], ["bob", "dan", "ann"]
+        )
+        self.assertEqual(self.call(groups.members, self.bob, "go")["member"], ["bob"])
+        dans = Membership.get(Membership.user == self.dan.id).id
+        rest = self.call(groups.members.part, self.ann, Page(dans), "chess")
+        self.assertEqual(rest["member"], ["ann"])
+
+    def test_for_members_alone(self) -> None:
+        for name in ("go", "Chess", "a" * 60_000):
+            self.refused(f"You are not the member of {name}", groups.members, self.ann, name)
+        self.call(groups.leave, self.dan, "chess")
+        self.refused("You are not the member of chess", groups.members, self.dan, "chess")
+
+    def test_who_deletes_the_account_is_none(self) -> None:
+        self.call(accounts.delete, self.dan)
+        self.assertEqual(self.call(groups.members, self.ann, "chess")["member"], ["bob", "ann"])
 
 
 @on_both_databases

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import friends, groups, messages, posts
+from bbs.board import blocks, friends, groups, messages, posts
 from bbs.framework import Ask, Command, CommandTable, Reply, Role, success
 
 MESSAGES = "messages"
@@ -12,6 +12,12 @@ MESSAGES = "messages"
 async def hear_group(ask: Ask, channel: str) -> Reply:
     """The caller's connections that listen hear the group from now on."""
     await ask.hear(channel)
+    return success()
+
+
+async def forget_group(ask: Ask, channel: str) -> Reply:
+    """The caller's connections that listen need not hear the group any more."""
+    ask.unhear(channel)
     return success()
 
 
@@ -42,4 +48,11 @@ commands = CommandTable(
         rest=True,
         rule=messages.send_group,
     ),
+    Command("unfriend <user> <friend>", Role.APP, rule=friends.unfriend),
+    Command("decline-invite <user> <id>", Role.APP, rule=friends.decline),
+    Command("block <user> <id>", Role.APP, rule=blocks.block),
+    Command("unblock <user> <id>", Role.APP, rule=blocks.unblock),
+    Command("list-block <user>", Role.APP, rule=blocks.blocks),
+    Command("leave-group <user> <group>", Role.APP, forget_group, rule=groups.leave),
+    Command("list-member <user> <group>", Role.APP, rule=groups.members),
 )

@@ -36,7 +36,7 @@ class InvitedBy(Refusal):
 
 
 class NotInvitedBy(Refusal):
-    """`accept-invite` names somebody who did not invite."""
+    """`accept-invite` or `decline-invite` names somebody who did not invite."""
 
     text = "{} did not invite you"
 
@@ -70,7 +70,7 @@ class NoSuchFriend(Refusal):
 
 
 class NotFriends(Refusal):
-    """`send` names somebody who is not a friend."""
+    """`send` or `unfriend` names somebody who is not a friend."""
 
     text = "{} is not your friend"
 
@@ -86,6 +86,37 @@ class InboxFull(Refusal):
 
     text = "{}'s inbox is full"
     limit = True
+
+
+class TakesNothing(Refusal):
+    """`invite` or `send` names somebody who has blocked the sender."""
+
+    text = "{} takes nothing from you"
+
+
+class YouHaveBlocked(Refusal):
+    """`invite` names somebody whom the sender has blocked, and may unblock."""
+
+    text = "You have blocked {}"
+
+
+class BlocksSelf(Refusal):
+    """`block` names its own sender."""
+
+    text = "You cannot block yourself"
+
+
+class TooManyBlocked(Refusal):
+    """The sender has blocked as many people as one may block."""
+
+    text = "You have blocked too many"
+    limit = True
+
+
+class NotBlocked(Refusal):
+    """`unblock` names somebody whom the sender has not blocked."""
+
+    text = "{} is not blocked"
 
 
 class InvalidGroup(Refusal):
@@ -141,6 +172,6 @@ class NoSuchTarget(Refusal):
 
 
 class NotMember(Refusal):
-    """`send-group` names a group that the sender is not in."""
+    """`send-group`, `leave-group` or `list-member` names a group that the sender is not in."""
 
     text = "You are not the member of {}"

@@ -1,62 +1,29 @@
-"""Friendships, from invitation to list."""
+"""Friendships, from invitation to end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import peewee
 
-from bbs.board import errors, inboxes
+from bbs.board import blocks, errors, inboxes, standing
 from bbs.board.models import Relationship
-from bbs.framework import (
-    Caller,
-    Page,
-    Part,
-    Place,
-    User,
-    as_stored,
-    asks,
-    paged,
-    question,
-    read_only,
-    statement,
-)
+from bbs.framework import Caller, Page, Part, User, as_stored, asks, paged, read_only, statement
 
 MOST_INVITATIONS = 100
 """Invitations of one user's that nobody has answered yet."""
 
 
-@question
-def correspondent(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
-    """Somebody called `name`: the id and the channel, how the caller stands to them, and their id
-    once more if they are online. All are None for nobody."""
-    found: peewee.Select = with_correspondent(query, name, User.alias())
-    return found
-
-
-def with_correspondent(query: Any, name: str, other: Any) -> Any:
-    """A question of `correspondent`'s to which more may be added about `other`."""
-    place = Place.alias()
-    return (
-        query.select_extend(other.id, other.channel, Relationship.kind, place.user)
-        .left_outer_join(other, on=(other.name == name))
-        .left_outer_join(
-            Relationship,
-            on=((Relationship.user == User.id) & (Relationship.other == other.id)),
-        )
-        .left_outer_join(place, on=(place.user == other.id))
-    )
-
-
-@asks(correspondent)
+@asks(standing.correspondent)
 def invite(caller: Caller, name: str) -> None:
     """Invite `name` to be a friend."""
-    [(other, _, stands, _)] = correspondent(caller, as_stored(name))
+    [(other, _, stands, _, blocked_by, blocked)] = standing.correspondent(caller, as_stored(name))
     if other is None:
         raise errors.NoSuchUser(name)
     if other == caller.id:
         raise errors.InvitesSelf()
+    if blocked_by is not None:
+        raise errors.TakesNothing(name)
+    if blocked is not None:
+        raise errors.YouHaveBlocked(name)
     if stands == Relationship.FRIEND:
         raise errors.AlreadyFriends(name)
     if stands == Relationship.INVITED:
@@ -64,25 +31,48 @@ def invite(caller: Caller, name: str) -> None:
     if stands == Relationship.INVITED_BY:
         raise errors.InvitedBy(name)
     inboxes.lock([caller.id, other])
+    blocks.check(caller, other, name)
     _check_room(caller, other, name)
     if _has_as_many(caller.id, Relationship.INVITED, MOST_INVITATIONS):
         raise errors.TooManyInvitations()
     _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY)
 
 
-@asks(correspondent)
+@asks(standing.correspondent)
 def accept(caller: Caller, name: str) -> None:
     """Accept the invitation of `name`."""
-    [(other, _, stands, _)] = correspondent(caller, as_stored(name))
+    [(other, _, stands, *_)] = standing.correspondent(caller, as_stored(name))
     if stands != Relationship.INVITED_BY:
         raise errors.NotInvitedBy(name)
     inboxes.lock([caller.id, other])
     _check_room(caller, other, name)
-    if not _remove_invitations([caller.id, other]):
+    if not standing.end(caller.id, Relationship.INVITED_BY, other, Relationship.INVITED):
         # Somebody else accepted the same invitation between the look and the deed.
         raise errors.NotInvitedBy(name)
     # New rows, whose ids give the friendship its place in the order.
     _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND)
+
+
+@asks(standing.correspondent)
+def decline(caller: Caller, name: str) -> None:
+    """Decline the invitation of `name`, who is not told, and may invite again."""
+    [(other, _, stands, *_)] = standing.correspondent(caller, as_stored(name))
+    if stands != Relationship.INVITED_BY:
+        raise errors.NotInvitedBy(name)
+    inboxes.lock([caller.id, other])
+    if not standing.end(caller.id, Relationship.INVITED_BY, other, Relationship.INVITED):
+        raise errors.NotInvitedBy(name)
+
+
+@asks(standing.correspondent)
+def unfriend(caller: Caller, name: str) -> None:
+    """End the friendship with `name`, for both."""
+    [(other, _, stands, *_)] = standing.correspondent(caller, as_stored(name))
+    if stands != Relationship.FRIEND:
+        raise errors.NotFriends(name)
+    inboxes.lock([caller.id, other])
+    if not standing.end(caller.id, Relationship.FRIEND, other, Relationship.FRIEND):
+        raise errors.NotFriends(name)
 
 
 @paged
@@ -123,15 +113,6 @@ def _relate(user: int, kind: str, other: int, others_kind: str) -> None:
 @statement
 def _add(user: int, other: int, kind: str) -> peewee.Insert:
     return Relationship.insert(user=user, other=other, kind=kind)
-
-
-@statement
-def _remove_invitations(both: Sequence[int]) -> peewee.Delete:
-    return Relationship.delete().where(
-        Relationship.user.in_(both)
-        & Relationship.other.in_(both)
-        & (Relationship.kind != Relationship.FRIEND)
-    )
 
 
 @statement

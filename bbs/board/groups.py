@@ -87,6 +87,15 @@ def join(caller: Caller, name: str) -> str:
     return channel_of(random)
 
 
+@asks(named)
+def leave(caller: Caller, name: str) -> str:
+    """Leave the group `name`, which stays, be it without members; returns its channel."""
+    [(group, random, membership)] = named(caller, as_stored(name, Group.name))
+    if membership is None or not _remove_member(group, caller.id):
+        raise errors.NotMember(name)
+    return channel_of(random)
+
+
 @paged
 @long_read
 def all_groups(caller: Caller, page: Page) -> Part:
@@ -99,6 +108,17 @@ def all_groups(caller: Caller, page: Page) -> Part:
 def joined(caller: Caller, page: Page) -> Part:
     """The caller's groups, in the order joined."""
     return page.part("group", _of_member(caller.id, page.last or 0, page.limit))
+
+
+@asks(named)
+@paged
+@read_only
+def members(caller: Caller, page: Page, name: str) -> Part:
+    """The names of the members of the group `name`, in the order joined."""
+    [(group, _, membership)] = named(caller, as_stored(name, Group.name))
+    if membership is None:
+        raise errors.NotMember(name)
+    return page.part("member", _members(group, page.last or 0, page.limit))
 
 
 def channels(user: int) -> list[str]:
@@ -146,6 +166,11 @@ def _add_member(group: int, user: int) -> peewee.Insert:
 
 
 @statement
+def _remove_member(group: int, user: int) -> peewee.Delete:
+    return Membership.delete().where((Membership.group == group) & (Membership.user == user))
+
+
+@statement
 def _all(last: int, limit: int) -> peewee.Select:
     return Group.select(Group.id, Group.name).where(Group.id > last).order_by(Group.id).limit(limit)
 
@@ -156,6 +181,17 @@ def _of_member(user: int, last: int, limit: int) -> peewee.Select:
         Membership.select(Membership.id, Group.name)
         .join(Group)
         .where((Membership.user == user) & (Membership.id > last))
+        .order_by(Membership.id)
+        .limit(limit)
+    )
+
+
+@statement
+def _members(group: int, last: int, limit: int) -> peewee.Select:
+    return (
+        Membership.select(Membership.id, User.name)
+        .join(User)
+        .where((Membership.group == group) & (Membership.id > last))
         .order_by(Membership.id)
         .limit(limit)
     )

@@ -13,7 +13,7 @@ from functools import reduce
 
 import peewee
 
-from bbs.board import errors, friends, groups, inboxes
+from bbs.board import blocks, errors, groups, inboxes, standing
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Relationship
 from bbs.board.pieces import pieces
 from bbs.framework import (
@@ -54,11 +54,11 @@ class Sent:
 
 @question
 def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
-    """What `friends.correspondent` finds of somebody called `name`, and the bytes that wait for
-    them."""
+    """What `standing.with_correspondent` finds of somebody called `name`, and the bytes that wait
+    for them."""
     other = User.alias()
     found: peewee.Select = (
-        friends.with_correspondent(query, name, other)
+        standing.with_correspondent(query, name, other)
         .select_extend(Inbox.waiting)
         .left_outer_join(Inbox, on=(Inbox.user == other.id))
     )
@@ -70,9 +70,11 @@ def addressee(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
 def send(caller: Caller, name: str, text: str) -> Sent:
     """Store a message to the friend `name`."""
     name = as_stored(name)
-    [(friend, channel, stands, online, waiting)] = addressee(caller, name)
+    [(friend, channel, stands, online, blocked_by, waiting)] = addressee(caller, name)
     if friend is None:
         raise errors.NoSuchFriend()
+    if blocked_by is not None:
+        raise errors.TakesNothing(name)
     if stands != Relationship.FRIEND:
         raise errors.NotFriends(name)
     if online is None:
@@ -129,14 +131,19 @@ def note_delivered(cursors: Sequence[Cursor]) -> None:
 def _store_for_one(
     caller: Caller, target: str, text: str, reader: int
 ) -> tuple[int, Mapping[int, int]]:
-    """Keep a message for `reader`; its id, and the id of the last one before it."""
+    """Keep a message for the friend `reader`; its id, and the id of the last one before it."""
     [raising] = inboxes.raising([reader], len(text.encode()))
-    _, [(_, waiting, last)], number, _ = together(
+    _, [(_, waiting, last)], number, _, stands = together(
         raising,
         _last.of([reader]),
         _add.of(caller.name, target, False, text, caller.now),
         _add_delivery_of_last.of(reader),
+        standing.stands.of(caller.id, reader),
     )
+    if stands != [(Relationship.FRIEND,)]:
+        # The friendship has ended since the caller looked, perhaps by a block.
+        blocks.check(caller, reader, target)
+        raise errors.NotFriends(target)
     if waiting > caller.quotas.inbox:
         # Somebody else has filled it since the caller looked: nothing of this stays.
         raise errors.InboxFull(target)

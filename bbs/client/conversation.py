@@ -20,7 +20,7 @@ from bbs.client.known import QUESTIONS, Known
 from bbs.client.library import BBSClient
 from bbs.client.own import own_commands
 from bbs.client.screen import GivenUp, IScreen
-from bbs.client.talk import OwnCommand, Talk, Unread, WrongUse
+from bbs.client.talk import OwnCommand, Talk, Unread, WrongUse, is_for, partner_of
 from bbs.client.text import problem_line, visible
 from bbs.client.typed import Typed, typed
 from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent, Waiting
@@ -321,8 +321,8 @@ class Conversation:
 
     def _heard(self, user: str, message: ChatMessage) -> None:
         self.known.heard(user, message)
-        self.screen.message(user, message)
-        partner = Talk(message.group or message.sender, message.group is not None)
+        self.screen.message(user, message, is_for(user, message))
+        partner = partner_of(user, message)
         if message.sender != user and not (user == self.current and partner == self.talk):
             self._unread.add(user, partner)
             self.screen.changed()

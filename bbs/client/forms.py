@@ -93,9 +93,7 @@ class ForPrograms:
         return _json({"event": "problem", "user": user, "message": visible(str(problem))})
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:
-        kind, name = ("to", message.to) if message.group is None else ("group", message.group)
-        event = {"event": "message", "id": message.id, "from": message.sender, kind: name}
-        return _json(event | {"message": message.text, "user": user})
+        return _json(_event("message", message) | {"user": user})
 
     def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
         return _json({**event.members, "user": user})
@@ -103,6 +101,14 @@ class ForPrograms:
     def waiting(self, waiting: Waiting) -> Sequence[str]:
         position, seconds = waiting.position, waiting.seconds
         return _json({"event": "waiting", "position": position, "seconds": seconds})
+
+
+def _event(name: str, message: ChatMessage) -> dict[str, object]:
+    """A message as the event by which it came (`docs/protocol.md`, section 4)."""
+    kind, partner = ("to", message.to) if message.group is None else ("group", message.group)
+    time = {} if message.time is None else {"time": message.time}
+    told = {"from": message.sender, kind: partner, "message": message.text}
+    return {"event": name, "id": message.id, **time, **told}
 
 
 def _json(members: dict[str, object]) -> Sequence[str]:

@@ -19,6 +19,7 @@ from bbs.client.connection import Connection, Event
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
 from bbs.client.typed import typed
 from bbs.client.values import (
+    MOST_ID,
     BadReply,
     ChatMessage,
     ClientError,
@@ -40,9 +41,6 @@ PING_DEADLINE = 10.0
 
 STEADY = 5.0
 """Seconds of listening after which a connection that ends is replaced without much delay."""
-
-MOST_ID = 2**63 - 1
-"""The highest id that a server takes behind `listen`."""
 
 _FINAL = (NotLoggedIn.code, WrongUsage.code, UnknownCommand.code)
 """The codes of the refusals after which asking again is of no use."""

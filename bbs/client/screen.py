@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
@@ -18,13 +20,23 @@ class IScreen(Interface):
 
     Names and texts in replies and messages are other people's: a screen shows them by
     `bbs.client.text.visible`. What `notice` and `problem` get is harmless already.
+    What was said has its time beside it where that is known (`bbs.client.times`), unless the person
+    wants none.
     """
 
     def reply(request: Typed, reply: Reply) -> None:
         """Show the service's answer to a command."""
 
-    def message(user: str, message: ChatMessage) -> None:
-        """Show a message that was pushed to `user`."""
+    def message(user: str, message: ChatMessage, for_you: bool) -> None:
+        """Show a message that was pushed to `user`, or that `user` has said elsewhere.
+
+        `for_you`: somebody wrote to `user` alone, or named `user` in a group, so that a person who
+        looks elsewhere may want to know.
+        """
+
+    def past(user: str, messages: Sequence[ChatMessage], older: bool) -> None:
+        """Show what was said in a conversation of `user`'s before, oldest first; there is always
+        something. `older`: there is more, from before that."""
 
     def event(user: str, event: ServiceEvent) -> None:
         """Show an event for `user` that has a text, whatever service it is of."""

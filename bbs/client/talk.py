@@ -3,6 +3,7 @@ these may read of it and do to it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,6 +11,7 @@ from typing import Protocol
 from bbs.client.known import Known
 from bbs.client.library import BBSClient
 from bbs.client.screen import IScreen
+from bbs.client.values import ChatMessage
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,24 @@ class Talk:
 
     name: str
     group: bool = False
+
+
+def partner_of(user: str, message: ChatMessage) -> Talk:
+    """With whom or in what group it was said, as `user` sees it."""
+    if message.group is not None:
+        return Talk(message.group, group=True)
+    return Talk(message.sender if message.sender != user else message.to or "")
+
+
+def is_for(user: str, message: ChatMessage) -> bool:
+    """Whether a message is for `user` in particular: to nobody else, or with their name as a word
+    in it, however it is written."""
+    if message.sender == user:
+        return False
+    if message.group is None:
+        return True
+    named = rf"(?<!\w){re.escape(user)}(?!\w)"
+    return re.search(named, message.text, re.IGNORECASE) is not None
 
 
 class Unread:

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from bbs.client.commands import Offer
 from bbs.client.values import (
@@ -20,6 +22,7 @@ from bbs.client.values import (
     ClientError,
     Lost,
     Post,
+    Presence,
     Reply,
     ServiceEvent,
     Waiting,
@@ -49,7 +52,16 @@ _EMPTY = {
     "friend": "No friends",
     "group": "No groups",
     "post": "No posts",
+    "history": "No messages",
+    "block": "Nobody is blocked",
+    "member": "No members",
 }
+
+FORMER = "(no more)"
+"""Stands behind the name of somebody who had it once."""
+
+OLDER = "(older ones are not shown)"
+"""Stands before the messages of a conversation of which only the last were asked for."""
 
 _NOTHING = "Nothing"
 """What is shown for an empty list of another kind."""
@@ -89,32 +101,59 @@ def visible_in_line(character: str) -> str:
     return "" if character in _JOINING else visible(character)
 
 
-def reply_lines(reply: Reply) -> list[str]:
+@dataclass(frozen=True)
+class Entry:
+    """One line of a reply, and when what it says was said: in seconds since the epoch, None where
+    there is no such time."""
+
+    text: str
+    time: float | None = None
+
+
+def utc(seconds: float) -> str:
+    """A time as programs read it, `2026-11-26T14:03:05Z` (RFC 3339); empty where it is none."""
+    try:
+        return f"{datetime.fromtimestamp(int(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
+    except (OverflowError, ValueError):
+        return ""
+
+
+def reply_lines(reply: Reply, user: str = "") -> list[str]:
+    """The lines that a reply to `user` is shown as where no times stand beside them
+    (`reply_entries`)."""
+    return [entry.text for entry in reply_entries(reply, user)]
+
+
+def reply_entries(reply: Reply, user: str = "", since: Callable[[float], str] = utc) -> list[Entry]:
     """The lines that a reply is shown as, whatever service it is of.
 
     That is its message; else the elements of its list, one a line; else, where it is not just one
     list, its members. A list that the board has is shown even where other members are beside it.
-    Where others of the list are not there, a line says so, where they would be.
+    Where others of the list are not there, a line says so, where they would be. `since` writes when
+    somebody was here last.
     """
-    if not reply.has_more:
-        return _lines(reply)
+    entries = _entries(reply, user, since)
+    # Of a conversation the last ones were asked for, and no more.
+    if not reply.has_more or (reply.list_name == "history" and not reply.lacking):
+        return entries
     why = visible(f": {reply.lacking[:MOST_REASON]}") if reply.lacking else ""
     if reply.is_backwards:
-        return [f"(older ones are not shown{why})", *_lines(reply)]
-    return [*_lines(reply), f"(others are not shown{why})"]
+        return [Entry(f"(older ones are not shown{why})"), *entries]
+    return [*entries, Entry(f"(others are not shown{why})")]
 
 
-def _lines(reply: Reply) -> list[str]:
+def _entries(reply: Reply, user: str, since: Callable[[float], str]) -> list[Entry]:
     if reply.message is not None:
-        return [visible(reply.message)]
+        return [Entry(visible(reply.message))]
     if not reply.ok:
-        return ["Failed"]
+        return [Entry("Failed")]
     members = {name: value for name, value in reply.members.items() if name not in _ASIDE}
     lists = {name: value for name, value in members.items() if isinstance(value, list)}
     known = [name for name in _EMPTY if name in lists]
     for name in known or (lists if len(lists) == 1 else ()):
-        return [_element(each) for each in lists[name]] or [_EMPTY.get(name, _NOTHING)]
-    return [*_members(reply, members)] or ["Success!"]
+        entries = [_entry(each, user, since) for each in lists[name]]
+        return entries or [Entry(_EMPTY.get(name, _NOTHING))]
+    return [*map(Entry, _members(reply, members))] or [Entry("Success!")]
 
 
 def _members(reply: Reply, members: dict[str, object]) -> Iterator[str]:
@@ -125,23 +164,61 @@ def _members(reply: Reply, members: dict[str, object]) -> Iterator[str]:
         except BadReply:
             pass  # Then it is shown as any other value.
     for name, value in members.items():
-        yield f"{visible(name)}: {_element(value)}"
+        shown = _entry(value, "", utc).text
+        yield f"{visible(name)}: {shown}"
 
 
-def _element(value: object) -> str:
+def _entry(value: object, user: str, since: Callable[[float], str]) -> Entry:
     if isinstance(value, str):
-        return visible(value)
+        return Entry(visible(value))
+    if isinstance(value, dict):
+        entry = _post(value) or _message(value, user) or _presence(value, since)
+        if entry is not None:
+            return entry
+    return Entry(visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
+
+
+def _post(value: Mapping[str, object]) -> Entry | None:
     try:
         post = Post.read(value)
     except TypeError:
-        return visible(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-    return visible(f"{post.author}: {post.text}")
+        return None
+    return Entry(visible(f"{post.author}: {post.text}"), post.time)
 
 
-def message_line(message: ChatMessage) -> str:
-    if message.group is None:
-        return visible(f"<<<{message.sender}->{message.to}: {message.text}>>>")
-    return visible(f"<<<{message.sender}->GROUP<{message.group}>: {message.text}>>>")
+def _message(value: Mapping[str, object], user: str) -> Entry | None:
+    if value.get("event") not in ("message", "sent"):
+        return None
+    try:
+        message = ChatMessage.read(value)
+    except BadReply:
+        return None
+    return Entry(message_line(message, user), message.time)
+
+
+def _presence(value: Mapping[str, object], since: Callable[[float], str]) -> Entry | None:
+    try:
+        presence = Presence.read(value)
+    except TypeError:
+        return None
+    name = visible(presence.name)
+    if presence.online:
+        return Entry(f"{name}  online")
+    last = since(presence.last) if presence.last is not None else ""
+    return Entry(f"{name}  offline since {last}" if last else f"{name}  offline")
+
+
+def message_line(message: ChatMessage, user: str = "") -> str:
+    """A message of `user`'s as an event is shown. In one from before, who had a name that is
+    somebody else's by now, or nobody's, is told from who has it: never `user`."""
+    sender, reader = message.sender, message.to
+    if message.former and (sender != user or message.group is not None):
+        sender = f"{sender} {FORMER}"
+    elif message.former:
+        reader = f"{reader} {FORMER}"
+    if message.group is not None:
+        reader = f"GROUP<{message.group}>"
+    return visible(f"<<<{sender}->{reader}: {message.text}>>>")
 
 
 def event_line(event: ServiceEvent) -> str:

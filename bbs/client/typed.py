@@ -15,7 +15,6 @@ from bbs.client.oldest import OLDEST
 from bbs.protocols.commands import Role
 
 _WORD = re.compile(r" *([^ ]+)")
-_WITH_PASSWORD = re.compile(r"\A([ /]*(?:login|register) +[^ ]+) .*", re.DOTALL)
 
 
 def first_word(line: str) -> str:
@@ -123,8 +122,3 @@ def typed(name: str, *arguments: str) -> Typed:
         if not word or " " in word:
             raise ValueError("a name or password is one word, without spaces")
     return Typed.parse(" ".join((name, *arguments)), OLDEST)
-
-
-def without_password(line: str) -> str:
-    """What may be kept of a line as typed: `login` and `register` without what follows the name."""
-    return _WITH_PASSWORD.sub(r"\1", line)

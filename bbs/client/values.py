@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Any, TypeVar
 
 from bbs.addresses import Address
 from bbs.client import oldest
 
 LONGEST_WAIT = 366 * 24 * 3600.0
 """Seconds in the longest wait that is believed; what is more may not even be a number to show."""
+
+MOST_ID = 2**63 - 1
+"""The highest id of a message that a server takes behind `listen`."""
+
+LAST_TIME = 253_402_128_000.0
+"""The last time that is believed, in seconds since the epoch: the calendar that people read it by
+ends with the year 9999, and their zones a day before that."""
 
 DEEPEST = 100
 """Lists and objects within each other in a line of a server's: more could not be shown again."""
@@ -26,6 +35,8 @@ LONGEST_CURSOR = 1000
 
 BACKWARDS = ("post", "history")
 """Lists of which the latest come first, and by `more` what is older; of others what follows."""
+
+T = TypeVar("T")
 
 _TOKEN = re.compile("[!-~]+")
 
@@ -181,52 +192,118 @@ class Reply:
 
     @property
     def posts(self) -> tuple[Post, ...]:
-        posts = self.members.get("post")
-        if isinstance(posts, list):
-            try:
-                return tuple(Post.read(post) for post in posts)
-            except TypeError:
-                pass
-        raise BadReply("The server gave no usable list of posts")
+        return self._read("post", "posts", Post.read)
+
+    @property
+    def presences(self) -> tuple[Presence, ...]:
+        """The answer to `who`: friends, and whether they are there."""
+        return self._read("friend", "friends", Presence.read)
+
+    @property
+    def messages(self) -> tuple[ChatMessage, ...]:
+        """The answer to `history`: messages of before, oldest first."""
+        return self._read("history", "messages", ChatMessage.read)
+
+    @property
+    def missed(self) -> Missed | None:
+        """What waits for who has just logged in; None from servers that do not say."""
+        return Missed.read(self.members.get("waiting"))
+
+    def _read(self, member: str, what: str, read: Callable[[Any], T]) -> tuple[T, ...]:
+        values = self.members.get(member)
+        if isinstance(values, list):
+            with suppress(TypeError, BadReply):
+                return tuple(read(value) for value in values)
+        raise BadReply(f"The server gave no usable list of {what}")
 
 
 @dataclass(frozen=True)
 class Post:
-    """A post as a friend of its author reads it."""
+    """A post as a friend of its author reads it; `time` is when it was stored, in seconds since the
+    epoch, where the server says that."""
 
     author: str
     text: str
+    time: float | None = None
 
     @classmethod
     def read(cls, value: object) -> Post:
         if isinstance(value, dict):
             author, text = value.get("id"), value.get("message")
             if isinstance(author, str) and isinstance(text, str):
-                return cls(author, text)
+                return cls(author, text, _time(value.get("time")))
         raise TypeError("not a post")
 
 
 @dataclass(frozen=True)
 class ChatMessage:
-    """A pushed message: to one reader (`to`), or to a group (`group`); the other is None."""
+    """A message, pushed or from before: to one reader (`to`), or to a group (`group`); the other is
+    None.
+
+    `time` is when it was stored, in seconds since the epoch; None from servers that do not say. It
+    is `former` where a name in it was somebody else's account then than it is now.
+    """
 
     id: int
     sender: str
     text: str = field(repr=False)
     to: str | None = None
     group: str | None = None
+    time: float | None = None
+    former: bool = False
 
     @classmethod
     def read(cls, event: Mapping[str, object]) -> ChatMessage:
         """The message in an event; `BadReply` when it is none."""
+        if not isinstance(event, Mapping):
+            raise BadReply("The server sent a message that is none")
         id, sender, text = event.get("id"), event.get("from"), event.get("message")
         to, group = event.get("to"), event.get("group")
         if type(id) is int and isinstance(sender, str) and isinstance(text, str):
+            time, former = _time(event.get("time")), event.get("former") is True
             if isinstance(to, str):
-                return cls(id, sender, text, to=to)
+                return cls(id, sender, text, to, None, time, former)
             if isinstance(group, str):
-                return cls(id, sender, text, group=group)
+                return cls(id, sender, text, None, group, time, former)
         raise BadReply("The server sent a message that is none")
+
+
+@dataclass(frozen=True)
+class Presence:
+    """Whether a friend is online, and when they were here last, in seconds since the epoch; None
+    where that is not known."""
+
+    name: str
+    online: bool
+    last: float | None = None
+
+    @classmethod
+    def read(cls, value: object) -> Presence:
+        if isinstance(value, dict):
+            name, online = value.get("id"), value.get("online")
+            if isinstance(name, str) and isinstance(online, bool) and "last" in value:
+                return cls(name, online, _time(value.get("last")))
+        raise TypeError("nobody's presence")
+
+
+@dataclass(frozen=True)
+class Missed:
+    """What waits for a user who has just logged in: invitations, and messages that came while
+    nobody was there. They begin behind the id `after`."""
+
+    invitations: int
+    messages: int
+    after: int
+
+    @classmethod
+    def read(cls, value: object) -> Missed | None:
+        """What a login says under `waiting`; None where that is nothing to go by."""
+        if isinstance(value, dict):
+            told = [value.get(name) for name in ("invitations", "messages", "after")]
+            counts = [each for each in told if type(each) is int and 0 <= each <= MOST_ID]
+            if len(counts) == len(told):
+                return cls(*counts)
+        return None
 
 
 @dataclass(frozen=True)
@@ -263,6 +340,13 @@ class Waiting:
             if isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_WAIT:
                 return cls(position, seconds)
         raise BadReply("The server told a place in the queue that is none")
+
+
+def _time(value: object) -> float | None:
+    """Seconds since the epoch. Without its time a message is still one, so a wrong one is none."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value if 0 <= value <= LAST_TIME else None
+    return None
 
 
 def _is_deep(members: object) -> bool:

@@ -15,8 +15,9 @@ from bbs.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.limits.connections import counted_as
 from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
-from bbs.rules import accounts, callers, places
+from bbs.rules import accounts, callers, credentials, places
 from bbs.rules.names import normalized
+from bbs.rules.suspensions import AccountSuspended
 from bbs.values import NAME_LENGTH
 
 if TYPE_CHECKING:  # App servers have this table too, and hash nothing.
@@ -87,7 +88,11 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
 
     # What is typed may be longer than any name that is stored.
     waits_as = form if len(form) <= NAME_LENGTH else name
-    seat = await ask.home.login.seating.seat(waits_as, ask.connection, begin_session, undo)
+    try:
+        seat = await ask.home.login.seating.seat(waits_as, ask.connection, begin_session, undo)
+    except AccountSuspended:
+        tell("login", "suspended", address, name)
+        raise
     ask.home.tally.logins += 1
     return success(token=token, app_server=_address(ask, seat))
 
@@ -114,6 +119,40 @@ async def delete(ask: Ask) -> Reply:
     while not removed:
         removed = await ask.database.run(accounts.delete, caller, on_delete, begun=True)
     tell("delete", "done", ask.connection.peer_host, caller.name)
+    return success()
+
+
+@commands.command("change-password <user> <old> <new>", Role.LOGIN)
+async def change_password(ask: Ask, old: str, new: str) -> Reply:
+    """Have the user's password be another, and end the user's other sessions.
+
+    A wrong old one counts as a wrong password at `login` does: so whoever has come by somebody's
+    token finds out the password no sooner than anybody else.
+    """
+    caller, address = ask.user, ask.connection.peer_host
+    limits, hasher = ask.home.login.limits, ask.home.login.hasher
+    form = normalized(caller.name)
+
+    def tell_of(outcome: str, *_: object) -> None:
+        # That the old one is right is not the end of it.
+        if outcome != "right":
+            tell("change-password", outcome, address, caller.name)
+
+    limits.logins.check(form, address, tell_of)
+    stored = await ask.database.run(credentials.own_hash, caller)
+    await limits.logins.attempt(form, address, partial(hasher.verify, stored, old), tell_of)
+    try:
+        accounts.check_password(new, limits.password_minimum)
+        new_hash = await limits.queue.run(address, partial(hasher.hash, new))
+        await ask.database.run(credentials.change_password, caller, stored, new_hash)
+    except Unavailable:
+        raise
+    except Refusal:
+        tell_of("refused")
+        raise
+    tell_of("done")
+    # Servers at which ended sessions listen should look.
+    ask.home.bus.tell(caller.channel, {"event": "logout"})
     return success()
 
 

@@ -189,6 +189,11 @@ class Ask:
         now on; comes back when the broker has confirmed it."""
         await self.home.app.listeners.hear(self.user.id, channel)
 
+    def unhear(self, channel: str) -> None:
+        """The caller has no more to do with `channel`: the connections that listen for the caller
+        hear it no more. What a feed has for the caller by then, they are sent all the same."""
+        self.home.app.listeners.unhear(self.user.id, channel)
+
     def count(self, name: str) -> None:
         """Count one more of `name`, one of the service's counters; LookupError of another."""
         if name not in self.home.service.counters:

@@ -40,8 +40,20 @@ class Channels:
     def leave(self, user: int) -> None:
         """`user` hears nothing any more."""
         for channel in self._heard_by.pop(user, ()):
-            hearers = self._hearers[channel]
-            hearers.discard(user)
-            if not hearers:
-                del self._hearers[channel]
-                self._subscriptions.pop(channel).unsubscribe()
+            self._stop(channel, user)
+
+    def leave_one(self, user: int, channel: str) -> None:
+        """`user` hears `channel` no more, if it was heard."""
+        heard = self._heard_by.get(user, set())
+        if channel in heard:
+            heard.remove(channel)
+            self._stop(channel, user)
+            if not heard:
+                del self._heard_by[user]
+
+    def _stop(self, channel: str, user: int) -> None:
+        hearers = self._hearers[channel]
+        hearers.discard(user)
+        if not hearers:
+            del self._hearers[channel]
+            self._subscriptions.pop(channel).unsubscribe()

@@ -156,6 +156,10 @@ class Listeners(Service):
         if self._listens(user):
             await self._bus.settle([self._channels.hear(channel, user)])
 
+    def unhear(self, user: int, channel: str) -> None:
+        """Hear `channel` no more for `user`."""
+        self._channels.leave_one(user, channel)
+
     def connection_lost(self, connection: IConnection) -> None:
         """Forget who listened on `connection`, or was about to."""
         opening = self._opening.on(connection)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from bbs.client.asking import CLEAR, HOW_TO_END, Asking, Press
 from bbs.client.completing import Completion
+from bbs.client.passwords import questions, without_password
 from bbs.client.text import visible
-from bbs.client.typed import without_password
 from bbs.gateway.display import Display
 from bbs.gateway.editor import Editor
 from bbs.gateway.encodings import Encoding
@@ -35,9 +35,6 @@ _COMMANDS: Mapping[int, Key] = {
     0xF8: Key.KILL_LINE,  # erase line
 }
 _ARE_YOU_THERE = 0xF6
-
-_PASSWORDS = {"login": 1, "register": 2}
-"""How many passwords are asked for if a command comes with a name alone."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ class Keyboard:
         must not be carried out in their turn."""
         if unasked := self._lines.skip_answers():
             self._actions.say(NOT_SENT.format(unasked))
-        if not any(isinstance(line, str) and _questions(line) for line in self._lines):
+        if not any(isinstance(line, str) and questions(line) for line in self._lines):
             self._expect(0)
 
     def remember(self, line: str) -> None:
@@ -188,7 +185,7 @@ class Keyboard:
             self._lines.add(Answer(text))
         else:
             said = self._actions.talks() and not text.startswith("/")
-            self._answers = 0 if said else _questions(text)
+            self._answers = 0 if said else questions(text)
             self._lines.add(text)
 
     def _expect(self, answers: int) -> None:
@@ -238,10 +235,3 @@ class Keyboard:
             more_than_shown = [f"… {len(texts)} in all"] if len(texts) > MOST_SHOWN else []
             shown = [*map(visible, texts[:MOST_SHOWN]), *more_than_shown]
             self._asking.once(Press("tab", begun), "  ".join(shown))
-
-
-def _questions(line: str) -> int:
-    """How many passwords a line asks for, as far as it can be said before its turn comes. In a
-    talk a command begins with a slash, and by then there may be a talk or none."""
-    words = line.removeprefix("/").split()
-    return _PASSWORDS.get(words[0], 0) if len(words) == 2 else 0

@@ -19,7 +19,7 @@ from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.screen import GivenUp, IScreen
 from bbs.client.talk import OwnCommand, WrongUse
-from bbs.client.text import event_line, message_line, reply_lines, visible, waiting_line
+from bbs.client.text import OLDER, event_line, message_line, reply_lines, visible, waiting_line
 from bbs.client.typed import Typed
 from bbs.client.values import ChatMessage, Reply, ServiceEvent
 from bbs.errors import WrongCredentials
@@ -303,8 +303,12 @@ class Visit:
                 self._show("Too many wrong passwords.")
                 self._conversation.end()
 
-    def message(self, user: str, message: ChatMessage) -> None:
+    def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         self._show(message_line(message))
+
+    def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
+        lines = [message_line(each, user) for each in messages]
+        self._show("\n".join([OLDER, *lines] if older else lines))
 
     def event(self, user: str, event: ServiceEvent) -> None:
         self._show(event_line(event))

@@ -66,38 +66,46 @@ class LoginLimits:
         self._queue = queue
         self._tell = tell
 
-    def check(self, name: str, host: str) -> None:
+    def check(self, name: str, host: str, tell: Tell | None = None) -> None:
         """Refuse at once what would be refused when its turn comes, so that it costs nobody more.
+
+        :param tell: told of it instead of who is told of other attempts.
 
         :raises TooManyAttempts: there may be none in the name `name` from `host` (in its usual
             form) now.
         """
         failed, right = self._limits(name, host)
-        self._refuse_over((*failed, *right), name, host)
+        self._refuse_over((*failed, *right), name, host, tell or self._tell)
 
     async def attempt(
-        self, name: str, host: str, verify: Callable[[], Coroutine[Deferred[Any], Any, V]]
+        self,
+        name: str,
+        host: str,
+        verify: Callable[[], Coroutine[Deferred[Any], Any, V]],
+        tell: Tell | None = None,
     ) -> V:
         """What `verify` says of a password that is right, when it is this attempt's turn.
 
+        :param tell: as in `check`.
         :raises TooManyAttempts: it is one too many.
         :raises WrongCredentials: the password is wrong.
         :raises Unavailable: too many wait.
         """
         begun = False
+        told = tell or self._tell
 
         async def in_turn() -> V:
             nonlocal begun
             begun = True
             failed, right = self._limits(name, host)
-            self._refuse_over((*failed, *right), name, host)
+            self._refuse_over((*failed, *right), name, host, told)
             for buckets, key in (*failed, *right):
                 buckets.take(key)
             # Whatever comes of it if not a verdict, a bug say, counts as both.
             verdict = await verify()
             for buckets, key in failed if verdict.matches else right:
                 buckets.give_back(key)
-            self._tell("right" if verdict.matches else "wrong", host, name)
+            told("right" if verdict.matches else "wrong", host, name)
             if not verdict.matches:
                 raise WrongCredentials()
             return verdict
@@ -106,7 +114,7 @@ class LoginLimits:
             return await self._queue.run(host, in_turn)
         except Unavailable:
             if not begun:
-                self._tell("refused", host, name)
+                told("refused", host, name)
             raise
 
     def guess(self, host: str) -> None:
@@ -126,8 +134,8 @@ class LoginLimits:
         )
         return failed, [(self._right, (name, address))] if self._right else []
 
-    def _refuse_over(self, limits: _Taken, name: str, host: str) -> None:
+    def _refuse_over(self, limits: _Taken, name: str, host: str, tell: Tell) -> None:
         wait = max(buckets.wait(key) for buckets, key in limits)
         if wait > 0:
-            self._tell("refused", host, name)
+            tell("refused", host, name)
             raise TooManyAttempts(max(1, math.ceil(wait)))

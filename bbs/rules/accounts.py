@@ -9,7 +9,7 @@ from collections.abc import Callable
 import peewee
 
 from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
-from bbs.rules import places
+from bbs.rules import places, suspensions
 from bbs.rules.callers import Caller, Sessions
 from bbs.rules.names import as_stored, is_valid_name, normalized
 from bbs.storage.database import for_update, read_only, rows
@@ -173,11 +173,16 @@ def log_in(
 
     Without a place there is no session either. `new_hash` replaces the stored one; `look` as in
     `places.enter`. Of more than `most_sessions` those longest unused end.
+
+    :raises WrongCredentials: there is no such user any more, or the password has been changed.
+    :raises AccountSuspended: operators let nobody log in there, perhaps since the password was
+        looked at.
     """
     found = _named_locked(as_stored(name))
     if not found or found[0][1] != verified:
         raise WrongCredentials()
     user = found[0][0]
+    suspensions.check(user, now)
     search = places.enter(user, look)
     if search.seat:
         _add_session(token_digest, user, now)

@@ -46,7 +46,8 @@ class Caller:
     `channel` is the user's own: what is told there reaches the connections that listen for the
     user. `quotas` are what operators let each user have. The framework's own are `server`, by which
     the user is served, when that one is well; `touch`, the digest of a session whose last use is
-    worth noting; and `answer`, to what the rule of the command asks first.
+    worth noting; `answer`, to what the rule of the command asks first; and `session`, the digest
+    of the session by which the user asks.
     """
 
     id: int
@@ -57,6 +58,7 @@ class Caller:
     touch: str | None = None
     answer: _Answer | None = field(default=None, repr=False, compare=False)
     quotas: Quotas = DEFAULT_QUOTAS
+    session: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -187,6 +189,7 @@ def identify(
         token_digest if abs(now - used) > sessions.slack else None,
         _Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
         sessions.quotas,
+        token_digest,
     )
 
 

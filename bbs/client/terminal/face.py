@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred, succeed
@@ -14,6 +14,7 @@ from bbs.addresses import Address
 from bbs.client.asking import HOW_TO_END
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
+from bbs.client.passwords import questions
 from bbs.client.screen import GivenUp, IScreen
 from bbs.client.terminal import looks
 from bbs.client.terminal.above import Above
@@ -21,20 +22,11 @@ from bbs.client.terminal.interfaces import IEditor, SetAside
 from bbs.client.terminal.keys import lines_of
 from bbs.client.terminal.prompt import Situation, prompt
 from bbs.client.terminal.work import Line, Work
-from bbs.client.text import visible
+from bbs.client.text import OLDER, visible
 from bbs.client.typed import Typed
 from bbs.client.values import ChatMessage, Reply, ServiceEvent
 
 GREETING = "Connected to {}. help lists the commands, Tab completes them; exit or Ctrl-D ends."
-
-QUESTIONS = {"login": 1, "register": 2}
-"""How often these ask for a password that does not stand behind the name."""
-
-
-def questions(text: str) -> int:
-    """How many passwords a line will ask for, if it is a command."""
-    words = [word for word in text.split(" ") if word]
-    return QUESTIONS.get(words[0].removeprefix("/"), 0) if len(words) == 2 else 0
 
 
 @dataclass(frozen=True)
@@ -182,8 +174,14 @@ class Face:
     def reply(self, request: Typed, reply: Reply) -> None:
         self._above.add(looks.reply(reply))
 
-    def message(self, user: str, message: ChatMessage) -> None:
+    def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         self._above.add(looks.message(user, message, len(self.conversation.users) > 1))
+
+    def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
+        if older:
+            self.notice(OLDER)
+        for message in messages:
+            self._above.add(looks.message(user, message, len(self.conversation.users) > 1))
 
     def event(self, user: str, event: ServiceEvent) -> None:
         self._above.add(looks.event(user, event, len(self.conversation.users) > 1))

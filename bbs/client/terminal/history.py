@@ -21,7 +21,7 @@ from prompt_toolkit import history
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from bbs.client.typed import without_password
+from bbs.client.passwords import without_password
 
 KEPT = 1000
 """Lines that the file is cut down to when a client starts; a shell keeps as many."""

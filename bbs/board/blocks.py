@@ -1,0 +1,101 @@
+"""Whom a user takes nothing from: no invitation and no message of theirs.
+
+It is one's own, and nobody else's list shows it. What the blocked say in a group that both are in
+comes all the same: it is for the group.
+"""
+
+from __future__ import annotations
+
+import peewee
+
+from bbs.board import errors, inboxes, standing
+from bbs.board.models import Block
+from bbs.framework import Caller, Page, Part, User, as_stored, asks, paged, read_only, statement
+
+MOST_BLOCKED = 1000
+"""People whom a user blocks at the most: as many as there may be friends."""
+
+
+@asks(standing.correspondent)
+def block(caller: Caller, name: str) -> None:
+    """Take nothing from `name` any more: what there is of a friendship or an invitation ends."""
+    [(other, *_, blocked)] = standing.correspondent(caller, as_stored(name))
+    if other is None:
+        raise errors.NoSuchUser(name)
+    if other == caller.id:
+        raise errors.BlocksSelf()
+    # Whoever of the two would invite, accept or send at this moment waits for it, and looks again.
+    inboxes.lock([caller.id, other])
+    if blocked is None:
+        if _one_of_many(caller.id, MOST_BLOCKED - 1):
+            raise errors.TooManyBlocked()
+        _add(caller.id, other)
+    standing.end_all(caller.id, other)
+
+
+@asks(standing.correspondent)
+def unblock(caller: Caller, name: str) -> None:
+    """Let `name` invite again."""
+    [(other, *_, blocked)] = standing.correspondent(caller, as_stored(name))
+    if other is None:
+        raise errors.NoSuchUser(name)
+    if blocked is None or not _remove(caller.id, other):
+        raise errors.NotBlocked(name)
+
+
+@paged
+@read_only
+def blocks(caller: Caller, page: Page) -> Part:
+    """Whom the caller has blocked, in the order blocked."""
+    return page.part("block", _names(caller.id, page.last or 0, page.limit))
+
+
+def check(caller: Caller, other: int, name: str) -> None:
+    """Refuse if the other, called `name`, takes nothing from the caller. Behind `inboxes.lock` it
+    stays so until the transaction ends.
+
+    :raises TakesNothing: they have blocked the caller.
+    :raises YouHaveBlocked: the caller has blocked them.
+    """
+    found = {user for (user,) in _between(caller.id, other)}
+    if other in found:
+        raise errors.TakesNothing(name)
+    if found:
+        raise errors.YouHaveBlocked(name)
+
+
+@statement
+def _add(user: int, other: int) -> peewee.Insert:
+    return Block.insert(user=user, other=other)
+
+
+@statement
+def _remove(user: int, other: int) -> peewee.Delete:
+    return Block.delete().where((Block.user == user) & (Block.other == other))
+
+
+@statement
+def _between(user: int, other: int) -> peewee.SelectBase:
+    """Who of the two has blocked the other."""
+    one = Block.select(Block.user).where((Block.user == user) & (Block.other == other))
+    both: peewee.SelectBase = one.union_all(
+        Block.select(Block.user).where((Block.user == other) & (Block.other == user))
+    )
+    return both
+
+
+@statement
+def _one_of_many(user: int, before: int) -> peewee.Select:
+    """One of those whom the user blocks, if there are more than `before`."""
+    return Block.select(Block.id).where(Block.user == user).limit(1).offset(before)
+
+
+@statement
+def _names(user: int, last: int, limit: int) -> peewee.Select:
+    return (
+        Block.select(Block.id, User.name)
+        .join(User, on=(Block.other == User.id))
+        .where((Block.user == user) & (Block.id > last))
+        .order_by(Block.id)
+        .limit(limit)
+    )

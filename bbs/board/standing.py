@@ -1,0 +1,71 @@
+"""How two people stand to each other: what rules ask about it first, and how it ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peewee
+
+from bbs.board.models import Block, Relationship
+from bbs.framework import Place, User, question, statement, together
+
+
+@question
+def correspondent(query: peewee.ModelSelect[User], name: str) -> peewee.Select:
+    """Somebody called `name`: the id and the channel, how the caller stands to them, their id once
+    more if they are online, whether they take nothing from the caller (an id, or None), and whether
+    the caller takes nothing from them. All are None for nobody."""
+    other, own = User.alias(), Block.alias()
+    found: peewee.Select = (
+        with_correspondent(query, name, other)
+        .select_extend(own.id)
+        .left_outer_join(own, on=((own.user == User.id) & (own.other == other.id)))
+    )
+    return found
+
+
+def with_correspondent(query: Any, name: str, other: Any) -> Any:
+    """The question of `correspondent`, but for its last column, to which more may be added about
+    `other`."""
+    place, theirs = Place.alias(), Block.alias()
+    return (
+        query.select_extend(other.id, other.channel, Relationship.kind, place.user, theirs.id)
+        .left_outer_join(other, on=(other.name == name))
+        .left_outer_join(
+            Relationship,
+            on=((Relationship.user == User.id) & (Relationship.other == other.id)),
+        )
+        .left_outer_join(place, on=(place.user == other.id))
+        .left_outer_join(theirs, on=((theirs.user == other.id) & (theirs.other == User.id)))
+    )
+
+
+@statement
+def stands(user: int, other: int) -> peewee.Select:
+    """How `user` stands to `other`; nothing, if they are strangers."""
+    return Relationship.select(Relationship.kind).where(
+        (Relationship.user == user) & (Relationship.other == other)
+    )
+
+
+def end(user: int, kind: str, other: int, others_kind: str) -> bool:
+    """The two no longer stand to each other so; whether they did."""
+    found, _ = together(_remove.of(user, kind, other), _remove.of(other, others_kind, user))
+    return bool(found)
+
+
+def end_all(user: int, other: int) -> None:
+    """The two stand to each other in no way: no friendship, and no invitation of either."""
+    together(_remove_any.of(user, other), _remove_any.of(other, user))
+
+
+@statement
+def _remove(user: int, kind: str, other: int) -> peewee.Delete:
+    return Relationship.delete().where(
+        (Relationship.user == user) & (Relationship.other == other) & (Relationship.kind == kind)
+    )
+
+
+@statement
+def _remove_any(user: int, other: int) -> peewee.Delete:
+    return Relationship.delete().where((Relationship.user == user) & (Relationship.other == other))

@@ -55,7 +55,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.client.terminal.start import run as talk
 
-        return _exit_code(program.name, talk(login_server, password))
+        return _exit_code(program.name, talk(login_server, password, times=not options.no_times))
     return _exit_code(program.name, _run_script(login_server, password, options.json))
 
 
@@ -72,6 +72,7 @@ def parser(program: Program) -> argparse.ArgumentParser:
     parser.add_argument(
         "--password-file", metavar="FILE", help="has the password of who logs in without typing one"
     )
+    parser.add_argument("--no-times", action="store_true", help="show no times, at a terminal")
     return parser
 
 

@@ -74,7 +74,11 @@ class Terminal(ProcessProtocol):
             "LANG": "C.UTF-8",
             "TERM": "xterm-256color",
             "XDG_STATE_HOME": str(self.state),
-            **{key: value for key, value in os.environ.items() if key.startswith("COVERAGE_")},
+            **{
+                key: value
+                for key, value in os.environ.items()
+                if key.startswith(("COVERAGE_", "PYTHONPATH"))
+            },
             **(environ or {}),
         }
         reactor.spawnProcess(self, argv[0], argv, env=env, path=str(service.folder), usePTY=True)

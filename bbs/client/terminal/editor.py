@@ -33,8 +33,8 @@ from bbs.client.terminal.history import History
 from bbs.client.terminal.interfaces import Fragments, IEditor, More, SetAside, Size
 from bbs.client.terminal.keys import password_keys
 from bbs.client.terminal.layout import prompt_application
-from bbs.client.terminal.resize import Prompt
 from bbs.client.terminal.reading import more_application, view_application
+from bbs.client.terminal.resize import Prompt
 from bbs.client.terminal.view import View
 from bbs.client.text import visible
 
@@ -191,7 +191,9 @@ class Editor:
         return Size(size.columns, size.rows)
 
     def more(self, words: str) -> Deferred[More]:
-        return self._ask(more_application(words, self._input, self._output, self._style, self._type))
+        return self._ask(
+            more_application(words, self._input, self._output, self._style, self._type)
+        )
 
     def look_back(self, view: View) -> Deferred[None]:
         return self._ask(view_application(view, self._input, self._output, self._style))
@@ -218,8 +220,10 @@ class Editor:
     def _type(self, text: str) -> None:
         """Put text behind what is typed next already."""
         draft = self._draft
-        self._draft = Document(draft.text_before_cursor + text + draft.text_after_cursor,
-            draft.cursor_position + len(text))
+        self._draft = Document(
+            draft.text_before_cursor + text + draft.text_after_cursor,
+            draft.cursor_position + len(text),
+        )
 
     def _ask(self, application: Application[T]) -> Deferred[T]:
         application.erase_when_done = False

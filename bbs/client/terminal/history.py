@@ -13,7 +13,15 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import AsyncGenerator, Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,7 +107,7 @@ class History(history.History):
     """What the arrow keys go through: `lines` from before, and what is typed now.
 
     `keep` writes lines away for another day; `problem` is told, once, when that fails. `place`
-    tells where a line would be typed now.
+    tells where a line is typed, alone or (`as_text`) pasted among others.
     """
 
     def __init__(
@@ -107,7 +115,7 @@ class History(history.History):
         lines: Sequence[str],
         keep: Callable[[Sequence[str]], Deferred[None]] | None,
         problem: Callable[[str], None],
-        place: Callable[[str], Place] = lambda line: Place(),
+        place: Callable[[str, bool], Place] = lambda line, as_text: Place(),
     ) -> None:
         super().__init__()
         self._typed = [(Place(), line) for line in lines]
@@ -118,7 +126,7 @@ class History(history.History):
     @property
     def talk(self) -> Hashable:
         """In which talk what is typed now would be; None for none."""
-        return self._place("").talk
+        return self._place("", False).talk
 
     # prompt_toolkit's History
 
@@ -141,9 +149,9 @@ class History(history.History):
         """By `append_string`, which has more of them."""
 
     def append_string(self, string: str) -> None:
-        new = []
-        for line in string.split("\n"):
-            place = self._place(line)
+        lines, new = string.split("\n"), []
+        for line in lines:
+            place = self._place(line, len(lines) > 1)
             line = line if place.said else without_password(line)
             if line.strip(" ") and (place, line) != self._last:
                 self._typed.append((place, line))

@@ -93,9 +93,19 @@ def view_application(
 
     text = Window(FormattedTextControl(rows, focusable=True, show_cursor=False), wrap_lines=False)
     search = Window(wanted_control, height=1, get_line_prefix=mark)
-    layout = Layout(HSplit([text, ConditionalContainer(search, Condition(lambda: searching())),
-        ConditionalContainer(Window(FormattedTextControl(status), height=1),
-            Condition(lambda: not searching()))]), text)
+    layout = Layout(
+        HSplit(
+            [
+                text,
+                ConditionalContainer(search, Condition(lambda: searching())),
+                ConditionalContainer(
+                    Window(FormattedTextControl(status), height=1),
+                    Condition(lambda: not searching()),
+                ),
+            ]
+        ),
+        text,
+    )
 
     def searching() -> bool:
         return layout.has_focus(wanted_control)
@@ -134,7 +144,11 @@ def _view_keys(
 
     reads("up", "k", "y", "c-p")(lambda event: view.move(-1))
     reads("down", "j", "e", "enter", "c-n")(lambda event: view.move(1))
-    reads("pageup", "b", "c-b", )(lambda event: view.page(-1))
+    reads(
+        "pageup",
+        "b",
+        "c-b",
+    )(lambda event: view.page(-1))
     reads("pagedown", "f", " ", "c-f", "c-v")(lambda event: view.page(1))
     reads("home", "g", "<")(lambda event: view.oldest())
     reads("end", "G", ">")(lambda event: view.latest())

@@ -29,17 +29,16 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.styles import Style
 
-from bbs.client.terminal.keys import KEYS
+from bbs.client.terminal.keys import KEYS, Sequences
 from bbs.client.terminal.layout import STYLES
 from bbs.client.text import visible
 
 T = TypeVar("T")
 
+_NONE: Mapping[str, object] = MappingProxyType({})
+
 MOST_READ = 1024 * 1024
 """Bytes of the file that are looked at."""
-
-Sequences = tuple[tuple[str, ...], ...]
-"""Keys by prompt_toolkit's names: each a sequence of them that does the same."""
 
 
 class Attention(Enum):
@@ -109,7 +108,7 @@ class _Reading:
         self.problems: list[str] = []
 
     def settings(self, members: Mapping[str, object]) -> Settings:
-        colours = self._taken("colours", members.get("colours", {}), _table, {})
+        colours = self._taken("colours", members.get("colours", {}), _table, _NONE)
         defaults = Settings()
         settings = Settings(
             times=self._taken("times", members.get("times", True), _flag, True),
@@ -130,11 +129,9 @@ class _Reading:
             self.problems.append(f"{name}: {problem}")
             return default
 
-    def _table(
-        self, name: str, value: object, take: Callable[[str, object], T]
-    ) -> Mapping[str, T]:
+    def _table(self, name: str, value: object, take: Callable[[str, object], T]) -> Mapping[str, T]:
         taken = {}
-        for key, each in self._taken(name, value, _table, {}).items():
+        for key, each in self._taken(name, value, _table, _NONE).items():
             try:
                 taken[key] = take(key, each)
             except _Wrong as problem:
@@ -142,7 +139,9 @@ class _Reading:
         return MappingProxyType(taken)
 
     def _unknown(self, prefix: str, members: Mapping[str, object], known: Sequence[str]) -> None:
-        self.problems += [f"{prefix}{name}: no such setting" for name in members if name not in known]
+        self.problems += [
+            f"{prefix}{name}: no such setting" for name in members if name not in known
+        ]
 
 
 def _flag(value: object) -> bool:
@@ -190,9 +189,9 @@ def _keys(name: str, value: object) -> Sequences:
             raise _Wrong("nothing that a key can do") from None
     values = value if isinstance(value, list) else [value]
     try:
-        sequences = tuple(tuple(each.split()) for each in values)
+        sequences = [tuple(str(each).split()) for each in values]
         for sequence in sequences:
             KeyBindings().add(*sequence)
-    except (AttributeError, AssertionError, ValueError):
+    except (AssertionError, ValueError):
         raise _Wrong('keys in quotes, as "pageup", "c-w" or "escape f"') from None
     return sequences

@@ -237,9 +237,13 @@ class Talking(ConversationCase):
         self.assertEqual(self.type("end now"), ["! Usage: end"])
 
     def test_a_group(self) -> None:
-        self.type("talk chess", "e4")
-        self.assertEqual(self.conversation.talk, Talk("chess", group=True))
-        self.assertIn("ann: <<<ann->GROUP<chess>: e4>>>", self.paper.lines)
+        self.make_group("go", "ann", "cat")
+        self.type("talk go")
+        self.assertEqual(self.conversation.talk, Talk("go", group=True))
+        self.assertEqual(self.type("e4"), [])
+        self.assertEqual(self.messages()[-1], ("ann", "go", "e4"))
+        self.send_group("cat", "go", "e4")
+        self.assertEqual(self.paper.lines, ["ann: <<<cat->GROUP<go>: e4>>>"])
 
     def test_commands_between(self) -> None:
         self.type("talk bob")
@@ -262,7 +266,7 @@ class Talking(ConversationCase):
 
     def test_a_failure_is_shown(self) -> None:
         self.type("talk bob", "/logout bob")
-        self.assertEqual(self.type("hello"), ["bob is not online"])
+        self.assertEqual(self.type("hello"), ["! Not sent: hello (bob is not online)"])
 
     def test_neither_friend_nor_group(self) -> None:
         self.assertEqual(self.type("talk cat"), ["! cat is no friend or group of ann."])
@@ -512,7 +516,15 @@ class Completing(ConversationCase):
             ("talk bob ", []),
             ("invite ", ["ann"]),
             ("nonsense ", []),
-            ("help ", []),
+            ("help list-f", ["list-friend"]),
+            ("? use ", []),
+            ("msg b", ["bob"]),
+            ("friends ", ["ann"]),
+            ("decline-invite ", ["dan", "ann"]),
+            ("history ", ["chess", "bob", "cat", "ann"]),
+            ("/send b", ["bob"]),
+            ("block ", ["dan", "bob", "cat", "ann"]),
+            ("unblock ", ["eve", "ann"]),
         ):
             self.assertEqual(self.completions(line), expected, line)
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from bbs.client.aliases import is_familiar, meant
 from bbs.client.commands import Offer
 from bbs.client.known import Circle
-from bbs.client.talk import Speaker
+from bbs.client.talk import Speaker, is_said
 from bbs.client.text import visible
 
 HIDDEN = ("listen", "events", "quit")
@@ -30,9 +31,9 @@ class Completion:
 def completions(conversation: Speaker, line: str) -> Sequence[Completion]:
     """What may stand in the place of the last word of `line`, the text before the cursor."""
     start = line.rfind(" ") + 1
-    if conversation.talk:
-        if line[:1] != "/" or line[:2] == "//":
-            return ()
+    if conversation.talk and is_said(line):
+        return ()
+    if line.startswith("/"):
         start = max(start, 1)
     words, begun = line[:start].lstrip("/").split(), line[start:]
     found = _arguments(conversation, words) if words else _commands(conversation)
@@ -46,14 +47,15 @@ def completions(conversation: Speaker, line: str) -> Sequence[Completion]:
 def hint(conversation: Speaker, line: str) -> str:
     """The usage of the command that `line` begins with; in a talk, to whom the line goes."""
     talk = conversation.talk
-    if talk and not (line.startswith("/") and not line.startswith("//")):
+    if talk and (not line.strip(" ") or is_said(line)):
         return f"to {visible(talk.name)}; end ends"
     words = line.lstrip("/").split()
     if not words:
         return ""
     if own := conversation.own.get(words[0]):
         return f"{own.usage}: {own.help}"
-    offer = conversation.client.vocabulary.offers.get(words[0])
+    offers = conversation.client.vocabulary.offers
+    offer = offers.get(meant(words[0], offers))
     return usage(conversation, offer) if offer else ""
 
 
@@ -66,6 +68,8 @@ def usage(conversation: Speaker, offer: Offer) -> str:
         text = text.replace("<user>", "[<user>]", 1)
     if offer.name in ("login", "register"):
         text = text.replace("<password>", "[<password>]")
+    elif offer.name == "change-password" and is_familiar(offer):
+        text = text.replace("<old> <new>", "[<old> <new>]")
     return text
 
 
@@ -96,13 +100,16 @@ def _commands(conversation: Speaker) -> Mapping[str, str]:
 
 def _arguments(conversation: Speaker, words: Sequence[str]) -> Mapping[str, str]:
     """What may follow `words`, the command and the arguments that are complete."""
-    name, given = words[0], list(words[1:])
+    offers = conversation.client.vocabulary.offers
+    name, given = meant(words[0], offers), list(words[1:])
     circle = conversation.known.circle(conversation.current)
     if name == "use":
         return {} if given else _all(conversation.users, "user")
     if name == "talk":
         return {} if given else _all(circle.joined, "group") | _all(circle.friends, "friend")
-    offer = conversation.client.vocabulary.offers.get(name)
+    if name == "help":
+        return {} if given else _commands(conversation)
+    offer = offers.get(name)
     if offer is None:
         return {}
     users: Mapping[str, str] = {}
@@ -123,8 +130,14 @@ def _named(
     """What is known that a parameter of a command may be: by its name, whatever the command, where
     there is not more to be said."""
     match command, parameter:
-        case "accept-invite", "id":
+        case "accept-invite" | "decline-invite", "id":
             return _all(circle.invitations, "invitation")
+        case "block", "id":
+            return _all(circle.invitations, "invitation") | _all(circle.friends, "friend")
+        case "unblock", "id":
+            return _all(circle.blocked, "blocked")
+        case "history", "name":
+            return _all(circle.joined, "group") | _all(circle.friends, "friend")
         case "join-group", "group":
             groups = conversation.known.groups
             return _all([group for group in groups if group not in circle.joined], "group")

@@ -8,50 +8,39 @@ which server is lost and which was found. A face gives it lines and shows what i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from bbs.addresses import Address
 from bbs.client import completing
+from bbs.client.asked import asks, with_passwords
+from bbs.client.echoes import SENDING
 from bbs.client.known import QUESTIONS, Known
 from bbs.client.library import BBSClient
+from bbs.client.meaning import Meaning, Sure
 from bbs.client.own import own_commands
 from bbs.client.screen import GivenUp, IScreen
-from bbs.client.talk import OwnCommand, Talk, Unread, WrongUse, is_for, partner_of
-from bbs.client.text import problem_line, visible
-from bbs.client.typed import Typed, typed
-from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent, Waiting
+from bbs.client.standing import Standing, Status
+from bbs.client.talk import OwnCommand, Talk, WrongUse, is_for, is_said
+from bbs.client.talking import Talking
+from bbs.client.text import missed_line, problem_line, visible
+from bbs.client.typed import Typed
+from bbs.client.values import ChatMessage, ClientError, Missed, Reply, ServiceEvent
+
+__all__ = ["Conversation", "Status"]
 
 PASSIVE = ("listen", "events")
 """Commands for what happens by itself here."""
 
-IRREVOCABLE = ("delete",)
-"""Commands that are asked about where it was not typed for whom they are."""
-
-SENDING = ("send", "send-group")
-"""Commands by which somebody is answered."""
+ENDING = ("exit", "quit")
+"""Commands after which nothing more can be said, in a talk or at all."""
 
 LEAVING = ("logout", "delete")
 """Commands after which their user is not here any more."""
 
 GAVE_UP_PLACE = "Given up waiting for an app server."
 GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
-
-
-@dataclass(frozen=True)
-class Status:
-    """How it stands with the current user.
-
-    `server` serves them; None while none is known, and then `lost` says that there was one.
-    `waiting` is where a login stands that waits for an app server, whoever's it is.
-    """
-
-    server: Address | None = None
-    lost: bool = False
-    waiting: Waiting | None = None
 
 
 class Conversation:
@@ -67,25 +56,23 @@ class Conversation:
         own: Mapping[str, OwnCommand] = MappingProxyType({}),
     ) -> None:
         self.current: str | None = None
-        self.talk: Talk | None = None
         self.known = Known()
         self.alone = alone
         self.client = client
         self.screen = screen
-        self._servers: dict[str, Address | None] = {}
-        self._waiting: Waiting | None = None
-        self._unread = Unread()
+        self._standing = Standing(screen)
+        self._sure = Sure()
+        self._meaning = Meaning(self, self._sure)
+        self._talking = Talking(client, screen, self._request)
         self._leaving = ""
-        self._searching = False
         self._sent = False
-        self._asked: tuple[str | None, str] | None = None
-        self._confirmed: tuple[str | None, str] | None = None
         self._over = False
         self._faces_own = own
-        client.on_waiting(self._waits)
-        client.on_searching(self._searches)
+        client.on_waiting(self._standing.waits)
+        client.on_searching(self._standing.searches)
         client.on_event(self._was_told)
-        client.on_serving(self._serves)
+        client.on_sent(self._has_sent)
+        client.on_serving(self._standing.serves)
         client.on_logged_out(self._was_logged_out)
 
     @property
@@ -102,19 +89,22 @@ class Conversation:
 
     @property
     def status(self) -> Status:
-        user = self.current or ""
-        server = self._servers.get(user)
-        return Status(server, server is None and user in self._servers, self._waiting)
+        return self._standing.of(self.current)
+
+    @property
+    def talk(self) -> Talk | None:
+        """Whom what is typed goes to, if it is no command."""
+        return self._talking.partner
 
     @property
     def unread(self) -> Mapping[Talk, int]:
         """How many messages each partner of the current user wrote since they last talked."""
-        return self._unread.of(self.current or "")
+        return self._talking.of(self.current)
 
     @property
     def unread_elsewhere(self) -> int:
         """How many messages are unread by the other users here."""
-        return self._unread.elsewhere(self.current or "")
+        return self._talking.unread.elsewhere(self.current or "")
 
     def completions(self, line: str) -> Sequence[completing.Completion]:
         """What the word at the end of `line` may become, from what is known."""
@@ -132,7 +122,7 @@ class Conversation:
 
         Cancelled it waits no more, and fires with True: everybody stays logged in.
         """
-        self._confirmed, self._asked = self._asked, None
+        self._sure.next_line()
         return Deferred.fromCoroutine(self._carry_out(line, as_text))
 
     def end(self) -> None:
@@ -147,14 +137,14 @@ class Conversation:
         self._sent = False
         try:
             if as_text and self.talk and line.strip():
-                await self._say(self.talk, line)
+                await self._say(line)
             else:
                 await self._do(line)
         except CancelledError:
-            if self._searching or not self._sent:
+            if self._standing.searching or not self._sent:
                 self.screen.notice("Given up.")  # What is looked for has been sent nothing.
             else:
-                self.screen.notice(GAVE_UP_PLACE if self._waiting else GAVE_UP_ANSWER)
+                self.screen.notice(GAVE_UP_PLACE if self.status.waiting else GAVE_UP_ANSWER)
         except GivenUp:
             self.screen.notice("Given up.")
         except WrongUse as problem:
@@ -162,17 +152,22 @@ class Conversation:
         except ClientError as problem:
             self.screen.problem(problem_line(problem))
         finally:
-            self._waits(None)
+            self._standing.waits(None)
         return not self._over
 
     async def _do(self, line: str) -> None:
-        if self.talk and line.strip() not in ("", "end"):
-            command, line = line.startswith("/"), line.removeprefix("/")
-            if not command or line.startswith("/"):
-                return await self._say(self.talk, line)
+        if self.talk and is_said(line):
+            return await self._say(line[1:] if line.startswith("//") else line)
+        if self.talk and line.rstrip(" ") in ENDING:
+            self._sure.ask(
+                self.current, line, f"end ends the talk; {line.strip()} once more leaves."
+            )
+        line = line.removeprefix("/")
         words = line.split()
         if not words:
             return
+        if words[0].startswith("?"):
+            words = ["help", *line.replace("?", " ", 1).split()]
         own = self.own.get(words[0])
         if own is None:
             return await self._ask(line)
@@ -184,76 +179,57 @@ class Conversation:
             raise WrongUse(str(problem) or f"Usage: {own.usage}") from None
 
     async def _ask(self, line: str) -> None:
-        request = await self._meant(line)
+        request = await self._meaning.of(line)
         name, words = request.name, request.words
         if name == "login" and self.alone and self.current:
             raise WrongUse(f"You are logged in as {visible(self.current)}; log out first.")
-        if name in ("login", "register") and len(words) == 2:
-            password = await self._password(name, visible(words[1]))
-            request = await self._understood(f"{name} {words[1]} {password}")
+        if asks(request):
+            request = await self._meaning.understood(await with_passwords(self.screen, request))
         if name in PASSIVE:
             self.screen.notice("Messages come by themselves here.")
             return
         self._leaving = request.user if name in LEAVING else ""
+        self._talking.asked()
         try:
             reply = await self._request(request)
         finally:
             self._leaving = ""
-        self.screen.reply(request, reply)
+        self._show(request, reply)
         self.known.learn(request, reply)
         if reply.ok and name == "login":
-            await self._logged_in(request.words[1])
+            await self._logged_in(request.words[1], reply.missed)
         elif reply.ok and name in LEAVING:
             self._gone(request.user)
         elif reply.ok and request.familiar in SENDING:
-            self._read(request.user, Talk(words[2], group=name == "send-group"))
+            self._talking.read(request.user, Talk(words[2], group=name == "send-group"))
+
+    def _show(self, request: Typed, reply: Reply) -> None:
+        user = request.user
+        if request.familiar == "history" and reply.ok and self._talking.show(user, reply):
+            return
+        if not reply.ok and len(self.users) > 1 and user in self.users:
+            said = f"{user}: {reply.message or 'Failed'}"
+            reply = Reply({**reply.members, "message": said}, reply.size, reply.lacking)
+        self.screen.reply(request, reply)
 
     async def _request(self, request: Typed) -> Reply:
         self._sent = True
         return await self.client.request(request.line)
 
-    async def _understood(self, line: str) -> Typed:
-        """A request to this service; `WrongUse` if it is none."""
-        try:
-            return await self.client.understand(line)
-        except ValueError as problem:
-            raise WrongUse(visible(str(problem))) from None
-
-    async def _meant(self, line: str) -> Typed:
-        """The request that a line means: with the current user's name where none is typed."""
-        request = await self._understood(line)
-        # The name of a user here comes first where a name is typed; if too little follows, it is
-        # something else: a friend who is logged in here too, or the beginning of a text.
-        named = not self.alone and request.user in self.users and request.is_complete
-        if not request.takes_user or named or self.current is None:
-            return request
-        if request.name in IRREVOCABLE and self._confirmed != (self.current, line):
-            self._asked = self.current, line
-            name = visible(self.current)
-            raise WrongUse(f"That is for good. Type it once more, and {name} is no more.")
-        command, space, rest = line.lstrip(" ").partition(" ")
-        return await self._understood(f"{command} {self.current}{space}{rest}")
-
-    async def _password(self, command: str, name: str) -> str:
-        password = await self.screen.ask_password(f"Password for {name}: ")
-        if not password or " " in password:
-            raise WrongUse("A password is one word, without spaces.")
-        again = "The same once more: "
-        if command == "register" and await self.screen.ask_password(again) != password:
-            raise WrongUse("These are two passwords; nothing was registered.")
-        return password
-
     # Users
 
-    async def _logged_in(self, user: str) -> None:
+    async def _logged_in(self, user: str, missed: Missed | None) -> None:
         self.known.begin(user)
         self.become(user)
+        if missed is not None and (words := missed_line(missed)):
+            self.screen.notice(words)
         # What is known is for completion only: nobody waits for it, or is told that it failed.
         Deferred.fromCoroutine(self._inquire(user)).addErrback(
             lambda failure: failure.trap(ClientError)
         )
         try:
-            await self.client.listen(user, self._heard)
+            after = None if missed is None else missed.after
+            await self.client.listen(user, self._heard, after=after)
         except CancelledError:
             self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
 
@@ -271,41 +247,17 @@ class Conversation:
 
     def become(self, user: str | None) -> None:
         """Speak as another of `users`, or as nobody."""
-        self.current, self.talk = user, None
-        self.screen.changed()
+        self.current = user
+        self.end_talk()
 
     def _gone(self, user: str) -> None:
         self.known.forget(user)
-        self._servers.pop(user, None)
-        self._unread.forget(user)
+        self._standing.forget(user)
+        self._talking.unread.forget(user)
         if user == self.current:
             self.become(self.users[-1] if self.users else None)
 
     # What the service says unasked
-
-    def _waits(self, waiting: Waiting | None) -> None:
-        if waiting != self._waiting:
-            self._waiting = waiting
-            self.screen.changed()
-
-    def _searches(self, login_server: Address | None) -> None:
-        self._searching = login_server is not None
-        if login_server is None:
-            self.screen.notice("The login server is there again.")
-        else:
-            self.screen.problem(f"The login server {login_server} is away. Looking for it…")
-
-    def _serves(self, user: str, address: Address | None) -> None:
-        before = self._servers.get(user, address)
-        unheard_of = user not in self._servers
-        self._servers[user] = address
-        if address is None:
-            self.screen.problem(f"The server {before} is lost. Looking for another…")
-        else:
-            self._waiting = None
-            if not unheard_of and before != address:
-                self.screen.notice(f"{visible(user)} is served at {address} now.")
-        self.screen.changed()
 
     def _was_logged_out(self, user: str) -> None:
         if user == self._leaving:
@@ -321,36 +273,33 @@ class Conversation:
 
     def _heard(self, user: str, message: ChatMessage) -> None:
         self.known.heard(user, message)
+        # A group's message reaches its sender too, who has just typed it.
+        if message.sender != user or not self.client.was_said_here(message):
+            self._show_message(user, message)
+
+    def _has_sent(self, user: str, message: ChatMessage) -> None:
+        self.known.heard(user, message)
+        self._show_message(user, message)
+
+    def _show_message(self, user: str, message: ChatMessage) -> None:
         self.screen.message(user, message, is_for(user, message))
-        partner = partner_of(user, message)
-        if message.sender != user and not (user == self.current and partner == self.talk):
-            self._unread.add(user, partner)
-            self.screen.changed()
+        self._talking.heard(user, message, user == self.current)
 
     def _was_told(self, user: str, event: ServiceEvent) -> None:
+        self.known.told(user, event)
         if event.text:
             self.screen.event(user, event)
 
     # Talking
 
-    def begin_talk(self, partner: Talk | None) -> None:
-        """Have what is typed go to `partner`; None: be commands again."""
-        self.talk = partner
-        if partner is not None:
-            self._read(self.current or "", partner)
+    async def begin_talk(self, partner: Talk) -> None:
+        """Have what is typed go to `partner`."""
+        await self._talking.begin(self.current or "", partner)
+
+    def end_talk(self) -> None:
+        """Have what is typed be commands again."""
+        self._talking.end()
         self.screen.changed()
 
-    def _read(self, user: str, partner: Talk) -> None:
-        """Who answers has read what there was."""
-        if self._unread.read(user, partner):
-            self.screen.changed()
-
-    async def _say(self, talk: Talk, text: str) -> None:
-        command = "send-group" if talk.group else "send"
-        try:
-            request = typed(command, self.current or "", talk.name, text)
-        except ValueError as problem:
-            raise WrongUse(visible(str(problem))) from None
-        reply = await self._request(request)
-        if not reply.ok:
-            self.screen.reply(request, reply)
+    async def _say(self, text: str) -> None:
+        await self._talking.say(self.current or "", text, len(self.users) > 1)

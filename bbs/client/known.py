@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from bbs.client.typed import Typed
-from bbs.client.values import BadReply, ChatMessage, Reply
+from bbs.client.values import BadReply, ChatMessage, Reply, ServiceEvent
 
 Names = dict[str, None]
 """Names without repetition, in the order in which they were learned."""
@@ -23,6 +23,7 @@ class Circle:
     friends: Names = field(default_factory=dict)
     invitations: Names = field(default_factory=dict)
     joined: Names = field(default_factory=dict)
+    blocked: Names = field(default_factory=dict)
 
 
 QUESTIONS = ("list-friend", "list-invite", "list-joined", "list-group")
@@ -64,15 +65,51 @@ class Known:
                 circle.invitations = _names(reply.names("invite"))
             elif name == "list-joined":
                 circle.joined = _names(reply.names("group"))
+            elif name == "list-block":
+                circle.blocked = _names(reply.names("block"))
+            elif name == "who":
+                circle.friends = _names(each.name for each in reply.presences)
             elif name == "list-group":
                 self.groups = _names(reply.names("group")[:MOST_GROUPS])
         except BadReply:
             return  # Whoever shows the reply says so.
-        if name == "accept-invite":
-            circle.invitations.pop(request.words[2], None)
-            circle.friends[request.words[2]] = None
-        elif name in ("create-group", "join-group"):
-            self.groups[request.words[2]] = circle.joined[request.words[2]] = None
+        if len(request.words) > 2:
+            self._changed(circle, name, request.words[2])
+
+    def _changed(self, circle: Circle, command: str, name: str) -> None:
+        """A command about somebody or a group was carried out."""
+        match command:
+            case "accept-invite":
+                circle.invitations.pop(name, None)
+                circle.friends[name] = None
+            case "decline-invite":
+                circle.invitations.pop(name, None)
+            case "unfriend":
+                circle.friends.pop(name, None)
+            case "block":
+                circle.invitations.pop(name, None)
+                circle.friends.pop(name, None)
+                circle.blocked[name] = None
+            case "unblock":
+                circle.blocked.pop(name, None)
+            case "create-group" | "join-group":
+                self.groups[name] = circle.joined[name] = None
+            case "leave-group":
+                circle.joined.pop(name, None)
+
+    def told(self, user: str, event: ServiceEvent) -> None:
+        """A user was told of an invitation, or of a friend: only names are taken that can be
+        typed."""
+        circle, members = self._circles.get(user), event.members
+        by = {"invite": "from", "friend": "with"}.get(str(members["event"]), "")
+        name = members.get(by)
+        if circle is None or not isinstance(name, str) or [name] != name.split():
+            return
+        if by == "from":
+            circle.invitations[name] = None
+        else:
+            circle.invitations.pop(name, None)
+            circle.friends[name] = None
 
     def heard(self, user: str, message: ChatMessage) -> None:
         """A user got a message: only friends write, and only members hear a group."""
@@ -80,7 +117,7 @@ class Known:
         if circle is None:
             return
         if message.group is None:
-            circle.friends[message.sender] = None
+            circle.friends[message.sender if message.sender != user else message.to or ""] = None
         else:
             circle.joined[message.group] = self.groups[message.group] = None
 

@@ -20,19 +20,12 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from bbs.addresses import Address
 from bbs.client import parts
 from bbs.client.connection import Connections, endpoint_to
+from bbs.client.echoes import Echoes
 from bbs.client.listening import Hearer, Listening
+from bbs.client.methods import Methods
 from bbs.client.routing import LocalUser, Router
-from bbs.client.typed import Typed, typed
-from bbs.client.values import (
-    ChatMessage,
-    Incomplete,
-    Origin,
-    Post,
-    Refused,
-    Reply,
-    ServiceEvent,
-    Waiting,
-)
+from bbs.client.typed import Typed
+from bbs.client.values import ChatMessage, Origin, Reply, ServiceEvent, Waiting
 from bbs.client.vocabulary import Learner, Vocabulary
 from bbs.protocols.commands import Role
 
@@ -41,7 +34,7 @@ def _ignore(*_: object) -> None:
     """What nobody wants to be told."""
 
 
-class BBSClient:
+class BBSClient(Methods):
     """The service, for any number of users at once.
 
     Every method that asks the service returns a Deferred that fails with
@@ -81,10 +74,12 @@ class BBSClient:
         self._router = Router(reactor, connections, login_server)
         self._learner = Learner(self._router, vocabulary or Vocabulary())
         self._most = most
+        self._echoes = Echoes(reactor)
         self._users: dict[str, LocalUser] = {}
         self._listeners: dict[str, Listening] = {}
         self._shown: dict[str, int] = {}
         self._on_event: Callable[[str, ServiceEvent], None] = _ignore
+        self._on_sent: Callable[[str, ChatMessage], None] | None = None
         self._on_serving: Callable[[str, Address | None], None] = _ignore
         self._on_logged_out: Callable[[str], None] = _ignore
 
@@ -120,6 +115,22 @@ class BBSClient:
         of the service's own."""
         self._on_event = tell
 
+    def on_sent(self, tell: Callable[[str, ChatMessage], None]) -> None:
+        """Have `tell` called with a user who is listened for, and each message that the user has
+        sent elsewhere, to one reader. From then on `on_event` is told of invitations too.
+
+        The service tells that to who asks it; this asks it for whoever is listened for, now and
+        later.
+        """
+        self._on_sent = tell
+        for listening in self._listeners.values():
+            listening.want_events()
+
+    def was_said_here(self, message: ChatMessage) -> bool:
+        """Whether a message to a group, that its sender gets too, is what was just said by this
+        client; True once for each."""
+        return self._echoes.was_said_here(message)
+
     def on_serving(self, tell: Callable[[str, Address | None], None]) -> None:
         """Have `tell` called with a user who is listened for, and the server that serves them from
         then on, or None when that one is lost and another is being looked for."""
@@ -136,6 +147,7 @@ class BBSClient:
             self._listeners.popitem()[1].stop()
         # Whoever is told has this client: a circle, which only the garbage collector would find.
         self._on_event = self._on_serving = self._on_logged_out = _ignore
+        self._on_sent = None
         return self._router.close()
 
     def learn(self) -> Deferred[None]:
@@ -158,7 +170,8 @@ class BBSClient:
 
         A list that the server sends in parts is there as a whole, in order, and there is no `more`.
         If it has `more` all the same, others could not be had, or are over what is kept
-        (`Reply.has_more` and `lacking`). Unless it is to be `whole`, the first part is enough.
+        (`Reply.has_more` and `lacking`). Unless it is to be `whole`, the first part is enough, as
+        it is of a `history`: its last 50 are what is asked for.
 
         ValueError for a blank line, for more than one line, and for `listen` of a user who is
         logged in here: that is the method.
@@ -184,15 +197,24 @@ class BBSClient:
 
     async def _request(self, request: Typed, whole: bool = True) -> Reply:
         user = self._users.get(request.user)
-        reply = await self._router.carry(request, user)
-        if reply.ok:
+        # Before the request, as it may come back before the reply does.
+        self._echoes.expect(request)
+        try:
+            reply = await self._router.carry(request, user)
+        except BaseException:  # Whoever asked may have given up waiting.
+            self._echoes.withdraw(request)
+            raise
+        if not reply.ok:
+            self._echoes.withdraw(request)
+        else:
             if request.name == "login":
                 self._logged_in(request.words[1], reply)
             elif request.name == "locate" and user is not None:
                 user.address = reply.app_server
             elif request.name in ("logout", "delete") and user is not None:
                 self._logged_out(user)
-        if whole and reply.has_more:
+        # Of a conversation the last were asked for, and not all that was ever said.
+        if whole and reply.has_more and request.familiar != "history":
             return await parts.whole(self._router, request, user, reply, self._most)
         return reply
 
@@ -213,8 +235,17 @@ class BBSClient:
         self._logged_out(user)
         self._on_logged_out(user.name)
 
-    def listen(self, user: str, on_message: Callable[[str, ChatMessage], None]) -> Deferred[None]:
+    def listen(
+        self,
+        user: str,
+        on_message: Callable[[str, ChatMessage], None],
+        *,
+        after: int | None = None,
+    ) -> Deferred[None]:
         """Have `on_message` called with the user's name and each message for the user, once.
+
+        It begins with those that no connection of the user's has been sent; with `after`, at the
+        first call for a user, with those behind that id, whoever has been sent them.
 
         Fires when whatever is sent from then on arrives. From there it goes on by itself until
         the user is logged out; `on_message` is of use to the first call for a login only. Fails
@@ -226,90 +257,23 @@ class BBSClient:
             return self._do("listen", user)  # which the server refuses
         listening = self._listeners.get(user)
         if listening is None:
+            if after is not None:
+                self._shown.setdefault(user, after)
             hearer = Hearer(
                 on_message,
                 # Looked up when there is one: a face may say later what it wants.
                 on_event=lambda user, event: self._on_event(user, event),
+                on_sent=self._sent,
                 on_serving=lambda address: self._on_serving(user, address),
                 on_end=lambda: self._ended(local),
             )
             listening = Listening(self._router, local, self._shown, hearer)
             self._listeners[user] = listening
+            if self._on_sent is not None:
+                listening.want_events()
             listening.start()
         return listening.confirmed()
 
-    # What the commands say, by name
-
-    def _ask(self, name: str, *arguments: str) -> Deferred[Reply]:
-        return Deferred.fromCoroutine(self._granted(typed(name, *arguments)))
-
-    async def _granted(self, request: Typed) -> Reply:
-        reply = await self._request(request)
-        if not reply.ok:
-            raise Refused(reply)
-        if reply.has_more:
-            raise Incomplete(reply)
-        return reply
-
-    def _do(self, name: str, *arguments: str) -> Deferred[None]:
-        return self._ask(name, *arguments).addCallback(lambda reply: None)
-
-    def _names(self, member: str, name: str, *arguments: str) -> Deferred[tuple[str, ...]]:
-        return self._ask(name, *arguments).addCallback(lambda reply: reply.names(member))
-
-    def register(self, name: str, password: str) -> Deferred[None]:
-        return self._do("register", name, password)
-
-    def login(self, name: str, password: str) -> Deferred[None]:
-        """Log a user in; may take minutes, while an app server is started for that."""
-        return self._do("login", name, password)
-
-    def logout(self, user: str) -> Deferred[None]:
-        return self._do("logout", user)
-
-    def delete(self, user: str) -> Deferred[None]:
-        return self._do("delete", user)
-
-    def locate(self, user: str) -> Deferred[Address]:
-        """Where the user is served now."""
-        return self._ask("locate", user).addCallback(lambda reply: reply.app_server)
-
-    def invite(self, user: str, friend: str) -> Deferred[None]:
-        return self._do("invite", user, friend)
-
-    def list_invite(self, user: str) -> Deferred[tuple[str, ...]]:
-        return self._names("invite", "list-invite", user)
-
-    def accept_invite(self, user: str, friend: str) -> Deferred[None]:
-        return self._do("accept-invite", user, friend)
-
-    def list_friend(self, user: str) -> Deferred[tuple[str, ...]]:
-        return self._names("friend", "list-friend", user)
-
-    def post(self, user: str, text: str) -> Deferred[None]:
-        return self._do("post", user, text)
-
-    def receive_post(self, user: str) -> Deferred[tuple[Post, ...]]:
-        return self._ask("receive-post", user).addCallback(lambda reply: reply.posts)
-
-    def send(self, user: str, friend: str, text: str) -> Deferred[None]:
-        return self._do("send", user, friend, text)
-
-    def create_group(self, user: str, group: str) -> Deferred[None]:
-        return self._do("create-group", user, group)
-
-    def list_group(self, user: str) -> Deferred[tuple[str, ...]]:
-        return self._names("group", "list-group", user)
-
-    def list_joined(self, user: str) -> Deferred[tuple[str, ...]]:
-        return self._names("group", "list-joined", user)
-
-    def join_group(self, user: str, group: str) -> Deferred[None]:
-        return self._do("join-group", user, group)
-
-    def send_group(self, user: str, group: str, text: str) -> Deferred[None]:
-        return self._do("send-group", user, group, text)
-
-    def ping(self) -> Deferred[None]:
-        """Ask the login server for a sign of life."""
-        return self._do("ping")
+    def _sent(self, user: str, message: ChatMessage) -> None:
+        if self._on_sent is not None and not self._echoes.was_said_here(message):
+            self._on_sent(user, message)

@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 from bbs.addresses import Address
 from bbs.client.connection import Connection, Event
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
+from bbs.client.told import MOST_ID
 from bbs.client.typed import typed
 from bbs.client.values import (
-    MOST_ID,
     BadReply,
     ChatMessage,
     ClientError,
@@ -51,13 +51,15 @@ class Hearer:
     """What a `Listening` tells, and whom.
 
     `on_message` gets each message, `on_event` each event that this client was not written for; both
-    with the user whom it is for. `on_serving` is told the address of each server that listens from
+    with the user whom it is for; `on_sent` each message that the user has sent elsewhere.
+    `on_serving` is told the address of each server that listens from
     then on, and None when that one is lost. `on_end` is called when the listening ends of itself,
     because the session is over.
     """
 
     on_message: Callable[[str, ChatMessage], None]
     on_event: Callable[[str, ServiceEvent], None]
+    on_sent: Callable[[str, ChatMessage], None]
     on_serving: Callable[[Address | None], None]
     on_end: Callable[[], None]
 
@@ -84,13 +86,19 @@ class Listening:
         self._hearer = hearer
         self._token = user.token
         self._connection: Connection | None = None
-        self._confirmed = self._moved = self._over = False
+        self._confirmed = self._moved = self._over = self._wants_events = False
         self._waiting: list[Deferred[None]] = []
         self._end_reason: ClientError = Unreachable("the client stopped listening")
         self._running: Deferred[None] = succeed(None)
 
     def start(self) -> None:
         self._running = Deferred.fromCoroutine(self._run()).addErrback(self._crashed)
+
+    def want_events(self) -> None:
+        """Ask the service for the events that only those get who ask, from now on."""
+        self._wants_events = True
+        if self._connection is not None:
+            self._ask_for_events(self._connection)
 
     def confirmed(self) -> Deferred[None]:
         """Fires when a connection listens: whatever is sent from then on arrives.
@@ -166,6 +174,8 @@ class Listening:
         try:
             last = [str(self._shown[user.name])] if user.name in self._shown else []
             wire = typed("listen", user.name, *last).wire(self._token)
+            if self._wants_events:  # Before it listens, so that none is missed.
+                self._ask_for_events(connection)
             reply = await connection.ask(wire, REPLY_DEADLINE)
             if reply.ok:
                 self._confirmed = True
@@ -181,6 +191,11 @@ class Listening:
             if lost:
                 self._hearer.on_serving(None)
 
+    def _ask_for_events(self, connection: Connection) -> None:
+        # Nothing hangs on the answer: a server that knows none of these events tells none.
+        asked = connection.ask(b"events\n", REPLY_DEADLINE)
+        asked.addErrback(lambda failure: failure.trap(ClientError))
+
     async def _stay(self, connection: Connection) -> None:
         """Wait until the connection is over. A ping finds out when its server went silently."""
         while True:
@@ -193,6 +208,8 @@ class Listening:
         user, name = self._user, event["event"]
         if name == "message":
             self._message(event)
+        elif name == "sent":
+            self._sent(event)
         elif name == "moved":
             user.address = read_address(event.get("app_server"))
             self._moved = True
@@ -220,6 +237,17 @@ class Listening:
             self._hearer.on_event(name, ServiceEvent(event))
         else:
             self._hearer.on_message(name, message)
+
+    def _sent(self, event: Event) -> None:
+        """By the id of what the user has sent nobody goes on listening: it was another's to read,
+        and may overtake what is on its way to the user."""
+        name = self._user.name
+        try:
+            message = ChatMessage.read(event)
+        except BadReply:
+            self._hearer.on_event(name, ServiceEvent(event))
+        else:
+            self._hearer.on_sent(name, message)
 
     def _leave(self) -> None:
         if self._connection is not None:

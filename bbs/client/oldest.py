@@ -1,8 +1,7 @@
 """What servers of version 0.1.0 had, which could not say it themselves. History: it never changes.
 
 Those servers know no `commands`, and their failures have no `code`. A client that meets one goes by
-what stands here. The commands are also those that the client's own methods are written for
-(`BBSClient.send` and its like), on whatever server.
+what stands here.
 """
 
 from __future__ import annotations

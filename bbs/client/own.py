@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bbs.client import completing
+from bbs.client import completing, manual
 from bbs.client.talk import OwnCommand, Speaker, Talk, WrongUse
 from bbs.client.text import visible
 
@@ -22,20 +22,18 @@ def own_commands(conversation: Speaker) -> Sequence[OwnCommand]:
         return conversation.become(user)
 
     async def talk(words: Sequence[str]) -> None:
-        partner = await _partner(conversation, words)
-        conversation.begin_talk(partner)
-        name = visible(partner.name)
-        conversation.screen.notice(
-            f"What you type goes to {name} now. /COMMAND is a command; end ends it."
-        )
+        await conversation.begin_talk(await _partner(conversation, words))
 
     def end(words: Sequence[str]) -> None:
         none(words)
-        conversation.begin_talk(None)
+        conversation.end_talk()
 
     async def help(words: Sequence[str]) -> None:
         await conversation.client.learn()
-        conversation.screen.notice("\n".join(completing.help_lines(conversation)))
+        shown = completing.help_lines(conversation)
+        if words:
+            shown = manual.lines(conversation, *one(words))
+        conversation.screen.notice("\n".join(shown))
 
     def exit(words: Sequence[str]) -> None:
         none(words)
@@ -50,7 +48,7 @@ def own_commands(conversation: Speaker) -> Sequence[OwnCommand]:
     return (
         *(many if not conversation.alone else []),
         *(talking if "send" in offers or "send-group" in offers else []),
-        OwnCommand("help", "this list", help),
+        OwnCommand("help [<command>]", "this list, or what a command does", help),
         OwnCommand("exit", "end", exit),
         OwnCommand("quit", "end", exit),
     )

@@ -40,6 +40,18 @@ def is_for(user: str, message: ChatMessage) -> bool:
     return re.search(named, message.text, re.IGNORECASE) is not None
 
 
+ALONE = ("?", "exit", "quit")
+"""Words that are commands in a talk too, if they are all there is. With a space before it one of
+them is said."""
+
+
+def is_said(line: str) -> bool:
+    """Whether a line that is typed in a talk is said to the partner, and no command."""
+    if line.strip(" ") in ("", "end") or line.rstrip(" ") in ALONE:
+        return False
+    return line[:1] != "/" or line[:2] == "//"
+
+
 class Unread:
     """How many messages each user's partners wrote since they last talked."""
 
@@ -90,10 +102,12 @@ class Speaker(Protocol):
 
     alone: bool
     current: str | None
-    talk: Talk | None
     known: Known
     client: BBSClient
     screen: IScreen
+
+    @property
+    def talk(self) -> Talk | None: ...
 
     @property
     def own(self) -> Mapping[str, OwnCommand]: ...
@@ -103,6 +117,8 @@ class Speaker(Protocol):
 
     def become(self, user: str | None) -> None: ...
 
-    def begin_talk(self, partner: Talk | None) -> None: ...
+    async def begin_talk(self, partner: Talk) -> None: ...
+
+    def end_talk(self) -> None: ...
 
     def end(self) -> None: ...

@@ -21,6 +21,7 @@ from bbs.client.values import (
     ChatMessage,
     ClientError,
     Lost,
+    Missed,
     Post,
     Presence,
     Reply,
@@ -30,6 +31,9 @@ from bbs.client.values import (
 
 MOST_TEXT = 4000
 """Characters that are shown of the text of an event; what is left out is an ellipsis."""
+
+MOST_COUNTED = 1000
+"""Messages that a server counts for who logs in: it may be more."""
 
 MOST_REASON = 200
 """Characters that are shown of why something is not."""
@@ -232,6 +236,23 @@ def event_line(event: ServiceEvent) -> str:
 def waiting_line(waiting: Waiting) -> str:
     estimate = "" if waiting.seconds is None else f", about {waiting.seconds:.0f} s"
     return f"Waiting for an app server: position {waiting.position}{estimate}"
+
+
+def missed_line(missed: Missed) -> str:
+    """What waits for who has just logged in; empty when that is nothing."""
+    parts = []
+    if missed.invitations:
+        waits = "invitation waits" if missed.invitations == 1 else "invitations wait"
+        parts.append(f"{missed.invitations} {waits}: list-invite")
+    if missed.messages:
+        many = (
+            f"{missed.messages:,}"
+            if missed.messages < MOST_COUNTED
+            else f"{MOST_COUNTED:,} or more"
+        )
+        what = "message" if missed.messages == 1 else "messages"
+        parts.append(f"{many} {what} came while you were away")
+    return "; ".join(parts)
 
 
 def help_lines(offers: Iterable[Offer]) -> list[str]:

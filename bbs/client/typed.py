@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bbs.client.commands import REPEATABLE, WAITING, Offer
-from bbs.client.oldest import OLDEST
+from bbs.client.familiar import FAMILIAR
 from bbs.protocols.commands import Role
 
 _WORD = re.compile(r" *([^ ]+)")
@@ -98,7 +98,7 @@ class Typed:
     def familiar(self) -> str:
         """The command's name, where it is complete and is used as this client was written for.
         Empty where a service means something else by that name: then nothing follows from it."""
-        ours = OLDEST.get(self.name)
+        ours = FAMILIAR.get(self.name)
         same = ours is not None and self.offer is not None and ours.command == self.offer.command
         return self.name if same and self.is_complete else ""
 
@@ -117,8 +117,8 @@ def typed(name: str, *arguments: str) -> Typed:
 
     An argument that is not the text at the end must be one word: it could not be told apart.
     """
-    words = arguments[:-1] if OLDEST[name].command.rest else arguments
+    words = arguments[:-1] if FAMILIAR[name].command.rest else arguments
     for word in words:
         if not word or " " in word:
             raise ValueError("a name or password is one word, without spaces")
-    return Typed.parse(" ".join((name, *arguments)), OLDEST)
+    return Typed.parse(" ".join((name, *arguments)), FAMILIAR)

@@ -1,4 +1,5 @@
-"""What servers say, as values, and what can go wrong in asking them.
+"""Replies and lines of servers, as values; with these goes what they tell (`told`) and what can go
+wrong in asking them (`problems`).
 
 `docs/protocol.md` is the source of every member named here. Members that are not known are left
 alone; a known one of a wrong type is a `BadReply`.
@@ -16,16 +17,36 @@ from typing import Any, TypeVar
 
 from bbs.addresses import Address
 from bbs.client import oldest
+from bbs.client.problems import (
+    BadReply,
+    ClientError,
+    Incomplete,
+    Lost,
+    NotTrusted,
+    Refused,
+    Unreachable,
+)
+from bbs.client.told import ChatMessage, Missed, Post, Presence, ServiceEvent, Waiting
 
-LONGEST_WAIT = 366 * 24 * 3600.0
-"""Seconds in the longest wait that is believed; what is more may not even be a number to show."""
-
-MOST_ID = 2**63 - 1
-"""The highest id of a message that a server takes behind `listen`."""
-
-LAST_TIME = 253_402_128_000.0
-"""The last time that is believed, in seconds since the epoch: the calendar that people read it by
-ends with the year 9999, and their zones a day before that."""
+__all__ = [
+    "BadReply",
+    "ChatMessage",
+    "ClientError",
+    "Incomplete",
+    "Lost",
+    "Missed",
+    "NotTrusted",
+    "Origin",
+    "Post",
+    "Presence",
+    "Refused",
+    "Reply",
+    "ServiceEvent",
+    "Unreachable",
+    "Waiting",
+    "read_address",
+    "read_line",
+]
 
 DEEPEST = 100
 """Lists and objects within each other in a line of a server's: more could not be shown again."""
@@ -39,43 +60,6 @@ BACKWARDS = ("post", "history")
 T = TypeVar("T")
 
 _TOKEN = re.compile("[!-~]+")
-
-
-class ClientError(Exception):
-    """A request got no usable answer; the text is one line for the person who asked."""
-
-
-class Unreachable(ClientError):
-    """No server could be reached; the request was not carried out, unless it was harmless."""
-
-
-class Lost(ClientError):
-    """The request was sent and no answer came: whether it was carried out is not known."""
-
-
-class BadReply(ClientError):
-    """The server carried the request out and told of it in a way that is not in the protocol."""
-
-
-class NotTrusted(ClientError):
-    """The login server does not take this gateway's word for whom it speaks (`Origin`)."""
-
-
-class Incomplete(ClientError):
-    """A list was to come whole, and has others that could not be had; `reply` has those that
-    came."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(f"The list did not come whole: {reply.lacking or 'there are others'}")
-        self.reply = reply
-
-
-class Refused(ClientError):
-    """The server said no; the request was not carried out. The text is the server's message."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(reply.message or "")
-        self.reply = reply
 
 
 def read_address(value: object) -> Address:
@@ -215,138 +199,6 @@ class Reply:
             with suppress(TypeError, BadReply):
                 return tuple(read(value) for value in values)
         raise BadReply(f"The server gave no usable list of {what}")
-
-
-@dataclass(frozen=True)
-class Post:
-    """A post as a friend of its author reads it; `time` is when it was stored, in seconds since the
-    epoch, where the server says that."""
-
-    author: str
-    text: str
-    time: float | None = None
-
-    @classmethod
-    def read(cls, value: object) -> Post:
-        if isinstance(value, dict):
-            author, text = value.get("id"), value.get("message")
-            if isinstance(author, str) and isinstance(text, str):
-                return cls(author, text, _time(value.get("time")))
-        raise TypeError("not a post")
-
-
-@dataclass(frozen=True)
-class ChatMessage:
-    """A message, pushed or from before: to one reader (`to`), or to a group (`group`); the other is
-    None.
-
-    `time` is when it was stored, in seconds since the epoch; None from servers that do not say. It
-    is `former` where a name in it was somebody else's account then than it is now.
-    """
-
-    id: int
-    sender: str
-    text: str = field(repr=False)
-    to: str | None = None
-    group: str | None = None
-    time: float | None = None
-    former: bool = False
-
-    @classmethod
-    def read(cls, event: Mapping[str, object]) -> ChatMessage:
-        """The message in an event; `BadReply` when it is none."""
-        if not isinstance(event, Mapping):
-            raise BadReply("The server sent a message that is none")
-        id, sender, text = event.get("id"), event.get("from"), event.get("message")
-        to, group = event.get("to"), event.get("group")
-        if type(id) is int and isinstance(sender, str) and isinstance(text, str):
-            time, former = _time(event.get("time")), event.get("former") is True
-            if isinstance(to, str):
-                return cls(id, sender, text, to, None, time, former)
-            if isinstance(group, str):
-                return cls(id, sender, text, None, group, time, former)
-        raise BadReply("The server sent a message that is none")
-
-
-@dataclass(frozen=True)
-class Presence:
-    """Whether a friend is online, and when they were here last, in seconds since the epoch; None
-    where that is not known."""
-
-    name: str
-    online: bool
-    last: float | None = None
-
-    @classmethod
-    def read(cls, value: object) -> Presence:
-        if isinstance(value, dict):
-            name, online = value.get("id"), value.get("online")
-            if isinstance(name, str) and isinstance(online, bool) and "last" in value:
-                return cls(name, online, _time(value.get("last")))
-        raise TypeError("nobody's presence")
-
-
-@dataclass(frozen=True)
-class Missed:
-    """What waits for a user who has just logged in: invitations, and messages that came while
-    nobody was there. They begin behind the id `after`."""
-
-    invitations: int
-    messages: int
-    after: int
-
-    @classmethod
-    def read(cls, value: object) -> Missed | None:
-        """What a login says under `waiting`; None where that is nothing to go by."""
-        if isinstance(value, dict):
-            told = [value.get(name) for name in ("invitations", "messages", "after")]
-            counts = [each for each in told if type(each) is int and 0 <= each <= MOST_ID]
-            if len(counts) == len(told):
-                return cls(*counts)
-        return None
-
-
-@dataclass(frozen=True)
-class ServiceEvent:
-    """An event that this client was not written for: one of the service's own."""
-
-    members: Mapping[str, object] = field(repr=False)
-
-    @property
-    def text(self) -> str:
-        """What the service has people read; empty when that is nothing."""
-        text = self.members.get("text")
-        return text if isinstance(text, str) else ""
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """Where a login or locate stands that waits for an app server.
-
-    `position` counts from 1; `seconds` estimates the wait, None where there is nothing to go by.
-    """
-
-    position: int
-    seconds: float | None = None
-
-    @classmethod
-    def read(cls, event: Mapping[str, object]) -> Waiting:
-        """The place in an event; `BadReply` when it is none."""
-        position, seconds = event.get("position"), event.get("seconds")
-        if type(position) is int and position >= 1:
-            if seconds is None:
-                return cls(position)
-            # Not a number (NaN) is not in any range either.
-            if isinstance(seconds, (int, float)) and 0 <= seconds <= LONGEST_WAIT:
-                return cls(position, seconds)
-        raise BadReply("The server told a place in the queue that is none")
-
-
-def _time(value: object) -> float | None:
-    """Seconds since the epoch. Without its time a message is still one, so a wrong one is none."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value if 0 <= value <= LAST_TIME else None
-    return None
 
 
 def _is_deep(members: object) -> bool:

@@ -21,6 +21,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.client.commands import EVERY_SERVICE, Offer, read_offers
+from bbs.client.familiar import UNLISTED
 from bbs.client.oldest import OLDEST
 from bbs.client.routing import Router
 from bbs.client.typed import Typed, first_word
@@ -76,7 +77,7 @@ class Vocabulary:
         """Take in the answer to `commands`. One that has none is an old server's, or no news."""
         offers = read_offers(answer.members.get("commands")) if answer.ok else None
         if offers is not None:
-            self.offers, self._understood = offers, {**_COMMON, **offers}
+            self.offers, self._understood = offers, {**UNLISTED, **_COMMON, **offers}
             self._parsed = None
         elif not answer.ok and answer.code != UnknownCommand.code:
             return  # It could not answer now.

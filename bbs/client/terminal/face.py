@@ -17,7 +17,7 @@ from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.passwords import questions
 from bbs.client.screen import GivenUp, IScreen
-from bbs.client.talk import partner_of
+from bbs.client.talk import is_said, partner_of
 from bbs.client.terminal import looks
 from bbs.client.terminal.above import Above
 from bbs.client.terminal.aside import Aside, Shows
@@ -199,7 +199,7 @@ class Face:
 
     def is_command(self, line: str) -> bool:
         """Whether a line is a command, and not what somebody says in a talk."""
-        return not self.conversation.talk or (line[:1] == "/" and line[:2] != "//")
+        return not (self.conversation.talk and is_said(line))
 
     def place(self, line: str, as_text: bool) -> Place:
         """Where a line is typed, for the history."""

@@ -1,0 +1,116 @@
+"""Talks: what one user and one partner say to each other, from before and now."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from bbs.client.aliases import is_familiar
+from bbs.client.library import BBSClient
+from bbs.client.screen import IScreen
+from bbs.client.talk import Talk, Unread, WrongUse, partner_of
+from bbs.client.text import problem_line, visible
+from bbs.client.typed import Typed, typed
+from bbs.client.values import BadReply, ChatMessage, ClientError, Reply
+
+LAST = 20
+"""Lines of a conversation that a talk begins with: most of a small window."""
+
+MOST_BESIDE = 60
+"""Characters that are shown of a text that was not sent, beside the reason."""
+
+
+class Talking:
+    """Whom the current user talks to, and what is unread. `carry` carries a request out."""
+
+    def __init__(
+        self, client: BBSClient, screen: IScreen, carry: Callable[[Typed], Awaitable[Reply]]
+    ) -> None:
+        self.partner: Talk | None = None
+        self.unread = Unread()
+        self._client = client
+        self._screen = screen
+        self._carry = carry
+        self._meanwhile: set[int] | None = None
+
+    async def begin(self, user: str, partner: Talk) -> None:
+        """Have what is typed go to `partner`, from the last lines of the conversation on."""
+        before = await self._before(user, partner)
+        self.partner = partner
+        self.read(user, partner)
+        name = visible(partner.name)
+        self._screen.notice(
+            f"What you type goes to {name} now. /COMMAND is a command; end ends it."
+        )
+        if before is not None:
+            self.show(user, before, LAST)
+        self._screen.changed()
+
+    def end(self) -> None:
+        """What is typed is commands again."""
+        self.partner = None
+
+    async def _before(self, user: str, partner: Talk) -> Reply | None:
+        """The last of what was said; None where the service does not say, or cannot now."""
+        offer = self._client.vocabulary.offers.get("history")
+        if offer is None or not is_familiar(offer):
+            return None
+        self.asked()
+        try:
+            reply = await self._client.request(f"history {user} {partner.name}")
+        except ClientError as problem:
+            self._screen.problem(problem_line(problem))
+            return None
+        return reply if reply.ok else None
+
+    def show(self, user: str, reply: Reply, most: int | None = None) -> bool:
+        """Show messages of a `history`, the last `most` at the most; whether there were any. Of
+        those that came while it was asked for, the reader has seen the lines already."""
+        seen, self._meanwhile = self._meanwhile or (), None
+        try:
+            unseen = [each for each in reply.messages if each.id not in seen]
+        except BadReply:
+            return False
+        shown = unseen if most is None else unseen[-most:]
+        if shown:
+            self._screen.past(user, shown, reply.has_more or len(shown) < len(unseen))
+        return bool(shown)
+
+    def asked(self) -> None:
+        """A history is asked for: what comes from now on is not shown with it again."""
+        self._meanwhile = set()
+
+    async def say(self, user: str, text: str, several: bool) -> None:
+        """Say something to the partner, as `user`, who is one of `several` here or the only one."""
+        talk = self.partner
+        if talk is None:
+            return
+        try:
+            request = typed("send-group" if talk.group else "send", user, talk.name, text)
+        except ValueError as problem:
+            raise WrongUse(visible(str(problem))) from None
+        reply = await self._carry(request)
+        if not reply.ok:
+            speaker = f" as {visible(user)}" if several else ""
+            beside = visible(text if len(text) <= MOST_BESIDE else f"{text[:MOST_BESIDE]}…")
+            reason = visible(reply.message or "Failed")
+            self._screen.problem(f"Not sent{speaker}: {beside} ({reason})")
+
+    def heard(self, user: str, message: ChatMessage, is_current: bool) -> None:
+        """A message has been shown: it is unread, unless its reader talks with whom it is from."""
+        if self._meanwhile is not None:
+            self._meanwhile.add(message.id)
+        partner = partner_of(user, message)
+        if message.sender == user:
+            self.read(user, partner)  # Who answers, here or elsewhere, has read what there was.
+        elif not (is_current and partner == self.partner):
+            self.unread.add(user, partner)
+            self._screen.changed()
+
+    def read(self, user: str, partner: Talk) -> None:
+        """A user has read what a partner wrote."""
+        if self.unread.read(user, partner):
+            self._screen.changed()
+
+    def of(self, user: str | None) -> Mapping[Talk, int]:
+        """How many messages each partner of a user's wrote since they last talked."""
+        return self.unread.of(user or "")

@@ -17,7 +17,7 @@ from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.passwords import questions
 from bbs.client.screen import GivenUp, IScreen
-from bbs.client.talk import is_said, partner_of
+from bbs.client.talk import Talk, is_said, partner_of
 from bbs.client.terminal import looks
 from bbs.client.terminal.above import Above
 from bbs.client.terminal.aside import Aside, Shows
@@ -28,13 +28,15 @@ from bbs.client.terminal.keys import lines_of
 from bbs.client.terminal.looks import Looks
 from bbs.client.terminal.prompt import Situation, partner_name, prompt
 from bbs.client.terminal.settings import Attention
-from bbs.client.terminal.view import Part, View
+from bbs.client.terminal.view import View
 from bbs.client.terminal.work import Line, Work
 from bbs.client.text import OLDER, problem_line, visible
 from bbs.client.typed import Typed
 from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent
 
 GREETING = "Connected to {}. help lists the commands, Tab completes them; exit or Ctrl-D ends."
+
+OLDER_BY_KEY = "(older ones: Page Up)"
 
 NOTHING_TO_READ = "There is nothing to read back in before talk NAME, or history NAME."
 
@@ -78,8 +80,8 @@ class Face:
         self._aside = Aside(self._editor, self._above, pager)
         self._looks = looks
         self._attention = attention
-        self._past: tuple[str, str] | None = None
-        self._coming: Deferred[Part] | None = None
+        self._past: tuple[str, Talk] | None = None
+        self._looks_back = False
         self._question: _Question | None = None
         self._hidden = False
         self._connecting: Deferred[None] = Deferred()
@@ -213,12 +215,7 @@ class Face:
     # IScreen
 
     def reply(self, request: Typed, reply: Reply) -> None:
-        if reply.list_name == "history" and reply.ok:
-            # Its end is what is wanted, and there is a key for what is before.
-            self._past = (request.user, request.words[-1])
-            self._above.add(self._looks.reply(reply, request.user))
-        else:
-            self._show(self._looks.reply(reply, request.user))
+        self._show(self._looks.reply(reply, request.user))
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         conversation = self.conversation
@@ -232,8 +229,10 @@ class Face:
             self._editor.bell()
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
+        # The end is what is wanted, so these are not paged, and a key goes back from there.
+        self._past = (user, partner_of(user, messages[0]))
         if older:
-            self.notice(OLDER)
+            self._above.add(looks.notice(OLDER if self._editor.size() is None else OLDER_BY_KEY))
         for message in messages:
             self._above.add(self._looks.message(user, message, len(self.conversation.users) > 1))
 
@@ -275,33 +274,26 @@ class Face:
 
     def look_back(self) -> None:
         """Have somebody read in the conversation that they are in, or have asked for last."""
-        if self._coming is not None:
-            return
         user, talk = self.conversation.current, self.conversation.talk
-        past = (user, talk.name) if user is not None and talk is not None else self._past
+        past = (user, talk) if user is not None and talk is not None else self._past
         if past is None or past[0] not in self.conversation.users:
-            return self.notice(NOTHING_TO_READ)
+            self.notice(NOTHING_TO_READ)
+        elif not self._looks_back:
+            self._looks_back = True
+            Deferred.fromCoroutine(self._look_back(*past))
 
-        def came(part: Part) -> None:
-            draw = partial(self._looks.back_in, past[0])
-            self._aside.look_back(View(title, part, back.part, draw))
-            self._editor.set_aside()
-
-        def failed(failure: Failure) -> None:
-            problem = failure.value
-            if not isinstance(problem, ClientError):
-                failure.raiseException()
-            else:
-                self.problem(problem_line(problem))
-
-        def over(_: object) -> None:
-            self._coming = None
-
-        title = partner_name(talk) if talk is not None else visible(past[1])
-        back = Back(self._client, *past)
-        self._coming = coming = back.part(None)
-        coming.addCallbacks(came, failed).addBoth(over)
-        return None
+    async def _look_back(self, user: str, talk: Talk) -> None:
+        back = Back(self._client, user, talk.name)
+        draw = partial(self._looks.back_in, user)
+        try:
+            self._aside.look_back(View(partner_name(talk), await back.part(None), back.part, draw))
+        except ClientError as problem:
+            self.problem(problem_line(problem))
+        else:
+            if not self._hidden:  # Else it comes when the password is entered.
+                self._editor.set_aside()
+        finally:
+            self._looks_back = False
 
     def _withdraw(self, _: Deferred[str]) -> None:
         self._question = None

@@ -47,9 +47,11 @@ class HintsCase(SynchronousTestCase):
         return self.service.listening(self.tokens[name])
 
     def send(self, text: str) -> Message:
-        """Have ann send `text`; the hint of it."""
+        """Have ann send `text`; the hint of it. There is another for her own connections."""
         self.ask(f"send {self.tokens['ann']} bob {text}")
-        return self.held.pop()
+        hint, _ = self.held
+        self.held.clear()
+        return hint
 
     def heard(self, peer: Peer | None = None) -> list[object]:
         return [event["message"] for event in (peer or self.listener).heard()]
@@ -76,6 +78,7 @@ class Proved(HintsCase):
             [
                 ("event", "message"),
                 ("id", 1),
+                ("time", self.service.wall()),
                 ("from", "ann"),
                 ("to", "bob"),
                 ("message", "hällo\u2028"),

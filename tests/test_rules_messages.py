@@ -35,11 +35,19 @@ class MessagesCase(RulesCase):
 @on_both_databases
 class Sending(MessagesCase):
     def test_success(self) -> None:
-        stored = self.call(messages.send, self.ann, "bob", "hello")
+        ann = replace(self.ann, now=1764086400.2512345)
+        stored = self.call(messages.send, ann, "bob", "hello")
         number = Message.get().id
         event = Stored(
             number,
-            {"event": "message", "id": number, "from": "ann", "to": "bob", "message": "hello"},
+            {
+                "event": "message",
+                "id": number,
+                "time": 1764086400.2512345,
+                "from": "ann",
+                "to": "bob",
+                "message": "hello",
+            },
         )
         self.assertEqual(stored, messages.Sent(self.bob.channel, event, {self.bob.id: 0}))
         self.assertEqual(self.after(self.bob), [event])
@@ -100,11 +108,19 @@ class SendingToGroups(MessagesCase):
         self.call(groups.join, self.bob, "chess")
 
     def test_every_member_gets_it_the_sender_too(self) -> None:
-        stored = self.call(messages.send_group, self.ann, "chess", "e4")
+        ann = replace(self.ann, now=1764086401.5)
+        stored = self.call(messages.send_group, ann, "chess", "e4")
         number = Message.get().id
         event = Stored(
             number,
-            {"event": "message", "id": number, "from": "ann", "group": "chess", "message": "e4"},
+            {
+                "event": "message",
+                "id": number,
+                "time": 1764086401.5,
+                "from": "ann",
+                "group": "chess",
+                "message": "e4",
+            },
         )
         after = {self.ann.id: 0, self.bob.id: 0}
         self.assertEqual(stored, messages.Sent(self.channel, event, after))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bbs.board import friends, posts
+from bbs.board.models import Post
 from bbs.rules import callers
 from tests.database_case import RulesCase, on_both_databases
 
@@ -32,12 +35,20 @@ class Posts(RulesCase):
 
     def test_friends_read_them_and_nobody_else(self) -> None:
         self.call(friends.invite, self.ann, "eve")
-        self.call(posts.post, self.ann, "hello")
+        self.call(posts.post, replace(self.ann, now=1764086400.2512345), "hello")
+        number, when = Post.get().id, 1764086400.2512345
         self.assertEqual(
-            self.call(posts.friends_posts, self.bob)["post"], [{"id": "ann", "message": "hello"}]
+            self.call(posts.friends_posts, self.bob)["post"],
+            [{"id": "ann", "message": "hello", "post": number, "time": when}],
         )
         self.assertEqual(self.read(self.ann), [])
         self.assertEqual(self.read(self.eve), [])
+
+    def test_when_one_of_before_was_stored_nobody_knows(self) -> None:
+        self.call(posts.post, self.ann, "hello")
+        Post.update(stored=None).execute()
+        [post] = self.call(posts.friends_posts, self.bob)["post"]
+        self.assertIsNone(post["time"])
 
     def test_oldest_first_whoever_wrote(self) -> None:
         self.befriend(self.eve, self.bob)

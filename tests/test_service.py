@@ -266,10 +266,8 @@ class SocialCommands(ServiceCase):
         self.assertEqual(self.ask("accept-invite bob ann"), SUCCESS)
         self.assertEqual(self.ask("list-friend ann"), {"status": 0, "friend": ["bob"]})
         self.assertEqual(self.ask("post ann  two  spaces "), SUCCESS)
-        self.assertEqual(
-            self.ask("receive-post bob"),
-            {"status": 0, "post": [{"id": "ann", "message": " two  spaces "}]},
-        )
+        post = {"id": "ann", "message": " two  spaces ", "post": 1, "time": self.service.wall()}
+        self.assertEqual(self.ask("receive-post bob"), {"status": 0, "post": [post]})
 
     def test_a_message_of_blanks_is_missing(self) -> None:
         self.assertEqual(self.ask("post ann    "), failed("Usage: post <user> <message>"))
@@ -280,7 +278,7 @@ class SocialCommands(ServiceCase):
         self.assertEqual(listener.ask(f"listen {self.tokens['bob']}"), SUCCESS)
         self.assertEqual(self.ask("send ann bob hello"), SUCCESS)
         expected = {"event": "message", "id": 1, "from": "ann", "to": "bob", "message": "hello"}
-        self.assertEqual(listener.heard(), [expected])
+        self.assertEqual(listener.heard(), [{**expected, "time": self.service.wall()}])
         self.service.clock.advance(60)
         self.assertEqual(listener.heard(), [])
 
@@ -319,10 +317,8 @@ class SocialCommands(ServiceCase):
         )
         self.assertEqual(self.ask("join-group bob chess"), SUCCESS)
         self.assertEqual(self.ask("send-group ann chess e4"), SUCCESS)
-        self.assertEqual(
-            listener.heard(),
-            [{"event": "message", "id": 1, "from": "ann", "group": "chess", "message": "e4"}],
-        )
+        expected = {"event": "message", "id": 1, "from": "ann", "group": "chess", "message": "e4"}
+        self.assertEqual(listener.heard(), [{**expected, "time": self.service.wall()}])
         self.assertEqual(self.ask("list-joined bob"), {"status": 0, "group": ["chess"]})
 
     def test_logging_out_is_told_to_those_who_listen(self) -> None:

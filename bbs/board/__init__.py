@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import commands, expiring, inboxes, messages, models
+from bbs.board import commands, expiring, inboxes, messages, models, waiting
 from bbs.framework import Feed, Service
 
 __all__ = ["board"]
@@ -17,6 +17,7 @@ board = Service(
         messages.open_mailbox, messages.fetch, messages.note_delivered, expire=expiring.expire
     ),
     on_register=inboxes.make,
+    on_login=waiting.on_login,
     on_delete=expiring.forget_reader,
     greeting="bbs, a bulletin board.",
     counters=(commands.MESSAGES,),

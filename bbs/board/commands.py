@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import blocks, friends, groups, messages, posts
+from bbs.board import blocks, friends, groups, history, messages, posts, who
 from bbs.framework import Ask, Command, CommandTable, Reply, Role, success
 
 MESSAGES = "messages"
@@ -29,14 +29,28 @@ async def hint(ask: Ask, sent: messages.Sent) -> Reply:
     return success()
 
 
+async def hint_direct(ask: Ask, sent: messages.Sent) -> Reply:
+    """The same of a message to a friend; the user's other connections show what was said here."""
+    reply = await hint(ask, sent)
+    said = {**sent.event.members, "event": "sent"}
+    await ask.tell(ask.user.channel, said, asked=True)
+    return reply
+
+
+async def tell_at_once(ask: Ask, news: friends.News) -> Reply:
+    """Somebody should know of it who is there."""
+    await ask.tell(news.channel, news.event, asked=True)
+    return success()
+
+
 commands = CommandTable(
-    Command("invite <user> <id>", Role.APP, rule=friends.invite),
+    Command("invite <user> <id>", Role.APP, tell_at_once, rule=friends.invite),
     Command("list-invite <user>", Role.APP, rule=friends.invitations),
-    Command("accept-invite <user> <id>", Role.APP, rule=friends.accept),
+    Command("accept-invite <user> <id>", Role.APP, tell_at_once, rule=friends.accept),
     Command("list-friend <user>", Role.APP, rule=friends.friends),
     Command("post <user> <message>", Role.APP, rest=True, rule=posts.post),
     Command("receive-post <user>", Role.APP, rule=posts.friends_posts),
-    Command("send <user> <friend> <message>", Role.APP, hint, rest=True, rule=messages.send),
+    Command("send <user> <friend> <message>", Role.APP, hint_direct, rest=True, rule=messages.send),
     Command("create-group <user> <group>", Role.APP, hear_group, rule=groups.create),
     Command("list-group <user>", Role.APP, rule=groups.all_groups),
     Command("list-joined <user>", Role.APP, rule=groups.joined),
@@ -48,6 +62,9 @@ commands = CommandTable(
         rest=True,
         rule=messages.send_group,
     ),
+    Command("history <user> <name>", Role.APP, rule=history.history),
+    Command("history-group <user> <group>", Role.APP, rule=history.of_group, listed=False),
+    Command("who <user>", Role.APP, rule=who.who),
     Command("unfriend <user> <friend>", Role.APP, rule=friends.unfriend),
     Command("decline-invite <user> <id>", Role.APP, rule=friends.decline),
     Command("block <user> <id>", Role.APP, rule=blocks.block),

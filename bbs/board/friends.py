@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import peewee
 
 from bbs.board import blocks, errors, inboxes, standing
@@ -12,10 +15,20 @@ MOST_INVITATIONS = 100
 """Invitations of one user's that nobody has answered yet."""
 
 
+@dataclass(frozen=True)
+class News:
+    """What somebody should know at once, if they listen and asked for it, and their channel."""
+
+    channel: str
+    event: Mapping[str, object]
+
+
 @asks(standing.correspondent)
-def invite(caller: Caller, name: str) -> None:
-    """Invite `name` to be a friend."""
-    [(other, _, stands, _, blocked_by, blocked)] = standing.correspondent(caller, as_stored(name))
+def invite(caller: Caller, name: str) -> News:
+    """Invite `name` to be a friend; returns what to tell them."""
+    [(other, channel, stands, _, blocked_by, blocked)] = standing.correspondent(
+        caller, as_stored(name)
+    )
     if other is None:
         raise errors.NoSuchUser(name)
     if other == caller.id:
@@ -36,12 +49,14 @@ def invite(caller: Caller, name: str) -> None:
     if _has_as_many(caller.id, Relationship.INVITED, MOST_INVITATIONS):
         raise errors.TooManyInvitations()
     _relate(caller.id, Relationship.INVITED, other, Relationship.INVITED_BY)
+    text = f"{caller.name} invites you"
+    return News(channel, {"event": "invite", "from": caller.name, "text": text})
 
 
 @asks(standing.correspondent)
-def accept(caller: Caller, name: str) -> None:
-    """Accept the invitation of `name`."""
-    [(other, _, stands, *_)] = standing.correspondent(caller, as_stored(name))
+def accept(caller: Caller, name: str) -> News:
+    """Accept the invitation of `name`; returns what to tell them."""
+    [(other, channel, stands, *_)] = standing.correspondent(caller, as_stored(name))
     if stands != Relationship.INVITED_BY:
         raise errors.NotInvitedBy(name)
     inboxes.lock([caller.id, other])
@@ -51,6 +66,8 @@ def accept(caller: Caller, name: str) -> None:
         raise errors.NotInvitedBy(name)
     # New rows, whose ids give the friendship its place in the order.
     _relate(caller.id, Relationship.FRIEND, other, Relationship.FRIEND)
+    text = f"{caller.name} is your friend now"
+    return News(channel, {"event": "friend", "with": caller.name, "text": text})
 
 
 @asks(standing.correspondent)

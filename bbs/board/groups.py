@@ -7,7 +7,7 @@ import unicodedata
 import peewee
 
 from bbs.board import errors, inboxes
-from bbs.board.models import Group, Membership
+from bbs.board.models import Group, Membership, Message
 from bbs.framework import (
     Caller,
     Page,
@@ -65,7 +65,7 @@ def create(caller: Caller, name: str) -> str:
     if _one_of_many_joined(caller.id, MOST_JOINED - 1):
         raise errors.TooManyJoined()
     random = new_channel()
-    _add_member(_add(form, random, caller.id), caller.id)
+    _add_member(_add(form, random, caller.id), caller.id, 0)
     return channel_of(random)
 
 
@@ -83,7 +83,8 @@ def join(caller: Caller, name: str) -> str:
         raise errors.GroupFull(name)
     if _one_of_many_joined(caller.id, MOST_JOINED - 1):
         raise errors.TooManyJoined()
-    _add_member(group, caller.id)
+    [(newest,)] = _newest()
+    _add_member(group, caller.id, newest or 0)
     return channel_of(random)
 
 
@@ -161,8 +162,14 @@ def _one_of_many_joined(user: int, before: int) -> peewee.Select:
 
 
 @statement
-def _add_member(group: int, user: int) -> peewee.Insert:
-    return Membership.insert(group=group, user=user)
+def _newest() -> peewee.Select:
+    """The newest message of all: what is said from now on comes behind it."""
+    return Message.select(peewee.fn.MAX(Message.id))
+
+
+@statement
+def _add_member(group: int, user: int, after: int) -> peewee.Insert:
+    return Membership.insert(group=group, user=user, after=after)
 
 
 @statement

@@ -82,7 +82,7 @@ def send(caller: Caller, name: str, text: str) -> Sent:
     if waiting + len(text.encode()) > caller.quotas.inbox:
         raise errors.InboxFull(name)
     number, after = _store_for_one(caller, name, text, friend)
-    return Sent(channel, _event(number, caller.name, name, False, text), after)
+    return Sent(channel, event(number, caller.name, name, False, text, caller.now), after)
 
 
 @costs(deliveries=lambda sent: max(1, sent.tried))
@@ -96,9 +96,9 @@ def send_group(caller: Caller, name: str, text: str) -> Sent:
     if membership is None:
         raise errors.NotMember(name)
     online = [member for (member,) in _online(group)]
-    number, after, readers = _store_for_many(caller, name, text, online)
-    event = _event(number, caller.name, name, True, text)
-    return Sent(groups.channel_of(random), event, after, readers, len(online))
+    number, after, readers = _store_for_many(caller, name, text, group, online)
+    stored = event(number, caller.name, name, True, text, caller.now)
+    return Sent(groups.channel_of(random), stored, after, readers, len(online))
 
 
 @read_only
@@ -118,7 +118,7 @@ def fetch(cursors: Sequence[Cursor]) -> Mapping[Cursor, Sequence[Stored]]:
     for at_once in pieces(cursors, inboxes.AT_ONCE):
         for index, number, *message in _after(*_columns(at_once)):
             if number not in events:
-                events[number] = _event(number, *message)
+                events[number] = event(number, *message)
             found[at_once[index]].append(events[number])
     return found
 
@@ -136,7 +136,7 @@ def _store_for_one(
     _, [(_, waiting, last)], number, _, stands = together(
         raising,
         _last.of([reader]),
-        _add.of(caller.name, target, False, text, caller.now),
+        _add.of(caller.name, target, False, text, caller.now, caller.id, reader, None),
         _add_delivery_of_last.of(reader),
         standing.stands.of(caller.id, reader),
     )
@@ -151,14 +151,15 @@ def _store_for_one(
 
 
 def _store_for_many(
-    caller: Caller, target: str, text: str, members: Sequence[int]
+    caller: Caller, target: str, text: str, group: int, members: Sequence[int]
 ) -> tuple[int, Mapping[int, int], int]:
     """The same for those of `members` who have room for it; and how many they are."""
     size = len(text.encode())
     told = len(members) <= MOST_TOLD
     raising = inboxes.raising(members, size)
     looks = [_last.of(members)] if told else inboxes.looking(members)
-    stored = together(*raising, *looks, _add.of(caller.name, target, True, text, caller.now))
+    add = _add.of(caller.name, target, True, text, caller.now, caller.id, None, group)
+    stored = together(*raising, *looks, add)
     number = stored[-1]
     found = [row for rows in stored[len(raising) : -1] for row in rows]
     full = {row[0] for row in found if row[1] > caller.quotas.inbox}
@@ -172,11 +173,21 @@ def _store_for_many(
     return number, after, len(readers)
 
 
-def _event(number: int, sender: str, target: str, to_group: bool, text: str) -> Stored:
-    place = "group" if to_group else "to"
+def event(
+    number: int, sender: str, target: str, to_group: bool, text: str, stored: float
+) -> Stored:
+    """A message as its readers get it, in the order of members that protocol.md shows; `stored` in
+    seconds since the epoch."""
     return Stored(
         number,
-        {"event": "message", "id": number, "from": sender, place: target, "message": text},
+        {
+            "event": "message",
+            "id": number,
+            "time": stored,
+            "from": sender,
+            "group" if to_group else "to": target,
+            "message": text,
+        },
     )
 
 
@@ -211,8 +222,26 @@ def _last(readers: Sequence[int]) -> peewee.Select:
 
 
 @statement
-def _add(sender: str, target: str, to_group: bool, text: str, stored: float) -> peewee.Insert:
-    return Message.insert(sender=sender, target=target, to_group=to_group, text=text, stored=stored)
+def _add(
+    sender: str,
+    target: str,
+    to_group: bool,
+    text: str,
+    stored: float,
+    sent_by: int,
+    sent_to: int | None,
+    in_group: int | None,
+) -> peewee.Insert:
+    return Message.insert(
+        sender=sender,
+        target=target,
+        to_group=to_group,
+        text=text,
+        stored=stored,
+        sent_by=sent_by,
+        sent_to=sent_to,
+        in_group=in_group,
+    )
 
 
 @statement
@@ -247,6 +276,7 @@ def _after(users: Sequence[int], lasts: Sequence[int]) -> peewee.SelectBase:
             Message.target,
             Message.to_group,
             Message.text,
+            Message.stored,
         )
         .join(Message)
         .where((Delivery.user == user) & (Delivery.message > last))

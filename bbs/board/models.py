@@ -110,7 +110,7 @@ class Message(Table):
         # What one user said to whoever is called so, what whoever is called so said to one user,
         # and what was said in a group: each is one range, in the order of the ids.
         indexes = (
-            (("sent_by", "target"), False),
+            (("sent_by", "target", "to_group"), False),
             (("sent_to", "sender"), False),
             (("in_group",), False),
         )

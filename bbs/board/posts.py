@@ -28,14 +28,14 @@ MOST_BYTES = 16 * 2**20
 """Bytes of a user's posts that are kept; of more the oldest go, as beyond `[limits] posts`."""
 
 Row = tuple[Any, ...]
-"""A post: its id, its author, its text."""
+"""A post: its id, its author, its text, and when it was stored."""
 
 FEW = 128
 """Posts of friends that are simply read, if there are no more of them."""
 
-AROUND = 32
+AROUND = 96
 """Bytes of a post on the wire beside its text and its author's name, whose characters have four at
-the most."""
+the most: 57 of them for the names of its members, 19 for its number, 18 for its time."""
 
 FIRST_WINDOW, GROWTH = 1024, 8
 """How many ids are looked through first for posts of friends, and how much more each time."""
@@ -68,7 +68,7 @@ def post(caller: Caller, text: str) -> None:
     """Publish `text` to the caller's friends. Of more than are kept, the oldest go."""
     size = len(text.encode())
     [(count, kept)] = _kept(caller)
-    together(_count.of(caller.id, 1, size), _add.of(caller.id, text))
+    together(_count.of(caller.id, 1, size), _add.of(caller.id, text, caller.now))
     if count >= caller.quotas.posts or kept + size > MOST_BYTES:
         _remove_oldest(caller.id, caller.quotas.posts)
 
@@ -83,8 +83,11 @@ def friends_posts(caller: Caller, page: Page) -> Part:
     if page.last is not None or len(found) > FEW:
         found, looked_to = _of_many(caller.id, page)
     found.sort(reverse=True)
-    rows = [(number, {"id": author, "message": text}) for number, author, text in found]
-    size = sum([len(text.encode()) + 4 * len(author) + AROUND for _, author, text in found])
+    rows = [
+        (number, {"id": author, "message": text, "post": number, "time": stored})
+        for number, author, text, stored in found
+    ]
+    size = sum([len(text.encode()) + 4 * len(author) + AROUND for _, author, text, _ in found])
     part = page.part("post", rows, size=size, backwards=True)
     if part.last is None:
         part.last = looked_to
@@ -101,7 +104,7 @@ def _of_many(reader: int, page: Page) -> tuple[list[Row], int | None]:
     numbers = _latest([*names], below, page.limit)
     texts, count = _texts_of(numbers, page.bytes)
     others = count < len(numbers) or len(numbers) == page.limit
-    found = [(number, names[by], text) for number, by, text in texts]
+    found = [(number, names[by], *post) for number, by, *post in texts]
     return found, numbers[count - 1] if others else None
 
 
@@ -156,7 +159,7 @@ def _texts_of(numbers: Sequence[int], most_bytes: int) -> tuple[list[Row], int]:
         some = _texts(padded(numbers[asked : asked + count]))
         asked += count
         found += some
-        size += sum(len(text) for _, _, text in some)
+        size += sum(len(text) for _, _, text, _ in some)
         # As many as will do if they are as long as those before.
         enough = (most_bytes - size) * len(found) // (size + 1) + 1
         count = next((length for length in LENGTHS if length >= enough), LENGTHS[-1])
@@ -185,8 +188,8 @@ def _remove_oldest(author: int, most: int) -> None:
 
 
 @statement
-def _add(author: int, text: str) -> peewee.Insert:
-    return Post.insert(author=author, text=text)
+def _add(author: int, text: str, stored: float) -> peewee.Insert:
+    return Post.insert(author=author, text=text, stored=stored)
 
 
 @statement
@@ -220,7 +223,7 @@ def _remove(author: int, last: int) -> peewee.Delete:
 def _few(reader: int, kind: str, limit: int) -> peewee.Select:
     """Some posts, which are all of them if they are fewer."""
     return (
-        Post.select(Post.id, User.name, Post.text)
+        Post.select(Post.id, User.name, Post.text, Post.stored)
         .join(Relationship, on=(Relationship.other == Post.author))
         .join(User, on=(Post.author == User.id))
         .where((Relationship.user == reader) & (Relationship.kind == kind))
@@ -254,7 +257,7 @@ def _between(authors: Sequence[int], low: int, below: int, limit: int) -> peewee
 @statement
 def _texts(numbers: Sequence[int]) -> peewee.Select:
     return (
-        Post.select(Post.id, Post.author, Post.text)
+        Post.select(Post.id, Post.author, Post.text, Post.stored)
         .where(Post.id.in_(numbers))
         .order_by(Post.id.desc())
     )

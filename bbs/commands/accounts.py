@@ -70,9 +70,10 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
     )
     token = accounts.new_token()
     digest = callers.digest(token)
+    of_service: dict[str, object] = {}
 
-    def begin_session(look: places.Look) -> Deferred[places.Search]:
-        return ask.database.run(
+    async def begin_session(look: places.Look) -> places.Search:
+        search = await ask.database.run(
             accounts.log_in,
             name,
             stored or "",
@@ -81,7 +82,11 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
             ask.now,
             look,
             limits.sessions_per_user,
+            ask.home.service.on_login,
         )
+        if isinstance(search, accounts.Begun):
+            of_service.update(search.members)
+        return search
 
     def undo() -> Deferred[None]:
         return ask.database.run(accounts.undo_log_in, digest)
@@ -94,7 +99,8 @@ async def login(ask: Ask, name: str, password: str) -> Reply:
         tell("login", "suspended", address, name)
         raise
     ask.home.tally.logins += 1
-    return success(token=token, app_server=_address(ask, seat))
+    own = success(token=token, app_server=_address(ask, seat)).body
+    return Reply({**own, **of_service, **own})  # The service's come last, and replace none.
 
 
 @commands.command("logout <user>", Role.LOGIN, rule=accounts.log_out)

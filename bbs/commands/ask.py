@@ -163,6 +163,8 @@ class Ask:
         channel: str,
         event: Mapping[str, object],
         after: Mapping[int, int] | None = None,
+        *,
+        asked: bool = False,
     ) -> None:
         """Tell `event` to the connections that listen to `channel`, whichever server they are at.
 
@@ -173,6 +175,10 @@ class Ask:
         event of the feed, `after` may say for readers (`User.id`) which id was theirs before it,
         as the transaction that stored it saw: who was sent that one gets this without a look.
 
+        With `asked` it goes to those of the connections alone that said `events`, lives for the
+        moment whatever members it has, and is not told if it is too long. If the channel is the
+        caller's own, the connection that the request came on does not get it: it knows already.
+
         :raises ValueError: `channel` is none, or `after` no mapping, or the event has no name, or
             one of the framework's own (`moved`, `logout`, `waiting`, `problem`), or an event
             without an `id` is longer than 2 MiB on the wire.
@@ -182,7 +188,11 @@ class Ask:
             raise ValueError(f"not the name of an event of a service's: {name!r}")
         if after is not None and not isinstance(after, Mapping):
             raise ValueError(f"what came before an event is for each reader: {after!r}")
-        self.home.bus.tell(channel, event, after)
+        if asked:
+            own = self.caller is not None and channel == self.caller.channel
+            self.home.bus.tell_asked(channel, event, self.connection if own else None)
+        else:
+            self.home.bus.tell(channel, event, after)
 
     async def hear(self, channel: str) -> None:
         """Have the connections that listen for the caller hear `channel` of the service's own from

@@ -33,6 +33,10 @@ class Service:
     :param steps: `{2: step(migrator), …}`, which lead there from the versions before.
     :param feed: its durable events.
     :param on_register: called with the id of a new user, in the transaction that makes the account.
+    :param on_login: called with the id of a user who logs in, and when that user was last there
+        before (seconds since the epoch; None where nobody knows), in the transaction that begins
+        the session: returns members of the reply to `login`, by names that `login` does not use
+        (`protocol.md`, section 3).
     :param on_delete: called with the id of a user who deletes the account, each time in a
         transaction of its own, until it returns 0: it removes a part of what is the user's and too
         much for one transaction. The account goes in the last of them, and the foreign keys take
@@ -54,6 +58,7 @@ class Service:
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
     feed: Feed | None = None
     on_register: Callable[[int], object] | None = None
+    on_login: Callable[[int, float | None], Mapping[str, object]] | None = None
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
     greeting: str = ""
@@ -68,7 +73,7 @@ class Service:
             if not _COUNTER.fullmatch(counter) or list(self.counters).count(counter) > 1:
                 raise ValueError(f"{self.name}: {counter!r} is no name to count by")
         feed = self.feed
-        rules: list[object] = [self.on_register, self.on_delete, self.sweep]
+        rules: list[object] = [self.on_register, self.on_login, self.on_delete, self.sweep]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire)
         self._expect(_are(self.commands, CommandTable), "commands are tables, (table,) if one")

@@ -48,15 +48,17 @@ class AppServing:
     def __init__(self, ground: Ground, admission: Admission | None = None) -> None:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
+        watchers: set[IConnection] = set()
         self.listeners = Listeners(
             database=ground.database,
             bus=bus,
             feed=ground.service.feed,
             poll_interval=config.messages.poll_interval,
             reactor=reactor,
+            watchers=watchers,
         )
         self._parts = AppServerParts(self.listeners)
-        self.home = home_of(ground, bus, self._parts)
+        self.home = home_of(ground, bus, self._parts, watchers)
         self.factory = line_factory(reactor, Dispatcher(self.home), config.limits, admission)
 
     def joined(self, server_id: str) -> None:

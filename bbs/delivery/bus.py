@@ -7,12 +7,17 @@ topics and their contents are in `docs/protocol.md`, section 6.
 A hint at a durable event may say which event of each reader's came before it, and proves then that
 it is one of this service's servers that says so: by a keyed hash, whose key is in the database and
 never at the broker. Whoever holds the broker can hold hints back, and wake readers; not more.
+
+What is for those connections alone that asked for events goes inside of a hint with the id 0, of
+which there is no event, and proves itself too. So a server that does not know such hints looks into
+the database, as for any other, and tells its clients nothing that they have not asked for.
 """
 
 from __future__ import annotations
 
 import hmac
 import re
+import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
@@ -44,9 +49,12 @@ OnHint = Callable[[Mapping[str, Any], Mapping[str, int]], None]
 """Told of an event, and for readers (ids of users) which id was theirs before it, as far as this is
 proved. It may raise `NoHint`."""
 
+OnAsked = Callable[[Mapping[str, Any], str | None], None]
+"""Told of an event for those who asked, and of the connection that is not to get it: its `mark`."""
+
 _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 
-_AFTER, _PROOF = "_after", "_proof"
+_AFTER, _PROOF, _ASKED, _ON, _BUT = "_after", "_proof", "_asked", "_on", "_but"
 """Members of a hint that are not its event's."""
 
 _SEAL = b', "%s": "' % _PROOF.encode()
@@ -85,6 +93,7 @@ class Bus:
         self._prefix = f"/topic/{service}."
         self._key = key
         self._topic = lru_cache(maxsize=4096)(self._make_topic)
+        self._me = secrets.token_hex(8)
         self._seconds = seconds
         self._told_at = float("-inf")
         self._untold = 0
@@ -111,8 +120,7 @@ class Bus:
         if not after or not self._key:
             body = _to_json(event).encode()
         else:
-            told = _to_json({**event, _AFTER: after})[:-1].encode()
-            body = b'%s%s%s"}' % (told, _SEAL, self._proof(told))
+            body = self._sealed({**event, _AFTER: after})
         if len(body) > MAX_HINT and _is_id(event.get("id")):
             # It wakes the readers all the same, and the database has the rest.
             body = _to_json({name: event[name] for name in ("event", "id")}).encode()
@@ -120,13 +128,34 @@ class Bus:
             raise ValueError(f"an event of {len(body)} bytes: no reader takes more than {MAX_HINT}")
         self._stomp.publish(topic, body)
 
+    def tell_asked(
+        self, channel: str, event: Mapping[str, object], but: object | None = None
+    ) -> None:
+        """Tell `event` to those connections that listen to `channel` and asked for events, except
+        the connection `but` of this server.
+
+        It lives for the moment: one that is longer than any reader takes is not told.
+        """
+        topic = self._topic(channel)
+        hint = {"event": event["event"], "id": 0, _ASKED: event, _ON: topic}
+        if but is not None:
+            hint[_BUT] = self.mark(but)
+        body = self._sealed(hint)
+        if len(body) <= MAX_HINT:
+            self._stomp.publish(topic, body)
+
+    def mark(self, connection: object) -> str:
+        """What hints of this server's call `connection`, as long as it is there."""
+        return f"{self._me}.{id(connection):x}"
+
     def tell_fleet(self, event: str) -> None:
         """Hint to the login servers that there is news of the fleet: `ready`, `gone`, `free`, …"""
         self._stomp.publish(f"{self._prefix}fleet", _to_json({"event": event}).encode())
 
-    def hear(self, channel: str, on_hint: OnHint) -> ISubscription:
-        """Call `on_hint` with hints on `channel`, from the broker's confirmation on."""
-        return self._hear(self._topic(channel), on_hint)
+    def hear(self, channel: str, on_hint: OnHint, on_asked: OnAsked | None = None) -> ISubscription:
+        """Call `on_hint` with hints on `channel`, and `on_asked` with what is for those who asked,
+        from the broker's confirmation on."""
+        return self._hear(self._topic(channel), on_hint, on_asked)
 
     def hear_fleet(self, on_hint: Callable[[Mapping[str, Any]], None]) -> ISubscription:
         """Call `on_hint` with news of the fleet."""
@@ -146,18 +175,29 @@ class Bus:
             )  # Brokers have wildcards and separators.
         return self._prefix + (channel if "." in channel else f"user.{channel}")
 
+    def _sealed(self, hint: Mapping[str, object]) -> bytes:
+        """`hint` with its proof."""
+        told = _to_json(hint)[:-1].encode()
+        return b'%s%s%s"}' % (told, _SEAL, self._proof(told))
+
     def _proof(self, told: bytes) -> bytes:
         return hmac.digest(self._key, told, "sha256").hex().encode()
 
-    def _hear(self, topic: str, on_hint: OnHint) -> ISubscription:
+    def _hear(self, topic: str, on_hint: OnHint, on_asked: OnAsked | None = None) -> ISubscription:
         def arrived(message: Message) -> None:
             try:
                 hint = _read(message.body)
                 after, proof = hint.pop(_AFTER, None), hint.pop(_PROOF, None)
+                asked, on, but = (hint.pop(member, None) for member in (_ASKED, _ON, _BUT))
                 if after is not None and not _is_after(after):
                     raise NoHint(f"its {_AFTER} is none")
                 proved = proof is not None and self._is_proved(message.body)
-                on_hint(hint, after if proved and after else _NOTHING)
+                if asked is None:
+                    on_hint(hint, after if proved and after else _NOTHING)
+                elif not proved or on != topic:
+                    raise NoHint(f"nothing proves its {_ASKED}")
+                elif on_asked is not None:
+                    on_asked(asked, but)
             except NoHint as error:
                 self._ignored(topic, str(error))
 

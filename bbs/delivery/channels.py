@@ -11,16 +11,21 @@ from bbs.protocols.stomp.interfaces import ISubscription
 OnNews = Callable[[Collection[int], Mapping[str, Any], Mapping[str, int]], None]
 """Told of the users for whom a channel is heard, and of what `bbs.delivery.bus.OnHint` is."""
 
+OnAsked = Callable[[Collection[int], Mapping[str, Any], str | None], None]
+"""The same of what `bbs.delivery.bus.OnAsked` is."""
+
 
 class Channels:
     """Hears each channel once, as long as one user or several hear it.
 
     :param on_news: told of what comes.
+    :param on_asked: told of what comes for those alone who asked.
     """
 
-    def __init__(self, bus: Bus, on_news: OnNews) -> None:
+    def __init__(self, bus: Bus, on_news: OnNews, on_asked: OnAsked) -> None:
         self._bus = bus
         self._on_news = on_news
+        self._on_asked = on_asked
         self._subscriptions: dict[str, ISubscription] = {}
         self._hearers: dict[str, set[int]] = {}
         self._heard_by: dict[int, set[str]] = {}
@@ -32,6 +37,7 @@ class Channels:
             self._subscriptions[channel] = self._bus.hear(
                 channel,
                 lambda hint, after: self._on_news(self._hearers.get(channel, ()), hint, after),
+                lambda event, but: self._on_asked(self._hearers.get(channel, ()), event, but),
             )
         self._hearers.setdefault(channel, set()).add(user)
         self._heard_by.setdefault(user, set()).add(channel)

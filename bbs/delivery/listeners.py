@@ -14,7 +14,7 @@ gets them later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -71,6 +71,7 @@ class Listeners(Service):
 
     :param feed: the service's durable events, None where it has none.
     :param poll_interval: seconds between looks while the broker is away.
+    :param watchers: the connections that said `events`: as `Home.watchers`.
     """
 
     def __init__(
@@ -81,9 +82,11 @@ class Listeners(Service):
         feed: Feed | None,
         poll_interval: float,
         reactor: Any,
+        watchers: Container[IConnection] = (),
     ) -> None:
         self._database = database
         self._bus = bus
+        self._watchers = watchers
         self._feed = feed
         self.server_id: str | None = None
         """This app server's, once it has joined the fleet."""
@@ -92,7 +95,7 @@ class Listeners(Service):
         self._audience = Audience()
         self._opening = Audience()
         """Those who are about to listen."""
-        self._channels = Channels(bus, self._hinted)
+        self._channels = Channels(bus, self._hinted, self._told_those_who_asked)
         self._due: dict[Listener, None] = {}
         """Who may have events to be sent, in the order in which they became so."""
         self._receipts = Receipts(database, feed, reactor, poll_interval, self._listens)
@@ -193,15 +196,14 @@ class Listeners(Service):
             event = Stored(number, hint)
             self._look([each for each in concerned if not self._send_told(each, event, after)])
             return
-        try:
-            line = encode(hint)
-        except (ValueError, RecursionError):
-            # Too deep, a number without end, half a character: JSON to read, and not to say.
-            raise NoHint("it cannot be told on") from None
-        for listener in concerned:
-            # One that does not read gets what lives for the moment as little as one that is away.
-            if listener.connection.writable:
-                listener.connection.send_line(line)
+        _send_now(hint, [listener.connection for listener in concerned])
+
+    def _told_those_who_asked(
+        self, users: Collection[int], event: Mapping[str, object], but: str | None
+    ) -> None:
+        connections = [listener.connection for listener in self._audience.of(users)]
+        asked = [each for each in connections if each in self._watchers]
+        _send_now(event, [each for each in asked if not but or self._bus.mark(each) != but])
 
     def _send_told(self, listener: Listener, event: Stored, after: Mapping[str, int]) -> bool:
         """Send what a hint brought to a reader whose next event that is; whether it was."""
@@ -322,3 +324,19 @@ class Listeners(Service):
         Deferred.fromCoroutine(work).addErrback(
             lambda failure: _log.failure("listening went wrong", failure=failure)
         )
+
+
+def _send_now(event: Mapping[str, object], connections: Iterable[IConnection]) -> None:
+    """Send what lives for the moment to those that read.
+
+    :raises NoHint: it is nothing to send.
+    """
+    try:
+        line = encode(event)
+    except (ValueError, RecursionError):
+        # Too deep, a number without end, half a character: JSON to read, and not to say.
+        raise NoHint("it cannot be told on") from None
+    for connection in connections:
+        # One that does not read gets what lives for the moment as little as one that is away.
+        if connection.writable:
+            connection.send_line(line)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import peewee
 
@@ -79,7 +80,7 @@ def _named(name: str) -> peewee.Select:
 @statement
 def _named_locked(name: str) -> peewee.Select:
     query: peewee.Select = for_update(
-        User.select(User.id, User.password_hash).where(User.name == name)
+        User.select(User.id, User.password_hash, User.seen).where(User.name == name)
     )
     return query
 
@@ -160,6 +161,17 @@ def password_hash(name: str) -> str | None:
     return None
 
 
+OnLogin = Callable[[int, float | None], Mapping[str, object]]
+"""`Service.on_login`."""
+
+
+@dataclass(frozen=True)
+class Begun(places.Search):
+    """What a login came to; `members` are the service's of the reply."""
+
+    members: Mapping[str, object] = field(default_factory=dict)
+
+
 def log_in(
     name: str,
     verified: str,
@@ -168,11 +180,13 @@ def log_in(
     now: float,
     look: places.Look,
     most_sessions: int = MOST_SESSIONS,
+    on_login: OnLogin | None = None,
 ) -> places.Search:
     """Begin a session and take a place for `name`, whose password matched the hash `verified`.
 
     Without a place there is no session either. `new_hash` replaces the stored one; `look` as in
-    `places.enter`. Of more than `most_sessions` those longest unused end.
+    `places.enter`. Of more than `most_sessions` those longest unused end. `on_login` is called with
+    the user's id, and when the user was last there before; a `Begun` has what it returned.
 
     :raises WrongCredentials: there is no such user any more, or the password has been changed.
     :raises AccountSuspended: operators let nobody log in there, perhaps since the password was
@@ -181,7 +195,7 @@ def log_in(
     found = _named_locked(as_stored(name))
     if not found or found[0][1] != verified:
         raise WrongCredentials()
-    user = found[0][0]
+    user, _, seen = found[0]
     suspensions.check(user, now)
     search = places.enter(user, look)
     if search.seat:
@@ -191,6 +205,8 @@ def log_in(
             Session.delete().where(Session.digest.in_([row[0] for row in beyond])).execute()
         if new_hash:
             User.update(password_hash=new_hash).where(User.id == user).execute()
+        if on_login:
+            return Begun(search.seat, members=on_login(user, seen))
     return search
 
 

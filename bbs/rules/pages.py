@@ -84,6 +84,7 @@ class Page:
         *,
         size: int | None = None,
         backwards: bool = False,
+        most: int = MOST_ENTRIES,
     ) -> Part:
         """The reply's `member`, of rows of a position and an entry each, those nearest to `last`
         first: as many entries as fit, and one at least.
@@ -92,10 +93,11 @@ class Page:
             knows spares the page to find out.
         :param backwards: the entries are told in the other order: the latest are asked for, and
             read oldest first.
+        :param most: entries, where the list has its own idea of a part.
         :raises ValueError: an entry is nothing that JSON has.
         """
         entries = [entry for _, entry in rows]
-        del entries[MOST_ENTRIES:]
+        del entries[min(most, MOST_ENTRIES) :]
         if size is None:
             size = _size(entries)
         if size * ESCAPED > MOST_BYTES:

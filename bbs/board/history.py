@@ -1,0 +1,165 @@
+"""What was said before, read again: `history`.
+
+A conversation is two ranges of two indexes, what the caller said to whoever is called so and what
+the caller heard from them, and a group's is one range of a third; each is read from its end
+backwards. So it costs the same however long it is. Both sides of a conversation are found by the
+caller's own id, and nothing by the other's name alone: who has a name that somebody else had before
+reads nothing of theirs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import peewee
+
+from bbs.board import errors, standing
+from bbs.board.messages import event
+from bbs.board.models import Group, Membership, Message, Relationship
+from bbs.framework import (
+    Caller,
+    Page,
+    Part,
+    User,
+    as_stored,
+    asks,
+    costs,
+    paged,
+    read_only,
+    statement,
+    together,
+)
+
+MOST = 50
+"""Messages of one part."""
+
+ALL = 2**63 - 1
+"""Behind every message: the largest id that a database has."""
+
+WITH, IN_GROUP = "with", "in"
+"""What a position begins with, before the id of a message: which of the two it goes on with. A
+name's history must not become another one between two of its parts."""
+
+Row = tuple[Any, ...]
+"""A message: its columns as `messages.event` takes them, and whose account the one of its names
+belonged to that is not the caller's, as far as it is known, and whose it is now."""
+
+
+@paged
+@costs(commands=Part.price)
+@read_only
+@asks(standing.correspondent)
+def history(caller: Caller, page: Page, name: str) -> Part:
+    """The latest of the conversation with `name`, oldest first; where there never was one and
+    `name` is no friend, of the caller's group of that name."""
+    kind, below = page.last or ("", ALL)
+    if kind == IN_GROUP:
+        return of_group.part(caller, page, name)
+    form = as_stored(name)
+    [(other, _, stands, *_)] = standing.correspondent(caller, form)
+    found = _conversation(caller.id, form, other, below)
+    if found or stands == Relationship.FRIEND or kind:
+        return _part(page, WITH, found)
+    group, after = _membership_in(caller, name)
+    if group is None and other is None:
+        raise errors.NoSuchFriend()
+    if after is None and other is not None:
+        raise errors.NotFriends(name)
+    return of_group.part(caller, page, name)
+
+
+@paged
+@costs(commands=Part.price)
+@read_only
+def of_group(caller: Caller, page: Page, name: str) -> Part:
+    """The latest of what was said in the caller's group `name` since the caller joined it, oldest
+    first."""
+    group, after = _membership_in(caller, name)
+    if group is None:
+        raise errors.NoSuchTarget()
+    if after is None:
+        raise errors.NotMember(name)
+    _, below = page.last or (IN_GROUP, ALL)
+    return _part(page, IN_GROUP, _said_in(group, after, below, MOST + 1))
+
+
+def _conversation(user: int, name: str, other: int | None, below: int) -> list[Row]:
+    """The latest messages before the id `below` between `user` and those who are or were called
+    `name`, which is the account `other` now; the latest first."""
+    found = together(
+        _said.of(user, name, False, below, MOST + 1), _heard.of(user, name, below, MOST + 1)
+    )
+    rows = sorted((row for rows in found for row in rows), reverse=True)
+    return [(*row, other) for row in rows[: MOST + 1]]
+
+
+def _part(page: Page, kind: str, found: list[Row]) -> Part:
+    rows = []
+    for *message, account, account_now in found:
+        stored = event(*message)
+        former = {} if account is not None and account == account_now else {"former": True}
+        rows.append(((kind, stored.id), {**stored.members, **former}))
+    return page.part("history", rows, backwards=True, most=MOST)
+
+
+def _membership_in(caller: Caller, name: str) -> tuple[int | None, int | None]:
+    """The group `name`, and behind which message the caller joined it; None for none."""
+    for group, after in _membership(caller.id, as_stored(name, Group.name)):
+        return group, after
+    return None, None
+
+
+_MESSAGE = (
+    Message.id,
+    Message.sender,
+    Message.target,
+    Message.to_group,
+    Message.text,
+    Message.stored,
+)
+
+
+@statement
+def _membership(user: int, name: str) -> peewee.Select:
+    own = (Membership.group == Group.id) & (Membership.user == user)
+    return (
+        Group.select(Group.id, Membership.after)
+        .left_outer_join(Membership, on=own)
+        .where(Group.name == name)
+    )
+
+
+@statement
+def _said(user: int, name: str, to_group: bool, below: int, limit: int) -> peewee.Select:
+    return (
+        Message.select(*_MESSAGE, Message.sent_to)
+        .where(
+            (Message.sent_by == user)
+            & (Message.target == name)
+            & (Message.to_group == to_group)
+            & (Message.id < below)
+        )
+        .order_by(Message.id.desc())
+        .limit(limit)
+    )
+
+
+@statement
+def _heard(user: int, name: str, below: int, limit: int) -> peewee.Select:
+    return (
+        Message.select(*_MESSAGE, Message.sent_by)
+        .where((Message.sent_to == user) & (Message.sender == name) & (Message.id < below))
+        .order_by(Message.id.desc())
+        .limit(limit)
+    )
+
+
+@statement
+def _said_in(group: int, after: int, below: int, limit: int) -> peewee.Select:
+    return (
+        Message.select(*_MESSAGE, Message.sent_by, User.id)
+        .left_outer_join(User, on=(User.id == Message.sent_by))
+        .where((Message.in_group == group) & (Message.id > after) & (Message.id < below))
+        .order_by(Message.id.desc())
+        .limit(limit)
+    )

@@ -16,7 +16,7 @@ from bbs.client.terminal.above import Above
 from bbs.client.terminal.interfaces import Fragments, IEditor, More, Size
 from bbs.client.terminal.pager import Failed
 from bbs.client.terminal.prompt import width
-from bbs.client.terminal.view import View
+from bbs.client.terminal.view import Draw, Part, View
 
 
 class Shows(Protocol):
@@ -53,17 +53,23 @@ class Aside:
         self._add(lambda: Deferred.fromCoroutine(self._page(lines)))
         return True
 
-    def look_back(self, view: View) -> None:
-        """Have a view be read in next."""
+    def look_back(
+        self, title: str, first: Part, fetch: Callable[[str | None], Deferred[Part]], draw: Draw
+    ) -> None:
+        """Have a `View` of a conversation be read in next, where there is a window for it."""
 
-        def look() -> Deferred[None]:
-            return self._editor.look_back(view).addBoth(left)
+        async def look() -> None:
+            size = self._editor.size()
+            if size is None:
+                return
+            view = View(title, first, fetch, draw, size.columns, max(1, size.rows - 1))
+            view.page(-1)  # The end is on the screen already.
+            try:
+                await self._editor.look_back(view)
+            finally:
+                view.close()
 
-        def left(result: object) -> object:
-            view.close()
-            return result
-
-        self._add(look)
+        self._add(lambda: Deferred.fromCoroutine(look()))
 
     async def read(self) -> None:
         """Have the next be read, until it is left."""

@@ -28,7 +28,6 @@ from bbs.client.terminal.keys import lines_of
 from bbs.client.terminal.looks import Looks
 from bbs.client.terminal.prompt import Situation, partner_name, prompt
 from bbs.client.terminal.settings import Attention
-from bbs.client.terminal.view import View
 from bbs.client.terminal.work import Line, Work
 from bbs.client.text import OLDER, problem_line, visible
 from bbs.client.typed import Typed
@@ -286,7 +285,7 @@ class Face:
         back = Back(self._client, user, talk.name)
         draw = partial(self._looks.back_in, user)
         try:
-            self._aside.look_back(View(partner_name(talk), await back.part(None), back.part, draw))
+            self._aside.look_back(partner_name(talk), await back.part(None), back.part, draw)
         except ClientError as problem:
             self.problem(problem_line(problem))
         else:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prompt_toolkit.utils import get_cwidth
-from twisted.internet.defer import Deferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import CancelledError, Deferred
 
 from bbs.client.terminal.interfaces import Fragments
 from bbs.client.text import visible
@@ -41,10 +40,17 @@ same as before) and the message, which are harmless."""
 
 class View:
     """`fetch` gets the part that a cursor is for, `first` is the latest. `title` is whose
-    conversation it is; `changed` is called when there is something new to see."""
+    conversation it is; `changed` is called when there is something new to see. It begins at the
+    end, in a window of such a size."""
 
     def __init__(
-        self, title: str, first: Part, fetch: Callable[[str | None], Deferred[Part]], draw: Draw
+        self,
+        title: str,
+        first: Part,
+        fetch: Callable[[str | None], Deferred[Part]],
+        draw: Draw,
+        columns: int,
+        height: int,
     ) -> None:
         self.changed: Callable[[], object] = lambda: None
         self.is_searching = False
@@ -54,15 +60,16 @@ class View:
         self._messages = [*first.messages]
         self._cursor = first.cursor
         self._lacks_latest = False
-        self._columns, self._height, self._top = 80, 23, 0
+        self._columns, self._height, self._top = columns, height, 0
         self._wrapped: dict[int, Sequence[Fragments]] = {}
         self._rows: list[tuple[int, Fragments]] = []
-        self._loading: Deferred[Part] | None = None
+        self._is_loading = False
+        self._loading: Deferred[None] | None = None
         self._wanted, self._towards = "", -1
         self._found: int | None = None
         self._note = ""
         self._lay_out()
-        self.latest()
+        self._top = max(0, len(self._rows) - height)
 
     # What is seen
 
@@ -91,7 +98,7 @@ class View:
             state = f"searching, {count} so far"
         elif self._note:
             state = self._note
-        elif self._loading is not None:
+        elif self._is_loading:
             state = "more is coming"
         elif self._top == 0 and self._cursor is None:
             state = "the beginning"
@@ -123,7 +130,7 @@ class View:
     def latest(self) -> None:
         """To the end of the conversation."""
         if self._lacks_latest:
-            self._load(None, self._has_latest)
+            self._load(latest=True)
         self.move(len(self._rows))
 
     def search(self, text: str, older: bool) -> None:
@@ -169,7 +176,7 @@ class View:
     def _go_to(self, top: int) -> None:
         self._top = max(0, min(top, len(self._rows) - self._height))
         if self._top < self._height:
-            self._load_older()
+            self._load()
 
     # Searching
 
@@ -181,7 +188,7 @@ class View:
             at += step
         if step < 0 and self._cursor is not None:
             self.is_searching = True
-            self._load_older()
+            self._load()
         else:
             self.is_searching = False
             self._note = f"no {visible(self._wanted)!r}"
@@ -203,32 +210,33 @@ class View:
 
     # Parts
 
-    def _load_older(self) -> None:
-        if self._cursor is not None:
-            self._load(self._cursor, self._has_older)
+    def _load(self, latest: bool = False) -> None:
+        """Have older ones come, or the latest again; while somebody searches, one part after the
+        other."""
+        if not self._is_loading and (latest or self._cursor is not None):
+            self._loading = Deferred.fromCoroutine(self._bring(latest))
 
-    def _load(self, cursor: str | None, take: Callable[[Part], None]) -> None:
-        if self._loading is not None:
-            return
-
-        def came(part: Part) -> None:
-            self._loading = None
-            take(part)
-
-        def failed(failure: Failure) -> None:
-            self._loading = None
+    async def _bring(self, latest: bool) -> None:
+        self._is_loading = True
+        try:
+            while latest or self._cursor is not None:
+                part = await self._fetch(None if latest else self._cursor)
+                if latest:
+                    self._has_latest(part)
+                else:
+                    self._has_older(part)
+                latest = False
+                self.changed()
+                if not self.is_searching:
+                    break
+        except ClientError as problem:
             self.is_searching = False
-            failure.trap(ClientError)
-            self._note = visible(str(failure.value))
-
-        self._loading = loading = self._fetch(cursor)
-        loading.addCallbacks(came, failed).addBoth(self._changed)
-        if loading.called:
-            self._loading = None
-
-    def _changed(self, result: object) -> object:
-        self.changed()
-        return result
+            self._note = visible(str(problem))
+        except CancelledError:
+            pass  # It was left.
+        finally:
+            self._is_loading = False
+            self.changed()
 
     def _has_older(self, part: Part) -> None:
         rows, count = len(self._rows), len(part.messages)
@@ -238,10 +246,9 @@ class View:
         self._let_go()
         self._lay_out()
         self._top += max(0, len(self._rows) - rows)
+        self._go_to(self._top)
         if self.is_searching:
             self._seek(count - 1, -1)
-        else:
-            self._go_to(self._top)
 
     def _has_latest(self, part: Part) -> None:
         self._messages = [*part.messages]

@@ -221,6 +221,7 @@ class Talking(ConversationCase):
     def setUp(self) -> None:
         super().setUp()
         self.make_group("chess", "ann", "bob")
+        self.make_group("go", "ann", "cat")
         self.type("login bob pw", "login ann pw")
 
     def test_a_friend(self) -> None:
@@ -237,7 +238,6 @@ class Talking(ConversationCase):
         self.assertEqual(self.type("end now"), ["! Usage: end"])
 
     def test_a_group(self) -> None:
-        self.make_group("go", "ann", "cat")
         self.type("talk go")
         self.assertEqual(self.conversation.talk, Talk("go", group=True))
         self.assertEqual(self.type("e4"), [])
@@ -486,12 +486,12 @@ class HelpAndHints(ConversationCase):
 class Completing(ConversationCase):
     def setUp(self) -> None:
         super().setUp()
-        self.register("dan", "eve")
+        self.register("dan", "eve", "fay")
         self.befriend("cat", "ann")
         self.invite("dan", "ann")
         self.make_group("chess", "ann")
         self.make_group("go", "bob")
-        self.type("login ann pw")
+        self.type("login ann pw", "block fay")
 
     def test_commands(self) -> None:
         self.assertEqual(self.completions("se"), ["send", "send-group"])
@@ -524,7 +524,7 @@ class Completing(ConversationCase):
             ("history ", ["chess", "bob", "cat", "ann"]),
             ("/send b", ["bob"]),
             ("block ", ["dan", "bob", "cat", "ann"]),
-            ("unblock ", ["eve", "ann"]),
+            ("unblock ", ["fay", "ann"]),
         ):
             self.assertEqual(self.completions(line), expected, line)
 

@@ -42,7 +42,7 @@ class Talking:
             f"What you type goes to {name} now. /COMMAND is a command; end ends it."
         )
         if before is not None:
-            self.show(user, before, LAST)
+            self.show(user, before, LAST, partner)
         self._screen.changed()
 
     def end(self) -> None:
@@ -62,12 +62,19 @@ class Talking:
             return None
         return reply if reply.ok else None
 
-    def show(self, user: str, reply: Reply, most: int | None = None) -> bool:
+    def show(
+        self, user: str, reply: Reply, most: int | None = None, partner: Talk | None = None
+    ) -> bool:
         """Show messages of a `history`, the last `most` at the most; whether there were any. Of
-        those that came while it was asked for, the reader has seen the lines already."""
+        those that came while it was asked for, the reader has seen the lines already. A friend and
+        a group may have one name: with `partner` only that one's are shown."""
         seen, self._meanwhile = self._meanwhile or (), None
         try:
-            unseen = [each for each in reply.messages if each.id not in seen]
+            unseen = [
+                each
+                for each in reply.messages
+                if each.id not in seen and (partner is None or partner_of(user, each) == partner)
+            ]
         except BadReply:
             return False
         shown = unseen if most is None else unseen[-most:]

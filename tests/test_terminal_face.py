@@ -34,12 +34,14 @@ class Typist:
     def __init__(self, face: Face) -> None:
         self.face = face
         self.printed: list[str] = []
+        self.styles: list[str] = []
         self.asked = ""
         self.redrawn = self.set_asides = 0
         self.is_raw = self.is_lent = False
         self.bells = 0
         self.window: Size | None = None
         self._answer: Deferred[Any] = Deferred()
+        self._words: Callable[[], str] | None = None
 
     @contextmanager
     def raw(self) -> Iterator[None]:
@@ -51,13 +53,15 @@ class Typist:
         return self._ask("line")
 
     def password(self, prompt: Callable[[], str]) -> Deferred[str]:
+        answer = self._ask(prompt())
         self._words = prompt
-        return self._ask(prompt())
+        return answer
 
     def _ask(self, prompt: str) -> Deferred[Any]:
         assert not self.asked, "two prompts at once"
         assert self.is_raw, "the terminal shows what is typed before"
         self.asked = prompt
+        self._words = None
         self._answer = Deferred()
         return self._answer
 
@@ -71,7 +75,7 @@ class Typist:
 
     def redraw(self) -> None:
         self.redrawn += 1
-        if self.asked not in ("", "line"):
+        if self.asked and self._words is not None:
             self.asked = self._words()
 
     def bell(self) -> None:
@@ -95,6 +99,7 @@ class Typist:
         self.is_lent = False
 
     def print(self, lines: Sequence[Fragments]) -> None:
+        self.styles += [fragment[0] for line in lines for fragment in line]
         self.printed += [fragment_list_to_text(list(line)) for line in lines]
 
     def enter(self, text: str | More | Exception | None) -> None:

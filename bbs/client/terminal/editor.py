@@ -226,7 +226,8 @@ class Editor:
         )
 
     def _ask(self, application: Application[T]) -> Deferred[T]:
-        application.erase_when_done = False
+        if isinstance(application, Prompt):
+            application.erase_when_done = False
         self._asked = application
         # Signals and stray exceptions are the reactor's affair.
         text = application.run_async(handle_sigint=False, set_exception_handler=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pyte
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -152,9 +154,20 @@ class GatewayCase(ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.factory = GatewayFactory(
-            self.clock, BOARD, LOGIN, self.secret, self.limits, self.network.endpoint, self.door
+            self.clock,
+            BOARD,
+            LOGIN,
+            self.secret,
+            self.limits,
+            self.network.endpoint,
+            self.door,
+            self.service.wall,
         )
         self.register("ann", "bob")
+
+    def time(self) -> str:
+        """What it is by the clock on the wall, as people read it."""
+        return f"{datetime.fromtimestamp(self.service.wall()):%H:%M}"
 
     def visitor(self, host: str = HOST) -> Visitor:
         """Somebody who has connected, and not said anything."""

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IP
 from bbs.gateway.connection import PIECE
 from bbs.gateway.factory import STOPPING
 from bbs.gateway.pace import BURST
-from bbs.gateway.session import SETTLING
+from bbs.gateway.settling import SETTLING
 from bbs.protocols import sockets
 from bbs.protocols.line.interfaces import LineLimits
 from tests.client_case import APP_1
@@ -221,7 +221,7 @@ class NotReadingTests(GatewayCase):
         before = len(self.network.connected)
         self.network.advance(3.0)
         self.assertGreater(len(self.network.connected), before)
-        anns = [link for link in self.network.links if "listen token1" in link.requests]
+        anns = [link for link in self.network.links if "listen token1 0" in link.requests]
         self.assertTrue(anns and all(link.held_up for link in anns))
 
     def test_who_takes_nothing_is_left(self) -> None:

@@ -68,7 +68,8 @@ class PipeTests(GatewayCase):
         other.send("send ann one\nsend ann two\n")
         self.release("ann")
         nc.settle()
-        self.assertEqual(nc.text, "\n<<<bob->ann: one>>>\n<<<bob->ann: two>>>\nann> ")
+        lines = (f"{self.time()} <<<bob->ann: {text}>>>\n" for text in ("one", "two"))
+        self.assertEqual(nc.text, f"\n{''.join(lines)}ann> ")
 
     def test_big5_from_the_line_behind_on(self) -> None:
         nc = self.visitor()
@@ -161,7 +162,10 @@ class TelnetTests(GatewayCase):
         telnet.send("send bob 中" + LEFT)
         self.pipe("login bob 1", "send ann \x1b[2Jhello")
         telnet.settle()
-        self.assertEqual(telnet.shown()[-2:], ["<<<bob->ann: \\x1b[2Jhello>>>", "ann> send bob 中"])
+        self.assertEqual(
+            telnet.shown()[-2:],
+            [f"{self.time()} <<<bob->ann: \\x1b[2Jhello>>>", "ann> send bob 中"],
+        )
         self.assertEqual(telnet.screen.cursor.x, 14)
         telnet.send("e\r\0")
         self.assertEqual(self.messages()[1:], [("ann", "bob", "e中")])

@@ -88,6 +88,8 @@ class Typist:
             lambda: False,
             lambda: None,
             lambda text: (),
+            lambda: False,
+            lambda pressed: None,
         )
         self.keyboard = Keyboard(self.peer, Display(self.peer.write), self.lines, MOST, nothing)
 

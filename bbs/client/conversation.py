@@ -18,7 +18,7 @@ from bbs.client.asked import asks, with_passwords
 from bbs.client.echoes import SENDING
 from bbs.client.known import QUESTIONS, Known
 from bbs.client.library import BBSClient
-from bbs.client.meaning import Meaning, Sure
+from bbs.client.meaning import Sure, meaning, understood
 from bbs.client.own import own_commands
 from bbs.client.screen import GivenUp, IScreen
 from bbs.client.standing import Standing, Status
@@ -62,8 +62,7 @@ class Conversation:
         self.screen = screen
         self._standing = Standing(screen)
         self._sure = Sure()
-        self._meaning = Meaning(self, self._sure)
-        self._talking = Talking(client, screen, self._request)
+        self._talking = Talking(client, screen)
         self._leaving = ""
         self._sent = False
         self._over = False
@@ -179,12 +178,12 @@ class Conversation:
             raise WrongUse(str(problem) or f"Usage: {own.usage}") from None
 
     async def _ask(self, line: str) -> None:
-        request = await self._meaning.of(line)
+        request = await meaning(self, self._sure, line)
         name, words = request.name, request.words
         if name == "login" and self.alone and self.current:
             raise WrongUse(f"You are logged in as {visible(self.current)}; log out first.")
         if asks(request):
-            request = await self._meaning.understood(await with_passwords(self.screen, request))
+            request = await understood(self, await with_passwords(self.screen, request))
         if name in PASSIVE:
             self.screen.notice("Messages come by themselves here.")
             return
@@ -302,4 +301,7 @@ class Conversation:
         self.screen.changed()
 
     async def _say(self, text: str) -> None:
-        await self._talking.say(self.current or "", text, len(self.users) > 1)
+        request = self._talking.request(self.current or "", text)
+        reply = await self._request(request)
+        if not reply.ok:
+            self._talking.not_sent(request, reply, len(self.users) > 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
 from bbs.client.aliases import is_familiar
 from bbs.client.library import BBSClient
@@ -20,16 +20,13 @@ MOST_BESIDE = 60
 
 
 class Talking:
-    """Whom the current user talks to, and what is unread. `carry` carries a request out."""
+    """Whom the current user talks to, and what is unread."""
 
-    def __init__(
-        self, client: BBSClient, screen: IScreen, carry: Callable[[Typed], Awaitable[Reply]]
-    ) -> None:
+    def __init__(self, client: BBSClient, screen: IScreen) -> None:
         self.partner: Talk | None = None
         self.unread = Unread()
         self._client = client
         self._screen = screen
-        self._carry = carry
         self._meanwhile: set[int] | None = None
 
     async def begin(self, user: str, partner: Talk) -> None:
@@ -86,21 +83,21 @@ class Talking:
         """A history is asked for: what comes from now on is not shown with it again."""
         self._meanwhile = set()
 
-    async def say(self, user: str, text: str, several: bool) -> None:
-        """Say something to the partner, as `user`, who is one of `several` here or the only one."""
-        talk = self.partner
-        if talk is None:
-            return
+    def request(self, user: str, text: str) -> Typed:
+        """What says `text` to the partner; `WrongUse` where it cannot be said."""
+        talk = self.partner or Talk("")
         try:
-            request = typed("send-group" if talk.group else "send", user, talk.name, text)
+            return typed("send-group" if talk.group else "send", user, talk.name, text)
         except ValueError as problem:
             raise WrongUse(visible(str(problem))) from None
-        reply = await self._carry(request)
-        if not reply.ok:
-            speaker = f" as {visible(user)}" if several else ""
-            beside = visible(text if len(text) <= MOST_BESIDE else f"{text[:MOST_BESIDE]}…")
-            reason = visible(reply.message or "Failed")
-            self._screen.problem(f"Not sent{speaker}: {beside} ({reason})")
+
+    def not_sent(self, request: Typed, reply: Reply, several: bool) -> None:
+        """That was refused; who said it is one of `several` here, or the only one."""
+        text = request.text
+        speaker = f" as {visible(request.user)}" if several else ""
+        beside = visible(text if len(text) <= MOST_BESIDE else f"{text[:MOST_BESIDE]}…")
+        reason = visible(reply.message or "Failed")
+        self._screen.problem(f"Not sent{speaker}: {beside} ({reason})")
 
     def heard(self, user: str, message: ChatMessage, is_current: bool) -> None:
         """A message has been shown: it is unread, unless its reader talks with whom it is from."""

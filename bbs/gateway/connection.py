@@ -35,7 +35,7 @@ PIECE = 64
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class GatewayConnection(Protocol):
     """One person's connection. `valve` is what `client` connects through; `gone` is called with
-    the connection once nothing is left of it."""
+    the connection once nothing is left of it. `wall` is the clock that people's days go by."""
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class GatewayConnection(Protocol):
         valve: Valve,
         limits: LineLimits,
         gone: Callable[[GatewayConnection], None],
+        wall: Callable[[], float],
     ) -> None:
         self.on_asked: Callable[[], None] | None = None
         """Called once, when something is asked for: a line is carried out that is not blank."""
@@ -54,7 +55,7 @@ class GatewayConnection(Protocol):
         self._gone = gone
         self._life = Life(clock, limits.write_timeout)
         self._stream: sockets.StreamTransport
-        self._session = Visit(clock, client, host, limits.max_line, self._send, self._over)
+        self._session = Visit(clock, client, host, limits.max_line, self._send, self._over, wall)
         self._session.lines.on_room = self._go_on
         self._session.on_asked = self._asked
         self._greeting: IDelayedCall | None = None

@@ -90,6 +90,11 @@ class Display:
         if column < self._width(row):
             self._write(f"\r\x1b[{column}C" if column else "\r")
 
+    def height(self, line: str) -> int:
+        """How many rows a line takes."""
+        columns = max(FEWEST_COLUMNS, self.columns or USUAL_COLUMNS)
+        return max(1, -(-self._width(line) // columns))
+
     def _forget(self) -> None:
         self._drawn, self._column = "", 0
 

@@ -5,6 +5,7 @@ All its people are on one service, so what one of their clients learns of that a
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -61,7 +62,8 @@ class GatewayClient(BBSClient):
 class GatewayFactory(Factory):
     """`secret` is what the login server at `server` believes this gateway by; empty: it is not
     told for whom the gateway speaks. `endpoint` makes what clients connect through: plain TCP
-    unless given. `door` says who may come in; without one everybody may."""
+    unless given. `door` says who may come in; without one everybody may. `wall` is the clock that
+    people's days go by."""
 
     noisy = False
 
@@ -74,6 +76,7 @@ class GatewayFactory(Factory):
         limits: LineLimits,
         endpoint: Callable[[Address], IStreamClientEndpoint] | None = None,
         door: Door | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         self._reactor = reactor
         self._host = host
@@ -83,6 +86,7 @@ class GatewayFactory(Factory):
         self._endpoint = endpoint or partial(endpoint_to, reactor)
         self._vocabulary = Vocabulary()
         self._door = door
+        self._wall = wall
         self._connections: dict[GatewayConnection, Entry | None] = {}
         self._turned_away: set[TurnedAway] = set()
         self._stopping = False
@@ -110,7 +114,7 @@ class GatewayFactory(Factory):
             most=MOST_BYTES,
         )
         connection = GatewayConnection(
-            self._reactor, client, self._host, valve, self._limits, self._gone
+            self._reactor, client, self._host, valve, self._limits, self._gone, self._wall
         )
         self._connections[connection] = entry
         if entry is not None:

@@ -44,7 +44,7 @@ class Actions:
     `say` shows words, `draw` the line as it is. `busy` tells whether a line is being carried out,
     and `give_up` waits for it no more. `talks` tells whether a line that is entered now is said to
     somebody, unless it begins with a slash. `leave` ends the session. `completions` has what the
-    end of a text may become.
+    end of a text may become. While there are `pages` left of a list, `turn` gets each key.
     """
 
     say: Callable[[str], None]
@@ -54,6 +54,8 @@ class Actions:
     talks: Callable[[], bool]
     leave: Callable[[], None]
     completions: Callable[[str], Sequence[Completion]]
+    pages: Callable[[], bool]
+    turn: Callable[[str | Key], None]
 
 
 class Keyboard:
@@ -108,7 +110,7 @@ class Keyboard:
         must not be carried out in their turn."""
         if unasked := self._lines.skip_answers():
             self._actions.say(NOT_SENT.format(unasked))
-        if not any(isinstance(line, str) and questions(line) for line in self._lines):
+        if not any(isinstance(line, str) and questions(line, users=False) for line in self._lines):
             self._expect(0)
 
     def remember(self, line: str) -> None:
@@ -149,6 +151,8 @@ class Keyboard:
         self._lines.end()
 
     def _pressed(self, pressed: str | Key) -> None:
+        if self._actions.pages():
+            return self._actions.turn(pressed)
         line = self._hidden if self._hides else self._shown
         if isinstance(pressed, str):
             was_overlong = line.overlong
@@ -185,7 +189,7 @@ class Keyboard:
             self._lines.add(Answer(text))
         else:
             said = self._actions.talks() and not text.startswith("/")
-            self._answers = 0 if said else questions(text)
+            self._answers = 0 if said else questions(text, users=False)
             self._lines.add(text)
 
     def _expect(self, answers: int) -> None:

@@ -29,7 +29,8 @@ REQUEST, ACCEPTED, REJECTED = 1, 2, 3
 """What is said about CHARSET (RFC 2066)."""
 
 MOST_COLUMNS = 500
-"""Columns that are believed; no screen has more, and each is work whenever a line is drawn."""
+"""Columns, and rows, that are believed; no screen has more, and each column is work whenever a line
+is drawn."""
 
 _OURS = (options.ECHO, options.SUPPRESS_GO_AHEAD, options.BINARY, options.CHARSET)
 _THEIRS = (options.SUPPRESS_GO_AHEAD, options.BINARY, options.NAWS, options.CHARSET)
@@ -64,6 +65,7 @@ class Peer:
         "encoding",
         "is_obtrusive",
         "kind",
+        "rows",
     )
 
     def __init__(
@@ -72,6 +74,8 @@ class Peer:
         self.kind = Kind.UNKNOWN
         self.columns = 0
         """Those of its window, `MOST_COLUMNS` at most; 0 where it has not said."""
+        self.rows = 0
+        """The same, of its height."""
         self.encoding: Encoding = UTF8
         self.is_obtrusive = False
         """Whether it negotiates without an end; then nothing is taken from it any more."""
@@ -160,6 +164,7 @@ class Peer:
     def _subnegotiate(self, said: Subnegotiation) -> None:
         if said.option == options.NAWS and len(said.data) == 4:
             self.columns = min(MOST_COLUMNS, int.from_bytes(said.data[:2], "big"))
+            self.rows = min(MOST_COLUMNS, int.from_bytes(said.data[2:], "big"))
         elif said.option == options.CHARSET:
             verb, names = said.data[:1], said.data[1:]
             if verb == bytes((ACCEPTED,)) and self._asked_charset:

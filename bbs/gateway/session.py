@@ -1,39 +1,41 @@
 """One person at the gateway: what they type, and what they are shown.
 
 The conversation is the client's (`bbs.client.conversation`), as one user at a time. A visit reads
-lines for it, one after the other, and is the screen that it shows itself on; while one is carried
+lines for it, one after the other, and has the screen that it shows itself on; while one is carried
 out the next may be typed already.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
-from bbs.client.screen import GivenUp, IScreen
-from bbs.client.talk import OwnCommand, WrongUse
-from bbs.client.text import OLDER, event_line, message_line, reply_lines, visible, waiting_line
+from bbs.client.screen import GivenUp
+from bbs.client.text import waiting_line
+from bbs.client.times import Times
 from bbs.client.typed import Typed
-from bbs.client.values import ChatMessage, Reply, ServiceEvent
+from bbs.client.values import Reply
 from bbs.errors import WrongCredentials
 from bbs.gateway import encodings
 from bbs.gateway.display import Display
+from bbs.gateway.drawing import Drawing, prompt
+from bbs.gateway.editor import Editor
 from bbs.gateway.keyboard import Actions, Keyboard
+from bbs.gateway.keys import Key
 from bbs.gateway.lines import Line, LineQueue
+from bbs.gateway.own import own_commands
 from bbs.gateway.pace import Pace
-from bbs.gateway.peer import Kind, Peer
+from bbs.gateway.pager import PROMPT, Pager
+from bbs.gateway.peer import Peer
+from bbs.gateway.screen import BELL, Screen
+from bbs.gateway.settling import Settling
 from bbs.protocols.telnet.reader import Command
-
-SETTLING = 1.0
-"""Seconds at most that the first line waits for telnet to answer: whether it will hide a password
-should be known before one is asked for."""
 
 MOST_FAILURES = 5
 """Wrong passwords, one after the other, after which a visit ends."""
@@ -51,10 +53,9 @@ class Host:
     greeting: str
 
 
-@implementer(IScreen)
 class Visit:
     """`send` gets bytes for the peer; `over` is called when the visit has come to its end, which
-    it has told the peer. `max_line` is in bytes."""
+    it has told the peer. `max_line` is in bytes, and `wall` the clock by which days begin."""
 
     _log = Logger()
 
@@ -66,38 +67,46 @@ class Visit:
         max_line: int,
         send: Callable[[bytes], None],
         over: Callable[[], None],
+        wall: Callable[[], float],
     ) -> None:
         self.peer = Peer(send, max_line, clock.seconds)
         self.lines = LineQueue(max_line)
         self.on_asked: Callable[[], None] = lambda: None
         """Called for each line that asks for something, when its turn has come."""
-        self._clock = clock
         self._client = client
         self._host = host
         self._over = over
         self._display = Display(self.peer.write)
         self._question = ""
         self._running: Deferred[bool] | None = None
-        self._settling: IDelayedCall | None = None
-        self._drawing: IDelayedCall | None = None
+        self._settling = Settling(clock, self.peer, self._look_whether_held)
+        self._drawing = Drawing(clock, self._display, self._look)
         self._pace = Pace(clock)
         self._failures = 0
-        self._settles = False
         self._blocked = False
         self._begun = False
         self._ended = False
-        encoding = OwnCommand(
-            "encoding utf-8|big5", "how your terminal's characters are sent", self._set_encoding
+        self._screen = Screen(
+            Times(wall),
+            Pager(self._rows, self._display.height),
+            show=self._show,
+            ring=lambda: self.peer.write(BELL),
+            replied=self._replied,
+            ask=lambda prompt: Deferred.fromCoroutine(self._ask_password(prompt)),
+            changed=self._changed,
         )
-        self._conversation = Conversation(client, self, alone=True, own={"encoding": encoding})
+        own = own_commands(self.peer, self._screen, self._use)
+        self._conversation = Conversation(client, self._screen, alone=True, own=own)
         actions = Actions(
-            say=self.notice,
-            draw=self._draw,
+            say=self._show,
+            draw=self._drawing.now,
             busy=lambda: self._at_work,
             give_up=self._give_up,
             talks=self._talks,
             leave=lambda: self.end("Bye!"),
             completions=self._conversation.completions,
+            pages=lambda: bool(self._screen.pager),
+            turn=self._turn,
         )
         self._keyboard = Keyboard(self.peer, self._display, self.lines, max_line, actions)
 
@@ -133,7 +142,7 @@ class Visit:
                 typed |= self._keyboard.typed(each)
         self.begin()
         self._look_at_peer()
-        self._draw_soon()
+        self._drawing.soon()
         return typed
 
     def hold(self, blocked: bool) -> None:
@@ -155,10 +164,8 @@ class Visit:
     def close(self) -> Deferred[None]:
         """Let go of everything; nothing is shown any more."""
         self._ended = True
-        for call in (self._settling, self._drawing):
-            if call is not None and call.active():
-                call.cancel()
-        self._settling = self._drawing = None
+        self._drawing.end()
+        self._settling.stop()
         self.lines.clear()
         self.lines.end()
         self._give_up()
@@ -171,7 +178,8 @@ class Visit:
         Parts that refer to each other wait for the garbage collector. When thousands leave at a
         time, that holds up everybody else for a second until it has found them all.
         """
-        del self._keyboard, self._conversation, self._client
+        del self._keyboard, self._conversation, self._client, self._screen
+        del self._drawing, self._settling
 
     # Lines
 
@@ -198,11 +206,11 @@ class Visit:
             return await self._running
         except Exception:
             self._log.failure("a line was not carried out")
-            self.problem("That did not work, for a reason that the gateway's log has.")
+            self._show("That did not work, for a reason that the gateway's log has.")
         finally:
             self._running = None
             self._keyboard.line_is_over()
-            self._draw_soon()
+            self._drawing.soon()
         return True
 
     def _talks(self) -> bool:
@@ -220,12 +228,7 @@ class Visit:
 
     def _look_at_peer(self) -> None:
         peer, display = self.peer, self._display
-        if peer.kind is Kind.TELNET and self._settling is None:
-            self._settling = self._clock.callLater(SETTLING, self._settled)
-            self._settles = True
-            self._look_whether_held()
-        if self._settles and peer.settled:
-            self._settled()
+        self._settling.look()
         display.edits = peer.edits_here
         if peer.encoding is not display.encoding:
             self._use(peer.encoding)
@@ -234,23 +237,10 @@ class Visit:
         if peer.is_obtrusive:
             self.end("Too much negotiation. Bye!")
 
-    def _settled(self) -> None:
-        self._settles = False
-        self._look_whether_held()
-
     def _look_whether_held(self) -> None:
-        self.lines.held = self._settles or self._blocked
-        self._draw_soon()
-
-    def _set_encoding(self, words: Sequence[str]) -> None:
-        if len(words) > 1:
-            raise WrongUse()
-        if words:
-            encoding = encodings.named(words[0])
-            if encoding is None:
-                raise WrongUse()
-            self._use(encoding)
-        self.notice(f"Encoding: {self.peer.encoding.name}")
+        held = self._settling.goes_on or self._blocked or bool(self._screen.pager)
+        self.lines.held = held
+        self._drawing.soon()
 
     def _use(self, encoding: encodings.Encoding) -> None:
         self.peer.encoding = self._display.encoding = encoding
@@ -258,41 +248,36 @@ class Visit:
 
     # What is drawn
 
-    def _prompt(self) -> str:
-        """The words before the line being typed: who speaks to whom, `ann> ` or `ann>bob> `; while
-        a line is carried out, what that waits for."""
+    def _look(self) -> tuple[str, Editor | None]:
+        """What stands below everything else: words, and the line being typed."""
+        if self._screen.pager:
+            return PROMPT, None
         at_work = self._at_work or self.lines.held
         if self._question or (at_work and not self._display.edits):
-            return self._question  # `changed` tells a pipe what is waited for, in lines
-        conversation = self._conversation
-        if at_work:
-            waiting = conversation.status.waiting
-            return f"{waiting_line(waiting)} " if waiting else ""
-        user = self._host.name if conversation.current is None else visible(conversation.current)
-        talk = f"{visible(conversation.talk.name)}> " if conversation.talk else " "
-        return f"{user}>{talk}"
-
-    def _draw_soon(self) -> None:
-        """Draw the line being typed when everything else that is to be shown now has been."""
-        if self._drawing is None and not self._ended:
-            self._drawing = self._clock.callLater(0, self._draw)
-
-    def _draw(self) -> None:
-        if self._drawing is not None and self._drawing.active():
-            self._drawing.cancel()
-        self._drawing = None
-        if not self._ended:
-            self._display.draw(self._prompt(), self._keyboard.visible_line)
+            words = self._question  # `_changed` tells a pipe what is waited for, in lines
+        else:
+            words = prompt(self._host.name, self._conversation, at_work)
+        return words, self._keyboard.visible_line
 
     def _show(self, text: str) -> None:
-        if not self._ended:
-            self._display.show(text)
-            self._draw_soon()
+        self._drawing.show(text)
+        self._look_whether_held()
 
-    # IScreen
+    def _rows(self) -> int:
+        """Those of a window that is shown pages, 0 for none."""
+        return self.peer.rows if self._display.edits else 0
 
-    def reply(self, request: Typed, reply: Reply) -> None:
-        self._show("\n".join(reply_lines(reply)))
+    def _turn(self, pressed: str | Key) -> None:
+        """A key was pressed at the end of a page."""
+        leaves = pressed in (Key.INTERRUPT, Key.END_OF_INPUT, "q", "Q")
+        if leaves:
+            self._display.clear()
+        self._screen.turn(leaves)
+        self._look_whether_held()
+
+    # What the screen asks of the visit
+
+    def _replied(self, request: Typed, reply: Reply) -> None:
         if request.name != "login":
             return
         if reply.ok:
@@ -303,29 +288,10 @@ class Visit:
                 self._show("Too many wrong passwords.")
                 self._conversation.end()
 
-    def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
-        self._show(message_line(message))
-
-    def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
-        lines = [message_line(each, user) for each in messages]
-        self._show("\n".join([OLDER, *lines] if older else lines))
-
-    def event(self, user: str, event: ServiceEvent) -> None:
-        self._show(event_line(event))
-
-    def notice(self, text: str) -> None:
-        self._show(text)
-
-    def problem(self, text: str) -> None:
-        self._show(text)
-
-    def ask_password(self, prompt: str) -> Deferred[str]:
-        return Deferred.fromCoroutine(self._ask_password(prompt))
-
     async def _ask_password(self, prompt: str) -> str:
         self._question = prompt if self.peer.edits_here else f"(it will show) {prompt}"
         self._keyboard.asked = True
-        self._draw_soon()
+        self._drawing.soon()
         try:
             line = await self.lines.next()
         finally:
@@ -335,13 +301,10 @@ class Visit:
             raise GivenUp
         return self._text(line)
 
-    def changed(self) -> None:
+    def _changed(self) -> None:
         if self._ended:
             return
         waiting = self._conversation.status.waiting
         if waiting and not self._display.edits:
             self._show(waiting_line(waiting))
-        self._draw_soon()
-
-
-"""As `GatewayConnection` calls it."""
+        self._drawing.soon()

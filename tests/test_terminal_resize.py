@@ -19,7 +19,9 @@ ASK = "\x1b[6n"
 class RowsTests(SynchronousTestCase):
     """What a prompt of such rows of single columns takes in a narrower window."""
 
-    def above(self, rows: list[int], cursor: tuple[int, int], columns: int, column: int) -> int:
+    def above(
+        self, rows: list[int], cursor: tuple[int, int], columns: int, column: int
+    ) -> int | None:
         return rows_above([[1] * row for row in rows], Point(*cursor), columns, column)
 
     def test_one_row_that_was_broken(self) -> None:
@@ -45,6 +47,9 @@ class RowsTests(SynchronousTestCase):
     def test_a_terminal_that_cuts_lines_off(self) -> None:
         self.assertEqual(self.above([60], (60, 0), 40, 39), 0)
         self.assertEqual(self.above([80, 60], (60, 1), 40, 39), 1)
+
+    def test_of_another_size_than_is_told(self) -> None:
+        self.assertIsNone(self.above([60], (60, 0), 100, 0))
 
     def test_wider(self) -> None:
         self.assertEqual(self.above([40, 20], (20, 1), 80, 20), 1)
@@ -143,6 +148,22 @@ class PromptTests(EditorCase):
             self.assertTrue(self.paper.raw.endswith(ASK))
             self.tell(keys)
             await self.until("a message", self.narrowed[0], "y columns!")
+            keys.send_text("\r")
+            await line
+
+        self.play(scenario)
+
+    def test_an_answer_from_the_next_size(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = await self.begin(keys, editor)
+            self.columns = 39
+            editor._lines._on_resize()
+            keys.send_text("\x1b[2;6R")
+            await asyncio.sleep(0.05)
+            self.assertTrue(self.paper.raw.endswith(ASK), "it is unclear, so nothing is written")
+            self.narrow(editor, breaks=True)
+            self.tell(keys)
+            await self.until(*self.narrowed)
             keys.send_text("\r")
             await line
 

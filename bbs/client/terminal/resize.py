@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from prompt_toolkit.application import Application
-from prompt_toolkit.data_structures import Point, Size
+from prompt_toolkit.data_structures import Point
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent, merge_key_bindings
 from prompt_toolkit.keys import Keys
 from prompt_toolkit.layout.screen import Screen
@@ -108,20 +108,27 @@ class Prompt(Application[str]):
 
     def _answered(self, event: KeyPressEvent) -> None:
         column = int(event.data[2:-1].partition(";")[2]) - 1
-        if self._questions.answered() and self.held:
-            self._settle(column)
+        drawn = self.renderer.last_rendered_screen
+        if not self._questions.answered() or not self.held or drawn is None:
+            return
+        columns = self.output.get_size().columns
+        above = rows_above(row_widths(drawn), self.renderer._cursor_pos, columns, column)
+        # If it is unclear, a terminal may have told of one size and have the next one already, as
+        # tmux does for a quarter of a second. That is told of too, before patience is at its end.
+        if above is not None:
+            self._settle(above)
 
-    def _settle(self, column: int | None) -> None:
+    def _settle(self, above: int | None) -> None:
+        """Draw the prompt anew, whose cursor has so many rows `above` its own; None if that is not
+        known."""
         if self._given_up is not None:
             self._given_up.cancel()
             self._given_up = None
         self.held = False
-        renderer, drawn = self.renderer, self.renderer.last_rendered_screen
-        if column is not None and drawn is not None:
-            size: Size = self.output.get_size()
-            above = rows_above(row_widths(drawn), renderer._cursor_pos, size.columns, column)
-            renderer._cursor_pos = Point(column, min(above, size.rows - 1))
-        renderer.erase(leave_alternate_screen=False)
+        if above is not None:
+            above = min(above, self.output.get_size().rows - 1)
+            self.renderer._cursor_pos = Point(self.renderer._cursor_pos.x, above)
+        self.renderer.erase(leave_alternate_screen=False)
         self._let_go()
         self._redraw()
 
@@ -137,12 +144,14 @@ def row_widths(screen: Screen) -> Sequence[Sequence[int]]:
     return [[*shown(row)] for row in range(screen.height)]
 
 
-def rows_above(rows: Sequence[Sequence[int]], cursor: Point, columns: int, column: int) -> int:
+def rows_above(
+    rows: Sequence[Sequence[int]], cursor: Point, columns: int, column: int
+) -> int | None:
     """How many rows are above that of the cursor, in a window of `columns`, where the terminal
     tells the cursor's `column`; `rows` and `cursor` are as they were drawn.
 
-    That is as many as before, where the terminal did not break lines anew, or tells what fits
-    neither.
+    That is as many as before, where the terminal cut lines off. It is None where the column fits
+    neither: then the window has yet another size by now.
     """
     above = sum(len(_broken(row, columns)) for row in rows[: cursor.y])
     here = rows[cursor.y] if cursor.y < len(rows) else []
@@ -158,7 +167,7 @@ def rows_above(rows: Sequence[Sequence[int]], cursor: Point, columns: int, colum
     for more, place in places:
         if place == column:
             return above + more
-    return cursor.y
+    return cursor.y if column == min(cursor.x, columns - 1) else None
 
 
 def _until(widths: Sequence[int], column: int) -> Sequence[int]:

@@ -170,7 +170,7 @@ class ClientTestCase(SynchronousTestCase):
     def caller(self, name: str) -> callers.Caller:
         """Somebody, of whom a rule may be asked."""
         user = User.get(User.name == name)
-        return callers.Caller(user.id, name, user.channel, self.clock.seconds())
+        return callers.Caller(user.id, name, user.channel, self.service.wall())
 
     def befriend(self, *names: str) -> None:
         """Make them all friends of each other."""

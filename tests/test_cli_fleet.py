@@ -8,7 +8,7 @@ import os
 import time
 
 from bbs.cli import fleet
-from bbs.rules import accounts, places
+from bbs.rules import accounts, members, places, presence
 from bbs.rules.operators import actions
 from bbs.scaling.ec2.machines import price
 from bbs.storage.models import Place, Server, User
@@ -29,11 +29,11 @@ class Fleet(CommandCase):
     def somebody_on(self, server: str, name: str) -> None:
         accounts.register(name, "hash", 0.0)
         places.enter(User.get(User.name == name).id, places.Look(new=True))
-        self.assertEqual(Place.get().server_id, server)
+        self.assertEqual(Place.get(Place.user == User.get(User.name == name)).server_id, server)
 
     def test_nothing_to_list(self) -> None:
         code, output, errors = self.bbs("list")
-        self.assertEqual((code, len(output.splitlines()), errors), (0, 1, ""))
+        self.assertEqual((code, len(output.splitlines()), errors), (0, 2, ""))
         self.assertEqual(self.bbs("list", "--json"), (0, "[]\n", ""))
 
     def test_a_list(self) -> None:
@@ -41,9 +41,45 @@ class Fleet(CommandCase):
         self.somebody_on("1" * 32, "änn")
         code, output, errors = self.bbs("list")
         self.assertEqual((code, errors), (0, ""))
-        self.assertRegex(output.splitlines()[1], r"\A1{32}  ready +h:22223 +1/10 +\d+s  änn\Z")
+        self.assertRegex(output.splitlines()[1], r"\A1{32}  ready +h:22223 +1/10 +- +\d+s  änn\Z")
         [listed] = json.loads(self.bbs("list", "--json")[1])
         self.assertEqual((listed["id"], listed["people"]), ("1" * 32, ["änn"]))
+
+    def test_who_is_there_and_who_is_merely_logged_in(self) -> None:
+        self.server("1" * 32)
+        for name in ("ann", "bob", "eva", "max", "tom"):
+            self.somebody_on("1" * 32, name)
+        users = {row.name: row.id for row in User.select()}
+        presence.leave_unused(
+            "1" * 32,
+            {
+                user: asked
+                for user, asked in presence.held_at("1" * 32).items()
+                if user in (users["max"], users["tom"])
+            },
+        )
+        members.beat("1" * 32, {}, {"connected": 2})
+        output = self.bbs("list")[1].splitlines()
+        self.assertRegex(output[1], r"\A1{32}  ready +h:22223 +3/10 +2 +\d+s  ann bob eva\Z")
+        self.assertEqual(
+            output[2], "3 people have places, 2 of them listen; 2 are logged in without one"
+        )
+        [listed] = json.loads(self.bbs("list", "--json")[1])
+        self.assertEqual((listed["taken"], listed["connected"]), (3, 2))
+
+    def test_one_of_each(self) -> None:
+        self.server("1" * 32)
+        for name in ("ann", "bob", "eva"):
+            self.somebody_on("1" * 32, name)
+        ann, bob, _ = (row.id for row in User.select().order_by(User.name))
+        held = presence.held_at("1" * 32)
+        presence.leave_unused("1" * 32, {ann: held[ann]})
+        Place.update(server=None).where(Place.user == bob).execute()
+        Server.update(taken=1, figures='{"connected": 1}').execute()
+        self.assertEqual(
+            self.bbs("list")[1].splitlines()[-1],
+            "1 person has a place, 1 of them listens; 1 is logged in without one; 1 waits for one",
+        )
 
     def test_for_programs(self) -> None:
         now = time.time()
@@ -63,6 +99,7 @@ class Fleet(CommandCase):
                     "address": "h:22223",
                     "taken": 1,
                     "capacity": 10,
+                    "connected": None,
                     "age": 7.2,
                     "launch_time": 2.2,
                     "scope": "local",
@@ -78,6 +115,7 @@ class Fleet(CommandCase):
                     "address": None,
                     "taken": 0,
                     "capacity": 10,
+                    "connected": None,
                     "age": 2.2,
                     "launch_time": None,
                     "scope": "",

@@ -115,9 +115,12 @@ class ProgramTests(ClientTestCase):
         here = {"status": 0, "message": "Success!"}
         login = here | {"app_server": {"host": APP_1.host, "port": APP_1.port}}
         first, second, usages, *others = self.members()
+        login |= {"waiting": {"invitations": 0, "messages": 0, "after": 0}}
         self.assertEqual((first, second), (login, login))
         self.assertIn("send <user>", str(usages["message"]))
         event = {"event": "message", "id": 1, "from": "ann", "to": "bob", "message": "hi"}
+        (said,) = [each for each in others if "event" in each]
+        self.assertIsInstance(said.pop("time"), float)
         self.assertCountEqual(others, [here, here, here, event | {"user": "bob"}])
 
     def test_only_what_is_json_is_printed(self) -> None:

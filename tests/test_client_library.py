@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError
 
-from bbs.client import Address, BadReply, Lost, Post, Refused, Unreachable, Waiting
+from bbs.client import Address, BadReply, ChatMessage, Lost, Post, Refused, Unreachable, Waiting
 from bbs.testing import Link
 from tests.client_case import APP_1, APP_2, LOGIN, ClientTestCase, failure
 
@@ -316,7 +316,8 @@ class MethodTests(ClientTestCase):
         self.result(c.accept_invite("bob", "ann"))
         self.assertEqual(self.result(c.list_friend("ann")), ("bob",))
         self.result(c.post("ann", "hello  bob "))
-        self.assertEqual(self.result(c.receive_post("bob")), (Post("ann", "hello  bob "),))
+        (post,) = self.result(c.receive_post("bob"))
+        self.assertEqual(post, Post("ann", "hello  bob ", self.service.wall()))
         self.result(c.send("ann", "bob", "hi"))
         self.result(c.create_group("ann", "chess"))
         self.result(c.join_group("bob", "chess"))
@@ -328,6 +329,43 @@ class MethodTests(ClientTestCase):
         self.result(c.logout("ann"))
         self.result(c.delete("bob"))
         self.assertEqual(c.users, ())
+
+    def test_people(self) -> None:
+        c = self.client
+        self.log_in("ann", "bob", "cat")
+        self.befriend("ann", "bob")
+        (bob,) = self.result(c.who("ann"))
+        self.assertEqual((bob.name, bob.online), ("bob", True))
+        self.result(c.send("ann", "bob", "hi"))
+        (said,) = self.result(c.history("bob", "ann"))
+        expected = ChatMessage(said.id, "ann", "hi", to="bob", time=self.service.wall())
+        self.assertEqual(said, expected)
+        self.result(c.invite("cat", "ann"))
+        self.result(c.decline_invite("ann", "cat"))
+        self.assertEqual(self.result(c.list_invite("ann")), ())
+        self.result(c.unfriend("bob", "ann"))
+        self.assertEqual(self.result(c.list_friend("ann")), ())
+        self.result(c.block("ann", "cat"))
+        self.assertEqual(self.result(c.list_block("ann")), ("cat",))
+        refused = self.problem(c.invite("cat", "ann"), Refused)
+        self.assertEqual(refused, "ann takes nothing from you")
+        self.result(c.unblock("ann", "cat"))
+        self.make_group("chess", "ann", "bob")
+        self.assertEqual(self.result(c.list_member("ann", "chess")), ("ann", "bob"))
+        self.result(c.leave_group("ann", "chess"))
+        self.assertEqual(self.result(c.list_joined("ann")), ())
+        self.result(c.change_password("ann", "1", "2"))
+        self.assertTrue(self.is_password("ann", "2"))
+
+    def test_a_history_is_its_last_part(self) -> None:
+        self.log_in("ann", "bob")
+        self.befriend("ann", "bob")
+        self.send("ann", "bob", *map(str, range(60)))
+        said = self.result(self.client.history("ann", "bob"))
+        self.assertEqual([message.text for message in said], [*map(str, range(10, 60))])
+        reply = self.result(self.client.request("history ann bob"))
+        self.assertEqual((len(reply.messages), reply.has_more), (50, True))
+        self.assertEqual(self.asked("more"), [])
 
     def test_no_is_a_failure_with_the_servers_words(self) -> None:
         self.log_in("ann")

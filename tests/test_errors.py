@@ -14,6 +14,7 @@ from bbs.delivery.listeners import TooManyListeners
 from bbs.errors import Refusal
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.rules import accounts
+from bbs.rules.suspensions import AccountSuspended
 
 CODES = (Path(__file__).absolute().parent.parent / "docs/client-authors.md").read_text()
 """Where authors of clients look them up."""
@@ -27,6 +28,9 @@ class Words(SynchronousTestCase):
             (WrongUsage("login <id>"), "Usage: login <id>", "wrong-usage"),
             (accounts.InvalidId(), "Invalid id", "invalid-id"),
             (accounts.AlreadyUsed("ann"), "ann is already used", "already-used"),
+            (accounts.PasswordTooShort(), "Password too short", "password-too-short"),
+            (accounts.PasswordTooLong(), "Password too long", "password-too-long"),
+            (AccountSuspended(), "This account is suspended", "account-suspended"),
             (errors.WrongCredentials(), "No such user or password error", "wrong-credentials"),
             (board.NoSuchUser("bob"), "bob does not exist", "no-such-user"),
             (board.InvitesSelf(), "You cannot invite yourself", "invites-self"),
@@ -34,6 +38,11 @@ class Words(SynchronousTestCase):
             (board.AlreadyInvited(), "Already invited", "already-invited"),
             (board.InvitedBy("bob"), "bob has invited you", "invited-by"),
             (board.NotInvitedBy("bob"), "bob did not invite you", "not-invited-by"),
+            (board.TakesNothing("bob"), "bob takes nothing from you", "takes-nothing"),
+            (board.YouHaveBlocked("bob"), "You have blocked bob", "you-have-blocked"),
+            (board.BlocksSelf(), "You cannot block yourself", "blocks-self"),
+            (board.TooManyBlocked(), "You have blocked too many", "too-many-blocked"),
+            (board.NotBlocked("bob"), "bob is not blocked", "not-blocked"),
             (board.NoSuchFriend(), "No such user exist", "no-such-user"),
             (board.NotFriends("bob"), "bob is not your friend", "not-friends"),
             (board.NotOnline("bob"), "bob is not online", "not-online"),
@@ -70,6 +79,7 @@ class Words(SynchronousTestCase):
                 "group-full",
                 "has-too-many-friends",
                 "inbox-full",
+                "too-many-blocked",
                 "too-many-friends",
                 "too-many-groups",
                 "too-many-invitations",

@@ -276,6 +276,7 @@ class TheBoard(SynchronousTestCase):
         self.assertEqual(
             {each["usage"].split()[0] for each in offers if each["harmless"]},
             {"list-invite", "list-friend", "receive-post", "list-group", "list-joined"}
+            | {"list-block", "list-member"}
             | {"login", "locate", "listen", "help", "ping", "quit", "events"},
         )
 

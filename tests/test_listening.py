@@ -120,6 +120,37 @@ class Hearing(ListeningCase):
         self.lose(ann)
         self.assertEqual(self.heard_topics(), set())
 
+    def test_a_group_that_is_left_while_listening(self) -> None:
+        ann, bob = self.listen("ann"), self.listen("bob")
+        self.ask("ann", "leave-group {} chess", ann)
+        self.assertEqual(self.heard_topics(), {"ann", "bob", "chess"})
+        self.ask("bob", "send-group {} chess e4", bob)
+        self.assertEqual([len(each.events()) for each in (ann, bob)], [0, 1])
+        self.ask("bob", "leave-group {} chess", bob)
+        self.assertEqual(self.heard_topics(), {"ann", "bob"})
+        self.ask("ann", "join-group {} chess", ann)
+        self.assertEqual(self.heard_topics(), {"ann", "bob", "chess"})
+        self.ask("ann", "send-group {} chess e5", ann)
+        self.assertEqual([len(each.events()) for each in (ann, bob)], [1, 0])
+        self.lose(ann, bob)
+        self.assertEqual(self.heard_topics(), set())
+
+    def test_a_group_that_is_left_while_nobody_listens(self) -> None:
+        bob = self.listen("bob")
+        self.ask("ann", "leave-group {} chess")
+        self.assertEqual(self.heard_topics(), {"bob", "chess"})
+        self.lose(bob)
+
+    def test_a_hint_that_comes_after_all_brings_nothing(self) -> None:
+        """Who has left is no reader: that is decided where messages are stored."""
+        ann, bob = self.listen("ann"), self.listen("bob")
+        listeners = self.service.serving(self.tokens["ann"]).serving.home.app.listeners
+        self.patch(listeners, "unhear", lambda user, channel: None)
+        self.ask("ann", "leave-group {} chess", ann)
+        self.ask("bob", "send-group {} chess e4", bob)
+        self.service.settle()
+        self.assertEqual([len(each.events()) for each in (ann, bob)], [0, 1])
+
     def test_two_users_on_one_connection(self) -> None:
         both = self.listen("ann")
         self.ask("bob", "listen {}", both)

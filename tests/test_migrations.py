@@ -14,8 +14,8 @@ import peewee
 from playhouse.migrate import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import migrate as apply
 
-from bbs.board import board
-from bbs.board.models import Delivery, Group, Inbox, Message, Post
+from bbs.board import backfill, board
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
 from bbs.storage import migrations, models
 from bbs.storage.connecting import ANSWER_TIMEOUT, LOCK_TIMEOUT, DatabaseRefused
 from bbs.storage.migrator import Migrator, migrator_of
@@ -204,6 +204,17 @@ class TheStepsThatThereAre(MigrationCase):
         3: {"server": ["messages"], "login_server": ["logins"], "waiter": ["since"], "action": []},
         4: {"server": ["counts"], "login_server": ["counts"], "service_version": []},
         5: {"secret": []},
+        6: {
+            "user": ["seen"],
+            "place": ["away", "asked"],
+            "server": ["figures"],
+            "login_server": ["figures"],
+            "action": ["person", "detail"],
+            "suspension": [],
+            "notice": [],
+            "point": [],
+            "news": [],
+        },
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 
@@ -240,7 +251,7 @@ class TheStepsThatThereAre(MigrationCase):
             self.assertNotIn("secret", self.db.get_tables())
             self.assertEqual(self.to_today(), (version, migrations.VERSION))
             self.assertEqual(self.schema(), self.today)
-        self.assertEqual([user.name for user in User.select()], ["ann"])
+        self.assertEqual([(user.name, user.seen) for user in User.select()], [("ann", None)])
         server, lease = Server.get(), Lease.get()
         self.assertEqual((server.id, server.port, server.instance_id), ("s1", 1, None))
         self.assertEqual((lease.holder, lease.beats, lease.refusal), ("me", 7, None))
@@ -501,6 +512,12 @@ class Services(MigrationCase):
 class TheBoardsSteps(MigrationCase):
     """From the tables of each version of the board to today's, on a database that has been used."""
 
+    ADDED_BY_3: ClassVar[dict[str, list[str]]] = {
+        "message": ["sent_by", "sent_to", "in_group"],
+        "membership": ["after"],
+        "post": ["stored"],
+    }
+
     def setUp(self) -> None:
         super().setUp()
         migrations.upgrade(self.db, board.schema)
@@ -516,10 +533,38 @@ class TheBoardsSteps(MigrationCase):
             Post.insert(author=self.ann, text=text).execute()
         self.first = Message.select(peewee.fn.MIN(Message.id)).scalar()
         Inbox.update(delivered=self.first).where(Inbox.user == self.bob).execute()
-        Group.insert(name="go", channel="").execute()
+        self.go = Group.insert(name="go", channel="").execute()
+        for member in (self.ann, self.bob):
+            Membership.insert(group=self.go, user=member).execute()
+        self.last = self.say("ann", "go", True, self.bob)
 
-    def go_back(self) -> None:
-        """Take away what version 2 brought."""
+    def say(self, sender: str, target: str, to_group: bool, *readers: int) -> int:
+        """Store a message without a text, as version 2 does."""
+        number: int = Message.insert(
+            sender=sender, target=target, to_group=to_group, text="", stored=5.0
+        ).execute()
+        for reader in readers:
+            Delivery.insert(user=reader, message=number).execute()
+        return number
+
+    def go_back(self, version: int) -> None:
+        """Take away what came after `version`."""
+        self.go_back_to_2()
+        if version == 1:
+            self.go_back_to_1()
+        ServiceVersion.update(version=version).execute()
+
+    def go_back_to_2(self) -> None:
+        execute = self.db.execute_sql
+        for name, columns, _ in self.indexes("message"):
+            if columns[0] in ("sent_by", "sent_to", "in_group"):
+                execute(f"DROP INDEX {name}" + (" ON message" if self.on_mysql else ""))
+        for table, columns in self.ADDED_BY_3.items():
+            for column in columns:
+                execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        execute("DROP TABLE block")
+
+    def go_back_to_1(self) -> None:
         execute = self.db.execute_sql
         if self.on_mysql:
             [(key,)] = execute(
@@ -531,21 +576,22 @@ class TheBoardsSteps(MigrationCase):
             execute("ALTER TABLE chat_group DROP COLUMN creator_id")
         else:
             # SQLite drops no column that refers to another table.
+            self.db.pragma("foreign_keys", 0)
             execute("DROP TABLE chat_group")
             execute(
                 "CREATE TABLE chat_group (id INTEGER NOT NULL PRIMARY KEY,"
                 " name VARCHAR(100) NOT NULL, channel VARCHAR(32) NOT NULL)"
             )
             execute("CREATE UNIQUE INDEX chat_group_name ON chat_group (name)")
-            execute("INSERT INTO chat_group (name, channel) VALUES ('go', '')")
+            execute("INSERT INTO chat_group (id, name, channel) VALUES (?, 'go', '')", (self.go,))
+            self.db.pragma("foreign_keys", 1)
         for column in ("waiting", "posts", "post_bytes"):
             execute(f"ALTER TABLE inbox DROP COLUMN {column}")
-        ServiceVersion.update(version=1).execute()
 
     def test_what_is_there_is_counted(self) -> None:
-        self.go_back()
+        self.go_back(1)
         before, after = migrations.upgrade(self.db, board.schema)
-        self.assertEqual((before.service, after.service), (1, 2))
+        self.assertEqual((before.service, after.service), (1, board.version))
         self.check()
 
     def check(self) -> None:
@@ -556,11 +602,86 @@ class TheBoardsSteps(MigrationCase):
         ]
         self.assertEqual(counted, [(self.ann, 0, 0, 3, 12), (self.bob, self.first, 7, 0, 0)])
         self.assertIsNone(Group.get().creator)
+        self.assertEqual([post.stored for post in Post.select()], [None] * 3)
+        whose = (Message.sent_by, Message.sent_to, Message.in_group)
+        self.assertEqual(
+            sorted({*Message.select(*whose).tuples()}, key=str),
+            [(self.ann, self.bob, None), (self.ann, None, self.go)],
+        )
+        # ann was sent nothing there, so what is there is not hers to read.
+        since = [(each.user.id, each.after) for each in Membership.select().order_by(Membership.id)]
+        self.assertEqual(since, [(self.ann, self.last), (self.bob, self.last - 1)])
+
+    def test_whose_messages_are_whose(self) -> None:
+        """As far as it is known: a name may be somebody else's by now, or nobody's."""
+        User.insert(name="cat", password_hash="", channel="", created=6.0).execute()
+        User.insert(name="dan", password_hash="", channel="", created=5.0).execute()
+        Message.delete().execute()
+        for sender, target, to_group, *readers in (
+            ("cat", "bob", False, self.bob),
+            ("eve", "bob", False, self.bob),
+            ("dan", "bob", False, self.bob),
+            ("ann", "eve", False),
+            ("ann", "go", True, self.ann, self.bob),
+            ("bob", "go", False, self.ann),
+            ("bob", "nowhere", True, self.ann),
+        ):
+            self.say(sender, target, to_group, *readers)
+        dan = User.get(User.name == "dan").id
+        expected = [
+            (None, self.bob, None),
+            (None, self.bob, None),
+            (dan, self.bob, None),
+            (self.ann, None, None),
+            (self.ann, None, self.go),
+            (self.bob, self.ann, None),
+            (self.bob, None, None),
+        ]
+        # All in one piece, and in several.
+        for at_once in (backfill.MESSAGES_AT_ONCE, 2):
+            self.patch(backfill, "MESSAGES_AT_ONCE", at_once)
+            self.go_back(2)
+            migrations.upgrade(self.db, board.schema)
+            whose = (Message.sent_by, Message.sent_to, Message.in_group)
+            found = [*Message.select(*whose).order_by(Message.id).tuples()]
+            self.assertEqual(found, expected)
+
+    def test_since_when_members_are_members(self) -> None:
+        dan = self.add_user("dan")
+        Membership.insert(group=self.go, user=dan).execute()
+        chess = Group.insert(name="chess", channel="").execute()
+        for member in (dan, self.bob):
+            Membership.insert(group=chess, user=member).execute()
+        second = self.say("ann", "chess", True, self.bob)
+        third = self.say("ann", "go", True, self.bob, dan)
+        newest = self.say("ann", "chess", True, self.ann)
+        for at_once in (backfill.MESSAGES_AT_ONCE, 2):
+            self.patch(backfill, "MESSAGES_AT_ONCE", at_once)
+            self.patch(backfill, "MEMBERS_AT_ONCE", at_once)
+            self.go_back(2)
+            migrations.upgrade(self.db, board.schema)
+            since = {(each.group.name, each.user.name): each.after for each in Membership.select()}
+            self.assertEqual(
+                since,
+                {
+                    ("go", "ann"): newest,
+                    ("go", "bob"): self.last - 1,
+                    ("go", "dan"): third - 1,
+                    ("chess", "dan"): newest,
+                    ("chess", "bob"): second - 1,
+                },
+            )
+
+    def test_nothing_was_ever_said(self) -> None:
+        Message.delete().execute()
+        self.go_back(2)
+        migrations.upgrade(self.db, board.schema)
+        self.assertEqual({each.after for each in Membership.select()}, {0})
 
     def test_cut_off_before_each_change_and_taken_again(self) -> None:
         """What was made before the cut is there on MySQL, and nothing of it on SQLite."""
-        for count in range(1, 20):
-            self.go_back()
+        for count in range(1, 40):
+            self.go_back(1)
             self.db.close()
             child = self.child(str(count), "w")
             said, errors = self.end(child)
@@ -569,12 +690,12 @@ class TheBoardsSteps(MigrationCase):
             if child.returncode == 0:
                 break
             self.assertEqual((child.returncode, said), (-signal.SIGKILL, "connected\n"))
-            self.assertEqual(migrations.current(self.db).service, 1)
+            self.assertIn(migrations.current(self.db).service, (1, 2) if self.on_mysql else (1,))
             migrations.upgrade(self.db, board.schema)
             self.check()
         else:
             self.fail("it never came to its end")
-        self.assertGreater(count, 5)
+        self.assertGreater(count, 12)
         self.check()
 
     def test_rows_that_a_server_of_version_1_goes_on_making(self) -> None:
@@ -583,4 +704,14 @@ class TheBoardsSteps(MigrationCase):
         self.db.execute_sql("INSERT INTO chat_group (name, channel) VALUES ('chess', 'c')")
         inbox = Inbox.get(Inbox.user == cat)
         self.assertEqual((inbox.waiting, inbox.posts, inbox.post_bytes), (0, 0, 0))
-        self.assertIsNone(Group.get(Group.name == "chess").creator)
+        chess = Group.get(Group.name == "chess")
+        self.assertIsNone(chess.creator)
+        insert = f"INSERT INTO membership (group_id, user_id) VALUES ({chess.id}, {cat})"
+        self.db.execute_sql(insert)
+        self.assertIsNone(Membership.get(Membership.user == cat).after)
+        self.db.execute_sql(
+            "INSERT INTO message (sender, target, to_group, text, stored)"
+            " VALUES ('cat', 'ann', 0, '', 1)"
+        )
+        message = Message.select().order_by(Message.id.desc()).get()
+        self.assertEqual((message.sent_by, message.sent_to, message.in_group), (None, None, None))

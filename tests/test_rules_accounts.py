@@ -164,7 +164,7 @@ class LoggingIn(RulesCase):
         for digest in digests[:3]:
             self.attempt(digest=digest)
             self.clock.advance(1)
-        self.call(callers.touch, digests[0], self.now)
+        self.call(callers.touch, 1, digests[0], self.now)
         for digest in digests[3:]:
             # At the same moment as the one that was used just now.
             self.attempt(digest=digest, most=4)
@@ -245,11 +245,20 @@ class LoggingIn(RulesCase):
 class Sessions(RulesCase):
     def test_who_a_token_belongs_to(self) -> None:
         self.account("ann")
-        caller = self.caller(self.log_in("ann"))
+        token = self.log_in("ann")
+        caller = self.caller(token)
         user = User.get()
         self.assertEqual(
             caller,
-            callers.Caller(user.id, "ann", user.channel, self.now, self.server, None),
+            callers.Caller(
+                user.id,
+                "ann",
+                user.channel,
+                self.now,
+                self.server,
+                None,
+                session=callers.digest(token),
+            ),
         )
 
     def test_tokens_that_are_none(self) -> None:
@@ -281,7 +290,7 @@ class Sessions(RulesCase):
             self.clock.advance(0.9 * SESSIONS.ttl)
             caller = self.caller(token)
             self.assertEqual(caller.touch, callers.digest(token))
-            self.call(callers.touch, callers.digest(token), self.now)
+            self.call(callers.touch, caller.id, callers.digest(token), self.now)
 
     def test_use_is_noted_now_and_then(self) -> None:
         self.account("ann")
@@ -292,7 +301,7 @@ class Sessions(RulesCase):
         self.assertIsNotNone(self.caller(token).touch)
 
     def test_touching_a_session_that_ended(self) -> None:
-        self.call(callers.touch, "d" * 64, self.now)
+        self.call(callers.touch, 1, "d" * 64, self.now)
         self.assertEqual(Session.select().count(), 0)
 
     def test_a_server_that_is_not_well_serves_nobody(self) -> None:

@@ -97,8 +97,15 @@ class Leaving(RulesCase):
         not_member = "You are not the member of chess"
         self.refused(not_member, messages.send_group, self.bob, "chess", "e4")
         self.call(messages.send_group, self.ann, "chess", "e4")
-        readers = [delivery.user_id for delivery in Delivery.select()]
-        self.assertEqual(readers, [self.ann.id])
+        readers = [*Delivery.select(Delivery.user).tuples()]
+        self.assertEqual(readers, [(self.ann.id,)])
+
+    def test_others_stay(self) -> None:
+        for name in ("go", "bridge"):
+            self.call(groups.create, self.bob, name)
+        self.call(groups.leave, self.bob, "go")
+        self.assertEqual(self.call(groups.joined, self.bob)["group"], ["chess", "bridge"])
+        self.assertEqual(self.call(groups.joined, self.ann)["group"], ["chess"])
 
     def test_who_is_none(self) -> None:
         for name in ("go", "Chess", "a" * 60_000):

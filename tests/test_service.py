@@ -321,6 +321,43 @@ class SocialCommands(ServiceCase):
         self.assertEqual(listener.heard(), [{**expected, "time": self.service.wall()}])
         self.assertEqual(self.ask("list-joined bob"), {"status": 0, "group": ["chess"]})
 
+    def test_ways_out(self) -> None:
+        refused = {
+            "unfriend ann bob": ("bob is not your friend", "not-friends"),
+            "decline-invite ann bob": ("bob did not invite you", "not-invited-by"),
+            "block ann eve": ("eve does not exist", "no-such-user"),
+            "block ann ann": ("You cannot block yourself", "blocks-self"),
+            "unblock ann eve": ("eve does not exist", "no-such-user"),
+            "unblock ann bob": ("bob is not blocked", "not-blocked"),
+            "leave-group ann go": ("You are not the member of go", "not-member"),
+            "list-member ann go": ("You are not the member of go", "not-member"),
+        }
+        for line, (message, code) in refused.items():
+            self.assertEqual(self.ask(line), {"status": 1, "message": message, "code": code})
+        self.befriend()
+        for line in ("unfriend ann bob", "invite ann bob", "decline-invite bob ann"):
+            self.assertEqual(self.ask(line), SUCCESS)
+        for line in ("create-group ann go", "join-group bob go"):
+            self.ask(line)
+        self.assertEqual(self.ask("list-member bob go"), {"status": 0, "member": ["ann", "bob"]})
+        self.assertEqual(self.ask("leave-group ann go"), SUCCESS)
+        self.assertEqual(self.ask("list-member bob go"), {"status": 0, "member": ["bob"]})
+
+    def test_blocking(self) -> None:
+        self.befriend()
+        for _ in range(2):
+            self.assertEqual(self.ask("block ann bob"), SUCCESS)
+        self.assertEqual(self.ask("list-block ann"), {"status": 0, "block": ["bob"]})
+        self.assertEqual(self.ask("list-friend bob"), {"status": 0, "friend": []})
+        takes_nothing = {"message": "ann takes nothing from you", "code": "takes-nothing"}
+        for line in ("invite bob ann", "send bob ann hello"):
+            self.assertEqual(self.ask(line), {"status": 1, **takes_nothing})
+        has_blocked = {"message": "You have blocked bob", "code": "you-have-blocked"}
+        self.assertEqual(self.ask("invite ann bob"), {"status": 1, **has_blocked})
+        self.assertEqual(self.ask("unblock ann bob"), SUCCESS)
+        self.assertEqual(self.ask("list-block ann"), {"status": 0, "block": []})
+        self.befriend()
+
     def test_logging_out_is_told_to_those_who_listen(self) -> None:
         listener = self.peer_of("bob")
         listener.ask(f"listen {self.tokens['bob']}")

@@ -111,8 +111,8 @@ def joined(caller: Caller, page: Page) -> Part:
     return page.part("group", _of_member(caller.id, page.last or 0, page.limit))
 
 
-@asks(named)
 @paged
+@asks(named)
 @read_only
 def members(caller: Caller, page: Page, name: str) -> Part:
     """The names of the members of the group `name`, in the order joined."""

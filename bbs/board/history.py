@@ -15,7 +15,7 @@ import peewee
 
 from bbs.board import errors, standing
 from bbs.board.messages import event
-from bbs.board.models import Group, Membership, Message, Relationship
+from bbs.board.models import Delivery, Group, Membership, Message, Relationship
 from bbs.framework import (
     Caller,
     Page,
@@ -60,10 +60,10 @@ def history(caller: Caller, page: Page, name: str) -> Part:
     found = _conversation(caller.id, form, other, below)
     if found or stands == Relationship.FRIEND or kind:
         return _part(page, WITH, found)
-    group, after = _membership_in(caller, name)
+    group, membership, _ = _membership_in(caller, name)
     if group is None and other is None:
         raise errors.NoSuchFriend()
-    if after is None and other is not None:
+    if membership is None and other is not None:
         raise errors.NotFriends(name)
     return of_group.part(caller, page, name)
 
@@ -74,13 +74,17 @@ def history(caller: Caller, page: Page, name: str) -> Part:
 def of_group(caller: Caller, page: Page, name: str) -> Part:
     """The latest of what was said in the caller's group `name` since the caller joined it, oldest
     first."""
-    group, after = _membership_in(caller, name)
+    group, membership, after = _membership_in(caller, name)
     if group is None:
         raise errors.NoSuchTarget()
-    if after is None:
+    if membership is None:
         raise errors.NotMember(name)
     _, below = page.last or (IN_GROUP, ALL)
-    return _part(page, IN_GROUP, _said_in(group, after, below, MOST + 1))
+    if after is None:
+        found = _sent_in(group, caller.id, below, MOST + 1)
+    else:
+        found = _said_in(group, after, below, MOST + 1)
+    return _part(page, IN_GROUP, found)
 
 
 def _conversation(user: int, name: str, other: int | None, below: int) -> list[Row]:
@@ -102,11 +106,12 @@ def _part(page: Page, kind: str, found: list[Row]) -> Part:
     return page.part("history", rows, backwards=True, most=MOST)
 
 
-def _membership_in(caller: Caller, name: str) -> tuple[int | None, int | None]:
-    """The group `name`, and behind which message the caller joined it; None for none."""
-    for group, after in _membership(caller.id, as_stored(name, Group.name)):
-        return group, after
-    return None, None
+def _membership_in(caller: Caller, name: str) -> tuple[int | None, int | None, int | None]:
+    """The group `name`, the caller's membership, and behind which message that began; None for
+    none."""
+    for group, membership, after in _membership(caller.id, as_stored(name, Group.name)):
+        return group, membership, after
+    return None, None, None
 
 
 _MESSAGE = (
@@ -123,7 +128,7 @@ _MESSAGE = (
 def _membership(user: int, name: str) -> peewee.Select:
     own = (Membership.group == Group.id) & (Membership.user == user)
     return (
-        Group.select(Group.id, Membership.after)
+        Group.select(Group.id, Membership.id, Membership.after)
         .left_outer_join(Membership, on=own)
         .where(Group.name == name)
     )
@@ -160,6 +165,19 @@ def _said_in(group: int, after: int, below: int, limit: int) -> peewee.Select:
         Message.select(*_MESSAGE, Message.sent_by, User.id)
         .left_outer_join(User, on=(User.id == Message.sent_by))
         .where((Message.in_group == group) & (Message.id > after) & (Message.id < below))
+        .order_by(Message.id.desc())
+        .limit(limit)
+    )
+
+
+@statement
+def _sent_in(group: int, user: int, below: int, limit: int) -> peewee.Select:
+    """Of what was said in the group, what `user` was sent."""
+    return (
+        Message.select(*_MESSAGE, Message.sent_by, User.id)
+        .join(Delivery, on=((Delivery.user == user) & (Delivery.message == Message.id)))
+        .join_from(Message, User, peewee.JOIN.LEFT_OUTER, on=(User.id == Message.sent_by))
+        .where((Message.in_group == group) & (Message.id < below))
         .order_by(Message.id.desc())
         .limit(limit)
     )

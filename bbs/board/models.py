@@ -76,12 +76,13 @@ class Group(Table):
 
 class Membership(Table):
     """`user` is in `group`; ids rise in the order joined. What was said before the member joined,
-    that is up to the message `after`, is not for the member."""
+    that is up to the message `after`, is not for the member. Servers of version 2 leave it null:
+    then what the member was sent is known to have come later, and nothing else."""
 
     id = peewee.BigAutoField()
     group = peewee.ForeignKeyField(Group, on_delete="CASCADE")
     user = peewee.ForeignKeyField(User, on_delete="CASCADE")
-    after = peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
+    after = peewee.BigIntegerField(null=True)
 
     class Meta:
         indexes = ((("group", "user"), True),)
@@ -184,17 +185,20 @@ def _or_none(total: Any) -> Any:
 
 def _to_3(migrator: Migrator) -> None:
     """When what was stored, whose messages are whose, and who takes nothing from whom."""
+    from bbs.board import backfill
+
     migrator.create_table(Block)
     migrator.add_columns("post", stored=peewee.DoubleField(null=True))
-    migrator.add_columns("membership", after=Membership.after)
+    migrator.add_columns("membership", after=peewee.BigIntegerField(null=True))
     migrator.add_columns(
         "message",
         sent_by=peewee.BigIntegerField(null=True),
         sent_to=peewee.BigIntegerField(null=True),
         in_group=peewee.BigIntegerField(null=True),
     )
-    for model in (Membership, Message):
-        migrator.create_table(model)
+    backfill.whose_messages()
+    backfill.since_when_members()
+    migrator.create_table(Message)  # Its indexes: they are made faster than kept up.
 
 
 STEPS: Mapping[int, Any] = {2: _to_2, 3: _to_3}

@@ -18,7 +18,7 @@ from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
 from bbs.config import ConfigError, Configuration
 from bbs.daemons import security_log
-from bbs.rules import operators
+from bbs.rules import operators, overview
 from bbs.scaling.ec2.machines import price
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.migrations import upgrade
@@ -34,6 +34,7 @@ def main(argv: Sequence[str], program: Program) -> int:
             with database.atomic():
                 result = _ACTIONS[options.action](config, options)
                 refusal = operators.refusal()
+                people = overview.head_count()
         if options.action != "list":
             _tell(config, options, result["id"], program)
     except operators.FleetFull:
@@ -42,7 +43,7 @@ def main(argv: Sequence[str], program: Program) -> int:
         return _fail(program, f"no app server {options.id}")
     except (ConfigError, DatabaseRefused) as error:
         return _fail(program, str(error))
-    print(json.dumps(result) if options.json else _as_text(result))
+    print(json.dumps(result) if options.json else _as_text(result, people))
     if refusal:
         # Beside the list, and not in it: whoever reads that by program reads one of servers.
         left = min(refusal.until - time.time(), operators.LONGEST_HOLD)
@@ -86,6 +87,7 @@ def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, obj
         "address": server.address,
         "taken": server.taken,
         "capacity": server.capacity,
+        "connected": server.connected,
         "age": round(max(0.0, now - server.created), 1),
         "launch_time": None if took is None else round(took, 1),
         "scope": server.provider,
@@ -141,20 +143,32 @@ _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {
 }
 
 
-def _as_text(result: Any) -> str:
+def _as_text(result: Any, people: overview.HeadCount) -> str:
     if isinstance(result, dict):
         return f"{result['asked']} asked for: {result['id']}"
     in_cloud = any(server["instance"] for server in result)
-    header = f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'AGE':>8}  "
+    header = f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'LISTEN':>6}{'AGE':>8}  "
     lines = [f"{header}{_CLOUD_HEADER if in_cloud else ''}WHO"]
     for server in result:
         taken = f"{server['taken']}/{server['capacity']}"
+        listen = "-" if server["connected"] is None else server["connected"]
         lines.append(
             f"{server['id']:34}{server['state']:11}{server['address'] or '-':23}"
-            f"{taken:9}{server['age']:>7.0f}s  {_in_cloud(server) if in_cloud else ''}"
+            f"{taken:9}{listen:>6}{server['age']:>7.0f}s  {_in_cloud(server) if in_cloud else ''}"
             f"{' '.join(server['people'])}"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, _in_words(people)])
+
+
+def _in_words(people: overview.HeadCount) -> str:
+    """Who has a place, who listens, and who is merely logged in."""
+    placed = "1 person has a place" if people.placed == 1 else f"{people.placed} people have places"
+    listen = "1 of them listens" if people.connected == 1 else f"{people.connected} of them listen"
+    away = "1 is" if people.away == 1 else f"{people.away} are"
+    waiting = "1 waits" if people.waiting == 1 else f"{people.waiting} wait"
+    return f"{placed}, {listen}; {away} logged in without one" + (
+        f"; {waiting} for one" if people.waiting else ""
+    )
 
 
 _CLOUD_HEADER = f"{'INSTANCE':21}{'TYPE':13}{'LAUNCH':>8}{'USD/H':>9}  "

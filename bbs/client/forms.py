@@ -27,8 +27,8 @@ from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent, Wai
 class IForm(Interface):
     """What is written for each thing that happens, as lines."""
 
-    def reply(reply: Reply) -> Sequence[str]:
-        """The service's answer to a command."""
+    def reply(reply: Reply, user: str = "") -> Sequence[str]:
+        """The service's answer to a command, which may have been a user's."""
 
     def own(lines: Sequence[str]) -> Sequence[str]:
         """The client's own answer to a command that went well."""
@@ -42,6 +42,9 @@ class IForm(Interface):
     def message(user: str, message: ChatMessage) -> Sequence[str]:
         """A message to a user."""
 
+    def sent(user: str, message: ChatMessage) -> Sequence[str]:
+        """A message that a user has sent elsewhere."""
+
     def event(user: str, event: ServiceEvent) -> Sequence[str]:
         """An event for a user that is one of the service's own."""
 
@@ -53,8 +56,8 @@ class IForm(Interface):
 class ForPeople:
     """As `docs/protocol.md`, section 7, has it."""
 
-    def reply(self, reply: Reply) -> Sequence[str]:
-        return reply_lines(reply)
+    def reply(self, reply: Reply, user: str = "") -> Sequence[str]:
+        return reply_lines(reply, user)
 
     def own(self, lines: Sequence[str]) -> Sequence[str]:
         return lines
@@ -66,6 +69,9 @@ class ForPeople:
         return [problem_line(problem)]
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:
+        return [message_line(message)]
+
+    def sent(self, user: str, message: ChatMessage) -> Sequence[str]:
         return [message_line(message)]
 
     def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
@@ -80,7 +86,7 @@ class ForPeople:
 class ForPrograms:
     """One JSON object for each, on a line."""
 
-    def reply(self, reply: Reply) -> Sequence[str]:
+    def reply(self, reply: Reply, user: str = "") -> Sequence[str]:
         return _json({name: value for name, value in reply.members.items() if name != "token"})
 
     def own(self, lines: Sequence[str]) -> Sequence[str]:
@@ -94,6 +100,9 @@ class ForPrograms:
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:
         return _json(_event("message", message) | {"user": user})
+
+    def sent(self, user: str, message: ChatMessage) -> Sequence[str]:
+        return _json(_event("sent", message) | {"user": user})
 
     def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
         return _json({**event.members, "user": user})

@@ -39,8 +39,9 @@ class Script:
     """Carries out a script: `next_line` gives its lines and then None, `write` takes what prints.
 
     Two commands are the client's own: `help` tells the commands of both kinds of server, and
-    `events` has a login that waits for an app server tell where it stands. `listen` means what is
-    done anyway. `form` says how all that looks; `password` is for logins and registrations that
+    `events` has everything told that only those are told who ask: where a login stands that waits
+    for an app server, invitations, and what a user has sent elsewhere. `listen` means what is done
+    anyway. `form` says how all that looks; `password` is for logins and registrations that
     were typed without one.
 
     `refusal` says why the last command was refused; it is empty when it was not.
@@ -88,6 +89,7 @@ class Script:
             self._write(self._form.own(help_lines(self._client.vocabulary.offers.values())))
         elif name == "events":
             self._client.on_waiting(self._show_waiting)
+            self._client.on_sent(self._show_sent)
             self._write(self._form.own(["Success!"]))
         elif name == "listen" and listening and len(request.words) <= 3:
             problem = await self._listen(request.user)
@@ -106,7 +108,8 @@ class Script:
         self._due.expect(request, users)
         try:
             reply = await self._client.request(request.line)
-            lines, refusal = self._form.reply(reply), "" if reply.ok else reply.message or "Failed"
+            lines = self._form.reply(reply, request.user)
+            refusal = "" if reply.ok else reply.message or "Failed"
         except (Lost, BadReply) as failure:
             lines, refusal = self._form.failed(failure), problem_line(failure)
         self._write(lines)
@@ -150,6 +153,9 @@ class Script:
     def _show_message(self, user: str, message: ChatMessage) -> None:
         self._due.arrived(user, message)
         self._write(self._form.message(user, message))
+
+    def _show_sent(self, user: str, message: ChatMessage) -> None:
+        self._write(self._form.sent(user, message))
 
     def _show_event(self, user: str, event: ServiceEvent) -> None:
         self._write(self._form.event(user, event))

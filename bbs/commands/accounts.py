@@ -177,8 +177,7 @@ async def locate(ask: Ask) -> places.Seat:
     """Where the caller is served, waiting for a place if theirs is gone."""
     caller = ask.user
     if caller.server:
-        seats = await ask.database.run(places.whereabouts, [caller.id])
-        seat = seats.get(caller.id)
+        seat = await ask.database.run(places.ask, caller.id)
         if seat:
             return seat
 

@@ -11,6 +11,7 @@ from bbs.commands.charging import Charges
 from bbs.commands.service import Service
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import OWN_EVENTS, Listeners
+from bbs.delivery.presence import Presence
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, CommandTable, Role
 from bbs.protocols.line import IConnection, Reply
@@ -90,6 +91,7 @@ class AppServerParts:
     """What only an app server has. `server_id` is None until it has joined the fleet."""
 
     listeners: Listeners
+    presence: Presence
     server_id: str | None = None
 
 

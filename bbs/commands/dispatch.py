@@ -152,6 +152,7 @@ class Dispatcher:
         """The whole of a command's transaction."""
         sessions, parts, rule = self._home.sessions, self._home.parts, command.rule
         served, by_place = command.served_by(self._home.role), command.role is Role.APP
+        note = parts.presence.note if isinstance(parts, AppServerParts) else _nothing
         question = asked_by(rule) if served else None
         length = question.length if question else 0
 
@@ -161,6 +162,7 @@ class Dispatcher:
             else:
                 first = request.arguments[:length]
                 caller = identify(request.token, sessions, now, question, first)
+            note(caller.id)
             if request.usage_error:
                 raise WrongUsage(command.usage)
             if not served or (by_place and not _has_place(caller, parts)):
@@ -173,10 +175,12 @@ class Dispatcher:
         self, outcome: _Outcome, request: Request, connection: IConnection
     ) -> Reply | Deferred[Reply]:
         caller, command = outcome.caller, request.command
+        if caller.away and not outcome.served and self._has_places_for(command):
+            return begin(self._come_back(caller, request, connection))
         costs = self._costs[command.name] if outcome.served else ONE_COMMAND
         self._home.charges.carried_out(request.token or "", caller.id, costs, outcome.result)
         if caller.touch:
-            self._touch(caller.touch, caller.now)
+            self._touch(caller)
         if outcome.served and command.handler is None:
             return _reply(command, outcome.result)
         ask = Ask(self._home, command, connection, caller.now, caller)
@@ -192,6 +196,26 @@ class Dispatcher:
         except Refusal as error:
             return failure(error, ask.connection)
 
+    def _has_places_for(self, command: Command) -> bool:
+        """Whether this server may give who is away a place for the sake of `command`."""
+        return self._home.role is Role.APP and command.role is Role.APP
+
+    async def _come_back(self, caller: Caller, request: Request, connection: IConnection) -> Reply:
+        """Give the caller, who was away, a place, and carry out the request as if there had always
+        been one. Nobody else pays for that: it takes transactions of its own."""
+        database, here = self._home.database, self._home.app.server_id
+        try:
+            seat = await database.run(places.come_back, caller.id, here)
+            if seat is None:
+                raise AskLoginServer()
+            if seat.server != here:
+                raise Moved(seat.address)
+            outcome = await database.run(self._guards[request.command.name], request, caller.now)
+        except Refusal as error:
+            return failure(error, connection)
+        reply = self._outcome(outcome, request, connection)
+        return await reply if isinstance(reply, Deferred) else reply
+
     async def _redirect(self, ask: Ask) -> Refusal:
         """Where to send a user's request that is not served here. A login server finds a place for
         who has none; an app server sends to it who asks for what is its own, too."""
@@ -204,9 +228,13 @@ class Dispatcher:
         seat = seats.get(user.id)
         return Moved(seat.address) if seat else AskLoginServer()
 
-    def _touch(self, token_digest: str, now: float) -> None:
-        noted = self._home.database.run(touch, token_digest, now)
+    def _touch(self, caller: Caller) -> None:
+        noted = self._home.database.run(touch, caller.id, caller.session, caller.now)
         noted.addErrback(lambda failure: failure.trap(Refusal))
+
+
+def _nothing(user: int) -> None:
+    """A login server serves nobody for long."""
 
 
 def _has_place(caller: Caller, parts: LoginServerParts | AppServerParts) -> bool:

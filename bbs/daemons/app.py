@@ -65,6 +65,7 @@ class AppServer(Daemon):
         serving = AppServing(await self.ground(database, stomp), self.admission)
         await self.reach_broker(stomp)
         self.begin(serving.listeners)
+        self.begin(serving.presence)
         ports = await self.listen(config.app.listen, serving.factory)
         server_id = await self._join(database, ports[0])
         serving.joined(server_id)
@@ -72,7 +73,7 @@ class AppServer(Daemon):
             Heartbeat(
                 database=database,
                 server=server_id,
-                tally=serving.home.tally,
+                tally=serving.tally,
                 interval=config.fleet.heartbeat_interval,
                 lease_timeout=config.fleet.lease_timeout,
                 on_end=self._end,
@@ -131,7 +132,7 @@ def _leave_process_group() -> None:
 class Heartbeat(TwistedService):
     """Shows the fleet that an app server lives, and ends it when the fleet has given it up.
 
-    :param tally: what it tells the fleet that the server has done.
+    :param tally: gives what it tells the fleet that the server has done, and how it is.
     :param interval: seconds between beats.
     :param on_end: called once, with the reason: the row is gone, or could not be renewed for
         `lease_timeout` seconds.
@@ -142,7 +143,7 @@ class Heartbeat(TwistedService):
         *,
         database: Database,
         server: str,
-        tally: Tally,
+        tally: Callable[[], Tally],
         interval: float,
         lease_timeout: float,
         on_end: Callable[[str], None],
@@ -181,7 +182,10 @@ class Heartbeat(TwistedService):
         if self._over:
             return
         try:
-            alive = await self._database.run(members.beat, self._server, self._tally.counts)
+            tally = self._tally()
+            alive = await self._database.run(
+                members.beat, self._server, tally.counts, tally.figures
+            )
         except Unavailable:
             if self._reactor.seconds() - self._renewed > self._lease_timeout:
                 self._end("its lease could not be renewed")

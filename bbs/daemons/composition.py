@@ -15,10 +15,12 @@ from bbs.commands.service import Service
 from bbs.config import Configuration, Limits
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
+from bbs.delivery.presence import Presence
 from bbs.limits.connections import Admission, Networks
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits
 from bbs.protocols.stomp import IStomp
 from bbs.rules import callers
+from bbs.rules.servers import CONNECTED
 from bbs.storage.database import Database
 from bbs.values import Quotas, Tally
 
@@ -57,13 +59,29 @@ class AppServing:
             reactor=reactor,
             watchers=watchers,
         )
-        self._parts = AppServerParts(self.listeners)
+        self.presence = Presence(
+            database=ground.database,
+            bus=bus,
+            listeners=self.listeners,
+            place_ttl=config.app.place_ttl,
+            session_ttl=config.limits.session_ttl,
+            reactor=reactor,
+            wall=ground.wall,
+        )
+        self._parts = AppServerParts(self.listeners, self.presence)
         self.home = home_of(ground, bus, self._parts, watchers)
         self.factory = line_factory(reactor, Dispatcher(self.home), config.limits, admission)
 
     def joined(self, server_id: str) -> None:
         """It is a member of the fleet, under this id."""
-        self._parts.server_id = self.listeners.server_id = server_id
+        self._parts.server_id = self.listeners.where.server_id = server_id
+        self.presence.server_id = server_id
+
+    def tally(self) -> Tally:
+        """What it has counted, and how many are connected now."""
+        tally = self.home.tally
+        tally.figures[CONNECTED] = self.listeners.connected
+        return tally
 
 
 def admission_of(reactor: Any, limits: Limits, descriptors: int | None = None) -> Admission:

@@ -16,12 +16,13 @@ K = TypeVar("K")
 @dataclass(eq=False)
 class Listener:
     """One user on one connection, who was sent the durable events up to `cursor`; `told` is where
-    the user was last said to have moved."""
+    the user was last said to have moved, and `session` the digest of the token that was shown."""
 
     user: int
     connection: IConnection
     cursor: Cursor
     told: places.Seat | None = None
+    session: str = ""
 
 
 class Audience:

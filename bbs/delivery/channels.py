@@ -54,8 +54,6 @@ class Channels:
         if channel in heard:
             heard.remove(channel)
             self._stop(channel, user)
-            if not heard:
-                del self._heard_by[user]
 
     def _stop(self, channel: str, user: int) -> None:
         hearers = self._hearers[channel]

@@ -28,10 +28,10 @@ from bbs.delivery.bus import Bus, NoHint
 from bbs.delivery.channels import Channels
 from bbs.delivery.feed import BATCH, Cursor, Feed, Mailbox, Stored
 from bbs.delivery.receipts import Receipts
+from bbs.delivery.whereabouts import Whereabouts
 from bbs.errors import Refusal, Unavailable
 from bbs.protocols.line import IConnection
 from bbs.protocols.line.interfaces import encode
-from bbs.rules import places
 from bbs.rules.callers import Caller
 from bbs.storage.database import Database
 
@@ -88,22 +88,37 @@ class Listeners(Service):
         self._bus = bus
         self._watchers = watchers
         self._feed = feed
-        self.server_id: str | None = None
-        """This app server's, once it has joined the fleet."""
         self._poll_interval = poll_interval
         self._reactor = reactor
         self._audience = Audience()
         self._opening = Audience()
         """Those who are about to listen."""
+        self.where = Whereabouts(database, self._audience, self._drop)
         self._channels = Channels(bus, self._hinted, self._told_those_who_asked)
         self._due: dict[Listener, None] = {}
         """Who may have events to be sent, in the order in which they became so."""
-        self._receipts = Receipts(database, feed, reactor, poll_interval, self._listens)
+        self._receipts = Receipts(database, feed, reactor, poll_interval, self.listens)
         self._pumping = False
         self._next_poll: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
+        self.on_silence: Callable[[int], None] = lambda user: None
+        """Told of users who do not listen any more."""
         bus.on_change(lambda connected: self._look_for_all())
+
+    def listens(self, user: int) -> bool:
+        """Whether `user` listens, or is about to."""
+        return user in self._audience.users or user in self._opening.users
+
+    @property
+    def connected(self) -> int:
+        """How many people listen."""
+        return len(self._audience.users)
+
+    @property
+    def sessions(self) -> set[str]:
+        """The sessions of those who listen, or are about to."""
+        return {each.session for each in (*self._audience, *self._opening)}
 
     # Service
 
@@ -130,7 +145,7 @@ class Listeners(Service):
         """
         user = caller.id
         self._check_room(user, connection)
-        listener = Listener(user, connection, mailbox.cursor)
+        listener = Listener(user, connection, mailbox.cursor, session=caller.session)
         self._opening.add(listener)
         heard = []
         for number, channel in enumerate((caller.channel, *mailbox.channels), 1):
@@ -156,7 +171,7 @@ class Listeners(Service):
 
     async def hear(self, user: int, channel: str) -> None:
         """Hear `channel` for `user` from now on, if the user listens here."""
-        if self._listens(user):
+        if self.listens(user):
             await self._bus.settle([self._channels.hear(channel, user)])
 
     def unhear(self, user: int, channel: str) -> None:
@@ -174,7 +189,7 @@ class Listeners(Service):
     async def dismiss(self, patience: float) -> None:
         """This server stops: wait until those who listen have been told where to go and have gone,
         `patience` seconds at the most."""
-        await self._check_places([*self._audience.users])
+        await self.where.look([*self._audience.users])
         if self._audience:
             self._when_empty = Deferred()
             impatience = self._reactor.callLater(patience, self._when_empty.callback, None)
@@ -188,7 +203,7 @@ class Listeners(Service):
         self, users: Collection[int], hint: Mapping[str, object], after: Mapping[str, int]
     ) -> None:
         if hint.get("event") in ABOUT_PLACES:
-            self._in_background(self._check_places([*users]))
+            self._in_background(self.where.look([*users]))
             return
         concerned = self._audience.of(users)
         number = hint.get("id")
@@ -216,12 +231,9 @@ class Listeners(Service):
     def _stop_hearing(self, gone: Iterable[Listener]) -> None:
         """The users of those who are `gone` hear nothing more, unless they listen elsewhere."""
         for user in {listener.user for listener in gone}:
-            if not self._listens(user):
+            if not self.listens(user):
                 self._channels.leave(user)
-
-    def _listens(self, user: int) -> bool:
-        """Whether `user` listens, or is about to."""
-        return user in self._audience.users or user in self._opening.users
+                self.on_silence(user)
 
     def _check_room(self, user: int, connection: IConnection) -> None:
         listeners = self._audience.of([user]) + self._opening.of([user])
@@ -241,7 +253,7 @@ class Listeners(Service):
     def _look_for_all(self) -> None:
         if self._audience:
             self._look(self._audience)
-            self._in_background(self._check_places([*self._audience.users]))
+            self._in_background(self.where.look([*self._audience.users]))
 
     def _look(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
@@ -290,24 +302,6 @@ class Listeners(Service):
         listener.connection.send_line(event.line)
         listener.cursor = Cursor(listener.user, event.id)
         self._receipts.add(listener.cursor)
-
-    # Where users are
-
-    async def _check_places(self, users: Collection[int]) -> None:
-        try:
-            seats = await self._database.run(places.whereabouts, [*users])
-        except Unavailable:
-            return
-        for listener in self._audience.of(users):
-            if listener.user not in seats:
-                listener.connection.send_event({"event": "logout"})
-                self._drop([listener])
-                continue
-            seat = seats[listener.user]
-            if seat and seat.server != self.server_id and seat != listener.told:
-                listener.told = seat
-                address = seat.address.seen_from(listener.connection.local_host)
-                listener.connection.send_event({"event": "moved", "app_server": address.as_json()})
 
     def _drop(self, listeners: Iterable[Listener]) -> None:
         listeners = [*listeners]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import peewee
 
 from bbs.errors import NotLoggedIn, Refusal, WrongCredentials
-from bbs.rules import places, suspensions
+from bbs.rules import callers, places, suspensions
 from bbs.rules.callers import Caller, Sessions
 from bbs.rules.names import as_stored, is_valid_name, normalized
 from bbs.storage.database import for_update, read_only, rows
@@ -200,6 +200,7 @@ def log_in(
     search = places.enter(user, look)
     if search.seat:
         _add_session(token_digest, user, now)
+        callers.see(user, now)
         beyond = _other_sessions(user, token_digest, most_sessions - 1)
         if beyond:
             Session.delete().where(Session.digest.in_([row[0] for row in beyond])).execute()
@@ -223,6 +224,7 @@ def log_out(caller: Caller) -> Caller:
     _lock(caller.id)
     Session.delete().where(Session.user == caller.id).execute()
     places.give_back(caller.id)
+    callers.see(caller.id, caller.now)
     return caller
 
 
@@ -260,11 +262,24 @@ def end_stale_sessions(sessions: Sessions, now: float) -> int:
     moved = rows(Session.select(Session.digest).where(ahead).limit(ENDED_AT_ONCE))
     Session.update(used=now).where(Session.digest.in_([row[0] for row in moved]) & ahead).execute()
     unused = Session.used < now - sessions.ttl
-    stale = rows(Session.select(Session.digest, Session.user).where(unused).limit(ENDED_AT_ONCE))
+    stale = rows(
+        Session.select(Session.digest, Session.user, Session.used)
+        .where(unused)
+        .order_by(Session.used)
+        .limit(ENDED_AT_ONCE)
+    )
     Session.delete().where(Session.digest.in_([row[0] for row in stale]) & unused).execute()
-    for user in sorted({row[1] for row in stale}):
+    last_used = {user: used for _, user, used in stale}
+    for user in sorted(last_used):
         _go_offline_without_session(user)
+        _see_first(user, last_used[user])
     return len(stale) + len(moved)
+
+
+@statement
+def _see_first(user: int, used: float) -> peewee.Update:
+    """When a session of before there was `User.seen` was last used is all that is known of it."""
+    return User.update(seen=used).where((User.id == user) & User.seen.is_null())
 
 
 def _lock(user: int) -> None:

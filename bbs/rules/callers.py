@@ -46,8 +46,8 @@ class Caller:
     `channel` is the user's own: what is told there reaches the connections that listen for the
     user. `quotas` are what operators let each user have. The framework's own are `server`, by which
     the user is served, when that one is well; `touch`, the digest of a session whose last use is
-    worth noting; `answer`, to what the rule of the command asks first; and `session`, the digest
-    of the session by which the user asks.
+    worth noting; and `answer`, to what the rule of the command asks first. `session` is the digest
+    of the token, and `away` tells that the user has no place and waits for none either.
     """
 
     id: int
@@ -59,6 +59,7 @@ class Caller:
     answer: _Answer | None = field(default=None, repr=False, compare=False)
     quotas: Quotas = DEFAULT_QUOTAS
     session: str = field(default="", repr=False, compare=False)
+    away: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,16 @@ def digest(token: str) -> str:
 
 def _holder(token_digest: str) -> peewee.Select:
     return (
-        Session.select(Session.used, User.id, User.name, User.channel, Server.id, Server.state)
+        Session.select(
+            Session.used,
+            User.id,
+            User.name,
+            User.channel,
+            User.seen,
+            Place.away,
+            Server.id,
+            Server.state,
+        )
         .join(User)
         .join(Place, peewee.JOIN.LEFT_OUTER, on=(Place.user == User.id))
         .join(Server, peewee.JOIN.LEFT_OUTER, on=(Place.server == Server.id))
@@ -90,7 +100,7 @@ def _holder(token_digest: str) -> peewee.Select:
     )
 
 
-_WIDTH = 6
+_WIDTH = 8
 """How many columns `_holder` has; those of a question stand behind them."""
 
 _who_holds: Statement[[str], list[Row]] = Statement(_holder, packed=True)
@@ -178,19 +188,27 @@ def identify(
         raise LookupError(f"{first.name} found no row for the caller: it joins by outer joins only")
     if not found or found[0][0] + sessions.ttl < now:
         raise NotLoggedIn()
-    used, user, name, channel, server, state = found[0][:_WIDTH]
+    used, user, name, channel, seen, away, server, state = found[0][:_WIDTH]
+    # One from the future was noted by a clock that has been set back since. A session that an app
+    # server keeps alive for who listens says nothing of when its user was last there.
+    noted = abs(now - used) <= sessions.slack and abs(now - (seen or 0.0)) <= MOST_SLACK
     return Caller(
         user,
         name,
         channel,
         now,
         server if state in places.SERVING else None,
-        # One from the future was noted by a clock that has been set back since.
-        token_digest if abs(now - used) > sessions.slack else None,
+        None if noted else token_digest,
         _Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
         sessions.quotas,
         token_digest,
+        bool(away) and server is None,
     )
+
+
+@statement
+def _see(user: int, now: float) -> peewee.Update:
+    return User.update(seen=now).where(User.id == user)
 
 
 @statement
@@ -198,6 +216,12 @@ def _touch(token_digest: str, now: float) -> peewee.Update:
     return Session.update(used=now).where(Session.digest == token_digest)
 
 
-def touch(token_digest: str, now: float) -> None:
-    """Note that a session was used."""
+def see(user: int, now: float) -> None:
+    """Note that `user` was there."""
+    _see(user, now)
+
+
+def touch(user: int, token_digest: str, now: float) -> None:
+    """Note that a session was used, and that its `user` was there."""
+    _see(user, now)
     _touch(token_digest, now)

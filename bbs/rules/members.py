@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import peewee
 
-from bbs.rules import servers
+from bbs.rules import places, servers
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.storage.database import for_update
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
@@ -55,7 +56,7 @@ class Observation:
     """What one look at the fleet showed; `servers` and the rest only to its keeper.
 
     `waiting` counts people without a place: those who wait for one, and those who are online and
-    lost theirs.
+    lost theirs. Who is merely logged in waits for none.
     """
 
     lease: LeaseSeen
@@ -99,7 +100,10 @@ def observe(me: Member, tally: Tally) -> Observation:
     """Say that `me` lives and what it has counted, hold the lease if it is free or `me`'s already,
     and look at everything if so."""
     beat = LoginServer.update(
-        beats=LoginServer.beats + 1, logins=tally.logins, counts=json.dumps(tally.counts)
+        beats=LoginServer.beats + 1,
+        logins=tally.logins,
+        counts=json.dumps(tally.counts),
+        figures=json.dumps(tally.figures),
     )
     if not beat.where(LoginServer.id == me.id).execute():
         enroll(me)  # Somebody took this server for dead.
@@ -122,7 +126,7 @@ def observe(me: Member, tally: Tally) -> Observation:
         for row in LoginServer.select().where(LoginServer.id != me.id)
     )
     offline: int = Waiter.select(peewee.fn.COUNT(Waiter.name.distinct())).scalar()
-    online: int = Place.select().where(Place.server.is_null()).count()
+    online: int = Place.select().where(places.is_waiting()).count()
     return Observation(lease=seen, servers=rows, peers=peers, waiting=offline + online)
 
 
@@ -186,11 +190,14 @@ def join(host: str, port: int, capacity: int, now: float) -> str:
     return server
 
 
-def beat(server: str, counts: Mapping[str, int]) -> bool:
-    """`server` lives, and has counted so much of each; False if its row is gone, and so it should
-    end."""
+def beat(
+    server: str, counts: Mapping[str, int], figures: Mapping[str, int] = MappingProxyType({})
+) -> bool:
+    """`server` lives, has counted so much of each, and is as its `figures` say; False if its row is
+    gone, and so it should end."""
+    values = {"counts": json.dumps(counts), "figures": json.dumps({**figures})}
     return bool(
-        Server.update(beats=Server.beats + 1, counts=json.dumps(counts))
+        Server.update(beats=Server.beats + 1, **values)
         .where((Server.id == server) & (Server.state != State.GONE))
         .execute()
     )

@@ -108,7 +108,12 @@ class Listed:
 def listing() -> tuple[Listed, ...]:
     """The servers that live, oldest first, and who is on each."""
     people: dict[str, list[str]] = {}
-    query = Place.select(Place.server, User.name).join(User).order_by(User.name)
+    query = (
+        Place.select(Place.server, User.name)
+        .join(User)
+        .where(Place.server.is_null(False))
+        .order_by(User.name)
+    )
     for server, name in rows(query):
         people.setdefault(server, []).append(name)
     return tuple(

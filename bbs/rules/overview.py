@@ -3,13 +3,13 @@ at the most, however many look."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import peewee
 
-from bbs.rules import operators, servers
+from bbs.rules import operators, places, servers
 from bbs.rules.servers import ServerRow
 from bbs.storage.database import long_read, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
@@ -28,19 +28,22 @@ ACTIONS_SHOWN = 20
 @dataclass(frozen=True, kw_only=True)
 class LoginServerRow:
     """What a login server has done since it started: `logins` are the people it let in, `counts`
-    what its service counted, by name."""
+    what its service counted, by name, and `figures` what it tells of itself beside that."""
 
     id: str
     logins: int
     counts: Mapping[str, int]
+    figures: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
     """What one look showed.
 
-    `waiting` counts people without a place, of whom the first who is offline came at
-    `waiting_since` (seconds since the epoch). `usual` is what launches took lately (s). `who` has
+    `waiting` counts people without a place who want one, of whom the first who has none at all came
+    at `waiting_since` (seconds since the epoch); `away` counts those who are logged in and want
+    none, as they are not there; `connected` counts those who listen, as the servers that live told
+    with their last heartbeats. `usual` is what launches took lately (s). `who` has
     the names of people by server, "" for those without a place; None unless they were asked for.
     """
 
@@ -48,10 +51,30 @@ class Overview:
     login_servers: tuple[LoginServerRow, ...]
     waiting: int
     waiting_since: float | None
+    away: int = 0
+    connected: int = 0
     refusal: operators.Hold | None
     usual: float | None
     actions: tuple[operators.Deed, ...]
     who: Mapping[str, tuple[str, ...]] | None
+
+
+@dataclass(frozen=True)
+class HeadCount:
+    """How many people have places, `connected` of whom listen; how many are `away`, logged in and
+    without one; and how many wait for one."""
+
+    placed: int
+    connected: int
+    away: int
+    waiting: int
+
+
+@long_read
+def head_count() -> HeadCount:
+    """Count everybody who is logged in, and who waits for it."""
+    rows = servers.read(servers.living())
+    return HeadCount(sum(row.taken for row in rows), connected(rows), away(), waiting())
 
 
 @long_read
@@ -61,15 +84,25 @@ def overview(now: float, names: bool) -> Overview:
     shown = (Server.state != State.GONE) | lately
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = operators.launches_under_way(now)
-    login_servers = LoginServer.select(LoginServer.id, LoginServer.logins, LoginServer.counts)
+    login_servers = LoginServer.select(
+        LoginServer.id, LoginServer.logins, LoginServer.counts, LoginServer.figures
+    )
+    found = servers.read(Server.select().where(shown).order_by(Server.created, Server.id))
     return Overview(
-        servers=servers.read(Server.select().where(shown).order_by(Server.created, Server.id)),
+        servers=found,
         login_servers=tuple(
-            LoginServerRow(id=row.id, logins=row.logins or 0, counts=servers.counts_of(row))
+            LoginServerRow(
+                id=row.id,
+                logins=row.logins or 0,
+                counts=servers.counts_of(row),
+                figures=servers.figures_of(row),
+            )
             for row in login_servers
         ),
-        waiting=_waiting().count(),
+        waiting=waiting(),
         waiting_since=since,
+        away=away(),
+        connected=connected(found),
         refusal=operators.refusal(),
         usual=launches.usual if launches else None,
         actions=tuple(operators.actions(ACTIONS_SHOWN)),
@@ -77,10 +110,25 @@ def overview(now: float, names: bool) -> Overview:
     )
 
 
+def waiting() -> int:
+    """How many people have no place and want one."""
+    return int(_waiting().count())
+
+
+def away() -> int:
+    """How many people are logged in and have no place, as they have not been there for a while."""
+    return int(Place.select().where(places.is_away()).count())
+
+
+def connected(rows: Iterable[ServerRow]) -> int:
+    """How many people listen at these servers, as far as they live."""
+    return sum(row.connected or 0 for row in rows if row.state in places.SERVING)
+
+
 def _waiting() -> Any:
     """The names of those without a place: who is online and who is offline, and who is told to be
     both counts once. (Rows are others' from one look to the next.)"""
-    homeless = Place.select(User.name).join(User).where(Place.server.is_null())
+    homeless = Place.select(User.name).join(User).where(places.is_waiting())
     return Waiter.select(Waiter.name) | homeless
 
 

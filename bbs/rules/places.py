@@ -2,10 +2,14 @@
 
 A place is taken in the transaction that checks that there is one, and the check is the statement
 that takes it, so two login servers can never overfill an app server.
+
+Who is online has a row. Who neither asks nor listens for long is *away*: the row stays without a
+server, and unlike somebody whose server is gone the user waits for none, until the next command.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -60,7 +64,7 @@ class Search:
     """What looking for a place came to: a `seat`, or none yet.
 
     `online` tells that the user is online without a place, and so is counted among those who need
-    one already.
+    one already. Who is away is not, any more than who is offline.
     """
 
     seat: Seat | None
@@ -102,16 +106,23 @@ def _wait_no_more(waiter: str) -> peewee.Delete:
 
 def _take(user: int, new: bool) -> Search:
     held = _held(user)
-    if held:
-        [(_, server)] = held
-        seat = _ready(server)
-        if seat:
-            return Search(seat)
-        _leave(server)
-    seat = _sit_down() if new else None
     if not held:
+        seat = _sit_down() if new else None
         if seat:
-            _add(user, seat.server)
+            # At random: one that was given back and taken anew must not be taken for the one
+            # before by whoever watches it.
+            _add(user, seat.server, secrets.randbits(31))
+        return Search(seat)
+    [(_, server, away)] = held
+    seat = _ready(server)
+    if seat:
+        _note_asked(user)
+        return Search(seat)
+    _leave(server)
+    seat = _sit_down() if new else None
+    if _is_away(server, away):
+        if seat:
+            _move(user, seat.server)
         return Search(seat)
     _move(user, seat.server if seat else None)
     return Search(seat, online=True)
@@ -119,9 +130,40 @@ def _take(user: int, new: bool) -> Search:
 
 def give_back(user: int) -> None:
     """The user is offline."""
-    for _, server in _held(user):
+    for _, server, _ in _held(user):
         _leave(server)
         _remove(user)
+
+
+def _is_away(server: str | None, away: bool) -> bool:
+    # Servers of before there was such a thing give people who are away a place, and say no more.
+    return bool(away) and server is None
+
+
+def ask(user: int) -> Seat | None:
+    """Note that the user has asked for the place held; where it is, if its server is well."""
+    _note_asked(user)
+    return whereabouts([user]).get(user)
+
+
+def come_back(user: int, here: str | None, *, stays: bool = False) -> Seat | None:
+    """A place for somebody who was away: on the server `here` if it is ready and has room, else on
+    another; None if there is none. Whoever has a place by now keeps it.
+
+    :param stays: without a place the user waits for one from now on, as those do whose server is
+        gone; else the user stays away.
+    :raises NotLoggedIn: the user has gone offline.
+    """
+    held = _held(user)
+    if not held:
+        raise NotLoggedIn()
+    [(_, server, away)] = held
+    if not _is_away(server, away):
+        return _ready(server)
+    seat = _sit_at(here) or _sit_down()
+    if seat or stays:
+        _move(user, seat.server if seat else None)
+    return seat
 
 
 @statement
@@ -148,7 +190,7 @@ def vacate(server: str) -> list[Move]:
     places = [*for_update(Place.select().where(Place.server == server))]
     # First of all, so that nobody's new place is the old one.
     Server.update(taken=0).where(Server.id == server).execute()
-    Place.update(server=None).where(Place.server == server).execute()
+    Place.update(server=None, away=False).where(Place.server == server).execute()
     return _reseat(places)
 
 
@@ -160,11 +202,19 @@ def move_off(server: str) -> list[Move]:
     return moves
 
 
+def is_waiting() -> peewee.Expression:
+    """Which rows are of people who are there and have no place."""
+    return Place.server.is_null() & (Place.away == False)  # noqa: E712 - it is SQL
+
+
+def is_away() -> peewee.Expression:
+    """Which rows are of people who are logged in, and not there."""
+    return Place.server.is_null() & (Place.away == True)  # noqa: E712 - it is SQL
+
+
 def settle() -> list[Move]:
     """Find places for people who are online without one, as far as there are."""
-    homeless = (
-        Place.select().where(Place.server.is_null()).order_by(Place.user).limit(SETTLED_AT_ONCE)
-    )
+    homeless = Place.select().where(is_waiting()).order_by(Place.user).limit(SETTLED_AT_ONCE)
     return [move for move in _reseat([*for_update(homeless)]) if move.seat]
 
 
@@ -187,19 +237,24 @@ def _reseat(places: Sequence[Place]) -> list[Move]:
 def _held(user: int) -> peewee.Select:
     """The user's place, its row locked."""
     query: peewee.Select = for_update(
-        Place.select(Place.user, Place.server).where(Place.user == user)
+        Place.select(Place.user, Place.server, Place.away).where(Place.user == user)
     )
     return query
 
 
 @statement
-def _add(user: int, server: str) -> peewee.Insert:
-    return Place.insert(user=user, server=server)
+def _add(user: int, server: str, asked: int) -> peewee.Insert:
+    return Place.insert(user=user, server=server, asked=asked)
+
+
+@statement
+def _note_asked(user: int) -> peewee.Update:
+    return Place.update(asked=Place.asked + 1).where(Place.user == user)
 
 
 @statement
 def _move(user: int, server: str | None) -> peewee.Update:
-    return Place.update(server=server).where(Place.user == user)
+    return Place.update(server=server, away=False, asked=Place.asked + 1).where(Place.user == user)
 
 
 @statement
@@ -243,6 +298,11 @@ def _sit_down() -> Seat | None:
         if _count_one_more(server):
             return seat_of(server, host, port)
     return None
+
+
+def _sit_at(server: str | None) -> Seat | None:
+    """The same on `server`, if it is ready and has room."""
+    return _ready(server) if server is not None and _count_one_more(server) else None
 
 
 def _leave(server: str | None) -> None:

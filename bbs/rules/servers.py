@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bbs.addresses import Address
@@ -14,6 +14,9 @@ from bbs.values import State
 
 OPERATOR = "operator"
 """The scope of servers that no provider launched: somebody runs them by hand."""
+
+CONNECTED = "connected"
+"""The figure of an app server that says how many people listen there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ class ServerRow:
     instance_id: str | None
     kind: str | None
     counts: Mapping[str, int]
+    figures: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:
@@ -57,6 +61,7 @@ class ServerRow:
             instance_id=row.instance_id,
             kind=row.kind,
             counts=counts_of(row),
+            figures=figures_of(row),
         )
 
     @property
@@ -81,6 +86,12 @@ class ServerRow:
         return None if self.ready is None else max(0.0, self.ready - self.created)
 
     @property
+    def connected(self) -> int | None:
+        """How many people listen there, as of its last heartbeat; None of one that does not tell,
+        being older."""
+        return self.figures.get(CONNECTED)
+
+    @property
     def free(self) -> int:
         """Places that somebody may take now."""
         return max(0, self.capacity - self.taken) if self.state is State.READY else 0
@@ -93,6 +104,12 @@ def counts_of(row: Server | LoginServer) -> Mapping[str, int]:
         return {} if messages is None else {"messages": messages}
     counts: dict[str, int] = json.loads(row.counts)
     return counts
+
+
+def figures_of(row: Server | LoginServer) -> Mapping[str, int]:
+    """What a server tells of itself beside that; nothing, of one that is older."""
+    figures: dict[str, int] = json.loads(row.figures or "{}")
+    return figures
 
 
 def read(query: Any) -> tuple[ServerRow, ...]:

@@ -101,6 +101,7 @@ def _to_6(migrator: Migrator) -> None:
         person=peewee.CharField(NAME_LENGTH, null=True),
         detail=peewee.CharField(250, null=True),
     )
+    migrator.create_table(Place)  # For its index: who waits is not looked for among who is away.
     for model in (Suspension, Notice, Point, News):
         migrator.create_table(model)
 

@@ -128,6 +128,9 @@ class Place(Table):
     away = _flag()
     asked = _count()
 
+    class Meta:
+        indexes = ((("server", "away"), False),)
+
 
 class LoginServer(Table):
     """A login server that runs. `logins` counts those that it let in since it started, `counts` is

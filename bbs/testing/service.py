@@ -127,6 +127,7 @@ class MemoryAppServer:
         self.serving = AppServing(ground)
         self.serving.joined(server_id)
         self.serving.listeners.startService()
+        self.serving.presence.startService()
 
     def peer(self) -> Peer:
         """Connect."""
@@ -275,7 +276,8 @@ class MemoryService:
     def beat(self) -> None:
         """Every app server shows that it lives."""
         for server_id, server in self.servers.items():
-            self.database.run(members.beat, server_id, server.serving.home.tally.counts)
+            tally = server.serving.tally()
+            self.database.run(members.beat, server_id, tally.counts, tally.figures)
 
     def _launched(self, server_id: str) -> None:
         if self.boots:

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from bbs.board import board, expiring, friends, groups, messages, posts
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.board import blocks, board, expiring, friends, groups, messages, posts
+from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, callers, keeping, members, operators, places
+from bbs.rules import accounts, callers, credentials, keeping, members, operators, places, presence
 from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page
@@ -49,6 +49,7 @@ GROWING = {
         Message,
         Inbox,
         Delivery,
+        Block,
     )
 }
 """Tables that grow with the service. The others have some rows for each server at the most."""
@@ -59,6 +60,7 @@ LISTS = (
     groups.all_groups,
     groups.joined,
     posts.friends_posts,
+    blocks.blocks,
 )
 """What may have more parts than one."""
 
@@ -112,14 +114,15 @@ def commands() -> dict[str, list[Callable[[], object]]]:
     def listening() -> object:
         cursor = Cursor(ann().id, 0)
         messages.note_delivered([Cursor(ann().id, 10)])
-        return messages.fetch([cursor]), places.whereabouts([cursor.user])
+        presence.keep([callers.digest(TOKEN)], NOW)
+        return messages.fetch([cursor]), presence.standings([callers.digest(TOKEN)])
 
     return {
         "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
         "login": [lambda: accounts.password_hash("user0"), first, again],
         "logout": guarded(accounts.log_out),
         "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
-        "locate": [locate],
+        "locate": [locate, lambda: places.ask(ann().id)],
         "invite": guarded(friends.invite, "user1000"),
         "list-invite": guarded(friends.invitations),
         "accept-invite": guarded(friends.accept, "user20"),
@@ -134,21 +137,39 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "send-group": guarded(messages.send_group, "group0", "hello"),
         "more": [
             lambda: [rule.part(ann(), Page(2**40)) for rule in LISTS],
+            lambda: groups.members.part(ann(), Page(2**40), "group0"),
         ],
         "listen": [
             *guarded(messages.open_mailbox, None),
             *guarded(messages.open_mailbox, 100),
             listening,
         ],
+        "unfriend": guarded(friends.unfriend, "user5"),
+        "decline-invite": guarded(friends.decline, "user15"),
+        "block": guarded(blocks.block, "user6"),
+        "unblock": guarded(blocks.unblock, "user2000"),
+        "list-block": guarded(blocks.blocks),
+        "leave-group": guarded(groups.leave, "group0"),
+        "list-member": guarded(groups.members, "group0"),
+        "change-password": [
+            *guarded(credentials.own_hash),
+            *guarded(credentials.change_password, "hash", "new hash"),
+        ],
     }
 
 
 def background() -> dict[str, list[Callable[[], object]]]:
     """What servers ask by themselves."""
+
+    def come_back() -> object:
+        user = ann().id
+        Place.update(server=None, away=True).where(Place.user == user).execute()
+        return places.come_back(user, "server0")
+
     return {
         GUARD: [
             lambda: callers.identify(TOKEN, SESSIONS, NOW),
-            lambda: callers.touch(callers.digest(TOKEN), NOW),
+            lambda: callers.touch(ann().id, callers.digest(TOKEN), NOW),
         ],
         "a login that is given up": [lambda: accounts.undo_log_in(callers.digest(TOKEN))],
         "people who wait": [
@@ -161,6 +182,8 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: members.report("launching", 1),
             lambda: members.beat("server0", {"messages": 7}),
             lambda: members.leave("server0"),
+            lambda: presence.leave_unused("server0", presence.held_at("server0")),
+            come_back,
         ],
         "the keeper of the fleet": [
             lambda: members.observe(KEEPER, Tally()),
@@ -214,16 +237,17 @@ def explain(
     """Carry everything out, undo it, and ask for the plans of its statements."""
     found: dict[str, list[Plan]] = {}
     for name, rules in work.items():
-        statements: dict[str, object] = {}
+        statements: dict[str, tuple[str, object]] = {}
         with database.peewee.atomic() as transaction:
             for rule in rules:
                 for sql, params in captured(database.peewee, rule):
-                    statements.setdefault(sql, params)
+                    # One that locks what another only reads is the same on SQLite.
+                    statements.setdefault(sql.removesuffix(" FOR UPDATE"), (sql, params))
                 transaction.rollback()
         how = _mysql_steps if database.url.startswith("mysql") else _sqlite_steps
         found[name] = [
             Plan(sql, tuple(how(database.peewee, sql, params)))
-            for sql, params in statements.items()
+            for sql, params in statements.values()
             if not sql.startswith(("INSERT", "REPLACE"))
         ]
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import peewee
 
-from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post, Relationship
+from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.rules import callers, members
 from bbs.storage.database import Database, rows
 from bbs.storage.models import MODELS, LoginServer, Place, Server, Session, User, Waiter
@@ -32,6 +32,8 @@ def fill(database: Database) -> None:
             _relate(users, 0, number + 10, Relationship.INVITED_BY, Relationship.INVITED)
         for number in range(21, PEOPLE - 1):
             _relate(users, number, number + 1, Relationship.FRIEND, Relationship.FRIEND)
+        blocked = [{"user": users[0], "other": users[2000 + number]} for number in range(50)]
+        _insert(Block, blocked + [_block(users, number) for number in range(21, PEOPLE)])
         _insert(Post, [{"author": user, "text": "hello"} for user in users for _ in range(3)])
         _insert(Group, [{"name": f"group{n}", "channel": ""} for n in range(PEOPLE // 2)])
         _insert(Membership, _memberships(users))
@@ -70,7 +72,9 @@ def _session(number: int, user: int) -> dict[str, object]:
 
 
 def _place(number: int, user: int) -> dict[str, object]:
-    return {"user": user, "server": None if number % 600 == 7 else f"server{number % 20}"}
+    away = number % 2 == 1 and number > PEOPLE / 3
+    homeless = away or number % 600 == 7
+    return {"user": user, "server": None if homeless else f"server{number % 20}", "away": away}
 
 
 def _relate(users: list[int], one: int, other: int, kind: str, others_kind: str) -> None:
@@ -81,6 +85,10 @@ def _relate(users: list[int], one: int, other: int, kind: str, others_kind: str)
             {"user": users[other], "other": users[one], "kind": others_kind},
         ],
     )
+
+
+def _block(users: list[int], number: int) -> dict[str, object]:
+    return {"user": users[number], "other": users[number // 2]}
 
 
 def _memberships(users: list[int]) -> list[dict[str, object]]:

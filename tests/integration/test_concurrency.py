@@ -8,14 +8,14 @@ from typing import Any
 
 import peewee
 
-from bbs.board import expiring, friends, groups, inboxes, messages, posts
-from bbs.board.models import Delivery, Inbox, Message, Post, Relationship
+from bbs.board import blocks, expiring, friends, groups, inboxes, messages, posts
+from bbs.board.models import Block, Delivery, Inbox, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, callers, keeping, members, operators, places
+from bbs.rules import accounts, callers, credentials, keeping, members, operators, places
 from bbs.rules.callers import Caller
 from bbs.rules.places import Look
 from bbs.storage.database import read_only
-from bbs.storage.models import Place, Server, Session, User
+from bbs.storage.models import Place, Server, Session, Suspension, User
 from bbs.values import Quotas, Tally
 from tests.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
@@ -94,6 +94,108 @@ class Contests(ContestCase):
                 self.assertEqual(self.call(friends.friends, ann)["friend"], [bob.name])
                 self.assertEqual(self.call(friends.friends, bob)["friend"], [ann.name])
         self.assertEqual(Relationship.select().count(), 2 * ROUNDS)
+
+    def test_a_block_and_what_the_other_does(self) -> None:
+        """Whoever of the two is first: in the end there is the block, and nothing else."""
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                kind = number % 3
+                if kind == 1:
+                    self.call(friends.invite, ann, bob.name)
+                if kind == 2:
+                    self.befriend(ann, bob)
+                deed = (
+                    once(friends.invite, bob, ann.name),
+                    once(friends.accept, bob, ann.name),
+                    once(friends.unfriend, bob, ann.name),
+                )[kind]
+                outcomes = together(once(blocks.block, ann, bob.name), deed)
+                self.assertEqual(outcomes[0].text, SUCCESS)
+                self.assertIn(
+                    outcomes[1].text,
+                    (
+                        SUCCESS,
+                        (
+                            f"{ann.name} takes nothing from you",
+                            f"{ann.name} did not invite you",
+                            f"{ann.name} is not your friend",
+                        )[kind],
+                    ),
+                )
+                self.assertEqual(Relationship.select().count(), 0)
+                self.assertEqual(self.call(blocks.blocks, ann)["block"], [bob.name])
+
+    def test_nothing_comes_once_a_block_is_answered(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS // 5):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                self.befriend(ann, bob)
+                block = (blocks.block, ann, bob.name)
+                sends = [(messages.send, bob, ann.name, "hello")] * 20
+                (_, *looks), sent = together(each(block, *[(count_for, ann.id)] * 20), each(*sends))
+                self.assertEqual(len({look.value for look in looks}), 1)
+                stored = [each.text for each in sent].count(SUCCESS)
+                self.assertEqual(looks[-1].value, stored)
+
+    def test_two_who_block_each_other(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                self.befriend(ann, bob)
+                outcomes = together(
+                    once(blocks.block, ann, bob.name), once(blocks.block, bob, ann.name)
+                )
+                self.assertEqual(self.texts(outcomes), [SUCCESS, SUCCESS])
+                self.assertEqual(Relationship.select().count(), 0)
+                self.assertEqual(self.call(blocks.blocks, bob)["block"], [ann.name])
+        self.assertEqual(Block.select().count(), 2 * ROUNDS)
+
+    def test_a_block_and_the_end_of_an_account(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                rules = (once(blocks.block, ann, bob.name), once(accounts.delete, bob))
+                blocked, deleted = together(*rules)
+                self.assertIn(blocked.text, (SUCCESS, f"{bob.name} does not exist"))
+                self.assertEqual(deleted.text, SUCCESS)
+                self.assertEqual(self.call(blocks.blocks, ann)["block"], [])
+
+    def test_the_same_block_twice(self) -> None:
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                block = once(blocks.block, ann, bob.name)
+                self.assertEqual(self.texts(together(block, block)), [SUCCESS, SUCCESS])
+                self.assertEqual(self.call(blocks.blocks, ann)["block"], [bob.name])
+
+    def test_an_answer_and_another(self) -> None:
+        """An invitation is accepted or declined, a friendship ends once, a group is left once."""
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann, bob = self.people(f"ann{number}", f"bob{number}")
+                self.call(friends.invite, ann, bob.name)
+                rules = (friends.accept, friends.decline)
+                outcomes = together(*[once(rule, bob, ann.name) for rule in rules])
+                self.assertEqual(self.texts(outcomes), [SUCCESS, f"{ann.name} did not invite you"])
+                accepted = outcomes[0].text == SUCCESS
+                self.assertEqual(
+                    self.call(friends.friends, ann)["friend"], [bob.name] if accepted else []
+                )
+                if not accepted:
+                    self.befriend(ann, bob)
+                outcomes = together(
+                    once(friends.unfriend, ann, bob.name), once(friends.unfriend, bob, ann.name)
+                )
+                self.assertIn(SUCCESS, self.texts(outcomes))
+                self.assertIn("is not your friend", " ".join(self.texts(outcomes)))
+                self.call(groups.create, ann, f"group{number}")
+                leave = once(groups.leave, ann, f"group{number}")
+                self.assertEqual(
+                    self.texts(together(leave, leave)),
+                    [SUCCESS, f"You are not the member of group{number}"],
+                )
+        self.assertEqual(Relationship.select().count(), 0)
 
     def test_two_creations(self) -> None:
         ann, bob = self.people("ann", "bob")
@@ -224,6 +326,30 @@ class Sessions(ContestCase):
                 self.assertEqual(outcomes[1].text, SUCCESS)
                 self.check_places()
 
+    def test_login_and_a_new_password(self) -> None:
+        """Nobody is in by the old one who came after the change; the place stays."""
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                name = f"user{number}"
+                ann = self.person(name)
+                change = once(credentials.change_password, ann, f"hash of {name}", "new")
+                outcomes = together(self.log_in_again(name, number), change)
+                self.assertIn(outcomes[0].text, (SUCCESS, "No such user or password error"))
+                self.assertEqual(outcomes[1].text, SUCCESS)
+                digests = [row.digest for row in Session.select().where(Session.user == ann.id)]
+                self.assertEqual(digests, [ann.session])
+                self.check_places()
+
+    def test_login_and_a_suspension(self) -> None:
+        """Who suspends somebody, and ends the sessions in the same transaction, leaves none."""
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                ann = self.person(f"user{number}")
+                outcomes = together(self.log_in_again(ann.name, number), once(suspend, ann))
+                self.assertIn(outcomes[0].text, (SUCCESS, "This account is suspended"))
+                self.assertEqual(outcomes[1].text, SUCCESS)
+                self.assertEqual(Session.select().count() + self.taken(self.server), 0)
+
     def test_login_and_delete(self) -> None:
         with contestants(self.database, 2) as together:
             for number in range(ROUNDS):
@@ -232,6 +358,12 @@ class Sessions(ContestCase):
                 self.assertIn(outcomes[0].text, (SUCCESS, "No such user or password error"))
                 self.assertEqual(outcomes[1].text, SUCCESS)
                 self.assertEqual(Session.select().count() + self.taken(self.server), 0)
+
+
+def suspend(caller: Caller) -> None:
+    """Operators want somebody out."""
+    Suspension.insert(user=caller.id, since=caller.now).execute()
+    accounts.log_out(caller)
 
 
 @on_both_databases
@@ -504,6 +636,11 @@ class Following:
                 read.append(event.id)
                 cursor = replace(cursor, last=read[-1])
         return read
+
+
+def count_for(user: int) -> int:
+    """How many messages there are for a user."""
+    return Delivery.select().where(Delivery.user == user).count()
 
 
 def note_what_is_there(user: int) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -272,6 +273,45 @@ class Poke(ExamplesCase):
         await people.says("No friend of yours called bob is online\n")
         people.enter("invite ann bob", "accept-invite bob ann", "poke ann bob")
         await people.says("ann pokes you\n")
+
+
+class Greeter(ExamplesCase):
+    """A program by `bbs client --json`, which imports nothing of bbs."""
+
+    async def test_it_accepts_and_greets(self) -> None:
+        service = await self.up("bbs")
+        people = self.client(service)
+        people.enter("register greeter secret", "register ann a", "register bob b")
+        people.enter("login ann a", "login bob b", "invite ann greeter")
+        await people.says("Success!\n" * 6)
+        password = service.folder / "password"
+        password.write_text("secret\n")
+        password.chmod(0o600)
+        program = EXAMPLES / "greeter/greeter.py"
+        self.assertLessEqual(len(program.read_text().splitlines()), 40)
+        path = {"PATH": f"{self.bin}:{os.environ['PATH']}"}
+        place = ("127.0.0.1", str(service.port), "greeter", str(password))
+        greeter = service.start(self.bin / "python", program, *place, environ=path)
+        # The first invitation was there before, the other comes while it listens.
+        await people.says("<<<greeter->ann: Hello ann! I am a program, and say no more.>>>\n")
+        people.enter("invite bob greeter")
+        await people.says("<<<greeter->bob: Hello bob! I am a program, and say no more.>>>\n")
+        self.assertEqual(greeter.output, "ann is a friend now\nbob is a friend now\n")
+        people.enter("unfriend ann greeter", "invite ann greeter")
+        await greeter.says("ann is a friend now\nbob is a friend now\nann is a friend now\n")
+
+    async def test_it_ends_where_it_is_not_let_in(self) -> None:
+        service = await self.up("bbs")
+        password = service.folder / "password"
+        password.write_text("wrong\n")
+        password.chmod(0o600)
+        path = {"PATH": f"{self.bin}:{os.environ['PATH']}"}
+        program = EXAMPLES / "greeter/greeter.py"
+        place = ("127.0.0.1", str(service.port), "greeter", str(password))
+        greeter = service.start(self.bin / "python", program, *place, environ=path)
+        await greeter.ended(START_TIMEOUT)
+        self.assertEqual(greeter.exit_code, 1)
+        self.assertIn("greeter: No such user or password error\n", greeter.errors)
 
 
 REFUSAL = "class NoWords(Refusal):\n    pass\n"

@@ -45,6 +45,27 @@ def same_conversation(telnet: Window, nc: Window) -> None:
     telnet.shows("Bye!")
 
 
+def people(telnet: Window, nc: Window) -> None:
+    """Bob is there by nc already; ann comes back by telnet."""
+    nc.enter("login bob secret", "send ann good morning", "post I am back")
+    telnet.shows("bbs>")
+    telnet.enter("", "login ann", "secret")
+    telnet.shows("came while you were away")
+    telnet.enter("w", "friends", "receive-post", "talk bob")
+    telnet.shows("What you type goes to bob now.")
+    telnet.enter("good morning!", "/?")
+    telnet.shows("-- more --")
+    nc.enter("send ann how long is that list?", "history ann")
+    telnet.shows("how long is that list?")
+    telnet.enter("q")
+    telnet.enter("exit", "end", "lsit-friend", "? change-password", "change-password")
+    telnet.enter("secret", "another", "another")
+    telnet.shows("Success!")
+    nc.enter("register cat secret", "exit")
+    telnet.enter("exit")
+    telnet.shows("Bye!")
+
+
 def main() -> None:
     SCREENS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -59,6 +80,12 @@ def main() -> None:
             same_conversation(telnet, nc)
             stage.keep("telnet.txt", telnet=telnet)
             stage.keep("nc.txt", nc=nc)
+            telnet, nc = (
+                stage.window(name, "sh", "-c", f"{program} 127.0.0.1 {port}; exec sleep 60")
+                for name, program in (("telnet-again", "telnet"), ("nc-again", "nc"))
+            )
+            people(telnet, nc)
+            stage.keep("telnet-people.txt", telnet=telnet, nc=nc)
         finally:
             stage.end()
 

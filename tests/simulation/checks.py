@@ -52,6 +52,9 @@ def what_is_wrong(policy: Policy, cloud: Cloud, people: Sequence[Person]) -> lis
         wrong.append(f"without a place: {' '.join(without)}")
     if not full and (len(ready) < policy.minimum or free < policy.spare):
         wrong.append(f"{len(ready)} ready with {free} free places are too few")
+    at_places = _who_is_away_and_has_one(people)
+    if at_places:
+        wrong.append(f"away, and with a place: {' '.join(at_places)}")
     for row in ready:
         needed = free - row.capacity < policy.spare or len(ready) <= policy.minimum
         if not row.taken and not needed:
@@ -61,7 +64,14 @@ def what_is_wrong(policy: Policy, cloud: Cloud, people: Sequence[Person]) -> lis
 
 def _without_a_place(people: Sequence[Person], serving: set[str]) -> list[str]:
     places: dict[str, str] = dict(rows(Place.select(User.name, Place.server).join(User)))
-    return [p.name for p in people if p.wants and places.get(p.name) not in serving]
+    return [p.name for p in people if p.wants and not p.away and places.get(p.name) not in serving]
+
+
+def _who_is_away_and_has_one(people: Sequence[Person]) -> list[str]:
+    """Nobody gives a place to people who are not there."""
+    held = Place.select(User.name).join(User).where(Place.server.is_null(False))
+    there = {name for (name,) in rows(held)}
+    return [person.name for person in people if person.away and person.name in there]
 
 
 def too_soon(policy: Policy, born: Mapping[str, float], now: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""People who come, wait, are turned away and come again, and go."""
+"""People who come, wait, are turned away and come again, are not there for a while, and go."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from bbs.errors import Refusal
-from bbs.rules import accounts, callers, places
+from bbs.rules import accounts, callers, places, presence
 from bbs.rules.places import Look, Search
 from bbs.storage.database import Database
-from bbs.storage.models import Session, User
+from bbs.storage.models import Place, Session, User
 
 
 def go_offline(name: str) -> None:
@@ -21,6 +21,20 @@ def go_offline(name: str) -> None:
     user = User.get(User.name == name)
     Session.delete().where(Session.user == user.id).execute()
     places.give_back(user.id)
+
+
+def leave_place(name: str) -> bool:
+    """Give the place of `name` back, as the app server does whose user neither asks nor listens;
+    whether there was one."""
+    place = Place.get_or_none(Place.user == User.get(User.name == name).id)
+    if place is None or place.server_id is None:
+        return False
+    return bool(presence.leave_unused(place.server_id, {place.user_id: place.asked}))
+
+
+def find_place(name: str, here: str) -> places.Seat | None:
+    """What the next command does that `name` asks of the app server `here`."""
+    return places.come_back(User.get(User.name == name).id, here)
 
 
 class Person:
@@ -41,6 +55,8 @@ class Person:
     ) -> None:
         self.name = name
         self.wants = False
+        self.away = False
+        """Whether this one is logged in, and wants no place before the next command."""
         self.asked: Any = None
         """The login server that looks for a place."""
         self._clock = clock
@@ -49,6 +65,7 @@ class Person:
         self._login_server = login_server
         self._tell = tell
         self._answer: Deferred[Any] | None = None
+        self._last = ""
         database.run(accounts.register, name, "hash", clock.seconds())
 
     def come(self) -> None:
@@ -59,8 +76,32 @@ class Person:
     def go(self) -> None:
         """Log out, or give up waiting."""
         self.give_up()
+        self.away = False
         self._tell("goes", self.name)
         self._database.run(go_offline, self.name)
+
+    def leave(self) -> None:
+        """Neither ask nor listen for long."""
+        if self.wants and self.asked is None:
+            self._database.run(leave_place, self.name).addCallback(self._left)
+
+    def _left(self, left: bool) -> None:
+        if left:
+            self.away = True
+            self._tell("is away", self.name)
+
+    def come_back(self) -> None:
+        """Ask something again: the app server, which may know of no place, and then a login
+        server."""
+        self.away = False
+        self._tell("comes back", self.name)
+        self._database.run(find_place, self.name, self._last).addCallback(self._found)
+
+    def _found(self, seat: places.Seat | None) -> None:
+        if seat is None:
+            self._ask()
+        else:
+            self._seated(seat)
 
     def give_up(self) -> None:
         """Wait no longer."""
@@ -103,6 +144,7 @@ class Person:
 
     def _seated(self, seat: Any) -> None:
         self.asked = self._answer = None
+        self._last = seat.server
         self._tell("sits", self.name, seat.server)
 
     def _refused(self, failure: Any) -> None:

@@ -46,6 +46,9 @@ SET_AHEAD = (-3600.0, 0.0, 3600.0)
 """How many seconds ahead of the others' it then is. It goes on in the quiet: no clock is needed for
 all to be well."""
 
+WANDERS = 60.0
+"""Seconds for which somebody is there, or is not, on average."""
+
 LOOK = 5.0
 """Seconds between looks at which launches have failed."""
 
@@ -123,7 +126,9 @@ class World:
     def __init__(self, seed: int, breaks: Breaks | None = None) -> None:
         self.seed = seed
         self.chance = chance = Random(seed)
+        # Of their own, so that all else happens as it did before there were these.
         self.clocks = Random(-seed - 1)
+        self.wandering = Random(f"wandering {seed}")
         self.born: dict[str, float] = {}
         self.breaks = breaks or Breaks()
         self.clock = Clock()
@@ -237,6 +242,7 @@ class World:
     def _noise(self, seconds: float) -> None:
         for person in self.people:
             self.clock.callLater(self.chance.uniform(0.0, 60.0), self._change_mind, person)
+            self._wander_later(person)
         self._misfortune_later()
         self.pass_time(seconds)
 
@@ -278,6 +284,15 @@ class World:
             return
         person.go() if person.wants else person.come()
         self.clock.callLater(self.chance.expovariate(1 / 80.0), self._change_mind, person)
+
+    def _wander_later(self, person: Person) -> None:
+        self.clock.callLater(self.wandering.expovariate(1 / WANDERS), self._wander, person)
+
+    def _wander(self, person: Person) -> None:
+        if self.quiet:
+            return
+        person.come_back() if person.away else person.leave()
+        self._wander_later(person)
 
     def _misfortune_later(self) -> None:
         self.clock.callLater(self.chance.expovariate(1 / 20.0), self._misfortune)

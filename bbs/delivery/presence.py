@@ -1,0 +1,168 @@
+"""Who is there, of those who have a place on this app server.
+
+A place is for who uses it. Each request notes its user here, in memory; those who listen are there
+as long as they do. Every so often the server looks who holds its places, and gives back those of
+people who have done neither for `place_ttl`. They stay logged in, and the next command finds a
+place for them again.
+
+It also keeps the sessions of those who listen alive, who may say nothing for weeks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Coroutine, Mapping
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from bbs.delivery.bus import Bus
+from bbs.delivery.listeners import Listeners
+from bbs.errors import Refusal
+from bbs.rules import places, presence
+from bbs.storage.database import Database
+
+LOOKS = 10
+"""In so many looks a place falls due: it goes back late by a part of its time at the most."""
+
+SHORTEST, LONGEST = 0.2, 30.0
+"""Seconds between two looks, whatever `place_ttl` is."""
+
+KEPT = 4
+"""How often a session that listens is said to be in use while it lives."""
+
+SELDOM = 60.0
+"""Seconds between these at the most, so that of too many sessions none of them is the one that
+seems longest unused."""
+
+_log = Logger()
+
+
+class Presence(Service):
+    """The places of one app server, and the sessions of those who listen there.
+
+    :param listeners: know who listens.
+    :param place_ttl: seconds without a command and without a connection that listens, after which a
+        place goes back.
+    :param session_ttl: seconds that a session lives unused.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        bus: Bus,
+        listeners: Listeners,
+        place_ttl: float,
+        session_ttl: float,
+        reactor: Any,
+        wall: Callable[[], float],
+    ) -> None:
+        self._database = database
+        self._bus = bus
+        self._listeners = listeners
+        self._ttl = place_ttl
+        self._seconds = reactor.seconds
+        self._wall = wall
+        self.server_id: str | None = None
+        """This app server's, once it has joined the fleet."""
+        self._asked: dict[int, float] = {}
+        """When people here last asked something, or ceased to listen."""
+        self._since: dict[int, tuple[int, float]] = {}
+        """What `Place.asked` of those who have a place here is, and since when."""
+        listeners.on_silence = self.note
+        # No TimerService: its module loads a state machine for clients, 6 ms of a start.
+        self._loops = [
+            (self._every(self._look, reactor), min(max(place_ttl / LOOKS, SHORTEST), LONGEST)),
+            (self._every(self._keep_sessions, reactor), min(session_ttl / KEPT, SELDOM)),
+        ]
+        self._ended: list[Deferred[LoopingCall]] = []
+
+    # Service
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._ended = [loop.start(interval, now=False) for loop, interval in self._loops]
+
+    def stopService(self) -> Deferred[Any]:
+        """Fires once a look that is under way, if any, is over."""
+        Service.stopService(self)
+        for loop, _ in self._loops:
+            loop.stop()
+        return gatherResults(self._ended)
+
+    # For the commands
+
+    def note(self, user: int) -> None:
+        """`user` has just asked something. It is called for every request, on any thread."""
+        self._asked[user] = self._seconds()
+
+    # Places
+
+    async def _look(self) -> None:
+        if self.server_id is None:
+            return
+        held = await self._database.run(presence.held_at, self.server_id)
+        unused = self._unused(held)
+        if not unused:
+            return
+        began = self._seconds()
+        left = await self._database.run(presence.leave_unused, self.server_id, unused)
+        await self._take_back(left, began)
+        if left:
+            _log.info("places given back of people who are away: {count}", count=len(left))
+            self._bus.tell_fleet("free")
+
+    def _unused(self, held: Mapping[int, int]) -> dict[int, int]:
+        """Of the places `held`, by users, those that nobody has used for long."""
+        now, before = self._seconds(), self._since
+        # Whoever comes, or comes again, has the whole time; and so has everybody when this begins.
+        self._since = {
+            user: before[user] if before.get(user, (None,))[0] == asked else (asked, now)
+            for user, asked in held.items()
+        }
+        # In place, and asked for at one stroke: requests note their users on other threads.
+        for user in list(self._asked):
+            if user not in held:
+                self._asked.pop(user, None)
+        return {
+            user: asked
+            for user, (asked, since) in self._since.items()
+            if now - max(since, self._asked.get(user, since)) >= self._ttl
+            and not self._listeners.listens(user)
+        }
+
+    async def _take_back(self, left: Collection[int], began: float) -> None:
+        """Those who have asked or begun to listen meanwhile, since `began`, get their places back
+        before others hear that there are any."""
+        for user in left:
+            if self._listeners.listens(user):
+                await self._listeners.where.look([user])
+            elif self._asked.get(user, began - 1.0) >= began:
+                await self._database.run(places.come_back, user, self.server_id)
+
+    # Sessions
+
+    async def _keep_sessions(self) -> None:
+        sessions = sorted(self._listeners.sessions)
+        for begin in range(0, len(sessions), presence.AT_ONCE):
+            some = sessions[begin : begin + presence.AT_ONCE]
+            await self._database.run(presence.keep, some, self._wall())
+
+    @staticmethod
+    def _every(work: Callable[[], Coroutine[Any, Any, None]], reactor: Any) -> LoopingCall:
+        """A loop that goes on whatever becomes of one of its calls."""
+
+        async def once() -> None:
+            try:
+                await work()
+            except Refusal:
+                pass  # The database is away, or somebody has just logged out: there is a next time.
+            except Exception:
+                _log.failure("looking who is there went wrong")
+
+        loop = LoopingCall(lambda: Deferred.fromCoroutine(once()))
+        loop.clock = reactor
+        return loop

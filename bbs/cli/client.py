@@ -69,10 +69,10 @@ def parser(program: Program) -> argparse.ArgumentParser:
     parser.add_argument("host", metavar="HOST", help="where a login server is")
     parser.add_argument("port", metavar="PORT", type=port, help="the port that it listens on")
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--no-times", action="store_true", help="show no times, at a terminal")
     parser.add_argument(
         "--password-file", metavar="FILE", help="has the password of who logs in without typing one"
     )
-    parser.add_argument("--no-times", action="store_true", help="show no times, at a terminal")
     return parser
 
 

@@ -556,9 +556,9 @@ class Resizing(TerminalCase):
 
         async def look() -> bool:
             lines = await terminal.look()
-            at = max(each for each, line in enumerate(lines) if line.startswith("ann"))
-            whole = "".join(lines[at:]).partition("END")[0]
-            return lines[at].startswith(prompt) and len(lines[at]) == min(columns, len(whole) + 3)
+            at = [each for each, line in enumerate(lines) if line.startswith(prompt)]
+            whole = "".join(lines[at[-1] :]).partition("END")[0] if at else ""
+            return bool(at) and len(lines[at[-1]]) == min(columns, len(whole) + 3)
 
         await eventually(look, f"a prompt of {columns} columns: {terminal.dump()}")
 

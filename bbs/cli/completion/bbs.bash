@@ -27,7 +27,7 @@ _bbs() {
     case $part in
         up) words='--host --port --data --config --help --version' ;;
         client)
-            words='--json --password-file --help --version'
+            words='--json --no-times --password-file --help --version'
             if [[ $word != -* ]]; then
                 COMPREPLY=($(compgen -A hostname -- "$word"))
                 return

@@ -19,6 +19,7 @@ complete -c bbs -n '__fish_seen_subcommand_from up' -l port -x -d port
 
 complete -c bbs -n '__fish_seen_subcommand_from client' -a '(__fish_print_hostnames)'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l json -d 'for programs'
+complete -c bbs -n '__fish_seen_subcommand_from client' -l no-times -d 'show no times, at a terminal'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l password-file -r -F -d 'has the password of who logs in without typing one'
 
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a list -d 'what runs, and who is where'

@@ -42,7 +42,6 @@ STYLES = {
     "prompt": "bold",
     "notice": "italic",
     "problem": "bold",
-    "group": "bold",
     "hint": "italic",
     "escape": "underline",
     "time": "dim",

@@ -175,6 +175,7 @@ class Talks(PeopleCase):
         self.send("bob", "ann", *(f"line {number}" for number in range(60)))
         said = self.type("history bob")
         self.assertEqual(len(said), 51)
+        self.assertEqual(self.conversation.unread, {})
         self.assertEqual(said[:2], ["…", "ann before: <<<bob->ann: line 10>>>"])
         self.assertEqual(len(self.asked("more")), 0)
         self.assertEqual(self.type("history cat"), ["cat is not your friend"])

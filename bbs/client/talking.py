@@ -76,6 +76,7 @@ class Talking:
             return False
         shown = unseen if most is None else unseen[-most:]
         if shown:
+            self.read(user, partner_of(user, shown[-1]))
             self._screen.past(user, shown, reply.has_more or len(shown) < len(unseen))
         return bool(shown)
 

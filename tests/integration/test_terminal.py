@@ -528,8 +528,9 @@ class Resizing(TerminalCase):
         await terminal.shows("no user>")
         await terminal.enter("login ann ann")
         await terminal.shows("Success!", ">")
-        await self.writes("read this first")
-        await terminal.shows("read this first>>>", "[bob 1]>")
+        # Else tmux has lines scroll away for what has room below.
+        await self.writes(*(f"line {number}" for number in range(24)), "read this first")
+        await terminal.shows("read this first>>>", "[bob 25]>")
         await terminal.type(f"post BEGIN{'x' * 55}END")
         for number, columns in enumerate((40, 80, 40, 57, 100, 20, 80, 40, 80)):
             await terminal.resize(columns)
@@ -537,6 +538,10 @@ class Resizing(TerminalCase):
             await self.writes(f"{number}-at-{columns}")
             await self.has(terminal, f"{number}-at-{columns}>>>")
             await self.redrawn(terminal, columns)
+        # As by a mouse that draws at the window's edge.
+        for columns in (*range(80, 40, -3), *range(40, 100, 7), 33, 90, 80):
+            await terminal.resize(columns)
+        await self.redrawn(terminal, 80)
         text = "".join(terminal.lines)
         self.assertEqual((text.count("BEGIN"), text.count("END")), (1, 1))
         self.assertEqual(text.count("read this first"), 1)

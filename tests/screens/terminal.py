@@ -38,7 +38,6 @@ class Window:
     ) -> None:
         self._tmux = ("tmux", "-L", socket, "-f", os.devnull)
         self._name = name
-        self.columns = columns
         words = " ".join(f"{key}={shlex.quote(value)}" for key, value in environ.items())
         command = f"exec env {words} {shlex.join(map(str, argv))}"
         size = ("-x", str(columns), "-y", str(ROWS))
@@ -133,7 +132,8 @@ class Stage:
         if register:
             window.enter(f"register {name} secret")
         window.enter(f"login {name} secret")
-        window.shows(f"{name}@" if window.columns >= COLUMNS else f"{name}>")
+        window.shows("Success!", 2 if register else 1)
+        time.sleep(1)
 
     def begin_again(self) -> None:
         """The service ends, and is started once more."""
@@ -336,9 +336,9 @@ def main() -> None:
             invited(stage)
             again(stage)
             two_terminals(stage)
+            narrow(stage)
             paging(stage)
             back(stage)
-            narrow(stage)
         finally:
             stage.end()
 

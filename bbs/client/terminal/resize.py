@@ -3,11 +3,17 @@
 Most terminals break the lines on the screen anew: a prompt that was one row of 80 columns is two
 rows of 40 then, and who goes up one row to draw it again leaves a copy behind. Some terminals cut
 the lines off instead. Which of both it was, the terminal tells when it is asked for the column of
-the cursor (CPR). From that and from what was drawn follows how many rows the prompt takes now.
+the cursor (CPR). From that, from the width and from what was drawn follows how many rows the prompt
+takes now.
 
 An answer is about the screen as it is when the terminal reads the question. So nothing is drawn
 from the question to the answer, and for `PATIENCE` at most: from then on the prompt is drawn as if
 nobody had been asked, and the answer, when it comes, is about another screen and goes nowhere.
+
+A terminal may have another width already than the one that it has told of: tmux breaks lines at
+once, and tells a quarter of a second later. So it is asked for its width too, as resize(1) asks for
+it: where is the cursor if it goes as far as it can? Where that is another width than is known, the
+news of it is on its way, and the prompt waits for that.
 """
 
 from __future__ import annotations
@@ -32,10 +38,17 @@ MOST_UNANSWERED = 3
 """So many questions without any answer, and the terminal is one that does not answer."""
 
 
-class Questions:
-    """Which of the answers that come is the one to the latest question.
+ASK = "\x1b[6n\x1b7\x1b[999;999H\x1b[6n\x1b8"
+"""Where is the cursor? And where, at the end of the screen? It is put back behind that."""
 
-    A terminal answers in order. So an answer counts when as many came as questions were asked.
+ANSWERS = 2
+"""How many come to that."""
+
+
+class Questions:
+    """Which of the answers that come are those to the latest question.
+
+    A terminal answers in order. So an answer counts by how many are still to come behind it.
     """
 
     def __init__(self) -> None:
@@ -50,16 +63,18 @@ class Questions:
     def ask(self, now: float) -> None:
         if now - self._asked_at > FORGOTTEN:
             self._waiting = 0
-        self._waiting += 1
+        self._waiting += ANSWERS
         self._unanswered += 1
         self._asked_at = now
 
-    def answered(self) -> bool:
-        """An answer has come; whether it is to the latest question."""
+    def answered(self) -> int | None:
+        """An answer has come: how many are still to come to the latest question; None where it is
+        to one before, or to none."""
         self._unanswered = 0
-        latest = self._waiting == 1
-        self._waiting = max(0, self._waiting - 1)
-        return latest
+        if not self._waiting:
+            return None
+        self._waiting -= 1
+        return self._waiting if self._waiting < ANSWERS else None
 
 
 class Prompt(Application[str]):
@@ -76,6 +91,7 @@ class Prompt(Application[str]):
         self._let_go = let_go
         self._questions = Questions()
         self._given_up: asyncio.TimerHandle | None = None
+        self._column = 0
         answers = KeyBindings()
         answers.add(Keys.CPRResponse, save_before=lambda event: False)(self._answered)
         super().__init__(key_bindings=merge_key_bindings([key_bindings, answers]), **options)
@@ -94,7 +110,7 @@ class Prompt(Application[str]):
         self.held = True
         self._questions.ask(loop.time())
         self._given_up = loop.call_later(PATIENCE, self._settle, None)
-        self.output.ask_for_cpr()
+        self.output.write_raw(ASK)
         self.output.flush()
         return None
 
@@ -108,15 +124,16 @@ class Prompt(Application[str]):
 
     def _answered(self, event: KeyPressEvent) -> None:
         column = int(event.data[2:-1].partition(";")[2]) - 1
+        left = self._questions.answered()
+        if left:
+            self._column = column
         drawn = self.renderer.last_rendered_screen
-        if not self._questions.answered() or not self.held or drawn is None:
+        if left != 0 or not self.held or drawn is None:
             return
         columns = self.output.get_size().columns
-        above = rows_above(row_widths(drawn), self.renderer._cursor_pos, columns, column)
-        # If it is unclear, a terminal may have told of one size and have the next one already, as
-        # tmux does for a quarter of a second. That is told of too, before patience is at its end.
-        if above is not None:
-            self._settle(above)
+        if column + 1 == columns:
+            cursor = self.renderer._cursor_pos
+            self._settle(rows_above(row_widths(drawn), cursor, columns, self._column))
 
     def _settle(self, above: int | None) -> None:
         """Draw the prompt anew, whose cursor has so many rows `above` its own; None if that is not
@@ -126,11 +143,21 @@ class Prompt(Application[str]):
             self._given_up = None
         self.held = False
         if above is not None:
-            above = min(above, self.output.get_size().rows - 1)
-            self.renderer._cursor_pos = Point(self.renderer._cursor_pos.x, above)
+            self._erase(above)
         self.renderer.erase(leave_alternate_screen=False)
         self._let_go()
         self._redraw()
+
+    def _erase(self, above: int) -> None:
+        output, renderer = self.output, self.renderer
+        output.cursor_backward(renderer._cursor_pos.x)
+        output.cursor_up(above)
+        # Not all of the screen at once from its first row on: tmux keeps what is cleared so.
+        output.erase_end_of_line()
+        output.cursor_down(1)
+        output.erase_down()
+        output.cursor_up(1)
+        renderer._cursor_pos = Point(0, 0)
 
 
 def row_widths(screen: Screen) -> Sequence[Sequence[int]]:
@@ -144,14 +171,11 @@ def row_widths(screen: Screen) -> Sequence[Sequence[int]]:
     return [[*shown(row)] for row in range(screen.height)]
 
 
-def rows_above(
-    rows: Sequence[Sequence[int]], cursor: Point, columns: int, column: int
-) -> int | None:
+def rows_above(rows: Sequence[Sequence[int]], cursor: Point, columns: int, column: int) -> int:
     """How many rows are above that of the cursor, in a window of `columns`, where the terminal
     tells the cursor's `column`; `rows` and `cursor` are as they were drawn.
 
-    That is as many as before, where the terminal cut lines off. It is None where the column fits
-    neither: then the window has yet another size by now.
+    That is as many as before, where the terminal cut lines off, or tells what fits neither.
     """
     above = sum(len(_broken(row, columns)) for row in rows[: cursor.y])
     here = rows[cursor.y] if cursor.y < len(rows) else []
@@ -167,7 +191,7 @@ def rows_above(
     for more, place in places:
         if place == column:
             return above + more
-    return cursor.y if column == min(cursor.x, columns - 1) else None
+    return cursor.y
 
 
 def _until(widths: Sequence[int], column: int) -> Sequence[int]:

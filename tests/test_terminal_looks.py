@@ -103,11 +103,11 @@ class LooksTests(SynchronousTestCase):
 
     def test_a_conversation_from_before(self) -> None:
         draw = self.looks.back_in("ann")
-        days = [local(2026, 11, 24), local(2026, 11, 24, 15), local(2026, 11, 26)]
+        days = [local(2026, 11, 24), local(2026, 11, 24, 15), local(2026, 11, 25)]
         drawn = [draw(ChatMessage(1, "bob", "hi", to="ann", time=day)) for day in days]
         self.assertEqual(
             [day for day, _ in drawn],
-            ["── Tuesday 24 November 2026 ──", "", "── Thursday 26 November 2026 ──"],
+            ["── Tuesday 24 November 2026 ──", "", "── Wednesday 25 November 2026 ──"],
         )
         self.assertEqual(text(drawn[1][1]), "15:03 <<<bob->ann: hi>>>")
         # What is shown below goes on with the day that it had.

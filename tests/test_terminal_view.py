@@ -120,6 +120,17 @@ class ViewTests(SynchronousTestCase):
         view.search("number 13.", older=False)
         self.assertIn("number 13.", self.shown(view))
 
+    def test_what_is_found_stays_marked_when_older_ones_come(self) -> None:
+        view = self.view()
+        view.search("number 952.", older=True)
+        fetched = self.fetched
+        view.page(-6)
+        view.latest()
+        view.page(-5)
+        marked = [row for row in view.shown(80, 10) if row and "class:found" in row[0][0]]
+        self.assertEqual([text(row) for row in marked], ["number 952."])
+        self.assertGreater(self.fetched, fetched)
+
     def test_a_search_can_be_stopped(self) -> None:
         view = self.view()
         self.held = True

@@ -9,7 +9,7 @@ from prompt_toolkit.input import PipeInput
 from twisted.internet.defer import Deferred, succeed
 
 from bbs.client.terminal.editor import Editor
-from bbs.client.terminal.interfaces import More, SetAside
+from bbs.client.terminal.interfaces import Fragments, More, SetAside
 from bbs.client.terminal.view import Part, View
 from bbs.client.values import ChatMessage
 from tests.test_terminal_editor import CTRL_C, UP, EditorCase
@@ -84,7 +84,7 @@ class ViewTests(EditorCase):
             return succeed(Part(messages, str(begin) if begin else None))
 
         first = Part([*self.successResultOf(part(None)).messages], "20")
-        return View("bob", first, part, lambda: lambda each: ("", [("", each.text)]), 40, 9)
+        return View("bob", first, part, lambda: self.draw, 40, 9)
 
     def numbers(self, *numbers: int) -> list[str]:
         return [f"number {number}." for number in numbers]
@@ -128,6 +128,24 @@ class ViewTests(EditorCase):
             await left
 
         self.play(scenario)
+
+    def test_any_key_ends_a_search(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            first = Part([ChatMessage(1, "bob", "number 1.")], "1")
+            never: Deferred[Part] = Deferred()
+            view = View("bob", first, lambda cursor: never, lambda: self.draw, 40, 9)
+            left = told(editor.look_back(view))
+            keys.send_text("/nowhere\r")
+            await self.until("number 1.", "bob: searching, 1 so far")
+            keys.send_text("x")
+            await self.until("number 1.", "bob: more is coming")
+            keys.send_text("q")
+            await left
+
+        self.play(scenario)
+
+    def draw(self, message: ChatMessage) -> tuple[str, Fragments]:
+        return "", [("", message.text)]
 
 
 class OwnKeysTests(EditorCase):

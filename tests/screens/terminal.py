@@ -315,7 +315,7 @@ def narrow(stage: Stage) -> None:
     emil.enter("who", "send dora so is mine, and yet I see all that you write")
     dora.shows("that you write")
     dora.press("PageUp")
-    dora.shows("rows below")
+    dora.shows("emil: the beginning")
     view = dora.visible()
     dora.press("q")
     dora.type("and I")

@@ -448,8 +448,9 @@ class OtherWords(PeopleCase):
 
     def test_its_own_comes_first(self) -> None:
         offer = {"usage": "w <user>", "server": "app", "rest": False, "harmless": True}
+        who = offer | {"usage": "who <user>"}
         send = {"usage": "send <user> <what>", "server": "app", "rest": True, "harmless": True}
-        answer = {"status": 0, "commands": [offer, send]}
+        answer = {"status": 0, "commands": [offer, who, send]}
         self.answer_always("commands", answer)
         self.answer("w ", {"status": 0, "message": "water"})
         client = BBSClient(self.clock, LOGIN, self.network.endpoint)
@@ -462,6 +463,18 @@ class OtherWords(PeopleCase):
         self.paper.lines.clear()
         self.result(conversation.carry_out("msg bob hello"))
         self.assertEqual(self.paper.lines, ["Unknown command msg"])
+
+
+    def test_also_before_it_is_known(self) -> None:
+        offer = {"usage": "friends <what>", "server": "login", "rest": False, "harmless": True}
+        self.answer_always("commands", {"status": 0, "commands": [offer]})
+        self.answer("friends of", {"status": 0, "message": "of whom?"})
+        client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        conversation = Conversation(client, self.paper)
+        self.addCleanup(conversation.close)
+        self.paper.lines.clear()
+        self.result(conversation.carry_out("friends of"))
+        self.assertEqual(self.paper.lines, ["of whom?"])
 
 
 class NewPasswords(PeopleCase):

@@ -199,12 +199,13 @@ class Conversation:
             await self._logged_in(request.words[1], reply.missed)
         elif reply.ok and name in LEAVING:
             self._gone(request.user)
-        elif reply.ok and request.familiar in SENDING:
+        elif reply.ok and name in SENDING and request.familiar:
             self._talking.read(request.user, Talk(words[2], group=name == "send-group"))
 
     def _show(self, request: Typed, reply: Reply) -> None:
         user = request.user
-        if request.familiar == "history" and reply.ok and self._talking.show(user, reply):
+        past = request.name == "history" and request.familiar and reply.ok
+        if past and self._talking.show(user, reply):
             return
         if not reply.ok and len(self.users) > 1 and user in self.users:
             said = f"{user}: {reply.message or 'Failed'}"

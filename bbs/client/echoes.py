@@ -36,7 +36,7 @@ class Line:
 
     @classmethod
     def of_request(cls, request: Typed) -> Line | None:
-        if request.familiar not in SENDING:
+        if request.name not in SENDING or not request.familiar:
             return None
         partner, group = request.words[2], request.name == "send-group"
         return cls(_name(request.user), _name(partner), group, request.text)
@@ -50,6 +50,8 @@ class Line:
 
 class Echoes:
     """Lines that were said here and have not come back yet, each once."""
+
+    __slots__ = ("_clock", "_expected")
 
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock

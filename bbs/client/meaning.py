@@ -16,6 +16,8 @@ IRREVOCABLE = ("delete",)
 class Sure:
     """Whether somebody means what would do harm, or is a slip: it has to be typed twice."""
 
+    __slots__ = ("_asked", "_confirmed")
+
     def __init__(self) -> None:
         self._asked: tuple[str | None, str] | None = None
         self._confirmed: tuple[str | None, str] | None = None

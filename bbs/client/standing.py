@@ -26,6 +26,8 @@ class Status:
 class Standing:
     """What is known of the servers of all users here; `screen` shows when that changes."""
 
+    __slots__ = ("_screen", "_servers", "searching", "waiting")
+
     def __init__(self, screen: IScreen) -> None:
         self.waiting: Waiting | None = None
         self.searching = False

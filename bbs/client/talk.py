@@ -55,6 +55,8 @@ def is_said(line: str) -> bool:
 class Unread:
     """How many messages each user's partners wrote since they last talked."""
 
+    __slots__ = ("_counts",)
+
     def __init__(self) -> None:
         self._counts: dict[str, dict[Talk, int]] = {}
 

@@ -22,6 +22,8 @@ MOST_BESIDE = 60
 class Talking:
     """Whom the current user talks to, and what is unread."""
 
+    __slots__ = ("_client", "_meanwhile", "_screen", "partner", "unread")
+
     def __init__(self, client: BBSClient, screen: IScreen) -> None:
         self.partner: Talk | None = None
         self.unread = Unread()

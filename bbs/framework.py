@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     )
     from bbs.storage.migrator import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
-    from bbs.storage.statements import statement, together
+    from bbs.storage.statements import by_index, statement, together
     from bbs.values import NAME_LENGTH, Instance, Quotas
 
 _WHERE = {
@@ -72,7 +72,7 @@ _WHERE = {
         "rows",
     ),
     "bbs.storage.migrator": ("Migrator",),
-    "bbs.storage.statements": ("statement", "together"),
+    "bbs.storage.statements": ("by_index", "statement", "together"),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
     "bbs.values": ("NAME_LENGTH", "Instance", "Quotas"),
 }
@@ -112,6 +112,7 @@ __all__ = [
     "app_server",
     "as_stored",
     "asks",
+    "by_index",
     "byte_length",
     "command_line",
     "costs",

@@ -23,6 +23,7 @@ from bbs.framework import (
     User,
     as_stored,
     asks,
+    by_index,
     costs,
     paged,
     read_only,
@@ -136,48 +137,39 @@ def _membership(user: int, name: str) -> peewee.Select:
 
 @statement
 def _said(user: int, name: str, to_group: bool, below: int, limit: int) -> peewee.Select:
-    return (
-        Message.select(*_MESSAGE, Message.sent_to)
-        .where(
-            (Message.sent_by == user)
-            & (Message.target == name)
-            & (Message.to_group == to_group)
-            & (Message.id < below)
-        )
-        .order_by(Message.id.desc())
-        .limit(limit)
-    )
+    own = (Message.sent_by == user) & (Message.target == name) & (Message.to_group == to_group)
+    found = Message.select(*_MESSAGE, Message.sent_to).where(own & (Message.id < below))
+    latest = found.order_by(Message.id.desc()).limit(limit)
+    return by_index(latest, Message.sent_by, Message.target, Message.to_group)
 
 
 @statement
 def _heard(user: int, name: str, below: int, limit: int) -> peewee.Select:
-    return (
-        Message.select(*_MESSAGE, Message.sent_by)
-        .where((Message.sent_to == user) & (Message.sender == name) & (Message.id < below))
-        .order_by(Message.id.desc())
-        .limit(limit)
-    )
+    own = (Message.sent_to == user) & (Message.sender == name)
+    found = Message.select(*_MESSAGE, Message.sent_by).where(own & (Message.id < below))
+    latest = found.order_by(Message.id.desc()).limit(limit)
+    return by_index(latest, Message.sent_to, Message.sender)
 
 
 @statement
 def _said_in(group: int, after: int, below: int, limit: int) -> peewee.Select:
-    return (
-        Message.select(*_MESSAGE, Message.sent_by, User.id)
-        .left_outer_join(User, on=(User.id == Message.sent_by))
-        .where((Message.in_group == group) & (Message.id > after) & (Message.id < below))
-        .order_by(Message.id.desc())
-        .limit(limit)
-    )
+    said = (Message.in_group == group) & (Message.id > after) & (Message.id < below)
+    latest = _of_group().where(said).order_by(Message.id.desc()).limit(limit)
+    return by_index(latest, Message.in_group)
 
 
 @statement
 def _sent_in(group: int, user: int, below: int, limit: int) -> peewee.Select:
     """Of what was said in the group, what `user` was sent."""
-    return (
-        Message.select(*_MESSAGE, Message.sent_by, User.id)
-        .join(Delivery, on=((Delivery.user == user) & (Delivery.message == Message.id)))
-        .join_from(Message, User, peewee.JOIN.LEFT_OUTER, on=(User.id == Message.sent_by))
-        .where((Message.in_group == group) & (Message.id < below))
-        .order_by(Message.id.desc())
-        .limit(limit)
+    sent = Delivery.select(peewee.SQL("1")).where(
+        (Delivery.user == user) & (Delivery.message == Message.id)
     )
+    said = (Message.in_group == group) & (Message.id < below)
+    latest = _of_group().where(said & peewee.fn.EXISTS(sent))
+    return by_index(latest.order_by(Message.id.desc()).limit(limit), Message.in_group)
+
+
+def _of_group() -> peewee.ModelSelect[Message]:
+    """Messages with the account of each sender, and that account once more if it is still there."""
+    sender = User.select(User.id).where(User.id == Message.sent_by)
+    return Message.select(*_MESSAGE, Message.sent_by, sender)

@@ -45,7 +45,7 @@ def _invitations(user: int, kind: str, most: int) -> peewee.Select:
         .where((Relationship.user == user) & (Relationship.kind == kind))
         .limit(most)
     )
-    return peewee.Select((some,), (peewee.fn.COUNT(peewee.SQL("1")),))
+    return _counted(Relationship, some)
 
 
 @statement
@@ -65,4 +65,11 @@ def _behind(user: int, after: int, most: int) -> peewee.Select:
         .where((Delivery.user == user) & (Delivery.message > after))
         .limit(most)
     )
-    return peewee.Select((some,), (peewee.fn.COUNT(peewee.SQL("1")),))
+    return _counted(Delivery, some)
+
+
+def _counted(model: type[Relationship | Delivery], some: peewee.Select) -> peewee.Select:
+    counted: peewee.Select = model.select(peewee.fn.COUNT(peewee.SQL("1"))).from_(
+        some.alias("some")
+    )
+    return counted

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import peewee
 
 from bbs.board.models import Relationship
-from bbs.framework import Caller, Page, Part, Place, User, paged, read_only, statement
+from bbs.framework import Caller, Page, Part, Place, User, costs, paged, read_only, statement
 
 ONLINE, OFFLINE = "online", "offline"
 """What a position begins with: those online come first, and then those who are not."""
 
+AROUND = 64
+"""Bytes of a friend on the wire beside the name: 40 for the names of the members, 18 for a time."""
+
 
 @paged
+@costs(commands=Part.price)
 @read_only
 def who(caller: Caller, page: Page) -> Part:
     """The caller's friends, those online first, each oldest friendship first.
@@ -27,10 +33,11 @@ def who(caller: Caller, page: Page) -> Part:
     if len(found) < page.limit:
         offline = _offline(caller.id, Relationship.FRIEND, last, page.limit - len(found))
         found += [((OFFLINE, row[0]), _entry(caller, False, *row[1:])) for row in offline]
-    return page.part("friend", found)
+    size = sum([len(entry["id"].encode()) + AROUND for _, entry in found])
+    return page.part("friend", found, size=size)
 
 
-def _entry(caller: Caller, online: bool, name: str, seen: float | None) -> dict[str, object]:
+def _entry(caller: Caller, online: bool, name: str, seen: float | None) -> dict[str, Any]:
     # One from the future is of a clock that has been set since, or of another machine's.
     last = None if seen is None else min(seen, caller.now)
     return {"id": name, "online": online, "last": last}

@@ -30,6 +30,7 @@ from bbs.storage.compiling import LISTS, Plan, Row, compile_query
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Q = TypeVar("Q", bound=peewee.SelectBase)
 
 MOST_LENGTHS = 64
 """For how many lengths of its lists a statement is kept; with one more the oldest goes."""
@@ -151,3 +152,27 @@ def together(*statements: Bound) -> list[Any]:
         [plan.result for plan in plans],
     )
     return results
+
+
+def by_index(query: Q, *fields: peewee.Field) -> Q:
+    """Have `query`, which selects from one table, find its rows by the index of these columns.
+
+    For the latest of few among many: where `ORDER BY id DESC LIMIT n` is asked for, MariaDB would
+    rather read all of the table from its end until it has found as many, whatever is in it. SQLite
+    takes the index without being told.
+
+    :raises LookupError: the table has no such index.
+    """
+    model: Any = fields[0].model
+    columns = [field.column_name for field in fields]
+    for index in model._meta.fields_to_index():
+        if [field.column_name for field in index._expressions] == columns:
+            break
+    else:
+        raise LookupError(f"{model._meta.table_name} has no index of {columns}")
+    if isinstance(models.database.obj, peewee.SqliteDatabase):
+        return query
+    forced: Any = peewee.NodeList((model, peewee.SQL(f"FORCE INDEX (`{index._name}`)")))
+    selected: Any = query
+    found: Q = selected.from_(forced)
+    return found

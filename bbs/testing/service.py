@@ -31,7 +31,7 @@ from bbs.daemons.composition import AppServing, Ground
 from bbs.daemons.login_composition import LoginServing
 from bbs.passwords import Hasher
 from bbs.protocols.line import LineFactory
-from bbs.rules import callers, members
+from bbs.rules import callers, members, places
 from bbs.rules.servers import new_id
 from bbs.storage import models
 from bbs.storage.database import Database
@@ -249,7 +249,7 @@ class MemoryService:
         return peer
 
     def serving(self, token: str) -> MemoryAppServer:
-        """The app server that serves whoever has `token`."""
+        """The app server that serves whoever has `token`, a new one if they have been away."""
         found: list[callers.Caller] = []
         sessions = self.login.home.sessions
         calling: Deferred[callers.Caller] = self.database.run(
@@ -257,6 +257,13 @@ class MemoryService:
         )
         calling.addCallback(found.append)
         server = found[0].server
+        if found[0].away:
+            seats: list[places.Seat | None] = []
+            coming: Deferred[places.Seat | None] = self.database.run(
+                places.come_back, found[0].id, None
+            )
+            coming.addCallback(seats.append)
+            server = seats[0].server if seats[0] else None
         assert server is not None, "nobody serves them"
         return self.servers[server]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,7 +11,7 @@ from itertools import islice
 import peewee
 
 from bbs.board import board
-from bbs.board.models import Group, Inbox, Membership, Post, Relationship
+from bbs.board.models import Group, Inbox, Membership, Message, Post, Relationship
 from bbs.passwords import OWASP
 from bbs.rules.accounts import new_channel
 from bbs.storage import migrations, models
@@ -43,7 +44,8 @@ class Content:
     """What a database has, beside those who ask: people called `person0` and so on, of whom the
     first `online` are online; `friends`: how many of the first are friends of whom; `groups`: so
     many members, of whom the last is `caller`; `posts` posts, of which the first ten people have
-    ten each."""
+    ten each; `messages`: so many between `caller` and the first of the people, as many in a group
+    of theirs, and as many of others."""
 
     name: str
     people: int
@@ -52,6 +54,7 @@ class Content:
     online: int = 0
     groups: tuple[int, ...] = ()
     posts: int = 0
+    messages: int = 0
 
 
 def friends_and_groups(*sizes: int) -> Content:
@@ -60,7 +63,9 @@ def friends_and_groups(*sizes: int) -> Content:
         "friends and groups",
         max(sizes),
         (
+            *(Asked("ping, beside them", n, f"reader{n}", "ping") for n in sizes[-1:]),
             *(Asked("list-friend: friends", n, f"reader{n}", "list-friend {user}") for n in sizes),
+            *(Asked("who: friends", n, f"reader{n}", "who {user}") for n in sizes),
             *(
                 Asked("send-group: members online", n, "caller", f"send-group {{user}} g{n} {TEXT}")
                 for n in sizes
@@ -87,6 +92,21 @@ def posts(size: int) -> Content:
     )
 
 
+def conversations(size: int) -> Content:
+    """`history` where so many are stored."""
+    return Content(
+        f"{size} messages",
+        10,
+        (
+            Asked("history: messages with a friend", size, "caller", "history {user} person0"),
+            Asked("history: messages in a group", size, "caller", "history {user} chess"),
+            Asked("list-friend, beside them", size, "caller", "list-friend {user}"),
+        ),
+        {"caller": 10},
+        messages=size,
+    )
+
+
 def users(size: int) -> Content:
     """`send` where so many have an account."""
     return Content(
@@ -101,10 +121,16 @@ def users(size: int) -> Content:
 CONTENTS = (
     friends_and_groups(10, 100, 1000),
     *map(posts, (100, 1000, 10_000, 100_000)),
+    *map(conversations, (100, 100_000)),
     *map(users, (10, 1000, 100_000)),
 )
 
-QUICK = (friends_and_groups(10, 100), *map(posts, (100, 1000)), *map(users, (10, 1000)))
+QUICK = (
+    friends_and_groups(10, 100),
+    *map(posts, (100, 1000)),
+    conversations(100),
+    *map(users, (10, 1000)),
+)
 
 
 @contextlib.contextmanager
@@ -156,6 +182,23 @@ def fill(content: Content) -> None:
         members = [*people[: size - 1], ids["caller"]]
         _insert(Membership, ({"group": group, "user": user} for user in members))
     _insert(Post, ({"author": author, "text": TEXT} for author in _authors(content, people)))
+    if content.messages:
+        both = [("caller", ids["caller"]), ("person0", ids["person0"])]
+        group = Group.insert(name="chess", channel=new_channel()).execute()
+        _insert(Membership, ({"group": group, "user": user, "after": 0} for _, user in both))
+        _insert(Message, _messages(content.messages, both, group))
+
+
+def _messages(number: int, both: list[tuple[str, int]], group: int) -> Iterator[dict[str, object]]:
+    """So many between two people, in a group, and of others, all mixed."""
+    now = time.time()
+    for turn in range(number):
+        (sender, sent_by), (target, sent_to) = both if turn % 2 else both[::-1]
+        stored = {"text": TEXT, "stored": now, "sender": sender, "sent_by": sent_by}
+        yield {**stored, "target": target, "to_group": False, "sent_to": sent_to, "in_group": None}
+        yield {**stored, "target": "chess", "to_group": True, "sent_to": None, "in_group": group}
+        other = {"sender": "person1", "target": "person2", "sent_by": sent_by + 1000}
+        yield {**stored, **other, "to_group": False, "sent_to": 10**6, "in_group": None}
 
 
 def _authors(content: Content, people: list[int]) -> Iterator[int]:

@@ -1,6 +1,6 @@
 """What commands cost as the database grows.
 
-    python -m tests.bench.sizes [--quick] [--embedded] [--json FILE] [--write]
+    python -m tests.bench.sizes [--quick] [--embedded] [--only WORD] [--json FILE] [--write]
 
 Each database is filled through the models before the service starts on it, so that it takes seconds
 and not hours. Then commands are sent over a few connections that stay. What a command costs at the
@@ -105,15 +105,16 @@ def rows(found: Sequence[Sized]) -> list[report.Row]:
     return [row(each, sizes[0]) for sizes in of_what.values() for each in sizes]
 
 
-def run(folder: Path, quick: bool, embedded: bool) -> list[Sized]:
-    """Measure all sizes on all databases that there are."""
+def run(folder: Path, quick: bool, embedded: bool, only: str = "") -> list[Sized]:
+    """Measure all sizes on all databases that there are, or `only` those contents."""
     print("\ncost against size", flush=True)
     found: list[Sized] = []
     with processes.tool(folder, "load") as load:
         for name in (SQLITE, MARIADB):
             if name == SQLITE or (not embedded and environment().get("BBS_TEST_MYSQL_URL")):
                 for content in filling.QUICK if quick else filling.CONTENTS:
-                    found += measure(folder, load, name, content, 1 if quick else 3)
+                    if only in content.name:
+                        found += measure(folder, load, name, content, 1 if quick else 3)
     print(table(found))
     return found
 
@@ -166,6 +167,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--quick", action="store_true", help="the smaller sizes, one round")
     parser.add_argument("--embedded", action="store_true", help="SQLite and the own broker alone")
+    parser.add_argument("--only", metavar="WORD", default="", help="contents with it in their name")
     parser.add_argument("--json", metavar="FILE", help="write the figures and all rounds there")
     parser.add_argument(
         "--write", action="store_true", help="put the table into docs/benchmarks.md"
@@ -175,7 +177,7 @@ def main(argv: Sequence[str]) -> int:
     before = report.machine()
     print(before, flush=True)
     with tempfile.TemporaryDirectory(prefix="bbs-bench-") as folder:
-        found = run(Path(folder), options.quick, options.embedded)
+        found = run(Path(folder), options.quick, options.embedded, options.only)
     if options.json:
         figures = {"machine": before, "sizes": [each.as_json() for each in found]}
         Path(options.json).write_text(json.dumps(figures, indent=1) + "\n")

@@ -17,7 +17,18 @@ from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
-from bbs.board import blocks, board, expiring, friends, groups, messages, posts
+from bbs.board import (
+    blocks,
+    board,
+    expiring,
+    friends,
+    groups,
+    history,
+    messages,
+    posts,
+    waiting,
+    who,
+)
 from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, credentials, keeping, members, operators, places, presence
@@ -119,7 +130,12 @@ def commands() -> dict[str, list[Callable[[], object]]]:
 
     return {
         "register": [lambda: accounts.register("somebody-new", "hash", NOW, board.on_register)],
-        "login": [lambda: accounts.password_hash("user0"), first, again],
+        "login": [
+            lambda: accounts.password_hash("user0"),
+            first,
+            again,
+            lambda: waiting.on_login(ann().id, NOW - 100),
+        ],
         "logout": guarded(accounts.log_out),
         "delete": [*guarded(accounts.delete), *guarded(accounts.delete, board.on_delete)],
         "locate": [locate, lambda: places.ask(ann().id)],
@@ -135,8 +151,21 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         "list-joined": guarded(groups.joined),
         "join-group": guarded(groups.join, "group1000"),
         "send-group": guarded(messages.send_group, "group0", "hello"),
+        "history": [
+            *guarded(history.history, "user1"),
+            *guarded(history.history, "user3"),
+            *guarded(history.history, "group1"),
+        ],
+        "history-group": [
+            *guarded(history.of_group, "group1"),
+            *guarded(history.of_group, "group4"),
+        ],
+        "who": guarded(who.who),
         "more": [
             lambda: [rule.part(ann(), Page(2**40)) for rule in LISTS],
+            lambda: history.history.part(ann(), Page([history.WITH, 3000]), "user1"),
+            lambda: history.of_group.part(ann(), Page([history.IN_GROUP, 3000]), "group1"),
+            lambda: who.who.part(ann(), Page([who.OFFLINE, 5])),
             lambda: groups.members.part(ann(), Page(2**40), "group0"),
         ],
         "listen": [

@@ -37,7 +37,8 @@ def fill(database: Database) -> None:
         _insert(Post, [{"author": user, "text": "hello"} for user in users for _ in range(3)])
         _insert(Group, [{"name": f"group{n}", "channel": ""} for n in range(PEOPLE // 2)])
         _insert(Membership, _memberships(users))
-        _insert(Message, [_message(number) for number in range(2 * PEOPLE)])
+        [(first,)] = rows(Group.select(Group.id).order_by(Group.id).limit(1))
+        _insert(Message, [_message(number, users, first) for number in range(2 * PEOPLE)])
         _insert(Delivery, _deliveries(users))
         members.enroll(KEEPER)
         members.observe(KEEPER, Tally())
@@ -93,17 +94,32 @@ def _block(users: list[int], number: int) -> dict[str, object]:
 
 def _memberships(users: list[int]) -> list[dict[str, object]]:
     [first] = [group for (group,) in rows(Group.select(Group.id).order_by(Group.id).limit(1))]
-    members = [{"group": first, "user": user} for user in users[:20]]
-    members += [{"group": first + number, "user": users[0]} for number in range(1, 5)]
+    members = [{"group": first, "user": user, "after": 0} for user in users[:20]]
+    # The last of these user0 joined through a server of before there was `after`.
+    members += [
+        {"group": first + number, "user": users[0], "after": None if number == 4 else 0}
+        for number in range(1, 5)
+    ]
     return members + [
-        {"group": first + 5 + number % 1000, "user": user}
+        {"group": first + 5 + number % 1000, "user": user, "after": 0}
         for number, user in enumerate(users[1:], 1)
         if number % 1000 != 995
     ]
 
 
-def _message(number: int) -> dict[str, object]:
-    values: dict[str, object] = {"sender": "user1", "target": "user2", "to_group": False}
+def _message(number: int, users: list[int], first_group: int) -> dict[str, object]:
+    """From user0 to user1 and back, from others to others, and in groups of user0's."""
+    to_group, one = number % 4 == 0, number // 4 % (PEOPLE - 1)
+    sender, reader = ((0, 1), (1, 0), (one, one + 1))[number % 3]
+    group = number // 4 % 5
+    values: dict[str, object] = {
+        "sender": f"user{sender}",
+        "target": f"group{group}" if to_group else f"user{reader}",
+        "to_group": to_group,
+        "sent_by": users[sender],
+        "sent_to": None if to_group else users[reader],
+        "in_group": first_group + group if to_group else None,
+    }
     return values | {"text": "hello", "stored": NOW - 3000 + number / 2}
 
 

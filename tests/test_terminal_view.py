@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client.terminal import view as module
 from bbs.client.terminal.interfaces import Fragments
-from bbs.client.terminal.view import Part, View, wrapped
+from bbs.client.terminal.rows import wrapped
+from bbs.client.terminal.view import Part, View
 from bbs.client.values import ChatMessage, Lost
 
 SIZE = 50

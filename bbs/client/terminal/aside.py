@@ -15,7 +15,7 @@ from bbs.client.terminal import looks
 from bbs.client.terminal.above import Above
 from bbs.client.terminal.interfaces import Fragments, IEditor, More, Size
 from bbs.client.terminal.pager import Failed
-from bbs.client.terminal.prompt import width
+from bbs.client.terminal.rows import rows
 from bbs.client.terminal.view import Draw, Part, View
 
 
@@ -136,8 +136,3 @@ def _are_more(lines: Iterable[Fragments], size: Size) -> bool:
         if room <= 0:
             return True
     return False
-
-
-def rows(line: Fragments, size: Size) -> int:
-    """The rows that a line takes in a window of such a size."""
-    return max(1, -(-width(fragment_list_to_text(list(line))) // size.columns))

@@ -16,6 +16,7 @@ from prompt_toolkit.utils import get_cwidth
 from twisted.internet.defer import CancelledError, Deferred
 
 from bbs.client.terminal.interfaces import Fragments
+from bbs.client.terminal.rows import wrapped
 from bbs.client.text import visible
 from bbs.client.values import ChatMessage, ClientError
 
@@ -59,6 +60,7 @@ class View:
         self._draw = draw
         self._messages = [*first.messages]
         self._cursor = first.cursor
+        self._come = len(first.messages)
         self._lacks_latest = False
         self._columns, self._height, self._top = columns, height, 0
         self._wrapped: dict[int, Sequence[Fragments]] = {}
@@ -82,20 +84,19 @@ class View:
                 self._wrapped.clear()
                 self._lay_out()
             self._height = height
-            last = max((row for row, (at, _) in enumerate(self._rows) if at <= bottom), default=0)
+            last = max((row for row, (id, _) in enumerate(self._rows) if id <= bottom), default=0)
             self._go_to(last + 1 - height)
         rows = self._rows[self._top : self._top + height]
         blank: list[Fragments] = [[]] * (height - len(rows))
         return [
             *blank,
-            *(self._marked(row) if at == self._found else row for at, row in rows),
+            *(self._marked(row) if id == self._found else row for id, row in rows),
         ]
 
     def status(self, columns: int) -> str:
         """Where one is, in as many words as there is room for."""
-        count = len(self._messages)
         if self.is_searching:
-            state = f"searching, {count} so far"
+            state = f"searching, {self._come} so far"
         elif self._note:
             state = self._note
         elif self._is_loading:
@@ -143,16 +144,19 @@ class View:
         if not self._wanted:
             return
         step = self._towards if older else -self._towards
-        if self._found is not None:
-            start = self._found + step
+        start = self._index(self._found)
+        if start is not None:
+            start += step
         else:
-            start = self._at(self._top if step > 0 else self._top + self._height - 1)
+            start = self._index(self._at(self._top if step > 0 else self._top + self._height - 1))
         self._note = ""
-        self._seek(start, step)
+        self._seek(0 if start is None else start, step)
 
     def stop(self) -> None:
         """Search no further."""
-        self.is_searching = False
+        if self.is_searching:
+            self.is_searching = False
+            self._lay_out()
 
     def close(self) -> None:
         """Nobody looks any more."""
@@ -168,10 +172,14 @@ class View:
         return self._top + self._height >= len(self._rows)
 
     def _at(self, row: int) -> int:
-        """Which message is in a row."""
+        """The id of the message in a row."""
         if not self._rows:
             return 0
         return self._rows[max(0, min(row, len(self._rows) - 1))][0]
+
+    def _index(self, id: int | None) -> int | None:
+        """Where a message is in what is kept; None where it is not."""
+        return next((at for at, each in enumerate(self._messages) if each.id == id), None)
 
     def _go_to(self, top: int) -> None:
         self._top = max(0, min(top, len(self._rows) - self._height))
@@ -184,13 +192,14 @@ class View:
         at = start
         while 0 <= at < len(self._messages):
             if self._matches(self._messages[at]):
-                return self._show_found(at)
+                self.stop()
+                return self._show_found(self._messages[at].id)
             at += step
         if step < 0 and self._cursor is not None:
             self.is_searching = True
             self._load()
         else:
-            self.is_searching = False
+            self.stop()
             self._note = f"no {visible(self._wanted)!r}"
         return None
 
@@ -198,10 +207,9 @@ class View:
         text, wanted = f"{message.sender}: {message.text}", self._wanted
         return wanted in (text.lower() if wanted == wanted.lower() else text)
 
-    def _show_found(self, at: int) -> None:
-        self.is_searching = False
-        self._found = at
-        row = next(row for row, (each, _) in enumerate(self._rows) if each == at)
+    def _show_found(self, id: int) -> None:
+        self._found = id
+        row = next(row for row, (each, _) in enumerate(self._rows) if each == id)
         if not self._top <= row < self._top + self._height:
             self._go_to(row - self._height // 3)
 
@@ -230,7 +238,7 @@ class View:
                 if not self.is_searching:
                     break
         except ClientError as problem:
-            self.is_searching = False
+            self.stop()
             self._note = visible(str(problem))
         except CancelledError:
             pass  # It was left.
@@ -239,20 +247,21 @@ class View:
             self.changed()
 
     def _has_older(self, part: Part) -> None:
-        rows, count = len(self._rows), len(part.messages)
         self._messages[:0] = part.messages
         self._cursor = part.cursor
-        self._found = None if self._found is None else self._found + count
+        self._come += len(part.messages)
         self._let_go()
-        self._lay_out()
-        self._top += max(0, len(self._rows) - rows)
-        self._go_to(self._top)
-        if self.is_searching:
-            self._seek(count - 1, -1)
+        if (
+            self.is_searching
+        ):  # Rows are made when that is over: a search may take thousands of parts.
+            self._seek(len(part.messages) - 1, -1)
+        else:
+            self._lay_out()
 
     def _has_latest(self, part: Part) -> None:
         self._messages = [*part.messages]
         self._cursor = part.cursor
+        self._come = len(part.messages)
         self._lacks_latest, self._found = False, None
         self._lay_out()
         self._go_to(len(self._rows))
@@ -272,30 +281,20 @@ class View:
     # Rows
 
     def _lay_out(self) -> None:
+        """Make the rows of what is kept. What was in the first row of the window stays there."""
+        before, first = self._at(self._top), self._top
+        while first > 0 and self._rows[first - 1][0] == before:
+            first -= 1
         self._rows = []
         draw = self._draw()
-        for at, message in enumerate(self._messages):
+        for message in self._messages:
             day, line = draw(message)
             if day:
-                self._rows += [(at, row) for row in wrapped([("class:day", day)], self._columns)]
+                line_of_day = wrapped([("class:day", day)], self._columns)
+                self._rows += [(message.id, row) for row in line_of_day]
             rows = self._wrapped.get(message.id)
             if rows is None:
                 rows = self._wrapped[message.id] = wrapped(line, self._columns)
-            self._rows += [(at, row) for row in rows]
-
-
-def wrapped(line: Fragments, columns: int) -> Sequence[Fragments]:
-    """A line broken into rows of so many columns at most."""
-    rows: list[list[tuple[str, str]]] = [[]]
-    room = columns
-    for style, text, *_ in line:
-        begin = 0
-        for at, character in enumerate(text):
-            width = get_cwidth(character)
-            if width > room and room < columns:
-                rows[-1].append((style, text[begin:at]))
-                rows.append([])
-                begin, room = at, columns
-            room -= width
-        rows[-1].append((style, text[begin:]))
-    return rows
+            self._rows += [(message.id, row) for row in rows]
+        same = [row for row, (id, _) in enumerate(self._rows) if id == before]
+        self._go_to(same[0] + self._top - first if same else len(self._rows))

@@ -73,17 +73,14 @@ class Aside:
 
     async def read(self) -> None:
         """Have the next be read, until it is left."""
+        self._above.flush()
+        self._above.hold()
         try:
-            self._above.flush()
-            self._above.hold()
             await self._waiting[0]()
-        finally:
-            self._waiting.popleft()
-            if not self._waiting:
-                self._above.let_go()
-                finished, self._finished = self._finished, None
-                if finished is not None:
-                    finished.callback(None)
+        except Exception:
+            self._left()
+            raise
+        self._left()
 
     def finished(self) -> Deferred[None]:
         """Fires when there is nothing to read any more."""
@@ -97,6 +94,14 @@ class Aside:
         """End a pager of somebody's, if there is one now."""
         if self._pager is not None:
             self._pager.end()
+
+    def _left(self) -> None:
+        self._waiting.popleft()
+        if not self._waiting:
+            self._above.let_go()
+            finished, self._finished = self._finished, None
+            if finished is not None:
+                finished.callback(None)
 
     def _add(self, what: Callable[[], Deferred[None]]) -> None:
         self._waiting.append(what)

@@ -152,12 +152,14 @@ class Face:
         return Deferred.fromCoroutine(self._carried_out(line))
 
     async def _carried_out(self, line: Line) -> bool:
-        try:
-            return await self.conversation.carry_out(line.text, line.as_text)
-        finally:
+        def over(result: bool | Failure) -> bool | Failure:
             self._asks_no_more(line)
-            # What is read has to be left before the next line is carried out.
-            await self._aside.finished()
+            return result
+
+        goes_on = await self.conversation.carry_out(line.text, line.as_text).addBoth(over)
+        # What is read has to be left before the next line is carried out.
+        await self._aside.finished()
+        return goes_on
 
     def _asks_no_more(self, line: Line | None) -> None:
         unanswered = line is not None and line.questions

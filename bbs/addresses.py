@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from importlib.util import find_spec
 from ipaddress import ip_address
+from urllib.parse import parse_qs, quote, urlsplit
 
 _OVER_TCP = {
     "tcp": ("port", "interface", "backlog"),
@@ -67,6 +68,48 @@ class Address:
 
 
 @dataclass(frozen=True)
+class ServerPlace:
+    """Where a login server is, and how it is talked to: `127.0.0.1:22222`, or by TLS
+    `tls://HOST:PORT?tls_ca=FILE&tls_name=NAME`.
+
+    `ca` is a file of whom to trust, empty for the system's authorities; `name` is a host name that
+    a certificate may be for, besides the host itself.
+    """
+
+    address: Address
+    tls: bool = False
+    ca: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        if not self.tls:
+            return str(self.address)
+        options = (("tls_ca", self.ca), ("tls_name", self.name))
+        query = "&".join(f"{key}={quote(value)}" for key, value in options if value)
+        return f"tls://{self.address}{'?' if query else ''}{query}"
+
+    @classmethod
+    def parse(cls, text: str) -> ServerPlace:
+        """Read what `str` writes.
+
+        :raises ValueError: it is no such text, or needs what is not installed.
+        """
+        if not text.startswith("tls://"):
+            return cls(Address.parse(text))
+        parts = urlsplit(text)
+        options = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        known = options.keys() <= {"tls_ca", "tls_name"} and all(map(_is_one, options.values()))
+        if parts.path or parts.fragment or "@" in parts.netloc or not known or not has_tls():
+            raise ValueError(text)
+        ca, name = (options.get(key, [""])[0] for key in ("tls_ca", "tls_name"))
+        return cls(Address.parse(parts.netloc), True, ca, name)
+
+
+def _is_one(values: list[str]) -> bool:
+    return len(values) == 1 and bool(values[0])
+
+
+@dataclass(frozen=True)
 class ListeningPlace:
     """Where a server listens: an endpoint string, such as `tcp:22222` or `ssl:443:privateKey=…`.
 
@@ -104,8 +147,11 @@ class ListeningPlace:
     @classmethod
     def on_free_port(cls, *places: ListeningPlace) -> ListeningPlace:
         """A free TCP port where the first of `places` that names an address has it; else at all
-        addresses, those of IPv6 too if one of them has these."""
+        addresses, those of IPv6 too if one of them has these. By TLS if one of them is, with that
+        one's key."""
         interface = next((place.interface for place in places if place.interface), "")
+        if secure := next((place for place in places if place.is_tls), None):
+            return secure.moved(interface, 0)
         if interface:
             return cls.at(interface, 0)
         return cls("tcp6:0" if any(place.kind == "tcp6" for place in places) else "tcp:0")
@@ -133,6 +179,32 @@ class ListeningPlace:
         """Whether what is said there is encrypted by this server itself."""
         return self.kind == "ssl"
 
+    @property
+    def certificate(self) -> str:
+        """The file of the certificate that a server shows there, by TLS."""
+        return self._argument("certKey") or self.private_key
+
+    @property
+    def private_key(self) -> str:
+        """The file of that certificate's key."""
+        return self._argument("privateKey") or "server.pem"
+
+    @property
+    def chain(self) -> str:
+        """The file of the certificates between that one and an authority; "" for none."""
+        return self._argument("extraCertChain")
+
+    def moved(self, interface: str, port: int) -> ListeningPlace:
+        """The same kind of place, by TLS as this one is, at another address ("": all) and port."""
+        kept = [
+            f"{name}={value}"
+            for name, value in self._named()
+            if name not in ("port", "interface", "backlog")
+        ]
+        if interface:
+            kept.insert(0, "interface=" + interface.replace(":", "\\:"))
+        return ListeningPlace(":".join((self.kind, str(port), *kept)))
+
     def with_backlog(self, connections: int) -> ListeningPlace:
         """The place with so many connections that may wait to be accepted, unless it says itself
         how many, or is of a kind that has no such number."""
@@ -142,22 +214,22 @@ class ListeningPlace:
 
     def _argument(self, name: str) -> str:
         """An argument, given by its name or by its position; "" if it is not given."""
-        unnamed: list[str] = []
+        return _unescaped(next((value for key, value in self._named() if key == name), ""))
+
+    def _named(self) -> list[tuple[str, str]]:
+        """Every argument with its name, as it is escaped; those that are given by name first."""
         arguments = re.findall(
             r":(?:(\w+)=)?((?:\\.|[^:\\])*)", self.text, flags=re.ASCII | re.DOTALL
         )
-        for key, value in arguments:
-            if key == name:
-                return _unescaped(value)
-            if not key:
-                unnamed.append(value)
-        by_position = dict(zip(_OVER_TCP.get(self.kind, ()), unnamed, strict=False))
-        return _unescaped(by_position.get(name, ""))
+        named = [(key, value) for key, value in arguments if key]
+        unnamed = [value for key, value in arguments if not key]
+        by_position = zip(_OVER_TCP.get(self.kind, ()), unnamed, strict=False)
+        return named + [(key, value) for key, value in by_position if value]
 
 
 def has_tls() -> bool:
     """Whether what TLS needs is installed (`bbs[tls]`)."""
-    return find_spec("OpenSSL") is not None
+    return find_spec("OpenSSL") is not None and find_spec("service_identity") is not None
 
 
 def _unescaped(text: str) -> str:

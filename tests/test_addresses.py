@@ -8,7 +8,7 @@ from twisted.internet.endpoints import _parse
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import addresses
-from bbs.addresses import Address, ListeningPlace, reached_at
+from bbs.addresses import Address, ListeningPlace, ServerPlace, reached_at
 
 
 class Addresses(SynchronousTestCase):
@@ -19,6 +19,32 @@ class Addresses(SynchronousTestCase):
     def test_where_this_machine_reaches_it(self) -> None:
         for host, reached in (("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")):
             self.assertEqual(reached_at(host), reached)
+
+
+class ServerPlaces(SynchronousTestCase):
+    def test_written_and_read(self) -> None:
+        for text, address, tls, ca, name in (
+            ("[::1]:2", "[::1]:2", False, "", ""),
+            ("tls://h:3", "h:3", True, "", ""),
+            ("tls://[::1]:3?tls_ca=/a%20b.pem", "[::1]:3", True, "/a b.pem", ""),
+            ("tls://127.0.0.1:3?tls_ca=a&tls_name=h", "127.0.0.1:3", True, "a", "h"),
+        ):
+            place = ServerPlace.parse(text)
+            self.assertEqual(place, ServerPlace(Address.parse(address), tls, ca, name))
+            self.assertEqual(str(place), text)
+
+    def test_none(self) -> None:
+        for text in (
+            *("tls://h", "tls://h:0", "tls://:1", "tls:h:1", "tls://h:1/", "tls://h:1?ca=x"),
+            *("tls://h:1?tls_ca=", "tls://h:1?tls_ca=a&tls_ca=b", "tls://h:1#x", "ssl://h:1"),
+            *("tls://u@h:1", "tls://h:1?x"),
+        ):
+            with self.subTest(text):
+                self.assertRaises(ValueError, ServerPlace.parse, text)
+
+    def test_tls_that_is_not_installed(self) -> None:
+        self.patch(addresses, "find_spec", lambda name: None)
+        self.assertRaises(ValueError, ServerPlace.parse, "tls://h:1")
 
 
 class ListeningPlaces(SynchronousTestCase):
@@ -69,6 +95,16 @@ class ListeningPlaces(SynchronousTestCase):
         ):
             self.assertEqual(str(ListeningPlace.parse(text).with_backlog(7)), told)
 
+    def test_files_of_tls(self) -> None:
+        for text, key, certificate, chain in (
+            ("ssl:1", "server.pem", "server.pem", ""),
+            ("ssl:1:a\\:b", "a:b", "a:b", ""),
+            ("ssl:1:k:c:extraCertChain=x", "k", "c", "x"),
+        ):
+            place = ListeningPlace.parse(text)
+            told = (place.private_key, place.certificate, place.chain)
+            self.assertEqual(told, (key, certificate, chain))
+
     def test_at(self) -> None:
         place = ListeningPlace.at("::1", 5)
         self.assertEqual(str(place), "tcp6:5:interface=\\:\\:1")
@@ -82,6 +118,11 @@ class ListeningPlaces(SynchronousTestCase):
             (("tcp:1", "tcp:2:interface=127.0.0.1"), "tcp:0:interface=127.0.0.1"),
             (("tcp6:1:interface=\\:\\:", "tcp:2"), "tcp6:0"),
             (("tcp6:1:interface=\\:\\:1", "tcp:2"), "tcp6:0:interface=\\:\\:1"),
+            (("ssl:1:k\\:y.pem", "tcp:2"), "ssl:0:privateKey=k\\:y.pem"),
+            (
+                ("tcp:1:interface=127.0.0.1", "ssl:2:certKey=c:privateKey=k:backlog=3"),
+                "ssl:0:interface=127.0.0.1:certKey=c:privateKey=k",
+            ),
         ):
             places = map(ListeningPlace, texts)
             self.assertEqual(str(ListeningPlace.on_free_port(*places)), free)

@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
+from types import SimpleNamespace
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import cli
+from bbs.board.daemons import app, login, telnet
 from bbs.framework import Service
 
-COMMANDS = (
-    *("", "up", "client", "fleet", "db", "config"),
-    *("fleet list", "fleet launch", "fleet drain", "config check", "config keys"),
-)
+DAEMONS = (login, app, telnet)
+"""What `twistd bbs-login`, `bbs-app` and `bbs-telnet` are."""
 
 
 class Parts(SynchronousTestCase):
@@ -28,17 +30,61 @@ class Parts(SynchronousTestCase):
                 code = int(end.code or 0)
         return code, output.getvalue(), errors.getvalue()
 
+    def commands(self) -> list[str]:
+        """Every command and sub-command, as the usage of each tells what there is below it."""
+        found = ["", *cli.PARTS, "config check", "config keys"]
+        for part in cli.PARTS:
+            usage = self.said(f"{part} --help")[1].partition("\n\n")[0]
+            if choices := re.search(r"\{([a-z,]+)\}", usage):
+                found += [f"{part} {action}" for action in choices[1].split(",")]
+        return found
+
+    def test_there_are_some(self) -> None:
+        expected = {"fleet list", "fleet drain", "db status", "user suspend", "up", "config check"}
+        self.assertEqual(expected - {*self.commands()}, set())
+
     def test_each_knows_its_version(self) -> None:
         whole = self.said("--version")
         self.assertRegex(whole[1], r"\Abbs \d+\.\d+\.\d+\n\Z")
-        for command in COMMANDS:
+        for command in self.commands():
             self.assertEqual(self.said(f"{command} --version"), (0, whole[1], ""))
 
     def test_each_helps(self) -> None:
-        for command in COMMANDS:
+        for command in self.commands():
             code, output, errors = self.said(f"{command} --help")
             self.assertEqual((code, errors), (0, ""))
             self.assertIn("usage: bbs", output)
+
+    def test_wrong_usage(self) -> None:
+        for command in self.commands():
+            code, output, errors = self.said(f"{command} --no-such-option")
+            self.assertEqual((code, output), (2, ""), command)
+            self.assertIn("usage: bbs", errors)
+
+    def daemon(self, made: Any, *arguments: str) -> tuple[int, str, str]:
+        """What a daemon ends with under twistd, before it begins."""
+        output, errors = io.StringIO(), io.StringIO()
+        options = made.Options()
+        options.parent = SimpleNamespace(subCommand="bbs-x", getSynopsis=lambda: "Usage: twistd")
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
+            ended = self.assertRaises(SystemExit, options.parseOptions, [*arguments])
+        return int(ended.code or 0), output.getvalue(), errors.getvalue()
+
+    def test_daemons(self) -> None:
+        version = self.said("--version")
+        for made in DAEMONS:
+            self.assertEqual(self.daemon(made, "--version"), version)
+            for wrong in ("--no-such-option", "word"):
+                code, output, errors = self.daemon(made, wrong)
+                self.assertEqual((code, output), (2, ""))
+                self.assertRegex(errors, r"\nbbs-(login|app|telnet): [^\n]+\n\Z")
+
+    def test_daemons_help(self) -> None:
+        """By twistd itself, which is asked by real processes elsewhere."""
+        for made in DAEMONS:
+            code, output, errors = self.daemon(made, "--help")
+            self.assertEqual((code, errors), (0, ""))
+            self.assertIn("--config=", output)
 
     def test_what_is_no_part(self) -> None:
         for line in ("", "down"):

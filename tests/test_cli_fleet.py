@@ -6,15 +6,22 @@ import getpass
 import json
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 from bbs.cli import fleet
 from bbs.rules import accounts, members, places, presence
 from bbs.rules.operators import actions
 from bbs.scaling.ec2.machines import price
-from bbs.storage.models import Place, Server, User
-from bbs.values import State
+from bbs.scaling.identity import process_identity
+from bbs.storage.models import LoginServer, Place, Server, User
+from bbs.values import State, Tally
 from tests.command_case import CommandCase
 from tests.database_case import on_both_databases
+
+NOBODY = (
+    "bbs fleet: no login server runs that would do it: it will be done by the next that starts\n"
+)
 
 
 @on_both_databases
@@ -129,10 +136,48 @@ class Fleet(CommandCase):
         )
 
     def test_a_launch(self) -> None:
+        members.enroll(members.Member("l" * 32, process_identity()))
         code, output, errors = self.bbs("launch")
         server = Server.get()
         self.assertEqual((code, output, errors), (0, f"launch asked for: {server.id}\n", ""))
         self.assertEqual((server.state, server.capacity), (State.LAUNCHING, 10))
+
+    def test_a_launch_where_nobody_keeps_the_fleet(self) -> None:
+        """It is written down, and a line says that nobody runs who would do it."""
+        looks = self.looks()
+        dead = process_identity().rpartition(":")[0] + ":1"
+        for identities, looked in (((), 0), ((dead,), 0), ((dead, "host:elsewhere:1:x"), 12)):
+            LoginServer.delete().execute()
+            for number, identity in enumerate(identities):
+                members.enroll(members.Member(str(number), identity))
+            looks.clear()
+            code, output, errors = self.bbs("launch")
+            self.assertEqual((code, errors), (0, NOBODY))
+            self.assertIn("launch asked for: ", output)
+            self.assertEqual(len(looks), looked)
+            output = self.bbs("launch", "--json")[1]
+            self.assertEqual(json.loads(output)["asked"], "launch")
+
+    def test_a_launch_that_another_machine_will_do(self) -> None:
+        """Its login server says that it lives, before long."""
+        me = members.Member("l" * 32, "host:elsewhere:1:x")
+        members.enroll(me)
+        looks = self.looks(lambda: len(looks) == 8 and members.observe(me, Tally()))
+        self.assertEqual(self.bbs("launch")[2], "")
+        self.assertEqual(len(looks), 8)
+
+    def looks(self, then: Callable[[], object] = lambda: None) -> list[float]:
+        """The pauses between looks at who lives; `then` is called after each. No time passes."""
+        pauses: list[float] = []
+        clock: Any = fleet.time
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            then()
+
+        self.patch(clock, "sleep", sleep)
+        self.patch(clock, "monotonic", lambda: sum(pauses))
+        return pauses
 
     def test_what_was_done_is_recorded(self) -> None:
         self.server("a" * 32)
@@ -149,6 +194,19 @@ class Fleet(CommandCase):
                 ("liz", "bbs fleet", "drain", "a" * 32),
             ],
         )
+
+    def test_it_is_stamped_with_when_it_was_asked_for(self) -> None:
+        """However long the database is waited for."""
+        now = [1000.0]
+        self.patch(time, "time", lambda: now[0])
+
+        def wait(*arguments: object) -> None:
+            now[0] += 60.0
+
+        self.patch(fleet, "upgrade", wait)
+        self.bbs("launch")
+        [deed] = self.call(actions, 9)
+        self.assertEqual((Server.get().created, deed.at), (1000.0, 1000.0))
 
     def nobody(self) -> str:
         raise OSError("no name")

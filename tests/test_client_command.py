@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from socket import socket
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -17,11 +19,14 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import cli
 from bbs.cli.client import Run, main
+from bbs.client import BBSClient, last
 from tests.client_case import LOGIN, ClientTestCase, on_sockets
 from tests.command_case import BOARD
 
 Files = dict[int, int | str]
 """What a child process has for its descriptors, as `spawnProcess` takes it."""
+
+MODES = (0o600, 0o700)
 
 CONFORMANCE = Path(__file__).parent / "conformance"
 
@@ -34,7 +39,10 @@ class UsageTests(SynchronousTestCase):
         return main(argv, BOARD), errors.getvalue()
 
     def test_wrong_usage(self) -> None:
-        for argv in ((), ("localhost",), ("localhost", "1", "2"), ("--what", "a", "1")):
+        for argv in (
+            *(("localhost", "1", "2"), ("--what", "a", "1")),
+            *(("--ca", "file", "localhost", "1"), ("--ca", "file"), ("--tls", "--ca")),
+        ):
             code, errors = self.outcome(*argv)
             self.assertEqual(code, 2)
             self.assertIn("usage: bbs client", errors)
@@ -73,6 +81,8 @@ class UsageTests(SynchronousTestCase):
 
 
 class RunTests(ClientTestCase):
+    for_programs = strict = False
+
     def setUp(self) -> None:
         super().setUp()
         self.stopped = 0
@@ -83,7 +93,13 @@ class RunTests(ClientTestCase):
     def run_script(self, *pieces: bytes) -> Run:
         self.pieces.extend(succeed(piece) for piece in pieces)
         run = Run(
-            self.clock, self.client, read=self.read, output=self.start, stop_reactor=self.stop
+            self.clock,
+            self.client,
+            read=self.read,
+            output=self.start,
+            stop_reactor=self.stop,
+            for_programs=self.for_programs,
+            strict=self.strict,
         )
         run.start()
         self.network.flush()
@@ -104,6 +120,21 @@ class RunTests(ClientTestCase):
         self.assertEqual((run.problem, self.stopped), ("", 1))
         self.assertEqual(self.printed().decode(), "Pong!\nSuccess!\né is already used\n")
         self.assertEqual(self.network.links, [])
+
+    def test_strict(self) -> None:
+        """Any refusal counts, and the first is told; without it only `--json` minds, the last."""
+        lines = b"login bob 1\nnonsense\nping\n"
+        for for_programs, strict, end, problem in (
+            (False, False, b"nonsense\n", ""),
+            (True, False, b"nonsense\n", "Unknown command nonsense"),
+            (True, False, b"ping\n", ""),
+            (False, True, b"ping\n", "No such user or password error"),
+            (True, True, b"ping\n", "No such user or password error"),
+        ):
+            self.for_programs, self.strict = for_programs, strict
+            self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+            self.assertEqual(self.run_script(lines + end, b"").problem, problem)
+        os.close(self.start)
 
     def test_stopped_in_the_middle(self) -> None:
         run = self.run_script(b"ping\n")
@@ -144,7 +175,13 @@ class Client(ProcessProtocol):
 
     transport: Any
 
-    def __init__(self, reactor: Any, *argv: str, files: Files | None = None) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        *argv: str,
+        files: Files | None = None,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.out = b""
         self.err = b""
         self.ended: Deferred[int] = Deferred()
@@ -154,7 +191,12 @@ class Client(ProcessProtocol):
             self,
             command[0],
             command,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+            env={
+                **os.environ,
+                "PYTHONPATH": str(Path(__file__).parent.parent),
+                "XDG_STATE_HOME": os.path.abspath("state"),
+                **environ,
+            },
             childFDs=files,
         )
 
@@ -270,6 +312,49 @@ class ProcessTests(TestCase):
         client.transport.write(b"ping\nping\n")
         self.assertEqual(await client.ended, 1)
         self.assertEqual(client.err, b"bbs client: standard output: Broken pipe\n")
+
+    async def test_hung_up(self) -> None:
+        """As when its terminal is closed."""
+        client = self.client()
+        client.transport.write(b"ping\n")
+        await client.prints(b"Pong!\n")
+        client.transport.signalProcess("HUP")
+        self.assertEqual(await client.ended, 1)
+        self.assertEqual(client.err, b"bbs client: interrupted\n")
+
+    async def test_strict(self) -> None:
+        client = Client(self.reactor, "--strict", self.login.host, str(self.login.port))
+        client.transport.write(b"nonsense\nping\n")
+        client.transport.closeStdin()
+        self.assertEqual(await client.ended, 1)
+        self.assertEqual(client.out, b"Unknown command nonsense\nPong!\n")
+        self.assertEqual(client.err, b"bbs client: Unknown command nonsense\n")
+
+    async def test_the_last_host(self) -> None:
+        """It is what answered last; and what is no service is not remembered."""
+        state = Path(self.mktemp()).absolute()
+        for arguments, code in (
+            ((self.login.host, str(self.login.port)), 0),
+            ((self.login.host, "1"), 1),
+            ((), 0),
+        ):
+            client = Client(self.reactor, *arguments, environ={"XDG_STATE_HOME": str(state)})
+            client.transport.write(b"ping\n")
+            client.transport.closeStdin()
+            self.assertEqual((await client.ended, client.out), (code, b"" if code else b"Pong!\n"))
+        kept = state / "bbs" / "last-host"
+        self.assertEqual(last.read(kept), last.Service(self.login.host, self.login.port))
+        self.assertEqual((kept.stat().st_mode & 0o777, kept.parent.stat().st_mode & 0o777), MODES)
+
+    async def test_a_state_folder_that_cannot_be_written(self) -> None:
+        client = Client(
+            self.reactor,
+            *(self.login.host, str(self.login.port)),
+            environ={"XDG_STATE_HOME": "/proc/nowhere"},
+        )
+        client.transport.write(b"ping\n")
+        client.transport.closeStdin()
+        self.assertEqual((await client.ended, client.err), (0, b""))
 
     async def test_importing_it_chooses_no_reactor(self) -> None:
         from twisted.internet.utils import getProcessOutput

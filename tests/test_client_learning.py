@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.cli.client import Run
-from bbs.client import BBSClient, Lost, Refused, Unreachable
+from bbs.client import BBSClient, Lost, NoService, Refused, Unreachable
 from bbs.client.conversation import Conversation
 from bbs.client.values import Reply as Answer
 from bbs.client.vocabulary import TRUSTED, Vocabulary
@@ -166,6 +166,32 @@ class LibraryTests(Lobby):
         self.assertEqual(self.result(waiting).members["game"], ["go", "che\x1bss"])
         self.result(behind)
         self.assertEqual(self.asks(), 1)
+
+    def test_met_when_it_answers(self) -> None:
+        """To `commands`, however slowly, or to `ping`."""
+        for silent in ((), ("commands",)):
+            self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+            let_go = self.hold(*silent) if silent else lambda: None
+            met = self.client.meet()
+            self.network.advance(5.5 if silent else 0)
+            self.result(met)
+            let_go()
+        let_go = self.hold("ping", "commands")
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        met = self.client.meet()
+        self.network.advance(8)
+        self.assertNoResult(met)
+        let_go()
+        self.result(met)
+
+    def test_nobody_there_who_answers(self) -> None:
+        self.hold("ping", "commands")
+        met = self.client.meet()
+        self.network.advance(8.5)
+        self.assertNoResult(met)
+        self.network.advance(1)
+        told = f"{LOGIN} is no login server: it says nothing"
+        self.assertEqual(self.problem(met, NoService), told)
 
     def test_it_goes_beside_the_first_request_on_a_connection_that_ends(self) -> None:
         self.say("ping")

@@ -464,7 +464,6 @@ class OtherWords(PeopleCase):
         self.result(conversation.carry_out("msg bob hello"))
         self.assertEqual(self.paper.lines, ["Unknown command msg"])
 
-
     def test_also_before_it_is_known(self) -> None:
         offer = {"usage": "friends <what>", "server": "login", "rest": False, "harmless": True}
         self.answer_always("commands", {"status": 0, "commands": [offer]})

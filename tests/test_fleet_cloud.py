@@ -13,10 +13,11 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.delivery.bus import Bus
 from bbs.rules import members, operators
+from bbs.rules.secrets import RESTORED
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from bbs.scaling.keeper import SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE
-from bbs.storage.models import Lease, Server
+from bbs.storage.models import Lease, Secret, Server
 from bbs.testing import Peer
 from bbs.testing.provider import MemoryProvider
 from bbs.values import Instance, Policy, State
@@ -483,6 +484,17 @@ class Strays(CloudCase):
         self.pass_time(CONSISTENCY_GRACE)
         self.assertEqual([reply["status"] for reply in peer.heard()], [0])
         self.assertEqual(len(self.cloud.alive()), 2)
+
+    def test_where_the_database_was_restored_it_is_another_fleets(self) -> None:
+        Secret.insert(name=RESTORED, value="").execute()
+        self.service.people("ann", "bob")
+        self.pass_time(SETTLED_INTERVAL)
+        peer = self.waiting("cat")
+        self.pass_time(10)
+        self.assertEqual([reply["status"] for reply in peer.heard()], [0])
+        self.pass_time(2 * CONSISTENCY_GRACE)
+        self.assertIn("stray", self.cloud.alive())
+        self.assertEqual(self.cloud.count("terminate"), 0)
 
     def test_one_that_cannot_be_ended_is_tried_again(self) -> None:
         self.cloud.trouble["terminate"] = AWAY

@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling import identity
-from bbs.scaling.identity import is_certainly_dead, process_identity
+from bbs.scaling.identity import is_certainly_alive, is_certainly_dead, process_identity
 
 # With a name that is hard to read, it says who it is, and lives until its input ends.
 PROCESS = """
@@ -49,6 +49,13 @@ class OwnIdentityTests(SynchronousTestCase):
 
     def test_alive(self):
         self.assertFalse(is_certainly_dead(process_identity()))
+        self.assertTrue(is_certainly_alive(process_identity()))
+
+    def test_not_certainly_alive(self):
+        machine, pid, started = process_identity().rsplit(":", 2)
+        for text in (f"{machine}:{pid}:{int(started) - 1}", f"x{machine}:{pid}:{started}", ""):
+            self.assertFalse(is_certainly_alive(text), text)
+        self.assertFalse(is_certainly_alive(f"linux:other:1:{pid}:{started}"))
 
 
 class CertaintyTests(SynchronousTestCase):

@@ -573,6 +573,7 @@ class TheBoardsSteps(MigrationCase):
         for name, columns, _ in self.indexes("message"):
             if columns[0] in ("sent_by", "sent_to", "in_group"):
                 execute(f"DROP INDEX {name}" + (" ON message" if self.on_mysql else ""))
+        execute("DROP INDEX membership_group_id" + (" ON membership" if self.on_mysql else ""))
         for table, columns in self.ADDED_BY_3.items():
             for column in columns:
                 execute(f"ALTER TABLE {table} DROP COLUMN {column}")

@@ -63,6 +63,33 @@ class Faces(FacesCase):
         self.assertEqual((place.kind, place.interface), ("tcp6", "::1"))
 
 
+class Places(SynchronousTestCase):
+    """Where a `bbs up` listens: as its options say, by TLS if the configuration does."""
+
+    def test_it(self) -> None:
+        tls = "ssl:4000:privateKey=k"
+        for given, host, port, login, app in (
+            ({}, None, None, "tcp:22222:interface=127.0.0.1", "tcp:0:interface=127.0.0.1"),
+            (
+                {"login.listen": "tcp:4000"},
+                *("[::1]", 5, "tcp6:5:interface=\\:\\:1", "tcp6:0:interface=\\:\\:1"),
+            ),
+            ({"login.listen": tls}, None, None, tls, "ssl:0:privateKey=k"),
+            (
+                {"login.listen": tls},
+                *("127.0.0.1", 5, "ssl:5:interface=127.0.0.1:privateKey=k"),
+                "ssl:0:interface=127.0.0.1:privateKey=k",
+            ),
+            (
+                {"login.listen": tls, "app.listen": "ssl:1:privateKey=other"},
+                *(None, None, tls, "ssl:0:privateKey=other"),
+            ),
+        ):
+            options = argparse.Namespace(host=host, port=port)
+            places = up._overrides(load(None, {}, given), options)
+            self.assertEqual(places, {"login.listen": login, "app.listen": app})
+
+
 class Password(FacesCase):
     def test_made_once_and_for_one_pair_of_eyes(self) -> None:
         path = Path(self.faces().web.password_file)

@@ -200,6 +200,8 @@ class Acting(PageCase):
                 "address": "192.0.2.1",
                 "action": "drain",
                 "target": server,
+                "person": None,
+                "detail": None,
             },
         )
         self.assertEqual((started["action"], started["at"]), ("launch", self.clock.seconds()))

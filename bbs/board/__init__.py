@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.board import commands, expiring, inboxes, messages, models, waiting
+from bbs.board import commands, expiring, inboxes, messages, models, numbers, waiting
 from bbs.framework import Feed, Service
 
 __all__ = ["board"]
@@ -19,6 +19,7 @@ board = Service(
     on_register=inboxes.make,
     on_login=waiting.on_login,
     on_delete=expiring.forget_reader,
+    person=numbers.of_person,
     greeting="bbs, a bulletin board.",
     counters=(commands.MESSAGES,),
 )

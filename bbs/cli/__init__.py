@@ -18,6 +18,9 @@ PARTS = {
     "up": ("bbs.cli.up", "run the whole service here"),
     "client": ("bbs.cli.client", "talk to a service"),
     "fleet": ("bbs.cli.fleet", "show the app servers, launch one, drain one"),
+    "user": ("bbs.cli.user", "show people, suspend one, give one another password"),
+    "backup": ("bbs.cli.backup", "copy the database of a running service into a file"),
+    "restore": ("bbs.cli.restore", "put such a copy in the database's place"),
     "db": ("bbs.cli.db", "upgrade the database's schema, or show its version"),
     "config": ("bbs.cli.config", "check a configuration file"),
 }

@@ -1,34 +1,49 @@
-"""`bbs client HOST PORT`: the client as a command.
+"""`bbs client [HOST [PORT]]`: the client as a command.
 
-Exit codes: 0 well; 1 with one line on standard error when the service cannot be reached or was
-lost for good, the command was interrupted, or with `--json` the last command was refused; 2 wrong
-usage; 130 interrupted before it began (`bbs.cli`).
+Exit codes: 0 well; 1 with one line on standard error when the service cannot be reached, is none or
+was lost for good, the command was interrupted, with `--json` the last command was refused, or with
+`--strict` any was; 2 wrong usage; 130 interrupted before it began (`bbs.cli`).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import signal
 import stat
 import sys
+import threading
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
+from twisted.internet.interfaces import (
+    IReactorFromThreads,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs.addresses import Address
 from bbs.cli import Program, port
+from bbs.client import last
 from bbs.client.forms import ForPeople, ForPrograms
 from bbs.client.library import BBSClient
 from bbs.client.lines import InputError, Lines, reader
 from bbs.client.script import Script
 from bbs.client.text import visible
+from bbs.client.tls import TrustUnusable, load_trust, tls_endpoints
 from bbs.client.values import ClientError
 from bbs.clock import measure_steadily
 
 STDIN, STDOUT = 0, 1
+
+KEEPING = 1.0
+"""Seconds that the end waits until it is kept which service this was."""
 
 MOST_READ = 64 * 1024
 """Bytes of a password file that are looked at."""
@@ -42,21 +57,28 @@ def main(argv: Sequence[str], program: Program) -> int:
     """Run the client on standard input and output; returns the exit code."""
     try:
         options = parser(program).parse_args(argv)
+        if options.ca and not options.tls:
+            parser(program).error("argument --ca: says whom --tls trusts, so it needs --tls")
     except SystemExit as end:  # argparse has said why, or shown the help that was asked for
         return int(end.code or 0)
     if sys.stdin is None or sys.stdout is None:
         # Their numbers may be somebody else's by now: the reactor's own, for one.
         return _exit_code(program.name, "standard input or output is closed")
-    login_server = Address(options.host, options.port)
+    kept = last.place(os.environ)
     try:
+        service = _service(options, kept)
+        making = _Making(service, kept)
         password = read_password(options.password_file) if options.password_file else None
-    except PasswordFileError as problem:
+    except (PasswordFileError, TrustUnusable) as problem:
         return _exit_code(program.name, str(problem))
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.client.terminal.start import run as talk
 
-        return _exit_code(program.name, talk(login_server, password, times=not options.no_times))
-    return _exit_code(program.name, _run_script(login_server, password, options.json))
+        ended = talk(service.address, password, making.client, times=not options.no_times)
+    else:
+        ended = _run_script(service.address, password, options, making.client)
+    making.end()
+    return _exit_code(program.name, ended)
 
 
 def parser(program: Program) -> argparse.ArgumentParser:
@@ -66,14 +88,85 @@ def parser(program: Program) -> argparse.ArgumentParser:
         "Talk to a service: at a terminal, or by commands from standard input, one a line; `help` "
         "lists them.",
     )
-    parser.add_argument("host", metavar="HOST", help="where a login server is")
-    parser.add_argument("port", metavar="PORT", type=port, help="the port that it listens on")
+    parser.add_argument(
+        "host",
+        metavar="HOST",
+        nargs="?",
+        help="where a login server is; without one the service that was talked to last, else "
+        f"{last.DEFAULT_HOST}",
+    )
+    parser.add_argument(
+        "port",
+        metavar="PORT",
+        nargs="?",
+        type=port,
+        help=f"the port that it listens on ({last.DEFAULT_PORT})",
+    )
+    parser.add_argument("--tls", action="store_true", help="talk by TLS to all its servers")
+    parser.add_argument(
+        "--ca", metavar="FILE", help="whom --tls trusts (PEM), instead of the system's authorities"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
     parser.add_argument("--no-times", action="store_true", help="show no times, at a terminal")
+    parser.add_argument(
+        "--strict", action="store_true", help="end a script with 1 when any command was refused"
+    )
     parser.add_argument(
         "--password-file", metavar="FILE", help="has the password of who logs in without typing one"
     )
     return parser
+
+
+def _service(options: argparse.Namespace, kept: Path) -> last.Service:
+    """The service that is meant."""
+    ca = os.path.abspath(options.ca) if options.ca else ""
+    if options.host:
+        host = options.host.strip("[]")  # As URLs have IPv6 addresses.
+        return last.Service(host, options.port or last.DEFAULT_PORT, options.tls, ca)
+    service = last.read(kept)
+    if options.tls:
+        service = replace(service, tls=True, ca=ca or service.ca)
+    return service
+
+
+class _Making:
+    """Makes the client of `service`, which is remembered at `kept` once it has answered.
+
+    :raises TrustUnusable: TLS cannot be had as it was asked for.
+    """
+
+    def __init__(self, service: last.Service, kept: Path) -> None:
+        self._trust = load_trust(service.ca) if service.tls else None
+        # A thread of its own: a slow disk holds up nobody who talks.
+        self._keeping = threading.Thread(target=last.keep, args=(kept, service), daemon=True)
+        self._name = service.host
+
+    def client(self, reactor: Any, login_server: Address) -> BBSClient:
+        """The client, by TLS if that is wanted."""
+        endpoint = tls_endpoints(reactor, self._trust, self._name) if self._trust else None
+        return _Client(reactor, login_server, endpoint, self._keeping.start)
+
+    def end(self) -> None:
+        """Let what is being kept be kept, if that does not take long."""
+        if self._keeping.ident is not None:
+            self._keeping.join(KEEPING)
+
+
+class _Client(BBSClient):
+    """A client that finds out first whether it has come to the right place, and tells `met`."""
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        login_server: Address,
+        endpoint: Callable[[Address], IStreamClientEndpoint] | None,
+        met: Callable[[], None],
+    ) -> None:
+        super().__init__(reactor, login_server, endpoint)
+        self._met = met
+
+    def connect(self) -> Deferred[None]:
+        return self.meet().addCallback(lambda _: self._met())
 
 
 def read_password(path: str) -> str:
@@ -99,12 +192,17 @@ def read_password(path: str) -> str:
     return password
 
 
-def _run_script(login_server: Address, password: str | None, for_programs: bool) -> str:
+def _run_script(
+    login_server: Address,
+    password: str | None,
+    options: argparse.Namespace,
+    make: Callable[[Any, Address], BBSClient],
+) -> str:
     # Here, so that importing this module chooses no reactor for anybody.
     from twisted.internet import reactor
 
     measure_steadily(reactor)
-    client = BBSClient(reactor, login_server)
+    client = make(reactor, login_server)
     read = reader(IReactorFromThreads(reactor), STDIN)
     run = Run(
         reactor,
@@ -113,16 +211,30 @@ def _run_script(login_server: Address, password: str | None, for_programs: bool)
         output=STDOUT,
         stop_reactor=reactor.stop,
         password=password,
-        for_programs=for_programs,
+        for_programs=options.json,
+        strict=options.strict,
     )
     reactor.callWhenRunning(run.start)
+    reactor.callWhenRunning(_end_at_hangup, reactor)
     reactor.run()
     return run.problem
 
 
+def _end_at_hangup(reactor: Any) -> None:
+    """End in order when the terminal is closed; SIGINT and SIGTERM are the reactor's by itself."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        signal.signal(signal.SIGHUP, reactor.sigTerm)
+
+
 def _exit_code(name: str, problem: str) -> int:
     if problem:
-        sys.stderr.write(f"{name} client: {visible(problem)}\n")
+        with suppress(OSError):  # The terminal may be gone, which then is the problem.
+            sys.stderr.write(f"{name} client: {visible(problem)}\n")
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # Else Python would fail in it as it ends, with an exit code of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return 1 if problem else 0
 
 
@@ -130,7 +242,7 @@ class Run:
     """One script from its first line to the end of the reactor.
 
     `problem` says in a line why it ended before its end, or (`for_programs`) that its last command
-    was refused; it is empty when all is well.
+    was refused, or (`strict`) which was the first that was; it is empty when all is well.
     """
 
     _log = Logger()
@@ -145,12 +257,13 @@ class Run:
         stop_reactor: Callable[[], None],
         password: str | None = None,
         for_programs: bool = False,
+        strict: bool = False,
     ) -> None:
         self.problem = "interrupted"
         self._stop_reactor = stop_reactor
         self._client = client
         self._output = output
-        self._for_programs = for_programs
+        self._for_programs, self._strict = for_programs, strict
         self._script = Script(
             clock,
             client,
@@ -163,8 +276,13 @@ class Run:
 
     def start(self) -> None:
         Deferred.fromCoroutine(self._script.run()).addCallbacks(
-            lambda _: self._end(self._script.refusal if self._for_programs else ""), self._failed
+            lambda _: self._end(self._refusal()), self._failed
         )
+
+    def _refusal(self) -> str:
+        if self._strict and self._script.first_refusal:
+            return self._script.first_refusal
+        return self._script.refusal if self._for_programs else ""
 
     def _failed(self, failure: Failure) -> None:
         if not isinstance(failure.value, (ClientError, InputError)):

@@ -20,10 +20,9 @@ def main(argv: Sequence[str], program: Program) -> int:
                 print(USAGE.format(program.name))
             case [*_, "--version"]:
                 print(program.version)
-            case ["check", path]:
+            case ["check", path] if not path.startswith("-"):
                 # The environment counts as it does for a server: this is what one would get.
-                for key, value, source in masked(load(path)):
-                    print(f"{key} = {value}  # {source}")
+                return _check(path, program)
             case ["keys"]:
                 print(described(load(None, {})))
             case _:
@@ -32,4 +31,19 @@ def main(argv: Sequence[str], program: Program) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
+    return 0
+
+
+def _check(path: str, program: Program) -> int:
+    # Here, as the other action needs nothing of what servers are made of.
+    from bbs.daemons.checking import problems
+
+    config = load(path)
+    found = [*problems(config, program.name)]
+    for problem in found:
+        print(f"{path}: {problem}", file=sys.stderr)
+    if found:
+        return 1
+    for key, value, source in masked(config):
+        print(f"{key} = {value}  # {source}")
     return 0

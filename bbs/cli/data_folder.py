@@ -8,6 +8,9 @@ from typing import IO
 
 from bbs.scaling.private import Unusable, make_private
 
+LOCK = "lock"
+"""What is locked as long as a `NAME up` runs, in its data folder."""
+
 
 def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
     """Make the data folder of the service `name`, for this process alone: the lock, which is open
@@ -19,7 +22,7 @@ def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
     try:
         mended = make_private(folder, name)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        lock = os.fdopen(os.open(os.path.join(folder, "lock"), flags, 0o600), "a")
+        lock = os.fdopen(os.open(os.path.join(folder, LOCK), flags, 0o600), "a")
     except OSError as error:
         raise cannot_write(folder, error) from error
     try:

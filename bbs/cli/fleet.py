@@ -6,9 +6,7 @@ It talks to the database alone: whoever keeps the fleet finds there what was ask
 from __future__ import annotations
 
 import argparse
-import getpass
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,27 +14,39 @@ from typing import Any
 
 from bbs.cli import Program
 from bbs.cli.offline import configuration, connected
+from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError, Configuration
-from bbs.daemons import security_log
-from bbs.rules import operators, overview
+from bbs.rules import keepers, operators, overview
+from bbs.rules.operators import By
 from bbs.scaling.ec2.machines import price
+from bbs.scaling.identity import is_certainly_alive, is_certainly_dead
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.migrations import upgrade
+
+WATCHED = 3.0
+"""Seconds that a login server on another machine has to show that it lives; its heartbeats come
+each `fleet.heartbeat_interval`, 2 s."""
+
+LOOK = 0.25
+"""Seconds between two looks at that."""
 
 
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs fleet`; returns the exit code."""
     options = _parser(program).parse_args(argv)
+    # Before the database is waited for: what is asked for is stamped with when it was.
+    by = by_whom("bbs fleet")
     try:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
             with database.atomic():
-                result = _ACTIONS[options.action](config, options)
+                result = _ACTIONS[options.action](config, options, by)
                 refusal = operators.refusal()
                 people = overview.head_count()
+            kept = options.action != "launch" or _is_kept()
         if options.action != "list":
-            _tell(config, options, result["id"], program)
+            tell(config, options.data, by, options.action, result["id"])
     except operators.FleetFull:
         return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
     except operators.NoSuchServer:
@@ -44,6 +54,13 @@ def main(argv: Sequence[str], program: Program) -> int:
     except (ConfigError, DatabaseRefused) as error:
         return _fail(program, str(error))
     print(json.dumps(result) if options.json else _as_text(result, people))
+    if not kept:
+        # It is written down all the same, which is what was asked for: so that is no failure.
+        print(
+            f"{program.name} fleet: no login server runs that would do it: it will be done by the"
+            " next that starts",
+            file=sys.stderr,
+        )
     if refusal:
         # Beside the list, and not in it: whoever reads that by program reads one of servers.
         left = min(refusal.until - time.time(), operators.LONGEST_HOLD)
@@ -73,7 +90,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def _list(config: Configuration, options: argparse.Namespace) -> list[dict[str, object]]:
+def _list(config: Configuration, options: argparse.Namespace, by: By) -> list[dict[str, object]]:
     now = time.time()
     return [_as_json(listed, now, config.ec2.region) for listed in operators.listing()]
 
@@ -99,48 +116,39 @@ def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, obj
     }
 
 
-def _launch(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    server = operators.launch(_by(), config.app.capacity, config.fleet.maximum)
+def _launch(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
+    server = operators.launch(by, config.app.capacity, config.fleet.maximum)
     return {"id": server, "asked": "launch"}
 
 
-def _drain(config: Configuration, options: argparse.Namespace) -> dict[str, object]:
-    return {"id": operators.drain(_by(), options.id), "asked": "drain"}
+def _drain(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
+    return {"id": operators.drain(by, options.id), "asked": "drain"}
 
 
-def _by() -> operators.By:
-    """Whoever runs this: an account of this machine, which need not have a name."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):
-        user = str(os.getuid())
-    return operators.By(user, "bbs fleet", time.time())
-
-
-def _tell(
-    config: Configuration, options: argparse.Namespace, target: str, program: Program
-) -> None:
-    """Add what was done to the security log, where the service has one on this machine."""
-    path = config.log.security
-    if not path and options.data is not None:
-        path = os.path.join(options.data, security_log.IN_DATA)
-    if not path or not os.path.exists(path):
-        return
-    by = _by()
-    deed = security_log.Event(
-        at=by.now, what=options.action, outcome="done", name=target, by=by.operator
-    )
-    try:
-        security_log.append(path, deed)
-    except OSError as error:
-        print(f"{program.name} fleet: cannot write to {path}: {error.strerror}", file=sys.stderr)
-
-
-_ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace], Any]] = {
+_ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace, By], Any]] = {
     "list": _list,
     "launch": _launch,
     "drain": _drain,
 }
+
+
+def _is_kept() -> bool:
+    """Whether a login server lives, which then keeps the fleet or sees to it that another does.
+
+    On this machine that is known; of others it is believed when one says so within `WATCHED`
+    seconds. Nobody compares clocks, so only a count that moves says anything.
+    """
+    before = keepers.signs()
+    if any(is_certainly_alive(sign.identity) for sign in before.values()):
+        return True
+    elsewhere = {id for id, sign in before.items() if not is_certainly_dead(sign.identity)}
+    end = time.monotonic() + WATCHED
+    while elsewhere and time.monotonic() < end:
+        time.sleep(LOOK)
+        for id, sign in keepers.signs().items():
+            if before.get(id) != sign:
+                return True
+    return False
 
 
 def _as_text(result: Any, people: overview.HeadCount) -> str:

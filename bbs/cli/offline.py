@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from types import MappingProxyType
+from typing import ParamSpec, TypeVar
 from urllib.parse import quote
 
 import peewee
 
 from bbs.config import Configuration, load, references
 from bbs.storage import models
-from bbs.storage.connecting import DatabaseRefused, connect_to, prepare_file, refusal
+from bbs.storage.connecting import DatabaseRefused, connect_to, is_bug, prepare_file, refusal
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ATTEMPTS = 5
+"""How often a transaction is tried that met a deadlock, or waited for a lock in vain."""
 
 
 def configuration(path: str | None, data: str | None, name: str) -> Configuration:
@@ -66,3 +73,18 @@ def connected(url: str, create: bool = False) -> Iterator[peewee.Database]:
     finally:
         if not database.is_closed():
             database.close()
+
+
+def carry_out(
+    database: peewee.Database, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
+) -> T:
+    """What `rule` returns, in a transaction of its own; servers that are at work on the same rows
+    are waited for."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with database.atomic():
+                return rule(*arguments, **keywords)
+        except (peewee.IntegrityError, peewee.OperationalError) as error:
+            if attempt == ATTEMPTS or is_bug(error):
+                raise
+    raise AssertionError("the last attempt gives or raises")

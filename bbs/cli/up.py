@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from bbs.addresses import Address, ListeningPlace, reached_at
+from bbs.addresses import Address, ListeningPlace, ServerPlace, reached_at
 from bbs.cli import Program, port
 from bbs.cli.data_folder import cannot_write, open_folder
 from bbs.cli.offline import as_written
+from bbs.client.tls import TrustUnusable, names_in
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.daemons.log_files import KeptFile, observer_of, survive_hangups
@@ -33,19 +34,20 @@ LOOPBACK = "127.0.0.1"
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs up` until SIGINT or SIGTERM; returns the exit code."""
     parser = program.parser("up", DESCRIPTION)
-    parser.add_argument("--host", default=DEFAULT_HOST, help="address to listen on (%(default)s)")
-    parser.add_argument("--port", default=DEFAULT_PORT, type=port, help="port (%(default)s)")
+    parser.add_argument("--host", help=f"address to listen on ({DEFAULT_HOST})")
+    parser.add_argument("--port", type=port, help=f"port ({DEFAULT_PORT})")
     parser.add_argument(
         "--data", default=f"{program.name}-data", help="folder of the data (%(default)s)"
     )
     parser.add_argument("--config", help="configuration file (TOML)")
     options = parser.parse_args(argv)
-    options.host = options.host.strip("[]")  # As URLs have IPv6 addresses.
     survive_hangups()
     # Whatever is made from now on, by children too, is for this user alone.
     os.umask(0o077)
     try:
-        config = as_written(options.config, options.data, _overrides(options), program.name)
+        given = as_written(options.config, options.data, name=program.name)
+        overrides = _overrides(given, options)
+        config = as_written(options.config, options.data, overrides, program.name)
         lock, mended = open_folder(options.data, program.name)
         config = _with_logs(_with_faces(config, options), options)
         log = _open_log(config, options.data, program.name)
@@ -56,11 +58,37 @@ def main(argv: Sequence[str], program: Program) -> int:
         return _run(program.service(), config, options, log, mended)
 
 
-def _overrides(options: argparse.Namespace) -> dict[str, object]:
-    return {
-        "login.listen": str(ListeningPlace.at(options.host, options.port)),
-        "app.listen": str(ListeningPlace.at(options.host, 0)),
-    }
+def _overrides(given: Configuration, options: argparse.Namespace) -> dict[str, object]:
+    """What counts instead of the configuration that is `given`: the address and the port of the
+    options, which are filled in. A login server by TLS stays one, with its key."""
+    wanted = (options.host or "").strip("[]")  # As URLs have IPv6 addresses.
+    secure = next((place for place in given.login.listen if place.is_tls), None)
+    options.host = wanted or DEFAULT_HOST
+    options.port = options.port or (secure and secure.port) or DEFAULT_PORT
+    login, app = ListeningPlace.at(options.host, options.port), given.app.listen[0]
+    if secure is not None:
+        login = secure.moved(wanted or secure.interface, options.port)
+    apps = ListeningPlace.at(login.interface if secure else options.host, 0)
+    if secure is not None or app.is_tls:
+        apps = (app if app.is_tls else login).moved(apps.interface, 0)
+    return {"login.listen": str(login), "app.listen": str(apps)}
+
+
+def _own_server(config: Configuration, options: argparse.Namespace) -> ServerPlace:
+    """The login server, as its own gateway reaches it: by TLS it trusts that certificate alone,
+    whoever has signed it.
+
+    :raises ConfigError: the certificate cannot be read.
+    """
+    place = config.login.listen[0]
+    if not place.is_tls:
+        return ServerPlace(Address(reached_at(options.host), options.port))
+    try:
+        names = names_in(place.certificate)
+    except TrustUnusable as error:
+        raise ConfigError(f"login.listen: {error}") from error
+    address = Address(reached_at(place.interface), options.port)
+    return ServerPlace(address, True, os.path.abspath(place.certificate), names[0])
 
 
 def _with_faces(config: Configuration, options: argparse.Namespace) -> Configuration:
@@ -73,7 +101,7 @@ def _with_faces(config: Configuration, options: argparse.Namespace) -> Configura
     given = {key for key, source in config.sources.items() if source != "default"}
     telnet = replace(
         config.telnet,
-        server=str(Address(reached_at(options.host), options.port)),
+        server=str(_own_server(config, options)),
         secret=config.telnet.secret or secrets.token_urlsafe(),
     )
     if "telnet.listen" not in given:
@@ -179,10 +207,9 @@ def _run(
             print(f"operators' page: {login_server.page_address}{hint}")
         if gateway.address:
             print("without a client: telnet {} {}".format(*gateway.address))
-        print(
-            f"{service.name} is ready: {service.name} client {options.host} {options.port}",
-            flush=True,
-        )
+        server = ServerPlace.parse(config.telnet.server)
+        way = f"--tls {server.name}" if server.tls else options.host
+        print(f"{service.name} is ready: {service.name} client {way} {options.port}", flush=True)
 
     login_server.serving.addCallback(ready)
     for server in (login_server, gateway):

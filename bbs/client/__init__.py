@@ -2,6 +2,7 @@
 
 from bbs.addresses import Address
 from bbs.client.library import BBSClient
+from bbs.client.strangers import NoService, NotSecure
 from bbs.client.values import (
     BadReply,
     ChatMessage,
@@ -29,6 +30,8 @@ __all__ = [
     "Incomplete",
     "Lost",
     "Missed",
+    "NoService",
+    "NotSecure",
     "NotTrusted",
     "Origin",
     "Post",

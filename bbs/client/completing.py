@@ -13,6 +13,9 @@ from bbs.client.commands import Offer
 from bbs.client.known import Circle
 from bbs.client.talk import Speaker, is_said
 from bbs.client.text import visible
+from bbs.client.typed import Typed
+from bbs.client.values import Reply
+from bbs.protocols.commands import WrongUsage
 
 HIDDEN = ("listen", "events", "quit")
 """Commands that need no mention: what they do happens by itself, or has a better name."""
@@ -71,6 +74,15 @@ def usage(conversation: Speaker, offer: Offer) -> str:
     elif offer.name == "change-password" and is_familiar(offer):
         text = text.replace("<old> <new>", "[<old> <new>]")
     return text
+
+
+def corrected(conversation: Speaker, request: Typed, reply: Reply) -> Reply:
+    """`reply`, which says how the command is used as the hint and `help` do, where it says that:
+    the server does not know what need not be typed here."""
+    offer = conversation.client.vocabulary.offers.get(request.name)
+    if offer is None or reply.code != WrongUsage.code:
+        return reply
+    return Reply({**reply.members, "message": f"Usage: {usage(conversation, offer)}"})
 
 
 def help_lines(conversation: Speaker) -> Iterator[str]:

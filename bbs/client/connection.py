@@ -21,7 +21,9 @@ from twisted.internet.error import (
 )
 from twisted.internet.interfaces import (
     IAddress,
+    IHandshakeListener,
     IReactorTime,
+    ISSLTransport,
     IStreamClientEndpoint,
     ITCPTransport,
     IWriteDescriptor,
@@ -29,8 +31,10 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from bbs.addresses import Address
+from bbs.client.handshake import Handshake
 from bbs.client.values import BadReply, Lost, NotTrusted, Reply, Unreachable, read_line
 
 MAX_REPLY = 64 * 1024 * 1024
@@ -42,6 +46,9 @@ CONNECT_TIMEOUT = 10.0
 GREETING_DEADLINE = 10.0
 """Seconds until a server must have answered the first request on a new connection."""
 
+MOST_HEARD = 60
+"""Bytes that are remembered of what is no line of the protocol."""
+
 Event = Mapping[str, object]
 
 _EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
@@ -49,6 +56,7 @@ _EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
 reply, and then those behind it could not be told apart."""
 
 
+@implementer(IHandshakeListener)
 class Connection(Protocol):
     """One connection to a server.
 
@@ -62,7 +70,12 @@ class Connection(Protocol):
     def __init__(self, clock: IReactorTime, address: Address) -> None:
         self.address = address
         self.usable = False
+        self.was_silent = False
+        """Whether it ended because it did not answer in time."""
+        self.heard = b""
+        """How what it said begins that was no line of the protocol, once it is over."""
         self.on_event: Callable[[Event], None] | None = None
+        self._handshake: Handshake | None = None
         self._clock = clock
         self._parts: list[bytes] = []
         self._size = 0
@@ -94,6 +107,18 @@ class Connection(Protocol):
 
         return asked.addBoth(answered)
 
+    async def secured(self) -> None:
+        """Wait until TLS is agreed on, where the connection is by TLS; or `NotSecure`."""
+        if ISSLTransport.providedBy(self.transport):
+            self._handshake = Handshake(self._clock, self.address)
+            try:
+                await self._handshake.wait()
+            except BaseException:
+                self._end("")  # It may have been whoever asked that was cancelled.
+                raise
+            finally:
+                self._handshake = None
+
     def when_ended(self) -> Deferred[None]:
         """Fires when the connection is over; may be cancelled."""
         watcher: Deferred[None] = Deferred(self._watchers.remove)
@@ -108,6 +133,7 @@ class Connection(Protocol):
         self._end(f"the connection to {self.address} was closed", abort=bool(self._asked))
 
     def _late(self, deadline: float) -> None:
+        self.was_silent = True
         self._end(f"{self.address} did not answer within {deadline:g} s")
 
     def _end(self, reason: str, abort: bool = True) -> None:
@@ -120,6 +146,12 @@ class Connection(Protocol):
             else:
                 self.transport.loseConnection()
 
+    # IHandshakeListener
+
+    def handshakeCompleted(self) -> None:
+        if self._handshake is not None and self.usable:
+            self._handshake.completed()
+
     # IProtocol
 
     def connectionMade(self) -> None:
@@ -127,7 +159,8 @@ class Connection(Protocol):
         self.usable = True
         self.transport.setTcpKeepAlive(True)
         self.transport.setTcpNoDelay(True)
-        if IWriteDescriptor.providedBy(self.transport):
+        secure = ISSLTransport.providedBy(self.transport)
+        if not secure and IWriteDescriptor.providedBy(self.transport):
             # Else a request waits until the reactor has asked the system whether it can be sent,
             # which costs a round of the reactor. What this cannot send, or fails in, the reactor
             # sends or meets in its next round; and what is asked without waiting goes together.
@@ -142,6 +175,7 @@ class Connection(Protocol):
             if len(line) > MAX_REPLY:
                 return self._too_long()
             if not self._line_received(line):
+                self.heard = line[:MOST_HEARD]
                 return self._end(f"{self.address} sent what is not in the protocol")
         if rest:
             self._parts.append(rest)
@@ -187,7 +221,10 @@ class Connection(Protocol):
             # Twisted has these two know each other for ever, which leaves them to the garbage
             # collector; and that holds everybody up where thousands end together.
             connector.transport = None
+        self.heard = self.heard or b"".join(self._parts)[:MOST_HEARD]
         self.usable, self.transport, self._parts, self._flush = False, None, [], None
+        if self._handshake is not None:
+            self._handshake.lost(reason)
         while self._asked:
             self._asked.pop(0).errback(Lost(self._reason))
         while self._watchers:
@@ -236,7 +273,7 @@ class Connections:
 
     async def open(self, address: Address) -> Connection:
         """A new connection, for its caller alone to use and close; or `Unreachable`, or
-        `NotTrusted` when the server does not accept how it is greeted."""
+        `NotSecure`, or `NotTrusted` when the server does not accept how it is greeted."""
         if self._closed:
             raise Unreachable("the client was closed")
         try:
@@ -251,6 +288,7 @@ class Connections:
         assert isinstance(connection, Connection)
         self._open.add(connection)
         connection.when_ended().addCallback(self._ended, connection)
+        await connection.secured()
         if self._closed:
             connection.close()
         elif address in self._greetings:

@@ -214,7 +214,7 @@ class Conversation:
 
     async def _request(self, request: Typed) -> Reply:
         self._sent = True
-        return await self.client.request(request.line)
+        return completing.corrected(self, request, await self.client.request(request.line))
 
     # Users
 

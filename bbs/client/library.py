@@ -46,6 +46,7 @@ class BBSClient(Methods):
     - `Unreachable` when no server took it for a minute,
     - `BadReply` when the server said what is not in the protocol,
     - `NotTrusted` when it does not believe `origin`,
+    - `NotSecure` when `endpoint` is by TLS and the server cannot show who it is,
     - `Incomplete` when a list has others that could not be had; `request` gives what there is;
 
     all of them `ClientError`. A name or password that is not one word is a ValueError.
@@ -94,12 +95,25 @@ class BBSClient(Methods):
         return self._learner.vocabulary
 
     def connect(self) -> Deferred[None]:
-        """Reach the login server now; fails with `Unreachable` at once when it cannot be."""
+        """Reach the login server now; fails with `Unreachable` or `NotSecure` at once when it
+        cannot be."""
         return Deferred.fromCoroutine(self._connect())
 
     async def _connect(self) -> None:
         await self._router.connect()
         self._learner.begin()
+
+    def meet(self) -> Deferred[None]:
+        """As `connect`, and wait until whoever listens there has answered; fails with `NoService`
+        within 10 s when that is no login server."""
+        return Deferred.fromCoroutine(self._meet())
+
+    async def _meet(self) -> None:
+        await self._connect()
+        # What it has to say is of use anyway, and who says it is what it should be.
+        await self._learner.learn()
+        if not self._learner.answered:
+            await self._router.probe()
 
     def on_waiting(self, tell: Callable[[Waiting], None] | None) -> None:
         """Have `tell` called with where a login stands that waits for an app server."""

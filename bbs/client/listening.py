@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from bbs.addresses import Address
 from bbs.client.connection import Connection, Event
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
+from bbs.client.strangers import NotSecure
 from bbs.client.told import MOST_ID
 from bbs.client.typed import typed
 from bbs.client.values import (
@@ -140,6 +141,12 @@ class Listening:
                 lost = False
             except (Unreachable, Lost, BadReply):
                 lost = True
+            except NotSecure as problem:
+                # Who waits is told at once, as that seldom mends itself; it is tried again, as a
+                # certificate that has expired is replaced.
+                lost = True
+                while self._waiting:
+                    self._waiting.pop().errback(problem)
             if self._over:
                 return
             moved, self._moved = self._moved, False

@@ -19,6 +19,7 @@ from twisted.internet.task import deferLater
 from bbs.addresses import Address
 from bbs.client.connection import Connections, Event
 from bbs.client.oldest import ASK_LOGIN_SERVER
+from bbs.client.strangers import NoService
 from bbs.client.typed import Typed, typed
 from bbs.client.values import Lost, Reply, Unreachable, Waiting
 from bbs.protocols.commands import Role
@@ -34,6 +35,12 @@ REPLY_DEADLINE = 30.0
 
 ASIDE_DEADLINE = 5.0
 """The same for what a client asks for itself (`Router.ask_aside`), while people wait for theirs."""
+
+PROBE_DEADLINE = 4.0
+"""The same for a sign of life from who has not answered within `ASIDE_DEADLINE` either."""
+
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")
+"""How an alert and a handshake of TLS begin (RFC 8446, section 5.1)."""
 
 WAITING_DEADLINE = 200.0
 """The same for `login` and `locate`, which may wait until an app server has been launched."""
@@ -73,6 +80,22 @@ class Router:
     async def connect(self) -> None:
         """Reach the login server now; `Unreachable` at once when it cannot be."""
         await self.connections.to(self._login_server)
+
+    async def probe(self) -> None:
+        """Find out whether a login server is where it is said to be; `NoService` if it is not."""
+        connection = await self.connections.to(self._login_server)
+        try:
+            await connection.ask(b"ping\n", PROBE_DEADLINE)
+        except (Lost, Unreachable) as problem:
+            if connection.heard.startswith(_TLS_RECORDS):
+                said = "it speaks TLS, which was not asked for"
+            elif connection.heard:
+                said = f"it says {connection.heard.rstrip().decode('utf-8', 'replace')!r}"
+            elif connection.was_silent:
+                said = "it says nothing"
+            else:
+                said = "it ended the connection, as one does that wants TLS"
+            raise NoService(f"{self._login_server} is no login server: {said}") from problem
 
     async def carry(self, request: Typed, user: LocalUser | None) -> Reply:
         """The reply to a request of `user` (None: of nobody who is logged in here).

@@ -44,7 +44,8 @@ class Script:
     anyway. `form` says how all that looks; `password` is for logins and registrations that
     were typed without one.
 
-    `refusal` says why the last command was refused; it is empty when it was not.
+    `refusal` says why the last command was refused, and `first_refusal` why the first was that was;
+    they are empty when none was.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class Script:
         form: IForm,
         password: str | None = None,
     ) -> None:
-        self.refusal = ""
+        self.refusal = self.first_refusal = ""
         self._clock = clock
         self._client = client
         self._next_line = next_line
@@ -77,6 +78,7 @@ class Script:
                 break
             request = await self._client.understand(line)
             await self._carry_out(request)
+            self.first_refusal = self.first_refusal or self.refusal
             if request.words == ("quit",):
                 break
         await self._settle(self._client.users)

@@ -24,6 +24,7 @@ from bbs.client.commands import EVERY_SERVICE, Offer, read_offers
 from bbs.client.familiar import UNLISTED
 from bbs.client.oldest import OLDEST
 from bbs.client.routing import Router
+from bbs.client.strangers import NotSecure
 from bbs.client.typed import Typed, first_word
 from bbs.client.values import ClientError, Lost, NotTrusted, Reply, Unreachable
 from bbs.protocols.commands import UnknownCommand
@@ -96,6 +97,8 @@ class Learner:
 
     def __init__(self, router: Router, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
+        self.answered = False
+        """Whether the service has answered this client, whatever that was."""
         self._router = router
         self._asking = self._unreached = False
         self._waiting: list[Deferred[None]] = []
@@ -132,7 +135,7 @@ class Learner:
             # Behind those that wait already too, so that requests stay in order.
             await self.learn()
         if self._unreached and self._lacks(word) and not self.vocabulary.learned:
-            with suppress(NotTrusted):  # The request itself will fail with it.
+            with suppress(NotTrusted, NotSecure):  # The request itself will fail with it.
                 await self._router.find()
                 await self.learn()
         return self.vocabulary.parse(line)
@@ -147,6 +150,7 @@ class Learner:
             asked.addCallback(self._learned).addErrback(self._failed).addBoth(self._answered)
 
     def _learned(self, answer: Reply) -> None:
+        self.answered = True
         self.vocabulary.learn(answer, self._router.clock.seconds())
 
     def _failed(self, failure: Failure) -> None:

@@ -44,6 +44,8 @@ class Service:
         with what is left, until its user deletes it again.
     :param sweep: called with the time (seconds since the epoch) every minute, each time in a
         transaction of its own, until it returns 0: it removes a part of what has expired.
+    :param person: called with a user's id, on a thread for what takes long; returns what there is
+        of the user's, by name, for operators: numbers, never a text. It only reads.
     :param greeting: what people read first who come by telnet, a line.
     :param counters: names of what `ask.count(name)` counts, shown on the operators' page and in
         `/metrics`.
@@ -61,6 +63,7 @@ class Service:
     on_login: Callable[[int, float | None], Mapping[str, object]] | None = None
     on_delete: Callable[[int], int] | None = None
     sweep: Callable[[float], int] | None = None
+    person: Callable[[int], Mapping[str, int]] | None = None
     greeting: str = ""
     counters: Sequence[str] = ()
     schema: Schema = field(init=False, repr=False, compare=False)
@@ -73,7 +76,8 @@ class Service:
             if not _COUNTER.fullmatch(counter) or list(self.counters).count(counter) > 1:
                 raise ValueError(f"{self.name}: {counter!r} is no name to count by")
         feed = self.feed
-        rules: list[object] = [self.on_register, self.on_login, self.on_delete, self.sweep]
+        rules: list[object] = [self.on_register, self.on_login, self.on_delete]
+        rules += [self.sweep, self.person]
         if isinstance(feed, Feed):
             rules += (feed.open, feed.fetch, feed.note, feed.expire)
         self._expect(_are(self.commands, CommandTable), "commands are tables, (table,) if one")

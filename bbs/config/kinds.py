@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from bbs.addresses import Address, ListeningPlace, has_tls
+from bbs.addresses import ListeningPlace, ServerPlace, has_tls
 from bbs.values import UNITS, Rate, Size
 
 T = TypeVar("T")
@@ -252,8 +252,9 @@ endpoints = _several(_endpoint(_ENDPOINT), empty=False)
 endpoints_or_none = _several(_endpoint(f'{_ENDPOINT}, "" for none'), empty=True)
 name = text("a text that is not empty", bool)
 server = text(
-    'where a server is, such as "127.0.0.1:22222" or "[::1]:22222"',
-    lambda value: bool(Address.parse(value)),
+    'where a server is, such as "127.0.0.1:22222" or "[::1]:22222", or by TLS, where bbs[tls] is'
+    ' installed, "tls://HOST:PORT?tls_ca=FILE&tls_name=NAME"',
+    lambda value: bool(ServerPlace.parse(value)),
 )
 shared_secret = hidden(
     text(

@@ -26,6 +26,8 @@ READ_TIMEOUT = 3
 ATTEMPTS = 2
 """How often a store is asked: a server that does not start is started again by somebody else."""
 
+NEEDS_BOTO3 = "needs the package boto3"
+
 _RIGHT: Mapping[str, Kind[Any]] = {
     "database.url": kinds.database_url,
     "broker.url": kinds.named_brokers,
@@ -57,7 +59,7 @@ def _ask(key: str, reference: str, ec2: EC2) -> str:
     try:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
-        raise SecretUnavailable(f"{key}: {reference}: needs the package boto3") from None
+        raise SecretUnavailable(f"{key}: {reference}: {NEEDS_BOTO3}") from None
     service, _, name = reference.partition(":")
     try:
         secret = _STORES[service](_client(service, ec2), name).strip()

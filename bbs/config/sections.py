@@ -222,7 +222,7 @@ class Telnet:
     )
     server: str = setting(
         "127.0.0.1:22222",
-        "the login server that it talks to",
+        "the login server that it talks to; by TLS tls://HOST:PORT?tls_ca=FILE&tls_name=NAME",
         kind=kinds.server,
         handed_on=False,
     )

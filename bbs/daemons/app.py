@@ -25,6 +25,8 @@ from bbs.rules import members
 from bbs.storage.database import Database
 from bbs.values import Tally
 
+EMBEDDED = "broker.url: the embedded broker is within a login server; name one"
+
 _log = Logger()
 
 
@@ -61,7 +63,7 @@ class AppServer(Daemon):
         stomp = None if embedded else await self.begin_broker(config.broker.url)
         database = await self.open_database()
         if stomp is None:
-            raise CannotStart("broker.url: the embedded broker is within a login server; name one")
+            raise CannotStart(EMBEDDED)
         serving = AppServing(await self.ground(database, stomp), self.admission)
         await self.reach_broker(stomp)
         self.begin(serving.listeners)

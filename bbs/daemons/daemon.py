@@ -16,7 +16,7 @@ from twisted.application.service import Service as TwistedService
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
@@ -58,6 +58,10 @@ REASONS = (CannotStart, ConfigError, DatabaseRefused, PluginUnusable, ServiceUnu
 """Errors that say in one line what to mend."""
 
 
+def _nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Daemon(TwistedService):
     """A service whose parts start one after the other and stop in reverse.
 
@@ -95,7 +99,10 @@ class Daemon(TwistedService):
         self.admission: Admission
         """Who may connect to this process, when it has started. Of daemons in one process all have
         that of the first."""
-        self._on_failure = on_failure
+        self.on_failure = on_failure
+        self.when_begun: Callable[[], None] = _nothing
+        """Called when it has been told to start; `when_started` once it has started."""
+        self.when_started: Callable[[], None] = _nothing
         self._stops: list[Callable[[], Any]] = []
         self._starting: Deferred[None] | None = None
         self.in_thread: Callable[..., Deferred[Any]]
@@ -122,6 +129,7 @@ class Daemon(TwistedService):
         else:
             self.admission = admission_of(self.reactor, self.config.limits, hard)
         bound_turns(self.reactor)
+        self.when_begun()
         self._starting = Deferred.fromCoroutine(self._start())
         self._starting.addErrback(self._failed)
 
@@ -129,6 +137,7 @@ class Daemon(TwistedService):
         if self.config.log.security and self.beside is None:
             self._begin_security_log()
         await self.start()
+        self.when_started()
 
     def stopService(self) -> Deferred[None]:
         TwistedService.stopService(self)
@@ -159,7 +168,7 @@ class Daemon(TwistedService):
             _log.failure("{name} did not start", failure=failure, name=self.name)
             reason = "a bug keeps it from starting; the log has it"
         _log.critical("{name} did not start: {reason}", name=self.name, reason=reason)
-        self._on_failure(f"{self.name}: {reason}")
+        self.on_failure(f"{self.name}: {reason}")
 
     # Parts
 
@@ -252,10 +261,7 @@ class Daemon(TwistedService):
     ) -> IListeningPort:
         """Listen with `factory`; the port `pauses` where descriptors are short, unless it is for
         those who look after the server."""
-        try:
-            endpoint = serverFromString(self.reactor, str(place.with_backlog(BACKLOG)))
-        except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
-            raise CannotStart(f"cannot listen on {place}: {error}") from error
+        endpoint = endpoint_at(self.reactor, place)
         try:
             port: IListeningPort = await endpoint.listen(factory)
         except (CannotListenError, OSError) as error:
@@ -268,6 +274,20 @@ class Daemon(TwistedService):
         if pauses and hasattr(port, "stopReading"):
             self.on_stop(self.admission.add_port(cast("Port", port)))
         return port
+
+
+def endpoint_at(reactor: Any, place: ListeningPlace) -> IStreamServerEndpoint:
+    """What listens at `place`; by TLS, the key and the certificate are read here.
+
+    :raises CannotStart: there is no such place.
+    """
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(
+            reactor, str(place.with_backlog(BACKLOG))
+        )
+    except Exception as error:  # Whatever Twisted, or OpenSSL, makes of an operator's slip.
+        raise CannotStart(f"cannot listen on {place}: {error}") from error
+    return endpoint
 
 
 def load_or_exit(name: str, path: str | None, options: dict[str, object]) -> Configuration:

@@ -8,12 +8,14 @@ has `Options` and `makeService`. The daemon itself is loaded when it is made.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from twisted.application.service import IService
 from twisted.python import usage
 
+from bbs import __version__
 from bbs.commands.service import Service
 from bbs.config import Configuration
 
@@ -61,7 +63,7 @@ def login_server(service: Service) -> TwistdPlugin:
         from bbs.daemons.login import LoginServer
 
         reactor = installed(reactor)
-        return _logging(
+        return _under_twistd(
             LoginServer(
                 service, options.configuration, options["data"], reactor, end_process(reactor)
             ),
@@ -101,7 +103,7 @@ def app_server(service: Service) -> TwistdPlugin:
         from bbs.daemons.daemon import end_process, installed
 
         reactor = installed(reactor)
-        return _logging(
+        return _under_twistd(
             AppServer(
                 service,
                 options.configuration,
@@ -133,11 +135,21 @@ def telnet_gateway(service: Service) -> TwistdPlugin:
         from bbs.daemons.telnet import TelnetGateway
 
         reactor = installed(reactor)
-        return _logging(
+        return _under_twistd(
             TelnetGateway(service, options.configuration, reactor, end_process(reactor)), options
         )
 
     return TwistdPlugin(options, make)
+
+
+def _under_twistd(daemon: Daemon, options: Any) -> IService:
+    """`daemon` as its `options` and those of twistd want it."""
+    twistd = options.parent
+    if twistd is not None and not (twistd["nodaemon"] or twistd["debug"]):
+        from bbs.daemons.background import tell_parent
+
+        tell_parent(daemon)
+    return _logging(daemon, options)
 
 
 def _logging(daemon: Daemon, options: Any) -> IService:
@@ -169,6 +181,21 @@ def _options(
     class Options(usage.Options):
         optParameters: ClassVar = [["config", "c", None, "Configuration file (TOML)"], *parameters]
         configuration: Configuration
+
+        def opt_version(self) -> None:
+            """Show the version, and end."""
+            print(f"bbs {__version__}")
+            raise SystemExit(0)
+
+        def parseOptions(self, options: Sequence[str] | None = None) -> None:
+            """As ever; under twistd, what is no option ends the process with 2."""
+            try:
+                usage.Options.parseOptions(self, options)
+            except usage.UsageError as error:
+                if self.parent is None:
+                    raise
+                print(f"{self}\n{name}: {error}", file=sys.stderr)
+                raise SystemExit(2) from error
 
         def postOptions(self) -> None:
             """Load the configuration; one that is wrong ends the process with one line."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from bbs.addresses import Address, reached_at
-from bbs.daemons.daemon import FAREWELL, Daemon
+from bbs.addresses import ServerPlace, reached_at
+from bbs.client.tls import Trust, TrustUnusable, load_trust, tls_endpoints
+from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
 from bbs.gateway.factory import GatewayFactory
 from bbs.gateway.session import Host
 from bbs.protocols.line.interfaces import LineLimits
+from bbs.workers import Workers
 
 
 class TelnetGateway(Daemon):
@@ -20,12 +22,16 @@ class TelnetGateway(Daemon):
 
     async def start(self) -> None:
         telnet, limits, service = self.config.telnet, self.config.limits, self.service
+        server = ServerPlace.parse(telnet.server)
+        trusted = await self._trust(server.ca) if server.tls else None
+        name = server.name or server.address.host
         factory = GatewayFactory(
             self.reactor,
             Host(service.name, service.greeting or f"{service.name}."),
-            Address.parse(telnet.server),
+            server.address,
             telnet.secret,
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),
+            tls_endpoints(self.reactor, trusted, name) if trusted else None,
             door=self.admission.door(limits.connections_per_address),
         )
         self.on_stop(lambda: factory.close_all(FAREWELL))
@@ -33,3 +39,23 @@ class TelnetGateway(Daemon):
             bound = (await self._listen(place, factory)).getHost()
             if self.address is None and isinstance(bound, IPv4Address | IPv6Address):
                 self.address = reached_at(bound.host), bound.port
+
+    async def _trust(self, ca: str) -> Trust:
+        """Whom `telnet.server` has it trust."""
+        workers = Workers(self.reactor, "certificates", 1)
+        workers.startService()
+        try:
+            return await workers.run(trust, ca)
+        finally:
+            await workers.stopService()
+
+
+def trust(ca: str) -> Trust:
+    """Whom the gateway trusts whose `telnet.server` names the file `ca`. It blocks.
+
+    :raises CannotStart: it cannot be used.
+    """
+    try:
+        return load_trust(ca)
+    except TrustUnusable as error:
+        raise CannotStart(f"telnet.server: {error}") from error

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from bbs.addresses import Address
 from bbs.client.connection import endpoint_to
 from bbs.client.library import BBSClient
+from bbs.client.strangers import NotSecure
 from bbs.client.values import NotTrusted, Origin, Reply
 from bbs.client.vocabulary import Vocabulary
 from bbs.errors import TooManyConnections, Unavailable
@@ -47,14 +48,16 @@ class GatewayClient(BBSClient):
     _log = Logger()
 
     def request(self, line: str, *, whole: bool = True) -> Deferred[Reply]:
-        """As any client's, but where that fails with `NotTrusted` the log has why, as that is the
-        operator's affair, and the reply is that the service is not available."""
+        """As any client's, but where that fails with `NotTrusted` or `NotSecure` the log has why,
+        as that is the operator's affair, and the reply is that the service is not available."""
         asking = BBSClient.request(self, line, whole=whole)
         return asking.addErrback(self._not_trusted)
 
     def _not_trusted(self, failure: Failure) -> Reply:
-        failure.trap(NotTrusted)
-        self._log.critical("telnet.secret is wrong: {problem}", problem=str(failure.value))
+        if failure.trap(NotTrusted, NotSecure) is NotTrusted:
+            self._log.critical("telnet.secret is wrong: {problem}", problem=str(failure.value))
+        else:
+            self._log.critical("no TLS to the service: {problem}", problem=str(failure.value))
         unavailable = Unavailable()
         return Reply({"status": 1, "message": unavailable.message, "code": unavailable.code})
 

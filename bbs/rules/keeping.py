@@ -6,12 +6,20 @@ nothing more.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import peewee
 
 from bbs.rules import places, servers
 from bbs.rules.members import KEEPER, Member, locked_lease
-from bbs.storage.models import Lease, LoginServer, Server
+from bbs.storage.compiling import Row
+from bbs.storage.database import read_only
+from bbs.storage.models import Lease, LoginServer, Notice, Server
+from bbs.storage.statements import statement
 from bbs.values import Instance, State
+
+NOTICES_AT_ONCE = 100
+"""Notices that are taken at the most in one transaction."""
 
 
 class NotKeeper(Exception):
@@ -123,6 +131,26 @@ def forget_gone(now: float, kept: float) -> int:
     old = (Server.ended < now - kept) | (Server.ended > now + kept)
     removed: int = Server.delete().where((Server.state == State.GONE) & old).execute()
     return removed
+
+
+# --- what has been done to people ---
+
+
+@read_only
+def notices() -> list[Row]:
+    """The oldest notices, each its id and the channel of whom it is about."""
+    return _oldest_notices(NOTICES_AT_ONCE)
+
+
+def forget_notices(ids: Sequence[int]) -> None:
+    """Who these notices are about has been told. Another keeper may have done the same, or removed
+    them first: either does no harm."""
+    Notice.delete().where(Notice.id.in_(ids)).execute()
+
+
+@statement
+def _oldest_notices(limit: int) -> peewee.Select:
+    return Notice.select(Notice.id, Notice.channel).order_by(Notice.id).limit(limit)
 
 
 def _check_keeper(me: Member) -> None:

@@ -31,7 +31,7 @@ class NoSuchServer(Exception):
 @dataclass(frozen=True, kw_only=True)
 class Deed:
     """What an operator did: `at` when (seconds since the epoch), from which `address`, to which
-    server."""
+    server (`target`, else "") or to which `person` (a name), and how (`detail`)."""
 
     id: int
     at: float
@@ -39,6 +39,8 @@ class Deed:
     address: str
     action: str
     target: str
+    person: str | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True)
@@ -165,14 +167,14 @@ class By:
 def launch(by: By, capacity: int, maximum: int) -> str:
     """`ask_launch`, recorded."""
     server = ask_launch(capacity, maximum, by.now)
-    _record(by, LAUNCH, server)
+    record(by, LAUNCH, server)
     return server
 
 
 def drain(by: By, beginning: str) -> str:
     """`ask_drain`, recorded."""
     server = ask_drain(beginning)
-    _record(by, DRAIN, server)
+    record(by, DRAIN, server)
     return server
 
 
@@ -188,12 +190,23 @@ def actions(most: int) -> list[Deed]:
             address=row.address,
             action=row.action,
             target=row.target,
+            person=row.person,
+            detail=row.detail,
         )
         for row in latest
     ]
 
 
-def _record(by: By, action: str, target: str) -> None:
+def record(
+    by: By, action: str, target: str = "", *, person: str | None = None, detail: str | None = None
+) -> None:
+    """Write down what is done, in the transaction that does it."""
     Action.insert(
-        at=by.now, operator=by.operator, address=by.address, action=action, target=target
+        at=by.now,
+        operator=by.operator,
+        address=by.address,
+        action=action,
+        target=target,
+        person=person,
+        detail=detail,
     ).execute()

@@ -68,6 +68,16 @@ def is_certainly_dead(identity: str) -> bool:
     return zombie or stat.started != match["started"]
 
 
+def is_certainly_alive(identity: str) -> bool:
+    """True only if the process of that identity is known to live, as it runs on this machine."""
+    match = _IDENTITY.fullmatch(identity)
+    here = match is not None and match["machine"] == _machine()
+    if match is None or not here or is_certainly_dead(identity):
+        return False
+    stat = _stat(int(match["pid"]))
+    return stat is not None and stat.started == match["started"]
+
+
 def certainly_dead(identities: Iterable[str]) -> frozenset[str]:
     """Those of `identities` of which that is known. It reads files: for a thread."""
     return frozenset(filter(is_certainly_dead, identities))

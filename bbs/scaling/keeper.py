@@ -17,12 +17,13 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from bbs.errors import Unavailable
-from bbs.rules import keeping, members
+from bbs.rules import keeping, members, restoring
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
+from bbs.scaling.notices import Notices
 from bbs.scaling.sight import Sight
 from bbs.scaling.steps import Means, Steps
 from bbs.values import State, Tally
@@ -94,6 +95,7 @@ class FleetKeeper(Service):
         # Half of a launch's time is left at least to what another keeper began.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
         self._steps = Steps(means, self._sight, self._ages, self.look_soon)
+        self._notices = Notices(means.database, means.news, lambda: self.keeping, self._reactor)
 
     # Service
 
@@ -102,6 +104,7 @@ class FleetKeeper(Service):
         self._provider.when_changed = self.look_soon
         self._provider.startService()
         self._news.hear(self)
+        self._notices.startService()
         self._next = self._reactor.callLater(0, self._begin)
 
     def stopService(self) -> Deferred[None]:
@@ -113,6 +116,7 @@ class FleetKeeper(Service):
     async def _finish(self) -> None:
         if self._round:
             await self._round
+        await maybeDeferred(self._notices.stopService)
         await self._steps.finish()
         await maybeDeferred(self._provider.stopService)
         if self.keeping and not self._provider.shared:
@@ -191,6 +195,7 @@ class FleetKeeper(Service):
         _log.warn("another login server keeps the fleet now")
 
     async def _keep(self, seen: Observation, elapsed: float) -> None:
+        self._notices.look_now()
         rows = {row.id: row for row in seen.servers}
         dead = await self._dead(
             [*(row.launcher for row in seen.servers), *(peer.identity for peer in seen.peers)]
@@ -202,7 +207,7 @@ class FleetKeeper(Service):
         await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
         await self._note_instances(seen.servers)
-        strays = self._end_strays(rows)
+        strays = await self._end_strays(rows)
         await self._launch_again(seen.servers)
         demand = plan.Demand(
             waiting=seen.waiting,
@@ -303,9 +308,13 @@ class FleetKeeper(Service):
             missing |= {id: self._ages.began(id) for id in ids}
         self._steps.launch(missing)
 
-    def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
-        """End the instances that are nobody's and have been for long; how many there are."""
+    async def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
+        """End the instances that are nobody's and have been for long; how many there are. Where the
+        database was restored, others than it has launched are another fleet's."""
         strays = self._sight.strays(rows)
+        if strays:
+            ours = await self._database.run(restoring.ours, [*strays])
+            strays = {id: overdue for id, overdue in strays.items() if id in ours}
         self._steps.keep([*rows, *strays])
         self._steps.strays = len(strays)
         self._steps.end_strays(id for id, overdue in strays.items() if overdue)

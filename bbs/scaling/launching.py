@@ -38,6 +38,37 @@ def named(name: str) -> tuple[Plugin, Provider]:
     raise ConfigError(f"fleet.provider: there is no provider {name!r}")
 
 
+def check(config: Configuration, service_name: str) -> None:
+    """Have the provider that the configuration wants look at it, for `bbs config check`: without
+    the network and without a login server. It blocks.
+
+    :raises ConfigError: something in the configuration is no use for this provider.
+    :raises LaunchRefused: the provider says so.
+    :raises PluginUnusable: one that is installed cannot be used.
+    """
+    _, provider = named(config.fleet.provider)
+    if provider.check is None:
+        return
+    text = children.configuration_text(config, config.broker.url, config.app.listen)
+
+    def nothing_runs(server_id: str) -> list[str]:
+        raise LookupError("nothing is launched to check a configuration")
+
+    provider.check(
+        LaunchKit(
+            None,
+            config.sections().get(provider.name),
+            f"{provider.name}:check",
+            nothing_runs,
+            {},
+            lambda server_id: text,
+            lambda stop: None,
+            service_name=service_name,
+            only_here=children.only_here(config),
+        )
+    )
+
+
 async def make_provider(
     config: Configuration,
     brokers: tuple[str, ...],

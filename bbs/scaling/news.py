@@ -87,6 +87,14 @@ class FleetNews:
                 address = move.seat.address.as_json()
                 self._bus.tell(move.channel, {"event": "moved", "app_server": address})
 
+    def ended(self, channels: Iterable[str]) -> None:
+        """Sessions of the people of these channels have ended: the app servers look whose, and
+        there may be free places."""
+        for channel in channels:
+            self._bus.tell(channel, {"event": "logout"})
+        self._bus.tell_fleet("free")
+        self._tell_seekers()
+
     # What has happened elsewhere
 
     def _hinted(self, hint: Mapping[str, Any]) -> None:

@@ -74,6 +74,9 @@ class Provider:
         `LaunchRefused`, whose text is told to the operator instead of a start.
     :param launches: whether it ever launches anything.
     :param here: whether it runs `LaunchKit.command`, for which a file is written.
+    :param check: looks at all that `make` may refuse because of the configuration alone, without
+        the network, for `bbs config check`. It blocks, and raises as `make` does; the kit that it
+        is given can launch nothing.
     :raises ValueError: the name is none.
     :raises TypeError: the section is none.
     """
@@ -84,6 +87,7 @@ class Provider:
     _: KW_ONLY
     launches: bool = True
     here: bool = True
+    check: Callable[[LaunchKit], object] | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z][a-z0-9]*", self.name):

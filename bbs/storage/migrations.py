@@ -158,7 +158,7 @@ def upgrade(
     migrator = migrator_of(database)
     with (_sqlite if sqlite else _mysql)(database):
         before = current(database)
-        _check(before, schema, version)
+        check(before, schema, version)
         if before.framework == 0:
             for model in (*MODELS, SchemaVersion, ServiceVersion):
                 create_table(database, model)
@@ -208,7 +208,8 @@ def check_owner(there: Versions, schema: Schema) -> None:
         )
 
 
-def _check(there: Versions, schema: Schema, version: int) -> None:
+def check(there: Versions, schema: Schema, version: int = VERSION) -> None:
+    """DatabaseRefused when the database is another service's, or newer than this program."""
     check_owner(there, schema)
     if there.framework > version:
         raise DatabaseRefused(

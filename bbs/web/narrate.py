@@ -83,7 +83,7 @@ def _connections(before: Scene, now: Scene, *, messages: bool) -> Iterator[str]:
 def _actions(before: Overview, now: Overview) -> Iterator[str]:
     last = before.actions[0].id if before.actions else 0
     for deed in reversed(now.actions):
-        if deed.id > last:
+        if deed.id > last and deed.target:  # What is done to people is for operators alone.
             words = "drain" if deed.action == operators.DRAIN else "start"
             yield f"An operator asked to {words} server {short(deed.target)}."
 

@@ -31,7 +31,18 @@ from bbs.board import (
 )
 from bbs.board.models import Block, Delivery, Group, Inbox, Membership, Message, Post, Relationship
 from bbs.delivery.feed import Cursor
-from bbs.rules import accounts, callers, credentials, keeping, members, operators, places, presence
+from bbs.rules import (
+    accounts,
+    callers,
+    credentials,
+    keeping,
+    members,
+    operators,
+    people,
+    places,
+    presence,
+    restoring,
+)
 from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page
@@ -77,8 +88,11 @@ LISTS = (
 
 PAGE = "the operators' page"
 
-ALL_OF_IT = {(PAGE, "place")}
-"""Who wants a whole table: the page, no more than `NAMES_SHOWN` rows of it."""
+SEARCH = "operators who look for people"
+
+ALL_OF_IT = {(PAGE, "place"), (SEARCH, "user"), (SEARCH, "place")}
+"""Who wants a whole table: the page, no more than `NAMES_SHOWN` rows of it; and who looks for a
+part of a name, or has everybody listed, a hundred at a time."""
 
 
 @dataclass(frozen=True)
@@ -225,12 +239,28 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: keeping.settle(KEEPER),
             lambda: keeping.refuse(KEEPER, "over quota", 1.0),
             lambda: keeping.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
+            lambda: restoring.ours(["server0", "another"]),
+            lambda: [people.kick(BY, "user0"), keeping.notices()],
+            lambda: keeping.forget_notices([1, 2]),
         ],
         PAGE: [
             lambda: overview(NOW, names=True),
             lambda: operators.actions(200),
             lambda: operators.launch(BY, 10, 1000),
             lambda: operators.drain(BY, "server4"),
+        ],
+        SEARCH: [
+            lambda: people.search(NOW),
+            lambda: people.search(NOW, behind="user1"),
+            lambda: people.search(NOW, "ser1"),
+            lambda: people.search(NOW, online=True, behind="user1"),
+        ],
+        "what operators see of somebody, and do": [
+            lambda: people.show(NOW, "user0", board.person),
+            lambda: people.set_password(BY, "user0", "hash"),
+            lambda: [people.suspend(BY, "user0"), people.resume(BY, "user0")],
+            lambda: people.delete(BY, "user0", board.on_delete),
+            lambda: people.go_on_deleting(ann().id, board.on_delete),
         ],
         "housekeeping": [
             lambda: accounts.end_stale_sessions(SESSIONS, NOW),

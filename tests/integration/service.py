@@ -117,7 +117,12 @@ class Process(ProcessProtocol):
             self,
             str(argv[0]),
             [str(word) for word in argv],
-            env={**inherited, "PYTHONUNBUFFERED": "1", **(environ or {})},
+            env={
+                **inherited,
+                "PYTHONUNBUFFERED": "1",
+                "XDG_STATE_HOME": str(folder / "state"),
+                **(environ or {}),
+            },
             path=str(folder),
         )
         self.pid: int = self.transport.pid

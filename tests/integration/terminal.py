@@ -57,6 +57,7 @@ class Terminal(ProcessProtocol):
         rows: int = 24,
         environ: Mapping[str, str] | None = None,
         output: Path | None = None,
+        named: bool = True,
     ) -> None:
         self.service = service
         self.state = service.folder / "state"
@@ -65,7 +66,8 @@ class Terminal(ProcessProtocol):
         self.alive = True
         self.screen = Screen(columns, rows, history=1000, ratio=0.5)
         self._stream = pyte.ByteStream(self.screen)
-        argv: list[str] = [str(BIN / "bbs"), "client", *options, "127.0.0.1", str(service.port)]
+        place = ("127.0.0.1", str(service.port)) if named else ()
+        argv: list[str] = [str(BIN / "bbs"), "client", *options, *place]
         if output is not None:
             argv = ["/bin/sh", "-c", f"exec {shlex.join(argv)} > {shlex.quote(str(output))}"]
         env = {
@@ -84,7 +86,7 @@ class Terminal(ProcessProtocol):
         reactor.spawnProcess(self, argv[0], argv, env=env, path=str(service.folder), usePTY=True)
         self.pid: int = self.transport.pid
         self._terminal = os.dup(self.transport.fd)
-        service.case.addCleanup(os.close, self._terminal)
+        service.case.addCleanup(lambda: os.close(self._terminal))
         self.resize(columns, rows)
         service.case.addCleanup(self._end)
 
@@ -111,6 +113,12 @@ class Terminal(ProcessProtocol):
     def paste(self, text: str) -> None:
         """Paste, as terminals do that bracket what they paste."""
         self.type(f"\x1b[200~{text}\x1b[201~")
+
+    def hang_up(self) -> None:
+        """Close the terminal, as its window does."""
+        os.close(self._terminal)
+        self._terminal = os.open(os.devnull, os.O_RDWR)
+        self.transport.loseConnection()
 
     def resize(self, columns: int, rows: int = 24) -> None:
         """Make the window so large."""

@@ -320,7 +320,7 @@ class BadStarts(ServiceCase):
             [(), ("nonsense",), ("up", "--nonsense")],
             [("up", "--port", "x"), ("up", "--port", "70000"), ("db",)],
             [("db", "nonsense"), ("fleet",), ("fleet", "drain")],
-            [("config",), ("client",), ("client", "127.0.0.1", "x")],
+            [("config",), ("client", "--ca", "x"), ("client", "127.0.0.1", "x")],
         ):
             await together(self.wrong_usage(service, *arguments) for arguments in wrong)
 

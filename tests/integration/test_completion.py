@@ -23,6 +23,15 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("fleet", "list"),
     ("fleet", "launch"),
     ("fleet", "drain"),
+    ("user", "list"),
+    ("user", "show"),
+    ("user", "password"),
+    ("user", "suspend"),
+    ("user", "resume"),
+    ("user", "kick"),
+    ("user", "delete"),
+    ("backup",),
+    ("restore",),
     ("db",),
 )
 """Every command that has options."""
@@ -30,6 +39,7 @@ COMMANDS: Sequence[Sequence[str]] = (
 ACTIONS = {
     (): {*PARTS},
     ("fleet",): {"list", "launch", "drain"},
+    ("user",): {"list", "show", "password", "suspend", "resume", "kick", "delete"},
     ("db",): {"upgrade", "status"},
     ("config",): {"check", "keys"},
 }
@@ -74,7 +84,10 @@ class Case(Base):
         folder = Path(self.mktemp())
         (folder / "sub").mkdir(parents=True)
         (folder / "one.toml").touch()
-        for line in ("bbs up --config", "bbs client --password-file", "bbs config check"):
+        for line in (
+            *("bbs up --config", "bbs client --password-file", "bbs config check"),
+            *("bbs client --ca", "bbs backup", "bbs restore"),
+        ):
             with self.subTest(line):
                 found = self.complete(f"{line} {folder}/")
                 self.assertEqual({Path(name).name for name in found}, {"one.toml", "sub"})

@@ -10,7 +10,15 @@ from bbs.commands import all_commands
 from bbs.protocols.commands import Role
 from bbs.storage import models
 from tests.database_case import DatabaseCase, fresh_mysql_url, on_both_databases, sqlite_url
-from tests.integration.explain import ALL_OF_IT, GROWING, Plans, commands, plans, report
+from tests.integration.explain import (
+    ALL_OF_IT,
+    COMMANDS,
+    GROWING,
+    Plans,
+    commands,
+    plans,
+    report,
+)
 
 EVERYWHERE = {"help", "ping", "quit", "events", "commands"}
 """Commands that want nothing of the database."""
@@ -53,6 +61,11 @@ class PlansCase(SynchronousTestCase):
                                 step.table, GROWING, f"{name}: {step.text}\n{plan.sql}"
                             )
         self.assertEqual(GROWING - seen, set(), "no statement reads these")
+        # The latest of a conversation, however rare they are among all that was said since.
+        for plan in found[COMMANDS]["history"]:
+            for step in plan.steps:
+                if step.table == "message":
+                    self.assertRegex(step.text, "message_(sent_by|sent_to|in_group)")
 
     def test_sqlite(self) -> None:
         found = plans(sqlite_url(self.mktemp()))

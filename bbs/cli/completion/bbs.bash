@@ -6,11 +6,11 @@ _bbs() {
     local part=${COMP_WORDS[1]} action=${COMP_WORDS[2]} words=
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
-        COMPREPLY=($(compgen -W 'up client fleet db config --help --version' -- "$word"))
+        COMPREPLY=($(compgen -W 'up client fleet user backup restore db config --help --version' -- "$word"))
         return
     fi
     case $before in
-        --config | --password-file)
+        --config | --password-file | --ca)
             compopt -o filenames 2> /dev/null
             mapfile -t COMPREPLY < <(compgen -f -- "$word")
             return ;;
@@ -21,13 +21,13 @@ _bbs() {
         --host)
             COMPREPLY=($(compgen -A hostname -- "$word"))
             return ;;
-        --port)
+        --port | --search | --for | --reason)
             return ;;
     esac
     case $part in
         up) words='--host --port --data --config --help --version' ;;
         client)
-            words='--json --no-times --password-file --help --version'
+            words='--tls --ca --json --no-times --strict --password-file --help --version'
             if [[ $word != -* ]]; then
                 COMPREPLY=($(compgen -A hostname -- "$word"))
                 return
@@ -37,6 +37,25 @@ _bbs() {
                 words='list launch drain --help --version'
             else
                 words='--config --data --json --help --version'
+            fi ;;
+        user)
+            if ((COMP_CWORD == 2)); then
+                words='list show password suspend resume kick delete --help --version'
+            else
+                words='--config --data --json --help --version'
+                case $action in
+                    list) words="--online --search $words" ;;
+                    password) words="--password-file $words" ;;
+                    suspend) words="--for --reason $words" ;;
+                    delete) words="--yes $words" ;;
+                esac
+            fi ;;
+        backup | restore)
+            words='--force --config --data --help --version'
+            if [[ $word != -* ]]; then
+                compopt -o filenames 2> /dev/null
+                mapfile -t COMPREPLY < <(compgen -f -- "$word")
+                return
             fi ;;
         db)
             words='--config --data --help --version'

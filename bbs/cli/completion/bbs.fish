@@ -1,8 +1,9 @@
 # Completion of the bbs command for fish. It belongs in share/fish/vendor_completions.d, or in
 # ~/.config/fish/completions.
 
-set -l parts up client fleet db config
+set -l parts up client fleet user backup restore db config
 set -l actions list launch drain
+set -l deeds list show password suspend resume kick delete
 
 complete -c bbs -f
 complete -c bbs -s h -l help -d 'show the usage'
@@ -11,6 +12,9 @@ complete -c bbs -l version -d 'show the version'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a up -d 'run the whole service here'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a client -d 'talk to a service'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a fleet -d 'show the app servers, launch one, drain one'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a user -d 'show people, suspend one, give one another password'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a backup -d 'copy the database of a running service into a file'
+complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a restore -d 'put such a copy in the database\'s place'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a db -d 'upgrade the schema, or show its version'
 complete -c bbs -n "not __fish_seen_subcommand_from $parts" -a config -d 'check a configuration file'
 
@@ -18,18 +22,33 @@ complete -c bbs -n '__fish_seen_subcommand_from up' -l host -x -a '(__fish_print
 complete -c bbs -n '__fish_seen_subcommand_from up' -l port -x -d port
 
 complete -c bbs -n '__fish_seen_subcommand_from client' -a '(__fish_print_hostnames)'
+complete -c bbs -n '__fish_seen_subcommand_from client' -l tls -d 'talk by TLS to all its servers'
+complete -c bbs -n '__fish_seen_subcommand_from client' -l ca -r -F -d 'whom --tls trusts (PEM)'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l json -d 'for programs'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l no-times -d 'show no times, at a terminal'
+complete -c bbs -n '__fish_seen_subcommand_from client' -l strict -d 'end a script with 1 when any command was refused'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l password-file -r -F -d 'has the password of who logs in without typing one'
 
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a list -d 'what runs, and who is where'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a launch -d 'start one more'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a drain -d 'move everybody off one, and end it'
-complete -c bbs -n "__fish_seen_subcommand_from $actions" -l json -d 'for programs'
+complete -c bbs -n "__fish_seen_subcommand_from $actions $deeds" -l json -d 'for programs'
+
+complete -c bbs -n "__fish_seen_subcommand_from user; and not __fish_seen_subcommand_from $deeds" -a list -d 'who there is'
+complete -c bbs -n "__fish_seen_subcommand_from user; and not __fish_seen_subcommand_from $deeds" -a 'show password suspend resume kick delete'
+complete -c bbs -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from list' -l online -d 'only who has a session'
+complete -c bbs -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from list' -l search -x -d 'part of a name'
+complete -c bbs -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from password' -l password-file -r -F -d 'has it'
+complete -c bbs -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from suspend' -l for -x -d 'how long: 7d'
+complete -c bbs -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from suspend' -l reason -x -d 'why, for operators'
+complete -c bbs -n '__fish_seen_subcommand_from user; and __fish_seen_subcommand_from delete' -l yes -d 'do not ask'
+
+complete -c bbs -n '__fish_seen_subcommand_from backup restore' -F
+complete -c bbs -n '__fish_seen_subcommand_from backup restore' -l force -d 'replace what is there'
 
 complete -c bbs -n '__fish_seen_subcommand_from db; and not __fish_seen_subcommand_from upgrade status' -a 'upgrade status'
-complete -c bbs -n "__fish_seen_subcommand_from up db $actions" -l config -r -F -d 'configuration file (TOML)'
-complete -c bbs -n "__fish_seen_subcommand_from up db $actions" -l data -x -a '(__fish_complete_directories)' -d 'folder of a bbs up'
+complete -c bbs -n "__fish_seen_subcommand_from up db backup restore $actions $deeds" -l config -r -F -d 'configuration file (TOML)'
+complete -c bbs -n "__fish_seen_subcommand_from up db backup restore $actions $deeds" -l data -x -a '(__fish_complete_directories)' -d 'folder of a bbs up'
 
 complete -c bbs -n '__fish_seen_subcommand_from config; and not __fish_seen_subcommand_from check keys' -a 'check keys'
 complete -c bbs -n '__fish_seen_subcommand_from config; and __fish_seen_subcommand_from check' -F

@@ -8,7 +8,7 @@ import signal
 import sys
 import termios
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -44,11 +44,18 @@ from bbs.clock import measure_steadily
 STDIN = 0
 
 
-def run(login_server: Address, password: str | None = None, *, times: bool = True) -> str:
+def run(
+    login_server: Address,
+    password: str | None = None,
+    make: Callable[[Any, Address], BBSClient] = BBSClient,
+    *,
+    times: bool = True,
+) -> str:
     """Talk with the person at the terminal on standard input and output until that is over.
 
     Answers why it could not go on, in a line; empty when it ended well. `password` is for logging
-    in without typing one. With `times` off no times are shown, whatever the settings say.
+    in without typing one. `make` makes the client, on a reactor and for the login server. With
+    `times` off no times are shown, whatever the settings say.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -58,7 +65,7 @@ def run(login_server: Address, password: str | None = None, *, times: bool = Tru
     measure_steadily(reactor)
     threads = ThreadPool(0, 1, "history")
     threads.start()
-    client = BBSClient(reactor, login_server)
+    client = make(reactor, login_server)
     own, problems = settings.read(settings.place(os.environ))
     editor = partial(_plain if is_dumb_terminal() else _editor, reactor, threads, own)
     face = Face(

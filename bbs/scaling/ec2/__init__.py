@@ -41,5 +41,11 @@ async def _make(kit: LaunchKit) -> IProvider:
     return EC2Provider(kit.reactor, client, kit.section, make_user_data, __version__)
 
 
-instances = Provider("ec2", EC2, _make, here=False)
+def _check(kit: LaunchKit) -> None:
+    from bbs.scaling.ec2 import user_data
+
+    user_data.maker(of_its_service(kit))
+
+
+instances = Provider("ec2", EC2, _make, here=False, check=_check)
 """App servers as instances, which outlive the login server."""

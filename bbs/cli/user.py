@@ -1,0 +1,244 @@
+"""`bbs user`: the people, for operators: who there is and what in numbers, and what can be done."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+
+import peewee
+
+from bbs.cli import Program
+from bbs.cli.client import PasswordFileError, read_password
+from bbs.cli.offline import carry_out, configuration, connected
+from bbs.cli.operators import by_whom, tell
+from bbs.cli.people import as_json, as_text, local, print_list
+from bbs.client.text import visible
+from bbs.commands.service import Service
+from bbs.config import ConfigError, Configuration
+from bbs.errors import Refusal
+from bbs.passwords import OWASP
+from bbs.rules import accounts, people
+from bbs.rules.names import normalized
+from bbs.rules.operators import By
+from bbs.rules.people import Done, NoSuchPerson
+from bbs.storage.connecting import DatabaseRefused
+from bbs.storage.migrations import upgrade
+
+ACTIONS = {
+    "list": "who there is, and who of them is online",
+    "show": "somebody, in numbers",
+    "password": "give somebody another password, and end all sessions of theirs",
+    "suspend": "end all sessions of somebody, who cannot log in until then",
+    "resume": "let somebody log in again",
+    "kick": "end all sessions of somebody, who may log in again",
+    "delete": "remove an account, and all that is somebody's",
+}
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+"""The units of `--for`."""
+
+
+class NotDone(Exception):
+    """It is not carried out, for a reason in words."""
+
+
+def main(argv: Sequence[str], program: Program) -> int:
+    """Run with the arguments behind `bbs user`; returns the exit code."""
+    options = _parser(program).parse_args(argv)
+    by = by_whom(f"{program.name} user")
+    try:
+        config = configuration(options.config, options.data, program.name)
+        with connected(config.database.url) as database:
+            upgrade(database, program.service().schema)
+            _DEEDS[options.action](_Desk(config, options, by, database, program.service()))
+            sys.stdout.flush()
+    except BrokenPipeError:  # Whoever reads has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except NoSuchPerson:
+        return _fail(program, f"nobody is called {options.name}")
+    except people.NotSuspended:
+        return _fail(program, f"{options.name} is not suspended")
+    except Refusal as error:
+        return _fail(program, error.message)
+    except (ConfigError, DatabaseRefused, PasswordFileError, NotDone) as error:
+        return _fail(program, str(error))
+    return 0
+
+
+def _parser(program: Program) -> argparse.ArgumentParser:
+    parser = program.parser("user", __doc__)
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name, help in ACTIONS.items():
+        action = actions.add_parser(name, help=help, description=help)
+        if name == "list":
+            action.add_argument("--online", action="store_true", help="only who has a session")
+            action.add_argument("--search", default="", metavar="TEXT", help="part of a name")
+        else:
+            action.add_argument("name", metavar="NAME", help="who it is")
+        if name == "password":
+            action.add_argument(
+                "--password-file", metavar="FILE", help="has it; without, it is asked for"
+            )
+        if name == "suspend":
+            action.add_argument(
+                "--for",
+                dest="seconds",
+                type=_duration,
+                metavar="TIME",
+                help="how long: 90s, 30m, 12h, 7d, 4w; without, until resumed",
+            )
+            action.add_argument(
+                "--reason", default="", type=_reason, metavar="TEXT", help="why, for operators"
+            )
+        if name == "delete":
+            action.add_argument("--yes", action="store_true", help="do not ask")
+        action.add_argument("--config", help="configuration file (TOML)")
+        action.add_argument("--data", help="folder of a bbs up")
+        action.add_argument("--json", action="store_true", help="for programs")
+        program.versioned(action)
+    return parser
+
+
+def _duration(text: str) -> float:
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", text, re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError("a time is a number and s, m, h, d or w: 7d")
+    return float(int(found[1]) * SECONDS[found[2]])
+
+
+def _reason(text: str) -> str:
+    if len(text) > people.MOST_REASON:
+        raise argparse.ArgumentTypeError(f"a reason has {people.MOST_REASON} characters at most")
+    return text
+
+
+class _Desk:
+    """What one action of the command has before it."""
+
+    def __init__(
+        self,
+        config: Configuration,
+        options: argparse.Namespace,
+        by: By,
+        database: peewee.Database,
+        service: Service,
+    ) -> None:
+        self.config = config
+        self.options = options
+        self.by = by
+        self.database = database
+        self.service = service
+
+    def done(self, done: Done, words: str, **members: object) -> None:
+        """It is carried out: say so in `words`, or to programs with `members` beside, and write it
+        down."""
+        name = done.name
+        tell(self.config, self.options.data, self.by, self.options.action, name)
+        told = {"name": name, "done": self.options.action, "sessions": done.sessions, **members}
+        ended = f"; {done.sessions} {'session' if done.sessions == 1 else 'sessions'} ended"
+        words = f"{visible(name)} {words}{ended if done.sessions else ''}"
+        print(json.dumps(told) if self.options.json else words)
+
+
+def _list(desk: _Desk) -> None:
+    def part(behind: str) -> people.People:
+        return people.search(
+            desk.by.now, desk.options.search, online=desk.options.online, behind=behind
+        )
+
+    print_list(part, desk.options.json)
+
+
+def _show(desk: _Desk) -> None:
+    person = people.show(desk.by.now, desk.options.name, desk.service.person)
+    print(json.dumps(as_json(person)) if desk.options.json else as_text(person))
+
+
+def _password(desk: _Desk) -> None:
+    name = people.show(desk.by.now, desk.options.name).name  # Before anybody types one in vain.
+    path = desk.options.password_file
+    password = read_password(path) if path else _asked(name)
+    accounts.check_password(password, desk.config.limits.password_minimum)
+    done = carry_out(desk.database, people.set_password, desk.by, name, OWASP.hash(password))
+    desk.done(done, "has another password")
+
+
+def _asked(name: str) -> str:
+    """A password that somebody has typed twice, where nobody sees it."""
+    with warnings.catch_warnings():
+        # It would read standard input, and show what is typed.
+        warnings.simplefilter("error", getpass.GetPassWarning)
+        try:
+            password = getpass.getpass(f"New password of {visible(name)}: ")
+            again = getpass.getpass("The same again: ")
+        except (getpass.GetPassWarning, EOFError):
+            raise NotDone("no terminal to ask at: name a --password-file") from None
+    if password != again:
+        raise NotDone("the two are not the same")
+    if not password or " " in password:
+        raise NotDone("a password is one word")
+    return password
+
+
+def _suspend(desk: _Desk) -> None:
+    seconds = desk.options.seconds
+    until = None if seconds is None else desk.by.now + seconds
+    done = carry_out(
+        desk.database, people.suspend, desk.by, desk.options.name, until, desk.options.reason
+    )
+    when = "until resumed" if until is None else f"until {local(until)}"
+    desk.done(done, f"is suspended {when}", until=until, reason=desk.options.reason)
+
+
+def _resume(desk: _Desk) -> None:
+    done = carry_out(desk.database, people.resume, desk.by, desk.options.name)
+    desk.done(done, "may log in again")
+
+
+def _kick(desk: _Desk) -> None:
+    done = carry_out(desk.database, people.kick, desk.by, desk.options.name)
+    desk.done(done, "is logged out" if done.sessions else "was not logged in")
+
+
+def _delete(desk: _Desk) -> None:
+    name = people.show(desk.by.now, desk.options.name).name
+    if not desk.options.yes:
+        _make_sure(name)
+    on_delete = desk.service.on_delete
+    done, user = carry_out(desk.database, people.delete, desk.by, name, on_delete)
+    while user and not carry_out(desk.database, people.go_on_deleting, user, on_delete):
+        pass
+    desk.done(done, "is deleted")
+
+
+def _make_sure(name: str) -> None:
+    """Have whoever is at the terminal type the name again."""
+    if not sys.stdin.isatty():
+        raise NotDone("no terminal to ask at: --yes deletes without asking")
+    print(
+        f"Type {visible(name)} again to delete the account: ", end="", file=sys.stderr, flush=True
+    )
+    if normalized(sys.stdin.readline().rstrip("\n")) not in (name, normalized(name)):
+        raise NotDone("not the same: nothing is deleted")
+
+
+_DEEDS: Mapping[str, Callable[[_Desk], None]] = {
+    "list": _list,
+    "show": _show,
+    "password": _password,
+    "suspend": _suspend,
+    "resume": _resume,
+    "kick": _kick,
+    "delete": _delete,
+}
+
+
+def _fail(program: Program, reason: str) -> int:
+    print(f"{program.name} user: {visible(reason)}", file=sys.stderr)
+    return 1

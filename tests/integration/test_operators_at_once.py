@@ -1,0 +1,109 @@
+"""Several operators, and the person whom it is about, at the same moment: on SQLite in two
+processes, on MySQL in threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bbs.board import board
+from bbs.rules import accounts, operators, people
+from bbs.rules.operators import By
+from bbs.rules.people import NoSuchPerson
+from bbs.rules.places import Look
+from bbs.storage.models import Notice, Place, Session, Suspension, User
+from tests.contestants import SUCCESS, contestants, once
+from tests.database_case import on_both_databases
+from tests.integration.test_concurrency import ContestCase
+
+ROUNDS = 20
+
+
+def in_time(deed: Callable[..., object], *arguments: object) -> bool:
+    """Do it, if there is somebody yet; whether there was."""
+    try:
+        deed(*arguments)
+    except NoSuchPerson:
+        return False
+    return True
+
+
+@on_both_databases
+class OperatorsAtOnce(ContestCase):
+    def by(self, operator: str) -> By:
+        return By(operator, "bbs user", self.now)
+
+    def test_all_suspend_one(self) -> None:
+        """One suspension is in force, of one of them, and each deed is recorded."""
+        self.account("ann")
+        with contestants(self.database, self.many) as together:
+            for number in range(ROUNDS):
+                self.log_in("ann")
+                names = [f"{number}.{each}" for each in range(self.many)]
+                outcomes = together(
+                    *(once(people.suspend, self.by(name), "ann", None, name) for name in names)
+                )
+                self.assertEqual(self.texts(outcomes), [SUCCESS] * self.many)
+                [suspension] = Suspension.select()
+                self.assertIn(suspension.reason, names)
+                deeds = self.call(operators.actions, self.many)
+                self.assertEqual(sorted(deed.operator for deed in deeds), sorted(names))
+                # Whoever was first ended the session.
+                self.assertEqual(sorted(each.value.sessions for each in outcomes)[-2:], [0, 1])
+                self.assertEqual(Session.select().count(), 0)
+                self.call(people.resume, self.by("liz"), "ann")
+        self.assertEqual(Notice.select().count(), ROUNDS * self.many)
+        self.check_places()
+
+    def test_who_logs_in_while_suspended(self) -> None:
+        """Whoever of the two is first: in the end there is no session."""
+        self.account("ann")
+        with contestants(self.database, 2) as together:
+            for number in range(ROUNDS):
+                log_in = once(
+                    accounts.log_in,
+                    "ann",
+                    "hash of ann",
+                    f"{number:064}",
+                    None,
+                    self.now,
+                    Look(new=True),
+                )
+                outcomes = together(once(people.suspend, self.by("liz"), "ann"), log_in)
+                self.assertEqual(outcomes[0].text, SUCCESS)
+                self.assertIn(outcomes[1].text, (SUCCESS, "This account is suspended"))
+                self.assertEqual((Session.select().count(), Place.select().count()), (0, 0))
+                self.call(people.resume, self.by("liz"), "ann")
+        self.check_places()
+
+    def test_who_logs_in_while_kicked(self) -> None:
+        """Who has a session in the end has a place, and who has none has none."""
+        self.account("ann")
+        with contestants(self.database, 2) as together:
+            for number in range(5 * ROUNDS):
+                session = ("hash of ann", f"{number:064}", None, self.now, Look(new=True))
+                log_in = once(accounts.log_in, "ann", *session)
+                outcomes = together(once(people.kick, self.by("liz"), "ann"), log_in)
+                self.assertEqual(self.texts(outcomes), [SUCCESS] * 2)
+                self.check_places()
+
+    def test_one_deletes_and_others_do_what_else_there_is(self) -> None:
+        with contestants(self.database, self.many) as together:
+            for number in range(ROUNDS):
+                name = f"user{number}"
+                self.account(name)
+                self.log_in(name)
+                deeds = [
+                    once(in_time, people.kick, self.by("one"), name),
+                    once(in_time, people.set_password, self.by("two"), name, "other"),
+                    once(in_time, people.suspend, self.by("three"), name),
+                ]
+                deed = deeds[number % 3]
+                delete = once(people.delete, self.by("liz"), name, board.on_delete)
+                outcomes = together(delete, *[deed] * (self.many - 1))
+                self.assertEqual(self.texts(outcomes), [SUCCESS] * self.many)
+                done = 1 + [each.value for each in outcomes].count(True)
+                # Who came too late did nothing, and nothing is recorded of it.
+                recorded = self.call(operators.actions, 1000)
+                self.assertEqual(sum(deed.person == name for deed in recorded), done)
+                self.assertEqual((User.select().count(), Suspension.select().count()), (0, 0))
+        self.check_places()

@@ -1,0 +1,116 @@
+"""A whole service by TLS: its servers, the gateway on both sides, and the client."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from typing import Any
+
+from twisted.internet.threads import deferToThread
+
+from bbs.client.tls import names_in
+from tests.certificates import certificate
+from tests.integration.service import BIN, START_TIMEOUT, Process, Service, ServiceCase
+from tests.services.servers import free_port
+
+SCRIPT = b"register ann 1\nlogin ann 1\npost ann hello\nlocate ann\n"
+
+
+class Up(ServiceCase):
+    async def begin(self, *arguments: str, **sections: Any) -> Service:
+        """`bbs up` by TLS, with a gateway that has both kinds of door."""
+        self.gate, self.plain = free_port(), free_port()
+        os.makedirs(folder := os.path.abspath(self.mktemp()))
+        self.key = os.path.join(folder, "key.pem")
+        certificate(self.key, ("localhost",))
+        service = self.service(
+            telnet={
+                "listen": (
+                    f"ssl:{self.gate}:interface=127.0.0.1:privateKey={self.key}",
+                    f"tcp:{self.plain}:interface=127.0.0.1",
+                )
+            },
+            **sections,
+        )
+        where = f"ssl:{service.port}:interface=127.0.0.1:privateKey={self.key}"
+        service.write_config(login__listen=where)
+        up = service.bbs("up", "--data", service.data, "--config", service.config)
+        await up.says(f"bbs is ready: bbs client --tls localhost {service.port}\n")
+        return service
+
+    async def client(self, service: Service, *options: str) -> Process:
+        """`bbs client` with a script, over."""
+        place = ("localhost", str(service.port))
+        client = service.bbs("client", *options, *place, stdin=SCRIPT)
+        await client.ended(START_TIMEOUT)
+        return client
+
+    async def test_a_client(self) -> None:
+        service = await self.begin()
+        client = await self.client(service, "--tls", "--ca", self.key)
+        self.assertEqual((client.exit_code, client.errors), (0, ""))
+        self.assertRegex(client.output, r"\A(Success!\n){3}127\.0\.0\.1:\d+\n\Z")
+        for options, told in (
+            (("--tls",), "its certificate is signed by itself, and not trusted here"),
+            ((), "is no login server: it ended the connection, as one does that wants TLS"),
+        ):
+            client = await self.client(service, *options)
+            self.assertEqual((client.exit_code, client.output), (1, ""))
+            self.assertEqual(len(client.errors.splitlines()), 1)
+            self.assertIn(told, client.errors)
+
+    async def test_its_gateway(self) -> None:
+        """It reaches the login server and app servers by TLS, whose certificate is for a name."""
+        service = await self.begin()
+        client = await self.client(service, "--tls", "--ca", self.key)
+        self.assertEqual(client.exit_code, 0)
+        said = await deferToThread(self.visit, self.gate, True)
+        self.assertIn("Success!\r\nSuccess!\r\n", said)
+        said = await deferToThread(self.visit, self.plain, False)
+        self.assertIn("Success!\r\nSuccess!\r\n", said)
+        self.assertNotIn("no TLS", service.log())
+
+    def visit(self, port: int, tls: bool) -> str:
+        """What somebody reads who logs in and posts, by TLS or not."""
+        peer = socket.create_connection(("127.0.0.1", port), timeout=20)
+        if tls:
+            context = ssl.create_default_context(cafile=self.key)
+            peer = context.wrap_socket(peer, server_hostname="localhost")
+        said = b""
+        with peer:
+            peer.sendall(b"\r\nlogin ann 1\r\npost hi\r\nquit\r\n")
+            while piece := peer.recv(4096):
+                said += piece
+        return said.decode("utf-8", "replace")
+
+    async def test_a_gateway_of_its_own(self) -> None:
+        """One that trusts somebody else lets nobody in, and the log has why."""
+        service = await self.begin()
+        await self.client(service, "--tls", "--ca", self.key)
+        os.makedirs(folder := os.path.abspath(self.mktemp()))
+        other = os.path.join(folder, "other.pem")
+        certificate(other, ("localhost",))
+        for ca, right in ((self.key, True), (other, False)):
+            port = free_port()
+            server = f"tls://127.0.0.1:{service.port}?tls_ca={ca}&tls_name={names_in(ca)[0]}"
+            gateway = service.start(
+                *(BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-telnet", "--server", server),
+                *("--listen", f"tcp:{port}:interface=127.0.0.1"),
+            )
+            await gateway.says(f"GatewayFactory starting on {port}\n")
+            said = await deferToThread(self.visit, port, False)
+            self.assertEqual("Success!\r\nSuccess!\r\n" in said, right, said)
+            self.assertEqual("Service unavailable, try again" in said, not right)
+            self.assertEqual("its certificate is signed by" in gateway.output, not right)
+            self.assertNotIn("certificate", said)
+
+    async def test_a_certificate_that_is_not_there(self) -> None:
+        service = self.service()
+        service.write_config(login__listen=f"ssl:{service.port}:privateKey=/no/key.pem")
+        up = service.bbs("up", "--data", service.data, "--config", service.config)
+        await up.ended(START_TIMEOUT)
+        self.assertEqual(up.exit_code, 1)
+        self.assertEqual(
+            up.errors, "bbs up: login.listen: /no/key.pem: No such file or directory\n"
+        )

@@ -138,3 +138,32 @@ class Tally:
     logins: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     figures: dict[str, int] = field(default_factory=dict)
+
+    def note(self, figure: str) -> None:
+        """One more of `figure`."""
+        self.figures[figure] = self.figures.get(figure, 0) + 1
+
+
+class Trouble(StrEnum):
+    """What goes wrong on servers of both kinds, by the names of the figures in which they count it
+    since they started."""
+
+    FAILED_LOGINS = "failed_logins"
+    """Passwords that were wrong."""
+    INTERNAL = "errors_internal"
+    """Bugs: `Internal error` with a reference."""
+    UNAVAILABLE = "errors_unavailable"
+    """`Service unavailable, try again`."""
+    ATTEMPTS = "errors_attempts"
+    """`Too many attempts`: who is over a rate."""
+    CONNECTIONS = "errors_connections"
+    """`Too many connections`: who was not let in."""
+
+
+ERRORS: Mapping[Trouble, str] = {
+    Trouble.INTERNAL: "internal",
+    Trouble.UNAVAILABLE: "unavailable",
+    Trouble.ATTEMPTS: "too-many-attempts",
+    Trouble.CONNECTIONS: "too-many-connections",
+}
+"""Those that are no wrong password, by a kind for people and programs."""

@@ -37,6 +37,9 @@ NOW = 1_795_000_000.0
 
 TOPS = {
     "logins_per_minute": 20,
+    "failed_logins_per_minute": 4,
+    "errors_per_minute": 3,
+    "connected": 30,
     "free_places": 40,
     "waiting": 3,
     "longest_wait": 12,
@@ -57,6 +60,7 @@ def a_server(number: int = 1, **members: Any) -> dict[str, Any]:
         "state": "ready",
         "address": f"203.0.113.{number}:22223",
         "people": 5,
+        "connected": 2,
         "capacity": 10,
         "age": 3600.0 + number,
         "ready_after": 2.1,
@@ -98,11 +102,34 @@ def a_state(servers: Iterable[dict[str, Any]] = (), **members: Any) -> dict[str,
         "people": people,
         "waiting": {"count": 0, "longest": None},
         "launches": {"under_way": 0, "usual": 2.1, "last_hour": 7},
+        "alarms": [],
+        "connected": people // 2,
+        "away": 2,
         "logins_per_minute": 12,
+        "failed_logins_per_minute": 3,
+        "errors_per_minute": {"internal": 0, "unavailable": 2, "too-many-attempts": 1},
         "messages_per_second": 17.2,
         "counters": {"messages": {"per_second": 17.2}},
         "reactor_lag": 0.0021,
         "database_time": 0.0043,
+        **members,
+    }
+
+
+def a_person(name: str = "ann", **members: Any) -> dict[str, Any]:
+    """Somebody as operators see them: online, unless `members` say otherwise."""
+    return {
+        "name": name,
+        "created": NOW - 90 * 86400.0,
+        "seen": NOW - 30,
+        "online": True,
+        "away": False,
+        "server": a_server()["id"],
+        "address": "203.0.113.1:22223",
+        "sessions": 1,
+        "suspended": None,
+        "counts": {"friends": 4, "messages_sent": 1234},
+        "state": "online",
         **members,
     }
 
@@ -140,7 +167,9 @@ class PageServer:
     comes later.
 
     :ivar refusal: what it says instead of events, "" for nothing.
-    :ivar asked: the paths asked for that it has no answer to, and never gives one.
+    :ivar asked: the paths asked for.
+    :ivar told: those of them that have an answer, with the body that came.
+    :ivar answers: a status and JSON for each of these; to others there is never an answer.
     """
 
     def __init__(self, service: str = "bbs", counters: Sequence[str] = ("messages",)) -> None:
@@ -153,6 +182,7 @@ class PageServer:
         )
         self.refusal = ""
         self.asked: list[str] = []
+        self.told: list[tuple[str, str]] = []
         self._streams: list[Request] = []
         self._said: list[bytes] = []
         self._states: list[bytes] = []
@@ -160,8 +190,9 @@ class PageServer:
         root.contentTypes = {**File.contentTypes, ".js": "text/javascript"}
         root.putChild(b"", _Front(self))
         root.putChild(b"stream", _Stream(self))
-        for path in (b"actions", b"servers"):
-            root.putChild(path, _Unanswered(self))
+        self.answers: dict[str, tuple[int, Any]] = {}
+        for path in (b"actions", b"servers", b"people", b"history"):
+            root.putChild(path, _Asked(self))
         self.site = Site(root)
 
     @property
@@ -216,7 +247,13 @@ class _Front(Resource):
         return NOT_DONE_YET
 
 
-class _Unanswered(Resource):
+def _body(request: Request) -> str:
+    content: Any = request.content
+    body: bytes = content.read()
+    return body.decode()
+
+
+class _Asked(Resource):
     isLeaf = True
 
     def __init__(self, server: PageServer) -> None:
@@ -224,7 +261,14 @@ class _Unanswered(Resource):
         self._server = server
 
     def render(self, request: Request) -> int:
-        self._server.asked.append(request.path.decode())
+        path = request.path.decode()
+        self._server.asked.append(path)
+        if path in self._server.answers:
+            self._server.told.append((path, _body(request)))
+            request.setResponseCode(self._server.answers[path][0])
+            request.setHeader(b"Content-Type", b"application/json")
+            request.write(json.dumps(self._server.answers[path][1]).encode())
+            request.finish()
         return NOT_DONE_YET
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from bbs.board import board
 from bbs.cli import db
 from bbs.storage import migrations
 from bbs.storage.connecting import without_password
@@ -20,18 +21,19 @@ class Db(CommandCase):
     def test_upgrading(self) -> None:
         shown = without_password(self.url)
         self.assertEqual(
-            self.bbs("upgrade"), (0, f"{shown}: schema 0 -> {VERSION}; bbs 0 -> 2\n", "")
+            self.bbs("upgrade"),
+            (0, f"{shown}: schema 0 -> {VERSION}; bbs 0 -> {board.version}\n", ""),
         )
         self.assertEqual(
             self.bbs("upgrade"),
-            (0, f"{shown}: schema {VERSION}, as before; bbs 2, as before\n", ""),
+            (0, f"{shown}: schema {VERSION}, as before; bbs {board.version}, as before\n", ""),
         )
 
     def test_status(self) -> None:
         self.bbs("upgrade")
         told = (
             f"{without_password(self.url)}: schema {VERSION}, this program's is {VERSION};"
-            " bbs 2, this program's is 2\n"
+            f" bbs {board.version}, this program's is {board.version}\n"
         )
         self.assertEqual(self.bbs("status"), (0, told, ""))
 
@@ -40,7 +42,7 @@ class Db(CommandCase):
         execute_once(self.url, "UPDATE schema_version SET version = 7")
         told = (
             f"{without_password(self.url)}: schema 7, this program's is {VERSION};"
-            " bbs 2, this program's is 2\n"
+            f" bbs {board.version}, this program's is {board.version}\n"
         )
         self.assertEqual(self.bbs("status"), (0, told, ""))
         self.assertEqual(

@@ -250,6 +250,10 @@ class TheStepsThatThereAre(MigrationCase):
         """Take away what came after `version`."""
         for number in range(migrations.VERSION, version, -1):
             for table, columns in self.ADDED[number].items():
+                for index in self.db.get_indexes(table):
+                    if {*columns} & {*index.columns}:
+                        on = f" ON {table}" if self.on_mysql else ""
+                        self.db.execute_sql(f"DROP INDEX {index.name}{on}")
                 for column in columns:
                     self.db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
                 if not columns:

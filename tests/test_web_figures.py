@@ -17,7 +17,7 @@ from bbs.web.front import column, in_sentences
 from bbs.web.gauges import LAG_INTERVAL, ReactorLag, Spans
 from bbs.web.history import FIGURES, POINTS, STEP, LastHour
 from bbs.web.lookout import NOTHING
-from bbs.web.narrate import Scene, narrate, newly_failed, newly_ready, short
+from bbs.web.narrate import Scene, Told, narrate, newly_failed, newly_ready, short
 from bbs.web.snapshot import (
     REFUSED,
     Measured,
@@ -47,6 +47,7 @@ SERVER = ServerRow(
     instance_id=None,
     kind=None,
     counts={"messages": 0},
+    figures={},
 )
 
 QUIET = NOTHING
@@ -209,7 +210,7 @@ class TheLastHour(SynchronousTestCase):
 
 class News(SynchronousTestCase):
     def told(self, before: Overview, now: Overview) -> list[str]:
-        return narrate(seen(before), seen(now), ())
+        return [each.text for each in narrate(seen(before), seen(now), ())]
 
     def of(self, now: ServerRow | None, before: ServerRow | None = None) -> list[str]:
         """What is told of one server."""
@@ -276,19 +277,20 @@ class News(SynchronousTestCase):
     def test_connections(self) -> None:
         well, away = seen(QUIET), Scene(overview=QUIET, database=False, broker=False)
         self.assertEqual(
-            narrate(well, away, ("messages",)),
+            [each.text for each in narrate(well, away, ("messages",))],
             [
                 "The database is away: nobody can log in, and the fleet is shown as last known.",
                 "The broker is away: messages arrive later.",
             ],
         )
-        self.assertEqual(narrate(away, well, ()), ["The database is back.", "The broker is back."])
+        back = ["The database is back.", "The broker is back."]
+        self.assertEqual(narrate(away, well, ()), [*map(Told, back)])
 
     def test_no_broker_where_there_are_no_messages(self) -> None:
         away = Scene(overview=QUIET, database=True, broker=False)
         self.assertEqual(
             narrate(seen(QUIET), away, COUNTERS),
-            ["The broker is away: what happens reaches people late, or not at all."],
+            [Told("The broker is away: what happens reaches people late, or not at all.")],
         )
 
     def test_what_operators_did(self) -> None:
@@ -422,12 +424,12 @@ class Snapshots(SynchronousTestCase):
         draining = replace(SERVER, state=State.DRAINING)
         view = self.view(replace(QUIET, servers=(draining, SERVER, SERVER), waiting=2))
         self.assertEqual(
-            in_sentences(view),
-            "At 00:16:39 UTC: servers: 2 ready, 1 draining; people online: 9; free places: 14; "
-            "people waiting: 2.",
+            in_sentences(view, POLICY),
+            "At 1970-01-01 00:16:39 UTC: servers: 2 ready, 1 draining; people online: 9; "
+            "free places: 14; people waiting: 2.",
         )
         away = Scene(overview=QUIET, database=False, broker=True)
-        sentences = in_sentences(replace(self.view(QUIET), scene=away))
+        sentences = in_sentences(replace(self.view(QUIET), scene=away), POLICY)
         self.assertIn("servers: none; ", sentences)
         self.assertTrue(sentences.endswith(" The database is away: nobody can log in."))
 

@@ -12,7 +12,7 @@ from bbs.storage.models import LoginServer, Place, Server, Waiter
 from tests.web_case import PageCase
 
 
-class Away(PageCase):
+class AwayCase(PageCase):
     """The database answers nobody, or nobody in time."""
 
     def go(self) -> None:
@@ -27,6 +27,8 @@ class Away(PageCase):
         self.gone.restore()
         self.service.database._noticed(True, None)
 
+
+class Away(AwayCase):
     def test_the_last_fleet_stays(self) -> None:
         self.service.people("ann")
         self.pass_time(12)

@@ -22,6 +22,7 @@ from bbs.testing.service import QUICK
 from bbs.values import Policy, Rate
 from bbs.web.auth import Operators
 from bbs.web.page import OperatorsPage, Parts
+from bbs.web.people import Passwords
 from bbs.workers import Inline
 from tests.memory_service import POLICY, memory_service
 
@@ -209,17 +210,22 @@ class PageCase(SynchronousTestCase):
             trouble=lambda: self.trouble,
             reactor=service.clock,
             wall=service.wall,
+            password_minimum=4,
+            person=self.offered.person,
+            on_delete=self.offered.on_delete,
         )
-        operators = None
+        operators = passwords = None
+        queue = service.login.home.login.limits.queue
         if self.operators:
             operators = Operators(
                 self.operators,
                 hasher,
                 rate=Rate(3, 60.0),
                 seconds=service.clock.seconds,
-                queue=service.login.home.login.limits.queue,
+                queue=queue,
             )
-        return OperatorsPage(self.parts, FILES, operators, self.door)
+            passwords = Passwords(hasher=hasher, queue=queue, minimum=4)
+        return OperatorsPage(self.parts, FILES, operators, self.door, passwords)
 
     def stop_page(self) -> None:
         """Stop the page, if it runs."""

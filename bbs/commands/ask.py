@@ -12,19 +12,27 @@ from bbs.commands.service import Service
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import OWN_EVENTS, Listeners
 from bbs.delivery.presence import Presence
-from bbs.errors import Refusal
+from bbs.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.protocols.commands import Command, CommandTable, Role
 from bbs.protocols.line import IConnection, Reply
 from bbs.rules import callers, places
 from bbs.security import tell
 from bbs.storage.database import Database
-from bbs.values import Tally
+from bbs.values import Tally, Trouble
 
 if TYPE_CHECKING:  # An app server, which people wait for, hashes nothing.
     from bbs.limits.buckets import Buckets
     from bbs.limits.fair import FairQueue
     from bbs.limits.logins import LoginLimits
     from bbs.passwords import Hasher
+
+
+TROUBLES = (
+    (WrongCredentials, Trouble.FAILED_LOGINS),
+    (Unavailable, Trouble.UNAVAILABLE),
+    (TooManyAttempts, Trouble.ATTEMPTS),
+)
+"""The refusals of which operators want to know how many there are."""
 
 
 class Moved(Refusal):
@@ -218,9 +226,13 @@ def success(message: str = "Success!", **members: object) -> Reply:
     return Reply({"status": 0, "message": message, **members})
 
 
-def failure(error: Refusal, connection: IConnection) -> Reply:
-    """A reply that the request was not carried out, and why."""
+def failure(error: Refusal, connection: IConnection, tally: Tally) -> Reply:
+    """A reply that the request was not carried out, and why; counted by `tally`, if something went
+    wrong."""
     where: dict[str, object] = {}
+    for kind, trouble in TROUBLES:
+        if isinstance(error, kind):
+            tally.note(trouble)
     if error.limit:
         tell("quota", "refused", address=connection.peer_host)
     if isinstance(error, Moved):

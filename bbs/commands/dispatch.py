@@ -35,6 +35,7 @@ from bbs.rules.callers import Caller, asked_by, identify, touch
 from bbs.rules.costs import ONE_COMMAND, Costs, costs_of
 from bbs.security import tell
 from bbs.storage.database import marked_as
+from bbs.values import Trouble
 
 _TOKEN = re.compile(f"[0-9a-f]{{{2 * accounts.TOKEN_BYTES}}}")
 
@@ -124,13 +125,13 @@ class Dispatcher:
         self, request: Request | Refusal, connection: IConnection
     ) -> Reply | Deferred[Reply]:
         if isinstance(request, Refusal):
-            return failure(request, connection)
+            return failure(request, connection, self._home.tally)
         command, now = request.command, self._home.wall()
         if not command.takes_user:
             return begin(self._for_anybody(request, Ask(self._home, command, connection, now)))
         outcome = self._home.database.run(self._guards[command.name], request, now)
         return outcome.addCallbacks(
-            self._outcome, _refused, (request, connection), {}, (connection,)
+            self._outcome, self._refused, (request, connection), {}, (connection,)
         )
 
     # Requests that take no token
@@ -144,7 +145,10 @@ class Dispatcher:
                 raise AskLoginServer()
             return _reply(command, await _handled(ask, request.arguments))
         except Refusal as error:
-            return failure(error, ask.connection)
+            return failure(error, ask.connection, self._home.tally)
+        except Exception as error:
+            self._count_bug(error)
+            raise
 
     # Those that do
 
@@ -182,7 +186,11 @@ class Dispatcher:
         if caller.touch:
             self._touch(caller)
         if outcome.served and command.handler is None:
-            return _reply(command, outcome.result)
+            try:
+                return _reply(command, outcome.result)
+            except Exception as error:
+                self._count_bug(error)
+                raise
         ask = Ask(self._home, command, connection, caller.now, caller)
         return begin(self._for_user(ask, request, outcome))
 
@@ -194,7 +202,10 @@ class Dispatcher:
             arguments = (outcome.result,) if command.rule else request.arguments
             return _reply(command, await _handled(ask, arguments))
         except Refusal as error:
-            return failure(error, ask.connection)
+            return failure(error, ask.connection, self._home.tally)
+        except Exception as error:
+            self._count_bug(error)
+            raise
 
     def _has_places_for(self, command: Command) -> bool:
         """Whether this server may give who is away a place for the sake of `command`."""
@@ -212,7 +223,10 @@ class Dispatcher:
                 raise Moved(seat.address)
             outcome = await database.run(self._guards[request.command.name], request, caller.now)
         except Refusal as error:
-            return failure(error, connection)
+            return failure(error, connection, self._home.tally)
+        except Exception as error:
+            self._count_bug(error)
+            raise
         reply = self._outcome(outcome, request, connection)
         return await reply if isinstance(reply, Deferred) else reply
 
@@ -228,6 +242,17 @@ class Dispatcher:
         seat = seats.get(user.id)
         return Moved(seat.address) if seat else AskLoginServer()
 
+    def _refused(self, error: Failure, connection: IConnection) -> Reply | Failure:
+        if isinstance(error.value, Refusal):
+            return failure(error.value, connection, self._home.tally)
+        self._count_bug(error.value)
+        return error
+
+    def _count_bug(self, error: BaseException | None) -> None:
+        """A request has come to an error, which its connection logs: or its peer has gone."""
+        if not isinstance(error, CancelledError):
+            self._home.tally.note(Trouble.INTERNAL)
+
     def _touch(self, caller: Caller) -> None:
         noted = self._home.database.run(touch, caller.id, caller.session, caller.now)
         noted.addErrback(lambda failure: failure.trap(Refusal))
@@ -241,10 +266,6 @@ def _has_place(caller: Caller, parts: LoginServerParts | AppServerParts) -> bool
     """Whether the caller is served by this server."""
     here = parts.server_id if isinstance(parts, AppServerParts) else None
     return caller.server is not None and caller.server == here
-
-
-def _refused(error: Failure, connection: IConnection) -> Reply | Failure:
-    return failure(error.value, connection) if isinstance(error.value, Refusal) else error
 
 
 async def _handled(ask: Ask, arguments: tuple[object, ...]) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from bbs.commands import all_commands
@@ -17,12 +18,12 @@ from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
 from bbs.delivery.presence import Presence
 from bbs.limits.connections import Admission, Networks
-from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits
+from bbs.protocols.line import IConnection, LineFactory, LineLimits
 from bbs.protocols.stomp import IStomp
 from bbs.rules import callers
 from bbs.rules.servers import CONNECTED
 from bbs.storage.database import Database
-from bbs.values import Quotas, Tally
+from bbs.values import Quotas, Tally, Trouble
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class AppServing:
         )
         self._parts = AppServerParts(self.listeners, self.presence)
         self.home = home_of(ground, bus, self._parts, watchers)
-        self.factory = line_factory(reactor, Dispatcher(self.home), config.limits, admission)
+        self.factory = line_factory(reactor, self.home, config.limits, admission)
 
     def joined(self, server_id: str) -> None:
         """It is a member of the fleet, under this id."""
@@ -91,14 +92,15 @@ def admission_of(reactor: Any, limits: Limits, descriptors: int | None = None) -
 
 
 def line_factory(
-    reactor: Any, handler: IRequestHandler, limits: Limits, admission: Admission | None
+    reactor: Any, home: Home, limits: Limits, admission: Admission | None
 ) -> LineFactory:
-    """Serves the line protocol within `limits` to whom `admission` lets in; without one it is the
-    only port of its process."""
+    """Serves the commands of `home` by the line protocol, within `limits`, to whom `admission` lets
+    in; without one it is the only port of its process. Those who are not let in are counted."""
     admission = admission or admission_of(reactor, limits)
+    admission.when_refused = partial(home.tally.note, Trouble.CONNECTIONS)
     return LineFactory(
         reactor,
-        handler,
+        Dispatcher(home),
         LineLimits(
             max_line=limits.max_line,
             idle_timeout=limits.idle_timeout,

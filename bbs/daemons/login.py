@@ -160,6 +160,9 @@ class LoginServer(Daemon):
             trouble=trouble,
             reactor=self.reactor,
             wall=self.wall,
+            password_minimum=config.limits.password_minimum,
+            person=self.service.person,
+            on_delete=self.service.on_delete,
         )
         try:
             return await page.make(

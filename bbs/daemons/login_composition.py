@@ -11,7 +11,6 @@ from typing import Any
 
 from bbs.commands.accounts import tell
 from bbs.commands.ask import AccountLimits, LoginServerParts
-from bbs.commands.dispatch import Dispatcher
 from bbs.config import Configuration, Limits
 from bbs.daemons.composition import Ground, home_of, line_factory
 from bbs.limits.buckets import Buckets
@@ -87,7 +86,7 @@ class LoginServing:
             heartbeat_interval=config.fleet.heartbeat_interval,
             tally=self.home.tally,
         )
-        self.factory = line_factory(reactor, Dispatcher(self.home), config.limits, admission)
+        self.factory = line_factory(reactor, self.home, config.limits, admission)
 
 
 def account_limits(limits: Limits, reactor: Any) -> AccountLimits:

@@ -100,6 +100,8 @@ class Admission:
         self._used_by: Counter[str] = Counter()
         self._newcomers: OrderedDict[Entry, tuple[float, Callable[[], None]]] = OrderedDict()
         """Who has asked nothing yet: since when, and what ends it."""
+        self.when_refused: Callable[[], object] = lambda: None
+        """Called whenever somebody is not let in."""
         self._ports: list[Port] = []
         self._shut = False
         self._told = False
@@ -214,6 +216,7 @@ class Door:
         )
         if crowded or not self.admission.has_place():
             security.tell("connect", "refused", address=host)
+            self.admission.when_refused()
             return None
         return Entry(self, address, descriptors)
 

@@ -171,6 +171,12 @@ def locked_lease() -> Lease | None:
     return lease
 
 
+def seen_lease(name: str) -> LeaseSeen | None:
+    """The lease `name` as it is; None where nobody holds it."""
+    lease: Lease | None = Lease.get_or_none(Lease.name == name)
+    return None if lease is None else LeaseSeen(lease.holder, lease.identity, lease.beats)
+
+
 # --- what app servers say of themselves ---
 
 

@@ -9,7 +9,9 @@ from typing import Any
 
 import peewee
 
-from bbs.rules import operators, places, servers
+from bbs.rules import members, operators, places, remembered, servers
+from bbs.rules.members import LeaseSeen
+from bbs.rules.remembered import Sentence
 from bbs.rules.servers import ServerRow
 from bbs.storage.database import long_read, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
@@ -45,6 +47,8 @@ class Overview:
     none, as they are not there; `connected` counts those who listen, as the servers that live told
     with their last heartbeats. `usual` is what launches took lately (s). `who` has
     the names of people by server, "" for those without a place; None unless they were asked for.
+    `keeper` keeps the fleet, and `narrator` writes down the page's hour and the `news`, of which
+    these are those that were asked for.
     """
 
     servers: tuple[ServerRow, ...]
@@ -57,6 +61,9 @@ class Overview:
     usual: float | None
     actions: tuple[operators.Deed, ...]
     who: Mapping[str, tuple[str, ...]] | None
+    keeper: LeaseSeen | None = None
+    narrator: LeaseSeen | None = None
+    news: tuple[Sentence, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,8 +85,9 @@ def head_count() -> HeadCount:
 
 
 @long_read
-def overview(now: float, names: bool) -> Overview:
-    """Look at everything; at people's `names` too, if so asked."""
+def overview(now: float, names: bool, told: int | None = None) -> Overview:
+    """Look at everything; at people's `names` too, if so asked, and at the news behind the id
+    `told`."""
     lately = Server.ended.between(now - GONE_SHOWN, now + GONE_SHOWN)  # Clocks may be set back.
     shown = (Server.state != State.GONE) | lately
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
@@ -107,6 +115,9 @@ def overview(now: float, names: bool) -> Overview:
         usual=launches.usual if launches else None,
         actions=tuple(operators.actions(ACTIONS_SHOWN)),
         who=_who() if names else None,
+        keeper=members.seen_lease(members.KEEPER),
+        narrator=remembered.narrator(),
+        news=() if told is None else remembered.news_behind(told),
     )
 
 

@@ -95,21 +95,27 @@ def from_page(ask: Responder) -> Responder:
     return answered(check)
 
 
-def credentials(request: Any) -> tuple[str, str]:
-    """The name and the password in a request's body, a form or JSON."""
+def fields_of(request: Any) -> Mapping[str, object]:
+    """What is in a request's body, a form or JSON, by name."""
     if (request.getHeader(b"Content-Type") or b"").startswith(b"application/json"):
         try:
             given = json.loads(request.content.read())
         except (ValueError, RecursionError):  # No JSON, or brackets within brackets and so on.
             given = None
-        values = given if isinstance(given, dict) else {}
-    else:
-        values = {key: request.args.get(key.encode(), [b""])[0] for key in ("name", "password")}
-        values = {key: value.decode("utf-8", "replace") for key, value in values.items()}
-    name, password = values.get("name") or LONE_OPERATOR, values.get("password")
-    if not _is_text(name) or not _is_text(password) or not password:
+        return given if isinstance(given, dict) else {}
+    return {
+        name.decode("utf-8", "replace"): values[0].decode("utf-8", "replace")
+        for name, values in request.args.items()
+    }
+
+
+def credentials(request: Any) -> tuple[str, str]:
+    """The name and the password in a request's body."""
+    fields = fields_of(request)
+    name, password = fields.get("name") or LONE_OPERATOR, fields.get("password")
+    if not is_text(name) or not is_text(password) or not password:
         raise NotDone(400, "A name and a password are needed")
-    return name, password
+    return str(name), str(password)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +170,7 @@ class Controls:
         except FleetFull as error:
             reason = f"fleet.maximum: {self.policy.maximum} app servers run already"
             raise NotDone(409, reason) from error
-        self._done(by, operators.LAUNCH, server)
+        self.tell_done(by, operators.LAUNCH, server)
         return done(f"Server {server} is being started")
 
     async def drain(self, server: str, by: By) -> HttpAnswer:
@@ -175,7 +181,7 @@ class Controls:
             await self.database.run(operators.drain, by, server)
         except NoSuchServer as error:
             raise NotDone(404, "There is no such server any more") from error
-        self._done(by, operators.DRAIN, server)
+        self.tell_done(by, operators.DRAIN, server)
         return done(f"Server {server} is being drained")
 
     async def actions(self, by: By) -> HttpAnswer:
@@ -183,9 +189,11 @@ class Controls:
         deeds = await self.database.run(operators.actions, ACTIONS_LISTED)
         return as_json([asdict(deed) for deed in deeds])
 
-    def _done(self, by: By, action: str, target: str) -> None:
+    def tell_done(self, by: By, action: str, target: str) -> None:
+        """Something has been done, to a server or to somebody."""
         _log.info(
-            "operator {operator} at {address}: {action} {target}",
+            # As it would be typed: a name of before may have anything in it.
+            "operator {operator} at {address}: {action} {target!r}",
             operator=by.operator,
             address=by.address,
             action=action,
@@ -226,7 +234,7 @@ class Servers(Told):
         Told.__init__(self, from_page(ask))
 
 
-def _is_text(value: object) -> bool:
+def is_text(value: object) -> bool:
     """Whether it can be written as UTF-8: JSON can have halves of characters in it."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
 

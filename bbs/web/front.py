@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from twisted.web.template import Element, Tag, XMLString, flattenString, renderer
 
 from bbs import __version__
-from bbs.values import State
+from bbs.values import Policy, State
+from bbs.web.alarm import alarms
 from bbs.web.narrate import short
 from bbs.web.snapshot import Standing, View, free_places, people
 
@@ -34,7 +35,7 @@ class Front(Element):
             service=standing.service,
             counters=" ".join(standing.counters),
             where=f"Version {__version__}, login server {short(standing.login_server)}",
-            fleet=in_sentences(self._view),
+            fleet=in_sentences(self._view, standing.policy),
         )
 
     @renderer
@@ -61,13 +62,18 @@ def column(counters: Sequence[str]) -> str:
     return f"{name}/s"
 
 
-def in_sentences(view: View) -> str:
+def in_sentences(view: View, policy: Policy) -> str:
     """The fleet, for those who have no script."""
     at = datetime.fromtimestamp(view.seen_at, UTC)
+    silence = view.measured.keeper_silence
+    cries = [
+        f"ALARM: {alarm.text}. " for alarm in alarms(view.scene.overview, policy, silence, False)
+    ]
     states = [server.state for server in view.scene.overview.servers]
     servers = ", ".join(f"{states.count(each)} {each}" for each in State if each in states)
     away = "" if view.scene.database else " The database is away: nobody can log in."
     return (
-        f"At {at:%H:%M:%S} UTC: servers: {servers or 'none'}; people online: {people(view)}; "
+        f"{''.join(cries)}At {at:%Y-%m-%d %H:%M:%S} UTC: "
+        f"servers: {servers or 'none'}; people online: {people(view)}; "
         f"free places: {free_places(view)}; people waiting: {view.scene.overview.waiting}.{away}"
     )

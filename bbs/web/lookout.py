@@ -7,9 +7,7 @@ and the view says since when.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from twisted.application.internet import TimerService
@@ -24,23 +22,24 @@ from bbs.rules.overview import Overview, overview
 from bbs.storage.database import Database
 from bbs.values import State
 from bbs.web import history
-from bbs.web.counts import Counts
 from bbs.web.gauges import ReactorLag, Spans
-from bbs.web.history import LastHour, series_of
-from bbs.web.narrate import Scene, narrate, newly_failed, newly_ready
+from bbs.web.history import chosen, series_of
+from bbs.web.memory import Memory, Watchers
+from bbs.web.narrate import Scene, deeds_since, narrate, newly_failed, newly_ready
 from bbs.web.snapshot import Measured, View, free_places, longest_wait
+from bbs.web.tallies import Tallies
+
+__all__ = ["NOTHING", "Lookout", "Meter"]
 
 LOOK_INTERVAL = 1.0
 """Seconds between looks while somebody watches."""
 
-NEWS_KEPT = 100
-"""Sentences that somebody gets who comes later."""
+LATE = 15.0
+"""Seconds before the last sign of any page in which it may have missed what operators did."""
 
 WITH_NAMES, WITHOUT = "with names", "without names"
+REMEMBERING = "remembering"
 """Kinds of looks: whoever needs no names takes part in one that has them."""
-
-LOGINS_WINDOW, COUNTED_WINDOW = 60.0, 10.0
-"""Seconds over which logins a minute, and what a service counts a second, are counted."""
 
 NOTHING = Overview(
     servers=(),
@@ -54,36 +53,10 @@ NOTHING = Overview(
 )
 """What is known before the first look."""
 
+KEEPER = "keeper"
+"""What the fleet's keeper is watched as, beside servers by their ids."""
+
 _log = Logger()
-
-
-@dataclass(frozen=True)
-class News:
-    """One sentence; ids rise, also over a restart."""
-
-    id: int
-    at: float
-    text: str
-
-    def as_json(self) -> dict[str, object]:
-        """As the page gets it."""
-        return {"id": self.id, "at": round(self.at, 1), "text": self.text}
-
-
-class Watchers(Protocol):
-    """Those who watch the page."""
-
-    def watched(self) -> tuple[bool, bool]:
-        """Whether anybody watches, and whether an operator does, who may see people's names."""
-
-    def state(self, view: View) -> None:
-        """The present."""
-
-    def point(self, point: dict[str, object]) -> None:
-        """One more point of the last hour's plots."""
-
-    def news(self, news: Sequence[News]) -> None:
-        """What has happened."""
 
 
 class Meter(Protocol):
@@ -102,6 +75,7 @@ class Meter(Protocol):
 class Lookout(Service):
     """The present, the news and the last hour of the service, told to `watchers` and `meter`.
 
+    :param me: the id of this login server.
     :param counters: what the service counts, by name.
     :param broker: says whether the broker is there.
     :param wall: tells what time it is, for what is shown and compared with what was stored.
@@ -110,6 +84,7 @@ class Lookout(Service):
     def __init__(
         self,
         *,
+        me: str,
         counters: Sequence[str],
         database: Database,
         broker: Callable[[], bool],
@@ -118,12 +93,15 @@ class Lookout(Service):
         reactor: Any,
         wall: Callable[[], float],
     ) -> None:
-        self.logins = Counts(LOGINS_WINDOW)
-        self.counted = {name: Counts(COUNTED_WINDOW) for name in counters}
-        """What the service counts, on both kinds of servers."""
-        self.history = LastHour(counters)
-        self.kept: deque[News] = deque(maxlen=NEWS_KEPT)
-        """The latest news, oldest first."""
+        self.tallies = Tallies(counters)
+        self.memory = Memory(
+            me=me,
+            counters=counters,
+            database=database,
+            watchers=watchers,
+            reactor=reactor,
+            wall=wall,
+        )
         self._database = database
         self._broker = broker
         self._watchers = watchers
@@ -134,6 +112,7 @@ class Lookout(Service):
         self._overview: Overview | None = None
         self._seen_at = 0.0
         self._looked_at = self._point_at = float("-inf")
+        self._keeper_silence = 0.0
         self._told: Scene | None = None
         self._watch = Watch()
         self._leases: dict[str, float] = {}
@@ -150,14 +129,18 @@ class Lookout(Service):
     def startService(self) -> None:
         Service.startService(self)
         self._database.on_answer = self._answered
+        self._point_at = self._reactor.seconds()
         self._reactor_lag.startService()
         self._ticking.startService()
 
     def stopService(self) -> Deferred[Any]:
         Service.stopService(self)
         self._reactor_lag.stopService()
-        stopped: Deferred[Any] = self._ticking.stopService()
-        return stopped
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        await self._ticking.stopService()
+        await self.memory.finish()
 
     # What is known
 
@@ -196,10 +179,10 @@ class Lookout(Service):
             anybody, operator = self._watchers.watched()
             # A tick that comes a little sooner after the last one is as good as any.
             due = now - self._point_at >= history.STEP - LOOK_INTERVAL / 2
-            if anybody or due:
+            if anybody or due or self._overview is None:
                 await self.look(operator, LOOK_INTERVAL / 2)
             if due:
-                self._add_point(now)
+                await self._add_point(now)
         except Exception:
             _log.failure("a look at the service went wrong")
 
@@ -208,7 +191,10 @@ class Lookout(Service):
         try:
             # Also for whoever needs none, so that operators have them all the time.
             names = names or self._watchers.watched()[1]
-            seen = await self._database.run(overview, self._wall(), names)
+            await self._shared.join(REMEMBERING, self.memory.begin)
+            memory = self.memory
+            told = None if memory.narrates else memory.last_id
+            seen = await self._database.run(overview, self._wall(), names, told)
         except Unavailable:
             self._looked_at = now
         else:
@@ -223,28 +209,24 @@ class Lookout(Service):
             for server in seen.servers
             if server.state is not State.GONE
         }
-        self._watch.keep(self._leases)
-        self.logins.look(now, {each.id: each.logins for each in seen.login_servers})
-        told = {each.id: each.counts for each in seen.servers}
-        told |= {each.id: each.counts for each in seen.login_servers}
-        for name, counted in self.counted.items():
-            # A server of another version may not count it.
-            counted.look(now, {id: counts[name] for id, counts in told.items() if name in counts})
+        keeper = -1 if seen.keeper is None else seen.keeper.beats
+        self._keeper_silence = self._watch.silence(KEEPER, keeper, elapsed)
+        self._watch.keep([KEEPER, *self._leases])
+        self.tallies.look(now, seen)
         self._overview, self._seen_at, self._looked_at = seen, self._wall(), now
+        self.memory.look(seen, elapsed)
 
     def _measured(self) -> Measured:
-        servers = self._overview.servers if self._overview else ()
+        servers, tallies = self._overview.servers if self._overview else (), self.tallies
         return Measured(
-            logins_per_minute=self.logins.grown(),
-            per_second={name: counted.rate() for name, counted in self.counted.items()},
-            per_second_of={
-                server.id: {
-                    name: counted.rate_of(server.id) for name, counted in self.counted.items()
-                }
-                for server in servers
-            },
+            logins_per_minute=tallies.logins.grown(),
+            failed_logins=tallies.failed_logins(),
+            errors=tallies.errors(),
+            per_second=tallies.per_second(),
+            per_second_of={server.id: tallies.rates_of(server.id) for server in servers},
             leases=self._leases,
-            launches=int(self.history.sum("launches")) + len(self._launches),
+            keeper_silence=self._keeper_silence,
+            launches=int(self.memory.history.sum("launches")) + len(self._launches),
             reactor_lag=self._lag.most_lately(),
             database_time=self._answers.mean(),
         )
@@ -254,22 +236,20 @@ class Lookout(Service):
     def _tell(self) -> None:
         view = self.view()
         before, self._told = self._told, view.scene
-        if before is not None and before.overview is not NOTHING:
+        if before is None or before.overview is NOTHING:
+            since = self.memory.last_sign
+            if since is not None and self._overview is not None:
+                known = {(news.at, news.text) for news in self.memory.kept}
+                deeds = deeds_since(since - LATE, view.scene.overview)
+                self.memory.tell([deed for deed in deeds if (deed.at, deed.text) not in known])
+        else:
             took = newly_ready(before.overview, view.scene.overview)
             self._launches += took
             self._meter.launched(took, newly_failed(before.overview, view.scene.overview))
-            self._report(narrate(before, view.scene, self.counted), view.at)
+            self.memory.tell(narrate(before, view.scene, self.tallies.counted))
         self._watchers.state(view)
 
-    def _report(self, sentences: Sequence[str], at: float) -> None:
-        # From the time, so that they go on rising when the next process begins anew.
-        first = max(int(at * 1000), self.kept[-1].id + 1 if self.kept else 0)
-        news = [News(first + number, at, text) for number, text in enumerate(sentences)]
-        self.kept.extend(news)
-        if news:
-            self._watchers.news(news)
-
-    def _add_point(self, now: float) -> None:
+    async def _add_point(self, now: float) -> None:
         self._point_at = now
         self._lag.next_interval()
         self._answers.next_interval()
@@ -278,7 +258,10 @@ class Lookout(Service):
         seen, measured = view.scene.overview, view.measured
         of_fleet: dict[str, float | None] = {
             "logins_per_minute": measured.logins_per_minute,
+            "failed_logins_per_minute": measured.failed_logins,
+            "errors_per_minute": sum(measured.errors.values()),
             "free_places": free_places(view),
+            "connected": seen.connected,
             "waiting": seen.waiting,
             "longest_wait": longest_wait(view),
             "servers": sum(server.state is not State.GONE for server in seen.servers),
@@ -286,14 +269,25 @@ class Lookout(Service):
             "launch_seconds": round(sum(launches) / len(launches), 1) if launches else None,
             **{series_of(name): round(rate, 2) for name, rate in measured.per_second.items()},
         }
-        if not view.scene.database:
-            of_fleet = dict.fromkeys(of_fleet)
         took = measured.database_time
         own = {
             "reactor_lag": round(self._lag.most(), 4),
             "database_time": None if took is None else round(took, 5),
         }
-        self._watchers.point(self.history.add(now, view.at, {**of_fleet, **own}))
+        fleet = of_fleet if view.scene.database else None
+        await self.memory.add(fleet, own, self._of_servers(view) if fleet else {})
+
+    def _of_servers(self, view: View) -> dict[str, list[float | None]]:
+        """What there is a plot of, of each of some servers."""
+        living = {each.id: each for each in view.scene.overview.servers if each.id in self._leases}
+        of_each = view.measured.per_second_of
+        return {
+            id: [
+                living[id].taken,
+                *(None if rate is None else round(rate, 2) for rate in of_each[id].values()),
+            ]
+            for id in chosen(self.memory.history.servers, [*living])
+        }
 
     def _lagged(self, seconds: float) -> None:
         self._lag.note(seconds)

@@ -19,7 +19,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
 from bbs import __version__
-from bbs.values import State
+from bbs.values import ERRORS, State, Trouble
+from bbs.web.alarm import Alarm, Cause, alarms
 from bbs.web.lookout import Lookout
 from bbs.web.narrate import MESSAGES
 from bbs.web.snapshot import Standing, View, free_places, longest_wait, people
@@ -102,9 +103,11 @@ class Metrics:
             "bbs_logins", "People let in by this login server", self._logins()
         )
         yield CounterMetricFamily(
-            "bbs_fleet_logins", "The same by all, while this one ran", self.lookout.logins.total
+            "bbs_fleet_logins",
+            "The same by all, while this one ran",
+            self.lookout.tallies.logins.total,
         )
-        totals = {name: counts.total for name, counts in self.lookout.counted.items()}
+        totals = {name: counts.total for name, counts in self.lookout.tallies.counted.items()}
         if MESSAGES in totals:
             yield CounterMetricFamily(
                 "bbs_fleet_messages",
@@ -119,6 +122,20 @@ class Metrics:
         for name, total in totals.items():
             counted.add_metric([name], total)
         yield counted
+        troubles = self.lookout.tallies.troubles
+        yield CounterMetricFamily(
+            "bbs_fleet_failed_logins",
+            "Passwords that were wrong, at all login servers, while this one ran",
+            troubles[Trouble.FAILED_LOGINS].total,
+        )
+        errors = CounterMetricFamily(
+            "bbs_fleet_errors",
+            "Requests and connections that failed, on all servers, while this one ran",
+            labels=["kind"],
+        )
+        for trouble, kind in ERRORS.items():
+            errors.add_metric([kind], troubles[trouble].total)
+        yield errors
         for name, meaning, value in self._gauges(view):
             yield GaugeMetricFamily(f"bbs_{name}", meaning, value)
         servers = GaugeMetricFamily("bbs_fleet_servers", "App servers", labels=["state"])
@@ -126,6 +143,18 @@ class Metrics:
             if state is not State.GONE:
                 servers.add_metric([state], _count(view, state))
         yield servers
+        crying = {alarm.cause for alarm in self._alarms(view)}
+        alarm = GaugeMetricFamily(
+            "bbs_fleet_alarm",
+            "Whether nothing is launched for who waits, and why",
+            labels=["cause"],
+        )
+        for cause in Cause:
+            alarm.add_metric([cause], cause in crying)
+        yield alarm
+
+    def _alarms(self, view: View) -> Iterator[Alarm]:
+        return alarms(view.scene.overview, self._policy, view.measured.keeper_silence, False)
 
     def _gauges(self, view: View) -> Iterator[tuple[str, str, float]]:
         seen = view.scene.overview
@@ -137,6 +166,8 @@ class Metrics:
         yield "fleet_places", "Places on app servers that are ready", places
         yield "fleet_places_free", "Those that are free", free_places(view)
         yield "fleet_people", "People with a place", people(view)
+        yield "fleet_connected_people", "People who listen", seen.connected
+        yield "fleet_away_people", "People logged in without a place", seen.away
         yield "fleet_waiting_people", "People without a place", seen.waiting
         yield "fleet_longest_wait_seconds", "How long the first waits", longest_wait(view) or 0.0
         yield "fleet_launch_refused", "Whether nothing can be launched", seen.refusal is not None

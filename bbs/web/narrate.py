@@ -10,6 +10,7 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 
 from bbs.rules import operators
+from bbs.rules.operators import Deed
 from bbs.rules.overview import Overview
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.values import State
@@ -22,6 +23,14 @@ LATE = "what happens reaches people late, or not at all"
 """Of any other service that has no broker."""
 
 
+@dataclass(frozen=True)
+class Told:
+    """One sentence, of what happened `at` when (seconds since the epoch); None: just now."""
+
+    text: str
+    at: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """What was seen: everything, as last known, and whether it could be looked at just now."""
@@ -31,15 +40,20 @@ class Scene:
     broker: bool
 
 
-def narrate(before: Scene, now: Scene, counters: Container[str]) -> list[str]:
+def narrate(before: Scene, now: Scene, counters: Container[str]) -> list[Told]:
     """The news in `now`, for somebody who knows `before`, of a service that counts `counters`."""
     return [
-        *_connections(before, now, messages=MESSAGES in counters),
+        *map(Told, _connections(before, now, messages=MESSAGES in counters)),
         *_actions(before.overview, now.overview),
         *_servers(before.overview, now.overview),
-        *_people(before.overview, now.overview),
-        *_refusals(before.overview, now.overview),
+        *map(Told, _people(before.overview, now.overview)),
+        *map(Told, _refusals(before.overview, now.overview)),
     ]
+
+
+def deeds_since(at: float, now: Overview) -> list[Told]:
+    """What operators have done after `at` (seconds since the epoch): while nobody looked."""
+    return [_deed(deed) for deed in reversed(now.actions) if deed.at > at and deed.target]
 
 
 def short(server: str) -> str:
@@ -80,22 +94,28 @@ def _connections(before: Scene, now: Scene, *, messages: bool) -> Iterator[str]:
         yield "The broker is back."
 
 
-def _actions(before: Overview, now: Overview) -> Iterator[str]:
+def _actions(before: Overview, now: Overview) -> Iterator[Told]:
     last = before.actions[0].id if before.actions else 0
     for deed in reversed(now.actions):
-        if deed.id > last and deed.target:  # What is done to people is for operators alone.
-            words = "drain" if deed.action == operators.DRAIN else "start"
-            yield f"An operator asked to {words} server {short(deed.target)}."
+        if deed.id > last and deed.target:
+            yield _deed(deed)
 
 
-def _servers(before: Overview, now: Overview) -> Iterator[str]:
+def _deed(deed: Deed) -> Told:
+    """Of what is done to a server: what is done to people is for operators alone."""
+    words = "drain" if deed.action == operators.DRAIN else "start"
+    return Told(f"An operator asked to {words} server {short(deed.target)}.", deed.at)
+
+
+def _servers(before: Overview, now: Overview) -> Iterator[Told]:
     known = _by_id(before)
     for server in now.servers:
         was = known.get(server.id)
         changed = was is None or was.state is not server.state
         # One that could not be launched goes through two states, and is told of once.
         if changed and not (was and _failed(was)):
-            yield _of(server)
+            at = {State.LAUNCHING: server.created, State.READY: server.ready}
+            yield Told(_of(server), at.get(server.state))
 
 
 def _of(server: ServerRow) -> str:

@@ -22,6 +22,7 @@ from bbs.web.auth import Operators, OperatorSessions, PasswordFileUnusable, hash
 from bbs.web.kept import Kept
 from bbs.web.lookout import Lookout
 from bbs.web.metrics import Metrics
+from bbs.web.people import Passwords, PeopleControls
 from bbs.web.resources import Asked, Branch, Reading, Stream, Told, read_static, static
 from bbs.web.site import CONNECTIONS_PER_ADDRESS, BoundedSite
 from bbs.web.snapshot import Standing
@@ -39,7 +40,8 @@ class Parts:
 
     `on_change` is called when an operator has asked for something; `broker` says whether the broker
     is there, `logins` how many people this login server has let in, `trouble` why nobody can log
-    in, "" if they can. `wall` tells what time it is (seconds since the epoch).
+    in, "" if they can. `wall` tells what time it is (seconds since the epoch). `password_minimum`
+    is in characters; `person` and `on_delete` are the service's own (`Service`).
     """
 
     service: str
@@ -53,6 +55,9 @@ class Parts:
     trouble: Callable[[], str]
     reactor: Any
     wall: Callable[[], float]
+    password_minimum: int = 1
+    person: Callable[[int], Mapping[str, int]] | None = None
+    on_delete: Callable[[int], int] | None = None
 
 
 async def make(
@@ -71,13 +76,14 @@ async def make(
 
     :raises PasswordFileUnusable: nobody could log in with it.
     """
-    operators = None
+    operators = passwords = None
     seconds = parts.reactor.seconds
     if password_file:
         hashes = await hashed(await in_thread(read_passwords, password_file), hasher)
         operators = Operators(hashes, hasher, rate=failed_logins, seconds=seconds, queue=queue)
+        passwords = Passwords(hasher=hasher, queue=queue, minimum=parts.password_minimum)
     door = admission.door(CONNECTIONS_PER_ADDRESS) if admission else None
-    return OperatorsPage(parts, await in_thread(read_static), operators, door)
+    return OperatorsPage(parts, await in_thread(read_static), operators, door, passwords)
 
 
 class OperatorsPage(Service):
@@ -86,6 +92,7 @@ class OperatorsPage(Service):
     :param files: the page's own, by name.
     :param operators: who may act; None for nobody.
     :param door: lets people in; None: everybody, up to the page's own limit.
+    :param passwords: how operators set other people's; None where nobody may act.
     """
 
     def __init__(
@@ -94,6 +101,7 @@ class OperatorsPage(Service):
         files: Mapping[str, bytes],
         operators: Operators | None,
         door: Door | None = None,
+        passwords: Passwords | None = None,
     ) -> None:
         reactor = parts.reactor
         standing = Standing(
@@ -107,6 +115,7 @@ class OperatorsPage(Service):
         self._streams = Streams(standing, sessions, reactor)
         self._metrics = metrics = Metrics(standing, parts.logins)
         self._lookout = self._streams.lookout = Lookout(
+            me=parts.me,
             counters=parts.counters,
             database=parts.database,
             broker=parts.broker,
@@ -125,6 +134,13 @@ class OperatorsPage(Service):
             on_change=parts.on_change,
             wall=parts.wall,
         )
+        self._people = people = PeopleControls(
+            controls=controls,
+            passwords=passwords,
+            count=parts.person,
+            on_delete=parts.on_delete,
+            kept=Kept(reactor.seconds),
+        )
         reading = Reading(
             lookout=self._lookout,
             standing=standing,
@@ -134,7 +150,7 @@ class OperatorsPage(Service):
             markup=XMLString(files[PAGE]),
             kept=Kept(reactor.seconds),
         )
-        self.site = BoundedSite(self._root(files, controls, reading), reactor, door)
+        self.site = BoundedSite(self._root(files, controls, people, reading), reactor, door)
 
     # Service
 
@@ -147,7 +163,13 @@ class OperatorsPage(Service):
         self._streams.close()
         return self._lookout.stopService()
 
-    def _root(self, files: Mapping[str, bytes], controls: Controls, reading: Reading) -> IResource:
+    def _root(
+        self,
+        files: Mapping[str, bytes],
+        controls: Controls,
+        people: PeopleControls,
+        reading: Reading,
+    ) -> IResource:
         root = Branch()
         for name, content in files.items():
             if name != PAGE:
@@ -163,6 +185,8 @@ class OperatorsPage(Service):
             "logout": Told(from_page(controls.log_out)),
             "actions": Asked(answered(controls.by_operator(controls.actions))),
             "servers": Servers(controls),
+            "people": people.resource(),
+            "history": Asked(reading.history),
         }
         for name, child in children.items():
             root.putChild(name.encode(), child)

@@ -238,6 +238,17 @@ class Reading:
         # An operator's name is in it, and with it everybody's.
         return await self.kept.get(("state", operator), make)
 
+    async def history(self, request: Any) -> HttpAnswer:
+        """The last hour, of the fleet or of one server."""
+        server = request.args.get(b"server", [b""])[0].decode("ascii", "replace")
+
+        async def make() -> HttpAnswer:
+            history = self.lookout.memory.history
+            found = history.of_server(server) if server else history.as_json()
+            return as_text("No such server", 404) if found is None else as_json(found)
+
+        return await self.kept.get(("history", server), make)
+
     async def front(self, request: Any) -> HttpAnswer:
         """The page itself, with what is known without asking."""
 

@@ -7,11 +7,12 @@ provider says of a launch: in that are the account and the roles of a cloud.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bbs import __version__
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.values import Policy, State
+from bbs.web.alarm import alarms
 from bbs.web.narrate import MESSAGES, Scene
 
 REFUSED = "the provider refuses it, and operators who log in see why"
@@ -23,10 +24,15 @@ class Measured:
     """Figures beside the database's rows: rates, ages in seconds, and this process's own times.
 
     `per_second` is how much is counted of each counter, by all servers together; `per_second_of`
-    the same by each app server, None as long as that is not known.
+    the same by each app server, None as long as that is not known. `failed_logins`, and `errors`
+    by kind, are those of the last minute. `keeper_silence` is for how long the fleet's keeper has
+    given no sign.
     """
 
     logins_per_minute: float
+    failed_logins: int = 0
+    errors: Mapping[str, int] = field(default_factory=dict)
+    keeper_silence: float = 0.0
     per_second: Mapping[str, float]
     per_second_of: Mapping[str, Mapping[str, float | None]]
     leases: Mapping[str, float]
@@ -69,12 +75,17 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
         "database": view.scene.database,
         "fleet_at": round(view.seen_at, 1),
         "broker": view.scene.broker,
+        "alarms": [
+            each.as_json()
+            for each in alarms(seen, policy, measured.keeper_silence, operator is not None)
+        ],
         "refusal": seen.refusal
         and {
             "reason": REFUSED if operator is None else seen.refusal.reason,
             "until": round(seen.refusal.until, 1),
         },
         "operator": operator,
+        **({} if who is None else {"last_action": seen.actions[0].id if seen.actions else 0}),
         "may_act": standing.may_act,
         "capacity": policy.capacity,
         "maximum": policy.maximum,
@@ -85,6 +96,8 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
         ],
         "free_places": free_places(view),
         "people": people(view),
+        "connected": seen.connected,
+        "away": seen.away,
         "waiting": {"count": seen.waiting, "longest": longest_wait(view)}
         | ({} if who is None else {"who": who.get("", ())}),
         "launches": {
@@ -93,6 +106,8 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
             "last_hour": measured.launches,
         },
         "logins_per_minute": round(measured.logins_per_minute, 1),
+        "failed_logins_per_minute": measured.failed_logins,
+        "errors_per_minute": measured.errors,
         **_counted(measured.per_second),
         "reactor_lag": round(measured.reactor_lag, 4),
         "database_time": _rounded(measured.database_time, 5),
@@ -107,7 +122,8 @@ def essence(view: View) -> object:
         for each in seen.servers
     ]
     connections = (view.scene.database, view.scene.broker)
-    return servers, connections, seen.waiting, seen.refusal, seen.usual, seen.who
+    fleet = (servers, seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1])
+    return connections, fleet, [connected_to(each) for each in seen.servers]
 
 
 def free_places(view: View) -> int:
@@ -118,6 +134,11 @@ def free_places(view: View) -> int:
 def people(view: View) -> int:
     """How many people have places."""
     return sum(server.taken for server in view.scene.overview.servers)
+
+
+def connected_to(server: ServerRow) -> int | None:
+    """How many people listen on a server that lives, as of its last heartbeat."""
+    return None if server.state is State.GONE else server.connected
 
 
 def longest_wait(view: View) -> float | None:
@@ -134,6 +155,7 @@ def _server(
         "state": str(server.state),
         "address": server.address,
         "people": server.taken,
+        "connected": connected_to(server),
         "capacity": server.capacity,
         "age": round(max(0.0, view.at - server.created), 1),
         "ready_after": None if server.scope == OPERATOR else _rounded(server.launch_time),

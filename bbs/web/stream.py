@@ -16,7 +16,8 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from bbs.web.auth import OperatorSessions
-from bbs.web.lookout import Lookout, News
+from bbs.web.lookout import Lookout
+from bbs.web.memory import News
 from bbs.web.snapshot import Standing, View, essence, snapshot
 
 MOST = 100
@@ -66,7 +67,7 @@ class Streams:
 
     def open(self, request: Any, token: str, after: int) -> None:
         """Send events to `request` from now on, and the news with ids above `after`."""
-        kept = self.lookout.kept
+        kept = self.lookout.memory.kept
         if after > max(kept[-1].id if kept else 0, self.lookout.view().at * 1000):
             after = 0  # Of a process that was before this one, and by a clock since set back.
         viewer = _Viewer(self, request, token, after)
@@ -80,9 +81,9 @@ class Streams:
         """Send everything that `viewer` may lack."""
         # As one: it may be longer than a buffer is, and what is dropped of it would come anew.
         if self._history is None:
-            self._history = event("history", self.lookout.history.as_json())
+            self._history = event("history", self.lookout.memory.history.as_json())
         state = self._state(self.lookout.view(), viewer.token)
-        viewer.write(self._history + viewer.unsent(self.lookout.kept) + state)
+        viewer.write(self._history + viewer.unsent(self.lookout.memory.kept) + state)
 
     def close(self) -> None:
         """Tell everybody that this server stops, and end the streams."""

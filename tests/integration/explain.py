@@ -41,11 +41,13 @@ from bbs.rules import (
     people,
     places,
     presence,
+    remembered,
     restoring,
 )
 from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page
+from bbs.rules.remembered import Sentence
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Session, User
@@ -90,7 +92,7 @@ PAGE = "the operators' page"
 
 SEARCH = "operators who look for people"
 
-ALL_OF_IT = {(PAGE, "place"), (SEARCH, "user"), (SEARCH, "place")}
+ALL_OF_IT = {(PAGE, "place"), (PAGE, "user"), (SEARCH, "user"), (SEARCH, "place")}
 """Who wants a whole table: the page, no more than `NAMES_SHOWN` rows of it; and who looks for a
 part of a name, or has everybody listed, a hundred at a time."""
 
@@ -244,7 +246,15 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: keeping.forget_notices([1, 2]),
         ],
         PAGE: [
-            lambda: overview(NOW, names=True),
+            lambda: overview(NOW, names=True, told=7),
+            lambda: remembered.recall(KEEPER.id, NOW),
+            lambda: remembered.write_points(
+                KEEPER.id, None, NOW, {}, {}, [Sentence(7, NOW, "It was.")]
+            ),
+            lambda: remembered.moments_behind(7, NOW),
+            lambda: remembered.write_news(KEEPER.id, [Sentence(7, NOW, "It was.")]),
+            lambda: people.search(NOW, "user1"),
+            lambda: people.show(NOW, "user1", board.person),
             lambda: operators.actions(200),
             lambda: operators.launch(BY, 10, 1000),
             lambda: operators.drain(BY, "server4"),

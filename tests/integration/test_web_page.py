@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.browser import STATIC
 from tests.integration.page_case import PageCase, focused, rows, tab_to
-from tests.integration.service import Service
+from tests.integration.service import Service, connect, eventually
 from tests.services.servers import free_port
 
 PASSWORD = "correct horse"
@@ -35,9 +35,9 @@ class Fleet(PageCase):
     def log_in(self, page: Page) -> None:
         """Log in as an operator."""
         page.get_by_role("button", name="Log in").click()
-        page.get_by_label("Name").fill("ops")
-        page.get_by_label("Password").fill(PASSWORD)
-        page.get_by_label("Password").press("Enter")
+        page.locator("#login").get_by_label("Name").fill("ops")
+        page.locator("#login").get_by_label("Password").fill(PASSWORD)
+        page.locator("#login").get_by_label("Password").press("Enter")
         expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
     async def test_a_server_appears_is_drained_and_goes_without_a_reload(self) -> None:
@@ -64,9 +64,9 @@ class Fleet(PageCase):
         def is_drained() -> None:
             row = rows(page).filter(has_text=f":{ann.port}")
             expect(row).to_contain_text("1 of 10")
-            row.get_by_text("Who").click()
+            row.locator("summary").click()
             expect(row.get_by_role("listitem")).to_have_text("ann")
-            row.get_by_role("button").click()
+            row.locator(".drain").click()
             dialog = page.get_by_role("dialog", name="Drain this server?")
             expect(dialog).to_contain_text("1 person on it moves to other servers")
             dialog.get_by_role("button", name="Drain it").click()
@@ -87,9 +87,9 @@ class Fleet(PageCase):
         def tries() -> None:
             page = self.browser.open(self.url)
             page.get_by_role("button", name="Log in").click()
-            page.get_by_label("Name").fill("ops")
-            page.get_by_label("Password").fill("wrong")
-            page.get_by_label("Password").press("Enter")
+            page.locator("#login").get_by_label("Name").fill("ops")
+            page.locator("#login").get_by_label("Password").fill("wrong")
+            page.locator("#login").get_by_label("Password").press("Enter")
             problem = page.get_by_role("alert").filter(visible=True)
             expect(problem).to_have_text("No such operator or password error")
             self.assertEqual(focused(page), "password")
@@ -98,7 +98,7 @@ class Fleet(PageCase):
             page.keyboard.press("Enter")
             expect(page.get_by_role("button", name="Log out")).to_be_visible()
             self.assertEqual(focused(page), "log-in-or-out")
-            self.assertEqual(page.get_by_label("Password").input_value(), "")
+            self.assertEqual(page.locator("#login").get_by_label("Password").input_value(), "")
 
         await self.sees(tries)
 
@@ -122,7 +122,7 @@ class Fleet(PageCase):
             page.keyboard.type(PASSWORD)
             page.keyboard.press("Enter")
             expect(page.locator("#log-in-or-out")).to_have_text("Log out")
-            drain = rows(page).first.get_by_role("button").get_attribute("aria-label")
+            drain = rows(page).first.locator(".drain").get_attribute("aria-label")
             tab_to(page, drain)
             page.keyboard.press("Enter")
             self.assertEqual(focused(page), "Cancel")
@@ -179,6 +179,87 @@ class Fleet(PageCase):
             self.log_in(page)
 
         await self.sees(finds_it)
+
+    async def test_an_operators_day(self) -> None:
+        """Somebody forgot a password, and somebody spams."""
+        service = self.running()
+        await service.login_server()
+        await service.register("ann", "mallory")
+        mallory = await service.person("mallory")
+        self.assertEqual((await mallory.asks("listen"))["status"], 0)
+
+        def helps() -> None:
+            page = self.browser.open(self.url)
+            self.log_in(page)
+            self.find(page, "ann")
+            page.get_by_role("button", name="New password").click()
+            dialog = page.get_by_role("dialog", name="A new password")
+            for field in dialog.locator("input").all():
+                field.fill("a-new-one")
+            dialog.get_by_role("button", name="Set it").click()
+            expect(page.locator("#person-said")).to_contain_text("ann has the new password")
+            self.find(page, "mallory")
+            expect(page.locator("#person dl")).to_contain_text("online on ")
+            page.get_by_role("button", name="Suspend", exact=True).first.click()
+            dialog = page.get_by_role("dialog", name="Suspend this person?")
+            dialog.get_by_label("Reason").fill("spam")
+            dialog.get_by_role("button", name="Suspend").click()
+            expect(page.locator("#person-said")).to_have_text(
+                "mallory is suspended; 1 session ended"
+            )
+            expect(page.locator("#person dl")).to_contain_text("spam")
+            expect(page.locator("#actions li").first).to_contain_text(
+                "ops from 127.0.0.1: suspend mallory (until "
+            )
+            expect(page.locator("#actions li")).to_have_count(2)
+            self.assertNotIn("a-new-one", page.content())
+
+        await self.sees(helps)
+        await eventually(lambda: mallory.wire.events, "mallory hears of it")
+        self.assertEqual([each["event"] for each in mallory.wire.events], ["logout"])
+        wire = await connect(service.port)
+        self.assertEqual((await wire.ask("login", "ann", "ann"))["status"], 1)
+        self.assertEqual((await wire.ask("login", "ann", "a-new-one"))["status"], 0)
+        wire.close()
+        self.assertNotIn("a-new-one", service.log())
+
+    async def test_its_hour_and_its_events_outlive_a_restart(self) -> None:
+        service = self.running()
+        up = await service.login_server()
+
+        def sees_it() -> list[str]:
+            page = self.browser.open(self.url)
+            self.log_in(page)
+            page.get_by_role("button", name="Start a server").click()
+            expect(page.locator("#news")).to_contain_text("An operator asked to start server")
+            expect(rows(page).locator("b")).to_have_text(["ready", "ready"])
+            reading = page.locator("#figures li").filter(has_text="Free places").locator(".range")
+            expect(reading).to_contain_text("min ")
+            self.assertEqual(page.locator("#news time").first.get_attribute("title"), at(page))
+            return page.locator("#news li").all_text_contents()
+
+        def at(page: Page) -> str:
+            return page.locator("#news time").first.get_attribute("datetime") or ""
+
+        before = await self.sees(sees_it)
+        await up.kill()
+        await service.login_server()
+
+        def still_there() -> None:
+            page = self.browser.open(self.url)
+            for text in before:
+                expect(page.locator("#news")).to_contain_text(text.strip())
+            reading = page.locator("#figures li").filter(has_text="Free places").locator(".range")
+            expect(reading).to_contain_text("min ")
+
+        await self.sees(still_there)
+
+    def find(self, page: Page, name: str) -> None:
+        """Search for somebody and open what is found."""
+        page.get_by_label("A part of the name").fill(name)
+        page.get_by_label("A part of the name").press("Enter")
+        page.get_by_role("button", name=name, exact=True).click()
+        expect(page.locator("#person-name")).to_have_text(name)
 
     async def test_what_is_not_of_the_page_does_not_run(self) -> None:
         service = self.running()

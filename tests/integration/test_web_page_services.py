@@ -117,6 +117,6 @@ class CountsNothing(ArrangedCase):
             expect(rows(page)).to_have_count(1)
             expect(page.get_by_role("columnheader")).to_have_count(5)
             expect(rows(page).locator("td")).to_have_count(5)
-            expect(page.locator("#figures li")).to_have_count(10)
+            expect(page.locator("#figures li")).to_have_count(13)
 
         await self.sees(look)

@@ -2,12 +2,16 @@
 
 A real login server serves the page, on a database in which the rows of twelve app servers, in every
 state, are made up and kept moving; a keeper of the fleet that is somewhere else leaves them to it.
-The hour before is made up too. They go to `docs/screens`.
+The hour before and its events are made up too, as another login server would have left them. They
+go to `docs/screens`.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -15,15 +19,29 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 from playwright.sync_api import Page, expect
 
 from bbs.board import board
+from bbs.board.models import Inbox
 from bbs.cli.offline import connected
 from bbs.rules.members import KEEPER
 from bbs.storage import migrations
-from bbs.storage.models import Action, Lease, LoginServer, Place, Server, User, Waiter
+from bbs.storage.models import (
+    Action,
+    Lease,
+    LoginServer,
+    News,
+    Place,
+    Point,
+    Server,
+    Session,
+    User,
+    Waiter,
+)
+from bbs.web.history import OWN, POINTS, STEP
 from tests.browser import NARROW, WIDE, Chromium
 from tests.page_server import TOPS
 from tests.screens.png import small
@@ -41,34 +59,6 @@ lost_after = 86400.0
 [web]
 listen = "tcp:{port}:interface=127.0.0.1"
 password_file = "{folder}/passwords"
-"""
-
-# The login server's own last hour begins with it: this one's began an hour before.
-AN_HOUR_BEFORE = """
-import sys
-if "bbs-login" in sys.orig_argv:
-    import math, time
-    from bbs.web.history import POINTS, STEP, LastHour
-    def begin(self, counters, begin=LastHour.__init__):
-        begin(self, counters)
-        for back in range(POINTS, 0, -1):
-            self.add(time.time() - back * STEP, point(POINTS - back))
-    LastHour.__init__ = begin
-    TOPS = {tops}
-    def point(at):
-        values = {{}}
-        for number, (name, top) in enumerate(TOPS.items()):
-            noise = math.sin(at * 12.9898 + number) * 43758.5453 % 1
-            wave = 0.5 + 0.35 * math.sin(at / (25 + 6 * number) + number) + 0.15 * noise
-            values[name] = round(top * wave) if name in WHOLE else top * wave
-        waits = 225 < at < 245
-        values["waiting"] = at % 4 + 1 if waits else 0
-        values["longest_wait"] = (at - 225) * 0.6 if waits else None
-        values["launches"] = 0 if at % 23 else 1
-        if at % 23:
-            values["launch_seconds"] = None
-        return values
-    WHOLE = ("free_places", "servers")
 """
 
 # State, people, reason, provider, type, age (s): those that are older than the pictures are ready
@@ -90,6 +80,10 @@ FLEET = (
 NAMES = ("ann", "bob", "chess-fan", "dora", "emil", "林小明", "Ørjan", "grace", "山田太郎", "zoë")
 
 
+MALLORY = "mallory"
+"""Who spams."""
+
+
 def an_id(number: int) -> str:
     """The id of a server, the same each time that the pictures are made."""
     return f"{(number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % (1 << 128):032x}"
@@ -105,8 +99,84 @@ def fill(now: float) -> None:
             become_ready(number, 1.9 + number / 10)
         for place in range(people):
             name = f"{NAMES[(number + place) % len(NAMES)]}{number or ''}"
-            user = User.insert(name=name, password_hash="", channel="", created=now).execute()
+            user = a_user(name, now, now - 20.0 * place)
             Place.insert(user=user, server=an_id(number)).execute()
+    user = a_user(MALLORY, now - 7200.0, now - 3.0)
+    Place.insert(user=user, server=an_id(7)).execute()
+    for back in range(2):
+        Session.insert(digest=f"{back}" * 64, user=user, used=now).execute()
+    for number in range(3):
+        away = a_user(f"malik{number or ''}", now - 9e6, now - 1500.0)
+        Place.insert(user=away, away=True).execute()
+
+
+def a_user(name: str, created: float, seen: float) -> int:
+    """An account, with what the board keeps of it."""
+    user: int = User.insert(
+        name=name, password_hash="", channel=secrets.token_hex(16), created=created, seen=seen
+    ).execute()
+    Inbox.insert(user=user, posts=7).execute()
+    return user
+
+
+def remember(now: float) -> None:
+    """The hour before, and its events, as a login server wrote them down that is gone."""
+    for step in range(POINTS):
+        at = now - (POINTS - step) * STEP
+        series = a_point(step)
+        own = {name: series.pop(name) for name in OWN}
+        old = [number for number, (*_, age) in enumerate(FLEET) if now - at < age]
+        series["servers_own"] = {
+            an_id(number): [wave(step, number, 10), wave(step, number + 3, 20)] for number in old
+        }
+        Point.insert(at=at, series=json.dumps(series)).execute()
+        Point.insert(at=at, login_server="before", series=json.dumps(own)).execute()
+    for number, (ago, text) in enumerate(BEFORE):
+        News.insert(id=int((now - ago) * 1000) + number, at=now - ago, text=text).execute()
+    for ago, action, target in ((91000.0, "launch", an_id(3)), (88000.0, "kick", "")):
+        person = None if target else "林小明"
+        Action.insert(
+            at=now - ago,
+            operator="liz",
+            address="192.0.2.9",
+            action=action,
+            target=target,
+            person=person,
+        ).execute()
+
+
+BEFORE = (
+    (90100.0, "The broker is away: messages arrive later."),
+    (90080.0, "The broker is back."),
+    (3120.0, "Server 9e3779b9 is ready after 2.7 s."),
+    (1240.0, "5 people wait for a place."),
+    (1180.0, "Nobody waits for a place any more."),
+)
+
+
+def wave(step: int, number: int, top: float) -> int:
+    """Something with ups and downs."""
+    noise = math.sin(step * 12.9898 + number) * 43758.5453 % 1
+    return round(top * (0.5 + 0.35 * math.sin(step / (25 + 6 * number) + number) + 0.15 * noise))
+
+
+def a_point(at: int) -> dict[str, Any]:
+    """A point of the hour before."""
+    values: dict[str, Any] = {}
+    for number, (name, top) in enumerate(TOPS.items()):
+        noise = math.sin(at * 12.9898 + number) * 43758.5453 % 1
+        height = top * (0.5 + 0.35 * math.sin(at / (25 + 6 * number) + number) + 0.15 * noise)
+        whole = name in ("free_places", "servers", "connected")
+        values[name] = round(height) if whole else height
+    waits = 225 < at < 245
+    values["waiting"] = at % 4 + 1 if waits else 0
+    values["longest_wait"] = (at - 225) * 0.6 if waits else None
+    values["launches"] = 0 if at % 23 else 1
+    values["errors_per_minute"] = 3 if 90 < at < 97 else 0
+    values["failed_logins_per_minute"] = at % 3 if at % 11 < 2 else 0
+    if at % 23:
+        values["launch_seconds"] = None
+    return values
 
 
 def launch(number: int, now: float) -> None:
@@ -114,7 +184,10 @@ def launch(number: int, now: float) -> None:
     _, people, _, scope, kind, _ = FLEET[number]
     values = {"id": an_id(number), "scope": scope, "capacity": 10, "taken": people, "kind": kind}
     instance = None if kind is None else f"i-0{an_id(number)[8:16]}"
-    Server.insert(**values, created=now, instance_id=instance, messages=0).execute()
+    figures = json.dumps({"connected": people - people // 4})
+    Server.insert(
+        **values, created=now, instance_id=instance, messages=0, figures=figures
+    ).execute()
 
 
 def become_ready(number: int, after: float) -> None:
@@ -153,7 +226,7 @@ def move_on(step: int) -> None:
     LoginServer.update(logins=LoginServer.logins + step % 2).where(
         LoginServer.id == "elsewhere"
     ).execute()
-    Lease.update(beats=Lease.beats + 1).execute()
+    Lease.update(beats=Lease.beats + 1).where(Lease.name == KEEPER).execute()
 
 
 @contextmanager
@@ -163,7 +236,6 @@ def login_server(folder: Path, port: int) -> Iterator[None]:
     passwords.write_text(f"ops:{PASSWORD}\n")
     passwords.chmod(0o600)
     (folder / "bbs.toml").write_text(CONFIG.format(folder=folder, port=port))
-    (folder / "sitecustomize.py").write_text(AN_HOUR_BEFORE.format(tops=TOPS))
     twistd = Path(sys.executable).with_name("twistd")
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
@@ -172,7 +244,7 @@ def login_server(folder: Path, port: int) -> Iterator[None]:
                 *("--data", "data", "--listen", f"tcp:{free_port()}:interface=127.0.0.1"),
             ],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": f"{folder}:{Path.cwd()}"},
+            env={**os.environ, "PYTHONPATH": str(Path.cwd())},
             stdout=log,
             stderr=log,
         )
@@ -186,9 +258,9 @@ def login_server(folder: Path, port: int) -> Iterator[None]:
 def log_in(page: Page) -> None:
     """Log in as an operator."""
     page.get_by_role("button", name="Log in").click()
-    page.get_by_label("Name").fill("ops")
-    page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_label("Password").press("Enter")
+    page.locator("#login").get_by_label("Name").fill("ops")
+    page.locator("#login").get_by_label("Password").fill(PASSWORD)
+    page.locator("#login").get_by_label("Password").press("Enter")
     expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
 
@@ -209,7 +281,7 @@ def take(chromium: Chromium, url: str, pictures: dict[str, bytes]) -> Page:
         since = time.time() - 4.2
         Waiter.insert(id=name, login_server="elsewhere", name=name, since=since).execute()
     for step, (name, page) in enumerate(pages.items()):
-        page.get_by_text("Who").first.click()
+        page.locator("summary").first.click()
         # Nothing has the focus.
         page.evaluate("document.activeElement.blur()")
         move_on(step)
@@ -219,7 +291,43 @@ def take(chromium: Chromium, url: str, pictures: dict[str, bytes]) -> Page:
     page.get_by_role("button", name="Drain").first.click()
     pictures["drain"] = page.screenshot()
     page.keyboard.press("Escape")
+    page.get_by_role("button", name="Plots of").first.click()
+    expect(page.locator("#server-plots .range")).to_have_count(2)
+    pictures["server"] = page.locator("#fleet").screenshot()
+    page.get_by_role("button", name="Close").click()
+    look_after_people(page, pictures)
+    look_after_people(pages[f"{NARROW}-dark"], pictures, "-390-dark")
+    cry(page, pictures)
     return page
+
+
+def look_after_people(page: Page, pictures: dict[str, bytes], suffix: str = "") -> None:
+    """Somebody is looked for, and about to be suspended."""
+    page.get_by_label("A part of the name").fill("mal")
+    page.get_by_label("A part of the name").press("Enter")
+    page.get_by_role("button", name=MALLORY, exact=True).click()
+    expect(page.locator("#person-name")).to_have_text(MALLORY)
+    page.evaluate("document.activeElement.blur()")
+    pictures[f"people{suffix}"] = page.locator("#people").screenshot()
+    if suffix:
+        return
+    page.get_by_role("button", name="Suspend", exact=True).first.click()
+    page.get_by_label("Reason").fill("advertises in every group")
+    pictures["suspend"] = page.screenshot()
+    page.keyboard.press("Escape")
+
+
+def cry(page: Page, pictures: dict[str, bytes]) -> None:
+    """People wait, and the provider launches nothing."""
+    for number, (state, *_) in enumerate(FLEET):
+        if state == "launching":
+            change(number, state="gone", ended=time.time(), reason="refused: no credit")
+    Lease.update(
+        refusal="You have exceeded your maximum vCPU limit", refused_until=time.time() + 60
+    ).where(Lease.name == KEEPER).execute()
+    expect(page.locator("#alarm")).not_to_be_empty()
+    page.evaluate("scrollTo(0, 0)")
+    pictures["alarm"] = page.screenshot(clip={"x": 0, "y": 0, "width": WIDE, "height": 330})
 
 
 def wait_for(url: str) -> None:
@@ -241,6 +349,7 @@ def main() -> None:
         with connected(f"sqlite:///{folder}/bbs.sqlite3", create=True) as database:
             migrations.upgrade(database, board.schema)
             fill(time.time())
+            remember(time.time())
             with login_server(folder, port):
                 wait_for(url)
                 page = take(chromium, url, pictures)

@@ -2,6 +2,8 @@
 // differs, and stays the same element, so that focus, selection and a screen reader's place in it
 // survive every update.
 
+import {time} from "./words.js";
+
 export const find = (selector, within = document) => within.querySelector(selector);
 
 /** Give an element its text. Never markup: texts may be other people's. */
@@ -60,6 +62,14 @@ export function keepFocus(change, elsewhere) {
   change();
   const now = document.activeElement;
   if (before !== nothing && (now === nothing || !now.offsetParent)) elsewhere.focus();
+}
+
+/** Say in a `time` element when something was: where the reader is, and exactly for who asks. */
+export function stamp(element, epoch) {
+  const exact = new Date(epoch * 1000).toISOString();
+  put(element, time(epoch));
+  mark(element, "datetime", exact);
+  mark(element, "title", exact);
 }
 
 /** Make a list show one item for each text. */

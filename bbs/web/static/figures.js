@@ -18,6 +18,14 @@ const places = (servers) =>
 /** How many servers there are: those that have gone are shown a while longer. */
 export const living = (servers) => servers.filter(({state}) => state !== "gone").length;
 
+const sum = (values) => values.reduce((all, value) => all + value, 0);
+
+/** Of errors those that there are, by kind. */
+const kinds = (errors) => Object.entries(errors)
+  .filter(([, count]) => count)
+  .map(([kind, count]) => `${number(count)} ${kind.replaceAll("-", " ")}`)
+  .join(", ");
+
 // Of what the service counts, the figure.
 const counter = (name) => {
   const title = `${spoken(name)} a second`;
@@ -29,11 +37,18 @@ const counter = (name) => {
 
 // Each figure: the name of its series, how a value of it reads, its value now, and a note to that.
 const figures = (counters) => [
-  {title: "People online", read: number, now: ({people}) => people,
+  {title: "People with a place", read: number, now: ({people}) => people,
     whole: ({servers}) => places(servers),
     note: ({servers}) => `of ${counted(places(servers), "place", "places")}`},
+  {series: "connected", title: "Connected", read: number, now: ({connected}) => connected,
+    note: ({away}) => `${number(away)} away`},
   {series: "logins_per_minute", title: "Logins a minute", read: number,
     now: (state) => state.logins_per_minute},
+  {series: "failed_logins_per_minute", title: "Failed logins a minute", read: number,
+    now: (state) => state.failed_logins_per_minute},
+  {series: "errors_per_minute", title: "Errors a minute", read: number,
+    now: ({errors_per_minute: errors}) => sum(Object.values(errors)),
+    note: ({errors_per_minute: errors}) => kinds(errors)},
   {series: "free_places", title: "Free places", read: number, now: (state) => state.free_places,
     note: ({spare}) => `${number(spare)} kept spare`},
   {series: "waiting", title: "People waiting", read: number, now: ({waiting}) => waiting.count},
@@ -53,6 +68,12 @@ const figures = (counters) => [
   {series: "reactor_lag", title: "Reactor lag", read: duration,
     now: (state) => state.reactor_lag, note: () => "this server's"},
 ];
+
+/** When a sample of an hour was taken. */
+export function moment({end, step, series}, index) {
+  const [samples] = Object.values(series);
+  return time(end - (samples.length - 1 - index) * step);
+}
 
 export class Figures {
   /** Cards in `parent`, which names what the service counts. */
@@ -115,9 +136,7 @@ export class Figures {
   }
 
   when(index) {
-    const {end, step, series} = this.history;
-    const [samples] = Object.values(series);
-    return time(end - (samples.length - 1 - index) * step);
+    return moment(this.history, index);
   }
 
   draw() {
@@ -126,11 +145,12 @@ export class Figures {
   }
 }
 
-class Plot {
+/** A plot of one series in `card`, which can be looked at moment by moment: `look(moment)`. */
+export class Plot {
   constructor(title, read, card, look) {
     this.read = read;
     this.range = find(".range", card);
-    this.range.id = `range-${title.toLowerCase().replaceAll(" ", "-")}`;
+    this.range.id = `range-${title.toLowerCase().replaceAll(/[^a-z0-9]+/g, "-")}`;
     this.svg = document.createElementNS(SVG, "svg");
     mark(this.svg, "preserveAspectRatio", "none");
     mark(this.svg, "aria-hidden", "true");

@@ -1,7 +1,7 @@
 // Events in words, newest first; and read out, but in one breath for all that came together.
 
-import {find, keep, make, mark, put} from "./dom.js";
-import {time, visible} from "./words.js";
+import {find, keep, make, put, stamp} from "./dom.js";
+import {visible} from "./words.js";
 
 const SHOWN = 100;
 const BREATH = 4000;  // ms between two readings: a fleet that starts has many events at once.
@@ -15,9 +15,7 @@ export function entry() {
 }
 
 export function fill(item, at, text) {
-  const when = find("time", item);
-  put(when, time(at));
-  mark(when, "datetime", new Date(at * 1000).toISOString());
+  stamp(find("time", item), at);
   put(find("span", item), visible(text));
 }
 

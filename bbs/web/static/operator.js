@@ -1,62 +1,14 @@
-// What an operator does here: log in and out, drain a server, start one.
+// What an operator does here: log in and out, drain a server, start one. What concerns people is
+// in `people.js`.
 
+import {ask, Question} from "./asking.js";
 import {find, keep, put} from "./dom.js";
 import {entry, fill} from "./news.js";
+import {People} from "./people.js";
 import {meaning} from "./servers.js";
 import {short, visible} from "./words.js";
 
-const PATIENCE = 10000;  // ms for an answer.
 const TOGETHER = 500;  // ms in which what happens is one reason to fetch the record again.
-
-/** Ask for a path; what the server says, in words also where it says nothing. */
-async function ask(method, path, body) {
-  try {
-    const answer = await fetch(path, {
-      method,
-      // No other site's page can send this header: the server acts on nothing without it.
-      headers: {"Content-Type": "application/json", "X-BBS": "1"},
-      body: body && JSON.stringify(body),
-      cache: "no-store",
-      signal: AbortSignal.timeout(PATIENCE),
-    });
-    const said = await answer.json();
-    return {ok: answer.ok, said};
-  } catch {
-    const message = "The server does not answer. Try again in a moment.";
-    return {ok: false, said: {message}};
-  }
-}
-
-/** A dialog with a form. `submit(fields)` resolves to "", which closes it, or to what is wrong. */
-class Question {
-  constructor(id, submit) {
-    this.dialog = find(`#${id}`);
-    this.form = find("form", this.dialog);
-    this.problem = find(".problem", this.dialog);
-    this.submit = submit;
-    find("[value=cancel]", this.form).addEventListener("click", () => this.dialog.close());
-    this.form.addEventListener("submit", (event) => {
-      event.preventDefault();
-      this.answer();
-    });
-    this.dialog.addEventListener("close", () => this.form.reset());
-  }
-
-  open() {
-    put(this.problem, "");
-    this.dialog.showModal();
-  }
-
-  async answer() {
-    if (this.busy) return;
-    this.busy = true;
-    put(this.problem, "");
-    const problem = await this.submit(Object.fromEntries(new FormData(this.form)));
-    this.busy = false;
-    put(this.problem, visible(problem));
-    if (!problem) this.dialog.close();
-  }
-}
 
 export class Operator {
   /** `changed()` is called when somebody has logged in or out. */
@@ -72,11 +24,15 @@ export class Operator {
     this.login = new Question("login", (fields) => this.logIn(fields));
     this.drain = new Question("drain", () => this.drainIt());
     find("#start").addEventListener("click", () => this.start());
+    this.people = new People(() => this.refresh());
   }
 
-  show({operator, may_act: mayAct}) {
+  show({operator, may_act: mayAct, last_action: last}) {
     const before = this.name;
     this.name = operator;
+    // What is done to people is no news for everybody.
+    if (before !== null && last !== this.last) this.refreshSoon();
+    this.last = last;
     document.body.classList.toggle("operator", operator !== null);
     this.button.hidden = !mayAct;
     put(this.button, operator === null ? "Log in" : "Log out");
@@ -85,6 +41,7 @@ export class Operator {
     if (before === null && operator !== null) this.refresh();
     if (before !== null && operator === null) {
       this.drain.dialog.close();
+      this.people.close();
       if (!this.leaving) this.say("You are logged out.");
     }
     this.leaving = false;
@@ -153,14 +110,19 @@ export class Operator {
   /** Fetch the record of what operators did. */
   async refresh() {
     if (this.name === null) return;
-    const {ok, said} = await ask("GET", "actions");
+    const {ok, said: deeds} = await ask("GET", "actions");
     if (!ok) return;
     keep(
-      find("#actions"), said,
+      find("#actions"), deeds,
       ({id}) => id,
       entry,
-      (item, {at, operator, address, action, target}) =>
-        fill(item, at, `${operator} from ${address}: ${action} ${short(target)}`),
+      (item, deed) => fill(item, deed.at, said(deed)),
     );
   }
+}
+
+/** What an operator did, in a line: to a server or to somebody. */
+function said({operator, address, action, target, person, detail}) {
+  const what = person === null ? short(target) : person;
+  return `${operator} from ${address}: ${action} ${what}${detail ? ` (${detail})` : ""}`;
 }

@@ -4,6 +4,7 @@ import {find, keep, keepFocus, list, make, mark, put} from "./dom.js";
 import {Figures, living} from "./figures.js";
 import {News} from "./news.js";
 import {Operator} from "./operator.js";
+import {ServerPlots} from "./server-plots.js";
 import {Servers} from "./servers.js";
 import {Stream} from "./stream.js";
 import {counted, duration, number, short, time, visible} from "./words.js";
@@ -15,9 +16,14 @@ class Page {
     this.opened = null;  // When the server says that this page was opened.
     this.last = null;  // The last snapshot's time, the server's clock; `heard` is this machine's.
     this.heard = 0;
+    this.crying = false;
     this.lost = null;  // What counts the seconds since then, while there is no connection.
     this.figures = new Figures(find("#figures ul"));
-    this.servers = new Servers((server) => this.operator.askToDrain(server));
+    this.plots = new ServerPlots();
+    this.servers = new Servers(
+      (server) => this.operator.askToDrain(server),
+      (server, button) => this.plots.open(server, button),
+    );
     this.events = new News();
     this.operator = new Operator(() => this.stream.open());
     this.stream = new Stream("stream", (kind, data) => this[kind](data), (why) => this.lose(why));
@@ -44,6 +50,7 @@ class Page {
 
   point(point) {
     this.figures.point(point);
+    this.plots.refresh();
   }
 
   news(news) {
@@ -57,10 +64,30 @@ class Page {
     this.operator.show(state);
     this.figures.now(state);
     this.servers.show(state);
+    this.cry(state.alarms);
     put(find("#waiting"), waiting(state));
     list(find("#waiting-who"), (state.waiting.who ?? []).map(visible));
     keep(find("#alerts"), troubles(state), (text) => text, () => make("p", "", "alert"), put);
     find("#fleet").classList.toggle("stale", !state.database);
+  }
+
+  /** The alarm: what is wrong, and what to do. */
+  cry(alarms) {
+    this.crying = alarms.length > 0;
+    // Only what is new is read out: the same words stay the same elements.
+    keep(
+      find("#alarm"), alarms, ({cause}) => cause,
+      () => {
+        const line = make("p");
+        line.append(make("strong"), " ", make("span"));
+        return line;
+      },
+      (line, {text, todo}) => {
+        put(find("strong", line), `${visible(text)}.`);
+        put(find("span", line), todo);
+      },
+    );
+    this.entitle();
   }
 
   // The connection.
@@ -97,7 +124,13 @@ class Page {
 
   dim(stale) {
     document.body.classList.toggle("cut", stale);
-    document.title = stale ? this.title.replace(/:.*/, ": not connected") : this.title;
+    this.entitle();
+  }
+
+  /** What is most urgent, for who looks at another page. */
+  entitle() {
+    if (this.lost !== null) document.title = this.title.replace(/:.*/, ": not connected");
+    else document.title = this.crying ? `ALARM – ${this.title}` : this.title;
   }
 }
 
@@ -113,6 +146,7 @@ function waiting({waiting: {count, longest}, launches}) {
 /** What is wrong, in sentences. */
 function troubles(state) {
   const {database, broker, refusal, servers, maximum, counters, fleet_at: seen} = state;
+  const crying = state.alarms.map(({cause}) => cause);
   const texts = [];
   if (!database) {
     const since = seen ? ` What is shown of the fleet was known at ${time(seen)}.` : "";
@@ -126,10 +160,11 @@ function troubles(state) {
   }
   if (refusal) {
     const {reason, until} = refusal;
-    texts.push(`No server can be launched: ${visible(reason)}. The next try is at ${time(until)}.`);
+    const why = crying.includes("refused") ? "" : `: ${visible(reason)}`;
+    texts.push(`No server can be launched${why}. The next try is at ${time(until)}.`);
   }
   // A maximum of 0 is of a fleet that operators run by hand.
-  if (maximum && state.waiting.count && living(servers) >= maximum) {
+  if (maximum && state.waiting.count && !crying.includes("maximum") && living(servers) >= maximum) {
     texts.push(`People wait, and the fleet is at its maximum of ${number(maximum)} servers.`);
   }
   return texts;

@@ -15,9 +15,10 @@ const SHAPES = {
 const ORDER = Object.keys(SHAPES);
 
 export class Servers {
-  /** `drain(server)` is asked to drain one. */
-  constructor(drain) {
+  /** `drain(server)` is asked to drain one, `plots(server, button)` to show its last hour. */
+  constructor(drain, plots) {
     this.drain = drain;
+    this.plots = plots;
     this.rows = find("#servers");
     this.places = new Map();
     this.next = 0;
@@ -61,7 +62,10 @@ export class Servers {
     name.append(visible(short(id)), rest);
     mark(rest, "aria-hidden", "true");
     mark(name, "title", visible(id));
-    const button = find("button", row);
+    const plots = find(".plots", row);
+    mark(plots, "aria-label", `Plots of ${visible(short(id))}`);
+    plots.addEventListener("click", () => this.plots(this.known.get(id), plots));
+    const button = find(".drain", row);
     mark(button, "aria-label", `Drain ${visible(short(id))}`);
     button.addEventListener("click", () => {
       if (!button.hasAttribute("aria-disabled")) this.drain(this.known.get(id));
@@ -81,10 +85,11 @@ export class Servers {
     put(find(".age", row), duration(server.age));
     put(find(".count", row), `${number(people)} of ${number(capacity)}`);
     fillBar(row, people, capacity);
+    put(find(".connected", row), there(server));
     this.updateRates(row, Object.entries(server.counters));
     put(find(".lease", row), ago(server.lease));
     this.updateWho(row, server.who);
-    const button = find("button", row);
+    const button = find(".drain", row);
     // A button that is disabled loses the focus: this one says so, and does nothing.
     const drainable = !server.drain_asked && (state === "ready" || state === "launching");
     mark(button, "aria-disabled", drainable ? null : "true");
@@ -110,7 +115,7 @@ export class Servers {
 
   leave(row) {
     const next = row.nextElementSibling ?? row.previousElementSibling;
-    const button = next && find("button", next);
+    const button = next && find(".drain", next);
     (button?.offsetParent ? button : find("#servers-title")).focus();
   }
 }
@@ -119,6 +124,11 @@ const BY = {operator: "run by an operator"};
 
 function place({provider, type}) {
   return [BY[provider] ?? provider, type].filter(Boolean).map(visible).join(" ");
+}
+
+/** Who of a server's people listens: the others have a place, and may be back for it. */
+function there({connected}) {
+  return connected === null ? "" : `${number(connected)} connected`;
 }
 
 function ago(seconds) {

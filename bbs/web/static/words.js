@@ -4,15 +4,18 @@ const clock = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit", minute: "2-digit", second: "2-digit",
 });
 const day = new Intl.DateTimeFormat("en-GB", {day: "numeric", month: "short"});
+const date = new Intl.DateTimeFormat("en-GB", {day: "numeric", month: "short", year: "numeric"});
 const UNITS = [["d", 86400, "h", 3600], ["h", 3600, "min", 60], ["min", 60, "s", 1]];
 
 export const NOTHING = "–";
 
-/** A time of day where the reader is; with the day, if that is another one. */
+/** A time of day where the reader is; with the day, if that is another one, and with its year. */
 export function time(epoch) {
   const at = new Date(epoch * 1000);
+  const now = new Date();
   const text = clock.format(at);
-  return at.toDateString() === new Date().toDateString() ? text : `${day.format(at)} ${text}`;
+  if (at.toDateString() === now.toDateString()) return text;
+  return `${(at.getFullYear() === now.getFullYear() ? day : date).format(at)} ${text}`;
 }
 
 /** Seconds as people say them: "12 ms", "2.1 s", "3 min 12 s". */

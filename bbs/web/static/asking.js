@@ -1,0 +1,56 @@
+// Asking the server for something, and asking an operator before.
+
+import {find, put} from "./dom.js";
+import {visible} from "./words.js";
+
+const PATIENCE = 10000;  // ms for an answer.
+
+/** Ask for a path; what the server says, in words also where it says nothing. */
+export async function ask(method, path, body) {
+  try {
+    const answer = await fetch(path, {
+      method,
+      // No other site's page can send this header: the server acts on nothing without it.
+      headers: {"Content-Type": "application/json", "X-BBS": "1"},
+      body: body && JSON.stringify(body),
+      cache: "no-store",
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+    const said = await answer.json();
+    return {ok: answer.ok, said};
+  } catch {
+    const message = "The server does not answer. Try again in a moment.";
+    return {ok: false, said: {message}};
+  }
+}
+
+/** A dialog with a form. `submit(fields)` resolves to "", which closes it, or to what is wrong. */
+export class Question {
+  constructor(id, submit) {
+    this.dialog = find(`#${id}`);
+    this.form = find("form", this.dialog);
+    this.problem = find(".problem", this.dialog);
+    this.submit = submit;
+    find("[value=cancel]", this.form).addEventListener("click", () => this.dialog.close());
+    this.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.answer();
+    });
+    this.dialog.addEventListener("close", () => this.form.reset());
+  }
+
+  open() {
+    put(this.problem, "");
+    this.dialog.showModal();
+  }
+
+  async answer() {
+    if (this.busy) return;
+    this.busy = true;
+    put(this.problem, "");
+    const problem = await this.submit(Object.fromEntries(new FormData(this.form)));
+    this.busy = false;
+    put(this.problem, visible(problem));
+    if (!problem) this.dialog.close();
+  }
+}

@@ -1,0 +1,51 @@
+"""What all servers count of themselves, made into the page's rates: logins, what the service counts
+by names of its own, and what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from bbs.rules.overview import LoginServerRow, Overview
+from bbs.rules.servers import ServerRow
+from bbs.values import ERRORS, Trouble
+from bbs.web.counts import Counts
+
+MINUTE, COUNTED_WINDOW = 60.0, 10.0
+"""Seconds over which what is told a minute, and what a service counts a second, are counted."""
+
+
+class Tallies:
+    """The counts of a service that counts `counters`."""
+
+    def __init__(self, counters: Sequence[str]) -> None:
+        self.logins = Counts(MINUTE)
+        self.counted = {name: Counts(COUNTED_WINDOW) for name in counters}
+        """What the service counts, on both kinds of servers."""
+        self.troubles = {trouble: Counts(MINUTE) for trouble in Trouble}
+
+    def look(self, now: float, seen: Overview) -> None:
+        """Take in what all servers have counted by `now` (s)."""
+        everybody: tuple[ServerRow | LoginServerRow, ...] = (*seen.servers, *seen.login_servers)
+        self.logins.look(now, {each.id: each.logins for each in seen.login_servers})
+        # A server of another version may not count it.
+        for name, counts in self.counted.items():
+            counts.look(now, {x.id: x.counts[name] for x in everybody if name in x.counts})
+        for name, counts in self.troubles.items():
+            # One of this version that has not met it yet does not tell of it.
+            counts.look(now, {each.id: each.figures.get(name, 0) for each in everybody})
+
+    def rates_of(self, server: str) -> Mapping[str, float | None]:
+        """How much of each counter an app server counts a second."""
+        return {name: counts.rate_of(server) for name, counts in self.counted.items()}
+
+    def per_second(self) -> Mapping[str, float]:
+        """The same of all servers together."""
+        return {name: counts.rate() for name, counts in self.counted.items()}
+
+    def failed_logins(self) -> int:
+        """Wrong passwords of the last minute."""
+        return self.troubles[Trouble.FAILED_LOGINS].grown()
+
+    def errors(self) -> Mapping[str, int]:
+        """Errors of the last minute, by kind."""
+        return {kind: self.troubles[trouble].grown() for trouble, kind in ERRORS.items()}

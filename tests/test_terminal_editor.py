@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import pyte
@@ -20,9 +20,10 @@ from bbs.client.completing import Completion
 from bbs.client.screen import GivenUp
 from bbs.client.terminal import editor as module
 from bbs.client.terminal.editor import MOST_UNDONE, Editor
-from bbs.client.terminal.history import History
+from bbs.client.terminal.history import History, Place
 from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
-from bbs.client.terminal.keys import FULL, MOST, line_keys
+from bbs.client.terminal.keys import FULL, MOST, Sequences, line_keys
+from bbs.client.terminal.layout import style
 from bbs.client.terminal.work import Line, Work
 
 CTRL_C, CTRL_D, CTRL_P, CTRL_R, CTRL_U = "\x03", "\x04", "\x10", "\x12", "\x15"
@@ -55,6 +56,8 @@ class Paper:
 
 class EditorCase(SynchronousTestCase):
     columns, rows = 40, 10
+    asks = False
+    own_keys: Mapping[str, Sequences] = {}
 
     def setUp(self) -> None:
         self.said: list[str] = []
@@ -63,6 +66,14 @@ class EditorCase(SynchronousTestCase):
         self.work = Work(lambda line: self.answer, self.leave)
         self.paper = Paper(self.columns, self.rows)
         self.who = "ann"
+        self.talk: str | None = None
+        self.looks_back = 0
+
+    def place(self, line: str, as_text: bool) -> Place:
+        return Place(self.talk, self.talk is not None)
+
+    def look_back(self) -> None:
+        self.looks_back += 1
 
     def leave(self) -> None:
         self.left += 1
@@ -87,13 +98,17 @@ class EditorCase(SynchronousTestCase):
                 editor = Editor(
                     keys,
                     output,
-                    history=History(["old line"], None, self.said.append),
+                    history=History(["old line"], None, self.said.append, self.place),
                     keys=line_keys(
                         self.work,
                         say=self.said.append,
                         interrupt=self.interrupt,
                         leave=self.leave,
+                        look_back=self.look_back,
+                        own=self.own_keys,
                     ),
+                    style=style({}),
+                    ask=self.asks,
                     prompt=lambda columns: f"{self.who}> ",
                     hint=lambda line: f"hint for {line}" if line else "",
                     completions=self.completions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.internet.defer import CancelledError, Deferred
@@ -13,11 +14,17 @@ from zope.interface.verify import verifyObject
 
 from bbs.client import BBSClient, Unreachable
 from bbs.client.screen import GivenUp, IScreen
+from bbs.client.terminal.aside import Shows
 from bbs.client.terminal.face import Face
-from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
+from bbs.client.terminal.interfaces import Fragments, IEditor, More, SetAside, Size
+from bbs.client.terminal.looks import Looks
 from bbs.client.terminal.plain import PlainEditor
+from bbs.client.terminal.settings import Attention
+from bbs.client.terminal.view import View
 from bbs.client.terminal.work import Line
 from tests.client_case import APP_1, LOGIN, ClientTestCase
+
+PLAIN = Looks(lambda: 0.0, shows_times=False)
 
 
 @implementer(IEditor)
@@ -27,10 +34,14 @@ class Typist:
     def __init__(self, face: Face) -> None:
         self.face = face
         self.printed: list[str] = []
+        self.styles: list[str] = []
         self.asked = ""
         self.redrawn = self.set_asides = 0
-        self.is_raw = False
-        self._answer: Deferred[str] = Deferred()
+        self.is_raw = self.is_lent = False
+        self.bells = 0
+        self.window: Size | None = None
+        self._answer: Deferred[Any] = Deferred()
+        self._words: Callable[[], str] | None = None
 
     @contextmanager
     def raw(self) -> Iterator[None]:
@@ -42,13 +53,15 @@ class Typist:
         return self._ask("line")
 
     def password(self, prompt: Callable[[], str]) -> Deferred[str]:
+        answer = self._ask(prompt())
         self._words = prompt
-        return self._ask(prompt())
+        return answer
 
-    def _ask(self, prompt: str) -> Deferred[str]:
+    def _ask(self, prompt: str) -> Deferred[Any]:
         assert not self.asked, "two prompts at once"
         assert self.is_raw, "the terminal shows what is typed before"
         self.asked = prompt
+        self._words = None
         self._answer = Deferred()
         return self._answer
 
@@ -62,28 +75,61 @@ class Typist:
 
     def redraw(self) -> None:
         self.redrawn += 1
-        if self.asked not in ("", "line"):
+        if self.asked and self._words is not None:
             self.asked = self._words()
 
+    def bell(self) -> None:
+        self.bells += 1
+
+    def size(self) -> Size | None:
+        return self.window
+
+    def more(self, words: str) -> Deferred[More]:
+        return self._ask(words)
+
+    def look_back(self, view: View) -> Deferred[None]:
+        self.view = view
+        return self._ask("view")
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        assert not self.asked, "a prompt while the terminal is lent"
+        self.is_lent = True
+        yield
+        self.is_lent = False
+
     def print(self, lines: Sequence[Fragments]) -> None:
+        self.styles += [fragment[0] for line in lines for fragment in line]
         self.printed += [fragment_list_to_text(list(line)) for line in lines]
 
-    def enter(self, text: str | Exception) -> None:
+    def enter(self, text: str | More | Exception | None) -> None:
+        """Answer what is asked: a line, what to do after a screenful, or that a view is left."""
         self.asked = ""
-        if isinstance(text, str):
-            self._answer.callback(text)
-        else:
+        if isinstance(text, Exception):
             self._answer.errback(text)
+        else:
+            self._answer.callback(text)
 
 
 class FaceCase(ClientTestCase):
     password: str | None = None
+    attention = Attention.HIGHLIGHT
+    pager: Shows | None = None
 
     def setUp(self) -> None:
         super().setUp()
         self.register("ann", "bob")
         self.befriend("ann", "bob")
-        self.face = Face(self.clock, self.client, LOGIN, self.sit_down, self.password)
+        self.face = Face(
+            self.clock,
+            self.client,
+            LOGIN,
+            self.sit_down,
+            self.password,
+            looks=PLAIN,
+            attention=self.attention,
+            pager=self.pager,
+        )
         verifyObject(IScreen, self.face)
         self.running = Deferred.fromCoroutine(self.face.run())
         self.network.flush()
@@ -94,7 +140,7 @@ class FaceCase(ClientTestCase):
         verifyObject(IEditor, self.typist)
         return self.typist
 
-    def type(self, *lines: str | Exception) -> list[str]:
+    def type(self, *lines: str | More | Exception | None) -> list[str]:
         """Type lines, each as an answer to the prompt that is shown; what is printed."""
         self.typist.printed.clear()
         for line in lines:
@@ -265,7 +311,7 @@ class FaceTests(FaceCase):
             self.type(end)
             self.successResultOf(self.running)
             self.running = Deferred.fromCoroutine(
-                Face(self.clock, self.client, LOGIN, self.sit_down).run()
+                Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN).run()
             )
             self.network.flush()
         self.face = self.typist.face
@@ -275,7 +321,7 @@ class FaceTests(FaceCase):
 
     def test_no_service(self) -> None:
         self.network.unplug(LOGIN)
-        face = Face(self.clock, self.client, LOGIN, self.sit_down)
+        face = Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN)
         self.network.cut(LOGIN)
         running = Deferred.fromCoroutine(face.run())
         self.network.flush()
@@ -284,7 +330,7 @@ class FaceTests(FaceCase):
 
     def test_left_before_there_is_a_service(self) -> None:
         client = BBSClient(self.clock, LOGIN, lambda address: Nowhere())
-        face = Face(self.clock, client, LOGIN, self.sit_down)
+        face = Face(self.clock, client, LOGIN, self.sit_down, looks=PLAIN)
         running = Deferred.fromCoroutine(face.run())
         self.assertNoResult(running)
         face.leave()
@@ -319,7 +365,7 @@ class PlainTests(ClientTestCase):
         self.echo: list[bool] = []
         self.wanted: Deferred[str | None] = Deferred()
         self.reads = 0
-        self.face = Face(self.clock, self.client, LOGIN, self.sit_down)
+        self.face = Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN)
         self.running = Deferred.fromCoroutine(self.face.run())
         self.network.flush()
         self.addCleanup(self.client.close)
@@ -401,7 +447,7 @@ class PlainTests(ClientTestCase):
         self.wanted.errback(ZeroDivisionError())
         self.failureResultOf(self.running, ZeroDivisionError)
         self.running = Deferred.fromCoroutine(
-            Face(self.clock, self.client, LOGIN, self.sit_down).run()
+            Face(self.clock, self.client, LOGIN, self.sit_down, looks=PLAIN).run()
         )
         self.network.flush()
 

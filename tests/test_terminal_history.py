@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client.terminal import history
-from bbs.client.terminal.history import KEPT, History, HistoryFile, not_kept, place
+from bbs.client.terminal.history import KEPT, History, HistoryFile, Place, not_kept, place
 
 
 class PlaceTests(SynchronousTestCase):
@@ -126,7 +126,7 @@ class HistoryTests(SynchronousTestCase):
 
     def test_no_password(self) -> None:
         self.history.append_string("login ann secret")
-        self.assertEqual(self.history.get_strings(), ["login ann"])
+        self.assertEqual(self.history.get_strings(), ["ping", "login ann"])
         self.assertEqual(self.kept, ["login ann"])
 
     def test_a_line_once_and_no_blank_one(self) -> None:
@@ -142,7 +142,7 @@ class HistoryTests(SynchronousTestCase):
             self.problems, ["What you type is not kept for another day: No space left on device"]
         )
         self.assertEqual(self.kept, ["a"])
-        self.assertEqual(self.history.get_strings(), ["a", "b"])
+        self.assertEqual(self.history.get_strings(), ["ping", "a", "b"])
 
     def test_failures_under_way_are_said_once(self) -> None:
         first: Deferred[None] = Deferred()
@@ -169,3 +169,46 @@ class HistoryTests(SynchronousTestCase):
         gc.collect()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.problems, [])
+
+
+class TalkTests(SynchronousTestCase):
+    """What is said in a talk is kept out of the commands."""
+
+    def setUp(self) -> None:
+        self.kept: list[str] = []
+        self.talk: str | None = None
+        self.history = History(["ping"], self.keep, self.fail, self.place)
+
+    def keep(self, lines: Sequence[str]) -> Deferred[None]:
+        self.kept += lines
+        return succeed(None)
+
+    def place(self, line: str, as_text: bool) -> Place:
+        return Place(self.talk, self.talk is not None and (as_text or line[:1] != "/"))
+
+    def type(self, talk: str | None, *lines: str) -> None:
+        self.talk = talk
+        for line in lines:
+            self.history.append_string(line)
+
+    def test_it_is_in_no_file(self) -> None:
+        self.type("bob", "hello", "/invite carol", "/login\nlogin ann secret")
+        self.type(None, "list-friend")
+        self.assertEqual(self.kept, ["/invite carol", "list-friend"])
+
+    def test_the_arrow_keys_bring_it_back_in_that_talk(self) -> None:
+        self.type("bob", "hello", "/invite carol", "login ann secret")
+        self.type("carol", "hi")
+        said = ["hello", "/invite carol", "login ann secret"]
+        self.talk = "bob"
+        self.assertEqual(self.history.get_strings(), said)
+        self.talk = "carol"
+        self.assertEqual(self.history.get_strings(), ["hi"])
+        self.talk = None
+        self.assertEqual(self.history.get_strings(), ["ping", "/invite carol"])
+
+    def test_a_line_once_where_others_were_said_in_between(self) -> None:
+        self.type(None, "help")
+        self.type("bob", "hello")
+        self.type(None, "help")
+        self.assertEqual(self.history.get_strings(), ["ping", "help"])

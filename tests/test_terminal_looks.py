@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 from prompt_toolkit.buffer import Buffer
@@ -18,7 +20,7 @@ from bbs.client.terminal import looks
 from bbs.client.terminal.harmless import Harmless, Hidden
 from bbs.client.terminal.interfaces import Fragments
 from bbs.client.terminal.keys import MOST, pasted, size, too_much
-from bbs.client.terminal.looks import PALETTE, style_of
+from bbs.client.terminal.looks import PALETTE, Looks, style_of
 from bbs.client.terminal.prompt import Situation, prompt, width
 from bbs.client.text import visible_in_line
 
@@ -60,34 +62,97 @@ def text(fragments: Fragments) -> str:
     return fragment_list_to_text(list(fragments))
 
 
+def local(year: int, month: int, day: int, hour: int = 14, minute: int = 3) -> float:
+    """A time on the clock on this machine's wall, in seconds since the epoch."""
+    return datetime(year, month, day, hour, minute).timestamp()
+
+
+TODAY = local(2026, 11, 26, 15, 0)
+
+
 class LooksTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.looks = Looks(lambda: TODAY)
+
     def test_messages(self) -> None:
         direct = ChatMessage(1, "bob", "hi\x1b[2J", to="ann")
         for several in (False, True):
-            shown = text(looks.message("ann", direct, several))
+            shown = text(self.looks.message("ann", direct, several))
             self.assertEqual(shown, "<<<bob->ann: hi\\x1b[2J>>>")
         group = ChatMessage(2, "b\u202eb", "e4", group="ch\x07ess")
         shown = "<<<b\\u202eb->GROUP<ch\\x07ess>: e4>>>"
-        self.assertEqual(text(looks.message("ann", group, False)), shown)
-        self.assertEqual(text(looks.message("ann", group, True)), f"{shown} to ann")
+        self.assertEqual(text(self.looks.message("ann", group, False)), shown)
+        self.assertEqual(text(self.looks.message("ann", group, True)), f"{shown} to ann")
+
+    def test_times(self) -> None:
+        message = ChatMessage(1, "bob", "hi", to="ann", time=local(2026, 11, 26))
+        fragments = self.looks.message("ann", message, False)
+        self.assertEqual(text(fragments), "14:03 <<<bob->ann: hi>>>")
+        self.assertEqual(fragments[0], ("class:time", "14:03 "))
+        early = ChatMessage(2, "bob", "hi", to="ann", time=local(2026, 11, 27, 0, 1))
+        shown = text(self.looks.message("ann", early, False))
+        self.assertEqual(shown, "── Friday 27 November 2026 ──\n00:01 <<<bob->ann: hi>>>")
+        self.assertEqual(text(self.looks.message("ann", early, False)), shown.split("\n")[1])
+
+    def test_without_times(self) -> None:
+        looks = Looks(lambda: TODAY, shows_times=False)
+        early = ChatMessage(2, "bob", "hi", to="ann", time=local(2026, 11, 27))
+        self.assertEqual(text(looks.message("ann", early, False)), "<<<bob->ann: hi>>>")
+        self.assertEqual(looks.back_in("ann")(early)[0], "")
+        self.assertEqual(text(looks.back_in("ann")(early)[1]), "<<<bob->ann: hi>>>")
+
+    def test_a_conversation_from_before(self) -> None:
+        draw = self.looks.back_in("ann")
+        days = [local(2026, 11, 24), local(2026, 11, 24, 15), local(2026, 11, 25)]
+        drawn = [draw(ChatMessage(1, "bob", "hi", to="ann", time=day)) for day in days]
+        self.assertEqual(
+            [day for day, _ in drawn],
+            ["── Tuesday 24 November 2026 ──", "", "── Wednesday 25 November 2026 ──"],
+        )
+        self.assertEqual(text(drawn[1][1]), "15:03 <<<bob->ann: hi>>>")
+        # What is shown below goes on with the day that it had.
+        now = ChatMessage(2, "bob", "hi", to="ann", time=TODAY)
+        self.assertEqual(text(self.looks.message("ann", now, False)), "15:00 <<<bob->ann: hi>>>")
 
     def test_a_sender_has_a_colour(self) -> None:
-        fragments = looks.message("ann", ChatMessage(1, "bob", "hi", to="ann"), False)
-        self.assertEqual(fragments[1], (style_of("bob"), "bob"))
+        message = ChatMessage(1, "bob", "hi", to="ann")
+        self.assertEqual(self.looks.message("ann", message, False)[1], (style_of("bob"), "bob"))
+        plain = Looks(lambda: TODAY, senders=False)
+        self.assertEqual(plain.message("ann", message, False)[1], ("bold", "bob"))
+
+    def test_who_wants_to_know_sees_it(self) -> None:
+        message = ChatMessage(1, "bob", "hi", to="ann")
+        fragments = self.looks.message("ann", message, False, highlighted=True)
+        self.assertEqual(fragments[1], (f"{style_of('bob')} class:highlight", "bob"))
 
     def test_replies(self) -> None:
         friends = Reply({"status": 0, "friend": ["bob", "c\x07"]})
-        self.assertEqual(looks.reply(friends), [("", "bob\nc\\x07")])
-        self.assertEqual(
-            looks.reply(Reply({"status": 1, "message": "No"})), [("class:problem", "No")]
-        )
+        self.assertEqual(text(self.looks.reply(friends)), "bob\nc\\x07")
+        refused = Reply({"status": 1, "message": "No"})
+        self.assertEqual(self.looks.reply(refused), [("class:problem", "No")])
         strange = Reply({"status": 0, "friend": 1})
-        self.assertEqual(looks.reply(strange), [("", "friend: 1")])
+        self.assertEqual(self.looks.reply(strange), [("", "friend: 1")])
+
+    def test_posts_have_times(self) -> None:
+        posts = [
+            {"id": "bob", "message": "one", "post": 1, "time": local(2026, 11, 25)},
+            {"id": "bob", "message": "two", "post": 2, "time": local(2026, 11, 26)},
+        ]
+        shown = text(self.looks.reply(Reply({"status": 0, "post": posts})))
+        self.assertEqual(
+            shown.split("\n"),
+            [
+                "── Wednesday 25 November 2026 ──",
+                "14:03 bob: one",
+                "── Thursday 26 November 2026 ──",
+                "14:03 bob: two",
+            ],
+        )
 
     def test_events(self) -> None:
         event = ServiceEvent({"event": "news", "text": "the \x07 end"})
-        self.assertEqual(text(looks.event("ann", event, False)), "the \\x07 end")
-        self.assertEqual(text(looks.event("ann", event, True)), "the \\x07 end to ann")
+        self.assertEqual(text(self.looks.event("ann", event, False)), "15:00 the \\x07 end")
+        self.assertEqual(text(self.looks.event("ann", event, True)), "15:00 the \\x07 end to ann")
 
     def test_own_words(self) -> None:
         self.assertEqual(looks.notice("a\nb"), [("class:notice", "a\nb")])

@@ -74,7 +74,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.client.terminal.start import run as talk
 
-        ended = talk(service.address, password, making.client)
+        ended = talk(service.address, password, making.client, times=not options.no_times)
     else:
         ended = _run_script(service.address, password, options, making.client)
     making.end()
@@ -107,6 +107,7 @@ def parser(program: Program) -> argparse.ArgumentParser:
         "--ca", metavar="FILE", help="whom --tls trusts (PEM), instead of the system's authorities"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
+    parser.add_argument("--no-times", action="store_true", help="show no times, at a terminal")
     parser.add_argument(
         "--strict", action="store_true", help="end a script with 1 when any command was refused"
     )

@@ -27,6 +27,7 @@ from bbs.client.routing import LocalUser, Router
 from bbs.client.typed import Typed
 from bbs.client.values import ChatMessage, Origin, Reply, ServiceEvent, Waiting
 from bbs.client.vocabulary import Learner, Vocabulary
+from bbs.protocols.commands import Role
 
 
 def _ignore(*_: object) -> None:
@@ -196,6 +197,11 @@ class BBSClient(Methods):
         if not request.waits:  # That has a connection of its own, on which nothing goes ahead.
             self._learner.begin()
         return Deferred.fromCoroutine(self._carry(line, whole))
+
+    def following(self, user: str, cursor: str) -> Deferred[Reply]:
+        """The part of a list of an app server's that a cursor is for (`Reply.cursor`)."""
+        request = parts.following(Role.APP, user, cursor)
+        return Deferred.fromCoroutine(self._request(request, whole=False))
 
     async def _carry(self, line: str, whole: bool) -> Reply:
         reply = await self._request(await self._learner.understand(line), whole)

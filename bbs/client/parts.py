@@ -45,7 +45,7 @@ async def whole(
             parts.end(f"it took over {PATIENCE:g} s")
             break
         try:
-            part = await router.carry(_next(request.role, request.user, cursor), user)
+            part = await router.carry(following(request.role, request.user, cursor), user)
         except NotTrusted:
             raise
         except ClientError as problem:
@@ -132,5 +132,6 @@ def _offers(role: Role) -> dict[str, Offer]:
     return {"more": Offer(Command("more <user> <cursor>", role), harmless=True)}
 
 
-def _next(role: Role, user: str, cursor: str) -> Typed:
+def following(role: Role, user: str, cursor: str) -> Typed:
+    """The request for the part of a user's list that a cursor is for."""
     return Typed.parse(f"more {user} {cursor}", _offers(role))

@@ -21,8 +21,9 @@ from tests.integration.service import (
     together,
 )
 from tests.integration.terminal import CTRL_C, CTRL_D, TAB, UP, Terminal
+from tests.integration.tmux import TMUX, Tmux
 
-KILL_LINE = "\x15"
+KILL_LINE, PAGE_UP = "\x15", "\x1b[5~"
 
 
 class TerminalCase(ServiceCase):
@@ -31,10 +32,10 @@ class TerminalCase(ServiceCase):
     service_up: Service
     bob: Person
 
-    async def begin(self, **options: Any) -> Terminal:
+    async def begin(self, *arguments: str, **options: Any) -> Terminal:
         """A terminal at which ann is logged in."""
         await self.friends()
-        terminal = self.terminal(**options)
+        terminal = self.terminal(*arguments, **options)
         await terminal.log_in("ann")
         return terminal
 
@@ -271,7 +272,7 @@ class Reading(TerminalCase):
 
     async def test_resized_while_messages_come(self) -> None:
         """Wide, narrow, and 20 columns, where it still works."""
-        terminal = await self.begin()
+        terminal = await self.begin("--no-times")
         terminal.type("ping")
         for columns in (40, 100, 20, 80, 20):
             terminal.resize(columns)
@@ -344,6 +345,63 @@ class Reading(TerminalCase):
         await plain.shows("bob->ann: without")
         self.assertNotIn(b"38;5;", plain.raw)
 
+    async def test_times(self) -> None:
+        """The time stands before each message, unless somebody wants none."""
+        terminal = await self.begin()
+        await self.writes("in time")
+        await terminal.shows("bob->ann: in time")
+        (line,) = [line for line in terminal.lines if "in time" in line]
+        self.assertRegex(line, r"^\d\d:\d\d <<<bob->ann: in time>>>$")
+        without = self.terminal("--no-times")
+        await without.log_in("ann")
+        await self.writes("timeless")
+        await without.shows("<<<bob->ann: timeless>>>")
+        self.assertIn("<<<bob->ann: timeless>>>", without.lines)
+
+    async def test_settings(self) -> None:
+        """A file has them; a mistake in it is said with its name, and the rest counts."""
+        await self.friends()
+        file = self.service_up.folder / "config" / "bbs" / "client.toml"
+        file.parent.mkdir(parents=True)
+        file.write_text(
+            'times = false\nbell = "both"\ntimez = 1\n[colours]\nsenders = false\n'
+            '[keys]\nhistory = "c-o"\n'
+        )
+        environ = {"XDG_CONFIG_HOME": str(self.service_up.folder / "config")}
+        terminal = self.terminal(environ=environ, columns=200)
+        await terminal.shows("client.toml: timez: no such setting")
+        await terminal.log_in("ann")
+        await self.writes("hello")
+        await terminal.shows("<<<bob->ann: hello>>>")
+        self.assertIn("<<<bob->ann: hello>>>", terminal.lines)
+        self.assertIn(b"\a", terminal.raw)
+        self.assertNotIn(b"38;5;", terminal.raw)
+        terminal.enter("talk bob")
+        await terminal.prompts("ann→bob>")
+        terminal.type("\x0f")
+        await terminal.shows("bob: the beginning")
+
+    async def test_what_is_said_is_in_no_file(self) -> None:
+        """The arrow keys bring it back in that talk only."""
+        terminal = await self.begin()
+        # All in one piece: the talk has not begun when the next line is entered.
+        terminal.enter("talk bob\rquickly said")
+        await terminal.prompts("ann→bob>")
+        terminal.enter("said before\r/ping")
+        await terminal.shows("Pong!")
+        terminal.type(UP * 2)
+        await terminal.prompts("ann→bob> said before")
+        terminal.type(KILL_LINE)
+        terminal.enter("end")
+        await terminal.prompts("ann@.*>")
+        terminal.type(UP * 2)
+        await terminal.prompts("ann@.*> /ping")
+        terminal.type(KILL_LINE)
+        terminal.enter("exit")
+        await terminal.ended()
+        history = (terminal.state / "bbs" / "history").read_text()
+        self.assertEqual(history, "login ann\ntalk bob\n/ping\nend\nexit\n")
+
     async def test_unread_and_talk(self) -> None:
         """Unread messages are counted until somebody talks with their author."""
         terminal = await self.begin()
@@ -356,6 +414,158 @@ class Reading(TerminalCase):
         await terminal.prompts("ann→bob>")
         terminal.enter("end")
         await terminal.prompts(r"ann@[^\[]*>")
+
+
+class Paging(TerminalCase):
+    """A list that is longer than the window."""
+
+    async def posted(self, **environ: str) -> Terminal:
+        """A terminal at which ann asks for the 200 posts of bob's."""
+        terminal = await self.begin(environ=environ)
+        await together(self.bob.asks("post", f"post {number}.") for number in range(200))
+        terminal.enter("receive-post")
+        return terminal
+
+    async def test_by_screenfuls(self) -> None:
+        terminal = await self.posted()
+        await terminal.prompts("-- more: 23 of 200 --.*")
+        self.assertRegex(terminal.lines[-2], r"^\d\d:\d\d bob: post 22\.$")
+        await self.writes("hello")
+        terminal.type(" ")
+        await terminal.prompts("-- more: 46 of 200 --.*")
+        self.assertEqual(self.count(terminal, "hello"), 0)
+        self.assertEqual(self.count(terminal, "-- more"), 1)
+        terminal.type("ping\r")
+        await terminal.shows("Pong!")
+        await terminal.shows("bob->ann: hello")
+        self.assertEqual(self.count(terminal, "-- more"), 0)
+        self.assertEqual(self.count(terminal, "post 46."), 0)
+
+    async def test_by_a_pager(self) -> None:
+        """It has the terminal and Ctrl-C; messages are shown afterwards."""
+        pager = "sed -n 's/post 77/& is here/p; $='; read answer < /dev/tty; echo got $answer"
+        terminal = await self.posted(PAGER=pager)
+        await terminal.shows("bob: post 77 is here.")
+        await self.writes("hello")
+        terminal.type("all of it\r")
+        await terminal.shows("got all of it")
+        await terminal.shows("bob->ann: hello")
+        await terminal.prompts(r"ann@.* \[bob 1\]>")
+        shown = [line for line in terminal.lines if "got" in line or "hello" in line]
+        self.assertEqual(len(shown), 2)
+        self.assertIn("got", shown[0])
+        self.assertIn("200", terminal.lines)
+        self.assertFalse(terminal.echoes)
+
+    async def test_a_pager_is_interrupted(self) -> None:
+        """Ctrl-C is the pager's, and the client goes on."""
+        terminal = await self.posted(PAGER="echo begun; sleep 100")
+        await terminal.shows("begun")
+        terminal.type(CTRL_C)
+        await terminal.prompts("ann@.*>")
+        terminal.enter("ping")
+        await terminal.shows("Pong!")
+
+    async def test_a_pager_that_does_not_exist(self) -> None:
+        terminal = await self.posted(PAGER="no-such-pager")
+        await terminal.shows("PAGER no-such-pager: exit code 127. Lists are shown without it.")
+        await terminal.prompts("-- more: 23 of 200 --.*")
+        terminal.type("q")
+        await terminal.prompts("ann@.*>")
+        terminal.enter("receive-post")
+        await terminal.prompts("-- more: 23 of 200 --.*")
+
+    async def test_ended_while_a_pager_is_there(self) -> None:
+        """The pager ends too, and the terminal is as it was."""
+        terminal = await self.posted(PAGER="echo begun; exec sleep 100")
+        await terminal.shows("begun")
+        os.kill(terminal.pid, signal.SIGTERM)
+        await terminal.ended()
+        self.assertEqual(terminal.exit_code, 1)
+        self.assertTrue(terminal.echoes)
+
+    async def test_a_plain_terminal(self) -> None:
+        """`TERM=dumb` has no window to fill."""
+        await self.friends()
+        await together(self.bob.asks("post", f"post {number}.") for number in range(200))
+        terminal = self.terminal(environ={"TERM": "dumb", "PAGER": "no-such-pager"})
+        await terminal.prompts(".*no user>")
+        terminal.type("login ann ann\nreceive-post\n")
+        await terminal.shows("bob: post 199.", START_TIMEOUT)
+        self.assertNotIn(b"\x1b", terminal.raw)
+
+    async def test_back_in_a_conversation(self) -> None:
+        """Page Up reads on towards its beginning, and `/` searches there."""
+        terminal = await self.begin()
+        for block in range(0, 300, 50):
+            await self.writes(*(f"number {block + each}." for each in range(50)))
+        await terminal.shows("number 299.")
+        terminal.enter("talk bob")
+        await terminal.shows("(older ones: Page Up)")
+        terminal.type("half" + PAGE_UP)
+        await terminal.shows("rows below  / searches")
+        self.assertNotIn("\u2192bob> half", terminal.screen.display[-1])
+        terminal.type("/number 3.\r")
+        await terminal.shows("bob->ann: number 3.")
+        await self.writes("hello")
+        terminal.type("q")
+        await terminal.shows("bob->ann: hello")
+        await terminal.prompts("ann→bob> half")
+
+
+class Resizing(TerminalCase):
+    """In a terminal that breaks lines anew and tells where the cursor is."""
+
+    if TMUX is None:
+        skip = "tmux is not installed"
+
+    async def test_no_copies(self) -> None:
+        """However often a window gets narrower and wider while a line is typed, it is there once,
+        and all above it stays."""
+        await self.friends()
+        terminal = Tmux(self.service_up)
+        await terminal.begin()
+        await terminal.shows("no user>")
+        await terminal.enter("login ann ann")
+        await terminal.shows("Success!", ">")
+        # Else tmux has lines scroll away for what has room below.
+        await self.writes(*(f"line {number}" for number in range(24)), "read this first")
+        await terminal.shows("read this first>>>", "[bob 25]>")
+        await terminal.type(f"post BEGIN{'x' * 55}END")
+        for number, columns in enumerate((40, 80, 40, 57, 100, 20, 80, 40, 80)):
+            await terminal.resize(columns)
+            await self.redrawn(terminal, columns)
+            await self.writes(f"{number}-at-{columns}")
+            await self.has(terminal, f"{number}-at-{columns}>>>")
+            await self.redrawn(terminal, columns)
+        # As by a mouse that draws at the window's edge.
+        for columns in (*range(80, 40, -3), *range(40, 100, 7), 33, 90, 80):
+            await terminal.resize(columns)
+        await self.redrawn(terminal, 80)
+        text = "".join(terminal.lines)
+        self.assertEqual((text.count("BEGIN"), text.count("END")), (1, 1))
+        self.assertEqual(text.count("read this first"), 1)
+        self.assertEqual(text.count("login ann ann"), 1)
+
+    async def has(self, terminal: Tmux, text: str) -> None:
+        async def look() -> bool:
+            return text in "".join(await terminal.look())
+
+        await eventually(look, f"{text} on the screen")
+
+    async def redrawn(self, terminal: Tmux, columns: int) -> None:
+        """Wait until the prompt is the one for such a window."""
+
+        # What tmux has broken by itself has the prompt of another window, or shorter rows.
+        prompt = "ann@" if columns >= 80 else "ann [bob" if columns > 20 else "ann ["
+
+        async def look() -> bool:
+            lines = await terminal.look()
+            at = [each for each, line in enumerate(lines) if line.startswith(prompt)]
+            whole = "".join(lines[at[-1] :]).partition("END")[0] if at else ""
+            return bool(at) and len(lines[at[-1]]) == min(columns, len(whole) + 3)
+
+        await eventually(look, f"a prompt of {columns} columns: {terminal.dump()}")
 
 
 class BadDays(TerminalCase):

@@ -1,4 +1,4 @@
-"""Captures of `bbs client` in tmux, 80 columns wide: `python -m tests.screens.terminal`.
+"""Captures of `bbs client` in tmux: `python -m tests.screens.terminal`.
 
 From the project's folder; they go to `docs/screens`. Everything in them is as it was on the
 screen, but for the ports: they were whichever were free, and are written as 22222 and what follows.
@@ -28,12 +28,19 @@ PATIENCE = 60.0
 class Window:
     """A window of tmux in which one command runs."""
 
-    def __init__(self, socket: str, name: str, environ: dict[str, str], *argv: str | Path) -> None:
+    def __init__(
+        self,
+        socket: str,
+        name: str,
+        environ: dict[str, str],
+        *argv: str | Path,
+        columns: int = COLUMNS,
+    ) -> None:
         self._tmux = ("tmux", "-L", socket, "-f", os.devnull)
         self._name = name
         words = " ".join(f"{key}={shlex.quote(value)}" for key, value in environ.items())
         command = f"exec env {words} {shlex.join(map(str, argv))}"
-        size = ("-x", str(COLUMNS), "-y", str(ROWS))
+        size = ("-x", str(columns), "-y", str(ROWS))
         self._run("new-session", "-d", "-s", name, *size, command)
 
     def _run(self, *arguments: str) -> str:
@@ -55,6 +62,25 @@ class Window:
 
     def type(self, text: str) -> None:
         self._run("send-keys", "-t", self._name, "-l", text)
+
+    def press(self, *keys: str) -> None:
+        """Press keys by tmux's names for them."""
+        self._run("send-keys", "-t", self._name, *keys)
+        time.sleep(0.5)
+
+    def end(self) -> None:
+        """Close it, and what runs in it."""
+        self._run("kill-session", "-t", self._name)
+
+    def visible(self) -> list[str]:
+        """What is on the screen alone."""
+        return self._run("capture-pane", "-p", "-t", self._name).rstrip("\n").split("\n")
+
+    def paste(self, text: str) -> None:
+        """Paste text, and press Enter."""
+        self._run("set-buffer", text)
+        self._run("paste-buffer", "-p", "-t", self._name)
+        self._run("send-keys", "-t", self._name, "Enter")
 
     def enter(self, *lines: str) -> None:
         """Type lines, slowly enough that each is answered before the next."""
@@ -85,15 +111,36 @@ class Stage:
     def place(self) -> Sequence[str]:
         return ("--port", str(self.port), "--data", str(self.folder / "data"))
 
-    def window(self, name: str, *argv: str | Path) -> Window:
+    def window(self, name: str, *argv: str | Path, columns: int = COLUMNS) -> Window:
         state = str(self.folder / name)
-        environ = {"LANG": "C.UTF-8", "XDG_STATE_HOME": state, **self._environ}
-        return Window(self._socket, name, environ, *argv)
+        environ = {
+            "LANG": "C.UTF-8",
+            "XDG_STATE_HOME": state,
+            "XDG_CONFIG_HOME": state,
+            "PAGER": "",
+            **self._environ,
+        }
+        return Window(self._socket, name, environ, *argv, columns=columns)
 
-    def client(self, name: str) -> Window:
-        window = self.window(name, *self._program, "client", "127.0.0.1", str(self.port))
+    def client(self, name: str, columns: int = COLUMNS) -> Window:
+        argv = (*self._program, "client", "127.0.0.1", str(self.port))
+        window = self.window(name, *argv, columns=columns)
         window.shows("no user>")
         return window
+
+    def log_in(self, window: Window, name: str, register: bool = False) -> None:
+        if register:
+            window.enter(f"register {name} secret")
+        window.enter(f"login {name} secret")
+        window.shows("Success!", 2 if register else 1)
+        time.sleep(1)
+
+    def begin_again(self) -> None:
+        """The service ends, and is started once more."""
+        self.service.press("C-c")
+        time.sleep(10)
+        self.service = self.window("service-again", *self._program, "up", *self.place)
+        self.service.shows(" is ready: ")
 
     def kill_app_server(self, user: str) -> None:
         """The app server that serves a user dies."""
@@ -105,9 +152,12 @@ class Stage:
         (pid,) = re.findall(rf"launched {server}: process (\d+)", log)
         os.kill(int(pid), signal.SIGKILL)
 
-    def keep(self, file: str, **windows: Window) -> None:
-        """Write down what windows show."""
-        parts = [f"── {name} ──\n" + "\n".join(window.lines()) for name, window in windows.items()]
+    def keep(self, file: str, **windows: Window | Sequence[str]) -> None:
+        """Write down what windows show, or showed."""
+        parts = []
+        for name, window in windows.items():
+            lines = window.lines() if isinstance(window, Window) else window
+            parts.append(f"── {name} ──\n" + "\n".join(lines))
         ports = {str(self.port): "22222"}
 
         def usual(found: re.Match[str]) -> str:
@@ -174,6 +224,108 @@ def chinese(stage: Stage) -> None:
     stage.keep("terminal-chinese.txt", 小明=ming, 小紅=hong)
 
 
+def invited(stage: Stage) -> None:
+    dora, emil = stage.client("dora"), stage.client("emil")
+    stage.log_in(dora, "dora", register=True)
+    stage.log_in(emil, "emil", register=True)
+    dora.type("post I was just thinking that")
+    emil.enter("invite dora")
+    dora.shows("emil invites you")
+    before = dora.visible()
+    dora.enter(" nobody is here", "accept-invite emil", "who")
+    emil.shows("dora is your friend now")
+    stage.keep(
+        "terminal-invited.txt", **{"dora, while she types": before, "dora": dora, "emil": emil}
+    )
+
+
+def again(stage: Stage) -> None:
+    """In the conversation that dora and emil have begun."""
+    dora, emil = stage.client("dora-2"), stage.client("emil-2")
+    stage.log_in(dora, "dora")
+    stage.log_in(emil, "emil")
+    dora.enter("talk emil", "are you still there?")
+    emil.enter("talk dora", "yes, but the kettle is on", "back in a minute")
+    dora.shows("back in a minute")
+    dora.enter("no hurry", "/exit")
+    emil.enter("so what was it?")
+    emil.enter("/exit")
+    stage.begin_again()
+    after = stage.client("dora-3")
+    stage.log_in(after, "dora")
+    after.enter("talk emil")
+    after.shows("so what was it?", 2)
+    stage.keep("terminal-talk-again.txt", **{"dora, after client and service began anew": after})
+
+
+def two_terminals(stage: Stage) -> None:
+    desk, kitchen, emil = stage.client("desk"), stage.client("kitchen"), stage.client("emil-4")
+    for window in (desk, kitchen):
+        stage.log_in(window, "dora")
+    stage.log_in(emil, "emil")
+    desk.enter("talk emil", "this is from my desk")
+    kitchen.shows("dora->emil: this is from my desk")
+    emil.enter("send dora and where is the other one?")
+    kitchen.shows("where is the other one?")
+    kitchen.enter("send emil in the kitchen")
+    desk.shows("dora->emil: in the kitchen")
+    stage.keep("terminal-two.txt", **{"dora, at her desk": desk, "dora, in the kitchen": kitchen})
+
+
+def paging(stage: Stage) -> None:
+    dora, emil = stage.client("dora-5"), stage.client("emil-5")
+    stage.log_in(dora, "dora")
+    stage.log_in(emil, "emil")
+    emil.paste("\n".join(f"post a thought, number {number} of 200" for number in range(1, 201)))
+    emil.shows("Success!", 201)
+    dora.enter("receive-post")
+    dora.shows("-- more: 23 of")
+    first = dora.visible()
+    dora.press("Space")
+    dora.shows("-- more: 46 of")
+    second = dora.visible()
+    dora.enter("post that is enough")
+    dora.shows("Success!", 2)
+    stage.keep(
+        "terminal-paging.txt",
+        **{"dora, at first": first, "after a space": second, "typed on": dora.visible()},
+    )
+
+
+def back(stage: Stage) -> None:
+    dora, emil = stage.client("dora-6"), stage.client("emil-6")
+    stage.log_in(dora, "dora")
+    stage.log_in(emil, "emil")
+    emil.paste("\n".join(f"send dora sheep number {number}" for number in range(1, 201)))
+    dora.shows("sheep number 200")
+    dora.enter("talk emil")
+    dora.press("PageUp")
+    dora.shows("rows below")
+    up = dora.visible()
+    dora.enter("/kettle")
+    dora.shows("the kettle is on")
+    stage.keep("terminal-back.txt", **{"dora, after Page Up": up, "after /kettle": dora.visible()})
+
+
+def narrow(stage: Stage) -> None:
+    dora, emil = stage.client("dora-7", 40), stage.client("emil-7", 40)
+    stage.log_in(dora, "dora")
+    stage.log_in(emil, "emil")
+    dora.enter("talk emil", "my window is as wide as half of yours")
+    emil.enter("who", "send dora so is mine, and yet I see all that you write")
+    dora.shows("that you write")
+    dora.press("PageUp")
+    dora.shows("emil: the beginning")
+    view = dora.visible()
+    dora.press("q")
+    dora.type("and I")
+    time.sleep(0.5)
+    stage.keep(
+        "terminal-40-columns.txt",
+        **{"dora": dora.visible(), "after Page Up": view, "emil": emil.visible()},
+    )
+
+
 def main() -> None:
     SCREENS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -181,6 +333,12 @@ def main() -> None:
         try:
             killed(stage, *first_visit(stage))
             chinese(stage)
+            invited(stage)
+            again(stage)
+            two_terminals(stage)
+            narrow(stage)
+            paging(stage)
+            back(stage)
         finally:
             stage.end()
 

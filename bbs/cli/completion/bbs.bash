@@ -27,7 +27,7 @@ _bbs() {
     case $part in
         up) words='--host --port --data --config --help --version' ;;
         client)
-            words='--tls --ca --json --strict --password-file --help --version'
+            words='--tls --ca --json --no-times --strict --password-file --help --version'
             if [[ $word != -* ]]; then
                 COMPREPLY=($(compgen -A hostname -- "$word"))
                 return

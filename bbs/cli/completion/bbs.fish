@@ -25,6 +25,7 @@ complete -c bbs -n '__fish_seen_subcommand_from client' -a '(__fish_print_hostna
 complete -c bbs -n '__fish_seen_subcommand_from client' -l tls -d 'talk by TLS to all its servers'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l ca -r -F -d 'whom --tls trusts (PEM)'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l json -d 'for programs'
+complete -c bbs -n '__fish_seen_subcommand_from client' -l no-times -d 'show no times, at a terminal'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l strict -d 'end a script with 1 when any command was refused'
 complete -c bbs -n '__fish_seen_subcommand_from client' -l password-file -r -F -d 'has the password of who logs in without typing one'
 

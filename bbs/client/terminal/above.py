@@ -30,10 +30,20 @@ class Above:
         self._waiting: deque[Fragments] = deque()
         self._turn: IDelayedCall | None = None
         self._last = clock.seconds() - PAUSE
+        self._held = False
 
     def add(self, fragments: Fragments) -> None:
         """Show this after all that was added before: at once, if the last turn was a while ago."""
         self._waiting.append(fragments)
+        self._plan()
+
+    def hold(self) -> None:
+        """Write nothing until `let_go`: somebody reads something else."""
+        self._held = True
+
+    def let_go(self) -> None:
+        """Go on with what has come meanwhile."""
+        self._held = False
         self._plan()
 
     def flush(self) -> None:
@@ -46,12 +56,14 @@ class Above:
             self._waiting.clear()
 
     def _plan(self) -> None:
-        if self._turn is None and self._waiting:
+        if self._turn is None and self._waiting and not self._held:
             pause = max(0.0, self._last + PAUSE - self._clock.seconds())
             self._turn = self._clock.callLater(pause, self._take_turn)
 
     def _take_turn(self) -> None:
         self._turn = None
+        if self._held:
+            return
         count = min(TURN, len(self._waiting))
         self._write([self._waiting.popleft() for _ in range(count)])
         self._last = self._clock.seconds()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
-from typing import NoReturn
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NoReturn, TypeVar
 
 from prompt_toolkit.application import Application, get_app
 from prompt_toolkit.buffer import Buffer
@@ -17,21 +17,28 @@ from prompt_toolkit.document import Document
 from prompt_toolkit.enums import DEFAULT_BUFFER
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.formatted_text import FormattedText
-from prompt_toolkit.history import DummyHistory, History
+from prompt_toolkit.history import DummyHistory
 from prompt_toolkit.input import Input
 from prompt_toolkit.key_binding import KeyBindingsBase
 from prompt_toolkit.output import Output
 from prompt_toolkit.renderer import print_formatted_text
+from prompt_toolkit.styles import BaseStyle
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.client import completing
 from bbs.client.terminal.harmless import Harmless, Hidden
-from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
+from bbs.client.terminal.history import History
+from bbs.client.terminal.interfaces import Fragments, IEditor, More, SetAside, Size
 from bbs.client.terminal.keys import password_keys
-from bbs.client.terminal.layout import STYLE, prompt_application
+from bbs.client.terminal.layout import prompt_application
+from bbs.client.terminal.reading import more_application, view_application
+from bbs.client.terminal.resize import Prompt
+from bbs.client.terminal.view import View
 from bbs.client.text import visible
+
+T = TypeVar("T")
 
 MOST_UNDONE = 100
 """Edits that can be undone; each needs a copy of the text."""
@@ -67,7 +74,8 @@ class _Line(Buffer):
 @implementer(IEditor)
 class Editor:
     """`prompt` gives the words before the line for a terminal of so many columns; `hint` and
-    `completions` what goes with the text before the cursor, `commands` whether that is one."""
+    `completions` what goes with the text before the cursor, `commands` whether that is one. `ask`
+    is whether the terminal may be asked where the cursor is."""
 
     def __init__(
         self,
@@ -76,6 +84,8 @@ class Editor:
         *,
         history: History,
         keys: KeyBindingsBase,
+        style: BaseStyle,
+        ask: bool,
         prompt: Callable[[int], str],
         hint: Callable[[str], str],
         completions: Callable[[str], Sequence[completing.Completion]],
@@ -83,9 +93,13 @@ class Editor:
     ) -> None:
         self._input = input
         self._output = output
+        self._style = style
+        self._history = history
+        self._talk = history.talk
+        self._waiting: list[Fragments] = []
         self._question: Callable[[], str] = str
         self._draft = Document()
-        self._task: asyncio.Task[str] | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._line = _Line(
             name=DEFAULT_BUFFER,
             history=history,
@@ -108,6 +122,9 @@ class Editor:
             hint=lambda: hint(self._before_cursor()),
             processor=Harmless(),
             keys=keys,
+            style=style,
+            ask=ask,
+            let_go=self._let_go,
         )
         self._passwords = prompt_application(
             self._password,
@@ -117,9 +134,12 @@ class Editor:
             hint=lambda: "",
             processor=Hidden(),
             keys=password_keys(),
+            style=style,
+            ask=ask,
+            let_go=self._let_go,
             hidden=True,
         )
-        self._asked = self._lines
+        self._asked: Application[Any] = self._lines
 
     # IEditor
 
@@ -145,20 +165,69 @@ class Editor:
         self._leave(erase=False)
 
     def redraw(self) -> None:
+        if self._history.talk != self._talk:
+            # The arrow keys go through other lines from here on.
+            self._talk = self._history.talk
+            self._line.reset(self._line.document)
         self._asked.invalidate()
 
     def print(self, lines: Sequence[Fragments]) -> None:
+        if self._is_held:
+            self._waiting += lines
+            return
         text = FormattedText(fragment for line in lines for fragment in (*line, ("", "\n")))
         # Not by run_in_terminal: that lets the terminal show and interpret keys meanwhile.
         if self._asked.is_running:
             self._asked.renderer.erase()
-        print_formatted_text(self._output, text, STYLE, color_depth=self._lines.color_depth)
+        print_formatted_text(self._output, text, self._style, color_depth=self._lines.color_depth)
         self._asked.invalidate()
+
+    def bell(self) -> None:
+        self._output.bell()
+        self._output.flush()
+
+    def size(self) -> Size:
+        size = self._output.get_size()
+        return Size(size.columns, size.rows)
+
+    def more(self, words: str) -> Deferred[More]:
+        return self._ask(
+            more_application(words, self._input, self._output, self._style, self._type)
+        )
+
+    def look_back(self, view: View) -> Deferred[None]:
+        return self._ask(view_application(view, self._input, self._output, self._style))
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        with self._input.cooked_mode():
+            yield
+        # Whatever it left in the last row: what is drawn next begins at its beginning.
+        self._output.write_raw("\r")
+        self._output.flush()
 
     # Own
 
-    def _ask(self, application: Application[str]) -> Deferred[str]:
-        application.erase_when_done = False
+    @property
+    def _is_held(self) -> bool:
+        return isinstance(self._asked, Prompt) and self._asked.held
+
+    def _let_go(self) -> None:
+        lines, self._waiting = self._waiting, []
+        if lines:
+            self.print(lines)
+
+    def _type(self, text: str) -> None:
+        """Put text behind what is typed next already."""
+        draft = self._draft
+        self._draft = Document(
+            draft.text_before_cursor + text + draft.text_after_cursor,
+            draft.cursor_position + len(text),
+        )
+
+    def _ask(self, application: Application[T]) -> Deferred[T]:
+        if isinstance(application, Prompt):
+            application.erase_when_done = False
         self._asked = application
         # Signals and stray exceptions are the reactor's affair.
         text = application.run_async(handle_sigint=False, set_exception_handler=False)

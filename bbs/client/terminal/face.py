@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
@@ -16,18 +17,32 @@ from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
 from bbs.client.passwords import questions
 from bbs.client.screen import GivenUp, IScreen
-from bbs.client.talk import is_said
+from bbs.client.talk import Talk, is_said, partner_of
 from bbs.client.terminal import looks
 from bbs.client.terminal.above import Above
-from bbs.client.terminal.interfaces import IEditor, SetAside
+from bbs.client.terminal.aside import Aside, Shows
+from bbs.client.terminal.back import Back
+from bbs.client.terminal.history import Place
+from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
 from bbs.client.terminal.keys import lines_of
-from bbs.client.terminal.prompt import Situation, prompt
+from bbs.client.terminal.looks import Looks
+from bbs.client.terminal.prompt import Situation, partner_name, prompt
+from bbs.client.terminal.settings import Attention
 from bbs.client.terminal.work import Line, Work
-from bbs.client.text import OLDER, visible
+from bbs.client.text import OLDER, problem_line, visible
 from bbs.client.typed import Typed
-from bbs.client.values import ChatMessage, Reply, ServiceEvent
+from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent
 
 GREETING = "Connected to {}. help lists the commands, Tab completes them; exit or Ctrl-D ends."
+
+OLDER_BY_KEY = "(older ones: Page Up)"
+
+NOTHING_TO_READ = "There is nothing to read back in before talk NAME, or history NAME."
+
+
+def begins_talk(line: str) -> bool:
+    """Whether a line has what is typed behind it be said to somebody."""
+    return line.lstrip(" /").partition(" ")[0] == "talk"
 
 
 @dataclass(frozen=True)
@@ -38,8 +53,9 @@ class _Question:
 
 @implementer(IScreen)
 class Face:
-    """`editor` makes the editor for this face. `password` answers for whoever is asked for one,
-    where it is not None."""
+    """`editor` makes the editor for this face, and `looks` is how things look on it. `password`
+    answers for whoever is asked for one, where it is not None. `attention` is what happens at a
+    message that is for one, and `pager` somebody's own, for long lists."""
 
     def __init__(
         self,
@@ -48,6 +64,10 @@ class Face:
         login_server: Address,
         editor: Callable[[Face], IEditor],
         password: str | None = None,
+        *,
+        looks: Looks,
+        attention: Attention = Attention.HIGHLIGHT,
+        pager: Shows | None = None,
     ) -> None:
         self._login_server = login_server
         self._password = password
@@ -56,6 +76,11 @@ class Face:
         self.work = Work(self._carry_out, self.leave)
         self._editor = editor(self)
         self._above = Above(clock, self._editor.print)
+        self._aside = Aside(self._editor, self._above, pager)
+        self._looks = looks
+        self._attention = attention
+        self._past: tuple[str, Talk] | None = None
+        self._looks_back = False
         self._question: _Question | None = None
         self._hidden = False
         self._connecting: Deferred[None] = Deferred()
@@ -78,6 +103,8 @@ class Face:
             self._above.flush()
 
     async def _next_prompt(self) -> None:
+        if self._aside.waits:
+            return await self._aside.read()
         if self._question is None and self.work.questioner is None:
             return self._entered(await self._editor.line())
         # Before the question comes too: somebody fast types the password behind the line.
@@ -122,11 +149,17 @@ class Face:
             line.answers.append(answer)
 
     def _carry_out(self, line: Line) -> Deferred[bool]:
+        return Deferred.fromCoroutine(self._carried_out(line))
+
+    async def _carried_out(self, line: Line) -> bool:
         def over(result: bool | Failure) -> bool | Failure:
             self._asks_no_more(line)
             return result
 
-        return self.conversation.carry_out(line.text, line.as_text).addBoth(over)
+        goes_on = await self.conversation.carry_out(line.text, line.as_text).addBoth(over)
+        # What is read has to be left before the next line is carried out.
+        await self._aside.finished()
+        return goes_on
 
     def _asks_no_more(self, line: Line | None) -> None:
         unanswered = line is not None and line.questions
@@ -141,6 +174,7 @@ class Face:
         """End it; while the service is still being looked for, `run` fails with CancelledError."""
         self._over = True
         self._connecting.cancel()
+        self._aside.end()
         self._editor.end()
 
     def interrupt(self) -> None:
@@ -170,25 +204,44 @@ class Face:
         """Whether a line is a command, and not what somebody says in a talk."""
         return not (self.conversation.talk and is_said(line))
 
+    def place(self, line: str, as_text: bool) -> Place:
+        """Where a line is typed, for the history."""
+        talk = self.conversation.talk
+        said = talk is not None and (as_text or not self.is_command(line))
+        # What is under way may begin a talk: then it is better to keep too little.
+        begins = any(begins_talk(each.text) for each in self.work.lines)
+        said = said or (begins and line[:1] != "/")
+        return Place(None if talk is None else (self.conversation.current, talk), said)
+
     # IScreen
 
     def reply(self, request: Typed, reply: Reply) -> None:
-        self._above.add(looks.reply(reply))
+        self._show(self._looks.reply(reply, request.user))
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
-        self._above.add(looks.message(user, message, len(self.conversation.users) > 1))
+        conversation = self.conversation
+        partner = partner_of(user, message)
+        is_open = user == conversation.current and partner == conversation.talk
+        wanted = for_you and (message.group is not None or not is_open)
+        several = len(conversation.users) > 1
+        highlighted = wanted and self._attention.highlights
+        self._above.add(self._looks.message(user, message, several, highlighted))
+        if wanted and self._attention.rings:
+            self._editor.bell()
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
+        # The end is what is wanted, so these are not paged, and a key goes back from there.
+        self._past = (user, partner_of(user, messages[0]))
         if older:
-            self.notice(OLDER)
+            self._above.add(looks.notice(OLDER if self._editor.size() is None else OLDER_BY_KEY))
         for message in messages:
-            self._above.add(looks.message(user, message, len(self.conversation.users) > 1))
+            self._above.add(self._looks.message(user, message, len(self.conversation.users) > 1))
 
     def event(self, user: str, event: ServiceEvent) -> None:
-        self._above.add(looks.event(user, event, len(self.conversation.users) > 1))
+        self._above.add(self._looks.event(user, event, len(self.conversation.users) > 1))
 
     def notice(self, text: str) -> None:
-        self._above.add(looks.notice(text))
+        self._show(looks.notice(text))
 
     def problem(self, text: str) -> None:
         self._above.add(looks.problem(text))
@@ -208,6 +261,40 @@ class Face:
 
     def changed(self) -> None:
         self._editor.redraw()
+
+    # Reading
+
+    def _show(self, lines: Fragments) -> None:
+        """Lines above the one that is typed; where they are an answer that is longer than the
+        window, they are paged."""
+        answers = self.work.line is not None and not self._hidden and self._question is None
+        if answers and self._aside.takes(lines):
+            self._editor.set_aside()
+        else:
+            self._above.add(lines)
+
+    def look_back(self) -> None:
+        """Have somebody read in the conversation that they are in, or have asked for last."""
+        user, talk = self.conversation.current, self.conversation.talk
+        past = (user, talk) if user is not None and talk is not None else self._past
+        if past is None or past[0] not in self.conversation.users:
+            self.notice(NOTHING_TO_READ)
+        elif not self._looks_back:
+            self._looks_back = True
+            Deferred.fromCoroutine(self._look_back(*past))
+
+    async def _look_back(self, user: str, talk: Talk) -> None:
+        back = Back(self._client, user, talk.name)
+        draw = partial(self._looks.back_in, user)
+        try:
+            self._aside.look_back(partner_name(talk), await back.part(None), back.part, draw)
+        except ClientError as problem:
+            self.problem(problem_line(problem))
+        else:
+            if not self._hidden:  # Else it comes when the password is entered.
+                self._editor.set_aside()
+        finally:
+            self._looks_back = False
 
     def _withdraw(self, _: Deferred[str]) -> None:
         self._question = None

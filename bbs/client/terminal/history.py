@@ -3,16 +3,29 @@
 They are in a file for its owner's eyes alone, without passwords. Reading it happens once, before
 the reactor runs; writing on a thread of its own. A file that cannot be had is said once, and
 history then lasts as long as the client.
+
+What is said in a talk is no command: it is in no file, and the arrow keys bring it back in that
+talk only, for as long as the client runs. A command of another time is not among it either: Enter
+would say it to somebody.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Callable,
+    Hashable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from dataclasses import dataclass
 from pathlib import Path
 
-from prompt_toolkit.history import InMemoryHistory
+from prompt_toolkit import history
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
@@ -81,10 +94,20 @@ class HistoryFile:
             os.close(file)
 
 
-class History(InMemoryHistory):
+@dataclass(frozen=True)
+class Place:
+    """Where a line is typed: in `talk` (None: in none), and whether it is `said` there or is a
+    command."""
+
+    talk: Hashable = None
+    said: bool = False
+
+
+class History(history.History):
     """What the arrow keys go through: `lines` from before, and what is typed now.
 
-    `keep` writes lines away for another day; `problem` is told, once, when that fails.
+    `keep` writes lines away for another day; `problem` is told, once, when that fails. `place`
+    tells where a line is typed, alone or (`as_text`) pasted among others.
     """
 
     def __init__(
@@ -92,25 +115,56 @@ class History(InMemoryHistory):
         lines: Sequence[str],
         keep: Callable[[Sequence[str]], Deferred[None]] | None,
         problem: Callable[[str], None],
+        place: Callable[[str, bool], Place] = lambda line, as_text: Place(),
     ) -> None:
-        super().__init__(lines)
-        self._last = lines[-1] if lines else ""
+        super().__init__()
+        self._typed = [(Place(), line) for line in lines]
         self._keep = keep
         self._problem = problem
+        self._place = place
+
+    @property
+    def talk(self) -> Hashable:
+        """In which talk what is typed now would be; None for none."""
+        return self._place("", False).talk
 
     # prompt_toolkit's History
 
+    def load_history_strings(self) -> Iterator[str]:
+        talk, last = self.talk, None
+        for place, line in reversed(self._typed):
+            here = place.talk == talk if talk is not None else not place.said
+            if here and line != last:
+                last = line
+                yield line
+
+    async def load(self) -> AsyncGenerator[str, None]:
+        for line in self.load_history_strings():
+            yield line
+
+    def get_strings(self) -> list[str]:
+        return [*self.load_history_strings()][::-1]
+
+    def store_string(self, string: str) -> None:
+        """By `append_string`, which has more of them."""
+
     def append_string(self, string: str) -> None:
-        new = []
-        for line in map(without_password, string.split("\n")):
-            if line.strip(" ") and line != self._last:
-                super().append_string(line)
-                self._last = line
-                new.append(line)
+        lines, new = string.split("\n"), []
+        for line in lines:
+            place = self._place(line, len(lines) > 1)
+            line = line if place.said else without_password(line)
+            if line.strip(" ") and (place, line) != self._last:
+                self._typed.append((place, line))
+                if not place.said:
+                    new.append(line)
         if new and self._keep is not None:
             self._keep(new).addErrback(self._failed)
 
     # Own
+
+    @property
+    def _last(self) -> tuple[Place, str]:
+        return self._typed[-1] if self._typed else (Place(), "")
 
     def _failed(self, failure: Failure) -> Failure | None:
         problem = failure.value

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
 
 from prompt_toolkit.formatted_text import OneStyleAndTextTuple
 from twisted.internet.defer import Deferred
 from zope.interface import Interface
+
+if TYPE_CHECKING:
+    from bbs.client.terminal.view import View
 
 Fragments = Sequence[OneStyleAndTextTuple]
 """One or more lines with their styles, without the end of the last."""
@@ -15,6 +21,22 @@ Fragments = Sequence[OneStyleAndTextTuple]
 
 class SetAside(Exception):
     """The prompt was taken off the screen before Enter."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a window shows."""
+
+    columns: int
+    rows: int
+
+
+class More(Enum):
+    """What somebody wants who has read a screenful."""
+
+    SCREEN = "screen"
+    LINE = "line"
+    LEAVE = "leave"
 
 
 class IEditor(Interface):
@@ -44,3 +66,21 @@ class IEditor(Interface):
 
     def print(lines: Sequence[Fragments]) -> None:
         """Write lines above the prompt, which stays as it is."""
+
+    def bell() -> None:
+        """Have the terminal ring, or whatever it does instead."""
+
+    def size() -> Size | None:
+        """Columns and rows; None for a terminal that only writes lines, without an end."""
+
+    def more(words: str) -> Deferred[More]:
+        """Ask, while lines are shown a screenful at a time, whether to go on; only where there is a
+        `size`. A character that leaves and means nothing by itself is the first of the next
+        `line`."""
+
+    def look_back(view: View) -> Deferred[None]:
+        """Have somebody read in a view of the whole window, until they leave it; only where there
+        is a `size`."""
+
+    def lent() -> AbstractContextManager[None]:
+        """For as long as another program has the terminal, as it was before `raw`."""

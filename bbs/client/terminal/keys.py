@@ -9,22 +9,39 @@ text is nothing that anybody wants to have sent.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from prompt_toolkit.application.current import get_app
 from prompt_toolkit.completion import CompleteEvent, get_common_complete_suffix
 from prompt_toolkit.enums import DEFAULT_BUFFER
-from prompt_toolkit.filters import Condition, has_focus
+from prompt_toolkit.filters import Condition, Filter, has_focus
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.keys import Keys
 
 from bbs.client.asking import CLEAR, Asking, Press
 from bbs.client.screen import GivenUp
 from bbs.client.terminal.work import Work
 
+Handler = Callable[[KeyPressEvent], None]
+
 MOST = 64 * 1024 - 1024
 """Bytes that may be typed before Enter: a line of the server's less the command, token and names,
 of which each has at most 100 characters."""
+
+Sequences = Sequence[tuple[str, ...]]
+"""Keys by prompt_toolkit's names: each a sequence of them that does the same."""
+
+KEYS: Mapping[str, Sequences] = {
+    "complete": [("tab",)],
+    "interrupt": [("c-c",)],
+    "end": [("c-d",)],
+    "suspend": [("c-z",)],
+    "history": [("pageup",)],
+}
+"""What keys do here beside what they do in readline, and which do so unless somebody says
+otherwise."""
 
 FULL = "The line is full; what is typed now is left out."
 
@@ -35,13 +52,29 @@ def line_keys(
     say: Callable[[str], None],
     interrupt: Callable[[], None],
     leave: Callable[[], None],
+    look_back: Callable[[], None],
+    own: Mapping[str, Sequences] = MappingProxyType({}),
 ) -> KeyBindings:
-    """The bindings; `say` shows words, `interrupt` gives up what is under way, `leave` ends."""
+    """The bindings; `say` shows words, `interrupt` gives up what is under way, `leave` ends,
+    `look_back` reads in the conversation. `own` are somebody's keys for some of `KEYS`, and for
+    readline's commands by name."""
     keys = KeyBindings()
     asking = Asking(say)
     in_line = has_focus(DEFAULT_BUFFER)
     full = Condition(lambda: len(get_app().current_buffer.text) >= MOST)
     at_end = Condition(lambda: get_app().current_buffer.document.is_cursor_at_the_end)
+
+    def does(name: str, when: Filter) -> Callable[[Handler], None]:
+        def bind(handler: Handler) -> None:
+            for sequence in own.get(name, KEYS[name]):
+                keys.add(*sequence, filter=when)(handler)
+
+        return bind
+
+    for name, sequences in own.items():
+        if name not in KEYS:
+            for sequence in sequences:
+                keys.add(*sequence, filter=in_line)(get_by_name(name))
 
     @keys.add("enter", filter=in_line)
     def enter(event: KeyPressEvent) -> None:
@@ -50,7 +83,7 @@ def line_keys(
         else:
             event.current_buffer.validate_and_handle()
 
-    @keys.add("tab", filter=in_line)
+    @does("complete", in_line)
     def complete(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if buffer.complete_state and len(buffer.complete_state.completions) > 1:
@@ -77,7 +110,7 @@ def line_keys(
     def refuse(event: KeyPressEvent) -> None:
         asking.once(Press("<any>", event.current_buffer.text), FULL)
 
-    @keys.add("c-c", filter=in_line)
+    @does("interrupt", in_line)
     def give_up(event: KeyPressEvent) -> None:
         buffer = event.current_buffer
         if work.under_way or not buffer.text:
@@ -85,14 +118,18 @@ def line_keys(
         elif asking.confirmed(Press("c-c", buffer.text), CLEAR):
             buffer.reset()
 
-    @keys.add("c-d", filter=in_line & at_end)
+    @does("end", in_line & at_end)
     def end(event: KeyPressEvent) -> None:
         press = Press("c-d", event.current_buffer.text, work.under_way)
         question = unsent_question(press.line, press.under_way, work.unsent)
         if not question or asking.confirmed(press, question):
             leave()
 
-    keys.add("c-z", filter=in_line)(_suspend)
+    @does("history", in_line)
+    def back(event: KeyPressEvent) -> None:
+        look_back()
+
+    does("suspend", in_line)(_suspend)
     return keys
 
 

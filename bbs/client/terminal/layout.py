@@ -4,15 +4,15 @@
     what its last word may become, while there is a choice
     how the command is used
 
-It needs no answers from the terminal: where the cursor is is never asked, so that messages may be
-written above at any time.
+It needs no answers from the terminal, so that messages may be written above at any time; only when
+the window has another size it may ask one (`resize.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from prompt_toolkit.application import Application, get_app
+from prompt_toolkit.application import get_app
 from prompt_toolkit.buffer import Buffer
 from prompt_toolkit.clipboard import DummyClipboard
 from prompt_toolkit.filters import Condition, is_done
@@ -33,21 +33,31 @@ from prompt_toolkit.layout.processors import (
     Processor,
 )
 from prompt_toolkit.output import Output
-from prompt_toolkit.styles import Style
+from prompt_toolkit.styles import BaseStyle, Style
 from prompt_toolkit.widgets import CompletionsToolbar, SearchToolbar
 
-STYLE = Style.from_dict(
-    {
-        "prompt": "bold",
-        "notice": "italic",
-        "problem": "bold",
-        "group": "bold",
-        "hint": "italic",
-        "escape": "underline",
-        "completion-toolbar.completion.current": "reverse",
-    }
-)
+from bbs.client.terminal.resize import Prompt
+
+STYLES = {
+    "prompt": "bold",
+    "notice": "italic",
+    "problem": "bold",
+    "hint": "italic",
+    "escape": "underline",
+    "time": "dim",
+    "day": "dim",
+    "highlight": "reverse",
+    "found": "reverse",
+    "status": "reverse",
+    "completion-toolbar.completion.current": "reverse",
+}
 """Without colours, which would have to read on every background; senders have theirs."""
+
+
+def style(own: Mapping[str, str]) -> Style:
+    """All styles; those in `own` are somebody's own."""
+    return Style.from_dict({**STYLES, **own})
+
 
 FEW_COLUMNS = 30
 FEW_ROWS = 6
@@ -63,11 +73,15 @@ def prompt_application(
     hint: Callable[[], str],
     processor: Processor,
     keys: KeyBindingsBase,
+    style: BaseStyle,
+    ask: bool,
+    let_go: Callable[[], None],
     hidden: bool = False,
-) -> Application[str]:
+) -> Prompt:
     """A prompt that edits `buffer`, shown by `processor`; its result is the text at Enter.
 
-    Of one that is `hidden` nothing is searched for, and nothing cut out can be brought back.
+    Of one that is `hidden` nothing is searched for, and nothing cut out can be brought back. `ask`
+    and `let_go` are `Prompt`'s.
     """
 
     def before(line: int, wraps: int) -> StyleAndTextTuples:
@@ -107,10 +121,12 @@ def prompt_application(
         ),
         filter=has_room & ~is_done,
     )
-    return Application(
+    return Prompt(
+        ask=ask,
+        let_go=let_go,
         layout=Layout(HSplit([line, ConditionalContainer(search, filter=~is_done), help]), line),
         clipboard=DummyClipboard() if hidden else None,
-        style=STYLE,
+        style=style,
         include_default_pygments_style=False,
         key_bindings=keys,
         input=input,

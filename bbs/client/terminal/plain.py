@@ -9,6 +9,7 @@ from __future__ import annotations
 import termios
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import NoReturn
 
 from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.internet.defer import Deferred
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
+from bbs.client.terminal.view import View
 
 PLAIN_COLUMNS = 80
 """The width that prompts are made for: such a terminal often does not say its own."""
@@ -90,6 +92,21 @@ class PlainEditor:
         self._write(f"\n{text}" if self._asked else text)
         if self._asked:
             self._show_prompt()
+
+    def bell(self) -> None:
+        self._write("\a")
+
+    def size(self) -> None:
+        """It only writes lines: nobody asks for more of them, and none is drawn again."""
+
+    def more(self, words: str) -> NoReturn:
+        raise NotImplementedError
+
+    def look_back(self, view: View) -> NoReturn:
+        raise NotImplementedError
+
+    def lent(self) -> NoReturn:
+        raise NotImplementedError
 
     # Own
 

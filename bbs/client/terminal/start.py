@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import termios
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -26,12 +27,17 @@ from twisted.python.threadpool import ThreadPool
 from bbs.addresses import Address
 from bbs.client.library import BBSClient
 from bbs.client.lines import Lines, reader
+from bbs.client.terminal import settings
 from bbs.client.terminal.editor import Editor
 from bbs.client.terminal.face import Face
 from bbs.client.terminal.history import History, HistoryFile, not_kept, place
 from bbs.client.terminal.interfaces import IEditor
 from bbs.client.terminal.keys import line_keys
+from bbs.client.terminal.layout import style
+from bbs.client.terminal.looks import Looks
+from bbs.client.terminal.pager import Pager
 from bbs.client.terminal.plain import PlainEditor, set_mode
+from bbs.client.terminal.settings import Settings
 from bbs.client.values import ClientError
 from bbs.clock import measure_steadily
 
@@ -42,11 +48,14 @@ def run(
     login_server: Address,
     password: str | None = None,
     make: Callable[[Any, Address], BBSClient] = BBSClient,
+    *,
+    times: bool = True,
 ) -> str:
     """Talk with the person at the terminal on standard input and output until that is over.
 
     Answers why it could not go on, in a line; empty when it ended well. `password` is for logging
-    in without typing one. `make` makes the client, on a reactor and for the login server.
+    in without typing one. `make` makes the client, on a reactor and for the login server. With
+    `times` off no times are shown, whatever the settings say.
     """
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -57,14 +66,40 @@ def run(
     threads = ThreadPool(0, 1, "history")
     threads.start()
     client = make(reactor, login_server)
-    editor = partial(_plain if is_dumb_terminal() else _editor, reactor, threads)
-    talk = _Talk(reactor, client, Face(reactor, client, login_server, editor, password))
+    own, problems = settings.read(settings.place(os.environ))
+    editor = partial(_plain if is_dumb_terminal() else _editor, reactor, threads, own)
+    face = Face(
+        reactor,
+        client,
+        login_server,
+        editor,
+        password,
+        looks=Looks(time.time, shows_times=times and own.times, senders=own.senders),
+        attention=own.bell,
+        pager=_pager(own),
+    )
+    for problem in problems:
+        reactor.callWhenRunning(face.problem, problem)
+    talk = _Talk(reactor, client, face)
     reactor.callWhenRunning(_end_at_signals, reactor)
     reactor.callWhenRunning(talk.begin)
     reactor.addSystemEventTrigger("before", "shutdown", talk.leave)
     reactor.run()
     threads.stop()
     return talk.problem
+
+
+class _Pager(Pager):
+    """A pager on the loop that the reactor runs on."""
+
+    def show(self, text: str) -> Deferred[None]:  # type: ignore[override]
+        return Deferred.fromFuture(asyncio.ensure_future(super().show(text)))
+
+
+def _pager(own: Settings) -> _Pager | None:
+    """The pager of whoever sits there; None where that is the one that is built in."""
+    command = os.environ.get("PAGER", "") if own.pager is None else own.pager
+    return _Pager(command, os.environ) if command.strip() else None
 
 
 def _end_at_signals(reactor: Any) -> None:
@@ -108,7 +143,7 @@ class _Talk:
             self._client.close().addCallback(lambda _: self._reactor.stop())
 
 
-def _editor(reactor: Any, threads: ThreadPool, face: Face) -> IEditor:
+def _editor(reactor: Any, threads: ThreadPool, own: Settings, face: Face) -> IEditor:
     """A line with all that prompt_toolkit has."""
     file = HistoryFile(place(os.environ))
 
@@ -116,15 +151,24 @@ def _editor(reactor: Any, threads: ThreadPool, face: Face) -> IEditor:
         return deferToThreadPool(reactor, threads, file.add, lines)
 
     try:
-        history = History(file.read(), keep, face.problem)
+        history = History(file.read(), keep, face.problem, face.place)
     except OSError as problem:
-        history = History([], None, face.problem)
+        history = History([], None, face.problem, face.place)
         reactor.callWhenRunning(face.problem, not_kept(problem))
     return Editor(
         create_input(),
         _output(),
         history=history,
-        keys=line_keys(face.work, say=face.notice, interrupt=face.interrupt, leave=face.leave),
+        keys=line_keys(
+            face.work,
+            say=face.notice,
+            interrupt=face.interrupt,
+            leave=face.leave,
+            look_back=face.look_back,
+            own=own.keys,
+        ),
+        style=style(own.styles),
+        ask=True,
         prompt=face.prompt,
         hint=face.conversation.hint,
         completions=face.conversation.completions,
@@ -135,12 +179,13 @@ def _editor(reactor: Any, threads: ThreadPool, face: Face) -> IEditor:
 def _output() -> Vt100_Output:
     """Standard output as prompt_toolkit writes to it; without colours where `NO_COLOR` is set."""
     output = Vt100_Output.from_pty(sys.stdout, os.environ.get("TERM"), ColorDepth.from_env())
-    # An answer that comes late would be about a screen that has changed meanwhile.
+    # By itself prompt_toolkit asks where the cursor is whenever it draws a prompt; an answer that
+    # comes late would be about a screen that has changed meanwhile. `Prompt` asks when it knows.
     output.enable_cpr = False
     return output
 
 
-def _plain(reactor: Any, threads: ThreadPool, face: Face) -> IEditor:
+def _plain(reactor: Any, threads: ThreadPool, own: Settings, face: Face) -> IEditor:
     """A line of the terminal's own."""
 
     def write(text: str) -> None:

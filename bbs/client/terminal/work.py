@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
@@ -47,8 +47,12 @@ class Work:
     @property
     def questioner(self) -> Line | None:
         """The first line, of that and those behind it, for which a password is to be entered."""
-        lines = (self.line, *self._lines)
-        return next((line for line in lines if line is not None and line.questions), None)
+        return next((line for line in self.lines if line.questions), None)
+
+    @property
+    def lines(self) -> Iterator[Line]:
+        """That which is being carried out, and those behind it."""
+        return (line for line in (self.line, *self._lines) if line is not None)
 
     @property
     def unsent(self) -> int:

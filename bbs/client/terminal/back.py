@@ -1,0 +1,34 @@
+"""What a view of a conversation is made of: the service's `history`, part by part."""
+
+from __future__ import annotations
+
+from twisted.internet.defer import Deferred
+
+from bbs.client.library import BBSClient
+from bbs.client.terminal.view import Part
+from bbs.client.values import Refused, Reply
+
+
+class Back:
+    """The conversation of `user`, who is logged in here, with whoever has such a name."""
+
+    def __init__(self, client: BBSClient, user: str, name: str) -> None:
+        self._client = client
+        self._user = user
+        self._name = name
+
+    def part(self, cursor: str | None) -> Deferred[Part]:
+        """The part that a cursor is for, and the latest for None; fails with `ClientError`."""
+        return Deferred.fromCoroutine(self._part(cursor))
+
+    async def _part(self, cursor: str | None) -> Part:
+        if cursor is None:
+            line = f"history {self._user} {self._name}"
+            return _read(await self._client.request(line, whole=False))
+        return _read(await self._client.following(self._user, cursor))
+
+
+def _read(reply: Reply) -> Part:
+    if not reply.ok:
+        raise Refused(reply)
+    return Part(reply.messages, reply.cursor)

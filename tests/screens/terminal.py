@@ -234,9 +234,9 @@ def invited(stage: Stage) -> None:
     before = dora.visible()
     dora.enter(" nobody is here", "accept-invite emil", "who")
     emil.shows("dora is your friend now")
-    stage.keep(
-        "terminal-invited.txt", **{"dora, while she types": before, "dora": dora, "emil": emil}
-    )
+    windows: dict[str, Window | Sequence[str]]
+    windows = {"dora, while she types": before, "dora": dora, "emil": emil}
+    stage.keep("terminal-invited.txt", **windows)
 
 
 def again(stage: Stage) -> None:

@@ -146,6 +146,14 @@ class BackingUp(CopyCase):
             said = self.run_it(backup, path, "--data", self.data, "--force")
             self.assertEqual(said, (1, "", f"bbs backup: {path} is the database itself\n"))
 
+    def test_never_over_what_is_no_file(self) -> None:
+        os.mkfifo(self.file)
+        for path in (self.file, self.data):
+            for forced in ((), ("--force",)):
+                said = self.run_it(backup, path, "--data", self.data, *forced)
+                self.assertEqual(said, (1, "", f"bbs backup: {path} is no file\n"))
+        self.assertTrue(stat.S_ISFIFO(os.stat(self.file).st_mode))
+
     def test_a_full_disk(self) -> None:
         self.person("ann")
         opened = copies._open

@@ -34,6 +34,7 @@ def main(argv: Sequence[str], program: Program) -> int:
         path = file_of(config, "backup")
         if copies.is_same(options.file, path):
             raise CopyRefused(f"{options.file} is the database itself")
+        copies.check_place(options.file)
         if os.path.lexists(options.file) and not options.force:
             raise copies.exists(options.file)
         with connected(config.database.url) as database:

@@ -180,6 +180,34 @@ class Talks(PeopleCase):
         self.assertEqual(len(self.asked("more")), 0)
         self.assertEqual(self.type("history cat"), ["cat is not your friend"])
 
+    def test_who_is_left_is_talked_to_no_more_and_not_unread(self) -> None:
+        self.befriend("ann", "cat")
+        self.type("create-group go")
+        for parting, talk in (
+            ("unfriend bob", Talk("bob")),
+            ("block cat", Talk("cat")),
+            ("leave-group go", Talk("go", group=True)),
+        ):
+            self.type(f"talk {talk.name}")
+            self.assertEqual(self.type(f"/{parting}"), ["Success!"])
+            self.assertIsNone(self.conversation.talk)
+        self.send_group("bob", "chess", "e4")
+        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+        self.type("leave-group chess")
+        self.assertEqual(self.conversation.unread, {})
+
+    def test_who_is_left_by_another_user_here_is_talked_to(self) -> None:
+        self.type("login cat pw", "use ann", "talk bob", "/unfriend cat bob")
+        self.assertEqual(self.conversation.talk, Talk("bob"))
+
+    def test_what_came_is_remembered_only_while_it_matters(self) -> None:
+        remembered = self.conversation._talking
+        self.send("bob", "ann", "before")
+        for line in ("history bob", "history nobody", "talk bob", "/end", "ping"):
+            self.type(line)
+            self.send("bob", "ann", "hello")
+            self.assertIsNone(remembered._meanwhile, line)
+
     def test_what_is_not_sent_is_said_beside_the_text(self) -> None:
         self.type("talk bob")
         self.log_out("bob")

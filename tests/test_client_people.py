@@ -124,6 +124,9 @@ class Talks(PeopleCase):
         self.send("bob", "ann", "hello")
         self.assertEqual(self.type("talk group bob"), [TALKS.format("bob")])
         self.assertEqual(self.type("/talk friend bob")[1:], ["ann before: <<<bob->ann: hello>>>"])
+        self.send_group("ann", "bob", "e4")
+        before = ["ann before: <<<ann->GROUP<bob>: e4>>>"]
+        self.assertEqual(self.type("/talk group bob")[1:], before)
 
     def test_what_comes_meanwhile_is_shown_once(self) -> None:
         self.send("bob", "ann", "before")

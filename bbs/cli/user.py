@@ -33,7 +33,7 @@ from bbs.storage.migrations import upgrade
 ACTIONS = {
     "list": "who there is, and who of them is online",
     "show": "somebody, in numbers",
-    "password": "give somebody another password, and end all sessions of theirs",
+    people.PASSWORD: "give somebody another password, and end all sessions of theirs",
     "suspend": "end all sessions of somebody, who cannot log in until then",
     "resume": "let somebody log in again",
     "kick": "end all sessions of somebody, who may log in again",

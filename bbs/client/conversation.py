@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from bbs.client import completing
 from bbs.client.asked import asks, with_passwords
 from bbs.client.echoes import SENDING
+from bbs.client.familiar import HISTORIES
 from bbs.client.known import QUESTIONS, Known
 from bbs.client.library import BBSClient
 from bbs.client.meaning import Sure, meaning, understood
@@ -211,7 +212,7 @@ class Conversation:
 
     def _show(self, request: Typed, reply: Reply) -> None:
         user = request.user
-        past = request.name == "history" and request.familiar and reply.ok
+        past = request.familiar in HISTORIES and reply.ok
         if past and self._talking.show(user, reply):
             return
         if not reply.ok and len(self.users) > 1 and user in self.users:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from bbs.client.aliases import is_familiar
 from bbs.client.library import BBSClient
 from bbs.client.screen import IScreen
-from bbs.client.talk import Talk, Unread, WrongUse, partner_of
+from bbs.client.talk import Talk, Unread, WrongUse, history_line, partner_of
 from bbs.client.text import problem_line, visible
 from bbs.client.typed import Typed, typed
 from bbs.client.values import BadReply, ChatMessage, ClientError, Reply
@@ -56,7 +56,7 @@ class Talking:
         if offer is None or not is_familiar(offer):
             return None
         try:
-            reply = await self._client.request(f"history {user} {partner.name}")
+            reply = await self._client.request(history_line(user, partner))
         except ClientError as problem:
             self._screen.problem(problem_line(problem))
             return None

@@ -24,7 +24,7 @@ from bbs.storage.database import for_update, long_read, rows
 from bbs.storage.models import Notice, Place, Server, Session, Suspension, User
 from bbs.storage.statements import statement
 
-PASSWORD, SUSPEND, RESUME, KICK, DELETE = "password", "suspend", "resume", "kick", "delete"  # nosec B105
+PASSWORD, SUSPEND, RESUME, KICK, DELETE = "password", "suspend", "resume", "kick", "delete"
 """The actions, as `Action` has them."""
 
 PEOPLE_AT_ONCE = 100

@@ -293,7 +293,7 @@ class Face:
             Deferred.fromCoroutine(self._look_back(*past))
 
     async def _look_back(self, user: str, talk: Talk) -> None:
-        back = Back(self._client, user, talk.name)
+        back = Back(self._client, user, talk)
         draw = partial(self._looks.back_in, user)
         try:
             self._aside.look_back(partner_name(talk), await back.part(None), back.part, draw)

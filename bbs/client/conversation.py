@@ -194,7 +194,7 @@ class Conversation:
             return
         self._leaving = request.user if name in LEAVING else ""
         try:
-            with self._talking.asking() if name == "history" else nullcontext():
+            with self._talking.asking() if name in HISTORIES else nullcontext():
                 reply = await self._request(request)
                 self._show(request, reply)
         finally:

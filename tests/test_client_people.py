@@ -154,6 +154,17 @@ class Talks(PeopleCase):
         self.assertEqual(self.paper.lines, ["* Given up."])
         self.assertIsNone(self.conversation.talk)
 
+    def test_nobody_talks_who_was_logged_out_meanwhile(self) -> None:
+        let_go = self.hold("history")
+        self.paper.lines.clear()
+        running = self.begin("talk bob")
+        self.log_out("ann")
+        let_go()
+        self.network.advance(0.1)
+        self.successResultOf(running)
+        self.assertIsNone(self.conversation.talk)
+        self.assertEqual(self.paper.lines, ["* ann was logged out."])
+
     def test_an_older_server_remembers_nothing(self) -> None:
         self.client.close()
         self.be_old()

@@ -36,6 +36,8 @@ class Talking:
         """Have what is typed go to `partner`, from the last lines of the conversation on."""
         with self.asking():
             before = await self._before(user, partner)
+            if user not in self._client.users:
+                return  # Logged out meanwhile, elsewhere: nobody would be talking.
             self.partner = partner
             self.read(user, partner)
             name = visible(partner.name)

@@ -62,6 +62,18 @@ class MoreTests(EditorCase):
 
         self.play(scenario)
 
+    def test_lines_that_are_pasted_are_not_lost(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            more = told(editor.more("-- more --"))
+            await self.until("-- more --")
+            keys.send_text("\x1b[200~post one\rpost two\r\x1b[201~")
+            self.assertEqual(await more, More.LEAVE)
+            line = told(editor.line())
+            keys.send_text("\r")
+            self.assertEqual(await line, "post one\npost two")
+
+        self.play(scenario)
+
     def test_a_late_answer_about_the_cursor_is_no_key(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             more = told(editor.more("-- more --"))

@@ -146,6 +146,13 @@ class BackingUp(CopyCase):
             said = self.run_it(backup, path, "--data", self.data, "--force")
             self.assertEqual(said, (1, "", f"bbs backup: {path} is the database itself\n"))
 
+    def test_nobody_has_it_open_before(self) -> None:
+        Path(f"{self.file}.part").write_text("somebody's", encoding="utf-8")
+        self.patch(os, "geteuid", lambda: 12345)
+        said = self.run_it(backup, self.file, "--data", self.data)
+        self.assertEqual(said, (1, "", f"bbs backup: {self.file}.part is somebody else's\n"))
+        self.assertEqual(Path(f"{self.file}.part").read_text(encoding="utf-8"), "somebody's")
+
     def test_never_over_what_is_no_file(self) -> None:
         os.mkfifo(self.file)
         for path in (self.file, self.data):

@@ -107,12 +107,12 @@ class ViewTests(EditorCase):
             end = f"bob: the end{LEAVES}"
             await self.until(*self.numbers(*range(31, 40)), end)
             keys.send_text("k")
-            below = f"rows below{LEAVES}"
-            await self.until(*self.numbers(*range(30, 39)), f"bob: 1 {below}")
+            below = f"below{LEAVES}"
+            await self.until(*self.numbers(*range(30, 39)), f"bob: 1 row {below}")
             keys.send_text(PAGE_UP)
-            await self.until(*self.numbers(*range(22, 31)), f"bob: 9 {below}")
+            await self.until(*self.numbers(*range(22, 31)), f"bob: 9 rows {below}")
             keys.send_text(" ")
-            await self.until(*self.numbers(*range(30, 39)), f"bob: 1 {below}")
+            await self.until(*self.numbers(*range(30, 39)), f"bob: 1 row {below}")
             keys.send_text(HOME * 2)
             await self.until(*self.numbers(*range(9)), f"bob: the beginning{LEAVES}")
             keys.send_text("x\x1b[3;7RG")

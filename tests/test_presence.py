@@ -408,6 +408,17 @@ class Listening(PresenceCase):
         peer.ask(f"list-friend {self.tokens['ann']}")
         self.assertEqual(User.get(User.name == "ann").seen, self.service.wall())
 
+    def test_nor_when_it_goes_to_another_server(self) -> None:
+        """A terminal that somebody left open does that by itself."""
+        self.listen("ann")
+        seen = User.get(User.name == "ann").seen
+        self.service.advance(100.0)
+        self.at_login("locate {}", "ann")
+        self.listen("ann")
+        self.service.settle()
+        self.assertEqual(User.get(User.name == "ann").seen, seen)
+        self.assertGreater(Session.get(Session.user == User.get()).used, seen + 99.0)
+
     def test_one_that_is_found_away_gets_a_place(self) -> None:
         peer = self.listen("ann")
         (server,) = self.service.servers

@@ -127,6 +127,13 @@ class BackingUp(CopyCase):
             self.assertEqual(file.read(), "precious")
         self.back_up("--force")
 
+    def test_what_is_no_file_stays(self) -> None:
+        os.mkfifo(self.file)
+        code, output, errors = self.run_it(backup, self.file, "--data", self.data, "--force")
+        self.assertEqual((code, output), (1, ""))
+        self.assertEqual(errors, f"bbs backup: {self.file} is no file\n")
+        self.assertTrue(stat.S_ISFIFO(os.stat(self.file).st_mode))
+
     def test_what_comes_to_exist_meanwhile_stays(self) -> None:
         def write(part: str) -> None:
             with open(self.file, "w", encoding="utf-8") as file:

@@ -34,8 +34,12 @@ def main(argv: Sequence[str], program: Program) -> int:
         path = file_of(config, "backup")
         if copies.is_same(options.file, path):
             raise CopyRefused(f"{options.file} is the database itself")
-        if os.path.lexists(options.file) and not options.force:
-            raise copies.exists(options.file)
+        if os.path.lexists(options.file):
+            # A copy comes by a renaming: a device, say, would be gone.
+            if not os.path.isfile(options.file):
+                raise CopyRefused(f"{options.file} is no file")
+            if not options.force:
+                raise copies.exists(options.file)
         with connected(config.database.url) as database:
             versions = migrations.current(database)
             migrations.check_owner(versions, program.service().schema)

@@ -348,6 +348,20 @@ class Meanwhile(PresenceCase):
         self.service.advance(TTL + LATE)
         self.assertEqual((self.there(), self.away(), self.taken()), ({"ann"}, {"bob"}, 1))
 
+    def test_somebody_who_asks_and_one_who_logs_out(self) -> None:
+        """That one has no place to take back, and the other has."""
+        (server,) = self.service.servers.values()
+        first, second = (User.get(User.name == name).id for name in self.names)
+
+        def happens() -> None:
+            for user in (first, second):
+                server.serving.presence.note(user)
+            Place.delete().where(Place.user == first).execute()
+
+        self.in_the_middle(happens)
+        self.service.advance(TTL + LATE)
+        self.assertEqual((self.there(), self.taken()), ({"bob"}, 1))
+
     def test_somebody_who_begins_to_listen(self) -> None:
         (server,) = self.service.servers.values()
         listeners = server.serving.listeners

@@ -11,6 +11,7 @@ It also keeps the sessions of those who listen alive, who may say nothing for we
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
@@ -20,7 +21,7 @@ from twisted.logger import Logger
 
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
-from bbs.errors import Refusal
+from bbs.errors import NotLoggedIn, Refusal
 from bbs.rules import places, presence
 from bbs.storage.database import Database
 
@@ -141,7 +142,9 @@ class Presence(Service):
             if self._listeners.listens(user):
                 await self._listeners.where.look([user])
             elif self._asked.get(user, began - 1.0) >= began:
-                await self._database.run(places.come_back, user, self.server_id)
+                # Somebody may have asked to log out.
+                with suppress(NotLoggedIn):
+                    await self._database.run(places.come_back, user, self.server_id)
 
     # Sessions
 

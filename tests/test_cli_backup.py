@@ -134,6 +134,12 @@ class BackingUp(CopyCase):
         self.assertEqual(errors, f"bbs backup: {self.file} is no file\n")
         self.assertTrue(stat.S_ISFIFO(os.stat(self.file).st_mode))
 
+    def test_a_name_that_is_no_text(self) -> None:
+        for part in (backup, restore):
+            code, output, errors = self.run_it(part, "\udcff", "--data", self.data)
+            self.assertEqual((code, output), (2, ""))
+            self.assertIn("not UTF-8", errors)
+
     def test_what_comes_to_exist_meanwhile_stays(self) -> None:
         def write(part: str) -> None:
             with open(self.file, "w", encoding="utf-8") as file:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
-from bbs.cli import Program
+from bbs.cli import Program, text
 from bbs.cli.backup import file_of
 from bbs.cli.data_folder import LOCK, open_folder
 from bbs.cli.offline import carry_out, configuration, connected
@@ -31,7 +31,7 @@ NOTE = "it is another fleet's now: instances that others launched are neither co
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs restore`; returns the exit code."""
     parser = program.parser("restore", __doc__)
-    parser.add_argument("file", metavar="FILE", help="what bbs backup has made")
+    parser.add_argument("file", type=text, metavar="FILE", help="what bbs backup has made")
     parser.add_argument("--force", action="store_true", help="replace a database that is there")
     parser.add_argument("--config", help="configuration file (TOML)")
     parser.add_argument("--data", help="folder of a bbs up")

@@ -224,6 +224,7 @@ class Dispatcher:
                 raise Moved(seat.address)
             outcome = await database.run(self._guards[request.command.name], request, caller.now)
         except Refusal as error:
+            self._home.charges.carried_out(request.token or "", caller.id, ONE_COMMAND, None)
             return failure(error, connection, self._home.tally)
         except Exception as error:
             self._count_bug(error)

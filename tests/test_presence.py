@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.errors import Unavailable
-from bbs.rules import callers, members, operators, overview, places, presence
+from bbs.rules import accounts, callers, members, operators, overview, places, presence
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, User, Waiter
 from bbs.testing import MemoryService, Peer
@@ -467,6 +467,21 @@ class Listening(PresenceCase):
         held = presence.held_at(server)
         presence.leave_unused(server, held)
         self.assertEqual(self.taken(), 0)
+
+
+class ManyLogins(PresenceCase):
+    """A script that logs in each second, as older clients do, beside a terminal."""
+
+    def test_who_listens_stays(self) -> None:
+        peer = self.listen("ann")
+        self.service.advance(70.0)
+        for _ in range(accounts.MOST_SESSIONS):
+            self.service.advance(0.5)
+            self.service.people("ann")
+        self.service.advance(10.0)
+        self.assertEqual(peer.events(), [])
+        ann = Session.user == User.get(User.name == "ann")
+        self.assertEqual(Session.select().where(ann).count(), accounts.MOST_SESSIONS)
 
 
 class OtherSessions(PresenceCase):

@@ -22,7 +22,7 @@ from twisted.logger import Logger
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
 from bbs.errors import NotLoggedIn, Refusal
-from bbs.rules import places, presence
+from bbs.rules import callers, places, presence
 from bbs.storage.database import Database
 
 LOOKS = 10
@@ -34,8 +34,9 @@ SHORTEST, LONGEST = 0.2, 30.0
 KEPT = 4
 """How often a session that listens is said to be in use while it lives."""
 
-SELDOM = 60.0
-"""Seconds between these at the most, so that of too many sessions none of them is the one that
+SELDOM = 30.0
+"""Seconds between these at the most. By as much the notes are ahead, within what they may be wrong
+by: so of too many sessions, as of a script that logs in each second, none of them is the one that
 seems longest unused."""
 
 _log = Logger()
@@ -67,6 +68,7 @@ class Presence(Service):
         self._ttl = place_ttl
         self._seconds = reactor.seconds
         self._wall = wall
+        self._ahead = min(callers.Sessions(session_ttl).slack / 2, SELDOM)
         self.server_id: str | None = None
         """This app server's, once it has joined the fleet."""
         self._asked: dict[int, float] = {}
@@ -152,7 +154,7 @@ class Presence(Service):
         sessions = sorted(self._listeners.sessions)
         for begin in range(0, len(sessions), presence.AT_ONCE):
             some = sessions[begin : begin + presence.AT_ONCE]
-            await self._database.run(presence.keep, some, self._wall())
+            await self._database.run(presence.keep, some, self._wall() + self._ahead)
 
     @staticmethod
     def _every(work: Callable[[], Coroutine[Any, Any, None]], reactor: Any) -> LoopingCall:

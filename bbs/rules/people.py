@@ -34,6 +34,10 @@ MOST_REASON = 200
 """Characters of the reason for a suspension that are kept."""
 
 
+LONGEST = 3650 * 86400.0
+"""Seconds of the longest suspension that has an end: calendars end, too."""
+
+
 class NoSuchPerson(Exception):
     """Nobody has this name."""
 

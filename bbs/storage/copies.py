@@ -13,7 +13,6 @@ import errno
 import fcntl
 import os
 import sqlite3
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -169,18 +168,6 @@ def check_alone(path: str) -> None:
         raise _refusal(path, error) from error
     except sqlite3.DatabaseError:
         pass  # What is there is damaged.
-
-
-def check_place(path: str) -> None:
-    """See that what is at `path`, if anything, is a file or a link: what comes in the place of a
-    device, as `/dev/null`, would be there for everybody.
-
-    :raises CopyRefused: it is something else.
-    """
-    with suppress(OSError):
-        mode = os.lstat(path).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
-            raise CopyRefused(f"{path} is no file")
 
 
 def make_way(path: str) -> None:

@@ -179,6 +179,18 @@ class WhoUsesIt(PresenceCase):
         self.service.advance(1 + LATE)
         self.assertEqual(self.there(), set())
 
+    def test_who_ceases_to_listen_was_last_seen_to_the_moment(self) -> None:
+        """Who comes back at once is not shown again what there was an answer to."""
+        peer = self.listen("ann")
+        for seconds in (10, 10):
+            self.service.advance(seconds)
+            self.ask("ann")
+        answered = self.service.wall()
+        self.service.advance(5)
+        peer.ask(f"listen {self.tokens['ann']}")  # As a client does by itself.
+        self.hang_up(peer)
+        self.assertEqual(User.get(User.name == "ann").seen, answered)
+
     def test_who_logs_in_again_has_the_whole_time(self) -> None:
         self.service.advance(TTL - 1)
         self.service.people("ann")

@@ -157,7 +157,10 @@ class Dispatcher:
         """The whole of a command's transaction."""
         sessions, parts, rule = self._home.sessions, self._home.parts, command.rule
         served, by_place = command.served_by(self._home.role), command.role is Role.APP
-        note = parts.presence.note if isinstance(parts, AppServerParts) else _nothing
+        note = _nothing
+        if isinstance(parts, AppServerParts):
+            here = parts.presence
+            note = here.note_by_itself if command.by_itself else here.note
         question = asked_by(rule) if served else None
         length = question.length if question else 0
 

@@ -5,13 +5,16 @@ as long as they do. Every so often the server looks who holds its places, and gi
 people who have done neither for `place_ttl`. They stay logged in, and the next command finds a
 place for them again.
 
-It also keeps the sessions of those who listen alive, who may say nothing for weeks.
+It also keeps the sessions of those who listen alive, who may say nothing for weeks. And it writes
+down when somebody was last here who ceases to listen, to the moment: commands note it to a minute
+only, and who comes back at once would be shown again what they have answered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from twisted.application.service import Service
@@ -21,7 +24,7 @@ from twisted.logger import Logger
 
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
-from bbs.errors import NotLoggedIn, Refusal
+from bbs.errors import NotLoggedIn, Refusal, Unavailable
 from bbs.rules import callers, places, presence
 from bbs.storage.database import Database
 
@@ -38,6 +41,9 @@ SELDOM = 30.0
 """Seconds between these at the most. By as much the notes are ahead, within what they may be wrong
 by: so of too many sessions, as of a script that logs in each second, none of them is the one that
 seems longest unused."""
+
+STORED_AT_ONCE = 100
+"""Of so many who go at once one transaction stores when they were seen."""
 
 _log = Logger()
 
@@ -73,9 +79,14 @@ class Presence(Service):
         """This app server's, once it has joined the fleet."""
         self._asked: dict[int, float] = {}
         """When people here last asked something, or ceased to listen."""
+        self._seen: dict[int, float] = {}
+        """When they last asked something that they did not leave to their client."""
+        self._gone: dict[int, float] = {}
+        """When those were last seen who have ceased to listen, by `wall`, until it is stored."""
+        self._storing = False
         self._since: dict[int, tuple[int, float]] = {}
         """What `Place.asked` of those who have a place here is, and since when."""
-        listeners.on_silence = self.note
+        listeners.on_silence = self._silent
         # No TimerService: its module loads a state machine for clients, 6 ms of a start.
         self._loops = [
             (self._every(self._look, reactor), min(max(place_ttl / LOOKS, SHORTEST), LONGEST)),
@@ -100,7 +111,35 @@ class Presence(Service):
 
     def note(self, user: int) -> None:
         """`user` has just asked something. It is called for every request, on any thread."""
+        self._asked[user] = self._seen[user] = self._seconds()
+
+    def note_by_itself(self, user: int) -> None:
+        """The client of `user` has, by itself."""
         self._asked[user] = self._seconds()
+
+    # When people were last seen
+
+    def _silent(self, user: int) -> None:
+        """`user` does not listen here any more."""
+        self.note_by_itself(user)
+        if user in self._seen:
+            self._gone[user] = self._wall() - (self._seconds() - self._seen[user])
+            if not self._storing:
+                self._storing = True
+                Deferred.fromCoroutine(self._store()).addErrback(
+                    lambda failure: _log.failure("it was not noted who was here", failure=failure)
+                )
+
+    async def _store(self) -> None:
+        try:
+            while self._gone:
+                some = dict(islice(self._gone.items(), STORED_AT_ONCE))
+                for user in some:
+                    del self._gone[user]
+                with suppress(Unavailable):  # Then it is known to a minute.
+                    await self._database.run(presence.note_seen, some)
+        finally:
+            self._storing = False
 
     # Places
 
@@ -130,6 +169,7 @@ class Presence(Service):
         for user in list(self._asked):
             if user not in held:
                 self._asked.pop(user, None)
+                self._seen.pop(user, None)
         return {
             user: asked
             for user, (asked, since) in self._since.items()

@@ -11,7 +11,7 @@ import peewee
 
 from bbs.rules.places import SERVING, Seat, seat_of
 from bbs.storage.database import for_update, read_only
-from bbs.storage.models import Place, Server, Session
+from bbs.storage.models import Place, Server, Session, User
 from bbs.storage.statements import statement
 
 T = TypeVar("T")
@@ -93,6 +93,11 @@ def standings(sessions: Collection[str]) -> dict[str, Standing]:
     return found
 
 
+def note_seen(moments: Mapping[int, float]) -> None:
+    """Users were there at these moments (seconds since the epoch)."""
+    _note_seen.many((moment, user) for user, moment in sorted(moments.items()))
+
+
 def keep(sessions: Sequence[str], now: float) -> None:
     """These sessions, `AT_ONCE` at the most, are in use. `User.seen` stays as it is: nobody need
     sit there."""
@@ -109,6 +114,11 @@ def _standings(sessions: Sequence[str]) -> peewee.Select:
         .join(Server, peewee.JOIN.LEFT_OUTER, on=(Place.server == Server.id))
         .where(Session.digest.in_(sessions))
     )
+
+
+@statement
+def _note_seen(moment: float, user: int) -> peewee.Update:
+    return User.update(seen=moment).where((User.id == user) & (User.seen < moment))
 
 
 @statement

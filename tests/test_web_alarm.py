@@ -41,6 +41,16 @@ class Causes(SynchronousTestCase):
         self.assertEqual(self.cries(replace(refused, waiting=10)), [])
         self.assertEqual(self.cries(replace(refused, waiting=11)), [Cause.REFUSED])
 
+    def test_one_launch_after_the_other_fails(self) -> None:
+        failing = replace(QUIET, waiting=1, failures=2)
+        self.assertEqual(self.cries(failing), [Cause.FAILED])
+        # The next one is not believed in before it is there.
+        self.assertEqual(self.cries(replace(failing, servers=(LAUNCHING,))), [Cause.FAILED])
+        self.assertEqual(self.cries(replace(failing, failures=1)), [])
+        self.assertEqual(self.cries(replace(failing, waiting=0)), [])
+        refused = replace(failing, refusal=Hold("no credit", 1.0))
+        self.assertEqual(self.cries(refused), [Cause.REFUSED])
+
     def test_the_fleet_is_at_its_maximum(self) -> None:
         full = replace(QUIET, waiting=2, servers=(SERVER, replace(SERVER, id="other")))
         self.assertEqual(self.cries(full, maximum=2), [Cause.MAXIMUM])

@@ -66,6 +66,11 @@ class SettingsTests(SynchronousTestCase):
             },
         )
 
+    def test_a_number_without_end(self) -> None:
+        settings, problems = self.read(f"times = {'1' * 5000}")
+        self.assertEqual(settings, Settings())
+        self.assertEqual(len(problems), 1)
+
     def test_a_mistake_costs_what_it_is_in(self) -> None:
         settings, problems = self.read(
             'times = "no"\nbell = "loud"\npager = 1\ntimez = 1\n'

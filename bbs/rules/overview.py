@@ -141,9 +141,11 @@ def failures(now: float) -> int:
         .limit(LAUNCHES_READ)
     )
     found = itertools.takewhile(
-        lambda row: row[0] is None
-        and row[1].startswith(servers.FAILED)
-        and abs(now - row[2]) < FAILED_LATELY,
+        lambda row: (
+            row[0] is None
+            and row[1].startswith(servers.FAILED)
+            and abs(now - row[2]) < FAILED_LATELY
+        ),
         rows(decided),
     )
     return sum(1 for _ in found)

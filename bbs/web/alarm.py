@@ -38,8 +38,8 @@ class Alarm:
 
 
 FAILURES = 2
-"""Launches that failed in a row after which the next one is not believed in: the first may have been
-a chance, and the next is tried at once."""
+"""Launches that failed in a row after which the next one is not believed in: the first may have
+failed by chance."""
 
 
 def no_keeper_after(policy: Policy) -> float:

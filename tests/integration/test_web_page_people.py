@@ -212,7 +212,7 @@ class Searching(ArrangedCase):
 
         await self.sees(look)
 
-    async def test_what_comes_late_does_not_take_the_place_of_what_was_asked_for_since(self) -> None:
+    async def test_what_comes_late_does_not_take_the_place_of_what_is_newer(self) -> None:
         def look() -> None:
             page = self.open()
             self.find(page)

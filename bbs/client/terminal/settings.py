@@ -90,7 +90,10 @@ def read(path: Path) -> tuple[Settings, Sequence[str]]:
         return Settings(), [visible(f"{path}: {problem.strerror or problem}")]
     except UnicodeDecodeError:
         return Settings(), [visible(f"{path}: not UTF-8")]
-    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (
+        ValueError,
+        RecursionError,
+    ) as problem:  # Also a number of more digits than Python takes.
         return Settings(), [visible(f"{path}: {problem}")]
     reading = _Reading()
     settings = reading.settings(members)

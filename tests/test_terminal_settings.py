@@ -76,7 +76,7 @@ class SettingsTests(SynchronousTestCase):
             'times = "no"\nbell = "loud"\npager = 1\ntimez = 1\n'
             "[colours]\nsenders = 0\nhue = 1\n"
             '[colours.styles]\nprompt = "boldly"\nnothing = ""\nnotice = "bold"\n'
-            '[keys]\nhistory = "page-up"\nfly = "c-x"\nend = []\ncomplete = [3, ""]\n'
+            '[keys]\nhistory = "page-up"\nfly = "c-x"\nend = []\ncomplete = [3]\ninterrupt = 5\nsuspend = ""\n'
         )
         self.assertEqual([*dict(settings.styles)], ["notice"])
         self.assertEqual([*settings.keys], ["end"], "who wants no key has none")
@@ -92,12 +92,14 @@ class SettingsTests(SynchronousTestCase):
                 "keys.history",
                 "keys.fly",
                 "keys.complete",
+                "keys.interrupt",
+                "keys.suspend",
                 "timez",
                 "colours.hue",
             ],
         )
         self.assertEqual(problems[0], "times: true or false")
-        self.assertEqual(problems[9], "timez: no such setting")
+        self.assertEqual(problems[11], "timez: no such setting")
         default = Settings()
         self.assertEqual((settings.times, settings.bell), (default.times, default.bell))
 

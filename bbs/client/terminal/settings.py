@@ -192,9 +192,10 @@ def _keys(name: str, value: object) -> Sequences:
             raise _Wrong("nothing that a key can do") from None
     values = value if isinstance(value, list) else [value]
     try:
-        sequences = [tuple(str(each).split()) for each in values]
+        # A number in no quotes is none: who means F5 would never again type a 5.
+        sequences = [tuple(each.split()) for each in values]
         for sequence in sequences:
             KeyBindings().add(*sequence)
-    except (AssertionError, ValueError):
+    except (AssertionError, AttributeError, ValueError):
         raise _Wrong('keys in quotes, as "pageup", "c-w" or "escape f"') from None
     return sequences

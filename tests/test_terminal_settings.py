@@ -76,7 +76,8 @@ class SettingsTests(SynchronousTestCase):
             'times = "no"\nbell = "loud"\npager = 1\ntimez = 1\n'
             "[colours]\nsenders = 0\nhue = 1\n"
             '[colours.styles]\nprompt = "boldly"\nnothing = ""\nnotice = "bold"\n'
-            '[keys]\nhistory = "page-up"\nfly = "c-x"\nend = []\ncomplete = [3]\ninterrupt = 5\nsuspend = ""\n'
+            '[keys]\nhistory = "page-up"\nfly = "c-x"\nend = []\ncomplete = [3]\n'
+            'interrupt = 5\nsuspend = ""\n'
         )
         self.assertEqual([*dict(settings.styles)], ["notice"])
         self.assertEqual([*settings.keys], ["end"], "who wants no key has none")

@@ -192,10 +192,10 @@ def _keys(name: str, value: object) -> Sequences:
             raise _Wrong("nothing that a key can do") from None
     values = value if isinstance(value, list) else [value]
     try:
-        # A number in no quotes is none: who means F5 would never again type a 5.
-        sequences = [tuple(each.split()) for each in values]
+        # What is in no quotes is none: history = 5 would take the 5 from the keyboard.
+        sequences = [tuple(each.split() if isinstance(each, str) else ()) for each in values]
         for sequence in sequences:
             KeyBindings().add(*sequence)
-    except (AssertionError, AttributeError, ValueError):
+    except (AssertionError, ValueError):
         raise _Wrong('keys in quotes, as "pageup", "c-w" or "escape f"') from None
     return sequences

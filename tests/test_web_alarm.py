@@ -58,8 +58,10 @@ class Causes(SynchronousTestCase):
         self.assertEqual(self.cries(replace(full, waiting=0), maximum=2), [])
         gone = replace(full, servers=(SERVER, replace(SERVER, id="other", state=State.GONE)))
         self.assertEqual(self.cries(gone, maximum=2), [])
-        # It is run by hand.
-        self.assertEqual(self.cries(full, maximum=0), [])
+
+    def test_a_fleet_that_is_run_by_hand(self) -> None:
+        self.assertEqual(self.cries(replace(QUIET, waiting=1), maximum=0), [Cause.BY_HAND])
+        self.assertEqual(self.cries(QUIET, maximum=0), [])
 
     def test_nobody_keeps_the_fleet(self) -> None:
         long = no_keeper_after(POLICY)

@@ -21,6 +21,7 @@ class Cause(StrEnum):
     REFUSED = "refused"
     FAILED = "failed"
     MAXIMUM = "maximum"
+    BY_HAND = "by-hand"
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,13 @@ def alarms(
             else "Log in as an operator to see why.",
         )
     living = sum(each.state is not State.GONE for each in seen.servers)
-    # A maximum of 0 is of a fleet that operators run by hand.
-    if policy.maximum and living >= policy.maximum:
+    if not policy.maximum:
+        yield Alarm(
+            Cause.BY_HAND,
+            "People wait for a place, and nothing launches servers: they are run by hand",
+            "Run another app server.",
+        )
+    elif living >= policy.maximum:
         yield Alarm(
             Cause.MAXIMUM,
             f"People wait for a place, and the fleet is at its maximum of {policy.maximum} servers",

@@ -127,6 +127,19 @@ class BackingUp(CopyCase):
             self.assertEqual(file.read(), "precious")
         self.back_up("--force")
 
+    def test_what_is_no_file_stays(self) -> None:
+        os.mkfifo(self.file)
+        code, output, errors = self.run_it(backup, self.file, "--data", self.data, "--force")
+        self.assertEqual((code, output), (1, ""))
+        self.assertEqual(errors, f"bbs backup: {self.file} is no file\n")
+        self.assertTrue(stat.S_ISFIFO(os.stat(self.file).st_mode))
+
+    def test_a_name_that_is_no_text(self) -> None:
+        for part in (backup, restore):
+            code, output, errors = self.run_it(part, "\udcff", "--data", self.data)
+            self.assertEqual((code, output), (2, ""))
+            self.assertIn("not UTF-8", errors)
+
     def test_what_comes_to_exist_meanwhile_stays(self) -> None:
         def write(part: str) -> None:
             with open(self.file, "w", encoding="utf-8") as file:
@@ -145,6 +158,13 @@ class BackingUp(CopyCase):
         for path in (self.path, link):
             said = self.run_it(backup, path, "--data", self.data, "--force")
             self.assertEqual(said, (1, "", f"bbs backup: {path} is the database itself\n"))
+
+    def test_nobody_has_it_open_before(self) -> None:
+        Path(f"{self.file}.part").write_text("somebody's", encoding="utf-8")
+        self.patch(os, "geteuid", lambda: 12345)
+        said = self.run_it(backup, self.file, "--data", self.data)
+        self.assertEqual(said, (1, "", f"bbs backup: {self.file}.part is somebody else's\n"))
+        self.assertEqual(Path(f"{self.file}.part").read_text(encoding="utf-8"), "somebody's")
 
     def test_a_full_disk(self) -> None:
         self.person("ann")
@@ -286,6 +306,29 @@ class Restoring(CopyCase):
             mode = os.stat(os.path.join(self.elsewhere, name)).st_mode
             self.assertEqual(stat.S_IMODE(mode), 0o600, name)
         self.assertEqual(stat.S_IMODE(os.stat(self.elsewhere).st_mode), 0o700)
+
+    def test_by_root_it_is_for_the_folders_owner(self) -> None:
+        """Who runs the servers can open all that there is."""
+        given: list[str] = []
+        self.patch(os, "geteuid", lambda: 0)
+        self.patch(os, "chown", lambda path, user, group, follow_symlinks: given.append(str(path)))
+        self.patch(
+            os, "fchown", lambda fd, user, group: given.append(os.readlink(f"/proc/self/fd/{fd}"))
+        )
+        os.mkdir(self.elsewhere, 0o700)
+        self.back_up()
+        self.restore()
+        self.assertEqual(
+            [os.path.relpath(path, self.elsewhere) for path in given], ["lock", "bbs.sqlite3.part"]
+        )
+
+    def test_not_where_everybody_is(self) -> None:
+        self.back_up()
+        os.mkdir(self.elsewhere)
+        os.chmod(self.elsewhere, 0o1777)
+        code, _, errors = self.run_it(restore, self.file, "--data", self.elsewhere)
+        reason = f"the data folder {self.elsewhere} is everybody's: name one of your own"
+        self.assertEqual((code, errors), (1, f"bbs restore: {reason}\n"))
 
     def test_a_database_that_is_there_stays(self) -> None:
         self.back_up()

@@ -212,13 +212,16 @@ class Doing(UserCase):
         for text, seconds in (("90s", 90), ("30m", 1800), ("12h", 43200), ("4w", 2419200)):
             self.said("suspend", "ann", "--for", text)
             self.assertEqual(Suspension.get().until, 1_000_000.0 + seconds)
-        for text in ("", "7", "d", "0d", "-1d", "1.5h", "7 d", "7D", "1000000d", "٣d"):
+        for text in ("", "7", "d", "0d", "-1d", "1.5h", "7 d", "7D", "1000000d", "٣d", "522w"):
             code, _, errors = self.bbs("suspend", "ann", "--for", text)
             self.assertEqual(code, 2)
             self.assertIn("--for", errors)
         code, _, errors = self.bbs("suspend", "ann", "--reason", "x" * 201)
         self.assertEqual(code, 2)
         self.assertIn("200 characters", errors)
+        code, _, errors = self.bbs("suspend", "ann", "--reason", "\udcff")
+        self.assertEqual(code, 2)
+        self.assertIn("not UTF-8", errors)
 
     def test_a_kick(self) -> None:
         self.somebody("ann", 1)

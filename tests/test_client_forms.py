@@ -37,6 +37,10 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(self.form.own(["a", "b"]), ['{"status": 0, "message": "a\\nb"}'])
         self.assertEqual(ForPeople().own(["a", "b"]), ["a", "b"])
 
+    def test_who_was_logged_out(self) -> None:
+        self.assertEqual(self.form.logged_out("ann"), ['{"event": "logout", "user": "ann"}'])
+        self.assertEqual(ForPeople().logged_out("ann"), [])
+
     def test_problems(self) -> None:
         lost = "It is not known whether this was carried out: gone"
         self.assertEqual(
@@ -176,6 +180,32 @@ class ProgramTests(ClientTestCase):
         self.assertEqual(aside["event"], "problem", self.printed)
         self.assertEqual(listen["status"], 1)
         self.assertTrue(run.problem)
+
+    def test_who_is_logged_out_elsewhere(self) -> None:
+        more: Deferred[bytes] = Deferred()
+        pieces = [succeed(b"login ann 1\nlogin bob 1\n"), more, succeed(b"")]
+        run = self.run_script(lambda: pieces.pop(0), None, True)
+        self.network.flush()
+        self.log_out("ann")
+        late: list[Callable[[], None]] = []
+
+        def to_clients(link: Link, line: str) -> str | None:
+            if "Bye!" not in line:
+                return line
+            late.append(lambda: link.tell(line))  # The event comes before the answer.
+            return None
+
+        self.network.to_clients = to_clients
+        more.callback(b"logout bob\n")
+        self.network.flush()
+        late.pop()()
+        self.network.advance(2)
+        self.assertEqual(run.problem, "")
+        os.close(self.start)
+        self.printed = os.read(self.end, 65536).decode().splitlines()
+        _, _, gone, bye = self.members()
+        self.assertEqual(gone, {"event": "logout", "user": "ann"})
+        self.assertEqual(bye, {"status": 0, "message": "Bye!"})
 
     def test_a_password_where_none_is_typed(self) -> None:
         self.play("register eve\nlogin ann\nlogin bob wrong\nlogin\n", "1", programs=False)

@@ -638,7 +638,8 @@ class TelnetTests(Lobby, GatewayCase):
         texts = ("your turn\x1b", "", "y" * 5000)
         self.announce("ann", *({"event": "turn", "text": text} for text in texts))
         nc.settle()
-        self.assertEqual(nc.text, f"\nyour turn\\x1b\n{'y' * 4000}…\nann> ")
+        now = self.time()
+        self.assertEqual(nc.text, f"\n{now} your turn\\x1b\n{now} {'y' * 4000}…\nann> ")
         nc.send("help\n")
         self.assertIn("\nmove <game> <note>\n", nc.text)
 

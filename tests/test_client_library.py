@@ -360,12 +360,15 @@ class MethodTests(ClientTestCase):
     def test_a_history_is_its_last_part(self) -> None:
         self.log_in("ann", "bob")
         self.befriend("ann", "bob")
-        self.send("ann", "bob", *map(str, range(60)))
+        self.send("ann", "bob", *map(str, range(110)))
         said = self.result(self.client.history("ann", "bob"))
-        self.assertEqual([message.text for message in said], [*map(str, range(10, 60))])
+        self.assertEqual([message.text for message in said], [*map(str, range(60, 110))])
         reply = self.result(self.client.request("history ann bob"))
         self.assertEqual((len(reply.messages), reply.has_more), (50, True))
         self.assertEqual(self.asked("more"), [])
+        older = self.result(self.client.request(f"more ann {reply.cursor}"))
+        self.assertEqual([message.text for message in older.messages], [*map(str, range(10, 60))])
+        self.assertTrue(older.has_more)
 
     def test_no_is_a_failure_with_the_servers_words(self) -> None:
         self.log_in("ann")

@@ -124,6 +124,9 @@ class Talks(PeopleCase):
         self.send("bob", "ann", "hello")
         self.assertEqual(self.type("talk group bob"), [TALKS.format("bob")])
         self.assertEqual(self.type("/talk friend bob")[1:], ["ann before: <<<bob->ann: hello>>>"])
+        self.send_group("ann", "bob", "e4")
+        before = ["ann before: <<<ann->GROUP<bob>: e4>>>"]
+        self.assertEqual(self.type("/talk group bob")[1:], before)
 
     def test_what_comes_meanwhile_is_shown_once(self) -> None:
         self.send("bob", "ann", "before")
@@ -150,6 +153,17 @@ class Talks(PeopleCase):
         self.assertTrue(self.successResultOf(running))
         self.assertEqual(self.paper.lines, ["* Given up."])
         self.assertIsNone(self.conversation.talk)
+
+    def test_nobody_talks_who_was_logged_out_meanwhile(self) -> None:
+        let_go = self.hold("history")
+        self.paper.lines.clear()
+        running = self.begin("talk bob")
+        self.log_out("ann")
+        let_go()
+        self.network.advance(0.1)
+        self.successResultOf(running)
+        self.assertIsNone(self.conversation.talk)
+        self.assertEqual(self.paper.lines, ["* ann was logged out."])
 
     def test_an_older_server_remembers_nothing(self) -> None:
         self.client.close()
@@ -179,6 +193,34 @@ class Talks(PeopleCase):
         self.assertEqual(said[:2], ["…", "ann before: <<<bob->ann: line 10>>>"])
         self.assertEqual(len(self.asked("more")), 0)
         self.assertEqual(self.type("history cat"), ["cat is not your friend"])
+
+    def test_who_is_left_is_talked_to_no_more_and_not_unread(self) -> None:
+        self.befriend("ann", "cat")
+        self.type("create-group go")
+        for parting, talk in (
+            ("unfriend bob", Talk("bob")),
+            ("block cat", Talk("cat")),
+            ("leave-group go", Talk("go", group=True)),
+        ):
+            self.type(f"talk {talk.name}")
+            self.assertEqual(self.type(f"/{parting}"), ["Success!"])
+            self.assertIsNone(self.conversation.talk)
+        self.send_group("bob", "chess", "e4")
+        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+        self.type("leave-group chess")
+        self.assertEqual(self.conversation.unread, {})
+
+    def test_who_is_left_by_another_user_here_is_talked_to(self) -> None:
+        self.type("login cat pw", "use ann", "talk bob", "/unfriend cat bob")
+        self.assertEqual(self.conversation.talk, Talk("bob"))
+
+    def test_what_came_is_remembered_only_while_it_matters(self) -> None:
+        remembered = self.conversation._talking
+        self.send("bob", "ann", "before")
+        for line in ("history bob", "history nobody", "talk bob", "/end", "ping"):
+            self.type(line)
+            self.send("bob", "ann", "hello")
+            self.assertIsNone(remembered._meanwhile, line)
 
     def test_what_is_not_sent_is_said_beside_the_text(self) -> None:
         self.type("talk bob")

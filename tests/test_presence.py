@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.errors import Unavailable
-from bbs.rules import callers, members, operators, overview, places, presence
+from bbs.rules import accounts, callers, members, operators, overview, places, presence
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, User, Waiter
 from bbs.testing import MemoryService, Peer
@@ -273,6 +273,9 @@ class MoreRoom(PresenceCase):
         self.assertEqual(self.taken(), 4)
         self.assertEqual(self.ask("ann")["code"], "ask-login-server")
         self.assertEqual((self.away(), self.taken()), ({"ann", "bob", "max"}, 4))
+        (first, *_) = self.service.servers.values()
+        payer = first.serving.home.charges.payer(self.tokens["ann"], "")
+        self.assertEqual(payer, User.get(User.name == "ann").id)
         peer = self.service.peer()
         peer.say(f"locate {self.tokens['ann']}")
         self.service.settle()
@@ -348,6 +351,20 @@ class Meanwhile(PresenceCase):
         self.service.advance(TTL + LATE)
         self.assertEqual((self.there(), self.away(), self.taken()), ({"ann"}, {"bob"}, 1))
 
+    def test_somebody_who_asks_and_one_who_logs_out(self) -> None:
+        """That one has no place to take back, and the other has."""
+        (server,) = self.service.servers.values()
+        first, second = (User.get(User.name == name).id for name in self.names)
+
+        def happens() -> None:
+            for user in (first, second):
+                server.serving.presence.note(user)
+            Place.delete().where(Place.user == first).execute()
+
+        self.in_the_middle(happens)
+        self.service.advance(TTL + LATE)
+        self.assertEqual((self.there(), self.taken()), ({"bob"}, 1))
+
     def test_somebody_who_begins_to_listen(self) -> None:
         (server,) = self.service.servers.values()
         listeners = server.serving.listeners
@@ -408,6 +425,18 @@ class Listening(PresenceCase):
         peer.ask(f"list-friend {self.tokens['ann']}")
         self.assertEqual(User.get(User.name == "ann").seen, self.service.wall())
 
+    def test_nor_when_it_goes_to_another_server(self) -> None:
+        """A terminal that somebody left open does that by itself."""
+        self.listen("ann")
+        seen = User.get(User.name == "ann").seen
+        self.service.advance(100.0)
+        self.at_login("locate {}", "ann")
+        self.listen("ann")
+        self.service.settle()
+        self.assertEqual(User.get(User.name == "ann").seen, seen)
+        used = Session.get(Session.user == User.get(User.name == "ann")).used
+        self.assertGreater(used, self.service.wall() - 1.0)
+
     def test_one_that_is_found_away_gets_a_place(self) -> None:
         peer = self.listen("ann")
         (server,) = self.service.servers
@@ -439,6 +468,21 @@ class Listening(PresenceCase):
         held = presence.held_at(server)
         presence.leave_unused(server, held)
         self.assertEqual(self.taken(), 0)
+
+
+class ManyLogins(PresenceCase):
+    """A script that logs in each second, as older clients do, beside a terminal."""
+
+    def test_who_listens_stays(self) -> None:
+        peer = self.listen("ann")
+        self.service.advance(70.0)
+        for _ in range(accounts.MOST_SESSIONS):
+            self.service.advance(0.5)
+            self.service.people("ann")
+        self.service.advance(10.0)
+        self.assertEqual(peer.events(), [])
+        ann = Session.user == User.get(User.name == "ann")
+        self.assertEqual(Session.select().where(ann).count(), accounts.MOST_SESSIONS)
 
 
 class OtherSessions(PresenceCase):

@@ -254,6 +254,13 @@ class Doing(PeopleCase):
         self.assertEqual((User.select().count(), left), (0, []))
         self.was_recorded("delete", None, channel)
 
+    def test_a_deletion_is_no_sign_of_life(self) -> None:
+        """Should it end half-way."""
+        self.somebody()
+        User.update(seen=None).execute()
+        self.call(people.delete, self.by, "ann", lambda user: 1)
+        self.assertIsNone(User.get().seen)
+
     def test_a_name_that_is_somebody_elses_by_then(self) -> None:
         """Of a deletion in parts only the first goes by the name."""
         self.somebody()

@@ -22,6 +22,7 @@ from bbs.client.terminal.plain import PlainEditor
 from bbs.client.terminal.settings import Attention
 from bbs.client.terminal.view import View
 from bbs.client.terminal.work import Line
+from bbs.errors import WrongCredentials
 from tests.client_case import APP_1, LOGIN, ClientTestCase
 
 PLAIN = Looks(lambda: 0.0, shows_times=False)
@@ -203,6 +204,18 @@ class FaceTests(FaceCase):
         self.assertEqual(self.typist.printed, ["Pong!", "Success!", "Success!", "Success!"])
         self.assertEqual(self.face.conversation.users, ("ann", "eve"))
 
+    def test_another_password_may_be_entered_before_it_is_asked_for(self) -> None:
+        self.type("login ann 1")
+        go_on = self.hold("ping")
+        asked = []
+        for line in ("ping", "change-password", "1", "2", "2"):
+            self.type(line)
+            asked.append(self.typist.asked)
+        words = ("Old password", "New password", "The same once more")
+        self.assertEqual(asked, ["line", *(f"{each}, once asked: " for each in words), "line"])
+        self.let(go_on)
+        self.assertEqual(self.typist.printed, ["Pong!", "Success!"])
+
     def test_a_password_that_nobody_asks_for_goes_nowhere(self) -> None:
         self.type("login ann 1")
         go_on = self.hold("ping")
@@ -353,6 +366,12 @@ class PasswordTests(FaceCase):
         self.hold("ping")
         self.type("ping", "login bob")
         self.assertEqual(self.typist.asked, "line")
+
+    def test_but_for_another_password(self) -> None:
+        self.type("login ann", "change-password")
+        self.assertEqual(self.typist.asked, "Old password for ann: ")
+        self.assertEqual(self.type("1", "2", "2"), ["Success!"])
+        self.assertEqual(self.type("/change-password", "1", "3", "3")[-1], WrongCredentials.text)
 
 
 class PlainTests(ClientTestCase):

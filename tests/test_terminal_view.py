@@ -75,6 +75,8 @@ class ViewTests(SynchronousTestCase):
         self.assertEqual(self.shown(view)[-1], "number 999.")
         self.assertEqual(self.fetched, 1, "of a thousand fifty are there")
         self.assertEqual(view.status(80), "bob: the end  / searches, n goes on, g G ends, q leaves")
+        view.move(-1)
+        self.assertEqual(view.status(40), "bob: 1 row below  / searches, q leaves")
 
     def test_older_ones_come_as_one_goes_up(self) -> None:
         view = self.view()

@@ -62,6 +62,18 @@ class MoreTests(EditorCase):
 
         self.play(scenario)
 
+    def test_lines_that_are_pasted_are_not_lost(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            more = told(editor.more("-- more --"))
+            await self.until("-- more --")
+            keys.send_text("\x1b[200~post one\rpost two\r\x1b[201~")
+            self.assertEqual(await more, More.LEAVE)
+            line = told(editor.line())
+            keys.send_text("\r")
+            self.assertEqual(await line, "post one\npost two")
+
+        self.play(scenario)
+
     def test_a_late_answer_about_the_cursor_is_no_key(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             more = told(editor.more("-- more --"))
@@ -95,12 +107,12 @@ class ViewTests(EditorCase):
             end = f"bob: the end{LEAVES}"
             await self.until(*self.numbers(*range(31, 40)), end)
             keys.send_text("k")
-            below = f"rows below{LEAVES}"
-            await self.until(*self.numbers(*range(30, 39)), f"bob: 1 {below}")
+            below = f"below{LEAVES}"
+            await self.until(*self.numbers(*range(30, 39)), f"bob: 1 row {below}")
             keys.send_text(PAGE_UP)
-            await self.until(*self.numbers(*range(22, 31)), f"bob: 9 {below}")
+            await self.until(*self.numbers(*range(22, 31)), f"bob: 9 rows {below}")
             keys.send_text(" ")
-            await self.until(*self.numbers(*range(30, 39)), f"bob: 1 {below}")
+            await self.until(*self.numbers(*range(30, 39)), f"bob: 1 row {below}")
             keys.send_text(HOME * 2)
             await self.until(*self.numbers(*range(9)), f"bob: the beginning{LEAVES}")
             keys.send_text("x\x1b[3;7RG")

@@ -98,6 +98,15 @@ def port(text: str) -> int:
     raise argparse.ArgumentTypeError("a port is a number from 1 to 65535")
 
 
+def text(argument: str) -> str:
+    """The type of an argument that goes into the database, or to SQLite."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("not UTF-8") from None
+    return argument
+
+
 def _board() -> Service:
     from bbs.board import board
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import peewee
 
-from bbs.cli import Program
+from bbs.cli import Program, text
 from bbs.cli.offline import configuration, connected
 from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError, Configuration
@@ -23,7 +23,8 @@ from bbs.storage.models import User
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs backup`; returns the exit code."""
     parser = program.parser("backup", __doc__)
-    parser.add_argument("file", metavar="FILE", help="where to; it is made for its owner alone")
+    help = "where to; it is made for its owner alone"
+    parser.add_argument("file", type=text, metavar="FILE", help=help)
     parser.add_argument("--force", action="store_true", help="replace FILE, if it exists")
     parser.add_argument("--config", help="configuration file (TOML)")
     parser.add_argument("--data", help="folder of a bbs up")
@@ -34,8 +35,12 @@ def main(argv: Sequence[str], program: Program) -> int:
         path = file_of(config, "backup")
         if copies.is_same(options.file, path):
             raise CopyRefused(f"{options.file} is the database itself")
-        if os.path.lexists(options.file) and not options.force:
-            raise copies.exists(options.file)
+        if os.path.lexists(options.file):
+            # A copy comes by a renaming: a device, say, would be gone.
+            if not os.path.isfile(options.file):
+                raise CopyRefused(f"{options.file} is no file")
+            if not options.force:
+                raise copies.exists(options.file)
         with connected(config.database.url) as database:
             versions = migrations.current(database)
             migrations.check_owner(versions, program.service().schema)

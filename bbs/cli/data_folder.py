@@ -12,12 +12,16 @@ LOCK = "lock"
 """What is locked as long as a `NAME up` runs, in its data folder."""
 
 
+class InUse(Unusable):
+    """Another process has the data folder."""
+
+
 def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
     """Make the data folder of the service `name`, for this process alone: the lock, which is open
     as long as it is to be so, and the paths that others could read until now.
 
-    :raises Unusable: it cannot be written, it is somebody else's or everybody's, or another
-        `NAME up` has it.
+    :raises Unusable: it cannot be written, or it is somebody else's or everybody's.
+    :raises InUse: another `NAME up` has it.
     """
     try:
         mended = make_private(folder, name)
@@ -29,7 +33,7 @@ def open_folder(folder: str, name: str) -> tuple[IO[str], list[str]]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise Unusable(f"another {name} up uses the data folder {folder}") from error
+        raise InUse(f"another {name} up uses the data folder {folder}") from error
     return lock, mended
 
 

@@ -35,7 +35,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs fleet`; returns the exit code."""
     options = _parser(program).parse_args(argv)
     # Before the database is waited for: what is asked for is stamped with when it was.
-    by = by_whom("bbs fleet")
+    by = by_whom(f"{program.name} fleet")
     try:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
-from bbs.cli import Program
+from bbs.cli import Program, text
 from bbs.cli.backup import file_of
-from bbs.cli.data_folder import LOCK, open_folder
+from bbs.cli.data_folder import LOCK, InUse, open_folder
 from bbs.cli.offline import carry_out, configuration, connected
 from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError
@@ -31,7 +31,7 @@ NOTE = "it is another fleet's now: instances that others launched are neither co
 def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs restore`; returns the exit code."""
     parser = program.parser("restore", __doc__)
-    parser.add_argument("file", metavar="FILE", help="what bbs backup has made")
+    parser.add_argument("file", type=text, metavar="FILE", help="what bbs backup has made")
     parser.add_argument("--force", action="store_true", help="replace a database that is there")
     parser.add_argument("--config", help="configuration file (TOML)")
     parser.add_argument("--data", help="folder of a bbs up")
@@ -42,9 +42,9 @@ def main(argv: Sequence[str], program: Program) -> int:
         path = file_of(config, "restore")
         with _alone(options.data, path, program.name):
             _restore(options.file, path, options.force, by, program)
-    except Unusable as error:
+    except InUse as error:
         return _fail(program, f"{error}: stop it first")
-    except (ConfigError, DatabaseRefused, CopyRefused) as error:
+    except (ConfigError, DatabaseRefused, CopyRefused, Unusable) as error:
         return _fail(program, str(error))
     tell(config, options.data, by, "restore", options.file)
     print(f"{options.file} is in the place of {path}; {NOTE}")
@@ -55,10 +55,12 @@ def main(argv: Sequence[str], program: Program) -> int:
 def _alone(data: str | None, path: str, name: str) -> Iterator[None]:
     """Nobody's `NAME up` begins meanwhile, in the folder `data` or where the database is.
 
-    :raises Unusable: one runs.
+    :raises InUse: one runs.
+    :raises Unusable: the folder cannot be used.
     """
     with ExitStack() as held:
         if data is not None:
+            _make_lock(data)
             lock, _ = open_folder(data, name)
             held.enter_context(lock)
         folder = os.path.dirname(path)
@@ -67,6 +69,16 @@ def _alone(data: str | None, path: str, name: str) -> Iterator[None]:
             if beside is not None:
                 held.enter_context(beside)
         yield
+
+
+def _make_lock(data: str) -> None:
+    """The lock in a folder that has none yet is for whoever runs the servers, too."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    if os.geteuid() == 0 and os.path.isdir(data):
+        with suppress(OSError):
+            lock, status = os.open(os.path.join(data, LOCK), flags, 0o600), os.stat(data)
+            os.fchown(lock, status.st_uid, status.st_gid)
+            os.close(lock)
 
 
 def _lock_of(folder: str) -> IO[str] | None:
@@ -80,7 +92,7 @@ def _lock_of(folder: str) -> IO[str] | None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.close()
-        raise Unusable(f"the data folder {folder} is in use") from error
+        raise InUse(f"the data folder {folder} is in use") from error
     return lock
 
 
@@ -125,7 +137,8 @@ def _give_to_owner(part: str, path: str) -> None:
     if os.geteuid() == 0:
         with suppress(OSError):
             status = os.stat(path if os.path.exists(path) else os.path.dirname(path) or ".")
-            os.chown(part, status.st_uid, status.st_gid)
+            # Whose folder it is may have put a link there meanwhile, to what is root's.
+            os.chown(part, status.st_uid, status.st_gid, follow_symlinks=False)
 
 
 def _fail(program: Program, reason: str) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import peewee
 
-from bbs.cli import Program
+from bbs.cli import Program, text
 from bbs.cli.client import PasswordFileError, read_password
 from bbs.cli.offline import carry_out, configuration, connected
 from bbs.cli.operators import by_whom, tell
@@ -33,7 +33,7 @@ from bbs.storage.migrations import upgrade
 ACTIONS = {
     "list": "who there is, and who of them is online",
     "show": "somebody, in numbers",
-    "password": "give somebody another password, and end all sessions of theirs",
+    people.PASSWORD: "give somebody another password, and end all sessions of theirs",
     "suspend": "end all sessions of somebody, who cannot log in until then",
     "resume": "let somebody log in again",
     "kick": "end all sessions of somebody, who may log in again",
@@ -105,17 +105,20 @@ def _parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def _duration(text: str) -> float:
-    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", text, re.ASCII)
+def _duration(argument: str) -> float:
+    found = re.fullmatch(r"([1-9][0-9]{0,5})([smhdw])", argument, re.ASCII)
     if not found:
         raise argparse.ArgumentTypeError("a time is a number and s, m, h, d or w: 7d")
-    return float(int(found[1]) * SECONDS[found[2]])
+    seconds = float(int(found[1]) * SECONDS[found[2]])
+    if seconds > people.LONGEST:
+        raise argparse.ArgumentTypeError("ten years at most; without, until resumed")
+    return seconds
 
 
-def _reason(text: str) -> str:
-    if len(text) > people.MOST_REASON:
+def _reason(argument: str) -> str:
+    if len(argument) > people.MOST_REASON:
         raise argparse.ArgumentTypeError(f"a reason has {people.MOST_REASON} characters at most")
-    return text
+    return text(argument)
 
 
 class _Desk:

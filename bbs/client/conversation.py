@@ -8,6 +8,7 @@ which server is lost and which was found. A face gives it lines and shows what i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from bbs.client import completing
 from bbs.client.asked import asks, with_passwords
 from bbs.client.echoes import SENDING
+from bbs.client.familiar import HISTORIES
 from bbs.client.known import QUESTIONS, Known
 from bbs.client.library import BBSClient
 from bbs.client.meaning import Sure, meaning, understood
@@ -38,6 +40,9 @@ ENDING = ("exit", "quit")
 
 LEAVING = ("logout", "delete")
 """Commands after which their user is not here any more."""
+
+PARTING = ("unfriend", "block", "leave-group")
+"""Commands after which nothing more is said to whom or what they name."""
 
 GAVE_UP_PLACE = "Given up waiting for an app server."
 GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
@@ -188,12 +193,12 @@ class Conversation:
             self.screen.notice("Messages come by themselves here.")
             return
         self._leaving = request.user if name in LEAVING else ""
-        self._talking.asked()
         try:
-            reply = await self._request(request)
+            with self._talking.asking() if name in HISTORIES else nullcontext():
+                reply = await self._request(request)
+                self._show(request, reply)
         finally:
             self._leaving = ""
-        self._show(request, reply)
         self.known.learn(request, reply)
         if reply.ok and name == "login":
             await self._logged_in(request.words[1], reply.missed)
@@ -201,10 +206,13 @@ class Conversation:
             self._gone(request.user)
         elif reply.ok and name in SENDING and request.familiar:
             self._talking.read(request.user, Talk(words[2], group=name == "send-group"))
+        elif reply.ok and name in PARTING and request.familiar:
+            partner = Talk(words[2], group=name == "leave-group")
+            self._talking.parted(request.user, partner, request.user == self.current)
 
     def _show(self, request: Typed, reply: Reply) -> None:
         user = request.user
-        past = request.name == "history" and request.familiar and reply.ok
+        past = request.familiar in HISTORIES and reply.ok
         if past and self._talking.show(user, reply):
             return
         if not reply.ok and len(self.users) > 1 and user in self.users:

@@ -13,8 +13,15 @@ from bbs.client.commands import Offer
 from bbs.client.oldest import OLDEST
 from bbs.protocols.commands import Command, Role
 
+UNLISTED: Mapping[str, Offer] = {
+    "more": Offer(Command("more <user> <cursor>", Role.APP), harmless=True),
+    "history-group": Offer(Command("history-group <user> <group>", Role.APP), harmless=True),
+}
+"""What servers have that say what they have, and that is in no list of theirs."""
+
 FAMILIAR: Mapping[str, Offer] = {
     **OLDEST,
+    "history-group": UNLISTED["history-group"],
     **{
         offer.name: offer
         for offer in (
@@ -32,7 +39,5 @@ FAMILIAR: Mapping[str, Offer] = {
     },
 }
 
-UNLISTED: Mapping[str, Offer] = {
-    "more": Offer(Command("more <user> <cursor>", Role.APP), harmless=True),
-}
-"""What servers have that say what they have, and that is in no list of theirs."""
+HISTORIES = ("history", "history-group")
+"""The commands for what was said before; the second is for a group that is called as a friend."""

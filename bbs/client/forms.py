@@ -48,6 +48,9 @@ class IForm(Interface):
     def event(user: str, event: ServiceEvent) -> Sequence[str]:
         """An event for a user that is one of the service's own."""
 
+    def logged_out(user: str) -> Sequence[str]:
+        """A user is not logged in here any more, which was not asked for here."""
+
     def waiting(waiting: Waiting) -> Sequence[str]:
         """Where a login stands that waits for an app server."""
 
@@ -78,6 +81,9 @@ class ForPeople:
         line = event_line(event)
         return [line] if line else []
 
+    def logged_out(self, user: str) -> Sequence[str]:
+        return []  # The next command says so; the protocol has nothing between the lines.
+
     def waiting(self, waiting: Waiting) -> Sequence[str]:
         return [waiting_line(waiting)]
 
@@ -106,6 +112,9 @@ class ForPrograms:
 
     def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
         return _json({**event.members, "user": user})
+
+    def logged_out(self, user: str) -> Sequence[str]:
+        return _json({"event": "logout", "user": user})
 
     def waiting(self, waiting: Waiting) -> Sequence[str]:
         position, seconds = waiting.position, waiting.seconds

@@ -21,6 +21,7 @@ from bbs.addresses import Address
 from bbs.client import parts
 from bbs.client.connection import Connections, endpoint_to
 from bbs.client.echoes import Echoes
+from bbs.client.familiar import HISTORIES
 from bbs.client.listening import Hearer, Listening
 from bbs.client.methods import Methods
 from bbs.client.routing import LocalUser, Router
@@ -227,8 +228,10 @@ class BBSClient(Methods):
                 user.address = reply.app_server
             elif request.name in ("logout", "delete") and user is not None:
                 self._logged_out(user)
-        # Of a conversation the last were asked for, and not all that was ever said.
-        if whole and reply.has_more and request.familiar != "history":
+        # Of a conversation a part was asked for, and not all that was ever said.
+        past = request.familiar in HISTORIES
+        past = past or (request.name == "more" and reply.list_name == "history")
+        if whole and reply.has_more and not past:
             return await parts.whole(self._router, request, user, reply, self._most)
         return reply
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from bbs.addresses import Address
+from bbs.client.familiar import HISTORIES
 from bbs.client.typed import Typed, typed
 from bbs.client.values import ChatMessage, Incomplete, Post, Presence, Refused, Reply
 
@@ -23,7 +24,7 @@ class Methods:
         reply = await self._request(request)
         if not reply.ok:
             raise Refused(reply)
-        if reply.has_more and request.name != "history":
+        if reply.has_more and request.name not in HISTORIES:
             raise Incomplete(reply)
         return reply
 

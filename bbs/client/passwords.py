@@ -27,6 +27,12 @@ def questions(line: str, users: bool = True) -> int:
     return many if behind <= len(words) - 1 <= behind + optional else 0
 
 
+def changes_one(line: str) -> bool:
+    """Whether a line, if it is a command, gives somebody another password: the one that is kept
+    for logging in is no answer then."""
+    return line.lstrip(" /").partition(" ")[0] == "change-password"
+
+
 def without_password(line: str) -> str:
     """What may be kept of a line as typed: `login` and `register` without what follows the name,
     `change-password` without anything."""

@@ -66,7 +66,9 @@ class Script:
         self._form = form
         self._password = password
         self._due = Due()
+        self._leaving = ""
         client.on_event(self._show_event)
+        client.on_logged_out(self._was_logged_out)
 
     async def run(self) -> None:
         """Until `exit`, `quit` or the end of the input; `Unreachable` when the service is lost."""
@@ -108,12 +110,15 @@ class Script:
         users = self._client.users
         # Before the request, as the message may come before the reply does.
         self._due.expect(request, users)
+        self._leaving = request.user if request.name in ("logout", "delete") else ""
         try:
             reply = await self._client.request(request.line)
             lines = self._form.reply(reply, request.user)
             refusal = "" if reply.ok else reply.message or "Failed"
         except (Lost, BadReply) as failure:
             lines, refusal = self._form.failed(failure), problem_line(failure)
+        finally:
+            self._leaving = ""
         self._write(lines)
         self.refusal = refusal
         if refusal:
@@ -161,6 +166,10 @@ class Script:
 
     def _show_event(self, user: str, event: ServiceEvent) -> None:
         self._write(self._form.event(user, event))
+
+    def _was_logged_out(self, user: str) -> None:
+        if user != self._leaving:
+            self._write(self._form.logged_out(user))
 
     def _show_waiting(self, waiting: Waiting) -> None:
         self._write(self._form.waiting(waiting))

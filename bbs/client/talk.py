@@ -52,6 +52,12 @@ def is_said(line: str) -> bool:
     return line[:1] != "/" or line[:2] == "//"
 
 
+def history_line(user: str, partner: Talk) -> str:
+    """The request for what `user` and a partner said before. A group may be called as a friend is,
+    who would come first."""
+    return f"{'history-group' if partner.group else 'history'} {user} {partner.name}"
+
+
 class Unread:
     """How many messages each user's partners wrote since they last talked."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from bbs.client.aliases import is_familiar
 from bbs.client.library import BBSClient
 from bbs.client.screen import IScreen
-from bbs.client.talk import Talk, Unread, WrongUse, partner_of
+from bbs.client.talk import Talk, Unread, WrongUse, history_line, partner_of
 from bbs.client.text import problem_line, visible
 from bbs.client.typed import Typed, typed
 from bbs.client.values import BadReply, ChatMessage, ClientError, Reply
@@ -33,15 +34,18 @@ class Talking:
 
     async def begin(self, user: str, partner: Talk) -> None:
         """Have what is typed go to `partner`, from the last lines of the conversation on."""
-        before = await self._before(user, partner)
-        self.partner = partner
-        self.read(user, partner)
-        name = visible(partner.name)
-        self._screen.notice(
-            f"What you type goes to {name} now. /COMMAND is a command; end ends it."
-        )
-        if before is not None:
-            self.show(user, before, LAST, partner)
+        with self.asking():
+            before = await self._before(user, partner)
+            if user not in self._client.users:
+                return  # Logged out meanwhile, elsewhere: nobody would be talking.
+            self.partner = partner
+            self.read(user, partner)
+            name = visible(partner.name)
+            self._screen.notice(
+                f"What you type goes to {name} now. /COMMAND is a command; end ends it."
+            )
+            if before is not None:
+                self.show(user, before, LAST, partner)
         self._screen.changed()
 
     def end(self) -> None:
@@ -53,9 +57,8 @@ class Talking:
         offer = self._client.vocabulary.offers.get("history")
         if offer is None or not is_familiar(offer):
             return None
-        self.asked()
         try:
-            reply = await self._client.request(f"history {user} {partner.name}")
+            reply = await self._client.request(history_line(user, partner))
         except ClientError as problem:
             self._screen.problem(problem_line(problem))
             return None
@@ -67,7 +70,7 @@ class Talking:
         """Show messages of a `history`, the last `most` at the most; whether there were any. Of
         those that came while it was asked for, the reader has seen the lines already. A friend and
         a group may have one name: with `partner` only that one's are shown."""
-        seen, self._meanwhile = self._meanwhile or (), None
+        seen = self._meanwhile or ()
         try:
             unseen = [
                 each
@@ -82,9 +85,14 @@ class Talking:
             self._screen.past(user, shown, reply.has_more or len(shown) < len(unseen))
         return bool(shown)
 
-    def asked(self) -> None:
-        """A history is asked for: what comes from now on is not shown with it again."""
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """A history is asked for and shown: what comes meanwhile is not shown with it again."""
         self._meanwhile = set()
+        try:
+            yield
+        finally:
+            self._meanwhile = None
 
     def request(self, user: str, text: str) -> Typed:
         """What says `text` to the partner; `WrongUse` where it cannot be said."""
@@ -111,6 +119,13 @@ class Talking:
             self.read(user, partner)  # Who answers, here or elsewhere, has read what there was.
         elif not (is_current and partner == self.partner):
             self.unread.add(user, partner)
+            self._screen.changed()
+
+    def parted(self, user: str, partner: Talk, is_current: bool) -> None:
+        """A user says nothing more to a partner, and need not be reminded of what is unread."""
+        self.read(user, partner)
+        if is_current and partner == self.partner:
+            self.end()
             self._screen.changed()
 
     def read(self, user: str, partner: Talk) -> None:

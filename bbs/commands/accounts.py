@@ -167,7 +167,7 @@ def _tell_of_end(ask: Ask, caller: callers.Caller) -> None:
     ask.home.bus.tell_fleet("free")
 
 
-@commands.command("locate <user>", Role.LOGIN, harmless=True)
+@commands.command("locate <user>", Role.LOGIN, harmless=True, by_itself=True)
 async def tell_where(ask: Ask) -> Reply:
     """Where the user is served, anew if the server is gone."""
     return Reply({"status": 0, "app_server": _address(ask, await locate(ask))})

@@ -33,6 +33,7 @@ from bbs.protocols.line import IConnection, IRequestHandler, Reply
 from bbs.rules import accounts, places
 from bbs.rules.callers import Caller, asked_by, identify, touch
 from bbs.rules.costs import ONE_COMMAND, Costs, costs_of
+from bbs.rules.presence import keep
 from bbs.security import tell
 from bbs.storage.database import marked_as
 from bbs.values import Trouble
@@ -184,7 +185,7 @@ class Dispatcher:
         costs = self._costs[command.name] if outcome.served else ONE_COMMAND
         self._home.charges.carried_out(request.token or "", caller.id, costs, outcome.result)
         if caller.touch:
-            self._touch(caller)
+            self._touch(caller, command)
         if outcome.served and command.handler is None:
             try:
                 return _reply(command, outcome.result)
@@ -223,6 +224,7 @@ class Dispatcher:
                 raise Moved(seat.address)
             outcome = await database.run(self._guards[request.command.name], request, caller.now)
         except Refusal as error:
+            self._home.charges.carried_out(request.token or "", caller.id, ONE_COMMAND, None)
             return failure(error, connection, self._home.tally)
         except Exception as error:
             self._count_bug(error)
@@ -253,8 +255,12 @@ class Dispatcher:
         if not isinstance(error, CancelledError):
             self._home.tally.note(Trouble.INTERNAL)
 
-    def _touch(self, caller: Caller) -> None:
-        noted = self._home.database.run(touch, caller.id, caller.session, caller.now)
+    def _touch(self, caller: Caller, command: Command) -> None:
+        run = self._home.database.run
+        if command.by_itself:
+            noted = run(keep, [caller.session], caller.now)
+        else:
+            noted = run(touch, caller.id, caller.session, caller.now)
         noted.addErrback(lambda failure: failure.trap(Refusal))
 
 

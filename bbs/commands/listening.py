@@ -29,7 +29,7 @@ def listening(feed: Feed | None) -> CommandTable:
 
     rule = marked_as(feed.open if feed else None, open_mailbox)
 
-    @commands.command(LISTEN, Role.APP, rule=rule, harmless=True)
+    @commands.command(LISTEN, Role.APP, rule=rule, harmless=True, by_itself=True)
     async def listen(ask: Ask, mailbox: Mailbox) -> Reply:
         """Send the user's events on this connection, from behind the reply on."""
         start = await ask.home.app.listeners.open(ask.user, mailbox, ask.connection)

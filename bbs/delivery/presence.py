@@ -11,6 +11,7 @@ It also keeps the sessions of those who listen alive, who may say nothing for we
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Mapping
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service
@@ -20,8 +21,8 @@ from twisted.logger import Logger
 
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import Listeners
-from bbs.errors import Refusal
-from bbs.rules import places, presence
+from bbs.errors import NotLoggedIn, Refusal
+from bbs.rules import callers, places, presence
 from bbs.storage.database import Database
 
 LOOKS = 10
@@ -33,8 +34,9 @@ SHORTEST, LONGEST = 0.2, 30.0
 KEPT = 4
 """How often a session that listens is said to be in use while it lives."""
 
-SELDOM = 60.0
-"""Seconds between these at the most, so that of too many sessions none of them is the one that
+SELDOM = 30.0
+"""Seconds between these at the most. By as much the notes are ahead, within what they may be wrong
+by: so of too many sessions, as of a script that logs in each second, none of them is the one that
 seems longest unused."""
 
 _log = Logger()
@@ -66,6 +68,7 @@ class Presence(Service):
         self._ttl = place_ttl
         self._seconds = reactor.seconds
         self._wall = wall
+        self._ahead = min(callers.Sessions(session_ttl).slack / 2, SELDOM)
         self.server_id: str | None = None
         """This app server's, once it has joined the fleet."""
         self._asked: dict[int, float] = {}
@@ -141,7 +144,9 @@ class Presence(Service):
             if self._listeners.listens(user):
                 await self._listeners.where.look([user])
             elif self._asked.get(user, began - 1.0) >= began:
-                await self._database.run(places.come_back, user, self.server_id)
+                # Somebody may have asked to log out.
+                with suppress(NotLoggedIn):
+                    await self._database.run(places.come_back, user, self.server_id)
 
     # Sessions
 
@@ -149,7 +154,7 @@ class Presence(Service):
         sessions = sorted(self._listeners.sessions)
         for begin in range(0, len(sessions), presence.AT_ONCE):
             some = sessions[begin : begin + presence.AT_ONCE]
-            await self._database.run(presence.keep, some, self._wall())
+            await self._database.run(presence.keep, some, self._wall() + self._ahead)
 
     @staticmethod
     def _every(work: Callable[[], Coroutine[Any, Any, None]], reactor: Any) -> LoopingCall:

@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from bbs.client.screen import IScreen
 from bbs.client.text import OLDER, event_line, message_line, reply_entries
-from bbs.client.times import Times
+from bbs.client.times import Stamp, Times
 from bbs.client.typed import Typed
 from bbs.client.values import ChatMessage, Reply, ServiceEvent
 from bbs.gateway.pager import Pager
@@ -80,7 +80,8 @@ class Screen:
         self._page(lines)
 
     def event(self, user: str, event: ServiceEvent) -> None:
-        self._show(event_line(event))
+        stamp = self._times.now() if self.stamps else Stamp()
+        self._show("\n".join(_beside(stamp, event_line(event))))
 
     def notice(self, text: str) -> None:
         self._page(text.split("\n"))
@@ -108,9 +109,10 @@ class Screen:
             self._show("\n".join(page))
 
     def _stamped(self, line: str, time: float | None) -> Sequence[str]:
-        """A line with its time before it, and a line before that where another day begins."""
-        if not self.stamps:
-            return [line]
-        stamp = self._times.stamp(time)
-        said = f"{stamp.time} {line}" if stamp.time else line
-        return [f"--- {stamp.day} ---", said] if stamp.day else [said]
+        return _beside(self._times.stamp(time) if self.stamps else Stamp(), line)
+
+
+def _beside(stamp: Stamp, line: str) -> Sequence[str]:
+    """A line with its time before it, and a line before that where another day begins."""
+    said = f"{stamp.time} {line}" if stamp.time else line
+    return [f"--- {stamp.day} ---", said] if stamp.day else [said]

@@ -67,7 +67,8 @@ class Command:
 
     One that is not `listed` is for programs: no help tells of it. One that is `harmless` may be
     sent again when its answer was lost, though it writes; one whose rule is `@read_only` is so
-    anyway.
+    anyway. One that clients send `by_itself`, as when a server has ended, says nothing of whether
+    its user is there.
 
     Raises ValueError for a usage text, a role, a rule or a handler that is none.
     """
@@ -80,6 +81,7 @@ class Command:
     rule: Callable[..., object] | None = None
     listed: bool = True
     harmless: bool = False
+    by_itself: bool = False
     name: str = field(init=False)
     takes_user: bool = field(init=False)
     parameters: tuple[str, ...] = field(init=False)
@@ -198,13 +200,21 @@ class CommandTable:
         rule: Callable[..., object] | None = None,
         listed: bool = True,
         harmless: bool = False,
+        by_itself: bool = False,
     ) -> Callable[[_H], _H]:
         """Declare the function that is decorated as the handler of a command."""
 
         def declare(handler: _H) -> _H:
             self.declare(
                 Command(
-                    usage, role, handler, rest=rest, rule=rule, listed=listed, harmless=harmless
+                    usage,
+                    role,
+                    handler,
+                    rest=rest,
+                    rule=rule,
+                    listed=listed,
+                    harmless=harmless,
+                    by_itself=by_itself,
                 )
             )
             return handler

@@ -221,9 +221,7 @@ def undo_log_in(token_digest: str) -> None:
 
 def log_out(caller: Caller) -> Caller:
     """End all sessions of `caller`, and give the place back."""
-    _lock(caller.id)
-    Session.delete().where(Session.user == caller.id).execute()
-    places.give_back(caller.id)
+    _go_offline(caller.id)
     callers.see(caller.id, caller.now)
     return caller
 
@@ -242,7 +240,7 @@ def delete(
     _lock(caller.id)
     if not begun and not Session.select().where(Session.user == caller.id).exists():
         raise NotLoggedIn()
-    log_out(caller)
+    _go_offline(caller.id)
     if on_delete and on_delete(caller.id):
         return False
     User.delete().where(User.id == caller.id).execute()
@@ -286,6 +284,12 @@ def _lock(user: int) -> None:
     """Until the transaction ends nobody else begins or ends a session of `user`, so that who has
     one has a place, and who has none holds none."""
     for_update(User.select(User.id).where(User.id == user)).first()
+
+
+def _go_offline(user: int) -> None:
+    _lock(user)
+    Session.delete().where(Session.user == user).execute()
+    places.give_back(user)
 
 
 def _go_offline_without_session(user: int) -> None:

@@ -24,7 +24,7 @@ from bbs.storage.database import for_update, long_read, rows
 from bbs.storage.models import Notice, Place, Server, Session, Suspension, User
 from bbs.storage.statements import statement
 
-PASSWORD, SUSPEND, RESUME, KICK, DELETE = "password", "suspend", "resume", "kick", "delete"  # nosec B105
+PASSWORD, SUSPEND, RESUME, KICK, DELETE = "password", "suspend", "resume", "kick", "delete"
 """The actions, as `Action` has them."""
 
 PEOPLE_AT_ONCE = 100
@@ -32,6 +32,10 @@ PEOPLE_AT_ONCE = 100
 
 MOST_REASON = 200
 """Characters of the reason for a suspension that are kept."""
+
+
+LONGEST = 3650 * 86400.0
+"""Seconds of the longest suspension that has an end: calendars end, too."""
 
 
 class NoSuchPerson(Exception):

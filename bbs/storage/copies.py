@@ -68,6 +68,9 @@ def part_of(path: str) -> Iterator[str]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise CopyRefused(f"{part}: somebody is writing it already") from error
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            # Whoever put it there, in /tmp for one, may have it open, and would read along.
+            raise CopyRefused(f"{part} is somebody else's")
         try:
             # What somebody left who was killed.
             os.fchmod(descriptor, 0o600)

@@ -28,9 +28,6 @@ from bbs.web.resources import Asked, HttpAnswer, Responder, Told, as_json
 PEOPLE_SHOWN = 50
 """People in one part of what is found."""
 
-LONGEST = 3650 * 86400.0
-"""Seconds of the longest suspension that has an end."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Passwords:
@@ -225,4 +222,4 @@ def _of_query(request: Any, name: str) -> str:
 
 def _is_duration(value: object) -> bool:
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and 0 < float(str(value)) <= LONGEST
+    return number and 0 < float(str(value)) <= people.LONGEST

@@ -29,8 +29,8 @@ ask("list-invite", name)  # those that came before
 for line in client.stdout or ():
     told = json.loads(line)
     command = asked.popleft() if "status" in told else ()
-    if command[:1] == ("login",) and told["status"] == 1:
-        sys.exit(f"greeter: {told['message']}")
+    if told.get("event") == "logout" or (command[:1] == ("login",) and told["status"] == 1):
+        sys.exit(f"greeter: {told.get('message', 'logged out')}")
     invited = [told["from"]] if told.get("event") == "invite" else told.get("invite", [])
     for each in invited:
         ask("accept-invite", name, each)

@@ -255,7 +255,8 @@ class TelnetTests(GatewayCase):
 
         await eventually(posted, "the post is there")
         posts = await bob.asks("receive-post")
-        self.assertEqual(posts["post"], [{"id": "ann", "message": "中文"}])
+        (post,) = posts["post"]
+        self.assertEqual((post["id"], post["message"]), ("ann", "中文"))
         telnet.enter("encoding utf-8")
         telnet.enter("help")
         await telnet.shows("encoding utf-8|big5")

@@ -5,17 +5,18 @@ from __future__ import annotations
 from twisted.internet.defer import Deferred
 
 from bbs.client.library import BBSClient
+from bbs.client.talk import Talk, history_line
 from bbs.client.terminal.view import Part
 from bbs.client.values import Refused, Reply
 
 
 class Back:
-    """The conversation of `user`, who is logged in here, with whoever has such a name."""
+    """The conversation of `user`, who is logged in here, with `partner`."""
 
-    def __init__(self, client: BBSClient, user: str, name: str) -> None:
+    def __init__(self, client: BBSClient, user: str, partner: Talk) -> None:
         self._client = client
         self._user = user
-        self._name = name
+        self._partner = partner
 
     def part(self, cursor: str | None) -> Deferred[Part]:
         """The part that a cursor is for, and the latest for None; fails with `ClientError`."""
@@ -23,7 +24,7 @@ class Back:
 
     async def _part(self, cursor: str | None) -> Part:
         if cursor is None:
-            line = f"history {self._user} {self._name}"
+            line = history_line(self._user, self._partner)
             return _read(await self._client.request(line, whole=False))
         return _read(await self._client.following(self._user, cursor))
 

@@ -15,7 +15,7 @@ from bbs.addresses import Address
 from bbs.client.asking import HOW_TO_END
 from bbs.client.conversation import Conversation
 from bbs.client.library import BBSClient
-from bbs.client.passwords import questions
+from bbs.client.passwords import changes_one, questions
 from bbs.client.screen import GivenUp, IScreen
 from bbs.client.talk import Talk, is_said, partner_of
 from bbs.client.terminal import looks
@@ -38,6 +38,10 @@ GREETING = "Connected to {}. help lists the commands, Tab completes them; exit o
 OLDER_BY_KEY = "(older ones: Page Up)"
 
 NOTHING_TO_READ = "There is nothing to read back in before talk NAME, or history NAME."
+
+
+_OF_A_CHANGE = ("The same once more", "New password", "Old password")
+"""What is to be entered, by how many questions are left."""
 
 
 def begins_talk(line: str) -> bool:
@@ -125,14 +129,19 @@ class Face:
     def _questions(self, text: str, as_text: bool) -> int:
         said = self.conversation.talk is not None and (as_text or not self.is_command(text))
         # What is under way may begin or end a talk: then it is better to hide too much.
-        if self._password is not None or (said and not self.work.under_way):
+        if self._answers_itself(text) or (said and not self.work.under_way):
             return 0
         return questions(text)
+
+    def _answers_itself(self, line: str) -> bool:
+        return self._password is not None and not changes_one(line)
 
     def _question_words(self) -> str:
         if self._question is not None:
             return self._question.prompt
         line = self.work.questioner
+        if line is not None and changes_one(line.text):
+            return f"{_OF_A_CHANGE[line.questions - 1]}, once asked: "
         name = line.text.rstrip(" ").rpartition(" ")[2] if line is not None else ""
         return f"Password for {visible(name)}, once asked: "
 
@@ -247,7 +256,7 @@ class Face:
         self._above.add(looks.problem(text))
 
     def ask_password(self, prompt: str) -> Deferred[str]:
-        if self._password is not None:
+        if self._password is not None and self._answers_itself(self.work.under_way):
             return succeed(self._password)
         if self.work.line is not None and self.work.line.answers:
             return succeed(self.work.line.answers.popleft())
@@ -284,7 +293,7 @@ class Face:
             Deferred.fromCoroutine(self._look_back(*past))
 
     async def _look_back(self, user: str, talk: Talk) -> None:
-        back = Back(self._client, user, talk.name)
+        back = Back(self._client, user, talk)
         draw = partial(self._looks.back_in, user)
         try:
             self._aside.look_back(partner_name(talk), await back.part(None), back.part, draw)

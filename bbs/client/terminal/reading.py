@@ -26,6 +26,7 @@ from prompt_toolkit.styles import BaseStyle
 
 from bbs.client.terminal.harmless import Harmless
 from bbs.client.terminal.interfaces import More
+from bbs.client.terminal.keys import pasted
 from bbs.client.terminal.view import View
 
 _SCREEN = (" ", "pagedown", "c-v", "c-f")
@@ -48,6 +49,10 @@ def more_application(
             keys.add(name, eager=True)(leads_to(answer))
 
     @keys.add(Keys.BracketedPaste)
+    def paste(event: KeyPressEvent) -> None:
+        type(pasted(event.data))
+        event.app.exit(result=More.LEAVE)
+
     @keys.add("<any>")
     def other(event: KeyPressEvent) -> None:
         if event.data.isprintable():

@@ -106,7 +106,8 @@ class View:
         elif self._is_at_end:
             state = "newer ones: G" if self._lacks_latest else "the end"
         else:
-            state = f"{len(self._rows) - self._top - self._height} rows below"
+            below = len(self._rows) - self._top - self._height
+            state = f"{below} {'row' if below == 1 else 'rows'} below"
         for keys in ("  / searches, n goes on, g G ends, q leaves", "  / searches, q leaves", ""):
             line = f"{self._title}: {state}{keys}"
             if get_cwidth(line) <= columns:

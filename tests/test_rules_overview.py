@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bbs.rules import members, operators, overview
+from bbs.rules import members, operators, overview, servers
 from bbs.rules.operators import By, FleetFull, NoSuchServer
-from bbs.rules.overview import GONE_SHOWN, Overview
+from bbs.rules.overview import FAILED_LATELY, GONE_SHOWN, Overview
 from bbs.storage.models import Action, Lease, LoginServer, Place, Server
 from bbs.values import State, Tally
 from tests.database_case import RulesCase, on_both_databases
@@ -82,6 +82,26 @@ class Looking(RulesCase):
         seen = self.look()
         self.assertEqual(seen.usual, 4.5)
         self.assertEqual(seen.refusal, operators.Hold("over quota", 9.0))
+
+    def test_launches_that_failed_in_a_row(self) -> None:
+        def launch(reason: str, state: State = State.GONE) -> str:
+            self.clock.advance(1)
+            server = servers.add("local", 10, self.now)
+            Server.update(state=state, reason=reason).where(Server.id == server).execute()
+            return server
+
+        self.assertEqual(self.look().failures, 0)
+        launch("failed: not ready in 180 s")
+        launch("failed: it ended", State.LOST)
+        launch("", State.LAUNCHING)  # Not decided yet.
+        self.assertEqual(self.look().failures, 2)
+        self.clock.advance(FAILED_LATELY - 2)
+        self.assertEqual(self.look().failures, 1)
+        launch("an operator asked")
+        launch("failed: it ended")
+        self.assertEqual(self.look().failures, 1)
+        Server.update(ready=self.now).where(Server.id == launch("")).execute()
+        self.assertEqual(self.look().failures, 0)
 
     def test_no_launch_yet(self) -> None:
         Server.delete().execute()

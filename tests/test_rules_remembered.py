@@ -113,7 +113,7 @@ class Telling(RulesCase):
         super().setUp()
         for id in ("me", "other"):
             LoginServer.insert(id=id, identity="").execute()
-        self.assertTrue(self.call(remembered.narrate, "me", None, self.now))
+        self.assertTrue(self.call(remembered.narrate, "me", None))
 
     def tell(self, *ids: int, who: str = "me") -> bool:
         """`who` writes news of these ids."""

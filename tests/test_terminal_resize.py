@@ -74,6 +74,12 @@ class QuestionsTests(SynchronousTestCase):
         questions.answered()
         self.assertTrue(questions.may_be_asked)
 
+    def test_many_sizes_in_a_moment_are_one_question(self) -> None:
+        questions = Questions()
+        for step in range(20):
+            questions.ask(10.0 + step / 100)
+        self.assertTrue(questions.may_be_asked)
+
 
 class PromptTests(EditorCase):
     """The screen breaks no line anew by itself; what a terminal does is done by hand."""

@@ -66,12 +66,18 @@ class SettingsTests(SynchronousTestCase):
             },
         )
 
+    def test_a_number_without_end(self) -> None:
+        settings, problems = self.read(f"times = {'1' * 5000}")
+        self.assertEqual(settings, Settings())
+        self.assertEqual(len(problems), 1)
+
     def test_a_mistake_costs_what_it_is_in(self) -> None:
         settings, problems = self.read(
             'times = "no"\nbell = "loud"\npager = 1\ntimez = 1\n'
             "[colours]\nsenders = 0\nhue = 1\n"
             '[colours.styles]\nprompt = "boldly"\nnothing = ""\nnotice = "bold"\n'
-            '[keys]\nhistory = "page-up"\nfly = "c-x"\nend = []\ncomplete = [3, ""]\n'
+            '[keys]\nhistory = "page-up"\nfly = "c-x"\nend = []\ncomplete = [3]\n'
+            'interrupt = 5\nsuspend = ""\n'
         )
         self.assertEqual([*dict(settings.styles)], ["notice"])
         self.assertEqual([*settings.keys], ["end"], "who wants no key has none")
@@ -87,12 +93,14 @@ class SettingsTests(SynchronousTestCase):
                 "keys.history",
                 "keys.fly",
                 "keys.complete",
+                "keys.interrupt",
+                "keys.suspend",
                 "timez",
                 "colours.hue",
             ],
         )
         self.assertEqual(problems[0], "times: true or false")
-        self.assertEqual(problems[9], "timez: no such setting")
+        self.assertEqual(problems[11], "timez: no such setting")
         default = Settings()
         self.assertEqual((settings.times, settings.bell), (default.times, default.bell))
 

@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client.asking import Asking, Press
-from bbs.client.terminal.above import PAUSE, TURN, Above
+from bbs.client.terminal.above import MOST_CHARACTERS, MOST_HELD, PAUSE, TURN, Above
 from bbs.client.terminal.interfaces import Fragments
 from bbs.client.terminal.keys import lines_of, unsent_question
 from bbs.client.terminal.work import Line, Work
@@ -117,6 +117,25 @@ class AboveTests(SynchronousTestCase):
         self.above.flush()
         self.assertEqual(self.written, ["a", "b"])
         self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_what_comes_while_somebody_reads_has_a_bound(self) -> None:
+        self.above.hold()
+        self.add(*map(str, range(MOST_HELD + 3)))
+        self.above.let_go()
+        self.above.flush()
+        self.assertEqual(
+            self.written[0],
+            "3 came before these and are left out here; history NAME has messages.",
+        )
+        self.assertEqual(self.written[1:], [str(number) for number in range(3, MOST_HELD + 3)])
+        self.above.hold()
+        long = "x" * (MOST_CHARACTERS // 4)
+        self.add("a", *[long] * 4)
+        self.written.clear()
+        self.above.let_go()
+        self.above.flush()
+        self.assertIn("1 came before these", self.written[0])
+        self.assertEqual(self.written[1:], [long] * 4)
 
 
 class AskingTests(SynchronousTestCase):

@@ -41,6 +41,16 @@ class Causes(SynchronousTestCase):
         self.assertEqual(self.cries(replace(refused, waiting=10)), [])
         self.assertEqual(self.cries(replace(refused, waiting=11)), [Cause.REFUSED])
 
+    def test_one_launch_after_the_other_fails(self) -> None:
+        failing = replace(QUIET, waiting=1, failures=2)
+        self.assertEqual(self.cries(failing), [Cause.FAILED])
+        # The next one is not believed in before it is there.
+        self.assertEqual(self.cries(replace(failing, servers=(LAUNCHING,))), [Cause.FAILED])
+        self.assertEqual(self.cries(replace(failing, failures=1)), [])
+        self.assertEqual(self.cries(replace(failing, waiting=0)), [])
+        refused = replace(failing, refusal=Hold("no credit", 1.0))
+        self.assertEqual(self.cries(refused), [Cause.REFUSED])
+
     def test_the_fleet_is_at_its_maximum(self) -> None:
         full = replace(QUIET, waiting=2, servers=(SERVER, replace(SERVER, id="other")))
         self.assertEqual(self.cries(full, maximum=2), [Cause.MAXIMUM])
@@ -48,8 +58,10 @@ class Causes(SynchronousTestCase):
         self.assertEqual(self.cries(replace(full, waiting=0), maximum=2), [])
         gone = replace(full, servers=(SERVER, replace(SERVER, id="other", state=State.GONE)))
         self.assertEqual(self.cries(gone, maximum=2), [])
-        # It is run by hand.
-        self.assertEqual(self.cries(full, maximum=0), [])
+
+    def test_a_fleet_that_is_run_by_hand(self) -> None:
+        self.assertEqual(self.cries(replace(QUIET, waiting=1), maximum=0), [Cause.BY_HAND])
+        self.assertEqual(self.cries(QUIET, maximum=0), [])
 
     def test_nobody_keeps_the_fleet(self) -> None:
         long = no_keeper_after(POLICY)

@@ -3,6 +3,7 @@ at the most, however many look."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,13 @@ GONE_SHOWN = 120.0
 
 NAMES_SHOWN = 2000
 """Names of people at the most: a page of more is of use to nobody."""
+
+FAILED_LATELY = 600.0
+"""Seconds since a launch began after which its failure says nothing of the next one any more: two
+that time out in a row, by default, are within it."""
+
+LAUNCHES_READ = 10
+"""The latest launches that are looked at for how many failed in a row."""
 
 ACTIONS_SHOWN = 20
 """The latest actions that one look brings; they are told of when they are new."""
@@ -45,7 +53,8 @@ class Overview:
     `waiting` counts people without a place who want one, of whom the first who has none at all came
     at `waiting_since` (seconds since the epoch); `away` counts those who are logged in and want
     none, as they are not there; `connected` counts those who listen, as the servers that live told
-    with their last heartbeats. `usual` is what launches took lately (s). `who` has
+    with their last heartbeats. `usual` is what launches took lately (s), and `failures` how many of
+    the latest failed in a row. `who` has
     the names of people by server, "" for those without a place; None unless they were asked for.
     `keeper` keeps the fleet, and `narrator` writes down the page's hour and the `news`, of which
     these are those that were asked for.
@@ -59,6 +68,7 @@ class Overview:
     connected: int = 0
     refusal: operators.Hold | None
     usual: float | None
+    failures: int = 0
     actions: tuple[operators.Deed, ...]
     who: Mapping[str, tuple[str, ...]] | None
     keeper: LeaseSeen | None = None
@@ -113,12 +123,32 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
         connected=connected(found),
         refusal=operators.refusal(),
         usual=launches.usual if launches else None,
+        failures=failures(now),
         actions=tuple(operators.actions(ACTIONS_SHOWN)),
         who=_who() if names else None,
         keeper=members.seen_lease(members.KEEPER),
         narrator=remembered.narrator(),
         news=() if told is None else remembered.news_behind(told),
     )
+
+
+def failures(now: float) -> int:
+    """How many launches have failed in a row lately, up to the latest that is decided."""
+    decided = (
+        Server.select(Server.ready, Server.reason, Server.created)
+        .where((Server.state != State.LAUNCHING) & (Server.scope != servers.OPERATOR))
+        .order_by(Server.created.desc())
+        .limit(LAUNCHES_READ)
+    )
+    found = itertools.takewhile(
+        lambda row: (
+            row[0] is None
+            and row[1].startswith(servers.FAILED)
+            and abs(now - row[2]) < FAILED_LATELY
+        ),
+        rows(decided),
+    )
+    return sum(1 for _ in found)
 
 
 def waiting() -> int:

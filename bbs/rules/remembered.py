@@ -132,7 +132,7 @@ def narrator() -> LeaseSeen | None:
     return members.seen_lease(NARRATOR)
 
 
-def narrate(me: str, lapsed: LeaseSeen | None, now: float) -> bool:
+def narrate(me: str, lapsed: LeaseSeen | None) -> bool:
     """Whether `me` is to write down what is seen of the fleet from now on; this counts as a
     heartbeat. It is where nobody else does: nobody who runs, or whoever was seen as `lapsed` and
     has not moved since."""
@@ -169,7 +169,7 @@ def write_points(
     :returns: the id of the fleet's point, 0 where there is none; None if somebody else narrates.
     """
     Point.insert(at=at, login_server=me, series=json.dumps(own)).execute()
-    if not narrate(me, lapsed, at):
+    if not narrate(me, lapsed):
         return None
     add_news(news)
     # What is far ahead was written by a clock that was wrong, and would stay for long.

@@ -15,6 +15,9 @@ from bbs.values import State
 OPERATOR = "operator"
 """The scope of servers that no provider launched: somebody runs them by hand."""
 
+FAILED = "failed: "
+"""What the reason of a launch that failed begins with; that of one that was refused does not."""
+
 CONNECTED = "connected"
 """The figure of an app server that says how many people listen there."""
 

@@ -19,7 +19,9 @@ class Cause(StrEnum):
 
     NO_KEEPER = "no-keeper"
     REFUSED = "refused"
+    FAILED = "failed"
     MAXIMUM = "maximum"
+    BY_HAND = "by-hand"
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,11 @@ class Alarm:
     def as_json(self) -> dict[str, str]:
         """As the page gets it."""
         return {"cause": str(self.cause), "text": self.text, "todo": self.todo}
+
+
+FAILURES = 2
+"""Launches that failed in a row after which the next one is not believed in: the first may have
+failed by chance."""
 
 
 def no_keeper_after(policy: Policy) -> float:
@@ -56,6 +63,17 @@ def alarms(
             "Nobody keeps the fleet: no server is launched, and none is ended",
             "Look at the logs of the login servers, and restart them one by one.",
         )
+    if seen.waiting and seen.failures >= FAILURES and seen.refusal is None:
+        # Also while the next one is under way: else this would come and go with each.
+        yield Alarm(
+            Cause.FAILED,
+            "People wait for a place, and one launch after the other fails",
+            "Look below the servers for why, and in their logs, or run an app server by hand."
+            " It is tried again by itself."
+            if operator
+            else "Log in as an operator to see why.",
+        )
+        return
     coming = sum(each.capacity for each in seen.servers if each.state is State.LAUNCHING)
     if seen.waiting <= coming:
         return
@@ -69,8 +87,13 @@ def alarms(
             else "Log in as an operator to see why.",
         )
     living = sum(each.state is not State.GONE for each in seen.servers)
-    # A maximum of 0 is of a fleet that operators run by hand.
-    if policy.maximum and living >= policy.maximum:
+    if not policy.maximum:
+        yield Alarm(
+            Cause.BY_HAND,
+            "People wait for a place, and nothing launches servers: they are run by hand",
+            "Run another app server.",
+        )
+    elif living >= policy.maximum:
         yield Alarm(
             Cause.MAXIMUM,
             f"People wait for a place, and the fleet is at its maximum of {policy.maximum} servers",

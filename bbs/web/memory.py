@@ -114,7 +114,7 @@ class Memory:
         if self._begun:
             return
         try:
-            narrates = await self._database.run(remembered.narrate, self._me, None, self._wall())
+            narrates = await self._database.run(remembered.narrate, self._me, None)
             found = await self._database.run(remembered.recall, self._me, self._wall())
         except Unavailable:
             return

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser import NARROW, WIDE
 from tests.integration.page_case import ArrangedCase, focused, tab_to
@@ -108,6 +108,7 @@ class Searching(ArrangedCase):
         def look() -> None:
             page = self.open()
             self.find(page)
+            self.answer("people/show", **a_person(state="suspended"))
             for choice, seconds in (("604800", {"for": 604800}), ("", {})):
                 page.get_by_role("button", name="Suspend", exact=True).first.click()
                 dialog = page.get_by_role("dialog", name="Suspend this person?")
@@ -116,6 +117,7 @@ class Searching(ArrangedCase):
                 dialog.get_by_role("button", name="Suspend").click()
                 expect(dialog).to_be_hidden()
                 expect(page.locator("#person-said")).to_contain_text("is suspended")
+                expect(page.locator("#found-people small").first).to_have_text("suspended")
                 self.assertEqual(
                     self.asked("people/suspend"), {"name": "ann", "reason": "spam", **seconds}
                 )
@@ -174,6 +176,60 @@ class Searching(ArrangedCase):
 
         await self.sees(look)
 
+    async def test_a_name_that_shows_as_an_escape_is_typed_as_that(self) -> None:
+        self.answer("people", people=[a_person(MARKUP)], more=None)
+        self.answer("people/show", **a_person(MARKUP))
+        self.answer("people/delete", message="deleted")
+
+        def look() -> None:
+            page = self.open()
+            self.find(page, SHOWN)
+            page.get_by_role("button", name="Delete", exact=True).click()
+            dialog = page.get_by_role("dialog", name="Delete this account?")
+            dialog.get_by_label("Type the name once more").fill(SHOWN)
+            dialog.get_by_role("button", name="Delete it").click()
+            expect(dialog).to_be_hidden()
+            self.assertEqual(self.asked("people/delete"), {"name": MARKUP, "again": MARKUP})
+
+        await self.sees(look)
+
+    async def test_a_deed_is_for_whom_the_question_named(self) -> None:
+        self.answer("people/kick", message="ann: 1 session ended")
+
+        def look() -> None:
+            page = self.open()
+            self.find(page)
+            held: list[Route] = []
+            page.route(re.compile("show.name=bob"), lambda route: held.append(route))
+            page.get_by_role("button", name="bob", exact=True).click()
+            page.get_by_role("button", name="Log out everywhere").click()
+            expect(page.locator("#kick .whose")).to_have_text("ann")
+            held[0].fulfill(json=a_person("bob"))
+            expect(page.locator("#person-name")).to_have_text("bob")
+            page.locator("#kick .danger").click()
+            expect(page.locator("#kick")).to_be_hidden()
+            self.assertEqual(self.asked("people/kick"), {"name": "ann"})
+
+        await self.sees(look)
+
+    async def test_what_comes_late_does_not_take_the_place_of_what_is_newer(self) -> None:
+        def look() -> None:
+            page = self.open()
+            self.find(page)
+            held: list[Route] = []
+            page.route(re.compile("show.name=bob|search=late"), lambda route: held.append(route))
+            page.get_by_role("button", name="bob", exact=True).click()
+            page.get_by_label("A part of the name").fill("late")
+            page.get_by_label("A part of the name").press("Enter")
+            self.find(page)
+            held[0].fulfill(json=a_person("bob"))
+            held[1].fulfill(json={"people": [a_person("late")], "more": None})
+            page.wait_for_timeout(200)
+            expect(page.locator("#person-name")).to_have_text("ann")
+            expect(page.locator("#found-people button")).to_have_text(["ann", "bob"])
+
+        await self.sees(look)
+
     async def test_resuming(self) -> None:
         suspended = {"since": NOW - 60, "until": None, "reason": "spam"}
         self.answer("people/show", **a_person(suspended=suspended, state="suspended"))
@@ -218,7 +274,10 @@ class Searching(ArrangedCase):
             page.get_by_role("button", name="Search").click()
             expect(page.locator("#found")).to_have_text("1 person, and there are more")
             self.answer("people", people=[a_person("bob")], more=None)
-            page.get_by_role("button", name="More").click()
+            # What is typed meanwhile has not been searched for yet.
+            page.get_by_label("A part of the name").fill("eva")
+            with page.expect_request(re.compile("search=&behind=ann")):
+                page.get_by_role("button", name="More").click()
             expect(page.locator("#found-people li")).to_have_count(2)
             expect(page.get_by_role("button", name="More")).to_be_hidden()
 

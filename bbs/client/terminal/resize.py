@@ -61,10 +61,13 @@ class Questions:
         return self._unanswered < MOST_UNANSWERED
 
     def ask(self, now: float) -> None:
-        if now - self._asked_at > FORGOTTEN:
+        since = now - self._asked_at
+        if since > FORGOTTEN:
             self._waiting = 0
         self._waiting += ANSWERS
-        self._unanswered += 1
+        # A window that is drawn to another size has many sizes before there can be an answer.
+        if not self._unanswered or since >= PATIENCE:
+            self._unanswered += 1
         self._asked_at = now
 
     def answered(self) -> int | None:

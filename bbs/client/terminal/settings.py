@@ -90,7 +90,10 @@ def read(path: Path) -> tuple[Settings, Sequence[str]]:
         return Settings(), [visible(f"{path}: {problem.strerror or problem}")]
     except UnicodeDecodeError:
         return Settings(), [visible(f"{path}: not UTF-8")]
-    except (tomllib.TOMLDecodeError, RecursionError) as problem:
+    except (
+        ValueError,
+        RecursionError,
+    ) as problem:  # Also a number of more digits than Python takes.
         return Settings(), [visible(f"{path}: {problem}")]
     reading = _Reading()
     settings = reading.settings(members)
@@ -189,7 +192,8 @@ def _keys(name: str, value: object) -> Sequences:
             raise _Wrong("nothing that a key can do") from None
     values = value if isinstance(value, list) else [value]
     try:
-        sequences = [tuple(str(each).split()) for each in values]
+        # What is in no quotes is none: history = 5 would take the 5 from the keyboard.
+        sequences = [tuple(each.split() if isinstance(each, str) else ()) for each in values]
         for sequence in sequences:
             KeyBindings().add(*sequence)
     except (AssertionError, ValueError):

@@ -21,9 +21,9 @@ export class People {
     this.more = find("#more-people");
     this.form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.search("");
+      this.search();
     });
-    this.more.addEventListener("click", () => this.search(this.behind));
+    this.more.addEventListener("click", () => this.find(this.wanted, this.behind));
     this.questions = Object.fromEntries(["kick", "suspend", "password", "delete"].map(
       (deed) => [deed, new Question(deed, (fields) => this.answer(deed, fields))],
     ));
@@ -47,14 +47,20 @@ export class People {
 
   // Who there is.
 
-  /** Find people, of a long list those behind a name. */
-  async search(behind) {
+  /** Find whom the form says. */
+  search() {
     const fields = new FormData(this.form);
-    const query = new URLSearchParams({search: fields.get("search").trim(), behind});
-    if (fields.has("online")) query.set("online", "1");
+    this.wanted = {search: fields.get("search").trim()};
+    if (fields.has("online")) this.wanted.online = "1";
+    return this.find(this.wanted, "");
+  }
+
+  /** Find people, of a long list those behind a name. */
+  async find(wanted, behind) {
     const {visit} = this;
-    const {ok, said} = await ask("GET", `people?${query}`);
-    if (visit !== this.visit) return;
+    const {ok, said} = await ask("GET", `people?${new URLSearchParams({...wanted, behind})}`);
+    // Somebody has left, or looks for somebody else by now.
+    if (visit !== this.visit || wanted !== this.wanted) return;
     if (!ok) return put(find("#found"), visible(said.message));
     this.list(behind ? [...this.known, ...said.people] : said.people, said.more);
     const count = this.known.length;
@@ -69,7 +75,7 @@ export class People {
     keep(
       find("#found-people"), people, ({name}) => name,
       (person) => this.entry(person),
-      (item, person) => put(find("small", item), `${STATES[person.state]}${until(person)}`),
+      (item, person) => put(find("small", item), state(person)),
     );
   }
 
@@ -91,11 +97,13 @@ export class People {
     }
   }
 
-  /** Show somebody as they are now; whether there is anybody. */
+  /** Show somebody as they are now; whether that could be had, undefined if it is not wanted. */
   async show(name) {
     const {visit} = this;
+    const shows = this.shows = {};
     const {ok, said} = await ask("GET", `people/show?${new URLSearchParams({name})}`);
-    if (visit !== this.visit) return false;
+    // Somebody has left, or has opened somebody else since.
+    if (visit !== this.visit || shows !== this.shows) return undefined;
     this.article.hidden = !ok;
     put(find("#found"), ok ? find("#found").textContent : visible(said.message));
     if (!ok) return false;
@@ -103,25 +111,28 @@ export class People {
     put(find("#person-name"), visible(said.name));
     find("dl", this.article).replaceChildren(...lines(said));
     find("[value=resume]", this.article).hidden = said.suspended === null;
+    this.list(this.known.map((each) => (each.name === said.name ? said : each)), this.behind);
     return true;
   }
 
   begin(deed) {
+    this.asked = this.name;  // Whoever is shown when the answer comes: the question named this one.
     if (deed === "resume") return this.answer(deed, {});
     const question = this.questions[deed];
-    put(find(".whose", question.dialog), visible(this.name));
+    put(find(".whose", question.dialog), visible(this.asked));
     question.open();
   }
 
   /** Have it done; resolves to what is wrong, "" if it was done. */
   async answer(deed, fields) {
-    const {name} = this;
+    const name = this.asked;
     const body = {name};
     if (deed === "password") {
       if (fields.password !== fields.again) return "The two differ: type it once more.";
       body.password = fields.password;
     }
-    if (deed === "delete") body.again = fields.again;
+    // What shows as an escape can be typed as that alone.
+    if (deed === "delete") body.again = fields.again === visible(name) ? name : fields.again;
     if (deed === "suspend") {
       body.reason = fields.reason;
       if (fields.for) body.for = Number(fields.for);
@@ -130,8 +141,7 @@ export class People {
     if (!ok && deed !== "resume") return said.message;
     put(find("#person-said"), visible(said.message));
     this.done();
-    const there = await this.show(name);
-    if (there) return "";
+    if (await this.show(name) !== false || deed !== "delete") return "";
     // The account has gone.
     put(find("#found"), visible(said.message));
     this.list(this.known.filter((each) => each.name !== name), this.behind);
@@ -141,10 +151,9 @@ export class People {
   }
 }
 
-const until = ({suspended}) => {
-  if (suspended === null) return "";
-  return suspended.until === null ? ", until resumed" : "";
-};
+function state({state: word, suspended}) {
+  return `${STATES[word]}${suspended?.until === null ? ", until resumed" : ""}`;
+}
 
 /** What there is to know of somebody, as terms and values. */
 function lines(person) {

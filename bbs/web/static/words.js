@@ -53,14 +53,20 @@ export const spoken = (counter) => counter.replaceAll("_", " ");
 /** Enough of an id to know a server by; the events use as much of it. */
 export const short = (id) => id.slice(0, 8);
 
-// As the terminal client does: control characters, line ends, and those that turn the direction of
-// writing round are shown, so that no name passes for another.
-const UNPRINTABLE = /[\u0000-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/gu;
+// As the terminal client does (`bbs/client/text.py`): control characters, line ends, those that turn
+// the direction of writing round, and those that show nothing, so that no name passes for another.
+const UNPRINTABLE = new RegExp(
+  "[\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069\\u061c\\u200e\\u200f" +
+  "\\u00ad\\u034f\\u115f\\u1160\\u17b4\\u17b5\\u180b-\\u180f\\u200b\\u2060-\\u2065\\u206a-\\u206f" +
+  "\\u2800\\u3164\\ufe00-\\ufe0d\\ufeff\\uffa0\\ufff9-\\ufffb\\u{1d173}-\\u{1d17a}" +
+  "\\u{e0000}-\\u{e007f}\\u{e0100}-\\u{e01ef}\\ud800-\\udfff]", "gu",
+);
 
 /** Somebody else's text, with everything that would act instead of show as an escape. */
 export function visible(text) {
   return String(text).replace(UNPRINTABLE, (found) => {
-    const code = found.charCodeAt(0).toString(16);
+    const code = found.codePointAt(0).toString(16);
+    if (code.length > 4) return `\\U${code.padStart(8, "0")}`;
     return code.length > 2 ? `\\u${code.padStart(4, "0")}` : `\\x${code.padStart(2, "0")}`;
   });
 }

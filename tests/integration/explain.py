@@ -142,6 +142,7 @@ def commands() -> dict[str, list[Callable[[], object]]]:
         cursor = Cursor(ann().id, 0)
         messages.note_delivered([Cursor(ann().id, 10)])
         presence.keep([callers.digest(TOKEN)], NOW)
+        presence.note_seen({1: NOW})
         return messages.fetch([cursor]), presence.standings([callers.digest(TOKEN)])
 
     return {

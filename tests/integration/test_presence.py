@@ -83,10 +83,10 @@ class Crowd(ServiceCase):
         await deferLater(reactor, 2 * IDLE_GRACE, lambda: None)
         self.assertEqual((await self.look(service))["servers"], 1)
         self.assertEqual(service.launches(), launches)
-        self.asking = False
-        await asks
         await self.nothing_has_happened(service, ann, bob)
         await self.are_still_logged_in(service, people[0], gone, tokens)
+        self.asking = False
+        await asks
 
     async def script(self, service: Service, name: str) -> str:
         """What a script does; the token that it had."""

@@ -258,7 +258,7 @@ class TelnetTests(GatewayCase):
         (post,) = posts["post"]
         self.assertEqual((post["id"], post["message"]), ("ann", "中文"))
         telnet.enter("encoding utf-8")
-        telnet.enter("help")
+        telnet.enter("help encoding")
         await telnet.shows("encoding utf-8|big5")
 
     async def test_a_lost_app_server_is_said_and_another_found(self) -> None:

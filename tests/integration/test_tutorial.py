@@ -18,8 +18,9 @@ _WHO = re.compile(r"(?:.* )?(?P<name>\w+)'s terminal")
 
 
 def usual(text: str) -> str:
-    """A text with the same port wherever there is one: they are whichever are free."""
-    return re.sub(r"(?<=127\.0\.0\.1)([: ])\d{4,5}", r"\1PORT", text)
+    """A text with the same port and time wherever there is one: ports are whichever are free."""
+    text = re.sub(r"(?<=127\.0\.0\.1)([: ])\d{4,5}", r"\1PORT", text)
+    return re.sub(r"^\d\d:\d\d(?= )", "TIME", text, flags=re.M)
 
 
 class Tutorial(ServiceCase):

@@ -179,9 +179,9 @@ class WhoUsesIt(PresenceCase):
         self.service.advance(1 + LATE)
         self.assertEqual(self.there(), set())
 
-    def test_who_ceases_to_listen_was_last_seen_to_the_moment(self) -> None:
+    def test_who_leaves_was_last_seen_to_the_moment(self) -> None:
         """Who comes back at once is not shown again what there was an answer to."""
-        peer = self.listen("ann")
+        peer, _ = self.listen("ann"), self.listen("ann")
         for seconds in (10, 10):
             self.service.advance(seconds)
             self.ask("ann")

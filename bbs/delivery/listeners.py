@@ -102,8 +102,8 @@ class Listeners(Service):
         self._next_poll: Any = None
         self._polls = 0
         self._when_empty: Deferred[None] | None = None
-        self.on_silence: Callable[[int], None] = lambda user: None
-        """Told of users who do not listen any more."""
+        self.on_leaving: Callable[[int], None] = lambda user: None
+        """Told of users who do not listen any more on one of their connections."""
         bus.on_change(lambda connected: self._look_for_all())
 
     def listens(self, user: int) -> bool:
@@ -233,7 +233,7 @@ class Listeners(Service):
         for user in {listener.user for listener in gone}:
             if not self.listens(user):
                 self._channels.leave(user)
-                self.on_silence(user)
+            self.on_leaving(user)
 
     def _check_room(self, user: int, connection: IConnection) -> None:
         listeners = self._audience.of([user]) + self._opening.of([user])

@@ -5,9 +5,10 @@ as long as they do. Every so often the server looks who holds its places, and gi
 people who have done neither for `place_ttl`. They stay logged in, and the next command finds a
 place for them again.
 
-It also keeps the sessions of those who listen alive, who may say nothing for weeks. And it writes
-down when somebody was last here who ceases to listen, to the moment: commands note it to a minute
-only, and who comes back at once would be shown again what they have answered.
+It also keeps the sessions of those who listen alive, who may say nothing for weeks. And when
+a connection that listened has gone, it writes down to the moment when its user was last here:
+commands note it to a minute only, and who comes back at once would be shown again what they have
+answered.
 """
 
 from __future__ import annotations
@@ -82,11 +83,11 @@ class Presence(Service):
         self._seen: dict[int, float] = {}
         """When they last asked something that they did not leave to their client."""
         self._gone: dict[int, float] = {}
-        """When those were last seen who have ceased to listen, by `wall`, until it is stored."""
+        """When those were last seen who have just left, by `wall`, until it is stored."""
         self._storing = False
         self._since: dict[int, tuple[int, float]] = {}
         """What `Place.asked` of those who have a place here is, and since when."""
-        listeners.on_silence = self._silent
+        listeners.on_leaving = self._leaves
         # No TimerService: its module loads a state machine for clients, 6 ms of a start.
         self._loops = [
             (self._every(self._look, reactor), min(max(place_ttl / LOOKS, SHORTEST), LONGEST)),
@@ -119,8 +120,8 @@ class Presence(Service):
 
     # When people were last seen
 
-    def _silent(self, user: int) -> None:
-        """`user` does not listen here any more."""
+    def _leaves(self, user: int) -> None:
+        """`user` has left one of the places at which they listened here."""
         self.note_by_itself(user)
         if user in self._seen:
             self._gone[user] = self._wall() - (self._seconds() - self._seen[user])

@@ -217,7 +217,7 @@ class Pages(WebCase):
             ("liz", "127.0.0.1", "drain", server["id"]),
         )
         self.assertEqual(started["action"], "launch")
-        self.assertIn(f"operator liz at 127.0.0.1: drain {server['id']}", service.log())
+        self.assertIn(f"operator liz at 127.0.0.1: drain {server['id']!r}", service.log())
         self.assertNotIn(SECRET, service.log())
         self.assertNotIn(web.cookie.partition("=")[2], service.log())
         # It stops in order: whoever watches is told.

@@ -266,6 +266,22 @@ class Searching(ArrangedCase):
 
         await self.sees(look)
 
+    async def test_a_question_goes_when_it_is_done(self) -> None:
+        self.answer("people/kick", message="ann: 1 session ended")
+
+        def look() -> None:
+            page = self.open()
+            self.find(page)
+            # How ann is after it, nobody says.
+            page.route(re.compile("show.name=ann"), lambda route: None)
+            page.get_by_role("button", name="Log out everywhere").click()
+            page.locator("#kick .danger").click()
+            expect(page.locator("#kick")).to_be_hidden()
+            expect(page.locator("#person-said")).to_have_text("ann: 1 session ended")
+            self.assertEqual(focused(page), "Log out everywhere")
+
+        await self.sees(look)
+
     async def test_more_of_a_long_list(self) -> None:
         self.answer("people", people=[a_person()], more="ann")
 

@@ -141,13 +141,18 @@ export class People {
     if (!ok && deed !== "resume") return said.message;
     put(find("#person-said"), visible(said.message));
     this.done();
-    if (await this.show(name) !== false || deed !== "delete") return "";
-    // The account has gone.
-    put(find("#found"), visible(said.message));
-    this.list(this.known.filter((each) => each.name !== name), this.behind);
-    // Not before the dialog gives the focus back to what is there no more.
-    setTimeout(() => find("#people-title").focus());
+    // The question goes at once, or it would hide what was said for as long as this takes.
+    this.showAfter(deed, name, said.message);
     return "";
+  }
+
+  /** Show what has become of somebody. */
+  async showAfter(deed, name, message) {
+    if (await this.show(name) !== false || deed !== "delete") return;
+    // The account has gone.
+    put(find("#found"), visible(message));
+    this.list(this.known.filter((each) => each.name !== name), this.behind);
+    find("#people-title").focus();
   }
 }
 

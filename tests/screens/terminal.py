@@ -137,10 +137,14 @@ class Stage:
 
     def begin_again(self) -> None:
         """The service ends, and is started once more."""
-        self.service.press("C-c")
-        time.sleep(10)
+        self.stop_service()
         self.service = self.window("service-again", *self._program, "up", *self.place)
         self.service.shows(" is ready: ")
+
+    def stop_service(self) -> None:
+        """The service ends, in less than 10 s as it has promised."""
+        self.service.press("C-c")
+        time.sleep(10)
 
     def kill_app_server(self, user: str) -> None:
         """The app server that serves a user dies."""
@@ -169,8 +173,9 @@ class Stage:
 
     def end(self) -> None:
         """End the windows, and all that runs in them."""
+        # That its terminal is gone does not end a service.
+        self.stop_service()
         subprocess.run(("tmux", "-L", self._socket, "kill-server"), check=False)
-        time.sleep(5)
 
 
 def first_visit(stage: Stage) -> tuple[Window, Window]:

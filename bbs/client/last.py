@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bbs.addresses import Address
+from bbs.client.own_files import state_file
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 22222
@@ -33,11 +34,8 @@ class Service:
 
 
 def place(environ: Mapping[str, str]) -> Path:
-    """Where it is kept, by the XDG Base Directory Specification (0.8): in the state folder, which
-    counts only when it is absolute."""
-    state = environ.get("XDG_STATE_HOME", "")
-    home = environ.get("HOME") or os.path.expanduser("~")
-    return Path(state if os.path.isabs(state) else f"{home}/.local/state") / "bbs" / "last-host"
+    """Where it is kept."""
+    return state_file(environ, "last-host")
 
 
 def read(path: Path) -> Service:

@@ -29,6 +29,7 @@ from prompt_toolkit import history
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from bbs.client.own_files import state_file
 from bbs.client.passwords import without_password
 
 KEPT = 1000
@@ -39,11 +40,8 @@ MOST_READ = 4 * 1024 * 1024
 
 
 def place(environ: Mapping[str, str]) -> Path:
-    """Where the history is, by the XDG Base Directory Specification (0.8): in the state folder,
-    which counts only when it is absolute."""
-    state = environ.get("XDG_STATE_HOME", "")
-    home = environ.get("HOME") or os.path.expanduser("~")
-    return Path(state if os.path.isabs(state) else f"{home}/.local/state") / "bbs" / "history"
+    """Where the history is."""
+    return state_file(environ, "history")
 
 
 def not_kept(problem: OSError) -> str:

@@ -16,7 +16,6 @@ A mistake in it costs what it is in, and no more: it is said, with the name of t
 
 from __future__ import annotations
 
-import os
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +28,7 @@ from prompt_toolkit.key_binding import KeyBindings
 from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
 from prompt_toolkit.styles import Style
 
+from bbs.client.own_files import settings_file
 from bbs.client.terminal.keys import KEYS, Sequences
 from bbs.client.terminal.layout import STYLES
 from bbs.client.text import visible
@@ -72,11 +72,8 @@ class Settings:
 
 
 def place(environ: Mapping[str, str]) -> Path:
-    """Where the file is, by the XDG Base Directory Specification (0.8): in the folder of
-    configurations, which counts only when it is absolute."""
-    folder = environ.get("XDG_CONFIG_HOME", "")
-    home = environ.get("HOME") or os.path.expanduser("~")
-    return Path(folder if os.path.isabs(folder) else f"{home}/.config") / "bbs" / "client.toml"
+    """Where the file is."""
+    return settings_file(environ, "client.toml")
 
 
 def read(path: Path) -> tuple[Settings, Sequence[str]]:

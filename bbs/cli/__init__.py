@@ -48,6 +48,11 @@ class Program:
         self.versioned(parser)
         return parser
 
+    def placed(self, parser: argparse.ArgumentParser) -> None:
+        """Have `parser` know whose database is meant: see `bbs.cli.offline.configuration`."""
+        parser.add_argument("--config", help="configuration file (TOML)")
+        parser.add_argument("--data", help="folder of a bbs up")
+
     def versioned(self, parser: argparse.ArgumentParser) -> None:
         """Have `parser`, of a part or of an action of one, know `--version`."""
         parser.add_argument("--version", action="version", version=self.version)

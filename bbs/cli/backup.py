@@ -26,8 +26,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     help = "where to; it is made for its owner alone"
     parser.add_argument("file", type=text, metavar="FILE", help=help)
     parser.add_argument("--force", action="store_true", help="replace FILE, if it exists")
-    parser.add_argument("--config", help="configuration file (TOML)")
-    parser.add_argument("--data", help="folder of a bbs up")
+    program.placed(parser)
     options = parser.parse_args(argv)
     by = by_whom(f"{program.name} backup")
     try:

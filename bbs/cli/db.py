@@ -19,8 +19,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     """Run with the arguments behind `bbs db`; returns the exit code."""
     parser = program.parser("db", __doc__)
     parser.add_argument("action", choices=("upgrade", "status"))
-    parser.add_argument("--config", help="configuration file (TOML)")
-    parser.add_argument("--data", help="folder of a bbs up")
+    program.placed(parser)
     options = parser.parse_args(argv)
     try:
         url = configuration(options.config, options.data, program.name).database.url

@@ -83,8 +83,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=help, description=help)
         if name == "drain":
             action.add_argument("id", help="the app server's id, or the beginning of it")
-        action.add_argument("--config", help="configuration file (TOML)")
-        action.add_argument("--data", help="folder of a bbs up")
+        program.placed(action)
         action.add_argument("--json", action="store_true", help="for programs")
         program.versioned(action)
     return parser

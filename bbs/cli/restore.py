@@ -33,8 +33,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     parser = program.parser("restore", __doc__)
     parser.add_argument("file", type=text, metavar="FILE", help="what bbs backup has made")
     parser.add_argument("--force", action="store_true", help="replace a database that is there")
-    parser.add_argument("--config", help="configuration file (TOML)")
-    parser.add_argument("--data", help="folder of a bbs up")
+    program.placed(parser)
     options = parser.parse_args(argv)
     by = by_whom(f"{program.name} restore")
     try:

@@ -98,8 +98,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
             )
         if name == "delete":
             action.add_argument("--yes", action="store_true", help="do not ask")
-        action.add_argument("--config", help="configuration file (TOML)")
-        action.add_argument("--data", help="folder of a bbs up")
+        program.placed(action)
         action.add_argument("--json", action="store_true", help="for programs")
         program.versioned(action)
     return parser

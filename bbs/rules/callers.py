@@ -202,7 +202,7 @@ def identify(
         _Answer(first, arguments, [row[_WIDTH:] for row in found]) if first else None,
         sessions.quotas,
         token_digest,
-        bool(away) and server is None,
+        places.says_away(server, away),
     )
 
 

@@ -179,7 +179,7 @@ def _person(row: tuple[Any, ...], now: float) -> Person:
         created=created,
         seen=seen,
         online=placed is not None,
-        away=bool(away) and server is None,  # As `bbs.rules.places` has it.
+        away=places.says_away(server, away),
         server=server,
         address=str(Address(host or "", port)) if port else None,
         sessions=sessions,

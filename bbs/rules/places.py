@@ -120,7 +120,7 @@ def _take(user: int, new: bool) -> Search:
         return Search(seat)
     _leave(server)
     seat = _sit_down() if new else None
-    if _is_away(server, away):
+    if says_away(server, away):
         if seat:
             _move(user, seat.server)
         return Search(seat)
@@ -135,7 +135,8 @@ def give_back(user: int) -> None:
         _remove(user)
 
 
-def _is_away(server: str | None, away: bool) -> bool:
+def says_away(server: str | None, away: bool | None) -> bool:
+    """Whether a row with these values is that of somebody who is away; None: there is no row."""
     # Servers of before there was such a thing give people who are away a place, and say no more.
     return bool(away) and server is None
 
@@ -158,7 +159,7 @@ def come_back(user: int, here: str | None, *, stays: bool = False) -> Seat | Non
     if not held:
         raise NotLoggedIn()
     [(_, server, away)] = held
-    if not _is_away(server, away):
+    if not says_away(server, away):
         return _ready(server)
     seat = _sit_at(here) or _sit_down()
     if seat or stays:

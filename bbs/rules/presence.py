@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import peewee
 
-from bbs.rules.places import SERVING, Seat, seat_of
+from bbs.rules.places import SERVING, Seat, says_away, seat_of
 from bbs.storage.database import for_update, read_only
 from bbs.storage.models import Place, Server, Session, User
 from bbs.storage.statements import statement
@@ -89,7 +89,7 @@ def standings(sessions: Collection[str]) -> dict[str, Standing]:
     for some in _parts([*sessions]):
         for session, away, server, host, port, state in _standings(some):
             seat = seat_of(server, host, port) if state in SERVING else None
-            found[session] = Standing(seat, bool(away) and server is None)
+            found[session] = Standing(seat, says_away(server, away))
     return found
 
 

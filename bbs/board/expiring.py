@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import peewee
 
 from bbs.board import inboxes
-from bbs.board.models import Delivery, Message
+from bbs.board.models import LAST_ID, Delivery, Message
 from bbs.board.pieces import padded, pieces
 from bbs.framework import rows, statement
 
@@ -42,7 +42,7 @@ def expire(before: float, most: int = 500) -> int:
     inboxes.let_go(old, last)
     for each in pieces(old, inboxes.MESSAGES_AT_ONCE):
         _expire_deliveries(padded(each), last)
-        if last == inboxes.LAST_USER:
+        if last == LAST_ID:
             Message.delete().where(Message.id.in_(each)).execute()
     return len(old)
 
@@ -58,9 +58,9 @@ def _few_readers(messages: Sequence[int]) -> tuple[Sequence[int], int]:
         if count > EXPIRED_AT_ONCE:
             beyond = found[-1][0]
             few += [number for number in each if number < beyond]
-            return (few, inboxes.LAST_USER) if few else ([beyond], found[-2][1])
+            return (few, LAST_ID) if few else ([beyond], found[-2][1])
         few += each
-    return few, inboxes.LAST_USER
+    return few, LAST_ID
 
 
 @statement

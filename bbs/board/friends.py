@@ -73,22 +73,14 @@ def accept(caller: Caller, name: str) -> News:
 @asks(standing.correspondent)
 def decline(caller: Caller, name: str) -> None:
     """Decline the invitation of `name`, who is not told, and may invite again."""
-    [(other, _, stands, *_)] = standing.correspondent(caller, as_stored(name))
-    if stands != Relationship.INVITED_BY:
-        raise errors.NotInvitedBy(name)
-    inboxes.lock([caller.id, other])
-    if not standing.end(caller.id, Relationship.INVITED_BY, other, Relationship.INVITED):
+    if not _end(caller, name, Relationship.INVITED_BY, Relationship.INVITED):
         raise errors.NotInvitedBy(name)
 
 
 @asks(standing.correspondent)
 def unfriend(caller: Caller, name: str) -> None:
     """End the friendship with `name`, for both."""
-    [(other, _, stands, *_)] = standing.correspondent(caller, as_stored(name))
-    if stands != Relationship.FRIEND:
-        raise errors.NotFriends(name)
-    inboxes.lock([caller.id, other])
-    if not standing.end(caller.id, Relationship.FRIEND, other, Relationship.FRIEND):
+    if not _end(caller, name, Relationship.FRIEND, Relationship.FRIEND):
         raise errors.NotFriends(name)
 
 
@@ -106,6 +98,15 @@ def friends(caller: Caller, page: Page) -> Part:
     """The caller's friends, oldest friendship first."""
     found = _names(caller.id, Relationship.FRIEND, page.last or 0, page.limit)
     return page.part("friend", found)
+
+
+def _end(caller: Caller, name: str, kind: str, others_kind: str) -> bool:
+    """The caller and `name` no longer stand to each other so; whether they did, until now."""
+    [(other, _, stands, *_)] = standing.correspondent(caller, as_stored(name))
+    if stands != kind:
+        return False
+    inboxes.lock([caller.id, other])
+    return standing.end(caller.id, kind, other, others_kind)
 
 
 def _check_room(caller: Caller, other: int, name: str) -> None:

@@ -15,7 +15,7 @@ import peewee
 
 from bbs.board import errors, standing
 from bbs.board.messages import event
-from bbs.board.models import Delivery, Group, Membership, Message, Relationship
+from bbs.board.models import LAST_ID, Delivery, Group, Membership, Message, Relationship
 from bbs.framework import (
     Caller,
     Page,
@@ -34,9 +34,6 @@ from bbs.framework import (
 MOST = 50
 """Messages of one part."""
 
-ALL = 2**63 - 1
-"""Behind every message: the largest id that a database has."""
-
 WITH, IN_GROUP = "with", "in"
 """What a position begins with, before the id of a message: which of the two it goes on with. A
 name's history must not become another one between two of its parts."""
@@ -53,7 +50,7 @@ belonged to that is not the caller's, as far as it is known, and whose it is now
 def history(caller: Caller, page: Page, name: str) -> Part:
     """The latest of the conversation with `name`, oldest first; where there never was one and
     `name` is no friend, of the caller's group of that name."""
-    kind, below = page.last or ("", ALL)
+    kind, below = page.last or ("", LAST_ID)
     if kind == IN_GROUP:
         return of_group.part(caller, page, name)
     form = as_stored(name)
@@ -80,7 +77,7 @@ def of_group(caller: Caller, page: Page, name: str) -> Part:
         raise errors.NoSuchTarget()
     if membership is None:
         raise errors.NotMember(name)
-    _, below = page.last or (IN_GROUP, ALL)
+    _, below = page.last or (IN_GROUP, LAST_ID)
     if after is None:
         found = _sent_in(group, caller.id, below, MOST + 1)
     else:

@@ -13,7 +13,7 @@ from typing import Any
 
 import peewee
 
-from bbs.board.models import Delivery, Inbox, Message
+from bbs.board.models import LAST_ID, Delivery, Inbox, Message
 from bbs.board.pieces import padded, pieces
 from bbs.framework import byte_length, for_update, statement
 
@@ -25,9 +25,6 @@ RAISED_AT_ONCE = 64
 
 MESSAGES_AT_ONCE = 64
 """Messages whose readers one statement looks for."""
-
-LAST_USER = 2**63 - 1
-"""Behind everybody: the largest id that a database has."""
 
 
 def make(user: int) -> None:
@@ -63,7 +60,7 @@ def note(last_by_user: Mapping[int, int]) -> None:
             _note(*map(list, zip(*risen, strict=True)))
 
 
-def let_go(messages: Sequence[int], last: int = LAST_USER) -> None:
+def let_go(messages: Sequence[int], last: int = LAST_ID) -> None:
     """These messages are about to be removed for the users up to the id `last`; those that were not
     delivered wait no more."""
     some = [padded(each) for each in pieces(messages, MESSAGES_AT_ONCE)]

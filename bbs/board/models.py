@@ -15,6 +15,9 @@ from bbs.framework import NAME_LENGTH, RisingIdField, Table, User, byte_length
 if TYPE_CHECKING:  # A start loads it only when there is a step to take.
     from bbs.framework import Migrator
 
+LAST_ID = 2**63 - 1
+"""The largest id that a database has: behind everybody, and behind every message."""
+
 VERSION = 3
 """The version of these tables."""
 

@@ -27,6 +27,7 @@ class State(StrEnum):
     """Where an app server is in its life, as the database has it."""
 
     LAUNCHING = "launching"
+    WARM = "warm"
     READY = "ready"
     DRAINING = "draining"
     LOST = "lost"
@@ -40,6 +41,10 @@ class Policy:
     `minimum`, `maximum` count servers; `spare` counts free places kept ahead of demand; `capacity`
     is the places of a server that is yet to report. The rest are seconds: how long an empty server
     beyond need lives on, until when a launch must be ready, and how long one may be silent.
+
+    With `foresees`, `spare` is found anew in each round, so that who comes waits `wait_target`
+    seconds at the most. `consolidate_after`: seconds for which places beyond need would fill a
+    server until the emptiest drains; 0 for never. `warm` counts stopped instances that are kept.
     """
 
     minimum: int
@@ -49,6 +54,10 @@ class Policy:
     idle_grace: float
     launch_timeout: float
     lost_after: float
+    foresees: bool = False
+    wait_target: float = 1.0
+    consolidate_after: float = 0.0
+    warm: int = 0
 
 
 @dataclass(frozen=True)
@@ -61,7 +70,8 @@ class Instance:
 
     `alive` is True from the moment the launch was accepted, while it boots too, and False once its
     end is certain. `host` is the address at which people reach it, None while that is not known.
-    `detail` is for operators: a process or instance id, or how it ended.
+    `detail` is for operators: a process or instance id, or how it ended. `stopped`: it is there,
+    and does not run until it is started; it is not `alive` then.
     """
 
     launch_id: str
@@ -71,6 +81,7 @@ class Instance:
     instance_id: str = ""
     kind: str = ""
     launched: float | None = None
+    stopped: bool = False
 
 
 @dataclass(frozen=True)

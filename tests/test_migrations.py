@@ -229,6 +229,7 @@ class TheStepsThatThereAre(MigrationCase):
             "point": [],
             "news": [],
         },
+        7: {"server": ["warned", "shelved"], "place": ["moved"]},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 

@@ -72,6 +72,21 @@ class Fleet:
     spare: int = setting(
         5, "free places kept ready ahead of demand", kind=kinds.whole(0), handed_on=False
     )
+    wait_target: float = setting(
+        1.0,
+        "s that 99 of 100 who come wait at most, as far as foresight can",
+        kind=kinds.seconds(),
+        handed_on=False,
+    )
+    consolidate_after: float = setting(
+        120.0,
+        "s of a server's worth of places beyond need until the emptiest drains; 0: never",
+        kind=kinds.seconds(zero=True),
+        handed_on=False,
+    )
+    warm: int = setting(
+        0, "stopped instances kept for a crowd (ec2)", kind=kinds.whole(0), handed_on=False
+    )
     idle_grace: float = setting(
         120.0,
         "s an empty server beyond need lives on",
@@ -179,7 +194,10 @@ class EC2:
         "", "what the instances may do: a name or ARN", kind=kinds.any_text, handed_on=False
     )
     launch_template: str = setting(
-        "", "has what is not said here: a name or id", kind=kinds.any_text, handed_on=False
+        "",
+        "name or id, and after a colon its version, else $Default",
+        kind=kinds.any_text,
+        handed_on=False,
     )
     address: str = setting(
         "public",
@@ -189,10 +207,11 @@ class EC2:
     )
     name: str = setting(
         "bbs",
-        "tag that marks this fleet; two fleets in one account never touch",
+        "tag for people to read; whose an instance is, a tag with the fleet's own id says",
         kind=kinds.name,
         handed_on=False,
     )
+    spot: bool = setting(False, "ask for Spot capacity first", kind=kinds.flag, handed_on=False)
     user_data: str = setting(
         "",
         "path of a template of the operator's own, else the built-in one",

@@ -180,10 +180,12 @@ def seen_lease(name: str) -> LeaseSeen | None:
 # --- what app servers say of themselves ---
 
 
-def report(server: str, port: int) -> bool:
-    """A launched server serves at `port`; False if nobody waits for it any more."""
+def report(server: str, port: int, host: str | None = None) -> bool:
+    """A launched server serves at `port`, and at `host` where it knows that itself; False if nobody
+    waits for it any more."""
+    told = {"port": port} | ({} if host is None else {"host": host})
     return bool(
-        Server.update(port=port, beats=Server.beats + 1)
+        Server.update(beats=Server.beats + 1, **told)
         .where((Server.id == server) & (Server.state == State.LAUNCHING))
         .execute()
     )
@@ -207,6 +209,12 @@ def beat(
         .where((Server.id == server) & (Server.state != State.GONE))
         .execute()
     )
+
+
+def warn(server: str, why: str | None) -> None:
+    """The provider of `server` has said that it will take it away soon, and `why`; None: it will
+    not after all."""
+    Server.update(warned=why).where(Server.id == server).execute()
 
 
 def leave(server: str) -> None:

@@ -89,6 +89,18 @@ class IProvider(IService):
         """
 
 
+class IKeepsWarm(Interface):
+    """A provider that can stop an app server's machine, and start it again faster than another."""
+
+    def stop(launch_id: str) -> Deferred[None]:
+        """Stop the machine of a launch, which stays: `list` tells of it, `stopped`, and neither
+        alive nor ended. Idempotent. It fails with `ProviderUnavailable`; ask again then, or with
+        `LaunchFailed`: it cannot be stopped, or is not there."""
+
+    def start(launch_id: str) -> Deferred[None]:
+        """Start it again. Idempotent. It fails as `IProvider.launch` does."""
+
+
 class IKeepsLogs(Interface):
     """A provider whose app servers keep logs on this machine, if it says so."""
 

@@ -29,6 +29,7 @@ from bbs.storage.models import (
     Place,
     Point,
     Secret,
+    Server,
     Suspension,
     Table,
 )
@@ -38,7 +39,7 @@ from bbs.values import NAME_LENGTH
 if TYPE_CHECKING:
     from bbs.storage.migrator import Migrator
 
-VERSION = 6
+VERSION = 7
 """The framework's schema that this code works on."""
 
 LOCK_TIMEOUT = 60
@@ -106,7 +107,13 @@ def _to_6(migrator: Migrator) -> None:
         migrator.create_table(model)
 
 
-STEPS: Mapping[int, Step] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6}
+def _to_7(migrator: Migrator) -> None:
+    """What a server is kept or given up for, and who was moved lately."""
+    migrator.add_columns("server", warned=Server.warned, shelved=Server.shelved)
+    migrator.add_columns("place", moved=Place.moved)
+
+
+STEPS: Mapping[int, Step] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7}
 """The framework's."""
 
 

@@ -69,6 +69,16 @@ class Session(Table):
     used = peewee.DoubleField(index=True)
 
 
+def _count() -> peewee.BigIntegerField:
+    """A count, which servers of an older version leave at 0 in the rows that they make."""
+    return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
+
+
+def _flag() -> peewee.BooleanField:
+    """The same that is no."""
+    return peewee.BooleanField(default=False, constraints=[peewee.SQL("DEFAULT 0")])
+
+
 class Server(Table):
     """An app server, from the decision to launch it until a while after its end.
 
@@ -77,7 +87,8 @@ class Server(Table):
     in the same transaction. `instance_id` and `kind` are the provider's words for it. `counts` is
     what its service counted since it started, by name (JSON), as of its last heartbeat; `messages`
     is what servers of version 0.1.0 write instead. `figures` is what every server tells of itself
-    beside that, as JSON too.
+    beside that, as JSON too. `warned`: why its provider will soon take it away, if it has said so.
+    `shelved`: it is launched to be stopped once it has booted, and started when a crowd comes.
     """
 
     id = peewee.CharField(32, primary_key=True)
@@ -99,25 +110,18 @@ class Server(Table):
     messages = peewee.BigIntegerField(null=True)
     counts = peewee.TextField(null=True)
     figures = peewee.TextField(null=True)
+    warned = peewee.CharField(200, null=True)
+    shelved = _flag()
 
     class Meta:
         indexes = ((("state", "taken"), False), (("ready",), False))
 
 
-def _count() -> peewee.BigIntegerField:
-    """A count, which servers of an older version leave at 0 in the rows that they make."""
-    return peewee.BigIntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
-
-
-def _flag() -> peewee.BooleanField:
-    """The same that is no."""
-    return peewee.BooleanField(default=False, constraints=[peewee.SQL("DEFAULT 0")])
-
-
 class Place(Table):
     """A user is online, and has this place. `server` is null while a new one is being found, and
     for who is `away`: logged in, and without a place until the next command. `asked` counts logins
-    and the like, so that whoever watches the place sees that its user has been there.
+    and the like, so that whoever watches the place sees that its user has been there. `moved`: when
+    its user was last moved to another server so that one could end, in seconds since the epoch.
 
     Servers of before there was `away` do not know it, and leave it at 0."""
 
@@ -127,6 +131,7 @@ class Place(Table):
     server_id: str | None
     away = _flag()
     asked = _count()
+    moved = peewee.DoubleField(null=True)
 
     class Meta:
         indexes = ((("server", "away"), False),)

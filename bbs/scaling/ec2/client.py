@@ -150,6 +150,22 @@ class EC2Client(Service):
         """DescribeInstances, one page of it."""
         return self._call(self._describing, "describe_instances", parameters)
 
+    def describe_launch_template_versions(self, **parameters: Any) -> Deferred[Answer]:
+        """DescribeLaunchTemplateVersions."""
+        return self._call(self._describing, "describe_launch_template_versions", parameters)
+
+    def create_fleet(self, **parameters: Any) -> Deferred[Answer]:
+        """CreateFleet. With a ClientToken, or else a lost answer launches twice."""
+        return self._call(self._changing, "create_fleet", parameters)
+
+    def start_instances(self, **parameters: Any) -> Deferred[Answer]:
+        """StartInstances."""
+        return self._call(self._changing, "start_instances", parameters)
+
+    def stop_instances(self, **parameters: Any) -> Deferred[Answer]:
+        """StopInstances."""
+        return self._call(self._changing, "stop_instances", parameters)
+
     def run_instances(self, **parameters: Any) -> Deferred[Answer]:
         """RunInstances. With a ClientToken, or else a lost answer launches twice."""
         return self._call(self._changing, "run_instances", parameters)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from itertools import count
 from random import Random
-from typing import Any
 from unittest import mock
 
 from bbs.config import EC2

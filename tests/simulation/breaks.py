@@ -31,6 +31,7 @@ BREAKS: Mapping[str, Break] = {
     "token": Break("asking again under a token launches again"),
     "tags": Break("instances are not tagged, so no list has them"),
     "grace": Break("absence from one list counts at once", _grace),
+    "fleet-id": Break("fleets go by their name, which another one has too"),
 }
 
 

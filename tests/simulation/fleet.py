@@ -126,7 +126,12 @@ class LoginServer:
         # While the service is upgraded, login servers of two versions run side by side.
         version = fleet.world.chance.choice(("1", "2"))
         return EC2Provider(
-            self.mortal, self._as_any(self.client), fleet.config, lambda _: fleet.name, version
+            self.mortal,
+            self._as_any(self.client),
+            fleet.config,
+            lambda _: fleet.name,
+            version,
+            fleet_id=fleet.id(),
         )
 
     def wall(self) -> float:
@@ -156,6 +161,11 @@ class Fleet:
         """Whether its database is another's copy: it has people who never ask anything."""
         self._clock = world.clock
         self._chance = world.chance
+        self._id = f"{world.chance.getrandbits(64):016x}"
+
+    def id(self) -> str:
+        """Its own, which a copy of its database has not; its name, if that is taken out."""
+        return self.config.name if "fleet-id" in self.world.breaks else self._id
 
     # The database
 

@@ -11,7 +11,8 @@ from twisted.internet.defer import Deferred
 
 from bbs.board import board
 from bbs.config import EC2
-from bbs.rules import members, servers
+from bbs.rules import fleets, members, servers
+from bbs.scaling import founding
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.keeper import FleetKeeper
 from bbs.scaling.news import FleetNews
@@ -84,7 +85,7 @@ class Hints:
 
 
 class LoginServer:
-    """A login server's keeper and waiting room."""
+    """A login server's keeper and waiting room, from when it has found out of which fleet it is."""
 
     def __init__(self, fleet: Fleet, life: int | None) -> None:
         world = fleet.world
@@ -96,12 +97,29 @@ class LoginServer:
         self.database = MortalDatabase(fleet.database, self.mortal, world.chance)
         self.hints = Hints(fleet, self.mortal)
         self.client = Client(world.account, fleet, self.mortal)
+        self.room: Any = None
+        # While the service is upgraded, login servers of two versions run side by side.
+        self._version = world.chance.choice(("1", "2"))
+        self._fleet = fleet
+        self.mortal.callLater(0, self._begin)
+
+    def _begin(self) -> None:
+        self._started = Deferred.fromCoroutine(self._start())
+        self._started.addErrback(lambda failure: self._fleet.world.complain(repr(failure)))
+
+    async def _start(self) -> None:
+        database, policy = self._as_any(self.database), self._fleet.policy
         me = members.Member(self.id, f"host:{self.id}:1")
-        policy, anything = fleet.policy, self._as_any
+        await database.run_patiently(members.enroll, me)
+        patience = policy.lost_after
+        found = await founding.find(database, self.mortal, self.wall, patience, True)
+        self._fleet.founded(found)
+        provider = self._provider(self._fleet.tag or found.id, found.former)
+        await founding.take_over(database, provider, self.mortal, self.wall, patience)
         news = FleetNews(self.hints)
         self.room = WaitingRoom(
             me=me,
-            database=anything(self.database),
+            database=database,
             reactor=self.mortal,
             wall=self.wall,
             patience=policy.launch_timeout,
@@ -110,28 +128,29 @@ class LoginServer:
         )
         means = Means(
             me=me,
-            database=anything(self.database),
-            provider=self._provider(fleet),
+            database=database,
+            provider=provider,
             policy=policy,
             news=news,
             reactor=self.mortal,
             wall=self.wall,
+            fleet_id=found.id,
         )
         self.keeper = FleetKeeper(
             means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
         )
         self.keeper.startService()
 
-    def _provider(self, fleet: Fleet) -> EC2Provider:
-        # While the service is upgraded, login servers of two versions run side by side.
-        version = fleet.world.chance.choice(("1", "2"))
+    def _provider(self, fleet_id: str, former: bool) -> EC2Provider:
+        name = self._fleet.name
         return EC2Provider(
             self.mortal,
             self._as_any(self.client),
-            fleet.config,
-            lambda _: fleet.name,
-            version,
-            fleet_id=fleet.id(),
+            self._fleet.config,
+            lambda _: name,
+            self._version,
+            fleet_id=fleet_id,
+            former=former,
         )
 
     def wall(self) -> float:
@@ -161,11 +180,17 @@ class Fleet:
         """Whether its database is another's copy: it has people who never ask anything."""
         self._clock = world.clock
         self._chance = world.chance
-        self._id = f"{world.chance.getrandbits(64):016x}"
+        self.id = ""
 
-    def id(self) -> str:
-        """Its own, which a copy of its database has not; its name, if that is taken out."""
-        return self.config.name if "fleet-id" in self.world.breaks else self._id
+    @property
+    def tag(self) -> str:
+        """What its instances carry in place of its own id, if that is taken out: the name."""
+        return self.config.name if "fleet-id" in self.world.breaks else ""
+
+    def founded(self, found: fleets.Fleet) -> None:
+        """A login server has found out of which fleet it is."""
+        self.world.tell("is fleet", self.name, found.id)
+        self.id = found.id
 
     # The database
 
@@ -186,6 +211,7 @@ class Fleet:
     def _open(self) -> OneOfMany:
         database = OneOfMany("sqlite:///:memory:", Inline(), self._clock)
         database.peewee.connect(reuse_if_open=True)
+        database.peewee.home = f"{self.name} {next(self.world.homes)}"
         return database
 
     def _watch(self) -> None:
@@ -220,7 +246,8 @@ class Fleet:
 
     def any_login_server(self) -> LoginServer | None:
         """Whom to ask, if anybody lives."""
-        return self._chance.choice(self.login_servers) if self.login_servers else None
+        there = [server for server in self.login_servers if server.room is not None]
+        return self._chance.choice(there) if there else None
 
     def died(self, server: LoginServer) -> None:
         """A login server is dead; a successor comes in a while."""

@@ -10,7 +10,7 @@ from random import Random
 from unittest import mock
 
 from bbs.config import EC2
-from bbs.rules import servers
+from bbs.rules import fleets, servers
 from bbs.scaling import waiting
 from bbs.storage import models
 from bbs.storage.database import Database
@@ -45,6 +45,7 @@ class World:
         # Of their own, so that all else happens as it did before there were these.
         self.clocks = Random(-seed - 1)
         self.born: dict[str, float] = {}
+        self.homes = count(1)
         self.breaks = breaks or Breaks()
         self.clock = FastClock()
         self.clock.advance(START)
@@ -113,6 +114,7 @@ class World:
         with (
             mock.patch.object(servers, "new_id", new_id),
             mock.patch.object(waiting, "new_id", new_id),
+            mock.patch.object(fleets, "home_of", lambda database: database.home),
             self.breaks.taken_out(),
         ):
             self._begin()

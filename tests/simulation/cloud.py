@@ -63,8 +63,12 @@ class Machine:
     knows_address: bool = True
     reported: float | None = None
     heard: float = 0.0
-    warned: float | None = None
-    """When it was said that it will be taken away."""
+    notice: str = ""
+    """What its metadata say of its being taken away."""
+    taken_away: float = float("inf")
+    """When it is."""
+    told: str = ""
+    """What its app server has told the fleet of that."""
 
     @property
     def alive(self) -> bool:

@@ -286,6 +286,10 @@ class Fleet:
         self.peak = max(self.peak, alive)
         if alive > self.policy.maximum:
             self.world.complain(f"more than the maximum of {self.policy.maximum} ran")
+        self.boots(machine)
+
+    def boots(self, machine: Machine) -> None:
+        """An instance has begun to boot, and its app server serves when it has, if it does."""
         if machine.boots:
             begun = machine.started
             self._clock.callLater(self.world.boot_time(), self._boot, machine, begun)
@@ -318,6 +322,9 @@ class Fleet:
             self._power_off(machine)
             return
         machine.heard = self._clock.seconds()
+        if machine.notice != machine.told:
+            machine.told = machine.notice
+            self.database.run(members.warn, machine.launch_id, machine.notice)
         if machine.reported is None:
             machine.reported = machine.heard
         self._clock.callLater(INTERVAL, self._beat, machine, begun)

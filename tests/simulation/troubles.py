@@ -6,6 +6,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from bbs.rules import operators
+from tests.simulation.cloud import LISTS, Machine
 from tests.simulation.fleet import Fleet
 from tests.simulation.people import Person
 
@@ -19,6 +20,19 @@ WANDERS = 60.0
 """Seconds for which somebody is there, or is not, on average."""
 
 ALWAYS = ("end", "end", "freeze", "away", "lack", "refuse", "drain", "ask", "die")
+"""What happens in every round."""
+
+SOMETIMES = ("stop", "interrupt", "recommend", "lists", "clock_off", "template", "subnet")
+"""What happens in half of the rounds, each."""
+
+NOTICE = 120.0
+"""Seconds between the notice that a Spot instance will be taken away, and that."""
+
+BAD_LISTS = (20.0, 250.0)
+"""Seconds for which lists are bad."""
+
+CLOCK_CODES = ("RequestExpired", "SignatureDoesNotMatch", "AuthFailure")
+"""What EC2 answers whose clock is off by a day."""
 
 
 class Troubles:
@@ -29,7 +43,7 @@ class Troubles:
         self._clock = world.clock
         self._chance = world.chance
         self._wandering = Random(f"wandering {world.seed}")
-        self._kinds = [*ALWAYS]
+        self._kinds = [*ALWAYS, *(kind for kind in SOMETIMES if self._chance.random() < 0.5)]
 
     def begin(self) -> None:
         """From now on."""
@@ -46,6 +60,7 @@ class Troubles:
         cloud.faults, cloud.gaps, cloud.hung_boots, cloud.lag = {}, 0.0, 0.0, 5.0
         cloud.away = cloud.lacks_capacity = cloud.refuses = False
         cloud.lists = ""
+        account.template_has_groups = False
         account.lacking.clear()
         for fleet in self._world.fleets:
             for server in fleet.login_servers:
@@ -129,6 +144,73 @@ class Troubles:
         machines = self._world.cloud.alive()
         if machines:
             self._chance.choice(machines).frozen = True
+
+    def _stop(self) -> None:
+        """Somebody stops an instance, and may start it again."""
+        machines = self._world.cloud.alive()
+        if machines:
+            machine = self._chance.choice(machines)
+            machine.stopped = self._clock.seconds()
+            if self._chance.random() < 0.3:
+                self._clock.callLater(self._chance.uniform(5.0, 100.0), self._start, machine)
+
+    def _start(self, machine: Machine) -> None:
+        if machine.there and machine.stopped is not None and not self._world.quiet:
+            # It may run above the maximum, which is not the fleet's doing.
+            machine.stopped, machine.started = None, self._clock.seconds()
+            machine.owner.boots(machine)
+
+    def _interrupt(self) -> None:
+        """EC2 wants half of the instances back."""
+        machines = self._world.cloud.alive()
+        for machine in self._chance.sample(machines, (len(machines) + 1) // 2):
+            self.take_away(machine)
+
+    def take_away(self, machine: Machine) -> None:
+        """It is ended when two minutes have passed, and its app server can know."""
+        machine.notice = "Spot: terminate"
+        machine.taken_away = self._clock.seconds() + NOTICE
+        self._clock.callLater(NOTICE, self._world.taken_away, machine)
+
+    def _recommend(self) -> None:
+        """EC2 says of an instance that it may want it back."""
+        machines = self._world.cloud.alive()
+        if machines:
+            self._chance.choice(machines).notice = "rebalance recommended"
+
+    def _lists(self) -> None:
+        """Lists are bad, while launches work."""
+        cloud = self._world.cloud
+        if not cloud.lists:
+            cloud.lists, cloud.lists_since = self._chance.choice(LISTS), self._clock.seconds()
+            self._world.tell("lists are", cloud.lists)
+            self._clock.callLater(self._chance.uniform(*BAD_LISTS), self._lists_are_well)
+
+    def _lists_are_well(self) -> None:
+        self._world.cloud.lists = ""
+
+    def _clock_off(self) -> None:
+        """The clock of a machine goes wrong by a day, until somebody sets it."""
+        server = self._fleet().any_login_server()
+        if server:
+            self._world.account.clock_code = self._chance.choice(CLOCK_CODES)
+            server.client.clock_is_off = True
+            self._clock.callLater(
+                self._chance.uniform(20.0, 100.0), setattr, server.client, "clock_is_off", False
+            )
+
+    def _template(self) -> None:
+        """Somebody changes the launch template: security groups come into it, or go."""
+        account = self._world.account
+        account.template_has_groups = not account.template_has_groups
+        account.template_version += 1
+
+    def _subnet(self) -> None:
+        """One type lacks in one subnet."""
+        lacking = self._world.account.lacking
+        way = self._chance.choice(("t3.micro", "t3.small")), self._chance.choice(("a", "b"))
+        lacking.add((way[0], f"subnet-{way[1]}"))
+        self._clock.callLater(self._chance.uniform(20.0, 200.0), lacking.clear)
 
     # Clocks
 

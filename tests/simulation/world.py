@@ -196,6 +196,7 @@ class World:
             image_id="ami-1",
             instance_type=chance.choice([("t3.micro",), ("t3.micro", "t3.small")]),
             subnet_ids=chance.choice([(), ("subnet-a",), ("subnet-a", "subnet-b")]),
+            launch_template=chance.choice(["", "", "bbs"]),
         )
 
     def _quiet(self) -> None:
@@ -220,6 +221,12 @@ class World:
         return now
 
     # The cloud's
+
+    def taken_away(self, machine: Machine) -> None:
+        """EC2 takes an instance away, as it has said."""
+        if machine.alive:
+            self.tell("takes away", machine.id)
+            self.cloud.end(machine)
 
     def _launched(self, machine: Machine) -> None:
         (machine.owner or self.first).launched(machine)

@@ -327,12 +327,12 @@ class FleetKeeper(Service):
 
     def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
         """End the instances of this fleet that no server has, and has not had for long; how many
-        there are."""
+        run."""
         strays = self._sight.strays(rows)
         self._steps.keep([*rows, *strays])
-        self._steps.strays = len(strays)
+        self._steps.strays = sum(self._sight.instances[id].alive for id in strays)
         self._steps.end_strays(id for id, overdue in strays.items() if overdue)
-        return len(strays)
+        return self._steps.strays
 
     async def _close_children(self) -> None:
         """The servers of a provider of this process alone have ended with it: say so at once."""

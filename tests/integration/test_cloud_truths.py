@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+from botocore.exceptions import BotoCoreError
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from tests.cloud import BOOT, METADATA, Rule, error, hold
-from tests.integration.cloud_case import CloudCase
+from tests.cloud import BOOT, CAPACITY, METADATA, Rule, error, hold, lost
+from tests.integration.cloud_case import SLEEPS, CloudCase, tagged
 from tests.integration.service import eventually, lives, run
+
+ENCODED_SLEEPS = b64encode(SLEEPS.encode()).decode()
 
 SAYS_WHERE = """#!/bin/sh
 echo $AWS_EC2_METADATA_SERVICE_ENDPOINT
@@ -150,6 +155,119 @@ class Templates(CloudCase):
         )
         self.assertEqual((machine.tags["team"], machine.tags["bbs"]), ("a", "ours"))
         self.assertEqual(machine.volume_tags, {"bbs": "ours"})
+
+
+class Spot(CloudCase):
+    """Capacity that may be taken away."""
+
+    def spot(self, **options: Any) -> Deferred[Any]:
+        market = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time", **options}}
+        return self.launch(InstanceMarketOptions=market)
+
+    async def test_launched(self) -> None:
+        instance = await self.spot()
+        id = instance["InstanceId"]
+        self.assertEqual(instance["InstanceLifecycle"], "spot")
+        self.assertTrue(instance["SpotInstanceRequestId"].startswith("sir-"))
+        self.assertTrue(self.truly(id).spot)
+        await self.is_(id, "running")
+        await self.refused("UnsupportedOperation", self.call("stop_instances", InstanceIds=[id]))
+        self.assertNotIn("InstanceLifecycle", await self.launch())
+
+    async def test_refused(self) -> None:
+        self.cloud.launches.spot_price = 0.004
+        await self.refused("SpotMaxPriceTooLow", self.spot(MaxPrice="0.001"))
+        await self.spot(MaxPrice="0.004")
+        self.cloud.launches.spot_limit = 1
+        await self.refused("MaxSpotInstanceCountExceeded", self.spot())
+        self.cloud.launches.spot_limit = None
+        lack = error("InsufficientInstanceCapacity")
+        self.rules(Rule(CAPACITY, lack, where={"Market": "spot", "InstanceType": "t3.*"}))
+        await self.refused("InsufficientInstanceCapacity", self.spot())
+        await self.launch()
+        self.assertEqual(len(self.cloud.instances()), 2)
+
+
+class FleetsOfAnInstant(CloudCase):
+    """CreateFleet."""
+
+    async def create(self, *kinds: str, token: str = "t", **parameters: Any) -> Any:
+        subnet = self.cloud.subnet_ids[0]
+        config = {
+            "LaunchTemplateSpecification": {"LaunchTemplateName": "app", "Version": "$Default"},
+            "Overrides": [
+                {"InstanceType": kind, "SubnetId": subnet, "Priority": float(number)}
+                for number, kind in enumerate(kinds)
+            ],
+        }
+        asked: dict[str, Any] = {
+            "Type": "instant",
+            "ClientToken": token,
+            "LaunchTemplateConfigs": [config],
+            "TargetCapacitySpecification": {
+                "TotalTargetCapacity": 1,
+                "DefaultTargetCapacityType": "spot",
+            },
+            "SpotOptions": {"AllocationStrategy": "capacity-optimized-prioritized"},
+            **parameters,
+        }
+        return await self.call("create_fleet", **asked)
+
+    async def begin(self) -> None:
+        await super().begin()
+        await self.call(
+            "create_launch_template",
+            LaunchTemplateName="app",
+            LaunchTemplateData={"ImageId": self.cloud.image_id, "UserData": ENCODED_SLEEPS},
+        )
+
+    async def test_first_with_capacity(self) -> None:
+        """What was tried before is told."""
+        lack = error("InsufficientInstanceCapacity")
+        self.rules(Rule(CAPACITY, lack, where={"InstanceType": "t3.micro"}))
+        answer = await self.create(
+            "t3.micro", "t3.small", "t3.medium", TagSpecifications=tagged("one")
+        )
+        (failed,) = answer["Errors"]
+        self.assertEqual(failed["ErrorCode"], "InsufficientInstanceCapacity")
+        overrides = failed["LaunchTemplateAndOverrides"]["Overrides"]
+        self.assertEqual(overrides["InstanceType"], "t3.micro")
+        (made,) = answer["Instances"]
+        self.assertEqual((made["InstanceType"], made["Lifecycle"]), ("t3.small", "spot"))
+        (id,) = made["InstanceIds"]
+        machine = self.truly(id)
+        self.assertTrue(machine.spot)
+        self.assertEqual(machine.tags["bbs"], "one")
+        await self.is_(id, "running")
+        await eventually(lambda: machine.pid, "it boots")
+
+    async def test_nowhere(self) -> None:
+        """That is an answer too."""
+        self.rules(Rule(CAPACITY, error("InsufficientInstanceCapacity")))
+        answer = await self.create("t3.micro", "t3.small")
+        self.assertEqual((len(answer["Errors"]), answer["Instances"]), (2, []))
+        self.assertEqual(self.cloud.instances(), [])
+
+    async def test_once(self) -> None:
+        """For a token; also when the answer was lost, or the instance has ended."""
+        self.rules(Rule("CreateFleet", lost(), times=1))
+        await self.assertFailure(run(self.create("t3.micro")), BotoCoreError)
+        first, second = [await self.create("t3.micro") for _ in range(2)]
+        self.assertEqual(first["Instances"], second["Instances"])
+        (machine,) = self.cloud.instances()
+        await self.cloud.terminate(machine.instance_id)
+        again = await self.create("t3.micro")
+        self.assertEqual(again["Instances"], first["Instances"])
+        await self.refused("IdempotentParameterMismatch", run(self.create("t3.small")))
+        await self.create("t3.micro", token="u")
+        self.assertEqual(len(self.cloud.instances()), 2)
+
+    async def test_refused(self) -> None:
+        unknown = [{"LaunchTemplateSpecification": {"LaunchTemplateName": "other", "Version": "1"}}]
+        asked = run(self.create(LaunchTemplateConfigs=unknown))
+        await self.refused("InvalidLaunchTemplateName.NotFoundException", asked)
+        none: list[Any] = [{"Overrides": []}]
+        await self.refused("MissingParameter", run(self.create(LaunchTemplateConfigs=none)))
 
 
 class Ends(CloudCase):

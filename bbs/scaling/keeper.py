@@ -286,6 +286,7 @@ class FleetKeeper(Service):
             leaving=row.leaving,
             drain_asked=row.drain_asked,
             alive=False if row.launcher in dead else self._alive(row),
+            detail=instance.detail if instance and not instance.alive else "",
         )
 
     def _alive(self, row: ServerRow) -> bool | None:

@@ -24,6 +24,7 @@ from bbs.scaling.ec2.client import EC2Client, boto_client
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from bbs.testing.provider_contract import ProviderContract
+from bbs.testing.warm_contract import WarmContract
 from tests.cloud.moto import ROOT
 
 REGION = "us-east-1"
@@ -106,8 +107,8 @@ class MotoCase(TestCase):
         return [instance for page in pages for instance in page["Instances"]]
 
 
-class EC2ProviderContract(ProviderContract, MotoCase):
-    """The contract. Moto knows no idempotency token, so asking again is the provider's own care."""
+class EC2ProviderContract(WarmContract, MotoCase):
+    """Both contracts. Moto knows no idempotency token: to ask again is the provider's own care."""
 
     def make_provider(self):
         return self.provider()

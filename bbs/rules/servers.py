@@ -18,6 +18,9 @@ OPERATOR = "operator"
 FAILED = "failed: "
 """What the reason of a launch that failed begins with; that of one that was refused does not."""
 
+CONSOLIDATED = "consolidated: "
+"""What the reason begins with of one that drains only because its people fit elsewhere."""
+
 CONNECTED = "connected"
 """The figure of an app server that says how many people listen there."""
 

@@ -67,7 +67,7 @@ class Needs:
 def is_consolidated(row: ServerRow) -> bool:
     """Whether a server drains only because its people fit elsewhere."""
     drains = row.state is State.DRAINING and row.reason.startswith(CONSOLIDATED)
-    return drains and not row.drain_asked
+    return drains and not row.drain_asked and row.warned is None
 
 
 def _boots(rows: Collection[ServerRow], longest: float) -> Sequence[float]:

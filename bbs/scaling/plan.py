@@ -30,13 +30,14 @@ LONGEST_BACK_OFF = 60.0
 class Seen:
     """One server as it was seen, times in seconds.
 
-    `taken` of its `capacity` places have people. `reported`: it has said that it serves. `age`:
-    since its launch was decided. `silence`: since its last heartbeat, not counting time in which
-    the keeper itself could not have heard one. `idle`: since it was ready and its last person left
-    (0 while anybody is on it). `leaving`: it has said that it stops. `drain_asked`: an operator
-    wants it empty. `alive` is the provider's word: True, False for known to have ended, None where
-    this server is not the provider's to know. `by_hand`: an operator runs it, and ends it.
-    `consolidating`: it drains only because its people fit elsewhere.
+    `taken` of its `capacity` places have people. `reported`: it has said that it serves, and
+    `addressed`: it is known where. `age`: since its launch was decided. `silence`: since its last
+    heartbeat, not counting time in which the keeper itself could not have heard one. `idle`: since
+    it was ready and its last person left (0 while anybody is on it). `leaving`: it has said that it
+    stops. `drain_asked`: an operator wants it empty. `alive` is the provider's word: True, False
+    for known to have ended, None where this server is not the provider's to know. `warned`: why the
+    provider will take it away soon, as it has said itself; "" while it will not. `by_hand`: an
+    operator runs it, and ends it. `consolidating`: it drains only because its people fit elsewhere.
     """
 
     id: str
@@ -50,6 +51,8 @@ class Seen:
     leaving: bool
     drain_asked: bool
     alive: bool | None
+    addressed: bool = True
+    warned: str = ""
     by_hand: bool = False
     consolidating: bool = False
 
@@ -147,21 +150,23 @@ def back_off(failures: int) -> float:
 def _next_step(server: Seen, policy: Policy) -> Step | None:
     """What a server's own condition asks for, whatever the others do."""
     dead = _death(server, policy)
+    unwanted = "asked for" if server.drain_asked else server.warned
     match server.state:
         case State.LAUNCHING:
             if dead:
                 return End(server.id, f"failed: {dead}")
-            if server.drain_asked:
-                return Drain(server.id, "asked for")
+            if unwanted:
+                return Drain(server.id, unwanted)
             if server.reported:
-                return MarkReady(server.id)
+                # It serves. Until it is known where, it is waited for, however long.
+                return MarkReady(server.id) if server.addressed else None
             if server.age > policy.launch_timeout:
                 return End(server.id, f"failed: not ready in {policy.launch_timeout:g} s")
         case State.READY:
             if dead:
                 return Lose(server.id, dead)
-            if server.drain_asked:
-                return Drain(server.id, "asked for")
+            if unwanted:
+                return Drain(server.id, unwanted)
         case State.DRAINING:
             if not server.taken:
                 return End(server.id, dead or "drained")
@@ -224,9 +229,9 @@ def _keep(
     """
     keeps: dict[str, Step] = {}
     for server in servers:
-        drains = server.state is State.DRAINING and server.id not in steps
-        could = drains and server.consolidating and server.taken and not server.drain_asked
-        if could and _missing(servers, steps | keeps, demand, policy) > 0:
+        drains = server.consolidating and server.state is State.DRAINING and server.taken
+        wanted = not (server.id in steps or server.drain_asked or server.warned)
+        if drains and wanted and _missing(servers, steps | keeps, demand, policy) > 0:
             keeps[server.id] = Keep(server.id)
     return keeps
 

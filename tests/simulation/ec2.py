@@ -32,9 +32,14 @@ KINDS = {
 """Which faults an action has; those of `describe`, if it is none of these."""
 
 
-def refusal(action: str, code: str, message: str = "", status: int = 400) -> EC2Error:
-    """What the client makes of EC2's answer."""
-    return errors._judge_answer(action, code, message or code, status)
+DAY = 86400.0
+
+
+def refusal(
+    action: str, code: str, message: str = "", status: int = 400, behind: float = 0.0
+) -> EC2Error:
+    """What the client makes of EC2's answer to a machine whose clock is so many seconds behind."""
+    return errors.judge(action, code, message or code, status, behind)
 
 
 class Tokens:
@@ -96,7 +101,7 @@ class Client:
         def method(**parameters: Any) -> Deferred[Any]:
             def carry_out() -> Any:
                 if self.clock_is_off:
-                    raise refusal(action, self._account.clock_code)
+                    raise refusal(action, self._account.clock_code, status=403, behind=DAY)
                 return does(self._owner, **parameters)
 
             def call() -> Deferred[Any]:

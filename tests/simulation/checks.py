@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
 WATCH = """
 CREATE TABLE violation (what TEXT);
-CREATE TRIGGER over_taken AFTER UPDATE ON server WHEN NEW.taken > NEW.capacity
+CREATE TABLE moves (user INTEGER);
+CREATE TABLE consolidated (user INTEGER PRIMARY KEY, at REAL);
+CREATE TRIGGER over_taken AFTER UPDATE OF taken ON server WHEN NEW.taken > NEW.capacity
 BEGIN INSERT INTO violation VALUES ('a server was over capacity: ' || NEW.id); END;
-CREATE TRIGGER over_moved AFTER UPDATE ON place WHEN NEW.server_id IS NOT NULL
+CREATE TRIGGER over_moved AFTER UPDATE OF server_id ON place WHEN NEW.server_id IS NOT NULL
 AND (SELECT count(*) FROM place WHERE server_id = NEW.server_id)
   > (SELECT capacity FROM server WHERE id = NEW.server_id)
 BEGIN INSERT INTO violation VALUES ('a server was over capacity: ' || NEW.server_id); END;
@@ -26,8 +28,24 @@ CREATE TRIGGER over_placed AFTER INSERT ON place WHEN NEW.server_id IS NOT NULL
 AND (SELECT count(*) FROM place WHERE server_id = NEW.server_id)
   > (SELECT capacity FROM server WHERE id = NEW.server_id)
 BEGIN INSERT INTO violation VALUES ('a server was over capacity: ' || NEW.server_id); END;
+CREATE TRIGGER beating AFTER UPDATE OF state ON server
+WHEN OLD.state = 'launching' AND NEW.reason LIKE 'failed: not ready%' AND OLD.port IS NOT NULL
+BEGIN INSERT INTO violation VALUES ('beats, and was given up: ' || NEW.id); END;
+CREATE TRIGGER consolidating AFTER UPDATE OF state ON server
+WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.reason LIKE 'consolidated%'
+AND EXISTS (SELECT 1 FROM server WHERE state IN ('launching', 'lost') AND scope != '')
+BEGIN INSERT INTO violation VALUES ('consolidated while another launches: ' || NEW.id); END;
+CREATE TRIGGER moving AFTER UPDATE OF server_id ON place
+WHEN OLD.server_id IS NOT NULL AND NEW.server_id != OLD.server_id
+BEGIN INSERT INTO moves VALUES (NEW.user_id); END;
+CREATE TRIGGER consolidated AFTER UPDATE OF moved ON place WHEN NEW.moved IS NOT OLD.moved
+BEGIN
+INSERT INTO violation SELECT 'twice moved in ten minutes: ' || user FROM consolidated
+WHERE user = NEW.user_id AND seconds_now() - at < 600.0 AND clocks_are_right();
+INSERT OR REPLACE INTO consolidated VALUES (NEW.user_id, seconds_now());
+END;
 """
-"""No one server over capacity at any moment: the database itself notices."""
+"""What must hold at any moment: the database itself notices."""
 
 
 def what_is_wrong(fleet: Fleet) -> list[str]:
@@ -55,14 +73,15 @@ def what_is_wrong(fleet: Fleet) -> list[str]:
     without = _without_a_place(people, {id for id, row in rows.items() if row.state in serving})
     if without and not (full and free == 0):
         wrong.append(f"without a place: {' '.join(without)}")
-    if not full and (len(ready) < policy.minimum or free < policy.spare):
+    too_few = len(ready) < policy.minimum or (free < policy.spare and not policy.foresees)
+    if not full and too_few:
         wrong.append(f"{len(ready)} ready with {free} free places are too few")
     at_places = _who_is_away_and_has_one(people)
     if at_places:
         wrong.append(f"away, and with a place: {' '.join(at_places)}")
     for row in ready:
         needed = free - row.capacity < policy.spare or len(ready) <= policy.minimum
-        if not row.taken and not needed:
+        if not row.taken and not needed and not policy.foresees:
             wrong.append(f"{row.id} is kept for nobody")
     return [f"{fleet.name}: {text}" for text in wrong]
 

@@ -60,6 +60,10 @@ class Machine:
     stopped: float | None = None
     started: float = 0.0
     """When it was last started, beside its launch."""
+    meddled: bool = False
+    """Whether somebody else started it."""
+    starts: int = 0
+    """How often the fleet started it again."""
     knows_address: bool = True
     reported: float | None = None
     heard: float = 0.0
@@ -110,6 +114,8 @@ class Cloud:
         """One of `LISTS`, or nothing: they are well."""
         self.lists_since = 0.0
         self.hung_boots = 0.0
+        self.stillborn = 0.0
+        """The probability that a machine ends as soon as it has begun to boot."""
         self.away = self.lacks_capacity = self.refuses = False
         self.clock = clock
         self.chance = chance
@@ -143,6 +149,8 @@ class Cloud:
         )
         self.machines.append(machine)
         self.on_launch(machine)
+        if self.chance.random() < self.stillborn:
+            self.clock.callLater(self.chance.uniform(0.0, 10.0), self.end, machine)
         return machine
 
     def call(

@@ -129,6 +129,8 @@ class Account:
         self.template_has_groups = False
         """Whether the launch template says security groups, outside of network interfaces."""
         self.template_version = 1
+        self.knowing = 1.0
+        """The share of app servers that can ask their machines where they are."""
         self.lacking: set[tuple[str, str]] = set()
         """Types and subnets without capacity."""
         self.clock_code = "RequestExpired"
@@ -231,6 +233,7 @@ class Account:
             if machine.stopped is not None:
                 machine.stopped = None
                 machine.started = self.cloud.clock.seconds()
+                machine.starts += 1
                 self.cloud.on_launch(machine)
             changed.append(self._changed(machine, "pending"))
         return {"StartingInstances": changed}
@@ -251,6 +254,7 @@ class Account:
             raise refusal(action, "InsufficientInstanceCapacity", status=500)
 
     def _launch(self, owner: Any, parameters: Mapping[str, Any]) -> Machine:
+        """Of the app servers some ask their machines where they are."""
         tags = {
             tag["Key"]: tag["Value"]
             for specified in parameters["TagSpecifications"]
@@ -261,6 +265,7 @@ class Account:
             tags[LAUNCH_TAG],
             "tags" not in self.cloud.breaks,
             owner=owner,
+            knows_address=self._chance.random() < self.knowing,
             parameters={**parameters, "tags": tags},
         )
         return machine

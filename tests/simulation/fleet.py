@@ -54,6 +54,12 @@ class OneOfMany(Database):
         self.use()
         return super().run(rule, *arguments, **keywords)
 
+    def call(self, rule: Callable[..., Any], *arguments: Any) -> Any:
+        """What a rule gives, in a transaction."""
+        self.use()
+        with self.peewee.atomic():
+            return rule(*arguments)
+
     @property
     def connection(self) -> sqlite3.Connection:
         """SQLite's own."""
@@ -219,7 +225,9 @@ class Fleet:
         self.database.connection.executescript(WATCH)
 
     def _watch_time(self) -> None:
-        self.database.connection.create_function("seconds_now", 0, self._clock.seconds)
+        connection, world = self.database.connection, self.world
+        connection.create_function("seconds_now", 0, self._clock.seconds)
+        connection.create_function("clocks_are_right", 0, lambda: world.clocks_are_right)
 
     def violations(self) -> list[str]:
         """What the database itself has noticed since the last time."""
@@ -230,6 +238,13 @@ class Fleet:
         if found:
             connection.execute("DELETE FROM violation")
         return found
+
+    def churn(self) -> tuple[int, int]:
+        """How many launches there were, and how many people were moved, so far."""
+        machines = [machine for machine in self.world.cloud.machines if machine.owner is self]
+        query = "SELECT count(*) FROM moves"
+        moves = self.database.connection.execute(query).fetchone()[0]
+        return sum(1 + machine.starts for machine in machines), moves
 
     # Login servers
 
@@ -258,6 +273,11 @@ class Fleet:
                 person.hang_up()
         self._clock.callLater(self._chance.uniform(1.0, 20.0), self.start_login_server)
 
+    def begin_anew(self) -> None:
+        """All login servers are started again."""
+        for server in [*self.login_servers]:
+            server.mortal.die()
+
     def end(self) -> None:
         """Its database and its login servers are lost, for good."""
         self.ended = True
@@ -282,7 +302,7 @@ class Fleet:
     def launched(self, machine: Machine) -> None:
         """An instance begins to boot."""
         self.world.tell("launched", machine.id, machine.launch_id, self.name)
-        alive = sum(m.owner is self for m in self.world.cloud.alive())
+        alive = sum(m.owner is self and not m.meddled for m in self.world.cloud.alive())
         self.peak = max(self.peak, alive)
         if alive > self.policy.maximum:
             self.world.complain(f"more than the maximum of {self.policy.maximum} ran")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sqlite3
 from random import Random
 from typing import TYPE_CHECKING
 
-from bbs.rules import operators
+from bbs.rules import operators, restoring
 from tests.simulation.cloud import LISTS, Machine
 from tests.simulation.fleet import Fleet
 from tests.simulation.people import Person
@@ -27,6 +28,9 @@ SOMETIMES = ("stop", "interrupt", "recommend", "lists", "clock_off", "template",
 
 NOTICE = 120.0
 """Seconds between the notice that a Spot instance will be taken away, and that."""
+
+COPIED = 0.3
+"""In how many of the rounds the database is copied."""
 
 BAD_LISTS = (20.0, 250.0)
 """Seconds for which lists are bad."""
@@ -53,11 +57,50 @@ class Troubles:
                 self._wander_later(person)
         self._misfortune_later()
         self._set_a_clock_later()
+        self._begin_copying()
+
+    def _begin_copying(self) -> None:
+        """In some rounds a copy of the database is used, as it was at once or a while ago."""
+        if self._chance.random() >= COPIED:
+            return
+        moment, age = self._chance.uniform(20.0, 150.0), self._chance.choice((0.0, 60.0))
+        taken: list[sqlite3.Connection] = []
+
+        def take() -> None:
+            taken.append(sqlite3.connect(":memory:"))
+            self._world.first.database.connection.backup(taken[0])
+
+        self._clock.callLater(moment, take)
+        self._clock.callLater(moment + age, lambda: self._copy(taken[0]))
+
+    def _copy(self, contents: sqlite3.Connection) -> None:
+        """The copy, beside the original, or after the end of that, which it then adopts."""
+        world, chance, first = self._world, self._chance, self._world.first
+        raw, lost = chance.random() < 0.5, chance.random() < 0.5
+        copy = Fleet(world, "copy", first.policy, first.config)
+        copy.copy_database(contents)
+        world.tell("copies", "raw" if raw else "restored", "lost" if lost else "beside")
+        if lost:
+            first.end()
+            copy.people, first.people = first.people, []
+            for person in copy.people:
+                person.change(copy.database, copy.any_login_server)
+        by = operators.By("op", "here", self._clock.seconds())
+        if not raw:
+            copy.database.run(restoring.make_ours, by, "a copy")
+        world.fleets.append(copy)
+        if lost and chance.random() < 0.5:
+            world.adopt(copy, first, by)
+        elif lost:
+            self._clock.callLater(chance.uniform(1.0, 60.0), world.adopt, copy, first, by)
+        for _ in range(2):
+            copy.start_login_server()
 
     def end(self) -> None:
         """Quiet: nothing is wrong with the cloud any more, and nobody dies."""
         cloud, account = self._world.cloud, self._world.account
         cloud.faults, cloud.gaps, cloud.hung_boots, cloud.lag = {}, 0.0, 0.0, 5.0
+        cloud.stillborn = 0.0
         cloud.away = cloud.lacks_capacity = cloud.refuses = False
         cloud.lists = ""
         account.template_has_groups = False
@@ -157,6 +200,7 @@ class Troubles:
     def _start(self, machine: Machine) -> None:
         if machine.there and machine.stopped is not None and not self._world.quiet:
             # It may run above the maximum, which is not the fleet's doing.
+            machine.meddled = True
             machine.stopped, machine.started = None, self._clock.seconds()
             machine.owner.boots(machine)
 

@@ -10,7 +10,7 @@ from random import Random
 from unittest import mock
 
 from bbs.config import EC2
-from bbs.rules import fleets, servers
+from bbs.rules import fleets, operators, servers
 from bbs.scaling import waiting
 from bbs.storage import models
 from bbs.storage.database import Database
@@ -32,6 +32,12 @@ LONGEST_QUIET = 1800.0
 STAYS_WELL = 120.0
 """Seconds for which it must stay so."""
 
+REST = 600.0
+"""Seconds in which nothing is launched and nobody is moved then, as nobody comes or goes."""
+
+RESTS = 0.5
+"""In how many of the rounds that is looked at."""
+
 LOOK = 5.0
 """Seconds between looks at which launches have failed."""
 
@@ -44,6 +50,8 @@ class World:
         self.chance = Random(seed)
         # Of their own, so that all else happens as it did before there were these.
         self.clocks = Random(-seed - 1)
+        self.clocks_are_right = self.clocks.random() < 0.5
+        """Whether the wall clocks of login servers are, in this round."""
         self.born: dict[str, float] = {}
         self.homes = count(1)
         self.breaks = breaks or Breaks()
@@ -145,7 +153,7 @@ class World:
 
     def set_ahead(self) -> float:
         """How many seconds ahead of the others' the wall clock of some machine is."""
-        return self.clocks.choice(SET_AHEAD)
+        return 0.0 if self.clocks_are_right else self.clocks.choice(SET_AHEAD)
 
     def pass_time(self, seconds: float) -> None:
         """Let everything happen that is due, each at its own moment."""
@@ -167,7 +175,9 @@ class World:
         for kind in ("run", "describe", "terminate"):
             cloud.faults = {**cloud.faults, kind: chance.uniform(0.1, 0.3)}
         cloud.lag, cloud.hung_boots = chance.uniform(2.0, 20.0), chance.uniform(0.0, 0.3)
-        cloud.gaps = chance.uniform(0.0, 0.1)
+        cloud.gaps, cloud.stillborn = chance.uniform(0.0, 0.1), chance.uniform(0.0, 0.15)
+        self.account.knowing = chance.choice((0.5, 0.8, 1.0))
+        self.account.tokens.remembered = chance.choice((120.0, 600.0, 3600.0))
         if chance.random() < 0.25:
             self.fleets.append(Fleet(self, "second", self._a_policy(most=3), self._a_config()))
         for fleet in self.fleets:
@@ -179,6 +189,7 @@ class World:
 
     def _a_policy(self, most: int = 6) -> Policy:
         chance = self.chance
+        foresees = chance.random() < 0.25
         return Policy(
             minimum=chance.randint(0, 2),
             maximum=chance.randint(2, most),
@@ -187,6 +198,8 @@ class World:
             idle_grace=20.0,
             launch_timeout=60.0,
             lost_after=12.0,
+            consolidate_after=chance.choice((0.0, 30.0)),
+            foresees=foresees,
         )
 
     def _a_config(self) -> EC2:
@@ -204,16 +217,50 @@ class World:
         self.quiet = True
         self.troubles.end()
         self.tell("quiet")
+        if self._comes_to_rest() and self.chance.random() < RESTS:
+            self._rest()
+
+    def _comes_to_rest(self) -> bool:
+        """Whether all is well, and stays so."""
         well, end = 0.0, self.clock.seconds() + LONGEST_QUIET
         while well < STAYS_WELL:
             self.pass_time(10.0)
-            wrong = [
-                text for fleet in self.fleets if not fleet.ended for text in what_is_wrong(fleet)
-            ]
+            wrong = self._wrong()
             well = 0.0 if wrong else well + 10.0
             if self.clock.seconds() > end:
                 self.complaints += wrong or ["it does not stay well"]
-                break
+                return False
+        return True
+
+    def _rest(self) -> None:
+        """Nobody comes or goes, and so nothing happens."""
+        self.tell("rest")
+        before = {fleet.name: fleet.churn() for fleet in self._living()}
+        self.pass_time(REST)
+        for fleet in self._living():
+            launches, moves = (
+                b - a for a, b in zip(before[fleet.name], fleet.churn(), strict=True)
+            )
+            if launches or moves:
+                self.complain(f"at rest {fleet.name} has {launches} launches and {moves} moves")
+        self.complaints += self._wrong()
+
+    def _living(self) -> list[Fleet]:
+        return [fleet for fleet in self.fleets if not fleet.ended]
+
+    def _wrong(self) -> list[str]:
+        return [text for fleet in self._living() for text in what_is_wrong(fleet)]
+
+    def adopt(self, copy: Fleet, original: Fleet, by: operators.By) -> None:
+        """The fleet of the copy is that of the original, which is lost."""
+        if not copy.database.call(fleets.waiting_for_adopt):
+            return
+        self.tell("adopts")
+        copy.database.run(fleets.adopt, by)
+        for machine in self.cloud.machines:
+            if machine.owner is original:
+                machine.owner = copy
+        copy.begin_anew()
 
     @property
     def _now(self) -> float:

@@ -48,6 +48,7 @@ class ServerRow:
     reason: str
     instance_id: str | None
     kind: str | None
+    warned: str | None = None
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:

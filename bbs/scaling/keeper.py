@@ -229,7 +229,8 @@ class FleetKeeper(Service):
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
         silence = self._listening.silences(seen.beats, elapsed)
-        await self._sight.look(self._oldest(seen.servers, silence), wait=not self._presses(seen))
+        oldest = self._oldest(seen, rows, silence)
+        await self._sight.look(oldest, wait=not self._presses(seen))
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
         self._needs.see(seen)
@@ -256,18 +257,24 @@ class FleetKeeper(Service):
         await self._steps.stamp_again()
         await self._keep_house(now)
 
-    def _oldest(self, rows: tuple[ServerRow, ...], silence: Mapping[str, float]) -> float:
+    def _oldest(
+        self, seen: Observation, rows: Mapping[str, ServerRow], silence: Mapping[str, float]
+    ) -> float:
         """How many seconds old the provider's list may be: a cloud's is asked for by need."""
         if not self._provider.shared:
             return 0.0
-        ours = [row for row in rows if row.scope == self._provider.scope]
+        scope = self._provider.scope
+        # Those that serve, which are most, are silent at the worst.
+        others = [row for row in seen.servers if row.id not in seen.serving and row.scope == scope]
         # Of a launch it is asked where it is as soon as it is made, and not once it serves.
-        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, ours)):
+        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, others)):
             return 0.0
-        late = {id for id, seconds in silence.items() if seconds > 2 * self._interval}
-        if any(row.leaving or row.id in late for row in ours if row.port):
+        late = [rows[id] for id, seconds in silence.items() if seconds > 2 * self._interval]
+        if any(row.port and row.leaving for row in others) or any(
+            row.port and row.scope == scope for row in late
+        ):
             return self._interval
-        settled = all(row.state is State.READY for row in ours) and not self._steps.strays
+        settled = all(row.state is State.READY for row in others) and not self._steps.strays
         return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
 
     def _presses(self, seen: Observation) -> bool:
@@ -307,7 +314,7 @@ class FleetKeeper(Service):
             idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
             leaving=row.leaving,
             drain_asked=row.drain_asked,
-            alive=False if row.launcher in dead else self._alive(row),
+            alive=False if dead and row.launcher in dead else self._alive(row),
             detail=instance.detail if instance and not instance.alive else "",
             warned=row.warned or "",
             by_hand=row.scope == OPERATOR,

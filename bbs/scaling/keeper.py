@@ -229,7 +229,12 @@ class FleetKeeper(Service):
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
         silence = self._listening.silences(seen.beats, elapsed)
+<<<<<<< HEAD
         await self._sight.look(self._oldest(seen, rows, silence), wait=not self._presses(seen))
+=======
+        oldest = self._oldest(seen, rows, silence)
+        await self._sight.look(oldest, wait=not self._presses(seen))
+>>>>>>> identity
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
         self._needs.see(seen)
@@ -314,6 +319,10 @@ class FleetKeeper(Service):
             leaving=row.leaving,
             drain_asked=row.drain_asked,
             alive=False if dead and row.launcher in dead else self._alive(row),
+<<<<<<< HEAD
+=======
+            detail=instance.detail if instance and not instance.alive else "",
+>>>>>>> identity
             warned=row.warned or "",
             detail=instance.detail if instance and not instance.alive else "",
             by_hand=row.scope == OPERATOR,

@@ -53,6 +53,10 @@ class Seen(NamedTuple):
     leaving: bool
     drain_asked: bool
     alive: bool | None
+<<<<<<< HEAD
+=======
+    detail: str = ""
+>>>>>>> identity
     addressed: bool = True
     warned: str = ""
     detail: str = ""

@@ -297,14 +297,15 @@ class FleetKeeper(Service):
             idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
             leaving=row.leaving,
             drain_asked=row.drain_asked,
-            alive=False if row.launcher in dead else self._alive(row),
+            alive=False if row.launcher in dead else self._alive(row, silence),
             warned=row.warned or "",
         )
 
-    def _alive(self, row: ServerRow) -> bool | None:
+    def _alive(self, row: ServerRow, silence: float) -> bool | None:
         if row.scope != self._provider.scope:
             return None
-        return self._sight.alive(row.id, booting=row.state is State.LAUNCHING)
+        beats = silence <= 2 * self._interval
+        return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of

@@ -147,7 +147,7 @@ def _next_step(server: Seen, policy: Policy) -> Step | None:
                 return Drain(server.id, unwanted)
         case State.DRAINING:
             if not server.taken:
-                return End(server.id, dead or "drained")
+                return End(server.id, server.warned or dead or "drained")
             if dead:
                 return Lose(server.id, dead)
         case State.LOST:

@@ -54,10 +54,10 @@ class SecretsTestCase(SynchronousTestCase):
         self.assertNotIn("s3cret", line)
         return line
 
-    def asked_at(self, reference: str, **ec2: str) -> str:
+    def asked_at(self, reference: str, endpoint_url: str = "") -> str:
         """The address of a store that is away."""
         self.stores.stop()
-        config = EC2(region=REGION, **ec2)
+        config = EC2(region=REGION, endpoint_url=endpoint_url)
         with mock.patch("bbs.config.references.ATTEMPTS", 1):
             error = self.assertRaises(
                 references.SecretUnavailable,
@@ -177,9 +177,9 @@ class Endpoints(SecretsTestCase):
             "AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://127.0.0.1:9",
         }
         with mock.patch.dict(os.environ, urls):
-            ec2 = {"endpoint_url": "http://127.0.0.1:6"}
-            self.assertEqual(self.asked_at("ssm:/x", **ec2), "http://127.0.0.1:8/")
-            self.assertEqual(self.asked_at("secretsmanager:x", **ec2), "http://127.0.0.1:9/")
+            ec2 = "http://127.0.0.1:6"
+            self.assertEqual(self.asked_at("ssm:/x", ec2), "http://127.0.0.1:8/")
+            self.assertEqual(self.asked_at("secretsmanager:x", ec2), "http://127.0.0.1:9/")
 
     def test_file(self) -> None:
         """As botocore's configuration file says."""

@@ -299,6 +299,7 @@ class FleetKeeper(Service):
             drain_asked=row.drain_asked,
             alive=False if row.launcher in dead else self._alive(row, silence),
             warned=row.warned or "",
+            detail=instance.detail if instance and not instance.alive else "",
         )
 
     def _alive(self, row: ServerRow, silence: float) -> bool | None:

@@ -26,7 +26,7 @@ from bbs.config import references as stores
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.workers import Inline
-from tests.ec2_tools import MemoryApi
+from tests.ec2_tools import FLEET_ID, MemoryApi
 
 FOLDER = Path(__file__).absolute().parent.parent / "docs/aws"
 REGION, ACCOUNT = "us-east-1", "123456789012"
@@ -240,7 +240,7 @@ class PolicyTestCase(SynchronousTestCase):
         api = MemoryApi(lambda: self.client("ec2"), lambda action: Inline())
         client = EC2Client(self.clock, api)
         provider = EC2Provider(
-            self.clock, client, config, lambda server: f"#!{server}", "0", fleet_id="0" * 16
+            self.clock, client, config, lambda server: f"#!{server}", "0", fleet_id=FLEET_ID
         )
         for service in (client, provider):
             service.startService()

@@ -115,10 +115,10 @@ class Codes(SynchronousTestCase):
             error = judged(code)
             self.assertIs(error.verdict, Verdict.REFUSED, code)
             self.assertRegex(str(error), f"^EC2 refuses RunInstances: {code}.*; .*{advice}")
-        error = judge("RunInstances", client_error("MaxSpotInstanceCountExceeded"))
+        error = judge("RunInstances", "MaxSpotInstanceCountExceeded", "", 400)
         self.assertIn("quota", str(error))
         code = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
-        error = judge("RunInstances", client_error(code))
+        error = judge("RunInstances", code, "", 400)
         self.assertIn("create-service-linked-role", str(error))
 
     def test_doubtful(self):

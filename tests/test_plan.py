@@ -378,7 +378,8 @@ class WarnedTests(PlanTestCase):
 
     def test_draining(self):
         self.assert_plan([draining(taken=1, warned=self.WHY), ready("b", taken=9)])
-        self.assert_plan([draining(warned=self.WHY)], End("a", "drained"))
+        self.assert_plan([draining(warned=self.WHY)], End("a", self.WHY))
+        self.assert_plan([draining(warned=self.WHY, alive=False)], End("a", self.WHY))
 
     def test_dead_meanwhile(self):
         self.assert_plan(

@@ -53,13 +53,9 @@ class Seen(NamedTuple):
     leaving: bool
     drain_asked: bool
     alive: bool | None
-<<<<<<< HEAD
-=======
     detail: str = ""
->>>>>>> identity
     addressed: bool = True
     warned: str = ""
-    detail: str = ""
     by_hand: bool = False
     consolidating: bool = False
 
@@ -176,7 +172,7 @@ def _next_step(server: Seen, policy: Policy) -> Step | None:
                 return Drain(server.id, unwanted)
         case State.DRAINING:
             if not server.taken:
-                return End(server.id, dead or "drained")
+                return End(server.id, server.warned or dead or "drained")
             if dead:
                 return Lose(server.id, dead)
         case State.LOST:

@@ -251,6 +251,7 @@ class ReadyTests(PlanTestCase):
     def test_lost(self):
         for condition, reason in (
             ({"alive": False}, "ended"),
+            ({"alive": False, "detail": "i-1 terminated: why"}, "ended: i-1 terminated: why"),
             ({"leaving": True}, "left"),
             ({"silence": 10.1}, "silent for more than 10 s"),
         ):

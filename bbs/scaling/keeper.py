@@ -315,6 +315,7 @@ class FleetKeeper(Service):
             drain_asked=row.drain_asked,
             alive=False if dead and row.launcher in dead else self._alive(row),
             warned=row.warned or "",
+            detail=instance.detail if instance and not instance.alive else "",
             by_hand=row.scope == OPERATOR,
             consolidating=is_consolidated(row),
         )
@@ -358,12 +359,12 @@ class FleetKeeper(Service):
 
     def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
         """End the instances of this fleet that no server has, and has not had for long; how many
-        there are."""
+        run."""
         strays = self._sight.strays(rows)
         self._steps.keep([*rows, *strays])
-        self._steps.strays = len(strays)
+        self._steps.strays = sum(self._sight.instances[id].alive for id in strays)
         self._steps.end_strays(id for id, overdue in strays.items() if overdue)
-        return len(strays)
+        return self._steps.strays
 
     async def _close_children(self) -> None:
         """The servers of a provider of this process alone have ended with it: say so at once."""

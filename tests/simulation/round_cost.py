@@ -37,7 +37,8 @@ from bbs.testing import MemoryBroker
 from bbs.values import Policy, State, Tally
 from bbs.workers import Inline
 from tests.database_case import fresh_mysql_url, in_c
-from tests.simulation.cloud import SCOPE, Breaks, Cloud, CloudProvider, Machine
+from tests.simulation.breaks import Breaks
+from tests.simulation.cloud import SCOPE, Cloud, CloudProvider, Machine
 
 INTERVAL = 2.0
 ROUNDS = 80
@@ -121,7 +122,7 @@ def measure(servers: int, url: str = "sqlite:///:memory:", pid: int = 0) -> tupl
     cloud.lag = 0.0
     listed_by_cloud: list[Any] = []
 
-    def call(kind: str, action: Any) -> Deferred[Any]:
+    def call(kind: str, action: Any, _: Any = None) -> Deferred[Any]:
         began = time.process_time()
         answer = succeed(action())
         listed_by_cloud.append(time.process_time() - began)

@@ -19,6 +19,8 @@ class Verdict(Enum):
     AGAIN = "it may have been done or not: ask again, under the same token"
     THROTTLED = "it was not done, and nobody asks anything for a while"
     ELSEWHERE = "it was not done, and may be with another instance type or subnet"
+    NO_SPOT = "it was not done, and will not be as Spot"
+    NOT_NOW = "the instance is in a state in which it cannot be done, and may be done later"
     NOT_FOUND = "there is no such instance, or not yet"
     TOKEN_USED = "the token stands for another launch that exists"  # nosec B105 # EC2's, no secret.
     TOKEN_ENDED = "the token's instance was there and has ended"  # nosec B105 # Neither.
@@ -48,11 +50,16 @@ _RIGHTS = "the login server's role lacks a right (docs/aws.md has the policy)"
 _ACCOUNT = "the AWS account is not ready for it: look at its console"
 _CLOCK = "set this machine's clock"
 _CONFIGURATION = "correct [ec2] in the configuration"
+_TEMPLATE = "correct ec2.launch_template in the configuration, or the template"
+_SPOT_ROLE = (
+    "have an administrator run once: aws iam create-service-linked-role"
+    " --aws-service-name spot.amazonaws.com"
+)
 
 _MEANINGS: Mapping[tuple[Verdict, str], str] = {
     (Verdict.AGAIN, ""): """
-        RequestTimeout RequestTimeoutException InternalError InternalFailure ServerInternal
-        ServiceUnavailable Unavailable""",
+        ConcurrentTagAccess InternalError InternalFailure RequestTimeout RequestTimeoutException
+        ServerInternal ServiceUnavailable Unavailable""",
     # PriorRequestNotComplete is among botocore's transient codes, and among the throttling ones.
     (Verdict.THROTTLED, ""): """
         BandwidthLimitExceeded EC2ThrottledException LimitExceededException PriorRequestNotComplete
@@ -60,9 +67,17 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
         RequestThrottledException SlowDown ThrottledException Throttling ThrottlingException
         TooManyRequestsException TransactionInProgressException""",
     (Verdict.ELSEWHERE, ""): """
-        InsufficientAddressCapacity InsufficientCapacity InsufficientFreeAddressesInSubnet
-        InsufficientHostCapacity InsufficientInstanceCapacity InvalidAvailabilityZone
-        InvalidInstanceType Unsupported UnsupportedHostConfiguration UnsupportedOperation""",
+        IncompatibleHostRequirements InsufficientAddressCapacity InsufficientCapacity
+        InsufficientCapacityOnHost InsufficientFreeAddressesInSubnet InsufficientHostCapacity
+        InsufficientInstanceCapacity InsufficientReservedInstanceCapacity
+        InsufficientReservedInstancesCapacity InsufficientVolumeCapacity InvalidAvailabilityZone
+        InvalidInstanceType ReservationCapacityExceeded SpotMaxPriceTooLow
+        UnavailableHostRequirements Unsupported UnsupportedHostConfiguration
+        UnsupportedInstanceTypeOnHost UnsupportedOperation VolumeTypeNotAvailableInZone""",
+    (Verdict.NO_SPOT, _QUOTA): "MaxSpotInstanceCountExceeded RequestResourceCountExceeded",
+    (Verdict.NO_SPOT, _SPOT_ROLE): "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+    (Verdict.NOT_NOW, ""): """
+        IncorrectInstanceState IncorrectState InvalidInstanceState InvalidState""",
     (Verdict.NOT_FOUND, ""): "InvalidInstanceID.NotFound",
     (Verdict.TOKEN_USED, ""): "IdempotentParameterMismatch",
     # Since January 2025; before, EC2 answered with the instance that has ended.
@@ -72,60 +87,43 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
     (Verdict.REFUSED, _CREDENTIALS): """
         AuthFailure ExpiredToken ExpiredTokenException IncompleteSignature InvalidClientTokenId
         MissingAuthenticationToken SignatureDoesNotMatch UnrecognizedClientException""",
-    (Verdict.REFUSED, _CLOCK): "RequestExpired RequestTimeTooSkewed",
+    (Verdict.REFUSED, _CLOCK): """
+        InvalidSecurity.RequestHasExpired RequestExpired RequestTimeTooSkewed""",
     (Verdict.REFUSED, _ACCOUNT): "Blocked OptInRequired PendingVerification",
     (Verdict.REFUSED, _QUOTA): """
-        AddressLimitExceeded InstanceLimitExceeded MaxSpotInstanceCountExceeded
+        AddressLimitExceeded HostLimitExceeded InstanceLimitExceeded MaxIOPSLimitExceeded
         NetworkInterfaceLimitExceeded ResourceCountExceeded ResourceLimitExceeded
         VcpuLimitExceeded VolumeLimitExceeded""",
+    (Verdict.REFUSED, _TEMPLATE): """
+        InvalidLaunchTemplateId.Malformed InvalidLaunchTemplateId.NotFound
+        InvalidLaunchTemplateId.VersionNotFound InvalidLaunchTemplateName.MalformedException
+        InvalidLaunchTemplateName.NotFoundException""",
 }
 
-_BY_CODE = {code: meaning for meaning, codes in _MEANINGS.items() for code in codes.split()}
+# What prints EC2's codes often says whose fault it was before them, and so does EC2 in some places.
+_BY_CODE = {
+    f"{fault}{code}": meaning
+    for meaning, codes in _MEANINGS.items()
+    for code in codes.split()
+    for fault in ("", "Client.", "Server.")
+}
 
 LONGEST_MESSAGE = 300
 
+TOLERANCE = 240.0
+"""Seconds by which this machine's clock may be wrong. EC2 refuses what was signed five minutes
+before its own time or after it, and a Date is as old as its answer."""
 
-def judge(action: str, error: Exception) -> EC2Error:
-    """What `error`, which botocore raised in a call of `action`, means.
 
-    Raises `error` itself if it is none that the API, the network or the configuration can cause.
+def judge(
+    action: str, code: str, message: str, status: int, behind: float | None = None
+) -> EC2Error:
+    """What an error that EC2 answered means.
+
+    :param code: EC2's word for it, "" where the answer has none.
+    :param status: HTTP's.
+    :param behind: seconds by which this machine's clock is behind EC2's, if that is known.
     """
-    # Whoever has an error of botocore's has imported it already; nobody else should have to.
-    from botocore import exceptions as botocore
-    from botocore.parsers import ResponseParserError
-
-    if isinstance(error, botocore.ClientError):
-        answer = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return _judge_answer(action, answer.get("Code", ""), answer.get("Message", ""), status)
-    kind = type(error).__name__
-    no_answer = (
-        OSError,
-        ResponseParserError,
-        botocore.ConnectionError,
-        botocore.HTTPClientError,
-        botocore.IncompleteReadError,
-        botocore.MetadataRetrievalError,
-        botocore.ResponseStreamingError,
-    )
-    if isinstance(error, no_answer):
-        return EC2Error(Verdict.AGAIN, kind, f"EC2 does not answer {action}: {kind}")
-    if isinstance(
-        error,
-        botocore.NoCredentialsError
-        | botocore.PartialCredentialsError
-        | botocore.CredentialRetrievalError
-        | botocore.ProfileNotFound
-        | botocore.TokenRetrievalError,
-    ):
-        text = f"{action}: {kind}; {_CREDENTIALS}"
-        return EC2Error(Verdict.REFUSED, kind, text, credentials=True)
-    if isinstance(error, botocore.BotoCoreError | ValueError):
-        return EC2Error(Verdict.REFUSED, kind, f"{action}: {_line(str(error))}; {_CONFIGURATION}")
-    raise error
-
-
-def _judge_answer(action: str, code: str, message: str, status: int) -> EC2Error:
     if code in _BY_CODE:
         verdict, advice = _BY_CODE[code]
     elif status >= 500:
@@ -134,11 +132,74 @@ def _judge_answer(action: str, code: str, message: str, status: int) -> EC2Error
         verdict, advice = Verdict.THROTTLED, ""
     else:
         verdict, advice = Verdict.REFUSED, _CONFIGURATION
-    # What EC2 says about credentials can quote the request's authorization.
-    credentials = advice == _CREDENTIALS
-    said = ": ".join(filter(None, (code, "" if credentials else _line(message))))
+    # What is signed with credentials that have expired is said to have expired itself.
+    credentials = advice in (_CREDENTIALS, _CLOCK)
+    quotes = advice == _CREDENTIALS  # EC2 can, of the request's authorization.
+    if credentials and behind is not None:
+        if abs(behind) > TOLERANCE:
+            # New ones would not help.
+            credentials, advice = False, f"{_clock(behind)}: {_CLOCK}"
+        else:
+            advice = _CREDENTIALS
+    said = ": ".join(filter(None, (code or f"HTTP {status}", "" if quotes else _line(message))))
     text = "; ".join(filter(None, (f"EC2 refuses {action}: {said}", advice)))
-    return EC2Error(verdict, code, text, credentials=credentials)
+    return EC2Error(verdict, code or f"HTTP{status}", text, credentials=credentials)
+
+
+def no_answer(action: str, why: str) -> EC2Error:
+    """There was none, or none of EC2's: nobody knows what was done. `why` is a word for it."""
+    return EC2Error(Verdict.AGAIN, why, f"EC2 does not answer {action}: {why}")
+
+
+def unready(action: str, error: Exception) -> EC2Error:
+    """What `error` means, with which botocore could not find what a call needs; nothing was asked.
+
+    Raises `error` itself if it is none that the network, the machine or the configuration causes.
+    """
+    # Whoever has an error of botocore's has imported it already; nobody else should have to.
+    from botocore import exceptions as botocore
+
+    kind = type(error).__name__
+    away = (
+        OSError,
+        botocore.ConnectionError,
+        botocore.HTTPClientError,
+        botocore.MetadataRetrievalError,
+    )
+    lacking = (
+        botocore.NoCredentialsError,
+        botocore.PartialCredentialsError,
+        botocore.CredentialRetrievalError,
+        botocore.ClientError,  # of the service that gives credentials
+        botocore.ProfileNotFound,
+        botocore.TokenRetrievalError,
+    )
+    if isinstance(error, EC2Error):
+        return EC2Error(error.verdict, error.code, f"{action}: {error}")
+    if isinstance(error, away):
+        text = f"{action}: the credentials cannot be asked for: {kind}"
+        return EC2Error(Verdict.UNASKED, kind, text, credentials=True)
+    if isinstance(error, lacking):
+        text = f"{action}: {kind}; {_CREDENTIALS}"
+        return EC2Error(Verdict.REFUSED, kind, text, credentials=True)
+    if isinstance(error, RuntimeError):  # botocore's, of new credentials that have expired
+        text = f"{action}: new credentials have expired already; {_CLOCK}"
+        return EC2Error(Verdict.REFUSED, "ExpiredCredentials", text, credentials=True)
+    if isinstance(error, botocore.BotoCoreError | ValueError):
+        return EC2Error(Verdict.REFUSED, kind, f"{action}: {_line(str(error))}; {_CONFIGURATION}")
+    raise error
+
+
+def _clock(behind: float) -> str:
+    seconds = abs(behind)
+    if seconds >= 2 * 86400:
+        span = f"{seconds / 86400:.0f} days"
+    elif seconds >= 2 * 3600:
+        span = f"{seconds / 3600:.0f} h"
+    else:
+        span = f"{seconds / 60:.0f} min"
+    way = "behind" if behind > 0 else "ahead of"
+    return f"this machine's clock is {span} {way} EC2's"
 
 
 def _line(message: str) -> str:

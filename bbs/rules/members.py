@@ -56,14 +56,16 @@ class LeaseSeen:
 class Observation:
     """What one look at the fleet showed; `servers` and the rest only to its keeper.
 
-    `serving` are those servers, by id, with which nothing is the matter; `beats` is how often each
-    of all has beaten. `waiting` counts people without a place: those who wait for one, and those
-    who are online and lost theirs. Who is merely logged in waits for none.
+    Of the servers, `serving` are those, by id, that take people and with which nothing else is the
+    matter, and `others` the rest; `beats` is how often each has beaten. `waiting` counts people
+    without a place: those who wait for one, and those who are online and lost theirs. Who is merely
+    logged in waits for none.
     """
 
     lease: LeaseSeen
     servers: tuple[ServerRow, ...] = ()
     serving: Mapping[str, ServerRow] = field(default_factory=dict)
+    others: tuple[ServerRow, ...] = ()
     beats: Mapping[str, int] = field(default_factory=dict)
     peers: tuple[PeerSeen, ...] = ()
     waiting: int = 0
@@ -134,8 +136,9 @@ def observe(
     [(offline,)], [(online,)] = _offline_waiting(), _online_waiting()
     return Observation(
         lease=lease,
-        servers=tuple(found.rows),
+        servers=(*found.serving.values(), *found.others),
         serving=found.serving,
+        others=tuple(found.others),
         beats=found.beats,
         peers=tuple(PeerSeen(*row) for row in _peers(me.id)),
         waiting=offline + online,

@@ -229,6 +229,90 @@ class FleetKeeper(Service):
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
         silence = self._listening.silences(seen.beats, elapsed)
+        await self._sight.look(self._oldest(seen, rows, silence), wait=not self._presses(seen))
+        now = self._reactor.seconds()
+        self._ages.see(seen.servers)
+        self._needs.see(seen)
+        await self._forget_dead_peers(seen.peers, dead, elapsed)
+        self._watch.keep({peer.id for peer in seen.peers})
+        await self._note_instances(seen.servers)
+        strays = self._end_strays(rows)
+        await self._launch_again(seen.servers)
+        demand = plan.Demand(
+            waiting=seen.waiting,
+            failures=self._steps.failures,
+            since_failure=now - self._steps.last_failure,
+            strays=strays,
+            refused=self._steps.refusals.hold,
+            peak=self._needs.peak,
+        )
+        servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
+        self._nowhere.note(servers)
+        for step in plan.plan(servers, demand, self._needs.policy):
+            await self._steps.take(step, rows)
+        await self._mover.move(seen.others)
+        if seen.waiting:
+            self._news.moved(await self._database.run(keeping.settle, self.me))
+        await self._steps.stamp_again()
+        await self._keep_house(now)
+
+    def _oldest(
+        self, seen: Observation, rows: Mapping[str, ServerRow], silence: Mapping[str, float]
+    ) -> float:
+        """How many seconds old the provider's list may be: a cloud's is asked for by need."""
+        if not self._provider.shared:
+            return 0.0
+        scope = self._provider.scope
+        # Those that serve, which are most, are silent at the worst.
+        others = [row for row in seen.others if row.scope == scope]
+        # Of a launch it is asked where it is as soon as it is made, and not once it serves.
+        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, others)):
+            return 0.0
+        late = [rows[id] for id, seconds in silence.items() if seconds > 2 * self._interval]
+        if any(row.port and row.leaving for row in others) or any(
+            row.port and row.scope == scope for row in late
+        ):
+            return self._interval
+        settled = all(row.state is State.READY for row in others) and not self._steps.strays
+        return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
+
+    def _presses(self, seen: Observation) -> bool:
+        """Whether somebody waits for what can be decided without a new list: for a launch, or for a
+        server that has said that it serves, and of which it is known where it is."""
+        if any(map(self._nowhere.next_may_tell, seen.others)):
+            return False
+        served = [row for row in seen.others if row.state is State.LAUNCHING and row.port]
+        return bool(seen.waiting) or any(row.host is not None for row in served)
+
+    async def _note_instances(self, rows: tuple[ServerRow, ...]) -> None:
+        """Keep what the provider told of its launches, for when it cannot be asked."""
+        news = []
+        for row in rows:
+            instance = self._sight.instances.get(row.id)
+            if instance and instance.instance_id:
+                known = row.instance_id == instance.instance_id
+                if not known or (row.host is None and instance.host is not None):
+                    news.append(instance)
+        if news:
+            await self._database.run(keeping.note_instances, self.me, news)
+
+    def _as_seen(self, row: ServerRow, dead: Collection[str], silence: float) -> plan.Seen:
+        instance = self._sight.instances.get(row.id)
+        host = row.host if instance is None or instance.host is None else instance.host
+        return plan.Seen(
+            id=row.id,
+            state=row.state,
+            taken=row.taken,
+            capacity=row.capacity,
+            reported=row.port is not None,
+            # Nobody can be sent to where it is until it or the provider has said that.
+            addressed=host is not None,
+            age=self._ages.age(row.id),
+            silence=silence,
+            # One that an operator runs is the operator's to end.
+            idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
+            leaving=row.leaving,
+            drain_asked=row.drain_asked,
             alive=False if dead and row.launcher in dead else self._alive(row, silence),
             detail=instance.detail if instance and not instance.alive else "",
             warned=row.warned or "",

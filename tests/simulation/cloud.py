@@ -60,8 +60,9 @@ class Machine:
     stopped: float | None = None
     started: float = 0.0
     """When it was last started, beside its launch."""
-    meddled: bool = False
-    """Whether somebody else started it."""
+    counts: bool = True
+    """Whether the fleet knows of it, and so it counts to the maximum: neither does one that somebody
+    else has started, nor one that a fleet has adopted before it has seen a list."""
     starts: int = 0
     """How often the fleet started it again."""
     knows_address: bool = True

@@ -302,7 +302,7 @@ class Fleet:
     def launched(self, machine: Machine) -> None:
         """An instance begins to boot."""
         self.world.tell("launched", machine.id, machine.launch_id, self.name)
-        alive = sum(m.owner is self and not m.meddled for m in self.world.cloud.alive())
+        alive = sum(m.owner is self and m.counts for m in self.world.cloud.alive())
         self.peak = max(self.peak, alive)
         if alive > self.policy.maximum:
             self.world.complain(f"more than the maximum of {self.policy.maximum} ran")

@@ -259,7 +259,7 @@ class World:
         copy.database.run(fleets.adopt, by)
         for machine in self.cloud.machines:
             if machine.owner is original:
-                machine.owner = copy
+                machine.owner, machine.counts = copy, False
         copy.begin_anew()
 
     @property

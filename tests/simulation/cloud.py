@@ -61,8 +61,8 @@ class Machine:
     started: float = 0.0
     """When it was last started, beside its launch."""
     counts: bool = True
-    """Whether the fleet knows of it, and so it counts to the maximum: neither does one that somebody
-    else has started, nor one that a fleet has adopted before it has seen a list."""
+    """Whether it counts to the maximum: what somebody else has started does not, and neither does
+    what a fleet has adopted before it has seen a list."""
     starts: int = 0
     """How often the fleet started it again."""
     knows_address: bool = True
@@ -72,6 +72,8 @@ class Machine:
     """What its metadata say of its being taken away."""
     taken_away: float = float("inf")
     """When it is."""
+    has_successor: bool = False
+    """Whether there is room in its fleet for another in its place."""
     told: str = ""
     """What its app server has told the fleet of that."""
 

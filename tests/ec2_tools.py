@@ -30,6 +30,9 @@ def client_error(code: str, status: int = 400, message: str = "because") -> Clie
     )
 
 
+FLEET_ID = "0123456789abcdef"
+
+
 class Threads(Service):
     """A pool whose work waits until the test lets it happen, or happens at once (`eager`)."""
 
@@ -87,8 +90,10 @@ class MemoryEC2:
         """The parameters of the calls of a method."""
         return [parameters for called, parameters in self.calls if called == name]
 
-    def launch(self, launch_id: str, fleet: str = "bbs", kind: str = "t3.micro") -> str:
-        """An instance that somebody else launched; its id."""
+    def launch(
+        self, launch_id: str, fleet: str = "bbs", kind: str = "t3.micro", fleet_id: str = FLEET_ID
+    ) -> str:
+        """An instance that somebody else launched; its id. One from before fleets had ids: `""`."""
         number = len(self.instances) + 1
         id = f"i-{number}"
         self.instances[id] = {
@@ -100,6 +105,7 @@ class MemoryEC2:
             "Tags": [
                 {"Key": "bbs:fleet", "Value": fleet},
                 {"Key": "bbs:launch", "Value": launch_id},
+                *([{"Key": "bbs:fleet-id", "Value": fleet_id}] if fleet_id else []),
             ],
         }
         return id
@@ -107,6 +113,10 @@ class MemoryEC2:
     def become(self, id: str, state: str, reason: str = "") -> None:
         """An instance changes its state."""
         self.instances[id] |= {"State": {"Name": state}, "StateTransitionReason": reason}
+
+    def forget_tokens(self) -> None:
+        """What was launched is not remembered any more."""
+        self._tokens.clear()
 
     # boto3's
 
@@ -143,9 +153,16 @@ class MemoryEC2:
             before, id = self._tokens[token]
             if before != parameters:
                 raise client_error("IdempotentParameterMismatch")
+            if self.instances[id]["State"]["Name"] == "terminated":
+                raise client_error("IdempotentInstanceTerminated")
         else:
             tags = {tag["Key"]: tag["Value"] for tag in parameters["TagSpecifications"][0]["Tags"]}
-            id = self.launch(tags["bbs:launch"], tags["bbs:fleet"], parameters["InstanceType"])
+            id = self.launch(
+                tags["bbs:launch"],
+                tags["bbs:fleet"],
+                parameters["InstanceType"],
+                tags.get("bbs:fleet-id", ""),
+            )
             self._tokens[token] = dict(parameters), id
         self._answer_lost("run_instances")
         return {"Instances": [self.instances[id]]}

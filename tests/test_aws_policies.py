@@ -247,7 +247,9 @@ class PolicyTestCase(SynchronousTestCase):
     def provider(self, config: EC2) -> EC2Provider:
         """A provider that asks in this thread."""
         client = EC2Client(self.clock, lambda: self.client("ec2"), lambda name, size: Threadless())
-        provider = EC2Provider(self.clock, client, config, lambda server: f"#!{server}", "0")
+        provider = EC2Provider(
+            self.clock, client, config, lambda server: f"#!{server}", "0", fleet_id="0" * 16
+        )
         for service in (client, provider):
             service.startService()
             self.addCleanup(service.stopService)

@@ -42,7 +42,7 @@ class Parameters(SynchronousTestCase):
 
     def made(self, way=WAY, volumes=(), **changes):
         config = replace(CONFIG, **changes)
-        return run_instances(config, "l", way, "data", list(volumes), "1.0")
+        return run_instances(config, "l", way, "data", list(volumes), "1.0", "f" * 16)
 
     def test_attempts(self):
         """Each type in every subnet, then the next type."""
@@ -73,6 +73,7 @@ class Parameters(SynchronousTestCase):
                         "Tags": [
                             {"Key": "Name", "Value": "bbs"},
                             {"Key": "bbs:fleet", "Value": "bbs"},
+                            {"Key": "bbs:fleet-id", "Value": "f" * 16},
                             {"Key": "bbs:launch", "Value": "l"},
                             {"Key": "bbs:version", "Value": "1.0"},
                         ],

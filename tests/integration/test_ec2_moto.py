@@ -84,11 +84,13 @@ class MotoCase(TestCase):
 
     def provider(self, **changes):
         """A provider for a fleet of its own, not started; its client is."""
-        config = replace(self.config, name=f"fleet-{next(_fleets)}", **changes)
+        config = replace(self.config, **changes)
         client = EC2Client(reactor, lambda: boto_client(config))
         client.startService()
         self.addCleanup(client.stopService)
-        return EC2Provider(reactor, client, config, "data of {}".format, "1.0")
+        return EC2Provider(
+            reactor, client, config, "data of {}".format, "1.0", fleet_id=f"{next(_fleets):016x}"
+        )
 
     def started(self, **changes):
         """A provider that runs."""
@@ -139,8 +141,9 @@ class Launched(MotoCase):
         self.assertEqual(
             tags,
             {
-                "Name": provider.scope.split(":")[2],
-                "bbs:fleet": provider.scope.split(":")[2],
+                "Name": "bbs",
+                "bbs:fleet": "bbs",
+                "bbs:fleet-id": provider.scope.split(":")[2],
                 "bbs:launch": "l-1",
                 "bbs:version": "1.0",
             },
@@ -195,7 +198,7 @@ class Launched(MotoCase):
             await provider.launch("l-1")
 
     async def test_two_fleets(self):
-        """Two fleets in one account see nothing of each other."""
+        """Two fleets of one name in one account see nothing of each other."""
         one, other = self.started(), self.started()
         await one.launch("same")
         self.assertEqual(await other.list(), {})

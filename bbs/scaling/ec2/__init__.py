@@ -38,7 +38,15 @@ async def _make(kit: LaunchKit) -> IProvider:
     client = EC2Client(kit.reactor, partial(boto_client, kit.section))
     client.startService()
     kit.on_stop(client.stopService)
-    return EC2Provider(kit.reactor, client, kit.section, make_user_data, __version__)
+    return EC2Provider(
+        kit.reactor,
+        client,
+        kit.section,
+        make_user_data,
+        __version__,
+        fleet_id=kit.fleet_id,
+        former=kit.former,
+    )
 
 
 def _check(kit: LaunchKit) -> None:

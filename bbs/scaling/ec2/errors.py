@@ -21,6 +21,7 @@ class Verdict(Enum):
     ELSEWHERE = "it was not done, and may be with another instance type or subnet"
     NOT_FOUND = "there is no such instance, or not yet"
     TOKEN_USED = "the token stands for another launch that exists"  # nosec B105 # EC2's, no secret.
+    TOKEN_ENDED = "the token's instance was there and has ended"  # nosec B105 # Neither.
     REFUSED = "it was not done, and will not be until an operator acts"
 
 
@@ -64,6 +65,8 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
         InvalidInstanceType Unsupported UnsupportedHostConfiguration UnsupportedOperation""",
     (Verdict.NOT_FOUND, ""): "InvalidInstanceID.NotFound",
     (Verdict.TOKEN_USED, ""): "IdempotentParameterMismatch",
+    # Since January 2025; before, EC2 answered with the instance that has ended.
+    (Verdict.TOKEN_ENDED, ""): "IdempotentInstanceTerminated",
     (Verdict.REFUSED, _RIGHTS): """
         AccessDenied AccessDeniedException OperationNotPermitted UnauthorizedOperation""",
     (Verdict.REFUSED, _CREDENTIALS): """

@@ -10,6 +10,10 @@ from bbs.config import EC2
 
 FLEET_TAG, LAUNCH_TAG, VERSION_TAG = "bbs:fleet", "bbs:launch", "bbs:version"
 
+FLEET_ID_TAG = "bbs:fleet-id"
+"""Whose an instance is. `FLEET_TAG` has the name that the configuration gives the fleet, for people
+to read: a copy of a fleet's database has the same name, and is another fleet."""
+
 
 class Attempt(NamedTuple):
     """One way to launch: a type, in a subnet (None: the default one, or the template's)."""
@@ -57,6 +61,7 @@ def run_instances(
     user_data: str,
     volumes: Sequence[dict[str, Any]],
     version: str,
+    fleet_id: str,
 ) -> dict[str, Any]:
     """The parameters of RunInstances. What a launch template has is left to it, where the
     configuration says nothing else; the instance type is always the configuration's."""
@@ -65,6 +70,7 @@ def run_instances(
         for key, value in (
             ("Name", config.name),
             (FLEET_TAG, config.name),
+            (FLEET_ID_TAG, fleet_id),
             (LAUNCH_TAG, launch_id),
             (VERSION_TAG, version),
         )

@@ -8,16 +8,16 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.delivery.bus import Bus
-from bbs.rules import members, operators
-from bbs.rules.secrets import RESTORED
+from bbs.rules import keeping, members, operators
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from bbs.scaling.keeper import SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE
-from bbs.storage.models import Lease, Secret, Server
+from bbs.storage.models import Lease, Server
 from bbs.testing import Peer
 from bbs.testing.provider import MemoryProvider
 from bbs.values import Instance, Policy, State
@@ -32,7 +32,8 @@ UNAVAILABLE = {
 
 class CloudInMemory(MemoryProvider):
     """A provider that others share. `trouble` says what becomes of calls, by their kind: "hangs",
-    "lost" (done, and no answer), or an exception. `hidden` are ids that no list shows."""
+    "lost" (done, and no answer), or an exception. `hidden` are ids that no list shows, `anothers`
+    those of which it is not certain that this fleet launched them."""
 
     shared = True
 
@@ -40,6 +41,7 @@ class CloudInMemory(MemoryProvider):
         super().__init__("ec2:here:bbs")
         self.trouble: dict[str, Any] = {}
         self.hidden: set[str] = set()
+        self.anothers: set[str] = set()
         self.calls: list[tuple[str, ...]] = []
         self.hanging: list[Deferred[Any]] = []
         self.host: str | None = "127.0.0.1"
@@ -69,7 +71,13 @@ class CloudInMemory(MemoryProvider):
     def _list(self) -> Deferred[Mapping[str, Instance]]:
         return succeed(
             {
-                id: replace(one, host=self.host, instance_id=f"i-{id[:4]}", kind="t3.micro")
+                id: replace(
+                    one,
+                    host=self.host,
+                    instance_id=f"i-{id[:4]}",
+                    kind="t3.micro",
+                    ours=id not in self.anothers,
+                )
                 for id, one in self._instances.items()
                 if id not in self.hidden
             }
@@ -485,8 +493,40 @@ class Strays(CloudCase):
         self.assertEqual([reply["status"] for reply in peer.heard()], [0])
         self.assertEqual(len(self.cloud.alive()), 2)
 
-    def test_where_the_database_was_restored_it_is_another_fleets(self) -> None:
-        Secret.insert(name=RESTORED, value="").execute()
+    def test_of_each_that_is_ended_the_log_says_why(self) -> None:
+        known = self.service.database.run(operators.ask_launch, 2, 2, self.service.clock.seconds())
+        closed = self.successResultOf(known)
+        self.service.settle()
+        Server.update(state=State.GONE, ended=self.service.clock.seconds()).where(
+            Server.id == closed
+        ).execute()
+        told: list[Any] = []
+        hear: Any = told.append
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        self.cloud.trouble["terminate"] = AWAY
+        self.pass_time(CONSISTENCY_GRACE + SETTLED_INTERVAL + 90)
+        said = [formatEvent(event) for event in told if "without a server" in formatEvent(event)]
+        self.assertEqual(len(said), 2, said)
+        stray, other = sorted(said, key=lambda line: closed in line)
+        self.assertRegex(
+            stray,
+            r"\Aending i-stra of launch stray, which has run without a server for \d\d s: no server"
+            r" of this fleet has it, or had it lately\Z",
+        )
+        self.assertIn(f"{closed}, which has run", other)
+        self.assertTrue(other.endswith(": its server was closed"), other)
+
+    def test_one_that_a_server_has_after_all_is_not_ended(self) -> None:
+        patched = self.patch(keeping, "stands", lambda id: keeping.Stands.LIVES)
+        self.pass_time(CONSISTENCY_GRACE + SETTLED_INTERVAL + 10)
+        self.assertIn("stray", self.cloud.alive())
+        patched.restore()
+        self.pass_time(SETTLED_INTERVAL)
+        self.assertNotIn("stray", self.cloud.alive())
+
+    def test_those_that_may_be_another_fleets_are_neither_counted_nor_ended(self) -> None:
+        self.cloud.anothers.add("stray")
         self.service.people("ann", "bob")
         self.pass_time(SETTLED_INTERVAL)
         peer = self.waiting("cat")

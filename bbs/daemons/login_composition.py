@@ -37,6 +37,7 @@ class LoginServing:
     :param workers: has a thread for what the keeper must not do on the reactor.
     :param launches: whether the provider ever launches anything.
     :param admission: who may connect to the process.
+    :param fleet_id: which fleet the provider launches for.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class LoginServing:
         workers: IWorkers,
         launches: bool = True,
         admission: Admission | None = None,
+        fleet_id: str = "",
     ) -> None:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
@@ -80,6 +82,7 @@ class LoginServing:
                 news=self.news,
                 reactor=reactor,
                 wall=ground.wall,
+                fleet_id=fleet_id,
             ),
             workers=workers,
             sweeps=_sweeps(ground, self.home.sessions),

@@ -7,6 +7,7 @@ nothing more.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from enum import StrEnum
 
 import peewee
 
@@ -20,6 +21,14 @@ from bbs.values import Instance, State
 
 NOTICES_AT_ONCE = 100
 """Notices that are taken at the most in one transaction."""
+
+
+class Stands(StrEnum):
+    """How it stands with an instance that no server was seen to have."""
+
+    LIVES = "a server has it"
+    CLOSED = "its server was closed"
+    NEVER = "no server of this fleet has it, or had it lately"
 
 
 class NotKeeper(Exception):
@@ -123,6 +132,15 @@ def forget_peer(me: Member, peer: str) -> None:
     """A login server is dead: nobody waits there any more."""
     _check_keeper(me)
     LoginServer.delete().where(LoginServer.id == peer).execute()
+
+
+@read_only
+def stands(server: str) -> Stands:
+    """Whether the instance of `server` is one that this fleet has."""
+    row = Server.get_or_none(Server.id == server)
+    if row is None:
+        return Stands.NEVER
+    return Stands.CLOSED if row.state == State.GONE else Stands.LIVES
 
 
 def forget_gone(now: float, kept: float) -> int:

@@ -17,7 +17,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from bbs.errors import Unavailable
-from bbs.rules import keeping, members, restoring
+from bbs.rules import fleets, keeping, members
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling import plan
@@ -79,6 +79,7 @@ class FleetKeeper(Service):
         self._news = means.news
         self._reactor = means.reactor
         self._wall = means.wall
+        self._fleet_id = means.fleet_id
         self._workers = workers
         self._sweeps = sweeps
         self._interval = heartbeat_interval
@@ -207,7 +208,7 @@ class FleetKeeper(Service):
         await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
         await self._note_instances(seen.servers)
-        strays = await self._end_strays(rows)
+        strays = self._end_strays(rows)
         await self._launch_again(seen.servers)
         demand = plan.Demand(
             waiting=seen.waiting,
@@ -308,13 +309,10 @@ class FleetKeeper(Service):
             missing |= {id: self._ages.began(id) for id in ids}
         self._steps.launch(missing)
 
-    async def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
-        """End the instances that are nobody's and have been for long; how many there are. Where the
-        database was restored, others than it has launched are another fleet's."""
+    def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
+        """End the instances of this fleet that no server has, and has not had for long; how many
+        there are."""
         strays = self._sight.strays(rows)
-        if strays:
-            ours = await self._database.run(restoring.ours, [*strays])
-            strays = {id: overdue for id, overdue in strays.items() if id in ours}
         self._steps.keep([*rows, *strays])
         self._steps.strays = len(strays)
         self._steps.end_strays(id for id, overdue in strays.items() if overdue)
@@ -335,6 +333,14 @@ class FleetKeeper(Service):
         if now - self._last_housekeeping < HOUSEKEEPING_INTERVAL:
             return
         self._last_housekeeping = now
+        fleet = await self._database.run(fleets.fleet_id)
+        if fleet != self._fleet_id:
+            _log.error(
+                "this is fleet {fleet} now, and this login server launches for fleet {mine}:"
+                " start it again",
+                fleet=fleet,
+                mine=self._fleet_id,
+            )
         for sweep in self._sweeps:
             for _ in range(SWEEPS):
                 if not await self._database.run(sweep, self._wall()):

@@ -95,6 +95,11 @@ class Provider:
     here: bool = True
     check: Callable[[LaunchKit], object] | None = None
 
+    @property
+    def outlives(self) -> bool:
+        """Whether its app servers go on when the login server that launched them has ended."""
+        return self.launches and not self.here
+
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z][a-z0-9]*", self.name):
             raise ValueError(f"a provider's name is small letters and digits, not {self.name!r}")

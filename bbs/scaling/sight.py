@@ -121,9 +121,9 @@ class Sight:
         )
 
     def strays(self, servers: Collection[str]) -> dict[str, bool]:
-        """The instances that run and belong to none of `servers`, the ids of those that live; and
-        of each whether it has done so for long enough to be ended. What is known of others than
-        `servers` is forgotten."""
+        """The instances of this fleet that run and belong to none of `servers`, the ids of those
+        that live; and of each whether it has done so for long enough to be ended. What is known of
+        others than `servers` is forgotten."""
         self._missing = {id: since for id, since in self._missing.items() if id in servers}
         self._void.intersection_update(servers)
         if not self._provider.shared or self._asked_at is None:
@@ -131,11 +131,16 @@ class Sight:
         self._strays = {
             id: self._strays.get(id, self._asked_at)
             for id, instance in self.instances.items()
-            if instance.alive and id not in servers
+            if instance.alive and instance.ours and id not in servers
         }
         return {
             id: self._asked_at - since >= CONSISTENCY_GRACE for id, since in self._strays.items()
         }
+
+    def strayed(self, launch_id: str) -> float:
+        """Seconds for which lists have shown a stray to be one, up to the latest."""
+        latest = self._asked_at or 0.0
+        return latest - self._strays.get(launch_id, latest)
 
     async def _list(self) -> None:
         self._looking, asked_at = True, self._reactor.seconds()

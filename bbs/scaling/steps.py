@@ -37,7 +37,7 @@ _log = Logger()
 @dataclass(frozen=True, kw_only=True)
 class Means:
     """What the fleet is kept with, by the login server `me`; `policy` is what the operator wants of
-    it, and `wall` stamps what is stored."""
+    it, `wall` stamps what is stored, and `fleet_id` is which fleet the provider launches for."""
 
     me: Member
     database: Database
@@ -46,6 +46,7 @@ class Means:
     news: FleetNews
     reactor: Any
     wall: Callable[[], float]
+    fleet_id: str = ""
 
 
 class Steps:
@@ -84,6 +85,7 @@ class Steps:
         self._retries = Retries(self._reactor)
         self._accepted: set[str] = set()
         self._sure: set[str] = set()
+        self._told: set[str] = set()
 
     async def take(self, step: plan.Step, rows: Mapping[str, ServerRow]) -> None:
         """Take `step`; the plan was made from `rows`, by id."""
@@ -136,9 +138,9 @@ class Steps:
                 self._begin(id, self._launch, moment)
 
     def end_strays(self, ids: Iterable[str]) -> None:
-        """End instances that belong to no server."""
+        """End instances of this fleet that belong to no server."""
         for id in ids:
-            self._begin(id, self._terminate)
+            self._begin(id, self._end_stray)
 
     async def finish(self) -> None:
         """Wait for what is under way; of a provider that others share, let them ask again."""
@@ -153,6 +155,7 @@ class Steps:
         self._retries.keep(kept)
         self._accepted &= kept
         self._sure &= kept
+        self._told &= kept
 
     def _begin(self, id: str, call: Callable[..., Coroutine[Any, Any, object]], *rest: Any) -> None:
         """`call(id, *rest)` in the background, unless another call about `id` is under way."""
@@ -236,6 +239,25 @@ class Steps:
         self._news.moved(moves)
         _log.info("server {server} is gone: {reason}", server=id, reason=reason)
         self._look_soon()
+
+    async def _end_stray(self, id: str) -> None:
+        """End an instance that no server has; the log says of each why."""
+        if id not in self._told:
+            stands = await self._database.run(keeping.stands, id)
+            if stands is keeping.Stands.LIVES:
+                return  # Somebody else has launched it meanwhile.
+            instance = self._sight.instances.get(id)
+            self._told.add(id)
+            _log.warn(
+                "ending {instance} of launch {server}, which has run without a server for"
+                " {seconds} s: {why}",
+                server=id,
+                instance=(instance.instance_id or instance.detail) if instance else "an instance",
+                launched=instance.launched if instance else None,
+                seconds=round(self._sight.strayed(id)),
+                why=stands,
+            )
+        await self._terminate(id)
 
     async def _ended(self, id: str) -> bool:
         """End the instance of a launch; whether it is certain by now that it has ended."""

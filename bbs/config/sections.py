@@ -173,7 +173,9 @@ class EC2:
     that the configuration only names (`references.py`), whatever launches the app servers."""
 
     region: str = setting("us-east-1", "where instances and secrets are", kind=kinds.name)
-    endpoint_url: str = setting("", "another EC2 API, for tests", kind=kinds.http_url_or_none)
+    endpoint_url: str = setting(
+        "", "another EC2 API, for tests", kind=kinds.http_url_or_none, handed_on=False
+    )
     image_id: str = setting("", "what instances boot", kind=kinds.any_text, handed_on=False)
     instance_type: tuple[str, ...] = setting(
         "t3.micro",
@@ -203,7 +205,6 @@ class EC2:
         "public",
         "which address users are told: public, private, dns",
         kind=kinds.choice("public", "private", "dns"),
-        handed_on=False,
     )
     name: str = setting(
         "bbs",

@@ -93,11 +93,13 @@ def lose(me: Member, server: str, reason: str) -> list[places.Move]:
 
 def drain(me: Member, server: str, reason: str) -> list[places.Move] | None:
     """`server` takes nobody any more, and whoever is there moves as places are found; None if it is
-    wanted after all: somebody has come since it was seen empty, and no operator asked."""
+    wanted after all: somebody has come since it was seen empty, no operator asked, and its provider
+    will not take it away."""
     _check_keeper(me)
+    must = Server.drain_asked | Server.warned.is_null(False)
     changed = (
         Server.update(state=State.DRAINING, reason=reason)
-        .where((Server.id == server) & ((Server.taken == 0) | Server.drain_asked))
+        .where((Server.id == server) & ((Server.taken == 0) | must))
         .execute()
     )
     return places.move_off(server) if changed else None

@@ -43,6 +43,7 @@ class ServerRow:
     kind: str | None
     counts: Mapping[str, int]
     figures: Mapping[str, int] = field(default_factory=dict)
+    warned: str = ""
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:
@@ -65,6 +66,7 @@ class ServerRow:
             kind=row.kind,
             counts=counts_of(row),
             figures=figures_of(row),
+            warned=row.warned or "",
         )
 
     @property

@@ -24,6 +24,7 @@ from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.notices import Notices
+from bbs.scaling.nowhere import Nowhere
 from bbs.scaling.sight import Sight
 from bbs.scaling.steps import Means, Steps
 from bbs.values import State, Tally
@@ -96,6 +97,7 @@ class FleetKeeper(Service):
         # Half of a launch's time is left at least to what another keeper began.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
         self._steps = Steps(means, self._sight, self._ages, self.look_soon)
+        self._nowhere = Nowhere(self._policy.launch_timeout)
         self._notices = Notices(means.database, means.news, lambda: self.keeping, self._reactor)
 
     # Service
@@ -202,7 +204,7 @@ class FleetKeeper(Service):
             [*(row.launcher for row in seen.servers), *(peer.identity for peer in seen.peers)]
         )
         silence = {id: self._watch.silence(id, row.beats, elapsed) for id, row in rows.items()}
-        await self._sight.look(self._oldest(seen.servers, silence), wait=not _presses(seen))
+        await self._sight.look(self._oldest(seen.servers, silence), wait=not self._presses(seen))
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
         await self._forget_dead_peers(seen.peers, dead, elapsed)
@@ -218,6 +220,7 @@ class FleetKeeper(Service):
             refused=self._steps.refusals.hold,
         )
         servers = [self._as_seen(row, dead, silence[row.id]) for row in seen.servers]
+        self._nowhere.note(servers)
         for step in plan.plan(servers, demand, self._policy):
             await self._steps.take(step, rows)
         for row in seen.servers:
@@ -234,12 +237,20 @@ class FleetKeeper(Service):
             return 0.0
         ours = [row for row in rows if row.scope == self._provider.scope]
         # Of a launch it is asked where it is as soon as it is made, and not once it serves.
-        if self._sight.is_behind or any(row.port and row.host is None for row in ours):
+        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, ours)):
             return 0.0
         if any(row.leaving or silence[row.id] > 2 * self._interval for row in ours if row.port):
             return self._interval
         settled = all(row.state is State.READY for row in ours) and not self._steps.strays
         return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
+
+    def _presses(self, seen: Observation) -> bool:
+        """Whether somebody waits for what can be decided without a new list: for a launch, or for a
+        server that has said that it serves, and of which it is known where it is."""
+        if any(map(self._nowhere.next_may_tell, seen.servers)):
+            return False
+        served = [row for row in seen.servers if row.state is State.LAUNCHING and row.port]
+        return bool(seen.waiting) or any(row.host is not None for row in served)
 
     async def _note_instances(self, rows: tuple[ServerRow, ...]) -> None:
         """Keep what the provider told of its launches, for when it cannot be asked."""
@@ -261,8 +272,9 @@ class FleetKeeper(Service):
             state=row.state,
             taken=row.taken,
             capacity=row.capacity,
-            # Nobody can be sent to where it is until the provider has said that.
-            reported=row.port is not None and host is not None,
+            reported=row.port is not None,
+            # Nobody can be sent to where it is until it or the provider has said that.
+            addressed=host is not None,
             age=self._ages.age(row.id),
             silence=silence,
             # One that an operator runs is the operator's to end.
@@ -270,6 +282,7 @@ class FleetKeeper(Service):
             leaving=row.leaving,
             drain_asked=row.drain_asked,
             alive=False if row.launcher in dead else self._alive(row),
+            warned=row.warned,
         )
 
     def _alive(self, row: ServerRow) -> bool | None:
@@ -346,12 +359,3 @@ class FleetKeeper(Service):
                 if not await self._database.run(sweep, self._wall()):
                     break
         await self._database.run(keeping.forget_gone, self._wall(), GONE_KEPT)
-
-
-def _presses(seen: Observation) -> bool:
-    """Whether somebody waits for what can be decided without a new list: for a launch, or for a
-    server that has said that it serves, and of which it is known where it is."""
-    launching = [row for row in seen.servers if row.state is State.LAUNCHING and row.port]
-    if any(row.host is None for row in launching):
-        return False
-    return bool(seen.waiting or launching)

@@ -22,12 +22,13 @@ LONGEST_BACK_OFF = 60.0
 class Seen:
     """One server as it was seen, times in seconds.
 
-    `taken` of its `capacity` places have people. `reported`: it has said that it serves. `age`:
-    since its launch was decided. `silence`: since its last heartbeat, not counting time in which
-    the keeper itself could not have heard one. `idle`: since it was ready and its last person left
-    (0 while anybody is on it). `leaving`: it has said that it stops. `drain_asked`: an operator
-    wants it empty. `alive` is the provider's word: True, False for known to have ended, None where
-    this server is not the provider's to know.
+    `taken` of its `capacity` places have people. `reported`: it has said that it serves, and
+    `addressed`: it is known where. `age`: since its launch was decided. `silence`: since its last
+    heartbeat, not counting time in which the keeper itself could not have heard one. `idle`: since
+    it was ready and its last person left (0 while anybody is on it). `leaving`: it has said that it
+    stops. `drain_asked`: an operator wants it empty. `alive` is the provider's word: True, False
+    for known to have ended, None where this server is not the provider's to know. `warned`: why the
+    provider will take it away soon, as it has said itself; "" while it will not.
     """
 
     id: str
@@ -41,6 +42,8 @@ class Seen:
     leaving: bool
     drain_asked: bool
     alive: bool | None
+    addressed: bool = True
+    warned: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,21 +128,23 @@ def back_off(failures: int) -> float:
 def _next_step(server: Seen, policy: Policy) -> Step | None:
     """What a server's own condition asks for, whatever the others do."""
     dead = _death(server, policy)
+    unwanted = "asked for" if server.drain_asked else server.warned
     match server.state:
         case State.LAUNCHING:
             if dead:
                 return End(server.id, f"failed: {dead}")
-            if server.drain_asked:
-                return Drain(server.id, "asked for")
+            if unwanted:
+                return Drain(server.id, unwanted)
             if server.reported:
-                return MarkReady(server.id)
+                # It serves. Until it is known where, it is waited for, however long.
+                return MarkReady(server.id) if server.addressed else None
             if server.age > policy.launch_timeout:
                 return End(server.id, f"failed: not ready in {policy.launch_timeout:g} s")
         case State.READY:
             if dead:
                 return Lose(server.id, dead)
-            if server.drain_asked:
-                return Drain(server.id, "asked for")
+            if unwanted:
+                return Drain(server.id, unwanted)
         case State.DRAINING:
             if not server.taken:
                 return End(server.id, dead or "drained")

@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.rules.operators import Deed, Hold
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.rules.servers import OPERATOR, HeardServer
 from bbs.values import State
 from bbs.web.counts import REMEMBERED, Counts
 from bbs.web.front import column, in_sentences
@@ -30,7 +30,7 @@ from bbs.web.snapshot import (
 )
 from tests.memory_service import POLICY
 
-SERVER = ServerRow(
+SERVER = HeardServer(
     id="0123456789abcdef",
     state=State.READY,
     scope="local:1",
@@ -212,7 +212,7 @@ class News(SynchronousTestCase):
     def told(self, before: Overview, now: Overview) -> list[str]:
         return [each.text for each in narrate(seen(before), seen(now), ())]
 
-    def of(self, now: ServerRow | None, before: ServerRow | None = None) -> list[str]:
+    def of(self, now: HeardServer | None, before: HeardServer | None = None) -> list[str]:
         """What is told of one server."""
         return self.told(
             *(replace(QUIET, servers=(each,) if each else ()) for each in (before, now))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 import peewee
@@ -55,12 +55,15 @@ class LeaseSeen:
 class Observation:
     """What one look at the fleet showed; `servers` and the rest only to its keeper.
 
-    `waiting` counts people without a place: those who wait for one, and those who are online and
-    lost theirs. Who is merely logged in waits for none.
+    `serving` are those servers, by id, with which nothing is the matter; `beats` is how often each
+    of all has beaten. `waiting` counts people without a place: those who wait for one, and those
+    who are online and lost theirs. Who is merely logged in waits for none.
     """
 
     lease: LeaseSeen
     servers: tuple[ServerRow, ...] = ()
+    serving: Mapping[str, ServerRow] = field(default_factory=dict)
+    beats: Mapping[str, int] = field(default_factory=dict)
     peers: tuple[PeerSeen, ...] = ()
     waiting: int = 0
 
@@ -82,6 +85,18 @@ class Watch:
         self._silence[key] = 0.0 if moved else self._silence[key] + elapsed
         return self._silence[key]
 
+    def silences(self, beats: Mapping[str, int], elapsed: float) -> Mapping[str, float]:
+        """For how long each of those has been silent that has not moved; the others have just been
+        heard. `beats` are all that there are: any other is forgotten."""
+        before, silence = self._beats, self._silence
+        self._beats = {**beats}
+        self._silence = {
+            key: silence.get(key, 0.0) + elapsed
+            for key, count in beats.items()
+            if before.get(key) == count
+        }
+        return self._silence
+
     def keep(self, keys: Collection[str]) -> None:
         """Forget all but `keys`."""
         self._beats = {key: beats for key, beats in self._beats.items() if key in keys}
@@ -96,9 +111,11 @@ def enroll(me: Member) -> None:
     LoginServer.insert(id=me.id, identity=me.identity).execute()
 
 
-def observe(me: Member, tally: Tally) -> Observation:
+def observe(
+    me: Member, tally: Tally, known: Mapping[str, ServerRow] = MappingProxyType({})
+) -> Observation:
     """Say that `me` lives and what it has counted, hold the lease if it is free or `me`'s already,
-    and look at everything if so."""
+    and look at everything if so; at the servers as `servers.read_again`."""
     beat = LoginServer.update(
         beats=LoginServer.beats + 1,
         logins=tally.logins,
@@ -120,14 +137,21 @@ def observe(me: Member, tally: Tally) -> Observation:
         return Observation(lease=LeaseSeen(lease.holder, lease.identity, lease.beats))
     # Servers first: somebody who is given a place meanwhile may be missed, and is never counted
     # twice, which would launch a server too many.
-    rows = servers.read(servers.living())
+    found = servers.read_again(known)
     peers = tuple(
         PeerSeen(row.id, row.identity, row.beats)
         for row in LoginServer.select().where(LoginServer.id != me.id)
     )
     offline: int = Waiter.select(peewee.fn.COUNT(Waiter.name.distinct())).scalar()
     online: int = Place.select().where(places.is_waiting()).count()
-    return Observation(lease=seen, servers=rows, peers=peers, waiting=offline + online)
+    return Observation(
+        lease=seen,
+        servers=tuple(found.rows),
+        serving=found.serving,
+        beats=found.beats,
+        peers=peers,
+        waiting=offline + online,
+    )
 
 
 def wait(me: Member, waiter: str, name: str, now: float) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import peewee
 
 from bbs.rules import members, servers
-from bbs.rules.servers import ServerRow
+from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
 from bbs.values import State
@@ -102,7 +102,7 @@ def is_hopeless(now: float) -> bool:
 class Listed:
     """An app server, and the names of those who are on it."""
 
-    server: ServerRow
+    server: HeardServer
     people: tuple[str, ...]
 
 

@@ -13,7 +13,7 @@ import peewee
 from bbs.rules import members, operators, places, remembered, servers
 from bbs.rules.members import LeaseSeen
 from bbs.rules.remembered import Sentence
-from bbs.rules.servers import ServerRow
+from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 from bbs.values import State
@@ -60,7 +60,7 @@ class Overview:
     these are those that were asked for.
     """
 
-    servers: tuple[ServerRow, ...]
+    servers: tuple[HeardServer, ...]
     login_servers: tuple[LoginServerRow, ...]
     waiting: int
     waiting_since: float | None
@@ -165,7 +165,7 @@ def away() -> int:
     return int(Place.select().where(places.is_away()).count())
 
 
-def connected(rows: Iterable[ServerRow]) -> int:
+def connected(rows: Iterable[HeardServer]) -> int:
     """How many people listen at these servers, as far as they live."""
     return sum(row.connected or 0 for row in rows if row.state in places.SERVING)
 

@@ -47,6 +47,10 @@ SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
 """Seconds between looks at what a cloud has: while all is well, and while something changes. Who
 is well the heartbeats say, for less; a list of 200 instances takes 85 ms of this process."""
 
+KNOWN_FOR = 60.0
+"""Seconds after which all of every server's row is read, and not only what changes while it serves:
+somebody may have mended it by hand."""
+
 _log = Logger()
 
 Sweep = Callable[[float], int]
@@ -85,7 +89,9 @@ class FleetKeeper(Service):
         self._sweeps = sweeps
         self._interval = heartbeat_interval
         self._tally = tally
-        self._watch = Watch()
+        self._watch, self._listening = Watch(), Watch()
+        self._serving: Mapping[str, ServerRow] = {}
+        self._read_anew = 0.0
         self._begun = float("-inf")
         self._last_round: float | None = None
         self._last_housekeeping = 0.0
@@ -161,7 +167,7 @@ class FleetKeeper(Service):
 
     async def _one_round(self) -> None:
         try:
-            seen = await self._database.run(members.observe, self.me, self._tally)
+            seen = await self._database.run(members.observe, self.me, self._tally, self._known())
             elapsed = self._elapsed()
             if seen.lease.holder != self.me.id:
                 await self._watch_keeper(seen.lease, elapsed)
@@ -174,6 +180,14 @@ class FleetKeeper(Service):
             _log.debug("a round without the database")
         except keeping.NotKeeper:
             self._deposed()
+
+    def _known(self) -> Mapping[str, ServerRow]:
+        """The servers of which only what changes is read."""
+        now = self._reactor.seconds()
+        if now >= self._read_anew:
+            self._read_anew = now + KNOWN_FOR
+            self._serving = {}
+        return self._serving
 
     def _elapsed(self) -> float:
         """Seconds since the last look, as far as they may be held against those who were silent."""
@@ -192,6 +206,7 @@ class FleetKeeper(Service):
 
     def _deposed(self) -> None:
         self.keeping = False
+        self._serving = {}
         self._sight.forget()
         self._ages.forget()
         self._steps.forget()
@@ -199,16 +214,16 @@ class FleetKeeper(Service):
 
     async def _keep(self, seen: Observation, elapsed: float) -> None:
         self._notices.look_now()
+        self._serving = seen.serving
         rows = {row.id: row for row in seen.servers}
-        dead = await self._dead(
-            [*(row.launcher for row in seen.servers), *(peer.identity for peer in seen.peers)]
-        )
-        silence = {id: self._watch.silence(id, row.beats, elapsed) for id, row in rows.items()}
+        launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
+        dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
+        silence = self._listening.silences(seen.beats, elapsed)
         await self._sight.look(self._oldest(seen.servers, silence), wait=not self._presses(seen))
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
         await self._forget_dead_peers(seen.peers, dead, elapsed)
-        self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
+        self._watch.keep({peer.id for peer in seen.peers})
         await self._note_instances(seen.servers)
         strays = self._end_strays(rows)
         await self._launch_again(seen.servers)
@@ -219,7 +234,7 @@ class FleetKeeper(Service):
             strays=strays,
             refused=self._steps.refusals.hold,
         )
-        servers = [self._as_seen(row, dead, silence[row.id]) for row in seen.servers]
+        servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
         self._nowhere.note(servers)
         for step in plan.plan(servers, demand, self._policy):
             await self._steps.take(step, rows)
@@ -239,7 +254,8 @@ class FleetKeeper(Service):
         # Of a launch it is asked where it is as soon as it is made, and not once it serves.
         if self._sight.is_behind or any(map(self._nowhere.next_may_tell, ours)):
             return 0.0
-        if any(row.leaving or silence[row.id] > 2 * self._interval for row in ours if row.port):
+        late = {id for id, seconds in silence.items() if seconds > 2 * self._interval}
+        if any(row.leaving or row.id in late for row in ours if row.port):
             return self._interval
         settled = all(row.state is State.READY for row in ours) and not self._steps.strays
         return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
@@ -282,7 +298,7 @@ class FleetKeeper(Service):
             leaving=row.leaving,
             drain_asked=row.drain_asked,
             alive=False if row.launcher in dead else self._alive(row),
-            warned=row.warned,
+            warned=row.warned or "",
         )
 
     def _alive(self, row: ServerRow) -> bool | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bbs import __version__
-from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.rules.servers import OPERATOR, HeardServer
 from bbs.values import Policy, State
 from bbs.web.alarm import alarms
 from bbs.web.narrate import MESSAGES, Scene
@@ -136,7 +136,7 @@ def people(view: View) -> int:
     return sum(server.taken for server in view.scene.overview.servers)
 
 
-def connected_to(server: ServerRow) -> int | None:
+def connected_to(server: HeardServer) -> int | None:
     """How many people listen on a server that lives, as of its last heartbeat."""
     return None if server.state is State.GONE else server.connected
 
@@ -148,7 +148,7 @@ def longest_wait(view: View) -> float | None:
 
 
 def _server(
-    server: ServerRow, view: View, *, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
+    server: HeardServer, view: View, *, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
 ) -> dict[str, object]:
     shown: dict[str, object] = {
         "id": server.id,

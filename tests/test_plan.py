@@ -182,6 +182,27 @@ class LaunchingTests(PlanTestCase):
         """Late, and better than another."""
         self.assert_plan([launching(reported=True, age=200.0)], MarkReady("a"))
 
+    def test_serves_where_nobody_knows(self):
+        """It is waited for as long as it beats, and takes the places that it will have."""
+        for age in (20.0, 200.0, 100_000.0):
+            server = launching(reported=True, addressed=False, age=age)
+            self.assert_plan([server], waiting=10)
+            self.assert_plan([server], Launch(1), waiting=11)
+
+    def test_serves_where_nobody_knows_and_fell_silent(self):
+        server = launching(reported=True, addressed=False, age=200.0, silence=10.1)
+        self.assert_plan([server], End("a", "failed: silent for more than 10 s"))
+
+    def test_serves_where_nobody_knows_and_is_unwanted(self):
+        server = launching(reported=True, addressed=False, age=200.0)
+        self.assert_plan([replace(server, drain_asked=True)], Drain("a", "asked for"))
+        self.assert_plan([replace(server, alive=False)], End("a", "failed: ended"))
+
+    def test_an_address_of_one_that_does_not_serve(self):
+        """The provider has told it before the server reports."""
+        self.assert_plan([launching(addressed=True)])
+        self.assert_plan([launching(age=180.1)], End("a", "failed: not ready in 180 s"))
+
     def test_too_late(self):
         self.assert_plan([launching(age=180.1)], End("a", "failed: not ready in 180 s"))
 
@@ -328,6 +349,56 @@ class LastStepsTests(PlanTestCase):
         self.assert_plan([gone(drain_asked=True, leaving=True)])
 
 
+class WarnedTests(PlanTestCase):
+    """What becomes of one that its provider will take away."""
+
+    WHY = "spot: interrupted at 12:34 UTC"
+
+    def test_ready(self):
+        """It takes nobody any more, and places for its people are made at once."""
+        self.assert_plan([ready(taken=3, warned=self.WHY)], Drain("a", self.WHY), Launch(1))
+
+    def test_ready_and_empty(self):
+        self.assert_plan([ready(taken=0, warned=self.WHY)], Drain("a", self.WHY))
+        self.assert_plan(
+            [ready(taken=0, warned=self.WHY)], Drain("a", self.WHY), Launch(1), minimum=1
+        )
+
+    def test_others_have_room(self):
+        self.assert_plan(
+            [ready("a", taken=3, warned=self.WHY), ready("b", taken=7)], Drain("a", self.WHY)
+        )
+
+    def test_launching(self):
+        """Nobody is placed on it, and another is launched instead."""
+        for reported in (True, False):
+            server = launching(reported=reported, warned=self.WHY)
+            self.assert_plan([server], Drain("a", self.WHY), Launch(1), waiting=1)
+
+    def test_draining(self):
+        self.assert_plan([draining(taken=1, warned=self.WHY), ready("b", taken=9)])
+        self.assert_plan([draining(warned=self.WHY)], End("a", "drained"))
+
+    def test_dead_meanwhile(self):
+        self.assert_plan(
+            [ready(taken=3, warned=self.WHY, alive=False)], Lose("a", "ended"), Launch(1)
+        )
+
+    def test_asked_for_too(self):
+        self.assert_plan(
+            [ready(taken=0, warned=self.WHY, drain_asked=True)], Drain("a", "asked for")
+        )
+
+    def test_half_of_the_fleet(self):
+        """One round drains them all, and launches what their people need and no more."""
+        fleet = [
+            ready(f"s{n}", taken=10, **({"warned": self.WHY} if n % 2 else {})) for n in range(10)
+        ]
+        drains = [Drain(f"s{n}", self.WHY) for n in range(1, 10, 2)]
+        self.assert_plan(fleet, *drains, Launch(5))
+        self.assert_plan(fleet, *drains, Launch(2), maximum=12)
+
+
 class OrderTests(PlanTestCase):
     def test_what_people_need_comes_first(self):
         fleet = [
@@ -367,6 +438,8 @@ def fleets(draw):
                 leaving=draw(st.booleans()),
                 drain_asked=draw(st.booleans()),
                 alive=draw(st.sampled_from([True, False, None])),
+                addressed=draw(st.booleans()),
+                warned=draw(st.sampled_from(["", "", "spot: rebalance recommended"])),
             )
         )
     return servers
@@ -404,6 +477,18 @@ MOVES = {
 
 class AnythingTests(SynchronousTestCase):
     """What holds for every fleet, demand and policy, however it came about."""
+
+    @given(fleets(), DEMANDS, POLICIES)
+    def test_who_serves_is_not_too_old(self, servers, demand, policy):
+        """One that reports and beats is ended for no age; and nobody is placed where its provider
+        takes the places away, or where nobody knows."""
+        by_id = {server.id: server for server in servers}
+        for step in plan(servers, demand, policy):
+            if isinstance(step, End) and "not ready" in step.reason:
+                self.assertFalse(by_id[step.id].reported)
+            if isinstance(step, MarkReady):
+                self.assertTrue(by_id[step.id].reported and by_id[step.id].addressed)
+                self.assertEqual(by_id[step.id].warned, "")
 
     @given(fleets(), DEMANDS, POLICIES)
     def test_moves(self, servers, demand, policy):

@@ -47,6 +47,8 @@ class Server:
     leaving: bool = False
     drain_asked: bool = False
     known_to_provider: bool = True
+    addressed: bool = True
+    warned: str = ""
 
     @property
     def reported(self):
@@ -65,6 +67,8 @@ class Server:
             leaving=self.leaving,
             drain_asked=self.drain_asked,
             alive=self.runs if self.known_to_provider else None,
+            addressed=self.addressed,
+            warned=self.warned,
         )
 
 
@@ -78,6 +82,7 @@ class Simulation:
     failures: int = 0
     since_failure: float = 0.0
     boots: bool = True
+    addressed: bool = True
     launches: int = 0
     history: list = field(default_factory=list)
     numbers: itertools.count = field(default_factory=itertools.count)
@@ -123,6 +128,13 @@ class Simulation:
         if server:
             setattr(server, *how)
 
+    def lists_come(self, come):
+        """From now on the addresses of launches are known, or not; and those that were not are."""
+        self.addressed = come
+        if come:
+            for server in self.alive():
+                server.addressed = True
+
     # The keeper
 
     def place(self):
@@ -160,9 +172,12 @@ class Simulation:
             case Launch(count):
                 for _ in range(count):
                     server = Server(f"s{next(self.numbers)}", self.policy.capacity, self.boots)
+                    server.addressed = self.addressed
                     self.servers[server.id] = server
                 self.launches += count
             case MarkReady(id):
+                assert self.servers[id].addressed, "ready where nobody knows"
+                assert not self.servers[id].warned, "ready, and about to be taken away"
                 self.servers[id].state = State.READY
                 self.servers[id].idle = 0.0
                 self.failures = 0
@@ -172,7 +187,9 @@ class Simulation:
                 self.servers[id].people = 0
             case Drain(id):
                 self.servers[id].state = State.DRAINING
-            case End(id):
+            case End(id, reason):
+                heard = self.servers[id].reported and not self.servers[id].silence
+                assert not (heard and "not ready" in reason), "ended, and it serves"
                 if self.servers[id].state is State.LAUNCHING:
                     self.failures += 1
                     self.since_failure = 0.0
@@ -222,10 +239,13 @@ EVENTS = st.one_of(
                 ("leaving", True),
                 ("drain_asked", True),
                 ("known_to_provider", False),
+                ("addressed", False),
+                ("warned", "spot: rebalance recommended"),
             ]
         ),
     ),
     st.tuples(st.just("boots"), st.booleans()),
+    st.tuples(st.just("lists_come"), st.booleans()),
     st.tuples(st.just("keeper_dies"), st.integers(0, 3)),
 )
 # Left to itself hypothesis makes lists of five or so, in which little can come about.
@@ -237,6 +257,8 @@ def happens(simulation, event):
     match event:
         case ("boots", value):
             simulation.boots = value
+        case ("lists_come", value):
+            simulation.lists_come(value)
         case ("keeper_dies", steps):
             return simulation.round(steps)
         case (name, *arguments):
@@ -247,6 +269,7 @@ def happens(simulation, event):
 def let_rest(simulation):
     """Nothing happens any more, and boots work: until long after all was settled."""
     simulation.boots = True
+    simulation.lists_come(True)
     policy = simulation.policy
     # The longest way: a failed boot times out, the back-off passes, another boots, one idles.
     longest = policy.launch_timeout + 60.0 + BOOT + policy.lost_after + policy.idle_grace + 10.0
@@ -274,6 +297,7 @@ class SequenceTests(SynchronousTestCase):
         self.assertTrue(len(ready) >= policy.minimum or full)
         self.assertTrue(simulation.free() >= policy.spare or full)
         self.assertFalse([s for s in alive if s.state in (State.LAUNCHING, State.LOST)])
+        self.assertFalse([s for s in ready if s.warned])
         # None is kept that nobody needs.
         for server in ready:
             needed = simulation.free() - server.capacity < policy.spare
@@ -346,6 +370,33 @@ class SequenceTests(SynchronousTestCase):
             // policy.capacity
         )
         self.assertLessEqual(simulation.launches, max(needed, policy.minimum))
+
+    def test_an_hour_without_lists(self):
+        """Servers that serve where nobody knows are neither ended nor added to, and take people as
+        soon as it is known."""
+        simulation = Simulation(POLICY, addressed=False)
+        simulation.arrive(20)
+        for _ in range(3600):
+            simulation.pass_time(1.0)
+            simulation.round()
+        self.assertEqual((simulation.launches, simulation.failures), (2, 0))
+        simulation.lists_come(True)
+        simulation.round()
+        self.assertEqual(simulation.waiting, 0)
+
+    def test_half_of_the_fleet_is_taken_away(self):
+        """Everybody has moved within a boot and two rounds, and never beyond the maximum."""
+        simulation = Simulation(replace(POLICY, maximum=15))
+        simulation.arrive(100)
+        let_rest(simulation)
+        for server in simulation.ready()[::2]:
+            server.warned = "spot: interrupted at 12:34 UTC"
+        for _ in range(int(BOOT) + 2):
+            simulation.round()
+            simulation.pass_time(1.0)
+        self.assertEqual(simulation.launches, 15)
+        self.assertEqual(sum(server.people for server in simulation.ready()), 100)
+        self.assertEqual(simulation.waiting, 0)
 
     def test_failing_boots_back_off(self):
         """Launches that always fail come ever more rarely, and one a minute in the end."""

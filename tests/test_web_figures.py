@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.rules.fleets import Left
 from bbs.rules.operators import Deed, Hold
 from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.servers import OPERATOR, HeardServer
@@ -53,6 +54,10 @@ SERVER = HeardServer(
 QUIET = NOTHING
 
 COUNTERS = ("joins", "leaves")
+
+STANDING = Standing(
+    service="lobby", counters=COUNTERS, login_server="me", policy=POLICY, may_act=True
+)
 
 SERIES = (*FIGURES, "joins_per_second", "leaves_per_second")
 
@@ -358,10 +363,21 @@ class Snapshots(SynchronousTestCase):
 
     def shown(self, seen: Overview, operator: str | None = None, **change: Any) -> Any:
         """The snapshot for `operator`, where something else was measured."""
-        standing = Standing(
-            service="lobby", counters=COUNTERS, login_server="me", policy=POLICY, may_act=True
-        )
-        return snapshot(self.view(seen, **change), standing, operator)
+        return snapshot(self.view(seen, **change), STANDING, operator)
+
+    def test_which_fleet_it_is_is_for_operators_where_it_matters(self) -> None:
+        clouds = replace(STANDING, outlives=True)
+        fleet = replace(QUIET, fleet="a1", copy_of=Left("b2", 9.0))
+        for standing, operator, told in (
+            (clouds, "liz", {"id": "a1", "copy_of": "b2"}),
+            (clouds, None, None),
+            (STANDING, "liz", None),
+        ):
+            shown: Any = snapshot(self.view(fleet), standing, operator)
+            self.assertEqual(shown["fleet"], told)
+        alone: Any = snapshot(self.view(replace(fleet, copy_of=None)), clouds, "liz")
+        self.assertEqual(alone["fleet"], {"id": "a1", "copy_of": None})
+        self.assertNotEqual(essence(self.view(fleet)), essence(self.view(QUIET)))
 
     def test_what_a_provider_says_is_for_operators(self) -> None:
         arn = "you are arn:aws:sts::123456789012:assumed-role/bbs"

@@ -90,10 +90,8 @@ class AppServer(Daemon):
         serving.home.bus.tell_fleet("ready")
 
     def _begin_machine(self) -> Machine | None:
-        """Begin to ask the instance on which the provider ec2 launched this server, if it did. Only
-        such a one is told `ec2.address` (`bbs.scaling.children`): nobody else asks metadata."""
-        source = self.config.sources.get("ec2.address", "default")
-        if self._server_id is None or source == "default":
+        """Begin to ask the instance on which the provider ec2 launched this server, if it did."""
+        if not is_on_instance(self.config, self._server_id):
             return None
         # Here: who runs elsewhere need not load it, 17 ms of a start.
         from bbs.daemons.app_machine import Machine
@@ -146,6 +144,14 @@ class AppServer(Daemon):
         _log.warn("this app server ends: {reason}", reason=reason)
         if self.running:
             self.reactor.callLater(0, self.reactor.stop)
+
+
+def is_on_instance(config: Configuration, server_id: str | None) -> bool:
+    """Whether the provider ec2 has launched an app server with this configuration, under this id.
+    Nobody else is told `ec2.address` (`bbs.scaling.children`), and nobody else asks metadata: what
+    answers at that address elsewhere is not ours to know."""
+    told = config.sources.get("ec2.address", "default") != "default"
+    return told and server_id is not None
 
 
 def _leave_process_group() -> None:

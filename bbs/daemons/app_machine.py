@@ -7,6 +7,7 @@ So it becomes ready where no list of instances can be had, and is drained before
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import Service as TwistedService
@@ -116,33 +117,29 @@ class Machine(TwistedService):
     async def _tell_host(self, database: Database, server: str, port: int) -> None:
         while self.running:
             if self._host is not None:
-                try:
+                with suppress(Unavailable):
                     # Of one that is ready by now the fleet has learned it elsewhere.
                     await database.run(members.report, server, port, self._host)
-                except Unavailable:
-                    pass
-                else:
                     return
             await self._pause(AGAIN)
 
     async def _watch(self, database: Database, server: str) -> None:
         """Look for notices; one that the database could not be told of is told again."""
-        told, is_spot = "", False
+        is_spot, why, told = False, "", ""
         while self.running:
             try:
                 is_spot = is_spot or await self._metadata.is_spot()
                 if not is_spot:
                     return
-                why = await self._metadata.notice()
+                notice = await self._metadata.notice()
             except MetadataUnavailable:
-                why = ""
-            if why and why != told:
+                notice = ""
+            if notice and notice != why:
+                why = notice
                 _log.warn("EC2 takes this instance away: {why}", why=why)
-                try:
+            if why != told:
+                with suppress(Unavailable):
                     await database.run(members.warn, server, why)
-                except Unavailable:
-                    pass
-                else:
                     told = why
             await self._pause(POLL)
 

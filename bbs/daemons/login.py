@@ -169,6 +169,7 @@ class LoginServer(Daemon):
             reactor=self.reactor,
             wall=self.wall,
             password_minimum=config.limits.password_minimum,
+            outlives=launching.named(config.fleet.provider)[1].outlives,
             person=self.service.person,
             on_delete=self.service.on_delete,
         )

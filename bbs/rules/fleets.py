@@ -77,6 +77,13 @@ def waiting_for_adopt() -> Left | None:
 
 
 @read_only
+def standing() -> tuple[str, Left | None]:
+    """The id, and what has been noticed that may be adopted."""
+    said = _said()
+    return said.get(FLEET, ""), _left(said)
+
+
+@read_only
 def is_elsewhere() -> bool:
     """Whether this database is not where it was when its fleet was last looked at."""
     said = _said()

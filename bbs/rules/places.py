@@ -26,6 +26,9 @@ from bbs.values import State
 SERVING = (State.READY, State.DRAINING)
 """States of a server that serves its people; only a ready one takes more."""
 
+MOVED_AGAIN_AFTER = 600.0
+"""Seconds for which nobody is moved again only so that fewer servers are needed."""
+
 SETTLED_AT_ONCE = 100
 """People at the most who are found places in one transaction, so that nobody waits long for it."""
 
@@ -197,10 +200,36 @@ def vacate(server: str) -> list[Move]:
 
 def move_off(server: str) -> list[Move]:
     """Move people from `server` as far as there are other places; the rest stay for now."""
-    places = [*for_update(Place.select().where(Place.server == server))]
+    return _move_off(server, [*for_update(Place.select().where(Place.server == server))])
+
+
+def _move_off(server: str, places: Sequence[Place]) -> list[Move]:
     moves = [move for move in _reseat(places) if move.seat]
     Server.update(taken=Server.taken - len(moves)).where(Server.id == server).execute()
     return moves
+
+
+def move_some_off(server: str, most: int, now: float) -> list[Move]:
+    """Move `most` people at the most from `server`, none of them who was moved so lately."""
+    some = Place.select().where((Place.server == server) & ~_moved_lately(now))
+    people = [*for_update(some.order_by(Place.user).limit(most))]
+    moves = _move_off(server, people)
+    users = [place.user_id for place in people]
+    # Who found no other place is there still.
+    gone = Place.user.in_(users) & (Place.server != server)
+    Place.update(moved=now).where(gone).execute()
+    return moves
+
+
+def anybody_moved_lately(server: str, now: float) -> bool:
+    """Whether somebody on `server` was moved so lately that they are not to be moved again."""
+    return bool(Place.select().where((Place.server == server) & _moved_lately(now)).exists())
+
+
+def _moved_lately(now: float) -> peewee.Expression:
+    # Also who was moved after `now`, by a clock that was wrong: for so long at the most.
+    lately = Place.moved.between(now - MOVED_AGAIN_AFTER, now + MOVED_AGAIN_AFTER)
+    return Place.moved.is_null(False) & lately
 
 
 def is_waiting() -> peewee.Expression:

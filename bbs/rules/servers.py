@@ -22,6 +22,9 @@ OPERATOR = "operator"
 FAILED = "failed: "
 """What the reason of a launch that failed begins with; that of one that was refused does not."""
 
+CONSOLIDATED = "consolidated: "
+"""What the reason begins with of one that drains only because its people fit elsewhere."""
+
 FEW = 128
 """Rows at the most that are asked for by their ids: of more, all are read."""
 

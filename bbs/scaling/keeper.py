@@ -23,6 +23,8 @@ from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
+from bbs.scaling.moving import Mover
+from bbs.scaling.needs import Needs, is_consolidated
 from bbs.scaling.notices import Notices
 from bbs.scaling.nowhere import Nowhere
 from bbs.scaling.sight import Sight
@@ -102,7 +104,9 @@ class FleetKeeper(Service):
         self._sight = Sight(self._provider, self.look_soon, self._reactor)
         # Half of a launch's time is left at least to what another keeper began.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
-        self._steps = Steps(means, self._sight, self._ages, self.look_soon)
+        self._needs = Needs(self._policy, heartbeat_interval, self._reactor)
+        self._steps = Steps(means, self._sight, self._ages, self._needs, self.look_soon)
+        self._mover = Mover(means)
         self._nowhere = Nowhere(self._policy.launch_timeout)
         self._notices = Notices(means.database, means.news, lambda: self.keeping, self._reactor)
 
@@ -162,8 +166,13 @@ class FleetKeeper(Service):
         self._round = None
         if self.running:
             self._next = self._reactor.callLater(
-                self._soon() if self._again else self._interval, self._begin
+                self._soon() if self._again else self._pause(), self._begin
             )
+
+    def _pause(self) -> float:
+        """Seconds until a round that nothing asks for: people may be on their way elsewhere."""
+        pause = self._mover.pause
+        return min(pause, self._interval) if pause else self._interval
 
     async def _one_round(self) -> None:
         try:
@@ -209,6 +218,7 @@ class FleetKeeper(Service):
         self._serving = {}
         self._sight.forget()
         self._ages.forget()
+        self._needs.begin_anew()
         self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
@@ -222,6 +232,7 @@ class FleetKeeper(Service):
         await self._sight.look(self._oldest(seen.servers, silence), wait=not self._presses(seen))
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
+        self._needs.see(seen)
         await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({peer.id for peer in seen.peers})
         await self._note_instances(seen.servers)
@@ -233,14 +244,13 @@ class FleetKeeper(Service):
             since_failure=now - self._steps.last_failure,
             strays=strays,
             refused=self._steps.refusals.hold,
+            peak=self._needs.peak,
         )
         servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
         self._nowhere.note(servers)
-        for step in plan.plan(servers, demand, self._policy):
+        for step in plan.plan(servers, demand, self._needs.policy):
             await self._steps.take(step, rows)
-        for row in seen.servers:
-            if row.state is State.DRAINING and row.taken:
-                self._news.moved(await self._database.run(keeping.move_off, self.me, row.id))
+        await self._mover.move(seen.servers)
         if seen.waiting:
             self._news.moved(await self._database.run(keeping.settle, self.me))
         await self._steps.stamp_again()
@@ -299,6 +309,8 @@ class FleetKeeper(Service):
             drain_asked=row.drain_asked,
             alive=False if row.launcher in dead else self._alive(row),
             warned=row.warned or "",
+            by_hand=row.scope == OPERATOR,
+            consolidating=is_consolidated(row),
         )
 
     def _alive(self, row: ServerRow) -> bool | None:

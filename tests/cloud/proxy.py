@@ -19,8 +19,8 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from tests.cloud.answers import Answer, failed, failed_in_json
 from tests.cloud.faults import Fault
-from tests.cloud.moto import Answer, failed
 
 _CREDENTIAL = re.compile(r"Credential=([^/]*)/[^/]*/([^/]*)/([^/]*)/")
 
@@ -131,7 +131,7 @@ class Proxy(Resource):
                 abort(request)
                 return
         if fault.kind == "error":
-            answer = failed(fault.code, f"{fault.code}, by a rule of the tests", fault.status)
+            answer = refused(call, fault.code, f"{fault.code}, by a rule of the tests")
         else:
             answer = await self._carry_out(call, body, headers)
         match fault.kind:
@@ -161,6 +161,11 @@ class Proxy(Resource):
         if not failure.check(CancelledError):
             _log.failure("a call went wrong in the cloud", failure=failure)
         abort(request)
+
+
+def refused(call: Call, code: str, message: str) -> Answer:
+    """An error, as the service that was called has it."""
+    return failed(code, message) if call.service == "ec2" else failed_in_json(code, message)
 
 
 def abort(request: Request) -> None:

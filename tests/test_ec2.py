@@ -2,94 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import EndpointConnectionError
 from twisted.internet.defer import CancelledError
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config import EC2
 from bbs.gathering import GATHER
 from bbs.scaling.ec2 import machines
-from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling.ec2.template import Basis, volumes
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
-from tests.ec2_tools import FLEET_ID, MemoryEC2, Threads, client_error, client_of
-
-CONFIG = EC2(
-    image_id="ami-1",
-    instance_type=("t3.micro", "t3.small"),
-    subnet_ids=("s-1", "s-2"),
-    address="private",
-)
-
-
-def no_answer():
-    return ReadTimeoutError(endpoint_url="http://h")
-
-
-def no_capacity():
-    return client_error("InsufficientInstanceCapacity", 500)
-
-
-class ProviderCase(SynchronousTestCase):
-    """A provider with an EC2 in memory."""
-
-    pools: dict[str, Threads]
-
-    def setUp(self):
-        self.clock = Clock()
-        self.ec2 = MemoryEC2()
-        self.provider = self.keeper()
-
-    def keeper(self, *, fleet_id=FLEET_ID, former=False, user_data="data of {}", **changes):
-        """One more provider of the fleet."""
-        client = client_of(self, self.clock, self.ec2)
-        config = replace(CONFIG, **changes)
-        provider = EC2Provider(
-            self.clock,
-            client,
-            config,
-            user_data.format,
-            "1.0",
-            fleet_id=fleet_id,
-            former=former,
-        )
-        provider.startService()
-        return provider
-
-    def launch(self, launch_id="a", provider=None):
-        """Ask for a launch, and give it the time that three tries need."""
-        launch = (provider or self.provider).launch(launch_id)
-        self.clock.pump([GATHER, 0.05, 0.1, GATHER])
-        return launch
-
-    def launched(self, launch_id="a", provider=None):
-        self.assertIs(self.successResultOf(self.launch(launch_id, provider)), None)
-
-    def listed(self, provider=None):
-        listed = self.successResultOf((provider or self.provider).list())
-        self.clock.advance(GATHER)
-        return listed
-
-    def end(self, launch_id="a", provider=None):
-        end = (provider or self.provider).terminate(launch_id)
-        self.clock.pump([GATHER] * 3)
-        return end
-
-    def alive(self):
-        return [
-            id
-            for id, instance in self.ec2.instances.items()
-            if instance["State"]["Name"] in ("pending", "running")
-        ]
-
-    def tried(self):
-        """The types and subnets that were asked for, in order."""
-        return [
-            (parameters["InstanceType"], parameters["SubnetId"])
-            for parameters in self.ec2.named("run_instances")
-        ]
+from tests.ec2_case import ProviderCase, no_answer, no_capacity
+from tests.ec2_tools import FLEET_ID, client_error
 
 
 class Launching(ProviderCase):
@@ -124,17 +45,9 @@ class Launching(ProviderCase):
         for launch_id in "abc":
             self.launched(launch_id)
         self.assertEqual(self.ec2.named("describe_images"), [{"ImageIds": ["ami-1"]}])
-        volume = {"VolumeSize": 8, "Encrypted": True, "DeleteOnTermination": True}
+        (volume,) = volumes(Basis({}, self.ec2.images[0]))
         for parameters in self.ec2.named("run_instances"):
-            self.assertEqual(
-                parameters["BlockDeviceMappings"], [{"DeviceName": "/dev/xvda", "Ebs": volume}]
-            )
-
-    def test_template_decides(self):
-        """With a launch template the volume is its matter."""
-        self.launched("a", self.keeper(launch_template="bbs"))
-        self.assertEqual(self.ec2.named("describe_images"), [])
-        self.assertNotIn("BlockDeviceMappings", self.ec2.named("run_instances")[0])
+            self.assertEqual(parameters["BlockDeviceMappings"], [volume])
 
     def test_no_image(self):
         self.ec2.images = []

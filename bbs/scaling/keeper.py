@@ -311,6 +311,7 @@ class FleetKeeper(Service):
             warned=row.warned or "",
             by_hand=row.scope == OPERATOR,
             consolidating=is_consolidated(row),
+            detail=instance.detail if instance and not instance.alive else "",
         )
 
     def _alive(self, row: ServerRow) -> bool | None:

@@ -35,9 +35,10 @@ class Seen:
     heartbeat, not counting time in which the keeper itself could not have heard one. `idle`: since
     it was ready and its last person left (0 while anybody is on it). `leaving`: it has said that it
     stops. `drain_asked`: an operator wants it empty. `alive` is the provider's word: True, False
-    for known to have ended, None where this server is not the provider's to know. `warned`: why the
-    provider will take it away soon, as it has said itself; "" while it will not. `by_hand`: an
-    operator runs it, and ends it. `consolidating`: it drains only because its people fit elsewhere.
+    for known to have ended, None where this server is not the provider's to know; `detail`: its
+    words for how one has ended. `warned`: why the provider will take it away soon, as it has said
+    itself; "" while it will not. `by_hand`: an operator runs it, and ends it. `consolidating`: it
+    drains only because its people fit elsewhere.
     """
 
     id: str
@@ -55,6 +56,7 @@ class Seen:
     warned: str = ""
     by_hand: bool = False
     consolidating: bool = False
+    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +182,7 @@ def _next_step(server: Seen, policy: Policy) -> Step | None:
 def _death(server: Seen, policy: Policy) -> str:
     """Why a server is to be taken for dead, or an empty text."""
     if server.alive is False:
-        return "ended"
+        return f"ended: {server.detail}" if server.detail else "ended"
     if server.leaving:
         return "left"
     heard = server.reported or server.state is not State.LAUNCHING

@@ -20,6 +20,9 @@ REMEMBERED = 60.0
 LONGEST_REASON = 200
 """Characters."""
 
+ADDRESS_GRACE = 15.0
+"""Seconds for which an instance may run before EC2 says where it is reached."""
+
 _HOSTS = {"public": "PublicIpAddress", "private": "PrivateIpAddress", "dns": "PublicDnsName"}
 
 
@@ -99,12 +102,16 @@ def _reason(described: Mapping[str, Any]) -> str:
 @dataclass(frozen=True)
 class _Known:
     """`told`: when EC2 last said anything of it, by this machine's clock; `described`: it has shown
-    it to DescribeInstances. `changed`: when it was last stopped or started by this provider."""
+    it to DescribeInstances. `changed`: when it was last stopped or started by this provider.
+    `bare`: since when one that was seen to boot has run without an address that people can be told.
+    `why`: why this provider ends it."""
 
     machine: Machine
     told: float
     described: bool
     changed: float = float("-inf")
+    bare: float | None = None
+    why: str = ""
 
 
 class Machines:
@@ -170,8 +177,15 @@ class Machines:
             if not machine.ends and (known.machine.ends or behind):
                 machine = known.machine
             described = described or known.described
-        changed = known.changed if known else float("-inf")
-        self._known[machine.id] = _Known(machine, now, described, changed)
+        fresh = _Known(machine, now, described)
+        if known:
+            bare = _bare_since(known, machine, now)
+            fresh = replace(fresh, changed=known.changed, bare=bare, why=known.why)
+        self._known[machine.id] = fresh
+
+    def explain(self, id: str, why: str) -> None:
+        """Keep why an instance is being ended."""
+        self._known[id] = replace(self._known[id], why=why)
 
     def _is_ours(self, machine: Machine) -> bool:
         if machine.fleet_id:
@@ -200,13 +214,42 @@ class Machines:
         later = (m for group in groups for m in sorted(group, key=_rank)[1:])
         return [m.id for m in later if m.fleet_id and not m.ends]
 
+    def without_address(self) -> list[Machine]:
+        """Those that were seen to boot, run now, and have been for long enough without an address
+        that people can be told. Of one that ran when it was first seen that is not said: it may
+        have had one, and serve."""
+        now = self._seconds()
+        return [
+            known.machine
+            for known in self._known.values()
+            if known.bare is not None and now - known.bare >= ADDRESS_GRACE
+        ]
+
     def living(self) -> Counter[str]:
         """How many boot or run in each subnet."""
         return Counter(k.machine.subnet for k in self._known.values() if k.machine.alive)
 
     def instances(self) -> dict[str, Instance]:
         """What `IProvider.list` tells."""
-        return {id: _told(min(group, key=_rank)) for id, group in self._by_launch().items()}
+        return {id: self._told(min(group, key=_rank)) for id, group in self._by_launch().items()}
+
+    def _told(self, machine: Machine) -> Instance:
+        known = self._known.get(machine.id)
+        state = f"{machine.id} {machine.state}".strip()
+        if machine.spot:
+            state = f"{state}, Spot"
+        reason = known.why if known and known.why else machine.reason
+        return Instance(
+            machine.launch_id,
+            machine.host,
+            machine.alive,
+            f"{state}: {reason}" if reason else state,
+            machine.id,
+            machine.kind,
+            machine.launched,
+            stopped=machine.stopped,
+            ours=bool(machine.fleet_id),
+        )
 
     def _by_launch(self) -> dict[str, list[Machine]]:
         groups: dict[str, list[Machine]] = {}
@@ -216,6 +259,12 @@ class Machines:
         return groups
 
 
+def _bare_since(known: _Known, machine: Machine, now: float) -> float | None:
+    if machine.state != "running" or machine.host:
+        return None
+    return now if known.machine.state == "pending" else known.bare
+
+
 def _ended(launch_id: str) -> str:
     """The key of what is known of a launch without its instance; no instance id has a blank."""
     return f"launch {launch_id}"
@@ -223,23 +272,6 @@ def _ended(launch_id: str) -> str:
 
 def _rank(machine: Machine) -> tuple[bool, bool, float, str]:
     return machine.ends, not machine.alive, machine.launched or 0.0, machine.id
-
-
-def _told(machine: Machine) -> Instance:
-    state = f"{machine.id} {machine.state}".strip()
-    if machine.spot:
-        state = f"{state}, Spot"
-    return Instance(
-        machine.launch_id,
-        machine.host,
-        machine.alive,
-        f"{state}: {machine.reason}" if machine.reason else state,
-        machine.id,
-        machine.kind,
-        machine.launched,
-        stopped=machine.stopped,
-        ours=bool(machine.fleet_id),
-    )
 
 
 def price(kind: str, region: str) -> float | None:

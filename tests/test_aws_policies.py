@@ -18,8 +18,6 @@ from unittest import mock
 
 import boto3
 from moto import mock_aws
-from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -28,6 +26,7 @@ from bbs.config import references as stores
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.workers import Inline
+from tests.ec2_tools import FLEET_ID, MemoryApi
 
 FOLDER = Path(__file__).absolute().parent.parent / "docs/aws"
 REGION, ACCOUNT = "us-east-1", "123456789012"
@@ -196,14 +195,6 @@ def arn(service: str, resource: str, account: str = ACCOUNT) -> str:
 # The tests
 
 
-class Threadless(Inline, Service):
-    """Workers that need no thread."""
-
-    def stopService(self) -> Deferred[None]:
-        Service.stopService(self)
-        return succeed(None)
-
-
 class PolicyTestCase(SynchronousTestCase):
     """An account as `docs/aws.md` makes it, and a record of the calls to it."""
 
@@ -246,9 +237,10 @@ class PolicyTestCase(SynchronousTestCase):
 
     def provider(self, config: EC2) -> EC2Provider:
         """A provider that asks in this thread."""
-        client = EC2Client(self.clock, lambda: self.client("ec2"), lambda name, size: Threadless())
+        api = MemoryApi(lambda: self.client("ec2"), lambda action: Inline())
+        client = EC2Client(self.clock, api)
         provider = EC2Provider(
-            self.clock, client, config, lambda server: f"#!{server}", "0", fleet_id="0" * 16
+            self.clock, client, config, lambda server: f"#!{server}", "0", fleet_id=FLEET_ID
         )
         for service in (client, provider):
             service.startService()

@@ -229,7 +229,7 @@ class FleetKeeper(Service):
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
         silence = self._listening.silences(seen.beats, elapsed)
-        await self._sight.look(self._oldest(seen.servers, silence), wait=not self._presses(seen))
+        await self._sight.look(self._oldest(seen, rows, silence), wait=not self._presses(seen))
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
         self._needs.see(seen)
@@ -250,32 +250,38 @@ class FleetKeeper(Service):
         self._nowhere.note(servers)
         for step in plan.plan(servers, demand, self._needs.policy):
             await self._steps.take(step, rows)
-        await self._mover.move(seen.servers)
+        await self._mover.move(seen.others)
         if seen.waiting:
             self._news.moved(await self._database.run(keeping.settle, self.me))
         await self._steps.stamp_again()
         await self._keep_house(now)
 
-    def _oldest(self, rows: tuple[ServerRow, ...], silence: Mapping[str, float]) -> float:
+    def _oldest(
+        self, seen: Observation, rows: Mapping[str, ServerRow], silence: Mapping[str, float]
+    ) -> float:
         """How many seconds old the provider's list may be: a cloud's is asked for by need."""
         if not self._provider.shared:
             return 0.0
-        ours = [row for row in rows if row.scope == self._provider.scope]
+        scope = self._provider.scope
+        # Those that serve, which are most, are silent at the worst.
+        others = [row for row in seen.others if row.scope == scope]
         # Of a launch it is asked where it is as soon as it is made, and not once it serves.
-        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, ours)):
+        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, others)):
             return 0.0
-        late = {id for id, seconds in silence.items() if seconds > 2 * self._interval}
-        if any(row.leaving or row.id in late for row in ours if row.port):
+        late = [rows[id] for id, seconds in silence.items() if seconds > 2 * self._interval]
+        if any(row.port and row.leaving for row in others) or any(
+            row.port and row.scope == scope for row in late
+        ):
             return self._interval
-        settled = all(row.state is State.READY for row in ours) and not self._steps.strays
+        settled = all(row.state is State.READY for row in others) and not self._steps.strays
         return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
 
     def _presses(self, seen: Observation) -> bool:
         """Whether somebody waits for what can be decided without a new list: for a launch, or for a
         server that has said that it serves, and of which it is known where it is."""
-        if any(map(self._nowhere.next_may_tell, seen.servers)):
+        if any(map(self._nowhere.next_may_tell, seen.others)):
             return False
-        served = [row for row in seen.servers if row.state is State.LAUNCHING and row.port]
+        served = [row for row in seen.others if row.state is State.LAUNCHING and row.port]
         return bool(seen.waiting) or any(row.host is not None for row in served)
 
     async def _note_instances(self, rows: tuple[ServerRow, ...]) -> None:
@@ -307,17 +313,18 @@ class FleetKeeper(Service):
             idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
             leaving=row.leaving,
             drain_asked=row.drain_asked,
-            alive=False if row.launcher in dead else self._alive(row),
+            alive=False if dead and row.launcher in dead else self._alive(row, silence),
+            detail=instance.detail if instance and not instance.alive else "",
             warned=row.warned or "",
             by_hand=row.scope == OPERATOR,
             consolidating=is_consolidated(row),
-            detail=instance.detail if instance and not instance.alive else "",
         )
 
-    def _alive(self, row: ServerRow) -> bool | None:
+    def _alive(self, row: ServerRow, silence: float) -> bool | None:
         if row.scope != self._provider.scope:
             return None
-        return self._sight.alive(row.id, booting=row.state is State.LAUNCHING)
+        beats = silence <= 2 * self._interval
+        return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of
@@ -353,12 +360,12 @@ class FleetKeeper(Service):
 
     def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
         """End the instances of this fleet that no server has, and has not had for long; how many
-        there are."""
+        run."""
         strays = self._sight.strays(rows)
         self._steps.keep([*rows, *strays])
-        self._steps.strays = len(strays)
+        self._steps.strays = sum(self._sight.instances[id].alive for id in strays)
         self._steps.end_strays(id for id, overdue in strays.items() if overdue)
-        return len(strays)
+        return self._steps.strays
 
     async def _close_children(self) -> None:
         """The servers of a provider of this process alone have ended with it: say so at once."""

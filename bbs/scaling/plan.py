@@ -35,7 +35,7 @@ class Seen:
     heartbeat, not counting time in which the keeper itself could not have heard one. `idle`: since
     it was ready and its last person left (0 while anybody is on it). `leaving`: it has said that it
     stops. `drain_asked`: an operator wants it empty. `alive` is the provider's word: True, False
-    for known to have ended, None where this server is not the provider's to know; `detail`: its
+    for known to have ended, None where this server is not the provider's to know; `detail` its
     words for how one has ended. `warned`: why the provider will take it away soon, as it has said
     itself; "" while it will not. `by_hand`: an operator runs it, and ends it. `consolidating`: it
     drains only because its people fit elsewhere.
@@ -52,11 +52,11 @@ class Seen:
     leaving: bool
     drain_asked: bool
     alive: bool | None
+    detail: str = ""
     addressed: bool = True
     warned: str = ""
     by_hand: bool = False
     consolidating: bool = False
-    detail: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +171,7 @@ def _next_step(server: Seen, policy: Policy) -> Step | None:
                 return Drain(server.id, unwanted)
         case State.DRAINING:
             if not server.taken:
-                return End(server.id, dead or "drained")
+                return End(server.id, server.warned or dead or "drained")
             if dead:
                 return Lose(server.id, dead)
         case State.LOST:

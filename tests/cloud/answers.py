@@ -59,6 +59,11 @@ class Answer:
         return str(self.status)
 
 
+def failure_of(answer: Answer) -> tuple[str, str]:
+    """The code and the message of an error in EC2's form."""
+    return answer.code, ElementTree.fromstring(answer.body).findtext(".//{*}Message") or ""
+
+
 def failed(code: str, message: str, status: int | None = None) -> Answer:
     """An error in EC2's form."""
     root = ElementTree.Element("Response")

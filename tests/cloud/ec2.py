@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 from tests.cloud.agent import Agent
 from tests.cloud.answers import Answer, CloudError, answered, written
+from tests.cloud.fleets import Fleets
 from tests.cloud.launches import Launches, with_volume_sizes
 from tests.cloud.machines import BY_ITSELF, BY_USER, CODES, ENDED, Machine, show
 from tests.cloud.moto import Moto
@@ -48,6 +49,7 @@ class EC2:
         self._moto = moto
         self._agent = agent
         self._launches = launches
+        self._fleets = Fleets(launches)
         self._own: Mapping[str, Callable[[Mapping[str, str]], Answer]] = {
             "TerminateInstances": self._terminate,
             "StopInstances": self._stop,
@@ -65,6 +67,8 @@ class EC2:
             if action == "RunInstances":
                 answer = await self._launches.run(parameters, identity)
                 return self._shown(answer, self._reactor.seconds())
+            if action == "CreateFleet":
+                return await self._fleets.create(parameters, identity)
             if action in self._own:
                 return self._own[action](parameters)
             if action == "RebootInstances":

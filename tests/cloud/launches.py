@@ -65,6 +65,10 @@ class Launches:
         self.ended_tokens_refused = True
         """Whether a token whose instance has ended is refused (since January 2025), or tells of
         that instance (before)."""
+        self.spot_price = 0.0
+        """US dollars an hour: a Spot launch that would pay less is refused."""
+        self.spot_limit: int | None = None
+        """How many Spot instances may be alive."""
         self._reactor = reactor
         self._moto = moto
         self._boot = boot
@@ -140,6 +144,8 @@ class Launches:
         :raises CloudError: capacity lacks, or the user data is none.
         """
         market = whole.get("InstanceMarketOptions.MarketType", "on-demand")
+        if market == "spot":
+            self._refuse_spot(whole)
         lack = self._lacking(
             {
                 "InstanceType": whole.get("InstanceType", ""),
@@ -159,6 +165,18 @@ class Launches:
             for _, item in items(ElementTree.fromstring(answer.body)):
                 launched.append(self._launched(item, whole, user_data))
         return answer, launched
+
+    def _refuse_spot(self, whole: Mapping[str, str]) -> None:
+        price = whole.get("InstanceMarketOptions.SpotOptions.MaxPrice")
+        if price is not None and float(price) < self.spot_price:
+            raise CloudError(
+                "SpotMaxPriceTooLow",
+                f"Your Spot request price of {price} is lower than the minimum required Spot"
+                f" request fulfillment price of {self.spot_price}.",
+            )
+        alive = sum(machine.spot and machine.alive for machine in self.machines.values())
+        if self.spot_limit is not None and alive >= self.spot_limit:
+            raise CloudError("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
 
     def _launched(
         self, item: ElementTree.Element, whole: Mapping[str, str], user_data: str

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+from base64 import b64encode
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from twisted.internet import reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from tests.cloud import BOOT, METADATA, Rule, error, hold
-from tests.integration.cloud_case import CloudCase
+from tests.cloud import APP_SERVER, BOOT, CAPACITY, LOGIN_SERVER, METADATA, Rule, error, hold, lost
+from tests.integration.cloud_case import SLEEPS, CloudCase, tagged
 from tests.integration.service import eventually, lives, run
+
+ENCODED_SLEEPS = b64encode(SLEEPS.encode()).decode()
 
 SAYS_WHERE = """#!/bin/sh
 echo $AWS_EC2_METADATA_SERVICE_ENDPOINT
@@ -150,6 +162,119 @@ class Templates(CloudCase):
         )
         self.assertEqual((machine.tags["team"], machine.tags["bbs"]), ("a", "ours"))
         self.assertEqual(machine.volume_tags, {"bbs": "ours"})
+
+
+class Spot(CloudCase):
+    """Capacity that may be taken away."""
+
+    def spot(self, **options: Any) -> Deferred[Any]:
+        market = {"MarketType": "spot", "SpotOptions": {"SpotInstanceType": "one-time", **options}}
+        return self.launch(InstanceMarketOptions=market)
+
+    async def test_launched(self) -> None:
+        instance = await self.spot()
+        id = instance["InstanceId"]
+        self.assertEqual(instance["InstanceLifecycle"], "spot")
+        self.assertTrue(instance["SpotInstanceRequestId"].startswith("sir-"))
+        self.assertTrue(self.truly(id).spot)
+        await self.is_(id, "running")
+        await self.refused("UnsupportedOperation", self.call("stop_instances", InstanceIds=[id]))
+        self.assertNotIn("InstanceLifecycle", await self.launch())
+
+    async def test_refused(self) -> None:
+        self.cloud.launches.spot_price = 0.004
+        await self.refused("SpotMaxPriceTooLow", self.spot(MaxPrice="0.001"))
+        await self.spot(MaxPrice="0.004")
+        self.cloud.launches.spot_limit = 1
+        await self.refused("MaxSpotInstanceCountExceeded", self.spot())
+        self.cloud.launches.spot_limit = None
+        lack = error("InsufficientInstanceCapacity")
+        self.rules(Rule(CAPACITY, lack, where={"Market": "spot", "InstanceType": "t3.*"}))
+        await self.refused("InsufficientInstanceCapacity", self.spot())
+        await self.launch()
+        self.assertEqual(len(self.cloud.instances()), 2)
+
+
+class FleetsOfAnInstant(CloudCase):
+    """CreateFleet."""
+
+    async def create(self, *kinds: str, token: str = "t", **parameters: Any) -> Any:
+        subnet = self.cloud.subnet_ids[0]
+        config = {
+            "LaunchTemplateSpecification": {"LaunchTemplateName": "app", "Version": "$Default"},
+            "Overrides": [
+                {"InstanceType": kind, "SubnetId": subnet, "Priority": float(number)}
+                for number, kind in enumerate(kinds)
+            ],
+        }
+        asked: dict[str, Any] = {
+            "Type": "instant",
+            "ClientToken": token,
+            "LaunchTemplateConfigs": [config],
+            "TargetCapacitySpecification": {
+                "TotalTargetCapacity": 1,
+                "DefaultTargetCapacityType": "spot",
+            },
+            "SpotOptions": {"AllocationStrategy": "capacity-optimized-prioritized"},
+            **parameters,
+        }
+        return await self.call("create_fleet", **asked)
+
+    async def begin(self) -> None:
+        await super().begin()
+        await self.call(
+            "create_launch_template",
+            LaunchTemplateName="app",
+            LaunchTemplateData={"ImageId": self.cloud.image_id, "UserData": ENCODED_SLEEPS},
+        )
+
+    async def test_first_with_capacity(self) -> None:
+        """What was tried before is told."""
+        lack = error("InsufficientInstanceCapacity")
+        self.rules(Rule(CAPACITY, lack, where={"InstanceType": "t3.micro"}))
+        answer = await self.create(
+            "t3.micro", "t3.small", "t3.medium", TagSpecifications=tagged("one")
+        )
+        (failed,) = answer["Errors"]
+        self.assertEqual(failed["ErrorCode"], "InsufficientInstanceCapacity")
+        overrides = failed["LaunchTemplateAndOverrides"]["Overrides"]
+        self.assertEqual(overrides["InstanceType"], "t3.micro")
+        (made,) = answer["Instances"]
+        self.assertEqual((made["InstanceType"], made["Lifecycle"]), ("t3.small", "spot"))
+        (id,) = made["InstanceIds"]
+        machine = self.truly(id)
+        self.assertTrue(machine.spot)
+        self.assertEqual(machine.tags["bbs"], "one")
+        await self.is_(id, "running")
+        await eventually(lambda: machine.pid, "it boots")
+
+    async def test_nowhere(self) -> None:
+        """That is an answer too."""
+        self.rules(Rule(CAPACITY, error("InsufficientInstanceCapacity")))
+        answer = await self.create("t3.micro", "t3.small")
+        self.assertEqual((len(answer["Errors"]), answer["Instances"]), (2, []))
+        self.assertEqual(self.cloud.instances(), [])
+
+    async def test_once(self) -> None:
+        """For a token; also when the answer was lost, or the instance has ended."""
+        self.rules(Rule("CreateFleet", lost(), times=1))
+        await self.assertFailure(run(self.create("t3.micro")), BotoCoreError)
+        first, second = [await self.create("t3.micro") for _ in range(2)]
+        self.assertEqual(first["Instances"], second["Instances"])
+        (machine,) = self.cloud.instances()
+        await self.cloud.terminate(machine.instance_id)
+        again = await self.create("t3.micro")
+        self.assertEqual(again["Instances"], first["Instances"])
+        await self.refused("IdempotentParameterMismatch", run(self.create("t3.small")))
+        await self.create("t3.micro", token="u")
+        self.assertEqual(len(self.cloud.instances()), 2)
+
+    async def test_refused(self) -> None:
+        unknown = [{"LaunchTemplateSpecification": {"LaunchTemplateName": "other", "Version": "1"}}]
+        asked = run(self.create(LaunchTemplateConfigs=unknown))
+        await self.refused("InvalidLaunchTemplateName.NotFoundException", asked)
+        none: list[Any] = [{"Overrides": []}]
+        await self.refused("MissingParameter", run(self.create(LaunchTemplateConfigs=none)))
 
 
 class Ends(CloudCase):
@@ -344,6 +469,72 @@ class AsksItself(CloudCase):
         status, _ = await self.ask("PUT", endpoint, "api/token", ttl="60")
         self.assertEqual(status, 503)
         await self.token(endpoint)
+
+
+class Signed(CloudCase):
+    """Who calls, and when."""
+
+    def by(self, environ: Mapping[str, str], service: str = "ec2") -> Any:
+        """A client with what this environment has, as botocore finds it."""
+        with mock.patch.dict(os.environ, environ):
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                if name not in environ:
+                    os.environ.pop(name, None)
+            # A session looks for credentials when a client is made.
+            make: Any = boto3.session.Session().client
+            return make(service, config=Config(retries={"total_max_attempts": 1}))
+
+    async def asks(self, client: Any) -> None:
+        await deferToThread(client.describe_instances)
+
+    async def test_secret(self) -> None:
+        wrong = {**self.cloud.environ, "AWS_SECRET_ACCESS_KEY": "wrong"}
+        await self.refused("SignatureDoesNotMatch", run(self.asks(self.by(wrong))))
+        nobody = {**self.cloud.environ, "AWS_ACCESS_KEY_ID": "NOBODY"}
+        await self.refused("AuthFailure", run(self.asks(self.by(nobody))))
+        self.assertEqual(
+            [call.answer for call in self.cloud.calls], ["SignatureDoesNotMatch", "AuthFailure"]
+        )
+        ssm = self.by(wrong, "ssm")
+        asked = deferToThread(ssm.get_parameter, Name="/x")
+        await self.refused("InvalidSignatureException", asked)
+
+    async def test_clock(self) -> None:
+        """A day off, either way; the answer is dated by the cloud's clock."""
+        for offset in (-86400.0, 86400.0, -301.0, 301.0):
+            self.cloud.clock_offset = offset
+            failure = await self.assertFailure(self.call("describe_instances"), ClientError)
+            answer = failure.response
+            self.assertEqual(answer["Error"]["Code"], "RequestExpired")
+            self.assertEqual(answer["ResponseMetadata"]["HTTPStatusCode"], 400)
+            date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            self.assertLess(abs(date.timestamp() - self.cloud.now()), 30.0)
+        self.cloud.clock_offset = 240.0
+        await self.described()
+
+    async def test_roles(self) -> None:
+        """Temporary credentials: expired ones are refused, new ones can be fetched."""
+        for environ in (self.cloud.role_environ, self.cloud.container_environ):
+            client = await deferToThread(self.by, environ)
+            await self.asks(client)
+            call = self.cloud.calls[-1]
+            self.assertEqual((call.identity, call.answer), (LOGIN_SERVER, ""))
+            ssm = await deferToThread(self.by, environ, "ssm")
+            self.cloud.expire_credentials()
+            await self.refused("RequestExpired", run(self.asks(client)))
+            asked = deferToThread(ssm.get_parameter, Name="/x")
+            await self.refused("ExpiredTokenException", asked)
+            await self.asks(await deferToThread(self.by, environ))
+            self.assertEqual(self.cloud.calls[-1].answer, "")
+
+    async def test_of_instances(self) -> None:
+        """An instance's role is the app servers'."""
+        id = (await self.launch(UserData=SAYS_WHERE))["InstanceId"]
+        await eventually(lambda: "\n" in self.cloud.console(id), "it says where")
+        where = self.cloud.console(id).strip()
+        environ = {**self.cloud.role_environ, "AWS_EC2_METADATA_SERVICE_ENDPOINT": where}
+        await self.asks(await deferToThread(self.by, environ))
+        self.assertEqual(self.cloud.calls[-1].identity, APP_SERVER)
 
 
 class Starts(CloudCase):

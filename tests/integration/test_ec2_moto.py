@@ -20,10 +20,13 @@ from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
 from bbs.scaling.ec2 import provider as provider_module
-from bbs.scaling.ec2.client import EC2Client, boto_client
+from bbs.scaling.ec2.api import Api
+from bbs.scaling.ec2.client import EC2Client
+from bbs.scaling.ec2.gates import PACES
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from bbs.testing.provider_contract import ProviderContract
+from bbs.testing.warm_contract import WarmContract
 from tests.cloud.moto import ROOT
 
 REGION = "us-east-1"
@@ -35,6 +38,9 @@ IDENTITY = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
+
+UNPACED = {action: pace._replace(size=1000) for action, pace in PACES.items()}
+"""Moto takes as many calls as come."""
 
 _fleets = itertools.count()
 
@@ -85,7 +91,7 @@ class MotoCase(TestCase):
     def provider(self, **changes):
         """A provider for a fleet of its own, not started; its client is."""
         config = replace(self.config, **changes)
-        client = EC2Client(reactor, lambda: boto_client(config))
+        client = EC2Client(reactor, Api(reactor, config), paces=UNPACED)
         client.startService()
         self.addCleanup(client.stopService)
         return EC2Provider(
@@ -106,8 +112,8 @@ class MotoCase(TestCase):
         return [instance for page in pages for instance in page["Instances"]]
 
 
-class EC2ProviderContract(ProviderContract, MotoCase):
-    """The contract. Moto knows no idempotency token, so asking again is the provider's own care."""
+class EC2ProviderContract(WarmContract, MotoCase):
+    """Both contracts. Moto knows no idempotency token: to ask again is the provider's own care."""
 
     def make_provider(self):
         return self.provider()

@@ -71,7 +71,8 @@ class Instance:
     `alive` is True from the moment the launch was accepted, while it boots too, and False once its
     end is certain. `host` is the address at which people reach it, None while that is not known.
     `detail` is for operators: a process or instance id, or how it ended. `stopped`: it is there,
-    and does not run until it is started; it is not `alive` then.
+    and does not run until it is started; it is not `alive` then. `ours`: it is certain that this
+    fleet launched it; else it is ended only where a row of this fleet's says that it did.
     """
 
     launch_id: str
@@ -82,6 +83,7 @@ class Instance:
     kind: str = ""
     launched: float | None = None
     stopped: bool = False
+    ours: bool = True
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ def client_error(code: str, status: int = 400, message: str = "because") -> Clie
     )
 
 
+FLEET_ID = "0123456789abcdef"
+
+
 class Threads:
     """A pool whose work waits until the test lets it happen, or happens at once (`eager`)."""
 
@@ -85,14 +88,20 @@ class MemoryEC2:
                 "BlockDeviceMappings": [{"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}],
             }
         ]
+        self.template: dict[str, Any] = {}
+        """The data of the launch template, of which there is one, in its default version."""
+        self.lacks: set[tuple[str, str | None, bool]] = set()
+        """Where capacity lacks: types, in subnets, as Spot or not."""
         self._tokens: dict[str, tuple[dict[str, Any], str]] = {}
 
     def named(self, name: str) -> list[dict[str, Any]]:
         """The parameters of the calls of a method."""
         return [parameters for called, parameters in self.calls if called == name]
 
-    def launch(self, launch_id: str, fleet: str = "bbs", kind: str = "t3.micro") -> str:
-        """An instance that somebody else launched; its id."""
+    def launch(
+        self, launch_id: str, fleet: str = "bbs", kind: str = "t3.micro", fleet_id: str = FLEET_ID
+    ) -> str:
+        """An instance that somebody else launched; its id. One from before fleets had ids: `""`."""
         number = len(self.instances) + 1
         id = f"i-{number}"
         self.instances[id] = {
@@ -104,13 +113,18 @@ class MemoryEC2:
             "Tags": [
                 {"Key": "bbs:fleet", "Value": fleet},
                 {"Key": "bbs:launch", "Value": launch_id},
+                *([{"Key": "bbs:fleet-id", "Value": fleet_id}] if fleet_id else []),
             ],
         }
         return id
 
-    def become(self, id: str, state: str, reason: str = "") -> None:
+    def become(self, id: str, state: str, reason: str = "", **more: Any) -> None:
         """An instance changes its state."""
-        self.instances[id] |= {"State": {"Name": state}, "StateTransitionReason": reason}
+        self.instances[id] |= {"State": {"Name": state}, "StateTransitionReason": reason, **more}
+
+    def forget_tokens(self) -> None:
+        """What was launched is not remembered any more."""
+        self._tokens.clear()
 
     # boto3's
 
@@ -142,14 +156,27 @@ class MemoryEC2:
 
     def run_instances(self, **parameters: Any) -> Mapping[str, Any]:
         self._called("run_instances", parameters)
+        spot = "InstanceMarketOptions" in parameters
+        subnet = self._subnet(parameters)
         token = parameters["ClientToken"]
         if token in self._tokens:
             before, id = self._tokens[token]
             if before != parameters:
                 raise client_error("IdempotentParameterMismatch")
+            if self.instances[id]["State"]["Name"] == "terminated":
+                raise client_error("IdempotentInstanceTerminated")
+        elif (parameters["InstanceType"], subnet, spot) in self.lacks:
+            raise client_error("InsufficientInstanceCapacity", 500)
         else:
             tags = {tag["Key"]: tag["Value"] for tag in parameters["TagSpecifications"][0]["Tags"]}
-            id = self.launch(tags["bbs:launch"], tags["bbs:fleet"], parameters["InstanceType"])
+            id = self.launch(
+                tags["bbs:launch"],
+                tags["bbs:fleet"],
+                parameters["InstanceType"],
+                tags.get("bbs:fleet-id", ""),
+            )
+            self.instances[id] |= {"SubnetId": subnet} if subnet else {}
+            self.instances[id] |= {"InstanceLifecycle": "spot"} if spot else {}
             self._tokens[token] = dict(parameters), id
         self._answer_lost("run_instances")
         return {"Instances": [self.instances[id]]}
@@ -166,6 +193,41 @@ class MemoryEC2:
             "TerminatingInstances": [
                 {"InstanceId": id, "CurrentState": self.instances[id]["State"]} for id in ids
             ]
+        }
+
+    def _subnet(self, parameters: Mapping[str, Any]) -> str | None:
+        """Where an instance is launched, by what the request and the template say together."""
+        template = self.template if "LaunchTemplate" in parameters else {}
+        interfaces = parameters.get("NetworkInterfaces") or template.get("NetworkInterfaces")
+        groups = parameters.get("SecurityGroupIds") or template.get("SecurityGroupIds")
+        if interfaces and (groups or parameters.get("SubnetId")):
+            raise client_error("InvalidParameterCombination")
+        subnet: str | None = (interfaces or [parameters])[0].get("SubnetId")
+        return subnet
+
+    def describe_launch_template_versions(self, **parameters: Any) -> Mapping[str, Any]:
+        self._called("describe_launch_template_versions", parameters)
+        version = {"VersionNumber": 1, "LaunchTemplateData": dict(self.template)}
+        return {"LaunchTemplateVersions": [version]}
+
+    def stop_instances(self, **parameters: Any) -> Mapping[str, Any]:
+        return self._changed("stop_instances", parameters, ("running",), "stopping")
+
+    def start_instances(self, **parameters: Any) -> Mapping[str, Any]:
+        return self._changed("start_instances", parameters, ("stopped",), "pending")
+
+    def _changed(
+        self, name: str, parameters: dict[str, Any], states: tuple[str, ...], to: str
+    ) -> Mapping[str, Any]:
+        self._called(name, parameters)
+        ids = parameters["InstanceIds"]
+        if any(self.instances[id]["State"]["Name"] not in (*states, to) for id in ids):
+            raise client_error("IncorrectInstanceState")
+        for id in ids:
+            self.become(id, to)
+        key = "StoppingInstances" if to == "stopping" else "StartingInstances"
+        return {
+            key: [{"InstanceId": id, "CurrentState": self.instances[id]["State"]} for id in ids]
         }
 
     def _called(self, name: str, parameters: dict[str, Any]) -> None:

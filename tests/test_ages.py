@@ -33,7 +33,6 @@ class AgesTests(SynchronousTestCase):
             port=None,
             capacity=1,
             taken=taken,
-            beats=0,
             created=self.wall() - age,
             ready=None,
             leaving=False,
@@ -41,7 +40,6 @@ class AgesTests(SynchronousTestCase):
             reason="",
             instance_id=None,
             kind=None,
-            counts={},
         )
 
     def test_measured_from_the_first_look(self) -> None:

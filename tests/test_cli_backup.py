@@ -22,23 +22,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board, messages
 from bbs.cli import Program, backup, restore
 from bbs.delivery.feed import Cursor
-from bbs.rules import callers, operators, people, restoring, secrets
+from bbs.rules import callers, fleets, operators, people, secrets
 from bbs.storage import copies, migrations, models
 from bbs.storage.models import (
     Lease,
     LoginServer,
     Notice,
     Place,
-    Secret,
     Server,
     User,
     Waiter,
 )
 from bbs.storage.schema import SchemaVersion, ServiceVersion
-from bbs.values import State
 from tests.command_case import BOARD
-from tests.database_case import SESSIONS, RulesCase, on_both_databases
-from tests.fleet_case import FleetCase
+from tests.database_case import SESSIONS, RulesCase
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -269,7 +266,7 @@ class Restoring(CopyCase):
         self.back_up()
         self.call(messages.send, ann, "bob", "too late")
         told = self.restore()
-        self.assertIn("another fleet's", told)
+        self.assertIn("begins a fleet of its own: bbs fleet adopt", told)
         self.assertEqual(len(told.splitlines()), 1)
         with self.there():
             self.assertEqual(Server.select().count(), 0)
@@ -287,13 +284,14 @@ class Restoring(CopyCase):
         Lease.insert(name="fleet", holder="l", identity="x").execute()
         Notice.insert(channel="c").execute()
         key = self.call(secrets.hint_key)
+        fleet = self.call(fleets.settle, self.now, False)
         self.back_up()
         self.restore()
         with self.there():
             for model in (LoginServer, Waiter, Lease, Notice, Server):
                 self.assertEqual(model.select().count(), 0)
             self.assertNotEqual(self.call(secrets.hint_key), key)
-            self.assertTrue(Secret.select().where(Secret.name == secrets.RESTORED).exists())
+            self.assertEqual(fleets.waiting_for_adopt(), fleets.Left(fleet.id, None))
             [deed] = self.call(operators.actions, 9)
             self.assertEqual((deed.action, deed.address), ("restore", "bbs restore"))
             self.assertEqual(deed.detail, os.path.basename(self.file))
@@ -513,21 +511,3 @@ class OnMySQL(SynchronousTestCase):
             self.assertIn(f"{tool} -h db.example -P 3307 -u 'o'\"'\"'bbs' -p 'b s' ", told)
             self.assertNotIn("secret", told)
         self.assertFalse(os.path.exists("x"))
-
-
-@on_both_databases
-class AnothersInstances(FleetCase):
-    """What the keeper may end, and counts."""
-
-    def test_all_that_is_nobodys(self) -> None:
-        self.assertEqual(self.call(restoring.ours, ["a", "b"]), {"a", "b"})
-
-    def test_where_the_database_was_restored_only_its_own(self) -> None:
-        self.call(restoring.make_ours, operators.By("liz", "", self.now), "x")
-        self.keep()
-        [launched] = self.launch()
-        Server.update(state=State.GONE).execute()
-        self.assertEqual(self.call(restoring.ours, ["a", launched]), {launched})
-        # To do it again is no error.
-        self.call(restoring.make_ours, operators.By("liz", "", self.now), "x")
-        self.assertEqual(self.call(restoring.ours, ["a", launched]), frozenset())

@@ -11,10 +11,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.cloud import BOOT, Faults, Machine, Rule, cut, error, everything, hang, lost
 from tests.cloud.agent import Agent
-from tests.cloud.ec2 import unpacked, with_volume_sizes, without_state_filter
-from tests.cloud.faults import Chances, delay, parse
-from tests.cloud.machines import TERMINATED_SHOWN, show
-from tests.cloud.moto import failed
+from tests.cloud.answers import failed
+from tests.cloud.ec2 import without_state_filter
+from tests.cloud.faults import Chances, Fault, delay, parse
+from tests.cloud.launches import unpacked, with_volume_sizes
+from tests.cloud.machines import BY_ITSELF, BY_USER, POWER_LOST, TERMINATED_SHOWN, show
+from tests.cloud.metadata import Metadata
 from tests.cloud.proxy import read
 
 
@@ -216,20 +218,32 @@ class Boots(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.off: list[str] = []
+        self.fault: Fault | None = None
         self.agent = Agent(
-            self.clock, Path("/nonexistent"), {}, 3.0, lambda each: self.off.append(each.state)
+            self.clock,
+            Path("/nonexistent"),
+            {},
+            3.0,
+            1.0,
+            lambda machine: self.fault,
+            Metadata(self.clock, "us-east-1", lambda machine, path: None, lambda machine: {}),
+            lambda machine: self.off.append(machine.reason),
         )
         self.machine = a_machine()
 
+    def boot(self, fault: Fault | None = None) -> None:
+        self.fault = fault
+        self.agent.boot(self.machine)
+
     def test_pending_for_the_boot_time(self) -> None:
-        self.agent.boot(self.machine, None)
+        self.boot()
         self.clock.advance(2.9)
         self.assertEqual(self.machine.state, "pending")
         self.clock.advance(0.1)
         self.assertEqual(self.machine.history, [(0.0, "pending"), (3.0, "running")])
 
     def test_late(self) -> None:
-        self.agent.boot(self.machine, delay(2.0))
+        self.boot(delay(2.0))
         self.clock.advance(4.9)
         self.assertEqual(self.machine.state, "pending")
         self.clock.advance(0.1)
@@ -237,21 +251,42 @@ class Boots(SynchronousTestCase):
 
     def test_never(self) -> None:
         self.machine.user_data = "#!/bin/sh\n"
-        self.agent.boot(self.machine, hang())
+        self.boot(hang())
         self.clock.advance(3.0)
         self.assertEqual((self.machine.state, self.off), ("running", []))
 
     def test_ends_by_itself(self) -> None:
-        self.agent.boot(self.machine, cut())
+        self.boot(cut())
         self.clock.advance(3.0)
-        self.assertEqual(self.off, ["running"])
+        self.assertEqual((self.machine.state, self.off), ("terminated", [BY_ITSELF]))
+
+    def test_comes_to_nothing(self) -> None:
+        """From pending to terminated, with no word before."""
+        self.boot(error("Server.InsufficientInstanceCapacity"))
+        self.clock.advance(0.1)
+        states = [state for _, state in self.machine.history]
+        self.assertEqual(states, ["pending", "terminated"])
+        self.assertEqual(self.off, ["Server.InsufficientInstanceCapacity"])
 
     def test_ended_or_killed_before(self) -> None:
-        self.agent.boot(self.machine, None)
-        self.agent.end(self.machine)
+        self.boot()
+        self.agent.end(self.machine, BY_USER)
         self.assertEqual(self.machine.state, "terminated")
         other = a_machine()
-        self.agent.boot(other, None)
+        self.agent.boot(other)
         self.agent.kill(other)
-        self.assertEqual(self.off, ["pending"])
+        self.assertEqual(self.off, [BY_USER, POWER_LOST])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_stopped_and_started(self) -> None:
+        self.boot()
+        self.clock.advance(3.0)
+        self.agent.stop(self.machine, BY_USER)
+        self.assertEqual((self.machine.state, self.machine.reason), ("stopped", BY_USER))
+        self.agent.kill(self.machine)
+        self.agent.start(self.machine)
+        self.agent.start(self.machine)
+        self.assertEqual((self.machine.state, self.machine.reason), ("pending", ""))
+        self.clock.advance(1.0)
+        self.assertEqual(self.machine.state, "running")
         self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -2,86 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+from botocore.exceptions import EndpointConnectionError
 from twisted.internet.defer import CancelledError
-from twisted.internet.task import Clock
-from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config import EC2
 from bbs.gathering import GATHER
 from bbs.scaling.ec2 import machines
-from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling.ec2.template import Basis, volumes
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
-from tests.ec2_tools import MemoryEC2, Threads, client_error, client_of
-
-CONFIG = EC2(
-    image_id="ami-1",
-    instance_type=("t3.micro", "t3.small"),
-    subnet_ids=("s-1", "s-2"),
-    address="private",
-)
-
-
-def no_answer():
-    return ReadTimeoutError(endpoint_url="http://h")
-
-
-def no_capacity():
-    return client_error("InsufficientInstanceCapacity", 500)
-
-
-class ProviderCase(SynchronousTestCase):
-    """A provider with an EC2 in memory."""
-
-    pools: dict[str, Threads]
-
-    def setUp(self):
-        self.clock = Clock()
-        self.ec2 = MemoryEC2()
-        self.provider = self.keeper()
-
-    def keeper(self, **changes):
-        """One more provider of the fleet."""
-        client = client_of(self, self.clock, self.ec2)
-        config = replace(CONFIG, **changes)
-        provider = EC2Provider(self.clock, client, config, "data of {}".format, "1.0")
-        provider.startService()
-        return provider
-
-    def launch(self, launch_id="a", provider=None):
-        """Ask for a launch, and give it the time that three tries need."""
-        launch = (provider or self.provider).launch(launch_id)
-        self.clock.pump([GATHER, 0.05, 0.1, GATHER])
-        return launch
-
-    def launched(self, launch_id="a", provider=None):
-        self.assertIs(self.successResultOf(self.launch(launch_id, provider)), None)
-
-    def listed(self, provider=None):
-        listed = self.successResultOf((provider or self.provider).list())
-        self.clock.advance(GATHER)
-        return listed
-
-    def end(self, launch_id="a", provider=None):
-        end = (provider or self.provider).terminate(launch_id)
-        self.clock.pump([GATHER] * 3)
-        return end
-
-    def alive(self):
-        return [
-            id
-            for id, instance in self.ec2.instances.items()
-            if instance["State"]["Name"] in ("pending", "running")
-        ]
-
-    def tried(self):
-        """The types and subnets that were asked for, in order."""
-        return [
-            (parameters["InstanceType"], parameters["SubnetId"])
-            for parameters in self.ec2.named("run_instances")
-        ]
+from tests.ec2_case import ProviderCase, no_answer, no_capacity
+from tests.ec2_tools import FLEET_ID, client_error
 
 
 class Launching(ProviderCase):
@@ -116,17 +45,9 @@ class Launching(ProviderCase):
         for launch_id in "abc":
             self.launched(launch_id)
         self.assertEqual(self.ec2.named("describe_images"), [{"ImageIds": ["ami-1"]}])
-        volume = {"VolumeSize": 8, "Encrypted": True, "DeleteOnTermination": True}
+        (volume,) = volumes(Basis({}, self.ec2.images[0]))
         for parameters in self.ec2.named("run_instances"):
-            self.assertEqual(
-                parameters["BlockDeviceMappings"], [{"DeviceName": "/dev/xvda", "Ebs": volume}]
-            )
-
-    def test_template_decides(self):
-        """With a launch template the volume is its matter."""
-        self.launched("a", self.keeper(launch_template="bbs"))
-        self.assertEqual(self.ec2.named("describe_images"), [])
-        self.assertNotIn("BlockDeviceMappings", self.ec2.named("run_instances")[0])
+            self.assertEqual(parameters["BlockDeviceMappings"], [volume])
 
     def test_no_image(self):
         self.ec2.images = []
@@ -227,23 +148,67 @@ class Launching(ProviderCase):
     def test_token_used(self):
         """A launch that another version of this keeper made with other user data is that launch."""
         self.launched()
-        other = EC2Provider(
-            self.clock, client_of(self, self.clock, self.ec2), CONFIG, "other {}".format, "1.1"
-        )
-        other.startService()
-        self.launched("a", other)
+        self.launched("a", self.keeper(user_data="other {}"))
         self.assertEqual(len(self.alive()), 1)
 
     def test_token_used_and_not_shown(self):
         """It exists, and is not shown yet: nothing is launched by another way."""
         self.launched()
         self.ec2.hidden = {"i-1"}
-        other = self.keeper()
-        other._user_data = "other {}".format
+        other = self.keeper(user_data="other {}")
         self.failureResultOf(self.launch("a", other), ProviderUnavailable)
         self.ec2.hidden.clear()
         self.launched("a", other)
         self.assertEqual(len(self.alive()), 1)
+
+    def test_token_ended(self):
+        """A launch whose instance has ended says so at once, and holds up nothing else."""
+        self.launched()
+        self.ec2.become("i-1", "terminated")
+        self.ec2.hidden = {"i-1"}
+        other = self.keeper()
+        self.launched("a", other)
+        told = self.listed(other)["a"]
+        self.assertEqual((told.alive, told.instance_id), (False, ""))
+        self.assertEqual(told.detail, "terminated: EC2 says that it was there, and has ended")
+        self.launched("b", other)
+        self.assertEqual(self.alive(), ["i-2"])
+        self.successResultOf(self.end("a", other))
+        self.assertEqual(self.ec2.named("terminate_instances"), [])
+
+    def test_token_ended_is_told(self):
+        """What EC2 then shows of it says more; what it does not show is forgotten after a while."""
+        self.launched()
+        self.ec2.become("i-1", "terminated", "User initiated")
+        self.ec2.hidden = {"i-1"}
+        other = self.keeper()
+        self.launched("a", other)
+        self.ec2.hidden.clear()
+        self.assertEqual(self.listed(other)["a"].detail, "i-1 terminated: User initiated")
+        another = self.keeper()
+        self.ec2.hidden = {"i-1"}
+        self.launched("a", another)
+        self.clock.advance(machines.REMEMBERED)
+        self.assertEqual(self.listed(another), {})
+
+    def test_token_forgotten(self):
+        """A token that EC2 has forgotten launches anew: one instance lives, which is the launch's,
+        and can be ended."""
+        self.launched()
+        self.ec2.become("i-1", "terminated")
+        self.ec2.forget_tokens()
+        other = self.keeper()
+        self.launched("a", other)
+        self.assertEqual(self.listed(other)["a"].instance_id, "i-2")
+        self.successResultOf(self.end("a", other))
+        self.assertEqual(self.alive(), [])
+
+    def test_token_accepted_again(self):
+        """A keeper that knows nothing asks again, and is answered with the instance there is."""
+        self.launched()
+        self.launched("a", self.keeper())
+        self.assertEqual(len(self.tried()), 2)
+        self.assertEqual(self.alive(), ["i-1"])
 
     def test_successor(self):
         """A keeper that knows nothing asks again under the same token."""
@@ -280,11 +245,11 @@ class Listing(ProviderCase):
         self.ec2.page = 2
         for launch_id in "abcde":
             self.ec2.launch(launch_id)
-        self.ec2.launch("f", fleet="other")
+        self.ec2.launch("f", fleet_id="f" * 16)
         self.assertEqual(set(self.listed()), set("abcde"))
         calls = self.ec2.named("describe_instances")
         self.assertEqual(len(calls), 3)
-        self.assertEqual(calls[0]["Filters"], [{"Name": "tag:bbs:fleet", "Values": ["bbs"]}])
+        self.assertEqual(calls[0]["Filters"], [{"Name": "tag:bbs:fleet-id", "Values": [FLEET_ID]}])
 
     def test_states(self):
         for number, (state, alive) in enumerate(
@@ -308,7 +273,8 @@ class Listing(ProviderCase):
 
     def test_untagged(self):
         """An instance with the fleet's tag and no launch's is somebody's own affair."""
-        self.ec2.instances[self.ec2.launch("a")]["Tags"].pop()
+        tags = self.ec2.instances[self.ec2.launch("a")]["Tags"]
+        tags.remove({"Key": "bbs:launch", "Value": "a"})
         self.assertEqual(self.listed(), {})
 
     def test_not_shown_yet(self):
@@ -373,6 +339,71 @@ class Listing(ProviderCase):
         self.assertEqual(len(self.alive()), 2)
         self.listed()
         self.assertEqual(len(self.alive()), 1)
+
+
+class Fleets(ProviderCase):
+    """Fleets of one name in one account and region: a copy of a database for one."""
+
+    OTHER = "f" * 16
+
+    def test_scopes(self):
+        self.assertEqual(self.provider.scope, f"ec2:us-east-1:{FLEET_ID}")
+        self.assertEqual(self.provider.former_scope, "ec2:us-east-1:bbs")
+
+    def test_see_nothing_of_each_other(self):
+        other = self.keeper(fleet_id=self.OTHER)
+        self.launched("a")
+        self.launched("b", other)
+        self.assertEqual(set(self.listed()), {"a"})
+        self.assertEqual(set(self.listed(other)), {"b"})
+        for provider, launch_id in ((self.provider, "b"), (other, "a")):
+            self.successResultOf(self.end(launch_id, provider))
+        self.assertEqual(len(self.alive()), 2)
+        self.assertEqual(self.ec2.named("terminate_instances"), [])
+
+    def test_launch_of_the_original(self):
+        """A copy that asks for a launch that the original has made is not given its instance."""
+        self.launched("a")
+        copy = self.keeper(fleet_id=self.OTHER)
+        self.failureResultOf(self.launch("a", copy), ProviderUnavailable)
+        self.assertEqual(self.listed(copy), {})
+        self.successResultOf(self.end("a", copy))
+        self.assertEqual(self.alive(), ["i-1"])
+
+    def test_answer_with_anothers(self):
+        """Whatever EC2 answers, what is another fleet's is not known, and so not ended."""
+        self.patch(self.ec2, "describe_instances", self.everything)
+        self.ec2.launch("a", fleet_id=self.OTHER)
+        self.ec2.launch("a", fleet_id=self.OTHER)
+        self.ec2.launch("a", fleet_id="")
+        self.assertEqual(self.listed(), {})
+        self.successResultOf(self.end())
+        self.assertEqual(self.ec2.named("terminate_instances"), [])
+
+    def everything(self, **parameters):
+        return {"Reservations": [{"Instances": [*self.ec2.instances.values()]}]}
+
+    def test_without_id(self):
+        """Instances from before fleets had ids are not looked at, unless there may be some."""
+        self.ec2.launch("a", fleet_id="")
+        self.assertEqual(self.listed(), {})
+        former = self.keeper(former=True)
+        self.ec2.launch("b", fleet_id="", fleet="other")
+        self.ec2.launch("c", fleet_id=self.OTHER)
+        self.ec2.launch("d")
+        listed = self.listed(former)
+        self.assertEqual({id: one.ours for id, one in listed.items()}, {"a": False, "d": True})
+        self.successResultOf(self.end("a", former))
+        self.assertEqual(self.alive(), ["i-2", "i-3", "i-4"])
+
+    def test_second_without_id(self):
+        """Of two instances of a launch only one that is certainly this fleet's is ended unasked."""
+        former = self.keeper(former=True)
+        self.ec2.launch("a", fleet_id="")
+        self.ec2.launch("a", fleet_id="")
+        self.ec2.launch("a")
+        self.listed(former)
+        self.assertEqual(self.alive(), ["i-1", "i-2"])
 
 
 class Telling(ProviderCase):

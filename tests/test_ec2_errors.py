@@ -51,6 +51,48 @@ class Codes(SynchronousTestCase):
         self.assertIs(self.verdict("Unsupported"), Verdict.ELSEWHERE)
         self.assertIs(self.verdict("InsufficientFreeAddressesInSubnet"), Verdict.ELSEWHERE)
 
+    def test_documented(self):
+        """The codes that EC2's reference lists, of those that launching, ending, stopping and
+        starting can meet: everything else is for an operator."""
+        for verdict, codes in (
+            (
+                Verdict.ELSEWHERE,
+                """IncompatibleHostRequirements InsufficientAddressCapacity InsufficientCapacity
+                InsufficientCapacityOnHost InsufficientFreeAddressesInSubnet
+                InsufficientHostCapacity InsufficientInstanceCapacity
+                InsufficientReservedInstanceCapacity InsufficientVolumeCapacity
+                ReservationCapacityExceeded SpotMaxPriceTooLow UnavailableHostRequirements
+                Unsupported UnsupportedInstanceTypeOnHost UnsupportedOperation
+                VolumeTypeNotAvailableInZone""",
+            ),
+            (Verdict.AGAIN, "ConcurrentTagAccess InternalError InternalFailure Unavailable"),
+            (Verdict.NO_SPOT, "MaxSpotInstanceCountExceeded"),
+            (Verdict.NOT_NOW, "IncorrectInstanceState IncorrectState InvalidState"),
+            (Verdict.TOKEN_USED, "IdempotentParameterMismatch"),
+            (Verdict.TOKEN_ENDED, "IdempotentInstanceTerminated"),
+            (
+                Verdict.REFUSED,
+                """Blocked CustomerKeyHasBeenRevoked DefaultVpcDoesNotExist InstanceLimitExceeded
+                InvalidAMIID.Unavailable InvalidBlockDeviceMapping InvalidGroup.NotFound
+                InvalidKeyPair.NotFound InvalidParameterCombination InvalidSubnetID.NotFound
+                InvalidLaunchTemplateId.Malformed InvalidLaunchTemplateId.NotFound
+                InvalidLaunchTemplateId.VersionNotFound
+                InvalidLaunchTemplateName.MalformedException
+                InvalidLaunchTemplateName.NotFoundException OperationNotPermitted
+                PendingVerification SecurityGroupsPerInterfaceLimitExceeded TagLimitExceeded
+                UnauthorizedOperation VPCIdNotSpecified ValidationError VolumeLimitExceeded""",
+            ),
+        ):
+            for code in codes.split():
+                self.assertIs(self.verdict(code), verdict, code)
+
+    def test_whose_fault(self):
+        """A code may say before itself whose fault it was."""
+        self.assertIs(self.verdict("Client.IdempotentInstanceTerminated"), Verdict.TOKEN_ENDED)
+        status = 500
+        code = "Server.InsufficientInstanceCapacity"
+        self.assertIs(self.verdict(code, status), Verdict.ELSEWHERE)
+
     def test_not_found(self):
         self.assertIs(self.verdict("InvalidInstanceID.NotFound"), Verdict.NOT_FOUND)
 
@@ -67,11 +109,17 @@ class Codes(SynchronousTestCase):
             ("VcpuLimitExceeded", "quota"),
             ("InstanceLimitExceeded", "fleet.maximum"),
             ("OptInRequired", "account"),
+            ("InvalidLaunchTemplateId.VersionNotFound", "ec2.launch_template"),
             ("RequestExpired", "clock"),
         ):
             error = judged(code)
             self.assertIs(error.verdict, Verdict.REFUSED, code)
             self.assertRegex(str(error), f"^EC2 refuses RunInstances: {code}.*; .*{advice}")
+        error = judge("RunInstances", "MaxSpotInstanceCountExceeded", "", 400)
+        self.assertIn("quota", str(error))
+        code = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
+        error = judge("RunInstances", code, "", 400)
+        self.assertIn("create-service-linked-role", str(error))
 
     def test_doubtful(self):
         """After an error that says nothing the call may have been carried out."""

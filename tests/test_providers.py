@@ -15,6 +15,7 @@ from twisted.internet.task import Clock
 
 from bbs.config import ConfigError, Configuration, load, masked, to_toml
 from bbs.plugins import PluginUnusable
+from bbs.rules.fleets import Fleet
 from bbs.rules.members import Member
 from bbs.scaling import children, launching
 from bbs.scaling.interfaces import IProvider, LaunchRefused
@@ -175,6 +176,7 @@ class Kits(InstalledCase):
                 self.clock,
                 maybeDeferred,
                 self.stops.append,
+                Fleet(id="0123456789abcdef"),
                 service_name,
             )
         )
@@ -195,6 +197,7 @@ class Kits(InstalledCase):
         self.assertEqual((kit.reactor, kit.section.number), (self.clock, 4))
         self.assertEqual((kit.scope, kit.host), ("ships:this process", "127.0.0.9"))
         self.assertEqual((kit.service_name, kit.data_folder), ("lobby", self.data))
+        self.assertEqual((kit.fleet_id, kit.former), ("0123456789abcdef", False))
         self.assertNotIn("BBS_SHIPS_NUMBER", kit.environment)
         self.assertEqual(kit.environment["PATH"], os.environ["PATH"])
         self.assertEqual(kit.only_here, ("database.url", "broker.url"))

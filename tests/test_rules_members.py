@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules import keeping, members
+from bbs.rules import keeping, members, servers
 from bbs.rules.members import LeaseSeen, Member, Observation, PeerSeen, Watch
 from bbs.rules.servers import ServerRow
 from bbs.storage.models import Lease, Place, Server, User, Waiter
@@ -56,7 +60,6 @@ class LoginServers(FleetCase):
                 port=22223,
                 capacity=1,
                 taken=1,
-                beats=0,
                 created=self.now,
                 ready=self.now,
                 leaving=False,
@@ -64,10 +67,72 @@ class LoginServers(FleetCase):
                 reason="",
                 instance_id=None,
                 kind=None,
-                counts={},
             ),
         )
         self.assertEqual(seen.waiting, 0)
+
+    def look(self, before: Observation | None = None) -> Observation:
+        """What the keeper sees, who has seen it `before`."""
+        known = {} if before is None else before.serving
+        return self.call(members.observe, ONE, Tally(), known)
+
+    def test_who_serves_as_before_is_the_same(self) -> None:
+        self.keep()
+        server = self.ready_server(capacity=2)
+        self.account("ann")
+        first = self.look()
+        self.call(members.beat, server, {})
+        second = self.look(first)
+        self.assertIs(second.servers[0], first.servers[0])
+        self.assertEqual([seen.beats for seen in (first, second)], [{server: 0}, {server: 1}])
+        self.log_in("ann")
+        third = self.look(second)
+        self.assertEqual(third.servers, (replace(first.servers[0], taken=1),))
+        self.assertEqual(third.servers, self.look().servers)
+
+    def test_everything_else_is_read_anew(self) -> None:
+        """Whatever happens to a server that served as it did when it was last seen."""
+        self.keep()
+        changes: dict[str, Any] = {
+            "leaving": {"leaving": True},
+            "drain_asked": {"drain_asked": True},
+            "warned": {"warned": "it ends soon"},
+            "draining": {"state": State.DRAINING, "reason": "idle for 120 s"},
+            "lost": {"state": State.LOST},
+            "gone": {"state": State.GONE},
+        }
+        ids = {self.ready_server(capacity=1): what for what in changes}
+        before = self.look()
+        self.assertEqual(before.serving.keys(), ids.keys())
+        for id, what in ids.items():
+            Server.update(changes[what]).where(Server.id == id).execute()
+        new = self.ready_server(capacity=1)
+        now = self.look(before)
+        self.assertEqual(now.serving.keys(), {new})
+        anew = self.look()
+        self.assertEqual(
+            {row.id: row for row in now.servers}, {row.id: row for row in anew.servers}
+        )
+        self.assertEqual(now.beats, anew.beats)
+        self.assertEqual(len(now.servers), len(changes))
+        Server.update(warned=None).where(Server.warned.is_null(False)).execute()
+        self.assertEqual(self.look(now).serving.keys(), {new, *self.named(ids, "warned")})
+
+    def named(self, ids: Mapping[str, str], what: str) -> list[str]:
+        """The servers to which `what` happened."""
+        return [id for id, name in ids.items() if name == what]
+
+    def test_of_many_all_are_read(self) -> None:
+        self.keep()
+        self.ready_server(capacity=1)
+        before = self.look()
+        self.patch(servers, "FEW", 2)
+        for _ in range(3):
+            self.ready_server(capacity=1)
+        now = self.look(before)
+        self.assertEqual(len({row.id for row in now.servers}), 4)
+        self.assertEqual(len(now.servers), 4)
+        self.assertIn(before.servers[0], now.servers)
 
     def test_who_waits(self) -> None:
         """Everybody counts once, who is offline and waits twice too."""
@@ -185,3 +250,12 @@ class Silence(SynchronousTestCase):
             watch.silence(key, 1, 2.0)
         watch.keep({"a"})
         self.assertEqual([watch.silence(key, 1, 2.0) for key in ("a", "b")], [2.0, 0.0])
+
+    def test_of_all_at_once(self) -> None:
+        """Who has just been heard is not among the silent; who is gone is forgotten."""
+        watch = Watch()
+        silences = [
+            dict(watch.silences(beats, 2.0))
+            for beats in ({"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": 1}, {"a": 1, "b": 2}, {"a": 2})
+        ]
+        self.assertEqual(silences, [{}, {"a": 2.0}, {"a": 4.0}, {"a": 6.0}, {}])

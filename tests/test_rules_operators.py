@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.rules import keeping, members, operators
-from bbs.rules.servers import ServerRow, new_id
+from bbs.rules.servers import HeardServer, new_id
 from bbs.storage.models import Server
 from bbs.values import State, Tally
 from tests.database_case import on_both_databases
@@ -56,15 +56,15 @@ class Operating(FleetCase):
         self.assertEqual(
             [(each.server, each.people) for each in self.call(operators.listing)],
             [
-                (ServerRow.of(self.row(first)), ("ann", "bob")),
-                (ServerRow.of(self.row(second)), ()),
+                (HeardServer.of(self.row(first)), ("ann", "bob")),
+                (HeardServer.of(self.row(second)), ()),
             ],
         )
 
     def test_what_a_row_comes_to(self) -> None:
         self.keep()
         [server] = self.launch(scope="local:somebody")
-        launching = ServerRow.of(self.row(server))
+        launching = HeardServer.of(self.row(server))
         self.assertEqual((launching.provider, launching.launcher), ("local", "somebody"))
         self.assertEqual(
             (launching.address, launching.launch_time, launching.free), (None, None, 0)
@@ -72,7 +72,7 @@ class Operating(FleetCase):
         self.call(members.report, server, 4711)
         self.clock.advance(3)
         self.call(keeping.mark_ready, ONE, server, "203.0.113.7", self.now)
-        ready = ServerRow.of(self.row(server))
+        ready = HeardServer.of(self.row(server))
         self.assertEqual(
             (ready.address, ready.launch_time, ready.free), ("203.0.113.7:4711", 3.0, 2)
         )

@@ -2,9 +2,10 @@
 
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs.scaling.interfaces import LaunchRefused
-from bbs.testing.provider import MemoryProvider
+from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
+from bbs.testing.provider import MemoryProvider, WarmMemoryProvider
 from bbs.testing.provider_contract import ProviderContract
+from bbs.testing.warm_contract import WarmContract
 
 
 class MemoryProviderContractTests(ProviderContract, TestCase):
@@ -12,6 +13,19 @@ class MemoryProviderContractTests(ProviderContract, TestCase):
 
     def make_provider(self):
         return MemoryProvider()
+
+    def end_instance(self, provider, launch_id):
+        provider.end(launch_id)
+
+    def break_launches(self, provider):
+        provider.refusal = LaunchRefused("no memory left")
+
+
+class WarmMemoryProviderContractTests(WarmContract, TestCase):
+    """It keeps the promises of those that stop and start instances too."""
+
+    def make_provider(self):
+        return WarmMemoryProvider()
 
     def end_instance(self, provider, launch_id):
         provider.end(launch_id)
@@ -55,6 +69,22 @@ class MemoryProviderTests(SynchronousTestCase):
         self.provider.refusal = None
         self.successResultOf(self.provider.launch("a"))
         self.assertEqual(self.provider.alive(), {"a"})
+
+    def test_start_refusal(self):
+        """Starts fail with it until it is taken back, and a test hears of those that do not."""
+        heard: list[str] = []
+        warm = WarmMemoryProvider()
+        warm.startService()
+        self.successResultOf(warm.launch("a"))
+        self.successResultOf(warm.stop("a"))
+        warm.on_launch = heard.append
+        warm.start_refusal = LaunchRefused("no")
+        self.assertIs(self.failureResultOf(warm.start("a")).value, warm.start_refusal)
+        warm.start_refusal = None
+        self.successResultOf(warm.start("a"))
+        self.assertEqual(heard, ["a"])
+        warm.stopService()
+        self.failureResultOf(warm.start("a"), LaunchFailed)
 
     def test_terminated_detail(self):
         self.successResultOf(self.provider.launch("a"))

@@ -8,9 +8,10 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.rules.fleets import Left
 from bbs.rules.operators import Deed, Hold
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.rules.servers import OPERATOR, HeardServer
 from bbs.values import State
 from bbs.web.counts import REMEMBERED, Counts
 from bbs.web.front import column, in_sentences
@@ -30,7 +31,7 @@ from bbs.web.snapshot import (
 )
 from tests.memory_service import POLICY
 
-SERVER = ServerRow(
+SERVER = HeardServer(
     id="0123456789abcdef",
     state=State.READY,
     scope="local:1",
@@ -53,6 +54,10 @@ SERVER = ServerRow(
 QUIET = NOTHING
 
 COUNTERS = ("joins", "leaves")
+
+STANDING = Standing(
+    service="lobby", counters=COUNTERS, login_server="me", policy=POLICY, may_act=True
+)
 
 SERIES = (*FIGURES, "joins_per_second", "leaves_per_second")
 
@@ -212,7 +217,7 @@ class News(SynchronousTestCase):
     def told(self, before: Overview, now: Overview) -> list[str]:
         return [each.text for each in narrate(seen(before), seen(now), ())]
 
-    def of(self, now: ServerRow | None, before: ServerRow | None = None) -> list[str]:
+    def of(self, now: HeardServer | None, before: HeardServer | None = None) -> list[str]:
         """What is told of one server."""
         return self.told(
             *(replace(QUIET, servers=(each,) if each else ()) for each in (before, now))
@@ -358,10 +363,21 @@ class Snapshots(SynchronousTestCase):
 
     def shown(self, seen: Overview, operator: str | None = None, **change: Any) -> Any:
         """The snapshot for `operator`, where something else was measured."""
-        standing = Standing(
-            service="lobby", counters=COUNTERS, login_server="me", policy=POLICY, may_act=True
-        )
-        return snapshot(self.view(seen, **change), standing, operator)
+        return snapshot(self.view(seen, **change), STANDING, operator)
+
+    def test_which_fleet_it_is_is_for_operators_where_it_matters(self) -> None:
+        clouds = replace(STANDING, outlives=True)
+        fleet = replace(QUIET, fleet="a1", copy_of=Left("b2", 9.0))
+        for standing, operator, told in (
+            (clouds, "liz", {"id": "a1", "copy_of": "b2"}),
+            (clouds, None, None),
+            (STANDING, "liz", None),
+        ):
+            shown: Any = snapshot(self.view(fleet), standing, operator)
+            self.assertEqual(shown["fleet"], told)
+        alone: Any = snapshot(self.view(replace(fleet, copy_of=None)), clouds, "liz")
+        self.assertEqual(alone["fleet"], {"id": "a1", "copy_of": None})
+        self.assertNotEqual(essence(self.view(fleet)), essence(self.view(QUIET)))
 
     def test_what_a_provider_says_is_for_operators(self) -> None:
         arn = "you are arn:aws:sts::123456789012:assumed-role/bbs"

@@ -1,4 +1,4 @@
-"""`bbs fleet`: the app servers that run, one more, one less.
+"""`bbs fleet`: the app servers that run, one more, one less; and which fleet this is.
 
 It talks to the database alone: whoever keeps the fleet finds there what was asked for.
 """
@@ -12,11 +12,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bbs.cli import Program
+from bbs.cli import Program, adopting
 from bbs.cli.offline import configuration, connected
 from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError, Configuration
-from bbs.rules import keepers, operators, overview
+from bbs.rules import fleets, keepers, operators, overview
 from bbs.rules.operators import By
 from bbs.scaling.ec2.machines import price
 from bbs.scaling.identity import is_certainly_alive, is_certainly_dead
@@ -40,20 +40,30 @@ def main(argv: Sequence[str], program: Program) -> int:
         config = configuration(options.config, options.data, program.name)
         with connected(config.database.url) as database:
             upgrade(database, program.service().schema)
+            if options.action == "adopt":
+                adopting.make_sure(options.yes)
             with database.atomic():
                 result = _ACTIONS[options.action](config, options, by)
+                standing = adopting.standing(config)
                 refusal = operators.refusal()
                 people = overview.head_count()
             kept = options.action != "launch" or _is_kept()
+            notes = []
+            if options.action == "adopt":
+                notes = [*adopting.after(result["id"], result["before"])]
         if options.action != "list":
             tell(config, options.data, by, options.action, result["id"])
     except operators.FleetFull:
         return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
     except operators.NoSuchServer:
         return _fail(program, f"no app server {options.id}")
+    except adopting.NotAdopted as error:
+        return _fail(program, str(error))
     except (ConfigError, DatabaseRefused) as error:
         return _fail(program, str(error))
-    print(json.dumps(result) if options.json else _as_text(result, people))
+    print(json.dumps(result) if options.json else _as_text(result, people, standing))
+    for note in notes:
+        print(f"{program.name} fleet: {note}", file=sys.stderr)
     if not kept:
         # It is written down all the same, which is what was asked for: so that is no failure.
         print(
@@ -79,10 +89,13 @@ def _parser(program: Program) -> argparse.ArgumentParser:
         ("list", "what runs, and who is where"),
         ("launch", "start one more"),
         ("drain", "move everybody off one, and end it"),
+        ("adopt", "be the fleet again of whose database this is a copy"),
     ):
         action = actions.add_parser(name, help=help, description=help)
         if name == "drain":
             action.add_argument("id", help="the app server's id, or the beginning of it")
+        if name == "adopt":
+            action.add_argument("--yes", action="store_true", help="do not ask")
         program.placed(action)
         action.add_argument("--json", action="store_true", help="for programs")
         program.versioned(action)
@@ -124,10 +137,20 @@ def _drain(config: Configuration, options: argparse.Namespace, by: By) -> dict[s
     return {"id": operators.drain(by, options.id), "asked": "drain"}
 
 
+def _adopt(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
+    before = fleets.fleet_id()
+    try:
+        adopted = fleets.adopt(by)
+    except fleets.NothingToAdopt:  # Somebody else has done it meanwhile.
+        raise adopting.NotAdopted(adopting.nothing()) from None
+    return {"id": adopted.id, "asked": "adopt", "before": before, "noticed": adopted.at}
+
+
 _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace, By], Any]] = {
     "list": _list,
     "launch": _launch,
     "drain": _drain,
+    "adopt": _adopt,
 }
 
 
@@ -150,8 +173,10 @@ def _is_kept() -> bool:
     return False
 
 
-def _as_text(result: Any, people: overview.HeadCount) -> str:
+def _as_text(result: Any, people: overview.HeadCount, standing: str) -> str:
     if isinstance(result, dict):
+        if result["asked"] == "adopt":
+            return f"this is fleet {result['id']} again"
         return f"{result['asked']} asked for: {result['id']}"
     in_cloud = any(server["instance"] for server in result)
     header = f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'LISTEN':>6}{'AGE':>8}  "
@@ -164,7 +189,7 @@ def _as_text(result: Any, people: overview.HeadCount) -> str:
             f"{taken:9}{listen:>6}{server['age']:>7.0f}s  {_in_cloud(server) if in_cloud else ''}"
             f"{' '.join(server['people'])}"
         )
-    return "\n".join([*lines, _in_words(people)])
+    return "\n".join([*lines, _in_words(people), *filter(None, [standing])])
 
 
 def _in_words(people: overview.HeadCount) -> str:

@@ -26,8 +26,9 @@ from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.rules import accounts, members, places
+from bbs.rules.fleets import Fleet
 from bbs.rules.servers import new_id
-from bbs.scaling import launching
+from bbs.scaling import founding, launching
 from bbs.scaling.identity import process_identity
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
 from bbs.storage.database import Database
@@ -74,7 +75,7 @@ class LoginServer(Daemon):
 
     async def start(self) -> None:
         config = self.config
-        launches = launching.named(config.fleet.provider)[1].launches
+        kind = launching.named(config.fleet.provider)[1]
         # Only now: twistd forks into the background after it has made its services.
         me = members.Member(new_id(), process_identity())
         database = await self.open_database()
@@ -85,7 +86,10 @@ class LoginServer(Daemon):
         brokers = await self._brokers()
         stomp = await self.open_broker(brokers)
         await database.run_patiently(members.enroll, me)
-        provider = await self._provider(me, brokers)
+        patience = config.fleet.lost_after
+        fleet = await founding.find(database, self.reactor, self.wall, patience, kind.outlives)
+        provider = await self._provider(me, brokers, fleet)
+        await founding.take_over(database, provider, self.reactor, self.wall, patience)
         if IKeepsLogs.providedBy(provider):
             self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
         serving = LoginServing(
@@ -95,7 +99,8 @@ class LoginServer(Daemon):
             provider=provider,
             workers=processes,
             admission=self.admission,
-            launches=launches,
+            launches=kind.launches,
+            fleet_id=fleet.id,
         )
         serving.news.when_places(partial(self._look_whether_serving, database))
         page = await self._page(me, serving)
@@ -103,7 +108,7 @@ class LoginServer(Daemon):
         self.advise(await self.listen(config.login.listen, serving.factory))
         if page:
             await self._show(page)
-        if not config.fleet.minimum or not launches:
+        if not config.fleet.minimum or not kind.launches:
             self._is_serving()
 
     def advise(self, ports: Sequence[ListensAt]) -> None:
@@ -118,7 +123,9 @@ class LoginServer(Daemon):
                 advised=ADVISED_MINIMUM,
             )
 
-    async def _provider(self, me: members.Member, brokers: tuple[str, ...]) -> IProvider:
+    async def _provider(
+        self, me: members.Member, brokers: tuple[str, ...], fleet: Fleet
+    ) -> IProvider:
         """The provider that the configuration names."""
         try:
             return await launching.make_provider(
@@ -129,6 +136,7 @@ class LoginServer(Daemon):
                 self.reactor,
                 self.in_thread,
                 self.on_stop,
+                fleet,
                 self.service.name,
             )
         except (LaunchFailed, ProviderUnavailable, PluginUnusable) as error:
@@ -161,6 +169,7 @@ class LoginServer(Daemon):
             reactor=self.reactor,
             wall=self.wall,
             password_minimum=config.limits.password_minimum,
+            outlives=launching.named(config.fleet.provider)[1].outlives,
             person=self.service.person,
             on_delete=self.service.on_delete,
         )

@@ -12,6 +12,7 @@ from typing import Any
 from bbs.commands.accounts import tell
 from bbs.commands.ask import AccountLimits, LoginServerParts
 from bbs.config import Configuration, Limits
+from bbs.config.sections import AUTO
 from bbs.daemons.composition import Ground, home_of, line_factory
 from bbs.limits.buckets import Buckets
 from bbs.limits.connections import Admission, Networks
@@ -37,6 +38,7 @@ class LoginServing:
     :param workers: has a thread for what the keeper must not do on the reactor.
     :param launches: whether the provider ever launches anything.
     :param admission: who may connect to the process.
+    :param fleet_id: which fleet the provider launches for.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class LoginServing:
         workers: IWorkers,
         launches: bool = True,
         admission: Admission | None = None,
+        fleet_id: str = "",
     ) -> None:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
@@ -80,6 +83,7 @@ class LoginServing:
                 news=self.news,
                 reactor=reactor,
                 wall=ground.wall,
+                fleet_id=fleet_id,
             ),
             workers=workers,
             sweeps=_sweeps(ground, self.home.sessions),
@@ -113,11 +117,15 @@ def policy_of(config: Configuration, launches: bool) -> Policy:
     return Policy(
         minimum=wanted.minimum,
         maximum=wanted.maximum if launches else 0,
-        spare=wanted.spare,
+        # Where it is foreseen, each round says anew how many.
+        spare=wanted.spare if isinstance(wanted.spare, int) else 0,
         capacity=config.app.capacity,
         idle_grace=wanted.idle_grace,
         launch_timeout=wanted.launch_timeout,
         lost_after=wanted.lost_after,
+        foresees=wanted.spare == AUTO,
+        wait_target=wanted.wait_target,
+        consolidate_after=wanted.consolidate_after,
     )
 
 

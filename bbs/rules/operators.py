@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import peewee
 
 from bbs.rules import members, servers
-from bbs.rules.servers import ServerRow
+from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
 from bbs.values import State
@@ -102,7 +102,7 @@ def is_hopeless(now: float) -> bool:
 class Listed:
     """An app server, and the names of those who are on it."""
 
-    server: ServerRow
+    server: HeardServer
     people: tuple[str, ...]
 
 
@@ -129,7 +129,7 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
 
     :raises FleetFull: no more servers are allowed.
     """
-    members.locked_lease()  # Whoever keeps the fleet counts under the same lock.
+    members.locked_keeper()  # Whoever keeps the fleet counts under the same lock.
     if servers.living().count() >= maximum:
         raise FleetFull()
     return servers.add("", capacity, now)

@@ -10,10 +10,11 @@ from typing import Any
 
 import peewee
 
-from bbs.rules import members, operators, places, remembered, servers
+from bbs.rules import fleets, members, operators, places, remembered, servers
+from bbs.rules.fleets import Left
 from bbs.rules.members import LeaseSeen
 from bbs.rules.remembered import Sentence
-from bbs.rules.servers import ServerRow
+from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 from bbs.values import State
@@ -57,10 +58,11 @@ class Overview:
     the latest failed in a row. `who` has
     the names of people by server, "" for those without a place; None unless they were asked for.
     `keeper` keeps the fleet, and `narrator` writes down the page's hour and the `news`, of which
-    these are those that were asked for.
+    these are those that were asked for. `fleet` is this fleet's id, and `copy_of` what it may
+    adopt.
     """
 
-    servers: tuple[ServerRow, ...]
+    servers: tuple[HeardServer, ...]
     login_servers: tuple[LoginServerRow, ...]
     waiting: int
     waiting_since: float | None
@@ -74,6 +76,8 @@ class Overview:
     keeper: LeaseSeen | None = None
     narrator: LeaseSeen | None = None
     news: tuple[Sentence, ...] = ()
+    fleet: str = ""
+    copy_of: Left | None = None
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
     shown = (Server.state != State.GONE) | lately
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = operators.launches_under_way(now)
+    fleet, copy_of = fleets.standing()
     login_servers = LoginServer.select(
         LoginServer.id, LoginServer.logins, LoginServer.counts, LoginServer.figures
     )
@@ -133,6 +138,8 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
         keeper=members.seen_lease(members.KEEPER),
         narrator=remembered.narrator(),
         news=() if told is None else remembered.news_behind(told),
+        fleet=fleet,
+        copy_of=copy_of,
     )
 
 
@@ -165,7 +172,7 @@ def away() -> int:
     return int(Place.select().where(places.is_away()).count())
 
 
-def connected(rows: Iterable[ServerRow]) -> int:
+def connected(rows: Iterable[HeardServer]) -> int:
     """How many people listen at these servers, as far as they live."""
     return sum(row.connected or 0 for row in rows if row.state in places.SERVING)
 

@@ -2,18 +2,14 @@
 ran when the copy was made is another fleet's.
 
 The servers of the original may go on, on another machine. So nothing of theirs is ours to end, or
-to count, though a cloud's list shows it.
+to count (`bbs.rules.fleets`).
 """
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Collection
-
-from bbs.rules import operators
+from bbs.rules import fleets, operators
 from bbs.rules.operators import By
-from bbs.rules.secrets import HINTS, RESTORED
-from bbs.storage.database import read_only, rows
+from bbs.rules.secrets import HINTS
 from bbs.storage.models import (
     Lease,
     LoginServer,
@@ -29,7 +25,8 @@ RESTORE = "restore"
 
 
 def make_ours(by: By, source: str) -> None:
-    """Forget the fleet of before, and mark the database as one that was restored from `source`.
+    """Forget the servers of before, and have the database, restored from `source`, be another
+    fleet's for whoever starts on it.
 
     People stay logged in, without a place until their next command. What proves hints is made anew,
     so that no server of before is believed.
@@ -37,16 +34,6 @@ def make_ours(by: By, source: str) -> None:
     Place.update(server=None, away=True).execute()
     for model in (Waiter, LoginServer, Lease, Server, Notice):
         model.delete().execute()
-    Secret.delete().where(Secret.name.in_((HINTS, RESTORED))).execute()
-    Secret.insert(name=RESTORED, value=secrets.token_hex(16)).execute()
+    Secret.delete().where(Secret.name == HINTS).execute()
+    fleets.leave_home()
     operators.record(by, RESTORE, detail=source[-250:])
-
-
-@read_only
-def ours(launches: Collection[str]) -> frozenset[str]:
-    """Those of `launches` that may be this fleet's to end: all, unless the database was restored,
-    and then those that it has launched since."""
-    if not Secret.select().where(Secret.name == RESTORED).exists():
-        return frozenset(launches)
-    found = rows(Server.select(Server.id).where(Server.id.in_([*launches])))
-    return frozenset(id for (id,) in found)

@@ -1,4 +1,6 @@
-"""Secrets that all servers of a service share, and nobody else: they never leave the database."""
+"""Secrets that all servers of a service share, and nobody else: they never leave the database.
+
+Their table also has which fleet this is, which is none (`bbs.rules.fleets`)."""
 
 from __future__ import annotations
 
@@ -8,10 +10,6 @@ from bbs.storage.models import Secret
 
 HINTS = "hints"
 """The secret by which servers know each other's hints."""
-
-RESTORED = "restored"
-"""Not a secret but a mark: this database has been put in its place from a copy, and other servers
-may go on with the original (`bbs.rules.restoring`)."""
 
 HINT_KEY_BYTES = 32
 """As long as what SHA-256 makes, as RFC 2104 advises for HMAC."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import peewee
+
 from bbs.addresses import Address
+from bbs.storage.compiling import Row
 from bbs.storage.models import LoginServer, Server
+from bbs.storage.statements import statement
 from bbs.values import State
 
 OPERATOR = "operator"
@@ -18,13 +22,20 @@ OPERATOR = "operator"
 FAILED = "failed: "
 """What the reason of a launch that failed begins with; that of one that was refused does not."""
 
+CONSOLIDATED = "consolidated: "
+"""What the reason begins with of one that drains only because its people fit elsewhere."""
+
+FEW = 128
+"""Rows at the most that are asked for by their ids: of more, all are read."""
+
 CONNECTED = "connected"
 """The figure of an app server that says how many people listen there."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerRow:
-    """An app server's row as it was read: see `bbs.storage.models.Server`."""
+    """An app server's row as it was read, without what each heartbeat changes: see
+    `bbs.storage.models.Server`."""
 
     id: str
     state: State
@@ -33,7 +44,6 @@ class ServerRow:
     port: int | None
     capacity: int
     taken: int
-    beats: int
     created: float
     ready: float | None
     leaving: bool
@@ -41,31 +51,12 @@ class ServerRow:
     reason: str
     instance_id: str | None
     kind: str | None
-    counts: Mapping[str, int]
-    figures: Mapping[str, int] = field(default_factory=dict)
+    warned: str | None = None
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:
         """The row as a value."""
-        return cls(
-            id=row.id,
-            state=State(row.state),
-            scope=row.scope,
-            host=row.host,
-            port=row.port,
-            capacity=row.capacity,
-            taken=row.taken,
-            beats=row.beats,
-            created=row.created,
-            ready=row.ready,
-            leaving=row.leaving,
-            drain_asked=row.drain_asked,
-            reason=row.reason,
-            instance_id=row.instance_id,
-            kind=row.kind,
-            counts=counts_of(row),
-            figures=figures_of(row),
-        )
+        return ServerRow(**_of(row))
 
     @property
     def provider(self) -> str:
@@ -89,15 +80,40 @@ class ServerRow:
         return None if self.ready is None else max(0.0, self.ready - self.created)
 
     @property
+    def free(self) -> int:
+        """Places that somebody may take now."""
+        return max(0, self.capacity - self.taken) if self.state is State.READY else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeardServer(ServerRow):
+    """The same, with what was heard with its last heartbeat: what pages show, and the fleet's
+    keeper has no need of."""
+
+    beats: int
+    counts: Mapping[str, int]
+    figures: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, row: Server) -> HeardServer:
+        return HeardServer(
+            **_of(row), beats=row.beats, counts=counts_of(row), figures=figures_of(row)
+        )
+
+    @property
     def connected(self) -> int | None:
         """How many people listen there, as of its last heartbeat; None of one that does not tell,
         being older."""
         return self.figures.get(CONNECTED)
 
-    @property
-    def free(self) -> int:
-        """Places that somebody may take now."""
-        return max(0, self.capacity - self.taken) if self.state is State.READY else 0
+
+def _of(row: Server) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in _NAMES}
+    return {**values, "state": State(row.state)}
+
+
+_NAMES = [each.name for each in fields(ServerRow)]
+_COLUMNS: tuple[Any, ...] = tuple(getattr(Server, name) for name in _NAMES)
 
 
 def counts_of(row: Server | LoginServer) -> Mapping[str, int]:
@@ -115,9 +131,88 @@ def figures_of(row: Server | LoginServer) -> Mapping[str, int]:
     return figures
 
 
-def read(query: Any) -> tuple[ServerRow, ...]:
+def read(query: Any) -> tuple[HeardServer, ...]:
     """The servers that `query` finds."""
-    return tuple(ServerRow.of(row) for row in query)
+    return tuple(HeardServer.of(row) for row in query)
+
+
+@dataclass(frozen=True)
+class Living:
+    """The app servers that live, those that are lost and not ended yet among them: by id those that
+    take people and with which nothing else is the matter, the others, and how often each has
+    beaten."""
+
+    serving: Mapping[str, ServerRow]
+    others: Sequence[ServerRow]
+    beats: Mapping[str, int]
+
+
+def read_again(known: Mapping[str, ServerRow]) -> Living:
+    """All servers that live. Of those that serve as they did when they were `known` (`serving` of
+    the last look), only what changes meanwhile is read, and one that has not changed is the same
+    object: most of a large fleet, each time. What is written of one that serves for other reasons
+    (where it is reached, what the provider calls it) is read of them as it is `known`."""
+    serving: dict[str, ServerRow] = {}
+    beats: dict[str, int] = {}
+    unknown: dict[str, int] = {}
+    for id, count, taken, serves in _signs():
+        row = known.get(id) if serves else None
+        if row is None:
+            unknown[id] = count
+        else:
+            beats[id] = count
+            serving[id] = row if row.taken == taken else replace(row, taken=taken)
+    others = []
+    for *values, serves in _these([*unknown]):
+        # One may have gone between the two statements, or come.
+        if values[0] in unknown:
+            row = _row(values)
+            beats[row.id] = unknown[row.id]
+            if serves:
+                serving[row.id] = row
+            else:
+                others.append(row)
+    return Living(serving, others, beats)
+
+
+def _serves() -> peewee.Expression:
+    """Which servers take people, and nothing else is the matter with them."""
+    fine = (Server.leaving == False) & (Server.drain_asked == False)  # noqa: E712 - it is SQL
+    return (Server.state == State.READY) & fine & Server.warned.is_null()
+
+
+@statement
+def _signs() -> peewee.Select:
+    return Server.select(Server.id, Server.beats, Server.taken, _serves()).where(
+        Server.state != State.GONE
+    )
+
+
+@statement
+def _all() -> peewee.Select:
+    return Server.select(*_COLUMNS, _serves()).where(Server.state != State.GONE)
+
+
+@statement
+def _some(ids: Sequence[str]) -> peewee.Select:
+    return Server.select(*_COLUMNS, _serves()).where(
+        Server.id.in_(ids) & (Server.state != State.GONE)
+    )
+
+
+def _these(ids: list[str]) -> list[Row]:
+    """The rows of these servers, as far as they live; of all, where these are many."""
+    if len(ids) > FEW:
+        return _all()
+    # Of some lengths only, as each is a statement of its own: to ask twice does no harm.
+    length = 1 << max(0, len(ids) - 1).bit_length()
+    return _some(ids + ids[:1] * (length - len(ids))) if ids else []
+
+
+def _row(values: Sequence[Any]) -> ServerRow:
+    named = dict(zip(_NAMES, values, strict=True))
+    named["state"] = State(named["state"])
+    return ServerRow(**named)
 
 
 def living() -> Any:

@@ -8,7 +8,7 @@ had passed by then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from bbs.rules.servers import ServerRow
@@ -34,16 +34,18 @@ class Ages:
         self._began: dict[str, float] = {}
         self._idle_since: dict[str, float] = {}
 
-    def see(self, rows: Iterable[ServerRow]) -> None:
+    def see(self, rows: Collection[ServerRow]) -> None:
         """These are all servers, as they are now."""
         now = self._reactor.seconds()
-        began, idle_since = self._began, self._idle_since
-        self._began, self._idle_since = {}, {}
-        for row in rows:
-            before = began.get(row.id)
-            self._began[row.id] = now - self._hint(row) if before is None else before
-            if not row.taken and row.state is not State.LAUNCHING:
-                self._idle_since[row.id] = idle_since.get(row.id, now)
+        before, idle_since = self._began, self._idle_since
+        self._began = {
+            row.id: before[row.id] if row.id in before else now - self._hint(row) for row in rows
+        }
+        self._idle_since = {
+            row.id: idle_since.get(row.id, now)
+            for row in rows
+            if not row.taken and row.state is not State.LAUNCHING
+        }
 
     def began(self, id: str) -> float:
         """When the launch of a server was decided; now, of one that is seen for the first time."""
@@ -51,12 +53,13 @@ class Ages:
 
     def age(self, id: str) -> float:
         """Seconds since then."""
-        return float(self._reactor.seconds() - self.began(id))
+        now: float = self._reactor.seconds()
+        return now - self._began.setdefault(id, now)
 
     def idle(self, id: str) -> float:
         """Seconds for which a server that serves has been seen with nobody on it."""
-        now = self._reactor.seconds()
-        return float(now - self._idle_since.get(id, now))
+        now: float = self._reactor.seconds()
+        return now - self._idle_since.get(id, now)
 
     def _hint(self, row: ServerRow) -> float:
         return min(max(0.0, self._wall() - row.created), self._most)

@@ -17,13 +17,16 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
 from bbs.errors import Unavailable
-from bbs.rules import keeping, members, restoring
+from bbs.rules import fleets, keeping, members
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
+from bbs.scaling.moving import Mover
+from bbs.scaling.needs import Needs, is_consolidated
 from bbs.scaling.notices import Notices
+from bbs.scaling.nowhere import Nowhere
 from bbs.scaling.sight import Sight
 from bbs.scaling.steps import Means, Steps
 from bbs.values import State, Tally
@@ -45,6 +48,10 @@ GONE_KEPT = 86400.0
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
 """Seconds between looks at what a cloud has: while all is well, and while something changes. Who
 is well the heartbeats say, for less; a list of 200 instances takes 85 ms of this process."""
+
+KNOWN_FOR = 60.0
+"""Seconds after which all of every server's row is read, and not only what changes while it serves:
+somebody may have mended it by hand."""
 
 _log = Logger()
 
@@ -79,11 +86,14 @@ class FleetKeeper(Service):
         self._news = means.news
         self._reactor = means.reactor
         self._wall = means.wall
+        self._fleet_id = means.fleet_id
         self._workers = workers
         self._sweeps = sweeps
         self._interval = heartbeat_interval
         self._tally = tally
-        self._watch = Watch()
+        self._watch, self._listening = Watch(), Watch()
+        self._serving: Mapping[str, ServerRow] = {}
+        self._read_anew = 0.0
         self._begun = float("-inf")
         self._last_round: float | None = None
         self._last_housekeeping = 0.0
@@ -94,7 +104,10 @@ class FleetKeeper(Service):
         self._sight = Sight(self._provider, self.look_soon, self._reactor)
         # Half of a launch's time is left at least to what another keeper began.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
-        self._steps = Steps(means, self._sight, self._ages, self.look_soon)
+        self._needs = Needs(self._policy, heartbeat_interval, self._reactor)
+        self._steps = Steps(means, self._sight, self._ages, self._needs, self.look_soon)
+        self._mover = Mover(means)
+        self._nowhere = Nowhere(self._policy.launch_timeout)
         self._notices = Notices(means.database, means.news, lambda: self.keeping, self._reactor)
 
     # Service
@@ -153,12 +166,17 @@ class FleetKeeper(Service):
         self._round = None
         if self.running:
             self._next = self._reactor.callLater(
-                self._soon() if self._again else self._interval, self._begin
+                self._soon() if self._again else self._pause(), self._begin
             )
+
+    def _pause(self) -> float:
+        """Seconds until a round that nothing asks for: people may be on their way elsewhere."""
+        pause = self._mover.pause
+        return min(pause, self._interval) if pause else self._interval
 
     async def _one_round(self) -> None:
         try:
-            seen = await self._database.run(members.observe, self.me, self._tally)
+            seen = await self._database.run(members.observe, self.me, self._tally, self._known())
             elapsed = self._elapsed()
             if seen.lease.holder != self.me.id:
                 await self._watch_keeper(seen.lease, elapsed)
@@ -171,6 +189,14 @@ class FleetKeeper(Service):
             _log.debug("a round without the database")
         except keeping.NotKeeper:
             self._deposed()
+
+    def _known(self) -> Mapping[str, ServerRow]:
+        """The servers of which only what changes is read."""
+        now = self._reactor.seconds()
+        if now >= self._read_anew:
+            self._read_anew = now + KNOWN_FOR
+            self._serving = {}
+        return self._serving
 
     def _elapsed(self) -> float:
         """Seconds since the last look, as far as they may be held against those who were silent."""
@@ -189,25 +215,28 @@ class FleetKeeper(Service):
 
     def _deposed(self) -> None:
         self.keeping = False
+        self._serving = {}
         self._sight.forget()
         self._ages.forget()
+        self._needs.begin_anew()
         self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
     async def _keep(self, seen: Observation, elapsed: float) -> None:
         self._notices.look_now()
+        self._serving = seen.serving
         rows = {row.id: row for row in seen.servers}
-        dead = await self._dead(
-            [*(row.launcher for row in seen.servers), *(peer.identity for peer in seen.peers)]
-        )
-        silence = {id: self._watch.silence(id, row.beats, elapsed) for id, row in rows.items()}
-        await self._sight.look(self._oldest(seen.servers, silence), wait=not _presses(seen))
+        launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
+        dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
+        silence = self._listening.silences(seen.beats, elapsed)
+        await self._sight.look(self._oldest(seen, rows, silence), wait=not self._presses(seen))
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
+        self._needs.see(seen)
         await self._forget_dead_peers(seen.peers, dead, elapsed)
-        self._watch.keep({*rows, *(peer.id for peer in seen.peers)})
+        self._watch.keep({peer.id for peer in seen.peers})
         await self._note_instances(seen.servers)
-        strays = await self._end_strays(rows)
+        strays = self._end_strays(rows)
         await self._launch_again(seen.servers)
         demand = plan.Demand(
             waiting=seen.waiting,
@@ -215,30 +244,45 @@ class FleetKeeper(Service):
             since_failure=now - self._steps.last_failure,
             strays=strays,
             refused=self._steps.refusals.hold,
+            peak=self._needs.peak,
         )
-        servers = [self._as_seen(row, dead, silence[row.id]) for row in seen.servers]
-        for step in plan.plan(servers, demand, self._policy):
+        servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
+        self._nowhere.note(servers)
+        for step in plan.plan(servers, demand, self._needs.policy):
             await self._steps.take(step, rows)
-        for row in seen.servers:
-            if row.state is State.DRAINING and row.taken:
-                self._news.moved(await self._database.run(keeping.move_off, self.me, row.id))
+        await self._mover.move(seen.others)
         if seen.waiting:
             self._news.moved(await self._database.run(keeping.settle, self.me))
         await self._steps.stamp_again()
         await self._keep_house(now)
 
-    def _oldest(self, rows: tuple[ServerRow, ...], silence: Mapping[str, float]) -> float:
+    def _oldest(
+        self, seen: Observation, rows: Mapping[str, ServerRow], silence: Mapping[str, float]
+    ) -> float:
         """How many seconds old the provider's list may be: a cloud's is asked for by need."""
         if not self._provider.shared:
             return 0.0
-        ours = [row for row in rows if row.scope == self._provider.scope]
+        scope = self._provider.scope
+        # Those that serve, which are most, are silent at the worst.
+        others = [row for row in seen.others if row.scope == scope]
         # Of a launch it is asked where it is as soon as it is made, and not once it serves.
-        if self._sight.is_behind or any(row.port and row.host is None for row in ours):
+        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, others)):
             return 0.0
-        if any(row.leaving or silence[row.id] > 2 * self._interval for row in ours if row.port):
+        late = [rows[id] for id, seconds in silence.items() if seconds > 2 * self._interval]
+        if any(row.port and row.leaving for row in others) or any(
+            row.port and row.scope == scope for row in late
+        ):
             return self._interval
-        settled = all(row.state is State.READY for row in ours) and not self._steps.strays
+        settled = all(row.state is State.READY for row in others) and not self._steps.strays
         return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
+
+    def _presses(self, seen: Observation) -> bool:
+        """Whether somebody waits for what can be decided without a new list: for a launch, or for a
+        server that has said that it serves, and of which it is known where it is."""
+        if any(map(self._nowhere.next_may_tell, seen.others)):
+            return False
+        served = [row for row in seen.others if row.state is State.LAUNCHING and row.port]
+        return bool(seen.waiting) or any(row.host is not None for row in served)
 
     async def _note_instances(self, rows: tuple[ServerRow, ...]) -> None:
         """Keep what the provider told of its launches, for when it cannot be asked."""
@@ -260,21 +304,27 @@ class FleetKeeper(Service):
             state=row.state,
             taken=row.taken,
             capacity=row.capacity,
-            # Nobody can be sent to where it is until the provider has said that.
-            reported=row.port is not None and host is not None,
+            reported=row.port is not None,
+            # Nobody can be sent to where it is until it or the provider has said that.
+            addressed=host is not None,
             age=self._ages.age(row.id),
             silence=silence,
             # One that an operator runs is the operator's to end.
             idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
             leaving=row.leaving,
             drain_asked=row.drain_asked,
-            alive=False if row.launcher in dead else self._alive(row),
+            alive=False if dead and row.launcher in dead else self._alive(row, silence),
+            detail=instance.detail if instance and not instance.alive else "",
+            warned=row.warned or "",
+            by_hand=row.scope == OPERATOR,
+            consolidating=is_consolidated(row),
         )
 
-    def _alive(self, row: ServerRow) -> bool | None:
+    def _alive(self, row: ServerRow, silence: float) -> bool | None:
         if row.scope != self._provider.scope:
             return None
-        return self._sight.alive(row.id, booting=row.state is State.LAUNCHING)
+        beats = silence <= 2 * self._interval
+        return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of
@@ -308,17 +358,14 @@ class FleetKeeper(Service):
             missing |= {id: self._ages.began(id) for id in ids}
         self._steps.launch(missing)
 
-    async def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
-        """End the instances that are nobody's and have been for long; how many there are. Where the
-        database was restored, others than it has launched are another fleet's."""
+    def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
+        """End the instances of this fleet that no server has, and has not had for long; how many
+        run."""
         strays = self._sight.strays(rows)
-        if strays:
-            ours = await self._database.run(restoring.ours, [*strays])
-            strays = {id: overdue for id, overdue in strays.items() if id in ours}
         self._steps.keep([*rows, *strays])
-        self._steps.strays = len(strays)
+        self._steps.strays = sum(self._sight.instances[id].alive for id in strays)
         self._steps.end_strays(id for id, overdue in strays.items() if overdue)
-        return len(strays)
+        return self._steps.strays
 
     async def _close_children(self) -> None:
         """The servers of a provider of this process alone have ended with it: say so at once."""
@@ -335,17 +382,16 @@ class FleetKeeper(Service):
         if now - self._last_housekeeping < HOUSEKEEPING_INTERVAL:
             return
         self._last_housekeeping = now
+        fleet = await self._database.run(fleets.fleet_id)
+        if fleet != self._fleet_id:
+            _log.error(
+                "this is fleet {fleet} now, and this login server launches for fleet {mine}:"
+                " start it again",
+                fleet=fleet,
+                mine=self._fleet_id,
+            )
         for sweep in self._sweeps:
             for _ in range(SWEEPS):
                 if not await self._database.run(sweep, self._wall()):
                     break
         await self._database.run(keeping.forget_gone, self._wall(), GONE_KEPT)
-
-
-def _presses(seen: Observation) -> bool:
-    """Whether somebody waits for what can be decided without a new list: for a launch, or for a
-    server that has said that it serves, and of which it is known where it is."""
-    launching = [row for row in seen.servers if row.state is State.LAUNCHING and row.port]
-    if any(row.host is None for row in launching):
-        return False
-    return bool(seen.waiting or launching)

@@ -16,6 +16,7 @@ from bbs.addresses import ListeningPlace
 from bbs.config import ConfigError, Configuration
 from bbs.config.schema import installed_providers
 from bbs.plugins import Plugin
+from bbs.rules.fleets import Fleet
 from bbs.rules.members import Member
 from bbs.scaling import children
 from bbs.scaling.interfaces import IProvider, LaunchRefused
@@ -77,6 +78,7 @@ async def make_provider(
     reactor: Any,
     in_thread: Callable[..., Deferred[Any]],
     on_stop: Callable[[Callable[[], Any]], None],
+    fleet: Fleet,
     service_name: str = "bbs",
 ) -> IProvider:
     """The provider of the login server `me`, not started, as the configuration wants it.
@@ -84,6 +86,7 @@ async def make_provider(
     :param brokers: where the broker is, the embedded one too.
     :param in_thread: does blocking work.
     :param on_stop: takes what is to be called, in the order last to first, when the server stops.
+    :param fleet: which one it is to launch for.
     :raises ConfigError: something in the configuration is no use for this provider.
     :raises LaunchRefused: the provider says so, or a file cannot be written.
     :raises PluginUnusable: what the provider made is none.
@@ -127,6 +130,8 @@ async def make_provider(
             data_folder=data_folder,
             only_here=children.only_here(config),
             logs_kept=config.log.keep,
+            fleet_id=fleet.id,
+            former=fleet.former,
         )
     )
     if isawaitable(made):

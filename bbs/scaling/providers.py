@@ -44,6 +44,10 @@ class LaunchKit:
         machine can use.
     :param logs_kept: of how many app servers that have ended the logs stay, if the provider has
         these.
+    :param fleet_id: which fleet this is, 16 hex digits. A provider whose launches outlive this
+        process marks each with it, and lists those that have this mark: another fleet, of a copy of
+        the database for one, may launch in the same place.
+    :param former: whether there may be launches of a version that knew of no such ids.
     """
 
     reactor: Any
@@ -59,6 +63,8 @@ class LaunchKit:
     data_folder: str = "."
     only_here: tuple[str, ...] = ()
     logs_kept: int = 5
+    fleet_id: str = ""
+    former: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,6 +94,11 @@ class Provider:
     launches: bool = True
     here: bool = True
     check: Callable[[LaunchKit], object] | None = None
+
+    @property
+    def outlives(self) -> bool:
+        """Whether its app servers go on when the login server that launched them has ended."""
+        return self.launches and not self.here
 
     def __post_init__(self) -> None:
         if not re.fullmatch("[a-z][a-z0-9]*", self.name):

@@ -18,10 +18,11 @@ from twisted.python.failure import Failure
 from bbs.errors import Unavailable
 from bbs.rules import keeping
 from bbs.rules.members import Member
-from bbs.rules.servers import ServerRow
+from bbs.rules.servers import CONSOLIDATED, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.scaling.needs import Needs
 from bbs.scaling.news import FleetNews
 from bbs.scaling.retries import Refusals, Retries
 from bbs.scaling.sight import Sight
@@ -37,7 +38,7 @@ _log = Logger()
 @dataclass(frozen=True, kw_only=True)
 class Means:
     """What the fleet is kept with, by the login server `me`; `policy` is what the operator wants of
-    it, and `wall` stamps what is stored."""
+    it, `wall` stamps what is stored, and `fleet_id` is which fleet the provider launches for."""
 
     me: Member
     database: Database
@@ -46,6 +47,7 @@ class Means:
     news: FleetNews
     reactor: Any
     wall: Callable[[], float]
+    fleet_id: str = ""
 
 
 class Steps:
@@ -53,11 +55,17 @@ class Steps:
 
     :param sight: what is known of the provider's launches.
     :param ages: since when the keeper knows of each launch.
+    :param needs: is told how long launches took, and what is not to be given up yet.
     :param look_soon: called when a step wants another look to be taken soon.
     """
 
     def __init__(
-        self, means: Means, sight: Sight, ages: Ages, look_soon: Callable[[], None]
+        self,
+        means: Means,
+        sight: Sight,
+        ages: Ages,
+        needs: Needs,
+        look_soon: Callable[[], None],
     ) -> None:
         self.strays = 0
         """Instances that count to the maximum beside the servers."""
@@ -70,6 +78,7 @@ class Steps:
         self._wall = means.wall
         self._sight = sight
         self._ages = ages
+        self._needs = needs
         self._look_soon = look_soon
         self._calls: dict[str, Deferred[Any]] = {}
         self.forget()
@@ -84,6 +93,7 @@ class Steps:
         self._retries = Retries(self._reactor)
         self._accepted: set[str] = set()
         self._sure: set[str] = set()
+        self._told: set[str] = set()
 
     async def take(self, step: plan.Step, rows: Mapping[str, ServerRow]) -> None:
         """Take `step`; the plan was made from `rows`, by id."""
@@ -110,6 +120,7 @@ class Steps:
                 ready = rows[id].created + self._ages.age(id)
                 moves = await run(keeping.mark_ready, me, id, host, ready)
                 self.failures = 0
+                self._needs.booted(self._ages.age(id))
                 _log.info("server {server} is ready", server=id)
                 self._news.moved(moves)
                 self._news.ready()
@@ -117,6 +128,19 @@ class Steps:
                 _log.warn("server {server} is lost: {reason}", server=id, reason=reason)
                 self._news.moved(await run(keeping.lose, me, id, reason))
                 self._look_soon()
+            case plan.Drain(id, reason) if reason.startswith(CONSOLIDATED):
+                if await run(
+                    keeping.consolidate, me, id, reason[:200], rows[id].taken, self._wall()
+                ):
+                    _log.info("server {server} drains: {reason}", server=id, reason=reason)
+                    self._look_soon()
+                else:
+                    self._needs.let_be()
+            case plan.Keep(id):
+                moves = await run(keeping.keep, me, id)
+                _log.info("server {server} is needed after all", server=id)
+                self._news.moved(moves)
+                self._news.ready()
             case plan.Drain(id, reason):
                 drained = await run(keeping.drain, me, id, reason)
                 if drained is not None:
@@ -136,9 +160,9 @@ class Steps:
                 self._begin(id, self._launch, moment)
 
     def end_strays(self, ids: Iterable[str]) -> None:
-        """End instances that belong to no server."""
+        """End instances of this fleet that belong to no server."""
         for id in ids:
-            self._begin(id, self._terminate)
+            self._begin(id, self._end_stray)
 
     async def finish(self) -> None:
         """Wait for what is under way; of a provider that others share, let them ask again."""
@@ -153,6 +177,7 @@ class Steps:
         self._retries.keep(kept)
         self._accepted &= kept
         self._sure &= kept
+        self._told &= kept
 
     def _begin(self, id: str, call: Callable[..., Coroutine[Any, Any, object]], *rest: Any) -> None:
         """`call(id, *rest)` in the background, unless another call about `id` is under way."""
@@ -236,6 +261,25 @@ class Steps:
         self._news.moved(moves)
         _log.info("server {server} is gone: {reason}", server=id, reason=reason)
         self._look_soon()
+
+    async def _end_stray(self, id: str) -> None:
+        """End an instance that no server has; the log says of each why."""
+        if id not in self._told:
+            stands = await self._database.run(keeping.stands, id)
+            if stands is keeping.Stands.LIVES:
+                return  # Somebody else has launched it meanwhile.
+            instance = self._sight.instances.get(id)
+            self._told.add(id)
+            _log.warn(
+                "ending {instance} of launch {server}, which has run without a server for"
+                " {seconds} s: {why}",
+                server=id,
+                instance=(instance.instance_id or instance.detail) if instance else "an instance",
+                launched=instance.launched if instance else None,
+                seconds=round(self._sight.strayed(id)),
+                why=stands,
+            )
+        await self._terminate(id)
 
     async def _ended(self, id: str) -> bool:
         """End the instance of a launch; whether it is certain by now that it has ended."""

@@ -4,13 +4,14 @@ It passes the same contract suite as the real ones (`bbs/testing/provider_contra
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from bbs.scaling.interfaces import IProvider, LaunchFailed
+from bbs.scaling.interfaces import IKeepsWarm, IProvider, LaunchFailed
 from bbs.values import Instance
 
 
@@ -65,7 +66,7 @@ class MemoryProvider(Service):
     def end(self, launch_id: str, detail: str = "ended by itself") -> None:
         """Let an instance end by itself."""
         instance = self._instances[launch_id]
-        if instance.alive:
+        if instance.alive or instance.stopped:
             self._instances[launch_id] = Instance(launch_id, instance.host, False, detail)
             self._tell()
 
@@ -77,3 +78,38 @@ class MemoryProvider(Service):
         if self.when_changed:
             with self._log.failuresHandled("when_changed of the memory provider failed"):
                 self.when_changed()
+
+
+@implementer(IKeepsWarm)
+class WarmMemoryProvider(MemoryProvider):
+    """One that keeps stopped instances too.
+
+    Set `start_refusal` to make starts fail with it; `on_launch` is told of a start as of a launch.
+    """
+
+    start_refusal: LaunchFailed | None = None
+
+    def stop(self, launch_id: str) -> Deferred[None]:
+        """Stop an instance at once."""
+        return self._become(launch_id, alive=False, detail="stopped")
+
+    def start(self, launch_id: str) -> Deferred[None]:
+        """Start it at once, or fail with `start_refusal`."""
+        if self.start_refusal:
+            return fail(self.start_refusal)
+        if not self.running:
+            return fail(LaunchFailed("the provider is not running"))
+        return self._become(launch_id, alive=True, detail="in memory")
+
+    def _become(self, launch_id: str, alive: bool, detail: str) -> Deferred[None]:
+        instance = self._instances.get(launch_id)
+        if instance is None or not (instance.alive or instance.stopped):
+            return fail(LaunchFailed("it has no instance that runs or could"))
+        if instance.alive != alive:
+            self._instances[launch_id] = replace(
+                instance, alive=alive, stopped=not alive, detail=detail
+            )
+            if alive and self.on_launch:
+                self.on_launch(launch_id)
+            self._tell()
+        return succeed(None)

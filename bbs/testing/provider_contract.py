@@ -13,6 +13,9 @@ and how it goes wrong:
         def break_launches(self, provider):
             self.program = "/no/such/program"
 
+One that also stops and starts its instances (`IKeepsWarm`) runs `bbs.testing.warm_contract`
+instead.
+
 Nothing here waits for time: it waits for what a provider tells.
 """
 

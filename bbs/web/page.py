@@ -41,7 +41,8 @@ class Parts:
     `on_change` is called when an operator has asked for something; `broker` says whether the broker
     is there, `logins` how many people this login server has let in, `trouble` why nobody can log
     in, "" if they can. `wall` tells what time it is (seconds since the epoch). `password_minimum`
-    is in characters; `person` and `on_delete` are the service's own (`Service`).
+    is in characters; `outlives` says whether app servers go on without login servers; `person` and
+    `on_delete` are the service's own (`Service`).
     """
 
     service: str
@@ -56,6 +57,7 @@ class Parts:
     reactor: Any
     wall: Callable[[], float]
     password_minimum: int = 1
+    outlives: bool = False
     person: Callable[[int], Mapping[str, int]] | None = None
     on_delete: Callable[[int], int] | None = None
 
@@ -110,6 +112,7 @@ class OperatorsPage(Service):
             login_server=parts.me,
             policy=parts.policy,
             may_act=operators is not None,
+            outlives=parts.outlives,
         )
         sessions = OperatorSessions(reactor.seconds)
         self._streams = Streams(standing, sessions, reactor)

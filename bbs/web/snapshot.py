@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bbs import __version__
-from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.rules.overview import Overview
+from bbs.rules.servers import OPERATOR, HeardServer
 from bbs.values import Policy, State
 from bbs.web.alarm import alarms
 from bbs.web.narrate import MESSAGES, Scene
@@ -54,13 +55,15 @@ class View:
 @dataclass(frozen=True, kw_only=True)
 class Standing:
     """What does not change while the server runs: the service's name and what it counts, and whose
-    page this is, where somebody `may_act` or nobody."""
+    page this is, where somebody `may_act` or nobody. `outlives`: app servers go on without login
+    servers, and so it matters which fleet this is."""
 
     service: str
     counters: Sequence[str]
     login_server: str
     policy: Policy
     may_act: bool
+    outlives: bool = False
 
 
 def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, object]:
@@ -84,6 +87,7 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
             "reason": REFUSED if operator is None else seen.refusal.reason,
             "until": round(seen.refusal.until, 1),
         },
+        "fleet": _fleet(seen) if standing.outlives and operator is not None else None,
         "operator": operator,
         **({} if who is None else {"last_action": seen.actions[0].id if seen.actions else 0}),
         "may_act": standing.may_act,
@@ -114,6 +118,11 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
     }
 
 
+def _fleet(seen: Overview) -> dict[str, str | None]:
+    """Which fleet this is, and of which one's database this is a copy."""
+    return {"id": seen.fleet, "copy_of": seen.copy_of.id if seen.copy_of else None}
+
+
 def essence(view: View) -> object:
     """What makes a snapshot another one: of two that are equal in this the page needs one."""
     seen = view.scene.overview
@@ -123,7 +132,8 @@ def essence(view: View) -> object:
     ]
     connections = (view.scene.database, view.scene.broker)
     fleet = (servers, seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1])
-    return connections, fleet, [connected_to(each) for each in seen.servers]
+    whose = (seen.fleet, seen.copy_of)
+    return connections, whose, fleet, [connected_to(each) for each in seen.servers]
 
 
 def free_places(view: View) -> int:
@@ -136,7 +146,7 @@ def people(view: View) -> int:
     return sum(server.taken for server in view.scene.overview.servers)
 
 
-def connected_to(server: ServerRow) -> int | None:
+def connected_to(server: HeardServer) -> int | None:
     """How many people listen on a server that lives, as of its last heartbeat."""
     return None if server.state is State.GONE else server.connected
 
@@ -148,7 +158,7 @@ def longest_wait(view: View) -> float | None:
 
 
 def _server(
-    server: ServerRow, view: View, *, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
+    server: HeardServer, view: View, *, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
 ) -> dict[str, object]:
     shown: dict[str, object] = {
         "id": server.id,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.servers import ServerRow
+from bbs.rules.servers import HeardServer
 from bbs.values import ERRORS, Trouble
 from bbs.web.counts import Counts
 
@@ -25,7 +25,7 @@ class Tallies:
 
     def look(self, now: float, seen: Overview) -> None:
         """Take in what all servers have counted by `now` (s)."""
-        everybody: tuple[ServerRow | LoginServerRow, ...] = (*seen.servers, *seen.login_servers)
+        everybody: tuple[HeardServer | LoginServerRow, ...] = (*seen.servers, *seen.login_servers)
         self.logins.look(now, {each.id: each.logins for each in seen.login_servers})
         # A server of another version may not count it.
         for name, counts in self.counted.items():

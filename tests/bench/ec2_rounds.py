@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from statistics import median
@@ -74,7 +73,7 @@ async def measure(reactor: Any, endpoint_url: str, sizes: list[int]) -> None:
     reactor.addSystemEventTrigger("before", "shutdown", client.stopService)
     before, began = memory(), time.perf_counter()
     with Ticks(reactor) as ticks:
-        await EC2Provider(reactor, client, replace(config, name="0"), str, "0").list()
+        await EC2Provider(reactor, client, config, str, "0", fleet_id="0").list()
         seconds = time.perf_counter() - began
     print(
         f"the first call, and what it loads in a thread: {seconds:.2f} s, "
@@ -83,7 +82,7 @@ async def measure(reactor: Any, endpoint_url: str, sizes: list[int]) -> None:
     )
     print(f"{'servers':>8} {'calls':>6} {'ms':>8} {'own CPU ms':>11} {'unheard ms':>11}")
     for size in sizes:
-        provider = EC2Provider(reactor, client, replace(config, name=str(size)), str, "0")
+        provider = EC2Provider(reactor, client, config, str, "0", fleet_id=str(size))
         taken = [await one_round(reactor, provider) for _ in range(ROUNDS)]
         assert len(await provider.list()) == size
         elapsed, own, unheard = (median(column) * 1000 for column in zip(*taken, strict=True))
@@ -101,7 +100,8 @@ async def one_round(reactor: Any, provider: EC2Provider) -> tuple[float, float, 
 
 
 def one_instance() -> str:
-    """The XML in which moto describes an instance, for `str.format` with a number."""
+    """The XML in which moto describes an instance, for `str.format` with a number and a fleet's
+    id."""
     command = [sys.executable, "-m", "tests.cloud.moto_child"]
     with subprocess.Popen(command, cwd=ROOT, stdin=PIPE, stdout=PIPE) as moto:
         assert moto.stdin and moto.stdout
@@ -114,7 +114,7 @@ def one_instance() -> str:
         image = client.register_image(Name="bbs", RootDeviceName="/dev/xvda")["ImageId"]
         tags = [
             {"Key": key, "Value": "0123456789abcdef0123456789abcdef"}
-            for key in ("Name", "bbs:fleet", "bbs:launch", "bbs:version")
+            for key in ("Name", "bbs:fleet", "bbs:fleet-id", "bbs:launch", "bbs:version")
         ]
         client.run_instances(
             ImageId=image,
@@ -133,7 +133,9 @@ def one_instance() -> str:
     item = re.search(r"<reservationSet>(.*)</reservationSet>", body, re.DOTALL)
     assert item
     numbered = re.sub(r"<instanceId>[^<]*", "<instanceId>i-{0}", item[1])
-    return re.sub(r"(bbs:launch</key>\s*<value>)[^<]*", r"\g<1>l-{0}", numbered)
+    for tag, value in (("launch", "l-{0}"), ("fleet-id", "{1}")):
+        numbered = re.sub(rf"(bbs:{tag}</key>\s*<value>)[^<]*", rf"\g<1>{value}", numbered)
+    return numbered
 
 
 def serve(instance: str, tell: Callable[[int], None]) -> None:
@@ -148,7 +150,7 @@ def serve(instance: str, tell: Callable[[int], None]) -> None:
             size = int(asked["Filter.1.Value.1"][0])
             start = int(asked.get("NextToken", ["0"])[0])
             end = min(size, start + int(asked["MaxResults"][0]))
-            items = "".join(instance.format(number) for number in range(start, end))
+            items = "".join(instance.format(number, size) for number in range(start, end))
             more = f"<nextToken>{end}</nextToken>" if end < size else ""
             body = (
                 '<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'

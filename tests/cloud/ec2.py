@@ -1,201 +1,196 @@
 """EC2 as the clients see it: moto's answers, made true to what EC2 does and moto does not.
 
-That is: an instance for each ClientToken and no more, states that take their time, descriptions
-that are behind, user data that is limited, root volumes of the image's size, the shutdown behaviour
-of a launch template.
+That is: launches (`launches.py`), states that take their time, descriptions that are behind or not
+whole, stopping and starting, and filters that go by these states.
 """
 
 from __future__ import annotations
 
-import gzip
 import re
-from base64 import b64decode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 from xml.etree import ElementTree
 
-from twisted.internet.defer import DeferredLock
-from twisted.logger import Logger
-
 from tests.cloud.agent import Agent
-from tests.cloud.machines import Machine, items, show, show_previous, tags, text
-from tests.cloud.moto import Answer, CloudError, Moto, failed
-
-USER_DATA_LIMIT = 16384
-"""Bytes of user data, before base64."""
-
-VOLUME_SIZE = "8"
-"""GiB of the image's root volume."""
+from tests.cloud.answers import Answer, CloudError, answered, written
+from tests.cloud.fleets import Fleets
+from tests.cloud.launches import Launches, with_volume_sizes
+from tests.cloud.machines import BY_ITSELF, BY_USER, CODES, ENDED, Machine, show
+from tests.cloud.moto import Moto
 
 _STATE_FILTER = "instance-state-name"
 
-_log = Logger()
+
+@dataclass(frozen=True)
+class Sight:
+    """How well a call sees: descriptions are `lag` seconds old, and each instance lacks in them
+    with the probability `share`."""
+
+    lag: float = 0.0
+    share: float = 0.0
+    chance: Random = field(default_factory=Random)
+
+    def hidden(self, ids: Sequence[str]) -> Container[str]:
+        """Those of the instances that lack."""
+        return {id for id in ids if self.share and self.chance.random() < self.share}
+
+
+CLEARLY = Sight()
 
 
 class EC2:
-    """What EC2 does about a call.
+    """What EC2 does about a call."""
 
-    :param boot: called with every machine that has been launched.
-    """
-
-    def __init__(
-        self, reactor: Any, moto: Moto, agent: Agent, boot: Callable[[Machine], None]
-    ) -> None:
-        self.machines: dict[str, Machine] = {}
-        """Every instance that ever was, by its id."""
+    def __init__(self, reactor: Any, moto: Moto, agent: Agent, launches: Launches) -> None:
+        self.machines = launches.machines
         self._reactor = reactor
         self._moto = moto
         self._agent = agent
-        self._boot = boot
-        self._launches: dict[str, tuple[object, bytes]] = {}
-        self._launching = DeferredLock()
+        self._launches = launches
+        self._fleets = Fleets(launches)
+        self._own: Mapping[str, Callable[[Mapping[str, str]], Answer]] = {
+            "TerminateInstances": self._terminate,
+            "StopInstances": self._stop,
+            "StartInstances": self._start,
+        }
 
-    async def carry_out(self, parameters: Mapping[str, str], identity: str, lag: float) -> Answer:
-        """The answer to a call; descriptions are `lag` seconds old."""
+    async def carry_out(
+        self, parameters: Mapping[str, str], identity: str, sight: Sight = CLEARLY
+    ) -> Answer:
+        """The answer to a call."""
         action = parameters.get("Action", "")
-        time = self._reactor.seconds() - lag
-        for name, id in parameters.items():
-            known = self.machines.get(id)
-            if name.startswith("InstanceId.") and known and not known.is_known(time):
-                return failed(
-                    "InvalidInstanceID.NotFound", f"The instance ID '{id}' does not exist"
-                )
-        if action == "RunInstances":
-            return await self._run(parameters, identity)
-        if action == "TerminateInstances":
-            return await self._terminate(parameters, identity)
-        if action in ("StartInstances", "StopInstances", "RebootInstances"):
-            return failed("UnsupportedOperation", f"{action} is not in this cloud")
-        return await self._other(parameters, identity, time)
+        time = self._reactor.seconds() - sight.lag
+        try:
+            self._refuse_unknown(parameters, time)
+            if action == "RunInstances":
+                answer = await self._launches.run(parameters, identity)
+                return self._shown(answer, self._reactor.seconds())
+            if action == "CreateFleet":
+                return await self._fleets.create(parameters, identity)
+            if action in self._own:
+                return self._own[action](parameters)
+            if action == "RebootInstances":
+                raise CloudError("UnsupportedOperation", f"{action} is not in this cloud")
+            return await self._other(parameters, identity, time, sight)
+        except CloudError as error:
+            return error.answer()
 
-    async def powered_off(self, machine: Machine) -> None:
+    def ended(self, machine: Machine) -> None:
         """A machine has ended by itself."""
-        state = machine.stops_as
-        machine.becomes(state, self._reactor.seconds())
-        action = "TerminateInstances" if state == "terminated" else "StopInstances"
-        await self._moto.query(action, InstanceId_1=machine.instance_id)
+        machine.becomes(machine.stops_as, self._reactor.seconds(), machine.reason or BY_ITSELF)
 
     # Calls
 
-    async def _run(self, parameters: Mapping[str, str], identity: str) -> Answer:
-        token = parameters.get("ClientToken", "")
-        asked = {name: value for name, value in parameters.items() if name != "ClientToken"}
-        await self._launching.acquire()
-        try:
-            if token in self._launches:
-                before, body = self._launches[token]
-                if before != asked:
-                    return failed(
-                        "IdempotentParameterMismatch",
-                        f"Arguments on this idempotent request are inconsistent with {token}",
-                    )
-                return self._shown(body, self._reactor.seconds())
-            try:
-                user_data = unpacked(parameters.get("UserData", ""))
-            except ValueError as error:
-                return failed("InvalidParameterValue", str(error))
-            answer = await self._moto.ask(with_volume_sizes(parameters), identity)
-            if answer.status >= 400:
-                return answer
-            if token:
-                self._launches[token] = asked, answer.body
-            for _, item in items(ElementTree.fromstring(answer.body)):
-                await self._launched(item, parameters, user_data)
-            return self._shown(answer.body, self._reactor.seconds())
-        finally:
-            self._launching.release()
-
-    async def _launched(
-        self, item: ElementTree.Element, parameters: Mapping[str, str], user_data: str
-    ) -> None:
-        id = text(item, "instanceId")
-        behaviour = parameters.get("InstanceInitiatedShutdownBehavior")
-        if any(name.startswith("LaunchTemplate.") for name in parameters):
-            if not user_data:
-                told = await self._moto.query(
-                    "DescribeInstanceAttribute", InstanceId=id, Attribute="userData"
+    def _refuse_unknown(self, parameters: Mapping[str, str], time: float) -> None:
+        for id in named(parameters):
+            known = self.machines.get(id)
+            if not re.fullmatch("i-[0-9a-f]{8}(?:[0-9a-f]{9})?", id):
+                raise CloudError("InvalidInstanceID.Malformed", f'Invalid id: "{id}"')
+            if known is None or not known.is_known(time):
+                raise CloudError(
+                    "InvalidInstanceID.NotFound", f"The instance ID '{id}' does not exist"
                 )
-                user_data = unpacked(told.findtext("{*}userData/{*}value") or "")
-            behaviour = behaviour or await self._behaviour(parameters)
-        machine = Machine(
-            instance_id=id,
-            address=text(item, "privateIpAddress"),
-            kind=text(item, "instanceType"),
-            image_id=text(item, "imageId"),
-            subnet_id=text(item, "subnetId"),
-            token=parameters.get("ClientToken", ""),
-            tags=tags(item),
-            stops_as="terminated" if behaviour == "terminate" else "stopped",
-            history=[(self._reactor.seconds(), "pending")],
-            user_data=user_data,
-        )
-        self.machines[id] = machine
-        self._boot(machine)
 
-    async def _behaviour(self, parameters: Mapping[str, str]) -> str | None:
-        """The shutdown behaviour in the launch template that is named."""
-        names = {
-            "LaunchTemplate.LaunchTemplateId": "LaunchTemplateId",
-            "LaunchTemplate.LaunchTemplateName": "LaunchTemplateName",
-            "LaunchTemplate.Version": "LaunchTemplateVersion_1",
-        }
-        asked = {names[name]: value for name, value in parameters.items() if name in names}
-        asked.setdefault("LaunchTemplateVersion_1", "$Default")
-        try:
-            told = await self._moto.query("DescribeLaunchTemplateVersions", **asked)
-        except CloudError as error:
-            _log.warn("a launch template is not told: {error}", error=str(error))
-            return None
-        return told.findtext(".//{*}instanceInitiatedShutdownBehavior")
+    def _terminate(self, parameters: Mapping[str, str]) -> Answer:
+        return self._changed(parameters, lambda machine: self._agent.end(machine, BY_USER))
 
-    async def _terminate(self, parameters: Mapping[str, str], identity: str) -> Answer:
-        answer = await self._moto.ask(parameters, identity)
-        if answer.status >= 400:
-            return answer
-        root = ElementTree.fromstring(answer.body)
-        for _, item in items(root):
-            machine = self.machines[text(item, "instanceId")]
-            show_previous(item, machine.state)
-            self._agent.end(machine)
-        show(root, self.machines, self._reactor.seconds())
-        return written(root)
+    def _stop(self, parameters: Mapping[str, str]) -> Answer:
+        for machine in self._named(parameters):
+            if machine.spot:
+                raise CloudError(
+                    "UnsupportedOperation",
+                    f"You can't stop the Spot Instance '{machine.instance_id}' because it is"
+                    " associated with a one-time Spot Instance request. You can only stop Spot"
+                    " Instances associated with persistent Spot Instance requests.",
+                )
+            if machine.state == "pending" or machine.state in ENDED:
+                raise incorrect_state(machine, "stopped")
+        return self._changed(parameters, lambda machine: self._agent.stop(machine, BY_USER))
 
-    async def _other(self, parameters: Mapping[str, str], identity: str, time: float) -> Answer:
+    def _start(self, parameters: Mapping[str, str]) -> Answer:
+        for machine in self._named(parameters):
+            if machine.state == "stopping" or machine.state in ENDED:
+                raise incorrect_state(machine, "started")
+        return self._changed(parameters, self._agent.start)
+
+    def _named(self, parameters: Mapping[str, str]) -> list[Machine]:
+        return [self.machines[id] for id in named(parameters)]
+
+    def _changed(self, parameters: Mapping[str, str], change: Callable[[Machine], None]) -> Answer:
+        """Change the machines that are named, and say from which state to which."""
+        told = []
+        for machine in self._named(parameters):
+            before = machine.state
+            change(machine)
+            states = {"previousState": before, "currentState": machine.state}
+            told.append(
+                {
+                    "instanceId": machine.instance_id,
+                    **{
+                        name: {"code": CODES[state], "name": state}
+                        for name, state in states.items()
+                    },
+                }
+            )
+        return answered(parameters["Action"], instancesSet=told)
+
+    async def _other(
+        self, parameters: Mapping[str, str], identity: str, time: float, sight: Sight
+    ) -> Answer:
         rest, states = without_state_filter(parameters)
+        templates = "LaunchTemplate" in parameters.get("Action", "")
+        if templates:
+            self._refuse_unknown_version(parameters)
         answer = await self._moto.ask(with_volume_sizes(rest), identity)
         if answer.status >= 400:
             return answer
-        return self._shown(answer.body, time, lambda state: states is None or state in states)
+        if templates:
+            self._launches.templates.learn(parameters, ElementTree.fromstring(answer.body))
+            return answer
+        return self._shown(
+            answer,
+            time,
+            lambda state: states is None or state in states,
+            sight.hidden(sorted(self.machines)),
+        )
+
+    def _refuse_unknown_version(self, parameters: Mapping[str, str]) -> None:
+        """moto has other codes than EC2 for what it does not know."""
+        id, name = parameters.get("LaunchTemplateId"), parameters.get("LaunchTemplateName")
+        if parameters["Action"] == "CreateLaunchTemplate" or not (id or name):
+            return
+        template = self._launches.templates.find(id, name)
+        for parameter, version in parameters.items():
+            if parameter.startswith("LaunchTemplateVersion."):
+                template.number(version)
 
     def _shown(
-        self, body: bytes, time: float, wanted: Callable[[str], bool] = lambda state: True
+        self,
+        answer: Answer,
+        time: float,
+        wanted: Callable[[str], bool] = lambda state: True,
+        hidden: Container[str] = (),
     ) -> Answer:
-        root = ElementTree.fromstring(body)
-        show(root, self.machines, time, wanted)
+        if answer.status >= 400:
+            return answer
+        root = ElementTree.fromstring(answer.body)
+        show(root, self.machines, time, wanted, hidden)
         return written(root)
 
 
-def written(root: ElementTree.Element) -> Answer:
-    """An answer of EC2's."""
-    return Answer(200, ElementTree.tostring(root, "utf-8", xml_declaration=True))
+def named(parameters: Mapping[str, str]) -> list[str]:
+    """The ids of the instances that a call names."""
+    return [id for name, id in parameters.items() if re.fullmatch(r"InstanceId(\.\d+)?", name)]
 
 
-def unpacked(user_data: str) -> str:
-    """User data as the instance sees it; ValueError when EC2 would not take it."""
-    data = b64decode(user_data, validate=True)
-    if len(data) > USER_DATA_LIMIT:
-        raise ValueError(f"User data is limited to {USER_DATA_LIMIT} bytes")
-    return (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()
-
-
-def with_volume_sizes(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The parameters, with the size that a volume of the image has where none is said."""
-    sized = dict(parameters)
-    for name in parameters:
-        match = re.fullmatch(r"(.*BlockDeviceMapping\.\d+\.Ebs)\..+", name)
-        if match and f"{match[1]}.SnapshotId" not in parameters:
-            sized.setdefault(f"{match[1]}.VolumeSize", VOLUME_SIZE)
-    return sized
+def incorrect_state(machine: Machine, wanted: str) -> CloudError:
+    """An instance cannot be stopped, or started, from where it is."""
+    return CloudError(
+        "IncorrectInstanceState",
+        f"The instance '{machine.instance_id}' is not in a state from which it can be {wanted}.",
+    )
 
 
 def without_state_filter(

@@ -21,18 +21,22 @@ from fnmatch import fnmatchcase
 from random import Random
 from typing import Any
 
-STATUS: Mapping[str, int] = {
-    "InsufficientInstanceCapacity": 500,
-    "InternalError": 500,
-    "RequestLimitExceeded": 503,
-    "Unavailable": 503,
-    "UnauthorizedOperation": 403,
-}
-"""The HTTP status with which EC2 sends an error; 400 for all others."""
-
 BOOT = "Boot"
-"""The action that is no call: an instance boots. It can be delayed, hang (a machine that runs, and
-on which nothing ever starts), or be cut (it ends by itself)."""
+"""An instance boots, after a launch or a start. It can be delayed, hang (a machine that runs, and
+on which nothing ever starts), be cut (it ends by itself), or fail with an error: it goes from
+pending to terminated at once, with the error's code as its StateReason's."""
+
+CAPACITY = "Capacity"
+"""An instance is to be launched, by RunInstances or for an override of CreateFleet. An error is
+the answer to the one, and among the errors of the other; `where` knows `InstanceType`, `SubnetId`
+and `Market`, which is `spot` or `on-demand`."""
+
+METADATA = "Metadata"
+"""An instance asks for its metadata; `where` knows `Path` and `InstanceId`. It can be delayed,
+hang, be cut, or get an error, whose code is a number: the HTTP status."""
+
+NO_CALLS = (BOOT, CAPACITY, METADATA)
+"""The actions that are no calls: only rules speak of them that name them."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +54,14 @@ class Fault:
     - `hold`: the call waits for the test before it is carried out (see `Cloud.held`).
     - `hold-answer`: the call is carried out, and its answer waits for the test.
     - `stale`: what is described is `seconds` old.
+    - `partial`: each instance lacks in what is described, with probability `share`.
+    - `forget`: the call's ClientToken is forgotten before the call is carried out.
     """
 
     kind: str
     seconds: float = 0.0
     code: str = ""
-
-    @property
-    def status(self) -> int:
-        """The HTTP status of an error."""
-        return STATUS.get(self.code, 400)
+    share: float = 0.0
 
 
 def delay(seconds: float) -> Fault:
@@ -107,11 +109,26 @@ def stale(seconds: float) -> Fault:
     return Fault("stale", seconds)
 
 
+def partial(share: float) -> Fault:
+    """Each instance lacks in the description with this probability."""
+    return Fault("partial", share=share)
+
+
+def empty() -> Fault:
+    """No instance is in the description."""
+    return partial(1.0)
+
+
+def forget() -> Fault:
+    """The call's ClientToken was forgotten: it launches once more."""
+    return Fault("forget")
+
+
 @dataclass(frozen=True)
 class Rule:
     """When a fault happens.
 
-    :param action: the calls' name, or a pattern of names (`Describe*`), or `Boot`.
+    :param action: the calls' name, or a pattern of names (`Describe*`), or one of `NO_CALLS`.
     :param where: parameters, as the query has them (`InstanceType`, `SubnetId`), and patterns that
         their values must match.
     :param probability: for each call that fits.
@@ -125,8 +142,9 @@ class Rule:
     times: int | None = None
 
     def fits(self, action: str, parameters: Mapping[str, str]) -> bool:
-        """Whether it speaks of this call; of a boot only one speaks that names it."""
-        named = self.action == BOOT if action == BOOT else fnmatchcase(action, self.action)
+        """Whether it speaks of this call; of what is no call only one speaks that names it."""
+        exactly = action in NO_CALLS
+        named = self.action == action if exactly else fnmatchcase(action, self.action)
         return named and all(
             fnmatchcase(parameters.get(name, ""), pattern) for name, pattern in self.where.items()
         )
@@ -211,7 +229,12 @@ def parse(rules: Iterable[Mapping[str, Any]]) -> list[Rule]:
     return [
         Rule(
             rule.get("action", "*"),
-            Fault(rule["kind"], float(rule.get("seconds", 0.0)), rule.get("code", "")),
+            Fault(
+                rule["kind"],
+                float(rule.get("seconds", 0.0)),
+                rule.get("code", ""),
+                float(rule.get("share", 0.0)),
+            ),
             rule.get("where", {}),
             float(rule.get("probability", 1.0)),
             rule.get("times"),

@@ -6,8 +6,9 @@ moto's answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
+from time import gmtime, strftime
 from xml.etree import ElementTree
 
 CODES: Mapping[str, int] = {
@@ -15,6 +16,7 @@ CODES: Mapping[str, int] = {
     "running": 16,
     "shutting-down": 32,
     "terminated": 48,
+    "stopping": 64,
     "stopped": 80,
 }
 """The states that instances have here, by their names and EC2's numbers."""
@@ -24,13 +26,35 @@ ENDED = ("shutting-down", "terminated")
 TERMINATED_SHOWN = 3600.0
 """Seconds for which EC2 describes an instance that has ended."""
 
+REASONS: Mapping[str, str] = {
+    "Client.InstanceInitiatedShutdown": "Instance initiated shutdown",
+    "Client.InternalError": "Client error on launch",
+    "Client.InvalidSnapshot.NotFound": "The specified snapshot was not found",
+    "Client.UserInitiatedShutdown": "User initiated shutdown",
+    "Client.VolumeLimitExceeded": "Volume limit exceeded",
+    "Server.InsufficientInstanceCapacity": "Insufficient capacity to satisfy instance request",
+    "Server.InternalError": "Internal error on launch",
+    "Server.SpotInstanceTermination": "Spot instance termination",
+}
+"""What EC2 says about an end, by StateReason's code. `Client.InternalError` is also what comes of
+an encrypted volume whose key the caller may not use."""
+
+BY_USER, BY_ITSELF = "Client.UserInitiatedShutdown", "Client.InstanceInitiatedShutdown"
+POWER_LOST, INTERRUPTED = "Server.InternalError", "Server.SpotInstanceTermination"
+
 
 @dataclass
 class Machine:
     """One instance.
 
     `token` is the ClientToken of its launch, `stops_as` the state that it ends in when it powers
-    itself off, `history` its states so far, each with the time of its beginning.
+    itself off, `history` its states so far, each with the time of its beginning, and `reasons` the
+    codes of StateReason likewise. `volumes` are those that it was launched with, by their device's
+    name, with what was asked (`Encrypted`, `VolumeType`, …), and `volume_tags` theirs.
+
+    `public`: it has a public address while it runs. `spot`: it can be interrupted. `booted`: its
+    user data has been run. `interrupted`: when it will be taken away, as it has been told;
+    `rebalance`: when it was told that this may be soon.
     """
 
     instance_id: str
@@ -44,6 +68,16 @@ class Machine:
     history: list[tuple[float, str]] = field(default_factory=list)
     user_data: str = ""
     pid: int | None = None
+    zone: str = ""
+    public: bool = True
+    spot: bool = False
+    profile: str = ""
+    booted: bool = False
+    interrupted: float | None = None
+    rebalance: float | None = None
+    reasons: list[tuple[float, str]] = field(default_factory=list)
+    volumes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    volume_tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def state(self) -> str:
@@ -60,15 +94,33 @@ class Machine:
         """Whether it was terminated while it ran, and did not end by itself."""
         return any(state == "shutting-down" for _, state in self.history)
 
-    def becomes(self, state: str, now: float) -> None:
-        """Go on to another state; one that has ended stays so."""
-        if CODES[state] != CODES[self.state] and self.state != "terminated":
+    @property
+    def reason(self) -> str:
+        """The code of its present StateReason; an empty text while there is none."""
+        return self.reasons[-1][1] if self.reasons else ""
+
+    def becomes(self, state: str, now: float, reason: str | None = None) -> None:
+        """Go on to another state; one that has ended stays so. `reason` is the code of StateReason,
+        an empty text takes it back, and None leaves it."""
+        if state != self.state and self.state != "terminated":
             self.history.append((now, state))
+            if reason is not None:
+                self.reasons.append((now, reason))
 
     def state_at(self, time: float) -> str | None:
         """The state that it had at `time`; None before its launch."""
         states = [state for since, state in self.history if since <= time]
         return states[-1] if states else None
+
+    def reason_at(self, time: float) -> tuple[str, str, str]:
+        """StateReason's code and message, and StateTransitionReason, as they were at `time`."""
+        told = [(since, code) for since, code in self.reasons if since <= time]
+        if not told or not told[-1][1]:
+            return "", "", ""
+        since, code = told[-1]
+        who = {BY_USER: "User initiated", INTERRUPTED: "Service initiated"}.get(code)
+        when = strftime("%Y-%m-%d %H:%M:%S GMT", gmtime(since))
+        return code, f"{code}: {REASONS.get(code, code)}", f"{who} ({when})" if who else ""
 
     def is_known(self, time: float) -> bool:
         """Whether a description made at `time` has it."""
@@ -102,33 +154,32 @@ def show(
     machines: Mapping[str, Machine],
     time: float,
     wanted: Callable[[str], bool] = lambda state: True,
+    hidden: Container[str] = (),
 ) -> None:
     """Make moto's answer say what was so at `time`.
 
-    Instances that were unknown then, or whose state is not `wanted`, are left out.
+    Instances that were unknown then, or whose state is not `wanted`, are left out, and `hidden`
+    ones, by their ids.
     """
     for parent, item in list(items(root)):
         machine = machines.get(text(item, "instanceId"))
         if machine is None:
             continue
         state = machine.state_at(time)
-        if state is None or not machine.is_known(time) or not wanted(state):
+        unknown = state is None or not machine.is_known(time) or machine.instance_id in hidden
+        if state is None or unknown or not wanted(state):
             parent.remove(item)
             continue
         for name in ("instanceState", "currentState"):
             _set_state(item.find(f"{{*}}{name}"), state)
         if item.find("{*}instanceState") is not None:
             _set_addresses(item, machine, state)
+            _set_reasons(item, machine, time)
     for parent in list(root.iter()):
         for reservation in list(parent):
             instances = reservation.find("{*}instancesSet")
             if instances is not None and not len(instances):
                 parent.remove(reservation)
-
-
-def show_previous(item: ElementTree.Element, state: str) -> None:
-    """Make the answer to an ending say what state an instance had before."""
-    _set_state(item.find("{*}previousState"), state)
 
 
 def _set_state(element: ElementTree.Element | None, state: str) -> None:
@@ -140,17 +191,33 @@ def _set_state(element: ElementTree.Element | None, state: str) -> None:
 
 
 def _set_addresses(item: ElementTree.Element, machine: Machine, state: str) -> None:
-    """The private address from the launch on; a public one and a name while it runs. All three are
-    the same here: the machine's loopback address."""
-    shown = {
-        "privateIpAddress": machine.address if state != "terminated" else None,
-        "ipAddress": machine.address if state == "running" else None,
-        "dnsName": machine.address if state == "running" else None,
-    }
+    """The private address from the launch on; a public one and a name while it runs, if it has
+    them at all. All three are the same here: the machine's loopback address."""
+    public = machine.address if state == "running" and machine.public else None
+    _set(item, "privateIpAddress", machine.address if state != "terminated" else None)
+    _set(item, "ipAddress", public)
+    _set(item, "dnsName", public)
+    if machine.spot:
+        _set(item, "instanceLifecycle", "spot")
+        _set(item, "spotInstanceRequestId", "sir-" + machine.instance_id[-8:])
+
+
+def _set_reasons(item: ElementTree.Element, machine: Machine, time: float) -> None:
+    code, message, transition = machine.reason_at(time)
+    _set(item, "reason", transition)
+    _set(item, "stateReason", "" if code else None)
+    if code:
+        reason = item.find("{*}stateReason")
+        assert reason is not None
+        _set(reason, "code", code)
+        _set(reason, "message", message)
+
+
+def _set(item: ElementTree.Element, name: str, value: str | None) -> None:
+    """Let an element have one child of a name, with this text, or none for None."""
     namespace = item.tag.partition("}")[0] + "}" if item.tag.startswith("{") else ""
-    for name, value in shown.items():
-        element = item.find(f"{{*}}{name}")
-        if element is not None:
-            item.remove(element)
-        if value:
-            ElementTree.SubElement(item, namespace + name).text = value
+    element = item.find(f"{{*}}{name}")
+    if element is not None:
+        item.remove(element)
+    if value is not None:
+        ElementTree.SubElement(item, namespace + name).text = value

@@ -7,7 +7,6 @@ import signal
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlencode
@@ -19,8 +18,7 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
 
-NAMESPACE = "http://ec2.amazonaws.com/doc/2016-11-15"
-ElementTree.register_namespace("", NAMESPACE)
+from tests.cloud.answers import Answer, CloudError
 
 VERSION = "2016-11-15"
 """Of EC2's query interface."""
@@ -29,42 +27,6 @@ OPERATOR = "CLOUD"
 """The access key of the calls that the cloud makes itself."""
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
-
-
-class CloudError(Exception):
-    """An answer that is an error: its code, and its words."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an API answered."""
-
-    status: int
-    body: bytes
-    content_type: str = "text/xml"
-
-    @property
-    def code(self) -> str:
-        """The error's code; an empty text when the call succeeded."""
-        if self.status < 400:
-            return ""
-        with suppress(ElementTree.ParseError):
-            return ElementTree.fromstring(self.body).findtext(".//{*}Code") or str(self.status)
-        return str(self.status)
-
-
-def failed(code: str, message: str, status: int = 400) -> Answer:
-    """An error in EC2's form."""
-    root = ElementTree.Element("Response")
-    errors = ElementTree.SubElement(ElementTree.SubElement(root, "Errors"), "Error")
-    ElementTree.SubElement(errors, "Code").text = code
-    ElementTree.SubElement(errors, "Message").text = message
-    ElementTree.SubElement(root, "RequestID").text = "request"
-    return Answer(status, ElementTree.tostring(root, "utf-8", xml_declaration=True))
 
 
 class Moto(ProcessProtocol):
@@ -133,7 +95,13 @@ class Moto(ProcessProtocol):
         response = await self._agent.request(
             b"POST",
             f"http://127.0.0.1:{self.port}/".encode(),
-            Headers({name: [value] for name, value in headers.items()}),
+            Headers(
+                {
+                    name: [value]
+                    for name, value in headers.items()
+                    if name.lower() not in ("host", "content-length", "connection", "expect")
+                }
+            ),
             FileBodyProducer(BytesIO(body)),
         )
         content = response.headers.getRawHeaders("content-type", ["text/xml"])[0]

@@ -35,6 +35,7 @@ from bbs.rules import (
     accounts,
     callers,
     credentials,
+    fleets,
     keeping,
     members,
     operators,
@@ -42,7 +43,6 @@ from bbs.rules import (
     places,
     presence,
     remembered,
-    restoring,
 )
 from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
@@ -231,6 +231,12 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: presence.leave_unused("server0", presence.held_at("server0")),
             come_back,
         ],
+        "a login server that starts": [
+            fleets.is_elsewhere,
+            fleets.beats,
+            lambda: fleets.settle(NOW, beating=False),
+            lambda: fleets.take_over("ec2:here:bbs", "ec2:here:1", ["server0"], NOW),
+        ],
         "the keeper of the fleet": [
             lambda: members.observe(KEEPER, Tally()),
             lambda: keeping.add_launches(KEEPER, 1, "", 10, 1000, NOW),
@@ -242,7 +248,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: keeping.settle(KEEPER),
             lambda: keeping.refuse(KEEPER, "over quota", 1.0),
             lambda: keeping.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
-            lambda: restoring.ours(["server0", "another"]),
+            lambda: keeping.stands("server0"),
             lambda: [people.kick(BY, "user0"), keeping.notices()],
             lambda: keeping.forget_notices([1, 2]),
         ],
@@ -318,7 +324,7 @@ def explain(
         found[name] = [
             Plan(sql, tuple(how(database.peewee, sql, params)))
             for sql, params in statements.values()
-            if not sql.startswith(("INSERT", "REPLACE"))
+            if not sql.startswith(("INSERT", "REPLACE", "SHOW"))
         ]
     return found
 

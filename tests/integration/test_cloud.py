@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
@@ -29,101 +27,22 @@ from tests.cloud import (
     Rule,
     cut,
     delay,
+    empty,
     error,
+    forget,
     hang,
     hold,
     hold_answer,
     lost,
+    partial,
     slow,
     stale,
 )
+from tests.integration.cloud_case import SESSION, SLEEPS, CloudCase, tagged
 from tests.integration.service import BIN, Process, children_of, eventually, lives, run, together
 from tests.services.servers import free_port
 
 ROOT = Path(__file__).absolute().parents[2]
-
-SESSION = boto3.session.Session()
-"""One for all: it keeps what it has read of the API's description."""
-
-SLEEPS = "#!/bin/sh\nexec sleep 1000\n"
-
-
-class CloudCase(TestCase):
-    """A cloud for each test, and a client of it that tries once."""
-
-    timeout = 120
-    boot_seconds = 0.3
-
-    def setUp(self) -> Any:
-        return run(self.begin())
-
-    async def begin(self) -> None:
-        await deferLater(reactor, 0)
-        self.cloud = Cloud(boot_seconds=self.boot_seconds, seed=5)
-        await self.cloud.start()
-        self.addCleanup(self.cloud.stop)
-        self.client = self.a_client("ec2")
-
-    def a_client(self, service: str, attempts: int = 1, **environ: str) -> Any:
-        variables = {**self.cloud.environ, **environ}
-        client: Any = SESSION.client
-        return client(
-            service,
-            aws_access_key_id=variables["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=variables["AWS_SECRET_ACCESS_KEY"],
-            region_name=variables["AWS_DEFAULT_REGION"],
-            endpoint_url=self.cloud.endpoint_url,
-            config=Config(
-                retries={"mode": "standard", "total_max_attempts": attempts},
-                read_timeout=2,
-                connect_timeout=2,
-            ),
-        )
-
-    def rules(self, *rules: Rule, lag: float = 0.0) -> None:
-        self.cloud.faults = Faults(*rules, lag=lag)
-
-    def call(self, method: str, **parameters: Any) -> Deferred[Any]:
-        """The answer to a call."""
-        return deferToThread(getattr(self.client, method), **parameters)
-
-    def launch(self, token: str = "", **parameters: Any) -> Deferred[Any]:
-        """The instance that a launch makes."""
-        asked = {
-            "ImageId": self.cloud.image_id,
-            "InstanceType": "t3.micro",
-            "SubnetId": self.cloud.subnet_ids[0],
-            "InstanceInitiatedShutdownBehavior": "terminate",
-            "UserData": SLEEPS,
-            "MinCount": 1,
-            "MaxCount": 1,
-            **({"ClientToken": token} if token else {}),
-            **parameters,
-        }
-        return self.call("run_instances", **asked).addCallback(
-            lambda answer: answer["Instances"][0]
-        )
-
-    async def described(self, **parameters: Any) -> dict[str, str]:
-        """The states of the instances that are described, by id."""
-        answer = await self.call("describe_instances", **parameters)
-        return {
-            instance["InstanceId"]: instance["State"]["Name"]
-            for reservation in answer["Reservations"]
-            for instance in reservation["Instances"]
-        }
-
-    async def refused(self, code: str, answer: Deferred[Any]) -> None:
-        failure = await self.assertFailure(answer, ClientError)
-        self.assertEqual(failure.response["Error"]["Code"], code)
-
-    def is_(self, id: str, state: str) -> Deferred[Any]:
-        """Wait until an instance truly is in a state."""
-        return eventually(lambda: self.truly(id).state == state, f"it is {state}")
-
-    def truly(self, id: str) -> Any:
-        (machine,) = (each for each in self.cloud.instances() if each.instance_id == id)
-        return machine
 
 
 class Machines(CloudCase):
@@ -281,7 +200,9 @@ class Machines(CloudCase):
         unknown = {"InstanceIds": ["i-0123456789abcdef0"]}
         for method in ("describe_instances", "terminate_instances"):
             await self.refused("InvalidInstanceID.NotFound", self.call(method, **unknown))
-        await self.refused("UnsupportedOperation", self.call("stop_instances", **unknown))
+        await self.refused("InvalidInstanceID.NotFound", self.call("stop_instances", **unknown))
+        malformed = self.call("describe_instances", InstanceIds=["i-1"])
+        await self.refused("InvalidInstanceID.Malformed", malformed)
         self.assertEqual(self.cloud.instances(), [])
 
     async def test_two_clouds(self) -> None:
@@ -309,10 +230,6 @@ class Machines(CloudCase):
         await hanging
 
 
-def tagged(name: str) -> list[dict[str, Any]]:
-    return [{"ResourceType": "instance", "Tags": [{"Key": "bbs", "Value": name}]}]
-
-
 class Tokens(CloudCase):
     """ClientToken: one instance, however often it is asked for."""
 
@@ -336,12 +253,37 @@ class Tokens(CloudCase):
         await self.refused("IdempotentParameterMismatch", self.launch("t", InstanceType="t3.small"))
         self.assertEqual(len(self.cloud.instances()), 1)
 
-    async def test_says_what_has_become_of_it(self) -> None:
+    async def test_whose_instance_has_ended(self) -> None:
+        """It is refused; before January 2025 it told of the instance."""
         first = await self.launch("t")
         await self.call("terminate_instances", InstanceIds=[first["InstanceId"]])
+        await self.refused("IdempotentInstanceTerminated", self.launch("t"))
+        other = self.launch("t", InstanceType="t3.small")
+        await self.refused("IdempotentParameterMismatch", other)
+        self.assertEqual(len(self.cloud.instances()), 1)
+        self.cloud.launches.ended_tokens_refused = False
         again = await self.launch("t")
         self.assertEqual(again["InstanceId"], first["InstanceId"])
         self.assertEqual(again["State"]["Name"], "terminated")
+
+    async def test_forgotten(self) -> None:
+        """After its time, or where a rule says so, it launches anew."""
+        await self.launch("t")
+        self.rules(Rule("RunInstances", forget(), times=1))
+        await self.launch("t")
+        await self.launch("t")
+        self.assertEqual(len(self.cloud.instances()), 2)
+        self.cloud.launches.forget()
+        await self.launch("t")
+        self.cloud.launches.token_memory = 0.0
+        await self.launch("t")
+        self.assertEqual(len(self.cloud.instances()), 4)
+
+    async def test_in_another_zone(self) -> None:
+        """It is another launch's: such tokens hold within a zone."""
+        await self.launch("t")
+        await self.launch("t", SubnetId=self.cloud.subnet_ids[1])
+        self.assertEqual(len(self.cloud.instances()), 2)
 
     async def test_a_launch_that_failed_is_none(self) -> None:
         await self.refused("InvalidAMIID.NotFound", self.launch("t", ImageId="ami-12345678"))
@@ -384,6 +326,22 @@ class Behind(CloudCase):
         self.rules(Rule("DescribeInstances", stale(10.0), times=1))
         self.assertEqual(await self.described(), {})
         self.assertEqual(list(await self.described()), [id])
+
+    async def test_empty(self) -> None:
+        """Nothing is shown, and launches work."""
+        self.rules(Rule("DescribeInstances", empty()))
+        id = (await self.launch())["InstanceId"]
+        self.assertEqual(await self.described(), {})
+        self.rules()
+        self.assertEqual(list(await self.described()), [id])
+
+    async def test_partial(self) -> None:
+        """A share of the instances lacks, each time another."""
+        made = {(await self.launch())["InstanceId"] for _ in range(8)}
+        self.rules(Rule("DescribeInstances", partial(0.5)))
+        shown = [frozenset(await self.described()) for _ in range(4)]
+        self.assertGreater(len(set(shown)), 1)
+        self.assertTrue(all(0 < len(each) < 8 and each < made for each in shown), shown)
 
 
 class Going(CloudCase):

@@ -45,7 +45,9 @@ class FaultsCase(TestCase):
         client = client_for(reactor, config)
         client.startService()
         self.addCleanup(lambda: client.running and client.stopService())
-        provider = EC2Provider(reactor, client, config, "#!/bin/sh\n# {}".format, "1.0")
+        provider = EC2Provider(
+            reactor, client, config, "#!/bin/sh\n# {}".format, "1.0", fleet_id="f" * 16
+        )
         provider.startService()
         self.addCleanup(provider.stopService)
         return provider

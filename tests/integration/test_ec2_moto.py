@@ -26,6 +26,7 @@ from bbs.scaling.ec2.gates import PACES
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from bbs.testing.provider_contract import ProviderContract
+from bbs.testing.warm_contract import WarmContract
 from tests.cloud.moto import ROOT
 
 REGION = "us-east-1"
@@ -89,11 +90,13 @@ class MotoCase(TestCase):
 
     def provider(self, **changes):
         """A provider for a fleet of its own, not started; its client is."""
-        config = replace(self.config, name=f"fleet-{next(_fleets)}", **changes)
+        config = replace(self.config, **changes)
         client = EC2Client(reactor, Api(reactor, config), paces=UNPACED)
         client.startService()
         self.addCleanup(client.stopService)
-        return EC2Provider(reactor, client, config, "data of {}".format, "1.0")
+        return EC2Provider(
+            reactor, client, config, "data of {}".format, "1.0", fleet_id=f"{next(_fleets):016x}"
+        )
 
     def started(self, **changes):
         """A provider that runs."""
@@ -109,8 +112,8 @@ class MotoCase(TestCase):
         return [instance for page in pages for instance in page["Instances"]]
 
 
-class EC2ProviderContract(ProviderContract, MotoCase):
-    """The contract. Moto knows no idempotency token, so asking again is the provider's own care."""
+class EC2ProviderContract(WarmContract, MotoCase):
+    """Both contracts. Moto knows no idempotency token: to ask again is the provider's own care."""
 
     def make_provider(self):
         return self.provider()
@@ -144,8 +147,9 @@ class Launched(MotoCase):
         self.assertEqual(
             tags,
             {
-                "Name": provider.scope.split(":")[2],
-                "bbs:fleet": provider.scope.split(":")[2],
+                "Name": "bbs",
+                "bbs:fleet": "bbs",
+                "bbs:fleet-id": provider.scope.split(":")[2],
                 "bbs:launch": "l-1",
                 "bbs:version": "1.0",
             },
@@ -200,7 +204,7 @@ class Launched(MotoCase):
             await provider.launch("l-1")
 
     async def test_two_fleets(self):
-        """Two fleets in one account see nothing of each other."""
+        """Two fleets of one name in one account see nothing of each other."""
         one, other = self.started(), self.started()
         await one.launch("same")
         self.assertEqual(await other.list(), {})

@@ -34,9 +34,10 @@ _bbs() {
             fi ;;
         fleet)
             if ((COMP_CWORD == 2)); then
-                words='list launch drain --help --version'
+                words='list launch drain adopt --help --version'
             else
                 words='--config --data --json --help --version'
+                [[ $action == adopt ]] && words="--yes $words"
             fi ;;
         user)
             if ((COMP_CWORD == 2)); then

@@ -2,7 +2,7 @@
 # ~/.config/fish/completions.
 
 set -l parts up client fleet user backup restore db config
-set -l actions list launch drain
+set -l actions list launch drain adopt
 set -l deeds list show password suspend resume kick delete
 
 complete -c bbs -f
@@ -32,6 +32,8 @@ complete -c bbs -n '__fish_seen_subcommand_from client' -l password-file -r -F -
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a list -d 'what runs, and who is where'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a launch -d 'start one more'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a drain -d 'move everybody off one, and end it'
+complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a adopt -d 'be the fleet again of whose database this is a copy'
+complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from adopt' -l yes -d 'do not ask'
 complete -c bbs -n "__fish_seen_subcommand_from $actions $deeds" -l json -d 'for programs'
 
 complete -c bbs -n "__fish_seen_subcommand_from user; and not __fish_seen_subcommand_from $deeds" -a list -d 'who there is'

@@ -44,7 +44,15 @@ async def _make(kit: LaunchKit) -> IProvider:
     client = client_for(kit.reactor, kit.section)
     client.startService()
     kit.on_stop(client.stopService)
-    return EC2Provider(kit.reactor, client, kit.section, make_user_data, __version__)
+    return EC2Provider(
+        kit.reactor,
+        client,
+        kit.section,
+        make_user_data,
+        __version__,
+        fleet_id=kit.fleet_id,
+        former=kit.former,
+    )
 
 
 def _check(kit: LaunchKit) -> None:

@@ -19,8 +19,11 @@ class Verdict(Enum):
     AGAIN = "it may have been done or not: ask again, under the same token"
     THROTTLED = "it was not done, and nobody asks anything for a while"
     ELSEWHERE = "it was not done, and may be with another instance type or subnet"
+    NO_SPOT = "it was not done, and will not be as Spot"
+    NOT_NOW = "the instance is in a state in which it cannot be done, and may be done later"
     NOT_FOUND = "there is no such instance, or not yet"
     TOKEN_USED = "the token stands for another launch that exists"  # nosec B105 # EC2's, no secret.
+    TOKEN_ENDED = "the token's instance was there and has ended"  # nosec B105 # Neither.
     REFUSED = "it was not done, and will not be until an operator acts"
 
 
@@ -47,11 +50,16 @@ _RIGHTS = "the login server's role lacks a right (docs/aws.md has the policy)"
 _ACCOUNT = "the AWS account is not ready for it: look at its console"
 _CLOCK = "set this machine's clock"
 _CONFIGURATION = "correct [ec2] in the configuration"
+_TEMPLATE = "correct ec2.launch_template in the configuration, or the template"
+_SPOT_ROLE = (
+    "have an administrator run once: aws iam create-service-linked-role"
+    " --aws-service-name spot.amazonaws.com"
+)
 
 _MEANINGS: Mapping[tuple[Verdict, str], str] = {
     (Verdict.AGAIN, ""): """
-        RequestTimeout RequestTimeoutException InternalError InternalFailure ServerInternal
-        ServiceUnavailable Unavailable""",
+        ConcurrentTagAccess InternalError InternalFailure RequestTimeout RequestTimeoutException
+        ServerInternal ServiceUnavailable Unavailable""",
     # PriorRequestNotComplete is among botocore's transient codes, and among the throttling ones.
     (Verdict.THROTTLED, ""): """
         BandwidthLimitExceeded EC2ThrottledException LimitExceededException PriorRequestNotComplete
@@ -59,25 +67,46 @@ _MEANINGS: Mapping[tuple[Verdict, str], str] = {
         RequestThrottledException SlowDown ThrottledException Throttling ThrottlingException
         TooManyRequestsException TransactionInProgressException""",
     (Verdict.ELSEWHERE, ""): """
-        InsufficientAddressCapacity InsufficientCapacity InsufficientFreeAddressesInSubnet
-        InsufficientHostCapacity InsufficientInstanceCapacity InvalidAvailabilityZone
-        InvalidInstanceType Unsupported UnsupportedHostConfiguration UnsupportedOperation""",
+        IncompatibleHostRequirements InsufficientAddressCapacity InsufficientCapacity
+        InsufficientCapacityOnHost InsufficientFreeAddressesInSubnet InsufficientHostCapacity
+        InsufficientInstanceCapacity InsufficientReservedInstanceCapacity
+        InsufficientReservedInstancesCapacity InsufficientVolumeCapacity InvalidAvailabilityZone
+        InvalidInstanceType ReservationCapacityExceeded SpotMaxPriceTooLow
+        UnavailableHostRequirements Unsupported UnsupportedHostConfiguration
+        UnsupportedInstanceTypeOnHost UnsupportedOperation VolumeTypeNotAvailableInZone""",
+    (Verdict.NO_SPOT, _QUOTA): "MaxSpotInstanceCountExceeded RequestResourceCountExceeded",
+    (Verdict.NO_SPOT, _SPOT_ROLE): "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+    (Verdict.NOT_NOW, ""): """
+        IncorrectInstanceState IncorrectState InvalidInstanceState InvalidState""",
     (Verdict.NOT_FOUND, ""): "InvalidInstanceID.NotFound",
     (Verdict.TOKEN_USED, ""): "IdempotentParameterMismatch",
+    # Since January 2025; before, EC2 answered with the instance that has ended.
+    (Verdict.TOKEN_ENDED, ""): "IdempotentInstanceTerminated",
     (Verdict.REFUSED, _RIGHTS): """
         AccessDenied AccessDeniedException OperationNotPermitted UnauthorizedOperation""",
     (Verdict.REFUSED, _CREDENTIALS): """
         AuthFailure ExpiredToken ExpiredTokenException IncompleteSignature InvalidClientTokenId
         MissingAuthenticationToken SignatureDoesNotMatch UnrecognizedClientException""",
-    (Verdict.REFUSED, _CLOCK): "RequestExpired RequestTimeTooSkewed",
+    (Verdict.REFUSED, _CLOCK): """
+        InvalidSecurity.RequestHasExpired RequestExpired RequestTimeTooSkewed""",
     (Verdict.REFUSED, _ACCOUNT): "Blocked OptInRequired PendingVerification",
     (Verdict.REFUSED, _QUOTA): """
-        AddressLimitExceeded InstanceLimitExceeded MaxSpotInstanceCountExceeded
+        AddressLimitExceeded HostLimitExceeded InstanceLimitExceeded MaxIOPSLimitExceeded
         NetworkInterfaceLimitExceeded ResourceCountExceeded ResourceLimitExceeded
         VcpuLimitExceeded VolumeLimitExceeded""",
+    (Verdict.REFUSED, _TEMPLATE): """
+        InvalidLaunchTemplateId.Malformed InvalidLaunchTemplateId.NotFound
+        InvalidLaunchTemplateId.VersionNotFound InvalidLaunchTemplateName.MalformedException
+        InvalidLaunchTemplateName.NotFoundException""",
 }
 
-_BY_CODE = {code: meaning for meaning, codes in _MEANINGS.items() for code in codes.split()}
+# What prints EC2's codes often says whose fault it was before them, and so does EC2 in some places.
+_BY_CODE = {
+    f"{fault}{code}": meaning
+    for meaning, codes in _MEANINGS.items()
+    for code in codes.split()
+    for fault in ("", "Client.", "Server.")
+}
 
 LONGEST_MESSAGE = 300
 

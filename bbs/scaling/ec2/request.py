@@ -3,28 +3,48 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from bbs.config import EC2
+from bbs.scaling.ec2 import template
+from bbs.scaling.ec2.template import Basis
 
 FLEET_TAG, LAUNCH_TAG, VERSION_TAG = "bbs:fleet", "bbs:launch", "bbs:version"
 
+FLEET_ID_TAG = "bbs:fleet-id"
+"""Whose an instance is. `FLEET_TAG` has the name that the configuration gives the fleet, for people
+to read: a copy of a fleet's database has the same name, and is another fleet."""
+
 
 class Attempt(NamedTuple):
-    """One way to launch: a type, in a subnet (None: the default one, or the template's)."""
+    """One way to launch: a type, in a subnet (None: the default one, or the template's), as Spot or
+    on demand."""
 
     kind: str
     subnet: str | None
+    spot: bool = False
 
     def __str__(self) -> str:
-        return f"{self.kind} in {self.subnet}" if self.subnet else self.kind
+        where = f"{self.kind} in {self.subnet}" if self.subnet else self.kind
+        return f"{where} as Spot" if self.spot else where
 
 
-def attempts(config: EC2) -> list[Attempt]:
-    """What is tried in turn: each type in every subnet, then the next type."""
+def attempts(config: EC2, living: Mapping[str, int] | None = None) -> list[Attempt]:
+    """What is tried in turn: each type in every subnet, then the next type; all of it as Spot
+    first, where that is wanted.
+
+    Types come as the configuration has them, as their price is its author's choice. Of the subnets
+    the one with the fewest instances comes first; `living` says how many live in each.
+    """
     subnets: tuple[str | None, ...] = config.subnet_ids or (None,)
-    return [Attempt(kind, subnet) for kind in config.instance_type for subnet in subnets]
+    balanced = sorted(subnets, key=lambda subnet: (living or {}).get(subnet or "", 0))
+    return [
+        Attempt(kind, subnet, spot)
+        for spot in ((True, False) if config.spot else (False,))
+        for kind in config.instance_type
+        for subnet in balanced
+    ]
 
 
 def token(launch_id: str, attempt: Attempt) -> str:
@@ -34,20 +54,9 @@ def token(launch_id: str, attempt: Attempt) -> str:
     may change between two keepers of the fleet, such as the user data, is not in it: the second
     then learns that the launch exists, instead of making another.
     """
-    digest = hashlib.sha256("/".join((launch_id, *filter(None, attempt))).encode()).hexdigest()
+    way = (attempt.kind, attempt.subnet, "spot" if attempt.spot else None)
+    digest = hashlib.sha256("/".join((launch_id, *filter(None, way))).encode()).hexdigest()
     return f"{launch_id[:39]}-{digest[:24]}"
-
-
-def root_volume(image: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The block device mapping that has the root volume of `image` encrypted, and deleted with its
-    instance; `image` is one of DescribeImages' answer. An instance store has no volume."""
-    root = image.get("RootDeviceName")
-    for mapping in image.get("BlockDeviceMappings", []):
-        if mapping.get("DeviceName") == root and "Ebs" in mapping:
-            kept = {key: mapping["Ebs"][key] for key in ("VolumeSize",) if key in mapping["Ebs"]}
-            volume = {**kept, "Encrypted": True, "DeleteOnTermination": True}
-            return [{"DeviceName": root, "Ebs": volume}]
-    return []
 
 
 def run_instances(
@@ -55,16 +64,19 @@ def run_instances(
     launch_id: str,
     attempt: Attempt,
     user_data: str,
-    volumes: Sequence[dict[str, Any]],
+    basis: Basis,
     version: str,
+    fleet_id: str,
 ) -> dict[str, Any]:
     """The parameters of RunInstances. What a launch template has is left to it, where the
-    configuration says nothing else; the instance type is always the configuration's."""
+    configuration says nothing else; the instance type, the user data and what becomes of an
+    instance that powers off are never the template's."""
     tags = [
         {"Key": key, "Value": value}
         for key, value in (
             ("Name", config.name),
             (FLEET_TAG, config.name),
+            (FLEET_ID_TAG, fleet_id),
             (LAUNCH_TAG, launch_id),
             (VERSION_TAG, version),
         )
@@ -76,27 +88,40 @@ def run_instances(
         "InstanceType": attempt.kind,
         "UserData": user_data,
         "InstanceInitiatedShutdownBehavior": "terminate",
-        "MetadataOptions": {"HttpTokens": "required", "HttpEndpoint": "enabled"},
+        "MetadataOptions": template.metadata(basis.template),
         "TagSpecifications": [
             {"ResourceType": resource, "Tags": tags} for resource in ("instance", "volume")
         ],
-        "BlockDeviceMappings": volumes,
+        "BlockDeviceMappings": template.volumes(basis),
         "ImageId": config.image_id,
         "KeyName": config.key_name,
-        **_network(config, attempt.subnet),
+        **template.network(config, basis.template, attempt.subnet),
     }
-    if template := config.launch_template:
-        by = "LaunchTemplateId" if template.startswith("lt-") else "LaunchTemplateName"
-        wanted["LaunchTemplate"] = {by: template}
+    if attempt.spot:
+        wanted["InstanceMarketOptions"] = _SPOT
+    if config.launch_template:
+        wanted["LaunchTemplate"] = template.named(config)
     if profile := config.iam_instance_profile:
         wanted["IamInstanceProfile"] = {"Arn" if profile.startswith("arn:") else "Name": profile}
-    return {key: value for key, value in wanted.items() if value}
+    wanted = {key: value for key, value in wanted.items() if value}
+    if basis.template.get("DisableApiTermination"):
+        # The fleet ends what it launches.
+        wanted["DisableApiTermination"] = False
+    return wanted
 
 
-def _network(config: EC2, subnet: str | None) -> dict[str, Any]:
-    groups = list(config.security_group_ids)
-    if not subnet or config.address == "private":
-        return {"SubnetId": subnet, "SecurityGroupIds": groups}
-    # A subnet of one's own gives no public address unless it is asked for.
-    interface = {"DeviceIndex": 0, "SubnetId": subnet, "AssociatePublicIpAddress": True}
-    return {"NetworkInterfaces": [interface | ({"Groups": groups} if groups else {})]}
+_SPOT = {
+    "MarketType": "spot",
+    "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
+}
+
+
+def no_address(config: EC2, subnet: str) -> str:
+    """What is said of an instance that runs, and has no address that people could be told."""
+    where = subnet or "its subnet"
+    if config.address == "dns":
+        return f"no public address: {where} gives no names; switch on its VPC's DNS hostnames"
+    return (
+        f"no public address: switch on auto-assigned public IPv4 addresses for {where}, take the"
+        ' security groups out of the launch template, or set ec2.address = "private"'
+    )

@@ -60,7 +60,9 @@ class Page {
 
   show(state) {
     put(find("#as-of"), `Live, ${time(state.at)}`);
-    put(find("#where"), `Version ${state.version}, login server ${short(state.login_server)}`);
+    const fleet = state.fleet ? `, fleet ${state.fleet.id}` : "";
+    const login = short(state.login_server);
+    put(find("#where"), `Version ${state.version}, login server ${login}${fleet}`);
     this.operator.show(state);
     this.figures.now(state);
     this.servers.show(state);
@@ -162,6 +164,11 @@ function troubles(state) {
     const {reason, until} = refusal;
     const why = crying.includes("refused") ? "" : `: ${visible(reason)}`;
     texts.push(`No server can be launched${why}. The next try is at ${time(until)}.`);
+  }
+  if (state.fleet?.copy_of) {
+    const {id, copy_of: before} = state.fleet;
+    texts.push(`This is fleet ${id}, whose database is a copy of fleet ${before}'s, or was moved. `
+      + `If that fleet runs no more, "${state.service} fleet adopt" makes this fleet ${before} again.`);
   }
   // A maximum of 0 is of a fleet that operators run by hand.
   if (maximum && state.waiting.count && !crying.includes("maximum") && living(servers) >= maximum) {

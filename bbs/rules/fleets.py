@@ -1,0 +1,213 @@
+"""Which fleet this is: an id of its own, made with its database, which every machine of it carries
+at its provider.
+
+A copy of the database is another fleet, as the original may go on: nothing of the original's is its
+to end or to count. A database is taken for a copy when it is somewhere else than it was
+(`bbs.storage.home`) and none of its app servers says that it lives. So one that has moved with its
+servers stays the fleet that it was. Should one be taken for a copy that is none, its servers that
+have rows serve on, and what else carries the old id stays as it is until an operator adopts it.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bbs.rules import operators
+from bbs.rules.operators import By
+from bbs.rules.servers import OPERATOR
+from bbs.storage.database import for_update, read_only, rows
+from bbs.storage.home import home_of
+from bbs.storage.models import Secret, Server, database
+from bbs.values import State
+
+FLEET, HOME, BEFORE, FORMER = "fleet", "fleet home", "fleet before", "fleet former"
+"""Rows of `Secret`: the id; the digest of where the database is, `ELSEWHERE` for one that has been
+restored; the fleet of which it is a copy, with when that was noticed; and the time since which
+there are no more servers of a version that knew of no ids."""
+
+ELSEWHERE = "elsewhere"
+
+ID_BYTES = 8
+
+ADOPT = "adopt"
+"""The action, as `Action` has it."""
+
+
+class NothingToAdopt(Exception):
+    """This database is no copy, or what it was a copy of has been adopted."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """A fleet of whose database this one is a copy, and when that was noticed (seconds since the
+    epoch; None: it is noticed only now)."""
+
+    id: str
+    at: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """Which fleet this is: its `id`, 16 hex digits; what it may adopt; and whether servers of it
+    may have been launched by a version that gave them no id. `copied`: it has just been found to be
+    a copy."""
+
+    id: str
+    before: Left | None = None
+    former: bool = False
+    copied: bool = False
+
+
+@read_only
+def fleet_id() -> str:
+    """The id; empty before a login server of this version has started."""
+    return _said().get(FLEET, "")
+
+
+@read_only
+def waiting_for_adopt() -> Left | None:
+    """What `adopt` would take over; None where there is nothing."""
+    said = _said()
+    if FLEET in said and said.get(HOME) not in (None, _home()):
+        return Left(said[FLEET], None)
+    return _left(said)
+
+
+@read_only
+def standing() -> tuple[str, Left | None]:
+    """The id, and what has been noticed that may be adopted."""
+    said = _said()
+    return said.get(FLEET, ""), _left(said)
+
+
+@read_only
+def is_elsewhere() -> bool:
+    """Whether this database is not where it was when its fleet was last looked at."""
+    said = _said()
+    return FLEET in said and said.get(HOME) not in (None, _home())
+
+
+@read_only
+def beats(scope: str | None = None) -> Mapping[str, int]:
+    """The heartbeats of app servers that may live, and that a provider launched (under `scope`), by
+    id."""
+    may_live = Server.port.is_null(False) & (Server.state != State.GONE)
+    whose = (Server.scope != OPERATOR) if scope is None else (Server.scope == scope)
+    return dict(rows(Server.select(Server.id, Server.beats).where(may_live & whose)))
+
+
+@read_only
+def count_of(fleet: str) -> int:
+    """How many servers live that were launched as `fleet`."""
+    return int(Server.select().where(_of(fleet) & (Server.state != State.GONE)).count())
+
+
+def settle(now: float, beating: bool) -> Fleet:
+    """Which fleet this is from now on, for a login server that starts; `beating`: an app server of
+    it has been seen to live. To be asked again changes nothing."""
+    said, home = _locked(), _home()
+    if FLEET not in said:
+        # Of two who make it at once the one that comes later takes the other's.
+        made = secrets.token_hex(ID_BYTES)
+        Secret.insert(name=FLEET, value=made).on_conflict_ignore().execute()
+        _put(HOME, home)
+        if Server.select().where(Server.state != State.GONE).exists():
+            _put(FORMER, f"{now:.0f}")
+        said = _said()
+    copied = said.get(HOME) not in (None, home) and not beating
+    if copied:
+        _begin_anew(said, now)
+    if said.get(HOME) != home:
+        _put(HOME, home)
+    said = _said()
+    return Fleet(id=said[FLEET], before=_left(said), former=_former(said), copied=copied)
+
+
+def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) -> int:
+    """Servers that a version without ids launched under `old_scope`, those of `ids`, are spoken of
+    under `new_scope` from now on; returns how many."""
+    changed: int = (
+        Server.update(scope=new_scope)
+        .where((Server.scope == old_scope) & Server.id.in_([*ids]) & (Server.state != State.GONE))
+        .execute()
+    )
+    if changed:
+        _put(FORMER, f"{now:.0f}")
+    return changed
+
+
+def adopt(by: By) -> Left:
+    """This is the fleet again of which the database is a copy; returns that.
+
+    :raises NothingToAdopt: it is a copy of none, or has been adopted.
+    """
+    said = _locked()
+    left = waiting_for_adopt()
+    if left is None:
+        raise NothingToAdopt()
+    operators.record(by, ADOPT, left.id, detail=f"was {said[FLEET]}")
+    _put(FLEET, left.id)
+    _put(HOME, _home())
+    Secret.delete().where(Secret.name == BEFORE).execute()
+    return left
+
+
+def leave_home() -> None:
+    """This database comes into another one's place: whoever starts on it next finds that it is a
+    copy."""
+    if fleet_id():
+        _put(HOME, ELSEWHERE)
+
+
+def _begin_anew(said: Mapping[str, str], now: float) -> None:
+    """Another id. What the fleet of before may still have to adopt stays so, where that has
+    launched nothing itself."""
+    if BEFORE not in said or Server.select().where(_of(said[FLEET])).exists():
+        _put(BEFORE, f"{said[FLEET]} {now:.0f}")
+    _put(FLEET, secrets.token_hex(ID_BYTES))
+    Secret.delete().where(Secret.name == FORMER).execute()
+
+
+def _of(fleet: str) -> Any:
+    """Whether a server was launched as `fleet`: its provider's scope ends with the id."""
+    return Server.scope.endswith(f":{fleet}")
+
+
+def _former(said: Mapping[str, str]) -> bool:
+    """Whether a server may be there that was launched before there were ids."""
+    if FORMER not in said:
+        return False
+    alive = (Server.state != State.GONE) & (Server.created <= float(said[FORMER]) + 1.0)
+    if Server.select().where(alive).exists():
+        return True
+    Secret.delete().where(Secret.name == FORMER).execute()
+    return False
+
+
+def _left(said: Mapping[str, str]) -> Left | None:
+    if BEFORE not in said:
+        return None
+    id, _, at = said[BEFORE].partition(" ")
+    return Left(id, float(at))
+
+
+def _home() -> str:
+    return home_of(database.obj)
+
+
+def _locked() -> Mapping[str, str]:
+    """What is written down, and nobody else changes it meanwhile."""
+    for_update(Secret.select().where(Secret.name == FLEET)).first()
+    return _said()
+
+
+def _said() -> dict[str, str]:
+    names = (FLEET, HOME, BEFORE, FORMER)
+    return dict(rows(Secret.select(Secret.name, Secret.value).where(Secret.name.in_(names))))
+
+
+def _put(name: str, value: str) -> None:
+    Secret.insert(name=name, value=value).on_conflict_replace().execute()

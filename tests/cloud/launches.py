@@ -1,0 +1,242 @@
+"""RunInstances: an instance for each ClientToken and no more, from a template or not."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+from twisted.internet.defer import DeferredLock
+
+from tests.cloud.answers import Answer, CloudError
+from tests.cloud.faults import Fault
+from tests.cloud.machines import ENDED, Machine, items, tags, text
+from tests.cloud.moto import Moto
+from tests.cloud.templates import Templates
+from tests.cloud.templates import items as listed
+from tests.cloud.templates import tags as tags_asked
+
+USER_DATA_LIMIT = 16384
+"""Bytes of user data, before base64."""
+
+VOLUME_SIZE = "8"
+"""GiB of the image's root volume."""
+
+TOKEN_MEMORY = 24 * 3600.0
+"""Seconds for which a ClientToken is remembered: EC2 says at least a day."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a ClientToken stands for."""
+
+    asked: Mapping[str, str]
+    answer: Answer
+    machines: Sequence[Machine]
+    time: float
+
+
+class Launches:
+    """Launches instances.
+
+    :param boot: called with every machine that has been launched.
+    :param lacking: the fault for one that is about to be: of a type, in a subnet, of a market.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        moto: Moto,
+        boot: Callable[[Machine], None],
+        lacking: Callable[[Mapping[str, str]], Fault | None],
+    ) -> None:
+        self.machines: dict[str, Machine] = {}
+        """Every instance that ever was, by its id."""
+        self.templates = Templates()
+        self.zones: dict[str, str] = {}
+        """The zone of each subnet."""
+        self.private_subnets: set[str] = set()
+        """Those that give no public address unless a launch asks for one."""
+        self.token_memory = TOKEN_MEMORY
+        self.ended_tokens_refused = True
+        """Whether a token whose instance has ended is refused (since January 2025), or tells of
+        that instance (before)."""
+        self.spot_price = 0.0
+        """US dollars an hour: a Spot launch that would pay less is refused."""
+        self.spot_limit: int | None = None
+        """How many Spot instances may be alive."""
+        self._reactor = reactor
+        self._moto = moto
+        self._boot = boot
+        self._lacking = lacking
+        self._tokens: dict[tuple[str, str, str], Launch] = {}
+        self._launching = DeferredLock()
+
+    def forget(self, token: str | None = None) -> None:
+        """EC2 remembers a ClientToken no longer; None for all of them."""
+        for known in list(self._tokens):
+            if token is None or known[1] == token:
+                del self._tokens[known]
+
+    async def run(self, parameters: Mapping[str, str], identity: str) -> Answer:
+        """What RunInstances answers, as moto has it: every state in it is moto's."""
+        # The same token in another zone is another launch.
+        zone = self.zones.get(_subnet(parameters), "")
+        return await self.once(
+            parameters, zone, lambda: self._run(parameters, identity), self._refuse_ended
+        )
+
+    async def once(
+        self,
+        parameters: Mapping[str, str],
+        zone: str,
+        launch: Callable[[], Any],
+        refuse: Callable[[Launch], None],
+    ) -> Answer:
+        """The answer to a call that launches: under a ClientToken that is known the one that it
+        got before, unless `refuse` raises.
+
+        :param launch: launches; gives the answer and the machines.
+        """
+        token = parameters.get("ClientToken", "")
+        key = (parameters["Action"], token, zone)
+        asked = {name: value for name, value in parameters.items() if name != "ClientToken"}
+        await self._launching.acquire()
+        try:
+            known = self._tokens.get(key)
+            if token and known and self._reactor.seconds() - known.time <= self.token_memory:
+                if known.asked != asked:
+                    raise CloudError(
+                        "IdempotentParameterMismatch",
+                        "Arguments on this idempotent request are inconsistent with arguments"
+                        " used in previous request(s).",
+                    )
+                refuse(known)
+                return known.answer
+            answer, launched = await launch()
+            if token and answer.status < 400:
+                now = self._reactor.seconds()
+                self._tokens[key] = Launch(asked, answer, launched, now)
+            return answer
+        finally:
+            self._launching.release()
+
+    def _refuse_ended(self, known: Launch) -> None:
+        if self.ended_tokens_refused and any(each.state in ENDED for each in known.machines):
+            raise CloudError(
+                "IdempotentInstanceTerminated",
+                "The client token you have provided is associated with a terminated instance."
+                " Please use a different client token.",
+            )
+
+    async def _run(
+        self, parameters: Mapping[str, str], identity: str
+    ) -> tuple[Answer, list[Machine]]:
+        return await self.launch(self.templates.in_full(parameters), identity)
+
+    async def launch(self, whole: Mapping[str, str], identity: str) -> tuple[Answer, list[Machine]]:
+        """Launch what a request in full asks for; the lock is held.
+
+        :raises CloudError: capacity lacks, or the user data is none.
+        """
+        market = whole.get("InstanceMarketOptions.MarketType", "on-demand")
+        if market == "spot":
+            self._refuse_spot(whole)
+        lack = self._lacking(
+            {
+                "InstanceType": whole.get("InstanceType", ""),
+                "SubnetId": _subnet(whole),
+                "Market": market,
+            }
+        )
+        if lack and lack.kind == "error":
+            raise CloudError(lack.code, f"{lack.code}, by a rule of the tests")
+        try:
+            user_data = unpacked(whole.get("UserData", ""))
+        except ValueError as error:
+            raise CloudError("InvalidParameterValue", str(error)) from error
+        answer = await self._moto.ask(with_volume_sizes(whole), identity)
+        launched: list[Machine] = []
+        if answer.status < 400:
+            for _, item in items(ElementTree.fromstring(answer.body)):
+                launched.append(self._launched(item, whole, user_data))
+        return answer, launched
+
+    def _refuse_spot(self, whole: Mapping[str, str]) -> None:
+        price = whole.get("InstanceMarketOptions.SpotOptions.MaxPrice")
+        if price is not None and float(price) < self.spot_price:
+            raise CloudError(
+                "SpotMaxPriceTooLow",
+                f"Your Spot request price of {price} is lower than the minimum required Spot"
+                f" request fulfillment price of {self.spot_price}.",
+            )
+        alive = sum(machine.spot and machine.alive for machine in self.machines.values())
+        if self.spot_limit is not None and alive >= self.spot_limit:
+            raise CloudError("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
+
+    def _launched(
+        self, item: ElementTree.Element, whole: Mapping[str, str], user_data: str
+    ) -> Machine:
+        subnet = text(item, "subnetId")
+        public = whole.get("NetworkInterface.1.AssociatePublicIpAddress")
+        given = public == "true" if public else subnet not in self.private_subnets
+        behaviour = whole.get("InstanceInitiatedShutdownBehavior")
+        machine = Machine(
+            instance_id=text(item, "instanceId"),
+            address=text(item, "privateIpAddress"),
+            kind=text(item, "instanceType"),
+            image_id=text(item, "imageId"),
+            subnet_id=subnet,
+            token=whole.get("ClientToken", ""),
+            tags=tags(item),
+            stops_as="terminated" if behaviour == "terminate" else "stopped",
+            history=[(self._reactor.seconds(), "pending")],
+            user_data=user_data,
+            zone=self.zones.get(subnet, ""),
+            public=given,
+            spot=whole.get("InstanceMarketOptions.MarketType") == "spot",
+            profile=whole.get("IamInstanceProfile.Name", ""),
+            volumes=volumes(whole),
+            volume_tags=tags_asked(whole, "volume"),
+        )
+        self.machines[machine.instance_id] = machine
+        self._boot(machine)
+        return machine
+
+
+def _subnet(parameters: Mapping[str, str]) -> str:
+    return parameters.get("SubnetId", parameters.get("NetworkInterface.1.SubnetId", ""))
+
+
+def volumes(parameters: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """The volumes that a launch asks for, by their device's name."""
+    return {
+        mapping.get("DeviceName", ""): {
+            name.removeprefix("Ebs."): value
+            for name, value in mapping.items()
+            if name.startswith("Ebs.")
+        }
+        for _, mapping in listed(parameters, "BlockDeviceMapping")
+    }
+
+
+def unpacked(user_data: str) -> str:
+    """User data as the instance sees it; ValueError when EC2 would not take it."""
+    data = b64decode(user_data, validate=True)
+    if len(data) > USER_DATA_LIMIT:
+        raise ValueError(f"User data is limited to {USER_DATA_LIMIT} bytes")
+    return (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()
+
+
+def with_volume_sizes(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The parameters, with the size that a volume of the image has where none is said."""
+    sized = dict(parameters)
+    for name in parameters:
+        match = re.fullmatch(r"(.*BlockDeviceMapping\.\d+\.Ebs)\..+", name)
+        if match and f"{match[1]}.SnapshotId" not in parameters:
+            sized.setdefault(f"{match[1]}.VolumeSize", VOLUME_SIZE)
+    return sized

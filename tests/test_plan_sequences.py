@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.scaling.foresight import Peak
 from bbs.scaling.plan import (
     Demand,
     Drain,
     End,
+    Keep,
     Launch,
     Lose,
     MarkReady,
@@ -47,6 +49,9 @@ class Server:
     leaving: bool = False
     drain_asked: bool = False
     known_to_provider: bool = True
+    consolidating: bool = False
+    addressed: bool = True
+    warned: str = ""
 
     @property
     def reported(self):
@@ -65,6 +70,8 @@ class Server:
             leaving=self.leaving,
             drain_asked=self.drain_asked,
             alive=self.runs if self.known_to_provider else None,
+            addressed=self.addressed,
+            warned=self.warned,
         )
 
 
@@ -78,7 +85,10 @@ class Simulation:
     failures: int = 0
     since_failure: float = 0.0
     boots: bool = True
+    addressed: bool = True
     launches: int = 0
+    now: float = 0.0
+    moved: int = 0
     history: list = field(default_factory=list)
     numbers: itertools.count = field(default_factory=itertools.count)
 
@@ -91,9 +101,13 @@ class Simulation:
     def free(self):
         return sum(s.capacity - s.people for s in self.ready())
 
+    def __post_init__(self):
+        self.peak = Peak(self.policy.consolidate_after)
+
     # What happens
 
     def pass_time(self, seconds):
+        self.now += seconds
         self.since_failure += seconds
         for server in self.alive():
             server.age += seconds
@@ -123,10 +137,19 @@ class Simulation:
         if server:
             setattr(server, *how)
 
+    def lists_come(self, come):
+        """From now on the addresses of launches are known, or not; and those that were not are."""
+        self.addressed = come
+        if come:
+            for server in self.alive():
+                server.addressed = True
+
     # The keeper
 
     def place(self):
-        """Place those who wait, and move those who should, onto the fullest with room."""
+        """Place those who wait, and move those who should, onto the fullest with room; no more than
+        two of those who need not."""
+        self.moved_now = 0
         for server in sorted(self.ready(), key=lambda s: -s.people):
             moved = min(self.waiting, server.capacity - server.people)
             server.people += moved
@@ -134,12 +157,18 @@ class Simulation:
             for other in self.alive():
                 if other.state is State.DRAINING:
                     moved = min(other.people, server.capacity - server.people)
+                    if other.consolidating:
+                        moved = min(moved, 2 - self.moved_now)
+                        self.moved_now += moved
+                        self.moved += moved
                     server.people += moved
                     other.people -= moved
 
     def round(self, steps_until_death=None):
         """See, plan, act; the keeper may die after some steps. What was planned."""
+        self.peak.see(self.waiting + sum(s.people for s in self.alive()), self.now)
         demand = Demand(
+            peak=self.peak.most if self.policy.consolidate_after else None,
             waiting=self.waiting,
             failures=self.failures,
             since_failure=self.since_failure,
@@ -160,9 +189,12 @@ class Simulation:
             case Launch(count):
                 for _ in range(count):
                     server = Server(f"s{next(self.numbers)}", self.policy.capacity, self.boots)
+                    server.addressed = self.addressed
                     self.servers[server.id] = server
                 self.launches += count
             case MarkReady(id):
+                assert self.servers[id].addressed, "ready where nobody knows"
+                assert not self.servers[id].warned, "ready, and about to be taken away"
                 self.servers[id].state = State.READY
                 self.servers[id].idle = 0.0
                 self.failures = 0
@@ -170,9 +202,15 @@ class Simulation:
                 self.servers[id].state = State.LOST
                 self.waiting += self.servers[id].people
                 self.servers[id].people = 0
-            case Drain(id):
+            case Drain(id, reason):
                 self.servers[id].state = State.DRAINING
-            case End(id):
+                self.servers[id].consolidating = reason.startswith("consolidated")
+            case Keep(id):
+                self.servers[id].state = State.READY
+                self.servers[id].consolidating = False
+            case End(id, reason):
+                heard = self.servers[id].reported and not self.servers[id].silence
+                assert not (heard and "not ready" in reason), "ended, and it serves"
                 if self.servers[id].state is State.LAUNCHING:
                     self.failures += 1
                     self.since_failure = 0.0
@@ -205,6 +243,7 @@ POLICIES = st.builds(
     idle_grace=st.sampled_from([0.0, 5.0, 30.0]),
     launch_timeout=st.just(20.0),
     lost_after=st.just(4.0),
+    consolidate_after=st.sampled_from([0.0, 5.0, 20.0]),
 )
 INDEX = st.integers(0, 7)
 EVENTS = st.one_of(
@@ -222,10 +261,13 @@ EVENTS = st.one_of(
                 ("leaving", True),
                 ("drain_asked", True),
                 ("known_to_provider", False),
+                ("addressed", False),
+                ("warned", "spot: rebalance recommended"),
             ]
         ),
     ),
     st.tuples(st.just("boots"), st.booleans()),
+    st.tuples(st.just("lists_come"), st.booleans()),
     st.tuples(st.just("keeper_dies"), st.integers(0, 3)),
 )
 # Left to itself hypothesis makes lists of five or so, in which little can come about.
@@ -237,6 +279,8 @@ def happens(simulation, event):
     match event:
         case ("boots", value):
             simulation.boots = value
+        case ("lists_come", value):
+            simulation.lists_come(value)
         case ("keeper_dies", steps):
             return simulation.round(steps)
         case (name, *arguments):
@@ -247,9 +291,12 @@ def happens(simulation, event):
 def let_rest(simulation):
     """Nothing happens any more, and boots work: until long after all was settled."""
     simulation.boots = True
+    simulation.lists_come(True)
     policy = simulation.policy
     # The longest way: a failed boot times out, the back-off passes, another boots, one idles.
     longest = policy.launch_timeout + 60.0 + BOOT + policy.lost_after + policy.idle_grace + 10.0
+    # And then server after server is given up, of which each may be emptied by two a second.
+    longest += policy.consolidate_after + policy.maximum * (policy.capacity + 5)
     for _ in range(int(longest)):
         simulation.pass_time(1.0)
         simulation.round()
@@ -274,10 +321,54 @@ class SequenceTests(SynchronousTestCase):
         self.assertTrue(len(ready) >= policy.minimum or full)
         self.assertTrue(simulation.free() >= policy.spare or full)
         self.assertFalse([s for s in alive if s.state in (State.LAUNCHING, State.LOST)])
+        self.assertFalse([s for s in ready if s.warned])
         # None is kept that nobody needs.
         for server in ready:
             needed = simulation.free() - server.capacity < policy.spare
             self.assertTrue(server.people or needed or len(ready) <= policy.minimum)
+        if policy.consolidate_after and not simulation.waiting:
+            beyond = simulation.free() - policy.capacity >= policy.spare
+            self.assertFalse(beyond and len(ready) > policy.minimum, "more than it takes")
+
+    @given(POLICIES, SEQUENCES)
+    @settings(max_examples=150)
+    def test_nobody_is_moved_where_nobody_comes_or_goes(self, policy, events):
+        """Once it has come to rest; until then nobody is moved more than once for each server
+        that is given up."""
+        simulation = Simulation(policy)
+        for event in events:
+            happens(simulation, event)
+        before, servers = simulation.moved, len(simulation.alive())
+        let_rest(simulation)
+        self.assertLessEqual(
+            simulation.moved - before, servers * policy.capacity if policy.consolidate_after else 0
+        )
+        before = simulation.moved, simulation.launches
+        for _ in range(300):
+            simulation.pass_time(1.0)
+            _, _, steps = simulation.round()
+            self.assertEqual(steps, ())
+        self.assertEqual((simulation.moved, simulation.launches), before)
+
+    @given(POLICIES, SEQUENCES)
+    @settings(max_examples=150)
+    def test_never_launches_for_those_whom_it_moves(self, policy, events):
+        """People of a server that is given up never make a launch: it is kept before."""
+        simulation = Simulation(policy)
+        for event in events:
+            demand, servers, steps = happens(simulation, event)
+            kept = {step.id for step in steps if isinstance(step, Keep)}
+            ended = {step.id for step in steps if isinstance(step, Lose | End)}
+            given_up = [
+                s
+                for s in servers
+                if s.consolidating and s.state is State.DRAINING and s.taken and not s.drain_asked
+            ]
+            if any(isinstance(step, Launch) for step in steps):
+                ready = sum(s.state in (State.READY, State.LAUNCHING) for s in servers)
+                minimum = ready - len(ended) < policy.minimum
+                left = [s for s in given_up if s.id not in kept | ended]
+                self.assertTrue(minimum or not left, (servers, demand, steps))
 
     @given(POLICIES, SEQUENCES)
     @settings(max_examples=150)
@@ -346,6 +437,33 @@ class SequenceTests(SynchronousTestCase):
             // policy.capacity
         )
         self.assertLessEqual(simulation.launches, max(needed, policy.minimum))
+
+    def test_an_hour_without_lists(self):
+        """Servers that serve where nobody knows are neither ended nor added to, and take people as
+        soon as it is known."""
+        simulation = Simulation(POLICY, addressed=False)
+        simulation.arrive(20)
+        for _ in range(3600):
+            simulation.pass_time(1.0)
+            simulation.round()
+        self.assertEqual((simulation.launches, simulation.failures), (2, 0))
+        simulation.lists_come(True)
+        simulation.round()
+        self.assertEqual(simulation.waiting, 0)
+
+    def test_half_of_the_fleet_is_taken_away(self):
+        """Everybody has moved within a boot and two rounds, and never beyond the maximum."""
+        simulation = Simulation(replace(POLICY, maximum=15))
+        simulation.arrive(100)
+        let_rest(simulation)
+        for server in simulation.ready()[::2]:
+            server.warned = "spot: interrupted at 12:34 UTC"
+        for _ in range(int(BOOT) + 2):
+            simulation.round()
+            simulation.pass_time(1.0)
+        self.assertEqual(simulation.launches, 15)
+        self.assertEqual(sum(server.people for server in simulation.ready()), 100)
+        self.assertEqual(simulation.waiting, 0)
 
     def test_failing_boots_back_off(self):
         """Launches that always fail come ever more rarely, and one a minute in the end."""

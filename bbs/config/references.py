@@ -5,6 +5,10 @@ parameter of AWS's Systems Manager, `secretsmanager:bbs/database` for a secret o
 Manager. The configuration keeps the reference, so that what is printed, written or handed to other
 machines never holds the secret; the URL itself is asked for when a server opens the place, in the
 region of `ec2.region` and with the credentials that the machine has.
+
+Each store has an endpoint of its own, which is AWS's unless botocore's own settings name another:
+AWS_ENDPOINT_URL_SSM, AWS_ENDPOINT_URL_SECRETS_MANAGER, AWS_ENDPOINT_URL, or its configuration file.
+`ec2.endpoint_url` is EC2's alone.
 """
 
 from __future__ import annotations
@@ -89,7 +93,6 @@ def _client(service: str, ec2: EC2) -> Any:
     return boto3.session.Session().client(
         service,  # type: ignore[call-overload]
         region_name=ec2.region,
-        endpoint_url=ec2.endpoint_url or None,
         config=Config(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,

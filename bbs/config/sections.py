@@ -12,6 +12,9 @@ from bbs.config import kinds
 from bbs.config.settings import Key, keys_of, setting
 from bbs.values import Rate, Size
 
+AUTO = "auto"
+"""What `fleet.spare` is where the number is to be found as it is needed."""
+
 
 @dataclass(frozen=True)
 class Login:
@@ -69,8 +72,11 @@ class Fleet:
         1, "app servers kept even when nobody is on", kind=kinds.whole(0), handed_on=False
     )
     maximum: int = setting(20, "app servers, at most", kind=kinds.whole(1), handed_on=False)
-    spare: int = setting(
-        5, "free places kept ready ahead of demand", kind=kinds.whole(0), handed_on=False
+    spare: int | str = setting(
+        5,
+        'free places kept ready ahead of demand; "auto": what wait_target needs',
+        kind=kinds.whole_or(AUTO, 0),
+        handed_on=False,
     )
     wait_target: float = setting(
         1.0,
@@ -173,7 +179,9 @@ class EC2:
     that the configuration only names (`references.py`), whatever launches the app servers."""
 
     region: str = setting("us-east-1", "where instances and secrets are", kind=kinds.name)
-    endpoint_url: str = setting("", "another EC2 API, for tests", kind=kinds.http_url_or_none)
+    endpoint_url: str = setting(
+        "", "another EC2 API, for tests", kind=kinds.http_url_or_none, handed_on=False
+    )
     image_id: str = setting("", "what instances boot", kind=kinds.any_text, handed_on=False)
     instance_type: tuple[str, ...] = setting(
         "t3.micro",
@@ -203,7 +211,6 @@ class EC2:
         "public",
         "which address users are told: public, private, dns",
         kind=kinds.choice("public", "private", "dns"),
-        handed_on=False,
     )
     name: str = setting(
         "bbs",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 from bbs.config.sections import Configuration
 
@@ -17,15 +18,18 @@ def masked(config: Configuration) -> list[tuple[str, str, str]]:
     return rows
 
 
-def to_toml(config: Configuration, *, for_app_servers: bool = False) -> str:
+def to_toml(
+    config: Configuration, *, for_app_servers: bool = False, without: Collection[str] = ()
+) -> str:
     """A TOML text, secrets included, that loads to an equal configuration.
 
     :param for_app_servers: write only the keys that are handed on to app servers.
+    :param without: dotted keys that are left out.
     """
     lines: list[str] = []
     before = ""
     for section, key, declared, value in config.every_key():
-        if for_app_servers and not declared.handed_on:
+        if (for_app_servers and not declared.handed_on) or f"{section}.{key}" in without:
             continue
         if section != before:
             lines.append(f"[{section}]")

@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from twisted.application.service import Service as TwistedService
@@ -24,6 +24,9 @@ from bbs.errors import Unavailable
 from bbs.rules import members
 from bbs.storage.database import Database
 from bbs.values import Tally
+
+if TYPE_CHECKING:
+    from bbs.daemons.app_machine import Machine
 
 EMBEDDED = "broker.url: the embedded broker is within a login server; name one"
 
@@ -64,12 +67,13 @@ class AppServer(Daemon):
         database = await self.open_database()
         if stomp is None:
             raise CannotStart(EMBEDDED)
+        machine = self._begin_machine()
         serving = AppServing(await self.ground(database, stomp), self.admission)
         await self.reach_broker(stomp)
         self.begin(serving.listeners)
         self.begin(serving.presence)
         ports = await self.listen(config.app.listen, serving.factory)
-        server_id = await self._join(database, ports[0])
+        server_id = await self._join(database, ports[0], machine)
         serving.joined(server_id)
         self.begin(
             Heartbeat(
@@ -85,15 +89,33 @@ class AppServer(Daemon):
         self.on_stop(lambda: Deferred.fromCoroutine(self._leave(database, server_id, serving)))
         serving.home.bus.tell_fleet("ready")
 
-    async def _join(self, database: Database, port: IListeningPort) -> str:
+    def _begin_machine(self) -> Machine | None:
+        """Begin to ask the instance on which the provider ec2 launched this server, if it did."""
+        if not is_on_instance(self.config, self._server_id):
+            return None
+        # Here: who runs elsewhere need not load it, 17 ms of a start.
+        from bbs.daemons.app_machine import Machine
+        from bbs.scaling.metadata import Metadata
+
+        metadata = Metadata.from_environ(self.reactor, os.environ)
+        if metadata is None:
+            return None
+        machine = Machine(metadata, self.config.ec2.address, self.reactor)
+        self.begin(machine)
+        return machine
+
+    async def _join(self, database: Database, port: IListeningPort, machine: Machine | None) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._server_id is None:
             host = await self.in_thread(self._address, database.url)
             return await database.run_patiently(
                 members.join, host, number, self.config.app.capacity, self.wall()
             )
-        if not await database.run_patiently(members.report, self._server_id, number):
+        told = None if machine is None else await machine.host()
+        if not await database.run_patiently(members.report, self._server_id, number, told):
             raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")
+        if machine is not None:
+            machine.joined(database, self._server_id, number, told)
         return self._server_id
 
     def _address(self, database_url: str) -> str:
@@ -122,6 +144,14 @@ class AppServer(Daemon):
         _log.warn("this app server ends: {reason}", reason=reason)
         if self.running:
             self.reactor.callLater(0, self.reactor.stop)
+
+
+def is_on_instance(config: Configuration, server_id: str | None) -> bool:
+    """Whether the provider ec2 has launched an app server with this configuration, under this id.
+    Nobody else is told `ec2.address` (`bbs.scaling.children`), and nobody else asks metadata: what
+    answers at that address elsewhere is not ours to know."""
+    told = config.sources.get("ec2.address", "default") != "default"
+    return told and server_id is not None
 
 
 def _leave_process_group() -> None:

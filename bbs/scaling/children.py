@@ -50,7 +50,9 @@ def configuration_text(
         broker=replace(config.broker, url=brokers),
         providers={name: each for name, each in config.providers.items() if name == used},
     )
-    return to_toml(theirs, for_app_servers=True)
+    # Who is told it asks metadata, which machines have that EC2 launched, and no others.
+    without = () if used == "ec2" else ("ec2.address",)
+    return to_toml(theirs, for_app_servers=True, without=without)
 
 
 def only_here(config: Configuration) -> tuple[str, ...]:

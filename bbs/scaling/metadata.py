@@ -1,0 +1,224 @@
+"""What a machine on EC2 is told of itself: its instance's metadata, by IMDSv2.
+
+The service answers the machine itself alone, at an address of the link, and needs no rights. Each
+question carries a token that was asked for before; a header from elsewhere, or a redirection, gets
+nothing. No proxy is asked, whatever the environment says, and neither token nor answer is logged.
+
+Source: https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from twisted.web.client import URI, Agent, ResponseDone
+from twisted.web.http import PotentialDataLoss
+from twisted.web.http_headers import Headers
+from twisted.web.iweb import IAgentEndpointFactory, IResponse
+from zope.interface import implementer
+
+ENDPOINT = "http://169.254.169.254"
+
+ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"
+DISABLED_VARIABLE = "AWS_EC2_METADATA_DISABLED"
+"""Variables of the environment, as the AWS SDKs have them."""
+
+CONNECT_TIMEOUT = 1.0
+"""Seconds until the service has accepted a connection; it is on the same host."""
+
+TIMEOUT = 2.0
+"""Seconds that one question takes at the most."""
+
+TOKEN_TTL = 21600
+"""Seconds that a token is asked for: six hours, the longest."""
+
+TOKEN_USED = TOKEN_TTL / 2
+"""Seconds after which another is asked for, so that none ends under way."""
+
+LONGEST = 65536
+"""Bytes of an answer at the most."""
+
+PATHS: Mapping[str, str] = {
+    "public": "public-ipv4",
+    "private": "local-ipv4",
+    "dns": "public-hostname",
+}
+"""Where the addresses are that `ec2.address` names."""
+
+REBALANCE = "spot: rebalance recommended"
+
+_HOST = re.compile(r"[0-9A-Za-z]([0-9A-Za-z.:-]{0,253}[0-9A-Za-z])?")
+_OK, _UNAUTHORIZED, _NOT_FOUND = 200, 401, 404
+
+
+class MetadataUnavailable(Exception):
+    """What was asked is not known now: the service does not answer, or not as it should. The text
+    is a line for operators, and has nothing of the answer."""
+
+
+class Metadata:
+    """Asks an instance's metadata.
+
+    Whatever it is asked can be cancelled, and fails at once then: with `CancelledError`, or with
+    `MetadataUnavailable` where a connection is cut off by that.
+
+    :param endpoint: the service's URL, without a path.
+    """
+
+    def __init__(self, reactor: Any, endpoint: str = ENDPOINT) -> None:
+        self._reactor = reactor
+        self._endpoint = endpoint.rstrip("/")
+        self._agent: Any = Agent.usingEndpointFactory(reactor, _Endpoints(reactor))
+        self._token: tuple[bytes, float] | None = None
+
+    @classmethod
+    def from_environ(cls, reactor: Any, environ: Mapping[str, str]) -> Metadata | None:
+        """As the environment says, in the words of the AWS SDKs; None where it is not to be asked.
+        It says nothing on an ordinary instance."""
+        if environ.get(DISABLED_VARIABLE, "").lower() == "true":
+            return None
+        return cls(reactor, environ.get(ENDPOINT_VARIABLE) or ENDPOINT)
+
+    async def get(self, path: str) -> str | None:
+        """What is at `path` below `meta-data`, None where there is nothing.
+
+        :raises MetadataUnavailable: it is not known now whether there is.
+        """
+        status, body = await self._ask(path)
+        if status == _UNAUTHORIZED:  # The token has ended before its time.
+            self._token = None
+            status, body = await self._ask(path)
+        if status == _NOT_FOUND:
+            return None
+        if status != _OK:
+            raise MetadataUnavailable(f"the metadata service answered {status}")
+        return body.decode("utf-8", "replace").strip()
+
+    async def address(self, which: str) -> str | None:
+        """The instance's address of a kind of `PATHS`; None where it has none.
+
+        :raises MetadataUnavailable: it is not known now.
+        """
+        host = await self.get(PATHS[which])
+        if host and not _HOST.fullmatch(host):
+            raise MetadataUnavailable("the metadata service answered what is no address")
+        return host or None
+
+    async def is_spot(self) -> bool:
+        """Whether the instance is of Spot capacity, as far as the service says.
+
+        :raises MetadataUnavailable: it is not known now.
+        """
+        return await self.get("instance-life-cycle") in (None, "spot")
+
+    async def notice(self) -> str:
+        """Why EC2 will take the instance away, in a few words; "" while it will not. An
+        interruption comes two minutes before, a recommendation sooner, or never.
+
+        :raises MetadataUnavailable: it is not known now.
+        """
+        action = await self.get("spot/instance-action")
+        if action is not None:
+            return _interruption(action)
+        recommended = await self.get("events/recommendations/rebalance")
+        return "" if recommended is None else REBALANCE
+
+    async def _ask(self, path: str) -> tuple[int, bytes]:
+        token = {b"X-aws-ec2-metadata-token": await self._valid_token()}
+        return await self._request(b"GET", f"/latest/meta-data/{path}", token)
+
+    async def _valid_token(self) -> bytes:
+        now = self._reactor.seconds()
+        if self._token is None or now - self._token[1] > TOKEN_USED:
+            ttl = {b"X-aws-ec2-metadata-token-ttl-seconds": b"%d" % TOKEN_TTL}
+            status, body = await self._request(b"PUT", "/latest/api/token", ttl)
+            if status != _OK or not body.isascii() or not body.decode().isprintable():
+                raise MetadataUnavailable(f"the metadata service gave no token: {status}")
+            self._token = body, now
+        return self._token[0]
+
+    async def _request(
+        self, method: bytes, path: str, headers: Mapping[bytes, bytes]
+    ) -> tuple[int, bytes]:
+        asked = Deferred.fromCoroutine(self._exchange(method, path, headers))
+        asked.addTimeout(TIMEOUT, self._reactor)
+        try:
+            return await asked
+        except CancelledError:
+            raise
+        except Exception as error:  # Twisted has a dozen kinds, and their texts may tell too much.
+            kind = type(error).__name__
+            raise MetadataUnavailable(f"the metadata service does not answer: {kind}") from None
+
+    async def _exchange(
+        self, method: bytes, path: str, headers: Mapping[bytes, bytes]
+    ) -> tuple[int, bytes]:
+        url = (self._endpoint + path).encode("ascii")
+        sent = Headers({name: [value] for name, value in headers.items()})
+        response: IResponse = await self._agent.request(method, url, sent)
+        body = _Body()
+        response.deliverBody(body)
+        return response.code, await body.received
+
+
+def _interruption(action: str) -> str:
+    """`{"action": "terminate", "time": "2017-09-18T08:22:00Z"}` in words; whatever is there, the
+    instance is about to be taken away."""
+    try:
+        at = datetime.strptime(json.loads(action)["time"], "%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, TypeError, KeyError):
+        return "spot: interrupted"
+    return f"spot: interrupted at {at:%H:%M} UTC"
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """Connects to addresses without asking a resolver, which would take threads of the reactor."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
+        host = uri.host.decode("ascii").strip("[]")
+        kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
+        endpoint: IStreamClientEndpoint = kind(
+            self._reactor, host, uri.port, timeout=CONNECT_TIMEOUT
+        )
+        return endpoint
+
+
+class _Body(Protocol):
+    """Collects an answer's body, as far as it is no longer than it may be."""
+
+    def __init__(self) -> None:
+        self.received: Deferred[bytes] = Deferred(lambda _: self._end())
+        self._parts: list[bytes] = []
+        self._length = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        self._parts.append(data)
+        self._length += len(data)
+        if self._length > LONGEST:
+            self._end()
+
+    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+        if self.received.called:
+            return
+        if reason.check(ResponseDone, PotentialDataLoss) and self._length <= LONGEST:
+            self.received.callback(b"".join(self._parts))
+        else:
+            self.received.errback(reason)
+
+    def _end(self) -> None:
+        transport: Any = self.transport
+        if transport is not None:
+            transport.loseConnection()

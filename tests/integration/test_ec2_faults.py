@@ -19,15 +19,19 @@ from tests.cloud import Cloud, Faults, Rule, cut, error, everything, hang, lost
 
 SEED = 3
 
+FLEET_ID = "0123456789abcdef"
+
 
 class FaultsCase(TestCase):
     """A cloud in which nothing boots, and a provider on it."""
 
     timeout = 120
+    boot_seconds = 1000.0
+    user_data = "#!/bin/sh\n# {}"
 
     async def setUp(self):  # type: ignore[override]  # trial waits for it
         await deferLater(reactor, 0)
-        self.cloud = Cloud(boot_seconds=1000.0, seed=SEED)
+        self.cloud = Cloud(boot_seconds=self.boot_seconds, seed=SEED)
         await self.cloud.start()
         self.addCleanup(self.cloud.stop)
         self.patch(os, "environ", os.environ | self.cloud.environ)
@@ -39,14 +43,14 @@ class FaultsCase(TestCase):
         self.provider = self.keeper()
         self.assertEqual(await self.provider.list(), {})
 
-    def keeper(self, **changes):
+    def keeper(self, fleet_id=FLEET_ID, **changes):
         """One more provider of the fleet."""
         config = replace(self.config, **changes)
         client = client_for(reactor, config)
         client.startService()
         self.addCleanup(lambda: client.running and client.stopService())
         provider = EC2Provider(
-            reactor, client, config, "#!/bin/sh\n# {}".format, "1.0", fleet_id="f" * 16
+            reactor, client, config, self.user_data.format, "1.0", fleet_id=fleet_id
         )
         provider.startService()
         self.addCleanup(provider.stopService)

@@ -11,6 +11,7 @@ from typing import Any
 import peewee
 
 from bbs.addresses import Address
+from bbs.storage import models
 from bbs.storage.compiling import Row
 from bbs.storage.models import LoginServer, Server
 from bbs.storage.statements import statement
@@ -114,14 +115,20 @@ def _of(row: Server) -> dict[str, Any]:
 
 _NAMES = [each.name for each in fields(ServerRow)]
 _COLUMNS: tuple[Any, ...] = tuple(getattr(Server, name) for name in _NAMES)
+_HEARD = (Server.beats, Server.counts, Server.messages, Server.figures)
+_ALL_NAMES = [*_NAMES, *(column.name for column in _HEARD)]
+_FLAGS = [column.name for column in _COLUMNS if isinstance(column, peewee.BooleanField)]
 
 
 def counts_of(row: Server | LoginServer) -> Mapping[str, int]:
     """What a server has counted since it started, by name."""
-    if row.counts is None:  # A server of version 0.1.0.
-        messages = row.messages if isinstance(row, Server) else None
+    return _counts(row.counts, row.messages if isinstance(row, Server) else None)
+
+
+def _counts(told: str | None, messages: int | None) -> Mapping[str, int]:
+    if told is None:  # By a server of version 0.1.0.
         return {} if messages is None else {"messages": messages}
-    counts: dict[str, int] = json.loads(row.counts)
+    counts: dict[str, int] = json.loads(told)
     return counts
 
 
@@ -132,8 +139,22 @@ def figures_of(row: Server | LoginServer) -> Mapping[str, int]:
 
 
 def read(query: Any) -> tuple[HeardServer, ...]:
-    """The servers that `query` finds."""
-    return tuple(HeardServer.of(row) for row in query)
+    """The servers that `query` finds, which selects from them alone."""
+    # As the driver gives them: peewee takes ten times as long to make objects of thousands.
+    sql, values = query.select(*_COLUMNS, *_HEARD).sql()
+    found = models.database.obj.carry_out(sql, values, False).fetchall()
+    return tuple(map(_heard, found))
+
+
+def _heard(values: Row) -> HeardServer:
+    named = dict(zip(_ALL_NAMES, values, strict=True))
+    counts, messages, figures = (named.pop(name) for name in ("counts", "messages", "figures"))
+    for name in _FLAGS:
+        named[name] = bool(named[name])
+    named["state"] = State(named["state"])
+    return HeardServer(
+        **named, counts=_counts(counts, messages), figures=json.loads(figures or "{}")
+    )
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ by names of its own, and what goes wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.servers import HeardServer
@@ -31,8 +31,12 @@ class Tallies:
         for name, counts in self.counted.items():
             counts.look(now, {x.id: x.counts[name] for x in everybody if name in x.counts})
         for name, counts in self.troubles.items():
-            # One of this version that has not met it yet does not tell of it.
-            counts.look(now, {each.id: each.figures.get(name, 0) for each in everybody})
+            # One that has not met it does not tell of it: it begins from nought, and most have not.
+            counts.look(now, {x.id: x.figures[name] for x in everybody if name in x.figures})
+
+    def rates(self) -> Mapping[str, Mapping[str, float | None]]:
+        """How much of each counter each app server counts a second, found when it is asked for."""
+        return _Rates(self)
 
     def rates_of(self, server: str) -> Mapping[str, float | None]:
         """How much of each counter an app server counts a second."""
@@ -49,3 +53,19 @@ class Tallies:
     def errors(self) -> Mapping[str, int]:
         """Errors of the last minute, by kind."""
         return {kind: self.troubles[trouble].grown() for trouble, kind in ERRORS.items()}
+
+
+class _Rates(Mapping[str, Mapping[str, float | None]]):
+    """Of thousands of servers few are shown."""
+
+    def __init__(self, tallies: Tallies) -> None:
+        self._tallies = tallies
+
+    def __getitem__(self, server: str) -> Mapping[str, float | None]:
+        return self._tallies.rates_of(server)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0

@@ -6,12 +6,16 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.config import Configuration, Fleet
+from bbs.daemons.login_composition import policy_of
 from bbs.rules import operators
 from bbs.rules.servers import CONSOLIDATED, MOVED, SPARE, figures_of
 from bbs.scaling.foresight import UNKNOWN
 from bbs.scaling.moving import AT_ONCE, PAUSE
 from bbs.storage.models import Lease, LoginServer, Place, Server, User
-from bbs.values import State
+from bbs.values import Policy, State
 from tests.memory_service import POLICY, another_keeper
 from tests.test_fleet_cloud import CloudCase, CloudInMemory
 
@@ -183,7 +187,10 @@ class Foreseeing(CloudCase):
         self.assertEqual(self.states(), ["ready", "ready"])
 
     def test_the_more_come_while_a_launch_boots_the_more_are_kept(self) -> None:
-        self.cloud.on_launch = lambda id: self.service.clock.callLater(40.0, self.service.boot, id)
+        def boot_later(id: str) -> None:
+            self.service.clock.callLater(40.0, self.service.boot, id)
+
+        self.cloud.on_launch = boot_later
         for number in range(60):
             self.waiting(f"p{number}")
             self.pass_time(4)
@@ -225,3 +232,26 @@ class Counted(ConsolidatingCase):
         self.pass_time(60)
         [row] = LoginServer.select()
         self.assertEqual((figures_of(row)[MOVED], figures_of(row)[SPARE]), (2, 0))
+
+
+class Policies(SynchronousTestCase):
+    """What an operator says becomes what the fleet is kept by."""
+
+    def policy(self, **fleet: Any) -> Policy:
+        return policy_of(Configuration(fleet=Fleet(**fleet)), launches=True)
+
+    def test_a_number_stays_a_number(self) -> None:
+        policy = self.policy(spare=7)
+        self.assertEqual((policy.spare, policy.foresees), (7, False))
+
+    def test_auto(self) -> None:
+        policy = self.policy(spare="auto", wait_target=2.5, consolidate_after=0.0)
+        self.assertTrue(policy.foresees)
+        self.assertEqual((policy.wait_target, policy.consolidate_after), (2.5, 0.0))
+
+    def test_unless_told_otherwise(self) -> None:
+        policy = self.policy()
+        self.assertEqual(
+            (policy.spare, policy.foresees, policy.wait_target, policy.consolidate_after),
+            (5, False, 1.0, 120.0),
+        )

@@ -393,9 +393,8 @@ class ConsolidationTests(PlanTestCase):
             steps = self.planned(*fleet, other, consolidate_after=120.0, peak=0)
             self.assertFalse([step for step in steps if isinstance(step, Drain)], other)
         for trouble in (
-            {"failures": 1, "since_failure": 999.0},
+            {"failures": 1, "since_failure": 599.0},
             {"refused": True},
-            {"strays": 1},
             {"waiting": 1},
         ):
             self.assert_plan(fleet, **trouble)
@@ -407,6 +406,10 @@ class ConsolidationTests(PlanTestCase):
             (End("x", "failed: ended"), launching("x", alive=False)),
         ):
             self.assert_plan([*fleet, server], step)
+
+    def test_a_launch_that_failed_long_ago_holds_up_nothing(self):
+        fleet = [ready("a", 1), ready("b", 2)]
+        self.assert_plan(fleet, self.consolidated("a", 1), failures=1, since_failure=600.0)
 
     def test_one_that_nobody_is_on_any_more_holds_up_nothing(self):
         fleet = [ready("a", 1), ready("b", 2), draining("x")]

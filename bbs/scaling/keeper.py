@@ -19,7 +19,7 @@ from twisted.logger import Logger
 from bbs.errors import Unavailable
 from bbs.rules import fleets, keeping, members
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
-from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.rules.servers import MOVED, OPERATOR, SPARE, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
@@ -219,6 +219,7 @@ class FleetKeeper(Service):
         self._sight.forget()
         self._ages.forget()
         self._needs.begin_anew()
+        self._tally.figures.pop(SPARE, None)
         self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
@@ -248,9 +249,12 @@ class FleetKeeper(Service):
         )
         servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
         self._nowhere.note(servers)
-        for step in plan.plan(servers, demand, self._needs.policy):
+        policy, figures = self._needs.policy, self._tally.figures
+        figures[SPARE] = policy.spare
+        for step in plan.plan(servers, demand, policy):
             await self._steps.take(step, rows)
-        await self._mover.move(seen.others)
+        moved = await self._mover.move(seen.others)
+        figures[MOVED] = figures.get(MOVED, 0) + moved
         if seen.waiting:
             self._news.moved(await self._database.run(keeping.settle, self.me))
         await self._steps.stamp_again()

@@ -45,6 +45,10 @@ LOOK = 5.0
 """Seconds between looks at which launches have failed."""
 
 
+class Noticed(Exception):
+    """Something is wrong, and that is enough to know where a protection is taken out."""
+
+
 class World:
     """Everything there is, from one seed."""
 
@@ -132,6 +136,8 @@ class World:
                 self.troubles.begin()
                 self.pass_time(self.chance.uniform(200.0, 500.0))
                 self._quiet()
+            except Noticed:
+                pass
             finally:
                 for fleet in self.fleets:
                     for person in fleet.people:
@@ -163,6 +169,8 @@ class World:
         while end - self.clock.seconds() > LOOK:
             self.clock.live(LOOK)
             self._look()
+            if self.breaks and self.complaints:
+                raise Noticed
         self.clock.live(max(0.0, end - self.clock.seconds()))
 
     def _look(self) -> None:
@@ -266,7 +274,8 @@ class World:
 
     def _comes_to_rest(self) -> bool:
         """Whether all is well, and stays so."""
-        well, end = 0.0, self.clock.seconds() + LONGEST_QUIET
+        longest = LONGEST_QUIET / 2 if self.breaks else LONGEST_QUIET
+        well, end = 0.0, self.clock.seconds() + longest
         while well < STAYS_WELL:
             self.pass_time(10.0)
             wrong = self._wrong()

@@ -195,8 +195,8 @@ class LaunchingTests(PlanTestCase):
 
     def test_serves_where_nobody_knows_and_is_unwanted(self):
         server = launching(reported=True, addressed=False, age=200.0)
-        self.assert_plan([replace(server, drain_asked=True)], Drain("a", "asked for"))
-        self.assert_plan([replace(server, alive=False)], End("a", "failed: ended"))
+        self.assert_plan([server._replace(drain_asked=True)], Drain("a", "asked for"))
+        self.assert_plan([server._replace(alive=False)], End("a", "failed: ended"))
 
     def test_an_address_of_one_that_does_not_serve(self):
         """The provider has told it before the server reports."""

@@ -55,5 +55,5 @@ def _check(kit: LaunchKit) -> None:
     user_data.maker(of_its_service(kit))
 
 
-instances = Provider("ec2", EC2, _make, here=False, check=_check)
+instances = Provider("ec2", EC2, _make, here=False, warms=True, check=_check)
 """App servers as instances, which outlive the login server."""

@@ -105,7 +105,8 @@ class Filling(WarmCase):
         self.assertEqual(self.cloud.launched_to_stop, [id])
         self.pass_time(10 * CONSISTENCY_GRACE)
         self.assertEqual(self.states(), ["ready", "warm"])
-        self.assertEqual((self.cloud.count("stop"), self.cloud.count("terminate")), (1, 0))
+        self.assertEqual(self.cloud.count("terminate"), 0)
+        self.assertLess(self.cloud.count("stop"), 4)
 
     def test_it_waits_until_nobody_does(self) -> None:
         self.cloud.trouble["start"] = AWAY
@@ -262,9 +263,8 @@ class Ending(WarmCase):
         self.pass_time(200)
         self.service.boots = False
         self.successResultOf(WarmMemoryProvider.start(self.cloud, id))
-        self.pass_time(40)
         self.service.boots = True
-        self.pass_time(90)
+        self.pass_time(130)
         self.ended(id, "runs on the shelf")
 
     def test_its_app_server_is_told_that_nobody_waits_for_it(self) -> None:

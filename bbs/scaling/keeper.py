@@ -283,6 +283,7 @@ class FleetKeeper(Service):
             row.port and row.scope == scope for row in late
         ):
             return self._interval
+        # (Of a warm one whose machine still runs the strays know.)
         unsettled = any(row.state not in (State.READY, State.WARM) for row in others)
         settled = not unsettled and not self._steps.strays
         return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL

@@ -54,8 +54,10 @@ class Shelving:
         if row.state is State.WARM and (row.scope != self._scope or self._provider is None):
             # Nobody here can start it.
             stopped, alive, detail = False, False, "this fleet cannot start it"
-        elif row.state is State.LAUNCHING and stopped and self._provider:
-            alive, detail = None, ""  # It is being started.
+        elif stopped and row.state is not State.WARM and self._provider:
+            # It is being started, or has been and the list is behind: whether it lives it says
+            # itself.
+            alive, detail = None, ""
         return seen._replace(
             shelved=row.shelved,
             stopped=stopped,

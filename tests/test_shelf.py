@@ -1,6 +1,7 @@
 """The shelf's plan: one step at a time, and over time with people who come and go."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -180,7 +181,7 @@ class Machine(Server):
 
     @property
     def reported(self):
-        return self.state is not State.WARM and Server.reported.fget(self)
+        return self.state is not State.WARM and super().reported
 
     def seen(self):
         known = self.runs and not self.stopped if self.known_to_provider else None
@@ -200,10 +201,11 @@ class Shelving(Simulation):
     starts: bool = True
 
     def running(self):
-        return [s for s in self.alive() if not (s.state is State.WARM and s.stopped)]
+        machines: Any = self.alive()
+        return [s for s in machines if not (s.state is State.WARM and s.stopped)]
 
     def standing(self):
-        return [s for s in self.alive() if s.state is State.WARM and s.stopped]
+        return [s for s in self.alive() if s not in self.running()]
 
     def round(self, steps_until_death=None):
         demand = replace(
@@ -233,7 +235,7 @@ class Shelving(Simulation):
                     self.launched(isinstance(step, Fill))
                 self.launches += count
             case Shelve(id):
-                server = self.servers[id]
+                server: Any = self.servers[id]
                 assert server.shelved, "stopped, and somebody waits for it"
                 server.state, server.age = State.WARM, 0.0
                 self.failures = 0
@@ -241,13 +243,13 @@ class Shelving(Simulation):
             case Stop(id):
                 self.stop(self.servers[id])
             case Wake(id):
-                server = self.servers[id]
-                server.shelved = False
-                if server.state is State.WARM and not self.starts:
-                    server.state, server.runs, server.stopped = State.LOST, False, False
-                elif server.state is State.WARM:
-                    server.state, server.age, server.stopped = State.LAUNCHING, 0.0, False
-                    server.leaving = server.hangs = False
+                woken: Any = self.servers[id]
+                woken.shelved = False
+                if woken.state is State.WARM and not self.starts:
+                    woken.state, woken.runs, woken.stopped = State.LOST, False, False
+                elif woken.state is State.WARM:
+                    woken.state, woken.age, woken.stopped = State.LAUNCHING, 0.0, False
+                    woken.leaving = woken.hangs = False
             case Lose() | Drain() | End() | MarkReady():
                 Simulation.act(self, step)
 

@@ -19,8 +19,8 @@ from bbs.errors import Unavailable
 from bbs.gathering import Shared
 from bbs.rules.members import Watch
 from bbs.rules.overview import Overview, overview
+from bbs.rules.servers import NOT_RUNNING
 from bbs.storage.database import Database
-from bbs.values import State
 from bbs.web import history
 from bbs.web.gauges import ReactorLag, Spans
 from bbs.web.history import chosen, series_of
@@ -207,7 +207,7 @@ class Lookout(Service):
         self._leases = {
             server.id: self._watch.silence(server.id, server.beats, elapsed)
             for server in seen.servers
-            if server.state is not State.GONE
+            if server.state not in NOT_RUNNING
         }
         keeper = -1 if seen.keeper is None else seen.keeper.beats
         self._keeper_silence = self._watch.silence(KEEPER, keeper, elapsed)
@@ -264,7 +264,7 @@ class Lookout(Service):
             "connected": seen.connected,
             "waiting": seen.waiting,
             "longest_wait": longest_wait(view),
-            "servers": sum(server.state is not State.GONE for server in seen.servers),
+            "servers": sum(server.state not in NOT_RUNNING for server in seen.servers),
             "launches": len(launches),
             "launch_seconds": round(sum(launches) / len(launches), 1) if launches else None,
             **{series_of(name): round(rate, 2) for name, rate in measured.per_second.items()},

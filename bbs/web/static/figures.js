@@ -16,7 +16,9 @@ const places = (servers) =>
   servers.reduce((sum, {state, capacity}) => sum + (state === "ready" ? capacity : 0), 0);
 
 /** How many servers there are: those that have gone are shown a while longer. */
-export const living = (servers) => servers.filter(({state}) => state !== "gone").length;
+const NOT_RUNNING = ["warm", "gone"];
+export const living = (servers) =>
+  servers.filter(({state}) => !NOT_RUNNING.includes(state)).length;
 
 const sum = (values) => values.reduce((all, value) => all + value, 0);
 

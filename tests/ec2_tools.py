@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from bbs.scaling.ec2.api import IApi
 from bbs.scaling.ec2.client import EC2Client
+from bbs.scaling.ec2.errors import judge, no_answer
 
 
 def client_error(code: str, status: int = 400, message: str = "because") -> ClientError:
@@ -33,32 +38,31 @@ def client_error(code: str, status: int = 400, message: str = "because") -> Clie
 FLEET_ID = "0123456789abcdef"
 
 
-class Threads(Service):
+class Threads:
     """A pool whose work waits until the test lets it happen, or happens at once (`eager`)."""
 
-    def __init__(self, name: str, size: int) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.size = size
         self.eager = False
         self.jobs: list[tuple[Deferred[Any], Any]] = []
-        self.stopping: Deferred[None] | None = None
+        self.given_up = 0
 
     def run(self, work: Any, *args: Any) -> Deferred[Any]:
         """Work for a thread."""
-        done: Deferred[Any] = Deferred()
+        done: Deferred[Any] = Deferred(self._give_up)
         self.jobs.append((done, lambda: work(*args)))
         if self.eager:
             self.finish()
         return done
 
+    def _give_up(self, done: Deferred[Any]) -> None:
+        self.given_up += 1
+        self.jobs = [job for job in self.jobs if job[0] is not done]
+
     def finish(self) -> None:
         """The oldest work is done."""
         done, work = self.jobs.pop(0)
         maybeDeferred(work).addBoth(done.callback)
-
-    def stopService(self) -> Deferred[None]:
-        Service.stopService(self)
-        return self.stopping or succeed(None)
 
 
 class MemoryEC2:
@@ -237,15 +241,53 @@ class MemoryEC2:
             raise self.lost[name].pop(0)
 
 
+@implementer(IApi)
+class MemoryApi(Service):
+    """Asks what stands for boto3's client, one method for each action, in pools of threads.
+
+    :param pool: the pool for an action.
+    """
+
+    def __init__(self, make_client: Callable[[], Any], pool: Callable[[str], Any]) -> None:
+        self._make_client = make_client
+        self._pool = pool
+
+    def ready(self, action: str) -> Deferred[None]:
+        return succeed(None)
+
+    def ask(self, action: str, parameters: Mapping[str, Any]) -> Deferred[Any]:
+        name = re.sub("(?<!^)(?=[A-Z])", "_", action).lower()
+        work = getattr(self._make_client(), name)
+        answer: Deferred[Any] = self._pool(action).run(lambda: work(**parameters))
+        return answer.addErrback(lambda failure: self._judged(action, failure))
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return succeed(None)
+
+    def _judged(self, action: str, failure: Failure) -> Failure:
+        error: Any = failure.value
+        if isinstance(error, ClientError):
+            said, metadata = error.response["Error"], error.response["ResponseMetadata"]
+            status = metadata["HTTPStatusCode"]
+            return Failure(judge(action, said["Code"], said["Message"], status))
+        if isinstance(error, HTTPClientError | ConnectionError):
+            return Failure(no_answer(action, type(error).__name__))
+        return failure
+
+
 def client_of(test: Any, clock: Any, ec2: MemoryEC2, eager: bool = True) -> EC2Client:
     """A client of `ec2` that runs; its pools are `test.pools`, by name."""
-    test.pools = {}
+    test.pools = {name: Threads(name) for name in ("ec2-describing", "ec2-changing")}
+    for pool in test.pools.values():
+        pool.eager = eager
 
-    def make_workers(name: str, size: int) -> Threads:
-        test.pools[name] = Threads(name, size)
-        test.pools[name].eager = eager
-        return test.pools[name]
+    def pool_of(action: str) -> Threads:
+        pool: Threads = test.pools[
+            "ec2-describing" if action.startswith("Describe") else "ec2-changing"
+        ]
+        return pool
 
-    client = EC2Client(clock, lambda: ec2, make_workers, jitter=lambda: 1.0)
+    client = EC2Client(clock, MemoryApi(lambda: ec2, pool_of), jitter=lambda: 1.0)
     client.startService()
     return client

@@ -1,23 +1,18 @@
-"""Calls of EC2's API: their threads, tries, deadlines and the gate."""
+"""Calls of EC2's API: their tries, deadlines and gates."""
 
 from __future__ import annotations
 
-import gc
-import os
 import subprocess
 import sys
-from typing import Any
 
-from botocore.exceptions import NoCredentialsError, ReadTimeoutError
+from botocore.exceptions import ReadTimeoutError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
-from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.config import EC2
 from bbs.scaling.ec2 import client
-from bbs.scaling.ec2.client import boto_client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
+from bbs.scaling.ec2.gates import CHANGING_PATIENCE, DESCRIBING_PATIENCE
 from tests.ec2_tools import MemoryEC2, Threads, client_error, client_of
 
 RUN = {
@@ -38,7 +33,7 @@ def throttled():
 
 
 class ClientCase(SynchronousTestCase):
-    """A client with a clock, and threads that the test runs."""
+    """A client with a clock, and an API in memory that answers when the test lets it."""
 
     pools: dict[str, Threads]
 
@@ -160,59 +155,26 @@ class Tries(ClientCase):
         self.ec2.errors["run_instances"] = [client_error("InvalidParameterValue")]
         failure = self.failureResultOf(self.client.run_instances(**RUN, UserData="hunter2"))
         self.assertNotIn("hunter2", failure.getTraceback())
-        self.assertTrue(failure.value.__suppress_context__)
-
-    def test_client_made_late(self):
-        """boto3's client is made by the first call, in its thread, and again if that failed."""
-        made = []
-
-        def make():
-            made.append(1)
-            if len(made) == 1:
-                raise ValueError("Invalid endpoint: nonsense")
-            return self.ec2
-
-        self.client._make_client = make
-        self.assertEqual(made, [])
-        self.assertIn("Invalid endpoint", str(self.error(self.describe())))
-        for _ in range(3):
-            self.successResultOf(self.describe())
-        self.assertEqual(len(made), 2)
-
-    def test_credentials_again(self):
-        """Where credentials lack or are refused, the next call asks botocore's chain anew."""
-        made = []
-
-        def make():
-            made.append(1)
-            return self.ec2
-
-        self.client._make_client = make
-        for error in (NoCredentialsError(), client_error("AuthFailure", 401)):
-            self.ec2.errors["describe_instances"] = [error]
-            self.error(self.describe())
-        self.ec2.errors["describe_instances"] = [client_error("UnauthorizedOperation", 403)]
-        self.error(self.describe())
-        self.successResultOf(self.describe())
-        self.assertEqual(len(made), 3)
 
 
 class Gate(ClientCase):
     """Throttling holds every call back."""
 
-    def test_all_calls_wait(self):
+    def test_that_action_alone(self):
+        """What EC2 throttles waits; everything else goes on."""
         self.ec2.errors["run_instances"] = [throttled()]
-        launch = self.client.run_instances(**RUN)
+        launches = [self.client.run_instances(**RUN)]
         self.clock.advance(0)
-        describe = self.describe()
-        end = self.client.terminate_instances(InstanceIds=[])
+        launches.append(self.client.run_instances(**RUN))
+        self.successResultOf(self.describe())
+        self.successResultOf(self.client.terminate_instances(InstanceIds=[]))
         self.clock.advance(0.99)
-        self.assertEqual(len(self.ec2.calls), 1)
+        self.assertEqual(self.asked(), 1)
         self.clock.advance(0.01)
-        for call in (launch, describe, end):
+        for call in launches:
             self.successResultOf(call)
 
-    def test_doubles(self):
+    def test_opens_after_an_answer(self):
         """It stays closed for longer while EC2 throttles, and not after an answer."""
         self.ec2.errors["run_instances"] = [throttled() for _ in range(3)]
         launch = self.client.run_instances(**RUN)
@@ -221,25 +183,14 @@ class Gate(ClientCase):
             self.clock.advance(seconds)
             self.assertEqual(self.asked(), asked)
         self.successResultOf(launch)
-        self.ec2.errors["describe_instances"] = [throttled()]
-        describe = self.describe()
+        self.ec2.errors["run_instances"] = [throttled()]
+        launch = self.client.run_instances(**RUN)
         self.clock.advance(0)
         self.clock.advance(1)
-        self.successResultOf(describe)
-
-    def test_together_count_once(self):
-        """Calls that were under way together close it once."""
-        for pool in self.pools.values():
-            pool.eager = False
-        self.ec2.errors["run_instances"] = [throttled(), throttled()]
-        for _ in range(2):
-            self.client.run_instances(**RUN)
-        self.pools["ec2-changing"].finish()
-        self.pools["ec2-changing"].finish()
-        self.assertEqual(self.client._opens, 1.0)
+        self.successResultOf(launch)
 
     def test_patience(self):
-        """A call that would wait longer than it may is not made, and fails at once."""
+        """A call that would wait longer than it may is not made."""
         self.ec2.errors["describe_instances"] = [throttled() for _ in range(50)]
         call = self.describe()
         for _ in range(110):
@@ -247,95 +198,102 @@ class Gate(ClientCase):
         error = self.error(call)
         self.assertIs(error.verdict, Verdict.UNASKED)
         self.assertFalse(error.doubtful)
-        self.assertRegex(str(error), r"^EC2 throttles: nothing is asked for \d+ s$")
-        # A closure can be longer than any patience: then nobody waits.
-        self.client._opens = self.clock.seconds() + 20
-        self.assertIs(self.error(self.describe()).verdict, Verdict.UNASKED)
-        self.assertIs(self.error(self.client.run_instances(**RUN)).verdict, Verdict.UNASKED)
+        self.assertRegex(
+            str(error), r"^EC2 throttles DescribeInstances: it is not asked for \d+ s$"
+        )
 
-    def test_is_told(self):
-        events: list[Any] = []
-        observer: Any = events.append
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-        self.ec2.errors["describe_instances"] = [throttled()]
-        self.describe()
-        self.assertEqual([event["seconds"] for event in events if "seconds" in event], [1.0])
+    def test_doubt_before_it(self):
+        """A call that may have been carried out stays one when the gate closes behind it."""
+        self.ec2.errors["run_instances"] = [unavailable(), *(throttled() for _ in range(50))]
+        call = self.client.run_instances(**RUN)
+        for _ in range(160):
+            self.clock.advance(0.1)
+        self.assertTrue(self.error(call).doubtful)
 
 
-class Threaded(ClientCase):
-    """Threads that take their time."""
+class Queue(ClientCase):
+    """Launches that wait for their turn."""
+
+    def test_patience_begins_with_the_call(self):
+        """The last of fifty begins after 22 seconds, and has all of its time then."""
+        self.pools["ec2-changing"].eager = False
+        calls = [self.client.run_instances(**RUN) for _ in range(50)]
+        for _ in range(226):
+            while self.pools["ec2-changing"].jobs and len(self.ec2.calls) < 49:
+                self.pools["ec2-changing"].finish()
+            self.clock.advance(0.1)
+        for call in calls[:49]:
+            self.successResultOf(call)
+        self.assertNoResult(calls[49])
+        self.clock.advance(client.DEADLINE - 0.5)
+        self.assertNoResult(calls[49])
+        self.pools["ec2-changing"].finish()
+        self.successResultOf(calls[49])
+
+    def test_stopped_in_it(self):
+        """What waits for its turn when the client stops was certainly not asked."""
+        calls = [self.client.run_instances(**RUN) for _ in range(8)]
+        self.successResultOf(self.client.stopService())
+        for call in calls[5:]:
+            self.failureResultOf(call, CancelledError)
+        self.clock.advance(60)
+        self.assertEqual(self.asked(), 5)
+
+
+class Late(ClientCase):
+    """Answers that take their time, or never come."""
 
     eager = False
 
     def jobs(self, name="ec2-changing"):
         return len(self.pools[name].jobs)
 
-    def test_pools(self):
-        self.assertEqual(
-            {(pool.name, pool.size) for pool in self.pools.values()},
-            {("ec2-describing", 2), ("ec2-changing", 4)},
-        )
-        self.assertTrue(all(pool.running for pool in self.pools.values()))
-
-    def test_describing_starves_nothing(self):
-        """However much is described, ending begins at once."""
+    def test_nothing_waits_for_another(self):
+        """However many calls hang, the next one is sent at once."""
         for _ in range(50):
             self.describe()
         self.client.terminate_instances(InstanceIds=[])
-        self.assertEqual(self.jobs("ec2-describing"), 2)
-        self.assertEqual(self.jobs("ec2-changing"), 1)
-
-    def test_in_turn(self):
-        """What finds no thread free waits for one."""
-        calls = [self.client.run_instances(**RUN) for _ in range(5)]
-        self.assertEqual(self.jobs(), 4)
-        self.pools["ec2-changing"].finish()
-        self.successResultOf(calls[0])
-        self.assertEqual(self.jobs(), 4)
-        for call in calls[1:]:
-            self.pools["ec2-changing"].finish()
-            self.successResultOf(call)
+        self.assertEqual((self.jobs("ec2-describing"), self.jobs()), (50, 1))
 
     def test_deadline(self):
-        """A try is given up at its deadline; the thread that hangs is not free before it ends."""
-        calls = [self.client.run_instances(**RUN) for _ in range(4)]
-        waits = self.client.run_instances(**RUN)
+        """A try is given up at its deadline, the next when the call's time is over."""
+        call = self.client.run_instances(**RUN)
         self.clock.advance(client.DEADLINE)
+        self.assertTrue(self.given_up())
+        self.assertEqual(self.jobs(), 0)
         self.clock.advance(0.05)
-        self.assertEqual(self.jobs(), 4)
-        self.assertNoResult(waits)
-        for _ in range(4):
-            self.pools["ec2-changing"].finish()
-        self.assertEqual(self.jobs(), 4)
-        self.clock.advance(client.CHANGING_PATIENCE - client.DEADLINE)
-        for call in calls:
-            self.assertTrue(self.error(call).doubtful)
-        error = self.error(waits)
+        self.assertEqual(self.jobs(), 1)
+        self.clock.advance(CHANGING_PATIENCE - client.DEADLINE)
+        error = self.error(call)
+        self.assertTrue(error.doubtful)
         self.assertIs(error.verdict, Verdict.AGAIN)
-        self.assertEqual(str(error), "EC2 does not answer RunInstances in 3 s")
+        self.assertEqual(str(error), "EC2 does not answer RunInstances: nothing in 7 s")
+        self.assertFalse(self.clock.getDelayedCalls())
 
-    def test_all_hang(self):
-        """Who found no thread has certainly not been asked."""
-        calls = [self.describe() for _ in range(3)]
-        self.clock.advance(client.DESCRIBING_PATIENCE)
-        for call in calls[:2]:
-            self.assertIs(self.error(call).verdict, Verdict.AGAIN)
-        error = self.error(calls[2])
+    def given_up(self, name="ec2-changing"):
+        """Whether the oldest exchange was cancelled."""
+        return self.pools[name].given_up > 0
+
+    def test_not_ready(self):
+        """A call whose credentials do not come has certainly not been asked."""
+        self.client._api.ready = lambda action: Deferred()
+        call = self.describe()
+        self.clock.advance(client.DEADLINE)
+        error = self.error(call)
         self.assertIs(error.verdict, Verdict.UNASKED)
         self.assertFalse(error.doubtful)
+        self.assertRegex(str(error), "^DescribeInstances: there are no credentials yet after 8 s")
+        self.assertLess(client.DEADLINE, DESCRIBING_PATIENCE)
 
     def test_cancel(self):
-        """A call that was given up fails at once, and what its thread brings is dropped."""
+        """A call that is given up fails at once, and so does its exchange."""
         first, *others = [self.client.run_instances(**RUN) for _ in range(5)]
         first.cancel()
         self.failureResultOf(first, CancelledError)
-        others[-1].cancel()
-        self.failureResultOf(others[-1], CancelledError)
+        self.assertTrue(self.given_up())
         for _ in range(4):
             self.pools["ec2-changing"].finish()
-        self.assertEqual(self.jobs(), 0)
-        for call in others[:3]:
+        for call in others:
             self.successResultOf(call)
 
     def test_cancel_between_tries(self):
@@ -346,57 +304,23 @@ class Threaded(ClientCase):
         self.failureResultOf(call, CancelledError)
         self.assertFalse(self.clock.getDelayedCalls())
 
-    def test_failure_after_cancel(self):
-        """An error that comes too late is nobody's."""
-        self.ec2.errors["run_instances"] = [unavailable()]
-        call = self.client.run_instances(**RUN)
-        call.cancel()
-        self.failureResultOf(call, CancelledError)
-        self.pools["ec2-changing"].finish()
-        self.assertEqual(self.flushLoggedErrors(), [])
-
     def test_stop(self):
-        """Stopping gives up every call, and does not wait long for a thread that hangs."""
+        """Stopping gives up every call at once."""
         calls = [self.client.run_instances(**RUN) for _ in range(5)]
-        self.pools["ec2-changing"].stopping = Deferred()
-        stopped = self.client.stopService()
+        self.successResultOf(self.client.stopService())
         for call in calls:
             self.failureResultOf(call, CancelledError)
-        self.assertNoResult(stopped)
-        self.clock.advance(client.STOPPING)
-        self.successResultOf(stopped)
-        self.pools["ec2-changing"].stopping = None
-        gc.collect()
-        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(self.pools["ec2-changing"].given_up, 5)
         self.assertIs(self.error(self.describe()).verdict, Verdict.UNASKED)
         self.assertFalse(self.clock.getDelayedCalls())
+        self.assertEqual(self.flushLoggedErrors(), [])
 
 
-IDENTITY = {
-    "AWS_ACCESS_KEY_ID": "a",
-    "AWS_SECRET_ACCESS_KEY": "hunter2",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-}
-
-
-class Boto(SynchronousTestCase):
-    """How boto3 is told to behave."""
-
-    def test_configured(self):
-        self.patch(os, "environ", IDENTITY)
-        client = boto_client(EC2(region="eu-central-1", endpoint_url="http://127.0.0.1:9"))
-        config = client.meta.config
-        self.assertEqual(client.meta.region_name, "eu-central-1")
-        self.assertEqual(client.meta.endpoint_url, "http://127.0.0.1:9")
-        self.assertEqual(config.retries["total_max_attempts"], 1)
-        self.assertEqual((config.connect_timeout, config.read_timeout), (3.0, 8.0))
-        self.assertEqual(config.max_pool_connections, 6)
-
+class Imports(SynchronousTestCase):
     def test_not_imported(self):
-        """A process that asks nothing of EC2 never imports boto3."""
+        """A process that asks nothing of EC2 imports neither boto3 nor botocore."""
         code = (
-            "import sys, bbs.daemons.login, bbs.daemons.app;"
+            "import sys, bbs.daemons.login, bbs.daemons.app, bbs.scaling.ec2.client;"
             "sys.exit(any(name.startswith('boto') for name in sys.modules))"
         )
         subprocess.run([sys.executable, "-c", code], check=True)

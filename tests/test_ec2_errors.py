@@ -2,19 +2,33 @@
 
 from typing import Any
 
-from botocore import exceptions, parsers
+from botocore import exceptions
 from botocore.retries import standard
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.ec2.errors import LONGEST_MESSAGE, Verdict, judge
-from tests.ec2_tools import client_error
+from bbs.scaling.ec2.errors import (
+    LONGEST_MESSAGE,
+    TOLERANCE,
+    EC2Error,
+    Verdict,
+    judge,
+    no_answer,
+    unready,
+)
+
+HOUR, DAY = 3600.0, 86400.0
+
+
+def judged(code, status=400, message="because", behind=None):
+    """What an error that EC2 answered to RunInstances means."""
+    return judge("RunInstances", code, message, status, behind)
 
 
 class Codes(SynchronousTestCase):
     """Errors that EC2 answers."""
 
     def verdict(self, code, status=400):
-        return judge("RunInstances", client_error(code, status)).verdict
+        return judged(code, status).verdict
 
     def test_botocores_throttling(self):
         """What botocore's standard mode takes for throttling is throttling here."""
@@ -98,53 +112,101 @@ class Codes(SynchronousTestCase):
             ("InvalidLaunchTemplateId.VersionNotFound", "ec2.launch_template"),
             ("RequestExpired", "clock"),
         ):
-            error = judge("RunInstances", client_error(code))
+            error = judged(code)
             self.assertIs(error.verdict, Verdict.REFUSED, code)
             self.assertRegex(str(error), f"^EC2 refuses RunInstances: {code}.*; .*{advice}")
-        error = judge("RunInstances", client_error("MaxSpotInstanceCountExceeded"))
+        error = judge("RunInstances", "MaxSpotInstanceCountExceeded", "", 400)
         self.assertIn("quota", str(error))
         code = "AuthFailure.ServiceLinkedRoleCreationNotPermitted"
-        error = judge("RunInstances", client_error(code))
+        error = judge("RunInstances", code, "", 400)
         self.assertIn("create-service-linked-role", str(error))
 
     def test_doubtful(self):
         """After an error that says nothing the call may have been carried out."""
-        self.assertTrue(judge("RunInstances", client_error("InternalError", 500)).doubtful)
-        self.assertFalse(judge("RunInstances", client_error("RequestLimitExceeded")).doubtful)
+        self.assertTrue(judged("InternalError", 500).doubtful)
+        self.assertFalse(judged("RequestLimitExceeded").doubtful)
 
     def test_no_secrets(self):
         """What EC2 says about credentials can quote them, and is not repeated."""
-        quoting = client_error("IncompleteSignature", message="Credential=AKIA/us Signature=abc")
-        self.assertNotIn("AKIA", str(judge("RunInstances", quoting)))
+        quoting = judged("IncompleteSignature", message="Credential=AKIA/us Signature=abc")
+        self.assertNotIn("AKIA", str(quoting))
 
     def test_one_line(self):
         message = "You may not.\nEncoded authorization failure message: kilobytes"
-        text = str(judge("RunInstances", client_error("UnauthorizedOperation", message=message)))
+        text = str(judged("UnauthorizedOperation", message=message))
         self.assertIn("You may not.; ", text)
         self.assertNotIn("kilobytes", text)
-        text = str(judge("RunInstances", client_error("Odd", message="a\n" * 500)))
+        text = str(judged("Odd", message="a\n" * 500))
         self.assertNotIn("\n", text)
         self.assertLess(len(text), LONGEST_MESSAGE + 150)
 
-
-class NoAnswers(SynchronousTestCase):
-    """Errors that are no answers."""
+    def test_no_code(self):
+        """A server that answers without EC2's words: its status says what to do."""
+        self.assertIs(judged("", 503).verdict, Verdict.AGAIN)
+        self.assertIs(judged("", 429).verdict, Verdict.THROTTLED)
+        self.assertEqual(str(judged("", 503, "")), "EC2 refuses RunInstances: HTTP 503")
 
     def test_no_answer(self):
-        """The network fails, or what comes is no answer: nobody knows what was done."""
+        """Nobody knows what was done."""
+        error = no_answer("RunInstances", "ConnectionLost")
+        self.assertIs(error.verdict, Verdict.AGAIN)
+        self.assertTrue(error.doubtful)
+        self.assertEqual(str(error), "EC2 does not answer RunInstances: ConnectionLost")
+
+
+class Clocks(SynchronousTestCase):
+    """Signatures that are refused: for the credentials, or for this machine's clock."""
+
+    CODES = ("AuthFailure", "RequestExpired", "SignatureDoesNotMatch", "RequestTimeTooSkewed")
+
+    def test_wrong(self):
+        """By how much is said, and no other credentials are fetched for it."""
+        for code in self.CODES:
+            for behind, said in (
+                (DAY, "24 h behind"),
+                (-DAY, "24 h ahead of"),
+                (30 * DAY, "30 days behind"),
+                (600.0, "10 min behind"),
+            ):
+                error = judged(code, 403, behind=behind)
+                self.assertIs(error.verdict, Verdict.REFUSED)
+                self.assertFalse(error.credentials)
+                words = f"this machine's clock is {said} EC2's: set this machine's clock"
+                self.assertIn(words, str(error))
+
+    def test_right(self):
+        """Then it was the credentials, which may have expired."""
+        for code in self.CODES:
+            for behind in (0.0, TOLERANCE, -TOLERANCE):
+                error = judged(code, 403, behind=behind)
+                self.assertTrue(error.credentials)
+                self.assertIn("credentials", str(error))
+                self.assertNotIn("clock", str(error))
+
+    def test_says_nothing_about_others(self):
+        """A refusal that has nothing to do with it does not blame the clock."""
+        error = judged("UnauthorizedOperation", 403, behind=DAY)
+        self.assertNotIn("clock", str(error))
+        self.assertFalse(error.credentials)
+
+
+class Unready(SynchronousTestCase):
+    """Errors before anything was asked."""
+
+    def unready(self, error):
+        judged = unready("RunInstances", error)
+        self.assertFalse(judged.doubtful)
+        self.assertNotIn("hunter2", str(judged))
+        return judged
+
+    def test_away(self):
+        """What gives credentials is away: later they can be had."""
         for error in (
             exceptions.ConnectTimeoutError(endpoint_url="http://h"),
-            exceptions.ReadTimeoutError(endpoint_url="http://h"),
-            exceptions.EndpointConnectionError(endpoint_url="http://h", error="refused"),
-            exceptions.ConnectionClosedError(endpoint_url="http://h"),
-            exceptions.SSLError(endpoint_url="http://h", error=ValueError("bad")),
-            exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
-            parsers.ResponseParserError("half an answer"),
+            exceptions.MetadataRetrievalError(error_msg="hunter2"),
             ConnectionResetError("reset"),
         ):
-            judged = judge("RunInstances", error)
-            self.assertIs(judged.verdict, Verdict.AGAIN, error)
-            self.assertRegex(str(judged), "EC2 does not answer RunInstances: [A-Z]")
+            self.assertIs(self.unready(error).verdict, Verdict.UNASKED)
 
     def test_credentials(self):
         for error in (
@@ -152,17 +214,25 @@ class NoAnswers(SynchronousTestCase):
             exceptions.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
             exceptions.CredentialRetrievalError(provider="process", error_msg="hunter2"),
         ):
-            judged = judge("RunInstances", error)
+            judged = self.unready(error)
             self.assertIs(judged.verdict, Verdict.REFUSED)
             self.assertIn("credentials", str(judged))
-            self.assertNotIn("hunter2", str(judged))
+
+    def test_expired_already(self):
+        """New credentials that have expired: one of the clocks is wrong."""
+        self.assertIn("clock", str(self.unready(RuntimeError("refreshed, but still expired"))))
 
     def test_configuration(self):
         for error in (exceptions.NoRegionError(), ValueError("Invalid endpoint: x")):
-            judged = judge("RunInstances", error)
+            judged = self.unready(error)
             self.assertIs(judged.verdict, Verdict.REFUSED)
             self.assertIn("[ec2]", str(judged))
 
+    def test_ours(self):
+        """What has been judged already only gets the name of the call."""
+        judged = self.unready(EC2Error(Verdict.REFUSED, "NoTLS", "ec2: TLS needs packages"))
+        self.assertEqual(str(judged), "RunInstances: ec2: TLS needs packages")
+
     def test_bug(self):
         """Anything else is a bug, and stays what it is."""
-        self.assertRaises(ZeroDivisionError, judge, "RunInstances", ZeroDivisionError())
+        self.assertRaises(ZeroDivisionError, unready, "RunInstances", ZeroDivisionError())

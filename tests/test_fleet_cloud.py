@@ -276,6 +276,128 @@ class Unavailable(CloudCase):
         self.assertLessEqual(self.cloud.count("list") - before, 10)
 
 
+class WithoutLists(CloudCase):
+    """A zone in trouble: launches work, and lists are refused."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        self.cloud.trouble["list"] = AWAY
+        self.logged: list[Any] = []
+        observer: Any = self.logged.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def boot(self, host: str | None) -> None:
+        """The last launch serves, and knows where, or does not."""
+        id = self.cloud.launched[-1]
+        self.service.boot(id)
+        self.service.database.run(members.report, id, self.service.servers[id].port, host)
+
+    def said(self) -> int:
+        """How often it is said that nobody knows where a server is."""
+        return sum("nobody knows at which" in event["log_format"] for event in self.logged)
+
+    def test_ready_at_its_own_word(self) -> None:
+        peer = self.waiting("cat")
+        self.boot("198.51.100.7")
+        self.pass_time(4)
+        self.assertEqual(peer.heard()[0]["app_server"], {"host": "198.51.100.7", "port": 20002})
+        self.pass_time(300)
+        self.assertEqual((self.states(), self.said()), (["ready", "ready"], 0))
+
+    def test_the_list_wins(self) -> None:
+        self.cloud.trouble.clear()
+        self.cloud.host = "203.0.113.7"
+        peer = self.waiting("cat")
+        self.pass_time(2 * UNSETTLED_INTERVAL)
+        self.boot("198.51.100.7")
+        self.pass_time(4)
+        self.assertEqual(peer.heard()[0]["app_server"]["host"], "203.0.113.7")
+
+    def test_where_it_is_nobody_knows(self) -> None:
+        """It is neither ended nor launched again, and that is said once."""
+        self.waiting("cat")
+        self.boot(None)
+        self.pass_time(900)
+        self.assertEqual(self.states(), ["ready", "launching"])
+        self.assertEqual((len(self.cloud.launched), self.cloud.count("terminate")), (2, 0))
+        self.assertEqual(self.said(), 1)
+        self.cloud.trouble.clear()
+        self.cloud.host = None
+        lists = self.cloud.count("list")
+        self.pass_time(60)
+        self.assertLessEqual(self.cloud.count("list") - lists, 60 / UNSETTLED_INTERVAL + 1)
+        self.cloud.host = "203.0.113.7"
+        self.pass_time(2 * UNSETTLED_INTERVAL)
+        self.assertEqual(self.waiting("dog").heard()[0]["app_server"]["port"], 20002)
+
+    def test_where_it_is_nobody_knows_and_it_falls_silent(self) -> None:
+        self.waiting("cat")
+        self.boot(None)
+        self.pass_time(300)
+        self.service.servers.pop(self.cloud.launched[-1])
+        self.pass_time(20)
+        self.assertRegex(Server.get_by_id(self.cloud.launched[1]).reason, "^failed: silent for")
+
+
+class Warned(CloudCase):
+    """Servers that the cloud will take away."""
+
+    WHY = "spot: interrupted at 12:34 UTC"
+
+    def warn(self, id: str) -> None:
+        self.service.database.run(members.warn, id, self.WHY)
+
+    def test_people_go_over_without_logging_in(self) -> None:
+        tokens = self.service.people("ann", "bob")
+        old = self.cloud.launched[0]
+        self.warn(old)
+        self.pass_time(6)
+        self.assertEqual({self.port(token) for token in tokens.values()}, {20002})
+        self.assertEqual(self.states(), ["ready"])
+        self.assertEqual(Server.get_by_id(old).reason, self.WHY)
+        self.assertEqual(len(self.cloud.launched), 2)
+
+    def test_nobody_is_placed_there(self) -> None:
+        """While it waits for another, too."""
+        tokens = self.service.people("ann")
+        self.service.boots = False
+        self.warn(self.cloud.launched[0])
+        self.pass_time(6)
+        peer = self.waiting("bob")
+        self.pass_time(60)
+        self.assertEqual((peer.heard(), self.port(tokens["ann"])), ([], 20001))
+        self.service.boot(self.cloud.launched[1])
+        self.pass_time(6)
+        self.assertEqual(peer.heard()[0]["app_server"]["port"], 20002)
+        self.assertEqual(self.port(tokens["ann"]), 20002)
+
+    def test_one_that_boots(self) -> None:
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        self.waiting("cat")
+        self.warn(self.cloud.launched[1])
+        self.service.boots = True
+        self.pass_time(10)
+        self.assertNotIn(self.cloud.launched[1], self.cloud.alive())
+        self.assertEqual(self.states(), ["ready", "ready"])
+
+    def test_half_of_the_fleet_at_once(self) -> None:
+        names = [f"p{n}" for n in range(12)]
+        tokens = self.service.people(*names)
+        self.assertEqual(len(self.cloud.launched), 6)
+        for id in self.cloud.launched[::2]:
+            self.warn(id)
+        self.pass_time(2)
+        self.assertEqual(len(self.cloud.launched), 9)
+        self.pass_time(8)
+        taken = {20000 + number for number in (1, 3, 5)}
+        self.assertFalse({self.port(token) for token in tokens.values()} & taken)
+        self.assertEqual(self.states(), ["ready"] * 6)
+
+
 class Launching(CloudCase):
     def test_a_launch_without_an_answer_is_asked_for_again_under_its_id(self) -> None:
         self.service.people("ann", "bob")
@@ -432,14 +554,23 @@ class Ending(CloudCase):
         self.pass_time(8)
         self.assertNotEqual(self.port(tokens["ann"]), 20001)
 
-    def test_one_that_no_list_shows_is_lost_after_the_grace(self) -> None:
+    def test_one_that_no_list_shows_and_beats_lives(self) -> None:
+        """Also where lists show nothing at all."""
+        tokens = self.two_servers()
+        self.cloud.hidden.update(self.cloud.launched)
+        self.pass_time(10 * CONSISTENCY_GRACE)
+        self.assertEqual((self.states(), self.port(tokens["ann"])), (["ready", "ready"], 20001))
+        self.assertEqual((len(self.cloud.launched), self.cloud.count("terminate")), (2, 0))
+
+    def test_one_that_no_list_shows_and_is_silent_is_gone_after_the_grace(self) -> None:
         tokens = self.two_servers()
         missing = self.cloud.launched[0]
         self.cloud.hidden.add(missing)
-        self.pass_time(CONSISTENCY_GRACE - 4)
-        self.assertEqual((self.states(), self.port(tokens["ann"])), (["ready", "ready"], 20001))
-        self.pass_time(SETTLED_INTERVAL + 10)
+        self.pass_time(2 * CONSISTENCY_GRACE)
+        del self.service.servers[missing]
+        self.pass_time(8)
         self.assertEqual(Server.get_by_id(missing).state, State.GONE)
+        self.assertEqual(Server.get_by_id(missing).reason, "ended")
         self.assertNotEqual(self.port(tokens["ann"]), 20001)
 
     def test_one_that_is_not_shown_for_a_while_is_left_alone(self) -> None:

@@ -132,6 +132,23 @@ class AServersLife(FleetCase):
         self.assertEqual(move.seat, self.seat(other))
         self.assertEqual((self.taken(server), self.taken(other)), (0, 1))
 
+    def test_draining_one_that_will_be_taken_away(self) -> None:
+        """People who are there, or have come meanwhile, go over."""
+        server = self.start()
+        self.person("ann")
+        other = self.start()
+        self.call(members.warn, server, "spot: interrupted")
+        [move] = self.call(keeping.drain, ONE, server, "spot: interrupted") or []
+        self.assertEqual(move.seat, self.seat(other))
+        self.assertEqual(self.row(server).reason, "spot: interrupted")
+
+    def test_draining_one_that_is_not_taken_away_after_all(self) -> None:
+        server = self.start()
+        self.person("ann")
+        self.call(members.warn, server, "spot: interrupted")
+        self.call(members.warn, server, None)
+        self.assertIsNone(self.call(keeping.drain, ONE, server, "spot: interrupted"))
+
     def test_the_end(self) -> None:
         server = self.start()
         self.person("ann")

@@ -4,6 +4,7 @@ The stores are moto's, within this process.
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +53,25 @@ class SecretsTestCase(SynchronousTestCase):
         self.assertEqual(line.splitlines(), [line])
         self.assertNotIn("s3cret", line)
         return line
+
+    def asked_at(self, reference: str, endpoint_url: str = "") -> str:
+        """The address of a store that is away."""
+        self.stores.stop()
+        config = EC2(region=REGION, endpoint_url=endpoint_url)
+        with mock.patch("bbs.config.references.ATTEMPTS", 1):
+            error = self.assertRaises(
+                references.SecretUnavailable,
+                references.reveal,
+                "database.url",
+                [reference],
+                config,
+            )
+        self.stores.start()
+        matched = re.search(
+            f'{reference}: Could not connect to the endpoint URL: "(.*)"', str(error)
+        )
+        assert matched is not None, error
+        return matched[1]
 
 
 class Reveal(SecretsTestCase):
@@ -121,14 +141,8 @@ class Refusals(SecretsTestCase):
 
     def test_away(self) -> None:
         """A store that does not answer is an error soon."""
-        self.stores.stop()
-        config = EC2(region=REGION, endpoint_url="http://127.0.0.1:9")
-        with mock.patch("bbs.config.references.ATTEMPTS", 1):
-            error = self.assertRaises(
-                references.SecretUnavailable, references.reveal, "database.url", ["ssm:/x"], config
-            )
-        self.stores.start()
-        self.assertIn('ssm:/x: Could not connect to the endpoint URL: "http://127', str(error))
+        with mock.patch.dict(os.environ, AWS_ENDPOINT_URL="http://127.0.0.1:9"):
+            self.assertEqual(self.asked_at("ssm:/x"), "http://127.0.0.1:9/")
 
     def test_no_credentials(self) -> None:
         self.stores.stop()
@@ -141,6 +155,41 @@ class Refusals(SecretsTestCase):
         with mock.patch.dict(sys.modules, {"botocore.exceptions": None}):
             refusal = self.refusal("database.url", "ssm:/x")
         self.assertEqual(refusal, "database.url: ssm:/x: needs the package boto3")
+
+
+class Endpoints(SecretsTestCase):
+    """Where stores are."""
+
+    def test_not_where_ec2_is(self) -> None:
+        """An EC2 API of somebody else's is not sent the names of secrets."""
+        self.put("/bbs/database", MYSQL)
+        self.keep("bbs/database", SecretString=MYSQL)
+        config = EC2(region=REGION, endpoint_url="http://127.0.0.1:9")
+        for reference in ("ssm:/bbs/database", "secretsmanager:bbs/database"):
+            revealed = references.reveal("database.url", [reference], config)
+            self.assertEqual(revealed, (MYSQL,))
+
+    def test_each_has_its_own(self) -> None:
+        """As botocore's variables say."""
+        urls = {
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:7",
+            "AWS_ENDPOINT_URL_SSM": "http://127.0.0.1:8",
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": "http://127.0.0.1:9",
+        }
+        with mock.patch.dict(os.environ, urls):
+            ec2 = "http://127.0.0.1:6"
+            self.assertEqual(self.asked_at("ssm:/x", ec2), "http://127.0.0.1:8/")
+            self.assertEqual(self.asked_at("secretsmanager:x", ec2), "http://127.0.0.1:9/")
+
+    def test_file(self) -> None:
+        """As botocore's configuration file says."""
+        path = Path(self.mktemp())
+        path.write_text(
+            "[default]\nservices = here\n"
+            "[services here]\nssm =\n  endpoint_url = http://127.0.0.1:8\n"
+        )
+        with mock.patch.dict(os.environ, AWS_CONFIG_FILE=str(path)):
+            self.assertEqual(self.asked_at("ssm:/x"), "http://127.0.0.1:8/")
 
 
 class Configured(SecretsTestCase):

@@ -185,7 +185,8 @@ class Machine(Server):
 
     def seen(self):
         known = self.runs and not self.stopped if self.known_to_provider else None
-        return Server.seen(self)._replace(
+        return replace(
+            Server.seen(self),
             alive=None if self.stopped and self.state is not State.WARM else known,
             stopped=self.stopped and self.runs,
             shelved=self.shelved,

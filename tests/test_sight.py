@@ -46,23 +46,23 @@ class SightTests(SynchronousTestCase):
             self.sight.gone("a")
 
     def test_nothing_is_known_at_first(self) -> None:
-        self.assertIs(self.sight.alive("a", booting=False), None)
+        self.assertIs(self.sight.alive("a", spared=False), None)
         self.assertFalse(self.sight.gone("a"))
         self.assertEqual(self.sight.strays([]), {})
 
     def test_what_is_listed(self) -> None:
         self.listed("a", ended=("b",))
-        self.assertEqual([self.sight.alive(id, booting=False) for id in "ab"], [True, False])
+        self.assertEqual([self.sight.alive(id, spared=False) for id in "ab"], [True, False])
         self.assertEqual([self.sight.gone(id) for id in "ab"], [False, True])
 
     def test_absence_counts_when_it_has_lasted(self) -> None:
         self.listed()
         self.assertFalse(self.sight.gone("a"))
         self.listed_for(CONSISTENCY_GRACE - 1.0)
-        self.assertIs(self.sight.alive("a", booting=False), None)
+        self.assertIs(self.sight.alive("a", spared=False), None)
         self.listed_for(1.0)
-        self.assertIs(self.sight.alive("a", booting=False), False)
-        self.assertIs(self.sight.alive("a", booting=True), None)
+        self.assertIs(self.sight.alive("a", spared=False), False)
+        self.assertIs(self.sight.alive("a", spared=True), None)
         self.assertTrue(self.sight.gone("a"))
 
     def test_absence_begins_anew_when_it_was_seen(self) -> None:
@@ -78,10 +78,10 @@ class SightTests(SynchronousTestCase):
         listing: Deferred[Mapping[str, Instance]] = Deferred()
         self.provider.list = lambda: listing  # type: ignore[method-assign]
         self.successResultOf(Deferred.fromCoroutine(self.sight.look(5.0, wait=False)))
-        self.assertIs(self.sight.alive("a", booting=False), True)
+        self.assertIs(self.sight.alive("a", spared=False), True)
         self.assertEqual(self.news, [])
         listing.callback({"a": Instance("a", "host", False, "")})
-        self.assertIs(self.sight.alive("a", booting=False), False)
+        self.assertIs(self.sight.alive("a", spared=False), False)
         self.assertEqual(len(self.news), 1)
 
     def test_behind_what_was_launched(self) -> None:
@@ -164,7 +164,7 @@ class SightTests(SynchronousTestCase):
         self.assertEqual((len(answers), self.news), (1, []))
         answers[0].callback({"a": Instance("a", None, True, "")})
         self.assertEqual(self.news, [None])
-        self.assertIs(self.sight.alive("a", booting=False), True)
+        self.assertIs(self.sight.alive("a", spared=False), True)
 
     def test_a_list_is_young_enough_or_not(self) -> None:
         self.listed("a")

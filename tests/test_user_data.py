@@ -167,20 +167,27 @@ class Configurations(TemplateTestCase):
             limits__max_line="1000",
             messages__poll_interval="7",
             ec2__region="eu-north-1",
+            ec2__address="dns",
         )
         theirs = self.config_of(config)
         for section in ("app", "database", "broker", "limits", "messages"):
             self.assertEqual(getattr(theirs, section), getattr(config, section))
         for key in ("heartbeat_interval", "lost_after", "lease_timeout"):
             self.assertEqual(getattr(theirs.fleet, key), getattr(config.fleet, key))
-        self.assertEqual(theirs.ec2.region, "eu-north-1")
+        self.assertEqual((theirs.ec2.region, theirs.ec2.address), ("eu-north-1", "dns"))
 
     def test_what_does_not(self) -> None:
-        config = configured(ec2__key_name="ops", web__password_file="/etc/web", fleet__spare="9")
+        config = configured(
+            ec2__key_name="ops",
+            ec2__endpoint_url="http://127.0.0.1:9",
+            web__password_file="/etc/web",
+            fleet__spare="9",
+        )
         theirs = self.config_of(config)
         self.assertEqual(theirs.fleet.spare, Configuration().fleet.spare)
         self.assertEqual(theirs.web, Configuration().web)
         self.assertEqual((theirs.ec2.image_id, theirs.ec2.key_name), ("", ""))
+        self.assertEqual(theirs.ec2.endpoint_url, "")
 
     def test_broker(self) -> None:
         """It is where app servers find it, whatever the configuration calls it."""
@@ -304,6 +311,22 @@ class BuiltIn(ScriptTestCase):
             f" --server-id={ID}",
         ):
             self.assertIn(line, unit)
+
+    def test_started_again(self) -> None:
+        """An instance that is stopped and started runs its user data no more: systemd starts the
+        app server, under the same id, and ends the instance with it as before."""
+        script = self.script()
+        unit = self.check_unit("bbs-app.service", script)
+        root = Path(self.mktemp()).absolute()
+        units = root / "etc/systemd/system"
+        units.mkdir(parents=True)
+        (units / "bbs-app.service").write_text(unit)
+        (enabling,) = re.findall(r"^systemctl (enable .*)$", script, re.MULTILINE)
+        self.checked("systemctl", f"--root={root}", *enabling.split())
+        wanted = units / "multi-user.target.wants/bbs-app.service"
+        self.assertTrue(wanted.is_symlink())
+        started = script.index("systemctl start --no-block bbs-app.service")
+        self.assertLess(script.index(f"systemctl {enabling}"), started)
 
     def test_an_image_of_another_version(self) -> None:
         """The sooner way to start is taken where the image has it; else twistd does it."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 import peewee
 
 from bbs.rules import places, servers
-from bbs.rules.members import KEEPER, Member, locked_lease
+from bbs.rules.members import KEEPER, Member, locked_keeper
 from bbs.rules.servers import CONSOLIDATED
 from bbs.storage.compiling import Row
 from bbs.storage.database import read_only
@@ -261,6 +261,5 @@ def _oldest_notices(limit: int) -> peewee.Select:
 
 
 def _check_keeper(me: Member) -> None:
-    lease = locked_lease()
-    if lease is None or lease.holder != me.id:
+    if locked_keeper() != me.id:
         raise NotKeeper()

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import peewee
 
@@ -255,8 +256,10 @@ def _reseat(places: Sequence[Place]) -> list[Move]:
     users = [place.user_id for place in places]
     channels = dict(rows(User.select(User.id, User.channel).where(User.id.in_(users))))
     moves = []
-    for user in users:
-        seat = _sit_down()
+    seat: Seat | None = None
+    for number, user in enumerate(users):
+        # Where there was no room for one there is none for the next.
+        seat = _sit_down() if seat or not number else None
         if seat:
             _move(user, seat.server)
         moves.append(Move(channels[user], seat))
@@ -294,9 +297,14 @@ def _remove(user: int) -> peewee.Delete:
 
 @statement
 def _fullest_with_room() -> peewee.Select:
+    # Most of a large fleet is full, and is not looked at: what is taken up to the largest capacity
+    # has no room whatever its own is.
+    ready: Any = Server.alias()
+    largest = ready.select(peewee.fn.MAX(ready.capacity)).where(ready.state == State.READY)
+    has_room = (Server.taken < largest) & (Server.taken < Server.capacity)
     return (
         Server.select(Server.id, Server.host, Server.port)
-        .where((Server.state == State.READY) & (Server.taken < Server.capacity))
+        .where((Server.state == State.READY) & has_room)
         .order_by(Server.taken.desc())
         .limit(1)
     )

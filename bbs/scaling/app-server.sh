@@ -105,7 +105,8 @@ SystemCallArchitectures=native
 SystemCallFilter=@system-service
 
 [Install]
-# After a reboot too: a server that the fleet has given up meanwhile ends, and the instance.
+# After a reboot too, and where the instance was stopped and is started again: this script runs once.
+# A server that the fleet has given up meanwhile ends, and the instance.
 WantedBy=multi-user.target
 END
 systemctl daemon-reload

@@ -19,8 +19,8 @@ by presence, and whoever keeps the fleet may be new; what each round sees is how
 there. If they come and go independently of each other, the square of its change in a short while is
 on average the number of those who came and of those who went, as a Poisson process has its mean for
 its variance; and if they come in groups it is as much more as the groups are large, as it should
-be. The rate and the trend of the rate are followed by exponential smoothing (Holt, 1957), here with
-weights by time instead of one a period, as rounds come when they come.
+be. The rate is followed by exponential smoothing as the trend of Holt's method (1957) is, with
+weights by time, as rounds come when they come; its level needs none, as people are counted.
 
 A daily profile is not kept: boots take a minute, and a day's slope in it is a few people, which the
 trend has. Nothing foresees a crowd that comes at once.
@@ -46,8 +46,8 @@ STEP = 5.0
 """Seconds at least over which a change is measured: groups come together in it."""
 
 MEMORY = 300.0
-"""Seconds in which what was seen loses two thirds of its weight, of rates and of variance. The rate
-is uncertain by the noise of twice this time, of which a boot's growth takes 1/13."""
+"""Seconds in which what was seen loses two thirds of its weight. A rate that was averaged so is as
+uncertain as one that was counted over twice the time."""
 
 USUAL_STAY = 600.0
 """Seconds for which somebody is taken to stay, before it has been seen how people come and go."""
@@ -82,7 +82,7 @@ class Foresight:
         self._boots: deque[float] = deque(maxlen=BOOTS)
         self._last: tuple[float, int] | None = None
         self._watched = 0.0
-        self._rate = self._trend = self._variance = 0.0
+        self._rate = self._variance = 0.0
 
     def booted(self, seconds: Iterable[float]) -> None:
         """Launches that took so long, the latest last."""
@@ -102,10 +102,8 @@ class Foresight:
         self._learn(people - before, elapsed)
 
     def _learn(self, change: int, elapsed: float) -> None:
-        expected = (self._rate + self._trend * elapsed / 2) * elapsed
-        spread = sqrt(self._variance * elapsed)
-        most = 1.0 + STRANGE * spread
-        surprise = max(-most, min(most, change - expected))
+        most = 1.0 + STRANGE * sqrt(self._variance * elapsed)
+        surprise = max(-most, min(most, change - self._rate * elapsed))
         self._watched += elapsed
         # Evenly weighted in the beginning, when there is little else.
         share = max(1 - exp(-elapsed / MEMORY), elapsed / (self._watched + PRIOR))
@@ -118,7 +116,7 @@ class Foresight:
         if lead <= 0:
             return 0
         mean = self._rate * lead
-        # The rate is itself only known from so much.
+        # The rate itself is known only as well as it was counted.
         known = min(2 * MEMORY, self._watched + PRIOR)
         variance = self._variance * (lead + lead**2 / known) + (self._rate * spread) ** 2
         deviation = sqrt(variance)

@@ -233,8 +233,7 @@ class FleetKeeper(Service):
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
         silence = self._listening.silences(seen.beats, elapsed)
-        oldest = self._oldest(seen, rows, silence)
-        await self._sight.look(oldest, wait=not self._presses(seen))
+        await self._sight.look(self._oldest(seen, rows, silence), wait=not self._presses(seen))
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
         self._needs.see(seen)
@@ -260,7 +259,7 @@ class FleetKeeper(Service):
                 await self._shelving.take(step)
             else:
                 await self._steps.take(step, rows)
-        await self._mover.move(seen.servers)
+        await self._mover.move(seen.others)
         if seen.waiting:
             self._news.moved(await self._database.run(keeping.settle, self.me))
         await self._steps.stamp_again()
@@ -274,7 +273,7 @@ class FleetKeeper(Service):
             return 0.0
         scope = self._provider.scope
         # Those that serve, which are most, are silent at the worst.
-        others = [row for row in seen.servers if row.id not in seen.serving and row.scope == scope]
+        others = [row for row in seen.others if row.scope == scope]
         # Of a launch it is asked where it is as soon as it is made, and not once it serves.
         if self._sight.is_behind or any(map(self._nowhere.next_may_tell, others)):
             return 0.0
@@ -291,9 +290,9 @@ class FleetKeeper(Service):
     def _presses(self, seen: Observation) -> bool:
         """Whether somebody waits for what can be decided without a new list: for a launch, or for a
         server that has said that it serves, and of which it is known where it is."""
-        if any(map(self._nowhere.next_may_tell, seen.servers)):
+        if any(map(self._nowhere.next_may_tell, seen.others)):
             return False
-        served = [row for row in seen.servers if row.state is State.LAUNCHING and row.port]
+        served = [row for row in seen.others if row.state is State.LAUNCHING and row.port]
         return bool(seen.waiting) or any(row.host is not None for row in served)
 
     async def _note_instances(self, rows: tuple[ServerRow, ...]) -> None:
@@ -327,7 +326,7 @@ class FleetKeeper(Service):
             idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
             leaving=row.leaving,
             drain_asked=row.drain_asked,
-            alive=False if dead and row.launcher in dead else self._alive(row),
+            alive=False if dead and row.launcher in dead else self._alive(row, silence),
             detail=instance.detail if instance and not instance.alive else "",
             warned=row.warned or "",
             by_hand=row.scope == OPERATOR,
@@ -335,10 +334,11 @@ class FleetKeeper(Service):
         )
         return self._shelving.seen(row, server)
 
-    def _alive(self, row: ServerRow) -> bool | None:
+    def _alive(self, row: ServerRow, silence: float) -> bool | None:
         if row.scope != self._provider.scope:
             return None
-        return self._sight.alive(row.id, booting=row.state is State.LAUNCHING)
+        beats = silence <= 2 * self._interval
+        return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of

@@ -7,6 +7,7 @@ and launching before it is started, and whoever keeps the fleet then asks until 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import cast
 
 from twisted.logger import Logger
@@ -58,7 +59,8 @@ class Shelving:
             # It is being started, or has been and the list is behind: whether it lives it says
             # itself.
             alive, detail = None, ""
-        return seen._replace(
+        return replace(
+            seen,
             shelved=row.shelved,
             stopped=stopped,
             alive=alive,

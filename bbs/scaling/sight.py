@@ -98,13 +98,16 @@ class Sight:
         if nothing:
             self._void.add(launch_id)
 
-    def alive(self, launch_id: str, booting: bool) -> bool | None:
+    def alive(self, launch_id: str, spared: bool) -> bool | None:
         """Whether the launch lives, None where that cannot be said: one that is stopped does not.
-        One that is `booting` can be asked for again, so its absence is no death."""
+        Absence is no death of one that is `spared`: it can be asked for again, or shows by itself
+        that it lives."""
         instance = self.instances.get(launch_id)
         if instance:
             return instance.alive
-        return False if self._provider.shared and not booting and self.gone(launch_id) else None
+        # Asked of those that are spared too: since when it is absent is noted there.
+        gone = self._provider.shared and self.gone(launch_id)
+        return False if gone and not spared else None
 
     def gone(self, launch_id: str) -> bool:
         """Whether it is certain that nothing runs, or will run, under this id."""

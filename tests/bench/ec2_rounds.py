@@ -2,7 +2,7 @@
 
     python -m tests.bench.ec2_rounds [SERVERS ...]
 
-First, boto3: how long its import and the first call take, and the memory. Then one list of a fleet
+First, how long the first call takes with what it loads, and the memory. Then one list of a fleet
 of each size: the calls, the time until it is there, the processor's time in this process, and for
 how long at most the reactor was not heard meanwhile. The answers are moto's for one instance, as
 often as there are servers, from a process that has nothing else to do than to send them.
@@ -27,7 +27,7 @@ from twisted.internet import task
 from twisted.internet.defer import Deferred
 
 from bbs.config import EC2
-from bbs.scaling.ec2.client import EC2Client, boto_client
+from bbs.scaling.ec2.client import client_for
 from bbs.scaling.ec2.provider import PAGE, EC2Provider
 from tests.cloud.moto import ROOT
 
@@ -67,16 +67,16 @@ class Ticks:
 async def measure(reactor: Any, endpoint_url: str, sizes: list[int]) -> None:
     """Print the figures."""
     config = EC2(region="us-east-1", endpoint_url=endpoint_url)
-    client = EC2Client(reactor, lambda: boto_client(config))
+    client = client_for(reactor, config)
     client.startService()
-    # Its threads would outlive a failure.
+    # Its thread would outlive a failure.
     reactor.addSystemEventTrigger("before", "shutdown", client.stopService)
     before, began = memory(), time.perf_counter()
     with Ticks(reactor) as ticks:
         await EC2Provider(reactor, client, config, str, "0", fleet_id="0").list()
         seconds = time.perf_counter() - began
     print(
-        f"boto3 and its first call: {seconds:.2f} s in a thread, "
+        f"the first call, and what it loads in a thread: {seconds:.2f} s, "
         f"{memory() - before:.0f} MiB on {before:.0f} MiB, "
         f"reactor unheard for {ticks.longest * 1000:.0f} ms at most"
     )
@@ -106,7 +106,11 @@ def one_instance() -> str:
     with subprocess.Popen(command, cwd=ROOT, stdin=PIPE, stdout=PIPE) as moto:
         assert moto.stdin and moto.stdout
         port = int(moto.stdout.readline())
-        client = boto_client(EC2(region="us-east-1", endpoint_url=f"http://127.0.0.1:{port}"))
+        import boto3
+
+        client: Any = boto3.session.Session().client(
+            "ec2", region_name="us-east-1", endpoint_url=f"http://127.0.0.1:{port}"
+        )
         image = client.register_image(Name="bbs", RootDeviceName="/dev/xvda")["ImageId"]
         tags = [
             {"Key": key, "Value": "0123456789abcdef0123456789abcdef"}

@@ -16,14 +16,15 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from tests.cloud.agent import Agent
-from tests.cloud.answers import Answer
+from tests.cloud.answers import Answer, CloudError
+from tests.cloud.credentials import Keys, document
 from tests.cloud.ec2 import EC2, Sight
 from tests.cloud.faults import BOOT, CAPACITY, METADATA, Chances, Fault, Faults
 from tests.cloud.launches import Launches
 from tests.cloud.machines import INTERRUPTED, Machine
-from tests.cloud.metadata import Metadata
+from tests.cloud.metadata import CONTAINER, Metadata
 from tests.cloud.moto import OPERATOR, Moto
-from tests.cloud.proxy import Call, Held, Proxy
+from tests.cloud.proxy import Call, Held, Proxy, refused
 
 REGION = "us-east-1"
 
@@ -73,15 +74,21 @@ class Cloud:
         self.security_group_id = ""
         self.network = ""
         self.endpoint_url = ""
+        self.clock_offset = 0.0
+        """Seconds by which the cloud's clock is before this machine's."""
         self._reactor = reactor
         self._temporary = folder is None
         self._folder = Path(folder or tempfile.mkdtemp(prefix="bbs-cloud-")).absolute()
         self._chances = Chances(seed)
         self._given_environ = dict(environ or {})
         self._secret = secrets.token_hex(20)
+        self._keys = Keys(self.now)
+        self._login_metadata = ""
         self._instance_environ: dict[str, str] = {}
         self._moto = Moto(reactor, REGION)
-        self._metadata = Metadata(reactor, REGION, self._asked_for_metadata)
+        self._metadata = Metadata(
+            reactor, REGION, self._asked_for_metadata, self._temporary_credentials
+        )
         self._agent = Agent(
             reactor,
             self._folder,
@@ -94,7 +101,7 @@ class Cloud:
         )
         self.launches = Launches(reactor, self._moto, self._agent.boot, self._lacking)
         self._ec2 = EC2(reactor, self._moto, self._agent, self.launches)
-        self._proxy = Proxy(reactor, self._choose, self._carry_out)
+        self._proxy = Proxy(reactor, self._choose, self._carry_out, self.now)
         self._ports: list[Any] = []
         self._told: set[Deferred[Any]] = set()
         self._interruptions: list[Any] = []
@@ -121,6 +128,9 @@ class Cloud:
         self._ports.append(port)
         self.endpoint_url = f"http://127.0.0.1:{port.getHost().port}"
         self._instance_environ.update(self._identity(APP_SERVER), **self._given_environ)
+        for identity in (LOGIN_SERVER, APP_SERVER):
+            self._keys.add(identity, self._secret)
+        self._login_metadata = self._metadata.open(self._login_machine())
         # Each has a metadata service of its own.
         del self._instance_environ["AWS_EC2_METADATA_DISABLED"]
 
@@ -170,7 +180,9 @@ class Cloud:
             "CreateSecurityGroup", GroupName="bbs-app", GroupDescription="bbs-app", VpcId=vpc
         )
         self.security_group_id = group.findtext(".//{*}groupId", "")
-        image = await query("RegisterImage", Name="bbs", Architecture="x86_64")
+        image = await query(
+            "RegisterImage", Name="bbs", Architecture="x86_64", RootDeviceName="/dev/xvda"
+        )
         self.image_id = image.findtext(".//{*}imageId", "")
 
     # For the clients
@@ -179,6 +191,20 @@ class Cloud:
     def environ(self) -> dict[str, str]:
         """The variables by which a login server, or boto3 in a test, gets at the cloud."""
         return self._identity(LOGIN_SERVER)
+
+    @property
+    def role_environ(self) -> dict[str, str]:
+        """The same for a login server with a role, as on an instance: its credentials are those of
+        the metadata service, for which AWS_EC2_METADATA_SERVICE_ENDPOINT stands. They expire."""
+        environ = self._without_key()
+        del environ["AWS_EC2_METADATA_DISABLED"]
+        return {**environ, "AWS_EC2_METADATA_SERVICE_ENDPOINT": self._login_metadata}
+
+    @property
+    def container_environ(self) -> dict[str, str]:
+        """The same for one in a container: its credentials, which expire, are at a URL."""
+        at = {"AWS_CONTAINER_CREDENTIALS_FULL_URI": self._login_metadata + CONTAINER}
+        return {**self._without_key(), **at}
 
     @property
     def instance_environ(self) -> dict[str, str]:
@@ -197,6 +223,40 @@ class Cloud:
             "address": "private",
             "user_data": str(USER_DATA),
         }
+
+    def now(self) -> float:
+        """The cloud's time, in seconds since the epoch."""
+        return float(self._reactor.seconds()) + self.clock_offset
+
+    def expire_credentials(self) -> None:
+        """All temporary credentials that were given out are refused from now on; new ones are
+        there to be fetched."""
+        self._keys.expire()
+
+    def _login_machine(self) -> Machine:
+        """The machine of a login server, for its metadata."""
+        return Machine(
+            instance_id="i-0000000000000001",
+            address=f"{self.network}.255.253",
+            kind="t3.small",
+            image_id=self.image_id,
+            subnet_id=self.subnet_ids[0],
+            token="",
+            tags={},
+            stops_as="stopped",
+            profile="bbs-login",
+            zone=REGION + "a",
+        )
+
+    def _temporary_credentials(self, machine: Machine) -> Mapping[str, str]:
+        launched = machine.instance_id in self._ec2.machines
+        key = self._keys.current(APP_SERVER if launched else LOGIN_SERVER)
+        return document(key, self.now())
+
+    def _without_key(self) -> dict[str, str]:
+        environ = self._identity(LOGIN_SERVER)
+        del environ["AWS_ACCESS_KEY_ID"], environ["AWS_SECRET_ACCESS_KEY"]
+        return environ
 
     def _identity(self, key: str) -> dict[str, str]:
         return {
@@ -266,11 +326,16 @@ class Cloud:
 
     # The parts
 
-    def _choose(self, call: Call) -> Any:
+    def _choose(self, call: Call) -> Fault | None:
+        call.identity = self._keys.owner(call.identity)
         parameters = {name: str(value) for name, value in call.parameters.items()}
         return self.faults.take(call.action, parameters, self._chances.next(call.action))
 
     async def _carry_out(self, call: Call, body: bytes, headers: Mapping[str, str]) -> Answer:
+        try:
+            self._keys.check(call.service, headers, body)
+        except CloudError as error:
+            return refused(call, error.code, error.message)
         if call.service != "ec2":
             return await self._moto.forward(body, headers)
         fault = call.fault or Fault("")

@@ -3,14 +3,16 @@
 Each instance has one at its own address, which stands in its environment as
 AWS_EC2_METADATA_SERVICE_ENDPOINT. A token is asked for by PUT, and comes with every GET:
 https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-categories.html
+
+Beside it, at `/credentials`, are the same temporary credentials as a container asks for them, by
+AWS_CONTAINER_CREDENTIALS_FULL_URI and without a token.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable
-from time import gmtime, strftime
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
@@ -19,11 +21,21 @@ from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from tests.cloud.credentials import stamp
 from tests.cloud.faults import Fault
 from tests.cloud.machines import Machine
 
 LONGEST_TOKEN = 21600
 """Seconds that a token can be good for."""
+
+ROLE = "bbs-app"
+"""The role of an instance that was launched without a profile."""
+
+Tell = Callable[[Machine], Mapping[str, str]]
+"""The temporary credentials of a machine's role."""
+
+CONTAINER = "/credentials"
+"""Where they are without a token."""
 
 _TTL, _TOKEN = "x-aws-ec2-metadata-token-ttl-seconds", "x-aws-ec2-metadata-token"
 
@@ -32,20 +44,26 @@ class Metadata:
     """The metadata services of all instances.
 
     :param choose: the fault that a question meets: a machine's, for a path.
+    :param credentials: of a machine's role.
     """
 
     def __init__(
-        self, reactor: Any, region: str, choose: Callable[[Machine, str], Fault | None]
+        self,
+        reactor: Any,
+        region: str,
+        choose: Callable[[Machine, str], Fault | None],
+        credentials: Tell,
     ) -> None:
         self._reactor = reactor
         self._region = region
         self._choose = choose
+        self._credentials = credentials
         self._services: dict[str, tuple[Any, WrappingFactory]] = {}
         self._closing: set[Deferred[None]] = set()
 
     def open(self, machine: Machine) -> str:
         """Serve an instance, at its own address; the endpoint."""
-        resource = _Service(self._reactor, machine, self._region, self._choose)
+        resource = _Service(self._reactor, machine, self._region, self._choose, self._credentials)
         factory = WrappingFactory(Site(resource, timeout=None))
         factory.noisy = False
         port = self._reactor.listenTCP(0, factory, interface=machine.address)
@@ -54,7 +72,9 @@ class Metadata:
 
     def close(self, machine: Machine) -> None:
         """Serve an instance no longer."""
-        port, factory = self._services.pop(machine.instance_id)
+        self._close(*self._services.pop(machine.instance_id))
+
+    def _close(self, port: Any, factory: WrappingFactory) -> None:
         closed = maybeDeferred(port.stopListening)
         self._closing.add(closed)
         closed.addBoth(lambda _: self._closing.discard(closed))
@@ -62,7 +82,10 @@ class Metadata:
             connection.transport.abortConnection()
 
     async def stop(self) -> None:
-        """Wait until all are closed, which have to be."""
+        """Close those that are left, and wait until all are closed."""
+        for port, factory in list(self._services.values()):
+            self._close(port, factory)
+        self._services.clear()
         await DeferredList(list(self._closing))
 
 
@@ -77,12 +100,14 @@ class _Service(Resource):
         machine: Machine,
         region: str,
         choose: Callable[[Machine, str], Fault | None],
+        credentials: Tell,
     ) -> None:
         Resource.__init__(self)
         self._reactor = reactor
         self._machine = machine
         self._region = region
         self._choose = choose
+        self._credentials = credentials
         self._tokens: dict[str, float] = {}
 
     # Resource
@@ -132,11 +157,15 @@ class _Service(Resource):
         return 200, token
 
     def _told(self, request: Request) -> tuple[int, str]:
+        if request.path.decode() == CONTAINER:
+            return 200, json.dumps(dict(self._credentials(self._machine)))
         until = self._tokens.get(request.getHeader(_TOKEN) or "", 0.0)
         if self._reactor.seconds() >= until:
             return 401, "Unauthorized"
         path = request.path.decode().removeprefix("/latest/")
         told = tree(self._machine, self._region)
+        role = f"meta-data/iam/security-credentials/{self._machine.profile or ROLE}"
+        told[role] = json.dumps(dict(self._credentials(self._machine)))
         if path in told:
             return 200, told[path]
         folder = path.rstrip("/") + "/"
@@ -184,8 +213,3 @@ def tree(machine: Machine, region: str) -> dict[str, str]:
         "user-data": machine.user_data,
         **{f"meta-data/{name}": value for name, value in told.items()},
     }
-
-
-def stamp(seconds: float) -> str:
-    """A time as the metadata have it."""
-    return strftime("%Y-%m-%dT%H:%M:%SZ", gmtime(seconds))

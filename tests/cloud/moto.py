@@ -95,7 +95,13 @@ class Moto(ProcessProtocol):
         response = await self._agent.request(
             b"POST",
             f"http://127.0.0.1:{self.port}/".encode(),
-            Headers({name: [value] for name, value in headers.items()}),
+            Headers(
+                {
+                    name: [value]
+                    for name, value in headers.items()
+                    if name.lower() not in ("host", "content-length", "connection", "expect")
+                }
+            ),
             FileBodyProducer(BytesIO(body)),
         )
         content = response.headers.getRawHeaders("content-type", ["text/xml"])[0]

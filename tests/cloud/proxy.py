@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.protocols.policies import WrappingFactory
-from twisted.web.http import Request
+from twisted.web.http import Request, datetimeToString
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
@@ -31,9 +31,10 @@ _log = Logger()
 class Call:
     """One call of a client.
 
-    `identity` is its access key, `service` ec2, ssm, secretsmanager and so on, `parameters` what
-    was asked: of EC2 the query, of the others their JSON. `answer` is the code of the error that
-    was answered, "" for success, None while the call is under way, hangs or has lost its answer.
+    `identity` is who calls: the access key, or whose temporary one it is. `service` is ec2, ssm,
+    secretsmanager and so on, `parameters` what was asked: of EC2 the query, of the others their
+    JSON. `answer` is the code of the error that was answered, "" for success, None while the call
+    is under way, hangs or has lost its answer.
     """
 
     time: float
@@ -66,6 +67,7 @@ class Proxy(Resource):
 
     :param choose: the fault that a call meets.
     :param carry_out: the answer to a call, with the body and the headers as they came.
+    :param now: the cloud's time, in seconds since the epoch, by which answers are dated.
     """
 
     isLeaf = True
@@ -75,6 +77,7 @@ class Proxy(Resource):
         reactor: Any,
         choose: Callable[[Call], Fault | None],
         carry_out: Callable[[Call, bytes, Mapping[str, str]], Awaitable[Answer]],
+        now: Callable[[], float],
     ) -> None:
         Resource.__init__(self)
         self.calls: list[Call] = []
@@ -82,6 +85,7 @@ class Proxy(Resource):
         self._reactor = reactor
         self._choose = choose
         self._carry_out = carry_out
+        self._now = now
         self._under_way: set[Deferred[None]] = set()
         self._factory = WrappingFactory(Site(self, timeout=None))
 
@@ -105,7 +109,6 @@ class Proxy(Resource):
         headers = {
             name.decode(): values[0].decode()
             for name, values in request.requestHeaders.getAllRawHeaders()
-            if name.lower() not in (b"host", b"content-length", b"connection", b"expect")
         }
         call = read(self._reactor.seconds(), body, headers)
         call.fault = self._choose(call)
@@ -146,6 +149,7 @@ class Proxy(Resource):
         if request.channel is not None:
             request.setResponseCode(answer.status)
             request.setHeader("Content-Type", answer.content_type)
+            request.setHeader("Date", datetimeToString(self._now()))
             request.write(answer.body)
             request.finish()
 

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from base64 import b64encode
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-from botocore.exceptions import BotoCoreError
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.web.client import Agent, readBody
 from twisted.web.http_headers import Headers
 
-from tests.cloud import BOOT, CAPACITY, METADATA, Rule, error, hold, lost
+from tests.cloud import APP_SERVER, BOOT, CAPACITY, LOGIN_SERVER, METADATA, Rule, error, hold, lost
 from tests.integration.cloud_case import SLEEPS, CloudCase, tagged
 from tests.integration.service import eventually, lives, run
 
@@ -462,6 +469,72 @@ class AsksItself(CloudCase):
         status, _ = await self.ask("PUT", endpoint, "api/token", ttl="60")
         self.assertEqual(status, 503)
         await self.token(endpoint)
+
+
+class Signed(CloudCase):
+    """Who calls, and when."""
+
+    def by(self, environ: Mapping[str, str], service: str = "ec2") -> Any:
+        """A client with what this environment has, as botocore finds it."""
+        with mock.patch.dict(os.environ, environ):
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+                if name not in environ:
+                    os.environ.pop(name, None)
+            # A session looks for credentials when a client is made.
+            make: Any = boto3.session.Session().client
+            return make(service, config=Config(retries={"total_max_attempts": 1}))
+
+    async def asks(self, client: Any) -> None:
+        await deferToThread(client.describe_instances)
+
+    async def test_secret(self) -> None:
+        wrong = {**self.cloud.environ, "AWS_SECRET_ACCESS_KEY": "wrong"}
+        await self.refused("SignatureDoesNotMatch", run(self.asks(self.by(wrong))))
+        nobody = {**self.cloud.environ, "AWS_ACCESS_KEY_ID": "NOBODY"}
+        await self.refused("AuthFailure", run(self.asks(self.by(nobody))))
+        self.assertEqual(
+            [call.answer for call in self.cloud.calls], ["SignatureDoesNotMatch", "AuthFailure"]
+        )
+        ssm = self.by(wrong, "ssm")
+        asked = deferToThread(ssm.get_parameter, Name="/x")
+        await self.refused("InvalidSignatureException", asked)
+
+    async def test_clock(self) -> None:
+        """A day off, either way; the answer is dated by the cloud's clock."""
+        for offset in (-86400.0, 86400.0, -301.0, 301.0):
+            self.cloud.clock_offset = offset
+            failure = await self.assertFailure(self.call("describe_instances"), ClientError)
+            answer = failure.response
+            self.assertEqual(answer["Error"]["Code"], "RequestExpired")
+            self.assertEqual(answer["ResponseMetadata"]["HTTPStatusCode"], 400)
+            date = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+            self.assertLess(abs(date.timestamp() - self.cloud.now()), 30.0)
+        self.cloud.clock_offset = 240.0
+        await self.described()
+
+    async def test_roles(self) -> None:
+        """Temporary credentials: expired ones are refused, new ones can be fetched."""
+        for environ in (self.cloud.role_environ, self.cloud.container_environ):
+            client = await deferToThread(self.by, environ)
+            await self.asks(client)
+            call = self.cloud.calls[-1]
+            self.assertEqual((call.identity, call.answer), (LOGIN_SERVER, ""))
+            ssm = await deferToThread(self.by, environ, "ssm")
+            self.cloud.expire_credentials()
+            await self.refused("RequestExpired", run(self.asks(client)))
+            asked = deferToThread(ssm.get_parameter, Name="/x")
+            await self.refused("ExpiredTokenException", asked)
+            await self.asks(await deferToThread(self.by, environ))
+            self.assertEqual(self.cloud.calls[-1].answer, "")
+
+    async def test_of_instances(self) -> None:
+        """An instance's role is the app servers'."""
+        id = (await self.launch(UserData=SAYS_WHERE))["InstanceId"]
+        await eventually(lambda: "\n" in self.cloud.console(id), "it says where")
+        where = self.cloud.console(id).strip()
+        environ = {**self.cloud.role_environ, "AWS_EC2_METADATA_SERVICE_ENDPOINT": where}
+        await self.asks(await deferToThread(self.by, environ))
+        self.assertEqual(self.cloud.calls[-1].identity, APP_SERVER)
 
 
 class Starts(CloudCase):

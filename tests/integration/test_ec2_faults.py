@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
-from bbs.scaling.ec2.client import EC2Client, boto_client
+from bbs.scaling.ec2.client import client_for
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from tests.cloud import Cloud, Faults, Rule, cut, error, everything, hang, lost
@@ -42,7 +42,7 @@ class FaultsCase(TestCase):
     def keeper(self, **changes):
         """One more provider of the fleet."""
         config = replace(self.config, **changes)
-        client = EC2Client(reactor, lambda: boto_client(config))
+        client = client_for(reactor, config)
         client.startService()
         self.addCleanup(lambda: client.running and client.stopService())
         provider = EC2Provider(

@@ -20,7 +20,9 @@ from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
 from bbs.scaling.ec2 import provider as provider_module
-from bbs.scaling.ec2.client import EC2Client, boto_client
+from bbs.scaling.ec2.api import Api
+from bbs.scaling.ec2.client import EC2Client
+from bbs.scaling.ec2.gates import PACES
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from bbs.testing.provider_contract import ProviderContract
@@ -36,6 +38,9 @@ IDENTITY = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
+
+UNPACED = {action: pace._replace(size=1000) for action, pace in PACES.items()}
+"""Moto takes as many calls as come."""
 
 _fleets = itertools.count()
 
@@ -86,7 +91,7 @@ class MotoCase(TestCase):
     def provider(self, **changes):
         """A provider for a fleet of its own, not started; its client is."""
         config = replace(self.config, **changes)
-        client = EC2Client(reactor, lambda: boto_client(config))
+        client = EC2Client(reactor, Api(reactor, config), paces=UNPACED)
         client.startService()
         self.addCleanup(client.stopService)
         return EC2Provider(

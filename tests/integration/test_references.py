@@ -18,21 +18,23 @@ class References(ServiceCase):
     """`database.url` and `broker.url` as references."""
 
     def setUp(self) -> Any:
-        environ = {
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        }
-        patched = mock.patch.dict(os.environ, environ)
-        patched.start()
-        self.addCleanup(patched.stop)
         logging.getLogger("werkzeug").setLevel(logging.ERROR)
         stores = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         stores.start()
         self.addCleanup(stores.stop)
         host, port = stores.get_host_and_port()
         self.endpoint = f"http://{host}:{port}"
+        environ = {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_ENDPOINT_URL_SSM": self.endpoint,
+            "AWS_ENDPOINT_URL_SECRETS_MANAGER": self.endpoint,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        }
+        patched = mock.patch.dict(os.environ, environ)
+        patched.start()
+        self.addCleanup(patched.stop)
         return super().setUp()
 
     def by_reference(self, database: str) -> Service:
@@ -40,7 +42,7 @@ class References(ServiceCase):
         return self.service(
             database={"url": database},
             broker={"url": "secretsmanager:bbs/broker"},
-            ec2={"endpoint_url": self.endpoint, "region": REGION},
+            ec2={"region": REGION},
         )
 
     def keep(self, database: str, broker: str) -> None:

@@ -37,7 +37,8 @@ from bbs.testing import MemoryBroker
 from bbs.values import Policy, State, Tally
 from bbs.workers import Inline
 from tests.database_case import fresh_mysql_url, in_c
-from tests.simulation.cloud import SCOPE, Breaks, Cloud, CloudProvider, Machine
+from tests.simulation.breaks import Breaks
+from tests.simulation.cloud import SCOPE, Cloud, CloudProvider, Machine
 
 INTERVAL = 2.0
 ROUNDS = 80
@@ -70,7 +71,7 @@ class Round:
         return f"{self.all:7.1f} {self.database:8.1f} {self.server:7.0f}"
 
 
-class _Timed(Database):
+class Timed(Database):
     """Says how much processor time its calls have taken so far, in seconds."""
 
     spent = 0.0
@@ -114,20 +115,20 @@ def measure(servers: int, url: str = "sqlite:///:memory:", pid: int = 0) -> tupl
     """A settled round, and one that lists."""
     clock = Clock()
     clock.advance(1_000_000.0)
-    database = _Timed(url, Inline(), clock)
+    database = Timed(url, Inline(), clock)
     database.peewee.connect(reuse_if_open=True)
     migrations.upgrade(database.peewee, board.schema)
     cloud = Cloud(clock, Random(1), Breaks(), lambda machine: None)
     cloud.lag = 0.0
     listed_by_cloud: list[Any] = []
 
-    def call(kind: str, action: Any) -> Deferred[Any]:
+    def call(kind: str, action: Any, _: Any = None) -> Deferred[Any]:
         began = time.process_time()
         answer = succeed(action())
         listed_by_cloud.append(time.process_time() - began)
         return answer
 
-    cloud.call = call  # type: ignore[method-assign]
+    cloud.call = call  # type: ignore[method-assign,assignment]
     fill(database, cloud, servers, clock.seconds())
     clock.advance(10.0)
     policy = Policy(

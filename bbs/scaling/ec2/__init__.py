@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from bbs.config import EC2
@@ -24,7 +23,7 @@ async def _make(kit: LaunchKit) -> IProvider:
     # Here, as all who read a configuration import this module.
     from bbs import __version__
     from bbs.scaling.ec2 import user_data
-    from bbs.scaling.ec2.client import EC2Client, boto_client
+    from bbs.scaling.ec2.client import client_for
     from bbs.scaling.ec2.provider import EC2Provider
     from bbs.workers import Workers
 
@@ -35,7 +34,7 @@ async def _make(kit: LaunchKit) -> IProvider:
         make_user_data = await files.run(user_data.maker, kit)
     finally:
         await files.stopService()
-    client = EC2Client(kit.reactor, partial(boto_client, kit.section))
+    client = client_for(kit.reactor, kit.section)
     client.startService()
     kit.on_stop(client.stopService)
     return EC2Provider(

@@ -10,7 +10,8 @@ from typing import Any
 from twisted.internet.defer import Deferred
 
 from bbs.gathering import Batch
-from bbs.scaling.ec2.client import Answer, EC2Client
+from bbs.scaling.ec2.api import Answer
+from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.machines import Machines
 

@@ -1,108 +1,47 @@
-"""EC2's API with Deferreds: methods under EC2's own names, over boto3.
+"""EC2's API with Deferreds: methods under EC2's own names.
 
-Each call runs on a thread of a pool that belongs to the client: describing has one, changing
-another, so that no amount of the first delays the second. A thread does one HTTP exchange and
-neither waits nor sleeps between tries: botocore is told to try once, and what its standard retry
-mode would decide (`botocore.retries.standard`) is decided here, on the reactor, by the table of
+A call is one exchange over HTTP at a time, on the reactor (`api`). What botocore's standard retry
+mode (`botocore.retries.standard`) would decide is decided here, by the table of
 `bbs.scaling.ec2.errors`:
 
 - What may have been done or not is tried again, up to `TRIES` times, after a moment that doubles
   and has jitter, with the same parameters and so the same ClientToken. A quota keeps an API that is
   down from being asked three times as often.
-- Throttling closes the gate: no call of any kind begins until it opens again, a time that doubles
-  as long as the API throttles.
-- A try that is not answered in `DEADLINE` is given up. Its thread is busy until the socket times
-  out, shortly before or after; until then the pool is one thread smaller, and never grows.
-
-boto3 is imported by the first call, in its thread (half a second, 35 MiB): a process that never
-asks never pays.
+- Each action has a gate (`gates`), which lets calls through as fast as EC2 takes them, and which
+  throttling closes for this action alone.
+- A try that is not answered in `DEADLINE` is given up, and its connection closed.
 """
 
 from __future__ import annotations
 
-import gc
 import random
 from collections.abc import Callable, Mapping
-from threading import Lock
-from typing import Any, cast
+from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import (
-    Deferred,
-    DeferredList,
-    DeferredSemaphore,
-    TimeoutError,
-)
+from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from bbs import __version__
 from bbs.config import EC2
-from bbs.scaling.ec2.errors import EC2Error, Verdict, judge
-from bbs.workers import Workers
+from bbs.scaling.ec2.api import Answer, Api
+from bbs.scaling.ec2.errors import EC2Error, Verdict, no_answer
+from bbs.scaling.ec2.gates import PACES, Gate, Pace
 
-CONNECT_TIMEOUT = 3.0
-"""Seconds until a connection stands; enough for one lost packet."""
-
-READ_TIMEOUT = 8.0
-"""Seconds for which the API may be silent. A launch takes it one to four."""
-
-DEADLINE = 12.0
-"""Seconds until a try is given up whatever its thread does."""
-
-DESCRIBING_PATIENCE, CHANGING_PATIENCE = 10.0, 15.0
-"""Seconds that a whole call may take, with its tries and the time between them."""
-
-DESCRIBING_THREADS, CHANGING_THREADS = 2, 4
+DEADLINE = 8.0
+"""Seconds until a try is given up. A launch takes EC2 one to four."""
 
 TRIES = 3
 FIRST_PAUSE = 0.05
-FIRST_CLOSURE, LONGEST_CLOSURE = 1.0, 20.0
 QUOTA, QUOTA_OF_A_RETRY = 500, 14
 """As in botocore's standard mode."""
-
-STOPPING = 2.0
-"""Seconds for which stopping waits for calls that are under way."""
-
-Answer = Mapping[str, Any]
 
 _log = Logger()
 
 
-def boto_client(config: EC2) -> Any:
-    """A client of boto3's for the region and endpoint of `config`, with credentials by botocore's
-    own chain. It blocks."""
-    import boto3
-    from botocore.config import Config
-
-    client = boto3.session.Session().client(
-        "ec2",
-        region_name=config.region,
-        endpoint_url=config.endpoint_url or None,
-        config=Config(
-            connect_timeout=CONNECT_TIMEOUT,
-            read_timeout=READ_TIMEOUT,
-            retries={"mode": "standard", "total_max_attempts": 1},
-            max_pool_connections=DESCRIBING_THREADS + CHANGING_THREADS,
-            tcp_keepalive=True,
-            user_agent_extra=f"bbs/{__version__}",
-        ),
-    )
-    # EC2's description is a hundred thousand objects that stay. Looking for garbage among them
-    # stops the whole process for a tenth of a second, several times in a list of 1,000 instances.
-    # Once: what is frozen and becomes garbage is never freed.
-    if not gc.get_freeze_count():
-        gc.freeze()
-    return client
-
-
-class _Pool:
-    """Threads, and how many of them are free: work that is handed over begins at once."""
-
-    def __init__(self, workers: Any, size: int, patience: float) -> None:
-        self.workers = workers
-        self.free = DeferredSemaphore(size)
-        self.patience = patience
+def client_for(reactor: Any, config: EC2) -> EC2Client:
+    """A client of the API in the region, or at the endpoint, of `config`."""
+    return EC2Client(reactor, Api(reactor, config))
 
 
 class EC2Client(Service):
@@ -111,89 +50,81 @@ class EC2Client(Service):
     A call that is cancelled may have been carried out. Nothing is asked before `startService` or
     after `stopService`.
 
-    :param make_client: makes boto3's client, in a thread: `boto_client` of a configuration.
-    :param make_workers: makes a pool of threads from its name and size.
+    :param api: an `IApi`, and a service, which this starts and stops.
     :param jitter: gives numbers from 0 to 1.
+    :param paces: how fast each action may be asked.
     """
 
     def __init__(
         self,
         reactor: Any,
-        make_client: Callable[[], Any],
-        make_workers: Callable[[str, int], Any] | None = None,
+        api: Any,
         jitter: Callable[[], float] = random.random,
+        paces: Mapping[str, Pace] = PACES,
     ) -> None:
-        make = make_workers or (lambda name, size: Workers(reactor, name, size))
         self._reactor = reactor
-        self._make_client = make_client
+        self._api = api
         self._jitter = jitter
-        self._describing = _Pool(
-            make("ec2-describing", DESCRIBING_THREADS), DESCRIBING_THREADS, DESCRIBING_PATIENCE
-        )
-        self._changing = _Pool(
-            make("ec2-changing", CHANGING_THREADS), CHANGING_THREADS, CHANGING_PATIENCE
-        )
-        self._client: Any = None
-        self._making = Lock()
+        self._gates = {action: Gate(reactor, action, paces[action], jitter) for action in paces}
         self._calls: set[Deferred[Answer]] = set()
-        self._opens = 0.0
-        self._closures = 0
         self._quota = QUOTA
 
     # EC2's names
 
     def describe_images(self, **parameters: Any) -> Deferred[Answer]:
         """DescribeImages."""
-        return self._call(self._describing, "describe_images", parameters)
+        return self._call("DescribeImages", parameters)
 
     def describe_instances(self, **parameters: Any) -> Deferred[Answer]:
         """DescribeInstances, one page of it."""
-        return self._call(self._describing, "describe_instances", parameters)
+        return self._call("DescribeInstances", parameters)
 
     def describe_launch_template_versions(self, **parameters: Any) -> Deferred[Answer]:
         """DescribeLaunchTemplateVersions."""
-        return self._call(self._describing, "describe_launch_template_versions", parameters)
+        return self._call("DescribeLaunchTemplateVersions", parameters)
 
     def create_fleet(self, **parameters: Any) -> Deferred[Answer]:
         """CreateFleet. With a ClientToken, or else a lost answer launches twice."""
-        return self._call(self._changing, "create_fleet", parameters)
+        return self._call("CreateFleet", parameters)
+
+    def create_tags(self, **parameters: Any) -> Deferred[Answer]:
+        """CreateTags."""
+        return self._call("CreateTags", parameters)
 
     def start_instances(self, **parameters: Any) -> Deferred[Answer]:
         """StartInstances."""
-        return self._call(self._changing, "start_instances", parameters)
+        return self._call("StartInstances", parameters)
 
     def stop_instances(self, **parameters: Any) -> Deferred[Answer]:
         """StopInstances."""
-        return self._call(self._changing, "stop_instances", parameters)
+        return self._call("StopInstances", parameters)
 
     def run_instances(self, **parameters: Any) -> Deferred[Answer]:
         """RunInstances. With a ClientToken, or else a lost answer launches twice."""
-        return self._call(self._changing, "run_instances", parameters)
+        return self._call("RunInstances", parameters)
 
     def terminate_instances(self, **parameters: Any) -> Deferred[Answer]:
         """TerminateInstances."""
-        return self._call(self._changing, "terminate_instances", parameters)
+        return self._call("TerminateInstances", parameters)
 
     # Service
 
     def startService(self) -> None:
         Service.startService(self)
-        for pool in (self._describing, self._changing):
-            pool.workers.startService()
+        self._api.startService()
 
     def stopService(self) -> Deferred[None]:
-        """Give up all calls. A thread that hangs ends with its socket's time-out."""
+        """Give up all calls, and close their connections."""
         Service.stopService(self)
         for call in list(self._calls):
             call.cancel()
-        stops = [pool.workers.stopService() for pool in (self._describing, self._changing)]
-        stopped = DeferredList(stops, consumeErrors=True)
-        return stopped.addTimeout(STOPPING, self._reactor).addBoth(lambda _: None)
+        stopped: Deferred[None] = self._api.stopService()
+        return stopped
 
     # A call
 
-    def _call(self, pool: _Pool, name: str, parameters: Mapping[str, Any]) -> Deferred[Answer]:
-        call = Deferred.fromCoroutine(self._answer(pool, name, parameters))
+    def _call(self, action: str, parameters: Mapping[str, Any]) -> Deferred[Answer]:
+        call = Deferred.fromCoroutine(self._answer(action, parameters))
         self._calls.add(call)
 
         def ended(result: Any) -> Any:
@@ -202,94 +133,58 @@ class EC2Client(Service):
 
         return call.addBoth(ended)
 
-    async def _answer(self, pool: _Pool, name: str, parameters: Mapping[str, Any]) -> Answer:
+    async def _answer(self, action: str, parameters: Mapping[str, Any]) -> Answer:
         """Try until there is an answer, an error that stays one, or no patience left."""
-        action = "".join(word.capitalize() for word in name.split("_"))
-        ends = self._reactor.seconds() + pool.patience
+        gate = self._gates[action]
+        ends: float | None = None
         tries, doubtful = 0, False
         while True:
             try:
-                await self._pass_gate(action, ends)
-                answer = await self._try(pool, name, action, parameters, ends)
+                self._check_running(action)
+                await gate.enter(ends)
+                ends = ends or self._reactor.seconds() + gate.pace.patience
+                answer = await self._try(action, parameters, ends)
             except EC2Error as error:
                 error.doubtful = doubtful = doubtful or error.doubtful
                 tries += error.verdict is Verdict.AGAIN
-                pause = self._pause(error, tries)
-                if pause is None or self._reactor.seconds() + pause >= ends:
+                pause = self._pause(gate, error, tries)
+                if pause is None or ends is None or self._reactor.seconds() + pause >= ends:
                     raise
                 _log.debug("{action} failed: {error}", action=action, error=str(error))
                 await deferLater(self._reactor, pause)
             else:
-                self._closures = 0
+                gate.answered()
                 self._quota = min(QUOTA, self._quota + (QUOTA_OF_A_RETRY if tries else 1))
                 return answer
 
-    async def _pass_gate(self, action: str, ends: float) -> None:
-        """Wait while the API throttles, unless that is longer than the call may take."""
-        while (closed := self._opens - self._reactor.seconds()) > 0:
-            if self._opens >= ends:
-                text = f"EC2 throttles: nothing is asked for {closed:.0f} s"
-                raise EC2Error(Verdict.UNASKED, "Throttled", text)
-            await deferLater(self._reactor, closed)
-
-    async def _try(
-        self, pool: _Pool, name: str, action: str, parameters: Mapping[str, Any], ends: float
-    ) -> Answer:
+    def _check_running(self, action: str) -> None:
         if not self.running:
             raise EC2Error(Verdict.UNASKED, "Stopped", f"{action}: the EC2 client does not run")
-        now = self._reactor.seconds()
-        try:
-            await pool.free.acquire().addTimeout(ends - now, self._reactor)
-        except TimeoutError:
-            text = f"{action}: every thread waits for EC2"
-            raise EC2Error(Verdict.UNASKED, "Busy", text) from None
-        answer: Deferred[Answer] = Deferred()
 
-        def arrived(result: Any) -> None:
-            pool.free.release()
-            # Nobody minds if the answer was given up.
-            answer.callback(result)
-
-        pool.workers.run(self._perform, name, action, dict(parameters)).addBoth(arrived)
+    async def _try(self, action: str, parameters: Mapping[str, Any], ends: float) -> Answer:
+        self._check_running(action)
         allowed = min(DEADLINE, ends - self._reactor.seconds())
         try:
-            return await answer.addTimeout(allowed, self._reactor)
+            await self._api.ready(action).addTimeout(allowed, self._reactor)
         except TimeoutError:
-            text = f"EC2 does not answer {action} in {allowed:.0f} s"
-            raise EC2Error(Verdict.AGAIN, "NoAnswer", text) from None
+            text = f"{action}: there are no credentials yet after {allowed:.0f} s"
+            raise EC2Error(Verdict.UNASKED, "NotReady", text) from None
+        allowed = min(DEADLINE, ends - self._reactor.seconds())
+        try:
+            answer: Answer = await self._api.ask(action, parameters).addTimeout(
+                allowed, self._reactor
+            )
+        except TimeoutError:
+            raise no_answer(action, f"nothing in {allowed:.0f} s") from None
+        return answer
 
-    def _pause(self, error: EC2Error, tries: int) -> float | None:
+    def _pause(self, gate: Gate, error: EC2Error, tries: int) -> float | None:
         """Seconds until the next try; None for no more."""
         if error.verdict is Verdict.THROTTLED:
-            self._close_gate()
+            gate.throttled()
             return 0.0
         retry = error.verdict is Verdict.AGAIN and tries < TRIES
         if not retry or self._quota < QUOTA_OF_A_RETRY:
             return None
         self._quota -= QUOTA_OF_A_RETRY
         return self._jitter() * FIRST_PAUSE * 2.0 ** (tries - 1)
-
-    def _close_gate(self) -> None:
-        """The API throttles; of calls that were under way together the first counts for all."""
-        now = self._reactor.seconds()
-        if now < self._opens:
-            return
-        closed = min(FIRST_CLOSURE * 2.0**self._closures, LONGEST_CLOSURE)
-        self._closures += 1
-        self._opens = now + closed * (1 + self._jitter()) / 2
-        _log.warn("EC2 throttles: nothing is asked for {seconds:.1f} s", seconds=self._opens - now)
-
-    # In a thread
-
-    def _perform(self, name: str, action: str, parameters: dict[str, Any]) -> Answer:
-        try:
-            with self._making:
-                client = self._client = self._client or self._make_client()
-            return cast("Answer", getattr(client, name)(**parameters))
-        except Exception as error:
-            judged = judge(action, error)
-            if judged.credentials:
-                # A client keeps those that it was made with.
-                self._client = None
-            # Not chained: what botocore raises can hold the parameters, and so the user data.
-            raise judged from None

@@ -110,48 +110,20 @@ _BY_CODE = {
 
 LONGEST_MESSAGE = 300
 
+TOLERANCE = 240.0
+"""Seconds by which this machine's clock may be wrong. EC2 refuses what was signed five minutes
+before its own time or after it, and a Date is as old as its answer."""
 
-def judge(action: str, error: Exception) -> EC2Error:
-    """What `error`, which botocore raised in a call of `action`, means.
 
-    Raises `error` itself if it is none that the API, the network or the configuration can cause.
+def judge(
+    action: str, code: str, message: str, status: int, behind: float | None = None
+) -> EC2Error:
+    """What an error that EC2 answered means.
+
+    :param code: EC2's word for it, "" where the answer has none.
+    :param status: HTTP's.
+    :param behind: seconds by which this machine's clock is behind EC2's, if that is known.
     """
-    # Whoever has an error of botocore's has imported it already; nobody else should have to.
-    from botocore import exceptions as botocore
-    from botocore.parsers import ResponseParserError
-
-    if isinstance(error, botocore.ClientError):
-        answer = error.response.get("Error", {})
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return _judge_answer(action, answer.get("Code", ""), answer.get("Message", ""), status)
-    kind = type(error).__name__
-    no_answer = (
-        OSError,
-        ResponseParserError,
-        botocore.ConnectionError,
-        botocore.HTTPClientError,
-        botocore.IncompleteReadError,
-        botocore.MetadataRetrievalError,
-        botocore.ResponseStreamingError,
-    )
-    if isinstance(error, no_answer):
-        return EC2Error(Verdict.AGAIN, kind, f"EC2 does not answer {action}: {kind}")
-    if isinstance(
-        error,
-        botocore.NoCredentialsError
-        | botocore.PartialCredentialsError
-        | botocore.CredentialRetrievalError
-        | botocore.ProfileNotFound
-        | botocore.TokenRetrievalError,
-    ):
-        text = f"{action}: {kind}; {_CREDENTIALS}"
-        return EC2Error(Verdict.REFUSED, kind, text, credentials=True)
-    if isinstance(error, botocore.BotoCoreError | ValueError):
-        return EC2Error(Verdict.REFUSED, kind, f"{action}: {_line(str(error))}; {_CONFIGURATION}")
-    raise error
-
-
-def _judge_answer(action: str, code: str, message: str, status: int) -> EC2Error:
     if code in _BY_CODE:
         verdict, advice = _BY_CODE[code]
     elif status >= 500:
@@ -160,11 +132,74 @@ def _judge_answer(action: str, code: str, message: str, status: int) -> EC2Error
         verdict, advice = Verdict.THROTTLED, ""
     else:
         verdict, advice = Verdict.REFUSED, _CONFIGURATION
-    # What EC2 says about credentials can quote the request's authorization.
-    credentials = advice == _CREDENTIALS
-    said = ": ".join(filter(None, (code, "" if credentials else _line(message))))
+    # What is signed with credentials that have expired is said to have expired itself.
+    credentials = advice in (_CREDENTIALS, _CLOCK)
+    quotes = advice == _CREDENTIALS  # EC2 can, of the request's authorization.
+    if credentials and behind is not None:
+        if abs(behind) > TOLERANCE:
+            # New ones would not help.
+            credentials, advice = False, f"{_clock(behind)}: {_CLOCK}"
+        else:
+            advice = _CREDENTIALS
+    said = ": ".join(filter(None, (code or f"HTTP {status}", "" if quotes else _line(message))))
     text = "; ".join(filter(None, (f"EC2 refuses {action}: {said}", advice)))
-    return EC2Error(verdict, code, text, credentials=credentials)
+    return EC2Error(verdict, code or f"HTTP{status}", text, credentials=credentials)
+
+
+def no_answer(action: str, why: str) -> EC2Error:
+    """There was none, or none of EC2's: nobody knows what was done. `why` is a word for it."""
+    return EC2Error(Verdict.AGAIN, why, f"EC2 does not answer {action}: {why}")
+
+
+def unready(action: str, error: Exception) -> EC2Error:
+    """What `error` means, with which botocore could not find what a call needs; nothing was asked.
+
+    Raises `error` itself if it is none that the network, the machine or the configuration causes.
+    """
+    # Whoever has an error of botocore's has imported it already; nobody else should have to.
+    from botocore import exceptions as botocore
+
+    kind = type(error).__name__
+    away = (
+        OSError,
+        botocore.ConnectionError,
+        botocore.HTTPClientError,
+        botocore.MetadataRetrievalError,
+    )
+    lacking = (
+        botocore.NoCredentialsError,
+        botocore.PartialCredentialsError,
+        botocore.CredentialRetrievalError,
+        botocore.ClientError,  # of the service that gives credentials
+        botocore.ProfileNotFound,
+        botocore.TokenRetrievalError,
+    )
+    if isinstance(error, EC2Error):
+        return EC2Error(error.verdict, error.code, f"{action}: {error}")
+    if isinstance(error, away):
+        text = f"{action}: the credentials cannot be asked for: {kind}"
+        return EC2Error(Verdict.UNASKED, kind, text, credentials=True)
+    if isinstance(error, lacking):
+        text = f"{action}: {kind}; {_CREDENTIALS}"
+        return EC2Error(Verdict.REFUSED, kind, text, credentials=True)
+    if isinstance(error, RuntimeError):  # botocore's, of new credentials that have expired
+        text = f"{action}: new credentials have expired already; {_CLOCK}"
+        return EC2Error(Verdict.REFUSED, "ExpiredCredentials", text, credentials=True)
+    if isinstance(error, botocore.BotoCoreError | ValueError):
+        return EC2Error(Verdict.REFUSED, kind, f"{action}: {_line(str(error))}; {_CONFIGURATION}")
+    raise error
+
+
+def _clock(behind: float) -> str:
+    seconds = abs(behind)
+    if seconds >= 2 * 86400:
+        span = f"{seconds / 86400:.0f} days"
+    elif seconds >= 2 * 3600:
+        span = f"{seconds / 3600:.0f} h"
+    else:
+        span = f"{seconds / 60:.0f} min"
+    way = "behind" if behind > 0 else "ahead of"
+    return f"this machine's clock is {span} {way} EC2's"
 
 
 def _line(message: str) -> str:

@@ -1,22 +1,18 @@
 """The IAM policies of `docs/aws/`, held against the calls that bbs makes.
 
-The calls are recorded as botocore makes them, in front of moto. Each is then asked of the policy as
-AWS would ask: one request for every resource that it touches, with what conditions can look at.
-The evaluator knows as much of the policy language as the files use, and refuses the rest.
-https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html says what a
-call touches.
+The calls are recorded as botocore makes them, in front of moto; `tests/aws_policies.py` says what
+each asks of a policy.
 """
 
-import json
+import copy
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 from unittest import mock
 
 import boto3
+from botocore.serialize import create_serializer
 from moto import mock_aws
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -26,173 +22,36 @@ from bbs.config import references as stores
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.workers import Inline
+from tests.aws_policies import (
+    ACCOUNT,
+    REGION,
+    Account,
+    Call,
+    Request,
+    allowing,
+    arn,
+    holds,
+    launch_requests,
+    like,
+    pass_role,
+    policy,
+    requests,
+    together,
+)
+from tests.cloud.templates import Template, Templates
 from tests.ec2_tools import FLEET_ID, MemoryApi
 
-FOLDER = Path(__file__).absolute().parent.parent / "docs/aws"
-REGION, ACCOUNT = "us-east-1", "123456789012"
 OURS = {"bbs:fleet": "bbs"}
 LAUNCH = "0123456789abcdef0123456789abcdef"
 
+APP, SPOT = policy("app-server-policy.json"), policy("spot-policy.json")
 
-# The policy language
+SPOTS_ROLE = (
+    f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
+)
 
-
-@dataclass(frozen=True)
-class Request:
-    """One thing that somebody wants to do to one resource; the region is always known."""
-
-    action: str
-    resource: str
-    context: Mapping[str, str] = field(default_factory=dict)
-
-
-def allowing(policy: Mapping[str, Any], request: Request) -> list[str]:
-    """The statements that allow a request, by their Sid; none if it is denied."""
-    statements = [each for each in policy["Statement"] if matches(each, request)]
-    if any(each["Effect"] == "Deny" for each in statements):
-        return []
-    return [each["Sid"] for each in statements]
-
-
-def matches(statement: Mapping[str, Any], request: Request) -> bool:
-    """Whether a statement speaks of a request."""
-    unknown = statement.keys() - {"Sid", "Effect", "Action", "Resource", "Condition"}
-    assert not unknown, unknown
-    return (
-        any(like(each.lower(), request.action.lower()) for each in several(statement["Action"]))
-        and any(like(each, request.resource) for each in several(statement["Resource"]))
-        and all(
-            holds(
-                operator, key, several(wanted), {"aws:RequestedRegion": REGION, **request.context}
-            )
-            for operator, conditions in statement.get("Condition", {}).items()
-            for key, wanted in conditions.items()
-        )
-    )
-
-
-def holds(operator: str, key: str, wanted: Sequence[str], context: Mapping[str, str]) -> bool:
-    """Whether one condition holds. Of these operators none does for a key that is not there."""
-    value = context.get(key)
-    if value is None:
-        return False
-    return {
-        "StringEquals": lambda: value in wanted,
-        "StringLike": lambda: any(like(each, value) for each in wanted),
-        "Bool": lambda: value.lower() in [each.lower() for each in wanted],
-    }[operator]()
-
-
-def like(pattern: str, text: str) -> bool:
-    """Whether a text is as a pattern with `*` and `?`."""
-    assert "${" not in pattern, "the evaluator has no policy variables"
-    escaped = re.escape(pattern).replace(r"\*", ".*").replace(r"\?", ".")
-    return re.fullmatch(escaped, text, re.DOTALL) is not None
-
-
-def several(value: str | Sequence[str]) -> Sequence[str]:
-    """A list, where one may stand alone."""
-    return [value] if isinstance(value, str) else value
-
-
-def policy(name: str) -> Any:
-    """A policy of the documentation, its placeholders filled in as there."""
-    text = (FOLDER / name).read_text("utf-8")
-    return json.loads(text.replace("REGION", REGION).replace("ACCOUNT", ACCOUNT))
-
-
-LOGIN, APP = policy("login-server-policy.json"), policy("app-server-policy.json")
-
-
-# What a call asks for
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of an API, as botocore has it."""
-
-    service: str
-    action: str
-    parameters: Mapping[str, Any]
-
-
-def requests(call: Call, tags: Mapping[str, Mapping[str, str]]) -> Iterator[Request]:
-    """What a call asks for; `tags` has those of the resources that there are, by their id."""
-    action = f"{call.service}:{call.action}"
-    asked = call.parameters
-    if action == "ec2:RunInstances":
-        yield from launch_requests(asked, tags)
-    elif action == "ec2:TerminateInstances":
-        for id in asked["InstanceIds"]:
-            yield Request(action, arn("ec2", f"instance/{id}"), resource_tags(tags.get(id, {})))
-    elif call.action.startswith("Describe"):
-        yield Request(action, "*")
-    elif action == "ssm:GetParameter":
-        yield Request(action, arn("ssm", f"parameter{asked['Name']}"))
-    elif action == "secretsmanager:GetSecretValue":
-        yield Request(action, arn("secretsmanager", f"secret:{asked['SecretId']}-AbCdEf"))
-    else:
-        raise AssertionError(f"what does {action} ask for?")
-
-
-def launch_requests(
-    asked: Mapping[str, Any], tags: Mapping[str, Mapping[str, str]]
-) -> Iterator[Request]:
-    run = "ec2:RunInstances"
-    given = {
-        each["ResourceType"]: {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in each["Tags"]}
-        for each in asked.get("TagSpecifications", [])
-    }
-    volumes = [each["Ebs"] for each in asked.get("BlockDeviceMappings", []) if "Ebs" in each]
-    encrypted = bool(volumes) and all(each.get("Encrypted") for each in volumes)
-    of = {
-        "instance": {
-            "ec2:InstanceType": asked["InstanceType"],
-            "ec2:MetadataHttpTokens": asked.get("MetadataOptions", {}).get(
-                "HttpTokens", "optional"
-            ),
-        },
-        "volume": {"ec2:Encrypted": str(encrypted).lower()},
-        "network-interface": {},
-    }
-    for kind, context in of.items():
-        yield Request(run, arn("ec2", f"{kind}/*"), {**context, **given.get(kind, {})})
-    (interface,) = asked.get("NetworkInterfaces", [{}])
-    ids = [
-        ("image", asked.get("ImageId")),
-        ("subnet", asked.get("SubnetId", interface.get("SubnetId"))),
-        ("key-pair", asked.get("KeyName")),
-        ("launch-template", asked.get("LaunchTemplate", {}).get("LaunchTemplateId")),
-    ]
-    for group in asked.get("SecurityGroupIds", interface.get("Groups", [])):
-        ids.append(("security-group", group))
-    for kind, id in ids:
-        if id is not None:
-            account = "" if kind == "image" else ACCOUNT
-            context = resource_tags(tags.get(id, {}))
-            yield Request(run, arn("ec2", f"{kind}/{id}", account), context)
-    for kind, context in given.items():
-        created = {"ec2:CreateAction": "RunInstances", **context}
-        yield Request("ec2:CreateTags", arn("ec2", f"{kind}/*"), created)
-    if "IamInstanceProfile" in asked:
-        # Its role has its name.
-        yield pass_role(asked["IamInstanceProfile"]["Name"])
-
-
-def pass_role(name: str, service: str = "ec2.amazonaws.com") -> Request:
-    role = f"arn:aws:iam::{ACCOUNT}:role/{name}"
-    return Request("iam:PassRole", role, {"iam:PassedToService": service})
-
-
-def resource_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    return {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
-
-
-def arn(service: str, resource: str, account: str = ACCOUNT) -> str:
-    return f"arn:aws:{service}:{REGION}:{account}:{resource}"
-
-
-# The tests
+UNASKED = {"create_fleet", "create_tags"}
+"""What the client can ask, and nothing of bbs does; the policy has no right to it."""
 
 
 class PolicyTestCase(SynchronousTestCase):
@@ -220,9 +79,33 @@ class PolicyTestCase(SynchronousTestCase):
             security_group_ids=(group["GroupId"],),
             iam_instance_profile="bbs-app",
         )
-        self.tags = dict.fromkeys(
-            (self.config.image_id, subnet["SubnetId"], group["GroupId"]), OURS
+        self.tags: dict[str, Mapping[str, str]] = {self.config.image_id: OURS}
+        self.templates = Templates()
+        self.login = policy(
+            "login-server-policy.json",
+            SUBNET_A=subnet["SubnetId"],
+            SUBNET_B="subnet-b",
+            APP_GROUP=group["GroupId"],
         )
+
+    def template(self, **data: Any) -> str:
+        """A launch template of ours; its id."""
+        asked: dict[str, Any] = {"LaunchTemplateName": "bbs", "LaunchTemplateData": data}
+        made = self.ec2.create_launch_template(**asked)
+        id: str = made["LaunchTemplate"]["LaunchTemplateId"]
+        self.tags[id] = OURS
+        query = self.query("CreateLaunchTemplate", **asked)
+        del query["LaunchTemplateName"]
+        said = {name.removeprefix("LaunchTemplateData."): query[name] for name in query}
+        self.templates.by_id[id] = Template(id, "bbs", {1: said})
+        return id
+
+    def query(self, action: str, **parameters: Any) -> dict[str, str]:
+        """A call's parameters as EC2 gets them."""
+        model = self.ec2.meta.service_model.operation_model(action)
+        made = create_serializer("ec2").serialize_to_request(parameters, model)["body"]
+        del made["Action"], made["Version"]
+        return {name: str(value) for name, value in made.items()}
 
     def client(self, service: str) -> Any:
         """A client whose calls are recorded."""
@@ -233,7 +116,8 @@ class PolicyTestCase(SynchronousTestCase):
     def record(self, params: Any, model: Any, **_: object) -> None:
         # What EC2 gets, not what it was before: the user data in base64 for one.
         service = model.service_model.endpoint_prefix
-        self.calls.append(Call(service, model.name, dict(params)))
+        asked = self.query(model.name, **params) if service == "ec2" else dict(params)
+        self.calls.append(Call(service, model.name, asked))
 
     def provider(self, config: EC2) -> EC2Provider:
         """A provider that asks in this thread."""
@@ -248,24 +132,30 @@ class PolicyTestCase(SynchronousTestCase):
         return provider
 
     def a_life(self, config: EC2) -> None:
-        """Launch an instance, look at it, and end it; another keeper ends another one's."""
+        """Launch an instance, look at it, stop, start and end it; another keeper ends another
+        one's."""
         provider = self.provider(config)
         launched = [provider.launch(LAUNCH), provider.launch("other")]
-        self.clock.pump([0.1] * 50)
-        for each in launched:
-            self.successResultOf(each)
+        self.wait_for(*launched)
         self.tags |= {
             each["InstanceId"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
             for reservation in self.ec2.describe_instances()["Reservations"]
             for each in reservation["Instances"]
         }
-        listed = provider.list()
+        (listed,) = self.wait_for(provider.list())
+        self.assertEqual(len(listed), 2)
+        if not config.spot:
+            for change in (provider.stop, provider.start):
+                self.wait_for(change(LAUNCH))
+        self.wait_for(provider.terminate(LAUNCH), self.provider(config).terminate("other"))
+
+    def wait_for(self, *answers: Any) -> list[Any]:
         self.clock.pump([0.1] * 50)
-        self.assertEqual(len(self.successResultOf(listed)), 2)
-        ended = [provider.terminate(LAUNCH), self.provider(config).terminate("other")]
-        self.clock.pump([0.1] * 50)
-        for each in ended:
-            self.successResultOf(each)
+        return [self.successResultOf(each) for each in answers]
+
+    def account(self) -> Account:
+        """What there is."""
+        return Account(self.tags, self.templates)
 
     def reveal(self) -> None:
         """Ask both stores for both secrets."""
@@ -283,7 +173,16 @@ class PolicyTestCase(SynchronousTestCase):
 
     def asked(self) -> list[Request]:
         """What was asked for so far."""
-        return [request for call in self.calls for request in requests(call, self.tags)]
+        return [request for call in self.calls for request in requests(call, self.account())]
+
+    def launch(self) -> dict[str, str]:
+        """The first launch so far."""
+        return dict(next(c.parameters for c in self.calls if c.action == "RunInstances"))
+
+    def denied(self, policy: Mapping[str, Any], launch: Mapping[str, str]) -> list[Request]:
+        """What of a launch a policy does not allow."""
+        found = launch_requests(launch, self.account())
+        return [request for request in found if not allowing(policy, request)]
 
     def assert_allowed(self, policy: Mapping[str, Any]) -> set[str]:
         """Every request so far is allowed; returns the statements that did."""
@@ -302,74 +201,181 @@ class LoginServer(PolicyTestCase):
         """Every call that a keeper of the fleet makes, and no statement is there for nothing."""
         self.a_life(self.config)
         self.a_life(replace(self.config, address="private"))
+        self.from_a_template()
         self.reveal()
-        used = self.assert_allowed(LOGIN)
-        self.assertEqual(used, {each["Sid"] for each in LOGIN["Statement"]})
+        used = self.assert_allowed(self.login)
+        self.assertEqual(used, {each["Sid"] for each in self.login["Statement"]})
+
+    def from_a_template(self) -> None:
+        """A life of instances that a launch template of ours says all of."""
+        template = self.template(
+            ImageId=self.config.image_id,
+            SecurityGroupIds=list(self.config.security_group_ids),
+            IamInstanceProfile={"Name": "bbs-app"},
+        )
+        config = replace(
+            self.config,
+            launch_template=template,
+            image_id="",
+            security_group_ids=(),
+            iam_instance_profile="",
+        )
+        self.a_life(config)
+
+    def test_spot(self) -> None:
+        """Takes another policy; Spot's own role is made by the first launch in an account."""
+        self.a_life(replace(self.config, spot=True))
+        self.assertNotEqual(self.denied(self.login, self.launch()), [])
+        used = self.assert_allowed(together(self.login, SPOT))
+        asked = Request(
+            "iam:CreateServiceLinkedRole", SPOTS_ROLE, {"iam:AWSServiceName": "spot.amazonaws.com"}
+        )
+        self.assertEqual(allowing(self.login, asked), [])
+        used.update(allowing(SPOT, asked))
+        self.assertLessEqual({each["Sid"] for each in SPOT["Statement"]}, used)
 
     def test_every_call_was_recorded(self) -> None:
-        """What the client can ask is what was recorded."""
+        """What the client can ask is what was recorded, or nothing of bbs asks it."""
         self.a_life(self.config)
-        own = [name for name in vars(EC2Client) if name.startswith(("describe_", "run_", "term"))]
-        actions = {"".join(map(str.capitalize, name.split("_"))) for name in own}
+        self.from_a_template()
+        kinds = ("create_", "describe_", "run_", "start_", "stop_", "terminate_")
+        own = {name for name in vars(EC2Client) if name.startswith(kinds)}
+        self.assertLess(UNASKED, own)
+        actions = {"".join(map(str.capitalize, name.split("_"))) for name in own - UNASKED}
         self.assertEqual({call.action for call in self.calls}, actions)
 
     def test_launch_template(self) -> None:
-        """One with our tag, that names the image."""
+        """One with our tag; what is in it counts as if the request said it."""
+        self.from_a_template()
+        launch = self.launch()
+        id = launch["LaunchTemplate.LaunchTemplateId"]
+        self.assertEqual(self.denied(self.login, launch), [])
+        data = self.templates.by_id[id].versions[1]
+        for change in (
+            {"ImageId": "ami-other"},
+            {"SecurityGroupId.1": "sg-other"},
+            {"IamInstanceProfile.Name": "administrator"},
+            {"KeyName": "mine"},
+            {"TagSpecification.1.ResourceType": "instance", **_tag(1, "team", "a")},
+        ):
+            self.templates.by_id[id].versions[1] = {**data, **change}
+            self.assertNotEqual(self.denied(self.login, launch), [], change)
+        self.templates.by_id[id].versions[1] = data
+        del self.tags[id]
+        self.assertNotEqual(self.denied(self.login, launch), [])
+
+    def other_launches(self) -> Iterator[list[Request]]:
+        """Launches untagged, of another fleet, with other tags, of another size, with the old
+        metadata service, a volume that is not encrypted or dear, or somewhere else: what of each
+        is not allowed."""
         self.a_life(self.config)
-        launch = next(call for call in self.calls if call.action == "RunInstances")
-        asked = dict(launch.parameters, LaunchTemplate={"LaunchTemplateId": "lt-1"})
-        del asked["ImageId"]
-        for tags, allowed in ((OURS, True), ({}, False)):
-            found = launch_requests(asked, {**self.tags, "lt-1": tags})
-            self.assertEqual(all(allowing(LOGIN, each) for each in found), allowed)
+        launch = self.launch()
+        self.assertEqual(self.denied(self.login, launch), [])
+        first = "BlockDeviceMapping.1.Ebs."
+        network = "NetworkInterface.1."
+        self.assertEqual(launch["TagSpecification.1.Tag.2.Key"], "bbs:fleet")
+        self.assertEqual(launch["TagSpecification.1.Tag.3.Key"], "bbs:fleet-id")
+        changes: tuple[tuple[str, Mapping[str, str]], ...] = (
+            ("TagSpecification.", {}),
+            ("TagSpecification.2.", {}),
+            ("TagSpecification.1.Tag.2.", {}),
+            ("TagSpecification.1.Tag.3.", {}),
+            ("", {"TagSpecification.1.Tag.2.Value": "other"}),
+            ("", {"TagSpecification.2.Tag.2.Value": "other"}),
+            ("", _tag(9, "team", "a")),
+            ("", {"InstanceType": "t3.small"}),
+            ("", {"InstanceType": "p5.48xlarge"}),
+            ("MetadataOptions.", {}),
+            ("BlockDeviceMapping.", {}),
+            ("", {f"{first}Encrypted": "false"}),
+            ("", {f"{first}VolumeType": "io2"}),
+            ("", {"BlockDeviceMapping.2.Ebs.VolumeType": "gp3"}),
+            ("", {"ImageId": "ami-other"}),
+            ("", {f"{network}SubnetId": "subnet-other"}),
+            ("", {f"{network}SecurityGroupId.1": "sg-other"}),
+            ("", {f"{network}SecurityGroupId.2": "sg-other"}),
+            ("", {"IamInstanceProfile.Name": "administrator"}),
+            ("", {"KeyName": "mine"}),
+            ("", {"InstanceMarketOptions.MarketType": "spot"}),
+        )
+        for without, change in changes:
+            kept = {
+                name: value
+                for name, value in launch.items()
+                if not without or not name.startswith(without)
+            }
+            self.assertNotEqual({**kept, **change}, launch, (without, change))
+            denied = self.denied(self.login, {**kept, **change})
+            self.assertNotEqual(denied, [], (without, change))
+            yield denied
 
     def test_denies_other_launches(self) -> None:
-        """Untagged, of another fleet, big, with the old metadata service, not encrypted, or
-        somewhere else."""
-        self.a_life(self.config)
-        launch = next(call for call in self.calls if call.action == "RunInstances").parameters
-        other = [{"Key": "bbs:fleet", "Value": "other"}]
-        changes: tuple[dict[str, Any], ...] = (
-            {"TagSpecifications": []},
-            {"TagSpecifications": launch["TagSpecifications"][:1]},
-            {"TagSpecifications": [{"ResourceType": "instance", "Tags": other}]},
-            {"InstanceType": "p5.48xlarge"},
-            {"MetadataOptions": {}},
-            {"BlockDeviceMappings": []},
-            {"ImageId": "ami-other"},
-            {"NetworkInterfaces": [{"SubnetId": "subnet-other"}]},
-            {"NetworkInterfaces": [{"SubnetId": self.config.subnet_ids[0], "Groups": ["sg-1"]}]},
-            {"IamInstanceProfile": {"Name": "administrator"}},
-            {"KeyName": "mine"},
-        )
-        for change in changes:
-            denied = [
-                request
-                for request in launch_requests({**launch, **change}, self.tags)
-                if not allowing(LOGIN, request)
-            ]
-            self.assertNotEqual(denied, [], change)
+        self.assertEqual(len(list(self.other_launches())), 21)
 
-    def test_denies_what_is_none_of_its_business(self) -> None:
+    def test_every_condition_is_needed(self) -> None:
+        """Without any of them something is allowed that is not."""
+        denied = [request for found in self.other_launches() for request in found]
+        denied += self.none_of_its_business()
+        for whole in (self.login, SPOT):
+            for number, key, without in weakened(whole):
+                sid = whole["Statement"][number]["Sid"]
+                allowed = [request for request in denied if allowing(without, request)]
+                self.assertNotEqual(allowed, [], f"{sid} without {key}")
+
+    def none_of_its_business(self) -> list[Request]:
+        """What nobody of ours asks for."""
         instance = arn("ec2", "instance/i-1")
-        other = resource_tags({"bbs:fleet": "other"})
-        requested = {"aws:RequestTag/bbs:fleet": "bbs"}
-        for request in (
-            Request("ec2:TerminateInstances", instance),
-            Request("ec2:TerminateInstances", instance, other),
-            Request("ec2:TerminateInstances", instance, requested),
-            Request("ec2:StopInstances", instance, resource_tags(OURS)),
+        ours = {"aws:ResourceTag/bbs:fleet": "bbs"}
+        other = {"aws:ResourceTag/bbs:fleet": "other"}
+        requested = {"aws:RequestTag/bbs:fleet": "bbs", "aws:TagKeys": ["bbs:fleet"]}
+        foreign = tuple(
+            Request(f"ec2:{action}Instances", instance, context)
+            for action in ("Terminate", "Stop", "Start")
+            for context in ({}, other, requested)
+        )
+        image = arn("ec2", "image/ami-1", "")
+        return [
+            *foreign,
+            # It says that it is ours.
+            Request("ec2:RunInstances", image, {**ours, "ec2:Owner": "136693071363"}),
+            Request("ec2:RunInstances", image, {"ec2:Owner": ACCOUNT}),
+            Request("ec2:RunInstances", arn("ec2", "launch-template/lt-1"), other),
+            Request("iam:CreateServiceLinkedRole", SPOTS_ROLE, {"iam:AWSServiceName": "x"}),
+            Request("ec2:RebootInstances", instance, ours),
             Request("ec2:CreateTags", instance, requested),
-            Request("ec2:DeleteTags", instance, resource_tags(OURS)),
+            Request("ec2:CreateTags", instance, {**requested, **ours}),
+            Request("ec2:CreateTags", instance, {**requested, "ec2:CreateAction": "CreateFleet"}),
+            Request("ec2:DeleteTags", instance, ours),
+            Request("ec2:CreateFleet", arn("ec2", "fleet/*"), requested),
+            Request("ec2:ModifyInstanceAttribute", instance, ours),
             Request("ec2:DescribeInstances", "*", {"aws:RequestedRegion": "eu-north-1"}),
-            Request("ec2:DescribeInstanceAttribute", instance, resource_tags(OURS)),
+            Request("ec2:DescribeInstanceAttribute", instance, ours),
+            Request("ec2:CreateLaunchTemplateVersion", arn("ec2", "launch-template/lt-1"), ours),
             Request("ssm:GetParameter", arn("ssm", "parameter/bbs/other")),
             Request("ssm:PutParameter", arn("ssm", "parameter/bbs/database")),
             Request("secretsmanager:GetSecretValue", arn("secretsmanager", "secret:bbs/x-AbCdEf")),
             pass_role("bbs-login"),
             pass_role("bbs-app", "lambda.amazonaws.com"),
-        ):
-            self.assertEqual(allowing(LOGIN, request), [], request)
+        ]
+
+    def test_denies_what_is_none_of_its_business(self) -> None:
+        for request in self.none_of_its_business():
+            self.assertEqual(allowing(together(self.login, SPOT), request), [], request)
+
+
+def weakened(policy: Mapping[str, Any]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """A policy without one condition, for each: with its statement's number, and its key."""
+    for number, statement in enumerate(policy["Statement"]):
+        for operator, conditions in statement.get("Condition", {}).items():
+            for key in conditions:
+                less = copy.deepcopy(dict(policy))
+                del less["Statement"][number]["Condition"][operator][key]
+                yield number, key, less
+
+
+def _tag(number: int, key: str, value: str) -> dict[str, str]:
+    tag = f"TagSpecification.1.Tag.{number}."
+    return {f"{tag}Key": key, f"{tag}Value": value}
 
 
 class AppServer(PolicyTestCase):
@@ -415,6 +421,20 @@ class Evaluator(SynchronousTestCase):
         self.assertTrue(allowed(StringLike={"k": "a?"}))
         self.assertFalse(allowed(StringLike={"k": "a"}))
         self.assertRaises(KeyError, allowed, NumericEquals={"k": "1"})
+
+    def test_null(self) -> None:
+        self.assertTrue(holds("Null", "k", ["false"], {"k": "x"}))
+        self.assertFalse(holds("Null", "k", ["false"], {}))
+        self.assertTrue(holds("Null", "k", ["true"], {}))
+
+    def test_all_values(self) -> None:
+        """Also of none."""
+        operator = "ForAllValues:StringEquals"
+        self.assertTrue(holds(operator, "k", ["a", "b"], {"k": ["b", "a"]}))
+        self.assertFalse(holds(operator, "k", ["a", "b"], {"k": ["a", "c"]}))
+        self.assertTrue(holds(operator, "k", ["a"], {}))
+        self.assertFalse(holds("StringEquals", "k", ["a"], {"k": ["a"]}))
+        self.assertRaises(AssertionError, holds, "ForAnyValue:Bool", "k", ["a"], {"k": ["a"]})
 
     def test_unknown_parts(self) -> None:
         self.assertRaises(AssertionError, self.evaluate, {"Effect": "Allow", "NotAction": "x"})

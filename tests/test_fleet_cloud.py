@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.delivery.bus import Bus
-from bbs.rules import keeping, members, operators
+from bbs.rules import fleets, keeping, members, operators
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
-from bbs.scaling.keeper import SETTLED_INTERVAL, UNSETTLED_INTERVAL
+from bbs.scaling.keeper import HOUSEKEEPING_INTERVAL, SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE
-from bbs.storage.models import Lease, Server
+from bbs.storage.models import Lease, Secret, Server
 from bbs.testing import Peer
 from bbs.testing.provider import MemoryProvider
 from bbs.values import Instance, Policy, State
@@ -674,6 +674,23 @@ class Strays(CloudCase):
         self.cloud.trouble.clear()
         self.pass_time(60)
         self.assertNotIn("stray", self.cloud.alive())
+
+
+class Another(CloudCase):
+    """An operator has adopted a fleet meanwhile, and this login server launches for another."""
+
+    def test_the_log_says_that_it_is_to_be_started_again(self) -> None:
+        told: list[Any] = []
+        hear: Any = told.append
+        globalLogPublisher.addObserver(hear)
+        self.addCleanup(globalLogPublisher.removeObserver, hear)
+        self.pass_time(HOUSEKEEPING_INTERVAL + 4)
+        self.assertEqual([each for each in told if "start it again" in formatEvent(each)], [])
+        Secret.insert(name=fleets.FLEET, value="0123456789abcdef").execute()
+        self.pass_time(HOUSEKEEPING_INTERVAL + 4)
+        [said] = [each for each in told if "start it again" in formatEvent(each)]
+        self.assertIn("this is fleet 0123456789abcdef now", formatEvent(said))
+        self.assertEqual(self.states(), ["ready"])
 
 
 class Noted(CloudCase):

@@ -10,6 +10,7 @@ from bbs.scaling.plan import (
     Demand,
     Drain,
     End,
+    Keep,
     Launch,
     Lose,
     MarkReady,
@@ -327,6 +328,124 @@ class IdleTests(PlanTestCase):
         self.assert_plan([self.idle("a", alive=False)], Lose("a", "ended"))
 
 
+class ConsolidationTests(PlanTestCase):
+    """Servers whose people fit elsewhere."""
+
+    def assert_plan(self, servers, *steps, **others):
+        values = {"consolidate_after": 120.0, "peak": 0, **others}
+        super().assert_plan(servers, *steps, **values)
+
+    def consolidated(self, id, people):
+        return Drain(id, f"consolidated: {people} people fit elsewhere")
+
+    def test_the_emptiest_drains(self):
+        fleet = [ready("a", 4), ready("b", 3), ready("c", 5)]
+        self.assert_plan(fleet, self.consolidated("b", 3))
+
+    def test_only_where_all_of_its_people_fit(self):
+        self.assert_plan([ready("a", 6), ready("b", 4)], self.consolidated("b", 4))
+        self.assert_plan([ready("a", 6), ready("b", 5)])
+
+    def test_the_spare_places_are_kept(self):
+        self.assert_plan([ready("a", 4), ready("b", 3)], self.consolidated("b", 3), spare=3)
+        self.assert_plan([ready("a", 4), ready("b", 3)], spare=4)
+
+    def test_never(self):
+        self.assert_plan([ready("a", 1), ready("b", 1)], consolidate_after=0.0)
+
+    def test_not_before_it_is_known_how_many_there_were(self):
+        self.assert_plan([ready("a", 1), ready("b", 1)], peak=None)
+
+    def test_the_most_that_were_there_lately_would_fit(self):
+        self.assert_plan([ready("a", 4), ready("b", 3)], self.consolidated("b", 3), peak=10)
+        self.assert_plan([ready("a", 4), ready("b", 3)], peak=11)
+
+    def test_the_minimum(self):
+        self.assert_plan([ready("a", 1), ready("b", 1)], minimum=2)
+
+    def test_of_those_as_empty_the_youngest(self):
+        """People are not driven from old servers onto new ones."""
+        fleet = [ready("a", 2, age=900.0), ready("b", 2, age=90.0), ready("c", 2, age=500.0)]
+        self.assert_plan(fleet, self.consolidated("b", 2))
+
+    def test_never_one_that_an_operator_runs(self):
+        fleet = [ready("a", 2, by_hand=True), ready("b", 3)]
+        self.assert_plan(fleet, self.consolidated("b", 3))
+        self.assert_plan([ready("a", 2, by_hand=True), ready("b", 3, by_hand=True)])
+
+    def test_only_the_emptiest(self):
+        """Another of which the people would fit is let be."""
+        fleet = [ready("a", 4, capacity=30), ready("b", 5, capacity=5), ready("c", 9)]
+        self.assert_plan(fleet)
+
+    def test_an_empty_one_has_its_grace(self):
+        """It is no room for others' people meanwhile."""
+        fleet = [ready("a", 0, idle=60.0), ready("b", 5), ready("c", 6)]
+        self.assert_plan(fleet)
+
+    def test_an_empty_one_beyond_its_grace_goes_first(self):
+        fleet = [ready("a", 0, idle=120.0), ready("b", 1), ready("c", 1)]
+        self.assert_plan(fleet, Drain("a", "idle for 120 s"))
+
+    def test_not_beside_anything_that_is_going_on(self):
+        fleet = [ready("a", 1), ready("b", 2), ready("c", 3)]
+        self.assert_plan(fleet, self.consolidated("a", 1))
+        for other in (launching("x"), draining("x", 1), lost("x", reported=True)):
+            steps = self.planned(*fleet, other, consolidate_after=120.0, peak=0)
+            self.assertFalse([step for step in steps if isinstance(step, Drain)], other)
+        for trouble in (
+            {"failures": 1, "since_failure": 999.0},
+            {"refused": True},
+            {"strays": 1},
+            {"waiting": 1},
+        ):
+            self.assert_plan(fleet, **trouble)
+        for step, server in (
+            (Lose("x", "ended"), ready("x", alive=False)),
+            (Drain("x", "asked for"), ready("x", drain_asked=True)),
+            (Drain("x", "taken back"), ready("x", warned="taken back")),
+            (MarkReady("x"), launching("x", reported=True)),
+            (End("x", "failed: ended"), launching("x", alive=False)),
+        ):
+            self.assert_plan([*fleet, server], step)
+
+    def test_one_that_nobody_is_on_any_more_holds_up_nothing(self):
+        fleet = [ready("a", 1), ready("b", 2), draining("x")]
+        self.assert_plan(fleet, self.consolidated("a", 1), End("x", "drained"))
+
+    def test_it_drains_on_while_its_people_fit(self):
+        fleet = [draining("a", 3, consolidating=True), ready("b", 5)]
+        self.assert_plan(fleet, spare=2)
+
+    def test_kept_where_places_are_needed_again(self):
+        fleet = [draining("a", 3, consolidating=True), ready("b", 5)]
+        self.assert_plan(fleet, Keep("a"), spare=3)
+        self.assert_plan(fleet, Keep("a"), waiting=3)
+        self.assert_plan(fleet, Keep("a"), Launch(1), waiting=13)
+
+    def test_kept_also_where_nothing_can_be_launched(self):
+        fleet = [draining("a", 3, consolidating=True), ready("b", 5)]
+        self.assert_plan(fleet, Keep("a"), waiting=3, refused=True)
+
+    def test_only_one_that_lives_and_nobody_else_wants_empty(self):
+        others = {
+            "drain_asked": {"drain_asked": True},
+            "warned": {"warned": "taken back"},
+            "by another": {"consolidating": False},
+        }
+        for name, values in others.items():
+            fleet = [draining("a", 3, **{"consolidating": True, **values}), ready("b", 8)]
+            self.assertEqual(
+                self.planned(*fleet, consolidate_after=120.0, peak=0), (Launch(1),), name
+            )
+        dead = draining("a", 3, consolidating=True, alive=False)
+        self.assert_plan([dead, ready("b", 8)], Lose("a", "ended"), Launch(1))
+
+    def test_one_that_is_empty_is_being_ended(self):
+        fleet = [draining("a", 0, consolidating=True), ready("b", 10)]
+        self.assert_plan(fleet, Launch(1), End("a", "drained"), waiting=1)
+
+
 class LastStepsTests(PlanTestCase):
     """Draining, lost, gone."""
 
@@ -442,6 +561,8 @@ def fleets(draw):
                 alive=draw(st.sampled_from([True, False, None])),
                 addressed=draw(st.booleans()),
                 warned=draw(st.sampled_from(["", "", "spot: rebalance recommended"])),
+                by_hand=draw(st.booleans()),
+                consolidating=draw(st.booleans()),
             )
         )
     return servers
@@ -456,6 +577,7 @@ POLICIES = st.builds(
     idle_grace=st.sampled_from([0.0, 120.0]),
     launch_timeout=st.just(180.0),
     lost_after=st.just(10.0),
+    consolidate_after=st.sampled_from([0.0, 120.0]),
 )
 DEMANDS = st.builds(
     Demand,
@@ -464,6 +586,7 @@ DEMANDS = st.builds(
     since_failure=st.sampled_from([0.0, 3.0, 60.0]),
     strays=st.integers(0, 3),
     refused=st.sampled_from([False, False, True]),
+    peak=st.sampled_from([None, 0, 10, 60]),
 )
 MOVES = {
     (State.LAUNCHING, MarkReady),
@@ -471,6 +594,7 @@ MOVES = {
     (State.LAUNCHING, End),
     (State.READY, Lose),
     (State.READY, Drain),
+    (State.DRAINING, Keep),
     (State.DRAINING, Lose),
     (State.DRAINING, End),
     (State.LOST, End),
@@ -503,6 +627,23 @@ class AnythingTests(SynchronousTestCase):
         for step in steps:
             if not isinstance(step, Launch):
                 self.assertIn((states[step.id], type(step)), MOVES)
+
+    @given(fleets(), DEMANDS, POLICIES)
+    def test_consolidation(self, servers, demand, policy):
+        """One at a time, beside nothing else, with room for all on those that stay."""
+        steps = plan(servers, demand, policy)
+        begun = [s for s in steps if isinstance(s, Drain) and s.reason.startswith("consolidated")]
+        self.assertLessEqual(len(begun), 1)
+        by_id = {server.id: server for server in servers}
+        for step in begun:
+            self.assertTrue(policy.consolidate_after)
+            self.assertFalse(by_id[step.id].by_hand)
+            self.assertEqual([s for s in steps if not isinstance(s, End)], [step])
+            self.assertFalse([s for s in servers if s.state in (State.LAUNCHING, State.LOST)])
+            stay = [s for s in servers if s.state is State.READY and s.id != step.id]
+            room = sum(max(0, s.capacity - s.taken) for s in stay)
+            self.assertGreaterEqual(room, by_id[step.id].taken + policy.spare)
+            self.assertGreaterEqual(len(stay), policy.minimum)
 
     @given(fleets(), DEMANDS, POLICIES)
     def test_maximum(self, servers, demand, policy):

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.scaling.foresight import Peak
 from bbs.scaling.plan import (
     Demand,
     Drain,
     End,
+    Keep,
     Launch,
     Lose,
     MarkReady,
@@ -47,6 +49,7 @@ class Server:
     leaving: bool = False
     drain_asked: bool = False
     known_to_provider: bool = True
+    consolidating: bool = False
     addressed: bool = True
     warned: str = ""
 
@@ -84,6 +87,8 @@ class Simulation:
     boots: bool = True
     addressed: bool = True
     launches: int = 0
+    now: float = 0.0
+    moved: int = 0
     history: list = field(default_factory=list)
     numbers: itertools.count = field(default_factory=itertools.count)
 
@@ -96,9 +101,13 @@ class Simulation:
     def free(self):
         return sum(s.capacity - s.people for s in self.ready())
 
+    def __post_init__(self):
+        self.peak = Peak(self.policy.consolidate_after)
+
     # What happens
 
     def pass_time(self, seconds):
+        self.now += seconds
         self.since_failure += seconds
         for server in self.alive():
             server.age += seconds
@@ -138,7 +147,9 @@ class Simulation:
     # The keeper
 
     def place(self):
-        """Place those who wait, and move those who should, onto the fullest with room."""
+        """Place those who wait, and move those who should, onto the fullest with room; no more than
+        two of those who need not."""
+        self.moved_now = 0
         for server in sorted(self.ready(), key=lambda s: -s.people):
             moved = min(self.waiting, server.capacity - server.people)
             server.people += moved
@@ -146,12 +157,18 @@ class Simulation:
             for other in self.alive():
                 if other.state is State.DRAINING:
                     moved = min(other.people, server.capacity - server.people)
+                    if other.consolidating:
+                        moved = min(moved, 2 - self.moved_now)
+                        self.moved_now += moved
+                        self.moved += moved
                     server.people += moved
                     other.people -= moved
 
     def round(self, steps_until_death=None):
         """See, plan, act; the keeper may die after some steps. What was planned."""
+        self.peak.see(self.waiting + sum(s.people for s in self.alive()), self.now)
         demand = Demand(
+            peak=self.peak.most if self.policy.consolidate_after else None,
             waiting=self.waiting,
             failures=self.failures,
             since_failure=self.since_failure,
@@ -185,8 +202,12 @@ class Simulation:
                 self.servers[id].state = State.LOST
                 self.waiting += self.servers[id].people
                 self.servers[id].people = 0
-            case Drain(id):
+            case Drain(id, reason):
                 self.servers[id].state = State.DRAINING
+                self.servers[id].consolidating = reason.startswith("consolidated")
+            case Keep(id):
+                self.servers[id].state = State.READY
+                self.servers[id].consolidating = False
             case End(id, reason):
                 heard = self.servers[id].reported and not self.servers[id].silence
                 assert not (heard and "not ready" in reason), "ended, and it serves"
@@ -222,6 +243,7 @@ POLICIES = st.builds(
     idle_grace=st.sampled_from([0.0, 5.0, 30.0]),
     launch_timeout=st.just(20.0),
     lost_after=st.just(4.0),
+    consolidate_after=st.sampled_from([0.0, 5.0, 20.0]),
 )
 INDEX = st.integers(0, 7)
 EVENTS = st.one_of(
@@ -273,6 +295,8 @@ def let_rest(simulation):
     policy = simulation.policy
     # The longest way: a failed boot times out, the back-off passes, another boots, one idles.
     longest = policy.launch_timeout + 60.0 + BOOT + policy.lost_after + policy.idle_grace + 10.0
+    # And then server after server is given up, of which each may be emptied by two a second.
+    longest += policy.consolidate_after + policy.maximum * (policy.capacity + 5)
     for _ in range(int(longest)):
         simulation.pass_time(1.0)
         simulation.round()
@@ -302,6 +326,49 @@ class SequenceTests(SynchronousTestCase):
         for server in ready:
             needed = simulation.free() - server.capacity < policy.spare
             self.assertTrue(server.people or needed or len(ready) <= policy.minimum)
+        if policy.consolidate_after and not simulation.waiting:
+            beyond = simulation.free() - policy.capacity >= policy.spare
+            self.assertFalse(beyond and len(ready) > policy.minimum, "more than it takes")
+
+    @given(POLICIES, SEQUENCES)
+    @settings(max_examples=150)
+    def test_nobody_is_moved_where_nobody_comes_or_goes(self, policy, events):
+        """Once it has come to rest; until then nobody is moved more than once for each server
+        that is given up."""
+        simulation = Simulation(policy)
+        for event in events:
+            happens(simulation, event)
+        before, servers = simulation.moved, len(simulation.alive())
+        let_rest(simulation)
+        self.assertLessEqual(
+            simulation.moved - before, servers * policy.capacity if policy.consolidate_after else 0
+        )
+        before = simulation.moved, simulation.launches
+        for _ in range(300):
+            simulation.pass_time(1.0)
+            _, _, steps = simulation.round()
+            self.assertEqual(steps, ())
+        self.assertEqual((simulation.moved, simulation.launches), before)
+
+    @given(POLICIES, SEQUENCES)
+    @settings(max_examples=150)
+    def test_never_launches_for_those_whom_it_moves(self, policy, events):
+        """People of a server that is given up never make a launch: it is kept before."""
+        simulation = Simulation(policy)
+        for event in events:
+            demand, servers, steps = happens(simulation, event)
+            kept = {step.id for step in steps if isinstance(step, Keep)}
+            ended = {step.id for step in steps if isinstance(step, Lose | End)}
+            given_up = [
+                s
+                for s in servers
+                if s.consolidating and s.state is State.DRAINING and s.taken and not s.drain_asked
+            ]
+            if any(isinstance(step, Launch) for step in steps):
+                ready = sum(s.state in (State.READY, State.LAUNCHING) for s in servers)
+                minimum = ready - len(ended) < policy.minimum
+                left = [s for s in given_up if s.id not in kept | ended]
+                self.assertTrue(minimum or not left, (servers, demand, steps))
 
     @given(POLICIES, SEQUENCES)
     @settings(max_examples=150)

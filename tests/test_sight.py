@@ -181,6 +181,21 @@ class SightTests(SynchronousTestCase):
         self.assertEqual(self.sight.strays(["a", "b"]), {})
         self.assertEqual(self.sight.strays(["a"]), {"b": False})
 
+    def test_what_is_stopped_is_there(self) -> None:
+        stopped = Instance("a", None, False, "", stopped=True)
+        self.provider.list = lambda: succeed({"a": stopped})  # type: ignore[method-assign]
+        self.successResultOf(Deferred.fromCoroutine(self.sight.look(0.0)))
+        self.assertFalse(self.sight.gone("a"))
+        self.assertIs(self.sight.alive("a", spared=False), False)
+        self.assertEqual(self.sight.strays([]), {"a": False})
+
+    def test_what_may_be_another_fleets_is_no_stray(self) -> None:
+        other = Instance("a", None, True, "", ours=False)
+        self.provider.list = lambda: succeed({"a": other})  # type: ignore[method-assign]
+        self.successResultOf(Deferred.fromCoroutine(self.sight.look(0.0)))
+        self.assertEqual(self.sight.strays([]), {})
+        self.assertFalse(self.sight.gone("a"))
+
     def test_forgetting(self) -> None:
         self.listed()
         self.listed_for(2 * CONSISTENCY_GRACE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.simulation.cloud import Breaks
+from tests.simulation.breaks import Breaks
 from tests.simulation.world import World
 
 ROUNDS = range(1, 16)
@@ -35,13 +35,13 @@ class Rounds(SynchronousTestCase):
         self.assertGreater(len(one), 50)
 
     def test_a_launch_that_is_not_idempotent_is_noticed(self) -> None:
-        self.assert_noticed(Breaks(token=True))
+        self.assert_noticed(Breaks(["token"]))
 
     def test_instances_without_tags_are_noticed(self) -> None:
-        self.assert_noticed(Breaks(tags=True))
+        self.assert_noticed(Breaks(["tags"]))
 
     def test_absence_taken_for_the_end_is_noticed(self) -> None:
-        self.assert_noticed(Breaks(grace=True))
+        self.assert_noticed(Breaks(["grace"]))
 
     def assert_noticed(self, breaks: Breaks) -> None:
         """One of the rounds fails that is well without the break."""

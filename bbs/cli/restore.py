@@ -25,7 +25,7 @@ from bbs.storage import copies, migrations
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.copies import CopyRefused, NoDatabase
 
-NOTE = "it is another fleet's now: instances that others launched are neither counted nor ended"
+NOTE = "it begins a fleet of its own: {0} fleet adopt makes it the original's again"
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -46,7 +46,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     except (ConfigError, DatabaseRefused, CopyRefused, Unusable) as error:
         return _fail(program, str(error))
     tell(config, options.data, by, "restore", options.file)
-    print(f"{options.file} is in the place of {path}; {NOTE}")
+    print(f"{options.file} is in the place of {path}; {NOTE.format(program.name)}")
     return 0
 
 

@@ -87,6 +87,19 @@ def whole(at_least: float | None = None) -> Kind[int]:
     return Kind(f"a whole number{_from(at_least)}", read, int)
 
 
+def whole_or(word: str, at_least: float) -> Kind[int | str]:
+    """Whole numbers from `at_least` on, or `word`, for one that is found as it is needed."""
+    numbers = whole(at_least)
+
+    def read(value: object) -> int | str:
+        return word if value == word else numbers.read(value)
+
+    def from_text(given: str) -> object:
+        return given if given == word else int(given)
+
+    return Kind(f'{numbers.right}, or "{word}"', read, from_text)
+
+
 def number(at_least: float | None = None) -> Kind[float]:
     """Numbers, from `at_least` on."""
 

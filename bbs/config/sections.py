@@ -12,6 +12,9 @@ from bbs.config import kinds
 from bbs.config.settings import Key, keys_of, setting
 from bbs.values import Rate, Size
 
+AUTO = "auto"
+"""What `fleet.spare` is where the number is to be found as it is needed."""
+
 
 @dataclass(frozen=True)
 class Login:
@@ -69,8 +72,11 @@ class Fleet:
         1, "app servers kept even when nobody is on", kind=kinds.whole(0), handed_on=False
     )
     maximum: int = setting(20, "app servers, at most", kind=kinds.whole(1), handed_on=False)
-    spare: int = setting(
-        5, "free places kept ready ahead of demand", kind=kinds.whole(0), handed_on=False
+    spare: int | str = setting(
+        5,
+        'free places kept ready ahead of demand; "auto": what wait_target needs',
+        kind=kinds.whole_or(AUTO, 0),
+        handed_on=False,
     )
     wait_target: float = setting(
         1.0,

@@ -12,6 +12,7 @@ from typing import Any
 from bbs.commands.accounts import tell
 from bbs.commands.ask import AccountLimits, LoginServerParts
 from bbs.config import Configuration, Limits
+from bbs.config.sections import AUTO
 from bbs.daemons.composition import Ground, home_of, line_factory
 from bbs.limits.buckets import Buckets
 from bbs.limits.connections import Admission, Networks
@@ -116,11 +117,15 @@ def policy_of(config: Configuration, launches: bool) -> Policy:
     return Policy(
         minimum=wanted.minimum,
         maximum=wanted.maximum if launches else 0,
-        spare=wanted.spare,
+        # Where it is foreseen, each round says anew how many.
+        spare=wanted.spare if isinstance(wanted.spare, int) else 0,
         capacity=config.app.capacity,
         idle_grace=wanted.idle_grace,
         launch_timeout=wanted.launch_timeout,
         lost_after=wanted.lost_after,
+        foresees=wanted.spare == AUTO,
+        wait_target=wanted.wait_target,
+        consolidate_after=wanted.consolidate_after,
     )
 
 

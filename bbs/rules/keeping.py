@@ -12,7 +12,8 @@ from enum import StrEnum
 import peewee
 
 from bbs.rules import places, servers
-from bbs.rules.members import KEEPER, Member, locked_lease
+from bbs.rules.members import KEEPER, Member, locked_keeper
+from bbs.rules.servers import CONSOLIDATED
 from bbs.storage.compiling import Row
 from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, Notice, Server
@@ -105,10 +106,53 @@ def drain(me: Member, server: str, reason: str) -> list[places.Move] | None:
     return places.move_off(server) if changed else None
 
 
+def consolidate(me: Member, server: str, reason: str, seen: int, now: float) -> bool:
+    """`server` takes nobody any more, as its people fit elsewhere, where they are moved a few at a
+    time; False if it is better left alone: it was `seen` with fewer people, an operator wants it
+    empty, or somebody on it was moved not long before `now` and is not to be moved again."""
+    _check_keeper(me)
+    if places.anybody_moved_lately(server, now):
+        return False
+    changed = (
+        Server.update(state=State.DRAINING, reason=reason)
+        .where(
+            (Server.id == server)
+            & (Server.state == State.READY)
+            & (Server.taken <= seen)
+            & (Server.drain_asked == False)  # noqa: E712 - it is SQL
+            & Server.warned.is_null()
+        )
+        .execute()
+    )
+    return bool(changed)
+
+
+def keep(me: Member, server: str) -> list[places.Move]:
+    """`server`, which was to drain as its people fit elsewhere, takes people again; those who are
+    online without a place among them. Nothing where it is empty by now: such a one is ended."""
+    _check_keeper(me)
+    Server.update(state=State.READY, reason="").where(
+        (Server.id == server)
+        & (Server.state == State.DRAINING)
+        & Server.reason.startswith(CONSOLIDATED)
+        & (Server.taken > 0)
+        & (Server.drain_asked == False)  # noqa: E712 - it is SQL
+        & Server.warned.is_null()
+    ).execute()
+    return places.settle()
+
+
 def move_off(me: Member, server: str) -> list[places.Move]:
     """Move people from `server`, which drains, as far as there are other places."""
     _check_keeper(me)
     return places.move_off(server)
+
+
+def move_some_off(me: Member, server: str, most: int, now: float) -> list[places.Move]:
+    """Move `most` people from `server`, which is consolidated, as far as there are other places,
+    and none whom that has happened to not long before `now`."""
+    _check_keeper(me)
+    return places.move_some_off(server, most, now)
 
 
 def close(me: Member, server: str, reason: str, now: float) -> list[places.Move]:
@@ -174,6 +218,5 @@ def _oldest_notices(limit: int) -> peewee.Select:
 
 
 def _check_keeper(me: Member) -> None:
-    lease = locked_lease()
-    if lease is None or lease.holder != me.id:
+    if locked_keeper() != me.id:
         raise NotKeeper()

@@ -19,6 +19,7 @@ from bbs.rules import places, servers
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.storage.database import for_update
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
+from bbs.storage.statements import statement
 from bbs.values import State, Tally
 
 KEEPER = "fleet"
@@ -55,14 +56,16 @@ class LeaseSeen:
 class Observation:
     """What one look at the fleet showed; `servers` and the rest only to its keeper.
 
-    `serving` are those servers, by id, with which nothing is the matter; `beats` is how often each
-    of all has beaten. `waiting` counts people without a place: those who wait for one, and those
-    who are online and lost theirs. Who is merely logged in waits for none.
+    Of the servers, `serving` are those, by id, that take people and with which nothing else is the
+    matter, and `others` the rest; `beats` is how often each has beaten. `waiting` counts people
+    without a place: those who wait for one, and those who are online and lost theirs. Who is merely
+    logged in waits for none.
     """
 
     lease: LeaseSeen
     servers: tuple[ServerRow, ...] = ()
     serving: Mapping[str, ServerRow] = field(default_factory=dict)
+    others: tuple[ServerRow, ...] = ()
     beats: Mapping[str, int] = field(default_factory=dict)
     peers: tuple[PeerSeen, ...] = ()
     waiting: int = 0
@@ -116,42 +119,60 @@ def observe(
 ) -> Observation:
     """Say that `me` lives and what it has counted, hold the lease if it is free or `me`'s already,
     and look at everything if so; at the servers as `servers.read_again`."""
-    beat = LoginServer.update(
-        beats=LoginServer.beats + 1,
-        logins=tally.logins,
-        counts=json.dumps(tally.counts),
-        figures=json.dumps(tally.figures),
-    )
-    if not beat.where(LoginServer.id == me.id).execute():
+    counts, figures = json.dumps(tally.counts), json.dumps(tally.figures)
+    if not _say_that_it_lives(me.id, tally.logins, counts, figures):
         enroll(me)  # Somebody took this server for dead.
-    lease = Lease.get_or_none(Lease.name == KEEPER)
+    lease = seen_lease(KEEPER)
     if lease is None:
         Lease.insert(name=KEEPER, holder=me.id, identity=me.identity).execute()
-        seen = LeaseSeen(me.id, me.identity, 0)
+        lease = LeaseSeen(me.id, me.identity, 0)
     elif lease.holder == me.id:
-        Lease.update(beats=Lease.beats + 1).where(
-            (Lease.name == KEEPER) & (Lease.holder == me.id)
-        ).execute()
-        seen = LeaseSeen(me.id, lease.identity, lease.beats)
+        _hold(KEEPER, me.id)
     else:
-        return Observation(lease=LeaseSeen(lease.holder, lease.identity, lease.beats))
+        return Observation(lease=lease)
     # Servers first: somebody who is given a place meanwhile may be missed, and is never counted
     # twice, which would launch a server too many.
     found = servers.read_again(known)
-    peers = tuple(
-        PeerSeen(row.id, row.identity, row.beats)
-        for row in LoginServer.select().where(LoginServer.id != me.id)
-    )
-    offline: int = Waiter.select(peewee.fn.COUNT(Waiter.name.distinct())).scalar()
-    online: int = Place.select().where(places.is_waiting()).count()
+    [(offline,)], [(online,)] = _offline_waiting(), _online_waiting()
     return Observation(
-        lease=seen,
-        servers=tuple(found.rows),
+        lease=lease,
+        servers=(*found.serving.values(), *found.others),
         serving=found.serving,
+        others=tuple(found.others),
         beats=found.beats,
-        peers=peers,
+        peers=tuple(PeerSeen(*row) for row in _peers(me.id)),
         waiting=offline + online,
     )
+
+
+@statement
+def _say_that_it_lives(
+    me: str, logins: int | None, counts: str | None, figures: str | None
+) -> peewee.Update:
+    told = {"logins": logins, "counts": counts, "figures": figures}
+    return LoginServer.update(beats=LoginServer.beats + 1, **told).where(LoginServer.id == me)
+
+
+@statement
+def _hold(lease: str, me: str) -> peewee.Update:
+    return Lease.update(beats=Lease.beats + 1).where((Lease.name == lease) & (Lease.holder == me))
+
+
+@statement
+def _peers(me: str) -> peewee.Select:
+    return LoginServer.select(LoginServer.id, LoginServer.identity, LoginServer.beats).where(
+        LoginServer.id != me
+    )
+
+
+@statement
+def _offline_waiting() -> peewee.Select:
+    return Waiter.select(peewee.fn.COUNT(Waiter.name.distinct()))
+
+
+@statement
+def _online_waiting() -> peewee.Select:
+    return Place.select(peewee.fn.COUNT(peewee.SQL("*"))).where(places.is_waiting())
 
 
 def wait(me: Member, waiter: str, name: str, now: float) -> None:
@@ -189,16 +210,25 @@ def resign(me: Member) -> None:
     LoginServer.delete().where(LoginServer.id == me.id).execute()
 
 
-def locked_lease() -> Lease | None:
-    """The lease, its row locked."""
-    lease: Lease | None = for_update(Lease.select().where(Lease.name == KEEPER)).first()
-    return lease
+def locked_keeper() -> str | None:
+    """Who keeps the fleet, the lease's row locked; None where nobody does."""
+    return next((holder for (holder,) in _locked_holder(KEEPER)), None)
+
+
+@statement
+def _locked_holder(name: str) -> peewee.Select:
+    query: peewee.Select = for_update(Lease.select(Lease.holder).where(Lease.name == name))
+    return query
 
 
 def seen_lease(name: str) -> LeaseSeen | None:
     """The lease `name` as it is; None where nobody holds it."""
-    lease: Lease | None = Lease.get_or_none(Lease.name == name)
-    return None if lease is None else LeaseSeen(lease.holder, lease.identity, lease.beats)
+    return next((LeaseSeen(*row) for row in _lease(name)), None)
+
+
+@statement
+def _lease(name: str) -> peewee.Select:
+    return Lease.select(Lease.holder, Lease.identity, Lease.beats).where(Lease.name == name)
 
 
 # --- what app servers say of themselves ---
@@ -227,11 +257,13 @@ def beat(
 ) -> bool:
     """`server` lives, has counted so much of each, and is as its `figures` say; False if its row is
     gone, and so it should end."""
-    values = {"counts": json.dumps(counts), "figures": json.dumps({**figures})}
-    return bool(
-        Server.update(beats=Server.beats + 1, **values)
-        .where((Server.id == server) & (Server.state != State.GONE))
-        .execute()
+    return bool(_beat(server, json.dumps(counts), json.dumps({**figures})))
+
+
+@statement
+def _beat(server: str, counts: str, figures: str) -> peewee.Update:
+    return Server.update(beats=Server.beats + 1, counts=counts, figures=figures).where(
+        (Server.id == server) & (Server.state != State.GONE)
     )
 
 

@@ -129,7 +129,7 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
 
     :raises FleetFull: no more servers are allowed.
     """
-    members.locked_lease()  # Whoever keeps the fleet counts under the same lock.
+    members.locked_keeper()  # Whoever keeps the fleet counts under the same lock.
     if servers.living().count() >= maximum:
         raise FleetFull()
     return servers.add("", capacity, now)

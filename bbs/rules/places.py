@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import peewee
 
@@ -25,6 +26,9 @@ from bbs.values import State
 
 SERVING = (State.READY, State.DRAINING)
 """States of a server that serves its people; only a ready one takes more."""
+
+MOVED_AGAIN_AFTER = 600.0
+"""Seconds for which nobody is moved again only so that fewer servers are needed."""
 
 SETTLED_AT_ONCE = 100
 """People at the most who are found places in one transaction, so that nobody waits long for it."""
@@ -197,10 +201,36 @@ def vacate(server: str) -> list[Move]:
 
 def move_off(server: str) -> list[Move]:
     """Move people from `server` as far as there are other places; the rest stay for now."""
-    places = [*for_update(Place.select().where(Place.server == server))]
+    return _move_off(server, [*for_update(Place.select().where(Place.server == server))])
+
+
+def _move_off(server: str, places: Sequence[Place]) -> list[Move]:
     moves = [move for move in _reseat(places) if move.seat]
     Server.update(taken=Server.taken - len(moves)).where(Server.id == server).execute()
     return moves
+
+
+def move_some_off(server: str, most: int, now: float) -> list[Move]:
+    """Move `most` people at the most from `server`, none of them who was moved so lately."""
+    some = Place.select().where((Place.server == server) & ~_moved_lately(now))
+    people = [*for_update(some.order_by(Place.user).limit(most))]
+    moves = _move_off(server, people)
+    users = [place.user_id for place in people]
+    # Who found no other place is there still.
+    gone = Place.user.in_(users) & (Place.server != server)
+    Place.update(moved=now).where(gone).execute()
+    return moves
+
+
+def anybody_moved_lately(server: str, now: float) -> bool:
+    """Whether somebody on `server` was moved so lately that they are not to be moved again."""
+    return bool(Place.select().where((Place.server == server) & _moved_lately(now)).exists())
+
+
+def _moved_lately(now: float) -> peewee.Expression:
+    # Also who was moved after `now`, by a clock that was wrong: for so long at the most.
+    lately = Place.moved.between(now - MOVED_AGAIN_AFTER, now + MOVED_AGAIN_AFTER)
+    return Place.moved.is_null(False) & lately
 
 
 def is_waiting() -> peewee.Expression:
@@ -226,8 +256,10 @@ def _reseat(places: Sequence[Place]) -> list[Move]:
     users = [place.user_id for place in places]
     channels = dict(rows(User.select(User.id, User.channel).where(User.id.in_(users))))
     moves = []
-    for user in users:
-        seat = _sit_down()
+    seat: Seat | None = None
+    for number, user in enumerate(users):
+        # Where there was no room for one there is none for the next.
+        seat = _sit_down() if seat or not number else None
         if seat:
             _move(user, seat.server)
         moves.append(Move(channels[user], seat))
@@ -265,9 +297,14 @@ def _remove(user: int) -> peewee.Delete:
 
 @statement
 def _fullest_with_room() -> peewee.Select:
+    # Most of a large fleet is full, and is not looked at: what is taken up to the largest capacity
+    # has no room whatever its own is.
+    ready: Any = Server.alias()
+    largest = ready.select(peewee.fn.MAX(ready.capacity)).where(ready.state == State.READY)
+    has_room = (Server.taken < largest) & (Server.taken < Server.capacity)
     return (
         Server.select(Server.id, Server.host, Server.port)
-        .where((Server.state == State.READY) & (Server.taken < Server.capacity))
+        .where((Server.state == State.READY) & has_room)
         .order_by(Server.taken.desc())
         .limit(1)
     )

@@ -22,6 +22,9 @@ OPERATOR = "operator"
 FAILED = "failed: "
 """What the reason of a launch that failed begins with; that of one that was refused does not."""
 
+CONSOLIDATED = "consolidated: "
+"""What the reason begins with of one that drains only because its people fit elsewhere."""
+
 FEW = 128
 """Rows at the most that are asked for by their ids: of more, all are read."""
 
@@ -105,11 +108,12 @@ class HeardServer(ServerRow):
 
 
 def _of(row: Server) -> dict[str, Any]:
-    values = {column.name: getattr(row, column.name) for column in _COLUMNS}
+    values = {name: getattr(row, name) for name in _NAMES}
     return {**values, "state": State(row.state)}
 
 
-_COLUMNS: tuple[Any, ...] = tuple(getattr(Server, each.name) for each in fields(ServerRow))
+_NAMES = [each.name for each in fields(ServerRow)]
+_COLUMNS: tuple[Any, ...] = tuple(getattr(Server, name) for name in _NAMES)
 
 
 def counts_of(row: Server | LoginServer) -> Mapping[str, int]:
@@ -134,12 +138,12 @@ def read(query: Any) -> tuple[HeardServer, ...]:
 
 @dataclass(frozen=True)
 class Living:
-    """The app servers that live, those that are lost and not ended yet among them: all their rows,
-    those of them by id that serve and with which nothing else is the matter, and how often each has
+    """The app servers that live, those that are lost and not ended yet among them: by id those that
+    take people and with which nothing else is the matter, the others, and how often each has
     beaten."""
 
-    rows: Sequence[ServerRow]
     serving: Mapping[str, ServerRow]
+    others: Sequence[ServerRow]
     beats: Mapping[str, int]
 
 
@@ -150,25 +154,25 @@ def read_again(known: Mapping[str, ServerRow]) -> Living:
     (where it is reached, what the provider calls it) is read of them as it is `known`."""
     serving: dict[str, ServerRow] = {}
     beats: dict[str, int] = {}
-    others: dict[str, int] = {}
+    unknown: dict[str, int] = {}
     for id, count, taken, serves in _signs():
         row = known.get(id) if serves else None
         if row is None:
-            others[id] = count
+            unknown[id] = count
         else:
             beats[id] = count
             serving[id] = row if row.taken == taken else replace(row, taken=taken)
-    rest = []
-    for *values, serves in _these([*others]):
+    others = []
+    for *values, serves in _these([*unknown]):
         # One may have gone between the two statements, or come.
-        if values[0] in others:
+        if values[0] in unknown:
             row = _row(values)
-            beats[row.id] = others[row.id]
+            beats[row.id] = unknown[row.id]
             if serves:
                 serving[row.id] = row
             else:
-                rest.append(row)
-    return Living([*serving.values(), *rest], serving, beats)
+                others.append(row)
+    return Living(serving, others, beats)
 
 
 def _serves() -> peewee.Expression:
@@ -206,8 +210,9 @@ def _these(ids: list[str]) -> list[Row]:
 
 
 def _row(values: Sequence[Any]) -> ServerRow:
-    named = dict(zip((column.name for column in _COLUMNS), values, strict=True))
-    return ServerRow(**{**named, "state": State(named["state"])})
+    named = dict(zip(_NAMES, values, strict=True))
+    named["state"] = State(named["state"])
+    return ServerRow(**named)
 
 
 def living() -> Any:

@@ -53,12 +53,13 @@ class Ages:
 
     def age(self, id: str) -> float:
         """Seconds since then."""
-        return float(self._reactor.seconds() - self.began(id))
+        now: float = self._reactor.seconds()
+        return now - self._began.setdefault(id, now)
 
     def idle(self, id: str) -> float:
         """Seconds for which a server that serves has been seen with nobody on it."""
-        now = self._reactor.seconds()
-        return float(now - self._idle_since.get(id, now))
+        now: float = self._reactor.seconds()
+        return now - self._idle_since.get(id, now)
 
     def _hint(self, row: ServerRow) -> float:
         return min(max(0.0, self._wall() - row.created), self._most)

@@ -23,6 +23,8 @@ from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
+from bbs.scaling.moving import Mover
+from bbs.scaling.needs import Needs, is_consolidated
 from bbs.scaling.notices import Notices
 from bbs.scaling.nowhere import Nowhere
 from bbs.scaling.sight import Sight
@@ -102,7 +104,9 @@ class FleetKeeper(Service):
         self._sight = Sight(self._provider, self.look_soon, self._reactor)
         # Half of a launch's time is left at least to what another keeper began.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
-        self._steps = Steps(means, self._sight, self._ages, self.look_soon)
+        self._needs = Needs(self._policy, heartbeat_interval, self._reactor)
+        self._steps = Steps(means, self._sight, self._ages, self._needs, self.look_soon)
+        self._mover = Mover(means)
         self._nowhere = Nowhere(self._policy.launch_timeout)
         self._notices = Notices(means.database, means.news, lambda: self.keeping, self._reactor)
 
@@ -162,8 +166,13 @@ class FleetKeeper(Service):
         self._round = None
         if self.running:
             self._next = self._reactor.callLater(
-                self._soon() if self._again else self._interval, self._begin
+                self._soon() if self._again else self._pause(), self._begin
             )
+
+    def _pause(self) -> float:
+        """Seconds until a round that nothing asks for: people may be on their way elsewhere."""
+        pause = self._mover.pause
+        return min(pause, self._interval) if pause else self._interval
 
     async def _one_round(self) -> None:
         try:
@@ -209,6 +218,7 @@ class FleetKeeper(Service):
         self._serving = {}
         self._sight.forget()
         self._ages.forget()
+        self._needs.begin_anew()
         self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
@@ -219,9 +229,10 @@ class FleetKeeper(Service):
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
         silence = self._listening.silences(seen.beats, elapsed)
-        await self._sight.look(self._oldest(seen.servers, silence), wait=not self._presses(seen))
+        await self._sight.look(self._oldest(seen, rows, silence), wait=not self._presses(seen))
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
+        self._needs.see(seen)
         await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({peer.id for peer in seen.peers})
         await self._note_instances(seen.servers)
@@ -233,39 +244,44 @@ class FleetKeeper(Service):
             since_failure=now - self._steps.last_failure,
             strays=strays,
             refused=self._steps.refusals.hold,
+            peak=self._needs.peak,
         )
         servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
         self._nowhere.note(servers)
-        for step in plan.plan(servers, demand, self._policy):
+        for step in plan.plan(servers, demand, self._needs.policy):
             await self._steps.take(step, rows)
-        for row in seen.servers:
-            if row.state is State.DRAINING and row.taken:
-                self._news.moved(await self._database.run(keeping.move_off, self.me, row.id))
+        await self._mover.move(seen.others)
         if seen.waiting:
             self._news.moved(await self._database.run(keeping.settle, self.me))
         await self._steps.stamp_again()
         await self._keep_house(now)
 
-    def _oldest(self, rows: tuple[ServerRow, ...], silence: Mapping[str, float]) -> float:
+    def _oldest(
+        self, seen: Observation, rows: Mapping[str, ServerRow], silence: Mapping[str, float]
+    ) -> float:
         """How many seconds old the provider's list may be: a cloud's is asked for by need."""
         if not self._provider.shared:
             return 0.0
-        ours = [row for row in rows if row.scope == self._provider.scope]
+        scope = self._provider.scope
+        # Those that serve, which are most, are silent at the worst.
+        others = [row for row in seen.others if row.scope == scope]
         # Of a launch it is asked where it is as soon as it is made, and not once it serves.
-        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, ours)):
+        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, others)):
             return 0.0
-        late = {id for id, seconds in silence.items() if seconds > 2 * self._interval}
-        if any(row.leaving or row.id in late for row in ours if row.port):
+        late = [rows[id] for id, seconds in silence.items() if seconds > 2 * self._interval]
+        if any(row.port and row.leaving for row in others) or any(
+            row.port and row.scope == scope for row in late
+        ):
             return self._interval
-        settled = all(row.state is State.READY for row in ours) and not self._steps.strays
+        settled = all(row.state is State.READY for row in others) and not self._steps.strays
         return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
 
     def _presses(self, seen: Observation) -> bool:
         """Whether somebody waits for what can be decided without a new list: for a launch, or for a
         server that has said that it serves, and of which it is known where it is."""
-        if any(map(self._nowhere.next_may_tell, seen.servers)):
+        if any(map(self._nowhere.next_may_tell, seen.others)):
             return False
-        served = [row for row in seen.servers if row.state is State.LAUNCHING and row.port]
+        served = [row for row in seen.others if row.state is State.LAUNCHING and row.port]
         return bool(seen.waiting) or any(row.host is not None for row in served)
 
     async def _note_instances(self, rows: tuple[ServerRow, ...]) -> None:
@@ -274,7 +290,7 @@ class FleetKeeper(Service):
         for row in rows:
             instance = self._sight.instances.get(row.id)
             if instance and instance.instance_id:
-                known = row.instance_id == instance.instance_id
+                known = row.instance_id == instance.instance_id or self._is_another(row)
                 if not known or (row.host is None and instance.host is not None):
                     news.append(instance)
         if news:
@@ -297,16 +313,28 @@ class FleetKeeper(Service):
             idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
             leaving=row.leaving,
             drain_asked=row.drain_asked,
-            alive=False if row.launcher in dead else self._alive(row, silence),
-            warned=row.warned or "",
+            alive=False if dead and row.launcher in dead else self._alive(row, silence),
             detail=instance.detail if instance and not instance.alive else "",
+            warned=row.warned or "",
+            by_hand=row.scope == OPERATOR,
+            consolidating=is_consolidated(row),
         )
 
     def _alive(self, row: ServerRow, silence: float) -> bool | None:
         if row.scope != self._provider.scope:
             return None
         beats = silence <= 2 * self._interval
+        if beats and self._is_another(row):
+            return None
         return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
+
+    def _is_another(self, row: ServerRow) -> bool:
+        """Whether the list has only an instance of this launch that has ended, and is not the one
+        that the server is known to run on: two keepers launched it, and one too many was ended."""
+        instance = self._sight.instances.get(row.id)
+        if instance is None or instance.alive or not instance.instance_id:
+            return False
+        return row.instance_id not in (None, instance.instance_id)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of
@@ -342,12 +370,12 @@ class FleetKeeper(Service):
 
     def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
         """End the instances of this fleet that no server has, and has not had for long; how many
-        there are."""
+        run."""
         strays = self._sight.strays(rows)
         self._steps.keep([*rows, *strays])
-        self._steps.strays = len(strays)
+        self._steps.strays = sum(self._sight.instances[id].alive for id in strays)
         self._steps.end_strays(id for id, overdue in strays.items() if overdue)
-        return len(strays)
+        return self._steps.strays
 
     async def _close_children(self) -> None:
         """The servers of a provider of this process alone have ended with it: say so at once."""

@@ -7,12 +7,20 @@ between any two steps, because the next round sees what became of them and plans
 A server moves `launching -> ready -> draining -> gone`, or by way of `lost` when it dies, or its
 launch fails: it stays lost, and counts to the maximum, until its end is certain. Nobody but the
 plan moves one. The steps of a server: `MarkReady`, `Lose` (its people need other places),
-`Drain` (it takes nobody any more) and `End` (terminate it, then it is gone).
+`Drain` (it takes nobody any more), `Keep` (it takes people again) and `End` (terminate it, then it
+is gone).
+
+Servers are given up in two ways. One that is empty and beyond need ends after its grace. Where the
+people of all servers would fit into fewer, and have for `consolidate_after` seconds, the emptiest
+drains, and its people go over a few at a time. Each move costs somebody a new connection, so that
+is done only where nothing else is going on, one server after the other, and never so that one more
+is needed soon: what counts is the most that was needed in that time.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from bbs.rules.servers import CONSOLIDATED
 from bbs.values import Policy, State
 
 LONGEST_BACK_OFF = 60.0
@@ -29,7 +37,8 @@ class Seen:
     stops. `drain_asked`: an operator wants it empty. `alive` is the provider's word: True, False
     for known to have ended, None where this server is not the provider's to know; `detail` its
     words for how one has ended. `warned`: why the provider will take it away soon, as it has said
-    itself; "" while it will not.
+    itself; "" while it will not. `by_hand`: an operator runs it, and ends it. `consolidating`: it
+    drains only because its people fit elsewhere.
     """
 
     id: str
@@ -43,9 +52,11 @@ class Seen:
     leaving: bool
     drain_asked: bool
     alive: bool | None
+    detail: str = ""
     addressed: bool = True
     warned: str = ""
-    detail: str = ""
+    by_hand: bool = False
+    consolidating: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +67,8 @@ class Demand:
     not among them; the plan finds them there. `failures`: launches that failed in a row, the last
     of them `since_failure` seconds ago. `strays`: instances that run and belong to no server; they
     count to the maximum until they have ended. `refused`: the provider launches nothing until an
-    operator has mended something.
+    operator has mended something. `peak`: the most people that were there at once, with a place or
+    waiting, in the last `consolidate_after` seconds; None where that is not known for so long.
     """
 
     waiting: int
@@ -64,6 +76,7 @@ class Demand:
     since_failure: float
     strays: int
     refused: bool
+    peak: int | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,13 @@ class Drain:
 
 
 @dataclass(frozen=True)
+class Keep:
+    """The server drains, and is needed after all: it takes people again, sooner than a new one."""
+
+    id: str
+
+
+@dataclass(frozen=True)
 class End:
     """Terminate the server; then it is gone. One that was launching has thereby failed."""
 
@@ -104,7 +124,7 @@ class End:
     reason: str
 
 
-Step = Launch | MarkReady | Lose | Drain | End
+Step = Launch | MarkReady | Lose | Drain | Keep | End
 
 
 def plan(servers: Sequence[Seen], demand: Demand, policy: Policy) -> tuple[Step, ...]:
@@ -114,7 +134,9 @@ def plan(servers: Sequence[Seen], demand: Demand, policy: Policy) -> tuple[Step,
     can take seconds. No order of acting on them, and no part of them, exceeds the maximum.
     """
     steps = {server.id: step for server in servers if (step := _next_step(server, policy))}
+    steps |= _keep(servers, steps, demand, policy)
     steps |= _drain_idle(servers, steps, demand, policy)
+    steps |= _consolidate(servers, steps, demand, policy)
     count = _launches(servers, steps, demand, policy)
     launch = (Launch(count),) if count else ()
     ends = [step for step in steps.values() if isinstance(step, End)]
@@ -177,13 +199,7 @@ def _drain_idle(
     Need is held against servers that are ready now. A launch on its way may fail, and would have
     taken the place of a server that works.
     """
-    # An empty server younger than the grace counts neither way: it may have been asked for, and
-    # another is not to end for it before the surplus has lasted.
-    ready = [
-        s
-        for s in servers
-        if s.state is State.READY and s.id not in steps and (s.taken or s.idle >= policy.idle_grace)
-    ]
+    ready = _lasting(servers, steps, policy)
     count, free = len(ready), sum(_free(s, policy) for s in ready)
     need = _people_to_place(servers, steps, demand) + policy.spare
     drains: dict[str, Step] = {}
@@ -195,6 +211,68 @@ def _drain_idle(
     return drains
 
 
+def _lasting(servers: Sequence[Seen], steps: dict[str, Step], policy: Policy) -> list[Seen]:
+    """The ready servers that are counted on where one is to be given up."""
+    # An empty server younger than the grace counts neither way: it may have been asked for, and
+    # another is not to end for it before the surplus has lasted.
+    return [
+        s
+        for s in servers
+        if s.state is State.READY and s.id not in steps and (s.taken or s.idle >= policy.idle_grace)
+    ]
+
+
+def _keep(
+    servers: Sequence[Seen], steps: dict[str, Step], demand: Demand, policy: Policy
+) -> dict[str, Step]:
+    """Keep servers whose people were to go elsewhere, rather than launch others.
+
+    Those that nobody is on any more are being ended.
+    """
+    keeps: dict[str, Step] = {}
+    for server in servers:
+        drains = server.consolidating and server.state is State.DRAINING and server.taken
+        wanted = not (server.id in steps or server.drain_asked or server.warned)
+        if drains and wanted and _missing(servers, steps | keeps, demand, policy) > 0:
+            keeps[server.id] = Keep(server.id)
+    return keeps
+
+
+def _consolidate(
+    servers: Sequence[Seen], steps: dict[str, Step], demand: Demand, policy: Policy
+) -> dict[str, Step]:
+    """Drain the emptiest server, if the others have had room for its people for long.
+
+    Of several that are as empty the youngest goes: what came last with a crowd goes first with it,
+    and people are not driven from old servers onto new ones, which are emptied in their turn.
+    """
+    if not policy.consolidate_after or demand.peak is None or _is_busy(servers, steps, demand):
+        return {}
+    ready = _lasting(servers, steps, policy)
+    could_end = [s for s in ready if s.taken and not s.by_hand]
+    if len(ready) <= policy.minimum or not could_end:
+        return {}
+    emptiest = min(could_end, key=lambda s: (s.taken, s.age, s.id))
+    room = sum(_free(s, policy) for s in ready if s is not emptiest)
+    ebbed = max(0, demand.peak - sum(s.taken for s in servers))
+    if room < emptiest.taken + policy.spare + ebbed:
+        return {}
+    return {emptiest.id: Drain(emptiest.id, f"{CONSOLIDATED}{emptiest.taken} people fit elsewhere")}
+
+
+def _is_busy(servers: Sequence[Seen], steps: dict[str, Step], demand: Demand) -> bool:
+    """Whether anything is going on beside which nobody is moved without need: a launch, or what
+    comes of one that failed, a server that is replaced, or another whose people move."""
+    if demand.waiting or demand.failures or demand.strays or demand.refused:
+        return True
+    if any(not isinstance(step, End) for step in steps.values()):
+        return True
+    return any(
+        s.state in (State.LAUNCHING, State.LOST) or (s.state is State.DRAINING and s.taken)
+        for s in servers
+    )
+
+
 def _launches(
     servers: Sequence[Seen], steps: dict[str, Step], demand: Demand, policy: Policy
 ) -> int:
@@ -203,11 +281,8 @@ def _launches(
     failing = any(isinstance(steps.get(s.id), End) for s in servers if s.state is State.LAUNCHING)
     if failing or demand.refused or demand.since_failure < back_off(demand.failures):
         return 0
-    staying = list(_staying(servers, steps))
-    people = _people_to_place(servers, steps, demand)
-    missing = people + policy.spare - sum(_free(s, policy) for s in staying)
-    for_places = -(-missing // policy.capacity)
-    for_minimum = policy.minimum - len(staying)
+    for_places = -(-_missing(servers, steps, demand, policy) // policy.capacity)
+    for_minimum = policy.minimum - len(list(_staying(servers, steps)))
     # What ends in this round still runs when the launch is made, so it counts to the maximum.
     room = policy.maximum - demand.strays - sum(s.state is not State.GONE for s in servers)
     return max(0, min(max(for_places, for_minimum), room))
@@ -216,9 +291,18 @@ def _launches(
 def _staying(servers: Sequence[Seen], steps: dict[str, Step]) -> Iterator[Seen]:
     """The servers that take people after these steps, or will when they have booted."""
     for server in servers:
+        step = steps.get(server.id)
         serves = server.state in (State.LAUNCHING, State.READY)
-        if serves and isinstance(steps.get(server.id), MarkReady | None):
+        if isinstance(step, Keep) or (serves and isinstance(step, MarkReady | None)):
             yield server
+
+
+def _missing(
+    servers: Sequence[Seen], steps: dict[str, Step], demand: Demand, policy: Policy
+) -> int:
+    """Places that there are too few, for people and to spare; negative where some are left."""
+    free = sum(_free(s, policy) for s in _staying(servers, steps))
+    return _people_to_place(servers, steps, demand) + policy.spare - free
 
 
 def _people_to_place(servers: Sequence[Seen], steps: dict[str, Step], demand: Demand) -> int:

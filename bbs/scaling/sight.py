@@ -99,8 +99,9 @@ class Sight:
             self._void.add(launch_id)
 
     def alive(self, launch_id: str, spared: bool) -> bool | None:
-        """Whether the launch lives, None where that cannot be said. Absence is no death of one that
-        is `spared`: it can be asked for again, or shows by itself that it lives."""
+        """Whether the launch lives, None where that cannot be said: one that is stopped does not.
+        Absence is no death of one that is `spared`: it can be asked for again, or shows by itself
+        that it lives."""
         instance = self.instances.get(launch_id)
         if instance:
             return instance.alive
@@ -112,7 +113,7 @@ class Sight:
         """Whether it is certain that nothing runs, or will run, under this id."""
         instance = self.instances.get(launch_id)
         if instance:
-            return not instance.alive
+            return not _is_there(instance)
         if launch_id in self._void:
             return True
         if self._asked_at is None:
@@ -123,9 +124,9 @@ class Sight:
         )
 
     def strays(self, servers: Collection[str]) -> dict[str, bool]:
-        """The instances of this fleet that run and belong to none of `servers`, the ids of those
-        that live; and of each whether it has done so for long enough to be ended. What is known of
-        others than `servers` is forgotten."""
+        """The instances of this fleet that run, or are stopped, and belong to none of `servers`,
+        the ids of those that live; and of each whether it has done so for long enough to be ended.
+        What is known of others than `servers` is forgotten."""
         self._missing = {id: since for id, since in self._missing.items() if id in servers}
         self._void.intersection_update(servers)
         if not self._provider.shared or self._asked_at is None:
@@ -133,7 +134,7 @@ class Sight:
         self._strays = {
             id: self._strays.get(id, self._asked_at)
             for id, instance in self.instances.items()
-            if instance.alive and instance.ours and id not in servers
+            if _is_there(instance) and instance.ours and id not in servers
         }
         return {
             id: self._asked_at - since >= CONSISTENCY_GRACE for id, since in self._strays.items()
@@ -167,3 +168,8 @@ class Sight:
                 _log.info("the provider is back")
             else:
                 _log.error("the provider is away: {trouble}", trouble=trouble)
+
+
+def _is_there(instance: Instance) -> bool:
+    """Whether it has not ended, though somebody may have stopped it."""
+    return instance.alive or instance.stopped

@@ -18,10 +18,11 @@ from twisted.python.failure import Failure
 from bbs.errors import Unavailable
 from bbs.rules import keeping
 from bbs.rules.members import Member
-from bbs.rules.servers import ServerRow
+from bbs.rules.servers import CONSOLIDATED, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.scaling.needs import Needs
 from bbs.scaling.news import FleetNews
 from bbs.scaling.retries import Refusals, Retries
 from bbs.scaling.sight import Sight
@@ -54,11 +55,17 @@ class Steps:
 
     :param sight: what is known of the provider's launches.
     :param ages: since when the keeper knows of each launch.
+    :param needs: is told how long launches took, and what is not to be given up yet.
     :param look_soon: called when a step wants another look to be taken soon.
     """
 
     def __init__(
-        self, means: Means, sight: Sight, ages: Ages, look_soon: Callable[[], None]
+        self,
+        means: Means,
+        sight: Sight,
+        ages: Ages,
+        needs: Needs,
+        look_soon: Callable[[], None],
     ) -> None:
         self.strays = 0
         """Instances that count to the maximum beside the servers."""
@@ -71,6 +78,7 @@ class Steps:
         self._wall = means.wall
         self._sight = sight
         self._ages = ages
+        self._needs = needs
         self._look_soon = look_soon
         self._calls: dict[str, Deferred[Any]] = {}
         self.forget()
@@ -112,6 +120,7 @@ class Steps:
                 ready = rows[id].created + self._ages.age(id)
                 moves = await run(keeping.mark_ready, me, id, host, ready)
                 self.failures = 0
+                self._needs.booted(self._ages.age(id))
                 _log.info("server {server} is ready", server=id)
                 self._news.moved(moves)
                 self._news.ready()
@@ -119,6 +128,19 @@ class Steps:
                 _log.warn("server {server} is lost: {reason}", server=id, reason=reason)
                 self._news.moved(await run(keeping.lose, me, id, reason))
                 self._look_soon()
+            case plan.Drain(id, reason) if reason.startswith(CONSOLIDATED):
+                if await run(
+                    keeping.consolidate, me, id, reason[:200], rows[id].taken, self._wall()
+                ):
+                    _log.info("server {server} drains: {reason}", server=id, reason=reason)
+                    self._look_soon()
+                else:
+                    self._needs.let_be()
+            case plan.Keep(id):
+                moves = await run(keeping.keep, me, id)
+                _log.info("server {server} is needed after all", server=id)
+                self._news.moved(moves)
+                self._news.ready()
             case plan.Drain(id, reason):
                 drained = await run(keeping.drain, me, id, reason)
                 if drained is not None:

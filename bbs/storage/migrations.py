@@ -108,9 +108,10 @@ def _to_6(migrator: Migrator) -> None:
 
 
 def _to_7(migrator: Migrator) -> None:
-    """What a server is kept or given up for, and who was moved lately."""
+    """What a server is kept or given up for, where there is room, and who was moved lately."""
     migrator.add_columns("server", warned=Server.warned, shelved=Server.shelved)
     migrator.add_columns("place", moved=Place.moved)
+    migrator.create_table(Server)  # For its index: full servers are not read to find room.
 
 
 STEPS: Mapping[int, Step] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7}

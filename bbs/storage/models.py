@@ -114,7 +114,11 @@ class Server(Table):
     shelved = _flag()
 
     class Meta:
-        indexes = ((("state", "taken"), False), (("ready",), False))
+        indexes = (
+            (("state", "taken"), False),
+            (("state", "capacity"), False),
+            (("ready",), False),
+        )
 
 
 class Place(Table):

@@ -164,6 +164,9 @@ FLOODS: tuple[Attack, ...] = (
         options={"app.capacity": 8, "fleet.maximum": 12},
         newcomers=True,
         descriptors=256,
+        # Who has come and not asked yet makes room at once here. Attackers come so fast that an
+        # honest peer has about 25 ms for its line, which a busy machine may not give it.
+        turned_away=0.02,
         shows=_launches,
     ),
     Attack(

@@ -24,7 +24,8 @@ class Attack:
     `growth`: MiB that a process may grow by while it lasts. `crowd_ahead`: addresses whose turn to
     log in comes before an honest one's, as it lawfully does. `lead`: seconds from its beginning
     until the honest peer is measured. `newcomers`: those who log in meanwhile have never been there
-    before, and servers are launched for them. `shows` says what else is not as it should be.
+    before, and servers are launched for them. `turned_away`: the share of the honest peer's
+    requests that may be. `shows` says what else is not as it should be.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Attack:
     crowd_ahead: int = 0
     lead: float = 0.3
     newcomers: bool = False
+    turned_away: float = 0.0
     shows: Callable[[Outcome], Sequence[str]] = lambda outcome: ()
     dialect: str = ""
 
@@ -175,7 +177,8 @@ class Outcome:
             most, waited = bounds.of(kind, self), self.during[kind].p99
             if waited > most:
                 found.append(f"{kind} took {waited:.0f} ms, not {most:.0f} at most")
-        if self.refused:
+        asked = sum(each.count for each in self.during.values())
+        if len(self.refused) > self.attack.turned_away * asked:
             found.append(f"the honest peer was refused {len(self.refused)}×: {self.refused[0]}")
         if self.ended:
             found.append(f"{self.ended} processes ended")

@@ -180,7 +180,9 @@ class Cloud:
             "CreateSecurityGroup", GroupName="bbs-app", GroupDescription="bbs-app", VpcId=vpc
         )
         self.security_group_id = group.findtext(".//{*}groupId", "")
-        image = await query("RegisterImage", Name="bbs", Architecture="x86_64")
+        image = await query(
+            "RegisterImage", Name="bbs", Architecture="x86_64", RootDeviceName="/dev/xvda"
+        )
         self.image_id = image.findtext(".//{*}imageId", "")
 
     # For the clients

@@ -324,7 +324,7 @@ def explain(
         found[name] = [
             Plan(sql, tuple(how(database.peewee, sql, params)))
             for sql, params in statements.values()
-            if not sql.startswith(("INSERT", "REPLACE"))
+            if not sql.startswith(("INSERT", "REPLACE", "SHOW"))
         ]
     return found
 

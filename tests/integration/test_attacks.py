@@ -2,7 +2,8 @@
 
 The honest peer's waits are held against its own before the attack, in the same run, and the machine
 may be a slow one with much else to do. So what fails here is no close thing: undefended, the peer
-waits many seconds, or for good.
+waits many seconds, or for good. What is at fault is run again, as a machine that stood still for
+half a second looks like an attack that succeeded, once.
 """
 
 from __future__ import annotations
@@ -40,6 +41,9 @@ WITHOUT = ("silent-one-address", "silent-many-addresses", "descriptors", "unread
 `python -m tests.attacks --self-test` has all of them."""
 
 
+RUNS = 3
+"""How often an attack has to succeed to be one that does."""
+
 LONGER = 6.0
 """Seconds of these: an attacker of the least priority needs a while to make its connections."""
 
@@ -50,8 +54,13 @@ class Attacks(TestCase):
     timeout = 1200
 
     async def test_each_attack_is_withstood(self) -> None:
-        faults = await self._faults(AMONG_THEM, defended=True)
-        self.assertEqual({name: found for name, found in faults.items() if found}, {})
+        succeeded: Iterable[str] = AMONG_THEM
+        for _ in range(RUNS):
+            faults = await self._faults(succeeded, defended=True)
+            succeeded = {name: found for name, found in faults.items() if found}
+            if not succeeded:
+                break
+        self.assertEqual(succeeded, {})
 
     async def test_attacks_work_without_limits(self) -> None:
         faults = await self._faults(WITHOUT, defended=False)

@@ -4,62 +4,113 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from bbs.storage.database import rows
-from bbs.storage.models import Place, Server, User
+from bbs.storage.models import Lease, Place, Server, User
 from bbs.values import Policy, State
-from tests.simulation.cloud import Cloud
 from tests.simulation.people import Person
 
+if TYPE_CHECKING:
+    from tests.simulation.fleet import Fleet
+
 WATCH = """
-CREATE TABLE violation (server TEXT);
-CREATE TRIGGER over_taken AFTER UPDATE ON server WHEN NEW.taken > NEW.capacity
-BEGIN INSERT INTO violation VALUES (NEW.id); END;
-CREATE TRIGGER over_moved AFTER UPDATE ON place WHEN NEW.server_id IS NOT NULL
+CREATE TABLE violation (what TEXT);
+CREATE TABLE moves (user INTEGER);
+CREATE TABLE consolidated (user INTEGER PRIMARY KEY, at REAL);
+CREATE TRIGGER over_taken AFTER UPDATE OF taken ON server WHEN NEW.taken > NEW.capacity
+BEGIN INSERT INTO violation VALUES ('a server was over capacity: ' || NEW.id); END;
+CREATE TRIGGER over_moved AFTER UPDATE OF server_id ON place WHEN NEW.server_id IS NOT NULL
 AND (SELECT count(*) FROM place WHERE server_id = NEW.server_id)
   > (SELECT capacity FROM server WHERE id = NEW.server_id)
-BEGIN INSERT INTO violation VALUES (NEW.server_id); END;
+BEGIN INSERT INTO violation VALUES ('a server was over capacity: ' || NEW.server_id); END;
 CREATE TRIGGER over_placed AFTER INSERT ON place WHEN NEW.server_id IS NOT NULL
 AND (SELECT count(*) FROM place WHERE server_id = NEW.server_id)
   > (SELECT capacity FROM server WHERE id = NEW.server_id)
-BEGIN INSERT INTO violation VALUES (NEW.server_id); END;
+BEGIN INSERT INTO violation VALUES ('a server was over capacity: ' || NEW.server_id); END;
+CREATE TRIGGER beating AFTER UPDATE OF state ON server
+WHEN OLD.state = 'launching' AND NEW.reason LIKE 'failed: not ready%' AND OLD.port IS NOT NULL
+BEGIN INSERT INTO violation VALUES ('beats, and was given up: ' || NEW.id); END;
+CREATE TRIGGER listed AFTER UPDATE OF state ON server
+WHEN OLD.state IN ('ready', 'draining') AND NEW.state = 'lost' AND NEW.reason LIKE 'ended%'
+AND beats_now(NEW.id)
+BEGIN INSERT INTO violation VALUES ('beats, and was taken for ended: ' || NEW.id); END;
+CREATE TRIGGER consolidating AFTER UPDATE OF state ON server
+WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.reason LIKE 'consolidated%'
+AND EXISTS (SELECT 1 FROM server WHERE state IN ('launching', 'lost') AND scope != '')
+BEGIN INSERT INTO violation VALUES ('consolidated while another launches: ' || NEW.id); END;
+CREATE TRIGGER moving AFTER UPDATE OF server_id ON place
+WHEN OLD.server_id IS NOT NULL AND NEW.server_id != OLD.server_id
+BEGIN INSERT INTO moves VALUES (NEW.user_id); END;
+CREATE TRIGGER consolidated AFTER UPDATE OF moved ON place WHEN NEW.moved IS NOT OLD.moved
+BEGIN
+INSERT INTO violation SELECT 'twice moved in ten minutes: ' || user FROM consolidated
+WHERE user = NEW.user_id AND seconds_now() - at < 600.0 AND clocks_are_right();
+INSERT OR REPLACE INTO consolidated VALUES (NEW.user_id, seconds_now());
+END;
 """
-"""No one server over capacity at any moment: the database itself notices."""
+"""What must hold at any moment: the database itself notices."""
 
 
-def what_is_wrong(policy: Policy, cloud: Cloud, people: Sequence[Person]) -> list[str]:
+def what_is_wrong(fleet: Fleet) -> list[str]:
     """What is not as it should be once everything has come to rest; nothing, when all is well."""
+    fleet.database.use()
+    policy, people = fleet.policy, fleet.people
     rows = {row.id: row for row in Server.select().where(Server.state != State.GONE)}
-    alive = Counter(machine.launch_id for machine in cloud.alive())
+    there = Counter(m.launch_id for m in fleet.world.cloud.there() if m.owner is fleet)
     ready = [row for row in rows.values() if row.state == State.READY]
     free = sum(row.capacity - row.taken for row in ready)
     full = len(rows) >= policy.maximum
-    wrong = [f"{id} has {runs} instances" for id, runs in alive.items() if runs > 1]
-    wrong += [f"an instance without an owner: {id}" for id in alive if id not in rows]
-    wrong += [f"a server without an instance: {id}" for id in rows if id not in alive]
+    wrong = [f"{id} has {runs} instances" for id, runs in there.items() if runs > 1]
+    wrong += [f"an instance without an owner: {id}" for id in there if id not in rows]
+    wrong += [f"a server without an instance: {id}" for id in rows if id not in there]
     for row in rows.values():
         # One that an operator wants empty serves its people while there is no room elsewhere.
         stays = row.state == State.DRAINING and row.taken and full and free == 0
         if row.state != State.READY and not stays:
             wrong.append(f"{row.id} is {row.state}")
     for row in ready:
-        there = Place.select().where(Place.server == row.id).count()
-        if there != row.taken:
-            wrong.append(f"{row.id} counts {row.taken} for {there} people")
+        on_it = Place.select().where(Place.server == row.id).count()
+        if on_it != row.taken:
+            wrong.append(f"{row.id} counts {row.taken} for {on_it} people")
     serving = (State.READY, State.DRAINING)
     without = _without_a_place(people, {id for id, row in rows.items() if row.state in serving})
     if without and not (full and free == 0):
         wrong.append(f"without a place: {' '.join(without)}")
-    if not full and (len(ready) < policy.minimum or free < policy.spare):
+    too_few = len(ready) < policy.minimum or (free < policy.spare and not policy.foresees)
+    if not full and too_few:
         wrong.append(f"{len(ready)} ready with {free} free places are too few")
     at_places = _who_is_away_and_has_one(people)
     if at_places:
         wrong.append(f"away, and with a place: {' '.join(at_places)}")
     for row in ready:
         needed = free - row.capacity < policy.spare or len(ready) <= policy.minimum
-        if not row.taken and not needed:
+        if not row.taken and not needed and not policy.foresees:
             wrong.append(f"{row.id} is kept for nobody")
-    return wrong
+    return [f"{fleet.name}: {text}" for text in wrong]
+
+
+def held_up(fleet: Fleet) -> list[str]:
+    """Launches that wait for an operator, because of one that was there and has ended."""
+    fleet.database.use()
+    reasons = rows(Lease.select(Lease.refusal).where(Lease.refusal.contains("Idempotent")))
+    return [f"{fleet.name} launches nothing: {reason}" for (reason,) in reasons]
+
+
+def people_on(fleet: Fleet, launch_id: str) -> int:
+    """How many have a place there."""
+    fleet.database.use()
+    return int(Place.select().where(Place.server == launch_id).count())
+
+
+def stranded(fleet: Fleet) -> list[str]:
+    """Who has no place, though there is room for more servers."""
+    fleet.database.use()
+    rows = [*Server.select().where(Server.state != State.GONE)]
+    serving = {row.id for row in rows if row.state in (State.READY, State.DRAINING)}
+    if len(rows) >= fleet.policy.maximum:
+        return []
+    return _without_a_place(fleet.people, serving)
 
 
 def _without_a_place(people: Sequence[Person], serving: set[str]) -> list[str]:

@@ -89,6 +89,10 @@ class MortalDatabase:
         """As `Database.run`."""
         return self._mortal.ask(lambda: self._run(rule, *arguments))
 
+    def run_patiently(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        """As `Database.run_patiently`: it is tried until it succeeds."""
+        return self._mortal.ask(lambda: self._database.run(rule, *arguments))
+
     def _run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
         if self._chance.random() >= self.faults:
             return self._database.run(rule, *arguments)

@@ -111,6 +111,16 @@ class Person:
             answer.cancel()
         self.asked = None
 
+    def change(self, database: Database, login_server: Callable[[], Any]) -> None:
+        """What this one was served by is lost: log in elsewhere."""
+        self._database, self._login_server = database, login_server
+        self.asked = self._answer = None
+        self.away = False
+        if self.wants:
+            self._later()
+        else:
+            database.run(go_offline, self.name)
+
     def hang_up(self) -> None:
         """The login server has died: ask another."""
         self.asked = self._answer = None

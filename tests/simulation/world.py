@@ -5,33 +5,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import count
 from random import Random
-from typing import Any
 from unittest import mock
 
-from twisted.internet.task import Clock
-
-from bbs.board import board
-from bbs.rules import members, operators, servers
-from bbs.scaling import sight, waiting
-from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.news import FleetNews
-from bbs.scaling.steps import Means
-from bbs.scaling.waiting import WaitingRoom
-from bbs.storage import migrations, models
+from bbs.config import EC2
+from bbs.rules import fleets, operators, servers
+from bbs.scaling import waiting
+from bbs.storage import models
 from bbs.storage.database import Database
-from bbs.values import Policy, Tally
-from bbs.workers import Inline
-from tests.simulation.checks import WATCH, too_soon, what_is_wrong
-from tests.simulation.cloud import BOOT, Breaks, Cloud, CloudProvider, Machine
-from tests.simulation.mortal import Mortal, MortalDatabase
+from bbs.values import Policy
+from tests.simulation.breaks import Breaks
+from tests.simulation.checks import held_up, people_on, stranded, too_soon, what_is_wrong
+from tests.simulation.clock import FastClock
+from tests.simulation.cloud import BOOT, LISTS, Cloud, Machine
+from tests.simulation.ec2 import Account
+from tests.simulation.fleet import SET_AHEAD, Fleet, LoginServer, people_of
 from tests.simulation.people import Person
+from tests.simulation.troubles import NOTICE, Troubles
 
 START = 1_000_000.0
-INTERVAL = 3.0
-"""Seconds between heartbeats."""
 
 LONGEST_QUIET = 1800.0
 """Seconds in which all must be well again; a refusal may hold for ten minutes."""
@@ -39,85 +32,17 @@ LONGEST_QUIET = 1800.0
 STAYS_WELL = 120.0
 """Seconds for which it must stay so."""
 
-CLOCK_SET = 60.0
-"""Seconds between the times that somebody sets the wall clock of a login server, on average."""
+BAD_LISTS_STILL = 260.0
+"""Seconds in which who comes while lists are bad has a place: two launches may fail first."""
 
-SET_AHEAD = (-3600.0, 0.0, 3600.0)
-"""How many seconds ahead of the others' it then is. It goes on in the quiet: no clock is needed for
-all to be well."""
+REST = 600.0
+"""Seconds in which nothing is launched and nobody is moved then, as nobody comes or goes."""
 
-WANDERS = 60.0
-"""Seconds for which somebody is there, or is not, on average."""
+RESTS = 0.5
+"""In how many of the rounds that is looked at."""
 
 LOOK = 5.0
 """Seconds between looks at which launches have failed."""
-
-
-class Hints:
-    """The bus of one login server; hints get lost now and then."""
-
-    def __init__(self, world: World, mortal: Mortal) -> None:
-        self._world = world
-        self.mortal = mortal
-        self.heard: Any = None
-
-    def tell(self, channel: str, event: Mapping[str, object]) -> None:
-        """Nobody listens."""
-
-    def tell_fleet(self, event: str) -> None:
-        """To every login server that lives."""
-        if self.mortal.alive:
-            self._world.hint(event)
-
-    def hear_fleet(self, on_hint: Any) -> None:
-        """From `hint` on."""
-        self.heard = on_hint
-
-
-class LoginServer:
-    """A login server's keeper and waiting room."""
-
-    def __init__(self, world: World, life: int | None) -> None:
-        self.id = servers.new_id()
-        self.clock = world.clock
-        self.set_ahead = world.clocks.choice(SET_AHEAD)
-        self.mortal = Mortal(world.clock, world.chance, life)
-        self.mortal.on_death = lambda: world.died(self)
-        self.database = MortalDatabase(world.database, self.mortal, world.chance)
-        self.hints = Hints(world, self.mortal)
-        me = members.Member(self.id, "host:simulated:1")
-        policy, anything = world.policy, self._as_any
-        news = FleetNews(self.hints)
-        self.room = WaitingRoom(
-            me=me,
-            database=anything(self.database),
-            reactor=self.mortal,
-            wall=self.wall,
-            patience=policy.launch_timeout,
-            watchers=set(),
-            news=news,
-        )
-        means = Means(
-            me=me,
-            database=anything(self.database),
-            provider=CloudProvider(world.cloud, self.mortal),
-            policy=policy,
-            news=news,
-            reactor=self.mortal,
-            wall=self.wall,
-        )
-        self.keeper = FleetKeeper(
-            means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
-        )
-        self.keeper.startService()
-
-    def wall(self) -> float:
-        """What the wall clock of its machine says."""
-        return float(self.clock.seconds() + self.set_ahead)
-
-    @staticmethod
-    def _as_any(fake: Any) -> Any:
-        return fake
 
 
 class World:
@@ -125,30 +50,67 @@ class World:
 
     def __init__(self, seed: int, breaks: Breaks | None = None) -> None:
         self.seed = seed
-        self.chance = chance = Random(seed)
+        self.chance = Random(seed)
         # Of their own, so that all else happens as it did before there were these.
         self.clocks = Random(-seed - 1)
-        self.wandering = Random(f"wandering {seed}")
+        self.clocks_are_right = self.clocks.random() < 0.5
+        """Whether the wall clocks of login servers are, in this round."""
         self.born: dict[str, float] = {}
         self.breaks = breaks or Breaks()
-        self.clock = Clock()
+        self.clock = FastClock()
         self.clock.advance(START)
         self.quiet = False
         self.trace: list[str] = []
         self.complaints: list[str] = []
-        self.peak = 0
-        self.policy = Policy(
-            minimum=chance.randint(0, 2),
-            maximum=chance.randint(2, 6),
-            spare=chance.randint(0, 4),
-            capacity=chance.randint(1, 4),
-            idle_grace=20.0,
-            launch_timeout=60.0,
-            lost_after=12.0,
-        )
-        self.cloud = Cloud(self.clock, chance, self.breaks, self._launched)
-        self.login_servers: list[LoginServer] = []
-        self.people: list[Person] = []
+        self.cloud = Cloud(self.clock, self.chance, self.breaks, self._launched)
+        self.account = Account(self.cloud, self._touched)
+        self.fleets = [Fleet(self, "first", self._a_policy(), self._a_config())]
+        self.troubles = Troubles(self)
+
+    # The first fleet's
+
+    @property
+    def first(self) -> Fleet:
+        """The one that there always is."""
+        return self.fleets[0]
+
+    @property
+    def policy(self) -> Policy:
+        """What is wanted of it."""
+        return self.first.policy
+
+    @policy.setter
+    def policy(self, policy: Policy) -> None:
+        self.first.policy = policy
+
+    @property
+    def database(self) -> Database:
+        """Its database."""
+        return self.first.database
+
+    @property
+    def people(self) -> list[Person]:
+        """Its people."""
+        return self.first.people
+
+    @property
+    def login_servers(self) -> list[LoginServer]:
+        """Its login servers."""
+        return self.first.login_servers
+
+    def open_database(self) -> None:
+        """An empty one, which watches itself."""
+        self.first.open_database()
+
+    def start_login_server(self) -> None:
+        """One more."""
+        self.first.start_login_server()
+
+    def any_login_server(self) -> LoginServer | None:
+        """Whom to ask, if anybody lives."""
+        return self.first.any_login_server()
+
+    # A round
 
     def run(self) -> list[str]:
         """Live through it; returns what was wrong, once only each."""
@@ -159,20 +121,22 @@ class World:
             self.born[id] = self._now
             return id
 
-        grace = 0.0 if self.breaks.grace else sight.CONSISTENCY_GRACE
         with (
             mock.patch.object(servers, "new_id", new_id),
             mock.patch.object(waiting, "new_id", new_id),
-            mock.patch.object(sight, "CONSISTENCY_GRACE", grace),
+            mock.patch.object(fleets, "home_of", lambda database: database.home),
+            self.breaks.taken_out(),
         ):
             self._begin()
             try:
-                self._noise(self.chance.uniform(200.0, 500.0))
+                self.troubles.begin()
+                self.pass_time(self.chance.uniform(200.0, 500.0))
                 self._quiet()
             finally:
-                for person in self.people:
-                    person.give_up()
-                self.database.close()
+                for fleet in self.fleets:
+                    for person in fleet.people:
+                        person.give_up()
+                    fleet.database.close()
                 models.database.initialize(None)
         return list(dict.fromkeys(self.complaints))
 
@@ -180,195 +144,187 @@ class World:
         """Note what happens."""
         self.trace.append(" ".join(map(str, (f"{self.clock.seconds() - START:.2f}", *words))))
 
-    def died(self, server: LoginServer) -> None:
-        """A login server is dead; a successor comes in a while."""
-        self.tell("dies", server.id)
-        self.login_servers.remove(server)
-        for person in self.people:
-            if person.asked is server:
-                person.hang_up()
-        self.clock.callLater(self.chance.uniform(1.0, 20.0), self.start_login_server)
-
-    def hint(self, event: str) -> None:
-        """A hint travels, or does not."""
-        for server in self.login_servers:
-            if self.chance.random() < 0.9:
-                self.clock.callLater(
-                    0.01, lambda server=server: server.mortal.alive and server.hints.heard({})
-                )
+    def complain(self, text: str) -> None:
+        """Something is wrong."""
+        self.tell("WRONG", text)
+        self.complaints.append(text)
 
     def boot_time(self) -> float:
         """Seconds from a launch until its app server serves."""
         return self.chance.uniform(*BOOT)
 
+    def set_ahead(self) -> float:
+        """How many seconds ahead of the others' the wall clock of some machine is."""
+        return 0.0 if self.clocks_are_right else self.clocks.choice(SET_AHEAD)
+
     def pass_time(self, seconds: float) -> None:
         """Let everything happen that is due, each at its own moment."""
         end = self.clock.seconds() + seconds
         while end - self.clock.seconds() > LOOK:
-            self._pass_time(LOOK)
-            self.complaints += too_soon(self.policy, self.born, self._now)
-        self._pass_time(max(0.0, end - self.clock.seconds()))
+            self.clock.live(LOOK)
+            self._look()
+        self.clock.live(max(0.0, end - self.clock.seconds()))
 
-    def _pass_time(self, seconds: float) -> None:
-        end = self.clock.seconds() + seconds
-        while self.clock.calls and self.clock.calls[0].getTime() <= end:
-            self.clock.advance(max(0.0, self.clock.calls[0].getTime() - self.clock.seconds()))
-        self.clock.advance(max(0.0, end - self.clock.seconds()))
+    def _look(self) -> None:
+        for fleet in self.fleets:
+            if not fleet.ended:
+                fleet.database.use()
+                self.complaints += too_soon(fleet.policy, self.born, self._now)
+                self.complaints += [*fleet.violations(), *held_up(fleet)]
 
     def _begin(self) -> None:
-        self.open_database()
         chance, cloud = self.chance, self.cloud
         for kind in ("run", "describe", "terminate"):
             cloud.faults = {**cloud.faults, kind: chance.uniform(0.1, 0.3)}
         cloud.lag, cloud.hung_boots = chance.uniform(2.0, 20.0), chance.uniform(0.0, 0.3)
-        cloud.gaps = chance.uniform(0.0, 0.1)
-        self.people = [
-            Person(
-                f"p{number}", self.clock, chance, self.database, self.any_login_server, self.tell
-            )
-            for number in range(chance.randint(3, 20))
-        ]
-        for _ in range(2):
-            self.start_login_server()
-        self._set_a_clock_later()
+        cloud.gaps, cloud.stillborn = chance.uniform(0.0, 0.1), chance.uniform(0.0, 0.15)
+        self.account.knowing = chance.choice((0.5, 0.8, 1.0))
+        if "own-address" in self.breaks:
+            self.account.knowing = 0.0
+        self.account.tokens.remembered = chance.choice((120.0, 600.0, 3600.0))
+        if chance.random() < 0.25:
+            self.fleets.append(Fleet(self, "second", self._a_policy(most=3), self._a_config()))
+        for fleet in self.fleets:
+            fleet.open_database()
+            many = chance.randint(3, 20) if fleet is self.first else chance.randint(1, 5)
+            fleet.people = people_of(fleet, [f"p{number}" for number in range(many)], chance)
+            for _ in range(2 if fleet is self.first else 1):
+                fleet.start_login_server()
 
-    def open_database(self) -> None:
-        """An empty one, which watches itself."""
-        self.database = Database("sqlite:///:memory:", Inline(), self.clock)
-        self.database.peewee.connect(reuse_if_open=True)
-        migrations.upgrade(self.database.peewee, board.schema)
-        self.database.peewee.connection().executescript(WATCH)
+    def _a_policy(self, most: int = 6) -> Policy:
+        chance = self.chance
+        foresees = chance.random() < 0.25
+        return Policy(
+            minimum=chance.randint(0, 2),
+            maximum=chance.randint(2, most),
+            spare=chance.randint(0, 4),
+            capacity=chance.randint(1, 4),
+            idle_grace=20.0,
+            launch_timeout=60.0,
+            lost_after=12.0,
+            consolidate_after=chance.choice((0.0, 30.0)),
+            foresees=foresees,
+        )
 
-    def _noise(self, seconds: float) -> None:
-        for person in self.people:
-            self.clock.callLater(self.chance.uniform(0.0, 60.0), self._change_mind, person)
-            self._wander_later(person)
-        self._misfortune_later()
-        self.pass_time(seconds)
+    def _a_config(self) -> EC2:
+        chance = self.chance
+        return EC2(
+            region="nowhere",
+            image_id="ami-1",
+            instance_type=chance.choice([("t3.micro",), ("t3.micro", "t3.small")]),
+            subnet_ids=chance.choice([(), ("subnet-a",), ("subnet-a", "subnet-b")]),
+            launch_template=chance.choice(["", "", "bbs"]),
+        )
 
     def _quiet(self) -> None:
         """No more faults; everything comes to rest, and stays so."""
-        cloud, self.quiet = self.cloud, True
-        cloud.faults, cloud.gaps, cloud.hung_boots, cloud.lag = {}, 0.0, 0.0, 5.0
-        cloud.away = cloud.lacks_capacity = cloud.refuses = False
-        for server in self.login_servers:
-            server.mortal.life, server.database.faults = None, 0.0
+        self.quiet = True
+        self.troubles.end()
+        if "own-address" not in self.breaks:
+            self.account.knowing = 1.0
         self.tell("quiet")
+        chance = self.chance
+        if not self._comes_to_rest():
+            return
+        probe = chance.choice((self._lists_are_bad, self._half_is_taken_away, None, None))
+        if probe is not None:
+            probe()
+            if not self._comes_to_rest():
+                return
+        if chance.random() < RESTS:
+            self._rest()
+
+    def _lists_are_bad(self) -> None:
+        """While all else is well: who comes has a place all the same."""
+        cloud = self.cloud
+        cloud.lists, cloud.lists_since = self.chance.choice(LISTS), self._now
+        self.tell("lists are", cloud.lists)
+        self.pass_time(100.0)
+        away = [person for person in self.first.people if not person.wants]
+        for person in away[:3]:
+            person.come()
+        self.pass_time(BAD_LISTS_STILL)
+        for fleet in self._living():
+            for name in stranded(fleet):
+                self.complain(
+                    f"{fleet.name}: without a place while lists are {cloud.lists}: {name}"
+                )
+        cloud.lists = ""
+
+    def _half_is_taken_away(self) -> None:
+        """While all else is well: nobody is on what is taken away, if there is room elsewhere."""
+        self.tell("half is taken away")
+        machines = self.cloud.alive()
+        taken = self.chance.sample(machines, (len(machines) + 1) // 2)
+        for machine in taken:
+            fleet = machine.owner
+            of_fleet = sum(m.owner is fleet for m in machines)
+            to_go = sum(m.owner is fleet for m in taken)
+            machine.has_successor = fleet.policy.maximum - of_fleet >= to_go
+            self.troubles.take_away(machine)
+        self.pass_time(NOTICE + 5.0)
+
+    def _comes_to_rest(self) -> bool:
+        """Whether all is well, and stays so."""
         well, end = 0.0, self.clock.seconds() + LONGEST_QUIET
         while well < STAYS_WELL:
             self.pass_time(10.0)
-            wrong = what_is_wrong(self.policy, self.cloud, self.people)
+            wrong = self._wrong()
             well = 0.0 if wrong else well + 10.0
             if self.clock.seconds() > end:
                 self.complaints += wrong or ["it does not stay well"]
-                break
-        if self.database.peewee.execute_sql("SELECT count(*) FROM violation").fetchone()[0]:
-            self.complaints.append("a server was over capacity")
+                return False
+        return True
 
-    # What happens
-
-    def start_login_server(self) -> None:
-        """One more, of which it is not known for how long it lives."""
-        life = None if self.quiet else int(self.chance.expovariate(1 / 300.0)) + 1
-        server = LoginServer(self, life)
-        server.database.faults = 0.0 if self.quiet else 0.01
-        self.login_servers.append(server)
-        self.tell("starts", server.id)
-
-    def any_login_server(self) -> LoginServer | None:
-        """Whom to ask, if anybody lives."""
-        return self.chance.choice(self.login_servers) if self.login_servers else None
-
-    def _change_mind(self, person: Person) -> None:
-        if self.quiet:
-            return
-        person.go() if person.wants else person.come()
-        self.clock.callLater(self.chance.expovariate(1 / 80.0), self._change_mind, person)
-
-    def _wander_later(self, person: Person) -> None:
-        self.clock.callLater(self.wandering.expovariate(1 / WANDERS), self._wander, person)
-
-    def _wander(self, person: Person) -> None:
-        if self.quiet:
-            return
-        person.come_back() if person.away else person.leave()
-        self._wander_later(person)
-
-    def _misfortune_later(self) -> None:
-        self.clock.callLater(self.chance.expovariate(1 / 20.0), self._misfortune)
-
-    def _misfortune(self) -> None:
-        if self.quiet:
-            return
-        self._misfortune_later()
-        chance, cloud = self.chance, self.cloud
-        what = chance.choice(
-            ("end", "end", "freeze", "away", "lack", "refuse", "drain", "ask", "die")
-        )
-        self.tell("misfortune", what)
-        lasting = {"away": "away", "lack": "lacks_capacity", "refuse": "refuses"}
-        machines = cloud.alive()
-        if what in lasting:
-            setattr(cloud, lasting[what], True)
-            self.clock.callLater(chance.uniform(5.0, 60.0), setattr, cloud, lasting[what], False)
-        elif what == "die" and self.login_servers:
-            chance.choice(self.login_servers).mortal.die()
-        elif what == "ask":
-            asked = self.database.run(
-                operators.ask_launch,
-                self.policy.capacity,
-                self.policy.maximum,
-                self._now + self.clocks.choice(SET_AHEAD),
+    def _rest(self) -> None:
+        """Nobody comes or goes, and so nothing happens."""
+        self.tell("rest")
+        before = {fleet.name: fleet.churn() for fleet in self._living()}
+        self.pass_time(REST)
+        for fleet in self._living():
+            launches, moves = (
+                b - a for a, b in zip(before[fleet.name], fleet.churn(), strict=True)
             )
-            asked.addErrback(lambda failure: failure.trap(operators.FleetFull))
-        elif what == "drain" and machines:
-            asked = self.database.run(operators.ask_drain, chance.choice(machines).launch_id)
-            asked.addErrback(lambda failure: failure.trap(operators.NoSuchServer))
-        elif what == "end" and machines:
-            cloud.end(chance.choice(machines))
-        elif what == "freeze" and machines:
-            chance.choice(machines).frozen = True
+            if launches or moves:
+                self.complain(f"at rest {fleet.name} has {launches} launches and {moves} moves")
+        self.complaints += self._wrong()
 
-    def _set_a_clock_later(self) -> None:
-        self.clock.callLater(self.clocks.expovariate(1 / CLOCK_SET), self._set_a_clock)
+    def _living(self) -> list[Fleet]:
+        return [fleet for fleet in self.fleets if not fleet.ended]
 
-    def _set_a_clock(self) -> None:
-        self._set_a_clock_later()
-        if self.login_servers:
-            server = self.clocks.choice(self.login_servers)
-            server.set_ahead = self.clocks.choice(SET_AHEAD)
-            self.tell("clock", server.id, server.set_ahead)
+    def _wrong(self) -> list[str]:
+        return [text for fleet in self._living() for text in what_is_wrong(fleet)]
+
+    def adopt(self, copy: Fleet, original: Fleet, by: operators.By) -> None:
+        """The fleet of the copy is that of the original, which is lost."""
+        if not copy.database.call(fleets.waiting_for_adopt):
+            return
+        self.tell("adopts")
+        copy.database.run(fleets.adopt, by)
+        for machine in self.cloud.machines:
+            if machine.owner is original:
+                machine.owner, machine.counts = copy, False
+        copy.begin_anew()
 
     @property
     def _now(self) -> float:
         now: float = self.clock.seconds()
         return now
 
-    # App servers
+    # The cloud's
+
+    def taken_away(self, machine: Machine) -> None:
+        """EC2 takes an instance away, as it has said."""
+        if machine.alive:
+            self.tell("takes away", machine.id)
+            if machine.has_successor and people_on(machine.owner, machine.launch_id):
+                self.complain(f"people were on {machine.id}, which was taken away")
+            self.cloud.end(machine)
 
     def _launched(self, machine: Machine) -> None:
-        self.tell("launched", machine.id, machine.launch_id)
-        alive = len(self.cloud.alive())
-        self.peak = max(self.peak, alive)
-        if alive > self.policy.maximum:
-            self.complaints.append(f"more than the maximum of {self.policy.maximum} ran")
-        if machine.boots:
-            self.clock.callLater(self.boot_time(), self._boot, machine)
+        (machine.owner or self.first).launched(machine)
 
-    def _boot(self, machine: Machine) -> None:
-        if machine.alive and not machine.frozen:
-            self.database.run(members.report, machine.launch_id, 22223).addCallback(
-                self._go_on, machine
-            )
-            self.hint("ready")
-
-    def _beat(self, machine: Machine) -> None:
-        if machine.alive and not machine.frozen:
-            self.database.run(members.beat, machine.launch_id, {}).addCallback(self._go_on, machine)
-
-    def _go_on(self, wanted: bool, machine: Machine) -> None:
-        if wanted:
-            self.clock.callLater(INTERVAL, self._beat, machine)
-        else:
-            self.tell("powers off", machine.id)
-            self.cloud.end(machine)
+    def _touched(self, fleet: Fleet, machine: Machine, how: str) -> None:
+        self.tell(fleet.name, how, machine.id)
+        if machine.owner is not fleet:
+            self.complain(f"{fleet.name} {how} {machine.id}, which is {machine.owner.name}'s")

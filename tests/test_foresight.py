@@ -1,0 +1,196 @@
+"""How many places are kept spare for whoever comes while a launch boots."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from math import ceil
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.scaling.foresight import FAMILIAR, UNKNOWN, Foresight, Peak
+
+INTERVAL = 2.0
+BOOT = 46.0
+
+
+def watching(target: float = 1.0, boots: float | None = BOOT) -> Foresight:
+    foresight = Foresight(target, INTERVAL)
+    foresight.booted([] if boots is None else [boots] * 5)
+    return foresight
+
+
+def poisson(chance: Random, mean: float) -> int:
+    """So many, of which there are `mean` on average."""
+    seconds, number = chance.expovariate(1.0), 0
+    while seconds < mean:
+        seconds, number = seconds + chance.expovariate(1.0), number + 1
+    return number
+
+
+def let_come(
+    foresight: Foresight, people: int, come: float, go: float, seconds: int, seed: int = 1
+) -> int:
+    """People come and go by Poisson processes of these rates; how many are there then."""
+    chance = Random(seed)
+    for second in range(0, seconds, 2):
+        foresight.see(people, float(second))
+        people = max(0, people + poisson(chance, 2 * come) - poisson(chance, 2 * go))
+    return people
+
+
+class ForesightTests(SynchronousTestCase):
+    def test_where_nothing_is_known(self) -> None:
+        foresight = watching()
+        foresight.see(0, 0.0)
+        self.assertEqual(foresight.spare(), UNKNOWN)
+        for second in range(0, int(FAMILIAR) + 20, 2):
+            foresight.see(0, float(second))
+        self.assertEqual(foresight.spare(), 1)
+
+    def test_somebody_new_guesses_by_how_many_there_are(self) -> None:
+        """Who takes a fleet of a thousand over keeps about as many as whoever had it before."""
+        foresight = watching()
+        foresight.see(1000, 0.0)
+        self.assertIn(foresight.spare(), range(28, 50))
+
+    def test_a_place_for_whoever_comes_where_few_do(self) -> None:
+        foresight = watching()
+        let_come(foresight, 1, 0.0, 0.0, 3600)
+        self.assertEqual(foresight.spare(), 1)
+
+    def test_people_who_come_and_go(self) -> None:
+        """As often as 99 of 100 times so many more come than go in a boot: the quantile of a
+        Skellam distribution, which is found here by trying."""
+        for rate in (0.1, 0.5, 2.0):
+            chance = Random(5)
+            lead = BOOT + INTERVAL - 1.0
+            growth = sorted(
+                poisson(chance, rate * lead) - poisson(chance, rate * lead) for _ in range(20000)
+            )
+            needed = growth[int(0.99 * len(growth))] + 1
+            found = []
+            for seed in range(10):
+                foresight = watching()
+                let_come(foresight, 1000, rate, rate, 3000, seed)
+                found.append(foresight.spare())
+            mean = sum(found) / len(found)
+            # A little more, for what is not known of the rate.
+            self.assertGreater(mean, 0.9 * needed, (rate, needed, found))
+            self.assertLess(mean, 1.35 * needed + 1, (rate, needed, found))
+
+    def test_more_who_come_need_more_and_fewer_fewer(self) -> None:
+        means = []
+        for come, go in ((2.0, 2.4), (2.0, 2.0), (2.4, 2.0)):
+            spares = []
+            for seed in range(10):
+                foresight = watching()
+                let_come(foresight, 10000, come, go, 2000, seed)
+                spares.append(foresight.spare())
+            means.append(sum(spares) / len(spares))
+        for less, more in pairwise(means):
+            # 0.4 a second more, for 47 seconds, give or take what chance has of it.
+            self.assertLess(abs(more - less - 0.4 * 47), 5, means)
+
+    def test_groups(self) -> None:
+        """Who comes in tens needs more room than as many who come by themselves."""
+        foresight = watching()
+        alone = watching()
+        let_come(alone, 500, 0.5, 0.5, 3600)
+        chance, people = Random(3), 500
+        for second in range(0, 3600, 2):
+            foresight.see(people, float(second))
+            people += 10 * poisson(chance, 2 * 0.05) - poisson(chance, 2 * 0.5)
+        self.assertGreater(foresight.spare(), 1.5 * alone.spare())
+
+    def test_one_crowd_is_no_climate(self) -> None:
+        """A thousand come at once: most of what is kept afterwards is not kept for another such."""
+        foresight = watching()
+        for second in range(0, 600, 2):
+            foresight.see(20 if second < 300 else 1020, float(second))
+        self.assertLess(foresight.spare(), 40)
+
+    def test_longer_boots_need_more(self) -> None:
+        spares = []
+        for boot in (10.0, 45.0, 180.0):
+            foresight = watching(boots=boot)
+            let_come(foresight, 1000, 1.0, 1.0, 2000)
+            spares.append(foresight.spare())
+        self.assertEqual(spares, sorted(set(spares)))
+
+    def test_the_latest_boots_count(self) -> None:
+        foresight = watching(boots=180.0)
+        let_come(foresight, 1000, 1.0, 1.0, 2000)
+        before = foresight.spare()
+        foresight.booted([10.0] * 100)
+        self.assertLess(foresight.spare(), before / 2)
+
+    def test_who_may_wait_for_a_boot_needs_no_spare_place(self) -> None:
+        foresight = watching(target=BOOT + INTERVAL)
+        let_come(foresight, 100, 1.0, 1.0, 2000)
+        self.assertEqual(foresight.spare(), 0)
+
+    @given(
+        st.lists(st.tuples(st.integers(0, 10**6), st.floats(0.0, 10**6)), min_size=1, max_size=50),
+        st.lists(st.floats(0.0, 3600.0), max_size=30),
+        st.floats(0.001, 1e6),
+    )
+    def test_whatever_is_seen(
+        self, seen: list[tuple[int, float]], boots: list[float], target: float
+    ) -> None:
+        """A whole number of places, and no more than would serve all and more."""
+        foresight = Foresight(target, INTERVAL)
+        foresight.booted(boots)
+        now = 0.0
+        for people, pause in seen:
+            now += pause
+            foresight.see(people, now)
+        most = max(people for people, _ in seen)
+        spare = foresight.spare()
+        json.dumps(spare)
+        self.assertIsInstance(spare, int)
+        self.assertTrue(0 <= spare <= ceil(2e4 * (most + 10)))
+
+
+class PeakTests(SynchronousTestCase):
+    def test_not_known_before_the_window_has_passed(self) -> None:
+        peak = Peak(120.0)
+        self.assertIsNone(peak.most)
+        for second in range(0, 120, 2):
+            peak.see(5, float(second))
+            self.assertIsNone(peak.most)
+        peak.see(3, 120.0)
+        self.assertEqual(peak.most, 5)
+
+    def test_the_most_of_the_window(self) -> None:
+        peak = Peak(120.0)
+        for second in range(0, 400, 2):
+            peak.see(9 if second == 200 else 4, float(second))
+            if 200 <= second <= 320:
+                self.assertEqual(peak.most, 9, second)
+        self.assertEqual(peak.most, 4)
+
+    def test_who_has_not_looked_for_long_knows_nothing(self) -> None:
+        peak = Peak(120.0)
+        peak.see(5, 0.0)
+        peak.see(5, 120.0)
+        self.assertEqual(peak.most, 5)
+        peak.see(5, 300.0)
+        self.assertIsNone(peak.most)
+
+    @given(st.lists(st.tuples(st.integers(0, 50), st.floats(0.001, 40.0)), max_size=300))
+    def test_never_less_than_what_was_and_little_is_kept(
+        self, seen: list[tuple[int, float]]
+    ) -> None:
+        peak, now, all_of_it = Peak(120.0), 0.0, []
+        for people, pause in seen:
+            now += pause
+            peak.see(people, now)
+            all_of_it.append((people, now))
+            lately = max(p for p, at in all_of_it if now - at <= 120.0)
+            if peak.most is not None:
+                self.assertGreaterEqual(peak.most, lately)
+            self.assertLessEqual(len(peak._peaks), 62)

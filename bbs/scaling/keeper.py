@@ -303,7 +303,7 @@ class FleetKeeper(Service):
             if instance and row.state is State.WARM:
                 instance = replace(instance, host=None)  # It will be another one.
             if instance and instance.instance_id:
-                known = row.instance_id == instance.instance_id
+                known = row.instance_id == instance.instance_id or self._is_another(row)
                 if not known or (row.host is None and instance.host is not None):
                     news.append(instance)
         if news:
@@ -338,7 +338,17 @@ class FleetKeeper(Service):
         if row.scope != self._provider.scope:
             return None
         beats = silence <= 2 * self._interval
+        if beats and self._is_another(row):
+            return None
         return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
+
+    def _is_another(self, row: ServerRow) -> bool:
+        """Whether the list has only an instance of this launch that has ended, and is not the one
+        that the server is known to run on: two keepers launched it, and one too many was ended."""
+        instance = self._sight.instances.get(row.id)
+        if instance is None or instance.alive or not instance.instance_id:
+            return False
+        return row.instance_id not in (None, instance.instance_id)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of

@@ -217,7 +217,8 @@ class Fleet:
     def _open(self) -> OneOfMany:
         database = OneOfMany("sqlite:///:memory:", Inline(), self._clock)
         database.peewee.connect(reuse_if_open=True)
-        database.peewee.home = f"{self.name} {next(self.world.homes)}"
+        home = "anywhere" if "copy" in self.world.breaks else self.name
+        database.peewee.home = home
         return database
 
     def _watch(self) -> None:
@@ -227,6 +228,7 @@ class Fleet:
     def _watch_time(self) -> None:
         connection, world = self.database.connection, self.world
         connection.create_function("seconds_now", 0, self._clock.seconds)
+        connection.create_function("beats_now", 1, self.beats_now)
         connection.create_function("clocks_are_right", 0, lambda: world.clocks_are_right)
 
     def violations(self) -> list[str]:
@@ -238,6 +240,14 @@ class Fleet:
         if found:
             connection.execute("DELETE FROM violation")
         return found
+
+    def beats_now(self, launch_id: str) -> bool:
+        """Whether the app server of a launch has just beaten, and goes on."""
+        now = self._clock.seconds()
+        return any(
+            m.launch_id == launch_id and m.alive and not m.frozen and now - m.heard <= INTERVAL
+            for m in self.world.cloud.machines
+        )
 
     def churn(self) -> tuple[int, int]:
         """How many launches there were, and how many people were moved, so far."""
@@ -302,10 +312,15 @@ class Fleet:
     def launched(self, machine: Machine) -> None:
         """An instance begins to boot."""
         self.world.tell("launched", machine.id, machine.launch_id, self.name)
-        alive = sum(m.owner is self and not m.meddled for m in self.world.cloud.alive())
+        own = [m for m in self.world.cloud.alive() if m.owner is self and m.counts]
+        # One that a keeper launched in one way and its successor in another runs twice for a while.
+        alive = len({m.launch_id for m in own})
         self.peak = max(self.peak, alive)
         if alive > self.policy.maximum:
             self.world.complain(f"more than the maximum of {self.policy.maximum} ran")
+        token = machine.parameters.get("ClientToken")
+        if sum(m.parameters.get("ClientToken") == token for m in own) > 1:
+            self.world.complain(f"launched twice under one token: {machine.launch_id}")
         self.boots(machine)
 
     def boots(self, machine: Machine) -> None:

@@ -238,6 +238,7 @@ class News(SynchronousTestCase):
             (launching, SERVER, "Server 01234567 is ready after 2.1 s."),
             (None, SERVER, "Server 01234567 is ready after 2.1 s."),
             (SERVER, draining, "Server 01234567 drains: idle for 120 s."),
+            (draining, SERVER, "Server 01234567 is needed after all, and takes people."),
             (draining, gone, "Server 01234567 is gone: drained."),
             (SERVER, gone, "Server 01234567 is gone: drained."),
             (SERVER, lost, "Server 01234567 is lost: silent for more than 10 s."),
@@ -364,6 +365,15 @@ class Snapshots(SynchronousTestCase):
     def shown(self, seen: Overview, operator: str | None = None, **change: Any) -> Any:
         """The snapshot for `operator`, where something else was measured."""
         return snapshot(self.view(seen, **change), STANDING, operator)
+
+    def test_places_that_are_to_be_kept_free(self) -> None:
+        """As configured, or as whichever login server says that keeps the fleet."""
+        keeper = LoginServerRow(id="a", logins=1, counts={}, figures={"spare": 17, "moved": 4})
+        fleet = replace(QUIET, login_servers=(replace(keeper, id="b", figures={}), keeper))
+        for foresees, spare in ((False, POLICY.spare), (True, 17)):
+            standing = replace(STANDING, policy=replace(POLICY, foresees=foresees))
+            shown: Any = snapshot(self.view(fleet), standing, None)
+            self.assertEqual(shown["spare"], spare)
 
     def test_which_fleet_it_is_is_for_operators_where_it_matters(self) -> None:
         clouds = replace(STANDING, outlives=True)

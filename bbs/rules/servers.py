@@ -34,6 +34,10 @@ NOT_RUNNING = (State.WARM, State.GONE)
 CONNECTED = "connected"
 """The figure of an app server that says how many people listen there."""
 
+SPARE, MOVED = "spare", "moved"
+"""The figures of the login server that keeps the fleet: how many places it keeps free, and how many
+people it has moved so that fewer servers were needed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerRow:

@@ -21,7 +21,7 @@ from bbs import __version__
 from bbs.errors import Unavailable
 from bbs.rules import fleets, keeping, members
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
-from bbs.rules.servers import NOT_RUNNING, OPERATOR, ServerRow
+from bbs.rules.servers import MOVED, NOT_RUNNING, OPERATOR, SPARE, ServerRow
 from bbs.scaling import plan, shelf
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
@@ -223,6 +223,7 @@ class FleetKeeper(Service):
         self._sight.forget()
         self._ages.forget()
         self._needs.begin_anew()
+        self._tally.figures.pop(SPARE, None)
         self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
@@ -254,12 +255,15 @@ class FleetKeeper(Service):
         )
         servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
         self._nowhere.note(servers)
-        for step in shelf.with_shelf(servers, demand, self._needs.policy):
+        policy, figures = self._needs.policy, self._tally.figures
+        figures[SPARE] = policy.spare
+        for step in shelf.with_shelf(servers, demand, policy):
             if isinstance(step, shelf.Fill | shelf.Shelve | shelf.Stop | shelf.Wake):
                 await self._shelving.take(step)
             else:
                 await self._steps.take(step, rows)
-        await self._mover.move(seen.others)
+        moved = await self._mover.move(seen.others)
+        figures[MOVED] = figures.get(MOVED, 0) + moved
         if seen.waiting:
             self._news.moved(await self._database.run(keeping.settle, self.me))
         await self._steps.stamp_again()

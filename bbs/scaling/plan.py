@@ -25,6 +25,10 @@ from bbs.values import Policy, State
 
 LONGEST_BACK_OFF = 60.0
 
+HELD_AFTER_FAILURE = 600.0
+"""Seconds after a launch that failed in which no server is given up that people are on: places may
+be hard to come by."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -267,7 +271,8 @@ def _consolidate(
 def _is_busy(servers: Sequence[Seen], steps: dict[str, Step], demand: Demand) -> bool:
     """Whether anything is going on beside which nobody is moved without need: a launch, or what
     comes of one that failed, a server that is replaced, or another whose people move."""
-    if demand.waiting or demand.failures or demand.strays or demand.refused:
+    lacking = demand.failures and demand.since_failure < HELD_AFTER_FAILURE
+    if demand.waiting or lacking or demand.refused:
         return True
     if any(not isinstance(step, End) for step in steps.values()):
         return True

@@ -115,7 +115,10 @@ def _servers(before: Overview, now: Overview) -> Iterator[Told]:
         # One that could not be launched goes through two states, and is told of once.
         if changed and not (was and _failed(was)):
             at = {State.LAUNCHING: server.created, State.READY: server.ready}
-            yield Told(_of(server), at.get(server.state))
+            if was and was.state is State.DRAINING and server.state is State.READY:
+                yield Told(f"Server {short(server.id)} is needed after all, and takes people.")
+            else:
+                yield Told(_of(server), at.get(server.state))
 
 
 def _of(server: ServerRow) -> str:

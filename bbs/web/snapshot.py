@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from bbs import __version__
 from bbs.rules.overview import Overview
-from bbs.rules.servers import OPERATOR, HeardServer
+from bbs.rules.servers import OPERATOR, SPARE, HeardServer
 from bbs.values import Policy, State
 from bbs.web.alarm import alarms
 from bbs.web.narrate import MESSAGES, Scene
@@ -94,7 +94,7 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
         "capacity": policy.capacity,
         "maximum": policy.maximum,
         "minimum": policy.minimum,
-        "spare": policy.spare,
+        "spare": spare_places(seen, policy),
         "servers": [
             _server(server, view, stranger=operator is None, who=who) for server in seen.servers
         ],
@@ -139,6 +139,13 @@ def essence(view: View) -> object:
 def free_places(view: View) -> int:
     """How many people more could have places."""
     return sum(server.free for server in view.scene.overview.servers)
+
+
+def spare_places(seen: Overview, policy: Policy) -> int:
+    """How many of them are to be kept: as configured, or as the fleet's keeper foresees."""
+    if not policy.foresees:
+        return policy.spare
+    return max((each.figures.get(SPARE, 0) for each in seen.login_servers), default=0)
 
 
 def people(view: View) -> int:

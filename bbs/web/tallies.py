@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.servers import HeardServer
+from bbs.rules.servers import MOVED, HeardServer
 from bbs.values import ERRORS, Trouble
 from bbs.web.counts import Counts
 
@@ -21,12 +21,16 @@ class Tallies:
         self.logins = Counts(MINUTE)
         self.counted = {name: Counts(COUNTED_WINDOW) for name in counters}
         """What the service counts, on both kinds of servers."""
+        self.moves = Counts(MINUTE)
+        """People who were moved so that fewer servers were needed."""
         self.troubles = {trouble: Counts(MINUTE) for trouble in Trouble}
 
     def look(self, now: float, seen: Overview) -> None:
         """Take in what all servers have counted by `now` (s)."""
         everybody: tuple[HeardServer | LoginServerRow, ...] = (*seen.servers, *seen.login_servers)
         self.logins.look(now, {each.id: each.logins for each in seen.login_servers})
+        moved = {each.id: each.figures.get(MOVED, 0) for each in seen.login_servers}
+        self.moves.look(now, moved)
         # A server of another version may not count it.
         for name, counts in self.counted.items():
             counts.look(now, {x.id: x.counts[name] for x in everybody if name in x.counts})

@@ -48,6 +48,7 @@ from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page
 from bbs.rules.remembered import Sentence
+from bbs.rules.servers import CONSOLIDATED
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Server, Session, User
@@ -243,6 +244,11 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: keeping.mark_ready(KEEPER, "launching", "host", NOW),
             lambda: [operators.ask_drain("server2"), keeping.drain(KEEPER, "server2", "")],
             lambda: keeping.move_off(KEEPER, "server3"),
+            lambda: [
+                keeping.consolidate(KEEPER, "server5", CONSOLIDATED, 10, NOW),
+                keeping.move_some_off(KEEPER, "server5", 2, NOW),
+                keeping.keep(KEEPER, "server5"),
+            ],
             lambda: keeping.lose(KEEPER, "server0", ""),
             lambda: keeping.close(KEEPER, "server1", "", NOW),
             lambda: keeping.settle(KEEPER),

@@ -1,7 +1,7 @@
 """The fleet's keepers on a cloud that fails in every way, on a clock that costs no time.
 
     python -m tests.simulation --rounds 1000 --seed 1  # rounds of faults; a seed replays exactly
-    python -m tests.simulation.arrivals                # what `spare` costs, and what it saves
+    python -m tests.simulation.arrivals                # what policies cost, and spare people
     python -m tests.simulation.round_cost              # what a round costs
 
 Keepers, steps, rules, waiting rooms and database are the real ones; the cloud, the app servers on

@@ -37,6 +37,9 @@ class NotTheKeeper(FleetCase):
             self.not_keeper(keeping.refuse, ONE, "no", 1.0)
             self.not_keeper(keeping.note_instances, ONE, [Instance(server, "h", True, "")])
             self.not_keeper(keeping.forget_peer, ONE, TWO.id)
+            self.not_keeper(keeping.shelve, ONE, server, self.now)
+            self.not_keeper(keeping.wake, ONE, server, 20, self.now)
+            self.not_keeper(keeping.put_back, ONE, server, self.now)
 
 
 @on_both_databases
@@ -131,23 +134,6 @@ class AServersLife(FleetCase):
         [move] = self.call(keeping.drain, ONE, server, "asked") or []
         self.assertEqual(move.seat, self.seat(other))
         self.assertEqual((self.taken(server), self.taken(other)), (0, 1))
-
-    def test_draining_one_that_will_be_taken_away(self) -> None:
-        """People who are there, or have come meanwhile, go over."""
-        server = self.start()
-        self.person("ann")
-        other = self.start()
-        self.call(members.warn, server, "spot: interrupted")
-        [move] = self.call(keeping.drain, ONE, server, "spot: interrupted") or []
-        self.assertEqual(move.seat, self.seat(other))
-        self.assertEqual(self.row(server).reason, "spot: interrupted")
-
-    def test_draining_one_that_is_not_taken_away_after_all(self) -> None:
-        server = self.start()
-        self.person("ann")
-        self.call(members.warn, server, "spot: interrupted")
-        self.call(members.warn, server, None)
-        self.assertIsNone(self.call(keeping.drain, ONE, server, "spot: interrupted"))
 
     def test_the_end(self) -> None:
         server = self.start()
@@ -303,3 +289,96 @@ class Consolidating(FleetCase):
         self.call(operators.ask_drain, server)
         self.call(keeping.keep, ONE, server)
         self.assertEqual(self.row(server).state, State.DRAINING)
+
+
+@on_both_databases
+class TheShelf(FleetCase):
+    """Servers that were launched to be stopped, and stand by."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.keep()
+
+    def shelved(self) -> str:
+        """One that boots for the shelf."""
+        [server] = self.call(keeping.add_launches, ONE, 1, "test", 2, 20, self.now, True)
+        return server
+
+    def warm(self) -> str:
+        server = self.shelved()
+        self.call(members.report, server, 4711, "192.0.2.1")
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), True)
+        self.call(members.leave, server)
+        return server
+
+    def test_one_is_warm(self) -> None:
+        server = self.shelved()
+        self.assertTrue(self.row(server).shelved)
+        self.call(members.report, server, 4711, "192.0.2.1")
+        self.clock.advance(7)
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), True)
+        row = self.row(server)
+        self.assertEqual(
+            (row.state, row.host, row.port, row.created), (State.WARM, None, None, self.now)
+        )
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), False)
+        # Its app server beats until it is stopped; started by anybody else, it ends.
+        self.assertIs(self.call(members.beat, server, {}), True)
+        self.assertIs(self.call(members.report, server, 4711), False)
+
+    def test_nobody_is_placed_there(self) -> None:
+        self.warm()
+        self.assertIs(self.call(places.any_ready), False)
+
+    def test_only_what_was_launched_for_it_is_shelved(self) -> None:
+        [server] = self.launch()
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), False)
+        self.assertIs(self.call(keeping.wake, ONE, server, 20, self.now), False)
+        self.assertEqual(self.row(server).state, State.LAUNCHING)
+
+    def test_it_comes_off_the_shelf(self) -> None:
+        server = self.warm()
+        self.clock.advance(70)
+        self.assertIs(self.call(keeping.wake, ONE, server, 20, self.now), True)
+        row = self.row(server)
+        self.assertEqual(
+            (row.state, row.shelved, row.leaving, row.created),
+            (State.LAUNCHING, False, False, self.now),
+        )
+        self.assertIs(self.call(members.report, server, 4712, "192.0.2.2"), True)
+        self.call(keeping.mark_ready, ONE, server, None, self.now)
+        self.assertEqual((self.row(server).state, self.row(server).host), ("ready", "192.0.2.2"))
+        self.assertIs(self.call(keeping.wake, ONE, server, 20, self.now), False)
+
+    def test_one_that_boots_for_it_is_wanted_sooner(self) -> None:
+        server, began = self.shelved(), self.now
+        self.clock.advance(5)
+        self.assertIs(self.call(keeping.wake, ONE, server, 1, self.now), True)
+        row = self.row(server)
+        self.assertEqual((row.state, row.shelved, row.created), ("launching", False, began))
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), False)
+
+    def test_the_maximum_holds(self) -> None:
+        server = self.warm()
+        self.assertEqual(len(self.launch(5, maximum=2)), 2)
+        self.assertIs(self.call(keeping.wake, ONE, server, 2, self.now), False)
+        self.assertIs(self.call(keeping.wake, ONE, server, 3, self.now), True)
+        self.failureResultOf(
+            self.database.run(operators.ask_launch, 2, 3, self.now), operators.FleetFull
+        )
+
+    def test_one_that_could_not_be_started_is_put_back(self) -> None:
+        server = self.warm()
+        self.call(keeping.wake, ONE, server, 20, self.now)
+        self.call(keeping.put_back, ONE, server, self.now)
+        self.assertEqual((self.row(server).state, self.row(server).shelved), ("warm", True))
+        self.call(keeping.wake, ONE, server, 20, self.now)
+        self.call(members.report, server, 4711)
+        self.call(keeping.put_back, ONE, server, self.now)
+        self.assertEqual(self.row(server).state, "launching")
+
+    def test_who_waits_is_told_nothing_of_it(self) -> None:
+        self.start()
+        self.shelved()
+        launches = self.call(operators.launches_under_way, self.now)
+        self.assertEqual(launches and launches.oldest, 0.0)

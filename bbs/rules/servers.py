@@ -29,6 +29,9 @@ CONSOLIDATED = "consolidated: "
 FEW = 128
 """Rows at the most that are asked for by their ids: of more, all are read."""
 
+NOT_RUNNING = (State.WARM, State.GONE)
+"""States of servers whose machines do not run, or soon will not."""
+
 CONNECTED = "connected"
 """The figure of an app server that says how many people listen there."""
 
@@ -57,6 +60,7 @@ class ServerRow:
     instance_id: str | None
     kind: str | None
     warned: str | None = None
+    shelved: bool = False
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:
@@ -245,13 +249,19 @@ def living() -> Any:
     return Server.select().where(Server.state != State.GONE)
 
 
+def running() -> Any:
+    """The query for those of them that count to the maximum: all but what is on the shelf."""
+    return Server.select().where(Server.state.not_in(NOT_RUNNING))
+
+
 def new_id() -> str:
     """An id for a server or a launch: 128 random bits, which no two share."""
     return secrets.token_hex(16)
 
 
-def add(scope: str, capacity: int, now: float) -> str:
-    """A row for a server that is launching; returns its id."""
+def add(scope: str, capacity: int, now: float, shelved: bool = False) -> str:
+    """A row for a server that is launching, perhaps for the shelf; returns its id."""
     server = new_id()
-    Server.insert(id=server, scope=scope, capacity=capacity, created=now).execute()
+    row = {"id": server, "scope": scope, "capacity": capacity, "created": now, "shelved": shelved}
+    Server.insert(row).execute()
     return server

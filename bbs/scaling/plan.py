@@ -42,7 +42,8 @@ class Seen:
     for known to have ended, None where this server is not the provider's to know; `detail` its
     words for how one has ended. `warned`: why the provider will take it away soon, as it has said
     itself; "" while it will not. `by_hand`: an operator runs it, and ends it. `consolidating`: it
-    drains only because its people fit elsewhere.
+    drains only because its people fit elsewhere. `stopped`: its machine is, and can be started;
+    `shelved`: it was launched for that, and `outdated` by another version (`bbs.scaling.shelf`).
     """
 
     id: str
@@ -61,6 +62,9 @@ class Seen:
     warned: str = ""
     by_hand: bool = False
     consolidating: bool = False
+    stopped: bool = False
+    shelved: bool = False
+    outdated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +141,7 @@ def plan(servers: Sequence[Seen], demand: Demand, policy: Policy) -> tuple[Step,
     They come in the order in which people need them: what gives places first, ends last, as an end
     can take seconds. No order of acting on them, and no part of them, exceeds the maximum.
     """
-    steps = {server.id: step for server in servers if (step := _next_step(server, policy))}
+    steps = {server.id: step for server in servers if (step := own_step(server, policy))}
     steps |= _keep(servers, steps, demand, policy)
     steps |= _drain_idle(servers, steps, demand, policy)
     steps |= _consolidate(servers, steps, demand, policy)
@@ -153,7 +157,7 @@ def back_off(failures: int) -> float:
     return min(2.0 ** min(failures - 1, 10), LONGEST_BACK_OFF) if failures else 0.0
 
 
-def _next_step(server: Seen, policy: Policy) -> Step | None:
+def own_step(server: Seen, policy: Policy) -> Step | None:
     """What a server's own condition asks for, whatever the others do."""
     dead = _death(server, policy)
     unwanted = "asked for" if server.drain_asked else server.warned

@@ -19,8 +19,8 @@ from bbs.errors import Unavailable
 from bbs.gathering import Shared
 from bbs.rules.members import Watch
 from bbs.rules.overview import Overview, overview
+from bbs.rules.servers import NOT_RUNNING
 from bbs.storage.database import Database
-from bbs.values import State
 from bbs.web import history
 from bbs.web.gauges import ReactorLag, Spans
 from bbs.web.history import chosen, series_of
@@ -205,7 +205,7 @@ class Lookout(Service):
         # Time in which nothing could be seen is not held against any server.
         elapsed = now - self._looked_at if self._overview else 0.0
         beats = {
-            server.id: server.beats for server in seen.servers if server.state is not State.GONE
+            server.id: server.beats for server in seen.servers if server.state not in NOT_RUNNING
         }
         silences = self._listening.silences(beats, elapsed)
         self._leases = {id: silences.get(id, 0.0) for id in beats}
@@ -263,7 +263,7 @@ class Lookout(Service):
             "connected": seen.connected,
             "waiting": seen.waiting,
             "longest_wait": longest_wait(view),
-            "servers": sum(server.state is not State.GONE for server in seen.servers),
+            "servers": sum(server.state not in NOT_RUNNING for server in seen.servers),
             "launches": len(launches),
             "launch_seconds": round(sum(launches) / len(launches), 1) if launches else None,
             **{series_of(name): round(rate, 2) for name, rate in measured.per_second.items()},

@@ -51,7 +51,7 @@ from bbs.rules.remembered import Sentence
 from bbs.rules.servers import CONSOLIDATED
 from bbs.storage import migrations
 from bbs.storage.database import Database
-from bbs.storage.models import Place, Session, User
+from bbs.storage.models import Place, Server, Session, User
 from bbs.values import Instance, Tally
 from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
@@ -255,6 +255,12 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: keeping.refuse(KEEPER, "over quota", 1.0),
             lambda: keeping.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
             lambda: keeping.stands("server0"),
+            lambda: keeping.shelve(KEEPER, "launching", NOW),
+            lambda: keeping.put_back(KEEPER, "launching", NOW),
+            lambda: [
+                Server.update(shelved=True).where(Server.id == "launching").execute(),
+                keeping.wake(KEEPER, "launching", 1000, NOW),
+            ],
             lambda: [people.kick(BY, "user0"), keeping.notices()],
             lambda: keeping.forget_notices([1, 2]),
         ],

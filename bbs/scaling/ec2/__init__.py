@@ -70,5 +70,5 @@ def _check_tls(config: EC2) -> None:
         raise ConfigError(NEEDS_TLS)
 
 
-instances = Provider("ec2", EC2, _make, here=False, check=_check)
+instances = Provider("ec2", EC2, _make, here=False, warms=True, check=_check)
 """App servers as instances, which outlive the login server."""

@@ -14,9 +14,9 @@ const HEIGHT = 40;
 
 const sum = (values) => values.reduce((all, value) => all + value, 0);
 
-/** How many servers there are, of which the table has some: those that have gone are shown a while
- * longer. */
-export const living = ({gone = 0, ...others}) => sum(Object.values(others));
+/** How many servers run, of which the table has some: those that have gone are shown a while longer,
+ * and those that stand by are stopped. */
+export const living = ({gone = 0, warm = 0, ...others}) => sum(Object.values(others));
 
 /** Of errors those that there are, by kind. */
 const kinds = (errors) => Object.entries(errors)

@@ -8,6 +8,7 @@ import {counted, duration, NOTHING, number, short, spoken, visible} from "./word
 // Every state has a word, a shape and a colour, so that none of them has to be seen.
 const SHAPES = {
   launching: "M8 2a6 6 0 0 1 0 12zM8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
+  warm: "M3 2h4v12H3zM9 2h4v12H9z",
   ready: "M8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
   draining: "M1 3h14L8 15z",
   lost: "M3 1l5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z",
@@ -98,7 +99,7 @@ export class Servers {
     this.updateWho(row, server.who);
     const button = find(".drain", row);
     // A button that is disabled loses the focus: this one says so, and does nothing.
-    const drainable = !server.drain_asked && (state === "ready" || state === "launching");
+    const drainable = !server.drain_asked && ["ready", "launching", "warm"].includes(state);
     mark(button, "aria-disabled", drainable ? null : "true");
   }
 

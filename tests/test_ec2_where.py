@@ -176,6 +176,7 @@ class Spot(ProviderCase):
         self.assertEqual(self.asked(), [*(way._replace(spot=True) for way in ways), ways[0]])
         tokens = {parameters["ClientToken"] for parameters in self.ec2.named("run_instances")}
         self.assertEqual(len(tokens), 5)
+        self.clock.advance(10)  # The gate of launches lets so many through.
         self.launched("b", self.spot)
         self.assertEqual(len(self.asked()), 6)
 

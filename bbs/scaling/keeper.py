@@ -19,7 +19,7 @@ from twisted.logger import Logger
 
 from bbs import __version__
 from bbs.errors import Unavailable
-from bbs.rules import fleets, keeping, members
+from bbs.rules import fleets, keeping, members, places
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, NOT_RUNNING, OPERATOR, SPARE, ServerRow
 from bbs.scaling import plan, shelf
@@ -38,6 +38,10 @@ from bbs.workers import IWorkers
 GATHER = 0.02
 """Seconds at least from one round's beginning to the next one's, so that many people make few. A
 reason to look that comes alone is looked at at once."""
+
+GATHER_EACH = 40e-6
+"""The same for each server of a large fleet: five times what it costs of a processor, so that the
+login server has time for people while many of them come."""
 
 HOUSEKEEPING_INTERVAL = 60.0
 """Seconds between sweeps for what has expired."""
@@ -97,7 +101,7 @@ class FleetKeeper(Service):
         self._watch, self._listening = Watch(), Watch()
         self._serving: Mapping[str, ServerRow] = {}
         self._read_anew = 0.0
-        self._begun = float("-inf")
+        self._begun, self._gather = float("-inf"), GATHER
         self._last_round: float | None = None
         self._last_housekeeping = 0.0
         # No TimerService: a round can be called for sooner than it is due.
@@ -155,7 +159,7 @@ class FleetKeeper(Service):
 
     def _soon(self) -> float:
         """Seconds until a round may begin."""
-        return max(0.0, self._begun + GATHER - float(self._reactor.seconds()))
+        return max(0.0, self._begun + self._gather - float(self._reactor.seconds()))
 
     def _begin(self) -> None:
         self._next, self._again = None, False
@@ -230,6 +234,7 @@ class FleetKeeper(Service):
     async def _keep(self, seen: Observation, elapsed: float) -> None:
         self._notices.look_now()
         self._serving = seen.serving
+        self._gather = max(GATHER, GATHER_EACH * len(seen.servers))
         rows = {row.id: row for row in seen.servers}
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
@@ -265,7 +270,10 @@ class FleetKeeper(Service):
         moved = await self._mover.move(seen.others)
         figures[MOVED] = figures.get(MOVED, 0) + moved
         if seen.waiting:
-            self._news.moved(await self._database.run(keeping.settle, self.me))
+            moves = await self._database.run(keeping.settle, self.me)
+            self._news.moved(moves)
+            if len(moves) == places.SETTLED_AT_ONCE:
+                self.look_soon()  # There may be places for more.
         await self._steps.stamp_again()
         await self._keep_house(now)
 

@@ -301,8 +301,10 @@ def _staying(servers: Sequence[Seen], steps: dict[str, Step]) -> Iterator[Seen]:
     """The servers that take people after these steps, or will when they have booted."""
     for server in servers:
         step = steps.get(server.id)
-        serves = server.state in (State.LAUNCHING, State.READY)
-        if isinstance(step, Keep) or (serves and isinstance(step, MarkReady | None)):
+        if step is None:  # Most of a large fleet.
+            if server.state is State.READY or server.state is State.LAUNCHING:
+                yield server
+        elif isinstance(step, (Keep, MarkReady)):
             yield server
 
 

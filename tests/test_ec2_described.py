@@ -17,7 +17,9 @@ from botocore import auth
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.credentials import ReadOnlyCredentials
+from botocore.loaders import create_loader
 from botocore.model import OperationNotFoundError
+from botocore.session import Session
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2, ConfigError
@@ -26,7 +28,8 @@ from bbs.scaling.ec2 import described, instances
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.gates import PACES
-from bbs.scaling.ec2.request import Attempt, root_volume, run_instances
+from bbs.scaling.ec2.request import Attempt, run_instances
+from bbs.scaling.ec2.template import Basis
 from bbs.scaling.providers import LaunchKit
 
 KEYS = ReadOnlyCredentials("AKIDEXAMPLE", "secret-of-the-tests", "token/of+a=session")
@@ -39,14 +42,20 @@ ODD = 'naïve & <b> "q" 100 % a+b=c\t☃ ~-._*\'()'
 TAGS = [{"Key": "Name", "Value": "bbs"}, {"Key": "bbs:launch", "Value": ODD}]
 
 
-def launch(way: Attempt = WAY, data: str = "#!/bin/sh", **changes: Any) -> Any:
+def launch(
+    way: Attempt = WAY,
+    data: str = "#!/bin/sh",
+    template: Mapping[str, Any] | None = None,
+    **changes: Any,
+) -> Any:
     """RunInstances as the provider asks for it."""
     config = replace(CONFIG, **changes)
     image = {
         "RootDeviceName": "/dev/sda1",
         "BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8}}],
     }
-    return run_instances(config, "l-1", way, data, root_volume(image), "1.0")
+    basis = Basis(template or {}, image)
+    return run_instances(config, "l-1", way, data, basis, "1.0", "0123456789abcdef")
 
 
 CALLS: list[tuple[str, Mapping[str, Any]]] = [
@@ -94,6 +103,22 @@ CALLS: list[tuple[str, Mapping[str, Any]]] = [
         ),
     ),
     ("run_instances", launch(launch_template="bbs", image_id="")),
+    ("run_instances", launch(Attempt("t3.small", "subnet-1", True), launch_template="lt-1:7")),
+    *(
+        (
+            "run_instances",
+            launch(
+                Attempt("t3.small", "subnet-1"),
+                template={
+                    "NetworkInterfaces": [{"DeviceIndex": 0, "Groups": ["sg-1"]}],
+                    "DisableApiTermination": True,
+                },
+                launch_template="bbs",
+                address=address,
+            ),
+        )
+        for address in ("public", "private")
+    ),
     (
         "run_instances",
         {
@@ -160,6 +185,8 @@ CALLS: list[tuple[str, Mapping[str, Any]]] = [
 ]
 """Each method, with every shape of parameters that there is."""
 
+LOADER = create_loader()
+
 EMPTY = b'<Answer xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"/>'
 
 
@@ -171,8 +198,10 @@ def description() -> described.Description:
 
 
 def boto_client(config: EC2 = CONFIG, **options: Any) -> Any:
-    """boto3's client."""
-    session = boto3.session.Session(*KEYS[:3])
+    """boto3's client. All have one loader, which keeps what it has read of the service."""
+    own = Session()
+    own.register_component("data_loader", LOADER)
+    session = boto3.session.Session(*KEYS[:3], botocore_session=own)
     options.setdefault("config", Config(retries={"total_max_attempts": 1}))
     url = config.endpoint_url or None
     return session.client("ec2", region_name=config.region, endpoint_url=url, **options)

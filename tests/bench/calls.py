@@ -27,12 +27,14 @@ from twisted.internet.defer import Deferred
 
 from bbs.config import EC2
 from bbs.scaling.ec2.request import Attempt, run_instances
+from bbs.scaling.ec2.template import Basis
 from tests.bench.ec2_rounds import IDENTITY, memory, one_instance
 
 PAGES = (50, 200)
 HANGING = 4
 CONFIG = EC2(image_id="ami-1", instance_type=("t3.micro",), subnet_ids=("subnet-1",))
-RUN = run_instances(CONFIG, "0" * 32, Attempt("t3.micro", "subnet-1"), "#!/bin/sh\n" * 300, [], "1")
+WAY = Attempt("t3.micro", "subnet-1")
+RUN = run_instances(CONFIG, "0" * 32, WAY, "#!/bin/sh\n" * 300, Basis(), "1", "0" * 16)
 
 NATIVE, THREADED = "native", "boto3 on threads"
 

@@ -15,8 +15,8 @@ NOTICED = {
     "copy": range(4, 5),
     "token-ended": range(2, 3),
     "warned": range(1, 2),
-    "tags": range(1, 16),
-    "fleet-id": range(3, 12),
+    "tags": range(1, 2),
+    "fleet-id": range(4, 5),
 }
 """Protections, and the seeds of rounds of which one fails at least without each."""
 

@@ -16,7 +16,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
@@ -101,7 +100,7 @@ class Cloud:
     """
 
     def __init__(
-        self, clock: Clock, chance: Random, breaks: Breaks, on_launch: Callable[[Machine], None]
+        self, clock: Any, chance: Random, breaks: Breaks, on_launch: Callable[[Machine], None]
     ) -> None:
         self.machines: list[Machine] = []
         self.calls = 0

@@ -184,6 +184,8 @@ class Fleet:
         """The most instances that ran at once."""
         self.copied = False
         """Whether its database is another's copy: it has people who never ask anything."""
+        self._twice: set[str] = set()
+        """The launches of which there were two instances."""
         self._clock = world.clock
         self._chance = world.chance
         self.id = ""
@@ -218,7 +220,7 @@ class Fleet:
         database = OneOfMany("sqlite:///:memory:", Inline(), self._clock)
         database.peewee.connect(reuse_if_open=True)
         home = "anywhere" if "copy" in self.world.breaks else self.name
-        database.peewee.home = home
+        vars(database.peewee).update(home=home)
         return database
 
     def _watch(self) -> None:
@@ -244,7 +246,7 @@ class Fleet:
     def beats_now(self, launch_id: str) -> bool:
         """Whether the app server of a launch has just beaten, and goes on."""
         now = self._clock.seconds()
-        return any(
+        return launch_id not in self._twice and any(
             m.launch_id == launch_id and m.alive and not m.frozen and now - m.heard <= INTERVAL
             for m in self.world.cloud.machines
         )
@@ -300,7 +302,10 @@ class Fleet:
         for server in self.login_servers:
             if self._chance.random() < 0.9:
                 self._clock.callLater(
-                    0.01, lambda server=server: server.mortal.alive and server.hints.heard({})
+                    0.01,
+                    lambda server=server: (
+                        server.mortal.alive and server.room and server.hints.heard({})
+                    ),
                 )
 
     def moved(self, channel: str, event: Mapping[str, Any]) -> None:
@@ -313,10 +318,13 @@ class Fleet:
         """An instance begins to boot."""
         self.world.tell("launched", machine.id, machine.launch_id, self.name)
         own = [m for m in self.world.cloud.alive() if m.owner is self and m.counts]
-        # One that a keeper launched in one way and its successor in another runs twice for a while.
         alive = len({m.launch_id for m in own})
         self.peak = max(self.peak, alive)
-        if alive > self.policy.maximum:
+        if sum(m.launch_id == machine.launch_id for m in self.world.cloud.machines) > 1:
+            # A keeper launched it in one way and its successor in another: for a while it is two,
+            # and a list may show the one that is ended and not the one that serves.
+            self._twice.add(machine.launch_id)
+        if alive > self.policy.maximum and not self._twice:
             self.world.complain(f"more than the maximum of {self.policy.maximum} ran")
         token = machine.parameters.get("ClientToken")
         if sum(m.parameters.get("ClientToken") == token for m in own) > 1:

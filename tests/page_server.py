@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -97,6 +98,8 @@ def a_state(servers: Iterable[dict[str, Any]] = (), **members: Any) -> dict[str,
         "minimum": 1,
         "spare": 5,
         "servers": servers,
+        "states": Counter(server["state"] for server in servers),
+        "places": sum(server["capacity"] for server in ready),
         "fleet_at": NOW,
         "free_places": capacity - sum(server["people"] for server in ready),
         "people": people,

@@ -73,6 +73,7 @@ class Instance:
     `detail` is for operators: a process or instance id, or how it ended. `stopped`: it is there,
     and does not run until it is started; it is not `alive` then. `ours`: it is certain that this
     fleet launched it; else it is ended only where a row of this fleet's says that it did.
+    `version`: of this package, that of whoever launched it, where the provider notes that.
     """
 
     launch_id: str
@@ -84,6 +85,7 @@ class Instance:
     launched: float | None = None
     stopped: bool = False
     ours: bool = True
+    version: str = ""
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,7 @@ class MemoryEC2:
                 parameters["InstanceType"],
                 tags.get("bbs:fleet-id", ""),
             )
+            self.instances[id]["Tags"] = parameters["TagSpecifications"][0]["Tags"]
             self.instances[id] |= {"SubnetId": subnet} if subnet else {}
             self.instances[id] |= {"InstanceLifecycle": "spot"} if spot else {}
             self._tokens[token] = dict(parameters), id

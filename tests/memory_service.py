@@ -65,6 +65,7 @@ def configuration(policy: Policy, gateway_secret: str = "") -> Configuration:
             minimum=policy.minimum,
             maximum=policy.maximum,
             spare="auto" if policy.foresees else policy.spare,
+            warm=policy.warm,
             wait_target=policy.wait_target,
             consolidate_after=policy.consolidate_after,
             idle_grace=policy.idle_grace,

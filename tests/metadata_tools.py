@@ -83,6 +83,7 @@ class MetadataReactor(MemoryReactorClock):
         self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
     ) -> Any:
         connector: Any = super().connectTCP(host, port, factory, timeout, bindAddress)
+        factory.doStart()
         self.connections.append((host, port, timeout))
         if not self.away:
             self.callLater(0, self._connect, connector, factory)

@@ -52,6 +52,29 @@ class Fleet(CommandCase):
         [listed] = json.loads(self.bbs("list", "--json")[1])
         self.assertEqual((listed["id"], listed["people"]), ("1" * 32, ["änn"]))
 
+    def test_what_is_not_well_comes_first(self) -> None:
+        for number, state in enumerate(("ready", "launching", "lost", "draining", "warm")):
+            self.server(str(number) * 32, state=state)
+        ids = [line[0] for line in self.bbs("list")[1].splitlines()[1:6]]
+        self.assertEqual(ids, ["2", "3", "1", "0", "4"])
+        [listed] = json.loads(self.bbs("list", "--json", "--state", "lost")[1])
+        self.assertEqual(listed["id"], "2" * 32)
+
+    def test_of_many_the_first(self) -> None:
+        for number in range(fleet.LINES + 5):
+            self.server(f"{number:032x}")
+        self.server("f" * 32, state="lost")
+        lines = self.bbs("list")[1].splitlines()
+        self.assertEqual(lines[1][:32], "f" * 32)
+        self.assertEqual(
+            lines[fleet.LINES + 1],
+            "106 servers: 1 lost, 105 ready;"
+            " the first 100 are shown, --all or --state shows others",
+        )
+        self.assertEqual(len(lines), fleet.LINES + 3)
+        self.assertEqual(len(self.bbs("list", "--all")[1].splitlines()), fleet.LINES + 9)
+        self.assertEqual(len(json.loads(self.bbs("list", "--json")[1])), fleet.LINES + 6)
+
     def test_who_is_there_and_who_is_merely_logged_in(self) -> None:
         self.server("1" * 32)
         for name in ("ann", "bob", "eva", "max", "tom"):

@@ -276,11 +276,22 @@ class Refusals(ConfigTestCase):
         )
         self.assertIn("ec2.subnet_ids must be", self.refusal("", {"BBS_EC2_SUBNET_IDS": '["a"'}))
 
+    def test_a_number_or_a_word(self) -> None:
+        self.assertEqual(self.load("", {"BBS_FLEET_SPARE": "auto"}).fleet.spare, "auto")
+        self.assertEqual(self.load("", {"BBS_FLEET_SPARE": "7"}).fleet.spare, 7)
+        self.assertEqual(
+            self.refusal("", {"BBS_FLEET_SPARE": "some"}),
+            'BBS_FLEET_SPARE: fleet.spare must be a whole number, 0 or more, or "auto", not'
+            " 'some'",
+        )
+
     def test_wrong_values(self) -> None:
         """Wrong types and impossible values, as TOML has them."""
         for key, values in {
             "app.capacity": ("0", "-1", "1.0", '"10"', "true", "[]", "2020-01-01"),
-            "fleet.spare": ("-1", "nan"),
+            "fleet.spare": ("-1", "nan", "1.5", "true", '"5"', '"Auto"', '""'),
+            "fleet.wait_target": ("0", "-1", '"auto"'),
+            "fleet.consolidate_after": ("-1", "nan"),
             "limits.max_line": ("63",),
             "limits.idle_timeout": ("0", "0.0", "-1", "nan", "inf", "true", '"1"', "1" + "0" * 400),
             "fleet.idle_grace": ("-0.1", "1.1e9"),
@@ -327,7 +338,9 @@ class Refusals(ConfigTestCase):
             ),
             "broker.url": ('["embedded"]', '"stomp+ssl://u:p@h:61612"', '"stomp://h/vhost"'),
             "fleet.idle_grace": ("0", "0.0", "1000000000"),
-            "fleet.spare": ("0",),
+            "fleet.spare": ("0", '"auto"'),
+            "fleet.wait_target": ("0.1", "60"),
+            "fleet.consolidate_after": ("0", "30.0"),
             "ec2.endpoint_url": ('"http://127.0.0.1:5000"', '"https://ec2.example/"'),
         }.items():  # fmt: skip
             section, _, name = key.partition(".")
@@ -436,6 +449,8 @@ class Command(ConfigTestCase):
         self.assertIn(f'database.url = "mysql://ann:***@db.example:3306/bbs"  # {path}', lines)
         self.assertIn("app.capacity = 3  # BBS_APP_CAPACITY", lines)
         self.assertIn("fleet.spare = 5  # default", lines)
+        code, out, _ = self.run_command("check", path, environ={"BBS_FLEET_SPARE": "auto"})
+        self.assertIn('fleet.spare = "auto"  # BBS_FLEET_SPARE', out.splitlines())
 
     def test_wrong(self) -> None:
         path = self.write("[app]\ncapacity = 0\n")

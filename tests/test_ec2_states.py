@@ -164,6 +164,10 @@ class Stopped(ProviderCase):
             id: (instance.alive, instance.stopped) for id, instance in self.listed(provider).items()
         }
 
+    def test_which_version_launched_it(self):
+        self.runs()
+        self.assertEqual(self.listed()["a"].version, "1.0")
+
     def test_stopped_and_started(self):
         self.runs()
         self.assertIs(self.successResultOf(self.stop()), None)

@@ -7,6 +7,7 @@ from typing import ClassVar
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.gathering import GATHER
 from bbs.scaling.ec2 import bases
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.request import Attempt, attempts
@@ -167,6 +168,20 @@ class Spot(ProviderCase):
         self.launched("a", self.spot)
         self.assertEqual(self.asked(), [Attempt("t3.micro", "s-1", spot=True)])
         self.assertEqual(self.listed(self.spot)["a"].detail, "i-1 pending, Spot")
+
+    def test_never_where_it_is_to_be_stopped(self):
+        """Also where all of that lacks capacity."""
+        ways = attempts(CONFIG)
+        self.ec2.lacks = {*ways}
+        launching = self.spot.launch_to_stop("a")
+        self.clock.pump([GATHER] * 10)
+        self.failureResultOf(launching, LaunchFailed)
+        self.assertEqual(self.asked(), ways)
+        self.ec2.lacks = set()
+        launching = self.spot.launch_to_stop("b")
+        self.clock.pump([GATHER] * 3)
+        self.assertIs(self.successResultOf(launching), None)
+        self.assertFalse(self.asked()[-1].spot)
 
     def test_then_on_demand(self):
         """In the order of the ways, each under a token of its own."""

@@ -13,11 +13,13 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.delivery.bus import Bus
-from bbs.rules import fleets, keeping, members, operators
+from bbs.rules import fleets, keeping, members, operators, places
+from bbs.scaling import keeper
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from bbs.scaling.keeper import HOUSEKEEPING_INTERVAL, SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE
-from bbs.storage.models import Lease, Secret, Server
+from bbs.storage.database import rows
+from bbs.storage.models import Lease, Place, Secret, Server
 from bbs.testing import Peer
 from bbs.testing.provider import MemoryProvider
 from bbs.values import Instance, Policy, State
@@ -700,3 +702,38 @@ class Noted(CloudCase):
         server = listed.server
         self.assertEqual((server.instance_id, server.kind), (f"i-{server.id[:4]}", "t3.micro"))
         self.assertGreaterEqual(server.launch_time or -1.0, 0.0)
+
+
+class Large(CloudCase):
+    """What matters where there are many servers and people."""
+
+    def rounds(self) -> int:
+        """How many there have been."""
+        [(beats,)] = rows(Lease.select(Lease.beats))
+        return int(beats)
+
+    def test_rounds_are_further_apart(self) -> None:
+        self.patch(keeper, "GATHER_EACH", 1.0)
+        self.pass_time(4)
+        before = self.rounds()
+        for _ in range(16):
+            self.service.login.keeper.look_soon()
+            self.service.clock.advance(0.05)
+        self.assertLessEqual(self.rounds() - before, 1)
+
+    def test_people_find_places_in_a_row(self) -> None:
+        """Not so many a round, where there are places."""
+        self.patch(places, "SETTLED_AT_ONCE", 1)
+        names = ("ann", "bob")
+        for name in names:
+            self.service.peer().ask(f"register {name} pw")
+            self.service.peer().ask(f"login {name} pw")
+        taken = [row.taken for row in Server.select()]
+        self.assertEqual(sum(taken), len(names))
+        self.pass_time(2)
+        Place.update(server=None).execute()
+        Server.update(taken=0).execute()
+        self.service.login.keeper.look_soon()
+        for _ in range(10):
+            self.service.clock.advance(0.03)
+        self.assertEqual(Place.select().where(Place.server.is_null()).count(), 0)

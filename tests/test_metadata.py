@@ -132,7 +132,7 @@ class Asking(MetadataTestCase):
         self.told(self.metadata.get("x"))
         self.service.broken = 500
         self.trouble(self.metadata.get("x"))
-        self.assertNotRegex(repr(events), "secret|token-of-the-tests")
+        self.assertEqual(events, [])
 
 
 class Environment(SynchronousTestCase):

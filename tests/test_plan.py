@@ -394,9 +394,8 @@ class ConsolidationTests(PlanTestCase):
             steps = self.planned(*fleet, other, consolidate_after=120.0, peak=0)
             self.assertFalse([step for step in steps if isinstance(step, Drain)], other)
         for trouble in (
-            {"failures": 1, "since_failure": 999.0},
+            {"failures": 1, "since_failure": 599.0},
             {"refused": True},
-            {"strays": 1},
             {"waiting": 1},
         ):
             self.assert_plan(fleet, **trouble)
@@ -408,6 +407,10 @@ class ConsolidationTests(PlanTestCase):
             (End("x", "failed: ended"), launching("x", alive=False)),
         ):
             self.assert_plan([*fleet, server], step)
+
+    def test_a_launch_that_failed_long_ago_holds_up_nothing(self):
+        fleet = [ready("a", 1), ready("b", 2)]
+        self.assert_plan(fleet, self.consolidated("a", 1), failures=1, since_failure=600.0)
 
     def test_one_that_nobody_is_on_any_more_holds_up_nothing(self):
         fleet = [ready("a", 1), ready("b", 2), draining("x")]
@@ -428,16 +431,12 @@ class ConsolidationTests(PlanTestCase):
         self.assert_plan(fleet, Keep("a"), waiting=3, refused=True)
 
     def test_only_one_that_lives_and_nobody_else_wants_empty(self):
-        others = {
-            "drain_asked": {"drain_asked": True},
-            "warned": {"warned": "taken back"},
-            "by another": {"consolidating": False},
-        }
-        for name, values in others.items():
-            fleet = [draining("a", 3, **{"consolidating": True, **values}), ready("b", 8)]
-            self.assertEqual(
-                self.planned(*fleet, consolidate_after=120.0, peak=0), (Launch(1),), name
-            )
+        for values in (
+            {"consolidating": True, "drain_asked": True},
+            {"consolidating": True, "warned": "taken back"},
+            {"consolidating": False},
+        ):
+            self.assert_plan([draining("a", 3, **values), ready("b", 8)], Launch(1))
         dead = draining("a", 3, consolidating=True, alive=False)
         self.assert_plan([dead, ready("b", 8)], Lose("a", "ended"), Launch(1))
 

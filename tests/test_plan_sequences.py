@@ -343,12 +343,12 @@ class SequenceTests(SynchronousTestCase):
         self.assertLessEqual(
             simulation.moved - before, servers * policy.capacity if policy.consolidate_after else 0
         )
-        before = simulation.moved, simulation.launches
+        done = simulation.moved, simulation.launches
         for _ in range(300):
             simulation.pass_time(1.0)
             _, _, steps = simulation.round()
             self.assertEqual(steps, ())
-        self.assertEqual((simulation.moved, simulation.launches), before)
+        self.assertEqual((simulation.moved, simulation.launches), done)
 
     @given(POLICIES, SEQUENCES)
     @settings(max_examples=150)

@@ -216,6 +216,15 @@ class Kits(InstalledCase):
         self.stop()
         self.assertFalse(os.path.exists(path))
 
+    def test_a_shelf_needs_a_provider_that_stops_machines(self) -> None:
+        config = self.config("ships", fleet__warm="2")
+        told = "fleet.warm: the provider ships cannot keep stopped servers: set it to 0"
+        with self.assertRaises(ConfigError) as refused:
+            launching.check(config, "bbs")
+        self.assertEqual(str(refused.exception), told)
+        self.assertEqual(str(self.failureResultOf(self.make(config), ConfigError).value), told)
+        launching.check(self.config("ships"), "bbs")
+
     def test_stops(self) -> None:
         """What it asks for is called after what was begun later has stopped, last to first, also
         if it asks late, and whatever becomes of the others."""

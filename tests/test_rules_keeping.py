@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bbs.rules import keeping, members, operators, places
-from bbs.rules.servers import OPERATOR
-from bbs.storage.models import Server, User
+from bbs.rules.servers import CONSOLIDATED, OPERATOR
+from bbs.storage.models import Place, Server, User
 from bbs.values import Instance, State, Tally
 from tests.database_case import on_both_databases
 from tests.fleet_case import ONE, TWO, FleetCase
@@ -29,11 +29,17 @@ class NotTheKeeper(FleetCase):
             self.not_keeper(keeping.mark_ready, ONE, server, None, self.now)
             self.not_keeper(keeping.lose, ONE, server, "")
             self.not_keeper(keeping.drain, ONE, server, "")
+            self.not_keeper(keeping.consolidate, ONE, server, "", 9, self.now)
+            self.not_keeper(keeping.keep, ONE, server)
+            self.not_keeper(keeping.move_some_off, ONE, server, 2, self.now)
             self.not_keeper(keeping.close, ONE, server, "", self.now)
             self.not_keeper(keeping.settle, ONE)
             self.not_keeper(keeping.refuse, ONE, "no", 1.0)
             self.not_keeper(keeping.note_instances, ONE, [Instance(server, "h", True, "")])
             self.not_keeper(keeping.forget_peer, ONE, TWO.id)
+            self.not_keeper(keeping.shelve, ONE, server, self.now)
+            self.not_keeper(keeping.wake, ONE, server, 20, self.now)
+            self.not_keeper(keeping.put_back, ONE, server, self.now)
 
 
 @on_both_databases
@@ -129,23 +135,6 @@ class AServersLife(FleetCase):
         self.assertEqual(move.seat, self.seat(other))
         self.assertEqual((self.taken(server), self.taken(other)), (0, 1))
 
-    def test_draining_one_that_will_be_taken_away(self) -> None:
-        """People who are there, or have come meanwhile, go over."""
-        server = self.start()
-        self.person("ann")
-        other = self.start()
-        self.call(members.warn, server, "spot: interrupted")
-        [move] = self.call(keeping.drain, ONE, server, "spot: interrupted") or []
-        self.assertEqual(move.seat, self.seat(other))
-        self.assertEqual(self.row(server).reason, "spot: interrupted")
-
-    def test_draining_one_that_is_not_taken_away_after_all(self) -> None:
-        server = self.start()
-        self.person("ann")
-        self.call(members.warn, server, "spot: interrupted")
-        self.call(members.warn, server, None)
-        self.assertIsNone(self.call(keeping.drain, ONE, server, "spot: interrupted"))
-
     def test_the_end(self) -> None:
         server = self.start()
         self.person("ann")
@@ -195,3 +184,201 @@ class AServersLife(FleetCase):
         self.call(keeping.close, ONE, young, "", self.now)
         self.assertEqual(self.call(keeping.forget_gone, self.now, 0.0), 1)
         self.assertEqual({row.id for row in Server.select()}, {young, alive})
+
+
+@on_both_databases
+class Consolidating(FleetCase):
+    """Servers that are given up as their people fit elsewhere."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.keep()
+
+    def consolidate(self, server: str, seen: int = 2) -> bool:
+        return self.call(keeping.consolidate, ONE, server, f"{CONSOLIDATED}fits", seen, self.now)
+
+    def move_some(self, server: str, most: int = 2) -> int:
+        return len(self.call(keeping.move_some_off, ONE, server, most, self.now))
+
+    def two_with_people(self, people: int) -> tuple[str, str]:
+        """A server with people, and another with as many free places."""
+        server = self.start(capacity=people)
+        for number in range(people):
+            self.person(f"p{number}")
+        return server, self.start(capacity=people)
+
+    def test_consolidating_moves_nobody_yet_and_then_a_few_at_once(self) -> None:
+        server, other = self.two_with_people(5)
+        self.assertTrue(self.consolidate(server, 5))
+        self.assertEqual((self.row(server).state, self.taken(server)), (State.DRAINING, 5))
+        self.assertEqual([self.move_some(server) for _ in range(4)], [2, 2, 1, 0])
+        self.assertEqual((self.taken(server), self.taken(other)), (0, 5))
+
+    def test_nobody_is_moved_twice_in_ten_minutes(self) -> None:
+        server, other = self.two_with_people(2)
+        self.consolidate(server)
+        self.assertEqual(self.move_some(server), 2)
+        back = self.start(capacity=2)
+        self.clock.advance(599)
+        self.assertFalse(self.consolidate(other))
+        self.assertEqual(self.row(other).state, State.READY)
+        # Also where it drains already.
+        Server.update(state=State.DRAINING).where(Server.id == other).execute()
+        self.assertEqual(self.move_some(other), 0)
+        Server.update(state=State.READY).where(Server.id == other).execute()
+        self.clock.advance(2)
+        self.assertTrue(self.consolidate(other))
+        self.assertEqual(self.move_some(other), 2)
+        self.assertEqual(self.taken(back), 2)
+
+    def test_a_clock_that_was_wrong_holds_nobody_for_ever(self) -> None:
+        server, _ = self.two_with_people(2)
+        Place.update(moved=self.now + 5000.0).execute()
+        self.assertTrue(self.consolidate(server))
+        self.assertEqual(self.move_some(server), 2)
+
+    def test_where_there_is_no_other_place_people_stay(self) -> None:
+        server, other = self.two_with_people(3)
+        Server.update(capacity=1).where(Server.id == other).execute()
+        self.consolidate(server, 3)
+        self.assertEqual([self.move_some(server) for _ in range(2)], [1, 0])
+        self.assertEqual((self.taken(server), self.taken(other)), (2, 1))
+        moved = Place.select(Place.server).where(Place.moved.is_null(False))
+        self.assertEqual([row.server_id for row in moved], [other])
+
+    def test_one_that_more_came_to_is_not_consolidated(self) -> None:
+        server, _ = self.two_with_people(2)
+        self.assertFalse(self.consolidate(server, seen=1))
+        self.assertEqual(self.row(server).state, State.READY)
+
+    def test_nor_one_that_drains_or_has_to_go_already(self) -> None:
+        server, _ = self.two_with_people(2)
+        for values in (
+            {"drain_asked": True},
+            {"warned": "taken back"},
+            {"state": State.LOST},
+            {"state": State.DRAINING, "reason": "asked for"},
+        ):
+            Server.update(values).where(Server.id == server).execute()
+            before = self.everything()
+            self.assertFalse(self.consolidate(server), values)
+            self.call(keeping.keep, ONE, server)
+            self.assertEqual(self.everything(), before, values)
+            Server.update(drain_asked=False, warned=None, state=State.READY, reason="").execute()
+
+    def test_one_that_is_needed_again_is_kept(self) -> None:
+        server, _ = self.two_with_people(3)
+        self.consolidate(server, 3)
+        self.move_some(server)
+        Place.update(server=None).where(Place.moved.is_null(False)).execute()
+        Server.update(taken=0, capacity=0).where(Server.id != server).execute()
+        self.assertEqual(len(self.call(keeping.keep, ONE, server)), 2)
+        row = self.row(server)
+        self.assertEqual((row.state, row.reason, row.taken), (State.READY, "", 3))
+
+    def test_one_that_is_empty_is_not_kept(self) -> None:
+        server, _ = self.two_with_people(2)
+        self.consolidate(server)
+        self.move_some(server)
+        self.call(keeping.keep, ONE, server)
+        self.assertEqual(self.row(server).state, State.DRAINING)
+
+    def test_one_that_an_operator_wants_empty_meanwhile_is_not_kept(self) -> None:
+        server, _ = self.two_with_people(2)
+        self.consolidate(server)
+        self.call(operators.ask_drain, server)
+        self.call(keeping.keep, ONE, server)
+        self.assertEqual(self.row(server).state, State.DRAINING)
+
+
+@on_both_databases
+class TheShelf(FleetCase):
+    """Servers that were launched to be stopped, and stand by."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.keep()
+
+    def shelved(self) -> str:
+        """One that boots for the shelf."""
+        [server] = self.call(keeping.add_launches, ONE, 1, "test", 2, 20, self.now, True)
+        return server
+
+    def warm(self) -> str:
+        server = self.shelved()
+        self.call(members.report, server, 4711, "192.0.2.1")
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), True)
+        self.call(members.leave, server)
+        return server
+
+    def test_one_is_warm(self) -> None:
+        server = self.shelved()
+        self.assertTrue(self.row(server).shelved)
+        self.call(members.report, server, 4711, "192.0.2.1")
+        self.clock.advance(7)
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), True)
+        row = self.row(server)
+        self.assertEqual(
+            (row.state, row.host, row.port, row.created), (State.WARM, None, None, self.now)
+        )
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), False)
+        # Its app server beats until it is stopped; started by anybody else, it ends.
+        self.assertIs(self.call(members.beat, server, {}), True)
+        self.assertIs(self.call(members.report, server, 4711), False)
+
+    def test_nobody_is_placed_there(self) -> None:
+        self.warm()
+        self.assertIs(self.call(places.any_ready), False)
+
+    def test_only_what_was_launched_for_it_is_shelved(self) -> None:
+        [server] = self.launch()
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), False)
+        self.assertIs(self.call(keeping.wake, ONE, server, 20, self.now), False)
+        self.assertEqual(self.row(server).state, State.LAUNCHING)
+
+    def test_it_comes_off_the_shelf(self) -> None:
+        server = self.warm()
+        self.clock.advance(70)
+        self.assertIs(self.call(keeping.wake, ONE, server, 20, self.now), True)
+        row = self.row(server)
+        self.assertEqual(
+            (row.state, row.shelved, row.leaving, row.created),
+            (State.LAUNCHING, False, False, self.now),
+        )
+        self.assertIs(self.call(members.report, server, 4712, "192.0.2.2"), True)
+        self.call(keeping.mark_ready, ONE, server, None, self.now)
+        self.assertEqual((self.row(server).state, self.row(server).host), ("ready", "192.0.2.2"))
+        self.assertIs(self.call(keeping.wake, ONE, server, 20, self.now), False)
+
+    def test_one_that_boots_for_it_is_wanted_sooner(self) -> None:
+        server, began = self.shelved(), self.now
+        self.clock.advance(5)
+        self.assertIs(self.call(keeping.wake, ONE, server, 1, self.now), True)
+        row = self.row(server)
+        self.assertEqual((row.state, row.shelved, row.created), ("launching", False, began))
+        self.assertIs(self.call(keeping.shelve, ONE, server, self.now), False)
+
+    def test_the_maximum_holds(self) -> None:
+        server = self.warm()
+        self.assertEqual(len(self.launch(5, maximum=2)), 2)
+        self.assertIs(self.call(keeping.wake, ONE, server, 2, self.now), False)
+        self.assertIs(self.call(keeping.wake, ONE, server, 3, self.now), True)
+        self.failureResultOf(
+            self.database.run(operators.ask_launch, 2, 3, self.now), operators.FleetFull
+        )
+
+    def test_one_that_could_not_be_started_is_put_back(self) -> None:
+        server = self.warm()
+        self.call(keeping.wake, ONE, server, 20, self.now)
+        self.call(keeping.put_back, ONE, server, self.now)
+        self.assertEqual((self.row(server).state, self.row(server).shelved), ("warm", True))
+        self.call(keeping.wake, ONE, server, 20, self.now)
+        self.call(members.report, server, 4711)
+        self.call(keeping.put_back, ONE, server, self.now)
+        self.assertEqual(self.row(server).state, "launching")
+
+    def test_who_waits_is_told_nothing_of_it(self) -> None:
+        self.start()
+        self.shelved()
+        launches = self.call(operators.launches_under_way, self.now)
+        self.assertEqual(launches and launches.oldest, 0.0)

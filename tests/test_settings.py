@@ -136,6 +136,4 @@ class Helps(SynchronousTestCase):
         """`bbs config keys` shows all of them as TOML."""
         lines = described(Configuration()).splitlines()
         self.assertEqual(lines[0], "[login]")
-        self.assertIn(
-            "spare = 5                            # free places kept ready ahead of demand", lines
-        )
+        self.assertIn("maximum = 20                         # app servers, at most", lines)

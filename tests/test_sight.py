@@ -186,7 +186,7 @@ class SightTests(SynchronousTestCase):
         self.provider.list = lambda: succeed({"a": stopped})  # type: ignore[method-assign]
         self.successResultOf(Deferred.fromCoroutine(self.sight.look(0.0)))
         self.assertFalse(self.sight.gone("a"))
-        self.assertIs(self.sight.alive("a", booting=False), False)
+        self.assertIs(self.sight.alive("a", spared=False), False)
         self.assertEqual(self.sight.strays([]), {"a": False})
 
     def test_what_may_be_another_fleets_is_no_stray(self) -> None:

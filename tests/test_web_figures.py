@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from bbs.web.lookout import NOTHING
 from bbs.web.narrate import Scene, Told, narrate, newly_failed, newly_ready, short
 from bbs.web.snapshot import (
     REFUSED,
+    SHOWN,
     Measured,
     Standing,
     View,
@@ -28,6 +30,7 @@ from bbs.web.snapshot import (
     longest_wait,
     people,
     snapshot,
+    some_of,
 )
 from tests.memory_service import POLICY
 
@@ -118,9 +121,16 @@ class CountsOfServers(SynchronousTestCase):
         counts = Counts(60.0)
         for number in range(REMEMBERED + 500):
             counts.look(float(number), {"a": 1, f"b{number}": 1})
-        self.assertEqual(len(counts._last), REMEMBERED)
+        self.assertEqual(len(counts._last), REMEMBERED + 2)
         self.assertIn("a", counts._last)
         self.assertLess(len(counts._looks), 63)
+
+    def test_of_more_servers_than_are_remembered(self) -> None:
+        """What a server has counted so far is not counted again at each look."""
+        counts = Counts(60.0)
+        for look in range(3):
+            counts.look(float(look), {f"{n}": 100 + look for n in range(2 * REMEMBERED)})
+        self.assertEqual(counts.total, 2 * 2 * REMEMBERED)
 
 
 class Gauges(SynchronousTestCase):
@@ -238,6 +248,7 @@ class News(SynchronousTestCase):
             (launching, SERVER, "Server 01234567 is ready after 2.1 s."),
             (None, SERVER, "Server 01234567 is ready after 2.1 s."),
             (SERVER, draining, "Server 01234567 drains: idle for 120 s."),
+            (draining, SERVER, "Server 01234567 is needed after all, and takes people."),
             (draining, gone, "Server 01234567 is gone: drained."),
             (SERVER, gone, "Server 01234567 is gone: drained."),
             (SERVER, lost, "Server 01234567 is lost: silent for more than 10 s."),
@@ -365,6 +376,15 @@ class Snapshots(SynchronousTestCase):
         """The snapshot for `operator`, where something else was measured."""
         return snapshot(self.view(seen, **change), STANDING, operator)
 
+    def test_places_that_are_to_be_kept_free(self) -> None:
+        """As configured, or as whichever login server says that keeps the fleet."""
+        keeper = LoginServerRow(id="a", logins=1, counts={}, figures={"spare": 17, "moved": 4})
+        fleet = replace(QUIET, login_servers=(replace(keeper, id="b", figures={}), keeper))
+        for foresees, spare in ((False, POLICY.spare), (True, 17)):
+            standing = replace(STANDING, policy=replace(POLICY, foresees=foresees))
+            shown: Any = snapshot(self.view(fleet), standing, None)
+            self.assertEqual(shown["spare"], spare)
+
     def test_which_fleet_it_is_is_for_operators_where_it_matters(self) -> None:
         clouds = replace(STANDING, outlives=True)
         fleet = replace(QUIET, fleet="a1", copy_of=Left("b2", 9.0))
@@ -395,6 +415,27 @@ class Snapshots(SynchronousTestCase):
             self.assertNotIn("aws", str(stranger))
             self.assertEqual(operator["servers"][0]["reason"], reason)
             self.assertEqual(operator["refusal"], {"reason": arn, "until": 1.0})
+
+    def test_of_many_servers_some(self) -> None:
+        """First those with which something is the matter, then the oldest; and how many in all."""
+        well = [replace(SERVER, id=f"{n:032x}", port=n + 1) for n in range(3 * SHOWN)]
+        lost = replace(SERVER, id="lost", state=State.LOST)
+        asked = replace(SERVER, id="asked", drain_asked=True)
+        gone = replace(SERVER, id="gone", state=State.GONE, reason="drained")
+        state = self.shown(replace(QUIET, servers=(*well, gone, asked, lost)))
+        ids = [each["id"] for each in state["servers"]]
+        self.assertEqual(ids, ["lost", "asked", *(each.id for each in well[: SHOWN - 2])])
+        self.assertEqual(state["states"], {"ready": 3 * SHOWN + 1, "lost": 1, "gone": 1})
+        self.assertEqual(state["places"], 10 * (3 * SHOWN + 1))
+        self.assertLess(len(json.dumps(state)), 60_000)
+
+    def test_finding_one_of_many(self) -> None:
+        six = replace(SERVER, id="six", host="::1", instance_id="i-66")
+        servers = [*[SERVER] * 3 * SHOWN, six]
+        for search in ("si", "i-66", "[::1]"):
+            self.assertEqual(some_of(servers, search), [six])
+        self.assertEqual(some_of(servers, "nobody"), [])
+        self.assertEqual(len(some_of(servers)), SHOWN)
 
     def test_addresses(self) -> None:
         six = replace(SERVER, id="six", host="::1")

@@ -61,6 +61,8 @@ class Scraping(MetricsCase):
             "bbs_fleet_servers_maximum": 20,
             "bbs_fleet_places": 2,
             "bbs_fleet_places_free": 0,
+            "bbs_fleet_places_spare": 0,
+            "bbs_fleet_moves_total": 0,
             "bbs_fleet_people": 2,
             "bbs_fleet_waiting_people": 0,
             "bbs_fleet_longest_wait_seconds": 0,

@@ -56,7 +56,10 @@ def after(adopted: str, before: str) -> Iterator[str]:
     another."""
     if adopted == before:
         return  # Nobody has started on this copy, so nobody has launched anything.
-    count = fleets.count_of(before)
+    stopped = fleets.standing_by(before)
+    if stopped:
+        yield f"stopped instances of fleet {before} are to be ended by hand: {' '.join(stopped)}"
+    count = fleets.count_of(before) - len(stopped)
     if count:
         yield f"{count} app servers launched as fleet {before} serve on until they are not needed"
     if not all(is_certainly_dead(sign.identity) for sign in keepers.signs().values()):

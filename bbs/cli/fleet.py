@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from bbs.scaling.ec2.machines import price
 from bbs.scaling.identity import is_certainly_alive, is_certainly_dead
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.migrations import upgrade
+from bbs.values import State
 
 WATCHED = 3.0
 """Seconds that a login server on another machine has to show that it lives; its heartbeats come
@@ -29,6 +31,12 @@ each `fleet.heartbeat_interval`, 2 s."""
 
 LOOK = 0.25
 """Seconds between two looks at that."""
+
+LINES = 100
+"""Servers in a list for people at the most, if not all are asked for."""
+
+_STATES = (State.LOST, State.DRAINING, State.LAUNCHING, State.READY, State.WARM)
+"""In the order of a list: what somebody has to look at comes first."""
 
 
 def main(argv: Sequence[str], program: Program) -> int:
@@ -61,7 +69,10 @@ def main(argv: Sequence[str], program: Program) -> int:
         return _fail(program, str(error))
     except (ConfigError, DatabaseRefused) as error:
         return _fail(program, str(error))
-    print(json.dumps(result) if options.json else _as_text(result, people, standing))
+    if options.action == "list":
+        _print_list(result, options, [_in_words(people), *filter(None, [standing])])
+    else:
+        print(json.dumps(result) if options.json else _as_text(result))
     for note in notes:
         print(f"{program.name} fleet: {note}", file=sys.stderr)
     if not kept:
@@ -94,6 +105,11 @@ def _parser(program: Program) -> argparse.ArgumentParser:
         action = actions.add_parser(name, help=help, description=help)
         if name == "drain":
             action.add_argument("id", help="the app server's id, or the beginning of it")
+        if name == "list":
+            action.add_argument("--state", choices=_STATES, help="only those in it")
+            action.add_argument(
+                "--all", action="store_true", help=f"all, also where they are more than {LINES}"
+            )
         if name == "adopt":
             action.add_argument("--yes", action="store_true", help="do not ask")
         program.placed(action)
@@ -103,8 +119,9 @@ def _parser(program: Program) -> argparse.ArgumentParser:
 
 
 def _list(config: Configuration, options: argparse.Namespace, by: By) -> list[dict[str, object]]:
-    now = time.time()
-    return [_as_json(listed, now, config.ec2.region) for listed in operators.listing()]
+    now, region = time.time(), config.ec2.region
+    found = [each for each in operators.listing() if options.state in (None, each.server.state)]
+    return [_as_json(listed, now, region) for listed in found]
 
 
 def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, object]:
@@ -173,23 +190,43 @@ def _is_kept() -> bool:
     return False
 
 
-def _as_text(result: Any, people: overview.HeadCount, standing: str) -> str:
-    if isinstance(result, dict):
-        if result["asked"] == "adopt":
-            return f"this is fleet {result['id']} again"
-        return f"{result['asked']} asked for: {result['id']}"
-    in_cloud = any(server["instance"] for server in result)
+def _as_text(result: Mapping[str, Any]) -> str:
+    if result["asked"] == "adopt":
+        return f"this is fleet {result['id']} again"
+    return f"{result['asked']} asked for: {result['id']}"
+
+
+def _print_list(
+    found: Sequence[Mapping[str, Any]], options: argparse.Namespace, notes: Sequence[str]
+) -> None:
+    """Print a list, for programs or for people; a line at a time, as it may have thousands."""
+    if options.json:
+        for number, server in enumerate(found):
+            print("[" if not number else ", ", json.dumps(server), sep="", end="")
+        print("]" if found else "[]")
+        return
+    # Within a state the oldest comes first, as from the database.
+    found = sorted(found, key=lambda server: _STATES.index(server["state"]))
+    in_cloud = any(server["instance"] for server in found)
     header = f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'LISTEN':>6}{'AGE':>8}  "
-    lines = [f"{header}{_CLOUD_HEADER if in_cloud else ''}WHO"]
-    for server in result:
+    print(f"{header}{_CLOUD_HEADER if in_cloud else ''}WHO")
+    for server in found if options.all else found[:LINES]:
         taken = f"{server['taken']}/{server['capacity']}"
         listen = "-" if server["connected"] is None else server["connected"]
-        lines.append(
+        print(
             f"{server['id']:34}{server['state']:11}{server['address'] or '-':23}"
             f"{taken:9}{listen:>6}{server['age']:>7.0f}s  {_in_cloud(server) if in_cloud else ''}"
             f"{' '.join(server['people'])}"
         )
-    return "\n".join([*lines, _in_words(people), *filter(None, [standing])])
+    if len(found) > LINES:
+        states = Counter(server["state"] for server in found)
+        said = ", ".join(f"{states[state]} {state}" for state in _STATES if states[state])
+        more = (
+            "" if options.all else f"; the first {LINES} are shown, --all or --state shows others"
+        )
+        print(f"{len(found)} servers: {said}{more}")
+    for note in notes:
+        print(note)
 
 
 def _in_words(people: overview.HeadCount) -> str:

@@ -124,6 +124,7 @@ def policy_of(config: Configuration, launches: bool) -> Policy:
         launch_timeout=wanted.launch_timeout,
         lost_after=wanted.lost_after,
         foresees=wanted.spare == AUTO,
+        warm=wanted.warm if launches else 0,
         wait_target=wanted.wait_target,
         consolidate_after=wanted.consolidate_after,
     )

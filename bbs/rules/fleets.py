@@ -105,6 +105,13 @@ def count_of(fleet: str) -> int:
     return int(Server.select().where(_of(fleet) & (Server.state != State.GONE)).count())
 
 
+@read_only
+def standing_by(fleet: str) -> list[str]:
+    """The instances of stopped servers that were launched as `fleet`."""
+    warm = Server.select(Server.instance_id).where(_of(fleet) & (Server.state == State.WARM))
+    return [id for (id,) in rows(warm) if id]
+
+
 def settle(now: float, beating: bool) -> Fleet:
     """Which fleet this is from now on, for a login server that starts; `beating`: an app server of
     it has been seen to live. To be asked again changes nothing."""

@@ -37,12 +37,19 @@ class NotKeeper(Exception):
 
 
 def add_launches(
-    me: Member, count: int, scope: str, capacity: int, maximum: int, now: float
+    me: Member,
+    count: int,
+    scope: str,
+    capacity: int,
+    maximum: int,
+    now: float,
+    shelved: bool = False,
 ) -> list[str]:
-    """Rows for `count` launches, which begin only now that they are written down."""
+    """Rows for `count` launches, which begin only now that they are written down; for the shelf, if
+    they are to be `shelved`."""
     _check_keeper(me)
-    room = maximum - servers.living().count()
-    return [servers.add(scope, capacity, now) for _ in range(min(count, room))]
+    room = maximum - servers.running().count()
+    return [servers.add(scope, capacity, now, shelved) for _ in range(min(count, room))]
 
 
 def adopt(me: Member, scope: str) -> list[str]:
@@ -81,6 +88,42 @@ def mark_ready(me: Member, server: str, host: str | None, ready: float) -> list[
     values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
     Server.update(values).where((Server.id == server) & (Server.state == State.LAUNCHING)).execute()
     return places.settle()
+
+
+def shelve(me: Member, server: str, now: float) -> bool:
+    """`server`, which was launched for the shelf, is warm: it serves nowhere until it is started
+    again. False if it is wanted after all."""
+    _check_keeper(me)
+    return bool(
+        Server.update(state=State.WARM, host=None, port=None, created=now)
+        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.shelved)
+        .execute()
+    )
+
+
+def wake(me: Member, server: str, maximum: int, now: float) -> bool:
+    """`server` comes off the shelf: one that is warm is launching from `now` on, and one that boots
+    for the shelf boots for people. False if `maximum` run already, or it is not there."""
+    _check_keeper(me)
+    row = Server.get_or_none((Server.id == server) & Server.shelved)
+    if row is None or row.state not in (State.WARM, State.LAUNCHING):
+        return False
+    begins: dict[str, object] = {}
+    if row.state == State.WARM:
+        if servers.running().count() >= maximum:
+            return False
+        # It left as it was stopped.
+        begins = {"state": State.LAUNCHING, "host": None, "created": now, "leaving": False}
+    Server.update(shelved=False, **begins).where(Server.id == server).execute()
+    return True
+
+
+def put_back(me: Member, server: str, now: float) -> None:
+    """`server`, which was warm, could not be started: it is warm again."""
+    _check_keeper(me)
+    Server.update(state=State.WARM, shelved=True, created=now).where(
+        (Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null()
+    ).execute()
 
 
 def lose(me: Member, server: str, reason: str) -> list[places.Move]:

@@ -71,9 +71,8 @@ def launches_under_way(now: float) -> Launches | None:
     times = [seconds for (seconds,) in rows(latest)]
     if not times:
         return None
-    oldest = (
-        Server.select(peewee.fn.MIN(Server.created)).where(Server.state == State.LAUNCHING).scalar()
-    )
+    for_people = (Server.state == State.LAUNCHING) & ~Server.shelved
+    oldest = Server.select(peewee.fn.MIN(Server.created)).where(for_people).scalar()
     # A clock that was set back makes the estimate no longer than a launch takes.
     return Launches(sum(times) / len(times), max(0.0, now - oldest) if oldest else 0.0)
 
@@ -130,7 +129,7 @@ def ask_launch(capacity: int, maximum: int, now: float) -> str:
     :raises FleetFull: no more servers are allowed.
     """
     members.locked_keeper()  # Whoever keeps the fleet counts under the same lock.
-    if servers.living().count() >= maximum:
+    if servers.running().count() >= maximum:
         raise FleetFull()
     return servers.add("", capacity, now)
 

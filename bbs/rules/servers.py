@@ -11,6 +11,7 @@ from typing import Any
 import peewee
 
 from bbs.addresses import Address
+from bbs.storage import models
 from bbs.storage.compiling import Row
 from bbs.storage.models import LoginServer, Server
 from bbs.storage.statements import statement
@@ -28,8 +29,15 @@ CONSOLIDATED = "consolidated: "
 FEW = 128
 """Rows at the most that are asked for by their ids: of more, all are read."""
 
+NOT_RUNNING = (State.WARM, State.GONE)
+"""States of servers whose machines do not run, or soon will not."""
+
 CONNECTED = "connected"
 """The figure of an app server that says how many people listen there."""
+
+SPARE, MOVED = "spare", "moved"
+"""The figures of the login server that keeps the fleet: how many places it keeps free, and how many
+people it has moved so that fewer servers were needed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +60,7 @@ class ServerRow:
     instance_id: str | None
     kind: str | None
     warned: str | None = None
+    shelved: bool = False
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:
@@ -114,14 +123,20 @@ def _of(row: Server) -> dict[str, Any]:
 
 _NAMES = [each.name for each in fields(ServerRow)]
 _COLUMNS: tuple[Any, ...] = tuple(getattr(Server, name) for name in _NAMES)
+_HEARD = (Server.beats, Server.counts, Server.messages, Server.figures)
+_ALL_NAMES = [*_NAMES, *(column.name for column in _HEARD)]
+_FLAGS = [column.name for column in _COLUMNS if isinstance(column, peewee.BooleanField)]
 
 
 def counts_of(row: Server | LoginServer) -> Mapping[str, int]:
     """What a server has counted since it started, by name."""
-    if row.counts is None:  # A server of version 0.1.0.
-        messages = row.messages if isinstance(row, Server) else None
+    return _counts(row.counts, row.messages if isinstance(row, Server) else None)
+
+
+def _counts(told: str | None, messages: int | None) -> Mapping[str, int]:
+    if told is None:  # By a server of version 0.1.0.
         return {} if messages is None else {"messages": messages}
-    counts: dict[str, int] = json.loads(row.counts)
+    counts: dict[str, int] = json.loads(told)
     return counts
 
 
@@ -132,8 +147,22 @@ def figures_of(row: Server | LoginServer) -> Mapping[str, int]:
 
 
 def read(query: Any) -> tuple[HeardServer, ...]:
-    """The servers that `query` finds."""
-    return tuple(HeardServer.of(row) for row in query)
+    """The servers that `query` finds, which selects from them alone."""
+    # As the driver gives them: peewee takes ten times as long to make objects of thousands.
+    sql, values = query.select(*_COLUMNS, *_HEARD).sql()
+    found = models.database.obj.carry_out(sql, values, False).fetchall()
+    return tuple(map(_heard, found))
+
+
+def _heard(values: Row) -> HeardServer:
+    named = dict(zip(_ALL_NAMES, values, strict=True))
+    counts, messages, figures = (named.pop(name) for name in ("counts", "messages", "figures"))
+    for name in _FLAGS:
+        named[name] = bool(named[name])
+    named["state"] = State(named["state"])
+    return HeardServer(
+        **named, counts=_counts(counts, messages), figures=json.loads(figures or "{}")
+    )
 
 
 @dataclass(frozen=True)
@@ -220,13 +249,19 @@ def living() -> Any:
     return Server.select().where(Server.state != State.GONE)
 
 
+def running() -> Any:
+    """The query for those of them that count to the maximum: all but what is on the shelf."""
+    return Server.select().where(Server.state.not_in(NOT_RUNNING))
+
+
 def new_id() -> str:
     """An id for a server or a launch: 128 random bits, which no two share."""
     return secrets.token_hex(16)
 
 
-def add(scope: str, capacity: int, now: float) -> str:
-    """A row for a server that is launching; returns its id."""
+def add(scope: str, capacity: int, now: float, shelved: bool = False) -> str:
+    """A row for a server that is launching, perhaps for the shelf; returns its id."""
     server = new_id()
-    Server.insert(id=server, scope=scope, capacity=capacity, created=now).execute()
+    row = {"id": server, "scope": scope, "capacity": capacity, "created": now, "shelved": shelved}
+    Server.insert(row).execute()
     return server

@@ -51,6 +51,10 @@ class Ages:
         """When the launch of a server was decided; now, of one that is seen for the first time."""
         return self._began.setdefault(id, self._reactor.seconds())
 
+    def begin_anew(self, id: str) -> None:
+        """What the server does is counted from now on."""
+        self._began[id] = self._reactor.seconds()
+
     def age(self, id: str) -> float:
         """Seconds since then."""
         now: float = self._reactor.seconds()

@@ -92,6 +92,10 @@ class IProvider(IService):
 class IKeepsWarm(Interface):
     """A provider that can stop an app server's machine, and start it again faster than another."""
 
+    def launch_to_stop(launch_id: str) -> Deferred[None]:
+        """As `IProvider.launch`, where the machine will be stopped: not one that cannot be, as a
+        Spot instance."""
+
     def stop(launch_id: str) -> Deferred[None]:
         """Stop the machine of a launch, which stays: `list` tells of it, `stopped`, and neither
         alive nor ended. Idempotent. It fails with `ProviderUnavailable`; ask again then, or with

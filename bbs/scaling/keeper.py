@@ -10,23 +10,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
+from bbs import __version__
 from bbs.errors import Unavailable
-from bbs.rules import fleets, keeping, members
+from bbs.rules import fleets, keeping, members, places
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
-from bbs.rules.servers import OPERATOR, ServerRow
-from bbs.scaling import plan
+from bbs.rules.servers import MOVED, NOT_RUNNING, OPERATOR, SPARE, ServerRow
+from bbs.scaling import plan, shelf
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.moving import Mover
 from bbs.scaling.needs import Needs, is_consolidated
 from bbs.scaling.notices import Notices
 from bbs.scaling.nowhere import Nowhere
+from bbs.scaling.shelving import Shelving
 from bbs.scaling.sight import Sight
 from bbs.scaling.steps import Means, Steps
 from bbs.values import State, Tally
@@ -35,6 +38,10 @@ from bbs.workers import IWorkers
 GATHER = 0.02
 """Seconds at least from one round's beginning to the next one's, so that many people make few. A
 reason to look that comes alone is looked at at once."""
+
+GATHER_EACH = 40e-6
+"""The same for each server of a large fleet: five times what it costs of a processor, so that the
+login server has time for people while many of them come."""
 
 HOUSEKEEPING_INTERVAL = 60.0
 """Seconds between sweeps for what has expired."""
@@ -94,7 +101,7 @@ class FleetKeeper(Service):
         self._watch, self._listening = Watch(), Watch()
         self._serving: Mapping[str, ServerRow] = {}
         self._read_anew = 0.0
-        self._begun = float("-inf")
+        self._begun, self._gather = float("-inf"), GATHER
         self._last_round: float | None = None
         self._last_housekeeping = 0.0
         # No TimerService: a round can be called for sooner than it is due.
@@ -106,6 +113,7 @@ class FleetKeeper(Service):
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
         self._needs = Needs(self._policy, heartbeat_interval, self._reactor)
         self._steps = Steps(means, self._sight, self._ages, self._needs, self.look_soon)
+        self._shelving = Shelving(means, self._sight, self._ages, self._steps, __version__)
         self._mover = Mover(means)
         self._nowhere = Nowhere(self._policy.launch_timeout)
         self._notices = Notices(means.database, means.news, lambda: self.keeping, self._reactor)
@@ -151,7 +159,7 @@ class FleetKeeper(Service):
 
     def _soon(self) -> float:
         """Seconds until a round may begin."""
-        return max(0.0, self._begun + GATHER - float(self._reactor.seconds()))
+        return max(0.0, self._begun + self._gather - float(self._reactor.seconds()))
 
     def _begin(self) -> None:
         self._next, self._again = None, False
@@ -219,12 +227,14 @@ class FleetKeeper(Service):
         self._sight.forget()
         self._ages.forget()
         self._needs.begin_anew()
+        self._tally.figures.pop(SPARE, None)
         self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
     async def _keep(self, seen: Observation, elapsed: float) -> None:
         self._notices.look_now()
         self._serving = seen.serving
+        self._gather = max(GATHER, GATHER_EACH * len(seen.servers))
         rows = {row.id: row for row in seen.servers}
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
@@ -236,7 +246,9 @@ class FleetKeeper(Service):
         await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({peer.id for peer in seen.peers})
         await self._note_instances(seen.servers)
-        strays = self._end_strays(rows)
+        self._end_strays(rows)
+        strays = self._steps.strays
+        self._steps.strays += self._shelving.running(seen.servers)
         await self._launch_again(seen.servers)
         demand = plan.Demand(
             waiting=seen.waiting,
@@ -248,11 +260,20 @@ class FleetKeeper(Service):
         )
         servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
         self._nowhere.note(servers)
-        for step in plan.plan(servers, demand, self._needs.policy):
-            await self._steps.take(step, rows)
-        await self._mover.move(seen.others)
+        policy, figures = self._needs.policy, self._tally.figures
+        figures[SPARE] = policy.spare
+        for step in shelf.with_shelf(servers, demand, policy):
+            if isinstance(step, shelf.Fill | shelf.Shelve | shelf.Stop | shelf.Wake):
+                await self._shelving.take(step)
+            else:
+                await self._steps.take(step, rows)
+        moved = await self._mover.move(seen.others)
+        figures[MOVED] = figures.get(MOVED, 0) + moved
         if seen.waiting:
-            self._news.moved(await self._database.run(keeping.settle, self.me))
+            moves = await self._database.run(keeping.settle, self.me)
+            self._news.moved(moves)
+            if len(moves) == places.SETTLED_AT_ONCE:
+                self.look_soon()  # There may be places for more.
         await self._steps.stamp_again()
         await self._keep_house(now)
 
@@ -273,7 +294,9 @@ class FleetKeeper(Service):
             row.port and row.scope == scope for row in late
         ):
             return self._interval
-        settled = all(row.state is State.READY for row in others) and not self._steps.strays
+        # (Of a warm one whose machine still runs the strays know.)
+        unsettled = any(row.state not in (State.READY, State.WARM) for row in others)
+        settled = not unsettled and not self._steps.strays
         return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
 
     def _presses(self, seen: Observation) -> bool:
@@ -289,8 +312,10 @@ class FleetKeeper(Service):
         news = []
         for row in rows:
             instance = self._sight.instances.get(row.id)
+            if instance and row.state is State.WARM:
+                instance = replace(instance, host=None)  # It will be another one.
             if instance and instance.instance_id:
-                known = row.instance_id == instance.instance_id
+                known = row.instance_id == instance.instance_id or self._is_another(row)
                 if not known or (row.host is None and instance.host is not None):
                     news.append(instance)
         if news:
@@ -299,7 +324,7 @@ class FleetKeeper(Service):
     def _as_seen(self, row: ServerRow, dead: Collection[str], silence: float) -> plan.Seen:
         instance = self._sight.instances.get(row.id)
         host = row.host if instance is None or instance.host is None else instance.host
-        return plan.Seen(
+        server = plan.Seen(
             id=row.id,
             state=row.state,
             taken=row.taken,
@@ -319,12 +344,23 @@ class FleetKeeper(Service):
             by_hand=row.scope == OPERATOR,
             consolidating=is_consolidated(row),
         )
+        return self._shelving.seen(row, server)
 
     def _alive(self, row: ServerRow, silence: float) -> bool | None:
         if row.scope != self._provider.scope:
             return None
         beats = silence <= 2 * self._interval
+        if beats and self._is_another(row):
+            return None
         return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
+
+    def _is_another(self, row: ServerRow) -> bool:
+        """Whether the list has only an instance of this launch that has ended, and is not the one
+        that the server is known to run on: two keepers launched it, and one too many was ended."""
+        instance = self._sight.instances.get(row.id)
+        if instance is None or instance.alive or not instance.instance_id:
+            return False
+        return row.instance_id not in (None, instance.instance_id)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of
@@ -347,25 +383,26 @@ class FleetKeeper(Service):
     async def _launch_again(self, rows: tuple[ServerRow, ...]) -> None:
         """Launches that were written down, by an operator or before somebody died, and not made."""
         launching = [row for row in rows if row.state is State.LAUNCHING]
+        started = self._shelving.start_again(launching)
         missing = {
             row.id: self._ages.began(row.id)
             for row in launching
             if row.scope == self._provider.scope and row.id not in self._sight.instances
+            if row.id not in started
         }
         asked = any(not row.scope for row in launching)
-        if asked and len(rows) + self._steps.strays <= self._policy.maximum:
+        running = sum(row.state not in NOT_RUNNING for row in rows) if asked else 0
+        if asked and running + self._steps.strays <= self._policy.maximum:
             ids = await self._database.run(keeping.adopt, self.me, self._provider.scope)
             missing |= {id: self._ages.began(id) for id in ids}
-        self._steps.launch(missing)
+        self._steps.launch(missing, {row.id for row in launching if row.shelved})
 
-    def _end_strays(self, rows: Mapping[str, ServerRow]) -> int:
-        """End the instances of this fleet that no server has, and has not had for long; how many
-        run."""
+    def _end_strays(self, rows: Mapping[str, ServerRow]) -> None:
+        """End the instances of this fleet that no server has, and has not had for long."""
         strays = self._sight.strays(rows)
         self._steps.keep([*rows, *strays])
         self._steps.strays = sum(self._sight.instances[id].alive for id in strays)
         self._steps.end_strays(id for id, overdue in strays.items() if overdue)
-        return self._steps.strays
 
     async def _close_children(self) -> None:
         """The servers of a provider of this process alone have ended with it: say so at once."""

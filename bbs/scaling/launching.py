@@ -19,7 +19,7 @@ from bbs.plugins import Plugin
 from bbs.rules.fleets import Fleet
 from bbs.rules.members import Member
 from bbs.scaling import children
-from bbs.scaling.interfaces import IProvider, LaunchRefused
+from bbs.scaling.interfaces import IKeepsWarm, IProvider, LaunchRefused
 from bbs.scaling.private import Unusable, make_private
 from bbs.scaling.providers import LaunchKit, Provider
 from bbs.values import Instance
@@ -48,6 +48,7 @@ def check(config: Configuration, service_name: str) -> None:
     :raises PluginUnusable: one that is installed cannot be used.
     """
     _, provider = named(config.fleet.provider)
+    _check_warm(config, provider)
     if provider.check is None:
         return
     text = children.configuration_text(config, config.broker.url, config.app.listen)
@@ -92,6 +93,7 @@ async def make_provider(
     :raises PluginUnusable: what the provider made is none.
     """
     plugin, provider = named(config.fleet.provider)
+    _check_warm(config, provider)
     nearby = (config.app.listen[0], config.login.listen[0])
     listen = (ListeningPlace.on_free_port(*nearby),) if provider.here else config.app.listen
     text = children.configuration_text(config, brokers, listen)
@@ -138,7 +140,16 @@ async def make_provider(
         made = await made
     if not IProvider.providedBy(made):
         raise plugin.unusable(f"it made {made!r}, which is no IProvider")
+    if provider.warms and not IKeepsWarm.providedBy(made):
+        raise plugin.unusable(f"it made {made!r}, which is no IKeepsWarm")
     return made
+
+
+def _check_warm(config: Configuration, provider: Provider) -> None:
+    if config.fleet.warm and not provider.warms:
+        raise ConfigError(
+            f"fleet.warm: the provider {provider.name} cannot keep stopped servers: set it to 0"
+        )
 
 
 class _Stops:

@@ -190,10 +190,20 @@ class _Endpoints:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:
         host = uri.host.decode("ascii").strip("[]")
         kind = TCP6ClientEndpoint if ":" in host else TCP4ClientEndpoint
-        endpoint: IStreamClientEndpoint = kind(
-            self._reactor, host, uri.port, timeout=CONNECT_TIMEOUT
-        )
-        return endpoint
+        return _Quiet(kind(self._reactor, host, uri.port, timeout=CONNECT_TIMEOUT))
+
+
+@implementer(IStreamClientEndpoint)
+class _Quiet:
+    """Connects without two lines in the log for each connection, which Twisted writes."""
+
+    def __init__(self, endpoint: IStreamClientEndpoint) -> None:
+        self._endpoint = endpoint
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        protocolFactory.noisy = False
+        connected: Deferred[Any] = self._endpoint.connect(protocolFactory)
+        return connected
 
 
 class _Body(Protocol):

@@ -25,6 +25,10 @@ from bbs.values import Policy, State
 
 LONGEST_BACK_OFF = 60.0
 
+HELD_AFTER_FAILURE = 600.0
+"""Seconds after a launch that failed in which no server is given up that people are on: places may
+be hard to come by."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
@@ -38,7 +42,8 @@ class Seen:
     for known to have ended, None where this server is not the provider's to know; `detail` its
     words for how one has ended. `warned`: why the provider will take it away soon, as it has said
     itself; "" while it will not. `by_hand`: an operator runs it, and ends it. `consolidating`: it
-    drains only because its people fit elsewhere.
+    drains only because its people fit elsewhere. `stopped`: its machine is, and can be started;
+    `shelved`: it was launched for that, and `outdated` by another version (`bbs.scaling.shelf`).
     """
 
     id: str
@@ -57,6 +62,9 @@ class Seen:
     warned: str = ""
     by_hand: bool = False
     consolidating: bool = False
+    stopped: bool = False
+    shelved: bool = False
+    outdated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +141,7 @@ def plan(servers: Sequence[Seen], demand: Demand, policy: Policy) -> tuple[Step,
     They come in the order in which people need them: what gives places first, ends last, as an end
     can take seconds. No order of acting on them, and no part of them, exceeds the maximum.
     """
-    steps = {server.id: step for server in servers if (step := _next_step(server, policy))}
+    steps = {server.id: step for server in servers if (step := own_step(server, policy))}
     steps |= _keep(servers, steps, demand, policy)
     steps |= _drain_idle(servers, steps, demand, policy)
     steps |= _consolidate(servers, steps, demand, policy)
@@ -149,7 +157,7 @@ def back_off(failures: int) -> float:
     return min(2.0 ** min(failures - 1, 10), LONGEST_BACK_OFF) if failures else 0.0
 
 
-def _next_step(server: Seen, policy: Policy) -> Step | None:
+def own_step(server: Seen, policy: Policy) -> Step | None:
     """What a server's own condition asks for, whatever the others do."""
     dead = _death(server, policy)
     unwanted = "asked for" if server.drain_asked else server.warned
@@ -263,7 +271,8 @@ def _consolidate(
 def _is_busy(servers: Sequence[Seen], steps: dict[str, Step], demand: Demand) -> bool:
     """Whether anything is going on beside which nobody is moved without need: a launch, or what
     comes of one that failed, a server that is replaced, or another whose people move."""
-    if demand.waiting or demand.failures or demand.strays or demand.refused:
+    lacking = demand.failures and demand.since_failure < HELD_AFTER_FAILURE
+    if demand.waiting or lacking or demand.refused:
         return True
     if any(not isinstance(step, End) for step in steps.values()):
         return True
@@ -292,8 +301,10 @@ def _staying(servers: Sequence[Seen], steps: dict[str, Step]) -> Iterator[Seen]:
     """The servers that take people after these steps, or will when they have booted."""
     for server in servers:
         step = steps.get(server.id)
-        serves = server.state in (State.LAUNCHING, State.READY)
-        if isinstance(step, Keep) or (serves and isinstance(step, MarkReady | None)):
+        if step is None:  # Most of a large fleet.
+            if server.state is State.READY or server.state is State.LAUNCHING:
+                yield server
+        elif isinstance(step, (Keep, MarkReady)):
             yield server
 
 

@@ -80,6 +80,8 @@ class Provider:
         `LaunchRefused`, whose text is told to the operator instead of a start.
     :param launches: whether it ever launches anything.
     :param here: whether it runs `LaunchKit.command`, for which a file is written.
+    :param warms: whether what it makes can stop machines and start them again (`IKeepsWarm`), as
+        `fleet.warm` needs.
     :param check: looks at all that `make` may refuse because of the configuration alone, without
         the network, for `bbs config check`. It blocks, and raises as `make` does; the kit that it
         is given can launch nothing.
@@ -93,6 +95,7 @@ class Provider:
     _: KW_ONLY
     launches: bool = True
     here: bool = True
+    warms: bool = False
     check: Callable[[LaunchKit], object] | None = None
 
     @property

@@ -31,6 +31,11 @@ class Retries:
         self._asked[id] = self._asked.get(id, 0) + 1
         self._next[id] = self._reactor.seconds() + back_off(self._asked[id])
 
+    def forget(self, id: str) -> None:
+        """Something else is asked about it from now on."""
+        self._asked.pop(id, None)
+        self._next.pop(id, None)
+
     def keep(self, ids: Collection[str]) -> None:
         """Forget all but `ids`."""
         self._asked = {id: asked for id, asked in self._asked.items() if id in ids}

@@ -7,9 +7,9 @@ What it did not do, or did not say that it did, is asked again in later rounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
@@ -21,7 +21,13 @@ from bbs.rules.members import Member
 from bbs.rules.servers import CONSOLIDATED, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
-from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.scaling.interfaces import (
+    IKeepsWarm,
+    IProvider,
+    LaunchFailed,
+    LaunchRefused,
+    ProviderUnavailable,
+)
 from bbs.scaling.needs import Needs
 from bbs.scaling.news import FleetNews
 from bbs.scaling.retries import Refusals, Retries
@@ -90,7 +96,7 @@ class Steps:
         """When the last of them failed, by the reactor's clock."""
         self.refusals = Refusals(self._reactor)
         self._refusal, self._stamped = "", 0.0
-        self._retries = Retries(self._reactor)
+        self.retries = Retries(self._reactor)
         self._accepted: set[str] = set()
         self._sure: set[str] = set()
         self._told: set[str] = set()
@@ -100,19 +106,7 @@ class Steps:
         run, me = self._database.run, self._me
         match step:
             case plan.Launch(count):
-                ids = await run(
-                    keeping.add_launches,
-                    me,
-                    count,
-                    self._provider.scope,
-                    self._policy.capacity,
-                    self._policy.maximum - self.strays,
-                    self._wall(),
-                )
-                _log.info("launching {count} servers", count=len(ids))
-                # Nobody has asked for them before.
-                self._sure.update(ids)
-                self.launch({id: self._ages.began(id) for id in ids})
+                await self.add(count)
             case plan.MarkReady(id):
                 instance = self._sight.instances.get(id)
                 host = instance.host if instance else None
@@ -149,20 +143,42 @@ class Steps:
                     self._look_soon()
             case plan.End(id, reason):
                 if rows[id].state is State.LAUNCHING:
-                    await self._fail(id, reason, self._ages.began(id))
-                self._begin(id, self._end, reason, rows[id].scope == self._provider.scope)
+                    await self.fail(id, reason, self._ages.began(id))
+                elif rows[id].state is State.WARM:
+                    # So that nobody starts it meanwhile.
+                    await run(keeping.lose, me, id, reason[:200])
+                self.begin(id, self._end, reason, rows[id].scope == self._provider.scope)
 
-    def launch(self, began: Mapping[str, float]) -> None:
+    async def add(self, count: int, shelved: bool = False) -> None:
+        """Write down launches, and ask for them; for the shelf, if they are to be `shelved`."""
+        ids = await self._database.run(
+            keeping.add_launches,
+            self._me,
+            count,
+            self._provider.scope,
+            self._policy.capacity,
+            self._policy.maximum - self.strays,
+            self._wall(),
+            shelved,
+        )
+        what = "servers to stand by" if shelved else "servers"
+        _log.info("launching {count} {what}", count=len(ids), what=what)
+        # Nobody has asked for them before.
+        self._sure.update(ids)
+        self.launch({id: self._ages.began(id) for id in ids}, ids if shelved else ())
+
+    def launch(self, began: Mapping[str, float], shelved: Collection[str] = ()) -> None:
         """Ask the provider for launches that are written down and that it is not known to have;
-        `began` says when each was decided (`Ages.began`), by id."""
+        `began` says when each was decided (`Ages.began`), by id, and `shelved` are those of them
+        that are for the shelf."""
         for id, moment in began.items():
-            if id not in self._accepted and self._retries.due(id):
-                self._begin(id, self._launch, moment)
+            if id not in self._accepted and self.retries.due(id):
+                self.begin(id, self._launch, moment, id in shelved)
 
     def end_strays(self, ids: Iterable[str]) -> None:
         """End instances of this fleet that belong to no server."""
         for id in ids:
-            self._begin(id, self._end_stray)
+            self.begin(id, self._end_stray)
 
     async def finish(self) -> None:
         """Wait for what is under way; of a provider that others share, let them ask again."""
@@ -174,12 +190,12 @@ class Steps:
     def keep(self, ids: Iterable[str]) -> None:
         """Forget what is known of all but `ids`."""
         kept = set(ids)
-        self._retries.keep(kept)
+        self.retries.keep(kept)
         self._accepted &= kept
         self._sure &= kept
         self._told &= kept
 
-    def _begin(self, id: str, call: Callable[..., Coroutine[Any, Any, object]], *rest: Any) -> None:
+    def begin(self, id: str, call: Callable[..., Coroutine[Any, Any, object]], *rest: Any) -> None:
         """`call(id, *rest)` in the background, unless another call about `id` is under way."""
 
         def done(result: object) -> None:
@@ -193,11 +209,14 @@ class Steps:
             self._calls[id] = Deferred.fromCoroutine(call(id, *rest))
             self._calls[id].addBoth(done)
 
-    async def _launch(self, id: str, began: float) -> None:
+    async def _launch(self, id: str, began: float, shelved: bool) -> None:
         self._sight.asking(id)
         refused = failed = None
         try:
-            await self._provider.launch(id)
+            if shelved and IKeepsWarm.providedBy(self._provider):
+                await cast("IKeepsWarm", self._provider).launch_to_stop(id)
+            else:
+                await self._provider.launch(id)
             self._accepted.add(id)
         except LaunchRefused as error:
             refused = str(error)
@@ -206,35 +225,49 @@ class Steps:
         except Exception as error:
             # It may run all the same; whoever asks again under this id comes to know.
             self._sure.discard(id)
-            self._retries.later(id)
-            _in_vain("launch", id, error)
+            self.retries.later(id)
+            in_vain("launch", id, error)
             return
         finally:
             void = id in self._sure and id not in self._accepted
             self._sight.asked(id, void)
         if refused is not None:
-            await self._refused(id, refused, began)
+            await self.refused(id, refused, began)
         elif failed is not None:
-            await self._fail(id, f"failed: {failed}", began)
-        elif self.refusals.count:
+            await self.fail(id, f"failed: {failed}", began)
+        else:
+            await self.accepted()
+
+    async def accepted(self) -> None:
+        """The provider launches, or starts, what it is asked to."""
+        if self.refusals.count:
             self.refusals.clear()
             await self._database.run(keeping.refuse, self._me, None, None)
 
-    async def _fail(self, id: str, reason: str, began: float) -> None:
+    async def fail(self, id: str, reason: str, began: float) -> None:
         """A launch has failed. Its row stays until it is certain that nothing runs under its id."""
-        _log.error("server {server} {reason}", server=id, reason=reason)
-        self._news.moved(await self._database.run(keeping.lose, self._me, id, reason[:200]))
+        await self.lose(id, reason)
         if began > self.last_failure:
             # Of launches made together the first counts for all.
             self.failures += 1
             self.last_failure = self._reactor.seconds()
+
+    async def lose(self, id: str, reason: str) -> None:
+        """The same of one that says nothing of other launches."""
+        _log.error("server {server} {reason}", server=id, reason=reason)
+        self._news.moved(await self._database.run(keeping.lose, self._me, id, reason[:200]))
         self._look_soon()
 
-    async def _refused(self, id: str, reason: str, began: float) -> None:
+    async def refused(self, id: str, reason: str, began: float) -> None:
+        """A launch was refused."""
+        self.refusals.add()
+        await self.fail(id, f"refused: {reason}", began)
+        await self.hold(reason)
+
+    async def hold(self, reason: str) -> None:
         """Nothing is launched until an operator has acted, and who waits is told so at once."""
         self.refusals.add()
         _log.critical("nothing can be launched: {reason}", reason=reason)
-        await self._fail(id, f"refused: {reason}", began)
         self._refusal = reason
         await self._stamp(self._refused_until())
         self._news.refused()
@@ -289,19 +322,20 @@ class Steps:
 
     async def _terminate(self, id: str) -> bool:
         """Whether the provider has ended the instance; it is not asked too often."""
-        if not self._retries.due(id):
+        if not self.retries.due(id):
             return False
         # Also where it says yes: of an instance that it does not see yet it says the same.
-        self._retries.later(id)
+        self.retries.later(id)
         try:
             await self._provider.terminate(id)
         except Exception as error:
-            _in_vain("terminate", id, error)
+            in_vain("terminate", id, error)
             return False
         return True
 
 
-def _in_vain(what: str, id: str, error: Exception) -> None:
+def in_vain(what: str, id: str, error: Exception) -> None:
+    """The provider did not do `what` it was asked to about a launch, or did not say so."""
     if isinstance(error, ProviderUnavailable | CancelledError):
         _log.warn("{what} {server}: {reason}", what=what, server=id, reason=str(error))
     else:

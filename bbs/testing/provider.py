@@ -89,6 +89,10 @@ class WarmMemoryProvider(MemoryProvider):
 
     start_refusal: LaunchFailed | None = None
 
+    def launch_to_stop(self, launch_id: str) -> Deferred[None]:
+        """As `launch`."""
+        return self.launch(launch_id)
+
     def stop(self, launch_id: str) -> Deferred[None]:
         """Stop an instance at once."""
         return self._become(launch_id, alive=False, detail="stopped")

@@ -47,6 +47,12 @@ class WarmContract(ProviderContract):
         await provider.stop("a")
         self.assert_stopped(await provider.list(), "a")
 
+    async def test_launched_to_stop(self) -> None:
+        """It is launched as any other."""
+        provider = self.started()
+        self.assertIs(await provider.launch_to_stop("a"), None)
+        self.assertTrue((await provider.list())["a"].alive)
+
     async def test_started_again(self) -> None:
         """It is the same launch that lives; to start it again is well."""
         provider = await self.stopped("a")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bbs.rules.overview import Overview
+from bbs.rules.servers import NOT_RUNNING
 from bbs.values import Policy, State
 
 
@@ -86,7 +87,7 @@ def alarms(
             if operator
             else "Log in as an operator to see why.",
         )
-    living = sum(each.state is not State.GONE for each in seen.servers)
+    living = sum(each.state not in NOT_RUNNING for each in seen.servers)
     if not policy.maximum:
         yield Alarm(
             Cause.BY_HAND,

@@ -11,7 +11,8 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 
 REMEMBERED = 1000
-"""Servers whose last count is known: one may be out of sight for a while and come back."""
+"""Servers whose last count is known beyond those that were just seen: one may be out of sight for a
+while and come back."""
 
 
 class Counts:
@@ -33,7 +34,7 @@ class Counts:
         for key, count in counts.items():
             self._last[key] = count
             self._last.move_to_end(key)
-        while len(self._last) > REMEMBERED:
+        while len(self._last) > REMEMBERED + len(counts):
             self._last.popitem(last=False)
         self._looks.append((now, self.total, dict(counts)))
         while len(self._looks) > 2 and self._looks[1][0] <= now - self._window:

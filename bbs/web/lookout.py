@@ -19,8 +19,8 @@ from bbs.errors import Unavailable
 from bbs.gathering import Shared
 from bbs.rules.members import Watch
 from bbs.rules.overview import Overview, overview
+from bbs.rules.servers import NOT_RUNNING
 from bbs.storage.database import Database
-from bbs.values import State
 from bbs.web import history
 from bbs.web.gauges import ReactorLag, Spans
 from bbs.web.history import chosen, series_of
@@ -114,7 +114,7 @@ class Lookout(Service):
         self._looked_at = self._point_at = float("-inf")
         self._keeper_silence = 0.0
         self._told: Scene | None = None
-        self._watch = Watch()
+        self._watch, self._listening = Watch(), Watch()
         self._leases: dict[str, float] = {}
         self._launches: list[float] = []
         self._shared = Shared()
@@ -204,26 +204,25 @@ class Lookout(Service):
     def _take_in(self, seen: Overview, now: float) -> None:
         # Time in which nothing could be seen is not held against any server.
         elapsed = now - self._looked_at if self._overview else 0.0
-        self._leases = {
-            server.id: self._watch.silence(server.id, server.beats, elapsed)
-            for server in seen.servers
-            if server.state is not State.GONE
+        beats = {
+            server.id: server.beats for server in seen.servers if server.state not in NOT_RUNNING
         }
+        silences = self._listening.silences(beats, elapsed)
+        self._leases = {id: silences.get(id, 0.0) for id in beats}
         keeper = -1 if seen.keeper is None else seen.keeper.beats
         self._keeper_silence = self._watch.silence(KEEPER, keeper, elapsed)
-        self._watch.keep([KEEPER, *self._leases])
         self.tallies.look(now, seen)
         self._overview, self._seen_at, self._looked_at = seen, self._wall(), now
         self.memory.look(seen, elapsed)
 
     def _measured(self) -> Measured:
-        servers, tallies = self._overview.servers if self._overview else (), self.tallies
+        tallies = self.tallies
         return Measured(
             logins_per_minute=tallies.logins.grown(),
             failed_logins=tallies.failed_logins(),
             errors=tallies.errors(),
             per_second=tallies.per_second(),
-            per_second_of={server.id: tallies.rates_of(server.id) for server in servers},
+            per_second_of=tallies.rates(),
             leases=self._leases,
             keeper_silence=self._keeper_silence,
             launches=int(self.memory.history.sum("launches")) + len(self._launches),
@@ -264,7 +263,7 @@ class Lookout(Service):
             "connected": seen.connected,
             "waiting": seen.waiting,
             "longest_wait": longest_wait(view),
-            "servers": sum(server.state is not State.GONE for server in seen.servers),
+            "servers": sum(server.state not in NOT_RUNNING for server in seen.servers),
             "launches": len(launches),
             "launch_seconds": round(sum(launches) / len(launches), 1) if launches else None,
             **{series_of(name): round(rate, 2) for name, rate in measured.per_second.items()},

@@ -23,7 +23,14 @@ from bbs.values import ERRORS, State, Trouble
 from bbs.web.alarm import Alarm, Cause, alarms
 from bbs.web.lookout import Lookout
 from bbs.web.narrate import MESSAGES
-from bbs.web.snapshot import Standing, View, free_places, longest_wait, people
+from bbs.web.snapshot import (
+    Standing,
+    View,
+    free_places,
+    longest_wait,
+    people,
+    spare_places,
+)
 
 FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Bounds for what should take milliseconds, in seconds."""
@@ -128,6 +135,11 @@ class Metrics:
             "Passwords that were wrong, at all login servers, while this one ran",
             troubles[Trouble.FAILED_LOGINS].total,
         )
+        yield CounterMetricFamily(
+            "bbs_fleet_moves",
+            "People moved so that fewer servers were needed, while this login server ran",
+            self.lookout.tallies.moves.total,
+        )
         errors = CounterMetricFamily(
             "bbs_fleet_errors",
             "Requests and connections that failed, on all servers, while this one ran",
@@ -165,6 +177,8 @@ class Metrics:
         yield "fleet_servers_maximum", "App servers allowed", self._policy.maximum
         yield "fleet_places", "Places on app servers that are ready", places
         yield "fleet_places_free", "Those that are free", free_places(view)
+        spare = spare_places(seen, self._policy)
+        yield "fleet_places_spare", "Those to be kept free", spare
         yield "fleet_people", "People with a place", people(view)
         yield "fleet_connected_people", "People who listen", seen.connected
         yield "fleet_away_people", "People logged in without a place", seen.away

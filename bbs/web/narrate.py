@@ -115,7 +115,10 @@ def _servers(before: Overview, now: Overview) -> Iterator[Told]:
         # One that could not be launched goes through two states, and is told of once.
         if changed and not (was and _failed(was)):
             at = {State.LAUNCHING: server.created, State.READY: server.ready}
-            yield Told(_of(server), at.get(server.state))
+            if was and was.state is State.DRAINING and server.state is State.READY:
+                yield Told(f"Server {short(server.id)} is needed after all, and takes people.")
+            else:
+                yield Told(_of(server), at.get(server.state))
 
 
 def _of(server: ServerRow) -> str:
@@ -128,6 +131,8 @@ def _of(server: ServerRow) -> str:
             return f"{name} is ready."
         case State.READY:
             return f"{name} is ready after {server.launch_time:.1f} s."
+        case State.WARM:
+            return f"{name} has booted, and stands by."
         case State.DRAINING:
             return f"{name} drains{why}"
         case _ if _failed(server):
@@ -156,8 +161,9 @@ def _refusals(before: Overview, now: Overview) -> Iterator[str]:
 
 
 def _failed(server: ServerRow) -> bool:
-    """Whether it ended before it was ever ready."""
-    return server.ready is None and server.state in (State.LOST, State.GONE)
+    """Whether it ended before it was ever ready, and was to be."""
+    ended = server.state in (State.LOST, State.GONE)
+    return ended and server.ready is None and not server.shelved
 
 
 def _by_id(overview: Overview) -> Mapping[str, ServerRow]:

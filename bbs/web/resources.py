@@ -230,13 +230,16 @@ class Reading:
     async def state(self, request: Any) -> HttpAnswer:
         """The present."""
         operator = self.sessions.operator(session_of(request))
+        # To look through thousands of servers costs something: for operators alone.
+        text = request.args.get(b"search", [b""])[0] if operator is not None else b""
+        search = text.decode("utf-8", "replace").strip()[:64]
 
         async def make() -> HttpAnswer:
             view = await self.lookout.look(names=operator is not None)
-            return as_json(snapshot(view, self.standing, operator))
+            return as_json(snapshot(view, self.standing, operator, search))
 
         # An operator's name is in it, and with it everybody's.
-        return await self.kept.get(("state", operator), make)
+        return await self.kept.get(("state", operator, search), make)
 
     async def history(self, request: Any) -> HttpAnswer:
         """The last hour, of the fleet or of one server."""

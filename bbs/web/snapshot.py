@@ -6,15 +6,20 @@ provider says of a launch: in that are the account and the roles of a cloud.
 
 from __future__ import annotations
 
+import heapq
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bbs import __version__
 from bbs.rules.overview import Overview
-from bbs.rules.servers import OPERATOR, HeardServer
+from bbs.rules.servers import OPERATOR, SPARE, HeardServer
 from bbs.values import Policy, State
 from bbs.web.alarm import alarms
 from bbs.web.narrate import MESSAGES, Scene
+
+SHOWN = 100
+"""Servers at the most that the page has: 5,000 would be 2 MB each second, for each reader."""
 
 REFUSED = "the provider refuses it, and operators who log in see why"
 """The reason that everybody may read."""
@@ -66,8 +71,10 @@ class Standing:
     outlives: bool = False
 
 
-def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, object]:
-    """`view` for `operator`, or for somebody who is none."""
+def snapshot(
+    view: View, standing: Standing, operator: str | None, search: str = ""
+) -> dict[str, object]:
+    """`view` for `operator`, or for somebody who is none, with the servers that `search` finds."""
     seen, measured, policy = view.scene.overview, view.measured, standing.policy
     who = seen.who if operator is not None else None
     return {
@@ -94,10 +101,13 @@ def snapshot(view: View, standing: Standing, operator: str | None) -> dict[str, 
         "capacity": policy.capacity,
         "maximum": policy.maximum,
         "minimum": policy.minimum,
-        "spare": policy.spare,
+        "spare": spare_places(seen, policy),
         "servers": [
-            _server(server, view, stranger=operator is None, who=who) for server in seen.servers
+            _server(server, view, stranger=operator is None, who=who)
+            for server in some_of(seen.servers, search)
         ],
+        "states": states(seen.servers),
+        "places": sum(server.capacity for server in seen.servers if server.state is State.READY),
         "free_places": free_places(view),
         "people": people(view),
         "connected": seen.connected,
@@ -123,12 +133,38 @@ def _fleet(seen: Overview) -> dict[str, str | None]:
     return {"id": seen.fleet, "copy_of": seen.copy_of.id if seen.copy_of else None}
 
 
+def some_of(servers: Sequence[HeardServer], search: str = "") -> Sequence[HeardServer]:
+    """Those of the `servers` that the page shows: all, up to `SHOWN`; else first those with which
+    something is the matter, and then the oldest. With a `search` only those whose id, address or
+    instance it is a part of."""
+    if search:
+        found = ((each, (each.id, each.address or "", each.instance_id or "")) for each in servers)
+        servers = [each for each, texts in found if any(search in text for text in texts)]
+    if len(servers) <= SHOWN:
+        return servers
+    return heapq.nsmallest(SHOWN, servers, key=lambda each: (_RANKS[each.state], _is_well(each)))
+
+
+_ORDER = (State.LOST, State.DRAINING, State.LAUNCHING, State.READY, State.WARM, State.GONE)
+_RANKS = {state: rank for rank, state in enumerate(_ORDER)}
+
+
+def _is_well(server: HeardServer) -> bool:
+    return not (server.drain_asked or server.leaving or server.warned)
+
+
+def states(servers: Sequence[HeardServer]) -> Mapping[str, int]:
+    """How many there are in each state, of those that there are any in."""
+    counted = Counter(server.state for server in servers)
+    return {str(state): counted[state] for state in State if counted[state]}
+
+
 def essence(view: View) -> object:
     """What makes a snapshot another one: of two that are equal in this the page needs one."""
     seen = view.scene.overview
     servers = [
         (each.id, each.state, each.taken, each.capacity, each.port, each.drain_asked, each.reason)
-        for each in seen.servers
+        for each in some_of(seen.servers)
     ]
     connections = (view.scene.database, view.scene.broker)
     fleet = (servers, seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1])
@@ -139,6 +175,13 @@ def essence(view: View) -> object:
 def free_places(view: View) -> int:
     """How many people more could have places."""
     return sum(server.free for server in view.scene.overview.servers)
+
+
+def spare_places(seen: Overview, policy: Policy) -> int:
+    """How many of them are to be kept: as configured, or as the fleet's keeper foresees."""
+    if not policy.foresees:
+        return policy.spare
+    return max((each.figures.get(SPARE, 0) for each in seen.login_servers), default=0)
 
 
 def people(view: View) -> int:

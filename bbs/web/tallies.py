@@ -3,10 +3,10 @@ by names of its own, and what goes wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.servers import HeardServer
+from bbs.rules.servers import MOVED, HeardServer
 from bbs.values import ERRORS, Trouble
 from bbs.web.counts import Counts
 
@@ -21,18 +21,26 @@ class Tallies:
         self.logins = Counts(MINUTE)
         self.counted = {name: Counts(COUNTED_WINDOW) for name in counters}
         """What the service counts, on both kinds of servers."""
+        self.moves = Counts(MINUTE)
+        """People who were moved so that fewer servers were needed."""
         self.troubles = {trouble: Counts(MINUTE) for trouble in Trouble}
 
     def look(self, now: float, seen: Overview) -> None:
         """Take in what all servers have counted by `now` (s)."""
         everybody: tuple[HeardServer | LoginServerRow, ...] = (*seen.servers, *seen.login_servers)
         self.logins.look(now, {each.id: each.logins for each in seen.login_servers})
+        moved = {each.id: each.figures.get(MOVED, 0) for each in seen.login_servers}
+        self.moves.look(now, moved)
         # A server of another version may not count it.
         for name, counts in self.counted.items():
             counts.look(now, {x.id: x.counts[name] for x in everybody if name in x.counts})
         for name, counts in self.troubles.items():
-            # One of this version that has not met it yet does not tell of it.
-            counts.look(now, {each.id: each.figures.get(name, 0) for each in everybody})
+            # One that has not met it does not tell of it: it begins from nought, and most have not.
+            counts.look(now, {x.id: x.figures[name] for x in everybody if name in x.figures})
+
+    def rates(self) -> Mapping[str, Mapping[str, float | None]]:
+        """How much of each counter each app server counts a second, found when it is asked for."""
+        return _Rates(self)
 
     def rates_of(self, server: str) -> Mapping[str, float | None]:
         """How much of each counter an app server counts a second."""
@@ -49,3 +57,19 @@ class Tallies:
     def errors(self) -> Mapping[str, int]:
         """Errors of the last minute, by kind."""
         return {kind: self.troubles[trouble].grown() for trouble, kind in ERRORS.items()}
+
+
+class _Rates(Mapping[str, Mapping[str, float | None]]):
+    """Of thousands of servers few are shown."""
+
+    def __init__(self, tallies: Tallies) -> None:
+        self._tallies = tallies
+
+    def __getitem__(self, server: str) -> Mapping[str, float | None]:
+        return self._tallies.rates_of(server)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0

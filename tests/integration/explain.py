@@ -48,9 +48,10 @@ from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page
 from bbs.rules.remembered import Sentence
+from bbs.rules.servers import CONSOLIDATED
 from bbs.storage import migrations
 from bbs.storage.database import Database
-from bbs.storage.models import Place, Session, User
+from bbs.storage.models import Place, Server, Session, User
 from bbs.values import Instance, Tally
 from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
@@ -243,12 +244,23 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: keeping.mark_ready(KEEPER, "launching", "host", NOW),
             lambda: [operators.ask_drain("server2"), keeping.drain(KEEPER, "server2", "")],
             lambda: keeping.move_off(KEEPER, "server3"),
+            lambda: [
+                keeping.consolidate(KEEPER, "server5", CONSOLIDATED, 10, NOW),
+                keeping.move_some_off(KEEPER, "server5", 2, NOW),
+                keeping.keep(KEEPER, "server5"),
+            ],
             lambda: keeping.lose(KEEPER, "server0", ""),
             lambda: keeping.close(KEEPER, "server1", "", NOW),
             lambda: keeping.settle(KEEPER),
             lambda: keeping.refuse(KEEPER, "over quota", 1.0),
             lambda: keeping.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),
             lambda: keeping.stands("server0"),
+            lambda: keeping.shelve(KEEPER, "launching", NOW),
+            lambda: keeping.put_back(KEEPER, "launching", NOW),
+            lambda: [
+                Server.update(shelved=True).where(Server.id == "launching").execute(),
+                keeping.wake(KEEPER, "launching", 1000, NOW),
+            ],
             lambda: [people.kick(BY, "user0"), keeping.notices()],
             lambda: keeping.forget_notices([1, 2]),
         ],

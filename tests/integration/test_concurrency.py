@@ -14,6 +14,7 @@ from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, credentials, keeping, members, operators, places
 from bbs.rules.callers import Caller
 from bbs.rules.places import Look
+from bbs.rules.servers import CONSOLIDATED
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, Suspension, User
 from bbs.values import Quotas, Tally
@@ -475,6 +476,39 @@ class Capacity(ContestCase):
                 texts = {outcome.text for programme in outcomes for outcome in programme}
                 self.assertEqual(texts, {SUCCESS})
                 self.assertEqual((self.taken(old), self.taken(new)), (0, 10))
+                Place.delete().execute()
+                Server.delete().execute()
+
+    def test_a_server_is_given_up_while_people_leave_and_come(self) -> None:
+        """A few of its people move at once; whoever keeps it after all has it as it is then."""
+        users = self.users(20)
+        one = members.Member("1", "")
+        self.call(members.enroll, one)
+        self.call(members.observe, one, Tally())
+        with contestants(self.database, 2) as together:
+            for _ in range(ROUNDS // 5):
+                old = self.ready_server(capacity=20)
+                for user in users[:10]:
+                    self.call(places.enter, user, Look(new=True))
+                new = self.ready_server(capacity=20)
+                some = (keeping.move_some_off, one, old, 2, 0.0)
+                outcomes = together(
+                    each(
+                        (keeping.consolidate, one, old, CONSOLIDATED, 20, 0.0),
+                        *[some] * 6,
+                        (keeping.keep, one, old),
+                    ),
+                    each(
+                        *[(places.give_back, user) for user in reversed(users[:10:2])],
+                        *[(places.enter, user, Look(new=True)) for user in users[10:]],
+                    ),
+                )
+                texts = {outcome.text for programme in outcomes for outcome in programme}
+                self.assertEqual(texts, {SUCCESS})
+                for server in (old, new):
+                    there = Place.select().where(Place.server == server).count()
+                    self.assertEqual(self.taken(server), there)
+                self.assertEqual(self.taken(old) + self.taken(new), 15)
                 Place.delete().execute()
                 Server.delete().execute()
 

@@ -40,12 +40,12 @@ class OwnAddress(CloudServiceCase):
         )
         await service.login_server()
         await eventually(
-            lambda: "nobody knows at which address" in service.log(), "it is said", 60.0
+            lambda: "nobody knows at which address" in service.log(), "it is said", 120.0
         )
         self.assertEqual([each["state"] for each in await service.fleet()], ["launching"])
         cloud.faults = Faults(Rule("DescribeInstances", error("RequestLimitExceeded")))
         await service.fleet_is(
-            lambda servers: [each["state"] for each in servers] == ["ready"], "it is ready"
+            lambda servers: [each["state"] for each in servers] == ["ready"], "it is ready", 120.0
         )
         self.assertEqual(len(cloud.instances()), 1)
 
@@ -64,7 +64,7 @@ class Spot(CloudServiceCase):
         (first,) = cloud.instances(alive=True)
         self.assertTrue(first.spot)
         cloud.interrupt(first.instance_id, seconds=120.0)
-        await eventually(lambda: not first.alive, "it has ended", 60.0)
+        await eventually(lambda: not first.alive, "it has ended", 120.0)
         login = await connect(service.port)
         place = (await login.ask("locate", ann.token))["app_server"]
         (second,) = cloud.instances(alive=True)

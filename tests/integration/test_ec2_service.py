@@ -86,6 +86,10 @@ class CloudServiceCase(ServiceCase):
         cloud = Cloud(boot_seconds=boot_seconds, seed=seed)
         await cloud.start()
         self.addCleanup(cloud.stop)
+        return self.on_this(cloud, **sections)
+
+    def on_this(self, cloud: Cloud, **sections: Mapping[str, object]) -> CloudService:
+        """One on a cloud that runs, maybe beside another."""
         fleet = {"provider": "ec2", **sections.pop("fleet", {})}
         service = CloudService(
             self,

@@ -18,8 +18,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first round (%(default)s)")
     parser.add_argument("--trace", action="store_true", help="print all that happens")
     parser.add_argument("--break", dest="broken", choices=[*BREAKS])
+    parser.add_argument("--breaks", action="store_true", help="each protection taken out once")
     options = parser.parse_args()
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False, discardBuffer=True)
+    if options.breaks:
+        return _each_break(range(options.seed, options.seed + options.rounds))
     breaks = Breaks([options.broken] if options.broken else [])
     began, launches, calls, failed = time.process_time(), 0, 0, 0
     for seed in range(options.seed, options.seed + options.rounds):
@@ -37,6 +40,25 @@ def main() -> int:
         f" {launches} instances, {calls} calls, {time.process_time() - began:.0f} s of a processor"
     )
     return 1 if failed else 0
+
+
+def _each_break(seeds: range) -> int:
+    """A table: how many of the rounds fail without each protection, and how the first does."""
+    unnoticed = 0
+    for name, broken in BREAKS.items():
+        failures = {seed: found[0] for seed in seeds if (found := _complaints(seed, name))}
+        unnoticed += not failures
+        print(f"{name}: {broken.what}", flush=True)
+        first = next(iter(failures.items()), ("none", ""))
+        print(f"    {len(failures)} of {len(seeds)} rounds fail; seed {first[0]}: {first[1]}")
+    return 1 if unnoticed else 0
+
+
+def _complaints(seed: int, broken: str) -> list[str]:
+    try:
+        return World(seed, Breaks([broken])).run()
+    except Exception as error:
+        return [repr(error)]
 
 
 if __name__ == "__main__":

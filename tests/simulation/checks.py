@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bbs.storage.database import rows
-from bbs.storage.models import Place, Server, User
+from bbs.storage.models import Lease, Place, Server, User
 from bbs.values import Policy, State
 from tests.simulation.people import Person
 
@@ -31,6 +31,10 @@ BEGIN INSERT INTO violation VALUES ('a server was over capacity: ' || NEW.server
 CREATE TRIGGER beating AFTER UPDATE OF state ON server
 WHEN OLD.state = 'launching' AND NEW.reason LIKE 'failed: not ready%' AND OLD.port IS NOT NULL
 BEGIN INSERT INTO violation VALUES ('beats, and was given up: ' || NEW.id); END;
+CREATE TRIGGER listed AFTER UPDATE OF state ON server
+WHEN OLD.state IN ('ready', 'draining') AND NEW.state = 'lost' AND NEW.reason LIKE 'ended%'
+AND beats_now(NEW.id)
+BEGIN INSERT INTO violation VALUES ('beats, and was taken for ended: ' || NEW.id); END;
 CREATE TRIGGER consolidating AFTER UPDATE OF state ON server
 WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.reason LIKE 'consolidated%'
 AND EXISTS (SELECT 1 FROM server WHERE state IN ('launching', 'lost') AND scope != '')
@@ -84,6 +88,29 @@ def what_is_wrong(fleet: Fleet) -> list[str]:
         if not row.taken and not needed and not policy.foresees:
             wrong.append(f"{row.id} is kept for nobody")
     return [f"{fleet.name}: {text}" for text in wrong]
+
+
+def held_up(fleet: Fleet) -> list[str]:
+    """Launches that wait for an operator, because of one that was there and has ended."""
+    fleet.database.use()
+    reasons = rows(Lease.select(Lease.refusal).where(Lease.refusal.contains("Idempotent")))
+    return [f"{fleet.name} launches nothing: {reason}" for (reason,) in reasons]
+
+
+def people_on(fleet: Fleet, launch_id: str) -> int:
+    """How many have a place there."""
+    fleet.database.use()
+    return int(Place.select().where(Place.server == launch_id).count())
+
+
+def stranded(fleet: Fleet) -> list[str]:
+    """Who has no place, though there is room for more servers."""
+    fleet.database.use()
+    rows = [*Server.select().where(Server.state != State.GONE)]
+    serving = {row.id for row in rows if row.state in (State.READY, State.DRAINING)}
+    if len(rows) >= fleet.policy.maximum:
+        return []
+    return _without_a_place(fleet.people, serving)
 
 
 def _without_a_place(people: Sequence[Person], serving: set[str]) -> list[str]:

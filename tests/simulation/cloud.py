@@ -16,7 +16,6 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 from zope.interface import implementer
 
 from bbs.scaling.interfaces import IProvider, LaunchFailed, LaunchRefused, ProviderUnavailable
@@ -60,8 +59,9 @@ class Machine:
     stopped: float | None = None
     started: float = 0.0
     """When it was last started, beside its launch."""
-    meddled: bool = False
-    """Whether somebody else started it."""
+    counts: bool = True
+    """Whether it counts to the maximum: what somebody else has started does not, and neither does
+    what a fleet has adopted before it has seen a list."""
     starts: int = 0
     """How often the fleet started it again."""
     knows_address: bool = True
@@ -71,6 +71,8 @@ class Machine:
     """What its metadata say of its being taken away."""
     taken_away: float = float("inf")
     """When it is."""
+    has_successor: bool = False
+    """Whether there is room in its fleet for another in its place."""
     told: str = ""
     """What its app server has told the fleet of that."""
 
@@ -98,7 +100,7 @@ class Cloud:
     """
 
     def __init__(
-        self, clock: Clock, chance: Random, breaks: Breaks, on_launch: Callable[[Machine], None]
+        self, clock: Any, chance: Random, breaks: Breaks, on_launch: Callable[[Machine], None]
     ) -> None:
         self.machines: list[Machine] = []
         self.calls = 0

@@ -184,6 +184,8 @@ class Fleet:
         """The most instances that ran at once."""
         self.copied = False
         """Whether its database is another's copy: it has people who never ask anything."""
+        self._twice: set[str] = set()
+        """The launches of which there were two instances."""
         self._clock = world.clock
         self._chance = world.chance
         self.id = ""
@@ -217,7 +219,8 @@ class Fleet:
     def _open(self) -> OneOfMany:
         database = OneOfMany("sqlite:///:memory:", Inline(), self._clock)
         database.peewee.connect(reuse_if_open=True)
-        database.peewee.home = f"{self.name} {next(self.world.homes)}"
+        home = "anywhere" if "copy" in self.world.breaks else self.name
+        vars(database.peewee).update(home=home)
         return database
 
     def _watch(self) -> None:
@@ -227,6 +230,7 @@ class Fleet:
     def _watch_time(self) -> None:
         connection, world = self.database.connection, self.world
         connection.create_function("seconds_now", 0, self._clock.seconds)
+        connection.create_function("beats_now", 1, self.beats_now)
         connection.create_function("clocks_are_right", 0, lambda: world.clocks_are_right)
 
     def violations(self) -> list[str]:
@@ -238,6 +242,14 @@ class Fleet:
         if found:
             connection.execute("DELETE FROM violation")
         return found
+
+    def beats_now(self, launch_id: str) -> bool:
+        """Whether the app server of a launch has just beaten, and goes on."""
+        now = self._clock.seconds()
+        return launch_id not in self._twice and any(
+            m.launch_id == launch_id and m.alive and not m.frozen and now - m.heard <= INTERVAL
+            for m in self.world.cloud.machines
+        )
 
     def churn(self) -> tuple[int, int]:
         """How many launches there were, and how many people were moved, so far."""
@@ -290,7 +302,10 @@ class Fleet:
         for server in self.login_servers:
             if self._chance.random() < 0.9:
                 self._clock.callLater(
-                    0.01, lambda server=server: server.mortal.alive and server.hints.heard({})
+                    0.01,
+                    lambda server=server: (
+                        server.mortal.alive and server.room and server.hints.heard({})
+                    ),
                 )
 
     def moved(self, channel: str, event: Mapping[str, Any]) -> None:
@@ -302,10 +317,18 @@ class Fleet:
     def launched(self, machine: Machine) -> None:
         """An instance begins to boot."""
         self.world.tell("launched", machine.id, machine.launch_id, self.name)
-        alive = sum(m.owner is self and not m.meddled for m in self.world.cloud.alive())
+        own = [m for m in self.world.cloud.alive() if m.owner is self and m.counts]
+        alive = len({m.launch_id for m in own})
         self.peak = max(self.peak, alive)
-        if alive > self.policy.maximum:
+        if sum(m.launch_id == machine.launch_id for m in self.world.cloud.machines) > 1:
+            # A keeper launched it in one way and its successor in another: for a while it is two,
+            # and a list may show the one that is ended and not the one that serves.
+            self._twice.add(machine.launch_id)
+        if alive > self.policy.maximum and not self._twice:
             self.world.complain(f"more than the maximum of {self.policy.maximum} ran")
+        token = machine.parameters.get("ClientToken")
+        if sum(m.parameters.get("ClientToken") == token for m in own) > 1:
+            self.world.complain(f"launched twice under one token: {machine.launch_id}")
         self.boots(machine)
 
     def boots(self, machine: Machine) -> None:

@@ -8,7 +8,6 @@ from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.task import Clock
 
 from bbs.errors import Unavailable
 from bbs.storage.database import Database
@@ -21,7 +20,7 @@ class Mortal:
     :param life: calls of the database and the provider until it dies; None for ever.
     """
 
-    def __init__(self, clock: Clock, chance: Random, life: int | None) -> None:
+    def __init__(self, clock: Any, chance: Random, life: int | None) -> None:
         self.alive = True
         self.on_death: Callable[[], None] = lambda: None
         self.life = life

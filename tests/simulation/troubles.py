@@ -200,7 +200,7 @@ class Troubles:
     def _start(self, machine: Machine) -> None:
         if machine.there and machine.stopped is not None and not self._world.quiet:
             # It may run above the maximum, which is not the fleet's doing.
-            machine.meddled = True
+            machine.counts = False
             machine.stopped, machine.started = None, self._clock.seconds()
             machine.owner.boots(machine)
 

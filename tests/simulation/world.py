@@ -16,13 +16,13 @@ from bbs.storage import models
 from bbs.storage.database import Database
 from bbs.values import Policy
 from tests.simulation.breaks import Breaks
-from tests.simulation.checks import too_soon, what_is_wrong
+from tests.simulation.checks import held_up, people_on, stranded, too_soon, what_is_wrong
 from tests.simulation.clock import FastClock
-from tests.simulation.cloud import BOOT, Cloud, Machine
+from tests.simulation.cloud import BOOT, LISTS, Cloud, Machine
 from tests.simulation.ec2 import Account
 from tests.simulation.fleet import SET_AHEAD, Fleet, LoginServer, people_of
 from tests.simulation.people import Person
-from tests.simulation.troubles import Troubles
+from tests.simulation.troubles import NOTICE, Troubles
 
 START = 1_000_000.0
 
@@ -32,6 +32,9 @@ LONGEST_QUIET = 1800.0
 STAYS_WELL = 120.0
 """Seconds for which it must stay so."""
 
+BAD_LISTS_STILL = 260.0
+"""Seconds in which who comes while lists are bad has a place: two launches may fail first."""
+
 REST = 600.0
 """Seconds in which nothing is launched and nobody is moved then, as nobody comes or goes."""
 
@@ -40,6 +43,10 @@ RESTS = 0.5
 
 LOOK = 5.0
 """Seconds between looks at which launches have failed."""
+
+
+class Noticed(Exception):
+    """Something is wrong, and that is enough to know where a protection is taken out."""
 
 
 class World:
@@ -53,7 +60,6 @@ class World:
         self.clocks_are_right = self.clocks.random() < 0.5
         """Whether the wall clocks of login servers are, in this round."""
         self.born: dict[str, float] = {}
-        self.homes = count(1)
         self.breaks = breaks or Breaks()
         self.clock = FastClock()
         self.clock.advance(START)
@@ -130,6 +136,8 @@ class World:
                 self.troubles.begin()
                 self.pass_time(self.chance.uniform(200.0, 500.0))
                 self._quiet()
+            except Noticed:
+                pass
             finally:
                 for fleet in self.fleets:
                     for person in fleet.people:
@@ -161,6 +169,8 @@ class World:
         while end - self.clock.seconds() > LOOK:
             self.clock.live(LOOK)
             self._look()
+            if self.breaks and self.complaints:
+                raise Noticed
         self.clock.live(max(0.0, end - self.clock.seconds()))
 
     def _look(self) -> None:
@@ -168,7 +178,7 @@ class World:
             if not fleet.ended:
                 fleet.database.use()
                 self.complaints += too_soon(fleet.policy, self.born, self._now)
-                self.complaints += fleet.violations()
+                self.complaints += [*fleet.violations(), *held_up(fleet)]
 
     def _begin(self) -> None:
         chance, cloud = self.chance, self.cloud
@@ -177,6 +187,8 @@ class World:
         cloud.lag, cloud.hung_boots = chance.uniform(2.0, 20.0), chance.uniform(0.0, 0.3)
         cloud.gaps, cloud.stillborn = chance.uniform(0.0, 0.1), chance.uniform(0.0, 0.15)
         self.account.knowing = chance.choice((0.5, 0.8, 1.0))
+        if "own-address" in self.breaks:
+            self.account.knowing = 0.0
         self.account.tokens.remembered = chance.choice((120.0, 600.0, 3600.0))
         if chance.random() < 0.25:
             self.fleets.append(Fleet(self, "second", self._a_policy(most=3), self._a_config()))
@@ -216,13 +228,54 @@ class World:
         """No more faults; everything comes to rest, and stays so."""
         self.quiet = True
         self.troubles.end()
+        if "own-address" not in self.breaks:
+            self.account.knowing = 1.0
         self.tell("quiet")
-        if self._comes_to_rest() and self.chance.random() < RESTS:
+        chance = self.chance
+        if not self._comes_to_rest():
+            return
+        probe = chance.choice((self._lists_are_bad, self._half_is_taken_away, None, None))
+        if probe is not None:
+            probe()
+            if not self._comes_to_rest():
+                return
+        if chance.random() < RESTS:
             self._rest()
+
+    def _lists_are_bad(self) -> None:
+        """While all else is well: who comes has a place all the same."""
+        cloud = self.cloud
+        cloud.lists, cloud.lists_since = self.chance.choice(LISTS), self._now
+        self.tell("lists are", cloud.lists)
+        self.pass_time(100.0)
+        away = [person for person in self.first.people if not person.wants]
+        for person in away[:3]:
+            person.come()
+        self.pass_time(BAD_LISTS_STILL)
+        for fleet in self._living():
+            for name in stranded(fleet):
+                self.complain(
+                    f"{fleet.name}: without a place while lists are {cloud.lists}: {name}"
+                )
+        cloud.lists = ""
+
+    def _half_is_taken_away(self) -> None:
+        """While all else is well: nobody is on what is taken away, if there is room elsewhere."""
+        self.tell("half is taken away")
+        machines = self.cloud.alive()
+        taken = self.chance.sample(machines, (len(machines) + 1) // 2)
+        for machine in taken:
+            fleet = machine.owner
+            of_fleet = sum(m.owner is fleet for m in machines)
+            to_go = sum(m.owner is fleet for m in taken)
+            machine.has_successor = fleet.policy.maximum - of_fleet >= to_go
+            self.troubles.take_away(machine)
+        self.pass_time(NOTICE + 5.0)
 
     def _comes_to_rest(self) -> bool:
         """Whether all is well, and stays so."""
-        well, end = 0.0, self.clock.seconds() + LONGEST_QUIET
+        longest = LONGEST_QUIET / 2 if self.breaks else LONGEST_QUIET
+        well, end = 0.0, self.clock.seconds() + longest
         while well < STAYS_WELL:
             self.pass_time(10.0)
             wrong = self._wrong()
@@ -259,7 +312,7 @@ class World:
         copy.database.run(fleets.adopt, by)
         for machine in self.cloud.machines:
             if machine.owner is original:
-                machine.owner = copy
+                machine.owner, machine.counts = copy, False
         copy.begin_anew()
 
     @property
@@ -273,6 +326,8 @@ class World:
         """EC2 takes an instance away, as it has said."""
         if machine.alive:
             self.tell("takes away", machine.id)
+            if machine.has_successor and people_on(machine.owner, machine.launch_id):
+                self.complain(f"people were on {machine.id}, which was taken away")
             self.cloud.end(machine)
 
     def _launched(self, machine: Machine) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bbs.config import EC2
+from bbs.addresses import has_tls
+from bbs.config import EC2, ConfigError
+from bbs.scaling.ec2.errors import NEEDS_TLS
 from bbs.scaling.providers import LaunchKit, Provider
 
 if TYPE_CHECKING:
     from bbs.scaling.interfaces import IProvider
+
+_ENDPOINTS = ("AWS_ENDPOINT_URL_EC2", "AWS_ENDPOINT_URL")
+"""botocore's, in the environment."""
 
 
 def of_its_service(kit: LaunchKit) -> LaunchKit:
@@ -27,6 +33,7 @@ async def _make(kit: LaunchKit) -> IProvider:
     from bbs.scaling.ec2.provider import EC2Provider
     from bbs.workers import Workers
 
+    _check_tls(kit.section)
     kit = of_its_service(kit)
     files = Workers(kit.reactor, "user-data", 1)
     files.startService()
@@ -51,8 +58,17 @@ async def _make(kit: LaunchKit) -> IProvider:
 def _check(kit: LaunchKit) -> None:
     from bbs.scaling.ec2 import user_data
 
+    _check_tls(kit.section)
     user_data.maker(of_its_service(kit))
 
 
-instances = Provider("ec2", EC2, _make, here=False, check=_check)
+def _check_tls(config: EC2) -> None:
+    """Refuse now what the first call would fail for, unless the environment names an endpoint."""
+    by_http = config.endpoint_url.startswith("http:")
+    elsewhere = not config.endpoint_url and any(map(os.environ.get, _ENDPOINTS))
+    if not (by_http or elsewhere or has_tls()):
+        raise ConfigError(NEEDS_TLS)
+
+
+instances = Provider("ec2", EC2, _make, here=False, warms=True, check=_check)
 """App servers as instances, which outlive the login server."""

@@ -6,6 +6,7 @@ the first call comes, and the credentials. Signing, asking and reading happen on
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 from xml.etree.ElementTree import Element  # nosec B405 # expat reads it, in `answers`.
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.internet.task import deferLater
 from zope.interface import Interface, implementer
 
@@ -23,6 +24,7 @@ from bbs.scaling.ec2.answers import NotAnAnswer, error_in
 from bbs.scaling.ec2.credentials import Credentials
 from bbs.scaling.ec2.errors import EC2Error, judge, no_answer, unready
 from bbs.scaling.ec2.gates import PACES
+from bbs.scaling.ec2.network import named
 from bbs.workers import IWorkers, Workers
 
 T = TypeVar("T")
@@ -100,10 +102,8 @@ class Api(Service):
         await _found(action, self._credentials.current())
 
     async def _describe(self) -> None:
-        self._description = await self._workers.run(_load, self._config)
-        from bbs.scaling.ec2.exchange import Exchange
-
-        self._exchange = Exchange(self._reactor, self._description.route)
+        self._description, exchange = await self._workers.run(_load, self._config)
+        self._exchange = exchange(self._reactor, self._description.route)
 
     async def _ask(self, action: str, parameters: Mapping[str, Any]) -> Answer:
         keys = await _found(action, self._credentials.current())
@@ -118,8 +118,6 @@ class Api(Service):
         return await self._send(action, parameters, others)
 
     async def _send(self, action: str, parameters: Mapping[str, Any], keys: Any) -> Answer:
-        from bbs.scaling.ec2.network import named
-
         request = self._description.request(action, parameters, keys)
         with named(action):
             heard = await self._exchange.post(request)
@@ -155,6 +153,8 @@ class Api(Service):
 async def _found(action: str, finding: Awaitable[T]) -> T:
     try:
         return await finding
+    except CancelledError:
+        raise
     except Exception as error:
         # Not chained: what botocore raises can hold a secret.
         raise unready(action, error) from None
@@ -163,10 +163,17 @@ async def _found(action: str, finding: Awaitable[T]) -> T:
 # In a thread
 
 
-def _load(config: EC2) -> Any:
+def _load(config: EC2) -> tuple[Any, Any]:
+    """The description, and the class that sends: both import much that nobody else needs."""
     from bbs.scaling.ec2.described import describe
+    from bbs.scaling.ec2.exchange import Exchange
 
-    return describe(config, tuple(PACES))
+    description = describe(config, tuple(PACES))
+    # Lists make much garbage. Looking for it among what stays stops the whole process, several
+    # times in a list of 1,000 instances. Once: what is frozen and becomes garbage is never freed.
+    if not gc.get_freeze_count():
+        gc.freeze()
+    return description, Exchange
 
 
 def _find() -> Any:

@@ -3,8 +3,7 @@ service, its serializer and signer, its rules for endpoints, and its settings of
 authorities.
 
 All of it is loaded in a thread, and this module is imported there: it imports botocore. Of the
-description, which is 4 MiB of JSON and 36 MiB as objects, only the parts that the actions need ever
-become objects that stay.
+description, which is 4 MiB of JSON, only the parts that the actions need become objects that stay.
 """
 
 from __future__ import annotations
@@ -35,9 +34,7 @@ from bbs import __version__
 from bbs.addresses import has_tls
 from bbs.config import EC2
 from bbs.scaling.ec2.answers import AnswerReader
-from bbs.scaling.ec2.errors import EC2Error, Verdict
-
-NEEDS_TLS = "ec2: TLS needs packages that are not installed: pip install 'bbs[tls]'"
+from bbs.scaling.ec2.errors import NEEDS_TLS, EC2Error, Verdict
 
 NOBODY = ReadOnlyCredentials("", "", None)
 

@@ -110,6 +110,8 @@ _BY_CODE = {
 
 LONGEST_MESSAGE = 300
 
+NEEDS_TLS = "ec2: TLS needs packages that are not installed: pip install 'bbs[tls]'"
+
 TOLERANCE = 240.0
 """Seconds by which this machine's clock may be wrong. EC2 refuses what was signed five minutes
 before its own time or after it, and a Date is as old as its answer."""
@@ -156,10 +158,12 @@ def unready(action: str, error: Exception) -> EC2Error:
 
     Raises `error` itself if it is none that the network, the machine or the configuration causes.
     """
+    kind = type(error).__name__
+    if isinstance(error, EC2Error):
+        return EC2Error(error.verdict, error.code, f"{action}: {error}")
     # Whoever has an error of botocore's has imported it already; nobody else should have to.
     from botocore import exceptions as botocore
 
-    kind = type(error).__name__
     away = (
         OSError,
         botocore.ConnectionError,
@@ -174,8 +178,6 @@ def unready(action: str, error: Exception) -> EC2Error:
         botocore.ProfileNotFound,
         botocore.TokenRetrievalError,
     )
-    if isinstance(error, EC2Error):
-        return EC2Error(error.verdict, error.code, f"{action}: {error}")
     if isinstance(error, away):
         text = f"{action}: the credentials cannot be asked for: {kind}"
         return EC2Error(Verdict.UNASKED, kind, text, credentials=True)

@@ -120,9 +120,10 @@ class _Reading(Protocol):
             self.done.callback((None, str(problem)))
 
     def _abort(self) -> None:
-        abort = getattr(self.transport, "abortConnection", None)
-        if abort is not None:
-            abort()
+        # The response's transport has no way to abort; this ends TCP below TLS, whose own goodbye
+        # would wait for the peer's.
+        transport: Any = self.transport
+        transport.stopProducing()
 
 
 @implementer(IBodyProducer)

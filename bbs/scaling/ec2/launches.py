@@ -61,15 +61,16 @@ class Launches:
         self._doubtful: dict[str, Attempt] = {}
         """By launch id: the way by which there may be an instance, or one is asked for."""
 
-    async def launch(self, launch_id: str) -> None:
-        """Have an instance of the launch, or know that there was one.
+    async def launch(self, launch_id: str, spot: bool = True) -> None:
+        """Have an instance of the launch, or know that there was one. Not by a way that is Spot,
+        unless `spot`.
 
         :raises EC2Error: it is not known whether there is one, or there is none.
         """
         basis = await self._bases.get()
         asked_anew = False
         tried: list[Attempt] = []
-        way: Attempt | None = self._doubtful.get(launch_id) or self._next(tried)
+        way: Attempt | None = self._doubtful.get(launch_id) or self._next(tried, spot)
         while way:
             try:
                 await self._run(launch_id, way, basis)
@@ -81,7 +82,7 @@ class Launches:
                     _log.info("no {way}: {error}", way=str(way), error=str(error))
                     self._where.lacks(way, error)
                     tried.append(way)
-                    way = self._next(tried)
+                    way = self._next(tried, spot)
                     if way is None:
                         raise self._nowhere(error) from None
                 elif error.verdict is Verdict.REFUSED and not asked_anew:
@@ -97,11 +98,11 @@ class Launches:
         """The launch is ended: nobody doubts any more."""
         self._doubtful.pop(launch_id, None)
 
-    def _next(self, tried: list[Attempt]) -> Attempt | None:
+    def _next(self, tried: list[Attempt], spot: bool) -> Attempt | None:
         living = self._known.living()
         # Those that are asked for at the same moment spread.
         living.update(way.subnet or "" for way in self._doubtful.values())
-        return self._where.next(living, tried)
+        return self._where.next(living, tried, spot)
 
     async def _run(self, launch_id: str, way: Attempt, basis: Basis) -> None:
         parameters = self._request(launch_id, way, basis)

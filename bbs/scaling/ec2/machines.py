@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from bbs.scaling.ec2.request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG
+from bbs.scaling.ec2.request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG, VERSION_TAG
 from bbs.values import Instance
 
 REMEMBERED = 60.0
@@ -45,6 +45,7 @@ class Machine:
     spot: bool = False
     fleet_id: str = ""
     fleet: str = ""
+    version: str = ""
 
     @property
     def ends(self) -> bool:
@@ -81,6 +82,7 @@ def machines(answer: Mapping[str, Any], address: str) -> Iterator[Machine]:
                 spot=described.get("InstanceLifecycle") == "spot",
                 fleet_id=tags.get(FLEET_ID_TAG, ""),
                 fleet=tags.get(FLEET_TAG, ""),
+                version=tags.get(VERSION_TAG, ""),
             )
 
 
@@ -249,6 +251,7 @@ class Machines:
             machine.launched,
             stopped=machine.stopped,
             ours=bool(machine.fleet_id),
+            version=machine.version,
         )
 
     def _by_launch(self) -> dict[str, list[Machine]]:

@@ -40,7 +40,7 @@ def _word(error: BaseException) -> str:
         return f"TLS: {_openssl(error.args) or kind.__name__}"
     if kind.__module__.startswith("service_identity"):
         return "TLS: the certificate is for another name"
-    return kind.__name__
+    return kind.__name__.lstrip("_")
 
 
 def _openssl(args: Any) -> str:

@@ -113,13 +113,16 @@ class EC2Provider(Service):
 
     def launch(self, launch_id: str) -> Deferred[None]:
         """Run an instance. Fires when EC2 has accepted it."""
+        return self._ask(launch_id, spot=True)
+
+    def _ask(self, launch_id: str, spot: bool) -> Deferred[None]:
         if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", launch_id):
             raise ValueError(f"not a launch id: {launch_id!r}")
         if not self.running:
             return fail(LaunchFailed("the provider is not running"))
         if self._machines.of(launch_id):
             return succeed(None)
-        return self._shared.join(launch_id, lambda: _in_our_words(self._launch(launch_id)))
+        return self._shared.join(launch_id, lambda: _in_our_words(self._launch(launch_id, spot)))
 
     def list(self) -> Deferred[Mapping[str, Instance]]:
         """What EC2 shows now."""
@@ -131,6 +134,10 @@ class EC2Provider(Service):
         return Deferred.fromCoroutine(_in_our_words(self._end_launch(launch_id), {}))
 
     # IKeepsWarm
+
+    def launch_to_stop(self, launch_id: str) -> Deferred[None]:
+        """Run an instance on demand: a Spot instance that was asked for once cannot be stopped."""
+        return self._ask(launch_id, spot=False)
 
     def stop(self, launch_id: str) -> Deferred[None]:
         """Stop the instance of a launch. Fires when EC2 has accepted that. One that still boots
@@ -175,11 +182,11 @@ class EC2Provider(Service):
 
     # Launching
 
-    async def _launch(self, launch_id: str) -> None:
+    async def _launch(self, launch_id: str, spot: bool) -> None:
         if self._may_be_anothers():
             await self._look_for(launch_id)
         if not self._machines.of(launch_id):
-            await self._launches.launch(launch_id)
+            await self._launches.launch(launch_id, spot)
         self._tell()
 
     async def _look_for(self, launch_id: str) -> None:

@@ -22,10 +22,12 @@ class Where:
         self._lacks: dict[Attempt, tuple[float, str]] = {}
         """When each of these was last refused, by the reactor's clock, and how."""
 
-    def next(self, living: Mapping[str, int], tried: Collection[Attempt]) -> Attempt | None:
-        """What a launch tries next that has tried these in vain; None when there is nothing left.
-        Where everything lacks, the way that did so longest ago is tried."""
-        ways = attempts(self._config, living)
+    def next(
+        self, living: Mapping[str, int], tried: Collection[Attempt], spot: bool = True
+    ) -> Attempt | None:
+        """What a launch tries next that has tried these in vain, as Spot or not; None when there is
+        nothing left. Where everything lacks, the way that did so longest ago is tried."""
+        ways = [way for way in attempts(self._config, living) if spot or not way.spot]
         for way in ways:
             if way not in tried and not self._lacks_now(way):
                 return way

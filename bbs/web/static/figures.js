@@ -12,13 +12,11 @@ import {counted, duration, number, spoken, time} from "./words.js";
 const SVG = "http://www.w3.org/2000/svg";
 const HEIGHT = 40;
 
-const places = (servers) =>
-  servers.reduce((sum, {state, capacity}) => sum + (state === "ready" ? capacity : 0), 0);
-
-/** How many servers there are: those that have gone are shown a while longer. */
-export const living = (servers) => servers.filter(({state}) => state !== "gone").length;
-
 const sum = (values) => values.reduce((all, value) => all + value, 0);
+
+/** How many servers run, of which the table has some: those that have gone are shown a while longer,
+ * and those that stand by are stopped. */
+export const living = ({gone = 0, warm = 0, ...others}) => sum(Object.values(others));
 
 /** Of errors those that there are, by kind. */
 const kinds = (errors) => Object.entries(errors)
@@ -38,8 +36,7 @@ const counter = (name) => {
 // Each figure: the name of its series, how a value of it reads, its value now, and a note to that.
 const figures = (counters) => [
   {title: "People with a place", read: number, now: ({people}) => people,
-    whole: ({servers}) => places(servers),
-    note: ({servers}) => `of ${counted(places(servers), "place", "places")}`},
+    whole: ({places}) => places, note: ({places}) => `of ${counted(places, "place", "places")}`},
   {series: "connected", title: "Connected", read: number, now: ({connected}) => connected,
     note: ({away}) => `${number(away)} away`},
   {series: "logins_per_minute", title: "Logins a minute", read: number,
@@ -54,7 +51,7 @@ const figures = (counters) => [
   {series: "waiting", title: "People waiting", read: number, now: ({waiting}) => waiting.count},
   {series: "longest_wait", title: "Longest wait", read: duration,
     now: ({waiting}) => waiting.longest},
-  {series: "servers", title: "Servers", read: number, now: ({servers}) => living(servers),
+  {series: "servers", title: "Servers", read: number, now: ({states}) => living(states),
     note: ({minimum, maximum}) =>
       maximum ? `${number(minimum)} to ${number(maximum)}` : "run by hand"},
   {series: "launches", title: "Launches", read: number,

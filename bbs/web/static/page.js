@@ -147,7 +147,7 @@ function waiting({waiting: {count, longest}, launches}) {
 
 /** What is wrong, in sentences. */
 function troubles(state) {
-  const {database, broker, refusal, servers, maximum, counters, fleet_at: seen} = state;
+  const {database, broker, refusal, states, maximum, counters, fleet_at: seen} = state;
   const crying = state.alarms.map(({cause}) => cause);
   const texts = [];
   if (!database) {
@@ -171,7 +171,7 @@ function troubles(state) {
       + `If that fleet runs no more, "${state.service} fleet adopt" makes this fleet ${before} again.`);
   }
   // A maximum of 0 is of a fleet that operators run by hand.
-  if (maximum && state.waiting.count && !crying.includes("maximum") && living(servers) >= maximum) {
+  if (maximum && state.waiting.count && !crying.includes("maximum") && living(states) >= maximum) {
     texts.push(`People wait, and the fleet is at its maximum of ${number(maximum)} servers.`);
   }
   return texts;

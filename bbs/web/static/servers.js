@@ -2,11 +2,13 @@
 // new comes last.
 
 import {copy, fillBar, find, keep, list, make, mark, put} from "./dom.js";
+import {Finding} from "./finding.js";
 import {counted, duration, NOTHING, number, short, spoken, visible} from "./words.js";
 
 // Every state has a word, a shape and a colour, so that none of them has to be seen.
 const SHAPES = {
   launching: "M8 2a6 6 0 0 1 0 12zM8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
+  warm: "M3 2h4v12H3zM9 2h4v12H9z",
   ready: "M8 1a7 7 0 1 0 0 14a7 7 0 1 0 0-14z",
   draining: "M1 3h14L8 15z",
   lost: "M3 1l5 5 5-5 2 2-5 5 5 5-2 2-5-5-5 5-2-2 5-5-5-5z",
@@ -23,9 +25,17 @@ export class Servers {
     this.places = new Map();
     this.next = 0;
     this.known = new Map();
+    this.finding = new Finding((servers) => this.draw(servers));
   }
 
-  show({servers}) {
+  show(state) {
+    const all = Object.values(state.states).reduce((sum, count) => sum + count, 0);
+    find("#no-servers").hidden = all > 0;
+    put(find("#states"), this.summary(state.states));
+    this.finding.show(state);
+  }
+
+  draw(servers) {
     this.known = new Map(servers.map((server) => [server.id, server]));
     keep(
       this.rows, this.inOrder(servers), (server) => server.id,
@@ -33,8 +43,6 @@ export class Servers {
       (row, server) => this.update(row, server),
       (row) => this.leave(row),
     );
-    find("#no-servers").hidden = servers.length > 0;
-    put(find("#states"), this.summary(servers));
   }
 
   /** In the order first seen, the oldest first of those that were there at once. */
@@ -47,8 +55,8 @@ export class Servers {
     return [...servers].sort((one, other) => places.get(one.id) - places.get(other.id));
   }
 
-  summary(servers) {
-    return ORDER.map((state) => [state, servers.filter((each) => each.state === state).length])
+  summary(states) {
+    return ORDER.map((state) => [state, states[state]])
       .filter(([, count]) => count)
       .map(([state, count]) => `${number(count)} ${state}`)
       .join(", ");
@@ -91,7 +99,7 @@ export class Servers {
     this.updateWho(row, server.who);
     const button = find(".drain", row);
     // A button that is disabled loses the focus: this one says so, and does nothing.
-    const drainable = !server.drain_asked && (state === "ready" || state === "launching");
+    const drainable = !server.drain_asked && ["ready", "launching", "warm"].includes(state);
     mark(button, "aria-disabled", drainable ? null : "true");
   }
 

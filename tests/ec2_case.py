@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import EC2
 from bbs.gathering import GATHER
+from bbs.scaling.ec2.machines import REMEMBERED
 from bbs.scaling.ec2.provider import EC2Provider
 from tests.ec2_tools import FLEET_ID, MemoryEC2, Threads, client_error, client_of
 
@@ -40,6 +41,12 @@ class ProviderCase(SynchronousTestCase):
         self.clock = Clock()
         self.ec2 = MemoryEC2()
         self.provider = self.keeper()
+        # It has kept the fleet for a while: no launch is another keeper's.
+        for _ in range(2):
+            self.listed()
+            self.clock.advance(REMEMBERED - GATHER)
+        self.listed()
+        self.ec2.calls.clear()
 
     def keeper(self, *, fleet_id=FLEET_ID, former=False, user_data="data of {}", **changes):
         """One more provider of the fleet."""

@@ -197,8 +197,10 @@ class Launching(ProviderCase):
         self.launched()
         self.ec2.become("i-1", "terminated")
         self.ec2.forget_tokens()
+        self.ec2.hidden = {"i-1"}
         other = self.keeper()
         self.launched("a", other)
+        self.ec2.hidden.clear()
         self.assertEqual(self.listed(other)["a"].instance_id, "i-2")
         self.successResultOf(self.end("a", other))
         self.assertEqual(self.alive(), [])
@@ -206,7 +208,9 @@ class Launching(ProviderCase):
     def test_token_accepted_again(self):
         """A keeper that knows nothing asks again, and is answered with the instance there is."""
         self.launched()
+        self.ec2.hidden = {"i-1"}
         self.launched("a", self.keeper())
+        self.ec2.hidden.clear()
         self.assertEqual(len(self.tried()), 2)
         self.assertEqual(self.alive(), ["i-1"])
 
@@ -216,6 +220,30 @@ class Launching(ProviderCase):
         self.failureResultOf(self.launch(), ProviderUnavailable)
         self.launched("a", self.keeper())
         self.assertEqual(len(self.alive()), 1)
+
+    def test_anothers_launches(self):
+        """A keeper that has not seen the fleet for long looks first for what it is to launch: by
+        the balance that it sees it would take another way."""
+        for launch_id in "abc":
+            self.launched(launch_id)
+        successor = self.keeper()
+        launches = [successor.launch(launch_id) for launch_id in "bcd"]
+        self.clock.pump([GATHER, 0.05])
+        for launch in launches:
+            self.successResultOf(launch)
+        self.assertEqual(self.alive(), ["i-1", "i-2", "i-3", "i-4"])
+        self.assertEqual(len(self.ec2.named("describe_instances")), 1)
+        self.clock.advance(10)
+        self.launched("e")
+        self.assertEqual(len(self.ec2.named("describe_instances")), 1)
+
+    def test_lists_fail_while_launches_work(self):
+        """A keeper that can see nothing launches all the same, when it is asked again."""
+        successor = self.keeper()
+        self.ec2.errors["describe_instances"] = [no_answer() for _ in range(6)]
+        self.failureResultOf(self.launch("a", successor), ProviderUnavailable)
+        self.launched("a", successor)
+        self.assertEqual(self.alive(), ["i-1"])
 
     def test_stopped(self):
         """A launch that the end of the login server cuts off may have been made."""

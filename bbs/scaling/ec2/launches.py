@@ -3,10 +3,9 @@
 Each way to launch, a type in a subnet, on demand or as Spot, has a ClientToken of its own, made
 from the launch's id: whoever asks again for what may exist finds it. The next way is tried after a
 clear answer that capacity lacks; where the answer to an earlier try is not known, EC2 is first
-asked for instances of the launch. A keeper that goes on with another's launches sees the same
-instances, and so begins with the same ways, unless capacity lacks or several launches are in doubt;
-should it have launched by another way than the first, the later instance is ended when both are
-seen.
+asked for instances of the launch; and so it is while another keeper may have launched by another
+way (`provider.py`). Should two have done so all the same, as EC2 describes nothing at once, the
+later instance is ended when both are seen.
 
 Spot is asked of RunInstances, not of CreateFleet: that would need a launch template in every
 account, another shape of answers and errors, and gives nothing here for one instance at a time.

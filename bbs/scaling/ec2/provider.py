@@ -26,7 +26,7 @@ from bbs.scaling.ec2.changes import Changes
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.launches import Launches
-from bbs.scaling.ec2.machines import Machine, Machines, machines
+from bbs.scaling.ec2.machines import REMEMBERED, Machine, Machines, machines
 from bbs.scaling.ec2.request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG
 from bbs.scaling.interfaces import (
     IKeepsWarm,
@@ -83,6 +83,7 @@ class EC2Provider(Service):
         self.scope = f"ec2:{config.region}:{fleet_id}"
         self.former_scope = f"ec2:{config.region}:{config.name}"
         """What `scope` was before a fleet had an id."""
+        self._reactor = reactor
         self._client = client
         self._config = config
         self._fleet_id = fleet_id
@@ -103,6 +104,10 @@ class EC2Provider(Service):
             self._find.add,
         )
         self._without_address = False
+        self._unseen: set[str] = set()
+        """Launches that were looked for in vain."""
+        self._first_list, self._last_list = 0.0, float("-inf")
+        """When the fleet was first and last listed without a gap, by the reactor's clock."""
 
     # IProvider
 
@@ -178,8 +183,29 @@ class EC2Provider(Service):
     # Launching
 
     async def _launch(self, launch_id: str, spot: bool) -> None:
-        await self._launches.launch(launch_id, spot)
+        if self._may_be_anothers():
+            await self._look_for(launch_id)
+        if not self._machines.of(launch_id):
+            await self._launches.launch(launch_id, spot)
         self._tell()
+
+    async def _look_for(self, launch_id: str) -> None:
+        """Look for an instance of a launch; the second time that it cannot be looked for that is
+        let be, as launches may work where descriptions do not."""
+        try:
+            await self._find.add(launch_id)
+        except EC2Error:
+            if launch_id not in self._unseen:
+                self._unseen.add(launch_id)
+                raise
+        self._unseen.discard(launch_id)
+
+    def _may_be_anothers(self) -> bool:
+        """Whether another keeper may have made the launch, by another way, and no list have shown
+        it yet: until this provider has seen the fleet for so long without a gap."""
+        now = self._reactor.seconds()
+        seen = self._last_list - self._first_list
+        return seen < REMEMBERED or now - self._last_list > REMEMBERED
 
     # Looking
 
@@ -189,6 +215,10 @@ class EC2Provider(Service):
 
     async def _describe_fleet(self) -> None:
         self._machines.described_all(await self._describe())
+        now = self._reactor.seconds()
+        if now - self._last_list > REMEMBERED:
+            self._first_list = now
+        self._last_list = now
         self._tell()
         for id in self._machines.surplus():
             _log.warn("{instance} is the second of its launch, and is ended", instance=id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
@@ -41,7 +41,7 @@ def _beating() -> AbstractContextManager[object]:
 
     def as_before(self: FleetKeeper, *seen: Any) -> Any:
         server = as_seen(self, *seen)
-        return server._replace(reported=server.reported and server.addressed)
+        return replace(server, reported=server.reported and server.addressed)
 
     return mock.patch.object(FleetKeeper, "_as_seen", as_before)
 

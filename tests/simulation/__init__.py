@@ -5,7 +5,7 @@
     python -m tests.simulation.arrivals                # what `spare` costs, and what it saves
     python -m tests.simulation.round_cost              # what a round costs
 
-Keepers, steps, provider, rules, waiting rooms and database are the real ones; EC2, the app servers on
-its machines, the people and the clock are not. Everything that happens by chance comes from one
+Keepers, steps, provider, rules, waiting rooms and database are the real ones; EC2, the app servers
+on its machines, the people and the clock are not. Everything that happens by chance comes from one
 generator: the same seed is the same story.
 """

@@ -12,6 +12,7 @@ ROUNDS = range(1, 9)
 
 NOTICED = {
     "token": range(1, 2),
+    "beating": range(4, 5),
     "copy": range(4, 5),
     "token-ended": range(2, 3),
     "warned": range(1, 2),

@@ -14,12 +14,18 @@ class FastClock(Clock):
     """As `Clock`; its calls are always in the order of their times, but for those that were put
     off, which are put in their places when they come to the front."""
 
-    def callLater(  # type: ignore[override]
-        self, delay: float, call: Callable[..., Any], *args: Any, **kw: Any
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object, **kw: object
     ) -> Any:
         """Call it then."""
         later = DelayedCall(
-            self.seconds() + delay, call, args, kw, self.calls.remove, self._sooner, self.seconds
+            self.seconds() + delay,
+            callable,
+            args,
+            kw,
+            self.calls.remove,
+            self._sooner,
+            self.seconds,
         )
         insort(self.calls, later, key=DelayedCall.getTime)
         return later

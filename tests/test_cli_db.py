@@ -39,9 +39,9 @@ class Db(CommandCase):
 
     def test_a_newer_one(self) -> None:
         self.bbs("upgrade")
-        execute_once(self.url, "UPDATE schema_version SET version = 7")
+        execute_once(self.url, "UPDATE schema_version SET version = 99")
         told = (
-            f"{without_password(self.url)}: schema 7, this program's is {VERSION};"
+            f"{without_password(self.url)}: schema 99, this program's is {VERSION};"
             f" bbs {board.version}, this program's is {board.version}\n"
         )
         self.assertEqual(self.bbs("status"), (0, told, ""))
@@ -50,7 +50,7 @@ class Db(CommandCase):
             (
                 1,
                 "",
-                "bbs db: the database has schema 7, newer than this program's"
+                "bbs db: the database has schema 99, newer than this program's"
                 f" {VERSION}: upgrade bbs\n",
             ),
         )

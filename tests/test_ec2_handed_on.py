@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from twisted.internet.defer import Deferred, fail, succeed
+from zope.interface.verify import verifyObject
 
 from bbs.scaling.ec2.launches import SETTLES
 from bbs.scaling.interfaces import IHasWays, ProviderUnavailable
@@ -37,7 +38,7 @@ class HandedOn(ProviderCase):
 
     def test_by_its_second_way(self):
         """The first has capacity again, and no description has the instance yet."""
-        self.assertTrue(IHasWays.providedBy(self.provider))
+        verifyObject(IHasWays, self.provider)
         self.ec2.lacks = {("t3.micro", "s-1", False)}
         self.launched("b")
         self.assertEqual(self.written, {"b": A2})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,11 +11,13 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
 
 from bbs.delivery.bus import Bus
 from bbs.rules import fleets, keeping, members, operators, places
 from bbs.scaling import keeper
-from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.scaling.interfaces import IHasWays, LaunchFailed, LaunchRefused, ProviderUnavailable
 from bbs.scaling.keeper import HOUSEKEEPING_INTERVAL, SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE, FIRST_LIST
 from bbs.storage.database import rows
@@ -676,6 +678,73 @@ class Strays(CloudCase):
         self.cloud.trouble.clear()
         self.pass_time(60)
         self.assertNotIn("stray", self.cloud.alive())
+
+
+@implementer(IHasWays)
+class CloudWithWays(CloudInMemory):
+    """It has two ways, and what it is told of them is noted."""
+
+    write_way: Any = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[Mapping[str, str], set[str]]] = []
+        self.kept: list[set[str]] = []
+
+    def ways(self, count: int, to_stop: bool = False) -> list[str]:
+        return ["this", "that"][:count]
+
+    def know_ways(self, ways: Mapping[str, str], asked: Collection[str]) -> None:
+        self.told += [(dict(ways), set(asked))] if ways else []
+
+    def forget_ways(self, kept: Collection[str] = ()) -> None:
+        self.kept.append(set(kept))
+
+
+class SeveralWays(CloudCase):
+    """By which way a launch is asked for is in its row before it is."""
+
+    def setUp(self) -> None:
+        self.cloud = CloudWithWays()
+        self.service = memory_service(policy=POLICY, provider=self.cloud)
+        self.addCleanup(self.service.close)
+        self.service.start()
+
+    def test_with_the_launch(self) -> None:
+        verifyObject(IHasWays, self.cloud)
+        [server] = self.cloud.launched
+        self.assertEqual(Server.get_by_id(server).way, "this")
+        self.assertEqual(self.cloud.told, [({server: "this"}, set())])
+
+    def test_what_an_operator_asked_for(self) -> None:
+        asked = self.successResultOf(
+            self.service.database.run(operators.ask_launch, 2, 9, self.service.clock.seconds())
+        )
+        self.pass_time(4)
+        self.assertEqual(Server.get_by_id(asked).way, "this")
+        self.assertIn(({asked: "this"}, set()), self.cloud.told)
+
+    def test_before_another_is_tried(self) -> None:
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        self.cloud.trouble["launch"] = AWAY
+        self.waiting("cat")
+        server = Server.get(Server.state == State.LAUNCHING).id
+        self.successResultOf(self.cloud.write_way(server, "this", "that"))
+        self.assertEqual(Server.get_by_id(server).way, "that")
+        self.failureResultOf(self.cloud.write_way(server, "this", "that"), ProviderUnavailable)
+        # Whether that was asked for is not known, and so it is said in the next rounds.
+        self.pass_time(4)
+        self.assertEqual(self.cloud.told[-1], ({server: "that"}, {server}))
+        self.assertEqual(self.cloud.kept[-1], {server})
+
+    def test_who_keeps_the_fleet_no_more(self) -> None:
+        self.cloud.kept.clear()
+        self.service.login.keeper._deposed()
+        self.assertEqual(self.cloud.kept, [set()])
+        Lease.update(holder="other").execute()
+        failed = self.cloud.write_way(self.cloud.launched[0], "this", "that")
+        self.failureResultOf(failed, ProviderUnavailable)
 
 
 class NotSeenYet(CloudCase):

@@ -704,6 +704,8 @@ class CloudWithWays(CloudInMemory):
 class SeveralWays(CloudCase):
     """By which way a launch is asked for is in its row before it is."""
 
+    cloud: CloudWithWays
+
     def setUp(self) -> None:
         self.cloud = CloudWithWays()
         self.service = memory_service(policy=POLICY, provider=self.cloud)

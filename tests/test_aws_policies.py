@@ -135,7 +135,9 @@ class PolicyTestCase(SynchronousTestCase):
         """Launch an instance, look at it, stop, start and end it; another keeper ends another
         one's."""
         provider = self.provider(config)
-        launched = [provider.launch(LAUNCH), provider.launch("other")]
+        # Of a launch that was there once nothing is launched again.
+        life = f"{len(self.calls)}-{LAUNCH}"
+        launched = [provider.launch(life), provider.launch(f"other-{life}")]
         self.wait_for(*launched)
         self.tags |= {
             each["InstanceId"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
@@ -143,11 +145,12 @@ class PolicyTestCase(SynchronousTestCase):
             for each in reservation["Instances"]
         }
         (listed,) = self.wait_for(provider.list())
-        self.assertEqual(len(listed), 2)
+        self.assertEqual(sum(instance.alive for instance in listed.values()), 2)
         if not config.spot:
             for change in (provider.stop, provider.start):
-                self.wait_for(change(LAUNCH))
-        self.wait_for(provider.terminate(LAUNCH), self.provider(config).terminate("other"))
+                self.wait_for(change(life))
+        another = self.provider(config)
+        self.wait_for(provider.terminate(life), another.terminate(f"other-{life}"))
 
     def wait_for(self, *answers: Any) -> list[Any]:
         self.clock.pump([0.1] * 50)

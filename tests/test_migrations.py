@@ -230,6 +230,7 @@ class TheStepsThatThereAre(MigrationCase):
             "news": [],
         },
         7: {"server": ["warned", "shelved"], "place": ["moved"]},
+        8: {"server": ["way"]},
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 

@@ -15,8 +15,8 @@ from bbs.rules import fleets, members, servers
 from bbs.scaling import founding
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
-from bbs.scaling.steps import Means
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database

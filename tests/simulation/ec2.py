@@ -24,7 +24,6 @@ TRANSITION = 3.0
 
 KINDS = {
     "RunInstances": "run",
-    "CreateFleet": "run",
     "StartInstances": "run",
     "TerminateInstances": "terminate",
     "StopInstances": "terminate",

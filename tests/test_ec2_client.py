@@ -158,7 +158,7 @@ class Tries(ClientCase):
 
 
 class Gate(ClientCase):
-    """Throttling holds every call back."""
+    """Throttling holds the calls of its action back."""
 
     def test_that_action_alone(self):
         """What EC2 throttles waits; everything else goes on."""
@@ -183,6 +183,19 @@ class Gate(ClientCase):
             self.clock.advance(seconds)
             self.assertEqual(self.asked(), asked)
         self.successResultOf(launch)
+        self.ec2.errors["run_instances"] = [throttled()]
+        launch = self.client.run_instances(**RUN)
+        self.clock.advance(0)
+        self.clock.advance(1)
+        self.successResultOf(launch)
+
+    def test_opens_after_a_refusal(self):
+        """That is an answer too."""
+        self.ec2.errors["run_instances"] = [throttled(), client_error("VcpuLimitExceeded")]
+        launch = self.client.run_instances(**RUN)
+        self.clock.advance(0)
+        self.clock.advance(1)
+        self.assertIs(self.error(launch).verdict, Verdict.REFUSED)
         self.ec2.errors["run_instances"] = [throttled()]
         launch = self.client.run_instances(**RUN)
         self.clock.advance(0)

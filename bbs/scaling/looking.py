@@ -20,7 +20,7 @@ from bbs.values import State
 
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
 """Seconds between looks at what a cloud has: while all is well, and while something changes. Who
-is well the heartbeats say, for less; a list of 200 instances takes 85 ms of this process."""
+is well the heartbeats say, for less; to read a list of 200 instances takes 40 ms of this process (`ec2/answers.py`)."""
 
 
 class Looking:

@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from bbs.config import EC2
 from bbs.scaling.ec2.api import Answer, Api
-from bbs.scaling.ec2.errors import EC2Error, Verdict, no_answer
+from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict, no_answer
 from bbs.scaling.ec2.gates import PACES, Gate, Pace
 
 DEADLINE = 8.0
@@ -138,6 +138,8 @@ class EC2Client(Service):
                 answer = await self._try(action, parameters, ends)
             except EC2Error as error:
                 error.doubtful = doubtful = doubtful or error.doubtful
+                if error.verdict not in LATER:
+                    gate.answered()
                 tries += error.verdict is Verdict.AGAIN
                 pause = self._pause(gate, error, tries)
                 if pause is None or ends is None or self._reactor.seconds() + pause >= ends:

@@ -27,6 +27,10 @@ class Verdict(Enum):
     REFUSED = "it was not done, and will not be until an operator acts"
 
 
+LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED)
+"""Those that say nothing of the request itself."""
+
+
 class EC2Error(Exception):
     """A call of the EC2 API failed. Its text is one line for operators, free of secrets.
 

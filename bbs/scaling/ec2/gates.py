@@ -133,7 +133,7 @@ class Gate:
         self._let_through()
 
     def answered(self) -> None:
-        """EC2 answered a call."""
+        """EC2 answered a call, with whatever but throttling."""
         self._closures = 0
         self._throttled = None
 

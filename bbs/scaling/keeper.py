@@ -21,14 +21,15 @@ from bbs import __version__
 from bbs.errors import Unavailable
 from bbs.rules import fleets, keeping, members, places
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
-from bbs.rules.servers import MOVED, NOT_RUNNING, OPERATOR, SPARE, ServerRow
+from bbs.rules.servers import MOVED, NOT_RUNNING, SPARE, ServerRow
 from bbs.scaling import plan, shelf
 from bbs.scaling.ages import Ages
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.moving import Mover
-from bbs.scaling.needs import Needs, is_consolidated
+from bbs.scaling.needs import Needs
 from bbs.scaling.notices import Notices
 from bbs.scaling.nowhere import Nowhere
+from bbs.scaling.seeing import Seeing
 from bbs.scaling.shelving import Shelving
 from bbs.scaling.sight import Sight
 from bbs.scaling.steps import Means, Steps
@@ -114,6 +115,9 @@ class FleetKeeper(Service):
         self._needs = Needs(self._policy, heartbeat_interval, self._reactor)
         self._steps = Steps(means, self._sight, self._ages, self._needs, self.look_soon)
         self._shelving = Shelving(means, self._sight, self._ages, self._steps, __version__)
+        self._seeing = Seeing(
+            self._provider.scope, self._sight, self._ages, self._shelving, heartbeat_interval
+        )
         self._mover = Mover(means)
         self._nowhere = Nowhere(self._policy.launch_timeout)
         self._notices = Notices(means.database, means.news, lambda: self.keeping, self._reactor)
@@ -258,7 +262,7 @@ class FleetKeeper(Service):
             refused=self._steps.refusals.hold,
             peak=self._needs.peak,
         )
-        servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
+        servers = self._seeing.servers(seen.servers, dead, silence)
         self._nowhere.note(servers)
         policy, figures = self._needs.policy, self._tally.figures
         figures[SPARE] = policy.spare
@@ -315,52 +319,11 @@ class FleetKeeper(Service):
             if instance and row.state is State.WARM:
                 instance = replace(instance, host=None)  # It will be another one.
             if instance and instance.instance_id:
-                known = row.instance_id == instance.instance_id or self._is_another(row)
+                known = row.instance_id == instance.instance_id or self._seeing.is_another(row)
                 if not known or (row.host is None and instance.host is not None):
                     news.append(instance)
         if news:
             await self._database.run(keeping.note_instances, self.me, news)
-
-    def _as_seen(self, row: ServerRow, dead: Collection[str], silence: float) -> plan.Seen:
-        instance = self._sight.instances.get(row.id)
-        host = row.host if instance is None or instance.host is None else instance.host
-        server = plan.Seen(
-            id=row.id,
-            state=row.state,
-            taken=row.taken,
-            capacity=row.capacity,
-            reported=row.port is not None,
-            # Nobody can be sent to where it is until it or the provider has said that.
-            addressed=host is not None,
-            age=self._ages.age(row.id),
-            silence=silence,
-            # One that an operator runs is the operator's to end.
-            idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
-            leaving=row.leaving,
-            drain_asked=row.drain_asked,
-            alive=False if dead and row.launcher in dead else self._alive(row, silence),
-            detail=instance.detail if instance and not instance.alive else "",
-            warned=row.warned or "",
-            by_hand=row.scope == OPERATOR,
-            consolidating=is_consolidated(row),
-        )
-        return self._shelving.seen(row, server)
-
-    def _alive(self, row: ServerRow, silence: float) -> bool | None:
-        if row.scope != self._provider.scope:
-            return None
-        beats = silence <= 2 * self._interval
-        if beats and self._is_another(row):
-            return None
-        return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
-
-    def _is_another(self, row: ServerRow) -> bool:
-        """Whether the list has only an instance of this launch that has ended, and is not the one
-        that the server is known to run on: two keepers launched it, and one too many was ended."""
-        instance = self._sight.instances.get(row.id)
-        if instance is None or instance.alive or not instance.instance_id:
-            return False
-        return row.instance_id not in (None, instance.instance_id)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of

@@ -35,6 +35,9 @@ STAYS_WELL = 120.0
 BAD_LISTS_STILL = 260.0
 """Seconds in which who comes while lists are bad has a place: two launches may fail first."""
 
+SPOT = 0.3
+"""In how many of the rounds, for each fleet, Spot instances are asked for first."""
+
 REST = 600.0
 """Seconds in which nothing is launched and nobody is moved then, as nobody comes or goes."""
 
@@ -49,6 +52,17 @@ class Noticed(Exception):
     """Something is wrong, and that is enough to know where a protection is taken out."""
 
 
+class Secrets:
+    """What `secrets` gives, the same for the same seed: fleets' ids are in the tale of a round."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = Random(f"secrets {seed}")
+
+    def token_hex(self, count: int) -> str:
+        """As `secrets.token_hex`."""
+        return self._chance.randbytes(count).hex()
+
+
 class World:
     """Everything there is, from one seed."""
 
@@ -59,6 +73,8 @@ class World:
         self.clocks = Random(-seed - 1)
         self.clocks_are_right = self.clocks.random() < 0.5
         """Whether the wall clocks of login servers are, in this round."""
+        # And so have the shelf and Spot instances.
+        self.extras = Random(f"extras {seed}")
         self.born: dict[str, float] = {}
         self.breaks = breaks or Breaks()
         self.clock = FastClock()
@@ -129,6 +145,7 @@ class World:
             mock.patch.object(servers, "new_id", new_id),
             mock.patch.object(waiting, "new_id", new_id),
             mock.patch.object(fleets, "home_of", lambda database: database.home),
+            mock.patch.object(fleets, "secrets", Secrets(self.seed)),
             self.breaks.taken_out(),
         ):
             self._begin()
@@ -212,6 +229,7 @@ class World:
             lost_after=12.0,
             consolidate_after=chance.choice((0.0, 30.0)),
             foresees=foresees,
+            warm=self.extras.choice((0, 0, 0, 1, 2)),
         )
 
     def _a_config(self) -> EC2:
@@ -222,6 +240,7 @@ class World:
             instance_type=chance.choice([("t3.micro",), ("t3.micro", "t3.small")]),
             subnet_ids=chance.choice([(), ("subnet-a",), ("subnet-a", "subnet-b")]),
             launch_template=chance.choice(["", "", "bbs"]),
+            spot=self.extras.random() < SPOT,
         )
 
     def _quiet(self) -> None:

@@ -278,7 +278,9 @@ class Troubles:
         """Somebody else in the account calls too often."""
         account = self._world.account
         account.throttles = True
-        self._clock.callLater(self._chance.uniform(10.0, 60.0), setattr, account, "throttles", False)
+        self._clock.callLater(
+            self._chance.uniform(10.0, 60.0), setattr, account, "throttles", False
+        )
 
     def _spot(self) -> None:
         """There are no Spot instances."""

@@ -22,7 +22,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.values import Policy, Tally
 from bbs.workers import Inline
-from tests.simulation.checks import WATCH
+from tests.simulation.checks import WATCH, WATCH_PLACES
 from tests.simulation.cloud import Machine
 from tests.simulation.ec2 import Client
 from tests.simulation.mortal import Mortal, MortalDatabase
@@ -226,7 +226,7 @@ class Fleet:
 
     def _watch(self) -> None:
         self._watch_time()
-        self.database.connection.executescript(WATCH)
+        self.database.connection.executescript(WATCH_PLACES + WATCH)
 
     def _watch_time(self) -> None:
         connection, world = self.database.connection, self.world

@@ -225,6 +225,7 @@ class FleetKeeper(Service):
         self.keeping = False
         self._serving = {}
         self._sight.forget()
+        self._shelving.forget()
         self._ages.forget()
         self._needs.begin_anew()
         self._tally.figures.pop(SPARE, None)
@@ -349,7 +350,8 @@ class FleetKeeper(Service):
     def _alive(self, row: ServerRow, silence: float) -> bool | None:
         if row.scope != self._provider.scope:
             return None
-        beats = silence <= 2 * self._interval
+        # (What stands by does not beat, and is not silent either.)
+        beats = silence <= 2 * self._interval and row.state is not State.WARM
         if beats and self._is_another(row):
             return None
         return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)

@@ -244,6 +244,25 @@ class Moving(PlacesCase):
         self.assertEqual([self.taken(server) for server in (old, new, later)], [0, 1, 2])
         self.assertEqual(self.call(places.settle), [])
 
+    def test_where_there_is_no_room_nobody_looks_again(self) -> None:
+        old = self.ready_server(capacity=5)
+        users = self.users(5)
+        for user in users:
+            self.enter(user)
+        self.ready_server(capacity=2)
+        looked = []
+        sit_down = places._sit_down
+
+        def counted() -> places.Seat | None:
+            looked.append("")
+            return sit_down()
+
+        self.patch(places, "_sit_down", counted)
+        moves = self.lose(old)
+        self.assertEqual([move.seat is not None for move in moves], [True] * 2 + [False] * 3)
+        self.assertEqual({move.channel for move in moves}, {*self.channels(users)})
+        self.assertEqual(len(looked), 3)
+
     def test_settling_a_few_at_a_time(self) -> None:
         users = self.users(5)
         for user in users:

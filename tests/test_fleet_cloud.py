@@ -15,8 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.delivery.bus import Bus
 from bbs.rules import fleets, keeping, members, operators, places
 from bbs.scaling import keeper
+from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
-from bbs.scaling.keeper import HOUSEKEEPING_INTERVAL, SETTLED_INTERVAL, UNSETTLED_INTERVAL
+from bbs.scaling.looking import SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Secret, Server

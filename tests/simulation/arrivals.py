@@ -30,8 +30,8 @@ from bbs.board import board
 from bbs.rules import members, places
 from bbs.rules.places import Look, Search
 from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
-from bbs.scaling.steps import Means
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database

@@ -31,8 +31,8 @@ from bbs.errors import Refusal
 from bbs.rules import members, places, servers
 from bbs.rules.places import Look, Search
 from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
-from bbs.scaling.steps import Means
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import rows

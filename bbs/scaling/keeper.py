@@ -243,6 +243,9 @@ class FleetKeeper(Service):
         policy, figures = self._needs.policy, self._tally.figures
         figures[SPARE] = policy.spare
         for step in shelf.with_shelf(servers, demand, policy):
+            adds = isinstance(step, plan.Launch | shelf.Fill | shelf.Wake)
+            if adds and not self._sight.may_count:
+                continue
             if isinstance(step, shelf.Fill | shelf.Shelve | shelf.Stop | shelf.Wake):
                 await self._shelving.take(step)
             else:
@@ -278,6 +281,7 @@ class FleetKeeper(Service):
     async def _launch_again(self, rows: tuple[ServerRow, ...]) -> None:
         """Launches that were written down, by an operator or before somebody died, and not made."""
         launching = [row for row in rows if row.state is State.LAUNCHING]
+        self._steps.read_ways(row for row in launching if row.id not in self._sight.instances)
         started = self._shelving.start_again(launching)
         missing = {
             row.id: self._ages.began(row.id)
@@ -285,10 +289,10 @@ class FleetKeeper(Service):
             if row.scope == self._provider.scope and row.id not in self._sight.instances
             if row.id not in started
         }
-        asked = any(not row.scope for row in launching)
+        asked = sum(not row.scope for row in launching)
         running = sum(row.state not in NOT_RUNNING for row in rows) if asked else 0
-        if asked and running + self._steps.strays <= self._policy.maximum:
-            ids = await self._database.run(keeping.adopt, self.me, self._provider.scope)
+        if asked and self._sight.may_count and running + self._steps.strays <= self._policy.maximum:
+            ids = await self._steps.adopt(asked)
             missing |= {id: self._ages.began(id) for id in ids}
         self._steps.launch(missing, {row.id for row in launching if row.shelved})
 

@@ -15,10 +15,11 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from bbs.delivery.bus import Bus
-from bbs.rules import fleets, keeping, members, operators, places
+from bbs.rules import fleets, keeping, members, operators, reseating
 from bbs.scaling import keeper
+from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
 from bbs.scaling.interfaces import IHasWays, LaunchFailed, LaunchRefused, ProviderUnavailable
-from bbs.scaling.keeper import HOUSEKEEPING_INTERVAL, SETTLED_INTERVAL, UNSETTLED_INTERVAL
+from bbs.scaling.looking import SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE, FIRST_LIST
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Secret, Server
@@ -828,7 +829,7 @@ class Large(CloudCase):
 
     def test_people_find_places_in_a_row(self) -> None:
         """Not so many a round, where there are places."""
-        self.patch(places, "SETTLED_AT_ONCE", 1)
+        self.patch(reseating, "SETTLED_AT_ONCE", 1)
         names = ("ann", "bob")
         for name in names:
             self.service.peer().ask(f"register {name} pw")

@@ -267,12 +267,12 @@ def _beat(server: str, counts: str, figures: str) -> peewee.Update:
     )
 
 
-def warn(server: str, why: str | None) -> None:
-    """The provider of `server` has said that it will take it away soon, and `why`; None: it will
-    not after all."""
+def warn(server: str, why: str) -> None:
+    """The provider of `server` has said that it will take it away soon, and `why`."""
     Server.update(warned=why).where(Server.id == server).execute()
 
 
 def leave(server: str) -> None:
-    """`server` stops."""
-    Server.update(leaving=True).where(Server.id == server).execute()
+    """`server` stops. That says nothing any more of one whose machine was stopped to stand by, and
+    is to be started again before its last word has come."""
+    Server.update(leaving=True).where((Server.id == server) & Server.port.is_null(False)).execute()

@@ -6,23 +6,23 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 
 from bbs.board import board
 from bbs.config import EC2
 from bbs.rules import fleets, members, servers
-from bbs.scaling import founding
+from bbs.scaling import founding, keeper
 from bbs.scaling.ec2.provider import EC2Provider
-from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
-from bbs.scaling.steps import Means
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.values import Policy, Tally
 from bbs.workers import Inline
-from tests.simulation.checks import WATCH
+from tests.simulation.checks import WATCH, WATCH_PLACES
 from tests.simulation.cloud import Machine
 from tests.simulation.ec2 import Client
 from tests.simulation.mortal import Mortal, MortalDatabase
@@ -142,9 +142,10 @@ class LoginServer:
             wall=self.wall,
             fleet_id=found.id,
         )
-        self.keeper = FleetKeeper(
-            means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
-        )
+        with mock.patch.object(keeper, "__version__", self._version):
+            self.keeper = keeper.FleetKeeper(
+                means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
+            )
         self.keeper.startService()
 
     def _provider(self, fleet_id: str, found: fleets.Fleet) -> EC2Provider:
@@ -226,7 +227,7 @@ class Fleet:
 
     def _watch(self) -> None:
         self._watch_time()
-        self.database.connection.executescript(WATCH)
+        self.database.connection.executescript(WATCH_PLACES + WATCH)
 
     def _watch_time(self) -> None:
         connection, world = self.database.connection, self.world

@@ -23,9 +23,8 @@ from twisted.logger import Logger
 
 from bbs.config import EC2
 from bbs.scaling.ec2.bases import Bases
-from bbs.scaling.ec2.changes import LATER
 from bbs.scaling.ec2.client import EC2Client
-from bbs.scaling.ec2.errors import EC2Error, Verdict
+from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
 from bbs.scaling.ec2.machines import Machines, machines
 from bbs.scaling.ec2.request import Attempt, attempts
 from bbs.scaling.ec2.template import Basis

@@ -39,8 +39,8 @@ from bbs.scaling.interfaces import (
 from bbs.values import Instance
 
 PAGE = 50
-"""Instances in an answer. One of 200 takes 98 ms to parse by boto3 and 23 by a lean parser, and the
-reactor hears nothing meanwhile; it stood still for 320 ms on botocore's own parser."""
+"""Instances in an answer: so few that each is there well before a call's deadline, also where much
+else is going on, and one that is lost is soon asked for again."""
 
 _NOT_DONE = {
     Verdict.REFUSED: LaunchRefused,
@@ -295,6 +295,7 @@ class EC2Provider(Service):
         await self._shared.settled(launch_id)
         own = await self._own(launch_id)
         self._launches.forget(launch_id)
+        self._unseen.discard(launch_id)
         for machine in own:
             if not machine.ends:
                 await self._changes.end.add(machine.id)

@@ -130,10 +130,12 @@ def _warned() -> AbstractContextManager[object]:
 
 
 LISTS_ARE_BAD, COME_AND_GO = "lists_are_bad", "people_come_and_go"
+HALF_GOES = "half_is_taken_away"
 _MOVING = {"consolidate_after": 5.0, "capacity": 3, "maximum": 5, "spare": 0, "foresees": False}
 
 BREAKS: Mapping[str, Break] = {
-    "token": Break("asking again under a token launches again"),
+    # Covered by the look for what may have been launched.
+    "token": Break("asking again under a token launches again", beside=("look",)),
     "tags": Break("instances are not tagged, so no list has them"),
     "grace": Break("absence from one list counts at once", _grace),
     "fleet-id": Break("fleets go by their name, which another one has too"),
@@ -160,7 +162,9 @@ BREAKS: Mapping[str, Break] = {
     "consolidation-twice": Break(
         "people are moved again and again", _twice, (), COME_AND_GO, _MOVING
     ),
-    "warned": Break("nobody hears of an instance that will be taken away", _warned),
+    "warned": Break(
+        "nobody hears of an instance that will be taken away", _warned, probe=HALF_GOES
+    ),
     "look": Break("what may have been launched is not looked for", _look),
     "template": Break("a request does not suit the launch template", _template),
     # Covered by each other: an instance is ended as a stray only after a look at its server's row.

@@ -1,8 +1,9 @@
 """Threads that have an owner.
 
 Work that would block the reactor runs on threads that belong to whoever needs it: the database has
-some, password hashing others. Nothing uses the reactor's shared pool, so that slow work of one kind
-never delays work of another. Tests pass `Inline`, which needs no thread.
+some, password hashing others. The reactor's shared pool looks up the names of hosts, as Twisted
+does by itself, and does nothing else: so slow work of one kind never delays work of another. Tests
+pass `Inline`, which needs no thread.
 
 Work waits in lanes. Who has single pieces of it has each `run`. Who has many short ones takes a
 lane, where a thread takes up several that wait and brings them back in one hop.

@@ -158,7 +158,7 @@ class Tries(ClientCase):
 
 
 class Gate(ClientCase):
-    """Throttling holds every call back."""
+    """Throttling holds the calls of its action back."""
 
     def test_that_action_alone(self):
         """What EC2 throttles waits; everything else goes on."""
@@ -183,6 +183,19 @@ class Gate(ClientCase):
             self.clock.advance(seconds)
             self.assertEqual(self.asked(), asked)
         self.successResultOf(launch)
+        self.ec2.errors["run_instances"] = [throttled()]
+        launch = self.client.run_instances(**RUN)
+        self.clock.advance(0)
+        self.clock.advance(1)
+        self.successResultOf(launch)
+
+    def test_opens_after_a_refusal(self):
+        """That is an answer too."""
+        self.ec2.errors["run_instances"] = [throttled(), client_error("VcpuLimitExceeded")]
+        launch = self.client.run_instances(**RUN)
+        self.clock.advance(0)
+        self.clock.advance(1)
+        self.assertIs(self.error(launch).verdict, Verdict.REFUSED)
         self.ec2.errors["run_instances"] = [throttled()]
         launch = self.client.run_instances(**RUN)
         self.clock.advance(0)
@@ -269,6 +282,25 @@ class Late(ClientCase):
         self.assertIs(error.verdict, Verdict.AGAIN)
         self.assertEqual(str(error), "EC2 does not answer RunInstances: nothing in 7 s")
         self.assertFalse(self.clock.getDelayedCalls())
+
+    def test_turn_that_comes_too_late(self):
+        """A try whose turn comes when the call's time is over is not sent; the one before may have
+        been carried out."""
+        call = self.client.run_instances(**RUN)
+        self.clock.advance(client.DEADLINE)
+        self.clock.advance(0.05)
+        self.clock.advance(CHANGING_PATIENCE - client.DEADLINE - 0.2)
+        for _ in range(7):
+            self.client.run_instances(**RUN)
+        self.ec2.errors["run_instances"] = [unavailable()]
+        self.pools["ec2-changing"].finish()
+        self.clock.advance(0.1)
+        self.assertNoResult(call)
+        self.clock.advance(0.4)
+        error = self.error(call)
+        self.assertIs(error.verdict, Verdict.UNASKED)
+        self.assertTrue(error.doubtful)
+        self.assertEqual(self.asked(), 1)
 
     def given_up(self, name="ec2-changing"):
         """Whether the oldest exchange was cancelled."""

@@ -149,36 +149,6 @@ CALLS: list[tuple[str, Mapping[str, Any]]] = [
             "DryRun": False,
         },
     ),
-    (
-        "create_fleet",
-        {
-            "ClientToken": "token",
-            "Type": "instant",
-            "TargetCapacitySpecification": {
-                "TotalTargetCapacity": 1,
-                "SpotTargetCapacity": 1,
-                "OnDemandTargetCapacity": 0,
-                "DefaultTargetCapacityType": "spot",
-            },
-            "SpotOptions": {"AllocationStrategy": "price-capacity-optimized"},
-            "LaunchTemplateConfigs": [
-                {
-                    "LaunchTemplateSpecification": {
-                        "LaunchTemplateName": "bbs",
-                        "Version": "$Default",
-                    },
-                    "Overrides": [
-                        {"InstanceType": kind, "SubnetId": subnet, "Priority": priority}
-                        for priority, kind in enumerate(("t3.micro", "t3.small"))
-                        for subnet in ("subnet-1", "subnet-2")
-                    ],
-                }
-            ],
-            "TagSpecifications": [{"ResourceType": "instance", "Tags": TAGS}],
-            "ValidUntil": NOW,
-        },
-    ),
-    ("create_tags", {"Resources": ["i-1", "i-2"], "Tags": TAGS}),
     ("start_instances", {"InstanceIds": ["i-1"]}),
     ("stop_instances", {"InstanceIds": ["i-1", "i-2"], "Force": True}),
     ("terminate_instances", {"InstanceIds": [f"i-{number}" for number in range(100)]}),

@@ -129,11 +129,39 @@ class Adopted(FoundCase):
         self.move()
         second = self.settle()
         self.assertEqual(self.adopt(), Left(first.id, round(self.now)))
-        self.assertEqual(self.settle(), first)
+        self.assertEqual(self.settle(), Fleet(id=first.id, others=(second.id,)))
         self.nothing_to_adopt()
         [deed] = self.call(operators.actions, 9)
         self.assertEqual((deed.action, deed.operator, deed.target), ("adopt", "liz", first.id))
         self.assertIn(second.id, deed.detail or "")
+
+    def test_what_was_launched_meanwhile_stays_its_own(self) -> None:
+        self.keep()
+        first = self.settle()
+        self.move()
+        second = self.settle()
+        one = self.served(f"ec2:here:{second.id}")
+        self.adopt()
+        # By a login server that has not been started again.
+        two = self.served(f"ec2:here:{second.id}")
+        others = {self.served(scope): scope for scope in (f"ec2:here:{first.id}", "ec2:here:x")}
+        self.assertEqual(self.settle().others, (second.id,))
+        scopes = {row.id: row.scope for row in Server.select()}
+        mine = f"ec2:here:{first.id}"
+        self.assertEqual(scopes, {one: mine, two: mine, **others})
+
+    def test_a_copy_of_one_that_has_adopted(self) -> None:
+        """What that launched under another id is not the copy's, until it adopts in turn."""
+        first = self.settle()
+        self.move()
+        second = self.settle()
+        self.adopt()
+        self.move()
+        third = self.settle()
+        self.assertEqual(third.others, ())
+        self.adopt()
+        self.assertEqual({*self.settle().others}, {second.id, third.id})
+        self.assertEqual(self.settle().id, first.id)
 
     def test_before_anybody_has_started_on_it(self) -> None:
         first = self.settle()
@@ -191,7 +219,8 @@ class Homes(FoundCase):
         self.assertNotEqual(self.home(one), self.home(other))
 
     def test_what_servers_say(self) -> None:
-        """MySQL's UUID, else what MariaDB says, else where it runs."""
+        """MySQL's UUID, else all that MariaDB says: containers have one network card's address on
+        many machines, and some have none."""
 
         def home(name: str = "bbs", **said: str) -> str:
             return home_of(_Said(name, said))
@@ -202,12 +231,11 @@ class Homes(FoundCase):
         self.assertEqual(home(server_uuid="u", **{**where, "hostname": "b"}), uuid)
         self.assertNotEqual(home(server_uuid="v", **where), uuid)
         self.assertNotEqual(home("other", server_uuid="u", **where), uuid)
-        uid = home(server_uid="m", **where)
-        self.assertEqual(home(server_uid="m", **{**where, "datadir": "/e/"}), uid)
-        self.assertNotEqual(home(server_uid="n", **where), uid)
-        old = home(**where)
-        for key in where:
-            self.assertNotEqual(home(**{**where, key: "x"}), old)
+        for uid in ({"server_uid": "m"}, {"server_uid": "unknown"}, {}):
+            there = {**uid, **where}
+            self.assertEqual(home(**there), home(**there))
+            for key in there:
+                self.assertNotEqual(home(**{**there, key: "x"}), home(**there), key)
 
 
 class _Said:

@@ -26,6 +26,7 @@ class NotTheKeeper(FleetCase):
             lose_it()
             self.not_keeper(keeping.add_launches, ONE, 1, "test", 1, 20, self.now)
             self.not_keeper(keeping.adopt, ONE, "test")
+            self.not_keeper(keeping.note_way, ONE, server, None, "a way")
             self.not_keeper(keeping.mark_ready, ONE, server, None, self.now)
             self.not_keeper(keeping.lose, ONE, server, "")
             self.not_keeper(keeping.drain, ONE, server, "")
@@ -58,6 +59,25 @@ class AServersLife(FleetCase):
                 (row.state, row.scope, row.capacity, row.taken, row.port, row.created),
                 (State.LAUNCHING, "test", 2, 0, None, self.now),
             )
+
+    def test_by_which_way_a_launch_is_asked_for(self) -> None:
+        """It is written with the launch, and before it is another."""
+        args = (ONE, 3, "test", 2, 20, self.now, False, ["one", "two"])
+        ids = self.call(keeping.add_launches, *args)
+        self.assertEqual([self.row(id).way for id in ids], ["one", "two", None])
+        for id, before, done in (
+            (ids[0], "one", True),
+            (ids[1], "one", False),
+            (ids[2], None, True),
+        ):
+            self.assertIs(self.call(keeping.note_way, ONE, id, before, "next"), done)
+        self.assertEqual([self.row(id).way for id in ids], ["next", "two", "next"])
+        self.call(keeping.lose, ONE, ids[1], "")
+        self.assertIs(self.call(keeping.note_way, ONE, ids[1], "two", "next"), False)
+        asked = [self.call(operators.ask_launch, 1, 20, self.now) for _ in range(2)]
+        adopted = self.call(keeping.adopt, ONE, "test", ["one"])
+        self.assertEqual(sorted(adopted), sorted(asked))
+        self.assertEqual([self.row(id).way for id in adopted], ["one", None])
 
     def test_never_above_the_maximum(self) -> None:
         self.assertEqual(len(self.launch(3, maximum=4)), 3)

@@ -262,9 +262,13 @@ class Shelving(Simulation):
 
     def spoil(self, index, how):
         server = self.one(index)
-        # Such as serve do not stop by themselves here.
-        if server and (how[0] != "stopped" or server.state is State.WARM):
-            setattr(server, *how)
+        if how[0] == "stopped":
+            # Such as serve do not stop by themselves here; and somebody else who starts a machine
+            # beyond the maximum is nobody that the keeper could have kept from it.
+            room = len(self.running()) < self.policy.maximum
+            if server is None or server.state is not State.WARM or not room:
+                return
+        Simulation.spoil(self, index, how)
 
 
 SHELF_POLICIES = st.builds(

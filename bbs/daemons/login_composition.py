@@ -22,10 +22,11 @@ from bbs.passwords import Hasher, threads
 from bbs.protocols.line import IConnection
 from bbs.rules import accounts, callers
 from bbs.rules.members import Member
+from bbs.scaling.housekeeping import Sweep
 from bbs.scaling.interfaces import IProvider
-from bbs.scaling.keeper import FleetKeeper, Sweep
+from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
-from bbs.scaling.steps import Means
 from bbs.scaling.waiting import WaitingRoom
 from bbs.values import Policy
 from bbs.workers import IWorkers

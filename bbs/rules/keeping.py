@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import chain, islice, repeat
 
 import peewee
 
@@ -44,21 +45,40 @@ def add_launches(
     maximum: int,
     now: float,
     shelved: bool = False,
+    ways: Sequence[str] = (),
 ) -> list[str]:
     """Rows for `count` launches, which begin only now that they are written down; for the shelf, if
-    they are to be `shelved`."""
+    they are to be `shelved`. `ways` are those by which they are asked for, in their order."""
     _check_keeper(me)
     room = maximum - servers.running().count()
-    return [servers.add(scope, capacity, now, shelved) for _ in range(min(count, room))]
+    return [
+        servers.add(scope, capacity, now, shelved, way)
+        for way in islice(chain(ways, repeat(None)), max(0, min(count, room)))
+    ]
 
 
-def adopt(me: Member, scope: str) -> list[str]:
-    """Take on the launches that an operator wrote down for whoever keeps the fleet."""
+def adopt(me: Member, scope: str, ways: Sequence[str] = ()) -> list[str]:
+    """Take on the launches that an operator wrote down for whoever keeps the fleet, by these `ways`
+    in the order of what is returned, as far as they go."""
     _check_keeper(me)
     asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
     ids = [server.id for server in asked]
     Server.update(scope=scope).where(Server.id.in_(ids)).execute()
+    for id, way in zip(ids, ways, strict=False):
+        Server.update(way=way).where(Server.id == id).execute()
     return ids
+
+
+def note_way(me: Member, server: str, before: str | None, way: str) -> bool:
+    """The launch of `server` is asked for by another `way` from now on. False, and then it must not
+    be: somebody has written down another than `before`, or nobody wants the server any more."""
+    _check_keeper(me)
+    was = Server.way.is_null() if before is None else Server.way == before
+    return bool(
+        Server.update(way=way)
+        .where((Server.id == server) & (Server.state == State.LAUNCHING) & was)
+        .execute()
+    )
 
 
 def note_instances(me: Member, instances: Iterable[Instance]) -> None:

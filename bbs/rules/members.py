@@ -267,9 +267,8 @@ def _beat(server: str, counts: str, figures: str) -> peewee.Update:
     )
 
 
-def warn(server: str, why: str | None) -> None:
-    """The provider of `server` has said that it will take it away soon, and `why`; None: it will
-    not after all."""
+def warn(server: str, why: str) -> None:
+    """The provider of `server` has said that it will take it away soon, and `why`."""
     Server.update(warned=why).where(Server.id == server).execute()
 
 

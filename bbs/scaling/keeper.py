@@ -8,9 +8,8 @@ launch is written down before the provider is asked, and asking again under the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from twisted.application.service import Service
@@ -19,19 +18,21 @@ from twisted.logger import Logger
 
 from bbs import __version__
 from bbs.errors import Unavailable
-from bbs.rules import fleets, keeping, members, places
+from bbs.rules import keeping, members, places
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
-from bbs.rules.servers import MOVED, NOT_RUNNING, OPERATOR, SPARE, ServerRow
+from bbs.rules.servers import MOVED, NOT_RUNNING, SPARE, ServerRow
 from bbs.scaling import plan, shelf
 from bbs.scaling.ages import Ages
+from bbs.scaling.housekeeping import Housekeeping, Sweep
 from bbs.scaling.identity import certainly_dead
+from bbs.scaling.looking import Looking
+from bbs.scaling.means import Means
 from bbs.scaling.moving import Mover
-from bbs.scaling.needs import Needs, is_consolidated
+from bbs.scaling.needs import Needs
 from bbs.scaling.notices import Notices
-from bbs.scaling.nowhere import Nowhere
 from bbs.scaling.shelving import Shelving
 from bbs.scaling.sight import Sight
-from bbs.scaling.steps import Means, Steps
+from bbs.scaling.steps import Steps
 from bbs.values import State, Tally
 from bbs.workers import IWorkers
 
@@ -43,28 +44,11 @@ GATHER_EACH = 40e-6
 """The same for each server of a large fleet: five times what it costs of a processor, so that the
 login server has time for people while many of them come."""
 
-HOUSEKEEPING_INTERVAL = 60.0
-"""Seconds between sweeps for what has expired."""
-
-SWEEPS = 1000
-"""Transactions of one sweep in a row; what is left then is swept the next time."""
-
-GONE_KEPT = 86400.0
-"""Seconds for which the rows of ended servers are kept: estimates are made from them."""
-
-SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
-"""Seconds between looks at what a cloud has: while all is well, and while something changes. Who
-is well the heartbeats say, for less; a list of 200 instances takes 85 ms of this process."""
-
 KNOWN_FOR = 60.0
 """Seconds after which all of every server's row is read, and not only what changes while it serves:
 somebody may have mended it by hand."""
 
 _log = Logger()
-
-Sweep = Callable[[float], int]
-"""A rule that removes what has expired by now, in seconds since the epoch, and so little of it that
-nobody waits long; called again until it returns 0."""
 
 
 class FleetKeeper(Service):
@@ -93,17 +77,14 @@ class FleetKeeper(Service):
         self._news = means.news
         self._reactor = means.reactor
         self._wall = means.wall
-        self._fleet_id = means.fleet_id
         self._workers = workers
-        self._sweeps = sweeps
         self._interval = heartbeat_interval
         self._tally = tally
-        self._watch, self._listening = Watch(), Watch()
+        self._watch = Watch()
         self._serving: Mapping[str, ServerRow] = {}
         self._read_anew = 0.0
         self._begun, self._gather = float("-inf"), GATHER
         self._last_round: float | None = None
-        self._last_housekeeping = 0.0
         # No TimerService: a round can be called for sooner than it is due.
         self._next: Any = None
         self._round: Deferred[None] | None = None
@@ -115,7 +96,8 @@ class FleetKeeper(Service):
         self._steps = Steps(means, self._sight, self._ages, self._needs, self.look_soon)
         self._shelving = Shelving(means, self._sight, self._ages, self._steps, __version__)
         self._mover = Mover(means)
-        self._nowhere = Nowhere(self._policy.launch_timeout)
+        self._looking = Looking(means, self._sight, self._ages, self._shelving, heartbeat_interval)
+        self._housekeeping = Housekeeping(means, sweeps)
         self._notices = Notices(means.database, means.news, lambda: self.keeping, self._reactor)
 
     # Service
@@ -238,14 +220,13 @@ class FleetKeeper(Service):
         rows = {row.id: row for row in seen.servers}
         launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
         dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
-        silence = self._listening.silences(seen.beats, elapsed)
-        await self._sight.look(self._oldest(seen, rows, silence), wait=not self._presses(seen))
+        await self._looking.look(seen, elapsed, self._steps.strays)
         now = self._reactor.seconds()
         self._ages.see(seen.servers)
         self._needs.see(seen)
         await self._forget_dead_peers(seen.peers, dead, elapsed)
         self._watch.keep({peer.id for peer in seen.peers})
-        await self._note_instances(seen.servers)
+        await self._looking.note_instances(seen.servers)
         self._end_strays(rows)
         strays = self._steps.strays
         self._steps.strays += self._shelving.running(seen.servers)
@@ -255,14 +236,16 @@ class FleetKeeper(Service):
             failures=self._steps.failures,
             since_failure=now - self._steps.last_failure,
             strays=strays,
-            refused=self._steps.refusals.hold,
+            refused=self._steps.holding.holds,
             peak=self._needs.peak,
         )
-        servers = [self._as_seen(row, dead, silence.get(row.id, 0.0)) for row in seen.servers]
-        self._nowhere.note(servers)
+        servers = self._looking.servers(seen.servers, dead)
         policy, figures = self._needs.policy, self._tally.figures
         figures[SPARE] = policy.spare
         for step in shelf.with_shelf(servers, demand, policy):
+            adds = isinstance(step, plan.Launch | shelf.Fill | shelf.Wake)
+            if adds and not self._sight.may_count:
+                continue
             if isinstance(step, shelf.Fill | shelf.Shelve | shelf.Stop | shelf.Wake):
                 await self._shelving.take(step)
             else:
@@ -274,93 +257,8 @@ class FleetKeeper(Service):
             self._news.moved(moves)
             if len(moves) == places.SETTLED_AT_ONCE:
                 self.look_soon()  # There may be places for more.
-        await self._steps.stamp_again()
-        await self._keep_house(now)
-
-    def _oldest(
-        self, seen: Observation, rows: Mapping[str, ServerRow], silence: Mapping[str, float]
-    ) -> float:
-        """How many seconds old the provider's list may be: a cloud's is asked for by need."""
-        if not self._provider.shared:
-            return 0.0
-        scope = self._provider.scope
-        # Those that serve, which are most, are silent at the worst.
-        others = [row for row in seen.others if row.scope == scope]
-        # Of a launch it is asked where it is as soon as it is made, and not once it serves.
-        if self._sight.is_behind or any(map(self._nowhere.next_may_tell, others)):
-            return 0.0
-        late = [rows[id] for id, seconds in silence.items() if seconds > 2 * self._interval]
-        if any(row.port and row.leaving for row in others) or any(
-            row.port and row.scope == scope for row in late
-        ):
-            return self._interval
-        # (Of a warm one whose machine still runs the strays know.)
-        unsettled = any(row.state not in (State.READY, State.WARM) for row in others)
-        settled = not unsettled and not self._steps.strays
-        return SETTLED_INTERVAL if settled else UNSETTLED_INTERVAL
-
-    def _presses(self, seen: Observation) -> bool:
-        """Whether somebody waits for what can be decided without a new list: for a launch, or for a
-        server that has said that it serves, and of which it is known where it is."""
-        if any(map(self._nowhere.next_may_tell, seen.others)):
-            return False
-        served = [row for row in seen.others if row.state is State.LAUNCHING and row.port]
-        return bool(seen.waiting) or any(row.host is not None for row in served)
-
-    async def _note_instances(self, rows: tuple[ServerRow, ...]) -> None:
-        """Keep what the provider told of its launches, for when it cannot be asked."""
-        news = []
-        for row in rows:
-            instance = self._sight.instances.get(row.id)
-            if instance and row.state is State.WARM:
-                instance = replace(instance, host=None)  # It will be another one.
-            if instance and instance.instance_id:
-                known = row.instance_id == instance.instance_id or self._is_another(row)
-                if not known or (row.host is None and instance.host is not None):
-                    news.append(instance)
-        if news:
-            await self._database.run(keeping.note_instances, self.me, news)
-
-    def _as_seen(self, row: ServerRow, dead: Collection[str], silence: float) -> plan.Seen:
-        instance = self._sight.instances.get(row.id)
-        host = row.host if instance is None or instance.host is None else instance.host
-        server = plan.Seen(
-            id=row.id,
-            state=row.state,
-            taken=row.taken,
-            capacity=row.capacity,
-            reported=row.port is not None,
-            # Nobody can be sent to where it is until it or the provider has said that.
-            addressed=host is not None,
-            age=self._ages.age(row.id),
-            silence=silence,
-            # One that an operator runs is the operator's to end.
-            idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
-            leaving=row.leaving,
-            drain_asked=row.drain_asked,
-            alive=False if dead and row.launcher in dead else self._alive(row, silence),
-            detail=instance.detail if instance and not instance.alive else "",
-            warned=row.warned or "",
-            by_hand=row.scope == OPERATOR,
-            consolidating=is_consolidated(row),
-        )
-        return self._shelving.seen(row, server)
-
-    def _alive(self, row: ServerRow, silence: float) -> bool | None:
-        if row.scope != self._provider.scope:
-            return None
-        beats = silence <= 2 * self._interval
-        if beats and self._is_another(row):
-            return None
-        return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
-
-    def _is_another(self, row: ServerRow) -> bool:
-        """Whether the list has only an instance of this launch that has ended, and is not the one
-        that the server is known to run on: two keepers launched it, and one too many was ended."""
-        instance = self._sight.instances.get(row.id)
-        if instance is None or instance.alive or not instance.instance_id:
-            return False
-        return row.instance_id not in (None, instance.instance_id)
+        await self._steps.holding.stamp_again()
+        await self._housekeeping.keep()
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of
@@ -383,6 +281,7 @@ class FleetKeeper(Service):
     async def _launch_again(self, rows: tuple[ServerRow, ...]) -> None:
         """Launches that were written down, by an operator or before somebody died, and not made."""
         launching = [row for row in rows if row.state is State.LAUNCHING]
+        self._steps.read_ways(row for row in launching if row.id not in self._sight.instances)
         started = self._shelving.start_again(launching)
         missing = {
             row.id: self._ages.began(row.id)
@@ -390,10 +289,10 @@ class FleetKeeper(Service):
             if row.scope == self._provider.scope and row.id not in self._sight.instances
             if row.id not in started
         }
-        asked = any(not row.scope for row in launching)
+        asked = sum(not row.scope for row in launching)
         running = sum(row.state not in NOT_RUNNING for row in rows) if asked else 0
-        if asked and running + self._steps.strays <= self._policy.maximum:
-            ids = await self._database.run(keeping.adopt, self.me, self._provider.scope)
+        if asked and self._sight.may_count and running + self._steps.strays <= self._policy.maximum:
+            ids = await self._steps.adopt(asked)
             missing |= {id: self._ages.began(id) for id in ids}
         self._steps.launch(missing, {row.id for row in launching if row.shelved})
 
@@ -412,23 +311,3 @@ class FleetKeeper(Service):
                 await self._database.run(keeping.close, self.me, id, "stopped", self._wall())
             except (Unavailable, keeping.NotKeeper):
                 return
-
-    # Housekeeping
-
-    async def _keep_house(self, now: float) -> None:
-        if now - self._last_housekeeping < HOUSEKEEPING_INTERVAL:
-            return
-        self._last_housekeeping = now
-        fleet = await self._database.run(fleets.fleet_id)
-        if fleet != self._fleet_id:
-            _log.error(
-                "this is fleet {fleet} now, and this login server launches for fleet {mine}:"
-                " start it again",
-                fleet=fleet,
-                mine=self._fleet_id,
-            )
-        for sweep in self._sweeps:
-            for _ in range(SWEEPS):
-                if not await self._database.run(sweep, self._wall()):
-                    break
-        await self._database.run(keeping.forget_gone, self._wall(), GONE_KEPT)

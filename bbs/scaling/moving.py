@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from bbs.rules import keeping
 from bbs.rules.servers import ServerRow
+from bbs.scaling.means import Means
 from bbs.scaling.needs import is_consolidated
-from bbs.scaling.steps import Means
 from bbs.values import State
 
 AT_ONCE = 2

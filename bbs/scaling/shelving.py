@@ -17,9 +17,10 @@ from bbs.rules.servers import ServerRow
 from bbs.scaling import shelf
 from bbs.scaling.ages import Ages
 from bbs.scaling.interfaces import IKeepsWarm, LaunchFailed, LaunchRefused
+from bbs.scaling.means import Means
 from bbs.scaling.plan import Seen
 from bbs.scaling.sight import Sight
-from bbs.scaling.steps import Means, Steps, in_vain
+from bbs.scaling.steps import Steps, in_vain
 from bbs.values import Instance, State
 
 _log = Logger()
@@ -137,14 +138,14 @@ class Shelving:
             await self._provider.start(id)
         except LaunchRefused as error:
             await self._run(keeping.put_back, self._me, id, self._wall())
-            await self._steps.hold(f"cannot start what stands by: {error}")
+            await self._steps.holding.hold(f"cannot start what stands by: {error}")
         except LaunchFailed as error:
             # Another is launched at once: that this one cannot be started says nothing of those.
             await self._steps.lose(id, f"cannot be started: {error}")
         except Exception as error:
             in_vain("start", id, error)
         else:
-            await self._steps.accepted()
+            await self._steps.holding.accepted()
 
     def _is_outdated(self, instance: Instance) -> bool:
         return bool(instance.version) and instance.version != self._version

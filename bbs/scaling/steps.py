@@ -8,7 +8,6 @@ What it did not do, or did not say that it did, is asked again in later rounds.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
@@ -17,43 +16,24 @@ from twisted.python.failure import Failure
 
 from bbs.errors import Unavailable
 from bbs.rules import keeping
-from bbs.rules.members import Member
 from bbs.rules.servers import CONSOLIDATED, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
+from bbs.scaling.holding import Holding
 from bbs.scaling.interfaces import (
     IKeepsWarm,
-    IProvider,
     LaunchFailed,
     LaunchRefused,
     ProviderUnavailable,
 )
+from bbs.scaling.means import Means
 from bbs.scaling.needs import Needs
-from bbs.scaling.news import FleetNews
-from bbs.scaling.retries import Refusals, Retries
+from bbs.scaling.retries import Retries
 from bbs.scaling.sight import Sight
-from bbs.storage.database import Database
-from bbs.values import Policy, State
-
-STAMP_SLACK = 1.0
-"""Seconds by which what is stored of a refusal may be wrong."""
+from bbs.scaling.ways import Ways
+from bbs.values import State
 
 _log = Logger()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Means:
-    """What the fleet is kept with, by the login server `me`; `policy` is what the operator wants of
-    it, `wall` stamps what is stored, and `fleet_id` is which fleet the provider launches for."""
-
-    me: Member
-    database: Database
-    provider: IProvider
-    policy: Policy
-    news: FleetNews
-    reactor: Any
-    wall: Callable[[], float]
-    fleet_id: str = ""
 
 
 class Steps:
@@ -86,7 +66,9 @@ class Steps:
         self._ages = ages
         self._needs = needs
         self._look_soon = look_soon
+        self.holding = Holding(means)
         self._calls: dict[str, Deferred[Any]] = {}
+        self._ways = Ways(means.provider, means.database, means.me)
         self.forget()
 
     def forget(self) -> None:
@@ -94,12 +76,12 @@ class Steps:
         self.failures = 0
         self.last_failure = 0.0
         """When the last of them failed, by the reactor's clock."""
-        self.refusals = Refusals(self._reactor)
-        self._refusal, self._stamped = "", 0.0
+        self.holding.forget()
         self.retries = Retries(self._reactor)
         self._accepted: set[str] = set()
         self._sure: set[str] = set()
         self._told: set[str] = set()
+        self._ways.forget()
 
     async def take(self, step: plan.Step, rows: Mapping[str, ServerRow]) -> None:
         """Take `step`; the plan was made from `rows`, by id."""
@@ -151,6 +133,7 @@ class Steps:
 
     async def add(self, count: int, shelved: bool = False) -> None:
         """Write down launches, and ask for them; for the shelf, if they are to be `shelved`."""
+        ways = self._ways.first(count, shelved)
         ids = await self._database.run(
             keeping.add_launches,
             self._me,
@@ -160,13 +143,26 @@ class Steps:
             self._policy.maximum - self.strays,
             self._wall(),
             shelved,
+            ways,
         )
         what = "server" if len(ids) == 1 else "servers"
         for_the_shelf = " to stand by" if shelved else ""
         _log.info("launching {count} {what}{why}", count=len(ids), what=what, why=for_the_shelf)
         # Nobody has asked for them before.
         self._sure.update(ids)
+        self._ways.know(dict(zip(ids, ways, strict=False)))
         self.launch({id: self._ages.began(id) for id in ids}, ids if shelved else ())
+
+    async def adopt(self, count: int) -> list[str]:
+        """Take on the launches, `count` or so, that an operator has written down; returns which."""
+        ways = self._ways.first(count)
+        ids = await self._database.run(keeping.adopt, self._me, self._provider.scope, ways)
+        self._ways.know(dict(zip(ids, ways, strict=False)))
+        return ids
+
+    def read_ways(self, launching: Iterable[ServerRow]) -> None:
+        """By which ways those are asked for of which no list tells, as their rows say."""
+        self._ways.read((row for row in launching if row.id not in self._accepted), self._sure)
 
     def launch(self, began: Mapping[str, float], shelved: Collection[str] = ()) -> None:
         """Ask the provider for launches that are written down and that it is not known to have;
@@ -237,13 +233,7 @@ class Steps:
         elif failed is not None:
             await self.fail(id, f"failed: {failed}", began)
         else:
-            await self.accepted()
-
-    async def accepted(self) -> None:
-        """The provider launches, or starts, what it is asked to."""
-        if self.refusals.count:
-            self.refusals.clear()
-            await self._database.run(keeping.refuse, self._me, None, None)
+            await self.holding.accepted()
 
     async def fail(self, id: str, reason: str, began: float) -> None:
         """A launch has failed. Its row stays until it is certain that nothing runs under its id."""
@@ -261,31 +251,9 @@ class Steps:
 
     async def refused(self, id: str, reason: str, began: float) -> None:
         """A launch was refused."""
-        self.refusals.add()
+        self.holding.add()
         await self.fail(id, f"refused: {reason}", began)
-        await self.hold(reason)
-
-    async def hold(self, reason: str) -> None:
-        """Nothing is launched until an operator has acted, and who waits is told so at once."""
-        self.refusals.add()
-        _log.critical("nothing can be launched: {reason}", reason=reason)
-        self._refusal = reason
-        await self._stamp(self._refused_until())
-        self._news.refused()
-
-    async def stamp_again(self) -> None:
-        """Should the wall clock have been set since a refusal was written down, say anew until when
-        it holds: people are sent away until then."""
-        until = self._refused_until()
-        if self.refusals.count and abs(until - self._stamped) > STAMP_SLACK:
-            await self._stamp(until)
-
-    async def _stamp(self, until: float) -> None:
-        await self._database.run(keeping.refuse, self._me, self._refusal, until)
-        self._stamped = until
-
-    def _refused_until(self) -> float:
-        return self._wall() + self.refusals.left
+        await self.holding.hold(reason)
 
     async def _end(self, id: str, reason: str, ours: bool) -> None:
         """End a server of which the provider can speak (`ours`), or close its row alone."""

@@ -8,9 +8,8 @@ from typing import Any
 
 import peewee
 
-_SAID = ("server_uuid", "server_uid", "hostname", "port", "datadir")
-"""What MySQL (the first) and MariaDB (the second, of late versions) say of which server they are,
-and what any of them says of where it runs."""
+_MYSQL, _MARIADB = ("server_uuid",), ("server_uid", "hostname", "port", "datadir")
+"""What MySQL says of which server it is, and what MariaDB says of where it runs."""
 
 
 def home_of(database: Any) -> str:
@@ -18,8 +17,9 @@ def home_of(database: Any) -> str:
 
     A file of SQLite's is where its path, its device and its inode are. MySQL's server has a random
     UUID in its data directory, which goes where that goes, also to the other machine of an RDS with
-    two. MariaDB has none: its `server_uid` is made of the machine's network card and the port
-    (11.8, `calculate_server_uid` in sql/mysqld.cc), and so it changes with the machine.
+    two. MariaDB has none: its `server_uid`, of late versions, is made of the machine's network card
+    and the port (11.8, `calculate_server_uid` in sql/mysqld.cc). It is the same in containers that
+    have the same address, and `unknown` where there is no card. So all that it says counts.
     """
     return hashlib.sha256("\n".join(_words(database)).encode()).hexdigest()
 
@@ -31,8 +31,8 @@ def _words(database: Any) -> tuple[str, ...]:
             return ("memory",)
         status = os.stat(name)
         return ("file", os.path.realpath(name), str(status.st_dev), str(status.st_ino))
-    wanted = ", ".join(f"'{each}'" for each in _SAID)
+    wanted = ", ".join(f"'{each}'" for each in (*_MYSQL, *_MARIADB))
     cursor = database.execute_sql(f"SHOW VARIABLES WHERE Variable_name IN ({wanted})")
     said = {str(key): str(value) for key, value in cursor.fetchall()}
-    known = [said[key] for key in _SAID[:2] if said.get(key)]
-    return ("server", *(known[:1] or [said.get(key, "") for key in _SAID[2:]]), name)
+    tells = _MYSQL if said.get(_MYSQL[0]) else _MARIADB
+    return ("server", *(said.get(key, "") for key in tells), name)

@@ -27,9 +27,10 @@ from twisted.logger import globalLogBeginner
 from bbs.board import board
 from bbs.delivery.bus import Bus
 from bbs.rules.members import Member
-from bbs.scaling.keeper import SETTLED_INTERVAL, FleetKeeper
+from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.looking import SETTLED_INTERVAL
+from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
-from bbs.scaling.steps import Means
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server

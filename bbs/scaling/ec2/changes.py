@@ -12,11 +12,8 @@ from twisted.internet.defer import Deferred
 from bbs.gathering import Batch
 from bbs.scaling.ec2.api import Answer
 from bbs.scaling.ec2.client import EC2Client
-from bbs.scaling.ec2.errors import EC2Error, Verdict
+from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
 from bbs.scaling.ec2.machines import Machines
-
-LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED)
-"""What says nothing of the request itself."""
 
 
 class Changes:

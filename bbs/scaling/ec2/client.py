@@ -25,7 +25,7 @@ from twisted.logger import Logger
 
 from bbs.config import EC2
 from bbs.scaling.ec2.api import Answer, Api
-from bbs.scaling.ec2.errors import EC2Error, Verdict, no_answer
+from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict, no_answer
 from bbs.scaling.ec2.gates import PACES, Gate, Pace
 
 DEADLINE = 8.0
@@ -83,14 +83,6 @@ class EC2Client(Service):
         """DescribeLaunchTemplateVersions."""
         return self._call("DescribeLaunchTemplateVersions", parameters)
 
-    def create_fleet(self, **parameters: Any) -> Deferred[Answer]:
-        """CreateFleet. With a ClientToken, or else a lost answer launches twice."""
-        return self._call("CreateFleet", parameters)
-
-    def create_tags(self, **parameters: Any) -> Deferred[Answer]:
-        """CreateTags."""
-        return self._call("CreateTags", parameters)
-
     def start_instances(self, **parameters: Any) -> Deferred[Answer]:
         """StartInstances."""
         return self._call("StartInstances", parameters)
@@ -146,6 +138,8 @@ class EC2Client(Service):
                 answer = await self._try(action, parameters, ends)
             except EC2Error as error:
                 error.doubtful = doubtful = doubtful or error.doubtful
+                if error.verdict not in LATER:
+                    gate.answered()
                 tries += error.verdict is Verdict.AGAIN
                 pause = self._pause(gate, error, tries)
                 if pause is None or ends is None or self._reactor.seconds() + pause >= ends:
@@ -163,13 +157,13 @@ class EC2Client(Service):
 
     async def _try(self, action: str, parameters: Mapping[str, Any], ends: float) -> Answer:
         self._check_running(action)
-        allowed = min(DEADLINE, ends - self._reactor.seconds())
+        allowed = self._allowed(action, ends)
         try:
             await self._api.ready(action).addTimeout(allowed, self._reactor)
         except TimeoutError:
             text = f"{action}: there are no credentials yet after {allowed:.0f} s"
             raise EC2Error(Verdict.UNASKED, "NotReady", text) from None
-        allowed = min(DEADLINE, ends - self._reactor.seconds())
+        allowed = self._allowed(action, ends)
         try:
             answer: Answer = await self._api.ask(action, parameters).addTimeout(
                 allowed, self._reactor
@@ -177,6 +171,14 @@ class EC2Client(Service):
         except TimeoutError:
             raise no_answer(action, f"nothing in {allowed:.0f} s") from None
         return answer
+
+    def _allowed(self, action: str, ends: float) -> float:
+        """Seconds that a try may take from now on."""
+        left = ends - self._reactor.seconds()
+        if left <= 0:
+            # It waited at the gate until nobody waited for it any more.
+            raise EC2Error(Verdict.UNASKED, "TooLate", f"{action}: its turn came too late")
+        return float(min(DEADLINE, left))
 
     def _pause(self, gate: Gate, error: EC2Error, tries: int) -> float | None:
         """Seconds until the next try; None for no more."""

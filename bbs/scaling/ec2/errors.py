@@ -17,7 +17,7 @@ class Verdict(Enum):
 
     UNASKED = "it was not asked, and later it can be"
     AGAIN = "it may have been done or not: ask again, under the same token"
-    THROTTLED = "it was not done, and nobody asks anything for a while"
+    THROTTLED = "it was not done, and this action is not asked for a while"
     ELSEWHERE = "it was not done, and may be with another instance type or subnet"
     NO_SPOT = "it was not done, and will not be as Spot"
     NOT_NOW = "the instance is in a state in which it cannot be done, and may be done later"
@@ -25,6 +25,10 @@ class Verdict(Enum):
     TOKEN_USED = "the token stands for another launch that exists"  # nosec B105 # EC2's, no secret.
     TOKEN_ENDED = "the token's instance was there and has ended"  # nosec B105 # Neither.
     REFUSED = "it was not done, and will not be until an operator acts"
+
+
+LATER = (Verdict.UNASKED, Verdict.AGAIN, Verdict.THROTTLED)
+"""Those that say nothing of the request itself."""
 
 
 class EC2Error(Exception):

@@ -2,8 +2,8 @@
 
 "Request throttling for the Amazon EC2 API" (EC2's developer guide): each action is looked at by
 itself, takes a token of its own bucket, and is answered with RequestLimitExceeded when that is
-empty; other actions are not affected. So a gate lets as many through as the documented bucket has,
-and paces what is more; and what EC2 throttles all the same, as others in the account ask too,
+empty; other actions are not affected. So a gate lets as many through as that bucket is taken to
+have, and paces what is more; and what EC2 throttles all the same, as others in the account ask too,
 closes the gate of that action alone, for a time that doubles as long as EC2 throttles it.
 """
 
@@ -38,12 +38,8 @@ class Pace(NamedTuple):
 _DESCRIBES = Pace(100, 20.0, DESCRIBING_PATIENCE)
 _CHANGES = Pace(50, 5.0, CHANGING_PATIENCE)
 _LAUNCHES = Pace(5, 2.0, CHANGING_PATIENCE)
-"""CreateFleet is among them though its own bucket is larger: what it launches takes tokens too, two
-a second in the long run."""
 
 PACES: Mapping[str, Pace] = {
-    "CreateFleet": _LAUNCHES,
-    "CreateTags": _CHANGES,
     "DescribeImages": _DESCRIBES,
     "DescribeInstances": _DESCRIBES,
     "DescribeLaunchTemplateVersions": _DESCRIBES,
@@ -52,8 +48,12 @@ PACES: Mapping[str, Pace] = {
     "StopInstances": _CHANGES,
     "TerminateInstances": Pace(100, 5.0, CHANGING_PATIENCE),
 }
-"""Every action that is asked. The figures are those that EC2 documents for an account that has
-asked for no other ones."""
+"""Every action that is asked. An account has other buckets where somebody has asked AWS for them.
+
+That of actions that describe is in the text of EC2's guide (named above); those of RunInstances and
+TerminateInstances are in its table, as others quote it. Those of StartInstances and StopInstances
+are assumed: to be as RunInstances', and as any change's. One that is assumed too large costs a
+closed gate now and then, and one too small a moment for each call beyond it."""
 
 _ALMOST = 1 - 1e-9
 """Of a token, as sums of seconds are not exact."""
@@ -133,7 +133,7 @@ class Gate:
         self._let_through()
 
     def answered(self) -> None:
-        """EC2 answered a call."""
+        """EC2 answered a call, with whatever but throttling."""
         self._closures = 0
         self._throttled = None
 

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.delivery.bus import Bus
-from bbs.rules import fleets, keeping, members, operators, places
+from bbs.rules import fleets, keeping, members, operators, reseating
 from bbs.scaling import keeper
 from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
@@ -758,7 +758,7 @@ class Large(CloudCase):
 
     def test_people_find_places_in_a_row(self) -> None:
         """Not so many a round, where there are places."""
-        self.patch(places, "SETTLED_AT_ONCE", 1)
+        self.patch(reseating, "SETTLED_AT_ONCE", 1)
         names = ("ann", "bob")
         for name in names:
             self.service.peer().ask(f"register {name} pw")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.rules import keeping, members, operators, places
+from bbs.rules import keeping, members, operators, places, reseating
 from bbs.rules.servers import CONSOLIDATED, OPERATOR
 from bbs.storage.models import Place, Server, User
 from bbs.values import Instance, State, Tally
@@ -129,7 +129,7 @@ class AServersLife(FleetCase):
         self.person("ann")
         other = self.start()
         [move] = self.call(keeping.lose, ONE, lost, "silent")
-        self.assertEqual(move, places.Move(User.get().channel, self.seat(other)))
+        self.assertEqual(move, reseating.Move(User.get().channel, self.seat(other)))
         self.assertEqual((self.row(lost).state, self.row(lost).reason), (State.LOST, "silent"))
         self.assertEqual((self.taken(lost), self.taken(other)), (0, 1))
 

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from bbs import __version__
 from bbs.errors import Unavailable
-from bbs.rules import keeping, members, places
+from bbs.rules import keeping, members, reseating
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, NOT_RUNNING, SPARE, ServerRow
 from bbs.scaling import plan, shelf
@@ -207,6 +207,7 @@ class FleetKeeper(Service):
         self.keeping = False
         self._serving = {}
         self._sight.forget()
+        self._shelving.forget()
         self._ages.forget()
         self._needs.begin_anew()
         self._tally.figures.pop(SPARE, None)
@@ -255,7 +256,7 @@ class FleetKeeper(Service):
         if seen.waiting:
             moves = await self._database.run(keeping.settle, self.me)
             self._news.moved(moves)
-            if len(moves) == places.SETTLED_AT_ONCE:
+            if len(moves) == reseating.SETTLED_AT_ONCE:
                 self.look_soon()  # There may be places for more.
         await self._steps.holding.stamp_again()
         await self._housekeeping.keep()

@@ -104,7 +104,8 @@ class Seeing:
     def _alive(self, row: ServerRow, silence: float) -> bool | None:
         if row.scope != self._scope:
             return None
-        beats = silence <= 2 * self._interval
+        # (What stands by does not beat, and is not silent either.)
+        beats = silence <= 2 * self._interval and row.state is not State.WARM
         if beats and self.is_another(row):
             return None
         return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
@@ -113,5 +114,4 @@ class Seeing:
 def _steady(row: ServerRow, instance: Instance, seen: Seen) -> _Known | None:
     """What is good as long as row and instance are the same and the server beats; None where there
     is more to it: one that is empty grows idle, and one that does not serve too old."""
-    steady = row.state is State.READY and row.taken and instance.alive
-    return _Known(row, instance, seen) if steady else None
+    return _Known(row, instance, seen) if row.state is State.READY and row.taken else None

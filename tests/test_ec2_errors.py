@@ -134,7 +134,7 @@ class Codes(SynchronousTestCase):
     def test_one_line(self):
         message = "You may not.\nEncoded authorization failure message: kilobytes"
         text = str(judged("UnauthorizedOperation", message=message))
-        self.assertIn("You may not.; ", text)
+        self.assertIn("You may not; ", text)
         self.assertNotIn("kilobytes", text)
         text = str(judged("Odd", message="a\n" * 500))
         self.assertNotIn("\n", text)

@@ -253,7 +253,7 @@ class ReadyTests(PlanTestCase):
         for condition, reason in (
             ({"alive": False}, "ended"),
             ({"alive": False, "detail": "i-1 terminated: why"}, "ended: i-1 terminated: why"),
-            ({"leaving": True}, "left"),
+            ({"leaving": True}, "it has said that it stops"),
             ({"silence": 10.1}, "silent for more than 10 s"),
         ):
             self.assert_plan([ready(taken=0, **condition)], Lose("a", reason))
@@ -458,7 +458,10 @@ class LastStepsTests(PlanTestCase):
         self.assert_plan([draining("a", taken=1), ready("b")])
 
     def test_people_left_on_a_dead_one(self):
-        self.assert_plan([draining("a", taken=1, leaving=True), ready("b")], Lose("a", "left"))
+        self.assert_plan(
+            [draining("a", taken=1, leaving=True), ready("b")],
+            Lose("a", "it has said that it stops"),
+        )
 
     def test_lost(self):
         self.assert_plan([lost()], End("a", "lost"))

@@ -192,7 +192,7 @@ def _death(server: Seen, policy: Policy) -> str:
     if server.alive is False:
         return f"ended: {server.detail}" if server.detail else "ended"
     if server.leaving:
-        return "left"
+        return "it has said that it stops"
     heard = server.reported or server.state is not State.LAUNCHING
     if heard and server.silence > policy.lost_after:
         return f"silent for more than {policy.lost_after:g} s"

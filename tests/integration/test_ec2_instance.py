@@ -5,17 +5,30 @@ from __future__ import annotations
 
 from tests.cloud import Faults, Rule, error, hang
 from tests.integration.service import connect, eventually, wire_to
-from tests.integration.test_ec2_service import CloudServiceCase
+from tests.integration.test_ec2_service import CloudService, CloudServiceCase
 
 
 class OwnAddress(CloudServiceCase):
     """Servers that say themselves where people reach them."""
 
+    async def kept(self, launch_timeout: float) -> CloudService:
+        """A service whose keeper has seen its fleet, which is empty, and sees nothing any more."""
+        service = await self.on_cloud(
+            boot_seconds=0.5, fleet={"minimum": 0, "spare": 0, "launch_timeout": launch_timeout}
+        )
+        await service.login_server()
+        calls = service.cloud.calls
+        await eventually(
+            lambda: any(each.action == "DescribeInstances" and each.answer == "" for each in calls),
+            "it has seen it",
+            60.0,
+        )
+        service.cloud.faults = Faults(Rule("DescribeInstances", error("RequestLimitExceeded")))
+        return service
+
     async def test_lists_that_fail_while_launches_work(self) -> None:
         """People are let in, and nothing is ended or launched twice."""
-        service = await self.on_cloud(boot_seconds=0.5, fleet={"minimum": 0, "launch_timeout": 15})
-        service.cloud.faults = Faults(Rule("DescribeInstances", error("RequestLimitExceeded")))
-        await service.login_server()
+        service = await self.kept(launch_timeout=60.0)
         await service.register("ann")
         ann = await service.person("ann")
         self.assertEqual((await ann.asks("list-friend"))["status"], 0)
@@ -33,12 +46,12 @@ class OwnAddress(CloudServiceCase):
 
     async def test_neither(self) -> None:
         """A server that serves where nobody knows is waited for, longer than a launch may take."""
-        service = await self.on_cloud(boot_seconds=0.5, fleet={"minimum": 1, "launch_timeout": 4})
+        service = await self.kept(launch_timeout=12.0)
         cloud = service.cloud
         cloud.faults = Faults(
             Rule("DescribeInstances", error("RequestLimitExceeded")), Rule("Metadata", hang())
         )
-        await service.login_server()
+        await service.command("fleet", "launch")
         await eventually(
             lambda: "nobody knows at which address" in service.log(), "it is said", 120.0
         )

@@ -88,7 +88,7 @@ class Description:
         if report.has_errors():
             # What follows can be the value, and so user data.
             wrong = report.generate_report().partition(", value")[0]
-            text = f"{action}: {' '.join(wrong.split())}"
+            text = f"{action}: {' '.join(wrong.split())}; correct [ec2] in the configuration"
             raise EC2Error(Verdict.REFUSED, "ParamValidationError", text)
         said = self._serializer.serialize_to_request(told, operation)
         body = urlencode(said["body"], doseq=True).encode("ascii")

@@ -147,7 +147,8 @@ def judge(
             credentials, advice = False, f"{_clock(behind)}: {_CLOCK}"
         else:
             advice = _CREDENTIALS
-    said = ": ".join(filter(None, (code or f"HTTP {status}", "" if quotes else _line(message))))
+    message = "" if quotes else _line(message).rstrip(".")
+    said = ": ".join(filter(None, (code or f"HTTP {status}", message)))
     text = "; ".join(filter(None, (f"EC2 refuses {action}: {said}", advice)))
     return EC2Error(verdict, code or f"HTTP{status}", text, credentials=credentials)
 

@@ -1,5 +1,5 @@
-"""Looks at the fleet for its keeper: how old a list of the provider's may be, and what the servers'
-rows and that list say together of each server."""
+"""Looks at the fleet for its keeper: how old a list of the provider's may be, and what is heard and
+seen of the servers by then."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import replace
 
 from bbs.rules import keeping
 from bbs.rules.members import Observation, Watch
-from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.rules.servers import ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.means import Means
-from bbs.scaling.needs import is_consolidated
 from bbs.scaling.nowhere import Nowhere
+from bbs.scaling.seeing import Seeing
 from bbs.scaling.shelving import Shelving
 from bbs.scaling.sight import Sight
 from bbs.values import State
 
 SETTLED_INTERVAL, UNSETTLED_INTERVAL = 30.0, 5.0
 """Seconds between looks at what a cloud has: while all is well, and while something changes. Who
-is well the heartbeats say, for less; to read a list of 200 instances takes 40 ms of this process (`ec2/answers.py`)."""
+is well the heartbeats say, for less; to read a list of 200 instances takes 40 ms of this process
+(`ec2/answers.py`)."""
 
 
 class Looking:
@@ -39,8 +40,7 @@ class Looking:
         self._run = means.database.run
         self._provider = means.provider
         self._sight = sight
-        self._ages = ages
-        self._shelving = shelving
+        self._seeing = Seeing(means.provider.scope, sight, ages, shelving, interval)
         self._interval = interval
         self._listening = Watch()
         self._nowhere = Nowhere(means.policy.launch_timeout)
@@ -63,7 +63,7 @@ class Looking:
             if instance and row.state is State.WARM:
                 instance = replace(instance, host=None)  # It will be another one.
             if instance and instance.instance_id:
-                known = row.instance_id == instance.instance_id or self._is_another(row)
+                known = row.instance_id == instance.instance_id or self._seeing.is_another(row)
                 if not known or (row.host is None and instance.host is not None):
                     news.append(instance)
         if news:
@@ -71,7 +71,7 @@ class Looking:
 
     def servers(self, rows: Iterable[ServerRow], dead: Collection[str]) -> Sequence[plan.Seen]:
         """The servers as the plan is to see them; `dead` are the processes that certainly are."""
-        servers = [self._as_seen(row, dead) for row in rows]
+        servers = self._seeing.servers(rows, dead, self._silence)
         self._nowhere.note(servers)
         return servers
 
@@ -103,45 +103,3 @@ class Looking:
             return False
         served = [row for row in seen.others if row.state is State.LAUNCHING and row.port]
         return bool(seen.waiting) or any(row.host is not None for row in served)
-
-    def _as_seen(self, row: ServerRow, dead: Collection[str]) -> plan.Seen:
-        silence = self._silence.get(row.id, 0.0)
-        instance = self._sight.instances.get(row.id)
-        host = row.host if instance is None or instance.host is None else instance.host
-        server = plan.Seen(
-            id=row.id,
-            state=row.state,
-            taken=row.taken,
-            capacity=row.capacity,
-            reported=row.port is not None,
-            # Nobody can be sent to where it is until it or the provider has said that.
-            addressed=host is not None,
-            age=self._ages.age(row.id),
-            silence=silence,
-            # One that an operator runs is the operator's to end.
-            idle=0.0 if row.scope == OPERATOR else self._ages.idle(row.id),
-            leaving=row.leaving,
-            drain_asked=row.drain_asked,
-            alive=False if dead and row.launcher in dead else self._alive(row, silence),
-            detail=instance.detail if instance and not instance.alive else "",
-            warned=row.warned or "",
-            by_hand=row.scope == OPERATOR,
-            consolidating=is_consolidated(row),
-        )
-        return self._shelving.seen(row, server)
-
-    def _alive(self, row: ServerRow, silence: float) -> bool | None:
-        if row.scope != self._provider.scope:
-            return None
-        beats = silence <= 2 * self._interval
-        if beats and self._is_another(row):
-            return None
-        return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)
-
-    def _is_another(self, row: ServerRow) -> bool:
-        """Whether the list has only an instance of this launch that has ended, and is not the one
-        that the server is known to run on: two keepers launched it, and one too many was ended."""
-        instance = self._sight.instances.get(row.id)
-        if instance is None or instance.alive or not instance.instance_id:
-            return False
-        return row.instance_id not in (None, instance.instance_id)

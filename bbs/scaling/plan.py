@@ -17,7 +17,7 @@ is done only where nothing else is going on, one server after the other, and nev
 is needed soon: what counts is the most that was needed in that time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bbs.rules.servers import CONSOLIDATED
@@ -208,12 +208,14 @@ def _drain_idle(
     taken the place of a server that works.
     """
     ready = _lasting(servers, steps, policy)
+    idle = [s for s in ready if not s.taken]
+    if not idle or len(ready) <= policy.minimum:
+        return {}
     count, free = len(ready), sum(_free(s, policy) for s in ready)
-    need = _people_to_place(servers, steps, demand) + policy.spare
+    need = _balance(servers, steps, demand, policy).homeless + policy.spare
     drains: dict[str, Step] = {}
-    for server in sorted(ready, key=lambda s: (-s.idle, s.id)):
-        idle = not server.taken and server.idle >= policy.idle_grace
-        if idle and count > policy.minimum and free - server.capacity >= need:
+    for server in sorted(idle, key=lambda s: (-s.idle, s.id)):
+        if count > policy.minimum and free - server.capacity >= need:
             drains[server.id] = Drain(server.id, f"idle for {policy.idle_grace:g} s")
             count, free = count - 1, free - server.capacity
     return drains
@@ -241,7 +243,7 @@ def _keep(
     for server in servers:
         drains = server.consolidating and server.state is State.DRAINING and server.taken
         wanted = not (server.id in steps or server.drain_asked or server.warned)
-        if drains and wanted and _missing(servers, steps | keeps, demand, policy) > 0:
+        if drains and wanted and _balance(servers, steps | keeps, demand, policy).missing > 0:
             keeps[server.id] = Keep(server.id)
     return keeps
 
@@ -290,38 +292,42 @@ def _launches(
     failing = any(isinstance(steps.get(s.id), End) for s in servers if s.state is State.LAUNCHING)
     if failing or demand.refused or demand.since_failure < back_off(demand.failures):
         return 0
-    for_places = -(-_missing(servers, steps, demand, policy) // policy.capacity)
-    for_minimum = policy.minimum - len(list(_staying(servers, steps)))
+    balance = _balance(servers, steps, demand, policy)
+    for_places = -(-balance.missing // policy.capacity)
+    for_minimum = policy.minimum - balance.staying
     # What ends in this round still runs when the launch is made, so it counts to the maximum.
     room = policy.maximum - demand.strays - sum(s.state is not State.GONE for s in servers)
     return max(0, min(max(for_places, for_minimum), room))
 
 
-def _staying(servers: Sequence[Seen], steps: dict[str, Step]) -> Iterator[Seen]:
-    """The servers that take people after these steps, or will when they have booted."""
-    for server in servers:
-        step = steps.get(server.id)
-        if step is None:  # Most of a large fleet.
-            if server.state is State.READY or server.state is State.LAUNCHING:
-                yield server
-        elif isinstance(step, (Keep, MarkReady)):
-            yield server
+@dataclass(frozen=True)
+class _Balance:
+    """After some steps: `homeless` people need a place on a server that stays, the waiting and
+    those on the others; so many are `staying`; and `missing` places are too few, for people and to
+    spare, negative where some are left."""
+
+    homeless: int
+    staying: int
+    missing: int
 
 
-def _missing(
+def _balance(
     servers: Sequence[Seen], steps: dict[str, Step], demand: Demand, policy: Policy
-) -> int:
-    """Places that there are too few, for people and to spare; negative where some are left."""
-    free = sum(_free(s, policy) for s in _staying(servers, steps))
-    return _people_to_place(servers, steps, demand) + policy.spare - free
+) -> _Balance:
+    homeless, staying, free = demand.waiting, 0, 0
+    for server in servers:
+        if _stays(server, steps.get(server.id)):
+            staying, free = staying + 1, free + _free(server, policy)
+        elif server.state is not State.GONE:
+            homeless += server.taken
+    return _Balance(homeless, staying, homeless + policy.spare - free)
 
 
-def _people_to_place(servers: Sequence[Seen], steps: dict[str, Step], demand: Demand) -> int:
-    """People who need a place on a server that stays: the waiting, and those on the others."""
-    staying = {server.id for server in _staying(servers, steps)}
-    return demand.waiting + sum(
-        s.taken for s in servers if s.id not in staying and s.state is not State.GONE
-    )
+def _stays(server: Seen, step: Step | None) -> bool:
+    """Whether the server takes people after this step, or will when it has booted."""
+    if step is None:  # Most of a large fleet.
+        return server.state is State.READY or server.state is State.LAUNCHING
+    return isinstance(step, (Keep, MarkReady))
 
 
 def _free(server: Seen, policy: Policy) -> int:

@@ -11,7 +11,7 @@ from unittest import mock
 from bbs.rules import members, places
 from bbs.scaling import plan, sight
 from bbs.scaling.ec2 import errors, machines
-from bbs.scaling.looking import Looking
+from bbs.scaling.seeing import Seeing
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ def _token_ended() -> AbstractContextManager[object]:
 
 
 def _beating() -> AbstractContextManager[object]:
-    as_seen = Looking._as_seen
+    as_seen = Seeing._as_seen
 
-    def as_before(self: Looking, *seen: Any) -> Any:
+    def as_before(self: Seeing, *seen: Any) -> Any:
         server = as_seen(self, *seen)
         return replace(server, reported=server.reported and server.addressed)
 
-    return mock.patch.object(Looking, "_as_seen", as_before)
+    return mock.patch.object(Seeing, "_as_seen", as_before)
 
 
 def _listed() -> AbstractContextManager[object]:

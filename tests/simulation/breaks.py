@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 from unittest import mock
 
 from bbs.rules import members, places
+from bbs.rules.servers import ServerRow
 from bbs.scaling import plan, sight
-from bbs.scaling.ec2 import errors, machines
+from bbs.scaling.ec2 import errors, machines, template
+from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling.keeper import FleetKeeper
 from bbs.scaling.seeing import Seeing
+from bbs.scaling.shelving import Shelving
+from bbs.values import State
 
 
 @dataclass(frozen=True)
@@ -19,12 +24,12 @@ class Break:
     """One protection: what is so without it, and how the code is broken, where it is the code that
     is; else the cloud or the world is different by its name.
 
-    :param seeds: rounds of which one fails at least without it.
+    :param beside: what is taken out with it, as it would cover for it.
     """
 
     what: str
     code: Callable[[], AbstractContextManager[object]] = nullcontext
-    seeds: range = range(1, 16)
+    beside: tuple[str, ...] = ()
 
 
 def _grace() -> AbstractContextManager[object]:
@@ -34,6 +39,49 @@ def _grace() -> AbstractContextManager[object]:
 def _token_ended() -> AbstractContextManager[object]:
     meaning = {"IdempotentInstanceTerminated": (errors.Verdict.REFUSED, "")}
     return mock.patch.dict(errors._BY_CODE, meaning)  # type: ignore[arg-type]
+
+
+def _look() -> AbstractContextManager[object]:
+    async def describes_nothing(self: EC2Provider, launch_ids: Sequence[str]) -> Any:
+        return {}
+
+    return mock.patch.object(EC2Provider, "_describe_launches", describes_nothing)
+
+
+def _template() -> AbstractContextManager[object]:
+    return mock.patch.object(template, "_groups", lambda described: None)
+
+
+def _warm() -> AbstractContextManager[object]:
+    end_strays = FleetKeeper._end_strays
+
+    def of_those_that_run(self: FleetKeeper, servers: Mapping[str, ServerRow]) -> None:
+        end_strays(self, {id: row for id, row in servers.items() if row.state is not State.WARM})
+
+    return mock.patch.object(FleetKeeper, "_end_strays", of_those_that_run)
+
+
+@contextmanager
+def _warm_runs() -> Iterator[None]:
+    seen = Shelving.seen
+
+    def as_before(self: Shelving, row: ServerRow, server: plan.Seen) -> plan.Seen:
+        server = seen(self, row, server)
+        return replace(server, stopped=True) if row.state is State.WARM else server
+
+    with (
+        mock.patch.object(Shelving, "seen", as_before),
+        mock.patch.object(Shelving, "running", lambda self, servers: 0),
+    ):
+        yield
+
+
+def _warm_spot() -> AbstractContextManager[object]:
+    return mock.patch.object(EC2Provider, "launch_to_stop", EC2Provider.launch)
+
+
+def _warm_kept() -> AbstractContextManager[object]:
+    return mock.patch.object(sight, "_is_there", lambda instance: instance.alive)
 
 
 def _beating() -> AbstractContextManager[object]:
@@ -82,11 +130,22 @@ BREAKS: Mapping[str, Break] = {
     "consolidation-launching": Break("people are moved while servers launch", _busy),
     "consolidation-twice": Break("people are moved again and again", _twice),
     "warned": Break("nobody hears of an instance that will be taken away", _warned),
+    "look": Break("what may have been launched is not looked for", _look),
+    "template": Break("a request does not suit the launch template", _template),
+    "warm": Break("what stands by is taken for what nobody owns", _warm),
+    "warm-runs": Break("what stands by is taken for stopped before it is", _warm_runs),
+    "warm-spot": Break("what stands by is launched as Spot, and cannot stop", _warm_spot),
+    "warm-kept": Break("a stopped instance needs no end", _warm_kept),
 }
 
 
 class Breaks(frozenset[str]):
     """Those that are taken out, by their names."""
+
+    def __new__(cls, names: Iterable[str] = ()) -> Breaks:
+        """These, with what is taken out beside them."""
+        own = [*names]
+        return super().__new__(cls, [*own, *(each for name in own for each in BREAKS[name].beside)])
 
     @contextmanager
     def taken_out(self) -> Iterator[None]:

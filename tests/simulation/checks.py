@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from bbs.rules.servers import NOT_RUNNING
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Server, User
 from bbs.values import Policy, State
@@ -37,8 +38,9 @@ AND beats_now(NEW.id)
 BEGIN INSERT INTO violation VALUES ('beats, and was taken for ended: ' || NEW.id); END;
 CREATE TRIGGER consolidating AFTER UPDATE OF state ON server
 WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.reason LIKE 'consolidated%'
-AND EXISTS (SELECT 1 FROM server WHERE state IN ('launching', 'lost') AND scope != '')
-BEGIN INSERT INTO violation VALUES ('consolidated while another launches: ' || NEW.id); END;
+AND EXISTS (SELECT 1 FROM server WHERE id != NEW.id AND scope != '' AND (
+state = 'lost' OR (state = 'launching' AND NOT shelved) OR (state = 'draining' AND taken)))
+BEGIN INSERT INTO violation VALUES ('consolidated while another is under way: ' || NEW.id); END;
 CREATE TRIGGER moving AFTER UPDATE OF server_id ON place
 WHEN OLD.server_id IS NOT NULL AND NEW.server_id != OLD.server_id
 BEGIN INSERT INTO moves VALUES (NEW.user_id); END;
@@ -60,15 +62,23 @@ def what_is_wrong(fleet: Fleet) -> list[str]:
     there = Counter(m.launch_id for m in fleet.world.cloud.there() if m.owner is fleet)
     ready = [row for row in rows.values() if row.state == State.READY]
     free = sum(row.capacity - row.taken for row in ready)
-    full = len(rows) >= policy.maximum
+    # What stands by does not count.
+    full = sum(row.state != State.WARM for row in rows.values()) >= policy.maximum
     wrong = [f"{id} has {runs} instances" for id, runs in there.items() if runs > 1]
     wrong += [f"an instance without an owner: {id}" for id in there if id not in rows]
     wrong += [f"a server without an instance: {id}" for id in rows if id not in there]
     for row in rows.values():
         # One that an operator wants empty serves its people while there is no room elsewhere.
         stays = row.state == State.DRAINING and row.taken and full and free == 0
-        if row.state != State.READY and not stays:
+        if row.state not in (State.READY, State.WARM) and not stays:
             wrong.append(f"{row.id} is {row.state}")
+    wrong += _of_the_shelf(fleet, [*rows.values()], full)
+    wrong += [
+        f"{row.id} is not where it is said to be"
+        for row in ready
+        for machine in fleet.world.cloud.alive()
+        if (machine.launch_id, machine.owner) == (row.id, fleet) and machine.address != row.host
+    ]
     for row in ready:
         on_it = Place.select().where(Place.server == row.id).count()
         if on_it != row.taken:
@@ -90,6 +100,21 @@ def what_is_wrong(fleet: Fleet) -> list[str]:
     return [f"{fleet.name}: {text}" for text in wrong]
 
 
+def _of_the_shelf(fleet: Fleet, servers: Sequence[Server], full: bool) -> list[str]:
+    """The shelf is full, if there is room to boot one for it, and all on it is stopped."""
+    warm = {row.id for row in servers if row.state == State.WARM}
+    alive = fleet.world.cloud.alive()
+    wrong = [
+        f"{machine.launch_id} runs on the shelf"
+        for machine in alive
+        if machine.owner is fleet and machine.launch_id in warm
+    ]
+    many, wanted = len(warm), fleet.policy.warm
+    if many != wanted and not full:
+        wrong.append(f"{many} of {wanted} stand by")
+    return wrong
+
+
 def held_up(fleet: Fleet) -> list[str]:
     """Launches that wait for an operator, because of one that was there and has ended."""
     fleet.database.use()
@@ -106,7 +131,7 @@ def people_on(fleet: Fleet, launch_id: str) -> int:
 def stranded(fleet: Fleet) -> list[str]:
     """Who has no place, though there is room for more servers."""
     fleet.database.use()
-    rows = [*Server.select().where(Server.state != State.GONE)]
+    rows = [*Server.select().where(Server.state.not_in(NOT_RUNNING))]
     serving = {row.id for row in rows if row.state in (State.READY, State.DRAINING)}
     if len(rows) >= fleet.policy.maximum:
         return []

@@ -65,6 +65,7 @@ class Machine:
     starts: int = 0
     """How often the fleet started it again."""
     knows_address: bool = True
+    spot: bool = False
     reported: float | None = None
     heard: float = 0.0
     notice: str = ""
@@ -88,9 +89,9 @@ class Machine:
 
     @property
     def address(self) -> str:
-        """Where it is reached."""
+        """Where it is reached: elsewhere each time that it is started."""
         number = int(self.id[2:], 16)
-        return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+        return f"{10 + self.starts}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
 class Cloud:

@@ -30,8 +30,10 @@ KINDS = {
 }
 """Which faults an action has; those of `describe`, if it is none of these."""
 
-
 DAY = 86400.0
+
+THROTTLED = 0.7
+"""The share of calls that are too many, while calls are throttled and have been tried again."""
 
 
 def refusal(
@@ -101,6 +103,8 @@ class Client:
             def carry_out() -> Any:
                 if self.clock_is_off:
                     raise refusal(action, self._account.clock_code, status=403, behind=DAY)
+                if self._account.is_too_much():
+                    raise refusal(action, "RequestLimitExceeded", status=503)
                 return does(self._owner, **parameters)
 
             def call() -> Deferred[Any]:
@@ -132,9 +136,17 @@ class Account:
         """The share of app servers that can ask their machines where they are."""
         self.lacking: set[tuple[str, str]] = set()
         """Types and subnets without capacity."""
+        self.spot_lacks = ""
+        """The code by which Spot instances are refused, while they are."""
+        self.throttles = False
+        """Whether most calls are too many."""
         self.clock_code = "RequestExpired"
         self._touched = touched
         self._chance = cloud.chance
+
+    def is_too_much(self) -> bool:
+        """Whether a call is throttled."""
+        return self.throttles and self._chance.random() < THROTTLED
 
     # What the actions do, for whom
 
@@ -215,6 +227,8 @@ class Account:
             self._touched(owner, machine, "stops")
             if not machine.there:
                 raise refusal("StopInstances", "IncorrectInstanceState")
+            if machine.spot:
+                raise refusal("StopInstances", "UnsupportedOperation", "a one-time Spot request")
             if machine.stopped is None:
                 machine.stopped = self.cloud.clock.seconds()
             changed.append(self._changed(machine, "stopping"))
@@ -230,7 +244,7 @@ class Account:
             if self.cloud.lacks_capacity:
                 raise refusal("StartInstances", "InsufficientInstanceCapacity", status=500)
             if machine.stopped is not None:
-                machine.stopped = None
+                machine.stopped, machine.frozen = None, False
                 machine.started = self.cloud.clock.seconds()
                 machine.starts += 1
                 self.cloud.on_launch(machine)
@@ -242,8 +256,11 @@ class Account:
     def _check(self, action: str, parameters: Mapping[str, Any]) -> None:
         """Refuse what cannot be, or not now."""
         interfaces = "NetworkInterfaces" in parameters
-        if "LaunchTemplate" in parameters and self.template_has_groups and interfaces:
+        groups = "LaunchTemplate" in parameters and self.template_has_groups
+        if interfaces and (groups or {"SubnetId", "SecurityGroupIds"} & parameters.keys()):
             raise refusal(action, "InvalidParameterCombination", "network interfaces and groups")
+        if "InstanceMarketOptions" in parameters and self.spot_lacks:
+            raise refusal(action, self.spot_lacks)
         if self.cloud.refuses:
             raise refusal(action, "VcpuLimitExceeded")
         subnet = parameters.get("SubnetId") or next(
@@ -265,6 +282,7 @@ class Account:
             "tags" not in self.cloud.breaks,
             owner=owner,
             knows_address=self._chance.random() < self.knowing,
+            spot="InstanceMarketOptions" in parameters,
             parameters={**parameters, "tags": tags},
         )
         return machine
@@ -295,6 +313,8 @@ class Account:
             "LaunchTime": datetime.fromtimestamp(max(machine.created, machine.started), UTC),
             "StateTransitionReason": "User initiated" if reason else "",
         }
+        if machine.spot:
+            described["InstanceLifecycle"] = "spot"
         if there and max(machine.created, machine.started) + ADDRESS_AFTER <= moment:
             described["PublicIpAddress"] = machine.address
         if reason:

@@ -6,15 +6,15 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from twisted.internet.defer import Deferred
 
 from bbs.board import board
 from bbs.config import EC2
 from bbs.rules import fleets, members, servers
-from bbs.scaling import founding
+from bbs.scaling import founding, keeper
 from bbs.scaling.ec2.provider import EC2Provider
-from bbs.scaling.keeper import FleetKeeper
 from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
@@ -142,9 +142,10 @@ class LoginServer:
             wall=self.wall,
             fleet_id=found.id,
         )
-        self.keeper = FleetKeeper(
-            means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
-        )
+        with mock.patch.object(keeper, "__version__", self._version):
+            self.keeper = keeper.FleetKeeper(
+                means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
+            )
         self.keeper.startService()
 
     def _provider(self, fleet_id: str, former: bool) -> EC2Provider:

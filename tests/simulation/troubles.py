@@ -26,6 +26,20 @@ ALWAYS = ("end", "end", "freeze", "away", "lack", "refuse", "drain", "ask", "die
 SOMETIMES = ("stop", "interrupt", "recommend", "lists", "clock_off", "template", "subnet")
 """What happens in half of the rounds, each."""
 
+LATELY = ("throttle", "spot")
+"""And so do these."""
+
+SPOT_LACKS = (
+    "InsufficientInstanceCapacity",
+    "SpotMaxPriceTooLow",
+    "MaxSpotInstanceCountExceeded",
+    "AuthFailure.ServiceLinkedRoleCreationNotPermitted",
+)
+"""By which codes Spot instances are refused where others are had."""
+
+GROUPS_STAY = 0.5
+"""In how many of the rounds the launch template stays as it has become."""
+
 NOTICE = 120.0
 """Seconds between the notice that a Spot instance will be taken away, and that."""
 
@@ -48,6 +62,7 @@ class Troubles:
         self._chance = world.chance
         self._wandering = Random(f"wandering {world.seed}")
         self._kinds = [*ALWAYS, *(kind for kind in SOMETIMES if self._chance.random() < 0.5)]
+        self._kinds += [kind for kind in LATELY if world.extras.random() < 0.5]
 
     def begin(self) -> None:
         """From now on."""
@@ -103,7 +118,9 @@ class Troubles:
         cloud.stillborn = 0.0
         cloud.away = cloud.lacks_capacity = cloud.refuses = False
         cloud.lists = ""
-        account.template_has_groups = False
+        account.throttles, account.spot_lacks = False, ""
+        if self._world.extras.random() >= GROUPS_STAY:
+            account.template_has_groups = False
         account.lacking.clear()
         for fleet in self._world.fleets:
             for server in fleet.login_servers:
@@ -190,7 +207,7 @@ class Troubles:
 
     def _stop(self) -> None:
         """Somebody stops an instance, and may start it again."""
-        machines = self._world.cloud.alive()
+        machines = [machine for machine in self._world.cloud.alive() if not machine.spot]
         if machines:
             machine = self._chance.choice(machines)
             machine.stopped = self._clock.seconds()
@@ -202,6 +219,7 @@ class Troubles:
             # It may run above the maximum, which is not the fleet's doing.
             machine.counts = False
             machine.stopped, machine.started = None, self._clock.seconds()
+            machine.starts += 1
             machine.owner.boots(machine)
 
     def _interrupt(self) -> None:
@@ -255,6 +273,20 @@ class Troubles:
         way = self._chance.choice(("t3.micro", "t3.small")), self._chance.choice(("a", "b"))
         lacking.add((way[0], f"subnet-{way[1]}"))
         self._clock.callLater(self._chance.uniform(20.0, 200.0), lacking.clear)
+
+    def _throttle(self) -> None:
+        """Somebody else in the account calls too often."""
+        account = self._world.account
+        account.throttles = True
+        self._clock.callLater(
+            self._chance.uniform(10.0, 60.0), setattr, account, "throttles", False
+        )
+
+    def _spot(self) -> None:
+        """There are no Spot instances."""
+        account = self._world.account
+        account.spot_lacks = self._chance.choice(SPOT_LACKS)
+        self._clock.callLater(self._chance.uniform(20.0, 200.0), setattr, account, "spot_lacks", "")
 
     # Clocks
 

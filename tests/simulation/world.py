@@ -35,6 +35,15 @@ STAYS_WELL = 120.0
 BAD_LISTS_STILL = 260.0
 """Seconds in which who comes while lists are bad has a place: two launches may fail first."""
 
+SPOT = 0.3
+"""In how many of the rounds, for each fleet, Spot instances are asked for first."""
+
+AN_HOUR = 0.1
+"""In how many of the rounds in which lists are bad while all else is well they are for an hour."""
+
+WAVES, WAVE = 6, (40.0, 90.0)
+"""How often people come or go, and the seconds between."""
+
 REST = 600.0
 """Seconds in which nothing is launched and nobody is moved then, as nobody comes or goes."""
 
@@ -49,6 +58,17 @@ class Noticed(Exception):
     """Something is wrong, and that is enough to know where a protection is taken out."""
 
 
+class Secrets:
+    """What `secrets` gives, the same for the same seed: fleets' ids are in the tale of a round."""
+
+    def __init__(self, seed: int) -> None:
+        self._chance = Random(f"secrets {seed}")
+
+    def token_hex(self, count: int) -> str:
+        """As `secrets.token_hex`."""
+        return self._chance.randbytes(count).hex()
+
+
 class World:
     """Everything there is, from one seed."""
 
@@ -59,6 +79,8 @@ class World:
         self.clocks = Random(-seed - 1)
         self.clocks_are_right = self.clocks.random() < 0.5
         """Whether the wall clocks of login servers are, in this round."""
+        # And so have the shelf and Spot instances.
+        self.extras = Random(f"extras {seed}")
         self.born: dict[str, float] = {}
         self.breaks = breaks or Breaks()
         self.clock = FastClock()
@@ -129,6 +151,7 @@ class World:
             mock.patch.object(servers, "new_id", new_id),
             mock.patch.object(waiting, "new_id", new_id),
             mock.patch.object(fleets, "home_of", lambda database: database.home),
+            mock.patch.object(fleets, "secrets", Secrets(self.seed)),
             self.breaks.taken_out(),
         ):
             self._begin()
@@ -212,6 +235,7 @@ class World:
             lost_after=12.0,
             consolidate_after=chance.choice((0.0, 30.0)),
             foresees=foresees,
+            warm=self.extras.choice((0, 0, 0, 1, 2)),
         )
 
     def _a_config(self) -> EC2:
@@ -222,6 +246,7 @@ class World:
             instance_type=chance.choice([("t3.micro",), ("t3.micro", "t3.small")]),
             subnet_ids=chance.choice([(), ("subnet-a",), ("subnet-a", "subnet-b")]),
             launch_template=chance.choice(["", "", "bbs"]),
+            spot=self.extras.random() < SPOT,
         )
 
     def _quiet(self) -> None:
@@ -234,7 +259,8 @@ class World:
         chance = self.chance
         if not self._comes_to_rest():
             return
-        probe = chance.choice((self._lists_are_bad, self._half_is_taken_away, None, None))
+        probes = self._lists_are_bad, self._half_is_taken_away, self._people_come_and_go, None
+        probe = chance.choice(probes)
         if probe is not None:
             probe()
             if not self._comes_to_rest():
@@ -248,16 +274,36 @@ class World:
         cloud.lists, cloud.lists_since = self.chance.choice(LISTS), self._now
         self.tell("lists are", cloud.lists)
         self.pass_time(100.0)
-        away = [person for person in self.first.people if not person.wants]
-        for person in away[:3]:
-            person.come()
+        for person in self._everybody():
+            if not person.wants:
+                person.come()
         self.pass_time(BAD_LISTS_STILL)
+        self._nobody_is_stranded()
+        if self.extras.random() < AN_HOUR:
+            self.pass_time(3600.0 - BAD_LISTS_STILL)
+            self._nobody_is_stranded()
+        cloud.lists = ""
+
+    def _nobody_is_stranded(self) -> None:
         for fleet in self._living():
             for name in stranded(fleet):
-                self.complain(
-                    f"{fleet.name}: without a place while lists are {cloud.lists}: {name}"
-                )
-        cloud.lists = ""
+                lists = f"while lists are {self.cloud.lists}"
+                self.complain(f"{fleet.name}: without a place {lists}: {name}")
+
+    def _people_come_and_go(self) -> None:
+        """In waves, while all else is well: servers are launched and given up, and nobody is moved
+        too often."""
+        self.tell("people come and go")
+        for wave in range(WAVES):
+            share = (0.4, 0.9)[wave % 2]
+            for person in self._everybody():
+                stays = self.chance.random() < share
+                if stays != person.wants:
+                    person.come() if stays else person.go()
+            self.pass_time(self.chance.uniform(*WAVE))
+
+    def _everybody(self) -> list[Person]:
+        return [person for fleet in self._living() for person in fleet.people]
 
     def _half_is_taken_away(self) -> None:
         """While all else is well: nobody is on what is taken away, if there is room elsewhere."""

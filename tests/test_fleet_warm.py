@@ -126,8 +126,8 @@ class Filling(WarmCase):
         self.assertNotEqual(self.warm(), id)
 
     def test_one_that_cannot_be_stopped_is_ended(self) -> None:
-        self.crowd("ann", "bob", "cat")
         self.cloud.trouble["stop"] = LaunchFailed("it is a Spot instance")
+        self.crowd("ann", "bob", "cat")
         self.pass_time(60)
         self.assertGreater(self.cloud.count("terminate"), 0)
         self.assertEqual(self.states()[:2], ["ready", "ready"])
@@ -149,6 +149,16 @@ class Waking(WarmCase):
         # The shelf is filled again.
         self.assertEqual(self.states(), ["ready", "ready", "warm"])
         self.assertEqual(self.cloud.count("launch"), launches + 1)
+
+    def test_one_that_no_list_has_shown_yet_as_stopped(self) -> None:
+        self.crowd("ann", "bob", "cat")
+        while self.states() != ["ready", "ready", "warm"]:
+            self.pass_time(2)
+        id = self.warm()
+        self.cloud.trouble["list"] = AWAY
+        self.crowd("dan", "eve")
+        self.pass_time(4)
+        self.assertEqual(Server.get(Server.id == id).state, State.READY)
 
     def test_where_there_is_no_capacity_another_is_launched_at_once(self) -> None:
         id = self.warm()

@@ -237,6 +237,14 @@ class AppServers(FleetCase):
         [seen] = self.call(members.observe, ONE, Tally()).servers
         self.assertTrue(seen.leaving)
 
+    def test_the_last_word_of_one_that_was_stopped_to_stand_by(self) -> None:
+        server = self.start()
+        Server.update(state=State.LAUNCHING, shelved=True).execute()
+        self.assertTrue(self.call(keeping.shelve, ONE, server, self.now))
+        self.assertTrue(self.call(keeping.wake, ONE, server, 9, self.now))
+        self.call(members.leave, server)
+        self.assertFalse(self.row(server).leaving)
+
 
 class Silence(SynchronousTestCase):
     def test_silence(self) -> None:

@@ -273,5 +273,6 @@ def warn(server: str, why: str) -> None:
 
 
 def leave(server: str) -> None:
-    """`server` stops."""
-    Server.update(leaving=True).where(Server.id == server).execute()
+    """`server` stops. That says nothing any more of one whose machine was stopped to stand by, and
+    is to be started again before its last word has come."""
+    Server.update(leaving=True).where((Server.id == server) & Server.port.is_null(False)).execute()

@@ -127,6 +127,7 @@ class Shelving:
             in_vain("stop", id, error)
         else:
             self._steps.failures = 0
+            self._sight.stopped(id)
 
     async def _start(self, id: str) -> None:
         assert self._provider is not None

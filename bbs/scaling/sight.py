@@ -8,6 +8,7 @@ when list after list has shown it for `CONSISTENCY_GRACE`. Until then a launch m
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -97,6 +98,13 @@ class Sight:
         self._missing[launch_id] = self._reactor.seconds()
         if nothing:
             self._void.add(launch_id)
+
+    def stopped(self, launch_id: str) -> None:
+        """The provider has accepted to stop it, which counts before the next list shows it."""
+        instance = self.instances.get(launch_id)
+        if instance:
+            told = replace(instance, alive=False, stopped=True)
+            self.instances = {**self.instances, launch_id: told}
 
     def alive(self, launch_id: str, spared: bool) -> bool | None:
         """Whether the launch lives, None where that cannot be said: one that is stopped does not.

@@ -140,8 +140,9 @@ class Steps:
             self._wall(),
             shelved,
         )
-        what = "servers to stand by" if shelved else "servers"
-        _log.info("launching {count} {what}", count=len(ids), what=what)
+        what = "server" if len(ids) == 1 else "servers"
+        for_the_shelf = " to stand by" if shelved else ""
+        _log.info("launching {count} {what}{why}", count=len(ids), what=what, why=for_the_shelf)
         # Nobody has asked for them before.
         self._sure.update(ids)
         self.launch({id: self._ages.began(id) for id in ids}, ids if shelved else ())

@@ -45,6 +45,11 @@ _LOCK_PORT = 22223
 _log = Logger()
 
 
+def _same_code() -> dict[str, str]:
+    """What has the instances' Python import what this one does."""
+    return {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
+
+
 class Cloud:
     """An EC2 whose instances are processes of this machine.
 
@@ -127,7 +132,9 @@ class Cloud:
         port = self._proxy.listen()
         self._ports.append(port)
         self.endpoint_url = f"http://127.0.0.1:{port.getHost().port}"
-        self._instance_environ.update(self._identity(APP_SERVER), **self._given_environ)
+        self._instance_environ.update(
+            self._identity(APP_SERVER), **_same_code(), **self._given_environ
+        )
         for identity in (LOGIN_SERVER, APP_SERVER):
             self._keys.add(identity, self._secret)
         self._login_metadata = self._metadata.open(self._login_machine())

@@ -226,7 +226,8 @@ class Killed(CloudServiceCase):
         once the successor has asked too."""
         service = await self.on_cloud(
             boot_seconds=0.5,
-            fleet={"minimum": 0, "spare": 0, "idle_grace": 0.2, "heartbeat_interval": 0.5},
+            # Long enough for who waits to be seated, on a machine that runs other tests too.
+            fleet={"minimum": 0, "spare": 0, "idle_grace": 2.0, "heartbeat_interval": 0.5},
         )
         cloud = service.cloud
         process = await service.login_server()

@@ -14,10 +14,17 @@ NOTICED = {
     "token": range(1, 2),
     "beating": range(4, 5),
     "copy": range(4, 5),
-    "token-ended": range(2, 3),
     "warned": range(1, 2),
     "tags": range(1, 2),
     "fleet-id": range(4, 5),
+    "grace": range(4, 5),
+    "stopped": range(6, 7),
+    "listed": range(1, 2),
+    "consolidation-launching": range(1, 2),
+    "template": range(103, 104),
+    "warm": range(3, 4),
+    "warm-spot": range(25, 26),
+    "warm-kept": range(18, 19),
 }
 """Protections, and the seeds of rounds of which one fails at least without each."""
 

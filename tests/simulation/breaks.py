@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
-from bbs.rules import members, places
+from bbs.rules import keeping, members, places
 from bbs.rules.servers import ServerRow
 from bbs.scaling import plan, sight
 from bbs.scaling.ec2 import errors, machines, template
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.needs import Needs
 from bbs.scaling.seeing import Seeing
 from bbs.scaling.shelving import Shelving
 from bbs.values import State
@@ -25,11 +26,16 @@ class Break:
     is; else the cloud or the world is different by its name.
 
     :param beside: what is taken out with it, as it would cover for it.
+    :param probe: what happens to the world (a method's name) when all else is well, where few
+        rounds would show it otherwise.
+    :param policy: what is wanted of all fleets then.
     """
 
     what: str
     code: Callable[[], AbstractContextManager[object]] = nullcontext
     beside: tuple[str, ...] = ()
+    probe: str = ""
+    policy: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _grace() -> AbstractContextManager[object]:
@@ -59,6 +65,10 @@ def _warm() -> AbstractContextManager[object]:
         end_strays(self, {id: row for id, row in servers.items() if row.state is not State.WARM})
 
     return mock.patch.object(FleetKeeper, "_end_strays", of_those_that_run)
+
+
+def _stands() -> AbstractContextManager[object]:
+    return mock.patch.object(keeping, "stands", lambda server: keeping.Stands.NEVER)
 
 
 @contextmanager
@@ -108,6 +118,10 @@ def _busy() -> AbstractContextManager[object]:
     return mock.patch.object(plan, "_is_busy", lambda *seen: False)
 
 
+def _ebb() -> AbstractContextManager[object]:
+    return mock.patch.object(Needs, "peak", property(lambda self: 0))
+
+
 def _twice() -> AbstractContextManager[object]:
     return mock.patch.object(places, "MOVED_AGAIN_AFTER", -1.0)
 
@@ -116,23 +130,43 @@ def _warned() -> AbstractContextManager[object]:
     return mock.patch.object(members, "warn", lambda server, why: None)
 
 
+LISTS_ARE_BAD, COME_AND_GO = "lists_are_bad", "people_come_and_go"
+_MOVING = {"consolidate_after": 5.0, "capacity": 3, "maximum": 5, "spare": 0, "foresees": False}
+
 BREAKS: Mapping[str, Break] = {
     "token": Break("asking again under a token launches again"),
     "tags": Break("instances are not tagged, so no list has them"),
     "grace": Break("absence from one list counts at once", _grace),
     "fleet-id": Break("fleets go by their name, which another one has too"),
     "copy": Break("a copy of a database is taken for the original"),
-    "token-ended": Break("that a token's instance has ended stops all launches", _token_ended),
-    "own-address": Break("app servers do not tell where they are"),
+    # Covered by the look for what may have been launched, which finds what has ended as well.
+    "token-ended": Break(
+        "that a token's instance has ended stops all launches", _token_ended, ("look",)
+    ),
+    "own-address": Break("app servers do not tell where they are", probe=LISTS_ARE_BAD),
     "beating": Break("a launch that beats is given up in time all the same", _beating),
-    "listed": Break("a server that beats is dead where lists say so", _listed),
+    "listed": Break("a server that beats is dead where lists say so", _listed, probe=LISTS_ARE_BAD),
     "stopped": Break("a stopped instance is one that has ended", _stopped),
-    "consolidation-launching": Break("people are moved while servers launch", _busy),
-    "consolidation-twice": Break("people are moved again and again", _twice),
+    # Covered by each other: while one launches there was no room to spare a short while ago.
+    "consolidation-launching": Break(
+        "people are moved while servers launch", _busy, ("ebb",), COME_AND_GO, _MOVING
+    ),
+    "ebb": Break(
+        "people are moved as soon as they would fit elsewhere",
+        _ebb,
+        ("consolidation-launching",),
+        COME_AND_GO,
+        _MOVING,
+    ),
+    "consolidation-twice": Break(
+        "people are moved again and again", _twice, (), COME_AND_GO, _MOVING
+    ),
     "warned": Break("nobody hears of an instance that will be taken away", _warned),
     "look": Break("what may have been launched is not looked for", _look),
     "template": Break("a request does not suit the launch template", _template),
-    "warm": Break("what stands by is taken for what nobody owns", _warm),
+    # Covered by each other: an instance is ended as a stray only after a look at its server's row.
+    "stands": Break("strays are ended without a look at the rows", _stands, ("warm",)),
+    "warm": Break("what stands by is taken for what nobody owns", _warm, ("stands",)),
     "warm-runs": Break("what stands by is taken for stopped before it is", _warm_runs),
     "warm-spot": Break("what stands by is launched as Spot, and cannot stop", _warm_spot),
     "warm-kept": Break("a stopped instance needs no end", _warm_kept),
@@ -146,6 +180,16 @@ class Breaks(frozenset[str]):
         """These, with what is taken out beside them."""
         own = [*names]
         return super().__new__(cls, [*own, *(each for name in own for each in BREAKS[name].beside)])
+
+    @property
+    def probe(self) -> str:
+        """What happens when all else is well; "" for what chance says."""
+        return next((probe for name in sorted(self) if (probe := BREAKS[name].probe)), "")
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """What is wanted of fleets, where it is not for chance."""
+        return {key: value for name in self for key, value in BREAKS[name].policy.items()}
 
     @contextmanager
     def taken_out(self) -> Iterator[None]:

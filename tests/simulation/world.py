@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from random import Random
 from unittest import mock
 
 from bbs.config import EC2
-from bbs.rules import fleets, operators, servers
+from bbs.rules import accounts, fleets, operators, servers
 from bbs.scaling import waiting
 from bbs.storage import models
 from bbs.storage.database import Database
@@ -41,7 +42,7 @@ SPOT = 0.3
 AN_HOUR = 0.1
 """In how many of the rounds in which lists are bad while all else is well they are for an hour."""
 
-WAVES, WAVE = 6, (40.0, 90.0)
+WAVES, WAVE = 6, (20.0, 90.0)
 """How often people come or go, and the seconds between."""
 
 REST = 600.0
@@ -152,6 +153,7 @@ class World:
             mock.patch.object(waiting, "new_id", new_id),
             mock.patch.object(fleets, "home_of", lambda database: database.home),
             mock.patch.object(fleets, "secrets", Secrets(self.seed)),
+            mock.patch.object(accounts, "secrets", Secrets(-self.seed - 1)),
             self.breaks.taken_out(),
         ):
             self._begin()
@@ -225,7 +227,7 @@ class World:
     def _a_policy(self, most: int = 6) -> Policy:
         chance = self.chance
         foresees = chance.random() < 0.25
-        return Policy(
+        policy = Policy(
             minimum=chance.randint(0, 2),
             maximum=chance.randint(2, most),
             spare=chance.randint(0, 4),
@@ -237,6 +239,7 @@ class World:
             foresees=foresees,
             warm=self.extras.choice((0, 0, 0, 1, 2)),
         )
+        return replace(policy, **self.breaks.policy)
 
     def _a_config(self) -> EC2:
         chance = self.chance
@@ -261,6 +264,8 @@ class World:
             return
         probes = self._lists_are_bad, self._half_is_taken_away, self._people_come_and_go, None
         probe = chance.choice(probes)
+        if self.breaks.probe:
+            probe = getattr(self, f"_{self.breaks.probe}")
         if probe is not None:
             probe()
             if not self._comes_to_rest():

@@ -48,7 +48,9 @@ class ProviderCase(SynchronousTestCase):
         self.listed()
         self.ec2.calls.clear()
 
-    def keeper(self, *, fleet_id=FLEET_ID, former=False, user_data="data of {}", **changes):
+    def keeper(
+        self, *, fleet_id=FLEET_ID, other_ids=(), former=False, user_data="data of {}", **changes
+    ):
         """One more provider of the fleet."""
         client = client_of(self, self.clock, self.ec2)
         config = replace(CONFIG, **changes)
@@ -59,6 +61,7 @@ class ProviderCase(SynchronousTestCase):
             user_data.format,
             "1.0",
             fleet_id=fleet_id,
+            other_ids=other_ids,
             former=former,
         )
         provider.startService()

@@ -52,6 +52,15 @@ class Fleet(CommandCase):
         [listed] = json.loads(self.bbs("list", "--json")[1])
         self.assertEqual((listed["id"], listed["people"]), ("1" * 32, ["änn"]))
 
+    def test_the_oldest_come_first_of_those_in_one_state(self) -> None:
+        now = time.time()
+        # Several of a crowd's are written down at one moment.
+        for id, age in (("5", 10), ("1", 20), ("7", 30), ("3", 20), ("2", 20)):
+            self.server(id * 32, created=now - age)
+        self.server("9" * 32, created=now, state=State.LOST)
+        ids = [line[0] for line in self.bbs("list")[1].splitlines()[1:7]]
+        self.assertEqual(ids, ["9", "7", "1", "2", "3", "5"])
+
     def test_what_is_not_well_comes_first(self) -> None:
         for number, state in enumerate(("ready", "launching", "lost", "draining", "warm")):
             self.server(str(number) * 32, state=state)

@@ -7,6 +7,7 @@ from twisted.internet.defer import CancelledError
 
 from bbs.gathering import GATHER
 from bbs.scaling.ec2 import machines
+from bbs.scaling.ec2.launches import SETTLES
 from bbs.scaling.ec2.template import Basis, volumes
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from tests.ec2_case import ProviderCase, no_answer, no_capacity
@@ -101,7 +102,11 @@ class Launching(ProviderCase):
         self.assertEqual(len(self.tried()), 2)
 
     def test_lost_and_not_there(self):
+        """Not seen is not gone: the next way is taken when it cannot be carried out any more."""
         self.ec2.errors["run_instances"] = [no_answer(), no_capacity()]
+        self.failureResultOf(self.launch(), ProviderUnavailable)
+        self.clock.advance(SETTLES)
+        self.ec2.errors["run_instances"] = [no_capacity()]
         self.launched()
         self.assertEqual(self.tried()[-1], ("t3.micro", "s-2"))
         self.assertEqual(len(self.alive()), 1)
@@ -388,6 +393,18 @@ class Fleets(ProviderCase):
             self.successResultOf(self.end(launch_id, provider))
         self.assertEqual(len(self.alive()), 2)
         self.assertEqual(self.ec2.named("terminate_instances"), [])
+
+    def test_under_another_id(self):
+        """What a copy launched that was adopted then is the fleet's as well; it launches under the
+        one id alone."""
+        interim = self.keeper(fleet_id=self.OTHER)
+        self.launched("a", interim)
+        adopted = self.keeper(other_ids=(self.OTHER,))
+        self.assertEqual(set(self.listed(adopted)), {"a"})
+        self.successResultOf(self.end("a", adopted))
+        self.assertEqual(self.alive(), [])
+        self.launched("b", adopted)
+        self.assertEqual((set(self.listed()), self.listed(interim).keys()), ({"b"}, {"a"}))
 
     def test_launch_of_the_original(self):
         """A copy that asks for a launch that the original has made is not given its instance."""

@@ -13,12 +13,12 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.delivery.bus import Bus
-from bbs.rules import fleets, keeping, members, operators, places
+from bbs.rules import fleets, keeping, members, operators, reseating
 from bbs.scaling import keeper
 from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused, ProviderUnavailable
 from bbs.scaling.looking import SETTLED_INTERVAL, UNSETTLED_INTERVAL
-from bbs.scaling.sight import CONSISTENCY_GRACE
+from bbs.scaling.sight import CONSISTENCY_GRACE, FIRST_LIST
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Secret, Server
 from bbs.testing import Peer
@@ -679,6 +679,40 @@ class Strays(CloudCase):
         self.assertNotIn("stray", self.cloud.alive())
 
 
+class NotSeenYet(CloudCase):
+    """A keeper that has just come, to a fleet that may have more than its rows say."""
+
+    policy = replace(POLICY, maximum=2)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.service.people("ann", "bob")
+        self.cloud.on_launch = None
+        for stray in ("s1", "s2"):
+            self.successResultOf(self.cloud.launch(stray))
+        self.cloud.on_launch = self.service._launched
+        self.cloud.trouble["list"] = AWAY
+        # As if another had kept the fleet meanwhile.
+        self.service.login.keeper._deposed()
+        self.launched = self.cloud.count("launch")
+
+    def test_nothing_is_launched_before_the_first_list(self) -> None:
+        peer = self.waiting("cat")
+        self.service.database.run(operators.ask_launch, 2, 2, self.service.clock.seconds())
+        self.pass_time(FIRST_LIST - 6)
+        self.assertEqual((self.cloud.count("launch"), peer.heard()), (self.launched, []))
+        self.cloud.trouble.clear()
+        self.pass_time(10)
+        self.assertEqual(self.cloud.count("launch"), self.launched)
+
+    def test_but_not_for_ever(self) -> None:
+        """Who waits is served, though lists are refused for an hour."""
+        self.cloud.host = None
+        self.waiting("cat")
+        self.pass_time(FIRST_LIST + 6)
+        self.assertEqual(self.cloud.count("launch"), self.launched + 1)
+
+
 class Another(CloudCase):
     """An operator has adopted a fleet meanwhile, and this login server launches for another."""
 
@@ -724,7 +758,7 @@ class Large(CloudCase):
 
     def test_people_find_places_in_a_row(self) -> None:
         """Not so many a round, where there are places."""
-        self.patch(places, "SETTLED_AT_ONCE", 1)
+        self.patch(reseating, "SETTLED_AT_ONCE", 1)
         names = ("ann", "bob")
         for name in names:
             self.service.peer().ask(f"register {name} pw")

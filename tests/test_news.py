@@ -10,7 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.addresses import Address
 from bbs.delivery.bus import Bus
-from bbs.rules.places import Move, Seat
+from bbs.rules.places import Seat
+from bbs.rules.reseating import Move
 from bbs.scaling.news import FleetNews
 from bbs.testing import MemoryBroker
 

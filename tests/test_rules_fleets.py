@@ -129,11 +129,39 @@ class Adopted(FoundCase):
         self.move()
         second = self.settle()
         self.assertEqual(self.adopt(), Left(first.id, round(self.now)))
-        self.assertEqual(self.settle(), first)
+        self.assertEqual(self.settle(), Fleet(id=first.id, others=(second.id,)))
         self.nothing_to_adopt()
         [deed] = self.call(operators.actions, 9)
         self.assertEqual((deed.action, deed.operator, deed.target), ("adopt", "liz", first.id))
         self.assertIn(second.id, deed.detail or "")
+
+    def test_what_was_launched_meanwhile_stays_its_own(self) -> None:
+        self.keep()
+        first = self.settle()
+        self.move()
+        second = self.settle()
+        one = self.served(f"ec2:here:{second.id}")
+        self.adopt()
+        # By a login server that has not been started again.
+        two = self.served(f"ec2:here:{second.id}")
+        others = {self.served(scope): scope for scope in (f"ec2:here:{first.id}", "ec2:here:x")}
+        self.assertEqual(self.settle().others, (second.id,))
+        scopes = {row.id: row.scope for row in Server.select()}
+        mine = f"ec2:here:{first.id}"
+        self.assertEqual(scopes, {one: mine, two: mine, **others})
+
+    def test_a_copy_of_one_that_has_adopted(self) -> None:
+        """What that launched under another id is not the copy's, until it adopts in turn."""
+        first = self.settle()
+        self.move()
+        second = self.settle()
+        self.adopt()
+        self.move()
+        third = self.settle()
+        self.assertEqual(third.others, ())
+        self.adopt()
+        self.assertEqual({*self.settle().others}, {second.id, third.id})
+        self.assertEqual(self.settle().id, first.id)
 
     def test_before_anybody_has_started_on_it(self) -> None:
         first = self.settle()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bbs.rules import keeping, members, operators, places
+from bbs.rules import keeping, members, operators, places, reseating
 from bbs.rules.servers import CONSOLIDATED, OPERATOR
 from bbs.storage.models import Place, Server, User
 from bbs.values import Instance, State, Tally
@@ -26,6 +26,7 @@ class NotTheKeeper(FleetCase):
             lose_it()
             self.not_keeper(keeping.add_launches, ONE, 1, "test", 1, 20, self.now)
             self.not_keeper(keeping.adopt, ONE, "test")
+            self.not_keeper(keeping.note_way, ONE, server, None, "a way")
             self.not_keeper(keeping.mark_ready, ONE, server, None, self.now)
             self.not_keeper(keeping.lose, ONE, server, "")
             self.not_keeper(keeping.drain, ONE, server, "")
@@ -58,6 +59,25 @@ class AServersLife(FleetCase):
                 (row.state, row.scope, row.capacity, row.taken, row.port, row.created),
                 (State.LAUNCHING, "test", 2, 0, None, self.now),
             )
+
+    def test_by_which_way_a_launch_is_asked_for(self) -> None:
+        """It is written with the launch, and before it is another."""
+        args = (ONE, 3, "test", 2, 20, self.now, False, ["one", "two"])
+        ids = self.call(keeping.add_launches, *args)
+        self.assertEqual([self.row(id).way for id in ids], ["one", "two", None])
+        for id, before, done in (
+            (ids[0], "one", True),
+            (ids[1], "one", False),
+            (ids[2], None, True),
+        ):
+            self.assertIs(self.call(keeping.note_way, ONE, id, before, "next"), done)
+        self.assertEqual([self.row(id).way for id in ids], ["next", "two", "next"])
+        self.call(keeping.lose, ONE, ids[1], "")
+        self.assertIs(self.call(keeping.note_way, ONE, ids[1], "two", "next"), False)
+        asked = [self.call(operators.ask_launch, 1, 20, self.now) for _ in range(2)]
+        adopted = self.call(keeping.adopt, ONE, "test", ["one"])
+        self.assertEqual(sorted(adopted), sorted(asked))
+        self.assertEqual([self.row(id).way for id in adopted], ["one", None])
 
     def test_never_above_the_maximum(self) -> None:
         self.assertEqual(len(self.launch(3, maximum=4)), 3)
@@ -109,7 +129,7 @@ class AServersLife(FleetCase):
         self.person("ann")
         other = self.start()
         [move] = self.call(keeping.lose, ONE, lost, "silent")
-        self.assertEqual(move, places.Move(User.get().channel, self.seat(other)))
+        self.assertEqual(move, reseating.Move(User.get().channel, self.seat(other)))
         self.assertEqual((self.row(lost).state, self.row(lost).reason), (State.LOST, "silent"))
         self.assertEqual((self.taken(lost), self.taken(other)), (0, 1))
 

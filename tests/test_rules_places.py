@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from bbs.rules import accounts, places, servers
-from bbs.rules.places import Look, Move, Search
+from bbs.rules import accounts, places, reseating, servers
+from bbs.rules.places import Look, Search
+from bbs.rules.reseating import Move
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
 from bbs.values import State
 from tests.database_case import RulesCase, on_both_databases
@@ -32,7 +33,7 @@ class PlacesCase(RulesCase):
 
     def lose(self, server: str) -> list[Move]:
         Server.update(state=State.LOST).where(Server.id == server).execute()
-        return self.call(places.vacate, server)
+        return self.call(reseating.vacate, server)
 
     def where(self, user: int) -> str | None:
         """The server of the user's place."""
@@ -226,7 +227,7 @@ class Moving(PlacesCase):
         user, old = self.user(), self.ready_server(capacity=2)
         self.enter(user)
         Server.update(state=State.DRAINING).execute()
-        self.assertEqual(self.call(places.vacate, old), [Move(self.channels([user])[0], None)])
+        self.assertEqual(self.call(reseating.vacate, old), [Move(self.channels([user])[0], None)])
         self.assertIsNone(self.where(user))
 
     def test_some_wait_and_settle_later(self) -> None:
@@ -237,20 +238,39 @@ class Moving(PlacesCase):
         new = self.ready_server(capacity=1)
         moves = self.lose(old)
         self.assertEqual(len([move for move in moves if move.seat]), 1)
-        self.assertEqual(self.call(places.settle), [])
+        self.assertEqual(self.call(reseating.settle), [])
         later = self.ready_server(capacity=10)
-        moves = self.call(places.settle)
+        moves = self.call(reseating.settle)
         self.assertEqual([move.seat for move in moves], [self.seat(later)] * 2)
         self.assertEqual([self.taken(server) for server in (old, new, later)], [0, 1, 2])
-        self.assertEqual(self.call(places.settle), [])
+        self.assertEqual(self.call(reseating.settle), [])
+
+    def test_where_there_is_no_room_nobody_looks_again(self) -> None:
+        old = self.ready_server(capacity=5)
+        users = self.users(5)
+        for user in users:
+            self.enter(user)
+        self.ready_server(capacity=2)
+        looked = []
+        sit_down = places.sit_down
+
+        def counted() -> places.Seat | None:
+            looked.append("")
+            return sit_down()
+
+        self.patch(places, "sit_down", counted)
+        moves = self.lose(old)
+        self.assertEqual([move.seat is not None for move in moves], [True] * 2 + [False] * 3)
+        self.assertEqual({move.channel for move in moves}, {*self.channels(users)})
+        self.assertEqual(len(looked), 3)
 
     def test_settling_a_few_at_a_time(self) -> None:
         users = self.users(5)
         for user in users:
             Place.insert(user=user, server=None).execute()
         server = self.ready_server(capacity=10)
-        self.patch(places, "SETTLED_AT_ONCE", 2)
-        settled = [len(self.call(places.settle)) for _ in range(4)]
+        self.patch(reseating, "SETTLED_AT_ONCE", 2)
+        settled = [len(self.call(reseating.settle)) for _ in range(4)]
         self.assertEqual(settled, [2, 2, 1, 0])
         self.assertEqual(self.taken(server), 5)
 
@@ -262,13 +282,13 @@ class Moving(PlacesCase):
         self.lose(old)
         self.call(places.give_back, users[0])
         new = self.ready_server(capacity=2)
-        self.call(places.settle)
+        self.call(reseating.settle)
         self.assertEqual(self.taken(new), 1)
 
     def test_an_empty_server(self) -> None:
         server = self.ready_server(capacity=2)
-        self.assertEqual(self.call(places.vacate, server), [])
-        self.assertEqual(self.call(places.vacate, "no server"), [])
+        self.assertEqual(self.call(reseating.vacate, server), [])
+        self.assertEqual(self.call(reseating.vacate, "no server"), [])
 
 
 @on_both_databases
@@ -277,7 +297,7 @@ class WithSessions(RulesCase):
         self.account("ann")
         token = self.log_in("ann")
         Server.update(state=State.LOST).execute()
-        self.call(places.vacate, self.server)
+        self.call(reseating.vacate, self.server)
         ann = self.caller(token)
         self.assertIsNone(ann.server)
         other = self.ready_server(capacity=1, host="other")
@@ -297,8 +317,8 @@ class MovingOff(PlacesCase):
             self.enter(user)
         Server.update(state=State.DRAINING).execute()
         other = self.ready_server(capacity=2)
-        moves = self.call(places.move_off, draining)
+        moves = self.call(reseating.move_off, draining)
         self.assertEqual([move.seat for move in moves], [self.seat(other)] * 2)
         self.assertEqual((self.taken(draining), self.taken(other)), (1, 2))
         self.assertEqual(Place.select().where(Place.server == draining).count(), 1)
-        self.assertEqual(self.call(places.move_off, draining), [])
+        self.assertEqual(self.call(reseating.move_off, draining), [])

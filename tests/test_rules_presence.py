@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.errors import NotLoggedIn
-from bbs.rules import accounts, callers, members, places, presence
+from bbs.rules import accounts, callers, members, places, presence, reseating
 from bbs.rules.callers import Caller, digest
 from bbs.rules.places import Look, Search
 from bbs.rules.presence import Standing
@@ -67,7 +67,7 @@ class GoingAway(AwayCase):
         held = self.call(presence.held_at, self.server)
         other = self.ready_server(capacity=1)
         Server.update(state=State.DRAINING).where(Server.id == self.server).execute()
-        self.call(places.move_off, self.server)
+        self.call(reseating.move_off, self.server)
         self.assertEqual(self.call(presence.leave_unused, self.server, held), [])
         self.assertEqual(self.place(ann.id), (other, False))
         self.assertEqual((self.taken(self.server), self.taken(other)), (0, 1))
@@ -88,9 +88,9 @@ class GoingAway(AwayCase):
         (ann,) = self.people("ann")
         self.send_away(ann)
         self.assertEqual(self.waiting(), 0)
-        self.assertEqual(self.call(places.settle), [])
+        self.assertEqual(self.call(reseating.settle), [])
         self.assertEqual(self.place(ann.id), (None, True))
-        self.assertEqual(self.call(places.vacate, self.server), [])
+        self.assertEqual(self.call(reseating.vacate, self.server), [])
 
     def test_logging_out(self) -> None:
         ann, _ = self.people("ann", "bob")
@@ -113,7 +113,7 @@ class GoingAway(AwayCase):
         server = self.ready_server(capacity=1)
         token = self.log_in(name)
         Server.update(state=State.LOST).where(Server.id == server).execute()
-        self.call(places.vacate, server)
+        self.call(reseating.vacate, server)
         return token
 
 
@@ -165,7 +165,7 @@ class ComingBack(AwayCase):
         self.assertIsNone(self.come_back(stays=True))
         self.assertEqual((self.place(self.ann.id), self.waiting()), ((None, False), 1))
         other = self.ready_server(capacity=1)
-        [move] = self.call(places.settle)
+        [move] = self.call(reseating.settle)
         self.assertEqual((move.seat, self.waiting()), (self.seat(other), 0))
 
     def test_who_is_offline(self) -> None:
@@ -205,7 +205,7 @@ class ComingBack(AwayCase):
         self.assertEqual(self.come_back(), self.seat(self.server))
         self.assertEqual(self.taken(self.server), 2)
         Server.update(state=State.LOST).execute()
-        self.call(places.vacate, self.server)
+        self.call(reseating.vacate, self.server)
         self.assertEqual(self.place(self.ann.id), (None, False))
 
 
@@ -230,7 +230,7 @@ class Listening(AwayCase):
             },
         )
         Server.update(state=State.LOST).execute()
-        self.call(places.vacate, self.server)
+        self.call(reseating.vacate, self.server)
         [standing] = self.call(presence.standings, [digest(tokens["ann"])]).values()
         self.assertEqual(standing, Standing(None))
 

@@ -56,12 +56,9 @@ def after(adopted: str, before: str) -> Iterator[str]:
     another."""
     if adopted == before:
         return  # Nobody has started on this copy, so nobody has launched anything.
-    stopped = fleets.standing_by(before)
-    if stopped:
-        yield f"stopped instances of fleet {before} are to be ended by hand: {' '.join(stopped)}"
-    count = fleets.count_of(before) - len(stopped)
+    count = fleets.count_of(before)
     if count:
-        yield f"{count} app servers launched as fleet {before} serve on until they are not needed"
+        yield f"{count} app servers launched as fleet {before} are this fleet's still"
     if not all(is_certainly_dead(sign.identity) for sign in keepers.signs().values()):
         yield (
             f"login servers that run go on as fleet {before} until they are started again: start"

@@ -15,6 +15,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import peewee
+
 from bbs.rules import operators
 from bbs.rules.operators import By
 from bbs.rules.servers import OPERATOR
@@ -29,6 +31,10 @@ restored; the fleet of which it is a copy, with when that was noticed; and the t
 there are no more servers of a version that knew of no ids."""
 
 ELSEWHERE = "elsewhere"
+
+INTERIM = "as "
+"""What the names of more such rows begin with, and an id follows: what was launched under it is the
+fleet's whose id is the value, as a copy of that has launched it that then adopted it."""
 
 ID_BYTES = 8
 
@@ -51,11 +57,12 @@ class Left:
 
 @dataclass(frozen=True, kw_only=True)
 class Fleet:
-    """Which fleet this is: its `id`, 16 hex digits; what it may adopt; and whether servers of it
-    may have been launched by a version that gave them no id. `copied`: it has just been found to be
-    a copy."""
+    """Which fleet this is: its `id`, 16 hex digits; the `others` under which it has launched before
+    it adopted that one; what it may adopt; and whether servers of it may have been launched by a
+    version that gave them no id. `copied`: it has just been found to be a copy."""
 
     id: str
+    others: tuple[str, ...] = ()
     before: Left | None = None
     former: bool = False
     copied: bool = False
@@ -105,13 +112,6 @@ def count_of(fleet: str) -> int:
     return int(Server.select().where(_of(fleet) & (Server.state != State.GONE)).count())
 
 
-@read_only
-def standing_by(fleet: str) -> list[str]:
-    """The instances of stopped servers that were launched as `fleet`."""
-    warm = Server.select(Server.instance_id).where(_of(fleet) & (Server.state == State.WARM))
-    return [id for (id,) in rows(warm) if id]
-
-
 def settle(now: float, beating: bool) -> Fleet:
     """Which fleet this is from now on, for a login server that starts; `beating`: an app server of
     it has been seen to live. To be asked again changes nothing."""
@@ -130,7 +130,13 @@ def settle(now: float, beating: bool) -> Fleet:
     if said.get(HOME) != home:
         _put(HOME, home)
     said = _said()
-    return Fleet(id=said[FLEET], before=_left(said), former=_former(said), copied=copied)
+    id, others = said[FLEET], _others(said[FLEET])
+    for other in others:
+        # A login server that had not been started again yet may have launched more of them.
+        Server.update(scope=peewee.fn.REPLACE(Server.scope, f":{other}", f":{id}")).where(
+            _of(other)
+        ).execute()
+    return Fleet(id=id, others=others, before=_left(said), former=_former(said), copied=copied)
 
 
 def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) -> int:
@@ -147,7 +153,8 @@ def take_over(old_scope: str, new_scope: str, ids: Collection[str], now: float) 
 
 
 def adopt(by: By) -> Left:
-    """This is the fleet again of which the database is a copy; returns that.
+    """This is the fleet again of which the database is a copy; returns that. What this has launched
+    under the id that it had meanwhile stays its own.
 
     :raises NothingToAdopt: it is a copy of none, or has been adopted.
     """
@@ -156,6 +163,8 @@ def adopt(by: By) -> Left:
     if left is None:
         raise NothingToAdopt()
     operators.record(by, ADOPT, left.id, detail=f"was {said[FLEET]}")
+    if said[FLEET] != left.id:
+        _put(f"{INTERIM}{said[FLEET]}", left.id)
     _put(FLEET, left.id)
     _put(HOME, _home())
     Secret.delete().where(Secret.name == BEFORE).execute()
@@ -181,6 +190,14 @@ def _begin_anew(said: Mapping[str, str], now: float) -> None:
 def _of(fleet: str) -> Any:
     """Whether a server was launched as `fleet`: its provider's scope ends with the id."""
     return Server.scope.endswith(f":{fleet}")
+
+
+def _others(fleet: str) -> tuple[str, ...]:
+    """The other ids under which there may be instances of `fleet`."""
+    # Hex digits come before a g.
+    mine = Secret.name.between(INTERIM, f"{INTERIM}g") & (Secret.value == fleet)
+    names = rows(Secret.select(Secret.name).where(mine).order_by(Secret.name))
+    return tuple(name.removeprefix(INTERIM) for (name,) in names)
 
 
 def _former(said: Mapping[str, str]) -> bool:

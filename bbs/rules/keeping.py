@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import chain, islice, repeat
 
 import peewee
 
-from bbs.rules import places, servers
+from bbs.rules import reseating, servers
 from bbs.rules.members import KEEPER, Member, locked_keeper
 from bbs.rules.servers import CONSOLIDATED
 from bbs.storage.compiling import Row
@@ -44,21 +45,40 @@ def add_launches(
     maximum: int,
     now: float,
     shelved: bool = False,
+    ways: Sequence[str] = (),
 ) -> list[str]:
     """Rows for `count` launches, which begin only now that they are written down; for the shelf, if
-    they are to be `shelved`."""
+    they are to be `shelved`. `ways` are those by which they are asked for, in their order."""
     _check_keeper(me)
     room = maximum - servers.running().count()
-    return [servers.add(scope, capacity, now, shelved) for _ in range(min(count, room))]
+    return [
+        servers.add(scope, capacity, now, shelved, way)
+        for way in islice(chain(ways, repeat(None)), max(0, min(count, room)))
+    ]
 
 
-def adopt(me: Member, scope: str) -> list[str]:
-    """Take on the launches that an operator wrote down for whoever keeps the fleet."""
+def adopt(me: Member, scope: str, ways: Sequence[str] = ()) -> list[str]:
+    """Take on the launches that an operator wrote down for whoever keeps the fleet, by these `ways`
+    in the order of what is returned, as far as they go."""
     _check_keeper(me)
     asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
     ids = [server.id for server in asked]
     Server.update(scope=scope).where(Server.id.in_(ids)).execute()
+    for id, way in zip(ids, ways, strict=False):
+        Server.update(way=way).where(Server.id == id).execute()
     return ids
+
+
+def note_way(me: Member, server: str, before: str | None, way: str) -> bool:
+    """The launch of `server` is asked for by another `way` from now on. False, and then it must not
+    be: somebody has written down another than `before`, or nobody wants the server any more."""
+    _check_keeper(me)
+    was = Server.way.is_null() if before is None else Server.way == before
+    return bool(
+        Server.update(way=way)
+        .where((Server.id == server) & (Server.state == State.LAUNCHING) & was)
+        .execute()
+    )
 
 
 def note_instances(me: Member, instances: Iterable[Instance]) -> None:
@@ -81,13 +101,13 @@ def refuse(me: Member, reason: str | None, until: float | None) -> None:
     Lease.update(refusal=reason, refused_until=until).where(Lease.name == KEEPER).execute()
 
 
-def mark_ready(me: Member, server: str, host: str | None, ready: float) -> list[places.Move]:
+def mark_ready(me: Member, server: str, host: str | None, ready: float) -> list[reseating.Move]:
     """People may be placed on `server`, reached at `host` (None: as its row says already), since
     `ready`: when it was created, and what was measured since."""
     _check_keeper(me)
     values = {"state": State.READY, "ready": ready} | ({} if host is None else {"host": host})
     Server.update(values).where((Server.id == server) & (Server.state == State.LAUNCHING)).execute()
-    return places.settle()
+    return reseating.settle()
 
 
 def shelve(me: Member, server: str, now: float) -> bool:
@@ -126,16 +146,16 @@ def put_back(me: Member, server: str, now: float) -> None:
     ).execute()
 
 
-def lose(me: Member, server: str, reason: str) -> list[places.Move]:
+def lose(me: Member, server: str, reason: str) -> list[reseating.Move]:
     """`server` is dead to us; its people are placed again."""
     _check_keeper(me)
     Server.update(state=State.LOST, reason=reason).where(
         (Server.id == server) & (Server.state != State.GONE)
     ).execute()
-    return places.vacate(server)
+    return reseating.vacate(server)
 
 
-def drain(me: Member, server: str, reason: str) -> list[places.Move] | None:
+def drain(me: Member, server: str, reason: str) -> list[reseating.Move] | None:
     """`server` takes nobody any more, and whoever is there moves as places are found; None if it is
     wanted after all: somebody has come since it was seen empty, no operator asked, and its provider
     will not take it away."""
@@ -146,7 +166,7 @@ def drain(me: Member, server: str, reason: str) -> list[places.Move] | None:
         .where((Server.id == server) & ((Server.taken == 0) | must))
         .execute()
     )
-    return places.move_off(server) if changed else None
+    return reseating.move_off(server) if changed else None
 
 
 def consolidate(me: Member, server: str, reason: str, seen: int, now: float) -> bool:
@@ -154,7 +174,7 @@ def consolidate(me: Member, server: str, reason: str, seen: int, now: float) -> 
     time; False if it is better left alone: it was `seen` with fewer people, an operator wants it
     empty, or somebody on it was moved not long before `now` and is not to be moved again."""
     _check_keeper(me)
-    if places.anybody_moved_lately(server, now):
+    if reseating.anybody_moved_lately(server, now):
         return False
     changed = (
         Server.update(state=State.DRAINING, reason=reason)
@@ -170,7 +190,7 @@ def consolidate(me: Member, server: str, reason: str, seen: int, now: float) -> 
     return bool(changed)
 
 
-def keep(me: Member, server: str) -> list[places.Move]:
+def keep(me: Member, server: str) -> list[reseating.Move]:
     """`server`, which was to drain as its people fit elsewhere, takes people again; those who are
     online without a place among them. Nothing where it is empty by now: such a one is ended."""
     _check_keeper(me)
@@ -182,23 +202,23 @@ def keep(me: Member, server: str) -> list[places.Move]:
         & (Server.drain_asked == False)  # noqa: E712 - it is SQL
         & Server.warned.is_null()
     ).execute()
-    return places.settle()
+    return reseating.settle()
 
 
-def move_off(me: Member, server: str) -> list[places.Move]:
+def move_off(me: Member, server: str) -> list[reseating.Move]:
     """Move people from `server`, which drains, as far as there are other places."""
     _check_keeper(me)
-    return places.move_off(server)
+    return reseating.move_off(server)
 
 
-def move_some_off(me: Member, server: str, most: int, now: float) -> list[places.Move]:
+def move_some_off(me: Member, server: str, most: int, now: float) -> list[reseating.Move]:
     """Move `most` people from `server`, which is consolidated, as far as there are other places,
     and none whom that has happened to not long before `now`."""
     _check_keeper(me)
-    return places.move_some_off(server, most, now)
+    return reseating.move_some_off(server, most, now)
 
 
-def close(me: Member, server: str, reason: str, now: float) -> list[places.Move]:
+def close(me: Member, server: str, reason: str, now: float) -> list[reseating.Move]:
     """`server` has been terminated: it is gone, and should it still run, it ends itself. `reason`
     is noted unless it was lost, for a reason noted then."""
     _check_keeper(me)
@@ -208,13 +228,13 @@ def close(me: Member, server: str, reason: str, now: float) -> list[places.Move]
     Server.update(state=State.GONE, ended=now).where(
         (Server.id == server) & (Server.state != State.GONE)
     ).execute()
-    return places.vacate(server)
+    return reseating.vacate(server)
 
 
-def settle(me: Member) -> list[places.Move]:
+def settle(me: Member) -> list[reseating.Move]:
     """Find places for people who are online without one."""
     _check_keeper(me)
-    return places.settle()
+    return reseating.settle()
 
 
 def forget_peer(me: Member, peer: str) -> None:

@@ -119,7 +119,7 @@ def listing() -> tuple[Listed, ...]:
         people.setdefault(server, []).append(name)
     return tuple(
         Listed(server, tuple(people.get(server.id, ())))
-        for server in servers.read(servers.living().order_by(Server.created))
+        for server in servers.read(servers.living().order_by(Server.created, Server.id))
     )
 
 

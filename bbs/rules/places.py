@@ -19,19 +19,13 @@ import peewee
 
 from bbs.addresses import Address
 from bbs.errors import NotLoggedIn
-from bbs.storage.database import for_update, read_only, rows
-from bbs.storage.models import Place, Server, User, Waiter
+from bbs.storage.database import for_update, read_only
+from bbs.storage.models import Place, Server, Waiter
 from bbs.storage.statements import statement
 from bbs.values import State
 
 SERVING = (State.READY, State.DRAINING)
 """States of a server that serves its people; only a ready one takes more."""
-
-MOVED_AGAIN_AFTER = 600.0
-"""Seconds for which nobody is moved again only so that fewer servers are needed."""
-
-SETTLED_AT_ONCE = 100
-"""People at the most who are found places in one transaction, so that nobody waits long for it."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +69,6 @@ class Search:
     online: bool = False
 
 
-@dataclass(frozen=True)
-class Move:
-    """A user who lost the place on a server, and has another one, or none yet."""
-
-    channel: str
-    seat: Seat | None
-
-
 def take(user: int, look: Look) -> Search:
     """The place of somebody online: the one held, if its server is well, else a new one if `look`
     says so.
@@ -111,7 +97,7 @@ def _wait_no_more(waiter: str) -> peewee.Delete:
 def _take(user: int, new: bool) -> Search:
     held = _held(user)
     if not held:
-        seat = _sit_down() if new else None
+        seat = sit_down() if new else None
         if seat:
             # At random: one that was given back and taken anew must not be taken for the one
             # before by whoever watches it.
@@ -123,12 +109,12 @@ def _take(user: int, new: bool) -> Search:
         _note_asked(user)
         return Search(seat)
     _leave(server)
-    seat = _sit_down() if new else None
+    seat = sit_down() if new else None
     if says_away(server, away):
         if seat:
-            _move(user, seat.server)
+            move_to(user, seat.server)
         return Search(seat)
-    _move(user, seat.server if seat else None)
+    move_to(user, seat.server if seat else None)
     return Search(seat, online=True)
 
 
@@ -165,9 +151,9 @@ def come_back(user: int, here: str | None, *, stays: bool = False) -> Seat | Non
     [(_, server, away)] = held
     if not says_away(server, away):
         return _ready(server)
-    seat = _sit_at(here) or _sit_down()
+    seat = _sit_at(here) or sit_down()
     if seat or stays:
-        _move(user, seat.server if seat else None)
+        move_to(user, seat.server if seat else None)
     return seat
 
 
@@ -190,49 +176,6 @@ def whereabouts(users: Collection[int]) -> dict[int, Seat | None]:
     }
 
 
-def vacate(server: str) -> list[Move]:
-    """Take everybody's place on `server` away, and find them others; say whom it concerns."""
-    places = [*for_update(Place.select().where(Place.server == server))]
-    # First of all, so that nobody's new place is the old one.
-    Server.update(taken=0).where(Server.id == server).execute()
-    Place.update(server=None, away=False).where(Place.server == server).execute()
-    return _reseat(places)
-
-
-def move_off(server: str) -> list[Move]:
-    """Move people from `server` as far as there are other places; the rest stay for now."""
-    return _move_off(server, [*for_update(Place.select().where(Place.server == server))])
-
-
-def _move_off(server: str, places: Sequence[Place]) -> list[Move]:
-    moves = [move for move in _reseat(places) if move.seat]
-    Server.update(taken=Server.taken - len(moves)).where(Server.id == server).execute()
-    return moves
-
-
-def move_some_off(server: str, most: int, now: float) -> list[Move]:
-    """Move `most` people at the most from `server`, none of them who was moved so lately."""
-    some = Place.select().where((Place.server == server) & ~_moved_lately(now))
-    people = [*for_update(some.order_by(Place.user).limit(most))]
-    moves = _move_off(server, people)
-    users = [place.user_id for place in people]
-    # Who found no other place is there still.
-    gone = Place.user.in_(users) & (Place.server != server)
-    Place.update(moved=now).where(gone).execute()
-    return moves
-
-
-def anybody_moved_lately(server: str, now: float) -> bool:
-    """Whether somebody on `server` was moved so lately that they are not to be moved again."""
-    return bool(Place.select().where((Place.server == server) & _moved_lately(now)).exists())
-
-
-def _moved_lately(now: float) -> peewee.Expression:
-    # Also who was moved after `now`, by a clock that was wrong: for so long at the most.
-    lately = Place.moved.between(now - MOVED_AGAIN_AFTER, now + MOVED_AGAIN_AFTER)
-    return Place.moved.is_null(False) & lately
-
-
 def is_waiting() -> peewee.Expression:
     """Which rows are of people who are there and have no place."""
     return Place.server.is_null() & (Place.away == False)  # noqa: E712 - it is SQL
@@ -241,29 +184,6 @@ def is_waiting() -> peewee.Expression:
 def is_away() -> peewee.Expression:
     """Which rows are of people who are logged in, and not there."""
     return Place.server.is_null() & (Place.away == True)  # noqa: E712 - it is SQL
-
-
-def settle() -> list[Move]:
-    """Find places for people who are online without one, as far as there are."""
-    homeless = Place.select().where(is_waiting()).order_by(Place.user).limit(SETTLED_AT_ONCE)
-    return [move for move in _reseat([*for_update(homeless)]) if move.seat]
-
-
-def _reseat(places: Sequence[Place]) -> list[Move]:
-    """New seats for the people of `places`, whose rows are locked: nobody logs out meanwhile."""
-    if not places:
-        return []
-    users = [place.user_id for place in places]
-    channels = dict(rows(User.select(User.id, User.channel).where(User.id.in_(users))))
-    moves = []
-    seat: Seat | None = None
-    for number, user in enumerate(users):
-        # Where there was no room for one there is none for the next.
-        seat = _sit_down() if seat or not number else None
-        if seat:
-            _move(user, seat.server)
-        moves.append(Move(channels[user], seat))
-    return moves
 
 
 @statement
@@ -286,7 +206,8 @@ def _note_asked(user: int) -> peewee.Update:
 
 
 @statement
-def _move(user: int, server: str | None) -> peewee.Update:
+def move_to(user: int, server: str | None) -> peewee.Update:
+    """The user's place is on `server` from now on, where it was counted; with None, on none yet."""
     return Place.update(server=server, away=False, asked=Place.asked + 1).where(Place.user == user)
 
 
@@ -329,7 +250,7 @@ def _serving(server: str) -> peewee.Select:
     )
 
 
-def _sit_down() -> Seat | None:
+def sit_down() -> Seat | None:
     """Count one more on the fullest server with room: the emptiest then fall idle, and can end."""
     while found := _fullest_with_room():
         [(server, host, port)] = found

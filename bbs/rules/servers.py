@@ -61,6 +61,7 @@ class ServerRow:
     kind: str | None
     warned: str | None = None
     shelved: bool = False
+    way: str | None = None
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:
@@ -259,9 +260,11 @@ def new_id() -> str:
     return secrets.token_hex(16)
 
 
-def add(scope: str, capacity: int, now: float, shelved: bool = False) -> str:
+def add(
+    scope: str, capacity: int, now: float, shelved: bool = False, way: str | None = None
+) -> str:
     """A row for a server that is launching, perhaps for the shelf; returns its id."""
     server = new_id()
     row = {"id": server, "scope": scope, "capacity": capacity, "created": now, "shelved": shelved}
-    Server.insert(row).execute()
+    Server.insert({**row, "way": way}).execute()
     return server

@@ -6,7 +6,7 @@ has an id, made by the fleet before it asks; the id is what makes asking again h
 provider passes the contract suite in `bbs/testing/provider_contract.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
@@ -103,6 +103,34 @@ class IKeepsWarm(Interface):
 
     def start(launch_id: str) -> Deferred[None]:
         """Start it again. Idempotent. It fails as `IProvider.launch` does."""
+
+
+class IHasWays(Interface):
+    """A provider that can make a launch in several ways, one after the other, under another token
+    each: so two keepers that went different ways for one launch would make it twice.
+
+    The fleet writes the way of a launch down before it is asked for. Whoever goes on with the
+    launch begins there, and all ways before it have been refused. A way is one line, of at most 200
+    characters.
+    """
+
+    write_way: Callable[[str, str | None, str], Deferred[None]] | None = Attribute(
+        """Set by the fleet. Called with a launch's id, the way that is written down, None if none
+        is, and the one to come; what is to come may be asked for when it has fired. What it fails
+        with is for who called `launch`: then it must not be asked for."""
+    )
+
+    def ways(count: int, to_stop: bool = False) -> Sequence[str]:
+        """By which way each of so many launches is best made first, those that will be stopped
+        (`IKeepsWarm`) or others."""
+
+    def know_ways(ways: Mapping[str, str], asked: Collection[str]) -> None:
+        """What is written down of launches, by id; for those that are `asked` another keeper may
+        have asked. What this provider knows better, as it has just had it written down, stays."""
+
+    def forget_ways(kept: Collection[str] = ()) -> None:
+        """Forget what is known of all launches but those that are `kept`: they are over, or another
+        keeper goes on with them."""
 
 
 class IKeepsLogs(Interface):

@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from bbs import __version__
 from bbs.errors import Unavailable
-from bbs.rules import keeping, members, places
+from bbs.rules import keeping, members, reseating
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, NOT_RUNNING, SPARE, ServerRow
 from bbs.scaling import plan, shelf
@@ -244,6 +244,9 @@ class FleetKeeper(Service):
         policy, figures = self._needs.policy, self._tally.figures
         figures[SPARE] = policy.spare
         for step in shelf.with_shelf(servers, demand, policy):
+            adds = isinstance(step, plan.Launch | shelf.Fill | shelf.Wake)
+            if adds and not self._sight.may_count:
+                continue
             if isinstance(step, shelf.Fill | shelf.Shelve | shelf.Stop | shelf.Wake):
                 await self._shelving.take(step)
             else:
@@ -253,7 +256,7 @@ class FleetKeeper(Service):
         if seen.waiting:
             moves = await self._database.run(keeping.settle, self.me)
             self._news.moved(moves)
-            if len(moves) == places.SETTLED_AT_ONCE:
+            if len(moves) == reseating.SETTLED_AT_ONCE:
                 self.look_soon()  # There may be places for more.
         await self._steps.holding.stamp_again()
         await self._housekeeping.keep()
@@ -279,6 +282,7 @@ class FleetKeeper(Service):
     async def _launch_again(self, rows: tuple[ServerRow, ...]) -> None:
         """Launches that were written down, by an operator or before somebody died, and not made."""
         launching = [row for row in rows if row.state is State.LAUNCHING]
+        self._steps.read_ways(row for row in launching if row.id not in self._sight.instances)
         started = self._shelving.start_again(launching)
         missing = {
             row.id: self._ages.began(row.id)
@@ -286,10 +290,10 @@ class FleetKeeper(Service):
             if row.scope == self._provider.scope and row.id not in self._sight.instances
             if row.id not in started
         }
-        asked = any(not row.scope for row in launching)
+        asked = sum(not row.scope for row in launching)
         running = sum(row.state not in NOT_RUNNING for row in rows) if asked else 0
-        if asked and running + self._steps.strays <= self._policy.maximum:
-            ids = await self._database.run(keeping.adopt, self.me, self._provider.scope)
+        if asked and self._sight.may_count and running + self._steps.strays <= self._policy.maximum:
+            ids = await self._steps.adopt(asked)
             missing |= {id: self._ages.began(id) for id in ids}
         self._steps.launch(missing, {row.id for row in launching if row.shelved})
 

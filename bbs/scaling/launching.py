@@ -133,6 +133,7 @@ async def make_provider(
             only_here=children.only_here(config),
             logs_kept=config.log.keep,
             fleet_id=fleet.id,
+            other_ids=fleet.others,
             former=fleet.former,
         )
     )

@@ -1,5 +1,5 @@
-"""Looks at the fleet for its keeper: how old a list of the provider's may be, and what is heard and
-seen of the servers by then."""
+"""Looks at the fleet for its keeper: how old a list of the provider's may be, and what is kept of
+what it says."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Looking:
         self._run = means.database.run
         self._provider = means.provider
         self._sight = sight
-        self._seeing = Seeing(means.provider.scope, sight, ages, shelving, interval)
         self._interval = interval
+        self._seeing = Seeing(means.provider.scope, sight, ages, shelving, interval)
         self._listening = Watch()
         self._nowhere = Nowhere(means.policy.launch_timeout)
         self._silence: Mapping[str, float] = {}

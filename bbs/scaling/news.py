@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
-from bbs.rules.places import Move
+from bbs.rules.reseating import Move
 
 
 class FleetBus(Protocol):

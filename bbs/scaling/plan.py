@@ -209,7 +209,7 @@ def _drain_idle(
     """
     ready = _lasting(servers, steps, policy)
     idle = [s for s in ready if not s.taken]
-    if not idle or len(ready) <= policy.minimum:
+    if not idle:
         return {}
     count, free = len(ready), sum(_free(s, policy) for s in ready)
     need = _balance(servers, steps, demand, policy).homeless + policy.spare

@@ -47,6 +47,8 @@ class LaunchKit:
     :param fleet_id: which fleet this is, 16 hex digits. A provider whose launches outlive this
         process marks each with it, and lists those that have this mark: another fleet, of a copy of
         the database for one, may launch in the same place.
+    :param other_ids: what has one of these marks is this fleet's as well: it launched so while it
+        was taken for a copy.
     :param former: whether there may be launches of a version that knew of no such ids.
     """
 
@@ -64,6 +66,7 @@ class LaunchKit:
     only_here: tuple[str, ...] = ()
     logs_kept: int = 5
     fleet_id: str = ""
+    other_ids: tuple[str, ...] = ()
     former: bool = False
 
 

@@ -114,5 +114,4 @@ class Seeing:
 def _steady(row: ServerRow, instance: Instance, seen: Seen) -> _Known | None:
     """What is good as long as row and instance are the same and the server beats; None where there
     is more to it: one that is empty grows idle, and one that does not serve too old."""
-    steady = row.state is State.READY and row.taken and instance.alive
-    return _Known(row, instance, seen) if steady else None
+    return _Known(row, instance, seen) if row.state is State.READY and row.taken else None

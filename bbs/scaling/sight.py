@@ -24,6 +24,11 @@ since the last call that could have changed it."""
 PATIENCE = 1.0
 """Seconds for which a round waits for a list; it goes on without, and the list is heard later."""
 
+FIRST_LIST = 30.0
+"""Seconds for which nothing is launched before the first list of a provider that others share. The
+rows do not know of what runs when a fleet has just been adopted, and who waits is to be served also
+where no list can be had for an hour."""
+
 _log = Logger()
 
 
@@ -47,6 +52,7 @@ class Sight:
         """Know nothing: somebody else may have launched and ended since."""
         self.instances = {}
         self._asked_at: float | None = None
+        self._since: float | None = None
         self._missing: dict[str, float] = {}
         self._void: set[str] = set()
         self._strays: dict[str, float] = {}
@@ -55,6 +61,8 @@ class Sight:
         """Have a list no more than `oldest` seconds old, if that can be had soon. Unless it is to
         `wait`, that is heard later, where there is one already and others share the provider."""
         now = self._reactor.seconds()
+        if self._since is None:
+            self._since = now
         recent = self._asked_at is not None and now - self._asked_at < oldest
         if self._looking or recent:
             return
@@ -79,6 +87,14 @@ class Sight:
         # Where none came, another round at once would ask again at once.
         if self._asked_at is not None and self._asked_at >= since:
             self._on_news()
+
+    @property
+    def may_count(self) -> bool:
+        """Whether it is known how many run, or has been asked for in vain for long enough."""
+        if not self._provider.shared or self._asked_at is not None:
+            return True
+        since = self._since
+        return since is not None and self._reactor.seconds() - since >= FIRST_LIST
 
     @property
     def is_behind(self) -> bool:

@@ -30,6 +30,7 @@ from bbs.scaling.means import Means
 from bbs.scaling.needs import Needs
 from bbs.scaling.retries import Retries
 from bbs.scaling.sight import Sight
+from bbs.scaling.ways import Ways
 from bbs.values import State
 
 _log = Logger()
@@ -67,6 +68,7 @@ class Steps:
         self._look_soon = look_soon
         self.holding = Holding(means)
         self._calls: dict[str, Deferred[Any]] = {}
+        self._ways = Ways(means.provider, means.database, means.me)
         self.forget()
 
     def forget(self) -> None:
@@ -79,6 +81,7 @@ class Steps:
         self._accepted: set[str] = set()
         self._sure: set[str] = set()
         self._told: set[str] = set()
+        self._ways.forget()
 
     async def take(self, step: plan.Step, rows: Mapping[str, ServerRow]) -> None:
         """Take `step`; the plan was made from `rows`, by id."""
@@ -130,6 +133,7 @@ class Steps:
 
     async def add(self, count: int, shelved: bool = False) -> None:
         """Write down launches, and ask for them; for the shelf, if they are to be `shelved`."""
+        ways = self._ways.first(count, shelved)
         ids = await self._database.run(
             keeping.add_launches,
             self._me,
@@ -139,13 +143,26 @@ class Steps:
             self._policy.maximum - self.strays,
             self._wall(),
             shelved,
+            ways,
         )
         what = "server" if len(ids) == 1 else "servers"
         for_the_shelf = " to stand by" if shelved else ""
         _log.info("launching {count} {what}{why}", count=len(ids), what=what, why=for_the_shelf)
         # Nobody has asked for them before.
         self._sure.update(ids)
+        self._ways.know(dict(zip(ids, ways, strict=False)))
         self.launch({id: self._ages.began(id) for id in ids}, ids if shelved else ())
+
+    async def adopt(self, count: int) -> list[str]:
+        """Take on the launches, `count` or so, that an operator has written down; returns which."""
+        ways = self._ways.first(count)
+        ids = await self._database.run(keeping.adopt, self._me, self._provider.scope, ways)
+        self._ways.know(dict(zip(ids, ways, strict=False)))
+        return ids
+
+    def read_ways(self, launching: Iterable[ServerRow]) -> None:
+        """By which ways those are asked for of which no list tells, as their rows say."""
+        self._ways.read((row for row in launching if row.id not in self._accepted), self._sure)
 
     def launch(self, began: Mapping[str, float], shelved: Collection[str] = ()) -> None:
         """Ask the provider for launches that are written down and that it is not known to have;

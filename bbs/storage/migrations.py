@@ -39,7 +39,7 @@ from bbs.values import NAME_LENGTH
 if TYPE_CHECKING:
     from bbs.storage.migrator import Migrator
 
-VERSION = 7
+VERSION = 8
 """The framework's schema that this code works on."""
 
 LOCK_TIMEOUT = 60
@@ -114,7 +114,20 @@ def _to_7(migrator: Migrator) -> None:
     migrator.create_table(Server)  # For its index: full servers are not read to find room.
 
 
-STEPS: Mapping[int, Step] = {2: _to_2, 3: _to_3, 4: _to_4, 5: _to_5, 6: _to_6, 7: _to_7}
+def _to_8(migrator: Migrator) -> None:
+    """By which way a launch is asked for."""
+    migrator.add_columns("server", way=Server.way)
+
+
+STEPS: Mapping[int, Step] = {
+    2: _to_2,
+    3: _to_3,
+    4: _to_4,
+    5: _to_5,
+    6: _to_6,
+    7: _to_7,
+    8: _to_8,
+}
 """The framework's."""
 
 

@@ -89,6 +89,8 @@ class Server(Table):
     is what servers of version 0.1.0 write instead. `figures` is what every server tells of itself
     beside that, as JSON too. `warned`: why its provider will soon take it away, if it has said so.
     `shelved`: it is launched to be stopped once it has booted, and started when a crowd comes.
+    `way`: by which of its ways the provider is asked to launch it, in the provider's words; it is
+    written down before the provider asks by it.
     """
 
     id = peewee.CharField(32, primary_key=True)
@@ -112,6 +114,7 @@ class Server(Table):
     figures = peewee.TextField(null=True)
     warned = peewee.CharField(200, null=True)
     shelved = _flag()
+    way = peewee.CharField(200, null=True)
 
     class Meta:
         indexes = (

@@ -241,6 +241,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
         "the keeper of the fleet": [
             lambda: members.observe(KEEPER, Tally()),
             lambda: keeping.add_launches(KEEPER, 1, "", 10, 1000, NOW),
+            lambda: keeping.note_way(KEEPER, "launching", None, "t3.micro in subnet-1"),
             lambda: keeping.mark_ready(KEEPER, "launching", "host", NOW),
             lambda: [operators.ask_drain("server2"), keeping.drain(KEEPER, "server2", "")],
             lambda: keeping.move_off(KEEPER, "server3"),

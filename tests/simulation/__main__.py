@@ -63,12 +63,10 @@ def _each_break(seeds: range) -> int:
             if len(failures) == ENOUGH:
                 break
         unnoticed += not failures
-        first: tuple[object, str] = next(iter(failures.items()), ("none", ""))
+        first, complaint = next(iter(failures.items()), (None, ""))
         beside = "".join(f" and {other}" for other in broken.beside)
         print(f"{name}{beside}: {broken.what}")
-        print(
-            f"    {len(failures)} of {tried} rounds fail; seed {first[0]}: {first[1]}", flush=True
-        )
+        print(f"    {len(failures)} of {tried} rounds fail; seed {first}: {complaint}", flush=True)
     return 1 if unnoticed else 0
 
 

@@ -39,7 +39,7 @@ from bbs.storage.models import Server, User
 from bbs.testing.provider import MemoryProvider
 from bbs.values import Policy, State, Tally
 from bbs.workers import Inline
-from tests.simulation.checks import WATCH
+from tests.simulation.checks import WATCH_PLACES
 
 CAPACITY = 10
 STAY = 600.0
@@ -218,7 +218,7 @@ class Hour:
         self.database = Database("sqlite:///:memory:", Inline(), clock)
         self.database.peewee.connect(reuse_if_open=True)
         migrations.upgrade(self.database.peewee, board.schema)
-        self.database.peewee.connection().executescript(WATCH)
+        self.database.peewee.connection().executescript(WATCH_PLACES)
         self.cloud = Machines(clock)
         self.cloud.on_launch = self._launched
         me = members.Member("0" * 32, "host:simulated:1")

@@ -15,10 +15,8 @@ from tests.simulation.people import Person
 if TYPE_CHECKING:
     from tests.simulation.fleet import Fleet
 
-WATCH = """
+WATCH_PLACES = """
 CREATE TABLE violation (what TEXT);
-CREATE TABLE moves (user INTEGER);
-CREATE TABLE consolidated (user INTEGER PRIMARY KEY, at REAL);
 CREATE TRIGGER over_taken AFTER UPDATE OF taken ON server WHEN NEW.taken > NEW.capacity
 BEGIN INSERT INTO violation VALUES ('a server was over capacity: ' || NEW.id); END;
 CREATE TRIGGER over_moved AFTER UPDATE OF server_id ON place WHEN NEW.server_id IS NOT NULL
@@ -29,6 +27,12 @@ CREATE TRIGGER over_placed AFTER INSERT ON place WHEN NEW.server_id IS NOT NULL
 AND (SELECT count(*) FROM place WHERE server_id = NEW.server_id)
   > (SELECT capacity FROM server WHERE id = NEW.server_id)
 BEGIN INSERT INTO violation VALUES ('a server was over capacity: ' || NEW.server_id); END;
+"""
+"""No one server over capacity at any moment: the database itself notices."""
+
+WATCH = """
+CREATE TABLE moves (user INTEGER);
+CREATE TABLE consolidated (user INTEGER PRIMARY KEY, at REAL);
 CREATE TRIGGER beating AFTER UPDATE OF state ON server
 WHEN OLD.state = 'launching' AND NEW.reason LIKE 'failed: not ready%' AND OLD.port IS NOT NULL
 BEGIN INSERT INTO violation VALUES ('beats, and was given up: ' || NEW.id); END;
@@ -51,7 +55,7 @@ WHERE user = NEW.user_id AND seconds_now() - at < 600.0 AND clocks_are_right();
 INSERT OR REPLACE INTO consolidated VALUES (NEW.user_id, seconds_now());
 END;
 """
-"""What must hold at any moment: the database itself notices."""
+"""What else must hold at any moment."""
 
 
 def what_is_wrong(fleet: Fleet) -> list[str]:

@@ -22,7 +22,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.values import Policy, Tally
 from bbs.workers import Inline
-from tests.simulation.checks import WATCH
+from tests.simulation.checks import WATCH, WATCH_PLACES
 from tests.simulation.cloud import Machine
 from tests.simulation.ec2 import Client
 from tests.simulation.mortal import Mortal, MortalDatabase
@@ -120,7 +120,7 @@ class LoginServer:
         patience = policy.lost_after
         found = await founding.find(database, self.mortal, self.wall, patience, True)
         self._fleet.founded(found)
-        provider = self._provider(self._fleet.tag or found.id, found.former)
+        provider = self._provider(self._fleet.tag or found.id, found)
         await founding.take_over(database, provider, self.mortal, self.wall, patience)
         news = FleetNews(self.hints)
         self.room = WaitingRoom(
@@ -148,7 +148,7 @@ class LoginServer:
             )
         self.keeper.startService()
 
-    def _provider(self, fleet_id: str, former: bool) -> EC2Provider:
+    def _provider(self, fleet_id: str, found: fleets.Fleet) -> EC2Provider:
         name = self._fleet.name
         return EC2Provider(
             self.mortal,
@@ -157,7 +157,8 @@ class LoginServer:
             lambda _: name,
             self._version,
             fleet_id=fleet_id,
-            former=former,
+            other_ids=found.others,
+            former=found.former,
         )
 
     def wall(self) -> float:
@@ -226,7 +227,7 @@ class Fleet:
 
     def _watch(self) -> None:
         self._watch_time()
-        self.database.connection.executescript(WATCH)
+        self.database.connection.executescript(WATCH_PLACES + WATCH)
 
     def _watch_time(self) -> None:
         connection, world = self.database.connection, self.world
@@ -319,18 +320,28 @@ class Fleet:
         """An instance begins to boot."""
         self.world.tell("launched", machine.id, machine.launch_id, self.name)
         own = [m for m in self.world.cloud.alive() if m.owner is self and m.counts]
-        alive = len({m.launch_id for m in own})
-        self.peak = max(self.peak, alive)
+        counted = [m for m in own if not self._is_told_to_end(m)]
+        self.peak = max(self.peak, len(counted))
         if sum(m.launch_id == machine.launch_id for m in self.world.cloud.machines) > 1:
-            # A keeper launched it in one way and its successor in another: for a while it is two,
-            # and a list may show the one that is ended and not the one that serves.
+            # A list may show the one that has ended and not the one that serves.
             self._twice.add(machine.launch_id)
-        if alive > self.policy.maximum and not self._twice:
+        if sum(m.launch_id == machine.launch_id for m in own) > 1:
+            self.world.complain(f"two instances of one launch: {machine.launch_id}")
+        if len(counted) > self.policy.maximum:
             self.world.complain(f"more than the maximum of {self.policy.maximum} ran")
         token = machine.parameters.get("ClientToken")
         if sum(m.parameters.get("ClientToken") == token for m in own) > 1:
             self.world.complain(f"launched twice under one token: {machine.launch_id}")
         self.boots(machine)
+
+    def _is_told_to_end(self, machine: Machine) -> bool:
+        """Whether its row is closed, as lists lied of it for long, and its app server works: it
+        learns of it as soon as it beats, and ends."""
+        if machine.reported is None or not self._works(machine, machine.started):
+            return False
+        query = "SELECT count(*) FROM server WHERE id = ? AND state = 'gone'"
+        [closed] = self.database.connection.execute(query, (machine.launch_id,)).fetchone()
+        return bool(closed)
 
     def boots(self, machine: Machine) -> None:
         """An instance has begun to boot, and its app server serves when it has, if it does."""

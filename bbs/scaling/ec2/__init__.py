@@ -51,6 +51,7 @@ async def _make(kit: LaunchKit) -> IProvider:
         make_user_data,
         __version__,
         fleet_id=kit.fleet_id,
+        other_ids=kit.other_ids,
         former=kit.former,
     )
 

@@ -2,10 +2,11 @@
 
 Each way to launch, a type in a subnet, on demand or as Spot, has a ClientToken of its own, made
 from the launch's id: whoever asks again for what may exist finds it. The next way is tried after a
-clear answer that capacity lacks; where the answer to an earlier try is not known, EC2 is first
-asked for instances of the launch; and so it is while another keeper may have launched by another
-way (`provider.py`). Should two have done so all the same, as EC2 describes nothing at once, the
-later instance is ended when both are seen.
+clear answer that capacity lacks, and it is written down first (`IHasWays`): so whoever goes on with
+the launch asks by the way by which there may be an instance. Where the answer to an earlier try is
+not known, or another keeper's try may be on its way still, the next way waits for `SETTLES`, and
+EC2 is asked for instances of the launch before. Should a call be carried out later than that, and
+another way have been taken, the later instance is ended when both are seen.
 
 Spot is asked of RunInstances, not of CreateFleet: that would need a launch template in every
 account, another shape of answers and errors, and gives nothing here for one instance at a time.
@@ -13,7 +14,8 @@ account, another shape of answers and errors, and gives nothing here for one ins
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -24,9 +26,13 @@ from bbs.scaling.ec2.bases import Bases
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict
 from bbs.scaling.ec2.machines import Machines, machines
-from bbs.scaling.ec2.request import Attempt
+from bbs.scaling.ec2.request import Attempt, attempts
 from bbs.scaling.ec2.template import Basis
 from bbs.scaling.ec2.where import Where
+
+SETTLES = 30.0
+"""Seconds for which a call that was given up may still be carried out. EC2's client gives it up
+after 10 s at the most, and closes its connection then; EC2 itself says nothing of it."""
 
 _LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT)
 
@@ -39,6 +45,8 @@ class Launches:
     :param known: gets the instances that are launched, and learns of those that `find` finds.
     :param request: the parameters of RunInstances for a launch, by a way, on a basis.
     :param find: describes the instances of a launch.
+    :param write: writes down by which way a launch is asked for, given its id, the one of before,
+        and the one to come.
     """
 
     def __init__(
@@ -49,16 +57,50 @@ class Launches:
         seconds: Callable[[], float],
         request: Callable[[str, Attempt, Basis], dict[str, Any]],
         find: Callable[[str], Deferred[None]],
+        write: Callable[[str, str | None, str], Deferred[None]],
     ) -> None:
         self._client = client
         self._config = config
         self._known = known
         self._request = request
         self._find = find
+        self._write = write
+        self._seconds = seconds
         self._bases = Bases(client, config, seconds)
         self._where = Where(config, seconds)
-        self._doubtful: dict[str, Attempt] = {}
-        """By launch id: the way by which there may be an instance, or one is asked for."""
+        self._ways: dict[str, Attempt] = {}
+        """By launch id, of those of which no instance is known: the way that is written down, by
+        which alone there may be one."""
+        self._doubts: dict[str, float] = {}
+        """When somebody last asked for such a launch who did not hear the answer, or may have."""
+
+    def ways(self, count: int, spot: bool) -> list[str]:
+        """By which way each of so many launches is best made, where others are made at once."""
+        living, chosen = self._living(), []
+        for _ in range(count):
+            if way := self._where.next(living, (), spot):
+                living[way.subnet or ""] += 1
+                chosen.append(str(way))
+        return chosen
+
+    def know(self, ways: Mapping[str, str], asked: Collection[str]) -> None:
+        """What is written down of launches, by id; for those that are `asked`
+        another keeper may have asked. One that the configuration has no more is not known."""
+        by_name = {str(way): way for way in attempts(self._config)}
+        for id, name in ways.items():
+            if id not in self._ways and name in by_name and not self._known.of(id):
+                self._ways[id] = by_name[name]
+                if id in asked:
+                    self._doubts[id] = self._seconds()
+
+    def has_way(self, launch_id: str) -> bool:
+        """Whether it is known by which way there may be an instance of the launch."""
+        return launch_id in self._ways
+
+    def forget_ways(self, kept: Collection[str]) -> None:
+        """All but those that are `kept`."""
+        for id in {*self._ways, *self._doubts} - {*kept}:
+            self.forget(id)
 
     async def launch(self, launch_id: str, spot: bool = True) -> None:
         """Have an instance of the launch, or know that there was one. Not by a way that is Spot,
@@ -69,7 +111,10 @@ class Launches:
         basis = await self._bases.get()
         asked_anew = False
         tried: list[Attempt] = []
-        way: Attempt | None = self._doubtful.get(launch_id) or self._next(tried, spot)
+        way = self._ways.get(launch_id)
+        if way is None:
+            way = self._where.next(self._living(), tried, spot)
+            await self._take(launch_id, way)
         while way:
             try:
                 await self._run(launch_id, way, basis)
@@ -81,9 +126,13 @@ class Launches:
                     _log.info("no {way}: {error}", way=str(way), error=str(error))
                     self._where.lacks(way, error)
                     tried.append(way)
-                    way = self._next(tried, spot)
+                    way = self._where.next(self._living(), tried, spot)
                     if way is None:
+                        self.forget(launch_id)
                         raise self._nowhere(error) from None
+                    if self._may_still_come(launch_id):
+                        raise _undecided(error) from None
+                    await self._take(launch_id, way)
                 elif error.verdict is Verdict.REFUSED and not asked_anew:
                     asked_anew = True
                     if not await self._bases.changed():
@@ -94,27 +143,44 @@ class Launches:
                     raise
 
     def forget(self, launch_id: str) -> None:
-        """The launch is ended: nobody doubts any more."""
-        self._doubtful.pop(launch_id, None)
+        """The launch is ended, or made, or failed: nobody doubts any more."""
+        self._ways.pop(launch_id, None)
+        self._doubts.pop(launch_id, None)
 
-    def _next(self, tried: list[Attempt], spot: bool) -> Attempt | None:
+    async def _take(self, launch_id: str, way: Attempt | None) -> None:
+        """Have it written down that the launch is asked for by this way."""
+        if way is None:
+            return
+        before = self._ways.pop(launch_id, None)
+        # Should that fail, it is not known here what is written down.
+        await self._write(launch_id, str(before) if before else None, str(way))
+        self._doubts.pop(launch_id, None)
+        self._ways[launch_id] = way
+
+    def _living(self) -> Counter[str]:
+        """How many live in each subnet, or are asked for there at this moment: they spread."""
         living = self._known.living()
-        # Those that are asked for at the same moment spread.
-        living.update(way.subnet or "" for way in self._doubtful.values())
-        return self._where.next(living, tried, spot)
+        living.update(way.subnet or "" for way in self._ways.values())
+        return living
+
+    def _may_still_come(self, launch_id: str) -> bool:
+        """Whether an earlier call may be carried out after a later one was answered."""
+        doubt = self._doubts.get(launch_id)
+        return doubt is not None and self._seconds() - doubt < SETTLES
 
     async def _run(self, launch_id: str, way: Attempt, basis: Basis) -> None:
         parameters = self._request(launch_id, way, basis)
-        doubtful_before = launch_id in self._doubtful
-        self._doubtful[launch_id] = way
+        before = self._doubts.get(launch_id)
+        self._doubts[launch_id] = self._seconds()
         try:
             answer = await self._client.run_instances(**parameters)
         except EC2Error as error:
-            clear = not error.doubtful and error.verdict is not Verdict.TOKEN_USED
-            if clear and not doubtful_before:
-                self._doubtful.pop(launch_id, None)
+            if not error.doubtful and error.verdict is not Verdict.TOKEN_USED:
+                self._doubts.pop(launch_id, None)
+                if before is not None:
+                    self._doubts[launch_id] = before
             raise
-        self._doubtful.pop(launch_id, None)
+        self.forget(launch_id)
         self._where.works(way)
         for machine in machines(answer, self._config.address):
             self._known.launched(machine)
@@ -129,11 +195,11 @@ class Launches:
             self._known.has_ended(launch_id)
         elif error.verdict in LATER:
             raise error
-        elif launch_id in self._doubtful:
+        elif launch_id in self._doubts:
             await self._find(launch_id)
         settled = bool(self._known.of(launch_id))
         if settled:
-            self._doubtful.pop(launch_id, None)
+            self.forget(launch_id)
         return settled
 
     def _nowhere(self, last: EC2Error) -> EC2Error:
@@ -143,3 +209,9 @@ class Launches:
             return last
         text = f"EC2 has no capacity: {lacking}"
         return EC2Error(last.verdict, last.code, text)
+
+
+def _undecided(error: EC2Error) -> EC2Error:
+    """It was refused now, and an earlier call for the same may still be carried out."""
+    text = f"{error}; an earlier call may still be carried out"
+    return EC2Error(Verdict.AGAIN, error.code, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
@@ -122,13 +122,15 @@ class Machines:
 
     Of another fleet nothing is ever known here, and so nothing of it is ended.
 
-    :param fleet_id: the fleet's own.
+    :param ids: the fleet's own.
     :param former: the name of the fleet, if it may have instances from before it had an id.
     """
 
-    def __init__(self, seconds: Callable[[], float], fleet_id: str, former: str = "") -> None:
+    def __init__(
+        self, seconds: Callable[[], float], ids: Collection[str], former: str = ""
+    ) -> None:
         self._seconds = seconds
-        self._fleet_id = fleet_id
+        self._ids = ids
         self._former = former
         self._known: dict[str, _Known] = {}
 
@@ -191,7 +193,7 @@ class Machines:
 
     def _is_ours(self, machine: Machine) -> bool:
         if machine.fleet_id:
-            return machine.fleet_id == self._fleet_id
+            return machine.fleet_id in self._ids
         return bool(self._former) and machine.fleet == self._former
 
     # What is asked

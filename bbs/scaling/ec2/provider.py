@@ -10,7 +10,7 @@ A list describes the whole fleet, one call for each `PAGE` instances.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 from twisted.application.service import Service
@@ -29,6 +29,7 @@ from bbs.scaling.ec2.launches import Launches
 from bbs.scaling.ec2.machines import REMEMBERED, Machine, Machines, machines
 from bbs.scaling.ec2.request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG
 from bbs.scaling.interfaces import (
+    IHasWays,
     IKeepsWarm,
     IProvider,
     LaunchFailed,
@@ -52,7 +53,7 @@ _FLEET = "the fleet"
 _log = Logger()
 
 
-@implementer(IProvider, IKeepsWarm)
+@implementer(IProvider, IKeepsWarm, IHasWays)
 class EC2Provider(Service):
     """Launches app servers as instances, which live on when this stops.
 
@@ -62,12 +63,14 @@ class EC2Provider(Service):
     :param user_data: makes the user data of a launch from the launch's id.
     :param version: this version, for the tag `bbs:version`.
     :param fleet_id: the fleet's own id, for the tag `bbs:fleet-id`.
+    :param other_ids: what is its own beside under other ids, under which nothing is launched.
     :param former: whether the fleet may have instances from before it had an id. Of those that
         have its name and no id it is told too, and it ends the one of a launch that it is asked to.
     """
 
     shared = True
     when_changed: Callable[[], None] | None = None
+    write_way: Callable[[str, str | None, str], Deferred[None]] | None = None
 
     def __init__(
         self,
@@ -78,6 +81,7 @@ class EC2Provider(Service):
         version: str,
         *,
         fleet_id: str,
+        other_ids: Sequence[str] = (),
         former: bool = False,
     ) -> None:
         self.scope = f"ec2:{config.region}:{fleet_id}"
@@ -86,9 +90,9 @@ class EC2Provider(Service):
         self._reactor = reactor
         self._client = client
         self._config = config
-        self._fleet_id = fleet_id
+        self._ids = [fleet_id, *other_ids]
         self._former = former
-        self._machines = Machines(reactor.seconds, fleet_id, config.name if former else "")
+        self._machines = Machines(reactor.seconds, self._ids, config.name if former else "")
         self._alive: set[str] = set()
         self._shared = Shared()
         self._find = Batch(reactor, self._describe_launches)
@@ -102,6 +106,7 @@ class EC2Provider(Service):
                 config, launch_id, way, user_data(launch_id), basis, version, fleet_id
             ),
             self._find.add,
+            self._write_way,
         )
         self._without_address = False
         self._unseen: set[str] = set()
@@ -151,6 +156,25 @@ class EC2Provider(Service):
             return fail(LaunchFailed("the provider is not running"))
         return Deferred.fromCoroutine(_in_our_words(self._start_launch(launch_id)))
 
+    # IHasWays
+
+    def ways(self, count: int, to_stop: bool = False) -> Sequence[str]:
+        """By balance, and not where capacity lacked a moment ago."""
+        return self._launches.ways(count, spot=not to_stop)
+
+    def know_ways(self, ways: Mapping[str, str], asked: Collection[str]) -> None:
+        """Those that the configuration has no more are not known: such a launch is looked for."""
+        self._launches.know(ways, asked)
+
+    def forget_ways(self, kept: Collection[str] = ()) -> None:
+        """All but those that are `kept`."""
+        self._launches.forget_ways(kept)
+
+    def _write_way(self, launch_id: str, before: str | None, way: str) -> Deferred[None]:
+        return self.write_way(launch_id, before, way) if self.write_way else succeed(None)
+
+    # Beneath
+
     async def _stop_launch(self, launch_id: str) -> None:
         machine = await self._standing(launch_id)
         if not machine.stopped:
@@ -183,7 +207,7 @@ class EC2Provider(Service):
     # Launching
 
     async def _launch(self, launch_id: str, spot: bool) -> None:
-        if self._may_be_anothers():
+        if not self._launches.has_way(launch_id) and self._may_be_anothers():
             await self._look_for(launch_id)
         if not self._machines.of(launch_id):
             await self._launches.launch(launch_id, spot)
@@ -201,8 +225,8 @@ class EC2Provider(Service):
         self._unseen.discard(launch_id)
 
     def _may_be_anothers(self) -> bool:
-        """Whether another keeper may have made the launch, by another way, and no list have shown
-        it yet: until this provider has seen the fleet for so long without a gap."""
+        """Whether another keeper may have made a launch of which no way is known, and no list have
+        shown it yet: until this provider has seen the fleet for so long without a gap."""
         now = self._reactor.seconds()
         seen = self._last_list - self._first_list
         return seen < REMEMBERED or now - self._last_list > REMEMBERED
@@ -241,7 +265,7 @@ class EC2Provider(Service):
 
     async def _describe(self, *filters: tuple[str, Sequence[str]]) -> Sequence[Machine]:
         """Every instance of this fleet that the filters let through."""
-        found = await self._pages((f"tag:{FLEET_ID_TAG}", [self._fleet_id]), *filters)
+        found = await self._pages((f"tag:{FLEET_ID_TAG}", self._ids), *filters)
         if self._former:
             # Among them are those that have an id, and fleets of the same name.
             named = await self._pages((f"tag:{FLEET_TAG}", [self._config.name]), *filters)

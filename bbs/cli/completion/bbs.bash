@@ -38,6 +38,7 @@ _bbs() {
             else
                 words='--config --data --json --help --version'
                 [[ $action == adopt ]] && words="--yes $words"
+                [[ $action == list ]] && words="--all --state $words"
             fi ;;
         user)
             if ((COMP_CWORD == 2)); then

@@ -34,6 +34,8 @@ complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subco
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a drain -d 'move everybody off one, and end it'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a adopt -d 'be the fleet again of whose database this is a copy'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from adopt' -l yes -d 'do not ask'
+complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from list' -l all -d 'all of them'
+complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from list' -l state -x -a 'lost draining launching ready warm' -d 'only those in it'
 complete -c bbs -n "__fish_seen_subcommand_from $actions $deeds" -l json -d 'for programs'
 
 complete -c bbs -n "__fish_seen_subcommand_from user; and not __fish_seen_subcommand_from $deeds" -a list -d 'who there is'

@@ -181,6 +181,20 @@ class Waking(WarmCase):
         self.pass_time(10)
         self.assertEqual(Server.get(Server.id == id).state, State.READY)
 
+    def test_lists_that_lack_it_do_not_hide_it(self) -> None:
+        id = self.warm()
+        self.cloud.hidden.add(id)
+        self.pass_time(3 * CONSISTENCY_GRACE)
+        self.assertEqual(self.states(), ["ready", "warm"])
+        peer = self.crowd("ann", "bob", "cat")
+        self.pass_time(2)
+        self.assertIn(("start", id), self.cloud.calls)
+        # This cloud's app servers do not say where they are.
+        self.cloud.hidden.clear()
+        self.pass_time(10)
+        self.assertEqual([reply["status"] for reply in peer.heard()], [0])
+        self.assertEqual(Server.get(Server.id == id).state, State.READY)
+
     def test_another_keeper_goes_on(self) -> None:
         id = self.warm()
         self.cloud.trouble["start"] = AWAY

@@ -207,6 +207,7 @@ class FleetKeeper(Service):
         self.keeping = False
         self._serving = {}
         self._sight.forget()
+        self._shelving.forget()
         self._ages.forget()
         self._needs.begin_anew()
         self._tally.figures.pop(SPARE, None)

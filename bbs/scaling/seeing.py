@@ -104,7 +104,8 @@ class Seeing:
     def _alive(self, row: ServerRow, silence: float) -> bool | None:
         if row.scope != self._scope:
             return None
-        beats = silence <= 2 * self._interval
+        # (What stands by does not beat, and is not silent either.)
+        beats = silence <= 2 * self._interval and row.state is not State.WARM
         if beats and self.is_another(row):
             return None
         return self._sight.alive(row.id, spared=beats or row.state is State.LAUNCHING)

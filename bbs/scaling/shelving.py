@@ -45,11 +45,16 @@ class Shelving:
         self._ages = ages
         self._steps = steps
         self._version = version
+        self._stood_by: set[str] = set()
+
+    def forget(self) -> None:
+        """Know nothing of what is stopped: somebody else may have started it since."""
+        self._stood_by = set()
 
     def seen(self, row: ServerRow, seen: Seen) -> Seen:
         """`seen`, with what the plan of the shelf asks of the server."""
         instance = self._sight.instances.get(row.id)
-        stopped = instance is not None and instance.stopped
+        stopped = self._is_stopped(row)
         if not (stopped or row.shelved or row.state is State.WARM):
             return seen
         alive, detail = seen.alive, seen.detail
@@ -72,8 +77,21 @@ class Shelving:
     def running(self, rows: Iterable[ServerRow]) -> int:
         """How many warm servers count to the maximum, as their machines are not known to have
         stopped."""
-        warm = (self._sight.instances.get(row.id) for row in rows if row.state is State.WARM)
-        return sum(instance is None or not instance.stopped for instance in warm)
+        warm = [row for row in rows if row.state is State.WARM]
+        self._stood_by.intersection_update(row.id for row in warm)
+        return sum(not self._is_stopped(row) for row in warm)
+
+    def _is_stopped(self, row: ServerRow) -> bool:
+        """Whether its machine is, as far as is known. Of a warm one that a list lacks it is what
+        the lists before have said: nobody else starts it."""
+        instance = self._sight.instances.get(row.id)
+        if row.state is not State.WARM:
+            return instance is not None and instance.stopped
+        if instance and instance.stopped:
+            self._stood_by.add(row.id)
+        elif instance:
+            self._stood_by.discard(row.id)
+        return row.id in self._stood_by
 
     async def take(self, step: shelf.Fill | shelf.Shelve | shelf.Stop | shelf.Wake) -> None:
         """Take `step`."""
@@ -91,8 +109,7 @@ class Shelving:
                 room = self._policy.maximum - self._steps.strays
                 if await self._run(keeping.wake, self._me, id, room, self._wall()):
                     _log.info("server {server} comes off the shelf", server=id)
-                    instance = self._sight.instances.get(id)
-                    if instance and instance.stopped:
+                    if id in self._stood_by:
                         self._ages.begin_anew(id)
                         self._steps.retries.forget(id)
                         self._steps.begin(id, self._start)

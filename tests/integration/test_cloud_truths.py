@@ -339,6 +339,7 @@ class Stopped(CloudCase):
         """What the user data left runs on the next boot, in the same folder; it itself does not."""
         id = (await self.launch(UserData=BOOTS))["InstanceId"]
         await eventually(lambda: "first" in self.cloud.console(id), "it boots")
+        await self.is_(id, "running")
         pid = self.truly(id).pid
         (change,) = (await self.call("stop_instances", InstanceIds=[id]))["StoppingInstances"]
         self.assertEqual(change["PreviousState"], {"Code": 16, "Name": "running"})
@@ -351,6 +352,7 @@ class Stopped(CloudCase):
         self.assertEqual(change["PreviousState"], {"Code": 80, "Name": "stopped"})
         self.assertEqual(change["CurrentState"], {"Code": 0, "Name": "pending"})
         await eventually(lambda: "again" in self.cloud.console(id), "it boots again")
+        await self.is_(id, "running")
         self.assertEqual(self.cloud.console(id), "first\nagain\n")
         states = [state for _, state in self.truly(id).history]
         self.assertEqual(

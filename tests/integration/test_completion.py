@@ -38,7 +38,7 @@ COMMANDS: Sequence[Sequence[str]] = (
 
 ACTIONS = {
     (): {*PARTS},
-    ("fleet",): {"list", "launch", "drain"},
+    ("fleet",): {"adopt", "drain", "launch", "list"},
     ("user",): {"list", "show", "password", "suspend", "resume", "kick", "delete"},
     ("db",): {"upgrade", "status"},
     ("config",): {"check", "keys"},

@@ -18,7 +18,7 @@ RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"
 
 DIALOGS = ("login", "drain", "kick", "suspend", "password", "delete")
 
-STATES = ("launching", "ready", "draining", "lost", "gone")
+STATES = ("launching", "warm", "ready", "draining", "lost", "gone")
 
 
 def violations(page: Page) -> list[str]:

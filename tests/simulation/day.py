@@ -65,6 +65,9 @@ ZONE_AT, LISTS_AT, KILLED_EACH = 12 * HOUR, 5 * HOUR, 2 * HOUR
 QUIET = HOUR
 """Seconds at the end without faults, in which all has to become well."""
 
+SETTLED_WITHIN = 120.0
+"""Seconds after which what is launched or ended then is."""
+
 
 class DayClock(FastClock):
     """Of the calls that are made while it is `timing` it says what the longest took: to measure all
@@ -298,9 +301,10 @@ class Day:
 
     def wrong(self) -> Sequence[str]:
         """What is not as it should be, at the end."""
-        living = {row.id for row in Server.select(Server.id).where(Server.state != State.GONE)}
-        orphans = self.cloud.running.keys() - living
-        missing = living - self.cloud.running.keys()
+        # What is being launched or ended at this moment differs, but not for long.
+        apart = self._apart()
+        self.clock.live(SETTLED_WITHIN)
+        orphans, missing = (one & other for one, other in zip(apart, self._apart(), strict=True))
         complaints = [f"more than the maximum ran: {self.peak}"] if self.peak > self.most else []
         complaints += [f"{len(orphans)} instances without an owner"] if orphans else []
         complaints += [f"{len(missing)} servers without an instance"] if missing else []
@@ -309,6 +313,11 @@ class Day:
         late = [name for name, since in self._asks.items() if self._now - since > 60.0]
         late += [name for name, since in self._lost.items() if self._now - since > 60.0]
         return complaints + ([f"{len(late)} people without a place"] if late else [])
+
+    def _apart(self) -> tuple[set[str], set[str]]:
+        """The instances that no server has, and the servers that have none."""
+        living = {row.id for row in Server.select(Server.id).where(Server.state != State.GONE)}
+        return self.cloud.running.keys() - living, living - self.cloud.running.keys()
 
     @property
     def _now(self) -> float:

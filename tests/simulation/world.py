@@ -12,7 +12,7 @@ from unittest import mock
 
 from bbs.config import EC2
 from bbs.rules import accounts, fleets, operators, servers
-from bbs.scaling import waiting
+from bbs.scaling import plan, waiting
 from bbs.storage import models
 from bbs.storage.database import Database
 from bbs.values import Policy
@@ -337,7 +337,9 @@ class World:
         return True
 
     def _rest(self) -> None:
-        """Nobody comes or goes, and so nothing happens."""
+        """Nobody comes or goes, and so nothing happens, once no launch that failed holds anything
+        up."""
+        self.pass_time(plan.HELD_AFTER_FAILURE)
         self.tell("rest")
         before = {fleet.name: fleet.churn() for fleet in self._living()}
         self.pass_time(REST)

@@ -406,6 +406,19 @@ class Fleets(ProviderCase):
         self.launched("b", adopted)
         self.assertEqual((set(self.listed()), self.listed(interim).keys()), ({"b"}, {"a"}))
 
+    def test_unlisted(self):
+        """What descriptions lack is ended by its id, and so is what is not there."""
+        self.launched("a")
+        self.patch(self.ec2, "describe_instances", lambda **asked: {"Reservations": []})
+        keeper = self.keeper()
+        self.successResultOf(self.end("a", keeper))
+        self.assertEqual(self.alive(), ["i-1"])
+        for instance_id in ("i-1", "i-2"):
+            ended = keeper.end_unlisted(instance_id)
+            self.clock.advance(GATHER)
+            self.successResultOf(ended)
+        self.assertEqual(self.alive(), [])
+
     def test_launch_of_the_original(self):
         """A copy that asks for a launch that the original has made is not given its instance."""
         self.launched("a")

@@ -11,14 +11,20 @@ from twisted.internet.error import ConnectionDone
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface import implementer
+from zope.interface import alsoProvides, implementer
 from zope.interface.verify import verifyObject
 
 from bbs.delivery.bus import Bus
 from bbs.rules import fleets, keeping, members, operators, reseating
 from bbs.scaling import keeper
 from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
-from bbs.scaling.interfaces import IHasWays, LaunchFailed, LaunchRefused, ProviderUnavailable
+from bbs.scaling.interfaces import (
+    IEndsUnlisted,
+    IHasWays,
+    LaunchFailed,
+    LaunchRefused,
+    ProviderUnavailable,
+)
 from bbs.scaling.looking import SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE, FIRST_LIST
 from bbs.storage.database import rows
@@ -600,6 +606,40 @@ class Ending(CloudCase):
         self.pass_time(CONSISTENCY_GRACE - 10)
         self.assertEqual(len(self.cloud.launched), launched)
         self.assertEqual(len(tokens), 2)
+
+
+class Unlisted(CloudCase):
+    """Lists lack an instance for longer than they should, and so does what is asked by them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ended: list[str] = []
+        alsoProvides(self.cloud, IEndsUnlisted)
+        self.cloud.end_unlisted = self.end_unlisted  # type: ignore[attr-defined]
+        [self.server] = self.cloud.alive()
+        self.pass_time(10)
+        self.cloud.hidden.add(self.server)
+        self.patch(self.cloud, "terminate", lambda id: succeed(None))
+        self.service.database.run(operators.ask_drain, self.server)
+
+    def end_unlisted(self, instance_id: str) -> Deferred[None]:
+        self.ended.append(instance_id)
+        if "end" in self.cloud.trouble:
+            return fail(self.cloud.trouble["end"])
+        self.cloud.end_quietly(self.server)
+        return succeed(None)
+
+    def test_it_is_ended_by_its_name(self) -> None:
+        self.pass_time(CONSISTENCY_GRACE + SETTLED_INTERVAL)
+        self.assertEqual(self.ended, [f"i-{self.server[:4]}"])
+        self.assertNotIn(self.server, self.cloud.alive())
+        self.assertEqual(Server.get_by_id(self.server).state, State.GONE)
+
+    def test_until_it_is_it_counts(self) -> None:
+        self.cloud.trouble["end"] = AWAY
+        self.pass_time(CONSISTENCY_GRACE + SETTLED_INTERVAL + 60)
+        self.assertGreater(len(self.ended), 1)
+        self.assertEqual(Server.get_by_id(self.server).state, State.DRAINING)
 
 
 class Strays(CloudCase):

@@ -105,6 +105,15 @@ class IKeepsWarm(Interface):
         """Start it again. Idempotent. It fails as `IProvider.launch` does."""
 
 
+class IEndsUnlisted(Interface):
+    """A provider that can end a machine of which its list says nothing, by what it calls it: a list
+    may lack one for longer than it should."""
+
+    def end_unlisted(instance_id: str) -> Deferred[None]:
+        """End the machine that `Instance.instance_id` named. Idempotent; one that is not there is
+        well ended. It fails as `IProvider.terminate` does."""
+
+
 class IHasWays(Interface):
     """A provider that can make a launch in several ways, one after the other, under another token
     each: so two keepers that went different ways for one launch would make it twice.

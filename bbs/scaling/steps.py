@@ -21,6 +21,7 @@ from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.holding import Holding
 from bbs.scaling.interfaces import (
+    IEndsUnlisted,
     IKeepsWarm,
     LaunchFailed,
     LaunchRefused,
@@ -129,7 +130,8 @@ class Steps:
                 elif rows[id].state is State.WARM:
                     # So that nobody starts it meanwhile.
                     await run(keeping.lose, me, id, reason[:200])
-                self.begin(id, self._end, reason, rows[id].scope == self._provider.scope)
+                ours = rows[id].scope == self._provider.scope
+                self.begin(id, self._end, reason, ours, rows[id].instance_id)
 
     async def add(self, count: int, shelved: bool = False) -> None:
         """Write down launches, and ask for them; for the shelf, if they are to be `shelved`."""
@@ -255,9 +257,9 @@ class Steps:
         await self.fail(id, f"refused: {reason}", began)
         await self.holding.hold(reason)
 
-    async def _end(self, id: str, reason: str, ours: bool) -> None:
+    async def _end(self, id: str, reason: str, ours: bool, instance_id: str | None) -> None:
         """End a server of which the provider can speak (`ours`), or close its row alone."""
-        if ours and not await self._ended(id):
+        if ours and not await self._ended(id, instance_id):
             return
         moves = await self._database.run(keeping.close, self._me, id, reason[:200], self._wall())
         self._news.moved(moves)
@@ -281,22 +283,31 @@ class Steps:
                 seconds=round(self._sight.strayed(id)),
                 why=stands,
             )
-        await self._terminate(id)
+        await self._terminate(id, self._provider.terminate, id)
 
-    async def _ended(self, id: str) -> bool:
+    async def _ended(self, id: str, instance_id: str | None) -> bool:
         """End the instance of a launch; whether it is certain by now that it has ended."""
-        if self._provider.shared and self._sight.gone(id):
+        provider = self._provider
+        if not (provider.shared and self._sight.gone(id)):
+            return await self._terminate(id, provider.terminate, id) and not provider.shared
+        listed = self._sight.instances.get(id)
+        seen = listed is not None and listed.instance_id == instance_id
+        if seen or not instance_id or not IEndsUnlisted.providedBy(provider):
             return True
-        return await self._terminate(id) and not self._provider.shared
+        # Lists that have lacked it for long may be at fault, and it may run all the same.
+        return await self._terminate(id, cast("IEndsUnlisted", provider).end_unlisted, instance_id)
 
-    async def _terminate(self, id: str) -> bool:
-        """Whether the provider has ended the instance; it is not asked too often."""
+    async def _terminate(
+        self, id: str, terminate: Callable[[str], Deferred[None]], what: str
+    ) -> bool:
+        """Whether the provider has ended the instance (`terminate(what)`); it is not asked too
+        often."""
         if not self.retries.due(id):
             return False
         # Also where it says yes: of an instance that it does not see yet it says the same.
         self.retries.later(id)
         try:
-            await self._provider.terminate(id)
+            await terminate(what)
         except Exception as error:
             in_vain("terminate", id, error)
             return False

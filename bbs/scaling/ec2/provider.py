@@ -29,6 +29,7 @@ from bbs.scaling.ec2.launches import Launches
 from bbs.scaling.ec2.machines import REMEMBERED, Machine, Machines, machines
 from bbs.scaling.ec2.request import FLEET_ID_TAG, FLEET_TAG, LAUNCH_TAG
 from bbs.scaling.interfaces import (
+    IEndsUnlisted,
     IHasWays,
     IKeepsWarm,
     IProvider,
@@ -53,7 +54,7 @@ _FLEET = "the fleet"
 _log = Logger()
 
 
-@implementer(IProvider, IKeepsWarm, IHasWays)
+@implementer(IProvider, IKeepsWarm, IHasWays, IEndsUnlisted)
 class EC2Provider(Service):
     """Launches app servers as instances, which live on when this stops.
 
@@ -137,6 +138,12 @@ class EC2Provider(Service):
         """Terminate the instance of a launch. Fires when EC2 has accepted that: it stops by itself
         from then on. Several that are asked for together are one call."""
         return Deferred.fromCoroutine(_in_our_words(self._end_launch(launch_id), {}))
+
+    # IEndsUnlisted
+
+    def end_unlisted(self, instance_id: str) -> Deferred[None]:
+        """Terminate an instance that descriptions lack."""
+        return Deferred.fromCoroutine(_in_our_words(self._end_unlisted(instance_id), {}))
 
     # IKeepsWarm
 
@@ -290,6 +297,9 @@ class EC2Provider(Service):
         return {}
 
     # Ending
+
+    async def _end_unlisted(self, instance_id: str) -> None:
+        await self._changes.end.add(instance_id)
 
     async def _end_launch(self, launch_id: str) -> None:
         await self._shared.settled(launch_id)

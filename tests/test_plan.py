@@ -212,7 +212,9 @@ class LaunchingTests(PlanTestCase):
         self.assert_plan([launching(alive=False, reported=True)], End("a", "failed: ended"))
 
     def test_left(self):
-        self.assert_plan([launching(reported=True, leaving=True)], End("a", "failed: left"))
+        self.assert_plan(
+            [launching(reported=True, leaving=True)], End("a", "failed: it has said that it stops")
+        )
 
     def test_reported_and_fell_silent(self):
         self.assert_plan(

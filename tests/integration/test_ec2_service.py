@@ -45,6 +45,10 @@ APP_PORT = 22223
 SOON = 0.25
 """Seconds in which 99 of 100 commands are answered, on a machine that runs other tests too."""
 
+LOGIN_SOON = 1.0
+"""The same of a login, whose password is hashed by threads that stand back for whatever else the
+machine does. A call of EC2 that anybody waited for takes eight."""
+
 
 class CloudService(Service):
     """A service whose app servers are instances."""
@@ -305,13 +309,13 @@ class Away(CloudServiceCase):
         self.assertGreater(len(service.cloud.calls), asked)
         self.assertFalse(late.called)
         self.assertEqual(len(service.cloud.instances()), 1)
-        for kind, times in (
-            ("commands", commands),
-            ("logins", logins),
-            ("logins less a hash beside them", beyond_hash),
+        for kind, times, bound in (
+            ("commands", commands, SOON),
+            ("logins", logins, LOGIN_SOON),
+            ("logins less a hash beside them", beyond_hash, LOGIN_SOON),
         ):
             print(f"{rule.fault.kind}: {len(times)} {kind}: {percentiles(times)}")
-            self.assertLess(quantiles(times, n=100)[98], SOON, kind)
+            self.assertLess(quantiles(times, n=100)[98], bound, kind)
         service.cloud.faults = Faults()
         await late
         self.assertEqual(len(service.cloud.instances()), 2)

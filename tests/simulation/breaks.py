@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest import mock
 
-from bbs.rules import keeping, members, places
+from bbs.rules import keeping, members, reseating
 from bbs.rules.servers import ServerRow
 from bbs.scaling import plan, sight
 from bbs.scaling.ec2 import errors, machines, template
@@ -123,7 +123,7 @@ def _ebb() -> AbstractContextManager[object]:
 
 
 def _twice() -> AbstractContextManager[object]:
-    return mock.patch.object(places, "MOVED_AGAIN_AFTER", -1.0)
+    return mock.patch.object(reseating, "MOVED_AGAIN_AFTER", -1.0)
 
 
 def _warned() -> AbstractContextManager[object]:

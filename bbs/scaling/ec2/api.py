@@ -35,6 +35,9 @@ TOGETHER = 10
 STOPPING = 2.0
 """Seconds for which stopping waits for a thread that asks for credentials."""
 
+METADATA = {"metadata_service_timeout": 2, "metadata_service_num_attempts": 3}
+"""How long, in seconds, and how often an instance's metadata are asked at the least."""
+
 Answer = Mapping[str, Any]
 
 
@@ -180,7 +183,11 @@ def _find() -> Any:
     from botocore.exceptions import NoCredentialsError
     from botocore.session import Session
 
-    found = Session().get_credentials()
+    session = Session()
+    # botocore asks an instance's metadata once, for a second, which a busy machine may not have.
+    for name, least in METADATA.items():
+        session.set_config_variable(name, max(session.get_config_variable(name), least))
+    found = session.get_credentials()
     if found is None:
         raise NoCredentialsError
     return found

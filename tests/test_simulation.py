@@ -19,7 +19,6 @@ NOTICED = {
     "listed": 1,
     "warned": 7,
     "consolidation-launching": 1,
-    "consolidation-twice": 2,
     "template": 103,
     "warm": 3,
 }

@@ -146,7 +146,7 @@ class Changes(ServiceCase):
         self.assertLess(reactor.seconds() - began, 8.0)
         self.assertNotEqual(ann.port, before_port)
         self.assertEqual((await ann.asks("list-friend")), {"status": 0, "friend": []})
-        self.assertIn(f"server {before['id']} is lost: ended\n", service.log())
+        self.assertIn(f"server {before['id']} is lost: ended: killed by SIGKILL\n", service.log())
         (after,) = await service.fleet_is(lambda fleet: len(fleet) == 1, "one server")
         self.assertEqual((after["state"], after["people"]), ("ready", ["ann"]))
         self.assertEqual(service.launches(), 2)

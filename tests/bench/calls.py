@@ -32,9 +32,10 @@ from tests.bench.ec2_rounds import IDENTITY, memory, one_instance
 
 PAGES = (50, 200)
 HANGING = 4
+FLEET_ID = "0" * 16
 CONFIG = EC2(image_id="ami-1", instance_type=("t3.micro",), subnet_ids=("subnet-1",))
 WAY = Attempt("t3.micro", "subnet-1")
-RUN = run_instances(CONFIG, "0" * 32, WAY, "#!/bin/sh\n" * 300, Basis(), "1", "0" * 16)
+RUN = run_instances(CONFIG, "0" * 32, WAY, "#!/bin/sh\n" * 300, Basis(), "1", FLEET_ID)
 
 NATIVE, THREADED = "native", "boto3 on threads"
 
@@ -137,11 +138,11 @@ def serve(instance: str, tell: Callable[[int], None]) -> None:
     xmlns = 'xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"'
     pages = {
         size: f"<DescribeInstancesResponse {xmlns}><reservationSet>"
-        f"{''.join(instance.format(number) for number in range(size))}"
+        f"{''.join(instance.format(number, FLEET_ID) for number in range(size))}"
         "</reservationSet></DescribeInstancesResponse>"
         for size in PAGES
     }
-    launched = instance.format(1).strip().removeprefix("<item>").removesuffix("</item>")
+    launched = instance.format(1, FLEET_ID).strip().removeprefix("<item>").removesuffix("</item>")
     launched = f"<RunInstancesResponse {xmlns}>{launched}</RunInstancesResponse>"
 
     class Handler(BaseHTTPRequestHandler):

@@ -157,12 +157,12 @@ class Crowd(ServiceCase):
         alive = [each for each in servers if each["state"] in ("ready", "draining")]
         seen = {
             "servers": len(alive),
-            "places": sum(each["taken"] for each in alive),
             "listen": sum(each["connected"] or 0 for each in alive),
         }
         words = process.output.splitlines()[-1]
+        # Of one moment, as places go back between two looks.
         (away,) = re.findall(r"; (\d+) (?:is|are) logged in without one", words)
-        seen["away"] = int(away)
+        seen |= {"places": int(words.split()[0]), "away": int(away)}
         with self.figures.open("a") as figures:
             figures.write(
                 f"{reactor.seconds() - self.began:5.1f} s  {seen['servers']:2} servers  {words}\n"

@@ -31,8 +31,8 @@ from bbs.scaling.ec2.template import Basis
 from bbs.scaling.ec2.where import Where
 
 SETTLES = 30.0
-"""Seconds for which a call that was given up may still be carried out. EC2's client gives it up
-after 10 s at the most, and closes its connection then; EC2 itself says nothing of it."""
+"""Seconds for which a call that was given up may still be carried out. Its connection is closed as
+it is given up (`client.DEADLINE`); EC2 itself says nothing of it."""
 
 _LACKS = (Verdict.ELSEWHERE, Verdict.NO_SPOT)
 
@@ -84,8 +84,8 @@ class Launches:
         return chosen
 
     def know(self, ways: Mapping[str, str], asked: Collection[str]) -> None:
-        """What is written down of launches, by id; for those that are `asked`
-        another keeper may have asked. One that the configuration has no more is not known."""
+        """What is written down of launches, by id; for those that are `asked` another keeper may
+        have asked. One that the configuration has no more is not known."""
         by_name = {str(way): way for way in attempts(self._config)}
         for id, name in ways.items():
             if id not in self._ways and name in by_name and not self._known.of(id):

@@ -233,6 +233,11 @@ class Machines:
         """How many boot or run in each subnet."""
         return Counter(k.machine.subnet for k in self._known.values() if k.machine.alive)
 
+    def alive(self) -> set[str]:
+        """The ids of the launches that have an instance which boots or runs."""
+        alive = (k.machine.launch_id for k in self._known.values() if k.machine.alive)
+        return {id for id in alive if id}
+
     def instances(self) -> dict[str, Instance]:
         """What `IProvider.list` tells."""
         return {id: self._told(min(group, key=_rank)) for id, group in self._by_launch().items()}

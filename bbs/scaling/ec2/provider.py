@@ -313,9 +313,8 @@ class EC2Provider(Service):
 
     def _tell(self) -> None:
         """Tell of instances that have started or ended."""
-        alive = {id for id, instance in self._machines.instances().items() if instance.alive}
-        before, self._alive = self._alive, alive
-        if alive != before and self.when_changed:
+        before, self._alive = self._alive, self._machines.alive()
+        if self._alive != before and self.when_changed:
             with _log.failuresHandled("when_changed of the EC2 provider failed"):
                 self.when_changed()
 

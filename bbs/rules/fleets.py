@@ -78,9 +78,7 @@ def fleet_id() -> str:
 def waiting_for_adopt() -> Left | None:
     """What `adopt` would take over; None where there is nothing."""
     said = _said()
-    if FLEET in said and said.get(HOME) not in (None, _home()):
-        return Left(said[FLEET], None)
-    return _left(said)
+    return Left(said[FLEET], None) if _is_elsewhere(said) else _left(said)
 
 
 @read_only
@@ -93,8 +91,7 @@ def standing() -> tuple[str, Left | None]:
 @read_only
 def is_elsewhere() -> bool:
     """Whether this database is not where it was when its fleet was last looked at."""
-    said = _said()
-    return FLEET in said and said.get(HOME) not in (None, _home())
+    return _is_elsewhere(_said())
 
 
 @read_only
@@ -124,7 +121,7 @@ def settle(now: float, beating: bool) -> Fleet:
         if Server.select().where(Server.state != State.GONE).exists():
             _put(FORMER, f"{now:.0f}")
         said = _said()
-    copied = said.get(HOME) not in (None, home) and not beating
+    copied = _is_elsewhere(said) and not beating
     if copied:
         _begin_anew(said, now)
     if said.get(HOME) != home:
@@ -216,6 +213,10 @@ def _left(said: Mapping[str, str]) -> Left | None:
         return None
     id, _, at = said[BEFORE].partition(" ")
     return Left(id, float(at))
+
+
+def _is_elsewhere(said: Mapping[str, str]) -> bool:
+    return FLEET in said and said.get(HOME) not in (None, _home())
 
 
 def _home() -> str:

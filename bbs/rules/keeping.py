@@ -160,10 +160,9 @@ def drain(me: Member, server: str, reason: str) -> list[reseating.Move] | None:
     wanted after all: somebody has come since it was seen empty, no operator asked, and its provider
     will not take it away."""
     _check_keeper(me)
-    must = Server.drain_asked | Server.warned.is_null(False)
     changed = (
         Server.update(state=State.DRAINING, reason=reason)
-        .where((Server.id == server) & ((Server.taken == 0) | must))
+        .where((Server.id == server) & ((Server.taken == 0) | servers.must_go()))
         .execute()
     )
     return reseating.move_off(server) if changed else None
@@ -182,8 +181,7 @@ def consolidate(me: Member, server: str, reason: str, seen: int, now: float) -> 
             (Server.id == server)
             & (Server.state == State.READY)
             & (Server.taken <= seen)
-            & (Server.drain_asked == False)  # noqa: E712 - it is SQL
-            & Server.warned.is_null()
+            & ~servers.must_go()
         )
         .execute()
     )
@@ -199,8 +197,7 @@ def keep(me: Member, server: str) -> list[reseating.Move]:
         & (Server.state == State.DRAINING)
         & Server.reason.startswith(CONSOLIDATED)
         & (Server.taken > 0)
-        & (Server.drain_asked == False)  # noqa: E712 - it is SQL
-        & Server.warned.is_null()
+        & ~servers.must_go()
     ).execute()
     return reseating.settle()
 

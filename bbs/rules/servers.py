@@ -205,10 +205,14 @@ def read_again(known: Mapping[str, ServerRow]) -> Living:
     return Living(serving, others, beats)
 
 
-def _serves() -> peewee.Expression:
+def must_go() -> Any:
+    """Which servers an operator wants empty, or their provider will take away."""
+    return Server.drain_asked | Server.warned.is_null(False)
+
+
+def _serves() -> Any:
     """Which servers take people, and nothing else is the matter with them."""
-    fine = (Server.leaving == False) & (Server.drain_asked == False)  # noqa: E712 - it is SQL
-    return (Server.state == State.READY) & fine & Server.warned.is_null()
+    return (Server.state == State.READY) & ~(Server.leaving | must_go())
 
 
 @statement

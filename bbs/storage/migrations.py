@@ -39,7 +39,7 @@ from bbs.values import NAME_LENGTH
 if TYPE_CHECKING:
     from bbs.storage.migrator import Migrator
 
-VERSION = 8
+VERSION = 7
 """The framework's schema that this code works on."""
 
 LOCK_TIMEOUT = 60
@@ -108,15 +108,11 @@ def _to_6(migrator: Migrator) -> None:
 
 
 def _to_7(migrator: Migrator) -> None:
-    """What a server is kept or given up for, where there is room, and who was moved lately."""
-    migrator.add_columns("server", warned=Server.warned, shelved=Server.shelved)
+    """What a server is kept or given up for, by which way it is launched, where there is room, and
+    who was moved lately."""
+    migrator.add_columns("server", warned=Server.warned, shelved=Server.shelved, way=Server.way)
     migrator.add_columns("place", moved=Place.moved)
     migrator.create_table(Server)  # For its index: full servers are not read to find room.
-
-
-def _to_8(migrator: Migrator) -> None:
-    """By which way a launch is asked for."""
-    migrator.add_columns("server", way=Server.way)
 
 
 STEPS: Mapping[int, Step] = {
@@ -126,7 +122,6 @@ STEPS: Mapping[int, Step] = {
     5: _to_5,
     6: _to_6,
     7: _to_7,
-    8: _to_8,
 }
 """The framework's."""
 

@@ -17,10 +17,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from typing import Any
-from urllib.parse import parse_qs
 
 from twisted.internet import task
 from twisted.internet.defer import Deferred
@@ -28,7 +26,7 @@ from twisted.internet.defer import Deferred
 from bbs.config import EC2
 from bbs.scaling.ec2.request import Attempt, run_instances
 from bbs.scaling.ec2.template import Basis
-from tests.bench.ec2_rounds import IDENTITY, memory, one_instance
+from tests.bench.ec2_rounds import IDENTITY, Asked, memory, one_instance, replay
 
 PAGES = (50, 200)
 HANGING = 4
@@ -145,32 +143,15 @@ def serve(instance: str, tell: Callable[[int], None]) -> None:
     launched = instance.format(1, FLEET_ID).strip().removeprefix("<item>").removesuffix("</item>")
     launched = f"<RunInstancesResponse {xmlns}>{launched}</RunInstancesResponse>"
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+    def answer(asked: Asked) -> str:
+        action = asked["Action"][0]
+        if action == "StopInstances":
+            time.sleep(60)  # A server that hangs; nothing waits for it.
+        if action == "DescribeInstances":
+            return pages[int(asked["Filter.1.Value.1"][0])]
+        return launched
 
-        def do_POST(self) -> None:
-            length = int(self.headers["Content-Length"])
-            asked = parse_qs(self.rfile.read(length).decode())
-            action = asked["Action"][0]
-            if action == "StopInstances":
-                time.sleep(60)  # A server that hangs; nothing waits for it.
-                return
-            text = launched
-            if action == "DescribeInstances":
-                text = pages[int(asked["Filter.1.Value.1"][0])]
-            body = text.encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    tell(server.server_port)
-    server.serve_forever()
+    replay(answer, tell)
 
 
 def main(argv: list[str]) -> None:

@@ -15,7 +15,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from statistics import median
@@ -138,24 +138,35 @@ def one_instance() -> str:
     return numbered
 
 
+Asked = Mapping[str, Sequence[str]]
+
+
 def serve(instance: str, tell: Callable[[int], None]) -> None:
     """Answer DescribeInstances with as many instances as the fleet is called."""
+
+    def answer(asked: Asked) -> str:
+        size = int(asked["Filter.1.Value.1"][0])
+        start = int(asked.get("NextToken", ["0"])[0])
+        end = min(size, start + int(asked["MaxResults"][0]))
+        items = "".join(instance.format(number, size) for number in range(start, end))
+        more = f"<nextToken>{end}</nextToken>" if end < size else ""
+        return (
+            '<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
+            f"<reservationSet>{items}</reservationSet>{more}</DescribeInstancesResponse>"
+        )
+
+    replay(answer, tell)
+
+
+def replay(answer: Callable[[Asked], str], tell: Callable[[int], None]) -> None:
+    """Serve, at a port that is told, the `answer` to the parameters of each request."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])
-            asked = parse_qs(self.rfile.read(length).decode())
-            size = int(asked["Filter.1.Value.1"][0])
-            start = int(asked.get("NextToken", ["0"])[0])
-            end = min(size, start + int(asked["MaxResults"][0]))
-            items = "".join(instance.format(number, size) for number in range(start, end))
-            more = f"<nextToken>{end}</nextToken>" if end < size else ""
-            body = (
-                '<DescribeInstancesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/">'
-                f"<reservationSet>{items}</reservationSet>{more}</DescribeInstancesResponse>"
-            ).encode()
+            body = answer(parse_qs(self.rfile.read(length).decode())).encode()
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

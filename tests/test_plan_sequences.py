@@ -7,6 +7,7 @@ when nothing happens any more the fleet has to come to rest, with everybody plac
 
 import itertools
 from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -164,10 +165,12 @@ class Simulation:
                     server.people += moved
                     other.people -= moved
 
-    def round(self, steps_until_death=None):
-        """See, plan, act; the keeper may die after some steps. What was planned."""
+    plan: ClassVar[Any] = staticmethod(plan)
+
+    def demand(self):
+        """What is wanted now."""
         self.peak.see(self.waiting + sum(s.people for s in self.alive()), self.now)
-        demand = Demand(
+        return Demand(
             peak=self.peak.most if self.policy.consolidate_after else None,
             waiting=self.waiting,
             failures=self.failures,
@@ -175,8 +178,12 @@ class Simulation:
             strays=0,
             refused=False,
         )
+
+    def round(self, steps_until_death=None):
+        """See, plan, act; the keeper may die after some steps. What was planned."""
+        demand = self.demand()
         servers = [server.seen() for server in self.servers.values()]
-        steps = plan(servers, demand, self.policy)
+        steps = self.plan(servers, demand, self.policy)
         for step in steps[:steps_until_death]:
             self.act(step)
             self.check_always()
@@ -302,6 +309,14 @@ def let_rest(simulation):
         simulation.round()
 
 
+def assert_rests(test, simulation, seconds):
+    """Nothing is planned any more."""
+    for _ in range(seconds):
+        simulation.pass_time(1.0)
+        _, _, steps = simulation.round()
+        test.assertEqual(steps, ())
+
+
 class SequenceTests(SynchronousTestCase):
     @given(POLICIES, SEQUENCES)
     @settings(max_examples=150)
@@ -311,10 +326,7 @@ class SequenceTests(SynchronousTestCase):
         for event in events:
             happens(simulation, event)
         let_rest(simulation)
-        for _ in range(60):
-            simulation.pass_time(1.0)
-            _, _, steps = simulation.round()
-            self.assertEqual(steps, ())
+        assert_rests(self, simulation, 60)
         ready, alive = simulation.ready(), simulation.alive()
         full = len(alive) == policy.maximum
         self.assertTrue(simulation.waiting == 0 or full)
@@ -344,10 +356,7 @@ class SequenceTests(SynchronousTestCase):
             simulation.moved - before, servers * policy.capacity if policy.consolidate_after else 0
         )
         done = simulation.moved, simulation.launches
-        for _ in range(300):
-            simulation.pass_time(1.0)
-            _, _, steps = simulation.round()
-            self.assertEqual(steps, ())
+        assert_rests(self, simulation, 300)
         self.assertEqual((simulation.moved, simulation.launches), done)
 
     @given(POLICIES, SEQUENCES)

@@ -1,7 +1,7 @@
 """The shelf's plan: one step at a time, and over time with people who come and go."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +17,7 @@ from tests.test_plan_sequences import (
     POLICY,
     Server,
     Simulation,
+    assert_rests,
     happens,
     let_rest,
 )
@@ -208,18 +209,11 @@ class Shelving(Simulation):
     def standing(self):
         return [s for s in self.alive() if s not in self.running()]
 
-    def round(self, steps_until_death=None):
-        demand = replace(
-            CALM, waiting=self.waiting, failures=self.failures, since_failure=self.since_failure
-        )
-        servers = [server.seen() for server in self.servers.values()]
-        steps = with_shelf(servers, demand, self.policy)
-        for step in steps[:steps_until_death]:
-            self.act(step)
-            self.check_always()
-        self.place()
-        self.history.append(steps)
-        return demand, servers, steps
+    plan: ClassVar[Any] = staticmethod(with_shelf)
+
+    def demand(self):
+        """Nobody is given up only so that there are fewer."""
+        return replace(super().demand(), peak=None)
 
     def launched(self, shelved=False):
         server = Machine(f"s{next(self.numbers)}", self.policy.capacity, self.boots)
@@ -305,10 +299,7 @@ class ShelfSequenceTests(SynchronousTestCase):
         simulation.stops = simulation.starts = True
         let_rest(simulation)
         let_rest(simulation)
-        for _ in range(60):
-            simulation.pass_time(1.0)
-            _, _, steps = simulation.round()
-            self.assertEqual(steps, ())
+        assert_rests(self, simulation, 60)
         full = len(simulation.running()) == policy.maximum
         self.assertTrue(simulation.waiting == 0 or full)
         self.assertTrue(simulation.free() >= policy.spare or full)

@@ -380,6 +380,13 @@ class Capacity(ContestCase):
             self.account(f"user{number}")
         return [user.id for user in User.select().order_by(User.id)]
 
+    def keeper(self) -> members.Member:
+        """Who keeps the fleet."""
+        one = members.Member("1", "")
+        self.call(members.enroll, one)
+        self.call(members.observe, one, Tally())
+        return one
+
     def test_a_crowd_that_comes_and_goes(self) -> None:
         crowd, takes = (16, 200) if self.on_mysql else (2, 200)
         capacities = (3, 5, 2) if self.on_mysql else (1, 2, 1)
@@ -459,9 +466,7 @@ class Capacity(ContestCase):
 
     def test_a_server_drains_while_people_leave(self) -> None:
         users = self.users(20)
-        one = members.Member("1", "")
-        self.call(members.enroll, one)
-        self.call(members.observe, one, Tally())
+        one = self.keeper()
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
                 old = self.ready_server(capacity=20)
@@ -482,9 +487,7 @@ class Capacity(ContestCase):
     def test_a_server_is_given_up_while_people_leave_and_come(self) -> None:
         """A few of its people move at once; whoever keeps it after all has it as it is then."""
         users = self.users(20)
-        one = members.Member("1", "")
-        self.call(members.enroll, one)
-        self.call(members.observe, one, Tally())
+        one = self.keeper()
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
                 old = self.ready_server(capacity=20)
@@ -514,9 +517,7 @@ class Capacity(ContestCase):
 
     def test_who_waits_online_is_settled_once(self) -> None:
         """By whoever comes first: the keeper, or the user who asks where to go."""
-        one = members.Member("1", "")
-        self.call(members.enroll, one)
-        self.call(members.observe, one, Tally())
+        one = self.keeper()
         users = self.users(10)
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS // 5):
@@ -533,9 +534,7 @@ class Capacity(ContestCase):
 
     def test_never_above_the_maximum(self) -> None:
         """The keeper and an operator launch at the same moment."""
-        one = members.Member("1", "")
-        self.call(members.enroll, one)
-        self.call(members.observe, one, Tally())
+        one = self.keeper()
         with contestants(self.database, 2) as together:
             for _ in range(ROUNDS):
                 launching = once(keeping.add_launches, one, 2, "test", 1, 3, self.now)

@@ -1,9 +1,9 @@
-"""The attackers, each for a few seconds, with generous bounds: `make soak` has more of both.
+"""The attackers, each for a few seconds: `make soak` has more of them, and holds what honest peers
+wait to its goals.
 
-The honest peer's waits are held against its own before the attack, in the same run, and the machine
-may be a slow one with much else to do. So what fails here is no close thing: undefended, the peer
-waits many seconds, or for good. What is at fault is run again, as a machine that stood still for
-half a second looks like an attack that succeeded, once.
+Here nobody's patience is measured, as the machine may be a slow one with much else to do: a peer is
+held up where it waits many seconds, which is what it does where nothing defends it, or for good.
+What is at fault is run again, as a machine that stood still looks like an attack that succeeded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.attacks.filling import Template
 from tests.attacks.measure import run
 from tests.attacks.values import MEBIBYTE, Bounds, Outcome, Plan
 
-GENEROUS = Bounds(10, 500, 10, 3000, turns=5, kept=48 * MEBIBYTE)
+GENEROUS = Bounds(10, 8000, 10, 15_000, turns=5, kept=48 * MEBIBYTE)
 
 PLAN = Plan(before=1.0, during=2.0, seed=1, inputs=3000, patience=30.0)
 """Seconds of each: with those of `AMONG_THEM` less than a minute, what comes before them apart."""

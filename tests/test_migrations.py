@@ -230,6 +230,11 @@ class TheStepsThatThereAre(MigrationCase):
             "news": [],
         },
         7: {"server": ["warned", "shelved", "way"], "place": ["moved"]},
+        8: {
+            "server": ["version", "replace_asked", "trace"],
+            "login_server": ["version"],
+            "waiter": ["trace"],
+        },
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
 

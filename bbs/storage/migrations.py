@@ -24,6 +24,7 @@ from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.models import (
     MODELS,
     Action,
+    LoginServer,
     News,
     Notice,
     Place,
@@ -32,6 +33,7 @@ from bbs.storage.models import (
     Server,
     Suspension,
     Table,
+    Waiter,
 )
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, Step, create_table
 from bbs.values import NAME_LENGTH
@@ -39,7 +41,7 @@ from bbs.values import NAME_LENGTH
 if TYPE_CHECKING:
     from bbs.storage.migrator import Migrator
 
-VERSION = 7
+VERSION = 8
 """The framework's schema that this code works on."""
 
 LOCK_TIMEOUT = 60
@@ -115,6 +117,18 @@ def _to_7(migrator: Migrator) -> None:
     migrator.create_table(Server)  # For its index: full servers are not read to find room.
 
 
+def _to_8(migrator: Migrator) -> None:
+    """Which version servers run, which are to be replaced, and traces of who waits for them."""
+    added = {
+        "version": Server.version,
+        "replace_asked": Server.replace_asked,
+        "trace": Server.trace,
+    }
+    migrator.add_columns("server", **added)
+    migrator.add_columns("login_server", version=LoginServer.version)
+    migrator.add_columns("waiter", trace=Waiter.trace)
+
+
 STEPS: Mapping[int, Step] = {
     2: _to_2,
     3: _to_3,
@@ -122,6 +136,7 @@ STEPS: Mapping[int, Step] = {
     5: _to_5,
     6: _to_6,
     7: _to_7,
+    8: _to_8,
 }
 """The framework's."""
 

@@ -79,6 +79,11 @@ def _flag() -> peewee.BooleanField:
     return peewee.BooleanField(default=False, constraints=[peewee.SQL("DEFAULT 0")])
 
 
+def _word(length: int) -> peewee.CharField:
+    """The same of a few words that are empty."""
+    return peewee.CharField(length, default="", constraints=[peewee.SQL("DEFAULT ''")])
+
+
 class Server(Table):
     """An app server, from the decision to launch it until a while after its end.
 
@@ -90,7 +95,9 @@ class Server(Table):
     beside that, as JSON too. `warned`: why its provider will soon take it away, if it has said so.
     `shelved`: it is launched to be stopped once it has booted, and started when a crowd comes.
     `way`: by which of its ways the provider is asked to launch it, in the provider's words; it is
-    written down before the provider asks by it.
+    written down before the provider asks by it. `version` is that of bbs which it runs, "" of
+    what is older than 0.3.0. `replace_asked`: operators asked for another in its place. `trace`: of
+    whom it is launched for, as W3C's `traceparent`.
     """
 
     id = peewee.CharField(32, primary_key=True)
@@ -115,6 +122,9 @@ class Server(Table):
     warned = peewee.CharField(200, null=True)
     shelved = _flag()
     way = peewee.CharField(200, null=True)
+    version = _word(40)
+    replace_asked = _flag()
+    trace = _word(64)
 
     class Meta:
         indexes = (
@@ -146,7 +156,8 @@ class Place(Table):
 
 class LoginServer(Table):
     """A login server that runs. `logins` counts those that it let in since it started, `counts` is
-    what its service counted, and `figures` what it tells beside, as an app server's."""
+    what its service counted, and `figures` what it tells beside, as an app server's. `version` is
+    that of bbs which it runs."""
 
     id = peewee.CharField(32, primary_key=True)
     identity = peewee.CharField(200)
@@ -154,16 +165,19 @@ class LoginServer(Table):
     logins = peewee.BigIntegerField(null=True)
     counts = peewee.TextField(null=True)
     figures = peewee.TextField(null=True)
+    version = _word(40)
 
 
 class Waiter(Table):
     """Somebody offline who waits at `login_server` for a place, `since` when. The transaction that
-    gives the place removes the row, so nobody is ever counted both here and there."""
+    gives the place removes the row, so nobody is ever counted both here and there. `trace` is of
+    the login that waits, as W3C's `traceparent`."""
 
     id = peewee.CharField(32, primary_key=True)
     login_server = peewee.ForeignKeyField(LoginServer, on_delete="CASCADE")
     name = peewee.CharField(NAME_LENGTH)
     since = peewee.DoubleField(null=True)
+    trace = _word(64)
 
 
 class Lease(Table):

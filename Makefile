@@ -87,7 +87,7 @@ $(VENV)/installed: setup.cfg pyproject.toml | $(BIN)/pip
 	touch $@
 
 $(VENV)/installed-for-tests: setup.cfg pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .[test,tls,fast-mysql]
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .[test,tls,fast-mysql,tracing]
 	touch $@ $(VENV)/installed
 
 $(VENV)/installed-for-docs: setup.cfg pyproject.toml | $(BIN)/pip

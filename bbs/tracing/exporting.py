@@ -1,0 +1,238 @@
+"""Spans by OpenTelemetry, and their way to a collector. Loaded only where tracing is on.
+
+OpenTelemetry's batch processor sends them, from a thread of its own: a queue of `QUEUE` spans, what
+is over is lost. Nobody waits for a collector that is slow, hangs or is gone. Its own words, one for
+each batch that was in vain, become a line of this server's log at most every `TOLD_EVERY` seconds:
+how many spans were lost, and the name of the error, as its text may hold what was sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import time
+from collections.abc import Mapping, Sequence
+from threading import Thread
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+
+from bbs import __version__
+from bbs.tracing import SAMPLED, Span, Value
+
+QUEUE = 4096
+"""Spans that wait to be sent, some 8 MiB. What is over is lost."""
+
+BATCH = 512
+"""Spans in one request to the collector."""
+
+DELAY = 1.0
+"""Seconds at most that a span waits until it is sent, if the collector keeps up."""
+
+DEADLINE = 5.0
+"""Seconds that a collector has to take a batch, tries again included."""
+
+PATIENCE = 1.0
+"""Seconds that a server which stops waits for the collector to take what there is."""
+
+TOLD_EVERY = 60.0
+"""Seconds between two lines in the log that spans are lost."""
+
+_log = Logger()
+
+
+class Exporting:
+    """Begins spans of `service`, and sends those that are over and recorded to `endpoint`."""
+
+    def __init__(self, service: str, endpoint: str, sample: float) -> None:
+        self._sample = sample
+        _quieten()
+        self._counting = _Counting(OTLPSpanExporter(endpoint=traces_at(endpoint), timeout=DEADLINE))
+        resource = Resource.create(
+            {
+                "service.name": service,
+                "service.version": __version__,
+                "process.pid": os.getpid(),
+            }
+        )
+        # It would have a hanging collector keep a process from its end.
+        self._provider = TracerProvider(
+            resource=resource,
+            sampler=ParentBased(TraceIdRatioBased(sample)),
+            shutdown_on_exit=False,
+        )
+        self._provider.add_span_processor(_Ended(self._counting))
+        self._provider.add_span_processor(
+            BatchSpanProcessor(
+                self._counting,
+                max_queue_size=QUEUE,
+                max_export_batch_size=BATCH,
+                schedule_delay_millis=DELAY * 1000,
+            )
+        )
+        self._tracer = self._provider.get_tracer("bbs", __version__)
+
+    def admitted(self, traceparent: str, trusted: bool) -> str:
+        """See `bbs.tracing.admitted`."""
+        sampled = int(traceparent[-2:], 16) & SAMPLED
+        # Not by its id, which is the stranger's choice as well.
+        if not trusted and sampled and random.random() >= self._sample:  # nosec B311 # Statistics.
+            sampled = 0
+        return f"{traceparent[:-2]}{sampled:02x}"
+
+    def begin(
+        self,
+        name: str,
+        parent: Span | str | None,
+        attributes: Mapping[str, Value],
+        since: int | None = None,
+    ) -> _Span:
+        """A span that has begun now, or at `since` (nanoseconds since the epoch)."""
+        context = trace.set_span_in_context(_span_of(parent))
+        return _Span(
+            self._tracer.start_span(name, context, attributes=attributes, start_time=since)
+        )
+
+    def past(self, name: str, parent: Span | str, seconds: float, ago: float) -> None:
+        """See `bbs.tracing.past`."""
+        until = time.time_ns() - int(ago * 1e9)
+        self.begin(name, parent, {}, until - int(seconds * 1e9)).end(until)
+
+    def stop(self, reactor: Any) -> Deferred[None]:
+        """See `bbs.tracing.stop`."""
+        stopped: Deferred[None] = Deferred()
+
+        def fire() -> None:
+            if not stopped.called:
+                if impatience.active():
+                    impatience.cancel()
+                stopped.callback(None)
+
+        def shut_down() -> None:
+            try:
+                self._provider.shutdown()
+            finally:
+                self._counting.tell_last()
+                reactor.callFromThread(fire)
+
+        impatience = reactor.callLater(PATIENCE, fire)
+        # Its own, and no worker's: those are waited for.
+        Thread(target=shut_down, name="end-of-tracing", daemon=True).start()
+        return stopped
+
+
+class _Span:
+    """A span of OpenTelemetry's."""
+
+    __slots__ = ("span", "traceparent")
+
+    def __init__(self, span: trace.Span) -> None:
+        self.span = span
+        self.traceparent = _traceparent(span.get_span_context())
+
+    def note(self, **attributes: Value) -> None:
+        self.span.set_attributes(attributes)
+
+    def failed(self, why: str = "") -> None:
+        if self.span.is_recording():
+            self.span.set_status(Status(StatusCode.ERROR, why))
+
+    def end(self, at: int | None = None) -> None:
+        self.span.end(at)
+
+
+def traces_at(endpoint: str) -> str:
+    """Where spans go, of a collector that is at `endpoint` (OTLP's specification, "Endpoint URLs
+    for OTLP/HTTP")."""
+    return f"{endpoint.rstrip('/')}/v1/traces"
+
+
+def _traceparent(context: SpanContext) -> str:
+    sampled = context.trace_flags & SAMPLED
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{sampled:02x}"
+
+
+def _span_of(parent: Span | str | None) -> trace.Span:
+    if isinstance(parent, _Span):
+        return parent.span
+    if not isinstance(parent, str) or not parent:
+        return trace.INVALID_SPAN
+    _, trace_id, span_id, flags = parent.split("-")
+    context = SpanContext(
+        int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16))
+    )
+    return trace.NonRecordingSpan(context)
+
+
+class _Ended(SpanProcessor):
+    """Counts the spans that are to be sent."""
+
+    def __init__(self, counting: _Counting) -> None:
+        self._counting = counting
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if span.context.trace_flags.sampled:
+            self._counting.ended += 1
+            if self._counting.ended % BATCH == 0:
+                self._counting.look()
+
+
+class _Counting(SpanExporter):
+    """Sends by another exporter, and tells the log of what was lost, but not of each batch."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self.ended = 0
+        self._exporter = exporter
+        self._sent = self._refused = self._told = 0
+        self._told_at = float("-inf")
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            self._sent += len(spans)
+        else:
+            self._refused += len(spans)
+            self.look()
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        return True
+
+    @property
+    def lost(self) -> int:
+        """Spans that were refused, or had no room in the queue."""
+        waiting = self.ended - self._sent - self._refused
+        return self._refused + max(0, waiting - QUEUE - BATCH)
+
+    def look(self) -> None:
+        """Say how many are lost, if that has grown and has not been said just now."""
+        now, lost = time.monotonic(), self.lost
+        if lost > self._told and now - self._told_at >= TOLD_EVERY:
+            self._told, self._told_at = lost, now
+            _log.warn("the collector of traces lacks {lost} spans by now", lost=lost)
+
+    def tell_last(self) -> None:
+        """This process ends: what has not been sent is lost too."""
+        lost = self.ended - self._sent
+        if lost > 0:
+            _log.info("the collector of traces has not got {lost} spans", lost=lost)
+
+
+def _quieten() -> None:
+    """Have OpenTelemetry's own loggers say nothing: without a handler their warnings go to standard
+    error, one for each batch."""
+    logger = logging.getLogger("opentelemetry")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False

@@ -1,0 +1,21 @@
+#!/bin/bash
+# bundle.sh WHEEL [FILE]: one archive of all that install.sh needs, for a machine that becomes an
+# image; what it prints is its SHA-256, by which cloud-init.yaml and bbs.pkr.hcl know it. The same
+# wheel from the same checkout gives the same archive.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+[ "$#" -ge 1 ] || { echo "usage: $0 WHEEL [FILE]" >&2; exit 2; }
+wheel=$1
+file=${2:-bbs-image.tar.gz}
+[ -f "$wheel" ] || { echo "$0: there is no $wheel" >&2; exit 1; }
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cp "$here"/{install.sh,requirements.lock,fluent-bit.yaml} "$wheel" "$scratch"
+cp -r "$here/../systemd" "$scratch/systemd"
+{
+    echo "BBS_WHEEL=$(basename "$wheel")"
+    echo "BBS_WHEEL_SHA256=$(sha256sum "$wheel" | cut -d' ' -f1)"
+} >"$scratch/wheel.env"
+tar --create --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+    --directory "$scratch" . | gzip --no-name >"$file"
+sha256sum "$file" | cut -d' ' -f1

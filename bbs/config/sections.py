@@ -155,6 +155,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Log:
+    format: str = setting(
+        "text", "or json, an object a line for collectors", kind=kinds.choice("text", "json")
+    )
     rotate: Size = setting("10 MiB", "what bbs up keeps its logs to", kind=kinds.size)
     keep: int = setting(5, "logs kept beside the present one", kind=kinds.whole(1))
     security: str = setting(

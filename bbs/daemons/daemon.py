@@ -25,6 +25,7 @@ from bbs.clock import measure_steadily
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons.composition import Ground, admission_of
+from bbs.daemons.log_lines import Speaker
 from bbs.daemons.turns import bound_turns
 from bbs.errors import Refusal
 from bbs.limits.connections import Admission, Port
@@ -92,6 +93,8 @@ class Daemon(TwistedService):
         self.reactor = reactor
         self.wall: Callable[[], float] = time.time
         """What is stored is stamped by this; `reactor.seconds` is for measuring."""
+        self.server_id = ""
+        """The fleet's id for it, once there is one."""
         self.log_observer: ILogObserver | None = None
         """What writes twistd's log; None: what twistd has for it."""
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
@@ -169,6 +172,10 @@ class Daemon(TwistedService):
             reason = "a bug keeps it from starting; the log has it"
         _log.critical("{name} did not start: {reason}", name=self.name, reason=reason)
         self.on_failure(f"{self.name}: {reason}")
+
+    def speaker(self) -> Speaker:
+        """Whose log its lines are in."""
+        return Speaker(self.service.name, self.kind, self.server_id)
 
     # Parts
 

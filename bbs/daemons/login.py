@@ -78,6 +78,7 @@ class LoginServer(Daemon):
         kind = launching.named(config.fleet.provider)[1]
         # Only now: twistd forks into the background after it has made its services.
         me = members.Member(new_id(), process_identity())
+        self.server_id = me.id
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads(), background=True)
         self.begin(hashers)

@@ -52,7 +52,13 @@ def configuration_text(
     )
     # Who is told it asks metadata, which machines have that EC2 launched, and no others.
     without = () if used == "ec2" else ("ec2.address",)
-    return to_toml(theirs, for_app_servers=True, without=without)
+    return to_toml(theirs, for_app_servers=True, without=(*without, *_only_of_now(config)))
+
+
+def _only_of_now(config: Configuration) -> tuple[str, ...]:
+    """Keys that servers of 0.2.0, which an image may still have, would refuse, and need not be
+    told."""
+    return ("log.format",) if config.log.format == Configuration().log.format else ()
 
 
 def only_here(config: Configuration) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ APP = Speaker("bbs", "app", "3641a6658e63c4c18d88cbd486d2a4ec")
 NOON = 1796299200.1239
 """2026-12-03T12:00:00.123Z."""
 
-ALWAYS = {"time", "level", "message", "logger", "service", "server", "version"}
+ALWAYS = {"time", "level", "message", "logger", "service", "server_kind", "version"}
 SOMETIMES = {"server_id", "trace_id", "span_id", "fields", "exception", "traceback"}
 
 
@@ -83,7 +83,7 @@ class Json(SynchronousTestCase):
                 ("message", "server ab is lost: x"),
                 ("logger", "bbs.here"),
                 ("service", "bbs"),
-                ("server", "app"),
+                ("server_kind", "app"),
                 ("server_id", APP.id),
                 ("version", __version__),
                 ("fields", {"server": "ab", "reason": "x"}),
@@ -92,7 +92,7 @@ class Json(SynchronousTestCase):
 
     def test_who_has_no_id_yet(self) -> None:
         found = self.line(emitted(LogLevel.info, "hello"), Speaker("lobby", "telnet"))
-        self.assertEqual(found["server"], "telnet")
+        self.assertEqual(found["server_kind"], "telnet")
         self.assertFalse({"server_id", "fields"} & {*found})
 
     def test_levels(self) -> None:

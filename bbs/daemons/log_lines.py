@@ -88,7 +88,7 @@ def as_json(event: LogEvent, speaker: Speaker) -> str:
                 "message": _beginning(message, most),
                 "logger": _beginning(str(event.get("log_namespace") or "-"), most),
                 "service": speaker.service,
-                "server": speaker.kind,
+                "server_kind": speaker.kind,
                 **({"server_id": speaker.id} if speaker.id else {}),
                 "version": __version__,
                 **of_trace,

@@ -156,7 +156,7 @@ class LocalProvider(Service):
             raise
         finally:
             os.close(log_file)
-        self._log.info("launched {launch_id}: {detail}", launch_id=launch_id, detail=child.detail)
+        self._log.info("launched {server}: {detail}", server=launch_id, detail=child.detail)
         self._tell()
 
     def _open_log(self, path: str) -> int:
@@ -169,7 +169,7 @@ class LocalProvider(Service):
 
     def _child_ended(self, launch_id: str) -> None:
         child = self._children.pop(launch_id)
-        self._log.info("{launch_id} ended: {detail}", launch_id=launch_id, detail=child.detail)
+        self._log.info("{server} ended: {detail}", server=launch_id, detail=child.detail)
         # Put back at the end, behind those that ended before it.
         self._children[launch_id] = child
         ended = [id for id, child in self._children.items() if not child.alive]

@@ -100,7 +100,7 @@ class WaitingRoom:
         self._enter(waiter, name)
         impatience = self.reactor.callLater(self.patience, self._give_up, waiter)
         if self._is_time_to_say("waiting"):
-            _log.info("{waiting} waiting for a place", waiting=len(self._queue))
+            _log.info("{count} waiting for a place", count=len(self._queue))
         self.look()
         try:
             return await waiter.seated

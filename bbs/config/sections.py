@@ -273,6 +273,18 @@ class Web:
 
 
 @dataclass(frozen=True)
+class Tracing:
+    endpoint: str = setting(
+        "",
+        "where a collector takes OTLP over HTTP, such as http://127.0.0.1:4318; off unless set",
+        kind=kinds.collector_or_none,
+    )
+    sample: float = setting(
+        1.0, "share of the traces begun here that is recorded", kind=kinds.share
+    )
+
+
+@dataclass(frozen=True)
 class Configuration:
     """Every section, and where each key came from.
 
@@ -293,6 +305,7 @@ class Configuration:
     ec2: EC2 = EC2()
     telnet: Telnet = Telnet()
     web: Web = Web()
+    tracing: Tracing = Tracing()
     providers: Mapping[str, Any] = field(default_factory=dict, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

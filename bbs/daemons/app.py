@@ -15,6 +15,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from bbs import tracing
+from bbs.clock import lived
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.composition import AppServing
@@ -57,7 +59,20 @@ class AppServer(Daemon):
         if lifeline is not None:
             _leave_process_group()
 
+    def cannot_trace(self, reason: str) -> None:
+        """People wait for this server, with or without traces."""
+        _log.warn("{reason}", reason=reason)
+
     async def start(self) -> None:
+        parent = os.environ.get(tracing.VARIABLE, "")
+        if not tracing.is_traceparent(parent):
+            parent = ""
+        elif (seconds := lived()) is not None:
+            tracing.past("load", seconds, parent)
+        with tracing.span("start", parent):
+            await self._begin_parts()
+
+    async def _begin_parts(self) -> None:
         config, reactor = self.config, self.reactor
         if self._lifeline is not None:
             self.begin(Lifeline(reactor, self._lifeline, self._orphaned))
@@ -74,7 +89,8 @@ class AppServer(Daemon):
         self.begin(serving.listeners)
         self.begin(serving.presence)
         ports = await self.listen(config.app.listen, serving.factory)
-        server_id = await self._join(database, ports[0], machine)
+        with tracing.span("report"):
+            server_id = await self._join(database, ports[0], machine)
         self.server_id = server_id
         serving.joined(server_id)
         self.begin(

@@ -20,6 +20,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from bbs import tracing
 from bbs.addresses import ListeningPlace
 from bbs.clock import measure_steadily
 from bbs.commands.service import Service, ServiceUnusable
@@ -139,6 +140,8 @@ class Daemon(TwistedService):
     async def _start(self) -> None:
         if self.config.log.security and self.beside is None:
             self._begin_security_log()
+        if self.config.tracing.endpoint and self.beside is None:
+            self._begin_tracing()
         await self.start()
         self.when_started()
 
@@ -202,6 +205,20 @@ class Daemon(TwistedService):
                 f"log.security: cannot write {log.security}: {error.strerror}"
             ) from error
 
+    def _begin_tracing(self) -> None:
+        settings = self.config.tracing
+        try:
+            service = f"{self.service.name}-{self.kind}"
+            tracing.start(service, settings.endpoint, settings.sample)
+        except ImportError:
+            self.cannot_trace(f"tracing.endpoint: {tracing.NEEDS}")
+        else:
+            self.on_stop(lambda: tracing.stop(self.reactor))
+
+    def cannot_trace(self, reason: str) -> None:
+        """There is a collector, and nothing installed that would send it anything."""
+        raise CannotStart(reason)
+
     async def open_database(self) -> Database:
         """Connect to the database, and bring its schema to this version."""
         (url,) = await self._reveal("database.url", self.config.database.url)
@@ -239,7 +256,8 @@ class Daemon(TwistedService):
     async def reach_broker(self, stomp: StompService) -> None:
         """As `open_broker`, of which this is the second half."""
         try:
-            await stomp.first_connection()
+            with tracing.span("broker"):
+                await stomp.first_connection()
         except StompRefused as error:
             raise CannotStart(f"broker.url: {error}") from error
         except StompError as error:

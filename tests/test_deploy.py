@@ -161,7 +161,7 @@ class Recipe(ScriptTestCase):
             )
 
     def test_cloud_init(self) -> None:
-        """cloud-init takes it, and its script is one; it names nothing that is not in the bundle."""
+        """cloud-init takes it, and its script is one."""
         path = IMAGE / "cloud-init.yaml"
         self.checked("cloud-init", "schema", "--config-file", str(path))
         (file,) = yaml.safe_load(path.read_text("utf-8"))["write_files"]
@@ -255,8 +255,8 @@ class Units(ScriptTestCase):
                 self.checked("systemd-analyze", "security", *limits, str(folder / unit.name))
 
     def test_written_once(self) -> None:
-        """A unit says what it does; what it may not do is in one drop-in, and that of app servers on
-        EC2, whose image need not have it, has the same."""
+        """A unit says what it does; what it may not do is in one drop-in, and that of app servers
+        on EC2, whose image need not have it, has the same."""
         hardening = sections(SYSTEMD / "bbs-.service.d/50-hardening.conf")["Service"]
         names = {line.partition("=")[0] for line in hardening}
         for unit in UNITS:

@@ -168,8 +168,8 @@ class OnAWS(Machines):
 
         shipped = machine.until("grep", "-m1", "LineFactory", "/var/lib/bbs-logs/sent")
         self.assertIn("22223", shipped)
-        told = machine.run("cat", "/var/lib/bbs-logs/told")
-        self.assertEqual(told, f"eu-north-1 /bbs/people {SERVER}\n")
+        where = machine.run("cat", "/var/lib/bbs-logs/told")
+        self.assertEqual(where, f"eu-north-1 /bbs/people {SERVER}\n")
 
         machine.run("systemctl", "kill", "--signal=KILL", "bbs-app.service")
         machine.powered_off()

@@ -173,6 +173,7 @@ class LoginServer(Daemon):
             on_change=serving.news.wanted,
             broker=lambda: home.bus.connected,
             logins=lambda: home.tally.logins,
+            timing=serving.timing,
             trouble=trouble,
             reactor=self.reactor,
             wall=self.wall,

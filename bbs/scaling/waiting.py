@@ -20,6 +20,7 @@ from bbs.rules.places import Look, Search, Seat
 from bbs.rules.servers import new_id
 from bbs.scaling.news import FleetNews
 from bbs.storage.database import Database
+from bbs.values import Timing
 
 LOOK_INTERVAL = 1.0
 """Seconds between looks for a place that no hint has told of; also between `waiting` events."""
@@ -58,7 +59,8 @@ class WaitingRoom:
     """The queue of one login server: first come, first served.
 
     `patience` is how long one waits at the most, in seconds: a launch's time-out. `wall` stamps
-    since when, for the page. `watchers` are the connections that said `events`.
+    since when, for the page. `watchers` are the connections that said `events`. `timing` is told
+    how long each took to get a place.
     """
 
     me: Member
@@ -68,6 +70,7 @@ class WaitingRoom:
     patience: float
     watchers: set[IConnection]
     news: FleetNews
+    timing: Timing
 
     def __post_init__(self) -> None:
         self._queue: list[_Waiter] = []
@@ -93,14 +96,18 @@ class WaitingRoom:
 
         :raises Unavailable: none could be had in time, or none can be launched.
         """
+        began = self.timing.seconds()
         with tracing.span("place"):
             search = await attempt(Look(new=not self._queue))
-        if search.seat:
-            return search.seat
-        row = None if search.online else new_id()
-        with tracing.span("wait") as span:
-            waiter = _Waiter(row, self.wall(), connection, attempt, undo, span=span)
-            return await self._wait(waiter, name)
+        seat = search.seat
+        if seat is None:
+            row = None if search.online else new_id()
+            with tracing.span("wait") as span:
+                waiter = _Waiter(row, self.wall(), connection, attempt, undo, span=span)
+                seat = await self._wait(waiter, name)
+        if self.timing.places is not None:
+            self.timing.places(self.timing.seconds() - began)
+        return seat
 
     async def _wait(self, waiter: _Waiter, name: str) -> Seat:
         self._queue.append(waiter)

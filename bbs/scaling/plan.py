@@ -186,7 +186,8 @@ def own_step(server: Seen, policy: Policy) -> Step | None:
                 return Drain(server.id, unwanted)
         case State.DRAINING:
             if not server.taken:
-                return End(server.id, server.warned or dead or "drained")
+                done = "replaced" if server.replacing else dead or "drained"
+                return End(server.id, server.warned or done)
             if dead:
                 return Lose(server.id, dead)
         case State.LOST:

@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from bbs.addresses import Address
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.composition import AppServing
@@ -107,20 +108,24 @@ class AppServer(Daemon):
     async def _join(self, database: Database, port: IListeningPort, machine: Machine | None) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._server_id is None:
-            host = await self.in_thread(self._address, database.url)
+            told = self.config.app.address
+            if told:
+                place = Address.told(told, number)
+            else:
+                place = Address(await self.in_thread(self._address, database.url), number)
             return await database.run_patiently(
-                members.join, host, number, self.config.app.capacity, self.wall()
+                members.join, place.host, place.port, self.config.app.capacity, self.wall()
             )
-        told = None if machine is None else await machine.host()
-        if not await database.run_patiently(members.report, self._server_id, number, told):
+        host = None if machine is None else await machine.host()
+        if not await database.run_patiently(members.report, self._server_id, number, host):
             raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")
         if machine is not None:
-            machine.joined(database, self._server_id, number, told)
+            machine.joined(database, self._server_id, number, host)
         return self._server_id
 
     def _address(self, database_url: str) -> str:
-        """Where people reach a server that an operator runs by hand: the address that it is told to
-        bind to, else the one from which this machine reaches the database."""
+        """Where people reach a server that an operator runs by hand, where `app.address` does not
+        say it: the address that it is told to bind to, else the one from which this machine reaches the database."""
         interface = self.config.app.listen[0].interface
         host = urlsplit(database_url).hostname
         if interface or not host:

@@ -21,7 +21,7 @@ from tests.integration.explain import (
 )
 from tests.mysql_8 import refused
 
-EVERYWHERE = {"help", "ping", "quit", "events", "commands"}
+EVERYWHERE = {"help", "ping", "quit", "events", "commands", "traceparent"}
 """Commands that want nothing of the database."""
 
 

@@ -661,7 +661,7 @@ class TelnetTests(Lobby, GatewayCase):
 
 class ImportTests(SynchronousTestCase):
     def test_the_rooms_import_of_this_project_what_lies_below_them(self) -> None:
-        cellar = ("bbs.addresses", "bbs.clock", "bbs.errors", "bbs.values")
+        cellar = ("bbs.addresses", "bbs.clock", "bbs.errors", "bbs.tracing", "bbs.values")
         below = (*cellar, "bbs.protocols", "bbs.client")
         of_the_gateway = (*below, "bbs.gateway", "bbs.limits")
         for room, allowed in (("client", below), ("gateway", of_the_gateway)):

@@ -10,9 +10,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from twisted.internet import reactor
+from twisted.internet import reactor as installed
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+
+reactor: Any = installed
 
 PATH = "/v1/traces"
 

@@ -28,7 +28,7 @@ from bbs.commands.ask import (
     success,
 )
 from bbs.commands.coroutines import begin
-from bbs.commands.traced import ending, timed
+from bbs.commands.traced import ending, failing, timed
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
@@ -79,7 +79,7 @@ class Dispatcher:
         span = None
         if name != "traceparent":  # That is about the next one.
             span = tracing.begin(name, self._home.traces.take(connection), root=True)
-        with tracing.within(span):
+        with tracing.within(span), failing(span):
             answer = self._paid(request, request.token, self._costs[name], connection)
         return timed(ending(answer, span), self._home.timing, name, began, span)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
@@ -43,6 +46,18 @@ class Traces:
         """It is gone."""
         self._given.pop(connection, None)
         self._believed.discard(connection)
+
+
+@contextmanager
+def failing(span: tracing.Span | None) -> Iterator[None]:
+    """End `span` where there is not even an answer to wait for."""
+    try:
+        yield
+    except Exception:
+        if span is not None:
+            span.failed("internal-error")
+            span.end()
+        raise
 
 
 def ending(answer: Reply | Deferred[Reply], span: tracing.Span | None) -> Reply | Deferred[Reply]:

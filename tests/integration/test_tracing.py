@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.service import Service, ServiceCase, connect, eventually, run
-from tests.trace_tools import Collector, Recorded, as_text, below, holes
+from tests.integration.service import ServiceCase, eventually, run
+from tests.trace_tools import Collector, as_text, below, holes
 
 
 class TracingCase(ServiceCase):

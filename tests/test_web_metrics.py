@@ -1,4 +1,4 @@
-"""`/metrics`, and the Grafana dashboard that is made of them."""
+"""`/metrics`, and the alerts and the Grafana dashboard that are made of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ from tests.web_case import PageCase
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-DASHBOARD = Path(__file__).parents[1] / "docs" / "grafana" / "bbs.json"
+ROOT = Path(__file__).parents[1]
+DASHBOARD = ROOT / "docs" / "grafana" / "bbs.json"
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+WEB = ROOT / "docs" / "web.md"
+
+TARGETS = {"job", "instance", "le"}
+"""Labels that Prometheus adds to whatever it scrapes, and that of a histogram's bounds."""
 
 
 class MetricsCase(PageCase):
@@ -199,6 +205,76 @@ class Timed(MetricsCase):
         timing = self.service.login.timing
         self.stop_page()
         self.assertEqual((timing.requests, timing.places), (None, None))
+
+
+class Queries(MetricsCase):
+    """Alerts and the dashboard ask for what there is: metrics, their labels, what these say."""
+
+    def alerts(self) -> dict[str, str]:
+        """What `deploy/prometheus/alerts.yml` asks for, by the alerts' names."""
+        return dict(re.findall(r"- alert: (\w+)\n +expr: (.*)\n", ALERTS.read_text()))
+
+    def labels(self) -> dict[str, dict[str, set[str]]]:
+        """Of every metric there is its labels, and what each of them says."""
+        self.service.people("ann")  # Of requests there is nothing before there was one.
+        text = self.browser().get("/metrics").body
+        found: dict[str, dict[str, set[str]]] = {"up": {}}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = found.setdefault(sample.name, {})
+                for name, value in sample.labels.items():
+                    labels.setdefault(name, set()).add(value)
+        return found
+
+    def hold(self, query: str) -> None:
+        """Hold `query` to what there is."""
+        there, used = self.labels(), set[str]()
+        for metric, wanted in re.findall(r"\b(bbs_\w+|process_\w+|up)\b(?:\{([^}]*)\})?", query):
+            self.assertIn(metric, there, query)
+            used |= {*there[metric]}
+            for label, sign, value in re.findall(r'(\w+)(=~|=)"([^"]*)"', wanted):
+                if label != "job":
+                    self.assertEqual(sign, "=")
+                    self.assertIn(value, there[metric][label], query)
+        named = {
+            label.strip()
+            for names in re.findall(r"\b(?:by|on) \(([^)]*)\)", query)
+            for label in names.split(",")
+        }
+        self.assertEqual(named - used - TARGETS, set(), query)
+
+    def test_alerts(self) -> None:
+        alerts = self.alerts()
+        self.assertEqual(len(alerts), ALERTS.read_text().count("- alert:"))
+        self.assertGreater(len(alerts), 10)
+        for query in alerts.values():
+            self.hold(query)
+
+    def test_the_dashboard(self) -> None:
+        for panel in json.loads(DASHBOARD.read_text())["panels"]:
+            for target in panel.get("targets", ()):
+                self.hold(target["expr"])
+
+    def test_what_is_not_there(self) -> None:
+        for query in (
+            "max(bbs_fleet_alarms) == 1",
+            'max(bbs_fleet_servers{state="gone"})',
+            "max by (cause) (bbs_fleet_people)",
+        ):
+            self.assertRaises(self.failureException, self.hold, query)
+
+    def test_they_are_documented(self) -> None:
+        """In the order of the file."""
+        table = re.findall(r"^\| `(Bbs\w+)` \|", WEB.read_text(), re.MULTILINE)
+        self.assertEqual(table, [*self.alerts()])
+
+    def test_points_that_lead_to_traces(self) -> None:
+        """Grafana is to ask for the exemplars of whatever has them."""
+        traced = ("database_call", "request", "place", "fleet_launch")
+        for panel in json.loads(DASHBOARD.read_text())["panels"]:
+            for target in panel.get("targets", ()):
+                has = any(f"bbs_{name}_seconds_bucket" in target["expr"] for name in traced)
+                self.assertEqual(target.get("exemplar", False), has, target["expr"])
 
 
 class Dashboard(MetricsCase):

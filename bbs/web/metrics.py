@@ -81,6 +81,8 @@ class Metrics:
             buckets=REQUEST,
             registry=registry,
         )
+        self._commands: dict[str, Histogram] = {}
+        """Those of commands, which to look up by labels takes as long as to count."""
         self._places = Histogram(
             "bbs_place_seconds",
             "How long people waited for a place at this login server",
@@ -125,7 +127,10 @@ class Metrics:
 
     def requested(self, command: str, seconds: float) -> None:
         """A request was answered after so long."""
-        self._requests.labels(command).observe(seconds, exemplar_of(tracing.current()))
+        timed = self._commands.get(command)
+        if timed is None:
+            timed = self._commands[command] = self._requests.labels(command)
+        timed.observe(seconds, exemplar_of(tracing.current()))
 
     def placed(self, seconds: float) -> None:
         """Somebody was given a place after so long."""

@@ -74,7 +74,7 @@ class LoginServer(Daemon):
         self.page_address: str | None = None
         """Where the operators' page is, once it is there."""
         self._data = os.path.abspath(data)
-        self._is_leaving = False
+        self._leaves = False
 
     async def start(self) -> None:
         config = self.config
@@ -134,7 +134,7 @@ class LoginServer(Daemon):
 
     def _serve_on(self) -> Deferred[None] | None:
         """Be there a while longer, but not ready, so that a balancer sends nobody else here."""
-        self._is_leaving = True
+        self._leaves = True
         delay = self.config.login.drain_delay
         if not delay:
             return None
@@ -176,7 +176,7 @@ class LoginServer(Daemon):
         from bbs.web import page
 
         def trouble() -> str:
-            if self._is_leaving:
+            if self._leaves:
                 return "this login server stops"
             if not home.database.available:
                 return "the database is away"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from bbs.addresses import Address
 from bbs.commands.charging import Charges
 from bbs.commands.service import Service
+from bbs.commands.traced import Traces
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import OWN_EVENTS, Listeners
 from bbs.delivery.presence import Presence
@@ -121,6 +122,7 @@ class Home:
     watchers: set[IConnection]
     charges: Charges
     parts: LoginServerParts | AppServerParts
+    traces: Traces = field(default_factory=Traces)
 
     @property
     def role(self) -> Role:

@@ -15,6 +15,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from bbs import tracing
+from bbs.clock import lived
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.composition import AppServing
@@ -51,12 +53,26 @@ class AppServer(Daemon):
         on_failure: Callable[[str], None],
     ) -> None:
         super().__init__(service, config, reactor, on_failure)
-        self._server_id = server_id
+        self._launched_as = server_id
+        self.server_id = server_id or ""
         self._lifeline = lifeline
         if lifeline is not None:
             _leave_process_group()
 
+    def cannot_trace(self, reason: str) -> None:
+        """People wait for this server, with or without traces."""
+        _log.warn("{reason}", reason=reason)
+
     async def start(self) -> None:
+        parent = os.environ.get(tracing.VARIABLE, "")
+        if not tracing.is_traceparent(parent):
+            parent = ""
+        elif (seconds := lived()) is not None:
+            tracing.past("load", seconds, parent)
+        with tracing.span("start", parent):
+            await self._begin_parts()
+
+    async def _begin_parts(self) -> None:
         config, reactor = self.config, self.reactor
         if self._lifeline is not None:
             self.begin(Lifeline(reactor, self._lifeline, self._orphaned))
@@ -73,7 +89,9 @@ class AppServer(Daemon):
         self.begin(serving.listeners)
         self.begin(serving.presence)
         ports = await self.listen(config.app.listen, serving.factory)
-        server_id = await self._join(database, ports[0], machine)
+        with tracing.span("report"):
+            server_id = await self._join(database, ports[0], machine)
+        self.server_id = server_id
         serving.joined(server_id)
         self.begin(
             Heartbeat(
@@ -91,7 +109,7 @@ class AppServer(Daemon):
 
     def _begin_machine(self) -> Machine | None:
         """Begin to ask the instance on which the provider ec2 launched this server, if it did."""
-        if not is_on_instance(self.config, self._server_id):
+        if not is_on_instance(self.config, self._launched_as):
             return None
         # Here: who runs elsewhere need not load it, 17 ms of a start.
         from bbs.daemons.app_machine import Machine
@@ -106,17 +124,17 @@ class AppServer(Daemon):
 
     async def _join(self, database: Database, port: IListeningPort, machine: Machine | None) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
-        if self._server_id is None:
+        if self._launched_as is None:
             host = await self.in_thread(self._address, database.url)
             return await database.run_patiently(
                 members.join, host, number, self.config.app.capacity, self.wall()
             )
         told = None if machine is None else await machine.host()
-        if not await database.run_patiently(members.report, self._server_id, number, told):
-            raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")
+        if not await database.run_patiently(members.report, self._launched_as, number, told):
+            raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
         if machine is not None:
-            machine.joined(database, self._server_id, number, told)
-        return self._server_id
+            machine.joined(database, self._launched_as, number, told)
+        return self._launched_as
 
     def _address(self, database_url: str) -> str:
         """Where people reach a server that an operator runs by hand: the address that it is told to

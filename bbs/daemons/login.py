@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -78,6 +78,7 @@ class LoginServer(Daemon):
         kind = launching.named(config.fleet.provider)[1]
         # Only now: twistd forks into the background after it has made its services.
         me = members.Member(new_id(), process_identity())
+        self.server_id = me.id
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads(), background=True)
         self.begin(hashers)
@@ -88,7 +89,8 @@ class LoginServer(Daemon):
         await database.run_patiently(members.enroll, me)
         patience = config.fleet.lost_after
         fleet = await founding.find(database, self.reactor, self.wall, patience, kind.outlives)
-        provider = await self._provider(me, brokers, fleet)
+        traces: dict[str, str] = {}
+        provider = await self._provider(me, brokers, fleet, traces)
         await founding.take_over(database, provider, self.reactor, self.wall, patience)
         if IKeepsLogs.providedBy(provider):
             self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
@@ -101,6 +103,7 @@ class LoginServer(Daemon):
             admission=self.admission,
             launches=kind.launches,
             fleet_id=fleet.id,
+            traces=traces,
         )
         serving.news.when_places(partial(self._look_whether_serving, database))
         page = await self._page(me, serving)
@@ -124,7 +127,11 @@ class LoginServer(Daemon):
             )
 
     async def _provider(
-        self, me: members.Member, brokers: tuple[str, ...], fleet: Fleet
+        self,
+        me: members.Member,
+        brokers: tuple[str, ...],
+        fleet: Fleet,
+        traces: Mapping[str, str],
     ) -> IProvider:
         """The provider that the configuration names."""
         try:
@@ -138,6 +145,7 @@ class LoginServer(Daemon):
                 self.on_stop,
                 fleet,
                 self.service.name,
+                traces,
             )
         except (LaunchFailed, ProviderUnavailable, PluginUnusable) as error:
             raise CannotStart(str(error)) from error

@@ -40,6 +40,7 @@ class LoginServing:
     :param launches: whether the provider ever launches anything.
     :param admission: who may connect to the process.
     :param fleet_id: which fleet the provider launches for.
+    :param traces: what the provider knows of traces: see `Means`.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class LoginServing:
         launches: bool = True,
         admission: Admission | None = None,
         fleet_id: str = "",
+        traces: dict[str, str] | None = None,
     ) -> None:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
@@ -85,6 +87,7 @@ class LoginServing:
                 reactor=reactor,
                 wall=ground.wall,
                 fleet_id=fleet_id,
+                traces={} if traces is None else traces,
             ),
             workers=workers,
             sweeps=_sweeps(ground, self.home.sessions),

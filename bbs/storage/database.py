@@ -22,6 +22,7 @@ import peewee
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
+from bbs import tracing
 from bbs.errors import Unavailable
 from bbs.storage import models
 from bbs.storage.connecting import connect_to, is_bug, summary
@@ -212,10 +213,12 @@ class Database:
                 if away or self._away:
                     cause = error.__cause__ if error else None
                     self._noticed(job.writes, summary(cause) if away else None)
-            if error is None:
-                job.answer.callback(job.result)
-            else:
-                job.answer.errback(error)
+            job.tell(now)
+            with tracing.within(job.span):
+                if error is None:
+                    job.answer.callback(job.result)
+                else:
+                    job.answer.errback(error)
 
     def _late(self, job: Job, now: float) -> float | None:
         """When to look again at a call that has no answer yet; None when it is given up."""

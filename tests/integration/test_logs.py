@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
@@ -142,13 +145,92 @@ class Up(ServiceCase):
         await up.end()
 
 
+def objects(text: str) -> list[dict[str, Any]]:
+    """The lines of a log, each of which is JSON."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+class Json(ServiceCase):
+    """`[log] format = "json"`: every line of every server is an object, and says whose it is."""
+
+    async def test_bbs_up_and_its_children(self) -> None:
+        service = self.service(log={"format": "json"})
+        up = await service.up()
+        (launched,) = [each["id"] for each in await service.fleet()]
+        await up.end()
+        self.assertEqual((up.exit_code, up.errors), (0, ""))
+        self.assertIn("bbs is ready: bbs client", up.output)
+        ours = objects((service.data / "bbs.log").read_text())
+        self.assertEqual({each["server_kind"] for each in ours}, {"up"})
+        said = [each for each in ours if each["message"] == f"server {launched} is ready"]
+        self.assertEqual([each["fields"] for each in said], [{"server": launched}])
+        self.assertEqual(len(said[0]["server_id"]), 32)
+        (log,) = (service.data / "logs").glob("app-*.log")
+        theirs = objects(log.read_text())
+        self.assertEqual({each["server_id"] for each in theirs}, {launched})
+        self.assertEqual({each["server_kind"] for each in theirs}, {"app"})
+        security = (service.data / "logs" / "security.log").read_text()
+        self.assertNotIn("{", security)
+
+    async def test_twistd(self) -> None:
+        """To standard output and to files, as the file or the environment says it."""
+        service = self.service(fleet={"provider": "none"})
+        telnet_port = service.another_port()
+        service.write_config(
+            broker__url=await broker(self),
+            telnet__server=f"127.0.0.1:{service.port}",
+            telnet__listen=f"tcp:{telnet_port}:interface=127.0.0.1",
+            app__listen=f"tcp:{service.another_port()}:interface=127.0.0.1",
+        )
+        service.data.mkdir()
+        log = service.folder / "log"
+        for kind, options in (
+            ("login", ()),
+            ("login", (f"--logfile={log}",)),
+            ("app", ("--logfile=-",)),
+            ("telnet", ()),
+        ):
+            server = service.start(
+                *(BIN / "twistd", "--nodaemon", "--pidfile=", *options),
+                *(f"bbs-{kind}", "--config", service.config),
+                environ={"BBS_LOG_FORMAT": "json"},
+            )
+
+            def said(server: Process = server, in_file: bool = str(log) in str(options)) -> str:
+                return log.read_text() if in_file and log.exists() else server.output
+
+            def listens(server: Process = server, said: Callable[[], str] = said) -> bool:
+                self.assertTrue(server.alive, server.errors)
+                return "actory starting on" in said()
+
+            await eventually(listens, f"{kind} listens")
+            await server.end()
+            found = objects(said())
+            self.assertEqual({each["server_kind"] for each in found}, {kind}, found)
+            self.assertEqual(found[-1]["message"], "Server Shut Down.")
+            self.assertEqual("server_id" in found[-1], kind != "telnet")
+
+    async def test_what_it_cannot_start_with(self) -> None:
+        """Is said in plain words, and the log's line is JSON."""
+        service = self.service(log={"format": "json"}, fleet={"provider": "none"})
+        service.data.mkdir()
+        service.write_config(login__listen="ssl:1:privateKey=no-such:certKey=no-such")
+        argv = (BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-login", "--config", service.config)
+        server = service.start(*argv)
+        await server.ended()
+        self.assertEqual(server.exit_code, 1)
+        self.assertTrue(server.errors.startswith("bbs-login: cannot listen on"), server.errors)
+        critical = [each for each in objects(server.output) if each["level"] == "critical"]
+        self.assertEqual([each["fields"]["name"] for each in critical], ["bbs-login"])
+
+
 class Twistd(ServiceCase):
     async def test_sighup(self) -> None:
         """Each server makes its log anew, and goes on."""
         service = self.service()
         login_port, telnet_port = service.port, service.another_port()
         service.write_config(
-            broker__url=await self.broker(service),
+            broker__url=await broker(self),
             fleet__provider="none",
             telnet__server=f"127.0.0.1:{login_port}",
             telnet__listen=f"tcp:{telnet_port}:interface=127.0.0.1",
@@ -219,15 +301,14 @@ class Twistd(ServiceCase):
 
         await eventually(is_there, f"{log.name} says that it listens", 60)
 
-    async def broker(self, service: Service) -> str:
 
-        from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
+async def broker(case: ServiceCase) -> str:
+    """The URL of a broker in this process, which ends with the test."""
+    from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 
-        broker = BrokerService(
-            reactor,
-            "tcp:0:interface=127.0.0.1",
-            EmbeddedBroker(Credential("bbs", "secret"), reactor),
-        )
-        broker.startService()
-        self.addCleanup(broker.stopService)
-        return str(await broker.when_listening())
+    served = BrokerService(
+        reactor, "tcp:0:interface=127.0.0.1", EmbeddedBroker(Credential("bbs", "secret"), reactor)
+    )
+    served.startService()
+    case.addCleanup(served.stopService)
+    return str(await served.when_listening())

@@ -10,23 +10,30 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 from unittest import mock
 
 import boto3
 from moto.cloudformation import parsing
 from moto.core.common_models import CloudFormationModel
+from moto.ec2.models.internet_gateways import InternetGateway
 from moto.ec2.models.route_tables import RouteTable
 from moto.elbv2.models import FakeLoadBalancer, FakeTargetGroup, elbv2_backends
+from moto.iam.models import ManagedPolicy
 from moto.rds.models import DBParameterGroup
+
+from tests.aws_policies import ACCOUNT, REGION
 
 Properties = dict[str, Any]
 Made = tuple[str, dict[str, Any]]
 """What `Ref` says of a resource, and what `Fn::GetAtt` does."""
 
 
+@cache
 def client(service: str) -> Any:
-    return boto3.client(service)  # type: ignore[call-overload]
+    """One that asks moto; to make one takes longer than what it is asked for."""
+    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
 
 
 def revealed(text: str) -> str:
@@ -45,7 +52,10 @@ def secret_string(asked: Properties) -> str:
     if "SecretString" in asked:
         return revealed(asked["SecretString"])
     generated = dict(asked["GenerateSecretString"])
-    whole, key = json.loads(generated.pop("SecretStringTemplate")), generated.pop("GenerateStringKey")
+    whole, key = (
+        json.loads(generated.pop("SecretStringTemplate")),
+        generated.pop("GenerateStringKey"),
+    )
     password = client("secretsmanager").get_random_password(**generated)["RandomPassword"]
     return json.dumps({**whole, key: password})
 
@@ -61,7 +71,9 @@ def broker(name: str, asked: Properties) -> Made:
     users = [{**user, "Password": revealed(user["Password"])} for user in asked["Users"]]
     made = client("mq").create_broker(**{**asked, "Users": users})
     # Moto's are of a single broker: these are as AWS's documentation shows them.
-    places = [f"stomp+ssl://{made['BrokerId']}-{n}.mq.us-east-1.amazonaws.com:61614" for n in (1, 2)]
+    places = [
+        f"stomp+ssl://{made['BrokerId']}-{n}.mq.us-east-1.amazonaws.com:61614" for n in (1, 2)
+    ]
     return made["BrokerId"], {"StompEndpoints": places, "Arn": made["BrokerArn"]}
 
 
@@ -73,7 +85,9 @@ def alarm(name: str, asked: Properties) -> Made:
 def topic_policy(name: str, asked: Properties) -> Made:
     for topic in asked["Topics"]:
         client("sns").set_topic_attributes(
-            TopicArn=topic, AttributeName="Policy", AttributeValue=json.dumps(asked["PolicyDocument"])
+            TopicArn=topic,
+            AttributeName="Policy",
+            AttributeValue=json.dumps(asked["PolicyDocument"]),
         )
     return name, {}
 
@@ -86,7 +100,7 @@ def budget(name: str, asked: Properties) -> Made:
     budget = {"BudgetName": name, **asked["Budget"]}
     budget["BudgetLimit"]["Amount"] = str(budget["BudgetLimit"]["Amount"])
     client("budgets").create_budget(
-        AccountId="123456789012",
+        AccountId=ACCOUNT,
         Budget=budget,
         NotificationsWithSubscribers=asked["NotificationsWithSubscribers"],
     )
@@ -112,7 +126,7 @@ LENT: Mapping[str, tuple[Callable[[str, Properties], Made], Callable[[str], obje
     ),
     "AWS::Budgets::Budget": (
         budget,
-        lambda id: client("budgets").delete_budget(AccountId="123456789012", BudgetName=id),
+        lambda id: client("budgets").delete_budget(AccountId=ACCOUNT, BudgetName=id),
     ),
 }
 """How a kind of resource is made and removed by the API of its service."""
@@ -143,14 +157,24 @@ class Lent(CloudFormationModel):
 
     @classmethod
     def create_from_cloudformation_json(  # type: ignore[misc]
-        cls, resource_name: str, cloudformation_json: Any, account_id: str, region_name: str, **_: Any
+        cls,
+        resource_name: str,
+        cloudformation_json: Any,
+        account_id: str,
+        region_name: str,
+        **_: Any,
     ) -> Lent:
         make, _remove = LENT[cls.type]
         return cls(make(resource_name, cloudformation_json["Properties"]))
 
     @classmethod
     def update_from_cloudformation_json(  # type: ignore[misc]
-        cls, original_resource: Any, new_resource_name: str, cloudformation_json: Any, *_: str, **__: str
+        cls,
+        original_resource: Any,
+        new_resource_name: str,
+        cloudformation_json: Any,
+        *_: str,
+        **__: str,
     ) -> Lent:
         if cls.type == "AWS::SecretsManager::Secret":
             client("secretsmanager").put_secret_value(
@@ -185,15 +209,36 @@ def full_name(self: Any, attribute_name: str) -> str:
     return str(self.arn.rpartition(":")[2].removeprefix("loadbalancer/"))
 
 
-def without_route_table(self: Any, account_id: str, region_name: str) -> None:
-    """Remove a route table; moto's stacks leave theirs behind."""
-    self.ec2_backend.delete_route_table(self.id)
+def without_gateway(gateway: Any) -> None:
+    """Moto's stacks do not detach them either."""
+    if gateway.vpc is not None:
+        client("ec2").detach_internet_gateway(InternetGatewayId=gateway.id, VpcId=gateway.vpc.id)
+    client("ec2").delete_internet_gateway(InternetGatewayId=gateway.id)
+
+
+REMOVED: Mapping[type, Callable[[Any], object]] = {
+    RouteTable: lambda it: client("ec2").delete_route_table(RouteTableId=it.id),
+    InternetGateway: without_gateway,
+    ManagedPolicy: lambda it: client("iam").delete_policy(PolicyArn=it.arn),
+    FakeTargetGroup: lambda it: client("elbv2").delete_target_group(TargetGroupArn=it.arn),
+}
+"""How what moto's stacks leave behind is removed."""
+
+
+def as_method(remove: Callable[[Any], object]) -> Callable[[Any, str, str], None]:
+    """As moto's stacks ask what they remove to be gone."""
+
+    def delete(self: Any, account_id: str, region_name: str) -> None:
+        remove(self)
+
+    return delete
 
 
 @contextmanager
 def stacks(lent: bool = True) -> Iterator[None]:
     """Within, moto knows what this template needs: the type of a load balancer, full names, the
-    name of a parameter group, and with `lent` the kinds of resource above."""
+    name of a parameter group, how to remove what it leaves behind, and with `lent` the kinds of
+    resource above."""
     models = parsing.get_model_map()
     if lent:
         models = models | {each: type("Lent", (Lent,), {"type": each}) for each in LENT}
@@ -204,8 +249,11 @@ def stacks(lent: bool = True) -> Iterator[None]:
             mock.patch.object(DBParameterGroup, "physical_resource_id", name, create=True),
             mock.patch.object(FakeLoadBalancer, "get_cfn_attribute", full_name),
             mock.patch.object(FakeTargetGroup, "get_cfn_attribute", full_name, create=True),
-            mock.patch.object(RouteTable, "delete", without_route_table, create=True),
-            mock.patch.object(FakeLoadBalancer, "create_from_cloudformation_json", classmethod(network)),
+            mock.patch.object(
+                FakeLoadBalancer, "create_from_cloudformation_json", classmethod(network)
+            ),
         ):
             patches.enter_context(patch)
+        for kind, remove in REMOVED.items():
+            patches.enter_context(mock.patch.object(kind, "delete", as_method(remove), create=True))
         yield

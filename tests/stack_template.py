@@ -1,4 +1,4 @@
-"""The template of `deploy/cloudformation`: read, and asked what CloudFormation asks of parameters."""
+"""The template of `deploy/cloudformation`: read, and asked as CloudFormation asks."""
 
 from __future__ import annotations
 

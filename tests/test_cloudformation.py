@@ -137,20 +137,21 @@ class Parameters(SynchronousTestCase):
         self.assertTrue(holds(conditions["HasBudget"], {"MonthlyBudget": "500"}))
 
 
+FIGURES = {
+    "bbs_fleet_alarm": "Alarm",
+    'bbs_fleet_errors_total{kind="internal"}': "InternalErrors",
+    'bbs_fleet_errors_total{kind="unavailable"}': "UnavailablePerSecond",
+    "bbs_fleet_failed_logins_total": "FailedLoginsPerSecond",
+    "bbs_database_up": "DatabaseUp",
+    "bbs_fleet_launch_refused": "LaunchRefused",
+    "bbs_fleet_longest_wait_seconds": "LongestWait",
+    'bbs_fleet_servers{state="lost"}': "LostServers",
+}
+"""What login servers make of the page's metrics, for CloudWatch."""
+
+
 class Alarms(SynchronousTestCase):
     """Alarms, and the alerts that `docs/web.md` suggests."""
-
-    FIGURES = {
-        "bbs_fleet_alarm": "Alarm",
-        'bbs_fleet_errors_total{kind="internal"}': "InternalErrors",
-        'bbs_fleet_errors_total{kind="unavailable"}': "UnavailablePerSecond",
-        "bbs_fleet_failed_logins_total": "FailedLoginsPerSecond",
-        "bbs_database_up": "DatabaseUp",
-        "bbs_fleet_launch_refused": "LaunchRefused",
-        "bbs_fleet_longest_wait_seconds": "LongestWait",
-        'bbs_fleet_servers{state="lost"}': "LostServers",
-    }
-    """What login servers make of the page's metrics, for CloudWatch."""
 
     def test_alerts(self) -> None:
         """Each of them is an alarm that goes off at the same figure."""
@@ -164,19 +165,21 @@ class Alarms(SynchronousTestCase):
             matched = re.search(r"(bbs_\w+(?:\{.*?\})?).* (>|==) ([\d.]+)$", line)
             assert matched is not None, line
             metric, operator, figure = matched.groups()
-            alarm = alarms[self.FIGURES[metric]]
+            alarm = alarms[FIGURES[metric]]
             found.append(metric)
             goes_off = {
                 ("GreaterThanThreshold", float(alarm["Threshold"])): {
                     (">", float(alarm["Threshold"])),
                     ("==", alarm["Threshold"] + 1.0),
                 },
-                ("LessThanThreshold", float(alarm["Threshold"])): {("==", alarm["Threshold"] - 1.0)},
+                ("LessThanThreshold", float(alarm["Threshold"])): {
+                    ("==", alarm["Threshold"] - 1.0)
+                },
             }[alarm["ComparisonOperator"], float(alarm["Threshold"])]
             self.assertIn((operator, float(figure)), goes_off, line)
-            least = "LessThanThreshold" == alarm["ComparisonOperator"]
+            least = alarm["ComparisonOperator"] == "LessThanThreshold"
             self.assertEqual(alarm["Statistic"], "Minimum" if least else "Maximum", line)
-        self.assertEqual(sorted(found), sorted(self.FIGURES))
+        self.assertEqual(sorted(found), sorted(FIGURES))
 
     def test_somebody_hears(self) -> None:
         """Of each, and that it is over."""

@@ -23,6 +23,15 @@ def is_for_threads(work: object) -> bool:
     return callable(work) and not iscoroutinefunction(work)
 
 
+def version_order(version: str) -> tuple[bool, tuple[int, ...], bool, str]:
+    """By what versions are sorted, older ones first: "" is older than any, and what has letters
+    behind its numbers (`0.3.0rc1`) is older than what has none."""
+    matched = re.match(r"\d+(?:\.\d+)*", version, re.ASCII)
+    numbers = matched[0] if matched else ""
+    rest = version[len(numbers) :]
+    return bool(version), tuple(map(int, numbers.split("."))) if numbers else (), not rest, rest
+
+
 class State(StrEnum):
     """Where an app server is in its life, as the database has it."""
 

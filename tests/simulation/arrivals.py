@@ -187,6 +187,7 @@ class Hints:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.connected = True
         self.moved: list[float] = []
 
     def tell(self, channel: str, event: Mapping[str, object]) -> None:

@@ -174,6 +174,7 @@ class Hints:
     def __init__(self, day: Day) -> None:
         self._day = day
         self.heard: Any = None
+        self.connected = True
 
     def tell(self, channel: str, event: Mapping[str, object]) -> None:
         """People find out by themselves."""

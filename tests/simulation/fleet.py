@@ -74,6 +74,7 @@ class Hints:
         self._fleet = fleet
         self.mortal = mortal
         self.heard: Any = None
+        self.connected = True
 
     def tell(self, channel: str, event: Mapping[str, object]) -> None:
         """To whoever listens: people follow a move, but for some who do not hear of it."""

@@ -35,6 +35,10 @@ class RunbookCase(ServiceCase):
         for block in found[first:last]:
             await self.do(block)
 
+    def tell(self, seconds: float) -> None:
+        """Say how long it took, for whoever reads what the tests print."""
+        print(f"\nlost, restored and served again in {seconds:.1f} s", file=sys.stderr)
+
     async def do(self, block: Block) -> None:
         """Do what a block says."""
         for command in block.commands():

@@ -24,6 +24,12 @@ class Login:
         kind=kinds.endpoints,
         handed_on=False,
     )
+    drain_delay: float = setting(
+        0.0,
+        "s that a login server that is to stop serves on, not ready, for a balancer to see it",
+        kind=kinds.seconds(zero=True),
+        handed_on=False,
+    )
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,12 @@ KEEPER = "fleet"
 
 @dataclass(frozen=True)
 class Member:
-    """A login server as it presents itself: its id and its process's identity."""
+    """A login server as it presents itself: its id, its process's identity, and the version of bbs
+    that it runs."""
 
     id: str
     identity: str
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Watch:
 
 def enroll(me: Member) -> None:
     """`me` is a login server from now on."""
-    LoginServer.insert(id=me.id, identity=me.identity).execute()
+    LoginServer.insert(id=me.id, identity=me.identity, version=me.version).execute()
 
 
 def observe(

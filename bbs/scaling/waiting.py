@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.errors import Unavailable
+from bbs.errors import Stopping, Unavailable
 from bbs.protocols.line import IConnection
 from bbs.rules import members, operators
 from bbs.rules.members import Member
@@ -71,6 +71,7 @@ class WaitingRoom:
         self._queue: list[_Waiter] = []
         self._serving = False
         self._again = False
+        self._closed = False
         self._given_up = 0
         self._said: dict[str, float] = {}
         # No TimerService: there are no looks while nobody waits, and the next is due when this one
@@ -89,11 +90,14 @@ class WaitingRoom:
 
         Whoever cancels gives up waiting; `undo` is called if a place had just been found.
 
-        :raises Unavailable: none could be had in time, or none can be launched.
+        :raises Unavailable: none could be had in time, or none can be launched; `Stopping` where
+            nobody waits any more.
         """
         search = await attempt(Look(new=not self._queue))
         if search.seat:
             return search.seat
+        if self._closed:
+            raise Stopping()
         row = None if search.online else new_id()
         waiter = _Waiter(row, self.wall(), connection, attempt, undo)
         self._queue.append(waiter)
@@ -108,6 +112,20 @@ class WaitingRoom:
             self._leave(waiter)
             if impatience.active():
                 impatience.cancel()
+
+    def close(self) -> None:
+        """Let nobody wait here any more: this login server stops, and another one is to be asked.
+
+        Who said `events` on the connection is a client that asks again by itself when that ends.
+        Others, which may be of those that ask once, are told.
+        """
+        self._closed = True
+        for waiter in [*self._queue]:
+            self._leave(waiter)
+            if waiter.connection in self.watchers:
+                waiter.connection.abort()
+            if not waiter.seated.called:
+                waiter.seated.errback(Stopping())
 
     def look(self) -> None:
         """There may be a place: serve the queue."""

@@ -21,6 +21,7 @@ from bbs.scaling import children
 from bbs.scaling.ec2 import user_data
 from bbs.scaling.ec2.machines import price, price_table
 from bbs.scaling.providers import LaunchKit
+from tests.tracing_case import SOMEBODYS
 
 ID = "0123456789abcdef"
 REFERENCES = {"database.url": "ssm:/bbs/database", "broker.url": "secretsmanager:bbs/broker"}
@@ -312,6 +313,15 @@ class BuiltIn(ScriptTestCase):
             f" --server-id={ID}",
         ):
             self.assertIn(line, unit)
+
+    def test_trace(self) -> None:
+        """The app server of a launch that somebody waits for is told of whose trace it is part."""
+        config = configured()
+        for trace in ("", SOMEBODYS):
+            told = replace(kit(config), traceparent={ID: trace}.__getitem__)
+            script = user_data.maker(told)(ID)
+            unit = self.check_unit("bbs-app.service", script).splitlines()
+            self.assertIn(f"Environment=TRACEPARENT={trace}", unit)
 
     def test_started_again(self) -> None:
         """An instance that is stopped and started runs its user data no more: systemd starts the

@@ -35,7 +35,7 @@ SCREENS = Path("docs/screens")
 BOOT = 1.0
 PATIENCE = 60.0
 
-WIDTH, LEFT, ROW, TOP = 960, 300, 20, 44
+WIDTH, LEFT, ROW, TOP = 960, 300, 20, 60
 """Pixels: of the picture, before the times, of a line, and above the first one."""
 
 COLORS = {"bbs-client": "#6a7f95", "bbs-login": "#2f6fb5", "bbs-app": "#2e8b57"}

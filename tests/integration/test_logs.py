@@ -194,6 +194,8 @@ class Json(ServiceCase):
             ("app", ("--logfile=-",)),
             ("telnet", ()),
         ):
+            last = "GatewayFactory starting on" if kind == "telnet" else f"this is {kind} server"
+
             server = service.start(
                 *(BIN / "twistd", "--nodaemon", "--pidfile=", *options),
                 *(f"bbs-{kind}", "--config", service.config),
@@ -203,11 +205,13 @@ class Json(ServiceCase):
             def said(server: Process = server, in_file: bool = str(log) in str(options)) -> str:
                 return log.read_text() if in_file and log.exists() else server.output
 
-            def listens(server: Process = server, said: Callable[[], str] = said) -> bool:
+            def is_there(
+                server: Process = server, said: Callable[[], str] = said, last: str = last
+            ) -> bool:
                 self.assertTrue(server.alive, server.errors)
-                return "actory starting on" in said()
+                return last in said()
 
-            await eventually(listens, f"{kind} listens")
+            await eventually(is_there, f"the {kind} server is there")
             await server.end()
             found = objects(said())
             self.assertEqual({each["server_kind"] for each in found}, {kind}, found)

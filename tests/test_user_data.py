@@ -317,7 +317,7 @@ class BuiltIn(ScriptTestCase):
         """The app server of a launch that somebody waits for is told of whose trace it is part."""
         config = configured()
         for trace in ("", SOMEBODYS):
-            told = replace(kit(config), traceparent=lambda server_id, trace=trace: trace)
+            told = replace(kit(config), traceparent={ID: trace}.__getitem__)
             script = user_data.maker(told)(ID)
             unit = self.check_unit("bbs-app.service", script).splitlines()
             self.assertIn(f"Environment=TRACEPARENT={trace}", unit)

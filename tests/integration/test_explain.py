@@ -20,7 +20,7 @@ from tests.integration.explain import (
     report,
 )
 
-EVERYWHERE = {"help", "ping", "quit", "events", "commands"}
+EVERYWHERE = {"help", "ping", "quit", "events", "commands", "traceparent"}
 """Commands that want nothing of the database."""
 
 

@@ -188,14 +188,14 @@ class Json(ServiceCase):
         )
         service.data.mkdir()
         log = service.folder / "log"
-        for kind, options in (
-            ("login", ()),
-            ("login", (f"--logfile={log}",)),
-            ("app", ("--logfile=-",)),
-            ("telnet", ()),
+        # Each by what it says last. By then the reactor runs, but for the gateway's: to be ended is
+        # for Python before that, and not in the log.
+        for kind, options, last in (
+            ("login", (), "LineFactory starting on"),
+            ("login", (f"--logfile={log}",), "LineFactory starting on"),
+            ("app", ("--logfile=-",), "this is app server"),
+            ("telnet", (), "GatewayFactory starting on"),
         ):
-            last = "GatewayFactory starting on" if kind == "telnet" else f"this is {kind} server"
-
             server = service.start(
                 *(BIN / "twistd", "--nodaemon", "--pidfile=", *options),
                 *(f"bbs-{kind}", "--config", service.config),
@@ -215,8 +215,11 @@ class Json(ServiceCase):
             await server.end()
             found = objects(said())
             self.assertEqual({each["server_kind"] for each in found}, {kind}, found)
-            self.assertEqual(found[-1]["message"], "Server Shut Down.")
-            self.assertEqual("server_id" in found[-1], kind != "telnet")
+            if kind == "telnet":
+                self.assertNotIn("server_id", found[-1])
+            else:
+                self.assertEqual(found[-1]["message"], "Server Shut Down.")
+                self.assertEqual(len(found[-1]["server_id"]), 32)
 
     async def test_what_it_cannot_start_with(self) -> None:
         """Is said in plain words, and the log's line is JSON."""

@@ -145,7 +145,7 @@ class FleetKeeper(Service):
 
     def _begin(self) -> None:
         self._next, self._again = None, False
-        self._begun = self._reactor.seconds()
+        self._begun = self._steps.round_began = self._reactor.seconds()
         self._round = Deferred.fromCoroutine(self._one_round())
         self._round.addErrback(
             lambda failure: _log.failure("a round of the fleet went wrong", failure=failure)

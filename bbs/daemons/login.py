@@ -82,6 +82,7 @@ class LoginServer(Daemon):
         # Only now: twistd forks into the background after it has made its services.
         me = members.Member(new_id(), process_identity(), __version__)
         self.server_id = me.id
+        _log.info("this is login server {login_server}", login_server=me.id)
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads(), background=True)
         self.begin(hashers)

@@ -286,7 +286,7 @@ class FleetKeeper(Service):
         for peer in peers:
             silent = self._watch.silence(peer.id, peer.beats, elapsed)
             if peer.identity in dead or silent > self._policy.lost_after:
-                _log.warn("login server {peer} is dead", peer=peer.id)
+                _log.warn("login server {login_server} is dead", login_server=peer.id)
                 await self._database.run(keeping.forget_peer, self.me, peer.id)
 
     # Steps

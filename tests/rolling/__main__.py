@@ -1,9 +1,8 @@
-"""`python -m tests.rolling`: needs the servers that `tests/services/start` has started."""
+"""`python -m tests.rolling`: on a MariaDB and an ActiveMQ of its own."""
 
 from __future__ import annotations
 
 import argparse
-import secrets
 import shutil
 import sys
 import tempfile
@@ -12,28 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet import task
+from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.logger import globalLogBeginner
 
 from bbs import __version__
 from tests.cloud import Cloud
 from tests.faults.world import Scene
-from tests.integration.service import mysql
 from tests.integration.test_ec2_service import CloudService
 from tests.rolling.people import Counts
 from tests.rolling.roll import Numbers, Rolling, Story, sections
 from tests.rolling.versions import BEFORE
-from tests.services import needed
+from tests.services import OwnActiveMQ, OwnMariaDB
 
 
 async def roll(numbers: Numbers, folder: Path) -> Counts:
     """Have it happen in `folder`."""
-    shared, name = needed("BBS_TEST_MYSQL_URL"), f"bbs_{secrets.token_hex(6)}"
-    mysql(shared, f"CREATE DATABASE {name}")
+    database, broker = OwnMariaDB(), OwnActiveMQ()
     cloud = Cloud(boot_seconds=0.2, seed=1)
     try:
-        await cloud.start()
-        service = CloudService(Scene(folder), _options(cloud, shared, name, numbers))
+        await gatherResults([database.start(), broker.start(), cloud.start()])
+        service = CloudService(Scene(folder), _options(cloud, database.url, broker.url, numbers))
         service.cloud = cloud
         try:
             return await Rolling(service, numbers, Story(_say)).carry_out()
@@ -41,15 +39,15 @@ async def roll(numbers: Numbers, folder: Path) -> Counts:
             await service.remove()
     finally:
         await cloud.stop()
-        mysql(shared, f"DROP DATABASE {name}")
+        await gatherResults([database.remove(), broker.remove()])
 
 
-def _options(cloud: Cloud, shared: str, name: str, numbers: Numbers) -> dict[str, Any]:
+def _options(cloud: Cloud, database: str, broker: str, numbers: Numbers) -> dict[str, Any]:
     own = sections(numbers)
     return {
         **own,
-        "database": {"url": f"{shared.rpartition('/')[0]}/{name}"},
-        "broker": {"url": needed("BBS_TEST_ACTIVEMQ_URL")},
+        "database": {"url": database, **own["database"]},
+        "broker": {"url": broker},
         "ec2": cloud.ec2_config(),
         "fleet": {"provider": "ec2", **own["fleet"]},
     }

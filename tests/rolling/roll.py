@@ -216,6 +216,8 @@ def sections(numbers: Numbers) -> dict[str, dict[str, object]]:
     """The configuration of a service for so many."""
     return {
         "app": {"capacity": numbers.capacity},
+        # A MariaDB has 151 connections, unless it is told otherwise.
+        "database": {"pool_size": 3},
         "fleet": {
             "minimum": numbers.servers,
             "maximum": numbers.servers + 3,

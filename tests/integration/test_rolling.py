@@ -8,6 +8,7 @@ import signal
 from twisted.internet import reactor
 from twisted.web.client import Agent, readBody
 
+from bbs.errors import Unavailable
 from tests.integration.service import ServiceCase, connect, eventually
 from tests.integration.test_ec2_service import CloudServiceCase
 from tests.rolling.roll import Numbers, Rolling, Story, sections
@@ -22,7 +23,9 @@ class Small(CloudServiceCase):
         service = await self.on_cloud(0.2, 0, **own)
         told: list[str] = []
         found = await Rolling(service, numbers, Story(told.append)).carry_out()
-        self.assertTrue(found.well, (found, told))
+        self.assertEqual(found.noticed, 0, (found, told))
+        # All that a machine may say that is too slow for what it has to do.
+        self.assertLessEqual({*found.refused}, {Unavailable().message})
         self.assertGreater(found.sent, 5 * numbers.people)
 
 

@@ -30,8 +30,8 @@ from tests.services.servers import free_port
 AT_ONCE = 10
 """People who come at the same time."""
 
-DRAIN_DELAY = 2.0
-"""Seconds that a login server which is to stop serves on: eight looks of the balancer's."""
+DRAIN_DELAY = 1.0
+"""Seconds that a login server which is to stop serves on: four looks of the balancer's."""
 
 LOOK = 0.5
 """Seconds between two looks at the fleet."""
@@ -46,7 +46,7 @@ USER_DATA = Path(__file__).absolute().parents[1] / "cloud/user_data.sh.template"
 class Numbers:
     """How much there is of everything: `interval` seconds between a person's messages."""
 
-    people: int = 20
+    people: int = 12
     servers: int = 2
     interval: float = 1.0
     within: float = 600.0

@@ -18,7 +18,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall
 from twisted.protocols.portforward import ProxyServer
-from twisted.web.client import Agent, HTTPConnectionPool, readBody
+from twisted.web.client import Agent, readBody
 
 PROBE_INTERVAL, PROBE_TIMEOUT = 0.25, 2.0
 """Seconds. A cloud's balancer probes every 5 to 30."""
@@ -44,7 +44,7 @@ class Balancer(Factory):
         self.refused = 0
         """Connections for which no target was ready."""
         self._turn = count()
-        self._agent = Agent(reactor, connectTimeout=PROBE_TIMEOUT, pool=HTTPConnectionPool(reactor))
+        self._agent = Agent(reactor, connectTimeout=PROBE_TIMEOUT)
         self._probing = LoopingCall(self._probe)
         self._port: Any = None
 

@@ -226,16 +226,19 @@ class Replacing(Shelving):
 
     def mark(self, count):
         """Operators ask, of so many."""
-        for server in [s for s in self.alive() if s.state is not State.LOST][:count]:
+        servers: Any = [s for s in self.alive() if s.state is not State.LOST]
+        for server in servers[:count]:
             server.replace_asked = True
 
     def cancel(self):
         """They take it back."""
-        for server in self.servers.values():
+        servers: Any = self.servers.values()
+        for server in servers:
             server.replace_asked = server.state is State.DRAINING and server.replace_asked
 
     def marked(self):
-        return [s for s in self.alive() if s.replace_asked]
+        servers: Any = self.alive()
+        return [s for s in servers if s.replace_asked]
 
     def ready(self):
         """In an order in which those come last that are to be replaced."""
@@ -258,16 +261,17 @@ class Replacing(Shelving):
                     other.people -= moved
 
     def act(self, step):
+        servers: Any = self.servers
         match step:
             case Wait():
                 return
             case Keep(id):
                 Simulation.act(self, step)
-                self.servers[id].replaced = False
+                servers[id].replaced = False
             case Drain(id, reason) if reason.startswith(REPLACED):
-                self.check_drained(self.servers[id])
-                self.servers[id].state = State.DRAINING
-                self.servers[id].replaced = True
+                self.check_drained(servers[id])
+                servers[id].state = State.DRAINING
+                servers[id].replaced = True
             case _:
                 Shelving.act(self, step)
         self.most = max(self.most, len(self.running()))

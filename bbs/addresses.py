@@ -50,6 +50,21 @@ class Address:
         return cls(matched[1] or matched[2], int(matched[3]))
 
     @classmethod
+    def told(cls, text: str, port: int) -> Address:
+        """The address that an operator wrote: `HOST`, with `port` then, or `HOST:PORT`.
+
+        :raises ValueError: it is neither.
+        """
+        try:
+            address = cls(str(ip_address(text)), port)
+        except ValueError:
+            named = re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*", text, re.ASCII)
+            address = cls(text, port) if named else cls.parse(text)
+        if address.host in (_ALL_IPV4, _ALL_IPV6):
+            raise ValueError(text)  # Where one listens, and nobody can be reached.
+        return address
+
+    @classmethod
     def from_json(cls, value: object) -> Address:
         """Read what `as_json` gives; ValueError when it is no address that can be reached."""
         if isinstance(value, dict):

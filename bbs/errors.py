@@ -103,3 +103,10 @@ class Unavailable(Refusal):
     """The database is out of reach, or no app server could be had in time: nothing was done."""
 
     text = "Service unavailable, try again"
+
+
+class Stopping(Unavailable):
+    """This login server stops, and who waited there for a place has to ask another one, or this one
+    when it is there again: nothing was done."""
+
+    text = Unavailable.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from inspect import iscoroutinefunction
@@ -21,6 +21,15 @@ UNITS: Mapping[str, float] = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "da
 def is_for_threads(work: object) -> bool:
     """Whether `work` can be done on a thread: what a coroutine function returns, nobody runs."""
     return callable(work) and not iscoroutinefunction(work)
+
+
+def version_order(version: str) -> tuple[bool, tuple[int, ...], bool, str]:
+    """By what versions are sorted, older ones first: "" is older than any, and what has letters
+    behind its numbers (`0.3.0rc1`) is older than what has none."""
+    matched = re.match(r"\d+(?:\.\d+)*", version, re.ASCII)
+    numbers = matched[0] if matched else ""
+    rest = version[len(numbers) :]
+    return bool(version), tuple(map(int, numbers.split("."))) if numbers else (), not rest, rest
 
 
 class State(StrEnum):
@@ -157,6 +166,19 @@ class Tally:
     def note(self, figure: str) -> None:
         """One more of `figure`."""
         self.figures[figure] = self.figures.get(figure, 0) + 1
+
+
+@dataclass
+class Timing:
+    """Whom a server tells how long things take, by the clock `seconds`, which nobody sets; nobody
+    (None), unless there is something that measures. The trace of what took so long is then what is
+    being done (`bbs.tracing.current`)."""
+
+    seconds: Callable[[], float]
+    requests: Callable[[str, float], None] | None = None
+    """Told of each request that was answered: its command by name, and seconds."""
+    places: Callable[[float], None] | None = None
+    """Told of each who was given a place, after so many seconds."""
 
 
 class Trouble(StrEnum):

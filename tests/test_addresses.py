@@ -16,6 +16,19 @@ class Addresses(SynchronousTestCase):
         for place in ("127.0.0.1:1", "[::1]:2", "bbs.example.org:3"):
             self.assertEqual(str(Address.parse(place)), place)
 
+    def test_what_an_operator_writes(self) -> None:
+        for text, place in (
+            ("bbs.example.org", "bbs.example.org:7"),
+            ("bbs.example.org:8", "bbs.example.org:8"),
+            ("192.0.2.1", "192.0.2.1:7"),
+            ("2001:db8::1", "[2001:db8::1]:7"),
+            ("[2001:DB8::1]:8", "[2001:DB8::1]:8"),
+        ):
+            self.assertEqual(str(Address.told(text, 7)), place)
+        for text in ("", "h:", "h:0", "h:65536", "a b", "tcp:h:1", "[::1]", "0.0.0.0", "::", "0.0.0.0:1"):
+            with self.subTest(text):
+                self.assertRaises(ValueError, Address.told, text, 7)
+
     def test_where_this_machine_reaches_it(self) -> None:
         for host, reached in (("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.0.2.1", "192.0.2.1")):
             self.assertEqual(reached_at(host), reached)

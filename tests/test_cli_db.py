@@ -8,7 +8,7 @@ from bbs.board import board
 from bbs.cli import db
 from bbs.storage import migrations
 from bbs.storage.connecting import without_password
-from bbs.storage.migrations import VERSION
+from bbs.storage.migrations import OLDEST, VERSION
 from tests.command_case import CommandCase
 from tests.database_case import execute_once, on_both_databases
 
@@ -33,9 +33,25 @@ class Db(CommandCase):
         self.bbs("upgrade")
         told = (
             f"{without_password(self.url)}: schema {VERSION}, this program's is {VERSION};"
-            f" bbs {board.version}, this program's is {board.version}\n"
+            f" bbs {board.version}, this program's is {board.version};"
+            f" programs of schema {OLDEST} and bbs {board.version} can work on it, too\n"
         )
         self.assertEqual(self.bbs("status"), (0, told, ""))
+
+    def test_a_newer_one_that_is_good_for_this_program(self) -> None:
+        self.bbs("upgrade")
+        execute_once(self.url, f"UPDATE schema_version SET version = {VERSION}, reached = 99")
+        execute_once(self.url, "UPDATE service_version SET version = 1, reached = 98")
+        told = (
+            f"{without_password(self.url)}: schema 99, this program's is {VERSION};"
+            f" bbs 98, this program's is {board.version};"
+            f" programs of schema {VERSION} and bbs 1 can work on it, too\n"
+        )
+        self.assertEqual(self.bbs("status"), (0, told, ""))
+        self.assertEqual(
+            self.bbs("upgrade"),
+            (0, f"{without_password(self.url)}: schema 99, as before; bbs 98, as before\n", ""),
+        )
 
     def test_a_newer_one(self) -> None:
         self.bbs("upgrade")

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from bbs import __version__
 from bbs.cli import fleet
 from bbs.rules import accounts, members, places, presence
 from bbs.rules.operators import actions
+from bbs.rules.servers import OPERATOR, REPLACED
 from bbs.scaling.ec2.machines import price
 from bbs.scaling.identity import process_identity
 from bbs.storage.models import LoginServer, Place, Server, User
@@ -48,7 +50,9 @@ class Fleet(CommandCase):
         self.somebody_on("1" * 32, "änn")
         code, output, errors = self.bbs("list")
         self.assertEqual((code, errors), (0, ""))
-        self.assertRegex(output.splitlines()[1], r"\A1{32}  ready +h:22223 +1/10 +- +\d+s  änn\Z")
+        self.assertRegex(
+            output.splitlines()[1], r"\A1{32}  ready +h:22223 +1/10 +- +\d+s  - +änn\Z"
+        )
         [listed] = json.loads(self.bbs("list", "--json")[1])
         self.assertEqual((listed["id"], listed["people"]), ("1" * 32, ["änn"]))
 
@@ -99,7 +103,7 @@ class Fleet(CommandCase):
         )
         members.beat("1" * 32, {}, {"connected": 2})
         output = self.bbs("list")[1].splitlines()
-        self.assertRegex(output[1], r"\A1{32}  ready +h:22223 +3/10 +2 +\d+s  ann bob eva\Z")
+        self.assertRegex(output[1], r"\A1{32}  ready +h:22223 +3/10 +2 +\d+s  - +ann bob eva\Z")
         self.assertEqual(
             output[2], "3 people have places, 2 of them listen; 2 are logged in without one"
         )
@@ -144,6 +148,9 @@ class Fleet(CommandCase):
                     "scope": "local",
                     "instance": "i-1",
                     "type": "t3.micro",
+                    "version": "",
+                    "drain_asked": False,
+                    "replace_asked": False,
                     "reason": "",
                     "people": ["ann"],
                     "usd_per_hour": price("t3.micro", "eu-central-1"),
@@ -160,6 +167,9 @@ class Fleet(CommandCase):
                     "scope": "",
                     "instance": None,
                     "type": None,
+                    "version": "",
+                    "drain_asked": False,
+                    "replace_asked": False,
                     "reason": "",
                     "people": [],
                     "usd_per_hour": None,
@@ -258,6 +268,87 @@ class Fleet(CommandCase):
         code, output, _ = self.bbs("drain", "b" * 32, "--json")
         self.assertEqual((code, json.loads(output)), (0, {"id": "b" * 32, "asked": "drain"}))
         self.assertEqual(Server.select().where(Server.drain_asked).count(), 2)
+
+    def test_a_list_says_which_versions_run_and_which_are_to_be_replaced(self) -> None:
+        self.server("1" * 32, version="0.3.0")
+        self.server("2" * 32, version="0.2.9", replace_asked=True)
+        output = self.bbs("list")[1].splitlines()
+        self.assertIn("  0.3.0  ", output[1])
+        self.assertIn("  0.2.9*  ", output[2])
+        self.assertEqual(output[3], "* 1 server to be replaced")
+        listed = json.loads(self.bbs("list", "--json")[1])
+        self.assertEqual(
+            [(each["version"], each["replace_asked"]) for each in listed],
+            [("0.3.0", False), ("0.2.9", True)],
+        )
+
+    def asked(self) -> str:
+        """The first letters of the ids of those that are to be replaced."""
+        rows = Server.select().where(Server.replace_asked).order_by(Server.id)
+        return "".join(row.id[0] for row in rows)
+
+    def test_all_are_replaced(self) -> None:
+        self.server("a" * 32, version=__version__)
+        self.server("b" * 32, state=State.LAUNCHING, port=None)
+        self.server("c" * 32, state=State.LOST)
+        self.server("d" * 32, scope=OPERATOR)
+        members.enroll(members.Member("l" * 32, process_identity()))
+        self.assertEqual(
+            self.bbs("replace"),
+            (
+                0,
+                "replace asked for: 2 servers\n",
+                "bbs fleet: 1 server that an operator runs by hand stays\n",
+            ),
+        )
+        self.assertEqual(self.asked(), "ab")
+        self.assertEqual(self.bbs("replace")[1], "nothing to replace\n")
+        [deed] = self.call(actions, 9)
+        self.assertEqual((deed.action, deed.target, deed.detail), ("replace", "", "2 servers"))
+
+    def test_some_of_those_of_other_versions_are_replaced(self) -> None:
+        self.server("a" * 32, version=__version__)
+        self.server("b" * 32, version="0.10.0")
+        self.server("c" * 32, version="0.2.0")
+        self.server("d" * 32)
+        self.server("e" * 32, state=State.LAUNCHING, port=None)
+        members.enroll(members.Member("l" * 32, process_identity()))
+        code, output, errors = self.bbs("replace", "--outdated", "2")
+        self.assertEqual((code, output), (0, "replace asked for: 2 servers\n"))
+        self.assertIn("1 server still boots, and nobody knows which version", errors)
+        self.assertEqual(self.asked(), "cd")
+        self.assertEqual(
+            json.loads(self.bbs("replace", "--outdated", "--json")[1]),
+            {"asked": "replace", "servers": ["b" * 32], "by_hand": 0, "booting": 1, "full": False},
+        )
+        self.assertEqual(self.bbs("replace", "--outdated")[:2], (0, "nothing to replace\n"))
+
+    def test_a_replacement_is_taken_back(self) -> None:
+        self.server("a" * 32)
+        self.server("b" * 32)
+        self.bbs("replace")
+        draining = {"state": State.DRAINING, "reason": f"{REPLACED}0 people go over"}
+        Server.update(draining).where(Server.id == "b" * 32).execute()
+        self.assertEqual(self.bbs("replace", "--cancel"), (0, "replace taken back: 1 server\n", ""))
+        self.assertEqual(self.asked(), "b")
+        self.assertEqual(self.bbs("replace", "--cancel"), (0, "nothing to take back\n", ""))
+        self.assertEqual(next(each.action for each in self.call(actions, 9)), "replace-cancel")
+
+    def test_a_replacement_in_a_fleet_that_is_full(self) -> None:
+        os.environ["BBS_FLEET_MAXIMUM"] = "1"
+        self.server("a" * 32)
+        self.assertIn("fleet.maximum: 1 app servers run already: each", self.bbs("replace")[2])
+
+    def test_a_replacement_where_nobody_keeps_the_fleet(self) -> None:
+        self.assertEqual(self.bbs("replace"), (0, "nothing to replace\n", ""))
+        self.server("a" * 32)
+        self.assertEqual(self.bbs("replace")[::2], (0, NOBODY))
+
+    def test_wrong_usage_of_a_replacement(self) -> None:
+        for wrong in (("--outdated", "0"), ("--outdated", "x"), ("--outdated", "1", "--cancel")):
+            code, output, errors = self.bbs("replace", *wrong)
+            self.assertEqual((code, output), (2, ""))
+            self.assertIn("usage: bbs fleet replace", errors)
 
     def test_a_drain_of_nothing(self) -> None:
         self.server("a" * 32)

@@ -54,11 +54,11 @@ class FleetCommand(RulesCase):
         head, line, _ = out.splitlines()
         self.assertEqual(
             " ".join(head.split()),
-            "ID STATE ADDRESS PEOPLE LISTEN AGE INSTANCE TYPE LAUNCH USD/H WHO",
+            "ID STATE ADDRESS PEOPLE LISTEN AGE VERSION INSTANCE TYPE LAUNCH USD/H WHO",
         )
         self.assertEqual(
             " ".join(line.split()[1:]),
-            "ready 203.0.113.7:22223 0/10 - 100s i-0123456789abcdef0 t3.micro 50s"
+            "ready 203.0.113.7:22223 0/10 - 100s - i-0123456789abcdef0 t3.micro 50s"
             f" {price('t3.micro', 'us-east-1'):.4f}",
         )
 
@@ -67,13 +67,15 @@ class FleetCommand(RulesCase):
         self.running(port=None)
         code, out, _ = self.run_command("list")
         self.assertEqual(code, 0)
-        self.assertEqual(out.splitlines()[1].split()[6:], ["i-1", "x9.none", "-", "-"])
-        self.assertEqual(out.splitlines()[2].split()[6:], ["-", "-", "50s", "-"])
+        self.assertEqual(out.splitlines()[1].split()[7:], ["i-1", "x9.none", "-", "-"])
+        self.assertEqual(out.splitlines()[2].split()[7:], ["-", "-", "50s", "-"])
 
     def test_a_list_without_a_cloud(self) -> None:
         self.running()
         _, out, _ = self.run_command("list")
-        self.assertEqual(" ".join(out.split()[:7]), "ID STATE ADDRESS PEOPLE LISTEN AGE WHO")
+        self.assertEqual(
+            " ".join(out.split()[:8]), "ID STATE ADDRESS PEOPLE LISTEN AGE VERSION WHO"
+        )
 
     def test_for_programs(self) -> None:
         self.running(instance_id="i-1", kind="t3.micro")

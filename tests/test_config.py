@@ -300,6 +300,7 @@ class Refusals(ConfigTestCase):
         """Wrong types and impossible values, as TOML has them."""
         for key, values in {
             "app.capacity": ("0", "-1", "1.0", '"10"', "true", "[]", "2020-01-01"),
+            "app.address": ('"a b"', '":1"', '"h:0"', '"0.0.0.0"', '"tcp:h:1"', "1"),
             "fleet.spare": ("-1", "nan", "1.5", "true", '"5"', '"Auto"', '""'),
             "fleet.wait_target": ("0", "-1", '"auto"'),
             "fleet.consolidate_after": ("-1", "nan"),

@@ -63,6 +63,7 @@ class Words(SynchronousTestCase):
                 "too-many-listeners",
             ),
             (errors.Unavailable(), "Service unavailable, try again", "unavailable"),
+            (errors.Stopping(), "Service unavailable, try again", "stopping"),
             (Moved(Address("203.0.113.7", 22223)), "Moved to 203.0.113.7:22223", "moved"),
             (AskLoginServer(), "Ask the login server", "ask-login-server"),
         ):

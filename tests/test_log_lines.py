@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -15,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.python.log import textFromEventDict
 from twisted.trial.unittest import SynchronousTestCase
 
+import bbs
 from bbs import __version__, tracing
 from bbs.daemons.log_lines import LONGEST, Speaker, as_json, as_text, written_as
 
@@ -22,6 +26,8 @@ APP = Speaker("bbs", "app", "3641a6658e63c4c18d88cbd486d2a4ec")
 
 NOON = 1796299200.1239
 """2026-12-03T12:00:00.123Z."""
+
+LEVELS = ("debug", "info", "warn", "error", "critical", "failure")
 
 ALWAYS = {"time", "level", "message", "logger", "service", "server_kind", "version"}
 SOMETIMES = {"server_id", "trace_id", "span_id", "fields", "exception", "traceback"}
@@ -232,3 +238,30 @@ class Text(SynchronousTestCase):
             textFileLogObserver(out)(event)
             self.assertEqual(as_text(event) or "", out.getvalue())
             self.assertEqual(written_as("text", lambda: APP)(event), as_text(event))
+
+
+class Ours(SynchronousTestCase):
+    """What this project's own lines say is in fields."""
+
+    def calls(self) -> Iterator[tuple[str, ast.Call]]:
+        """Every call of a logger, and where it is."""
+        for path in sorted(Path(bbs.__file__).parent.rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    told_by = ast.unparse(node.func.value)
+                    if node.func.attr in LEVELS and re.fullmatch(r"(self\.)?_?log", told_by):
+                        yield f"{path}:{node.lineno}", node
+
+    def test_nothing_is_put_into_the_text(self) -> None:
+        """Else there were no field to look for, and braces of a peer's would be read as fields."""
+        found = 0
+        for place, call in self.calls():
+            form = call.args[0]
+            self.assertIsInstance(form, ast.Constant, place)
+            assert isinstance(form, ast.Constant)
+            names = set(re.findall(r"{(\w+)", str(form.value)))
+            self.assertEqual(names - {each.arg for each in call.keywords}, set(), place)
+            # An app server is `server`, in every line that speaks of one.
+            self.assertEqual(names & {"launch_id", "server_id", "id"}, set(), place)
+            found += 1
+        self.assertGreater(found, 80)

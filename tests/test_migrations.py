@@ -49,10 +49,10 @@ class MigrationCase(DatabaseCase):
             self.db.connect_params.update(read_timeout=PATIENCE, write_timeout=PATIENCE)
         self.db.connect()
 
-    def upgrade(self, version: int = 1, **steps: Any) -> tuple[int, int]:
-        """Upgrade with the steps `to_2`, `to_3` and so on."""
+    def upgrade(self, version: int = 1, oldest: int = 0, **steps: Any) -> tuple[int, int]:
+        """Upgrade with the steps `to_2`, `to_3` and so on to what is good from `oldest` on."""
         numbered = {int(name.removeprefix("to_")): step for name, step in steps.items()}
-        before, after = migrations.upgrade(self.db, BOARD_1, version, numbered)
+        before, after = migrations.upgrade(self.db, BOARD_1, version, numbered, oldest or version)
         return before.framework, after.framework
 
     def add_user(self, name: str) -> int:
@@ -194,6 +194,38 @@ class Upgrading(MigrationCase):
         self.assertEqual(self.schema(), before)
         self.assertEqual((migrations.current(self.db).framework, User.select().count()), (3, 1))
 
+    def test_a_newer_one_that_is_good_for_this_program(self) -> None:
+        """It goes on as it is, and so it stays for the program that brought it there."""
+        self.upgrade(12, oldest=9)
+        before = self.schema()
+        for version in (11, 10, 9):
+            self.assertEqual(self.upgrade(version, oldest=1), (12, 12))
+        error = self.assertRaises(DatabaseRefused, self.upgrade, 8)
+        self.assertEqual(
+            str(error), "the database has schema 12, newer than this program's 8: upgrade bbs"
+        )
+        self.assertEqual(self.upgrade(12, oldest=9), (12, 12))
+        self.assertEqual(self.schema(), before)
+        there = migrations.current(self.db)
+        self.assertEqual((there.framework, there.framework_from), (12, 9))
+        # What a program reads that knows the one column alone.
+        rows = self.db.execute_sql("SELECT id, version FROM schema_version").fetchall()
+        self.assertEqual([*rows], [(1, 9)])
+
+    def test_what_a_step_of_several_is_good_for(self) -> None:
+        """Of one that is cut off behind a step, the next goes on with the one after it."""
+        self.upgrade(8, oldest=8)
+        seen: list[tuple[int, int]] = []
+
+        def look(migrator: Migrator) -> None:
+            there = migrations.current(self.db)
+            seen.append((there.framework, there.framework_from))
+
+        self.assertEqual(self.upgrade(11, oldest=10, to_9=look, to_10=look, to_11=look), (8, 11))
+        self.assertEqual(seen, [(8, 8), (9, 9), (10, 10)])
+        there = migrations.current(self.db)
+        self.assertEqual((there.framework, there.framework_from), (11, 10))
+
     def test_the_connection_is_as_before(self) -> None:
         """Its deadlines hold again, and so do foreign keys."""
         self.upgrade()
@@ -234,6 +266,8 @@ class TheStepsThatThereAre(MigrationCase):
             "server": ["version", "replace_asked", "trace"],
             "login_server": ["version"],
             "waiter": ["trace"],
+            "schema_version": ["reached"],
+            "service_version": ["reached"],
         },
     }
     """What each version brought: columns of tables that were there, and tables (no columns)."""
@@ -261,7 +295,7 @@ class TheStepsThatThereAre(MigrationCase):
                         on = f" ON {table}" if self.on_mysql else ""
                         self.db.execute_sql(f"DROP INDEX {index.name}{on}")
                 for column in columns:
-                    self.db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+                    self.db.execute_sql(f"ALTER TABLE {table} DROP COLUMN `{column}`")
                 if not columns:
                     self.db.execute_sql(f"DROP TABLE {table}")
         SchemaVersion.update(version=version).execute()
@@ -475,6 +509,19 @@ class Services(MigrationCase):
         )
         self.assertEqual(self.db.get_tables(), before)
 
+    def test_of_a_newer_version_that_is_good_for_this_one(self) -> None:
+        newer = Schema("lobby", (Room,), 3, {2: add_topic, 3: add_topic}, oldest=2)
+        migrations.upgrade(self.db, newer)
+        older = Schema("lobby", (Room,), 2, {2: add_topic})
+        before, after = migrations.upgrade(self.db, older)
+        self.assertEqual((before.service, after.service), (3, 3))
+        self.assertEqual(migrations.newer(after, older), "lobby 3, this program's is 2")
+        self.assertEqual(migrations.newer(after, newer), "")
+        self.assertRaises(DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,)))
+        # One that has all rows is not enough: it has all of its columns, too.
+        self.db.execute_sql("ALTER TABLE room DROP COLUMN name")
+        self.assertRaises(DatabaseRefused, migrations.upgrade, self.db, older)
+
     def test_two_on_one_database(self) -> None:
         migrations.upgrade(self.db, Schema("lobby", (Room,)))
         error = self.assertRaises(DatabaseRefused, migrations.upgrade, self.db, board.schema)
@@ -530,6 +577,8 @@ class Services(MigrationCase):
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 2)
         self.assertRaises(ValueError, Schema, "lobby", (Room,), 0)
         self.assertRaises(ValueError, Schema, "lobby", (User,))
+        self.assertRaises(ValueError, Schema, "lobby", (Room,), 1, {}, 2)
+        self.assertRaises(ValueError, Schema, "lobby", (Room,), 1, {}, -1)
 
 
 @on_both_databases
@@ -576,7 +625,7 @@ class TheBoardsSteps(MigrationCase):
         self.go_back_to_2()
         if version == 1:
             self.go_back_to_1()
-        ServiceVersion.update(version=version).execute()
+        ServiceVersion.update(version=version, reached=version).execute()
 
     def go_back_to_2(self) -> None:
         execute = self.db.execute_sql
@@ -586,7 +635,7 @@ class TheBoardsSteps(MigrationCase):
         execute("DROP INDEX membership_group_id" + (" ON membership" if self.on_mysql else ""))
         for table, columns in self.ADDED_BY_3.items():
             for column in columns:
-                execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+                execute(f"ALTER TABLE {table} DROP COLUMN `{column}`")
         execute("DROP TABLE block")
 
     def go_back_to_1(self) -> None:
@@ -735,7 +784,7 @@ class TheBoardsSteps(MigrationCase):
         self.db.execute_sql(insert)
         self.assertIsNone(Membership.get(Membership.user == cat).after)
         self.db.execute_sql(
-            "INSERT INTO message (sender, target, to_group, text, stored)"
+            "INSERT INTO message (sender, target, to_group, text, `stored`)"
             " VALUES ('cat', 'ann', 0, '', 1)"
         )
         message = Message.select().order_by(Message.id.desc()).get()

@@ -31,6 +31,7 @@ class RecordingBus:
     """Remembers what it was told."""
 
     def __init__(self) -> None:
+        self.connected = True
         self.told: list[str] = []
         self.to_users: list[tuple[str, Mapping[str, object]]] = []
         self.hint: Callable[[Mapping[str, Any]], None] = lambda hint: None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.rules import keeping, members, operators, places, reseating
-from bbs.rules.servers import CONSOLIDATED, OPERATOR
+from bbs.rules.servers import CONSOLIDATED, OPERATOR, REPLACED
 from bbs.storage.models import Place, Server, User
 from bbs.values import Instance, State, Tally
 from tests.database_case import on_both_databases
@@ -31,6 +31,7 @@ class NotTheKeeper(FleetCase):
             self.not_keeper(keeping.lose, ONE, server, "")
             self.not_keeper(keeping.drain, ONE, server, "")
             self.not_keeper(keeping.consolidate, ONE, server, "", 9, self.now)
+            self.not_keeper(keeping.replace, ONE, server, "", 9)
             self.not_keeper(keeping.keep, ONE, server)
             self.not_keeper(keeping.move_some_off, ONE, server, 2, self.now)
             self.not_keeper(keeping.close, ONE, server, "", self.now)
@@ -309,6 +310,60 @@ class Consolidating(FleetCase):
         self.call(operators.ask_drain, server)
         self.call(keeping.keep, ONE, server)
         self.assertEqual(self.row(server).state, State.DRAINING)
+
+
+@on_both_databases
+class Replacing(FleetCase):
+    """Servers that drain as operators asked others for them."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.keep()
+        self.server = self.start(capacity=3)
+        for number in range(3):
+            self.person(f"p{number}")
+        self.other = self.start(capacity=3)
+
+    def mark(self, asked: bool = True) -> None:
+        Server.update(replace_asked=asked).where(Server.id == self.server).execute()
+
+    def replace(self, seen: int = 3) -> bool:
+        return self.call(keeping.replace, ONE, self.server, f"{REPLACED}they go over", seen)
+
+    def test_only_one_of_which_it_is_asked(self) -> None:
+        self.assertFalse(self.replace())
+        self.mark()
+        self.assertTrue(self.replace())
+        row = self.row(self.server)
+        self.assertEqual((row.state, row.taken), (State.DRAINING, 3))
+
+    def test_not_one_that_more_came_to_or_that_has_to_go_already(self) -> None:
+        self.mark()
+        self.assertFalse(self.replace(seen=2))
+        for values in ({"drain_asked": True}, {"warned": "soon"}, {"state": State.LOST}):
+            Server.update(values).where(Server.id == self.server).execute()
+            self.assertFalse(self.replace(), values)
+            Server.update(drain_asked=False, warned=None, state=State.READY).execute()
+        self.assertTrue(self.replace())
+
+    def test_its_people_are_moved_also_if_they_were_lately(self) -> None:
+        """And are not again for fewer servers, for a while."""
+        self.mark()
+        Place.update(moved=self.now).execute()
+        self.replace()
+        moves = [
+            len(self.call(keeping.move_some_off, ONE, self.server, 2, self.now, True))
+            for _ in range(3)
+        ]
+        self.assertEqual(moves, [2, 1, 0])
+        self.assertTrue(self.call(reseating.anybody_moved_lately, self.other, self.now))
+
+    def test_one_that_is_needed_again_is_kept_and_is_to_be_replaced_still(self) -> None:
+        self.mark()
+        self.replace()
+        self.call(keeping.keep, ONE, self.server)
+        row = self.row(self.server)
+        self.assertEqual((row.state, row.reason, row.replace_asked), (State.READY, "", True))
 
 
 @on_both_databases

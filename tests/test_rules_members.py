@@ -8,7 +8,8 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.rules import keeping, members, servers
+from bbs import __version__
+from bbs.rules import keeping, members, operators, servers
 from bbs.rules.members import LeaseSeen, Member, Observation, PeerSeen, Watch
 from bbs.rules.servers import ServerRow
 from bbs.storage.models import Lease, Place, Server, User, Waiter
@@ -89,6 +90,10 @@ class LoginServers(FleetCase):
         third = self.look(second)
         self.assertEqual(third.servers, (replace(first.servers[0], taken=1),))
         self.assertEqual(third.servers, self.look().servers)
+        self.call(operators.ask_replace, 20, None, None)
+        fourth = self.look(third)
+        self.assertEqual(fourth.servers, (replace(third.servers[0], replace_asked=True),))
+        self.assertEqual(fourth.servers, self.look().servers)
 
     def test_everything_else_is_read_anew(self) -> None:
         """Whatever happens to a server that served as it did when it was last seen."""
@@ -212,6 +217,13 @@ class AppServers(FleetCase):
         self.assertTrue(self.call(members.report, server, 4711))
         self.assertEqual((self.row(server).port, self.row(server).beats), (4711, 1))
         self.assertEqual(self.row(server).state, State.LAUNCHING)
+
+    def test_they_say_which_version_they_run(self) -> None:
+        [server] = self.launch()
+        self.assertEqual(self.row(server).version, "")
+        self.call(members.report, server, 4711)
+        by_hand = self.call(members.join, "host", 4711, 5, self.now)
+        self.assertEqual([self.row(id).version for id in (server, by_hand)], [__version__] * 2)
 
     def test_reporting_too_late(self) -> None:
         self.assertFalse(self.call(members.report, "no such server", 4711))

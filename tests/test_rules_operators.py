@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bbs.rules import keeping, members, operators
-from bbs.rules.servers import HeardServer, new_id
+from bbs.rules.operators import Replacement
+from bbs.rules.servers import OPERATOR, REPLACED, HeardServer, new_id
 from bbs.storage.models import Server
 from bbs.values import State, Tally
 from tests.database_case import on_both_databases
@@ -43,6 +46,62 @@ class Operating(FleetCase):
             )
         self.assertEqual(self.call(operators.ask_drain, "abc1"), "abc1")
         self.assertEqual([row.id for row in Server.select().where(Server.drain_asked)], ["abc1"])
+
+    def a_server(self, id: str, version: str, **others: Any) -> None:
+        values: dict[str, Any] = {"id": id, "version": version, "state": State.READY}
+        values |= {"scope": "test", "capacity": 1, "created": self.now, "port": 1}
+        Server.insert({**values, **others}).execute()
+
+    def replace(self, version: str | None = None, most: int | None = None) -> Replacement:
+        return self.call(operators.replace, operators.By("op", "here", 7.0), 20, version, most)
+
+    def test_which_are_replaced(self) -> None:
+        self.a_server("hand", "0.2", scope=OPERATOR)
+        for state in State:
+            self.a_server(state, "0.3", state=state)
+        self.a_server("asked", "0.2", drain_asked=True)
+        self.a_server("warned", "0.2", warned="soon")
+        all_of_them = {"launching", "ready", "warm", "draining"}
+        asked = self.replace()
+        self.assertEqual((set(asked.servers), asked.by_hand, asked.full), (all_of_them, 1, False))
+        self.assertEqual(
+            {row.id for row in Server.select().where(Server.replace_asked)}, all_of_them
+        )
+        self.assertEqual(self.replace().servers, ())
+        [deed] = self.call(operators.actions, 9)
+        self.assertEqual(
+            (deed.action, deed.operator, deed.at, deed.target, deed.detail),
+            ("replace", "op", 7.0, "", "4 servers"),
+        )
+
+    def test_those_of_older_versions_are_replaced_first(self) -> None:
+        for number, version in enumerate(("0.10", "0.9.9", "", "0.10rc1", "0.9", "0.11", "x")):
+            self.a_server(str(number), version)
+        self.a_server("drains", "", state=State.DRAINING)
+        self.a_server("boots", "", state=State.LAUNCHING, port=None)
+        found = [self.replace("0.11", 1) for _ in range(8)]
+        order = [id for each in found for id in each.servers]
+        self.assertEqual(order, ["2", "6", "4", "1", "3", "0", "drains"])
+        self.assertEqual({each.booting for each in found}, {1})
+
+    def test_the_older_of_one_version_first(self) -> None:
+        self.a_server("young", "0.2", created=self.now + 1)
+        self.a_server("old", "0.2")
+        self.assertEqual(self.replace("0.3", 1).servers, ("old",))
+
+    def test_what_is_taken_back(self) -> None:
+        for state in (State.READY, State.DRAINING, State.LAUNCHING):
+            self.a_server(state, "0.2", state=state)
+        self.replace()
+        by = operators.By("op", "here", 8.0)
+        Server.update(reason=f"{REPLACED}x").where(Server.id == "draining").execute()
+        self.assertEqual(set(self.call(operators.cancel, by)), {"launching", "ready"})
+        self.assertEqual(self.call(operators.cancel, by), ())
+        self.assertEqual(
+            [row.id for row in Server.select().where(Server.replace_asked)], ["draining"]
+        )
+        deeds = [(deed.action, deed.detail) for deed in self.call(operators.actions, 9)]
+        self.assertEqual(deeds, [("replace-cancel", "2 servers"), ("replace", "3 servers")])
 
     def test_the_listing(self) -> None:
         first = self.ready_server(capacity=2, host="203.0.113.7")

@@ -91,6 +91,17 @@ class Entering(PlacesCase):
         self.enter(third)
         self.assertEqual(self.where(third), fuller)
 
+    def test_not_one_that_is_to_be_replaced_if_there_is_another(self) -> None:
+        """Who is on it would have to move."""
+        first, second, third = self.users(3)
+        old = self.ready_server(capacity=2)
+        self.enter(first)
+        Server.update(replace_asked=True).execute()
+        new = self.ready_server(capacity=1)
+        self.enter(second)
+        self.enter(third)
+        self.assertEqual([self.where(user) for user in (first, second, third)], [old, new, old])
+
     def test_the_row_of_somebody_who_waited(self) -> None:
         LoginServer.insert(id="login", identity="").execute()
         for waiter in ("w1", "w2"):

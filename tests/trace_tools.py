@@ -10,9 +10,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
-from twisted.internet import reactor
+from twisted.internet import reactor as installed
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
+
+reactor: Any = installed
 
 PATH = "/v1/traces"
 
@@ -59,9 +61,10 @@ class Collector:
 
     async def stop(self) -> None:
         """Listen no more."""
-        for request in self._hanging:
+        for request in [*self._hanging]:
             request.transport.abortConnection()
-        await self._port.stopListening()
+        if self._port.connected:
+            await self._port.stopListening()
 
     def named(self, name: str, service: str = "") -> list[Recorded]:
         """The spans of that name."""
@@ -155,18 +158,36 @@ def below(top: Recorded, spans: Sequence[Recorded]) -> list[Recorded]:
     return found
 
 
-def as_text(spans: Sequence[Recorded]) -> str:
-    """A trace as a tree, with times in milliseconds since it began."""
+@dataclass(frozen=True)
+class Row:
+    """A span where it stands in its trace's tree: so deep, and times in ms since that began."""
+
+    depth: int
+    span: Recorded
+    at: float
+    took: float
+
+
+def tree(spans: Sequence[Recorded]) -> list[Row]:
+    """A trace as a tree, whose root comes first, and of what is part of one what began first."""
     begin = min(each.begin for each in spans)
-    by_parent: dict[str, list[Recorded]] = {}
     ids = {each.id for each in spans}
-    for each in spans:
-        by_parent.setdefault(each.parent if each.parent in ids else "", []).append(each)
+    of: dict[str, list[Recorded]] = {}
+    for each in sorted(spans, key=lambda span: (span.begin, -span.end)):
+        of.setdefault(each.parent if each.parent in ids else "", []).append(each)
 
-    def lines(parent: str, depth: int) -> Iterator[str]:
-        for each in sorted(by_parent.get(parent, ()), key=lambda span: span.begin):
-            at, took = (each.begin - begin) * 1000, each.seconds * 1000
-            yield f"{at:8.0f} {took:8.1f}  {'  ' * depth}{each.service} {each.name}"
-            yield from lines(each.id, depth + 1)
+    def rows(parent: str, depth: int) -> Iterator[Row]:
+        for each in of.get(parent, ()):
+            yield Row(depth, each, (each.begin - begin) * 1000, each.seconds * 1000)
+            yield from rows(each.id, depth + 1)
 
-    return "\n".join(lines("", 0))
+    return [*rows("", 0)]
+
+
+def as_text(spans: Sequence[Recorded]) -> str:
+    """The tree in lines: when each began and how long it took, in ms."""
+    lines = [f"{'ms':>8} {'took':>8}"]
+    for row in tree(spans):
+        name = f"{'  ' * row.depth}{row.span.service}: {row.span.name}"
+        lines.append(f"{row.at:8.0f} {row.took:8.1f}  {name}")
+    return "\n".join(lines)

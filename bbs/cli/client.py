@@ -72,8 +72,8 @@ def main(argv: Sequence[str], program: Program) -> int:
         password = read_password(options.password_file) if options.password_file else None
     except (PasswordFileError, TrustUnusable) as problem:
         return _exit_code(program.name, str(problem))
-    if problem := _begin_tracing(program.name):
-        return _exit_code(program.name, problem)
+    if untraced := _begin_tracing(program.name):
+        return _exit_code(program.name, untraced)
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.client.terminal.start import run as talk
 

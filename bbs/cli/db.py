@@ -36,9 +36,16 @@ def _act(action: str, database: peewee.Database, schema: Schema) -> str:
     if action == "status":
         there = migrations.current(database)
         migrations.check_owner(there, schema)
-        return (
+        said = (
             f"schema {there.framework}, this program's is {migrations.VERSION};"
             f" {schema.name} {there.service}, this program's is {schema.version}"
+        )
+        older = there.framework_from < there.framework or there.service_from < there.service
+        if not older or not there.name:
+            return said
+        return (
+            f"{said}; programs of schema {there.framework_from} and"
+            f" {there.name} {there.service_from} can work on it, too"
         )
     before, after = migrations.upgrade(database, schema)
     changes = [

@@ -1,4 +1,5 @@
-"""`bbs fleet`: the app servers that run, one more, one less; and which fleet this is.
+"""`bbs fleet`: the app servers that run, one more, one less, others for them; and which fleet this
+is.
 
 It talks to the database alone: whoever keeps the fleet finds there what was asked for.
 """
@@ -13,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bbs.cli import Program, adopting
+from bbs.cli import Program, adopting, replacing
 from bbs.cli.offline import configuration, connected
 from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError, Configuration
@@ -55,11 +56,17 @@ def main(argv: Sequence[str], program: Program) -> int:
                 standing = adopting.standing(config)
                 refusal = operators.refusal()
                 people = overview.head_count()
-            kept = options.action != "launch" or _is_kept()
+            kept = not _is_for_a_keeper(options.action, result) or _is_kept()
             notes = []
             if options.action == "adopt":
                 notes = [*adopting.after(result["id"], result["before"])]
-        if options.action != "list":
+            if options.action == "replace":
+                notes = [*replacing.notes(config, result)]
+        if options.action == "replace":
+            if result["servers"]:
+                count = operators.in_number(len(result["servers"]))
+                tell(config, options.data, by, result["asked"], count)
+        elif options.action != "list":
             tell(config, options.data, by, options.action, result["id"])
     except operators.FleetFull:
         return _fail(program, f"fleet.maximum: {config.fleet.maximum} app servers run already")
@@ -100,6 +107,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
         ("list", "what runs, and who is where"),
         ("launch", "start one more"),
         ("drain", "move everybody off one, and end it"),
+        ("replace", "launch others in place of those there are, one after the other"),
         ("adopt", "be the fleet again of whose database this is a copy"),
     ):
         action = actions.add_parser(name, help=help, description=help)
@@ -110,6 +118,8 @@ def _parser(program: Program) -> argparse.ArgumentParser:
             action.add_argument(
                 "--all", action="store_true", help=f"all, also where they are more than {LINES}"
             )
+        if name == "replace":
+            replacing.arguments(action)
         if name == "adopt":
             action.add_argument("--yes", action="store_true", help="do not ask")
         program.placed(action)
@@ -139,6 +149,9 @@ def _as_json(listed: operators.Listed, now: float, region: str) -> dict[str, obj
         "scope": server.provider,
         "instance": server.instance_id or None,
         "type": server.kind or None,
+        "version": server.version,
+        "drain_asked": server.drain_asked,
+        "replace_asked": server.replace_asked,
         "reason": server.reason,
         "people": listed.people,
         "usd_per_hour": price(server.kind or "", region),
@@ -167,8 +180,16 @@ _ACTIONS: Mapping[str, Callable[[Configuration, argparse.Namespace, By], Any]] =
     "list": _list,
     "launch": _launch,
     "drain": _drain,
+    "replace": replacing.ask,
     "adopt": _adopt,
 }
+
+
+def _is_for_a_keeper(action: str, result: Any) -> bool:
+    """Whether somebody who keeps the fleet has to do something soon."""
+    if action == "replace":
+        return result["asked"] == "replace" and bool(result["servers"])
+    return action == "launch"
 
 
 def _is_kept() -> bool:
@@ -193,6 +214,8 @@ def _is_kept() -> bool:
 def _as_text(result: Mapping[str, Any]) -> str:
     if result["asked"] == "adopt":
         return f"this is fleet {result['id']} again"
+    if result["asked"].startswith("replace"):
+        return replacing.in_words(result)
     return f"{result['asked']} asked for: {result['id']}"
 
 
@@ -208,15 +231,17 @@ def _print_list(
     # Within a state the oldest comes first, as from the database.
     found = sorted(found, key=lambda server: _STATES.index(server["state"]))
     in_cloud = any(server["instance"] for server in found)
-    header = f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'LISTEN':>6}{'AGE':>8}  "
+    header = (
+        f"{'ID':34}{'STATE':11}{'ADDRESS':23}{'PEOPLE':9}{'LISTEN':>6}{'AGE':>8}  {'VERSION':10}"
+    )
     print(f"{header}{_CLOUD_HEADER if in_cloud else ''}WHO")
     for server in found if options.all else found[:LINES]:
         taken = f"{server['taken']}/{server['capacity']}"
         listen = "-" if server["connected"] is None else server["connected"]
         print(
             f"{server['id']:34}{server['state']:11}{server['address'] or '-':23}"
-            f"{taken:9}{listen:>6}{server['age']:>7.0f}s  {_in_cloud(server) if in_cloud else ''}"
-            f"{' '.join(server['people'])}"
+            f"{taken:9}{listen:>6}{server['age']:>7.0f}s  {_version(server):10}"
+            f"{_in_cloud(server) if in_cloud else ''}{' '.join(server['people'])}"
         )
     if len(found) > LINES:
         states = Counter(server["state"] for server in found)
@@ -225,8 +250,16 @@ def _print_list(
             "" if options.all else f"; the first {LINES} are shown, --all or --state shows others"
         )
         print(f"{len(found)} servers: {said}{more}")
+    marked = sum(server["replace_asked"] for server in found)
+    if marked:
+        print(f"* {operators.in_number(marked)} to be replaced")
     for note in notes:
         print(note)
+
+
+def _version(server: Mapping[str, Any]) -> str:
+    """Which one it runs, and a mark where another is to be launched for it."""
+    return (server["version"] or "-") + ("*" if server["replace_asked"] else "")
 
 
 def _in_words(people: overview.HeadCount) -> str:

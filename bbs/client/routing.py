@@ -22,6 +22,7 @@ from bbs.client.oldest import ASK_LOGIN_SERVER
 from bbs.client.strangers import NoService
 from bbs.client.typed import Typed, typed
 from bbs.client.values import Lost, Reply, Unreachable, Waiting
+from bbs.errors import Stopping
 from bbs.protocols.commands import Role
 
 MAX_HOPS = 5
@@ -110,6 +111,8 @@ class Router:
         while True:
             try:
                 reply = await self._ask(roaming, request, wire)
+                if reply.code == Stopping.code:
+                    raise Unreachable(reply.message)
             except (Unreachable, Lost) as problem:
                 if isinstance(problem, Lost) and not request.harmless:
                     raise

@@ -19,7 +19,7 @@ from bbs.protocols.line import IConnection, Reply
 from bbs.rules import callers, places
 from bbs.security import tell
 from bbs.storage.database import Database
-from bbs.values import Tally, Trouble
+from bbs.values import Tally, Timing, Trouble
 
 if TYPE_CHECKING:  # An app server, which people wait for, hashes nothing.
     from bbs.limits.buckets import Buckets
@@ -122,6 +122,7 @@ class Home:
     watchers: set[IConnection]
     charges: Charges
     parts: LoginServerParts | AppServerParts
+    timing: Timing
     traces: Traces = field(default_factory=Traces)
 
     @property

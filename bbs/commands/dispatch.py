@@ -28,7 +28,7 @@ from bbs.commands.ask import (
     success,
 )
 from bbs.commands.coroutines import begin
-from bbs.commands.traced import ending
+from bbs.commands.traced import ending, failing, timed
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
@@ -67,20 +67,21 @@ class Dispatcher:
             request = self._home.table.parse(line)
         except Refusal as error:
             return self.refuse(error, connection)
-        if tracing.is_on():
-            return self._traced(request, connection)
+        if tracing.is_on() or self._home.timing.requests is not None:
+            return self._watched(request, connection)
         costs = self._costs[request.command.name]
         return self._paid(request, request.token, costs, connection)
 
-    def _traced(self, request: Request, connection: IConnection) -> Reply | Deferred[Reply]:
-        """The same as a part of a trace: the peer's, if it has given one, else one that begins."""
-        name = request.command.name
+    def _watched(self, request: Request, connection: IConnection) -> Reply | Deferred[Reply]:
+        """The same, measured, and as a part of a trace: the peer's, if it has given one, else one
+        that begins."""
+        name, began = request.command.name, self._home.timing.seconds()
         span = None
         if name != "traceparent":  # That is about the next one.
             span = tracing.begin(name, self._home.traces.take(connection), root=True)
-        with tracing.within(span):
+        with tracing.within(span), failing(span):
             answer = self._paid(request, request.token, self._costs[name], connection)
-        return ending(answer, span)
+        return timed(ending(answer, span), self._home.timing, name, began, span)
 
     def refuse(self, error: Refusal, connection: IConnection) -> Reply | Deferred[Reply]:
         return self._paid(error, None, ONE_COMMAND, connection)

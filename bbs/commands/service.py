@@ -31,6 +31,8 @@ class Service:
     :param models: its tables, in an order in which they can be made.
     :param version: the version of these tables, a number of its own from 1 on.
     :param steps: `{2: step(migrator), …}`, which lead there from the versions before.
+    :param oldest: the oldest version whose programs can work on today's tables, and so run beside
+        today's while a service is upgraded server by server; 0: none but today's.
     :param feed: its durable events.
     :param on_register: called with the id of a new user, in the transaction that makes the account.
     :param on_login: called with the id of a user who logs in, and when that user was last there
@@ -58,6 +60,7 @@ class Service:
     models: Sequence[type[Table]] = ()
     version: int = 1
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
+    oldest: int = 0
     feed: Feed | None = None
     on_register: Callable[[int], object] | None = None
     on_login: Callable[[int, float | None], Mapping[str, object]] | None = None
@@ -87,7 +90,7 @@ class Service:
             all(rule is None or is_for_threads(rule) for rule in rules), "rules are plain functions"
         )
         self._expect(isinstance(self.greeting, str), "a greeting is a text")
-        schema = Schema(self.name, tuple(self.models), self.version, self.steps)
+        schema = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest)
         object.__setattr__(self, "schema", schema)  # frozen for everybody else
 
     def _expect(self, right: bool, what: str) -> None:

@@ -1,12 +1,16 @@
-"""Requests as parts of traces, and the contexts that peers give for them."""
+"""Requests as parts of traces, the contexts that peers give for them, and how long they take."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from bbs import tracing
 from bbs.protocols.line import IConnection, Reply
+from bbs.values import Timing
 
 FAULTS = ("internal-error", "unavailable")
 """Codes of replies where the service is at fault, and not what was asked."""
@@ -44,6 +48,18 @@ class Traces:
         self._believed.discard(connection)
 
 
+@contextmanager
+def failing(span: tracing.Span | None) -> Iterator[None]:
+    """End `span` where there is not even an answer to wait for."""
+    try:
+        yield
+    except Exception:
+        if span is not None:
+            span.failed("internal-error")
+            span.end()
+        raise
+
+
 def ending(answer: Reply | Deferred[Reply], span: tracing.Span | None) -> Reply | Deferred[Reply]:
     """`answer`, with which `span` ends."""
     if span is None:
@@ -51,6 +67,26 @@ def ending(answer: Reply | Deferred[Reply], span: tracing.Span | None) -> Reply 
     if isinstance(answer, Deferred):
         return answer.addCallbacks(_answered, _failed, (span,), {}, (span,))
     return _answered(answer, span)
+
+
+def timed(
+    answer: Reply | Deferred[Reply],
+    timing: Timing,
+    command: str,
+    began: float,
+    span: tracing.Span | None,
+) -> Reply | Deferred[Reply]:
+    """`answer`, with which the request that `began` then is measured."""
+    told = timing.requests
+    if told is None:
+        return answer
+
+    def tell(reply: Reply) -> Reply:
+        with tracing.within(span):
+            told(command, timing.seconds() - began)
+        return reply
+
+    return answer.addCallback(tell) if isinstance(answer, Deferred) else tell(answer)
 
 
 def _answered(answer: Reply, span: tracing.Span) -> Reply:

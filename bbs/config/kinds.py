@@ -16,7 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Generic, TypeVar
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from bbs.addresses import ListeningPlace, ServerPlace, has_tls
+from bbs.addresses import Address, ListeningPlace, ServerPlace, has_tls
 from bbs.values import UNITS, Rate, Size
 
 T = TypeVar("T")
@@ -287,6 +287,10 @@ shared_secret = hidden(
         'a text without spaces, of 16 characters or more, "" for none',
         lambda value: not value or (len(value) >= 16 and " " not in value),
     )
+)
+told_address = text(
+    'where people reach a server, "HOST" or "HOST:PORT", "" for what it finds out',
+    lambda value: not value or bool(Address.told(value, 1)),
 )
 names = texts("a text that is not empty", bool)
 names_or_none = texts("a text that is not empty", bool, empty=True)

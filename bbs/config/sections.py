@@ -24,12 +24,24 @@ class Login:
         kind=kinds.endpoints,
         handed_on=False,
     )
+    drain_delay: float = setting(
+        0.0,
+        "s that a login server that is to stop serves on, not ready, for a balancer to see it",
+        kind=kinds.seconds(zero=True),
+        handed_on=False,
+    )
 
 
 @dataclass(frozen=True)
 class App:
     listen: tuple[ListeningPlace, ...] = setting(
         "tcp:22223", "local provider: each child takes a free port", kind=kinds.endpoints
+    )
+    address: str = setting(
+        "",
+        "HOST or HOST:PORT that users are told of one run by hand; else what it finds out",
+        kind=kinds.told_address,
+        handed_on=False,
     )
     capacity: int = setting(10, "users that one app server takes", kind=kinds.whole(1))
     place_ttl: float = setting(

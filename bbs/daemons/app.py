@@ -16,6 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from bbs import tracing
+from bbs.addresses import Address
 from bbs.clock import lived
 from bbs.commands.service import Service
 from bbs.config import Configuration
@@ -125,20 +126,25 @@ class AppServer(Daemon):
     async def _join(self, database: Database, port: IListeningPort, machine: Machine | None) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
         if self._launched_as is None:
-            host = await self.in_thread(self._address, database.url)
+            told = self.config.app.address
+            if told:
+                place = Address.told(told, number)
+            else:
+                place = Address(await self.in_thread(self._address, database.url), number)
             return await database.run_patiently(
-                members.join, host, number, self.config.app.capacity, self.wall()
+                members.join, place.host, place.port, self.config.app.capacity, self.wall()
             )
-        told = None if machine is None else await machine.host()
-        if not await database.run_patiently(members.report, self._launched_as, number, told):
+        host = None if machine is None else await machine.host()
+        if not await database.run_patiently(members.report, self._launched_as, number, host):
             raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
         if machine is not None:
-            machine.joined(database, self._launched_as, number, told)
+            machine.joined(database, self._launched_as, number, host)
         return self._launched_as
 
     def _address(self, database_url: str) -> str:
-        """Where people reach a server that an operator runs by hand: the address that it is told to
-        bind to, else the one from which this machine reaches the database."""
+        """Where people reach a server that an operator runs by hand, and whose `app.address` says
+        nothing: the address that it is told to bind to, else the one from which this machine
+        reaches the database."""
         interface = self.config.app.listen[0].interface
         host = urlsplit(database_url).hostname
         if interface or not host:

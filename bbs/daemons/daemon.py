@@ -220,7 +220,8 @@ class Daemon(TwistedService):
         raise CannotStart(reason)
 
     async def open_database(self) -> Database:
-        """Connect to the database, and bring its schema to this version."""
+        """Connect to the database, and bring its schema to this version, if it is not newer and
+        good for it."""
         (url,) = await self._reveal("database.url", self.config.database.url)
         workers = Workers(self.reactor, "database", 1)
         self.begin(workers)
@@ -228,7 +229,10 @@ class Daemon(TwistedService):
         if warning := await workers.run(connecting.prepare_file, url):
             _log.warn("{warning}", warning=warning)
         database = Database(url, workers, self.reactor, self.config.database.pool_size)
-        await database.run_unhurried(migrations.upgrade, database.peewee, self.service.schema)
+        schema = self.service.schema
+        _, there = await database.run_unhurried(migrations.upgrade, database.peewee, schema)
+        if newer := migrations.newer(there, schema):
+            _log.info("the database is newer, and good for this program: {newer}", newer=newer)
         return database
 
     async def ground(self, database: Database, stomp: IStomp) -> Ground:

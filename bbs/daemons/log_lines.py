@@ -102,7 +102,7 @@ def as_json(event: LogEvent, speaker: Speaker) -> str:
 
 
 def _failure(event: LogEvent) -> Failure | None:
-    failure = event.get("log_failure") or event.get("failure")
+    failure = event.get("failure" if event.get("isError") else "log_failure")
     return failure if isinstance(failure, Failure) else None
 
 
@@ -199,9 +199,5 @@ def _whole(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
-_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
-
-
-def _encode(line: Mapping[str, Any]) -> str:
-    # All that is not ASCII is escaped, so nothing steers a terminal or turns the line around.
-    return _encoder.encode(line).replace("\x7f", "\\u007f")
+# All that is not printable ASCII is escaped, so nothing steers a terminal or turns the line around.
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode

@@ -12,8 +12,10 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IAddress, IListeningPort
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from bbs import __version__
 from bbs.addresses import Address, ListeningPlace, is_loopback, reached_at
 from bbs.commands.service import Service
 from bbs.config import Configuration
@@ -72,12 +74,13 @@ class LoginServer(Daemon):
         self.page_address: str | None = None
         """Where the operators' page is, once it is there."""
         self._data = os.path.abspath(data)
+        self._leaves = False
 
     async def start(self) -> None:
         config = self.config
         kind = launching.named(config.fleet.provider)[1]
         # Only now: twistd forks into the background after it has made its services.
-        me = members.Member(new_id(), process_identity())
+        me = members.Member(new_id(), process_identity(), __version__)
         self.server_id = me.id
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads(), background=True)
@@ -109,8 +112,11 @@ class LoginServer(Daemon):
         page = await self._page(me, serving)
         self.begin(serving.keeper)
         self.advise(await self.listen(config.login.listen, serving.factory))
+        # In the turn of the reactor in which the ports close: who asks again asks somebody else.
+        self.on_stop(serving.room.close)
         if page:
             await self._show(page)
+        self.on_stop(self._serve_on)
         if not config.fleet.minimum or not kind.launches:
             self._is_serving()
 
@@ -125,6 +131,16 @@ class LoginServer(Daemon):
                 minimum=minimum,
                 advised=ADVISED_MINIMUM,
             )
+
+    def _serve_on(self) -> Deferred[None] | None:
+        """Be there a while longer, but not ready, so that a balancer sends nobody else here."""
+        self._leaves = True
+        delay = self.config.login.drain_delay
+        if not delay:
+            return None
+        _log.info("this login server stops in {seconds:g} s, and is not ready", seconds=delay)
+        served: Deferred[None] = deferLater(self.reactor, delay, lambda: None)
+        return served
 
     async def _provider(
         self,
@@ -160,6 +176,8 @@ class LoginServer(Daemon):
         from bbs.web import page
 
         def trouble() -> str:
+            if self._leaves:
+                return "this login server stops"
             if not home.database.available:
                 return "the database is away"
             return "" if self.serving.called else "no app server is ready yet"
@@ -173,6 +191,7 @@ class LoginServer(Daemon):
             on_change=serving.news.wanted,
             broker=lambda: home.bus.connected,
             logins=lambda: home.tally.logins,
+            timing=serving.timing,
             trouble=trouble,
             reactor=self.reactor,
             wall=self.wall,

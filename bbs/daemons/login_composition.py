@@ -28,7 +28,7 @@ from bbs.scaling.keeper import FleetKeeper
 from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
-from bbs.values import Policy
+from bbs.values import Policy, Timing
 from bbs.workers import IWorkers
 
 
@@ -61,6 +61,7 @@ class LoginServing:
         watchers: set[IConnection] = set()
         self.news = FleetNews(bus)
         self.policy = policy_of(config, launches)
+        self.timing = Timing(reactor.seconds)
         self.room = WaitingRoom(
             me=me,
             database=ground.database,
@@ -69,6 +70,7 @@ class LoginServing:
             patience=config.fleet.launch_timeout,
             watchers=watchers,
             news=self.news,
+            timing=self.timing,
         )
         parts = LoginServerParts(
             hasher,
@@ -76,7 +78,7 @@ class LoginServing:
             self.room,
             config.telnet.secret,
         )
-        self.home = home_of(ground, bus, parts, watchers)
+        self.home = home_of(ground, bus, parts, watchers, self.timing)
         self.keeper = FleetKeeper(
             Means(
                 me=me,

@@ -14,7 +14,7 @@ import peewee
 
 from bbs.rules import reseating, servers
 from bbs.rules.members import KEEPER, Member, locked_keeper
-from bbs.rules.servers import CONSOLIDATED
+from bbs.rules.servers import CONSOLIDATED, REPLACED
 from bbs.storage.compiling import Row
 from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, Notice, Server
@@ -190,14 +190,34 @@ def consolidate(me: Member, server: str, reason: str, seen: int, now: float) -> 
     return bool(changed)
 
 
+def replace(me: Member, server: str, reason: str, seen: int) -> bool:
+    """`server` takes nobody any more, as there is another for its people, who are moved a few at a
+    time; False if nobody asks for that any more, it was `seen` with fewer people, or it has to go
+    at once."""
+    _check_keeper(me)
+    changed = (
+        Server.update(state=State.DRAINING, reason=reason)
+        .where(
+            (Server.id == server)
+            & (Server.state == State.READY)
+            & Server.replace_asked
+            & (Server.taken <= seen)
+            & ~servers.must_go()
+        )
+        .execute()
+    )
+    return bool(changed)
+
+
 def keep(me: Member, server: str) -> list[reseating.Move]:
     """`server`, which was to drain as its people fit elsewhere, takes people again; those who are
     online without a place among them. Nothing where it is empty by now: such a one is ended."""
     _check_keeper(me)
+    given_up = Server.reason.startswith(CONSOLIDATED) | Server.reason.startswith(REPLACED)
     Server.update(state=State.READY, reason="").where(
         (Server.id == server)
         & (Server.state == State.DRAINING)
-        & Server.reason.startswith(CONSOLIDATED)
+        & given_up
         & (Server.taken > 0)
         & ~servers.must_go()
     ).execute()
@@ -210,11 +230,13 @@ def move_off(me: Member, server: str) -> list[reseating.Move]:
     return reseating.move_off(server)
 
 
-def move_some_off(me: Member, server: str, most: int, now: float) -> list[reseating.Move]:
-    """Move `most` people from `server`, which is consolidated, as far as there are other places,
-    and none whom that has happened to not long before `now`."""
+def move_some_off(
+    me: Member, server: str, most: int, now: float, again: bool = False
+) -> list[reseating.Move]:
+    """Move `most` people from `server`, which is given up, as far as there are other places, and
+    none whom that has happened to not long before `now`, unless they are to be moved `again`."""
     _check_keeper(me)
-    return reseating.move_some_off(server, most, now)
+    return reseating.move_some_off(server, most, now, again)
 
 
 def close(me: Member, server: str, reason: str, now: float) -> list[reseating.Move]:

@@ -15,6 +15,7 @@ from types import MappingProxyType
 
 import peewee
 
+from bbs import __version__
 from bbs.rules import places, servers
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.storage.database import for_update, read_only
@@ -28,10 +29,12 @@ KEEPER = "fleet"
 
 @dataclass(frozen=True)
 class Member:
-    """A login server as it presents itself: its id and its process's identity."""
+    """A login server as it presents itself: its id, its process's identity, and the version of bbs
+    that it runs."""
 
     id: str
     identity: str
+    version: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,7 @@ class Watch:
 
 def enroll(me: Member) -> None:
     """`me` is a login server from now on."""
-    LoginServer.insert(id=me.id, identity=me.identity).execute()
+    LoginServer.insert(id=me.id, identity=me.identity, version=me.version).execute()
 
 
 def observe(
@@ -246,10 +249,10 @@ def _lease(name: str) -> peewee.Select:
 # --- what app servers say of themselves ---
 
 
-def report(server: str, port: int, host: str | None = None) -> bool:
-    """A launched server serves at `port`, and at `host` where it knows that itself; False if nobody
-    waits for it any more."""
-    told = {"port": port} | ({} if host is None else {"host": host})
+def report(server: str, port: int, host: str | None = None, version: str = __version__) -> bool:
+    """A launched server, which runs this `version`, serves at `port`, and at `host` where it knows
+    that itself; False if nobody waits for it any more."""
+    told = {"port": port, "version": version} | ({} if host is None else {"host": host})
     return bool(
         Server.update(beats=Server.beats + 1, **told)
         .where((Server.id == server) & (Server.state == State.LAUNCHING))
@@ -257,10 +260,12 @@ def report(server: str, port: int, host: str | None = None) -> bool:
     )
 
 
-def join(host: str, port: int, capacity: int, now: float) -> str:
-    """A server that an operator runs by hand adds itself to the fleet; returns its id."""
+def join(host: str, port: int, capacity: int, now: float, version: str = __version__) -> str:
+    """A server that an operator runs by hand, of this `version`, adds itself to the fleet; returns
+    its id."""
     server = servers.add(OPERATOR, capacity, now)
-    Server.update(host=host, port=port).where(Server.id == server).execute()
+    told = {"host": host, "port": port, "version": version}
+    Server.update(told).where(Server.id == server).execute()
     return server
 
 

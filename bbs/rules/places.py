@@ -217,7 +217,7 @@ def _remove(user: int) -> peewee.Delete:
 
 
 @statement
-def _fullest_with_room() -> peewee.Select:
+def _fullest_with_room(to_be_replaced: bool) -> peewee.Select:
     # Most of a large fleet is full, and is not looked at: what is taken up to the largest capacity
     # has no room whatever its own is.
     ready: Any = Server.alias()
@@ -225,7 +225,7 @@ def _fullest_with_room() -> peewee.Select:
     has_room = (Server.taken < largest) & (Server.taken < Server.capacity)
     return (
         Server.select(Server.id, Server.host, Server.port)
-        .where((Server.state == State.READY) & has_room)
+        .where((Server.state == State.READY) & has_room & (Server.replace_asked == to_be_replaced))
         .order_by(Server.taken.desc())
         .limit(1)
     )
@@ -251,8 +251,9 @@ def _serving(server: str) -> peewee.Select:
 
 
 def sit_down() -> Seat | None:
-    """Count one more on the fullest server with room: the emptiest then fall idle, and can end."""
-    while found := _fullest_with_room():
+    """Count one more on the fullest server with room: the emptiest then fall idle, and can end. Not
+    on one that is to be replaced, if there is another: who is on it has to move."""
+    while found := _fullest_with_room(False) or _fullest_with_room(True):
         [(server, host, port)] = found
         if _count_one_more(server):
             return seat_of(server, host, port)

@@ -48,9 +48,11 @@ def _move_off(server: str, people: Sequence[Place]) -> list[Move]:
     return moves
 
 
-def move_some_off(server: str, most: int, now: float) -> list[Move]:
-    """Move `most` people at the most from `server`, none of them who was moved so lately."""
-    some = Place.select().where((Place.server == server) & ~_moved_lately(now))
+def move_some_off(server: str, most: int, now: float, again: bool = False) -> list[Move]:
+    """Move `most` people at the most from `server`, none of them who was moved so lately, unless
+    they are to be moved `again`."""
+    there = Place.server == server
+    some = Place.select().where(there if again else there & ~_moved_lately(now))
     people = [*for_update(some.order_by(Place.user).limit(most))]
     moves = _move_off(server, people)
     users = [place.user_id for place in people]

@@ -26,6 +26,9 @@ FAILED = "failed: "
 CONSOLIDATED = "consolidated: "
 """What the reason begins with of one that drains only because its people fit elsewhere."""
 
+REPLACED = "replaced: "
+"""The same of one that operators asked another for, which is ready."""
+
 FEW = 128
 """Rows at the most that are asked for by their ids: of more, all are read."""
 
@@ -63,6 +66,8 @@ class ServerRow:
     shelved: bool = False
     way: str | None = None
     trace: str = ""
+    version: str = ""
+    replace_asked: bool = False
 
     @classmethod
     def of(cls, row: Server) -> ServerRow:
@@ -186,13 +191,14 @@ def read_again(known: Mapping[str, ServerRow]) -> Living:
     serving: dict[str, ServerRow] = {}
     beats: dict[str, int] = {}
     unknown: dict[str, int] = {}
-    for id, count, taken, serves in _signs():
+    for id, count, taken, asked, serves in _signs():
         row = known.get(id) if serves else None
         if row is None:
             unknown[id] = count
         else:
             beats[id] = count
-            serving[id] = row if row.taken == taken else replace(row, taken=taken)
+            same = row.taken == taken and row.replace_asked == asked
+            serving[id] = row if same else replace(row, taken=taken, replace_asked=bool(asked))
     others = []
     for *values, serves in _these([*unknown]):
         # One may have gone between the two statements, or come.
@@ -218,9 +224,8 @@ def _serves() -> Any:
 
 @statement
 def _signs() -> peewee.Select:
-    return Server.select(Server.id, Server.beats, Server.taken, _serves()).where(
-        Server.state != State.GONE
-    )
+    signs = Server.id, Server.beats, Server.taken, Server.replace_asked, _serves()
+    return Server.select(*signs).where(Server.state != State.GONE)
 
 
 @statement

@@ -30,6 +30,7 @@ from bbs.scaling.means import Means
 from bbs.scaling.moving import Mover
 from bbs.scaling.needs import Needs
 from bbs.scaling.notices import Notices
+from bbs.scaling.replacing import Wait, with_replacements
 from bbs.scaling.shelving import Shelving
 from bbs.scaling.sight import Sight
 from bbs.scaling.steps import Steps
@@ -89,6 +90,7 @@ class FleetKeeper(Service):
         self._next: Any = None
         self._round: Deferred[None] | None = None
         self._again = False
+        self._held_up = ""
         self._sight = Sight(self._provider, self.look_soon, self._reactor)
         # Half of a launch's time is left at least to what another keeper began.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
@@ -239,16 +241,22 @@ class FleetKeeper(Service):
             strays=strays,
             refused=self._steps.holding.holds,
             peak=self._needs.peak,
+            trouble=self._trouble(),
         )
         servers = self._looking.servers(seen.servers, dead)
         policy, figures = self._needs.policy, self._tally.figures
         figures[SPARE] = policy.spare
-        for step in shelf.with_shelf(servers, demand, policy):
+        held_up, self._held_up = self._held_up, ""
+        for step in with_replacements(servers, demand, policy):
             adds = isinstance(step, plan.Launch | shelf.Fill | shelf.Wake)
             if adds and not self._sight.may_count:
                 continue
             if isinstance(step, shelf.Fill | shelf.Shelve | shelf.Stop | shelf.Wake):
                 await self._shelving.take(step)
+            elif isinstance(step, Wait):
+                self._held_up = step.reason
+                if step.reason != held_up:
+                    _log.warn("replacing servers waits: {reason}", reason=step.reason)
             else:
                 await self._steps.take(step, rows)
         moved = await self._mover.move(seen.others)
@@ -260,6 +268,10 @@ class FleetKeeper(Service):
                 self.look_soon()  # There may be places for more.
         await self._steps.holding.stamp_again()
         await self._housekeeping.keep()
+
+    def _trouble(self) -> str:
+        """Why nothing is begun now that can wait, "" where nothing is the matter."""
+        return self._sight.trouble or ("" if self._news.travels else "the broker is away")
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from bbs.rules import keeping
 from bbs.rules.servers import ServerRow
 from bbs.scaling.means import Means
-from bbs.scaling.needs import is_consolidated
+from bbs.scaling.needs import is_consolidated, is_replaced
 from bbs.values import State
 
 AT_ONCE = 2
@@ -31,20 +31,21 @@ class Mover:
         self._moved_at = float("-inf")
 
     async def move(self, rows: Iterable[ServerRow]) -> int:
-        """Move people off those that drain; how many went over without need."""
+        """Move people off those that drain; how many went over so that fewer servers are needed."""
         moved = 0
         for row in rows:
             if row.state is not State.DRAINING or not row.taken:
                 continue
-            if not is_consolidated(row):
+            replaced = is_replaced(row)
+            if not (replaced or is_consolidated(row)):
                 self._news.moved(await self._database.run(keeping.move_off, self._me, row.id))
             elif self.pause <= 0:
                 self._moved_at = self._reactor.seconds()
                 moves = await self._database.run(
-                    keeping.move_some_off, self._me, row.id, AT_ONCE, self._wall()
+                    keeping.move_some_off, self._me, row.id, AT_ONCE, self._wall(), replaced
                 )
                 self._news.moved(moves)
-                moved += len(moves)
+                moved += 0 if replaced else len(moves)
         return moved
 
     @property

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from bbs.rules.members import Observation
-from bbs.rules.servers import CONSOLIDATED, ServerRow
+from bbs.rules.servers import CONSOLIDATED, REPLACED, ServerRow
 from bbs.scaling.foresight import Foresight, Peak
 from bbs.values import Policy, State
 
@@ -66,7 +66,16 @@ class Needs:
 
 def is_consolidated(row: ServerRow) -> bool:
     """Whether a server drains only because its people fit elsewhere."""
-    drains = row.state is State.DRAINING and row.reason.startswith(CONSOLIDATED)
+    return _drains_only(row, CONSOLIDATED)
+
+
+def is_replaced(row: ServerRow) -> bool:
+    """Whether a server drains only because operators asked for another in its place."""
+    return _drains_only(row, REPLACED)
+
+
+def _drains_only(row: ServerRow, why: str) -> bool:
+    drains = row.state is State.DRAINING and row.reason.startswith(why)
     return drains and not row.drain_asked and row.warned is None
 
 

@@ -16,6 +16,10 @@ from bbs.rules.reseating import Move
 class FleetBus(Protocol):
     """What travels between servers: see `bbs.delivery.bus.Bus`."""
 
+    @property
+    def connected(self) -> bool:
+        """Whether anything travels."""
+
     def tell_fleet(self, event: str) -> None:
         """Hint at news of the fleet to the login servers."""
 
@@ -55,6 +59,11 @@ class FleetNews:
         """Hear hints from now on; `keeper`, which is this login server's, is to look at them."""
         self._keeper = keeper
         self._bus.hear_fleet(self._hinted)
+
+    @property
+    def travels(self) -> bool:
+        """Whether people, and the others, hear of it now."""
+        return self._bus.connected
 
     # What has happened here
 

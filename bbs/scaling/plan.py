@@ -17,7 +17,7 @@ is done only where nothing else is going on, one server after the other, and nev
 is needed soon: what counts is the most that was needed in that time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bbs.rules.servers import CONSOLIDATED
@@ -42,8 +42,10 @@ class Seen:
     for known to have ended, None where this server is not the provider's to know; `detail` its
     words for how one has ended. `warned`: why the provider will take it away soon, as it has said
     itself; "" while it will not. `by_hand`: an operator runs it, and ends it. `consolidating`: it
-    drains only because its people fit elsewhere. `stopped`: its machine is, and can be started;
-    `shelved`: it was launched for that, and `outdated` by another version (`bbs.scaling.shelf`).
+    drains only because its people fit elsewhere, `replacing`: only because operators asked for
+    another in its place, as they have where `replace_asked` (`bbs.scaling.replacing`). `version`:
+    which it runs. `stopped`: its machine is, and can be started; `shelved`: it was launched for
+    that, and `outdated` by another version (`bbs.scaling.shelf`).
     """
 
     id: str
@@ -65,6 +67,9 @@ class Seen:
     stopped: bool = False
     shelved: bool = False
     outdated: bool = False
+    version: str = ""
+    replace_asked: bool = False
+    replacing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +82,7 @@ class Demand:
     count to the maximum until they have ended. `refused`: the provider launches nothing until an
     operator has mended something. `peak`: the most people that were there at once, with a place or
     waiting, in the last `consolidate_after` seconds; None where that is not known for so long.
+    `trouble`: why nothing is begun now that can wait, "" where nothing is the matter.
     """
 
     waiting: int
@@ -85,6 +91,7 @@ class Demand:
     strays: int
     refused: bool
     peak: int | None = None
+    trouble: str = ""
 
 
 @dataclass(frozen=True)
@@ -179,7 +186,8 @@ def own_step(server: Seen, policy: Policy) -> Step | None:
                 return Drain(server.id, unwanted)
         case State.DRAINING:
             if not server.taken:
-                return End(server.id, server.warned or dead or "drained")
+                done = "replaced" if server.replacing else dead or "drained"
+                return End(server.id, server.warned or done)
             if dead:
                 return Lose(server.id, dead)
         case State.LOST:
@@ -205,13 +213,15 @@ def _drain_idle(
     """Drain the empty servers that nobody needs, the longest idle first.
 
     Need is held against servers that are ready now. A launch on its way may fail, and would have
-    taken the place of a server that works.
+    taken the place of a server that works. As long as some are to be replaced those alone end: the
+    others are for their people.
     """
     ready = _lasting(servers, steps, policy)
-    idle = [s for s in ready if not s.taken]
+    replacing = _any_to_replace(servers)
+    idle = [s for s in ready if not s.taken and (s.replace_asked or not replacing)]
     if not idle:
         return {}
-    count, free = len(ready), sum(_free(s, policy) for s in ready)
+    count, free = len(ready), sum(free_places(s, policy) for s in ready)
     need = _balance(servers, steps, demand, policy).homeless + policy.spare
     drains: dict[str, Step] = {}
     for server in sorted(idle, key=lambda s: (-s.idle, s.id)):
@@ -235,15 +245,18 @@ def _lasting(servers: Sequence[Seen], steps: dict[str, Step], policy: Policy) ->
 def _keep(
     servers: Sequence[Seen], steps: dict[str, Step], demand: Demand, policy: Policy
 ) -> dict[str, Step]:
-    """Keep servers whose people were to go elsewhere, rather than launch others.
+    """Keep servers whose people were to go elsewhere, rather than launch others. One that is
+    replaced is kept for people without a place, and not for spare ones: these come with another.
 
     Those that nobody is on any more are being ended.
     """
     keeps: dict[str, Step] = {}
     for server in servers:
-        drains = server.consolidating and server.state is State.DRAINING and server.taken
+        given_up = server.consolidating or server.replacing
+        drains = given_up and server.state is State.DRAINING and server.taken
         wanted = not (server.id in steps or server.drain_asked or server.warned)
-        if drains and wanted and _balance(servers, steps | keeps, demand, policy).missing > 0:
+        enough = policy.spare if server.replacing else 0
+        if drains and wanted and _balance(servers, steps | keeps, demand, policy).missing > enough:
             keeps[server.id] = Keep(server.id)
     return keeps
 
@@ -256,27 +269,41 @@ def _consolidate(
     Of several that are as empty the youngest goes: what came last with a crowd goes first with it,
     and people are not driven from old servers onto new ones, which are emptied in their turn.
     """
-    if not policy.consolidate_after or demand.peak is None or _is_busy(servers, steps, demand):
+    if (
+        not policy.consolidate_after
+        or demand.peak is None
+        or is_busy(servers, steps.values(), demand)
+    ):
+        return {}
+    if _any_to_replace(servers):
         return {}
     ready = _lasting(servers, steps, policy)
     could_end = [s for s in ready if s.taken and not s.by_hand]
     if len(ready) <= policy.minimum or not could_end:
         return {}
     emptiest = min(could_end, key=lambda s: (s.taken, s.age, s.id))
-    room = sum(_free(s, policy) for s in ready if s is not emptiest)
+    room = sum(free_places(s, policy) for s in ready if s is not emptiest)
     ebbed = max(0, demand.peak - sum(s.taken for s in servers))
     if room < emptiest.taken + policy.spare + ebbed:
         return {}
     return {emptiest.id: Drain(emptiest.id, f"{CONSOLIDATED}{emptiest.taken} people fit elsewhere")}
 
 
-def _is_busy(servers: Sequence[Seen], steps: dict[str, Step], demand: Demand) -> bool:
+def _any_to_replace(servers: Sequence[Seen]) -> bool:
+    return any(s.replace_asked and s.state is State.READY for s in servers)
+
+
+def lacks_capacity(demand: Demand) -> bool:
+    """Whether a launch has failed lately, and none succeeded since."""
+    return demand.failures > 0 and demand.since_failure < HELD_AFTER_FAILURE
+
+
+def is_busy(servers: Sequence[Seen], steps: Iterable[object], demand: Demand) -> bool:
     """Whether anything is going on beside which nobody is moved without need: a launch, or what
     comes of one that failed, a server that is replaced, or another whose people move."""
-    lacking = demand.failures and demand.since_failure < HELD_AFTER_FAILURE
-    if demand.waiting or lacking or demand.refused:
+    if demand.waiting or lacks_capacity(demand) or demand.refused:
         return True
-    if any(not isinstance(step, End) for step in steps.values()):
+    if any(not isinstance(step, End) for step in steps):
         return True
     return any(
         s.state in (State.LAUNCHING, State.LOST) or (s.state is State.DRAINING and s.taken)
@@ -317,7 +344,7 @@ def _balance(
     homeless, staying, free = demand.waiting, 0, 0
     for server in servers:
         if _stays(server, steps.get(server.id)):
-            staying, free = staying + 1, free + _free(server, policy)
+            staying, free = staying + 1, free + free_places(server, policy)
         elif server.state is not State.GONE:
             homeless += server.taken
     return _Balance(homeless, staying, homeless + policy.spare - free)
@@ -330,6 +357,7 @@ def _stays(server: Seen, step: Step | None) -> bool:
     return isinstance(step, (Keep, MarkReady))
 
 
-def _free(server: Seen, policy: Policy) -> int:
+def free_places(server: Seen, policy: Policy) -> int:
+    """How many more people the server has room for, or will when it has booted."""
     capacity = policy.capacity if server.state is State.LAUNCHING else server.capacity
     return max(0, capacity - server.taken)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.scaling.ages import Ages
-from bbs.scaling.needs import is_consolidated
+from bbs.scaling.needs import is_consolidated, is_replaced
 from bbs.scaling.plan import Seen
 from bbs.scaling.shelving import Shelving
 from bbs.scaling.sight import Sight
@@ -98,6 +98,9 @@ class Seeing:
             warned=row.warned or "",
             by_hand=row.scope == OPERATOR,
             consolidating=is_consolidated(row),
+            version=row.version,
+            replace_asked=row.replace_asked,
+            replacing=is_replaced(row),
         )
         return self._shelving.seen(row, server)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from bbs.rules.servers import REPLACED
 from bbs.scaling import plan
 from bbs.scaling.plan import Demand, End, Launch, MarkReady, Seen
 from bbs.values import Policy, State
@@ -74,6 +75,8 @@ def with_shelf(servers: Sequence[Seen], demand: Demand, policy: Policy) -> tuple
     for wake in (*wakes, *taken_off):
         own.pop(wake.id, None)
     quiet = not (wakes or taken_off or _count(steps)) and _is_quiet(steps, others, demand)
+    if quiet and not (demand.trouble or plan.lacks_capacity(demand)):
+        own |= {s.id: End(s.id, f"{REPLACED}it stood by") for s in warm if s.replace_asked}
     surplus = len(warm) + len(booting) - policy.warm
     if quiet and surplus > 0:
         own |= {s.id: End(s.id, "beyond fleet.warm") for s in _best(warm)[-surplus:]}
@@ -138,8 +141,9 @@ def _is_quiet(steps: Sequence[plan.Step], others: Sequence[Seen], demand: Demand
 
 
 def _best(warm: Sequence[Seen]) -> list[Seen]:
-    """In the order in which they are started: those that have stood by the longest first."""
-    return sorted(warm, key=lambda s: (-s.age, s.id))
+    """In the order in which they are started: those that have stood by the longest first, and at
+    last those that are to be replaced."""
+    return sorted(warm, key=lambda s: (s.replace_asked, -s.age, s.id))
 
 
 def _furthest(booting: Sequence[Seen]) -> list[Seen]:

@@ -29,6 +29,10 @@ FIRST_LIST = 30.0
 rows do not know of what runs when a fleet has just been adopted, and who waits is to be served also
 where no list can be had for an hour."""
 
+STALE = 120.0
+"""Seconds after which a list is too old for what can wait: four times as old as it gets while all
+is well."""
+
 _log = Logger()
 
 
@@ -95,6 +99,16 @@ class Sight:
             return True
         since = self._since
         return since is not None and self._reactor.seconds() - since >= FIRST_LIST
+
+    @property
+    def trouble(self) -> str:
+        """Why what the provider has is not known well enough for what can wait; "" if it is."""
+        if not self._available:
+            return "the provider is away"
+        last = self._asked_at
+        if self._provider.shared and (last is None or self._reactor.seconds() - last > STALE):
+            return "the provider has not said for long what runs"
+        return ""
 
     @property
     def is_behind(self) -> bool:

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from bbs import tracing
 from bbs.errors import Unavailable
 from bbs.rules import keeping, members
-from bbs.rules.servers import CONSOLIDATED, ServerRow
+from bbs.rules.servers import CONSOLIDATED, REPLACED, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
 from bbs.scaling.holding import Holding
@@ -117,6 +117,10 @@ class Steps:
                     self._look_soon()
                 else:
                     self._needs.let_be()
+            case plan.Drain(id, reason) if reason.startswith(REPLACED):
+                if await run(keeping.replace, me, id, reason[:200], rows[id].taken):
+                    _log.info("server {server} drains: {reason}", server=id, reason=reason)
+                self._look_soon()
             case plan.Keep(id):
                 moves = await run(keeping.keep, me, id)
                 _log.info("server {server} is needed after all", server=id)

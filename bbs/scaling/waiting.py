@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from bbs import tracing
-from bbs.errors import Unavailable
+from bbs.errors import Stopping, Unavailable
 from bbs.protocols.line import IConnection
 from bbs.rules import members, operators
 from bbs.rules.members import Member
@@ -20,6 +20,7 @@ from bbs.rules.places import Look, Search, Seat
 from bbs.rules.servers import new_id
 from bbs.scaling.news import FleetNews
 from bbs.storage.database import Database
+from bbs.values import Timing
 
 LOOK_INTERVAL = 1.0
 """Seconds between looks for a place that no hint has told of; also between `waiting` events."""
@@ -58,7 +59,8 @@ class WaitingRoom:
     """The queue of one login server: first come, first served.
 
     `patience` is how long one waits at the most, in seconds: a launch's time-out. `wall` stamps
-    since when, for the page. `watchers` are the connections that said `events`.
+    since when, for the page. `watchers` are the connections that said `events`. `timing` is told
+    how long each took to get a place.
     """
 
     me: Member
@@ -68,11 +70,13 @@ class WaitingRoom:
     patience: float
     watchers: set[IConnection]
     news: FleetNews
+    timing: Timing
 
     def __post_init__(self) -> None:
         self._queue: list[_Waiter] = []
         self._serving = False
         self._again = False
+        self._closed = False
         self._given_up = 0
         self._said: dict[str, float] = {}
         # No TimerService: there are no looks while nobody waits, and the next is due when this one
@@ -91,16 +95,23 @@ class WaitingRoom:
 
         Whoever cancels gives up waiting; `undo` is called if a place had just been found.
 
-        :raises Unavailable: none could be had in time, or none can be launched.
+        :raises Unavailable: none could be had in time, or none can be launched; `Stopping` where
+            nobody waits any more.
         """
+        began = self.timing.seconds()
         with tracing.span("place"):
             search = await attempt(Look(new=not self._queue))
-        if search.seat:
-            return search.seat
-        row = None if search.online else new_id()
-        with tracing.span("wait") as span:
-            waiter = _Waiter(row, self.wall(), connection, attempt, undo, span=span)
-            return await self._wait(waiter, name)
+        seat = search.seat
+        if seat is None:
+            if self._closed:
+                raise Stopping()
+            row = None if search.online else new_id()
+            with tracing.span("wait") as span:
+                waiter = _Waiter(row, self.wall(), connection, attempt, undo, span=span)
+                seat = await self._wait(waiter, name)
+        if self.timing.places is not None:
+            self.timing.places(self.timing.seconds() - began)
+        return seat
 
     async def _wait(self, waiter: _Waiter, name: str) -> Seat:
         self._queue.append(waiter)
@@ -115,6 +126,20 @@ class WaitingRoom:
             self._leave(waiter)
             if impatience.active():
                 impatience.cancel()
+
+    def close(self) -> None:
+        """Let nobody wait here any more: this login server stops, and another one is to be asked.
+
+        Who said `events` on the connection is a client that asks again by itself when that ends.
+        Others, which may be of those that ask once, are told.
+        """
+        self._closed = True
+        for waiter in [*self._queue]:
+            self._leave(waiter)
+            if waiter.connection in self.watchers:
+                waiter.connection.abort()
+            if not waiter.seated.called:
+                waiter.seated.errback(Stopping())
 
     def look(self) -> None:
         """There may be a place: serve the queue."""

@@ -111,7 +111,8 @@ class Database:
         """Whether the log has it that the database is away, and when it last had."""
         self._said_at = float("-inf")
         self.on_answer: Callable[[float], None] = lambda seconds: None
-        """Told how long each call took that the database answered, in seconds, from `run` on."""
+        """Told how long each call took that the database answered, in seconds, from `run` on; what
+        it was a part of is then being done."""
         self._last_answer: dict[ILane, float] = {}
         """When somebody was last answered by the database, on each lane."""
         self._closed = False
@@ -209,7 +210,8 @@ class Database:
                 away = isinstance(error, Unavailable)
                 if not away:
                     self._last_answer[self._lane(job.rule)] = now
-                    self.on_answer(now - job.asked_at)
+                    with tracing.within(job.span):
+                        self.on_answer(now - job.asked_at)
                 if away or self._away:
                     cause = error.__cause__ if error else None
                     self._noticed(job.writes, summary(cause) if away else None)

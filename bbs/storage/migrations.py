@@ -2,11 +2,14 @@
 
 There are two parts, each with a version of its own: the framework's tables, and those of the one
 service whose database this is. An empty database gets today's tables from the models at once; an
-older one is taken there step by step. All of it happens under a lock, so that servers which start
-together do it once. A look without the lock is enough where there is nothing to do, as at nearly
-every start: people wait for it. This is a module of its own, and not a library, because servers
-must refuse a newer schema, wait for each other, and do the same on SQLite and MySQL; the steps
-themselves use peewee's `playhouse.migrate`.
+older one is taken there step by step. A newer one says which programs can work on it all the same,
+so that servers of two versions run side by side while the ones take the others' place.
+
+All of it happens under a lock, so that servers which start together do it once. A look without the
+lock is enough where there is nothing to do, as at nearly every start: people wait for it. This is a
+module of its own, and not a library, because servers must know which newer schema they can work on,
+wait for each other, and do the same on SQLite and MySQL; the steps themselves use peewee's
+`playhouse.migrate`.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import peewee
@@ -44,6 +47,12 @@ if TYPE_CHECKING:
 VERSION = 8
 """The framework's schema that this code works on."""
 
+OLDEST = 7
+"""The oldest version of the framework's schema whose programs can work on this one. What lies
+between has only added to it, with defaults in SQL. A step that takes something away, or has
+something mean another thing, raises it to its own number: then servers of before are to be stopped
+before it is taken."""
+
 LOCK_TIMEOUT = 60
 """Seconds to wait for another server's upgrade."""
 
@@ -53,6 +62,9 @@ WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05
 
 FIRST_SERVICE, NAMED = "bbs", 4
 """Whose all databases are of versions before the one from which on a row says whose."""
+
+REACHED = 8
+"""The version from which on rows say both which one was reached and for whom that is good."""
 
 
 def _to_2(migrator: Migrator) -> None:
@@ -118,7 +130,8 @@ def _to_7(migrator: Migrator) -> None:
 
 
 def _to_8(migrator: Migrator) -> None:
-    """Which version servers run, which are to be replaced, and traces of who waits for them."""
+    """Which version servers run, which are to be replaced, and traces of who waits for them; and
+    which programs can work on what was reached."""
     added = {
         "version": Server.version,
         "replace_asked": Server.replace_asked,
@@ -127,6 +140,8 @@ def _to_8(migrator: Migrator) -> None:
     migrator.add_columns("server", **added)
     migrator.add_columns("login_server", version=LoginServer.version)
     migrator.add_columns("waiter", trace=Waiter.trace)
+    migrator.add_columns("service_version", reached=ServiceVersion.reached)
+    migrator.add_columns("schema_version", reached=SchemaVersion.reached)
 
 
 STEPS: Mapping[int, Step] = {
@@ -143,26 +158,38 @@ STEPS: Mapping[int, Step] = {
 
 @dataclass(frozen=True)
 class Versions:
-    """Of the framework's tables, and of the service's, whose name is empty while there is none."""
+    """Of the framework's tables, and of the service's, whose name is empty while there is none; and
+    from which versions on programs can work on each."""
 
     framework: int
     service: int
     name: str = ""
+    framework_from: int = field(default=0, compare=False)
+    service_from: int = field(default=0, compare=False)
 
 
 def current(database: peewee.Database) -> Versions:
     """The versions of the tables in `database`, 0 for none."""
-    return _versions(_row(database, SchemaVersion), _row(database, ServiceVersion))
+    return _versions(_tables(database))
 
 
-def _versions(framework: Any, service: Any) -> Versions:
-    """What these rows say, which are None where there are none."""
+def _versions(tables: Mapping[str, Collection[str]]) -> Versions:
+    """What is said in those of these tables that say it."""
+    framework, service = _row(tables, SchemaVersion), _row(tables, ServiceVersion)
     if framework is None:
         return Versions(0, 0)
-    if framework.version < NAMED:
-        return Versions(framework.version, 1, FIRST_SERVICE)
-    # None where a server was killed while it made the tables.
-    return Versions(framework.version, *((service.version, service.name) if service else (0, "")))
+    reached = max(framework.version, framework.reached or 0)
+    if reached < NAMED:
+        return Versions(reached, 1, FIRST_SERVICE, reached, 1)
+    if service is None:  # A server was killed while it made the tables.
+        return Versions(reached, 0, framework_from=framework.version)
+    return Versions(
+        reached,
+        max(service.version, service.reached or 0),
+        service.name,
+        framework.version,
+        service.version,
+    )
 
 
 def upgrade(
@@ -170,19 +197,21 @@ def upgrade(
     schema: Schema,
     version: int = VERSION,
     steps: Mapping[int, Step] = STEPS,
+    oldest: int = OLDEST,
 ) -> tuple[Versions, Versions]:
-    """Bring `database`, which is connected, to the framework's `version` and to `schema`; returns
-    the versions before and after.
+    """Bring `database`, which is connected, to the framework's `version` and to `schema`, unless it
+    is newer and good for them; returns the versions before and after.
 
-    :raises DatabaseRefused: one of them is newer than that, or the database is another service's,
-        or a step fails, or it lacks what the service's models have: no step has made it.
+    :param oldest: from which version on programs can work on `version`.
+    :raises DatabaseRefused: one of them is newer and not for programs of this one, or the database
+        is another service's, or a step fails, or it lacks what the service's models have: no step
+        has made it.
     """
-    today = Versions(version, schema.version, schema.name)
     sqlite = isinstance(database, peewee.SqliteDatabase)
     if sqlite:
         _turn_to_wal(database)
-    if _is_ready(database, schema, today):
-        return today, today
+    if there := _ready(database, schema, version):
+        return there, there
     # Here, as nearly every start does without: it is 4 ms of a start, for which people wait.
     from bbs.storage.migrator import migrator_of
 
@@ -193,10 +222,10 @@ def upgrade(
         if before.framework == 0:
             for model in (*MODELS, SchemaVersion, ServiceVersion):
                 create_table(database, model)
-            _stamp(version)
+            _stamp(version, oldest)
         for number in range(before.framework + 1, version + 1) if before.framework else ():
             steps[number](migrator)
-            _stamp(number)
+            _stamp(number, oldest)
         if before.service == 0:
             for model in schema.models:
                 create_table(database, model)
@@ -205,19 +234,21 @@ def upgrade(
             _step(schema, number, migrator)
             _stamp_service(schema, number)
         _check_tables(database, schema)
-        return before, today
+        return before, current(database)
 
 
-def _is_ready(database: peewee.Database, schema: Schema, today: Versions) -> bool:
-    """Whether there is certainly nothing to do: somebody may be at work there."""
+def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions | None:
+    """What is there, if there is certainly nothing to do: somebody may be at work there."""
     try:
         tables = _tables(database)
-        if not {_name(SchemaVersion), _name(ServiceVersion)} <= tables.keys():
-            return False
-        there = _versions(SchemaVersion.select().first(), ServiceVersion.select().first())
-        return there == today and _lacking(tables, schema) is None
-    except peewee.OperationalError:
-        return False  # The lock is waited for longer than a command is.
+        there = _versions(tables)
+        enough = there.framework >= version and there.service >= schema.version
+        if not enough or _lacking(tables, schema) is not None:
+            return None
+        check(there, schema, version)
+    except (peewee.OperationalError, DatabaseRefused):
+        return None  # The lock is waited for longer than a command is.
+    return there
 
 
 def _step(schema: Schema, number: int, migrator: Migrator) -> None:
@@ -240,18 +271,31 @@ def check_owner(there: Versions, schema: Schema) -> None:
 
 
 def check(there: Versions, schema: Schema, version: int = VERSION) -> None:
-    """DatabaseRefused when the database is another service's, or newer than this program."""
+    """DatabaseRefused when the database is another service's, or newer than this program and not
+    good for it."""
     check_owner(there, schema)
-    if there.framework > version:
+    if there.framework > version and there.framework_from > version:
         raise DatabaseRefused(
             f"the database has schema {there.framework}, newer than this program's {version}:"
             " upgrade bbs"
         )
-    if there.service > schema.version:
+    if there.service > schema.version and there.service_from > schema.version:
         raise DatabaseRefused(
             f"the database has version {there.service} of {schema.name}, newer than this program's"
             f" {schema.version}: upgrade {schema.name}"
         )
+
+
+def newer(there: Versions, schema: Schema) -> str:
+    """In which way the database is newer than this program, which can work on it; "" if it is
+    not."""
+    parts = (
+        ("schema", there.framework, VERSION),
+        (schema.name, there.service, schema.version),
+    )
+    return "; ".join(
+        f"{what} {number}, this program's is {own}" for what, number, own in parts if number > own
+    )
 
 
 def _check_tables(database: peewee.Database, schema: Schema) -> None:
@@ -297,17 +341,25 @@ def _name(model: type[Table]) -> str:
     return name
 
 
-def _row(database: peewee.Database, model: type[Table]) -> Any:
-    return model.select().first() if database.table_exists(_name(model)) else None
+def _row(tables: Mapping[str, Collection[str]], model: type[Table]) -> Any:
+    """The one row of a table, as far as the table has today's columns; None if there is none."""
+    columns = tables.get(_name(model), ())
+    there = [field for name, field in model._meta.columns.items() if name in columns]
+    return model.select(*there).first() if there else None
 
 
-def _stamp(version: int) -> None:
-    if not SchemaVersion.update(version=version).execute() and not SchemaVersion.select().count():
-        SchemaVersion.insert(version=version).execute()
+def _stamp(version: int, oldest: int) -> None:
+    said = {"version": version}
+    if version >= REACHED:
+        said = {"version": min(version, oldest), "reached": version}
+    if not SchemaVersion.update(**said).execute() and not SchemaVersion.select().count():
+        SchemaVersion.insert(**said).execute()
 
 
 def _stamp_service(schema: Schema, version: int) -> None:
-    ServiceVersion.insert(name=schema.name, version=version).on_conflict_replace().execute()
+    oldest = min(version, schema.oldest or version)
+    stamp = ServiceVersion.insert(name=schema.name, version=oldest, reached=version)
+    stamp.on_conflict_replace().execute()
 
 
 @contextmanager

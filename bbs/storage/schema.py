@@ -19,17 +19,29 @@ MYSQL_TABLES = ("ENGINE=InnoDB", "CHARSET=utf8mb4", "COLLATE=utf8mb4_bin")
 """Rows with transactions, and names that compare byte for byte."""
 
 
+def _reached() -> peewee.IntegerField:
+    return peewee.IntegerField(default=0, constraints=[peewee.SQL("DEFAULT 0")])
+
+
 class SchemaVersion(Table):
-    """One row: the version that the framework's tables are of."""
+    """One row: which version the framework's tables have `reached`, and the oldest `version` whose
+    programs can work on them.
+
+    Programs older than 0.3.0 read `version` alone, and start where it is not newer than theirs. So
+    they start, and run beside newer ones, on what they can work on, and refuse the rest. They leave
+    `reached` as it is, at 0 in a row of their own: then the tables are of `version`.
+    """
 
     version = peewee.IntegerField()
+    reached = _reached()
 
 
 class ServiceVersion(Table):
-    """One row: whose database this is, and the version that the tables of that service are of."""
+    """One row: whose database this is, and the same two of that service's tables."""
 
     name = peewee.CharField(NAME_LENGTH, primary_key=True)
     version = peewee.IntegerField()
+    reached = _reached()
 
 
 Step = Callable[["Migrator"], None]
@@ -39,16 +51,18 @@ Step = Callable[["Migrator"], None]
 @dataclass(frozen=True)
 class Schema:
     """The tables of a service: `models`, in an order in which they can be made, at `version`, to
-    which `steps` lead from the versions before (`{2: step, …}`).
+    which `steps` lead from the versions before (`{2: step, …}`). Programs of the versions from
+    `oldest` on can work on them, too, and run beside those of this one; 0: only this one's.
 
-    :raises ValueError: a version lacks its step or has one that is no function, or a table is
-        taken, or stands before one that it refers to.
+    :raises ValueError: a version lacks its step or has one that is no function, `oldest` is newer
+        than the version, or a table is taken, or stands before one that it refers to.
     """
 
     name: str
     models: tuple[type[Table], ...] = ()
     version: int = 1
     steps: Mapping[int, Step] = field(default_factory=lambda: MappingProxyType({}))
+    oldest: int = 0
 
     def __post_init__(self) -> None:
         missing = set(range(2, self.version + 1)) - set(self.steps)
@@ -56,6 +70,8 @@ class Schema:
             raise ValueError(
                 f"{self.name}: schema {self.version} needs a step to each version from 2 on"
             )
+        if not 0 <= self.oldest <= self.version:
+            raise ValueError(f"{self.name}: {self.oldest} is no version from 1 to {self.version}")
         framework: tuple[type[Table], ...] = (*MODELS, SchemaVersion, ServiceVersion)
         there: list[type[Table]] = [*framework]
         for model in self.models:

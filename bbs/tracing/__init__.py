@@ -81,11 +81,15 @@ def start(service: str, endpoint: str, sample: float = 1.0) -> None:
     :param sample: the share of the traces begun here that is recorded, from 0 to 1.
     :raises ImportError: OpenTelemetry is not installed.
     """
-    global _exporting
-    from bbs.tracing.exporting import Exporting
+    from bbs.tracing.exporting import Exporting, collector_at
 
-    if _exporting is None:
-        _exporting = Exporting(service, endpoint, sample)
+    use(Exporting(service, collector_at(endpoint), sample))
+
+
+def use(exporting: Exporting) -> None:
+    """Record spans by `exporting` from now on."""
+    global _exporting
+    _exporting = exporting
 
 
 def stop(reactor: object) -> Deferred[None]:

@@ -51,12 +51,12 @@ _log = Logger()
 
 
 class Exporting:
-    """Begins spans of `service`, and sends those that are over and recorded to `endpoint`."""
+    """Begins spans of `service`, and has those that are over and recorded sent by `exporter`."""
 
-    def __init__(self, service: str, endpoint: str, sample: float) -> None:
+    def __init__(self, service: str, exporter: SpanExporter, sample: float) -> None:
         self._sample = sample
         _quieten()
-        self._counting = _Counting(OTLPSpanExporter(endpoint=traces_at(endpoint), timeout=DEADLINE))
+        self._counting = _Counting(exporter)
         resource = Resource.create(
             {
                 "service.name": service,
@@ -114,6 +114,10 @@ class Exporting:
         until = time.time_ns() - int(ago * 1e9)
         self.begin(name, parent, attributes, until - int(seconds * 1e9)).end(until)
 
+    def flush(self) -> None:
+        """Send what is over, now. It blocks."""
+        self._provider.force_flush()
+
     def stop(self, reactor: Any) -> Deferred[None]:
         """See `bbs.tracing.stop`."""
         stopped: Deferred[None] = Deferred()
@@ -166,10 +170,10 @@ class _Span:
         self.span.end(at)
 
 
-def traces_at(endpoint: str) -> str:
-    """Where spans go, of a collector that is at `endpoint` (OTLP's specification, "Endpoint URLs
-    for OTLP/HTTP")."""
-    return f"{endpoint.rstrip('/')}/v1/traces"
+def collector_at(endpoint: str) -> SpanExporter:
+    """What sends spans to a collector at `endpoint` (OTLP's specification, "Endpoint URLs for
+    OTLP/HTTP"); OTEL_EXPORTER_OTLP_HEADERS may have a credential for it."""
+    return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=DEADLINE)
 
 
 def _traceparent(context: SpanContext) -> str:

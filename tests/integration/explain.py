@@ -48,7 +48,7 @@ from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page
 from bbs.rules.remembered import Sentence
-from bbs.rules.servers import CONSOLIDATED
+from bbs.rules.servers import CONSOLIDATED, REPLACED
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Server, Session, User
@@ -223,6 +223,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: members.wait(KEEPER, "another", "user0", NOW),
             lambda: operators.launches_under_way(NOW),
             lambda: operators.is_hopeless(NOW),
+            members.trace_of_who_waits,
             lambda: members.stop_waiting("waiter"),
         ],
         "an app server": [
@@ -249,6 +250,11 @@ def background() -> dict[str, list[Callable[[], object]]]:
                 keeping.consolidate(KEEPER, "server5", CONSOLIDATED, 10, NOW),
                 keeping.move_some_off(KEEPER, "server5", 2, NOW),
                 keeping.keep(KEEPER, "server5"),
+            ],
+            lambda: [
+                Server.update(replace_asked=True).where(Server.id == "server6").execute(),
+                keeping.replace(KEEPER, "server6", REPLACED, 10),
+                keeping.move_some_off(KEEPER, "server6", 2, NOW, again=True),
             ],
             lambda: keeping.lose(KEEPER, "server0", ""),
             lambda: keeping.close(KEEPER, "server1", "", NOW),
@@ -278,6 +284,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: operators.actions(200),
             lambda: operators.launch(BY, 10, 1000),
             lambda: operators.drain(BY, "server4"),
+            lambda: [operators.replace(BY, 1000, "0.3.0", 1), operators.cancel(BY)],
         ],
         SEARCH: [
             lambda: people.search(NOW),

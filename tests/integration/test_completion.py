@@ -23,6 +23,7 @@ COMMANDS: Sequence[Sequence[str]] = (
     ("fleet", "list"),
     ("fleet", "launch"),
     ("fleet", "drain"),
+    ("fleet", "replace"),
     ("user", "list"),
     ("user", "show"),
     ("user", "password"),
@@ -38,7 +39,7 @@ COMMANDS: Sequence[Sequence[str]] = (
 
 ACTIONS = {
     (): {*PARTS},
-    ("fleet",): {"adopt", "drain", "launch", "list"},
+    ("fleet",): {"adopt", "drain", "launch", "list", "replace"},
     ("user",): {"list", "show", "password", "suspend", "resume", "kick", "delete"},
     ("db",): {"upgrade", "status"},
     ("config",): {"check", "keys"},

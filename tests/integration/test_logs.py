@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
-from tests.integration.service import BIN, Process, Service, ServiceCase, connect, eventually
+from tests.integration.service import BIN, Process, Service, ServiceCase, connect, eventually, run
+from tests.trace_tools import Collector
 
 TALKATIVE = """
 import faulthandler, os, sys, threading, time
@@ -222,6 +226,46 @@ class Json(ServiceCase):
         self.assertTrue(server.errors.startswith("bbs-login: cannot listen on"), server.errors)
         critical = [each for each in objects(server.output) if each["level"] == "critical"]
         self.assertEqual([each["fields"]["name"] for each in critical], ["bbs-login"])
+
+
+class Traced(ServiceCase):
+    """Logs and figures lead to the traces that a collector has."""
+
+    async def test_a_login_that_waits(self) -> None:
+        collector = Collector()
+        collector.start()
+        self.addCleanup(lambda: run(collector.stop()))
+        service = self.service(
+            log={"format": "json"},
+            tracing={"endpoint": collector.endpoint},
+            fleet={"minimum": 0, "spare": 0},
+        )
+        up = await service.up()
+        await service.register("ann")
+        await service.person("ann")
+        await eventually(lambda: collector.named("login"), "the collector has the login")
+        (login,) = collector.named("login")
+        lines = objects((service.data / "bbs.log").read_text())
+        (waiting,) = [each for each in lines if each["message"] == "1 waiting for a place"]
+        self.assertEqual(waiting["trace_id"], login.trace)
+        self.assertIn(waiting["span_id"], [each.id for each in collector.trace_of(login)])
+        (begun,) = [each for each in lines if "EmbeddedBroker starting" in each["message"]]
+        self.assertNotIn("trace_id", begun)
+        page = re.search(r"page: (http://\S+/)", up.output)
+        assert page is not None
+        figures = await deferToThread(openmetrics, f"{page[1]}metrics")
+        for name in ("request", "place", "database_call"):
+            found = re.findall(rf'bbs_{name}_seconds_bucket.* # .*trace_id="(\w+)"', figures)
+            self.assertIn(login.trace, found, name)
+        await up.end()
+        self.assertEqual((up.exit_code, up.errors), (0, ""))
+
+
+def openmetrics(url: str) -> str:
+    """What is said of a server to who keeps exemplars. It blocks."""
+    accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    with urlopen(Request(url, headers=accept)) as answer:
+        return str(answer.read().decode())
 
 
 class Twistd(ServiceCase):

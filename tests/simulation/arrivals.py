@@ -37,7 +37,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server, User
 from bbs.testing.provider import MemoryProvider
-from bbs.values import Policy, State, Tally
+from bbs.values import Policy, State, Tally, Timing
 from bbs.workers import Inline
 from tests.simulation.checks import WATCH_PLACES
 
@@ -187,6 +187,7 @@ class Hints:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.connected = True
         self.moved: list[float] = []
 
     def tell(self, channel: str, event: Mapping[str, object]) -> None:
@@ -233,6 +234,7 @@ class Hour:
             patience=policy.launch_timeout,
             watchers=set(),
             news=news,
+            timing=Timing(clock.seconds),
         )
         means = Means(
             me=me,

@@ -115,7 +115,7 @@ def _stopped() -> AbstractContextManager[object]:
 
 
 def _busy() -> AbstractContextManager[object]:
-    return mock.patch.object(plan, "_is_busy", lambda *seen: False)
+    return mock.patch.object(plan, "is_busy", lambda *seen: False)
 
 
 def _ebb() -> AbstractContextManager[object]:

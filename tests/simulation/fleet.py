@@ -20,7 +20,7 @@ from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
-from bbs.values import Policy, Tally
+from bbs.values import Policy, Tally, Timing
 from bbs.workers import Inline
 from tests.simulation.checks import WATCH, WATCH_PLACES
 from tests.simulation.cloud import Machine
@@ -74,6 +74,7 @@ class Hints:
         self._fleet = fleet
         self.mortal = mortal
         self.heard: Any = None
+        self.connected = True
 
     def tell(self, channel: str, event: Mapping[str, object]) -> None:
         """To whoever listens: people follow a move, but for some who do not hear of it."""
@@ -131,6 +132,7 @@ class LoginServer:
             patience=policy.launch_timeout,
             watchers=set(),
             news=news,
+            timing=Timing(self.mortal.seconds),
         )
         means = Means(
             me=me,

@@ -21,7 +21,7 @@ _bbs() {
         --host)
             COMPREPLY=($(compgen -A hostname -- "$word"))
             return ;;
-        --port | --search | --for | --reason)
+        --port | --outdated | --search | --for | --reason)
             return ;;
     esac
     case $part in
@@ -34,10 +34,11 @@ _bbs() {
             fi ;;
         fleet)
             if ((COMP_CWORD == 2)); then
-                words='list launch drain adopt --help --version'
+                words='list launch drain replace adopt --help --version'
             else
                 words='--config --data --json --help --version'
                 [[ $action == adopt ]] && words="--yes $words"
+                [[ $action == replace ]] && words="--outdated --cancel $words"
                 [[ $action == list ]] && words="--all --state $words"
             fi ;;
         user)

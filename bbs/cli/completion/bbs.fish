@@ -2,7 +2,7 @@
 # ~/.config/fish/completions.
 
 set -l parts up client fleet user backup restore db config
-set -l actions list launch drain adopt
+set -l actions list launch drain replace adopt
 set -l deeds list show password suspend resume kick delete
 
 complete -c bbs -f
@@ -33,6 +33,9 @@ complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subco
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a launch -d 'start one more'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a drain -d 'move everybody off one, and end it'
 complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a adopt -d 'be the fleet again of whose database this is a copy'
+complete -c bbs -n "__fish_seen_subcommand_from fleet; and not __fish_seen_subcommand_from $actions" -a replace -d 'launch others in place of those there are'
+complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from replace' -l outdated -d 'only those of other versions, and so many'
+complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from replace' -l cancel -d 'let them stay'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from adopt' -l yes -d 'do not ask'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from list' -l all -d 'all of them'
 complete -c bbs -n '__fish_seen_subcommand_from fleet; and __fish_seen_subcommand_from list' -l state -x -a 'lost draining launching ready warm' -d 'only those in it'

@@ -73,6 +73,9 @@ class IConnection(Interface):
     def close() -> None:
         """Begin no more requests, let the one in progress be answered, then close."""
 
+    def abort() -> None:
+        """Close at once; what is not sent yet is lost."""
+
 
 class IRequestHandler(Interface):
     """What answers the requests of a LineFactory's connections."""

@@ -32,6 +32,7 @@ BUILT_IN = "app-server.sh"
 
 _FIELD = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^}\n]*)\}?)")
 _LONGEST_ID = "i" * 64
+_LONGEST_TRACE = "t" * 55
 _ONLY_HERE = {
     "database.url": "a file; name a mysql:// one",
     "broker.url": "the embedded one; name another",
@@ -55,14 +56,13 @@ def maker(kit: LaunchKit) -> Callable[[str], str]:
         raise ConfigError(f"{key}: instances cannot reach {_ONLY_HERE[key]}")
     template = read_template(config.user_data)
 
-    def make(server_id: str) -> str:
+    def filled(server_id: str, trace: str) -> str:
         toml = kit.configuration(server_id)
-        trace = kit.traceparent(server_id)
         return fill(template, config, server_id, toml, kit.service_name, trace)
 
-    make(_LONGEST_ID)
+    filled(_LONGEST_ID, _LONGEST_TRACE)
     _warn_of_secrets(kit.configuration(_LONGEST_ID))
-    return make
+    return lambda server_id: filled(server_id, kit.traceparent(server_id))
 
 
 def read_template(path: str) -> str:

@@ -1,0 +1,237 @@
+"""What is done with the containers: up, two people talk, an app server is killed, down."""
+
+from __future__ import annotations
+
+import json
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.containers import standins
+from tests.containers.podman import CHECKOUT, COMPOSE, PATIENCE, Failed, Podman, run
+
+BBS = ["login", "app-1", "app-2", "telnet"]
+
+
+def hold(podman: Podman, *, built: bool) -> None:
+    """Hold the conversation, in a network of its own; `built`: with the image that was built."""
+    run(["ip", "link", "set", "lo", "up"])
+    # podman keeps networks and names here, wherever the rest is; the machine's own are not ours.
+    for folder in ("/run/netns", "/run/containers"):
+        Path(folder).mkdir(exist_ok=True)
+        run(["mount", "-t", "tmpfs", "tmpfs", folder])
+    standins.build(podman, bbs=not built)
+    shutil.copytree(COMPOSE, podman.folder / "compose")
+    run([podman.folder / "compose" / "make-secrets"])
+    podman.serve()
+    service = Service(podman)
+    with looking(podman):
+        told("up", service.up)
+        is_hardened(service)
+        talk(service)
+        told("the one that was killed is back", service.up)
+        if len(service.fleet()) != 2:
+            raise Failed(f"not both are in the fleet: {service.fleet()}")
+        service.stop()
+    told("down", lambda: service.compose("down", "--volumes"))
+    left = podman("ps", "--all", "--quiet") + podman("volume", "ls", "--quiet")
+    if left:
+        raise Failed(f"left behind: {left}")
+    print("nothing is left", flush=True)
+
+
+class Service:
+    """The service of compose.yaml, over the stand-ins."""
+
+    def __init__(self, podman: Podman) -> None:
+        self.podman = podman
+        self._folder = podman.folder / "compose"
+        self._environment = {
+            **podman.environment,
+            "BBS_DATABASE_IMAGE": "localhost/database",
+            "BBS_BROKER_IMAGE": "localhost/broker",
+        }
+
+    def compose(self, *words: str, **options: Any) -> str:
+        """What a command of Compose's says; it must succeed."""
+        files = ["--file", "compose.yaml", "--file", str(self.podman.folder / "override.yaml")]
+        return run(
+            ["docker-compose", "--ansi=never", *files, *words],
+            cwd=self._folder,
+            env=self._environment,
+            within=3 * PATIENCE,
+            **options,
+        )
+
+    def up(self) -> None:
+        """Have every server run and be healthy."""
+        self.compose("up", "--detach", "--wait")
+
+    def stop(self) -> None:
+        """End the servers of bbs: each in order, and none that has to be killed."""
+        for name in BBS:
+            began = time.monotonic()
+            self.compose("stop", name)
+            state = self.podman.inspect(f"bbs-{name}-1")["State"]
+            if state["ExitCode"] not in (0, 143):  # 137 is SIGKILL's.
+                raise Failed(f"{name} ended with {state['ExitCode']}: {self.log(name)}")
+            print(f"{name} ended {time.monotonic() - began:.1f} s after SIGTERM", flush=True)
+
+    def log(self, name: str) -> str:
+        return self.podman("logs", f"bbs-{name}-1")
+
+    def fleet(self) -> dict[int, int]:
+        """How many people are at each app server, by its port."""
+        said = self.compose(
+            *("exec", "-T", "login", "bbs", "fleet", "list"),
+            *("--config", "/etc/bbs/bbs.toml", "--json"),
+        )
+        return {
+            int(each["address"].rpartition(":")[2]): each["taken"]
+            for each in json.loads(said)
+            if each["state"] == "ready"
+        }
+
+
+class Person:
+    """Somebody at `bbs client --json`, on the machine and not in a container."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.lines: queue.Queue[str] = queue.Queue()
+        self._seen: list[str] = []
+        argv = [sys.executable, "-m", "bbs", "client", "--json", "127.0.0.1", "22222"]
+        self._process = subprocess.Popen(
+            argv, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+        self.asks(f"register {name} {name}-and-{name}")
+        self.asks(f"login {name} {name}-and-{name}")
+
+    def asks(self, line: str) -> None:
+        """Give a command, which must succeed."""
+        self.says(line)
+        reply = self.hears(lambda said: "status" in said)
+        if reply["status"] != 0:
+            raise Failed(f"{self.name}: {line}: {reply}")
+
+    def says(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+
+    def hears(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The next line that is wanted."""
+        while True:
+            try:
+                line = self.lines.get(timeout=PATIENCE)
+            except queue.Empty:
+                raise Failed(f"{self.name} heard only {self._seen}") from None
+            self._seen.append(line)
+            said: dict[str, Any] = json.loads(line)
+            if wanted(said):
+                return said
+
+    def leaves(self) -> None:
+        """End of input: the client ends, and everything that was asked has been done."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if self._process.wait(PATIENCE) != 0:
+            raise Failed(f"{self.name} ended with {self._process.returncode}")
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.put(line)
+
+
+def talk(service: Service) -> None:
+    """Two people talk through published ports, a third one by telnet, and the two go over when their
+    app server dies."""
+    ann, bob = Person("ann"), Person("bob")
+    ann.asks("invite ann bob")
+    bob.asks("accept-invite bob ann")
+    exchange(ann, bob, "hello")
+    by_telnet("carol")
+    (port, _), *others = sorted(service.fleet().items(), key=lambda each: -each[1])
+    service.compose("kill", {22301: "app-1", 22302: "app-2"}[port])
+    began = time.monotonic()
+    exchange(ann, bob, "still there?")
+    exchange(bob, ann, "yes, elsewhere")
+    fleet = service.fleet()
+    if port in fleet or sum(fleet.values()) < 2:
+        raise Failed(f"people are where nobody is: {fleet}")
+    took = time.monotonic() - began
+    print(f"talked on at {others[0][0]} {took:.1f} s after {port} was killed", flush=True)
+    for each in (ann, bob):
+        each.leaves()
+
+
+def exchange(sender: Person, reader: Person, text: str) -> None:
+    """One sends a text to the other, who hears it once."""
+    sender.asks(f"send {sender.name} {reader.name} {text}")
+    reader.hears(lambda said: said.get("event") == "message" and said["message"] == text)
+
+
+def by_telnet(name: str) -> None:
+    """Somebody registers and asks something at the gateway, which asks the app server."""
+    password = f"{name}-and-{name}"
+    lines = (f"register {name}", password, password, f"login {name}", password, "list-friend")
+    with socket.create_connection(("127.0.0.1", 2323), PATIENCE) as connection:
+        connection.sendall("".join(f"{line}\n" for line in lines).encode())
+        heard = b""
+        while b"no friends" not in heard.lower():
+            more = connection.recv(4096)
+            heard += more
+            if not more:
+                raise Failed(f"telnet: {heard!r}")
+
+
+def told(what: str, act: Callable[[], Any]) -> None:
+    began = time.monotonic()
+    act()
+    print(f"{what} after {time.monotonic() - began:.1f} s", flush=True)
+
+
+def is_hardened(service: Service) -> None:
+    """The servers can do what they need to, and no more."""
+    for name in BBS:
+        status = service.compose("exec", "-T", name, "python", "-c", _WHO)
+        if status.strip() != "10001 0000000000000000 1 read-only":
+            raise Failed(f"{name}: {status}")
+
+
+_WHO = """
+import os
+status = dict(line.rstrip().split(":", 1) for line in open("/proc/1/status"))
+try:
+    open("/etc/new", "w")
+except OSError as error:
+    root = "read-only" if error.errno == 30 else error
+print(os.getuid(), status["CapBnd"].strip(), status["NoNewPrivs"].strip(), root)
+"""
+
+
+@contextmanager
+def looking(podman: Podman) -> Iterator[None]:
+    """Health checks are carried out meanwhile."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.3):
+            podman.look()
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

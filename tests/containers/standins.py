@@ -1,0 +1,90 @@
+"""Images that hold nothing: the machine's own programs are mounted into their containers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from tests.containers.podman import CHECKOUT, COMPOSE, Podman
+
+_ENTRYPOINT = """\
+#!/bin/bash
+# What the image of MariaDB does with these variables, as far as compose.yaml uses them.
+set -eu
+data=/var/lib/mysql
+[ -d $data/mysql ] || mariadb-install-db --no-defaults --datadir=$data --skip-test-db >/dev/null
+cat >/tmp/init.sql <<END
+CREATE DATABASE IF NOT EXISTS $MARIADB_DATABASE;
+CREATE OR REPLACE USER '$MARIADB_USER'@'%' IDENTIFIED BY '$(<"$MARIADB_PASSWORD_FILE")';
+GRANT ALL ON $MARIADB_DATABASE.* TO '$MARIADB_USER'@'%';
+END
+exec mariadbd --no-defaults --datadir=$data --init-file=/tmp/init.sql --skip-name-resolve \\
+    --socket=/run/mysqld/mysqld.sock --innodb-buffer-pool-size=32M
+"""
+
+_HEALTHCHECK = """\
+#!/bin/bash
+MYSQL_PWD=$(<"$MARIADB_PASSWORD_FILE") exec mariadb --no-defaults --protocol=tcp --host=127.0.0.1 \\
+    --user="$MARIADB_USER" --execute="SELECT 1" "$MARIADB_DATABASE"
+"""
+
+_STORES = """\
+FROM scratch AS database
+COPY tree /
+COPY --chown=999:999 empty /var/lib/mysql
+ENV PATH=/standin:/usr/sbin:/usr/bin
+ENTRYPOINT ["docker-entrypoint.sh"]
+
+FROM scratch AS broker
+COPY tree /
+ENV PATH=/usr/bin
+"""
+
+
+def build(podman: Podman, *, bbs: bool) -> None:
+    """Build the images `database` and `broker`, and `bbs` if it is wanted, and write
+    `override.yaml` beside them, by which their containers have what they hold."""
+    folder = podman.folder / "standins"
+    tree = folder / "tree"
+    for name in ("etc/bbs", "opt", "proc", "run/secrets", "standin", "sys", "tmp", "usr", "dev"):
+        (tree / name).mkdir(parents=True)
+    (folder / "empty").mkdir()
+    for name in ("bin", "lib", "lib64", "sbin"):
+        (tree / name).symlink_to(f"usr/{name}")
+    (tree / "opt/apache-activemq").symlink_to("/usr/share/activemq")
+    (tree / "opt/bbs").symlink_to(sys.prefix)
+    (tree / "etc/passwd").write_text("mysql:x:999:999::/:/bin/sh\n")
+    for name, text in (
+        ("docker-entrypoint.sh", _ENTRYPOINT),
+        ("healthcheck.sh", _HEALTHCHECK),
+        ("bbs-healthy", (COMPOSE / "healthy.py").read_text()),
+    ):
+        (tree / "standin" / name).write_text(text)
+        (tree / "standin" / name).chmod(0o755)
+    (folder / "Containerfile").write_text(_STORES + _last_stage())
+    for image in ("database", "broker", *(["bbs"] if bbs else [])):
+        podman.build(image, "--target", image, "--file", folder / "Containerfile", folder)
+    shutil.rmtree(tree)
+    system = ["/usr:/usr:ro", "/etc/alternatives:/etc/alternatives:ro"]
+    system += [f"{each}:{each}:ro" for each in Path("/etc").glob("java-*")]
+    python = {"/usr", sys.prefix, sys.base_prefix, str(CHECKOUT)}
+    ours = [f"{each}:{each}:ro" for each in sorted(python) if bbs]
+    services = {name: {"volumes": ours} for name in ("login", "login-2", "app-1", "app-2", "telnet")}
+    services |= {name: {"volumes": system} for name in ("database", "broker")}
+    # One of each kind of process 1: twistd itself, and a small one before it.
+    services["app-2"] |= {"init": False}
+    (podman.folder / "override.yaml").write_text(json.dumps({"services": services}))
+
+
+def _last_stage() -> str:
+    """The Containerfile's last stage over the machine's own files: the same user, folder, entry
+    point and health check."""
+    text = (COMPOSE / "Containerfile").read_text()
+    stage = text[text.rindex("\nFROM ") :].replace("\\\n", "")
+    kept = re.findall(r"^(?:ENV|USER|WORKDIR|EXPOSE|HEALTHCHECK|ENTRYPOINT|CMD) .*", stage, re.M)
+    first = ["FROM scratch AS bbs", "COPY tree /"]
+    last = [f"ENV PYTHONPATH={CHECKOUT} PATH=/opt/bbs/bin:/standin:/usr/bin:/bin"]
+    return "\n".join([*first, *kept, *last]) + "\n"

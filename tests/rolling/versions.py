@@ -1,0 +1,31 @@
+"""Trees of code of several versions, and how processes run them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from zipfile import ZipFile
+
+TODAY = Path(__file__).absolute().parents[2]
+"""The tree that this is in."""
+
+BEFORE = "0.2.0"
+"""The version before this one."""
+
+WHEELS = TODAY / "tests/fixtures/versions"
+
+
+def unpack(folder: Path, version: str = BEFORE) -> Path:
+    """The tree of `version`, made in `folder`."""
+    tree = folder / f"bbs-{version}"
+    with ZipFile(WHEELS / f"bbs-{version}-py3-none-any.whl") as wheel:
+        wheel.extractall(tree)
+    return tree
+
+
+def environ(tree: Path) -> Mapping[str, str]:
+    """What has this Python run the code of `tree`, with the packages that are installed."""
+    inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    others = [path for path in inherited if path and Path(path) != TODAY]
+    return {"PYTHONPATH": os.pathsep.join([str(tree), *others])}

@@ -1,8 +1,9 @@
 """Machines that boot: systemd as the first process of namespaces, on this machine's own files.
 
-An image is this machine's root with a layer above it, into which a script has put something. A machine
-is that with another layer, and boots under systemd, as an instance would, without any network but
-loopback. Both are gone when they are closed, or when the process that made them ends. This takes root.
+An image is this machine's root with a layer above it, into which a script has put something. A
+machine is that with another layer, and boots under systemd, as an instance would, without any
+network but loopback. Both are gone when they are closed, or when the process that made them ends.
+This takes root.
 
     image = Image("install -D …")
     machine = image.boot({"etc/bbs/bbs.toml": "…"})
@@ -24,7 +25,11 @@ from typing import IO
 __all__ = ["Booted", "Image", "NotBooted"]
 
 _SCRIPTS = Path(__file__).absolute().parent
-_SECONDS = 300
+_SECONDS = 40
+"""What anything there may take, on a machine with much else to do."""
+
+_TIMED_OUT = 124
+"""The exit code of timeout(1)."""
 
 
 class NotBooted(Exception):
@@ -116,17 +121,19 @@ class Booted:
             [
                 *("nsenter", f"--target={self._number}", "--all"),
                 *("env", "-i", "HOME=/root", "PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8"),
-                *command,
+                *("timeout", f"{_SECONDS}", *command),
             ],
             input=input,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_SECONDS,
             cwd="/",
         )
+        if done.returncode == _TIMED_OUT:
+            journal = self.run("journalctl", "--no-pager", "--lines=60", check=False)
+            raise AssertionError(f"{command} has not ended:\n{done.stdout}\n{journal}")
         if check and done.returncode:
-            raise AssertionError(f"{command} exited with {done.returncode}:\n{done.stdout[-4000:]}")
+            raise AssertionError(f"{command} exited with {done.returncode}:\n{done.stdout}")
         return done.stdout
 
     def booted(self) -> str:
@@ -143,9 +150,10 @@ class Booted:
         while True:
             try:
                 return self.run(*command)
-            except AssertionError:
+            except AssertionError as failure:
                 if self._process.poll() is not None or time.monotonic() > deadline:
-                    raise
+                    journal = self.run("journalctl", "--no-pager", "--lines=60", check=False)
+                    raise AssertionError(f"{failure}\n{journal}") from None
             time.sleep(0.2)
 
     def powered_off(self) -> None:

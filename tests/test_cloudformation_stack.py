@@ -50,7 +50,7 @@ BY_ITSELF = {
 BY_ITS_SERVICES = {
     "AWS::AmazonMQ::Broker": 1,
     "AWS::Budgets::Budget": 1,
-    "AWS::CloudWatch::Alarm": 13,
+    "AWS::CloudWatch::Alarm": 15,
     "AWS::SNS::Subscription": 1,
     "AWS::SNS::TopicPolicy": 1,
     "AWS::SecretsManager::Secret": 5,
@@ -262,6 +262,7 @@ class Made(MadeCase, ScriptTestCase):
         (group,) = client("logs").describe_log_groups()["logGroups"]
         self.assertEqual((group["logGroupName"], group["retentionInDays"]), ("/bbs/bbs", 90))
         self.assertIn("BBS_LOG_GROUP=/bbs/bbs\n", self.user_data())
+        self.assertEqual(self.configured().ec2.log_group, "/bbs/bbs")
 
     def test_outputs(self) -> None:
         """What to type next."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bbs.scaling.ec2.machines import price
 from tests.stack_template import PATH, template
+from tests.test_cloudformation import ALERTS
 from tests.test_user_data import ScriptTestCase
 
 ROOT = Path(__file__).absolute().parent.parent
@@ -70,7 +71,10 @@ class Page(ScriptTestCase):
             for name, each in template()["Resources"].items()
             if each["Type"] == "AWS::CloudWatch::Alarm"
         }
-        self.assertEqual({row[0] for row in self.rows("Logs and alarms")}, alarms)
+        rows = self.rows("Logs and alarms")
+        self.assertEqual({row[0] for row in rows}, alarms)
+        told = {row[2].strip("`"): row[0] for row in rows if len(row) > 2}
+        self.assertEqual(told, ALERTS)
 
     def test_links(self) -> None:
         for path in (PAGE, README):
@@ -95,4 +99,4 @@ class Page(ScriptTestCase):
         counted = template()["Resources"].values()
         kinds = [each["Type"] for each in counted]
         self.assertIn(f"| secrets | {kinds.count('AWS::SecretsManager::Secret')} |", self.text)
-        self.assertIn(f"{kinds.count('AWS::CloudWatch::Alarm')} alarms, 9 metrics", self.text)
+        self.assertIn(f"{kinds.count('AWS::CloudWatch::Alarm')} alarms, 11 metrics", self.text)

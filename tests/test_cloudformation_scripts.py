@@ -78,8 +78,8 @@ bbs_reactor_lag_seconds_count {due}
         self.names = self.figures()
 
     def look(self, **figures: float) -> dict[Any, float]:
-        given = {"up": 1, "alarm": 0, "internal": 0, "unavailable": 0, "failed": 0, "due": 0}
-        given |= {"soon": 0, **figures}
+        given = dict.fromkeys(("alarm", "internal", "unavailable", "failed", "due", "soon"), 0.0)
+        given |= {"up": 1.0, **figures}
         self.names["urlopen"] = served(self.PAGE.format(**given))
         found: dict[Any, float] = self.names["look"]()
         return found
@@ -161,6 +161,8 @@ bbs_reactor_lag_seconds_count {due}
         self.assertRaises(Enough, self.names["main"])
         self.assertEqual(lines, ["no figures: no page", "no figures: away"])
         self.assertEqual(told.call_count, 2)
+        # The page may just not be there yet; looks that counters grow between are a minute apart.
+        self.assertEqual([call.args for call in pauses.mock_calls], [(10,), (60,), (60,)])
 
 
 class ThePage(MetricsCase):

@@ -88,6 +88,7 @@ class MariaDB(Server):
                 f"--pid-file={self.folder}/server.pid",
                 "--skip-name-resolve",
                 "--innodb-buffer-pool-size=64M",
+                "--max-connections=500",  # Tests run side by side, some with many servers.
                 # What MySQL 8 does by default, and MariaDB when it is told: no MySQL 8 can be had
                 # where the tests run, so they run on its terms at least.
                 f"--sql-mode={','.join(_MODES_OF_MYSQL_8)}",

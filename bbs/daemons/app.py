@@ -125,7 +125,8 @@ class AppServer(Daemon):
 
     def _address(self, database_url: str) -> str:
         """Where people reach a server that an operator runs by hand, where `app.address` does not
-        say it: the address that it is told to bind to, else the one from which this machine reaches the database."""
+        say it: the address that it is told to bind to, else the one from which this machine reaches
+        the database."""
         interface = self.config.app.listen[0].interface
         host = urlsplit(database_url).hostname
         if interface or not host:

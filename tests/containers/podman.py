@@ -1,4 +1,4 @@
-"""podman without systemd and without what it keeps elsewhere: storage, state and socket in a folder."""
+"""podman with storage, state and socket in one folder, and without systemd."""
 
 from __future__ import annotations
 

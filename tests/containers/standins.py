@@ -72,10 +72,12 @@ def build(podman: Podman, *, bbs: bool) -> None:
     system += [f"{each}:{each}:ro" for each in Path("/etc").glob("java-*")]
     python = {"/usr", sys.prefix, sys.base_prefix, str(CHECKOUT)}
     ours = [f"{each}:{each}:ro" for each in sorted(python) if bbs]
-    services = {name: {"volumes": ours} for name in ("login", "login-2", "app-1", "app-2", "telnet")}
-    services |= {name: {"volumes": system} for name in ("database", "broker")}
+    services: dict[str, dict[str, object]] = {
+        **{name: {"volumes": ours} for name in ("login", "login-2", "app-1", "app-2", "telnet")},
+        **{name: {"volumes": system} for name in ("database", "broker")},
+    }
     # One of each kind of process 1: twistd itself, and a small one before it.
-    services["app-2"] |= {"init": False}
+    services["app-2"]["init"] = False
     (podman.folder / "override.yaml").write_text(json.dumps({"services": services}))
 
 

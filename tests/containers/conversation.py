@@ -94,11 +94,12 @@ class Service:
             *("exec", "-T", "login", "bbs", "fleet", "list"),
             *("--config", "/etc/bbs/bbs.toml", "--json"),
         )
-        return {
-            int(each["address"].rpartition(":")[2]): each["taken"]
-            for each in json.loads(said)
-            if each["state"] == "ready"
+        ready = {
+            each["address"]: each["taken"] for each in json.loads(said) if each["state"] == "ready"
         }
+        if not ready.keys() <= {f"127.0.0.1:{port}" for port in APPS}:
+            raise Failed(f"people are not told what is published: {ready}")
+        return {int(address.rpartition(":")[2]): taken for address, taken in ready.items()}
 
 
 class Person:

@@ -56,8 +56,8 @@ class Service:
         self._folder = podman.folder / "compose"
         self._environment = {
             **podman.environment,
-            "BBS_DATABASE_IMAGE": "localhost/database",
-            "BBS_BROKER_IMAGE": "localhost/broker",
+            "BBS_DATABASE_IMAGE": "localhost/standin",
+            "BBS_BROKER_IMAGE": "localhost/standin",
         }
 
     def compose(self, *words: str, **options: Any) -> str:
@@ -240,7 +240,7 @@ def looking(podman: Podman) -> Iterator[None]:
     over = threading.Event()
 
     def look() -> None:
-        while not over.wait(0.3):
+        while not over.wait(0.5):
             podman.look()
 
     thread = threading.Thread(target=look)

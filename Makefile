@@ -17,6 +17,11 @@ BIN = $(VENV)/bin
 # Fast tests are beside each other in tests/; those in tests/integration/ start real servers.
 FAST = $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
 JOBS = 2
+# They mostly wait for servers that start, so they run side by side; attackers take what there is of
+# the machine, and run alone.
+REAL = $(filter-out $(ATTACKS),$(patsubst tests/integration/%.py,tests.integration.%, \
+	$(wildcard tests/integration/test_*.py)))
+ATTACKS = tests.integration.test_attacks
 
 # Of `make soak`: how many faults on each database, from which seed, and for how long at most.
 FAULTS = 500
@@ -47,7 +52,8 @@ test: lint
 	$(PYTHON) tests/services/start
 	$(BIN)/coverage erase
 	set -a; . .services/env; set +a; $(BIN)/coverage run -m twisted.trial --jobs $(JOBS) $(FAST)
-	set -a; . .services/env; set +a; $(BIN)/coverage run -m twisted.trial tests.integration
+	set -a; . .services/env; set +a; $(BIN)/coverage run -m twisted.trial $(ATTACKS)
+	set -a; . .services/env; set +a; $(BIN)/coverage run -m twisted.trial --jobs $(JOBS) $(REAL)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -64,8 +70,8 @@ soak: $(VENV)/installed-for-tests
 	done
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
-	BBS_TEST_STOPPED=30 \
-	$(BIN)/python -m twisted.trial tests.integration.test_ec2_rounds \
+	BBS_TEST_STOPPED=30 BBS_TEST_CROWD_SERVERS=20 \
+	$(BIN)/python -m twisted.trial tests.integration.test_ec2_rounds tests.integration.test_fleet_real \
 		tests.integration.test_ec2_service tests.integration.test_freezing tests.test_turns
 
 bench: $(VENV)/installed-for-tests

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from bbs import tracing
 from bbs.values import PASSWORD_BYTES
 from bbs.workers import IWorkers
 
@@ -43,7 +44,8 @@ class Hasher:
 
     async def hash(self, password: str) -> str:
         """The hash to store for `password`."""
-        return await self._workers.run(self._parameters.hash, password)
+        with tracing.span("password"):
+            return await self._workers.run(self._parameters.hash, password)
 
     async def verify(self, stored: str | None, password: str) -> Verdict:
         """Hold `password` against the hash `stored`, None for a user who does not exist.
@@ -52,7 +54,8 @@ class Hasher:
         """
         if len(password.encode(errors="replace")) > PASSWORD_BYTES:
             return Verdict(False)
-        return await self._workers.run(self._verify, stored, password)
+        with tracing.span("password"):
+            return await self._workers.run(self._verify, stored, password)
 
     def _verify(self, stored: str | None, password: str) -> Verdict:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from inspect import iscoroutinefunction
@@ -166,6 +166,19 @@ class Tally:
     def note(self, figure: str) -> None:
         """One more of `figure`."""
         self.figures[figure] = self.figures.get(figure, 0) + 1
+
+
+@dataclass
+class Timing:
+    """Whom a server tells how long things take, by the clock `seconds`, which nobody sets; nobody
+    (None), unless there is something that measures. The trace of what took so long is then what is
+    being done (`bbs.tracing.current`)."""
+
+    seconds: Callable[[], float]
+    requests: Callable[[str, float], None] | None = None
+    """Told of each request that was answered: its command by name, and seconds."""
+    places: Callable[[float], None] | None = None
+    """Told of each who was given a place, after so many seconds."""
 
 
 class Trouble(StrEnum):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.config import load
+from bbs.scaling.children import configuration_text
 from bbs.scaling.logs import mark_in_use, remove_old_logs
 
 
@@ -50,3 +53,20 @@ class Old(SynchronousTestCase):
         self.write(*others, "app-z.log", "app-y.log")
         (self.folder / "app-link.log").symlink_to(self.folder / "bbs.log")
         self.assertEqual(self.left(1), sorted(["app-link.log", "app-y.log", *others]))
+
+
+class Form(SynchronousTestCase):
+    """Whether a child's log is text or JSON."""
+
+    def told(self, form: str) -> dict[str, object]:
+        """What a child's configuration says of its log."""
+        config = load(None, {}, {"log.format": form})
+        text = configuration_text(config, ("stomp://h",), config.app.listen)
+        return dict(tomllib.loads(text)["log"])
+
+    def test_it_is_its_parents(self) -> None:
+        self.assertEqual(self.told("json")["format"], "json")
+
+    def test_servers_of_before_know_of_text_alone(self) -> None:
+        """An image may have one, which would refuse what it does not know."""
+        self.assertNotIn("format", self.told("text"))

@@ -65,6 +65,17 @@ class Layers(ConfigTestCase):
         config = self.load("[app]\ncapacity = 3\n", {"BBS_APP_CAPACITY": "4"})
         self.assertEqual(config.app.capacity, 4)
 
+    def test_the_form_of_logs(self) -> None:
+        self.assertEqual(self.load("", {"BBS_LOG_FORMAT": "json"}).log.format, "json")
+        self.assertEqual(
+            self.refusal('[log]\nformat = "JSON"\n'),
+            'FILE: log.format must be "text" or "json", not \'JSON\'',
+        )
+        self.assertEqual(
+            self.refusal("", {"BBS_LOG_FORMAT": "xml"}),
+            'BBS_LOG_FORMAT: log.format must be "text" or "json", not \'xml\'',
+        )
+
     def test_option_over_environment(self) -> None:
         config = self.load("", {"BBS_APP_CAPACITY": "4"}, app__capacity="5")
         self.assertEqual(config.app.capacity, 5)

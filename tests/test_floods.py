@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.errors import Unavailable
 from bbs.scaling.waiting import Search, WaitingRoom
 from bbs.storage.database import Database, read_only
+from bbs.values import Timing
 from bbs.workers import Inline
 
 
@@ -94,6 +95,7 @@ class Waiting(LogCase):
             patience=0.5,
             watchers=set(),
             news=things[1],
+            timing=Timing(self.clock.seconds),
         )
 
         async def none(look: object) -> Search:

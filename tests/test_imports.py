@@ -13,7 +13,7 @@ import bbs.framework
 
 HEAVY = {
     *("argon2", "boto3", "botocore", "peewee", "playhouse", "prometheus_client"),
-    *("prompt_toolkit", "pymysql", "twisted.web"),
+    *("opentelemetry", "prompt_toolkit", "pymysql", "twisted.web"),
 }
 """What only some parts need."""
 
@@ -89,7 +89,10 @@ class Loads(SynchronousTestCase):
 
     def test_a_client_of_the_service(self) -> None:
         loaded = self.loaded("import bbs.client")
-        ours = {"bbs.client", "bbs.addresses", "bbs.errors", "bbs.protocols.commands", "bbs.values"}
+        ours = {
+            *("bbs.client", "bbs.addresses", "bbs.errors", "bbs.protocols.commands"),
+            *("bbs.tracing", "bbs.values"),
+        }
         self.check(loaded, ours, {*HEAVY, "stomper", REACTOR})
         self.assertNotIn("bbs.client.terminal", loaded)
 
@@ -110,7 +113,7 @@ class Loads(SynchronousTestCase):
         ours = {
             *("bbs.addresses", "bbs.commands", "bbs.delivery", "bbs.errors", "bbs.framework"),
             *("bbs.limits", "bbs.passwords", "bbs.plugins", "bbs.protocols", "bbs.rules"),
-            *("bbs.security", "bbs.storage", "bbs.values", "bbs.workers"),
+            *("bbs.security", "bbs.storage", "bbs.tracing", "bbs.values", "bbs.workers"),
         }
         self.check(loaded, ours, never)
 

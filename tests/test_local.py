@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.scaling import local
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
 from bbs.scaling.local import LocalProvider
+from tests.tracing_case import SOMEBODYS
 
 
 class Process:
@@ -100,6 +101,23 @@ class LocalProviderTests(SynchronousTestCase):
         self.assertEqual(set(fds), {0, 1, 2})
         self.assertEqual(fds[0], "w")
         self.assertEqual(fds[1], fds[2])
+
+    def test_traces_of_launches(self):
+        traces = {"a": SOMEBODYS}
+        self.provider = LocalProvider(
+            self.reactor,
+            lambda launch_id: ["bbs-app"],
+            "local:here",
+            self.log_folder,
+            {"PATH": "/bin"},
+            traceparent=lambda launch_id: traces.get(launch_id, ""),
+        )
+        self.provider.startService()
+        self.launch("a", "b")
+        environments = [env for _, _, env, _ in self.reactor.spawned]
+        self.assertEqual(
+            environments, [{"PATH": "/bin", "TRACEPARENT": SOMEBODYS}, {"PATH": "/bin"}]
+        )
 
     def test_host(self):
         self.launch("a")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import stat
@@ -195,10 +196,23 @@ class Twistd(LogCase):
     def observer(self, **options: Any) -> ILogObserver | None:
         return twistd_observer({"logfile": None, "syslog": False, "nodaemon": True, **options})
 
-    def test_what_is_no_file_is_twistds_own(self) -> None:
-        self.assertIsNone(self.observer())
-        self.assertIsNone(self.observer(logfile="-"))
+    def test_what_is_twistds_own(self) -> None:
+        """The system's log, and to say that a daemon has no standard output."""
         self.assertIsNone(self.observer(logfile=str(self.path), syslog=True))
+        self.assertIsNone(self.observer(logfile="-", nodaemon=False))
+        self.assertEqual(self.there(), {})
+
+    def test_standard_output(self) -> None:
+        for logfile in (None, "-"):
+            out = io.StringIO()
+            self.patch(sys, "stdout", out)
+            observer = twistd_observer(
+                {"logfile": logfile, "syslog": False, "nodaemon": True},
+                lambda event: f"a line of {event['log_format']}\n",
+            )
+            assert observer is not None
+            observer({"log_format": "hello"})
+            self.assertEqual(out.getvalue(), "a line of hello\n")
         self.assertEqual(self.there(), {})
 
     def test_a_file(self) -> None:

@@ -295,7 +295,7 @@ class TheStepsThatThereAre(MigrationCase):
                         on = f" ON {table}" if self.on_mysql else ""
                         self.db.execute_sql(f"DROP INDEX {index.name}{on}")
                 for column in columns:
-                    self.db.execute_sql(f"ALTER TABLE {table} DROP COLUMN {column}")
+                    self.db.execute_sql(f"ALTER TABLE {table} DROP COLUMN `{column}`")
                 if not columns:
                     self.db.execute_sql(f"DROP TABLE {table}")
         SchemaVersion.update(version=version).execute()
@@ -635,7 +635,7 @@ class TheBoardsSteps(MigrationCase):
         execute("DROP INDEX membership_group_id" + (" ON membership" if self.on_mysql else ""))
         for table, columns in self.ADDED_BY_3.items():
             for column in columns:
-                execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+                execute(f"ALTER TABLE {table} DROP COLUMN `{column}`")
         execute("DROP TABLE block")
 
     def go_back_to_1(self) -> None:
@@ -784,7 +784,7 @@ class TheBoardsSteps(MigrationCase):
         self.db.execute_sql(insert)
         self.assertIsNone(Membership.get(Membership.user == cat).after)
         self.db.execute_sql(
-            "INSERT INTO message (sender, target, to_group, text, stored)"
+            "INSERT INTO message (sender, target, to_group, text, `stored`)"
             " VALUES ('cat', 'ann', 0, '', 1)"
         )
         message = Message.select().order_by(Message.id.desc()).get()

@@ -21,6 +21,7 @@ from bbs.scaling import children
 from bbs.scaling.ec2 import user_data
 from bbs.scaling.ec2.machines import price, price_table
 from bbs.scaling.providers import LaunchKit
+from tests.tracing_case import SOMEBODYS
 
 ID = "0123456789abcdef"
 REFERENCES = {"database.url": "ssm:/bbs/database", "broker.url": "secretsmanager:bbs/broker"}
@@ -114,7 +115,7 @@ class Rules(TemplateTestCase):
         self.assertEqual(
             self.refusal("a\n${fleet}\n${region}\n"),
             "ec2.user_data: FILE, line 3: unknown ${region}, there are ${server_id}, ${fleet},"
-            " ${service}, ${config}, ${config_base64} ($$ is a dollar sign)",
+            " ${service}, ${config}, ${config_base64}, ${traceparent} ($$ is a dollar sign)",
         )
 
     def test_no_field(self) -> None:
@@ -311,6 +312,15 @@ class BuiltIn(ScriptTestCase):
             f" --server-id={ID}",
         ):
             self.assertIn(line, unit)
+
+    def test_trace(self) -> None:
+        """The app server of a launch that somebody waits for is told of whose trace it is part."""
+        config = configured()
+        for trace in ("", SOMEBODYS):
+            told = replace(kit(config), traceparent={ID: trace}.__getitem__)
+            script = user_data.maker(told)(ID)
+            unit = self.check_unit("bbs-app.service", script).splitlines()
+            self.assertIn(f"Environment=TRACEPARENT={trace}", unit)
 
     def test_started_again(self) -> None:
         """An instance that is stopped and started runs its user data no more: systemd starts the

@@ -1,4 +1,4 @@
-"""`/metrics`, and the Grafana dashboard that is made of them."""
+"""`/metrics`, and the alerts and the Grafana dashboard that are made of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,21 @@ from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import fail
 
+from bbs import tracing
 from bbs.errors import Unavailable
 from bbs.rules.operators import Hold
+from bbs.web import narrate
 from tests.web_case import PageCase
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-DASHBOARD = Path(__file__).parents[1] / "docs" / "grafana" / "bbs.json"
+ROOT = Path(__file__).parents[1]
+DASHBOARD = ROOT / "docs" / "grafana" / "bbs.json"
+ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yml"
+WEB = ROOT / "docs" / "web.md"
+
+TARGETS = {"job", "instance", "le"}
+"""Labels that Prometheus adds to whatever it scrapes, and that of a histogram's bounds."""
 
 
 class MetricsCase(PageCase):
@@ -123,6 +131,152 @@ class Scraping(MetricsCase):
             self.assertIsNone(re.search(rf"\b{secret}\b", text), secret)
 
 
+class Traced(MetricsCase):
+    """In OpenMetrics, figures lead to traces that they are of."""
+
+    def exemplars(self) -> dict[str, dict[str, str]]:
+        """The last exemplar of each histogram that has one."""
+        body = self.browser().get("/metrics", Accept=OPENMETRICS).body
+        return {
+            family.name: sample.exemplar.labels
+            for family in openmetrics.text_string_to_metric_families(body)
+            for sample in family.samples
+            if sample.exemplar
+        }
+
+    def test_what_is_part_of_one(self) -> None:
+        context = f"00-{'4b' * 16}-{'c7' * 8}-01"
+        self.patch(tracing, "current", lambda: context)
+        self.service.people("ann")
+        launched = narrate.Launched(2.5, f"00-{'5c' * 16}-{'d8' * 8}-01")
+        self.page._lookout._meter.launched([launched, narrate.Launched(3.0)], 0)
+        this = {"trace_id": "4b" * 16, "span_id": "c7" * 8}
+        self.assertEqual(
+            self.exemplars(),
+            {
+                "bbs_database_call_seconds": this,
+                "bbs_request_seconds": this,
+                "bbs_place_seconds": this,
+                "bbs_fleet_launch_seconds": {"trace_id": "5c" * 16, "span_id": "d8" * 8},
+            },
+        )
+        self.assertNotIn("4b4b", self.browser().get("/metrics").body)
+
+    def test_what_nobody_keeps(self) -> None:
+        """A trace that is not recorded cannot be looked at."""
+        self.patch(tracing, "current", lambda: f"00-{'4b' * 16}-{'c7' * 8}-00")
+        self.service.people("ann")
+        self.assertEqual(self.exemplars(), {})
+
+    def test_without_traces(self) -> None:
+        self.service.people("ann")
+        self.assertEqual(self.exemplars(), {})
+
+
+class Timed(MetricsCase):
+    """How long requests take, and people wait for places."""
+
+    def test_requests(self) -> None:
+        """By command, and what is none is not among them: anybody could make up thousands."""
+        self.service.people("ann")
+        stranger = self.service.peer()
+        for line in ("ping", "ping", "pinge", "login nobody x"):
+            stranger.ask(line)
+        found = self.samples()
+        counts = {name: value for name, value in found.items() if "request_seconds_count" in name}
+        self.assertEqual(
+            {name.split("{")[1].rstrip("}"): value for name, value in counts.items()},
+            {"register": 1, "login": 2, "ping": 2},
+        )
+
+    def test_places(self) -> None:
+        """Those who find one, and those for whom a server is launched."""
+        self.service.people("ann", "bob")
+        late = self.service.peer()
+        late.ask("register eve eve")
+        late.say("login eve eve")
+        self.pass_time(3)
+        self.assertEqual([reply["status"] for reply in late.heard()], [0])
+        found = self.samples()
+        self.assertEqual(found["bbs_place_seconds_count"], 3)
+        self.assertEqual(found["bbs_place_seconds_bucket{0.005}"], 2)
+
+    def test_nobody_is_told_while_there_is_no_page(self) -> None:
+        timing = self.service.login.timing
+        self.stop_page()
+        self.assertEqual((timing.requests, timing.places), (None, None))
+
+
+class Queries(MetricsCase):
+    """Alerts and the dashboard ask for what there is: metrics, their labels, what these say."""
+
+    def alerts(self) -> dict[str, str]:
+        """What `deploy/prometheus/alerts.yml` asks for, by the alerts' names."""
+        return dict(re.findall(r"- alert: (\w+)\n +expr: (.*)\n", ALERTS.read_text()))
+
+    def labels(self) -> dict[str, dict[str, set[str]]]:
+        """Of every metric there is its labels, and what each of them says."""
+        self.service.people("ann")  # Of requests there is nothing before there was one.
+        text = self.browser().get("/metrics").body
+        found: dict[str, dict[str, set[str]]] = {"up": {}}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                labels = found.setdefault(sample.name, {})
+                for name, value in sample.labels.items():
+                    labels.setdefault(name, set()).add(value)
+        return found
+
+    def hold(self, query: str) -> None:
+        """Hold `query` to what there is."""
+        there, used = self.labels(), set[str]()
+        for metric, wanted in re.findall(r"\b(bbs_\w+|process_\w+|up)\b(?:\{([^}]*)\})?", query):
+            self.assertIn(metric, there, query)
+            used |= {*there[metric]}
+            for label, sign, value in re.findall(r'(\w+)(=~|=)"([^"]*)"', wanted):
+                if label != "job":
+                    self.assertEqual(sign, "=")
+                    self.assertIn(value, there[metric][label], query)
+        named = {
+            label.strip()
+            for names in re.findall(r"\b(?:by|on) \(([^)]*)\)", query)
+            for label in names.split(",")
+        }
+        self.assertEqual(named - used - TARGETS, set(), query)
+
+    def test_alerts(self) -> None:
+        alerts = self.alerts()
+        self.assertEqual(len(alerts), ALERTS.read_text().count("- alert:"))
+        self.assertGreater(len(alerts), 10)
+        for query in alerts.values():
+            self.hold(query)
+
+    def test_the_dashboard(self) -> None:
+        for panel in json.loads(DASHBOARD.read_text())["panels"]:
+            for target in panel.get("targets", ()):
+                self.hold(target["expr"])
+
+    def test_what_is_not_there(self) -> None:
+        for query in (
+            "max(bbs_fleet_alarms) == 1",
+            'max(bbs_fleet_servers{state="gone"})',
+            "max by (cause) (bbs_fleet_people)",
+        ):
+            self.assertRaises(self.failureException, self.hold, query)
+
+    def test_they_are_documented(self) -> None:
+        """In the order of the file."""
+        table = re.findall(r"^\| `(Bbs\w+)` \|", WEB.read_text(), re.MULTILINE)
+        self.assertEqual(table, [*self.alerts()])
+
+    def test_points_that_lead_to_traces(self) -> None:
+        """Grafana is to ask for the exemplars of whatever has them."""
+        traced = ("database_call", "request", "place", "fleet_launch")
+        for panel in json.loads(DASHBOARD.read_text())["panels"]:
+            for target in panel.get("targets", ()):
+                has = any(f"bbs_{name}_seconds_bucket" in target["expr"] for name in traced)
+                self.assertEqual(target.get("exemplar", False), has, target["expr"])
+
+
 class Dashboard(MetricsCase):
     """`docs/grafana/bbs.json` asks for nothing that there is not."""
 
@@ -154,11 +308,13 @@ class Dashboard(MetricsCase):
         }
 
     def test_only_what_exists(self) -> None:
+        self.service.people("ann")  # Of requests there is nothing before there was one.
         self.assertGreater(len(self.expressions()), 10)
         there = {name.partition("{")[0] for name in self.samples()}
         self.assertEqual(self.names() - there, set())
 
     def test_everything_of_the_services_is_on_it(self) -> None:
+        self.service.people("ann")
         there = {name.partition("{")[0] for name in self.samples()}
         ours = {name for name in there if name.startswith("bbs_")}
         # What the board counts has a metric of its own.

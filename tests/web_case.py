@@ -207,6 +207,7 @@ class PageCase(SynchronousTestCase):
             on_change=asked,
             broker=lambda: service.login.home.bus.connected,
             logins=lambda: service.login.home.tally.logins,
+            timing=service.login.timing,
             trouble=lambda: self.trouble,
             reactor=service.clock,
             wall=service.wall,

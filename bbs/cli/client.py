@@ -28,6 +28,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs import tracing
 from bbs.addresses import Address
 from bbs.cli import Program, port
 from bbs.client import last
@@ -71,6 +72,8 @@ def main(argv: Sequence[str], program: Program) -> int:
         password = read_password(options.password_file) if options.password_file else None
     except (PasswordFileError, TrustUnusable) as problem:
         return _exit_code(program.name, str(problem))
+    if untraced := _begin_tracing(program.name):
+        return _exit_code(program.name, untraced)
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
         from bbs.client.terminal.start import run as talk
 
@@ -78,7 +81,26 @@ def main(argv: Sequence[str], program: Program) -> int:
     else:
         ended = _run_script(service.address, password, options, making.client)
     making.end()
+    tracing.end()
     return _exit_code(program.name, ended)
+
+
+def _begin_tracing(name: str) -> str:
+    """Record what is asked, if the environment says where that goes; why not, where that cannot
+    be."""
+    if not os.environ.get("BBS_TRACING_ENDPOINT"):
+        return ""
+    from bbs.config import ConfigError, load
+
+    told = {key: value for key, value in os.environ.items() if key.startswith("BBS_TRACING_")}
+    try:
+        settings = load(None, told).tracing
+        tracing.start(f"{name}-client", settings.endpoint, settings.sample)
+    except ConfigError as problem:
+        return str(problem)
+    except ImportError:
+        return f"BBS_TRACING_ENDPOINT: {tracing.NEEDS}"
+    return ""
 
 
 def parser(program: Program) -> argparse.ArgumentParser:

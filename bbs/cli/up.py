@@ -18,6 +18,7 @@ from bbs.client.tls import TrustUnusable, names_in
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.daemons.log_files import KeptFile, observer_of, survive_hangups
+from bbs.daemons.log_lines import Speaker, written_as
 from bbs.daemons.security_log import IN_DATA
 from bbs.scaling.children import write_privately
 from bbs.scaling.private import PASSWORD_FILE, Unusable
@@ -182,11 +183,6 @@ def _run(
     from bbs.daemons.telnet import TelnetGateway
 
     reactor: Any = installed
-    globalLogBeginner.beginLoggingTo([observer_of(log)], redirectStandardIO=False)
-    if mended:
-        Logger("bbs.cli.up").warn(
-            "others could read {paths}; now they cannot", paths=", ".join(mended)
-        )
     failures: list[str] = []
 
     def fail(reason: str) -> None:
@@ -197,6 +193,16 @@ def _run(
     login_server = LoginServer(service, config, options.data, reactor, fail)
     gateway = TelnetGateway(service, config, reactor, fail)
     gateway.beside = login_server
+
+    def speaker() -> Speaker:
+        return replace(login_server.speaker(), kind="up")
+
+    line = written_as(config.log.format, speaker)
+    globalLogBeginner.beginLoggingTo([observer_of(log, line)], redirectStandardIO=False)
+    if mended:
+        Logger("bbs.cli.up").warn(
+            "others could read {paths}; now they cannot", paths=", ".join(mended)
+        )
 
     def ready(_: object) -> None:
         if failures:

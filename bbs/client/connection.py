@@ -33,9 +33,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from bbs import tracing
 from bbs.addresses import Address
 from bbs.client.handshake import Handshake
 from bbs.client.values import BadReply, Lost, NotTrusted, Reply, Unreachable, read_line
+from bbs.protocols.commands import UnknownCommand
 
 MAX_REPLY = 64 * 1024 * 1024
 """Bytes in the longest line taken from a server; a `receive-post` may well be some megabytes."""
@@ -50,6 +52,11 @@ MOST_HEARD = 60
 """Bytes that are remembered of what is no line of the protocol."""
 
 Event = Mapping[str, object]
+
+
+def _never() -> bool:
+    return False
+
 
 _EVENT = re.compile(rb'\s*\{\s*"event"\s*:')
 """How events begin. One that is broken is lost alone; a broken line of another kind may have been a
@@ -67,8 +74,11 @@ class Connection(Protocol):
     transport: ITCPTransport | None = None
     _log = Logger()
 
-    def __init__(self, clock: IReactorTime, address: Address) -> None:
+    def __init__(
+        self, clock: IReactorTime, address: Address, traced: Callable[[], bool] = _never
+    ) -> None:
         self.address = address
+        self._traced = traced
         self.usable = False
         self.was_silent = False
         """Whether it ended because it did not answer in time."""
@@ -93,11 +103,14 @@ class Connection(Protocol):
         """
         if not self.usable or self.transport is None:
             return fail(Unreachable(self._reason))
+        first = not self._asked
+        if tracing.is_on() and self._traced() and (trace := tracing.current()):
+            request = self._say_trace(trace) + request
         asked: Deferred[Reply] = Deferred()
         late = self._clock.callLater(deadline, self._late, deadline)
         self._asked.append(asked)
         self.transport.write(request)
-        if self._flush is not None and len(self._asked) == 1:
+        if self._flush is not None and first:
             self._flush()
 
         def answered(result: Reply | Failure) -> Reply | Failure:
@@ -106,6 +119,19 @@ class Connection(Protocol):
             return result
 
         return asked.addBoth(answered)
+
+    def _say_trace(self, trace: str) -> bytes:
+        """What says of which trace the next request is part, with its end (protocol.md,
+        section 8); the reply is awaited by nobody."""
+
+        def told(reply: Reply) -> None:
+            if reply.code == UnknownCommand.code:  # This server keeps none, as another does.
+                self._traced = _never
+
+        heard: Deferred[Reply] = Deferred()
+        heard.addCallbacks(told, lambda lost: None)
+        self._asked.append(heard)
+        return b"traceparent %s\n" % trace.encode()
 
     async def secured(self) -> None:
         """Wait until TLS is agreed on, where the connection is by TLS; or `NotSecure`."""
@@ -242,19 +268,21 @@ def endpoint_to(reactor: object, address: Address) -> IStreamClientEndpoint:
 class _Factory(Factory):
     noisy = False
 
-    def __init__(self, clock: IReactorTime, address: Address) -> None:
+    def __init__(self, clock: IReactorTime, address: Address, traced: Callable[[], bool]) -> None:
         self._clock = clock
         self._address = address
+        self._traced = traced
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:
-        return Connection(self._clock, self._address)
+        return Connection(self._clock, self._address, self._traced)
 
 
 class Connections:
     """All connections of one client.
 
     `endpoint` makes the client endpoint for an address: plain TCP, unless somebody wants another.
-    `greetings` has by address the request that begins each connection there, if one does.
+    `greetings` has by address the request that begins each connection there, if one does. `traced`
+    says whether the service takes the contexts of traces.
     """
 
     def __init__(
@@ -262,7 +290,9 @@ class Connections:
         clock: IReactorTime,
         endpoint: Callable[[Address], IStreamClientEndpoint],
         greetings: Mapping[Address, bytes] = MappingProxyType({}),
+        traced: Callable[[], bool] = _never,
     ) -> None:
+        self._traced = traced
         self._clock = clock
         self._endpoint = endpoint
         self._greetings = greetings
@@ -278,7 +308,7 @@ class Connections:
             raise Unreachable("the client was closed")
         try:
             endpoint = self._endpoint(address)
-            connection = await endpoint.connect(_Factory(self._clock, address))
+            connection = await endpoint.connect(_Factory(self._clock, address, self._traced))
         except ConnectingCancelledError:
             raise CancelledError() from None  # Twisted's other word for it.
         except ConnectionRefusedError:
@@ -297,7 +327,9 @@ class Connections:
 
     async def _greet(self, connection: Connection) -> None:
         try:
-            reply = await connection.ask(self._greetings[connection.address], GREETING_DEADLINE)
+            with tracing.within(None):  # Nothing comes before it.
+                asked = connection.ask(self._greetings[connection.address], GREETING_DEADLINE)
+            reply = await asked
         except Lost as problem:
             # What was asked for is not sent yet, so it is certain that it was not carried out.
             raise Unreachable(str(problem)) from problem

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 
+from bbs import tracing
 from bbs.addresses import Address
 from bbs.client import parts
 from bbs.client.connection import Connections, endpoint_to
@@ -72,9 +73,10 @@ class BBSClient(Methods):
             return endpoint_to(reactor, address)
 
         greetings = {login_server: origin.greeting} if origin else {}
-        connections = Connections(reactor, endpoint or plain, greetings)
+        known = vocabulary or Vocabulary()
+        connections = Connections(reactor, endpoint or plain, greetings, lambda: known.traced)
         self._router = Router(reactor, connections, login_server)
-        self._learner = Learner(self._router, vocabulary or Vocabulary())
+        self._learner = Learner(self._router, known)
         self._most = most
         self._echoes = Echoes(reactor)
         self._users: dict[str, LocalUser] = {}
@@ -211,6 +213,12 @@ class BBSClient(Methods):
         return reply
 
     async def _request(self, request: Typed, whole: bool = True) -> Reply:
+        # Never a word as it was typed, which may be anything.
+        name = request.offer.command.name if request.offer else "unknown"
+        with tracing.span(f"ask {name}", root=True):
+            return await self._requested(request, whole)
+
+    async def _requested(self, request: Typed, whole: bool = True) -> Reply:
         user = self._users.get(request.user)
         # Before the request, as it may come back before the reply does.
         self._echoes.expect(request)

@@ -51,6 +51,8 @@ class Vocabulary:
         self._parsed: Typed | None = None
         self.learned = False
         """Whether it is known what the service has, or that it cannot say."""
+        self.traced = False
+        """Whether the service takes the contexts of traces."""
         self._asked = 0.0
         self._silent = False
 
@@ -80,6 +82,7 @@ class Vocabulary:
         if offers is not None:
             self.offers, self._understood = offers, {**UNLISTED, **_COMMON, **offers}
             self._parsed = None
+            self.traced = answer.members.get("traceparent") is True
         elif not answer.ok and answer.code != UnknownCommand.code:
             return  # It could not answer now.
         self.learned, self._silent, self._asked = True, False, now

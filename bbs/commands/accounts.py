@@ -210,6 +210,7 @@ async def forwarded_for(ask: Ask, address: str, secret: str) -> Reply:
     except ValueError:
         raise WrongUsage(ask.command.usage) from None
     connection.vouch()
+    ask.home.traces.believe(connection)
     return success()
 
 

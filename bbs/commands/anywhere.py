@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bbs import __version__
+from bbs import __version__, tracing
 from bbs.commands.ask import Ask, success
-from bbs.protocols.commands import CommandTable, Role
+from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
 from bbs.storage.database import is_read_only
 
@@ -48,6 +48,7 @@ async def describe(ask: Ask) -> Reply:
             "service": ask.home.service.name,
             "version": __version__,
             "protocol": PROTOCOL,
+            **({"traceparent": True} if tracing.is_on() else {}),
             "commands": [
                 {
                     "usage": command.usage,
@@ -60,3 +61,18 @@ async def describe(ask: Ask) -> Reply:
             ],
         }
     )
+
+
+@commands.command("traceparent <context>", Role.EITHER, harmless=True, listed=False)
+async def traceparent(ask: Ask, context: str) -> Reply:
+    """A client says of which trace its next request on this connection is part.
+
+    A server that keeps no traces has no such command.
+    """
+    if not tracing.is_on():
+        raise UnknownCommand(ask.command.name)
+    if not tracing.is_traceparent(context):
+        raise WrongUsage(ask.command.usage)
+    connection = ask.connection
+    ask.home.traces.give(connection, context, ask.home.charges.trusts(connection.peer_host))
+    return success()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from bbs.addresses import Address
 from bbs.commands.charging import Charges
 from bbs.commands.service import Service
+from bbs.commands.traced import Traces
 from bbs.delivery.bus import Bus
 from bbs.delivery.listeners import OWN_EVENTS, Listeners
 from bbs.delivery.presence import Presence
@@ -18,7 +19,7 @@ from bbs.protocols.line import IConnection, Reply
 from bbs.rules import callers, places
 from bbs.security import tell
 from bbs.storage.database import Database
-from bbs.values import Tally, Trouble
+from bbs.values import Tally, Timing, Trouble
 
 if TYPE_CHECKING:  # An app server, which people wait for, hashes nothing.
     from bbs.limits.buckets import Buckets
@@ -121,6 +122,8 @@ class Home:
     watchers: set[IConnection]
     charges: Charges
     parts: LoginServerParts | AppServerParts
+    timing: Timing
+    traces: Traces = field(default_factory=Traces)
 
     @property
     def role(self) -> Role:

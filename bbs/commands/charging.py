@@ -17,6 +17,7 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs import tracing
 from bbs.limits.buckets import Buckets
 from bbs.limits.connections import Networks, counted_as
 from bbs.rules.costs import Costs
@@ -73,6 +74,10 @@ class Charges:
             return user
         return counted_as(host) if host and host not in self._trusted else None
 
+    def trusts(self, host: str) -> bool:
+        """Whether `host` is in one of the networks that are trusted."""
+        return host in self._trusted
+
     def carried_out(self, token: str, user: int, costs: Costs, result: object) -> None:
         """A request of `user` was carried out: take the rest of what it costs."""
         if token not in self._users:
@@ -95,14 +100,15 @@ class Charges:
         long: else whoever hangs up would pay nothing.
         """
         turn = self._turns.setdefault(payer, DeferredLock())
-        await turn.acquire()
-        try:
-            wait = max(self._commands.wait(payer, 0), self._deliveries.wait(payer, 0))
-            if wait:
-                await self.pause(wait)
-        except BaseException:
-            self._give_back_turn(payer, turn)
-            raise
+        with tracing.span("turn"):
+            await turn.acquire()
+            try:
+                wait = max(self._commands.wait(payer, 0), self._deliveries.wait(payer, 0))
+                if wait:
+                    await self.pause(wait)
+            except BaseException:
+                self._give_back_turn(payer, turn)
+                raise
         heard: Deferred[T] = Deferred()
         Deferred.fromCoroutine(work()).addBoth(self._done, payer, turn, heard)
         return await heard

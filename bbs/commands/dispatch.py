@@ -15,6 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from bbs import tracing
 from bbs.commands.accounts import locate
 from bbs.commands.ask import (
     AppServerParts,
@@ -27,6 +28,7 @@ from bbs.commands.ask import (
     success,
 )
 from bbs.commands.coroutines import begin
+from bbs.commands.traced import ending, failing, timed
 from bbs.errors import Refusal
 from bbs.protocols.commands import Command, Request, Role, WrongUsage
 from bbs.protocols.line import IConnection, IRequestHandler, Reply
@@ -65,8 +67,21 @@ class Dispatcher:
             request = self._home.table.parse(line)
         except Refusal as error:
             return self.refuse(error, connection)
+        if tracing.is_on() or self._home.timing.requests is not None:
+            return self._watched(request, connection)
         costs = self._costs[request.command.name]
         return self._paid(request, request.token, costs, connection)
+
+    def _watched(self, request: Request, connection: IConnection) -> Reply | Deferred[Reply]:
+        """The same, measured, and as a part of a trace: the peer's, if it has given one, else one
+        that begins."""
+        name, began = request.command.name, self._home.timing.seconds()
+        span = None
+        if name != "traceparent":  # That is about the next one.
+            span = tracing.begin(name, self._home.traces.take(connection), root=True)
+        with tracing.within(span), failing(span):
+            answer = self._paid(request, request.token, self._costs[name], connection)
+        return timed(ending(answer, span), self._home.timing, name, began, span)
 
     def refuse(self, error: Refusal, connection: IConnection) -> Reply | Deferred[Reply]:
         return self._paid(error, None, ONE_COMMAND, connection)
@@ -76,6 +91,7 @@ class Dispatcher:
 
     def connection_lost(self, connection: IConnection) -> None:
         self._home.watchers.discard(connection)
+        self._home.traces.forget(connection)
         if isinstance(self._home.parts, AppServerParts):
             self._home.parts.listeners.connection_lost(connection)
 
@@ -109,7 +125,8 @@ class Dispatcher:
         if wait and payer is not None:
             tell("work", "delayed", address=connection.peer_host)
             try:
-                await charges.pause(wait)
+                with tracing.span("turn"):
+                    await charges.pause(wait)
             except CancelledError:
                 charges.give_back(payer, costs)
                 raise

@@ -249,6 +249,19 @@ def _is_http(url: str) -> bool:
     return _split(url).scheme in ("http", "https") and bool(_split(url).hostname)
 
 
+def _is_collector(url: str) -> bool:
+    """A credential would be shown: OTEL_EXPORTER_OTLP_HEADERS is for that."""
+    parts = _split(url)
+    return _is_http(url) and "@" not in parts.netloc and not parts.query
+
+
+def _read_share(value: object) -> float:
+    read = _numbers.read(value)
+    if read > 1:
+        raise ValueError(value)
+    return read
+
+
 def _read_brokers(value: object) -> tuple[str, ...]:
     embedded = ("embedded", ["embedded"], ("embedded",))
     return ("embedded",) if value in embedded else named_brokers.read(value)
@@ -289,6 +302,12 @@ rate = Kind(f'a rate such as "20/minute" ({", ".join(UNITS)})', _read_rate)
 http_url_or_none = text(
     'a URL such as "http://127.0.0.1:5000", "" for none', lambda value: not value or _is_http(value)
 )
+collector_or_none = text(
+    'a URL such as "http://127.0.0.1:4318" without a credential, "" for none',
+    lambda value: not value or _is_collector(value),
+)
+_numbers = number(0)
+share = Kind("a number from 0 to 1", _read_share, _numbers.from_text)
 database_url = text(
     f'"sqlite:///PATH" or "mysql://USER:PASSWORD@HOST:3306/NAME?tls_ca=FILE" ({_ESCAPES};'
     f' "{_MYSQL_IN_C}://…" where bbs[fast-mysql] is installed), or {_REFERENCE}',

@@ -167,6 +167,9 @@ class Limits:
 
 @dataclass(frozen=True)
 class Log:
+    format: str = setting(
+        "text", "or json, an object a line for collectors", kind=kinds.choice("text", "json")
+    )
     rotate: Size = setting("10 MiB", "what bbs up keeps its logs to", kind=kinds.size)
     keep: int = setting(5, "logs kept beside the present one", kind=kinds.whole(1))
     security: str = setting(
@@ -282,6 +285,18 @@ class Web:
 
 
 @dataclass(frozen=True)
+class Tracing:
+    endpoint: str = setting(
+        "",
+        "where a collector takes OTLP over HTTP, such as http://127.0.0.1:4318; off unless set",
+        kind=kinds.collector_or_none,
+    )
+    sample: float = setting(
+        1.0, "share of the traces begun here that is recorded", kind=kinds.share
+    )
+
+
+@dataclass(frozen=True)
 class Configuration:
     """Every section, and where each key came from.
 
@@ -302,6 +317,7 @@ class Configuration:
     ec2: EC2 = EC2()
     telnet: Telnet = Telnet()
     web: Web = Web()
+    tracing: Tracing = Tracing()
     providers: Mapping[str, Any] = field(default_factory=dict, hash=False)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 

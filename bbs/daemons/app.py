@@ -15,7 +15,9 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from bbs import tracing
 from bbs.addresses import Address
+from bbs.clock import lived
 from bbs.commands.service import Service
 from bbs.config import Configuration
 from bbs.daemons.composition import AppServing
@@ -52,12 +54,26 @@ class AppServer(Daemon):
         on_failure: Callable[[str], None],
     ) -> None:
         super().__init__(service, config, reactor, on_failure)
-        self._server_id = server_id
+        self._launched_as = server_id
+        self.server_id = server_id or ""
         self._lifeline = lifeline
         if lifeline is not None:
             _leave_process_group()
 
+    def cannot_trace(self, reason: str) -> None:
+        """People wait for this server, with or without traces."""
+        _log.warn("{reason}", reason=reason)
+
     async def start(self) -> None:
+        parent = os.environ.get(tracing.VARIABLE, "")
+        if not tracing.is_traceparent(parent):
+            parent = ""
+        elif (seconds := lived()) is not None:
+            tracing.past("load", seconds, parent)
+        with tracing.span("start", parent):
+            await self._begin_parts()
+
+    async def _begin_parts(self) -> None:
         config, reactor = self.config, self.reactor
         if self._lifeline is not None:
             self.begin(Lifeline(reactor, self._lifeline, self._orphaned))
@@ -74,7 +90,9 @@ class AppServer(Daemon):
         self.begin(serving.listeners)
         self.begin(serving.presence)
         ports = await self.listen(config.app.listen, serving.factory)
-        server_id = await self._join(database, ports[0], machine)
+        with tracing.span("report"):
+            server_id = await self._join(database, ports[0], machine)
+        self.server_id = server_id
         serving.joined(server_id)
         self.begin(
             Heartbeat(
@@ -92,7 +110,7 @@ class AppServer(Daemon):
 
     def _begin_machine(self) -> Machine | None:
         """Begin to ask the instance on which the provider ec2 launched this server, if it did."""
-        if not is_on_instance(self.config, self._server_id):
+        if not is_on_instance(self.config, self._launched_as):
             return None
         # Here: who runs elsewhere need not load it, 17 ms of a start.
         from bbs.daemons.app_machine import Machine
@@ -107,7 +125,7 @@ class AppServer(Daemon):
 
     async def _join(self, database: Database, port: IListeningPort, machine: Machine | None) -> str:
         number = port.getHost().port  # type: ignore[attr-defined]
-        if self._server_id is None:
+        if self._launched_as is None:
             told = self.config.app.address
             if told:
                 place = Address.told(told, number)
@@ -117,16 +135,22 @@ class AppServer(Daemon):
                 members.join, place.host, place.port, self.config.app.capacity, self.wall()
             )
         host = None if machine is None else await machine.host()
-        if not await database.run_patiently(members.report, self._server_id, number, host):
-            raise CannotStart(f"nobody has launched a server {self._server_id}, or it is gone")
+        if not await database.run_patiently(members.report, self._launched_as, number, host):
+            raise CannotStart(f"nobody has launched a server {self._launched_as}, or it is gone")
         if machine is not None:
-            machine.joined(database, self._server_id, number, host)
-        return self._server_id
+            machine.joined(database, self._launched_as, number, host)
+        return self._launched_as
 
     def _address(self, database_url: str) -> str:
+<<<<<<< HEAD
         """Where people reach a server that an operator runs by hand, where `app.address` does not
         say it: the address that it is told to bind to, else the one from which this machine reaches
         the database."""
+=======
+        """Where people reach a server that an operator runs by hand, and whose `app.address` says
+        nothing: the address that it is told to bind to, else the one from which this machine
+        reaches the database."""
+>>>>>>> main
         interface = self.config.app.listen[0].interface
         host = urlsplit(database_url).hostname
         if interface or not host:

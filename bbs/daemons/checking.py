@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from bbs import tracing
 from bbs.addresses import ListeningPlace, ServerPlace, is_loopback
 from bbs.config import ConfigError, Configuration, references
 from bbs.daemons.app import EMBEDDED
@@ -39,6 +40,7 @@ def problems(config: Configuration, service_name: str) -> Iterator[str]:
         lambda: _gateway(config),
         lambda: _page(config),
         lambda: _security_log(config),
+        lambda: _tracing(config),
     )
     for check in checks:
         yield from check()
@@ -141,6 +143,11 @@ def _security_log(config: Configuration) -> Iterator[str]:
     path = config.log.security
     if path and (problem := _unwritable(os.path.abspath(path))):
         yield f"log.security: cannot write {path}: {problem}"
+
+
+def _tracing(config: Configuration) -> Iterator[str]:
+    if config.tracing.endpoint and not tracing.is_installed():
+        yield f"tracing.endpoint: {tracing.NEEDS}"
 
 
 def _unwritable(path: str) -> str:

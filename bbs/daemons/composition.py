@@ -23,7 +23,7 @@ from bbs.protocols.stomp import IStomp
 from bbs.rules import callers
 from bbs.rules.servers import CONNECTED
 from bbs.storage.database import Database
-from bbs.values import Quotas, Tally, Trouble
+from bbs.values import Quotas, Tally, Timing, Trouble
 
 
 @dataclass(frozen=True)
@@ -128,6 +128,7 @@ def home_of(
     bus: Bus,
     parts: LoginServerParts | AppServerParts,
     watchers: set[IConnection] | None = None,
+    timing: Timing | None = None,
 ) -> Home:
     """What the commands of a server that has `parts` have in common."""
     limits = ground.config.limits
@@ -144,4 +145,5 @@ def home_of(
             limits.commands, limits.deliveries, Networks(limits.trusted), ground.reactor
         ),
         parts=parts,
+        timing=timing or Timing(ground.reactor.seconds),
     )

@@ -20,11 +20,13 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStrea
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from bbs import tracing
 from bbs.addresses import ListeningPlace
 from bbs.clock import measure_steadily
 from bbs.commands.service import Service, ServiceUnusable
 from bbs.config import ConfigError, Configuration, load, references
 from bbs.daemons.composition import Ground, admission_of
+from bbs.daemons.log_lines import Speaker
 from bbs.daemons.turns import bound_turns
 from bbs.errors import Refusal
 from bbs.limits.connections import Admission, Port
@@ -92,6 +94,8 @@ class Daemon(TwistedService):
         self.reactor = reactor
         self.wall: Callable[[], float] = time.time
         """What is stored is stamped by this; `reactor.seconds` is for measuring."""
+        self.server_id = ""
+        """The fleet's id for it, once there is one."""
         self.log_observer: ILogObserver | None = None
         """What writes twistd's log; None: what twistd has for it."""
         self.second_choice: Mapping[ListeningPlace, ListeningPlace] = {}
@@ -136,6 +140,8 @@ class Daemon(TwistedService):
     async def _start(self) -> None:
         if self.config.log.security and self.beside is None:
             self._begin_security_log()
+        if self.config.tracing.endpoint and self.beside is None:
+            self._begin_tracing()
         await self.start()
         self.when_started()
 
@@ -170,6 +176,10 @@ class Daemon(TwistedService):
         _log.critical("{name} did not start: {reason}", name=self.name, reason=reason)
         self.on_failure(f"{self.name}: {reason}")
 
+    def speaker(self) -> Speaker:
+        """Whose log its lines are in."""
+        return Speaker(self.service.name, self.kind, self.server_id)
+
     # Parts
 
     def on_stop(self, stop: Callable[[], Any]) -> None:
@@ -194,6 +204,20 @@ class Daemon(TwistedService):
             raise CannotStart(
                 f"log.security: cannot write {log.security}: {error.strerror}"
             ) from error
+
+    def _begin_tracing(self) -> None:
+        settings = self.config.tracing
+        try:
+            service = f"{self.service.name}-{self.kind}"
+            tracing.start(service, settings.endpoint, settings.sample)
+        except ImportError:
+            self.cannot_trace(f"tracing.endpoint: {tracing.NEEDS}")
+        else:
+            self.on_stop(lambda: tracing.stop(self.reactor))
+
+    def cannot_trace(self, reason: str) -> None:
+        """There is a collector, and nothing installed that would send it anything."""
+        raise CannotStart(reason)
 
     async def open_database(self) -> Database:
         """Connect to the database, and bring its schema to this version, if it is not newer and
@@ -236,7 +260,8 @@ class Daemon(TwistedService):
     async def reach_broker(self, stomp: StompService) -> None:
         """As `open_broker`, of which this is the second half."""
         try:
-            await stomp.first_connection()
+            with tracing.span("broker"):
+                await stomp.first_connection()
         except StompRefused as error:
             raise CannotStart(f"broker.url: {error}") from error
         except StompError as error:

@@ -13,8 +13,10 @@ from contextlib import contextmanager, suppress
 from threading import RLock
 from typing import Any, cast
 
-from twisted.logger import ILogObserver, textFileLogObserver
+from twisted.logger import FileLogObserver, ILogObserver
 from twisted.python.logfile import LogFile
+
+from bbs.daemons.log_lines import Line, as_text
 
 PRIVATE = 0o600
 
@@ -167,26 +169,31 @@ class SharedFile(KeptFile):
             raise
 
 
-def observer_of(file: KeptFile) -> ILogObserver:
-    """Writes the log to `file`, which SIGHUP reopens."""
+def observer_of(file: KeptFile, line: Line = as_text) -> ILogObserver:
+    """Writes the log to `file`, which SIGHUP reopens, each event as the `line` made of it."""
     call_on_hangup(file.reopen)
-    observer: ILogObserver = textFileLogObserver(cast("Any", file))
+    observer: ILogObserver = FileLogObserver(cast("Any", file), line)
     return observer
 
 
-def twistd_observer(options: Any) -> ILogObserver | None:
-    """What writes the log as twistd's `options` want it to a file, but so that SIGHUP reopens it;
-    None where they want no file. Its signal for another file, SIGUSR1, is heard as ever.
+def twistd_observer(options: Any, line: Line = as_text) -> ILogObserver | None:
+    """What writes the log where twistd's `options` want it, each event as the `line` that is made
+    of it; None where that is twistd's own business, as the system's log is.
+
+    A file is one that SIGHUP reopens. Twistd's signal for another file, SIGUSR1, is heard as ever.
 
     :raises OSError: the file cannot be opened.
     """
-    path = options["logfile"]
-    if options.get("syslog") or path == "-" or not (path or not options["nodaemon"]):
+    path, stays = options["logfile"], options["nodaemon"]
+    if options.get("syslog") or (path == "-" and not stays):
         return None
+    if path == "-" or (stays and not path):
+        observer: ILogObserver = FileLogObserver(sys.stdout, line)
+        return observer
     file = KeptFile(path or TWISTD_NAME, TWISTD_LENGTH, mode=None)
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, lambda *_: _on_the_reactor(file.rotate))
-    return observer_of(file)
+    return observer_of(file, line)
 
 
 _on_hangup: list[Callable[[], None]] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -81,6 +81,7 @@ class LoginServer(Daemon):
         kind = launching.named(config.fleet.provider)[1]
         # Only now: twistd forks into the background after it has made its services.
         me = members.Member(new_id(), process_identity(), __version__)
+        self.server_id = me.id
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads(), background=True)
         self.begin(hashers)
@@ -91,7 +92,8 @@ class LoginServer(Daemon):
         await database.run_patiently(members.enroll, me)
         patience = config.fleet.lost_after
         fleet = await founding.find(database, self.reactor, self.wall, patience, kind.outlives)
-        provider = await self._provider(me, brokers, fleet)
+        traces: dict[str, str] = {}
+        provider = await self._provider(me, brokers, fleet, traces)
         await founding.take_over(database, provider, self.reactor, self.wall, patience)
         if IKeepsLogs.providedBy(provider):
             self.on_stop(call_on_hangup(cast("IKeepsLogs", provider).reopen_logs))
@@ -104,6 +106,7 @@ class LoginServer(Daemon):
             admission=self.admission,
             launches=kind.launches,
             fleet_id=fleet.id,
+            traces=traces,
         )
         serving.news.when_places(partial(self._look_whether_serving, database))
         page = await self._page(me, serving)
@@ -140,7 +143,11 @@ class LoginServer(Daemon):
         return served
 
     async def _provider(
-        self, me: members.Member, brokers: tuple[str, ...], fleet: Fleet
+        self,
+        me: members.Member,
+        brokers: tuple[str, ...],
+        fleet: Fleet,
+        traces: Mapping[str, str],
     ) -> IProvider:
         """The provider that the configuration names."""
         try:
@@ -154,6 +161,7 @@ class LoginServer(Daemon):
                 self.on_stop,
                 fleet,
                 self.service.name,
+                traces,
             )
         except (LaunchFailed, ProviderUnavailable, PluginUnusable) as error:
             raise CannotStart(str(error)) from error
@@ -183,6 +191,7 @@ class LoginServer(Daemon):
             on_change=serving.news.wanted,
             broker=lambda: home.bus.connected,
             logins=lambda: home.tally.logins,
+            timing=serving.timing,
             trouble=trouble,
             reactor=self.reactor,
             wall=self.wall,

@@ -28,7 +28,7 @@ from bbs.scaling.keeper import FleetKeeper
 from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
-from bbs.values import Policy
+from bbs.values import Policy, Timing
 from bbs.workers import IWorkers
 
 
@@ -40,6 +40,7 @@ class LoginServing:
     :param launches: whether the provider ever launches anything.
     :param admission: who may connect to the process.
     :param fleet_id: which fleet the provider launches for.
+    :param traces: what the provider knows of traces: see `Means`.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class LoginServing:
         launches: bool = True,
         admission: Admission | None = None,
         fleet_id: str = "",
+        traces: dict[str, str] | None = None,
     ) -> None:
         config, reactor = ground.config, ground.reactor
         bus = ground.bus()
         watchers: set[IConnection] = set()
         self.news = FleetNews(bus)
         self.policy = policy_of(config, launches)
+        self.timing = Timing(reactor.seconds)
         self.room = WaitingRoom(
             me=me,
             database=ground.database,
@@ -67,6 +70,7 @@ class LoginServing:
             patience=config.fleet.launch_timeout,
             watchers=watchers,
             news=self.news,
+            timing=self.timing,
         )
         parts = LoginServerParts(
             hasher,
@@ -74,7 +78,7 @@ class LoginServing:
             self.room,
             config.telnet.secret,
         )
-        self.home = home_of(ground, bus, parts, watchers)
+        self.home = home_of(ground, bus, parts, watchers, self.timing)
         self.keeper = FleetKeeper(
             Means(
                 me=me,
@@ -85,6 +89,7 @@ class LoginServing:
                 reactor=reactor,
                 wall=ground.wall,
                 fleet_id=fleet_id,
+                traces={} if traces is None else traces,
             ),
             workers=workers,
             sweeps=_sweeps(ground, self.home.sessions),

@@ -157,17 +157,18 @@ def _logging(daemon: Daemon, options: Any) -> IService:
     twistd = options.parent
     if twistd is None or twistd["logger"]:
         return daemon
-    from bbs.daemons import log_files
+    from bbs.daemons import log_files, log_lines
 
+    log = daemon.config.log
+    line = log_lines.written_as(log.format, daemon.speaker)
     path = options.get("log") or twistd["logfile"] or log_files.TWISTD_NAME
     try:
         if options.get("log"):
             # What the interpreter says as it crashes belongs into the same file.
-            log = daemon.config.log
             file = log_files.KeptFile(path, log.rotate.bytes, log.keep, also=(1, 2), mark=True)
-            daemon.log_observer = log_files.observer_of(file)
+            daemon.log_observer = log_files.observer_of(file, line)
         else:
-            daemon.log_observer = log_files.twistd_observer(twistd)
+            daemon.log_observer = log_files.twistd_observer(twistd, line)
     except OSError as error:
         raise SystemExit(f"{daemon.name}: cannot write {path}: {error.strerror}") from error
     return daemon

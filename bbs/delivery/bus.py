@@ -28,6 +28,7 @@ from typing import Any
 from twisted.internet.defer import DeferredList
 from twisted.logger import Logger
 
+from bbs import tracing
 from bbs.protocols.stomp.interfaces import IStomp, ISubscription, Message
 
 
@@ -56,6 +57,9 @@ _CHANNEL = re.compile(r"[A-Za-z0-9]+(\.[A-Za-z0-9]+)?")
 
 _AFTER, _PROOF, _ASKED, _ON, _BUT = "_after", "_proof", "_asked", "_on", "_but"
 """Members of a hint that are not its event's."""
+
+_TRACE = "traceparent"
+"""The header that says of which trace a hint is part. Servers of before it pass it over."""
 
 _SEAL = b', "%s": "' % _PROOF.encode()
 
@@ -126,7 +130,7 @@ class Bus:
             body = _to_json({name: event[name] for name in ("event", "id")}).encode()
         if len(body) > MAX_HINT:
             raise ValueError(f"an event of {len(body)} bytes: no reader takes more than {MAX_HINT}")
-        self._stomp.publish(topic, body)
+        self._publish(topic, body)
 
     def tell_asked(
         self, channel: str, event: Mapping[str, object], but: object | None = None
@@ -142,7 +146,11 @@ class Bus:
             hint[_BUT] = self.mark(but)
         body = self._sealed(hint)
         if len(body) <= MAX_HINT:
-            self._stomp.publish(topic, body)
+            self._publish(topic, body)
+
+    def _publish(self, topic: str, body: bytes) -> None:
+        with tracing.span("publish") as span:
+            self._stomp.publish(topic, body, {_TRACE: span.traceparent} if span else None)
 
     def mark(self, connection: object) -> str:
         """What hints of this server's call `connection`, as long as it is there."""
@@ -201,7 +209,16 @@ class Bus:
             except NoHint as error:
                 self._ignored(topic, str(error))
 
-        return self._stomp.keep_subscribed(topic, arrived)
+        def traced(message: Message) -> None:
+            """The same as a part of what its sender says it is part of."""
+            parent = message.headers.get(_TRACE, "") if tracing.is_on() else ""
+            if not parent or not tracing.is_traceparent(parent):
+                arrived(message)
+            else:
+                with tracing.span("hint", parent):
+                    arrived(message)
+
+        return self._stomp.keep_subscribed(topic, traced)
 
     def _ignored(self, topic: str, reason: str) -> None:
         """Say so, but not for each of a million."""

@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from bbs import tracing
 from bbs.delivery.audience import Audience, Listener
 from bbs.delivery.bus import Bus, NoHint
 from bbs.delivery.channels import Channels
@@ -95,8 +96,9 @@ class Listeners(Service):
         """Those who are about to listen."""
         self.where = Whereabouts(database, self._audience, self._drop)
         self._channels = Channels(bus, self._hinted, self._told_those_who_asked)
-        self._due: dict[Listener, None] = {}
-        """Who may have events to be sent, in the order in which they became so."""
+        self._due: dict[Listener, tracing.Span | None] = {}
+        """Who may have events to be sent, in the order in which they became so, and as part of
+        what."""
         self._receipts = Receipts(database, feed, reactor, poll_interval, self.listens)
         self._pumping = False
         self._next_poll: Any = None
@@ -257,28 +259,32 @@ class Listeners(Service):
 
     def _look(self, listeners: Iterable[Listener]) -> None:
         for listener in listeners:
-            self._due[listener] = None
+            self._due[listener] = tracing.here()
         self._wake()
 
     def _wake(self) -> None:
         if self._feed and self._due and not self._pumping:
             self._pumping = True
-            self._in_background(self._pump(self._feed))
+            with tracing.within(None):  # It is for others too.
+                self._in_background(self._pump(self._feed))
 
     async def _pump(self, feed: Feed) -> None:
         try:
             while due := self._next_due():
-                for listener in due:
-                    del self._due[listener]
+                spans = [self._due.pop(listener) for listener in due]
                 asked = {listener: listener.cursor for listener in due}
                 try:
-                    found = await self._database.run(feed.fetch, [*set(asked.values())])
+                    # As one look is for all of them, it is shown as the first one's.
+                    with tracing.within(next(filter(None, spans), None)):
+                        looked = self._database.run(feed.fetch, [*set(asked.values())])
+                    found = await looked
                 except Unavailable:
                     self._due |= dict.fromkeys(each for each in due if each in self._audience)
                     return
-                for listener, cursor in asked.items():
+                for (listener, cursor), span in zip(asked.items(), spans, strict=True):
                     if listener in self._audience:
-                        self._send(listener, cursor, found.get(cursor, ()))
+                        with tracing.within(span):
+                            self._send(listener, cursor, found.get(cursor, ()))
         finally:
             self._pumping = False
 
@@ -299,7 +305,8 @@ class Listeners(Service):
             self._due[listener] = None
 
     def _send_one(self, listener: Listener, event: Stored) -> None:
-        listener.connection.send_line(event.line)
+        with tracing.span("deliver"):
+            listener.connection.send_line(event.line)
         listener.cursor = Cursor(listener.user, event.id)
         self._receipts.add(listener.cursor)
 

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs import tracing
 from bbs.errors import Refusal, Unavailable
 from bbs.limits.connections import Networks, counted_as
 
@@ -92,6 +93,7 @@ class FairQueue:
 
     def forget(self, waiting: _Waiting[Any]) -> None:
         """It waits no more."""
+        waiting.waits_no_more()
         own = self._waiting[waiting.address]
         del own[waiting]
         self._count -= 1
@@ -154,11 +156,20 @@ class _Waiting(Generic[T]):
         self._queue = queue
         self._job = job
         self._has_begun = False
+        self._span = tracing.here()
+        self._turn = tracing.begin("turn")
+
+    def waits_no_more(self) -> None:
+        """It is its turn, or nobody's."""
+        if self._turn is not None:
+            self._turn.end()
 
     def begin(self) -> None:
         """It is its turn."""
         self._has_begun = True
-        Deferred.fromCoroutine(self._job()).addBoth(self._ended)
+        # It is its turn because another has ended, in the midst of what that was a part of.
+        with tracing.within(self._span):
+            Deferred.fromCoroutine(self._job()).addBoth(self._ended)
 
     def _ended(self, result: T | Failure) -> None:
         self._queue.ended(self.address)

@@ -46,13 +46,15 @@ def add_launches(
     now: float,
     shelved: bool = False,
     ways: Sequence[str] = (),
+    trace: str = "",
 ) -> list[str]:
     """Rows for `count` launches, which begin only now that they are written down; for the shelf, if
-    they are to be `shelved`. `ways` are those by which they are asked for, in their order."""
+    they are to be `shelved`. `ways` are those by which they are asked for, in their order, and
+    `trace` is of whom they are for."""
     _check_keeper(me)
     room = maximum - servers.running().count()
     return [
-        servers.add(scope, capacity, now, shelved, way)
+        servers.add(scope, capacity, now, shelved, way, trace)
         for way in islice(chain(ways, repeat(None)), max(0, min(count, room)))
     ]
 

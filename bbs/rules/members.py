@@ -18,7 +18,7 @@ import peewee
 from bbs import __version__
 from bbs.rules import places, servers
 from bbs.rules.servers import OPERATOR, ServerRow
-from bbs.storage.database import for_update
+from bbs.storage.database import for_update, read_only
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
 from bbs.storage.statements import statement
 from bbs.values import State, Tally
@@ -178,11 +178,23 @@ def _online_waiting() -> peewee.Select:
     return Place.select(peewee.fn.COUNT(peewee.SQL("*"))).where(places.is_waiting())
 
 
-def wait(me: Member, waiter: str, name: str, now: float) -> None:
-    """`name` waits at `me` for a place from `now` on, under the id `waiter`. To say so again is no
-    error: nobody knows of a call that was given up whether it was carried out."""
-    row = {"id": waiter, "login_server": me.id, "name": name, "since": now}
+def wait(me: Member, waiter: str, name: str, now: float, trace: str = "") -> None:
+    """`name` waits at `me` for a place from `now` on, under the id `waiter`, as part of `trace`. To
+    say so again is no error: nobody knows of a call that was given up whether it was carried
+    out."""
+    row = {"id": waiter, "login_server": me.id, "name": name, "since": now, "trace": trace}
     Waiter.insert(row).on_conflict("REPLACE").execute()
+
+
+@read_only
+def trace_of_who_waits() -> str:
+    """The trace of who has waited longest of those of whom there is one, "" for none."""
+    return next((trace for (trace,) in _oldest_trace()), "")
+
+
+@statement
+def _oldest_trace() -> peewee.Select:
+    return Waiter.select(Waiter.trace).where(Waiter.trace != "").order_by(Waiter.since).limit(1)
 
 
 def stop_waiting(waiter: str) -> None:

@@ -65,6 +65,7 @@ class ServerRow:
     warned: str | None = None
     shelved: bool = False
     way: str | None = None
+    trace: str = ""
     version: str = ""
     replace_asked: bool = False
 
@@ -270,10 +271,15 @@ def new_id() -> str:
 
 
 def add(
-    scope: str, capacity: int, now: float, shelved: bool = False, way: str | None = None
+    scope: str,
+    capacity: int,
+    now: float,
+    shelved: bool = False,
+    way: str | None = None,
+    trace: str = "",
 ) -> str:
     """A row for a server that is launching, perhaps for the shelf; returns its id."""
     server = new_id()
     row = {"id": server, "scope": scope, "capacity": capacity, "created": now, "shelved": shelved}
-    Server.insert({**row, "way": way}).execute()
+    Server.insert({**row, "way": way, "trace": trace}).execute()
     return server

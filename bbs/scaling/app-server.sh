@@ -77,6 +77,8 @@ FailureAction=poweroff
 Type=exec
 User=bbs
 Group=bbs
+# Of which trace this launch is part, if it is of one.
+Environment=TRACEPARENT=${traceparent}
 ExecStart=$start --nodaemon --pidfile= ${service}-app --config=/etc/bbs/app.toml --server-id=${server_id}
 SyslogIdentifier=${service}-app
 StateDirectory=bbs

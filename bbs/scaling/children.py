@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 
+from bbs import tracing
 from bbs.addresses import ListeningPlace
 from bbs.config import Configuration, to_toml
 
@@ -51,7 +52,13 @@ def configuration_text(
         providers={name: each for name, each in config.providers.items() if name == used},
     )
     # Who is told it asks metadata, which machines have that EC2 launched, and no others.
-    without = () if used == "ec2" else ("ec2.address",)
+    without = [] if used == "ec2" else ["ec2.address"]
+    # Servers of before there were these, which an image may still have, refuse what they do not
+    # know.
+    if not config.tracing.endpoint:
+        without += ["tracing.endpoint", "tracing.sample"]
+    if config.log.format == Configuration().log.format:
+        without.append("log.format")
     return to_toml(theirs, for_app_servers=True, without=without)
 
 
@@ -65,8 +72,13 @@ def only_here(config: Configuration) -> tuple[str, ...]:
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """A child's environment: without the configuration, which its file has, secrets and all."""
-    return {key: value for key, value in environ.items() if not key.startswith("BBS_")}
+    """A child's environment: without the configuration, which its file has, secrets and all, and
+    without the trace of whoever began this process."""
+    return {
+        key: value
+        for key, value in environ.items()
+        if not key.startswith("BBS_") and key != tracing.VARIABLE
+    }
 
 
 def absolute(url: str) -> str:

@@ -294,7 +294,8 @@ class FleetKeeper(Service):
     async def _launch_again(self, rows: tuple[ServerRow, ...]) -> None:
         """Launches that were written down, by an operator or before somebody died, and not made."""
         launching = [row for row in rows if row.state is State.LAUNCHING]
-        self._steps.read_ways(row for row in launching if row.id not in self._sight.instances)
+        unlisted = [row for row in launching if row.id not in self._sight.instances]
+        self._steps.read_ways(unlisted)
         started = self._shelving.start_again(launching)
         missing = {
             row.id: self._ages.began(row.id)

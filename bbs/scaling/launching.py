@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from inspect import isawaitable
+from types import MappingProxyType
 from typing import Any
 
 from twisted.application.service import Service
@@ -81,6 +82,7 @@ async def make_provider(
     on_stop: Callable[[Callable[[], Any]], None],
     fleet: Fleet,
     service_name: str = "bbs",
+    traces: Mapping[str, str] = MappingProxyType({}),
 ) -> IProvider:
     """The provider of the login server `me`, not started, as the configuration wants it.
 
@@ -88,6 +90,7 @@ async def make_provider(
     :param in_thread: does blocking work.
     :param on_stop: takes what is to be called, in the order last to first, when the server stops.
     :param fleet: which one it is to launch for.
+    :param traces: of which trace a launch is part, by its id, as far as it is of one.
     :raises ConfigError: something in the configuration is no use for this provider.
     :raises LaunchRefused: the provider says so, or a file cannot be written.
     :raises PluginUnusable: what the provider made is none.
@@ -135,6 +138,7 @@ async def make_provider(
             fleet_id=fleet.id,
             other_ids=fleet.others,
             former=fleet.former,
+            traceparent=lambda server_id: traces.get(server_id, ""),
         )
     )
     if isawaitable(made):

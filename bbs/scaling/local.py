@@ -29,6 +29,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from bbs import tracing
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, LaunchRefused
 from bbs.scaling.logs import mark_in_use, remove_old_logs
 from bbs.values import Instance
@@ -61,7 +62,8 @@ class LocalProvider(Service):
     is made if it is missing and gets `app-<launch id>.log`. `environ` is the children's whole
     environment. `host` is where people reach them. `grace` is how many seconds a child has between
     SIGTERM and SIGKILL. `own_logs`: whether the command takes an option `--log FILE`, for the log
-    that it keeps itself. The logs of the `logs_kept` children that ended last stay.
+    that it keeps itself. The logs of the `logs_kept` children that ended last stay. `traceparent`
+    gives from a launch id what the child finds as TRACEPARENT in its environment.
     """
 
     shared = False
@@ -79,6 +81,7 @@ class LocalProvider(Service):
         grace: float = 5.0,
         own_logs: bool = False,
         logs_kept: int = 5,
+        traceparent: Callable[[str], str] = lambda launch_id: "",
     ) -> None:
         self.scope = scope
         self._reactor = reactor
@@ -89,6 +92,7 @@ class LocalProvider(Service):
         self._grace = grace
         self._own_logs = own_logs
         self._logs_kept = logs_kept
+        self._traceparent = traceparent
         self._children: dict[str, _Child] = {}
 
     # IProvider
@@ -146,17 +150,19 @@ class LocalProvider(Service):
             argv = [*argv, f"--log={path}"]
         log_file = self._open_log(path)
         self._children[launch_id] = child
+        trace = self._traceparent(launch_id)
+        environ = {**self._environ, tracing.VARIABLE: trace} if trace else self._environ
         try:
             with _hangups_wait() if self._own_logs else nullcontext():
                 self._reactor.spawnProcess(
-                    child, argv[0], argv, self._environ, childFDs={0: "w", 1: log_file, 2: log_file}
+                    child, argv[0], argv, environ, childFDs={0: "w", 1: log_file, 2: log_file}
                 )
         except BaseException:
             del self._children[launch_id]
             raise
         finally:
             os.close(log_file)
-        self._log.info("launched {launch_id}: {detail}", launch_id=launch_id, detail=child.detail)
+        self._log.info("launched {server}: {detail}", server=launch_id, detail=child.detail)
         self._tell()
 
     def _open_log(self, path: str) -> int:
@@ -169,7 +175,7 @@ class LocalProvider(Service):
 
     def _child_ended(self, launch_id: str) -> None:
         child = self._children.pop(launch_id)
-        self._log.info("{launch_id} ended: {detail}", launch_id=launch_id, detail=child.detail)
+        self._log.info("{server} ended: {detail}", server=launch_id, detail=child.detail)
         # Put back at the end, behind those that ended before it.
         self._children[launch_id] = child
         ended = [id for id, child in self._children.items() if not child.alive]

@@ -50,6 +50,8 @@ class LaunchKit:
     :param other_ids: what has one of these marks is this fleet's as well: it launched so while it
         was taken for a copy.
     :param former: whether there may be launches of a version that knew of no such ids.
+    :param traceparent: of which trace a launch is part, from its id: what its app server is to find
+        in its environment as `TRACEPARENT`. "" for none, and then there is to be no such variable.
     """
 
     reactor: Any
@@ -68,6 +70,7 @@ class LaunchKit:
     fleet_id: str = ""
     other_ids: tuple[str, ...] = ()
     former: bool = False
+    traceparent: Callable[[str], str] = lambda launch_id: ""
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,7 @@ def _make_local(kit: LaunchKit) -> IProvider:
         host=kit.host,
         own_logs=True,
         logs_kept=kit.logs_kept,
+        traceparent=kit.traceparent,
     )
 
 

@@ -7,15 +7,16 @@ What it did not do, or did not say that it did, is asked again in later rounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs import tracing
 from bbs.errors import Unavailable
-from bbs.rules import keeping
+from bbs.rules import keeping, members
 from bbs.rules.servers import CONSOLIDATED, REPLACED, ServerRow
 from bbs.scaling import plan
 from bbs.scaling.ages import Ages
@@ -67,6 +68,7 @@ class Steps:
         self._ages = ages
         self._needs = needs
         self._look_soon = look_soon
+        self._traces = means.traces
         self.holding = Holding(means)
         self._calls: dict[str, Deferred[Any]] = {}
         self._ways = Ways(means.provider, means.database, means.me)
@@ -98,6 +100,8 @@ class Steps:
                 moves = await run(keeping.mark_ready, me, id, host, ready)
                 self.failures = 0
                 self._needs.booted(self._ages.age(id))
+                if trace := rows[id].trace:
+                    tracing.past("boot", self._ages.age(id), trace)
                 _log.info("server {server} is ready", server=id)
                 self._news.moved(moves)
                 self._news.ready()
@@ -140,6 +144,10 @@ class Steps:
     async def add(self, count: int, shelved: bool = False) -> None:
         """Write down launches, and ask for them; for the shelf, if they are to be `shelved`."""
         ways = self._ways.first(count, shelved)
+        # What is for the shelf boots for nobody, and again each time that it is taken from there.
+        trace = ""
+        if tracing.is_on() and not shelved:
+            trace = await self._database.run(members.trace_of_who_waits)
         ids = await self._database.run(
             keeping.add_launches,
             self._me,
@@ -150,7 +158,9 @@ class Steps:
             self._wall(),
             shelved,
             ways,
+            trace,
         )
+        self._traces.update(dict.fromkeys(ids, trace))
         what = "server" if len(ids) == 1 else "servers"
         for_the_shelf = " to stand by" if shelved else ""
         _log.info("launching {count} {what}{why}", count=len(ids), what=what, why=for_the_shelf)
@@ -166,8 +176,10 @@ class Steps:
         self._ways.know(dict(zip(ids, ways, strict=False)))
         return ids
 
-    def read_ways(self, launching: Iterable[ServerRow]) -> None:
-        """By which ways those are asked for of which no list tells, as their rows say."""
+    def read_ways(self, launching: Sequence[ServerRow]) -> None:
+        """By which ways those are asked for of which no list tells, and as part of what, as their
+        rows say."""
+        self._traces.update((row.id, row.trace) for row in launching)
         self._ways.read((row for row in launching if row.id not in self._accepted), self._sure)
 
     def launch(self, began: Mapping[str, float], shelved: Collection[str] = ()) -> None:
@@ -197,6 +209,8 @@ class Steps:
         self._accepted &= kept
         self._sure &= kept
         self._told &= kept
+        for id in self._traces.keys() - kept:
+            del self._traces[id]
 
     def begin(self, id: str, call: Callable[..., Coroutine[Any, Any, object]], *rest: Any) -> None:
         """`call(id, *rest)` in the background, unless another call about `id` is under way."""
@@ -216,10 +230,11 @@ class Steps:
         self._sight.asking(id)
         refused = failed = None
         try:
-            if shelved and IKeepsWarm.providedBy(self._provider):
-                await cast("IKeepsWarm", self._provider).launch_to_stop(id)
-            else:
-                await self._provider.launch(id)
+            with tracing.span("launch", self._traces.get(id)):
+                if shelved and IKeepsWarm.providedBy(self._provider):
+                    await cast("IKeepsWarm", self._provider).launch_to_stop(id)
+                else:
+                    await self._provider.launch(id)
             self._accepted.add(id)
         except LaunchRefused as error:
             refused = str(error)

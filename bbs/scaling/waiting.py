@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from bbs import tracing
 from bbs.errors import Stopping, Unavailable
 from bbs.protocols.line import IConnection
 from bbs.rules import members, operators
@@ -19,6 +20,7 @@ from bbs.rules.places import Look, Search, Seat
 from bbs.rules.servers import new_id
 from bbs.scaling.news import FleetNews
 from bbs.storage.database import Database
+from bbs.values import Timing
 
 LOOK_INTERVAL = 1.0
 """Seconds between looks for a place that no hint has told of; also between `waiting` events."""
@@ -47,6 +49,7 @@ class _Waiter:
     attempt: Finder
     undo: Callable[[], Awaitable[None]]
     seated: Deferred[Seat] = field(default_factory=Deferred)
+    span: tracing.Span | None = None
     told: tuple[int, int | None] | None = None
     told_at: float = -LOOK_INTERVAL
 
@@ -56,7 +59,8 @@ class WaitingRoom:
     """The queue of one login server: first come, first served.
 
     `patience` is how long one waits at the most, in seconds: a launch's time-out. `wall` stamps
-    since when, for the page. `watchers` are the connections that said `events`.
+    since when, for the page. `watchers` are the connections that said `events`. `timing` is told
+    how long each took to get a place.
     """
 
     me: Member
@@ -66,6 +70,7 @@ class WaitingRoom:
     patience: float
     watchers: set[IConnection]
     news: FleetNews
+    timing: Timing
 
     def __post_init__(self) -> None:
         self._queue: list[_Waiter] = []
@@ -93,18 +98,27 @@ class WaitingRoom:
         :raises Unavailable: none could be had in time, or none can be launched; `Stopping` where
             nobody waits any more.
         """
-        search = await attempt(Look(new=not self._queue))
-        if search.seat:
-            return search.seat
-        if self._closed:
-            raise Stopping()
-        row = None if search.online else new_id()
-        waiter = _Waiter(row, self.wall(), connection, attempt, undo)
+        began = self.timing.seconds()
+        with tracing.span("place"):
+            search = await attempt(Look(new=not self._queue))
+        seat = search.seat
+        if seat is None:
+            if self._closed:
+                raise Stopping()
+            row = None if search.online else new_id()
+            with tracing.span("wait") as span:
+                waiter = _Waiter(row, self.wall(), connection, attempt, undo, span=span)
+                seat = await self._wait(waiter, name)
+        if self.timing.places is not None:
+            self.timing.places(self.timing.seconds() - began)
+        return seat
+
+    async def _wait(self, waiter: _Waiter, name: str) -> Seat:
         self._queue.append(waiter)
         self._enter(waiter, name)
         impatience = self.reactor.callLater(self.patience, self._give_up, waiter)
         if self._is_time_to_say("waiting"):
-            _log.info("{waiting} waiting for a place", waiting=len(self._queue))
+            _log.info("{count} waiting for a place", count=len(self._queue))
         self.look()
         try:
             return await waiter.seated
@@ -133,7 +147,9 @@ class WaitingRoom:
             self._again = True
         elif self._queue:
             self._serving = True
-            Deferred.fromCoroutine(self._serve()).addErrback(
+            with tracing.within(None):  # It is for the others too.
+                serving = Deferred.fromCoroutine(self._serve())
+            serving.addErrback(
                 lambda failure: _log.failure("serving those who wait failed", failure=failure)
             )
 
@@ -153,7 +169,8 @@ class WaitingRoom:
     async def _seat_first(self, waiter: _Waiter) -> bool:
         """Whether to go on with the next: this one has a place, or an answer at least."""
         try:
-            search = await waiter.attempt(Look(new=True, waiter=waiter.row))
+            with tracing.span("place", waiter.span):
+                search = await waiter.attempt(Look(new=True, waiter=waiter.row))
         except Unavailable:
             return False  # Waiting goes on: the database may be back in time.
         except Exception as error:
@@ -192,7 +209,8 @@ class WaitingRoom:
                 self.reactor.callLater(LOOK_INTERVAL, self._enter, waiter, name)
 
         if waiter.row:
-            known = self.database.run(members.wait, self.me, waiter.row, name, waiter.since)
+            trace = waiter.span.traceparent if waiter.span else ""
+            known = self.database.run(members.wait, self.me, waiter.row, name, waiter.since, trace)
             known.addCallbacks(entered, again)
         else:
             self.news.wanted()

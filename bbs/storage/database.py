@@ -22,6 +22,7 @@ import peewee
 from twisted.internet.defer import Deferred, fail
 from twisted.logger import Logger
 
+from bbs import tracing
 from bbs.errors import Unavailable
 from bbs.storage import models
 from bbs.storage.connecting import connect_to, is_bug, summary
@@ -110,7 +111,8 @@ class Database:
         """Whether the log has it that the database is away, and when it last had."""
         self._said_at = float("-inf")
         self.on_answer: Callable[[float], None] = lambda seconds: None
-        """Told how long each call took that the database answered, in seconds, from `run` on."""
+        """Told how long each call took that the database answered, in seconds, from `run` on; what
+        it was a part of is then being done."""
         self._last_answer: dict[ILane, float] = {}
         """When somebody was last answered by the database, on each lane."""
         self._closed = False
@@ -208,14 +210,17 @@ class Database:
                 away = isinstance(error, Unavailable)
                 if not away:
                     self._last_answer[self._lane(job.rule)] = now
-                    self.on_answer(now - job.asked_at)
+                    with tracing.within(job.span):
+                        self.on_answer(now - job.asked_at)
                 if away or self._away:
                     cause = error.__cause__ if error else None
                     self._noticed(job.writes, summary(cause) if away else None)
-            if error is None:
-                job.answer.callback(job.result)
-            else:
-                job.answer.errback(error)
+            job.tell(now)
+            with tracing.within(job.span):
+                if error is None:
+                    job.answer.callback(job.result)
+                else:
+                    job.answer.errback(error)
 
     def _late(self, job: Job, now: float) -> float | None:
         """When to look again at a call that has no answer yet; None when it is given up."""

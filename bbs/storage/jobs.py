@@ -9,6 +9,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 
+from bbs import tracing
+
+LONG = 0.001
+"""Seconds in the queue of a thread that a trace shows."""
+
 _lock = Lock()
 """Held for a moment when it is decided what becomes of jobs: their threads decide for many of them
 at once, the reactor for one whose time is over."""
@@ -27,7 +32,7 @@ class Job:
 
     `hurried` calls have a deadline and are one transaction; others make their own, and have none.
     `begun` is when a thread took it up. In the end there is a `result`, or an `error`. Times are in
-    seconds, by the reactor's clock.
+    seconds, by the reactor's clock. `span` is of what the call is a part.
     """
 
     __slots__ = (
@@ -42,6 +47,7 @@ class Job:
         "progress",
         "result",
         "rule",
+        "span",
         "watched",
         "writes",
     )
@@ -63,6 +69,7 @@ class Job:
         self.writes = writes
         self.hurried = hurried
         self.answer: Deferred[Any] = Deferred()
+        self.span = tracing.here()
         self.progress = Progress.OPEN
         self.begun: float | None = None
         self.watched = False
@@ -71,6 +78,18 @@ class Job:
         """Whether its commit was under way at its deadline, and is waited for a moment more."""
         self.result: Any = None
         self.error: BaseException | None = None
+
+    def tell(self, now: float) -> None:
+        """Have its trace know where its time went, until `now`."""
+        if self.span is None:
+            return
+        begun = now if self.begun is None else self.begun
+        if not self.hurried:
+            begun = self.asked_at
+        elif begun - self.asked_at > LONG:
+            tracing.past("database queue", begun - self.asked_at, self.span, now - begun)
+        name = getattr(self.rule, "__name__", "")
+        tracing.past("database", now - begun, self.span, rule=name)
 
     def call(self) -> Any:
         """What the rule returns."""

@@ -19,9 +19,10 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 
 if TYPE_CHECKING:
     from bbs.tracing.exporting import Exporting
@@ -33,6 +34,14 @@ _TRACEPARENT = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 SAMPLED = 1
 """The flag that the trace is recorded (section 3.2.2.5.1)."""
+
+
+NEEDS = "traces need OpenTelemetry: pip install 'bbs[tracing]'"
+"""What is said where it is not installed."""
+
+VARIABLE = "TRACEPARENT"
+"""What a process finds in its environment that is begun as part of a trace (OpenTelemetry,
+"Environment Variables as Context Propagation Carriers")."""
 
 
 class Span(Protocol):
@@ -57,6 +66,14 @@ _exporting: Exporting | None = None
 _here: ContextVar[Span | None] = ContextVar("bbs_span", default=None)
 
 
+def is_installed() -> bool:
+    """Whether OpenTelemetry is there."""
+    try:
+        return find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
+    except ImportError:
+        return False
+
+
 def start(service: str, endpoint: str, sample: float = 1.0) -> None:
     """Record spans from now on, as those of `service`, and send them to `endpoint`, where a
     collector takes OTLP over HTTP. A thread does that: it must be called behind the last fork.
@@ -64,23 +81,35 @@ def start(service: str, endpoint: str, sample: float = 1.0) -> None:
     :param sample: the share of the traces begun here that is recorded, from 0 to 1.
     :raises ImportError: OpenTelemetry is not installed.
     """
-    global _exporting
-    from bbs.tracing.exporting import Exporting
+    from bbs.tracing.exporting import Exporting, collector_at
 
-    if _exporting is None:
-        _exporting = Exporting(service, endpoint, sample)
+    use(Exporting(service, collector_at(endpoint), sample))
+
+
+def use(exporting: Exporting) -> None:
+    """Record spans by `exporting` from now on."""
+    global _exporting
+    _exporting = exporting
 
 
 def stop(reactor: object) -> Deferred[None]:
     """Record no more; fires when the collector has what there is, or soon (`exporting.PATIENCE`)
     anyway."""
+    exporting = _taken()
+    return succeed(None) if exporting is None else exporting.stop(reactor)
+
+
+def end() -> None:
+    """The same for a process whose reactor is over. It blocks."""
+    exporting = _taken()
+    if exporting is not None:
+        exporting.end()
+
+
+def _taken() -> Exporting | None:
     global _exporting
     exporting, _exporting = _exporting, None
-    if exporting is None:
-        ended: Deferred[None] = Deferred()
-        ended.callback(None)
-        return ended
-    return exporting.stop(reactor)
+    return exporting
 
 
 def is_on() -> bool:
@@ -124,11 +153,17 @@ def begin(
     return _exporting.begin(name, above, attributes)
 
 
-def past(name: str, seconds: float, parent: Span | str | None = None, ago: float = 0.0) -> None:
+def past(
+    name: str,
+    seconds: float,
+    parent: Span | str | None = None,
+    ago: float = 0.0,
+    **attributes: Value,
+) -> None:
     """There was something that lasted so many `seconds` and ended `ago` seconds before now, as part
     of `parent` or of what is being done."""
     if _exporting is not None and (above := parent or _here.get()):
-        _exporting.past(name, above, seconds, ago)
+        _exporting.past(name, above, seconds, ago, attributes)
 
 
 def span(

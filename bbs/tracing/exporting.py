@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Thread
 from typing import Any
 
@@ -51,12 +51,12 @@ _log = Logger()
 
 
 class Exporting:
-    """Begins spans of `service`, and sends those that are over and recorded to `endpoint`."""
+    """Begins spans of `service`, and has those that are over and recorded sent by `exporter`."""
 
-    def __init__(self, service: str, endpoint: str, sample: float) -> None:
+    def __init__(self, service: str, exporter: SpanExporter, sample: float) -> None:
         self._sample = sample
         _quieten()
-        self._counting = _Counting(OTLPSpanExporter(endpoint=traces_at(endpoint), timeout=DEADLINE))
+        self._counting = _Counting(exporter)
         resource = Resource.create(
             {
                 "service.name": service,
@@ -102,10 +102,21 @@ class Exporting:
             self._tracer.start_span(name, context, attributes=attributes, start_time=since)
         )
 
-    def past(self, name: str, parent: Span | str, seconds: float, ago: float) -> None:
+    def past(
+        self,
+        name: str,
+        parent: Span | str,
+        seconds: float,
+        ago: float,
+        attributes: Mapping[str, Value],
+    ) -> None:
         """See `bbs.tracing.past`."""
         until = time.time_ns() - int(ago * 1e9)
-        self.begin(name, parent, {}, until - int(seconds * 1e9)).end(until)
+        self.begin(name, parent, attributes, until - int(seconds * 1e9)).end(until)
+
+    def flush(self) -> None:
+        """Send what is over, now. It blocks."""
+        self._provider.force_flush()
 
     def stop(self, reactor: Any) -> Deferred[None]:
         """See `bbs.tracing.stop`."""
@@ -115,19 +126,28 @@ class Exporting:
             if not stopped.called:
                 if impatience.active():
                     impatience.cancel()
+                self._counting.tell_last()
                 stopped.callback(None)
 
+        impatience = reactor.callLater(PATIENCE, fire)
+        self._shut_down(lambda: reactor.callFromThread(fire))
+        return stopped
+
+    def end(self) -> None:
+        """See `bbs.tracing.end`."""
+        self._shut_down().join(PATIENCE)
+
+    def _shut_down(self, then: Callable[[], object] = lambda: None) -> Thread:
         def shut_down() -> None:
             try:
                 self._provider.shutdown()
             finally:
-                self._counting.tell_last()
-                reactor.callFromThread(fire)
+                then()
 
-        impatience = reactor.callLater(PATIENCE, fire)
         # Its own, and no worker's: those are waited for.
-        Thread(target=shut_down, name="end-of-tracing", daemon=True).start()
-        return stopped
+        thread = Thread(target=shut_down, name="end-of-tracing", daemon=True)
+        thread.start()
+        return thread
 
 
 class _Span:
@@ -150,10 +170,10 @@ class _Span:
         self.span.end(at)
 
 
-def traces_at(endpoint: str) -> str:
-    """Where spans go, of a collector that is at `endpoint` (OTLP's specification, "Endpoint URLs
-    for OTLP/HTTP")."""
-    return f"{endpoint.rstrip('/')}/v1/traces"
+def collector_at(endpoint: str) -> SpanExporter:
+    """What sends spans to a collector at `endpoint` (OTLP's specification, "Endpoint URLs for
+    OTLP/HTTP"); OTEL_EXPORTER_OTLP_HEADERS may have a credential for it."""
+    return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=DEADLINE)
 
 
 def _traceparent(context: SpanContext) -> str:

@@ -25,7 +25,7 @@ from bbs.web import history
 from bbs.web.gauges import ReactorLag, Spans
 from bbs.web.history import chosen, series_of
 from bbs.web.memory import Memory, Watchers
-from bbs.web.narrate import Scene, deeds_since, narrate, newly_failed, newly_ready
+from bbs.web.narrate import Launched, Scene, deeds_since, narrate, newly_failed, newly_ready
 from bbs.web.snapshot import Measured, View, free_places, longest_wait
 from bbs.web.tallies import Tallies
 
@@ -62,8 +62,8 @@ _log = Logger()
 class Meter(Protocol):
     """What is measured for monitoring systems."""
 
-    def launched(self, took: Sequence[float], failed: int) -> None:
-        """Launches have succeeded, after so many seconds, and failed."""
+    def launched(self, ready: Sequence[Launched], failed: int) -> None:
+        """Launches have succeeded, and so many failed."""
 
     def lagged(self, seconds: float) -> None:
         """The reactor was so late."""
@@ -242,9 +242,9 @@ class Lookout(Service):
                 deeds = deeds_since(since - LATE, view.scene.overview)
                 self.memory.tell([deed for deed in deeds if (deed.at, deed.text) not in known])
         else:
-            took = newly_ready(before.overview, view.scene.overview)
-            self._launches += took
-            self._meter.launched(took, newly_failed(before.overview, view.scene.overview))
+            ready = newly_ready(before.overview, view.scene.overview)
+            self._launches += [each.seconds for each in ready]
+            self._meter.launched(ready, newly_failed(before.overview, view.scene.overview))
             self.memory.tell(narrate(before, view.scene, self.tallies.counted))
         self._watchers.state(view)
 

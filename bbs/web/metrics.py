@@ -18,11 +18,11 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Proce
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.exposition import choose_encoder
 
-from bbs import __version__
+from bbs import __version__, tracing
 from bbs.values import ERRORS, State, Trouble
 from bbs.web.alarm import Alarm, Cause, alarms
 from bbs.web.lookout import Lookout
-from bbs.web.narrate import MESSAGES
+from bbs.web.narrate import MESSAGES, Launched
 from bbs.web.snapshot import (
     Standing,
     View,
@@ -41,6 +41,12 @@ each would be a text of its own to make."""
 
 LAUNCH = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0, 180.0, 300.0)
 """Bounds for launches: a child process takes a second, a machine in a cloud a minute."""
+
+REQUEST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Bounds for requests: most take milliseconds, and a login as long as there is no place."""
+
+PLACE = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Bounds for places: one that is free, or one on a server that is launched first."""
 
 
 class Metrics:
@@ -68,6 +74,21 @@ class Metrics:
             buckets=FAST,
             registry=registry,
         )
+        self._requests = Histogram(
+            "bbs_request_seconds",
+            "Requests to this login server, until they were answered",
+            labelnames=["command"],
+            buckets=REQUEST,
+            registry=registry,
+        )
+        self._commands: dict[str, Histogram] = {}
+        """Those of commands, which to look up by labels takes as long as to count."""
+        self._places = Histogram(
+            "bbs_place_seconds",
+            "How long people waited for a place at this login server",
+            buckets=PLACE,
+            registry=registry,
+        )
         self._launches = Histogram(
             "bbs_fleet_launch_seconds",
             "Launches, from the decision until people may be placed",
@@ -91,16 +112,29 @@ class Metrics:
 
     # Meter
 
-    def launched(self, took: Sequence[float], failed: int) -> None:
-        for seconds in took:
-            self._launches.observe(seconds)
+    def launched(self, ready: Sequence[Launched], failed: int) -> None:
+        for each in ready:
+            self._launches.observe(each.seconds, exemplar_of(each.trace))
         self._failures.inc(failed)
 
     def lagged(self, seconds: float) -> None:
         self._lag.observe(seconds)
 
     def answered(self, seconds: float) -> None:
-        self._answers.observe(seconds)
+        self._answers.observe(seconds, exemplar_of(tracing.current()))
+
+    # Timing
+
+    def requested(self, command: str, seconds: float) -> None:
+        """A request was answered after so long."""
+        timed = self._commands.get(command)
+        if timed is None:
+            timed = self._commands[command] = self._requests.labels(command)
+        timed.observe(seconds, exemplar_of(tracing.current()))
+
+    def placed(self, seconds: float) -> None:
+        """Somebody was given a place after so long."""
+        self._places.observe(seconds, exemplar_of(tracing.current()))
 
     # Collector, as a registry calls it
 
@@ -185,6 +219,14 @@ class Metrics:
         yield "fleet_waiting_people", "People without a place", seen.waiting
         yield "fleet_longest_wait_seconds", "How long the first waits", longest_wait(view) or 0.0
         yield "fleet_launch_refused", "Whether nothing can be launched", seen.refusal is not None
+
+
+def exemplar_of(context: str) -> dict[str, str] | None:
+    """What leads from a figure to the trace `context` (W3C's form); None where nobody keeps it."""
+    if not context:
+        return None
+    _, trace, span, flags = context.split("-")
+    return {"trace_id": trace, "span_id": span} if int(flags, 16) & tracing.SAMPLED else None
 
 
 def _count(view: View, state: State) -> int:

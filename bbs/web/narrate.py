@@ -31,6 +31,14 @@ class Told:
     at: float | None = None
 
 
+@dataclass(frozen=True)
+class Launched:
+    """A launch that succeeded after so many `seconds`, as part of a `trace` ("": of none)."""
+
+    seconds: float
+    trace: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scene:
     """What was seen: everything, as last known, and whether it could be looked at just now."""
@@ -61,11 +69,11 @@ def short(server: str) -> str:
     return server[:8]
 
 
-def newly_ready(before: Overview, now: Overview) -> list[float]:
-    """How many seconds each launch took that has succeeded meanwhile."""
+def newly_ready(before: Overview, now: Overview) -> list[Launched]:
+    """Which launches have succeeded meanwhile."""
     known = _by_id(before)
     return [
-        server.launch_time
+        Launched(server.launch_time, server.trace)
         for server in now.servers
         if server.launch_time is not None
         and server.scope != OPERATOR

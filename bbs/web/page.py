@@ -16,7 +16,7 @@ from bbs.limits.fair import FairQueue
 from bbs.passwords import Hasher
 from bbs.protocols.doors import Door
 from bbs.storage.database import Database
-from bbs.values import Policy, Rate
+from bbs.values import Policy, Rate, Timing
 from bbs.web.actions import Controls, Servers, answered, from_page
 from bbs.web.auth import Operators, OperatorSessions, PasswordFileUnusable, hashed, read_passwords
 from bbs.web.kept import Kept
@@ -40,9 +40,9 @@ class Parts:
 
     `on_change` is called when an operator has asked for something; `broker` says whether the broker
     is there, `logins` how many people this login server has let in, `trouble` why nobody can log
-    in, "" if they can. `wall` tells what time it is (seconds since the epoch). `password_minimum`
-    is in characters; `outlives` says whether app servers go on without login servers; `person` and
-    `on_delete` are the service's own (`Service`).
+    in, "" if they can. `timing` is whom it tells how long things take. `wall` tells what time it is
+    (seconds since the epoch). `password_minimum` is in characters; `outlives` says whether app
+    servers go on without login servers; `person` and `on_delete` are the service's own (`Service`).
     """
 
     service: str
@@ -53,6 +53,7 @@ class Parts:
     on_change: Callable[[], None]
     broker: Callable[[], bool]
     logins: Callable[[], int]
+    timing: Timing
     trouble: Callable[[], str]
     reactor: Any
     wall: Callable[[], float]
@@ -115,6 +116,7 @@ class OperatorsPage(Service):
             outlives=parts.outlives,
         )
         sessions = OperatorSessions(reactor.seconds)
+        self._timing = parts.timing
         self._streams = Streams(standing, sessions, reactor)
         self._metrics = metrics = Metrics(standing, parts.logins)
         self._lookout = self._streams.lookout = Lookout(
@@ -159,10 +161,13 @@ class OperatorsPage(Service):
 
     def startService(self) -> None:
         Service.startService(self)
+        self._timing.requests = self._metrics.requested
+        self._timing.places = self._metrics.placed
         self._lookout.startService()
 
     def stopService(self) -> Deferred[Any]:
         Service.stopService(self)
+        self._timing.requests = self._timing.places = None
         self._streams.close()
         return self._lookout.stopService()
 

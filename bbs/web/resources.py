@@ -149,7 +149,8 @@ class Asked(Leaf):
 
     def _failed(self, failure: Failure, request: Any) -> None:
         if not failure.check(CancelledError):
-            _log.failure("{path} could not be answered", failure=failure, path=request.path)
+            path = request.path.decode("ascii", "backslashreplace")
+            _log.failure("{path} could not be answered", failure=failure, path=path)
             send(request, as_text("Internal error", 500))
 
 

@@ -38,9 +38,12 @@ class Disk:
         self.limited = os.getuid() == 0 and _succeeds([*command, folder])
         self._ballast = folder / "ballast"
 
-    def fill(self) -> None:
-        """Leave no room; what is freed meanwhile is taken by the next call."""
-        with self._ballast.open("ab") as ballast:
+    def fill(self, file: Path | None = None) -> None:
+        """Leave no room; what is freed meanwhile is taken by the next call.
+
+        :param file: what takes the room, unless that is all the same.
+        """
+        with (file or self._ballast).open("ab") as ballast:
             for piece in (MIB, 1 << 12):
                 with suppress(_Full):
                     while True:

@@ -223,6 +223,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: members.wait(KEEPER, "another", "user0", NOW),
             lambda: operators.launches_under_way(NOW),
             lambda: operators.is_hopeless(NOW),
+            members.trace_of_who_waits,
             lambda: members.stop_waiting("waiter"),
         ],
         "an app server": [

@@ -28,9 +28,8 @@ PLAN = Plan(before=1.0, during=2.0, seed=1, inputs=3000, patience=30.0)
 """Seconds of each: with those of `AMONG_THEM` less than a minute, what comes before them apart."""
 
 AMONG_THEM = (
-    *("logins-right", "logins-wrong", "logins-unknown", "registrations", "guesses"),
-    *("silent-many-addresses", "crowd", "descriptors", "endings-login"),
-    *("page", "unread-posts", "group", "listeners", "commands"),
+    *("logins-right", "registrations", "guesses", "silent-many-addresses", "descriptors"),
+    *("endings-login", "page", "unread-posts", "listeners", "commands"),
     *(name for name in ATTACKS if name.startswith("fuzz-")),
 )
 """An attack on each limit; `make soak` has all there are."""

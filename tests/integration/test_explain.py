@@ -19,8 +19,9 @@ from tests.integration.explain import (
     plans,
     report,
 )
+from tests.mysql_8 import refused
 
-EVERYWHERE = {"help", "ping", "quit", "events", "commands"}
+EVERYWHERE = {"help", "ping", "quit", "events", "commands", "traceparent"}
 """Commands that want nothing of the database."""
 
 
@@ -81,4 +82,7 @@ class PlansCase(SynchronousTestCase):
     def test_mysql(self) -> None:
         found = plans(fresh_mysql_url())
         self.check(found)
+        for section in found.values():
+            for plan in (plan for listed in section.values() for plan in listed):
+                self.assertIsNone(refused(plan.sql), plan.sql)
         self.assertIn("### receive-post", report({"MariaDB": found}))

@@ -53,8 +53,8 @@ class KilledUpgrades(TestCase):
         self.assertGreater(cuts.cuts, 3)
 
     async def test_on_sqlite(self) -> None:
-        self.is_as_if_never_killed(await deferToThread(cut_everywhere, "sqlite", "", SEED, 15))
+        self.is_as_if_never_killed(await deferToThread(cut_everywhere, "sqlite", "", SEED, 25))
 
     async def test_on_mariadb(self) -> None:
         server = needed("BBS_TEST_MYSQL_URL")
-        self.is_as_if_never_killed(await deferToThread(cut_everywhere, "mysql", server, SEED, 15))
+        self.is_as_if_never_killed(await deferToThread(cut_everywhere, "mysql", server, SEED, 40))

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
-from tests.integration.service import BIN, Process, Service, ServiceCase, connect, eventually
+from tests.integration.service import BIN, Process, Service, ServiceCase, connect, eventually, run
+from tests.trace_tools import Collector
 
 TALKATIVE = """
 import faulthandler, os, sys, threading, time
@@ -142,13 +149,132 @@ class Up(ServiceCase):
         await up.end()
 
 
+def objects(text: str) -> list[dict[str, Any]]:
+    """The lines of a log, each of which is JSON."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+class Json(ServiceCase):
+    """`[log] format = "json"`: every line of every server is an object, and says whose it is."""
+
+    async def test_bbs_up_and_its_children(self) -> None:
+        service = self.service(log={"format": "json"})
+        up = await service.up()
+        (launched,) = [each["id"] for each in await service.fleet()]
+        await up.end()
+        self.assertEqual((up.exit_code, up.errors), (0, ""))
+        self.assertIn("bbs is ready: bbs client", up.output)
+        ours = objects((service.data / "bbs.log").read_text())
+        self.assertEqual({each["server_kind"] for each in ours}, {"up"})
+        said = [each for each in ours if each["message"] == f"server {launched} is ready"]
+        self.assertEqual([each["fields"] for each in said], [{"server": launched}])
+        self.assertEqual(len(said[0]["server_id"]), 32)
+        (log,) = (service.data / "logs").glob("app-*.log")
+        theirs = objects(log.read_text())
+        self.assertEqual({each["server_id"] for each in theirs}, {launched})
+        self.assertEqual({each["server_kind"] for each in theirs}, {"app"})
+        security = (service.data / "logs" / "security.log").read_text()
+        self.assertNotIn("{", security)
+
+    async def test_twistd(self) -> None:
+        """To standard output and to files, as the file or the environment says it."""
+        service = self.service(fleet={"provider": "none"})
+        telnet_port = service.another_port()
+        service.write_config(
+            broker__url=await broker(self),
+            telnet__server=f"127.0.0.1:{service.port}",
+            telnet__listen=f"tcp:{telnet_port}:interface=127.0.0.1",
+            app__listen=f"tcp:{service.another_port()}:interface=127.0.0.1",
+        )
+        service.data.mkdir()
+        log = service.folder / "log"
+        for kind, options in (
+            ("login", ()),
+            ("login", (f"--logfile={log}",)),
+            ("app", ("--logfile=-",)),
+            ("telnet", ()),
+        ):
+            server = service.start(
+                *(BIN / "twistd", "--nodaemon", "--pidfile=", *options),
+                *(f"bbs-{kind}", "--config", service.config),
+                environ={"BBS_LOG_FORMAT": "json"},
+            )
+
+            def said(server: Process = server, in_file: bool = str(log) in str(options)) -> str:
+                return log.read_text() if in_file and log.exists() else server.output
+
+            def listens(server: Process = server, said: Callable[[], str] = said) -> bool:
+                self.assertTrue(server.alive, server.errors)
+                return "actory starting on" in said()
+
+            await eventually(listens, f"{kind} listens")
+            await server.end()
+            found = objects(said())
+            self.assertEqual({each["server_kind"] for each in found}, {kind}, found)
+            self.assertEqual(found[-1]["message"], "Server Shut Down.")
+            self.assertEqual("server_id" in found[-1], kind != "telnet")
+
+    async def test_what_it_cannot_start_with(self) -> None:
+        """Is said in plain words, and the log's line is JSON."""
+        service = self.service(log={"format": "json"}, fleet={"provider": "none"})
+        service.data.mkdir()
+        service.write_config(login__listen="ssl:1:privateKey=no-such:certKey=no-such")
+        argv = (BIN / "twistd", "--nodaemon", "--pidfile=", "bbs-login", "--config", service.config)
+        server = service.start(*argv)
+        await server.ended()
+        self.assertEqual(server.exit_code, 1)
+        self.assertTrue(server.errors.startswith("bbs-login: cannot listen on"), server.errors)
+        critical = [each for each in objects(server.output) if each["level"] == "critical"]
+        self.assertEqual([each["fields"]["name"] for each in critical], ["bbs-login"])
+
+
+class Traced(ServiceCase):
+    """Logs and figures lead to the traces that a collector has."""
+
+    async def test_a_login_that_waits(self) -> None:
+        collector = Collector()
+        collector.start()
+        self.addCleanup(lambda: run(collector.stop()))
+        service = self.service(
+            log={"format": "json"},
+            tracing={"endpoint": collector.endpoint},
+            fleet={"minimum": 0, "spare": 0},
+        )
+        up = await service.up()
+        await service.register("ann")
+        await service.person("ann")
+        await eventually(lambda: collector.named("login"), "the collector has the login")
+        (login,) = collector.named("login")
+        lines = objects((service.data / "bbs.log").read_text())
+        (waiting,) = [each for each in lines if each["message"] == "1 waiting for a place"]
+        self.assertEqual(waiting["trace_id"], login.trace)
+        self.assertIn(waiting["span_id"], [each.id for each in collector.trace_of(login)])
+        (begun,) = [each for each in lines if "EmbeddedBroker starting" in each["message"]]
+        self.assertNotIn("trace_id", begun)
+        page = re.search(r"page: (http://\S+/)", up.output)
+        assert page is not None
+        figures = await deferToThread(openmetrics, f"{page[1]}metrics")
+        for name in ("request", "place", "database_call"):
+            found = re.findall(rf'bbs_{name}_seconds_bucket.* # .*trace_id="(\w+)"', figures)
+            self.assertIn(login.trace, found, name)
+        await up.end()
+        self.assertEqual((up.exit_code, up.errors), (0, ""))
+
+
+def openmetrics(url: str) -> str:
+    """What is said of a server to who keeps exemplars. It blocks."""
+    accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+    with urlopen(Request(url, headers=accept)) as answer:
+        return str(answer.read().decode())
+
+
 class Twistd(ServiceCase):
     async def test_sighup(self) -> None:
         """Each server makes its log anew, and goes on."""
         service = self.service()
         login_port, telnet_port = service.port, service.another_port()
         service.write_config(
-            broker__url=await self.broker(service),
+            broker__url=await broker(self),
             fleet__provider="none",
             telnet__server=f"127.0.0.1:{login_port}",
             telnet__listen=f"tcp:{telnet_port}:interface=127.0.0.1",
@@ -219,15 +345,14 @@ class Twistd(ServiceCase):
 
         await eventually(is_there, f"{log.name} says that it listens", 60)
 
-    async def broker(self, service: Service) -> str:
 
-        from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
+async def broker(case: ServiceCase) -> str:
+    """The URL of a broker in this process, which ends with the test."""
+    from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 
-        broker = BrokerService(
-            reactor,
-            "tcp:0:interface=127.0.0.1",
-            EmbeddedBroker(Credential("bbs", "secret"), reactor),
-        )
-        broker.startService()
-        self.addCleanup(broker.stopService)
-        return str(await broker.when_listening())
+    served = BrokerService(
+        reactor, "tcp:0:interface=127.0.0.1", EmbeddedBroker(Credential("bbs", "secret"), reactor)
+    )
+    served.startService()
+    case.addCleanup(served.stopService)
+    return str(await served.when_listening())

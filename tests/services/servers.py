@@ -24,6 +24,17 @@ __all__ = [
 _ACTIVEMQ_JAR = Path("/usr/share/activemq/bin/activemq.jar")
 
 
+_MODES_OF_MYSQL_8 = (
+    "ONLY_FULL_GROUP_BY",
+    "STRICT_TRANS_TABLES",
+    "NO_ZERO_IN_DATE",
+    "NO_ZERO_DATE",
+    "ERROR_FOR_DIVISION_BY_ZERO",
+    "NO_ENGINE_SUBSTITUTION",
+)
+"""Its `sql_mode`, which holds MariaDB's too: what is refused there is refused here."""
+
+
 class MariaDB(Server):
     """A MariaDB with a database `bbs`; its user may make others."""
 
@@ -77,6 +88,11 @@ class MariaDB(Server):
                 f"--pid-file={self.folder}/server.pid",
                 "--skip-name-resolve",
                 "--innodb-buffer-pool-size=64M",
+                "--max-connections=500",  # Tests run side by side, some with many servers.
+                # What MySQL 8 does by default, and MariaDB when it is told: no MySQL 8 can be had
+                # where the tests run, so they run on its terms at least.
+                f"--sql-mode={','.join(_MODES_OF_MYSQL_8)}",
+                "--innodb-autoinc-lock-mode=2",
             ]
         ]
 

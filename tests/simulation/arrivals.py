@@ -37,7 +37,7 @@ from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server, User
 from bbs.testing.provider import MemoryProvider
-from bbs.values import Policy, State, Tally
+from bbs.values import Policy, State, Tally, Timing
 from bbs.workers import Inline
 from tests.simulation.checks import WATCH_PLACES
 
@@ -234,6 +234,7 @@ class Hour:
             patience=policy.launch_timeout,
             watchers=set(),
             news=news,
+            timing=Timing(clock.seconds),
         )
         means = Means(
             me=me,

@@ -37,7 +37,7 @@ from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import rows
 from bbs.storage.models import Place, Server, User
-from bbs.values import Instance, Policy, State, Tally
+from bbs.values import Instance, Policy, State, Tally, Timing
 from bbs.workers import Inline
 from tests.simulation.breaks import Breaks
 from tests.simulation.clock import FastClock
@@ -208,6 +208,7 @@ class LoginServer:
             patience=day.policy.launch_timeout,
             watchers=set(),
             news=news,
+            timing=Timing(self.mortal.seconds),
         )
         means = Means(
             me=me,

@@ -20,7 +20,7 @@ from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
-from bbs.values import Policy, Tally
+from bbs.values import Policy, Tally, Timing
 from bbs.workers import Inline
 from tests.simulation.checks import WATCH, WATCH_PLACES
 from tests.simulation.cloud import Machine
@@ -132,6 +132,7 @@ class LoginServer:
             patience=policy.launch_timeout,
             watchers=set(),
             news=news,
+            timing=Timing(self.mortal.seconds),
         )
         means = Means(
             me=me,

@@ -100,7 +100,11 @@ class BrokerConnection(StompPeer):
             return
         data = subscriber.message(message_id, headers, body)
         if self.held + len(data) > self._limits.max_buffer:
-            self.log.warn("a subscriber is cut off, {held} bytes are waiting", held=self.held)
+            self.log.warn(
+                "a subscriber at {address} is cut off, {held} bytes are waiting",
+                address=self._host(),
+                held=self.held,
+            )
             self.abort()
             return
         self.write(data)
@@ -140,8 +144,11 @@ class BrokerConnection(StompPeer):
         self._refuse(str(error))
 
     def heart_stopped(self) -> None:
-        self.log.info("a client's heart-beat stopped")
+        self.log.info("the heart-beat of a client at {address} stopped", address=self._host())
         self.abort()
+
+    def _host(self) -> str:
+        return host_of(self.transport.getPeer() if self.transport else None)
 
     def _too_late(self) -> None:
         self._login = None
@@ -150,11 +157,12 @@ class BrokerConnection(StompPeer):
     def _refuse(self, reason: str, frame: Frame | None = None, **headers: str) -> None:
         """Say what was wrong and close, as STOMP demands."""
         if self._is_logged_in:
-            self.log.info("a client is refused: {reason}", reason=reason)
+            self.log.info(
+                "a client at {address} is refused: {reason}", address=self._host(), reason=reason
+            )
         else:
             # Somebody without the credential, who may come as often as they like.
-            peer = self.transport.getPeer() if self.transport else None
-            tell("broker", "refused", address=host_of(peer))
+            tell("broker", "refused", address=self._host())
         headers["message"] = reason
         if frame is not None and "receipt" in frame.headers:
             headers["receipt-id"] = frame.headers["receipt"]

@@ -134,7 +134,7 @@ class Connector:
 
     async def _live(self, broker: Broker, connection: StompConnection) -> None:
         """From the broker's yes to the end of the connection."""
-        self.log.info("connected to {broker}", broker=broker)
+        self.log.info("connected to {broker}", broker=str(broker))
         self.connection = connection
         self.last_error = None
         self._was_connected = True
@@ -142,13 +142,15 @@ class Connector:
         self._first.fire(None)
         reason = await connection.lost
         if self._running:
-            self.log.warn("connection to {broker} lost: {reason}", broker=broker, reason=reason)
+            self.log.warn(
+                "connection to {broker} lost: {reason}", broker=str(broker), reason=str(reason)
+            )
         self.connection = None
         self.last_error = f"{broker}: {reason}"
         self._lost(reason)
 
     def _attempt_failed(self, broker: Broker, error: StompError, tried: int) -> None:
-        self.log.warn("no connection to {broker}: {reason}", broker=broker, reason=str(error))
+        self.log.warn("no connection to {broker}: {reason}", broker=str(broker), reason=str(error))
         self.last_error = f"{broker}: {error}"
         # Somebody must hear of a refused credential before they hear of a broker that is down.
         if not isinstance(self._worst_error, StompRefused):

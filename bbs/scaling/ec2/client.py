@@ -23,6 +23,7 @@ from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from bbs import tracing
 from bbs.config import EC2
 from bbs.scaling.ec2.api import Answer, Api
 from bbs.scaling.ec2.errors import LATER, EC2Error, Verdict, no_answer
@@ -126,6 +127,10 @@ class EC2Client(Service):
         return call.addBoth(ended)
 
     async def _answer(self, action: str, parameters: Mapping[str, Any]) -> Answer:
+        with tracing.span(f"ec2 {action}"):
+            return await self._answered(action, parameters)
+
+    async def _answered(self, action: str, parameters: Mapping[str, Any]) -> Answer:
         """Try until there is an answer, an error that stays one, or no patience left."""
         gate = self._gates[action]
         ends: float | None = None
@@ -135,7 +140,8 @@ class EC2Client(Service):
                 self._check_running(action)
                 await gate.enter(ends)
                 ends = ends or self._reactor.seconds() + gate.pace.patience
-                answer = await self._try(action, parameters, ends)
+                with tracing.span("ec2 call"):
+                    answer = await self._try(action, parameters, ends)
             except EC2Error as error:
                 error.doubtful = doubtful = doubtful or error.doubtful
                 if error.verdict not in LATER:

@@ -184,7 +184,12 @@ class Launches:
         self._where.works(way)
         for machine in machines(answer, self._config.address):
             self._known.launched(machine)
-            _log.info("launched {id}: {instance}", id=launch_id, instance=f"{machine.id}, {way}")
+            _log.info(
+                "launched {server}: {instance}, {way}",
+                server=launch_id,
+                instance=machine.id,
+                way=str(way),
+            )
 
     async def _is_settled(self, launch_id: str, error: EC2Error) -> bool:
         """Whether there is or was an instance of the launch, though a call for it failed.

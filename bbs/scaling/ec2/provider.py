@@ -268,7 +268,9 @@ class EC2Provider(Service):
             self._end_unasked(machine.id)
 
     def _end_unasked(self, id: str) -> None:
-        self._changes.end.add(id).addCallbacks(lambda _: self._tell(), _log_unended)
+        self._changes.end.add(id).addCallbacks(
+            lambda _: self._tell(), _log_unended, errbackArgs=(id,)
+        )
 
     async def _describe(self, *filters: tuple[str, Sequence[str]]) -> Sequence[Machine]:
         """Every instance of this fleet that the filters let through."""
@@ -331,6 +333,6 @@ async def _in_our_words(
         raise ProviderUnavailable("the login server stops") from None
 
 
-def _log_unended(failure: Failure) -> None:
+def _log_unended(failure: Failure, id: str) -> None:
     failure.trap(EC2Error, CancelledError)
-    _log.warn("an instance was not ended yet: {error}", error=str(failure.value))
+    _log.warn("{instance} was not ended yet: {error}", instance=id, error=str(failure.value))

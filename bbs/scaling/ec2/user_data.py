@@ -1,9 +1,9 @@
 """What an instance on EC2 boots with: user data, made for each launch from a template.
 
-A template is text in which `${server_id}`, `${fleet}`, `${service}`, `${config}` and
-`${config_base64}` are filled in, and `$$` is a dollar sign; a dollar sign before anything else
-stays as it is. The built-in one is `app-server.sh` beside this, for Debian and Ubuntu; an
-operator's own is named by `ec2.user_data`.
+A template is text in which `${server_id}`, `${fleet}`, `${service}`, `${config}`,
+`${config_base64}` and `${traceparent}` are filled in, and `$$` is a dollar sign; a dollar sign
+before anything else stays as it is. The built-in one is `app-server.sh` beside this, for Debian and
+Ubuntu; an operator's own is named by `ec2.user_data`.
 
 User data can be read by everybody who may describe instances in the account, and on the instance.
 So references to secrets go into it as they are (`bbs/config/references.py`), and the instance asks
@@ -32,6 +32,7 @@ BUILT_IN = "app-server.sh"
 
 _FIELD = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<name>[^}\n]*)\}?)")
 _LONGEST_ID = "i" * 64
+_LONGEST_TRACE = "t" * 55
 _ONLY_HERE = {
     "database.url": "a file; name a mysql:// one",
     "broker.url": "the embedded one; name another",
@@ -55,13 +56,13 @@ def maker(kit: LaunchKit) -> Callable[[str], str]:
         raise ConfigError(f"{key}: instances cannot reach {_ONLY_HERE[key]}")
     template = read_template(config.user_data)
 
-    def make(server_id: str) -> str:
+    def filled(server_id: str, trace: str) -> str:
         toml = kit.configuration(server_id)
-        return fill(template, config, server_id, toml, kit.service_name)
+        return fill(template, config, server_id, toml, kit.service_name, trace)
 
-    make(_LONGEST_ID)
+    filled(_LONGEST_ID, _LONGEST_TRACE)
     _warn_of_secrets(kit.configuration(_LONGEST_ID))
-    return make
+    return lambda server_id: filled(server_id, kit.traceparent(server_id))
 
 
 def read_template(path: str) -> str:
@@ -79,7 +80,14 @@ def read_template(path: str) -> str:
         raise ConfigError(f"ec2.user_data: {path!r} is no text file") from error
 
 
-def fill(template: str, config: EC2, server_id: str, toml: str, service_name: str = "bbs") -> str:
+def fill(
+    template: str,
+    config: EC2,
+    server_id: str,
+    toml: str,
+    service_name: str = "bbs",
+    traceparent: str = "",
+) -> str:
     """A template with its fields filled in.
 
     :raises ConfigError: it names a field that there is not, or the result is more than EC2 takes.
@@ -90,6 +98,7 @@ def fill(template: str, config: EC2, server_id: str, toml: str, service_name: st
         "service": service_name,
         "config": toml,
         "config_base64": base64.b64encode(toml.encode()).decode("ascii"),
+        "traceparent": traceparent,
     }
     place = config.user_data or BUILT_IN
 

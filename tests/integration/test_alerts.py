@@ -1,0 +1,93 @@
+"""Prometheus' own tool reads what comes along for it: alerts, an example of its configuration, the
+queries of the dashboard, and what a real server says."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from unittest import SkipTest
+from urllib.request import Request, urlopen
+
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.service import ServiceCase
+
+HERE = Path(__file__).absolute().parent
+DEPLOY = HERE.parents[1] / "deploy" / "prometheus"
+DASHBOARD = HERE.parents[1] / "docs" / "grafana" / "bbs.json"
+
+
+def promtool(*arguments: str | Path, given: str = "") -> str:
+    """What `promtool` says, which must find nothing wrong."""
+    if not shutil.which("promtool"):
+        raise SkipTest("promtool is not there; run tests/services/start")
+    ran = subprocess.run(
+        ["promtool", *arguments], input=given, capture_output=True, text=True, timeout=60
+    )
+    if ran.returncode:
+        raise AssertionError(ran.stdout + ran.stderr)
+    return ran.stdout + ran.stderr
+
+
+class Files(SynchronousTestCase):
+    def test_alerts(self) -> None:
+        said = promtool("check", "rules", "--lint-fatal", DEPLOY / "alerts.yml")
+        self.assertIn("SUCCESS", said)
+
+    def test_the_example(self) -> None:
+        promtool("check", "config", "--lint-fatal", DEPLOY / "prometheus.yml")
+
+    def test_when_there_are_alerts(self) -> None:
+        """Each of them is held to when it is there, and when it is not."""
+        promtool("test", "rules", HERE / "alerts.test.yml")
+        alerts = re.findall(r"- alert: (\w+)", (DEPLOY / "alerts.yml").read_text())
+        cases = (HERE / "alerts.test.yml").read_text()
+        quiet, _, loud = cases.partition("everything is wrong")
+        for alert in alerts:
+            self.assertIn(f"alertname: {alert}}}", quiet)
+            self.assertRegex(loud, rf'alertname(=|: )"?{alert}\b')
+
+    def test_the_dashboard(self) -> None:
+        """Each query in it is one."""
+        panels = json.loads(DASHBOARD.read_text())["panels"]
+        queries = [target["expr"] for panel in panels for target in panel.get("targets", ())]
+        self.assertGreater(len(queries), 20)
+        rules = [
+            {
+                "record": f"query:{number}",
+                "expr": query.replace("$__rate_interval", "5m").replace("$job", "bbs"),
+            }
+            for number, query in enumerate(queries)
+        ]
+        file = Path(self.mktemp())
+        file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
+        promtool("check", "rules", file)
+
+
+class Scraped(ServiceCase):
+    async def test_a_real_server(self) -> None:
+        """Prometheus takes what it says, in both formats."""
+        service = self.service()
+        service.write_config(web__listen=f"tcp:{service.another_port()}:interface=127.0.0.1")
+        up = await service.up()
+        await service.register("ann")
+        await service.person("ann")
+        found = re.search(r"page: (http://\S+/)", up.output)
+        assert found is not None
+
+        def scrape(accept: str) -> str:
+            with urlopen(Request(f"{found[1]}metrics", headers={"Accept": accept})) as answer:
+                return str(answer.read().decode())
+
+        text = await deferToThread(scrape, "text/plain")
+        self.assertIn('bbs_request_seconds_count{command="login"} 1.0', text)
+        self.assertIn("bbs_place_seconds_count 1.0", text)
+        await deferToThread(promtool, "check", "metrics", given=text)
+        # As Prometheus asks, since it keeps exemplars.
+        opened = await deferToThread(scrape, "application/openmetrics-text;version=1.0.0,*/*;q=0.1")
+        self.assertTrue(opened.endswith("# EOF\n"))
+        await up.end()

@@ -142,15 +142,9 @@ class AppServer(Daemon):
         return self._launched_as
 
     def _address(self, database_url: str) -> str:
-<<<<<<< HEAD
-        """Where people reach a server that an operator runs by hand, where `app.address` does not
-        say it: the address that it is told to bind to, else the one from which this machine reaches
-        the database."""
-=======
         """Where people reach a server that an operator runs by hand, and whose `app.address` says
         nothing: the address that it is told to bind to, else the one from which this machine
         reaches the database."""
->>>>>>> main
         interface = self.config.app.listen[0].interface
         host = urlsplit(database_url).hostname
         if interface or not host:

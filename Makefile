@@ -62,6 +62,7 @@ soak: $(VENV)/installed-for-tests
 	$(BIN)/python -m tests.simulation --rounds 500
 	$(BIN)/python -m tests.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
 	$(BIN)/python -m tests.attacks --seconds 15 --seed $(SEED) --self-test
+	$(BIN)/python -m tests.containers --build
 	for database in sqlite mysql; do \
 		$(BIN)/python -m tests.faults --database $$database --migrations && \
 		$(BIN)/python -m tests.faults --database $$database --faults $(FAULTS) --seed $(SEED) \

@@ -432,6 +432,18 @@ class ByHand(ServiceCase):
         await second.kill()
         await service.fleet_is(lambda fleet: fleet == [], "the one that was killed is given up")
 
+    async def test_where_an_operator_says(self) -> None:
+        """People are told the address that the configuration has, as a container knows none."""
+        service = self.big_service(
+            app={"listen": "tcp:0:interface=127.0.0.1"}, fleet={"provider": "none"}
+        )
+        await service.login_server()
+        service.app_server(environ={"BBS_APP_ADDRESS": "bbs.example.org:7"})
+        (joined,) = await service.fleet_is(
+            lambda fleet: [each["state"] for each in fleet] == ["ready"], "it has joined"
+        )
+        self.assertEqual(joined["address"], "bbs.example.org:7")
+
     async def test_waits_for_an_operator(self) -> None:
         service = self.big_service(
             app={"listen": "tcp:0:interface=127.0.0.1"}, fleet={"provider": "none"}

@@ -71,8 +71,8 @@ def in_words(numbers: Numbers, counts: Counts) -> str:
             f"  refused                            {sum(counts.refused.values())}"
             f" {dict(counts.refused) or ''}",
             f"  people who had to log in again     {counts.logged_out}",
-            f"  longest silence for one person     {counts.silence:.2f} s",
-            f"  longest wait for the login server  {counts.answer:.2f} s",
+            f"  longest silence for one person     {counts.silence[0]:.2f} s",
+            f"  longest wait for the login server  {counts.answer[0]:.2f} s",
             *(f"  lacking: {each}" for each in counts.lacking),
         )
     )

@@ -32,11 +32,11 @@ class Counts:
     """Sent, and the answer was lost: they may arrive, once."""
     refused: Counter[str] = field(default_factory=Counter)
     logged_out: int = 0
-    silence: float = 0.0
+    silence: tuple[float, float] = (0.0, 0.0)
     """The longest that a message was on its way, from when its sender typed it until its reader
-    read it."""
-    answer: float = 0.0
-    """The longest that somebody waited for what the login server answers."""
+    read it; and when that was, by the reactor's clock."""
+    answer: tuple[float, float] = (0.0, 0.0)
+    """The longest that somebody waited for what the login server answers, and when."""
     lacking: list[str] = field(default_factory=list)
 
     @property
@@ -63,7 +63,7 @@ class Person:
         self.heard: list[int] = []
         self.refused: Counter[str] = Counter()
         self.logged_out = 0
-        self.silence = self.answer = 0.0
+        self.silence = self.answer = (0.0, 0.0)
         self._typed: dict[int, float] = {}
         self._talks = True
         self._talking: Deferred[None] | None = None
@@ -106,12 +106,13 @@ class Person:
             await self.client.locate(self.name)
         except ClientError as problem:
             self.refused[f"locate: {problem}"] += 1
-        self.answer = max(self.answer, reactor.seconds() - began)
+        self.answer = max(self.answer, (reactor.seconds() - began, reactor.seconds()))
 
     def _hears(self, name: str, message: ChatMessage) -> None:
         number = int(message.text)
         self.heard.append(number)
-        self.silence = max(self.silence, reactor.seconds() - self.friend._typed[number])
+        silent = reactor.seconds() - self.friend._typed[number]
+        self.silence = max(self.silence, (silent, reactor.seconds()))
 
     def _logged_out(self, name: str) -> None:
         self.logged_out += 1

@@ -129,6 +129,11 @@ class Rolling:
         await eventually(lambda: all_heard(self._people), "all has arrived", FOR_ALL)
         await deferLater(reactor, 1.0)  # So that what comes twice has come.
         found = counted(self._people)
+        for what, (seconds, at) in (("silence", found.silence), ("wait", found.answer)):
+            self._story.add(f"the longest {what}: {seconds:.2f} s at {at - self._story.began:.1f}")
+        self._story.add(
+            f"connections for which no login server was ready: {self._balancer.refused}"
+        )
         found.logged_out += await self._sessions() - before
         return found
 

@@ -22,7 +22,7 @@ ANYTHING = "…"
 """In what is printed: any lines, also none, or the rest of one."""
 
 _BLOCK = re.compile(r"(?P<head>[^\n]*)\n\n```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.S | re.M)
-_PROMPT = re.compile(r"^(?P<where>\w*)\$ (?P<command>.*(?:\n> .*)*)\n", re.M)
+_PROMPT = re.compile(r"^(?P<where>[\w-]*)\$ (?P<command>.*(?:\n> .*)*)\n", re.M)
 _FILE = re.compile(r".*`(?P<path>/[^`]+)`:")
 
 _SAME = (

@@ -38,10 +38,12 @@ from tests.services.servers import ActiveMQ, free_port, write_private
 BLOCKS = blocks(RUNBOOK.read_text("utf-8"))
 
 BEFRIENDED = (
-    *("login ann sesame", "invite bob", "logout"),
-    *("login bob sesame", "accept-invite ann", "logout", "login ann sesame"),
+    *("login ann sesame", "invite ann bob", "login bob sesame", "accept-invite bob ann"),
+    "logout bob",
 )
 """What makes friends of two; the first is logged in then."""
+
+MADE_FRIENDS = "Success!\n" * 4 + "Bye!\n"
 
 DISK = 24
 """MiB of the disk that becomes full."""
@@ -107,7 +109,7 @@ class OnOneMachine(RunbookCase):
         old = self.alone("")
         await self.up.start()
         await self.register(old, "ann", "bob")
-        await self.type(old, *BEFRIENDED)
+        self.assertEqual(await self.type(old, *BEFRIENDED), MADE_FRIENDS)
         await self.follow("Restore, SQLite", last=1)
         # The machine and its disk are gone; what is left is the copy.
         lost = reactor.seconds()
@@ -302,7 +304,7 @@ class OnManyMachines(RunbookCase):
         self.configure(first)
         await self.follow("First day")
         await self.register(first, "bob", "eve")
-        self.assertEqual(await self.type(first, *BEFRIENDED), "Success!\n" * len(BEFRIENDED))
+        self.assertEqual(await self.type(first, *BEFRIENDED), MADE_FRIENDS)
         ann, bob = await self.join("ann"), await self.join("bob")
 
         # A zone is gone, with a login server and all app servers.

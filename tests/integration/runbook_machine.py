@@ -35,10 +35,10 @@ PYTHON = ("bbs", "twistd", "python")
 class Unit(Protocol):
     """What `systemctl` starts and stops."""
 
-    async def start(self) -> None:
+    def start(self) -> Awaitable[None]:
         """Start it, and wait until it serves."""
 
-    async def stop(self) -> None:
+    def stop(self) -> Awaitable[None]:
         """Ask it to stop, and wait until it has."""
 
     def said(self) -> str:

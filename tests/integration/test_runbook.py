@@ -7,11 +7,11 @@ import secrets
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectError
-from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import __version__
 from tests.cloud import Cloud
@@ -31,7 +31,7 @@ from tests.integration.service import (
 )
 from tests.integration.test_ec2_service import CloudService
 from tests.rolling.versions import BEFORE, TODAY, unpack
-from tests.runbook import RUNBOOK, Block, blocks, fits
+from tests.runbook import RUNBOOK, Block, blocks
 from tests.services import OwnActiveMQ, OwnMariaDB
 from tests.services.servers import ActiveMQ, free_port, write_private
 
@@ -52,9 +52,9 @@ DISK = 24
 class RunbookCase(ServiceCase):
     """Follows sections of the runbook, on machines of its own."""
 
-    def setUp(self) -> object:
+    def setUp(self) -> Any:
         self.machines: dict[str, Machine] = {}
-        self.followed: set[str] = set()
+        self.backups = Path(self.mktemp()).absolute()
         return super().setUp()
 
     async def follow(self, section: str, first: int = 0, last: int | None = None) -> None:
@@ -83,13 +83,11 @@ class RunbookCase(ServiceCase):
 
     def machine(self, where: str, service: Service, **words: str) -> Machine:
         """A machine, on which commands behind that prompt are given."""
-        backups = Path(self.mktemp()).absolute() if not self.machines else self.backups
-        self.backups = backups
         ports = {
             "127.0.0.1 22222": f"127.0.0.1 {service.port}",
             ":22222": f":{service.port}",
         }
-        machine = self.machines[where] = Machine(service, backups, {**ports, **words})
+        machine = self.machines[where] = Machine(service, self.backups, {**ports, **words})
         return machine
 
 
@@ -311,8 +309,8 @@ class OnManyMachines(RunbookCase):
         gone = second.units["bbs-login"]
         assert isinstance(gone, ProcessUnit)
         await gone.kill()
-        for machine in self.cloud.instances(alive=True):
-            self.cloud.kill(machine.instance_id)
+        for instance in self.cloud.instances(alive=True):
+            self.cloud.kill(instance.instance_id)
         await self.follow("A zone is away")
         for person in (ann, bob):
             await self.find_again(person)
@@ -344,27 +342,3 @@ class OnManyMachines(RunbookCase):
         self.configure(new)
         await self.follow(section, first=1)
         self.tell(reactor.seconds() - lost)
-
-
-class Page(SynchronousTestCase):
-    """The document itself."""
-
-    def test_every_block_is_of_a_kind(self) -> None:
-        text = RUNBOOK.read_text("utf-8")
-        self.assertEqual(len(BLOCKS), text.count("\n```") // 2)
-        for block in BLOCKS:
-            known = block.kind == "console" or block.file or not block.is_run
-            self.assertTrue(known, f"{block.section}: nothing says whether it is run: {block.text}")
-
-    def test_what_is_printed_is_compared(self) -> None:
-        for said, printed, same in (
-            ("a 1\nb\n", "a 22\nb\n", True),
-            ("a 1\n", "a 1\nb\n", False),
-            ("a\nx\ny\nb\n", "a\n…\nb\n", True),
-            ("a\nb\n", "a\n…\nb\n", True),
-            ("a\nc\n", "a\n…\nb\n", False),
-            ("a 2026-11-26T10:36:46+00:00   x\n", "a 2027-01-01T00:00:00+00:00 x\n", True),
-            ("fe12fe12fe12fe12 ready\n", "0123456789abcdef …\n", True),
-            ("fe12fe12fe12fe12 ready\n", "0123456789abcdef lost\n", False),
-        ):
-            self.assertIs(fits(said, printed), same, (said, printed))

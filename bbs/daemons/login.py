@@ -116,9 +116,8 @@ class LoginServer(Daemon):
         self.on_stop(self._serve_on)
         if not config.fleet.minimum or not kind.launches:
             self._is_serving()
-        else:
-            # Where another login server keeps the fleet there may be no news for hours.
-            self._look_whether_serving(database)
+        # One that joins a fleet at rest hears nothing of the app servers that there are.
+        self._look_whether_serving(database)
 
     def advise(self, ports: Sequence[ListensAt]) -> None:
         """Say so where strangers may have passwords that are guessed in no time."""

@@ -17,7 +17,7 @@ from bbs import __version__
 from tests.cloud import Cloud
 from tests.cloud.cloud import USER_DATA
 from tests.faults.machine import Disk
-from tests.integration.runbook_machine import Machine, ProcessUnit
+from tests.integration.runbook_machine import WITHIN, Machine, ProcessUnit
 from tests.integration.service import (
     Person,
     Process,
@@ -158,6 +158,8 @@ class OwnBroker(OwnActiveMQ):
 class OnManyMachines(RunbookCase):
     """Two login servers on MariaDB and ActiveMQ, with app servers on the tests' cloud."""
 
+    timeout = 600
+
     async def begin(self) -> None:
         self.cloud = Cloud(boot_seconds=0.3, seed=13)
         self.addCleanup(self.cloud.stop)
@@ -270,7 +272,7 @@ class OnManyMachines(RunbookCase):
             except (ConnectError, ConnectionError):
                 return False
 
-        await eventually(served, f"{person.name} is served", 60.0)
+        await eventually(served, f"{person.name} is served", WITHIN)
 
     async def test_an_upgrade_and_the_way_back(self) -> None:
         await self.begin()

@@ -10,11 +10,19 @@ from typing import Any
 from opentelemetry.sdk.trace import ReadableSpan
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import tracing
+from bbs.board import board
+from bbs.config import Configuration
+from bbs.config.sections import Tracing
+from bbs.daemons.app import AppServer
+from bbs.daemons.daemon import CannotStart
+from bbs.daemons.login import LoginServer
 from bbs.delivery.bus import Bus
 from bbs.protocols.stomp.interfaces import Message
+from bbs.scaling.children import configuration_text, environment
 from bbs.testing import Peer
 from bbs.tracing.exporting import BATCH, PATIENCE, QUEUE, Exporting
 from tests.memory_service import memory_service
@@ -56,6 +64,42 @@ class Off(SynchronousTestCase):
         reply = service.peer().ask(f"traceparent {SOMEBODYS}")
         self.assertEqual((reply["code"], reply["status"]), ("unknown-command", 1))
         self.assertNotIn("traceparent", service.peer().ask("commands"))
+
+
+class NotInstalled(SynchronousTestCase):
+    """There is a collector, and no OpenTelemetry."""
+
+    def setUp(self) -> None:
+        self.config = Configuration(tracing=Tracing(endpoint="http://127.0.0.1:4318"))
+        self.patch(tracing, "start", self.start)
+
+    def start(self, *_: object) -> None:
+        raise ImportError
+
+    def test_a_login_server_does_not_start(self) -> None:
+        server = LoginServer(board, self.config, self.mktemp(), Clock(), lambda reason: None)
+        error = self.assertRaises(CannotStart, server._begin_tracing)
+        self.assertIn("pip install 'bbs[tracing]'", str(error))
+
+    def test_an_app_server_does(self) -> None:
+        """People wait for it."""
+        said: list[str] = []
+        observe: Any = lambda event: said.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        AppServer(board, self.config, "id", None, Clock(), said.append)._begin_tracing()
+        (line,) = said
+        self.assertIn("pip install 'bbs[tracing]'", line)
+
+    def test_app_servers_are_told_only_where_there_is_one(self) -> None:
+        """Older ones refuse what they do not know."""
+        for config, told in ((self.config, True), (Configuration(), False)):
+            text = configuration_text(config, ("stomp://a:1",), config.app.listen)
+            self.assertEqual("[tracing]" in text, told)
+
+    def test_children_do_not_inherit_a_trace(self) -> None:
+        environ = {"TRACEPARENT": SOMEBODYS, "OTEL_EXPORTER_OTLP_HEADERS": "a=b"}
+        self.assertEqual(environment(environ), {"OTEL_EXPORTER_OTLP_HEADERS": "a=b"})
 
 
 class Contexts(SynchronousTestCase):

@@ -222,7 +222,9 @@ class AppServer(RolesCase):
                 allowing(self.app, Request("secretsmanager:GetSecretValue", secret)), []
             )
         log = self.resources()["Log"].arn + ":log-stream:i-1"
-        self.assertEqual(allowing(self.app, Request("logs:PutLogEvents", log)), ["WriteIntoTheGroup"])
+        self.assertEqual(
+            allowing(self.app, Request("logs:PutLogEvents", log)), ["WriteIntoTheGroup"]
+        )
 
     def test_denies_the_rest(self) -> None:
         """Nothing of what the login server asks EC2."""

@@ -25,7 +25,18 @@ class Addresses(SynchronousTestCase):
             ("[2001:DB8::1]:8", "[2001:DB8::1]:8"),
         ):
             self.assertEqual(str(Address.told(text, 7)), place)
-        for text in ("", "h:", "h:0", "h:65536", "a b", "tcp:h:1", "[::1]", "0.0.0.0", "::", "0.0.0.0:1"):
+        for text in (
+            "",
+            "h:",
+            "h:0",
+            "h:65536",
+            "a b",
+            "tcp:h:1",
+            "[::1]",
+            "0.0.0.0",
+            "::",
+            "0.0.0.0:1",
+        ):
             with self.subTest(text):
                 self.assertRaises(ValueError, Address.told, text, 7)
 

@@ -12,7 +12,7 @@ import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.addresses import Address
-from bbs.config import Configuration, load
+from bbs.config import ConfigError, Configuration, load
 
 PAGE = Path(__file__).absolute().parents[1] / "docs" / "kubernetes.md"
 
@@ -73,7 +73,9 @@ class Manifests(SynchronousTestCase):
             for spread in spec["template"]["spec"].get("topologySpreadConstraints", ()):
                 self.assertEqual(spread["labelSelector"]["matchLabels"], labels[name])
         self.assertEqual(labels.keys(), PLACES.keys())
-        budgets = [each["spec"]["selector"]["matchLabels"] for each in self.of("PodDisruptionBudget")]
+        budgets = [
+            each["spec"]["selector"]["matchLabels"] for each in self.of("PodDisruptionBudget")
+        ]
         self.assertEqual(budgets, [labels["bbs-login"], labels["bbs-app"]])
         for each in self.of("Service"):
             selector = each["spec"]["selector"]
@@ -107,6 +109,7 @@ class Manifests(SynchronousTestCase):
         """Each is as the level `restricted` wants it, and no secret is in a variable."""
         for _, spec, container in self.workloads():
             self.assertFalse(spec["automountServiceAccountToken"])
+            self.assertFalse(spec["enableServiceLinks"])
             self.assertTrue(spec["securityContext"]["runAsNonRoot"])
             self.assertEqual(spec["securityContext"]["seccompProfile"], {"type": "RuntimeDefault"})
             self.assertEqual(
@@ -132,7 +135,9 @@ class Manifests(SynchronousTestCase):
                 if "secret" in volume:
                     self.assertEqual(volume["secret"]["secretName"], secret["metadata"]["name"])
                     items = [each["path"] for each in volume["secret"].get("items", ())]
-                    files |= {f"{mount['mountPath']}/{key}" for key in items or secret["stringData"]}
+                    files |= {
+                        f"{mount['mountPath']}/{key}" for key in items or secret["stringData"]
+                    }
                 if "configMap" in volume:
                     files |= {f"{mount['mountPath']}/{key}" for key in config["data"]}
             self.assertEqual(volumes, {})
@@ -149,6 +154,10 @@ class Manifests(SynchronousTestCase):
             config = self.loaded(container)
             section = getattr(config, name.partition("-")[2])
             self.assertEqual(section.listen[0].port, PLACES[name])
+
+    def test_variables_of_services(self) -> None:
+        """With those that Kubernetes makes of the Service `bbs-login`, no server would start."""
+        self.assertRaises(ConfigError, load, None, {"BBS_LOGIN_PORT": "tcp://10.0.0.1:22222"})
 
     def test_addresses(self) -> None:
         """Each app server tells the name that its own Service has."""

@@ -5,8 +5,8 @@
 
 `http://HOST:PORT/ready` asks a login server's page: whether people can log in. `bbs://HOST:PORT`
 asks `ping`, which every login server and app server answers, and `bbs+tls://HOST:PORT` does so by
-TLS. `telnet://HOST:PORT` wants a gateway's greeting. Without URL it is what the variable BBS_HEALTHY
-says, else `bbs://127.0.0.1:22222`.
+TLS. `telnet://HOST:PORT` wants a gateway's greeting. Without URL it is what the variable
+BBS_HEALTHY says, else `bbs://127.0.0.1:22222`.
 
 It asks the server beside it, so nobody's certificate is looked at. It needs no shell, no bbs, and
 40 ms of a processor.

@@ -1,7 +1,7 @@
 """`deploy/compose` run for real: Compose and podman, in namespaces of their own.
 
-    python -m tests.containers              # a conversation, in half a minute
-    python -m tests.containers --build      # first the image itself, from Debian's and PyPI's mirrors
+    python -m tests.containers              # a conversation, in a minute
+    python -m tests.containers --build      # first the image itself, by Debian's and PyPI's mirrors
 
 Networks, addresses, rules of the firewall and processes are those of a network and a PID namespace,
 and end with it; so nothing of the machine's is touched, and nothing is left. It needs root, and

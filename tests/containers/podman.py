@@ -1,4 +1,4 @@
-"""podman without systemd and without what it keeps elsewhere: storage, state and socket in a folder."""
+"""podman with storage, state and socket in one folder, and without systemd."""
 
 from __future__ import annotations
 
@@ -96,8 +96,10 @@ class Podman:
         return json.loads(self("container", "inspect", container))[0]
 
     def look(self) -> None:
-        """Carry out every container's health check, as a timer of systemd's does elsewhere."""
-        for container in self("ps", "--quiet").split():
+        """Carry out the health checks of those that are not healthy, as timers of systemd's do it
+        elsewhere."""
+        ailing = ("--filter=health=starting", "--filter=health=unhealthy")
+        for container in self("ps", "--quiet", *ailing).split():
             with suppress(Failed):  # It is not well, or has ended meanwhile.
                 self("healthcheck", "run", container)
 

@@ -31,22 +31,10 @@ MYSQL_PWD=$(<"$MARIADB_PASSWORD_FILE") exec mariadb --no-defaults --protocol=tcp
     --user="$MARIADB_USER" --execute="SELECT 1" "$MARIADB_DATABASE"
 """
 
-_STORES = """\
-FROM scratch AS database
-COPY tree /
-COPY --chown=999:999 empty /var/lib/mysql
-ENV PATH=/standin:/usr/sbin:/usr/bin
-ENTRYPOINT ["docker-entrypoint.sh"]
-
-FROM scratch AS broker
-COPY tree /
-ENV PATH=/usr/bin
-"""
-
 
 def build(podman: Podman, *, bbs: bool) -> None:
-    """Build the images `database` and `broker`, and `bbs` if it is wanted, and write
-    `override.yaml` beside them, by which their containers have what they hold."""
+    """Build the image `standin`, of which each service's containers are, `bbs` too if it is wanted,
+    and write `override.yaml`, by which they have what they hold."""
     folder = podman.folder / "standins"
     tree = folder / "tree"
     for name in ("etc/bbs", "opt", "proc", "run/secrets", "standin", "sys", "tmp", "usr", "dev"):
@@ -54,6 +42,8 @@ def build(podman: Podman, *, bbs: bool) -> None:
     (folder / "empty").mkdir()
     for name in ("bin", "lib", "lib64", "sbin"):
         (tree / name).symlink_to(f"usr/{name}")
+    for name in ("bbs", "twisted"):
+        shutil.copytree(CHECKOUT / name, tree / "srv" / name)
     (tree / "opt/apache-activemq").symlink_to("/usr/share/activemq")
     (tree / "opt/bbs").symlink_to(sys.prefix)
     (tree / "etc/passwd").write_text("mysql:x:999:999::/:/bin/sh\n")
@@ -64,18 +54,22 @@ def build(podman: Podman, *, bbs: bool) -> None:
     ):
         (tree / "standin" / name).write_text(text)
         (tree / "standin" / name).chmod(0o755)
-    (folder / "Containerfile").write_text(_STORES + _last_stage())
-    for image in ("database", "broker", *(["bbs"] if bbs else [])):
-        podman.build(image, "--target", image, "--file", folder / "Containerfile", folder)
-    shutil.rmtree(tree)
+    (folder / "Containerfile").write_text(_last_stage())
+    podman.build("standin", "--file", folder / "Containerfile", folder)
+    if bbs:
+        podman("tag", "localhost/standin", "localhost/bbs")
+    shutil.rmtree(folder)
     system = ["/usr:/usr:ro", "/etc/alternatives:/etc/alternatives:ro"]
     system += [f"{each}:{each}:ro" for each in Path("/etc").glob("java-*")]
-    python = {"/usr", sys.prefix, sys.base_prefix, str(CHECKOUT)}
+    python = {"/usr", sys.prefix, sys.base_prefix}
     ours = [f"{each}:{each}:ro" for each in sorted(python) if bbs]
-    services = {name: {"volumes": ours} for name in ("login", "login-2", "app-1", "app-2", "telnet")}
-    services |= {name: {"volumes": system} for name in ("database", "broker")}
+    services: dict[str, dict[str, object]] = {
+        **{name: {"volumes": ours} for name in ("login", "login-2", "app-1", "app-2", "telnet")},
+        **{name: {"volumes": system} for name in ("database", "broker")},
+    }
+    services["database"]["entrypoint"] = ["docker-entrypoint.sh"]
     # One of each kind of process 1: twistd itself, and a small one before it.
-    services["app-2"] |= {"init": False}
+    services["app-2"]["init"] = False
     (podman.folder / "override.yaml").write_text(json.dumps({"services": services}))
 
 
@@ -85,6 +79,6 @@ def _last_stage() -> str:
     text = (COMPOSE / "Containerfile").read_text()
     stage = text[text.rindex("\nFROM ") :].replace("\\\n", "")
     kept = re.findall(r"^(?:ENV|USER|WORKDIR|EXPOSE|HEALTHCHECK|ENTRYPOINT|CMD) .*", stage, re.M)
-    first = ["FROM scratch AS bbs", "COPY tree /"]
-    last = [f"ENV PYTHONPATH={CHECKOUT} PATH=/opt/bbs/bin:/standin:/usr/bin:/bin"]
+    first = ["FROM scratch", "COPY tree /", "COPY --chown=999:999 empty /var/lib/mysql"]
+    last = ["ENV PYTHONPATH=/srv PATH=/opt/bbs/bin:/standin:/usr/sbin:/usr/bin:/bin"]
     return "\n".join([*first, *kept, *last]) + "\n"

@@ -68,6 +68,7 @@ soak: $(VENV)/installed-for-tests
 		$(BIN)/python -m tests.faults --database $$database --faults $(FAULTS) --seed $(SEED) \
 			|| exit 1; \
 	done
+	set -a; . .services/env; set +a; $(BIN)/python -m tests.rolling
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
 	BBS_TEST_STOPPED=30 BBS_TEST_CROWD_SERVERS=20 \

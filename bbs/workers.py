@@ -284,7 +284,10 @@ class Lane(Generic[J]):
 
     def _live(self) -> None:
         if self._stands_back and sys.platform == "linux":
-            os.nice(NICENESS)  # Elsewhere this would be the whole process's.
+            # Elsewhere this would be the whole process's. A unit's or a container's filter of calls
+            # may refuse it, and the work is to be done all the same.
+            with suppress(OSError):
+                os.nice(NICENESS)
         go_on = True
         while go_on:
             with self._lock:

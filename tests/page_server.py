@@ -69,6 +69,8 @@ def a_server(number: int = 1, **members: Any) -> dict[str, Any]:
         "counters": {"messages": {"per_second": 3.4}},
         "lease": 0.8,
         "drain_asked": False,
+        "replace_asked": False,
+        "version": None,
         "reason": "",
         "provider": "local",
         "instance": None,

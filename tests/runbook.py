@@ -22,7 +22,7 @@ ANYTHING = "…"
 """In what is printed: any lines, also none, or the rest of one."""
 
 _BLOCK = re.compile(r"(?P<head>[^\n]*)\n\n```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.S | re.M)
-_PROMPT = re.compile(r"^(?P<where>\w*)\$ (?P<command>.*(?:\n> .*)*)\n", re.M)
+_PROMPT = re.compile(r"^(?P<where>[\w-]*)\$ (?P<command>.*(?:\n> .*)*)\n", re.M)
 _FILE = re.compile(r".*`(?P<path>/[^`]+)`:")
 
 _SAME = (
@@ -31,6 +31,8 @@ _SAME = (
     (re.compile(r"\b[0-9a-f]{12,}\b"), "ID"),
     (re.compile(r"\b\d+(?:\.\d+){3}\b"), "ADDRESS"),
     (re.compile(r"\b\d[\d,]*(?:\.\d+)?(?=\b|[a-z])"), "NUMBER"),
+    (re.compile(r"\b(server|session)s\b"), r"\1"),
+    (re.compile(r"\bpeople\b"), "person"),
     (re.compile(r"[ \t]+"), " "),
 )
 """What is never the same twice, and what stands for it."""

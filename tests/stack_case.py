@@ -81,7 +81,7 @@ class StackCase(SynchronousTestCase):
         )["LaunchTemplateVersions"]
         return base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode()
 
-    def config(self) -> Configuration:
+    def configured(self) -> Configuration:
         """The login servers' configuration."""
         matched = re.search(r"bbs.toml <<'END'\n(.*?)\nEND\n", self.user_data(), re.DOTALL)
         assert matched is not None

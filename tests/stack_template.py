@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cfnlint.decode import cfn_yaml
+from cfnlint.decode import cfn_yaml  # type: ignore[import-untyped]
 
 FOLDER = Path(__file__).absolute().parent.parent / "deploy/cloudformation"
 PATH = FOLDER / "bbs.yaml"

@@ -23,11 +23,13 @@ class LoginServer(ScriptTestCase):
     def setUp(self) -> None:
         self.script = read("aws/login-server.sh")
         for name, value in (
-            ("REGION", "eu-north-1"),
-            ("IMAGE_ID", "ami-1"),
-            ("SUBNET_IDS", '"subnet-1", "subnet-2"'),
-            ("APP_GROUP_ID", "sg-1"),
+            ('"REGION"', '"eu-north-1"'),
+            ('"IMAGE_ID"', '"ami-1"'),
+            ("[SUBNET_IDS]", '["subnet-1", "subnet-2"]'),
+            ('"APP_GROUP_ID"', '"sg-1"'),
+            ('"LOG_GROUP"', '"/bbs/bbs"'),
         ):
+            self.assertIn(name, self.script)
             self.script = self.script.replace(name, value)
 
     def test_script(self) -> None:
@@ -35,11 +37,11 @@ class LoginServer(ScriptTestCase):
         self.assertLess(len(self.script.encode()), 16384)
 
     def test_units(self) -> None:
-        """They come back by themselves."""
-        for name in ("bbs-login.service", "bbs-broker.service"):
-            unit = self.check_unit(name, self.script)
+        """Those that it starts are in `deploy/systemd/`, and come back by themselves."""
+        for name in ("bbs-login.service", "bbs-broker.service", "bbs-logs.service"):
+            self.assertIn(name, self.script)
+            unit = (DOCS.parent / "deploy/systemd" / name).read_text("utf-8")
             self.assertIn("\nRestart=always\n", unit)
-            self.assertIn("\nNoNewPrivileges=yes\n", unit)
 
     def test_configuration(self) -> None:
         """It loads, and has no secret."""
@@ -52,22 +54,16 @@ class LoginServer(ScriptTestCase):
         self.assertEqual(config.ec2.subnet_ids, ("subnet-1", "subnet-2"))
         self.assertEqual(config.database.url, "ssm:/bbs/database")
         self.assertEqual(config.broker.url, ("ssm:/bbs/broker",))
+        self.assertEqual(config.ec2.log_group, "/bbs/bbs")
+        self.assertEqual(config.log.format, "json")
 
     def test_its_python(self) -> None:
-        """What it gives to Python is Python."""
+        """What it gives to Python is Python, and imports what there is."""
         matched = re.search(r"/opt/bbs/bin/python >\S+ <<'END'\n(.*?)\nEND\n", self.script, re.S)
         assert matched is not None
         compile(matched[1], "login-server.sh", "exec")
-
-
-class Image(ScriptTestCase):
-    """The user data of the instance that becomes the image."""
-
-    def test_script(self) -> None:
-        self.check_script(
-            "#!/bin/bash\nWHEEL_URL='https://bucket.example/bbs-0.1.0-py3-none-any.whl?X-Amz-A=b&c'\n"
-            + read("aws/image.sh")
-        )
+        imports = [line for line in matched[1].splitlines() if line.startswith("from ")]
+        exec("\n".join(imports), {})
 
 
 class Document(ScriptTestCase):

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.stack_template import PATH, holds, refusals, template
 
-DOCS = Path(__file__).absolute().parent.parent / "docs"
+PROMETHEUS = PATH.parent.parent / "prometheus/alerts.yml"
 IMAGE = {"Image": "ami-0123456789abcdef0"}
 
 
@@ -137,53 +138,76 @@ class Parameters(SynchronousTestCase):
         self.assertTrue(holds(conditions["HasBudget"], {"MonthlyBudget": "500"}))
 
 
-FIGURES = {
-    "bbs_fleet_alarm": "Alarm",
-    'bbs_fleet_errors_total{kind="internal"}': "InternalErrors",
-    'bbs_fleet_errors_total{kind="unavailable"}': "UnavailablePerSecond",
-    "bbs_fleet_failed_logins_total": "FailedLoginsPerSecond",
-    "bbs_database_up": "DatabaseUp",
-    "bbs_fleet_launch_refused": "LaunchRefused",
-    "bbs_fleet_longest_wait_seconds": "LongestWait",
-    'bbs_fleet_servers{state="lost"}': "LostServers",
+ALERTS = {
+    "BbsAlarm": "SomebodyHasToGetUp",
+    "BbsBrokerAway": "BrokerDown",
+    "BbsDatabaseAway": "DatabaseDown",
+    "BbsFleetUnseen": "FleetUnseen",
+    "BbsGone": "NobodyLogsIn",
+    "BbsInternalErrors": "InternalErrors",
+    "BbsLaunchesRefused": "LaunchRefused",
+    "BbsLoginServerSilent": "LoginServerNotReady",
+    "BbsLongWait": "LongestWait",
+    "BbsPasswordsGuessed": "FailedLogins",
+    "BbsServersLost": "LostServers",
+    "BbsSlowReactor": "SlowReactor",
+    "BbsUnavailable": "Unavailable",
 }
-"""What login servers make of the page's metrics, for CloudWatch."""
+"""The alarm that goes off where an alert of Prometheus does."""
+
+BY_THE_BALANCER = {"BbsGone", "BbsLoginServerSilent"}
+"""What CloudWatch is told by the load balancer, and by no login server."""
+
+BY_PARTS = {"BbsSlowReactor": 0.01}
+"""What Prometheus says in seconds of a hundredth, and CloudWatch is told as a part."""
 
 
 class Alarms(SynchronousTestCase):
-    """Alarms, and the alerts that `docs/web.md` suggests."""
+    """Alarms, and the alerts of `deploy/prometheus`."""
+
+    def setUp(self) -> None:
+        (group,) = yaml.safe_load(PROMETHEUS.read_text("utf-8"))["groups"]
+        self.alerts = {each["alert"]: each for each in group["rules"]}
+        self.alarms = {
+            name: each["Properties"]
+            for name, each in template()["Resources"].items()
+            if each["Type"] == "AWS::CloudWatch::Alarm"
+        }
 
     def test_alerts(self) -> None:
-        """Each of them is an alarm that goes off at the same figure."""
-        alarms = {
-            each["Properties"]["MetricName"]: each["Properties"]
-            for each in template()["Resources"].values()
-            if each["Type"] == "AWS::CloudWatch::Alarm" and each["Properties"]["Namespace"] == "bbs"
+        """Each is an alarm, which goes off at the same figure and after as long."""
+        self.assertEqual(self.alerts.keys(), ALERTS.keys())
+        for name, alert in self.alerts.items():
+            alarm = self.alarms[ALERTS[name]]
+            minutes = int(alert.get("for", "1m").removesuffix("m"))
+            self.assertEqual(alarm["Period"], 60)
+            # One minute more where a login server may have said nothing in a minute.
+            self.assertIn(alarm["EvaluationPeriods"] - minutes, (0, 1), name)
+            if name in BY_THE_BALANCER:
+                self.assertEqual(alarm["Namespace"], "AWS/NetworkELB")
+                continue
+            self.assertEqual(alarm["Namespace"], "bbs")
+            operator, figure = re.findall(r"(>|==) ([\d.]+)$", alert["expr"])[0]
+            threshold = float(alarm["Threshold"])
+            more = alarm["ComparisonOperator"] == "GreaterThanThreshold"
+            wanted = BY_PARTS.get(name, float(figure))
+            if operator == "==":
+                # All there is are 0 and 1.
+                wanted, above = (0, True) if wanted else (1, False)
+                self.assertEqual(more, above, name)
+            self.assertEqual(threshold, wanted, name)
+            least = alert["expr"].startswith("min ") or name == "BbsFleetUnseen"
+            self.assertEqual(alarm["Statistic"], "Minimum" if least else "Maximum", name)
+
+    def test_silence(self) -> None:
+        """Where nobody says anything of the database or is ready, that is an alarm too."""
+        silent = {
+            name for name, each in self.alarms.items() if each["TreatMissingData"] == "breaching"
         }
-        found = []
-        for line in re.findall("^- `(m.*?)`", (DOCS / "web.md").read_text("utf-8"), re.M):
-            matched = re.search(r"(bbs_\w+(?:\{.*?\})?).* (>|==) ([\d.]+)$", line)
-            assert matched is not None, line
-            metric, operator, figure = matched.groups()
-            alarm = alarms[FIGURES[metric]]
-            found.append(metric)
-            goes_off = {
-                ("GreaterThanThreshold", float(alarm["Threshold"])): {
-                    (">", float(alarm["Threshold"])),
-                    ("==", alarm["Threshold"] + 1.0),
-                },
-                ("LessThanThreshold", float(alarm["Threshold"])): {
-                    ("==", alarm["Threshold"] - 1.0)
-                },
-            }[alarm["ComparisonOperator"], float(alarm["Threshold"])]
-            self.assertIn((operator, float(figure)), goes_off, line)
-            least = alarm["ComparisonOperator"] == "LessThanThreshold"
-            self.assertEqual(alarm["Statistic"], "Minimum" if least else "Maximum", line)
-        self.assertEqual(sorted(found), sorted(FIGURES))
+        self.assertEqual(silent, {"DatabaseDown", "NobodyLogsIn"})
 
     def test_somebody_hears(self) -> None:
         """Of each, and that it is over."""
-        for name, each in template()["Resources"].items():
-            if each["Type"] == "AWS::CloudWatch::Alarm":
-                for actions in ("AlarmActions", "OKActions"):
-                    self.assertEqual(each["Properties"][actions], [{"Ref": "Topic"}], name)
+        for name, each in self.alarms.items():
+            for actions in ("AlarmActions", "OKActions"):
+                self.assertEqual(each[actions], [{"Ref": "Topic"}], name)

@@ -104,7 +104,7 @@ class Life(StackCase):
         self.update(Image=image)
         self.assertEqual(self.ids(), before)
         self.assertEqual(self.user_data(), script.replace(self.image, image))
-        self.assertEqual(self.config().ec2.image_id, image)
+        self.assertEqual(self.configured().ec2.image_id, image)
 
     def test_another_generation_of_passwords(self) -> None:
         """It reaches the URLs, by names that changed, and the login servers are replaced."""

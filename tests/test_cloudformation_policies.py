@@ -53,13 +53,10 @@ class RolesCase(MadeCase, documented.PolicyTestCase):
         # The account is kept from test to test, and so are its launches.
         self.lives = 10 * next(_lives)
         self.ec2 = client("ec2")
-        self.config = self.config_of_ec2()
+        self.config = replace(self.configured().ec2, spot=False)
         self.tags: dict[str, Mapping[str, str]] = {self.image: documented.OURS}
         self.templates = Templates()
         self.login, self.app = self.role("LoginRole"), self.role("AppRole")
-
-    def config_of_ec2(self) -> Any:
-        return replace(MadeCase.config(self).ec2, spot=False)
 
     def role(self, name: str) -> dict[str, Any]:
         """All that a role may."""
@@ -217,7 +214,7 @@ class LoginServer(RolesCase):
 class AppServer(RolesCase):
     def test_allows_what_it_does(self) -> None:
         """Its secrets, and its log."""
-        real = MadeCase.config(self)
+        real = self.configured()
         for key, urls in (("database.url", [real.database.url]), ("broker.url", real.broker.url)):
             stores.reveal(key, urls, self.config)
         for secret in self.secrets():

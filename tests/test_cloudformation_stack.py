@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from pathlib import Path
 
 from moto.cloudformation import parsing
 from twisted.trial.unittest import SynchronousTestCase
@@ -16,6 +17,8 @@ from tests.stack_case import MadeCase
 from tests.stack_models import client
 from tests.stack_template import template, text
 from tests.test_user_data import ScriptTestCase
+
+SYSTEMD = Path(__file__).absolute().parent.parent / "deploy/systemd"
 
 BY_ITSELF = {
     "AWS::AutoScaling::AutoScalingGroup": 1,
@@ -47,7 +50,7 @@ BY_ITSELF = {
 BY_ITS_SERVICES = {
     "AWS::AmazonMQ::Broker": 1,
     "AWS::Budgets::Budget": 1,
-    "AWS::CloudWatch::Alarm": 13,
+    "AWS::CloudWatch::Alarm": 15,
     "AWS::SNS::Subscription": 1,
     "AWS::SNS::TopicPolicy": 1,
     "AWS::SecretsManager::Secret": 5,
@@ -189,7 +192,7 @@ class Made(MadeCase, ScriptTestCase):
     def test_secrets(self) -> None:
         """Whole URLs, of passwords that mean themselves in one; servers take them as they are."""
         made = self.resources()
-        config = self.config()
+        config = self.configured()
         ec2 = EC2(region=REGION)
         (database,) = references.reveal("database.url", [config.database.url], ec2)
         password = r"[0-9A-Za-z]{40}"
@@ -204,7 +207,7 @@ class Made(MadeCase, ScriptTestCase):
 
     def test_configuration(self) -> None:
         """What `bbs config check` finds nothing wrong with."""
-        config = self.config()
+        config = self.configured()
         self.assertEqual([*checking.problems(config, "bbs")], [])
         made = self.resources()
         self.assertEqual(
@@ -230,6 +233,20 @@ class Made(MadeCase, ScriptTestCase):
             self.assertNotIn(password, script)
             self.assertNotIn(password, text())
 
+    def test_unit(self) -> None:
+        """The one that takes figures to CloudWatch, hardened as all units of bbs are."""
+        hardening = (SYSTEMD / "bbs-.service.d/50-hardening.conf").read_text("utf-8")
+        name = "bbs-figures.service"
+        whole = self.user_data().replace("DynamicUser=yes\n", f"DynamicUser=yes\n{hardening}")
+        unit = self.check_unit(name, whole)
+        self.assertIn("\nRestart=always\n", unit)
+
+    def test_units_of_the_image(self) -> None:
+        """What user data starts is there."""
+        started = re.findall(r"\bbbs-[a-z]+\.service", self.user_data())
+        own = {each.name for each in SYSTEMD.glob("*.service")}
+        self.assertEqual({*started} - own, {"bbs-figures.service"})
+
     def test_alarms(self) -> None:
         """CloudWatch takes them, and who is told is a topic that it may write to."""
         (topic,) = client("sns").list_topics()["Topics"]
@@ -245,6 +262,7 @@ class Made(MadeCase, ScriptTestCase):
         (group,) = client("logs").describe_log_groups()["logGroups"]
         self.assertEqual((group["logGroupName"], group["retentionInDays"]), ("/bbs/bbs", 90))
         self.assertIn("BBS_LOG_GROUP=/bbs/bbs\n", self.user_data())
+        self.assertEqual(self.configured().ec2.log_group, "/bbs/bbs")
 
     def test_outputs(self) -> None:
         """What to type next."""

@@ -72,6 +72,18 @@ class OurContract(DatabaseContract):
         self.successResultOf(self.database.run_patiently(rule))
         self.assertEqual(self._stored(), ["go"])
 
+    def test_servers_that_start_together_write_the_same(self) -> None:
+        self.patch(database, "START_PAUSE", 0.0)
+        lost = [peewee.IntegrityError("UNIQUE constraint failed")]
+
+        def rule() -> None:
+            self._add("go")
+            if lost:
+                raise lost.pop()
+
+        self.successResultOf(self.database.run_patiently(rule))
+        self.assertEqual(self._stored(), ["go"])
+
     def test_but_not_for_ever(self) -> None:
         self.patch(database, "START_PATIENCE", 0.0)
 

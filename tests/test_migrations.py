@@ -18,7 +18,7 @@ from playhouse.migrate import migrate as apply
 from bbs.board import backfill, board
 from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
 from bbs.storage import migrations, models
-from bbs.storage.connecting import LOCK_TIMEOUT, DatabaseRefused
+from bbs.storage.connecting import LOCK_TIMEOUT, DatabaseRefused, connect_to
 from bbs.storage.migrator import Migrator, migrator_of
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, create_table
@@ -317,6 +317,26 @@ class TheStepsThatThereAre(MigrationCase):
         self.assertEqual((server.messages, login_server.logins, waiter.since), (None, None, None))
         self.assertEqual((login_server.beats, waiter.name), (3, "bob"))
 
+    def test_while_servers_are_at_work_on_the_tables(self) -> None:
+        """The upgrade waits, and lets them get on in between: they are served on MySQL while a
+        change of the schema does not wait for a lock, and on SQLite all the time."""
+        self.go_back(7)
+        other = connect_to(self.url)
+        other.connect()
+        self.addCleanup(other.close)
+        other.execute_sql("BEGIN")
+        other.execute_sql("SELECT * FROM server").fetchall()
+        waited: list[float] = []
+
+        def get_on(seconds: float) -> None:
+            waited.append(seconds)
+            other.execute_sql("COMMIT")
+
+        self.patch(migrations.time, "sleep", get_on)
+        self.assertEqual(self.to_today(), (7, migrations.VERSION))
+        self.assertEqual(waited, [migrations.AGAIN] if self.on_mysql else [])
+        self.assertEqual(self.schema(), self.today)
+
     def test_a_step_that_was_cut_off_is_taken_again(self) -> None:
         """As on MySQL, which keeps each statement of a step by itself."""
         self.go_back(1)
@@ -533,7 +553,7 @@ class Services(MigrationCase):
     def test_of_a_version_that_did_not_know_of_services(self) -> None:
         migrations.upgrade(self.db, board.schema)
         self.db.execute_sql("DROP TABLE service_version")
-        SchemaVersion.update(version=3).execute()
+        SchemaVersion.update(version=3, reached=3).execute()
         error = self.assertRaises(
             DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,))
         )

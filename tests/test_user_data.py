@@ -113,9 +113,10 @@ class Rules(TemplateTestCase):
 
     def test_unknown_field(self) -> None:
         self.assertEqual(
-            self.refusal("a\n${fleet}\n${region}\n"),
-            "ec2.user_data: FILE, line 3: unknown ${region}, there are ${server_id}, ${fleet},"
-            " ${service}, ${config}, ${config_base64}, ${traceparent} ($$ is a dollar sign)",
+            self.refusal("a\n${fleet}\n${zone}\n"),
+            "ec2.user_data: FILE, line 3: unknown ${zone}, there are ${server_id}, ${fleet},"
+            " ${service}, ${config}, ${config_base64}, ${region}, ${log_group}, ${traceparent}"
+            " ($$ is a dollar sign)",
         )
 
     def test_no_field(self) -> None:

@@ -332,6 +332,25 @@ class News(SynchronousTestCase):
         self.assertEqual(len(self.told(QUIET, now)), 3)
         self.assertNotIn("liz", str(self.told(QUIET, now)))
 
+    def test_what_operators_asked_of_several_servers(self) -> None:
+        deed = Deed(
+            id=1,
+            at=1.0,
+            operator="liz",
+            address="x",
+            action="replace",
+            target="",
+            detail="3 servers",
+        )
+        back = replace(deed, id=2, action="replace-cancel", detail="1 server")
+        self.assertEqual(
+            self.told(QUIET, replace(QUIET, actions=(back, deed))),
+            [
+                "An operator asked for others in place of 3 servers.",
+                "An operator asked to keep 1 server.",
+            ],
+        )
+
     def test_ids(self) -> None:
         self.assertEqual((short("s1"), short("0123456789")), ("s1", "01234567"))
 
@@ -415,6 +434,14 @@ class Snapshots(SynchronousTestCase):
             self.assertNotIn("aws", str(stranger))
             self.assertEqual(operator["servers"][0]["reason"], reason)
             self.assertEqual(operator["refusal"], {"reason": arn, "until": 1.0})
+
+    def test_which_are_to_be_replaced(self) -> None:
+        marked = replace(SERVER, replace_asked=True, version="0.3.0")
+        shown = self.shown(replace(QUIET, servers=(marked, SERVER)))["servers"]
+        self.assertEqual(
+            [(each["replace_asked"], each["version"]) for each in shown],
+            [(True, "0.3.0"), (False, None)],
+        )
 
     def test_of_many_servers_some(self) -> None:
         """First those with which something is the matter, then the oldest; and how many in all."""
@@ -502,6 +529,8 @@ class Snapshots(SynchronousTestCase):
             {"servers": (replace(SERVER, taken=4),)},
             {"servers": (replace(SERVER, state=State.DRAINING),)},
             {"servers": (replace(SERVER, drain_asked=True),)},
+            {"servers": (replace(SERVER, replace_asked=True),)},
+            {"servers": (replace(SERVER, version="0.3.0"),)},
             {"servers": (SERVER, replace(SERVER, id="another"))},
             {"waiting": 1},
             {"refusal": Hold("over quota", 1.0)},

@@ -98,6 +98,15 @@ class WorkersTests(TestCase):
         self.assertEqual(await others.run(priority), before)
         self.assertEqual(priority(), before)
 
+    async def test_a_background_that_may_not_stand_back(self) -> None:
+        """Its work is done all the same, as where systemd refuses the call."""
+
+        def refused(by: int) -> int:
+            raise PermissionError(1, "Operation not permitted")
+
+        self.patch(os, "nice", refused)
+        self.assertEqual(await self.start(1, background=True).run(divmod, 7, 2), (3, 1))
+
     async def test_elsewhere_the_process_keeps_its_priority(self) -> None:
         """Where a thread has none of its own, to lower it would slow everybody."""
         self.patch(sys, "platform", "darwin")

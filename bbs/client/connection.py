@@ -104,8 +104,9 @@ class Connection(Protocol):
         if not self.usable or self.transport is None:
             return fail(Unreachable(self._reason))
         first = not self._asked
-        if tracing.is_on() and self._traced() and (trace := tracing.current()):
-            request = self._say_trace(trace) + request
+        span = tracing.here()
+        if span is not None and span.recorded and self._traced():
+            request = self._say_trace(span.traceparent) + request
         asked: Deferred[Reply] = Deferred()
         late = self._clock.callLater(deadline, self._late, deadline)
         self._asked.append(asked)

@@ -299,6 +299,10 @@ networks_or_none = _several(
 )
 size = Kind('a size such as "10 MiB" (KiB, MiB, GiB)', _read_size)
 rate = Kind(f'a rate such as "20/minute" ({", ".join(UNITS)})', _read_rate)
+log_group_or_none = text(
+    'the name of a log group such as "/bbs/bbs", "" for none',
+    lambda value: re.fullmatch(r"[\w./#-]{0,512}", value, re.ASCII) is not None,
+)
 http_url_or_none = text(
     'a URL such as "http://127.0.0.1:5000", "" for none', lambda value: not value or _is_http(value)
 )

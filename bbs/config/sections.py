@@ -246,6 +246,12 @@ class EC2:
         ' "bbs[tls]==0.1.0", with options of pip\'s',
         kind=kinds.any_text,
     )
+    log_group: str = setting(
+        "",
+        "where in CloudWatch Logs app servers' logs go, if the image has what ships them",
+        kind=kinds.log_group_or_none,
+        handed_on=False,
+    )
 
     def check(self) -> None:
         """Refuse what says nothing to launch."""

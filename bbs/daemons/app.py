@@ -93,6 +93,7 @@ class AppServer(Daemon):
         with tracing.span("report"):
             server_id = await self._join(database, ports[0], machine)
         self.server_id = server_id
+        _log.info("this is app server {server}", server=server_id)
         serving.joined(server_id)
         self.begin(
             Heartbeat(

@@ -82,6 +82,7 @@ class LoginServer(Daemon):
         # Only now: twistd forks into the background after it has made its services.
         me = members.Member(new_id(), process_identity(), __version__)
         self.server_id = me.id
+        _log.info("this is login server {login_server}", login_server=me.id)
         database = await self.open_database()
         hashers = Workers(self.reactor, "hashing", threads(), background=True)
         self.begin(hashers)
@@ -119,6 +120,8 @@ class LoginServer(Daemon):
         self.on_stop(self._serve_on)
         if not config.fleet.minimum or not kind.launches:
             self._is_serving()
+        # One that joins a fleet at rest hears nothing of the app servers that there are.
+        self._look_whether_serving(database)
 
     def advise(self, ports: Sequence[ListensAt]) -> None:
         """Say so where strangers may have passwords that are guessed in no time."""

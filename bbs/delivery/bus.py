@@ -150,7 +150,8 @@ class Bus:
 
     def _publish(self, topic: str, body: bytes) -> None:
         with tracing.span("publish") as span:
-            self._stomp.publish(topic, body, {_TRACE: span.traceparent} if span else None)
+            told = {_TRACE: span.traceparent} if span and span.recorded else None
+            self._stomp.publish(topic, body, told)
 
     def mark(self, connection: object) -> str:
         """What hints of this server's call `connection`, as long as it is there."""

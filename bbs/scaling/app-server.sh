@@ -64,11 +64,23 @@ if compgen -G "$${bin%/bin}/lib/python3*/site-packages/bbs/daemons/run.py" >/dev
     start="$bin/python -P -c \"from bbs.daemons.run import run; run()\""
 fi
 
+# Its log goes to CloudWatch Logs, where a group is named and the image has what ships it: this
+# instance's ends with it.
+log_group='${log_group}'
+if [ -n "$log_group" ]; then
+    cat >/etc/bbs/logs.env <<END
+AWS_REGION=${region}
+BBS_LOG_GROUP=$log_group
+BBS_LOG_STREAM=${server_id}
+END
+    systemctl start --no-block bbs-logs.service || true
+fi
+
 cat >/etc/systemd/system/${service}-app.service <<END
 [Unit]
 Description=${service} app server ${server_id}
 Wants=network-online.target
-After=network-online.target
+After=network-online.target bbs-logs.service
 # Whichever way it ends, the instance ends with it.
 SuccessAction=poweroff
 FailureAction=poweroff
@@ -86,10 +98,14 @@ WorkingDirectory=/var/lib/bbs
 TimeoutStopSec=30
 UMask=0077
 CapabilityBoundingSet=
+DevicePolicy=closed
+KeyringMode=private
 LockPersonality=yes
 NoNewPrivileges=yes
 PrivateDevices=yes
 PrivateTmp=yes
+PrivateUsers=yes
+ProcSubset=pid
 ProtectClock=yes
 ProtectControlGroups=yes
 ProtectHome=yes
@@ -99,12 +115,15 @@ ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectProc=invisible
 ProtectSystem=strict
+RemoveIPC=yes
 RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
 RestrictNamespaces=yes
 RestrictRealtime=yes
 RestrictSUIDSGID=yes
 SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
+SystemCallFilter=~@privileged
 
 [Install]
 # After a reboot too, and where the instance was stopped and is started again: this script runs once.

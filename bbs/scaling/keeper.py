@@ -23,6 +23,7 @@ from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
 from bbs.rules.servers import MOVED, NOT_RUNNING, SPARE, ServerRow
 from bbs.scaling import plan, shelf
 from bbs.scaling.ages import Ages
+from bbs.scaling.delays import Delays
 from bbs.scaling.housekeeping import Housekeeping, Sweep
 from bbs.scaling.identity import certainly_dead
 from bbs.scaling.looking import Looking
@@ -90,7 +91,7 @@ class FleetKeeper(Service):
         self._next: Any = None
         self._round: Deferred[None] | None = None
         self._again = False
-        self._held_up = ""
+        self._delays = Delays(self._reactor)
         self._sight = Sight(self._provider, self.look_soon, self._reactor)
         # Half of a launch's time is left at least to what another keeper began.
         self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
@@ -147,7 +148,7 @@ class FleetKeeper(Service):
 
     def _begin(self) -> None:
         self._next, self._again = None, False
-        self._begun = self._reactor.seconds()
+        self._begun = self._steps.round_began = self._reactor.seconds()
         self._round = Deferred.fromCoroutine(self._one_round())
         self._round.addErrback(
             lambda failure: _log.failure("a round of the fleet went wrong", failure=failure)
@@ -246,19 +247,18 @@ class FleetKeeper(Service):
         servers = self._looking.servers(seen.servers, dead)
         policy, figures = self._needs.policy, self._tally.figures
         figures[SPARE] = policy.spare
-        held_up, self._held_up = self._held_up, ""
-        for step in with_replacements(servers, demand, policy):
+        steps = with_replacements(servers, demand, policy)
+        self._delays.note("".join(step.reason for step in steps if isinstance(step, Wait)))
+        for step in steps:
             adds = isinstance(step, plan.Launch | shelf.Fill | shelf.Wake)
             if adds and not self._sight.may_count:
                 continue
             if isinstance(step, shelf.Fill | shelf.Shelve | shelf.Stop | shelf.Wake):
                 await self._shelving.take(step)
-            elif isinstance(step, Wait):
-                self._held_up = step.reason
-                if step.reason != held_up:
-                    _log.warn("replacing servers waits: {reason}", reason=step.reason)
-            else:
+            elif not isinstance(step, Wait):
                 await self._steps.take(step, rows)
+                if isinstance(step, plan.MarkReady) and any(s.replace_asked for s in servers):
+                    self.look_soon()  # It may be for the people of one of these.
         moved = await self._mover.move(seen.others)
         figures[MOVED] = figures.get(MOVED, 0) + moved
         if seen.waiting:
@@ -286,7 +286,7 @@ class FleetKeeper(Service):
         for peer in peers:
             silent = self._watch.silence(peer.id, peer.beats, elapsed)
             if peer.identity in dead or silent > self._policy.lost_after:
-                _log.warn("login server {peer} is dead", peer=peer.id)
+                _log.warn("login server {login_server} is dead", login_server=peer.id)
                 await self._database.run(keeping.forget_peer, self.me, peer.id)
 
     # Steps

@@ -47,7 +47,8 @@ def with_replacements(servers: Sequence[Seen], demand: Demand, policy: Policy) -
     step: Step | None
     if reason := _held_up(demand):
         step = Wait(reason)
-    elif plan.is_busy(servers, steps, demand):
+    elif plan.is_busy(servers, steps, demand) or any(s.replacing for s in servers):
+        # (One that has drained, and has not ended yet, runs still.)
         return steps
     else:
         step = _next(marked, servers, demand, policy)

@@ -55,6 +55,8 @@ class Steps:
         needs: Needs,
         look_soon: Callable[[], None],
     ) -> None:
+        self.round_began = 0.0
+        """When the round began that takes steps now, by the reactor's clock."""
         self.strays = 0
         """Instances that count to the maximum beside the servers."""
         self._me = means.me
@@ -160,7 +162,9 @@ class Steps:
             ways,
             trace,
         )
-        self._traces.update(dict.fromkeys(ids, trace))
+        if trace:
+            tracing.past("plan", self._reactor.seconds() - self.round_began, trace)
+            self._traces.update(dict.fromkeys(ids, trace))
         what = "server" if len(ids) == 1 else "servers"
         for_the_shelf = " to stand by" if shelved else ""
         _log.info("launching {count} {what}{why}", count=len(ids), what=what, why=for_the_shelf)

@@ -209,7 +209,8 @@ class WaitingRoom:
                 self.reactor.callLater(LOOK_INTERVAL, self._enter, waiter, name)
 
         if waiter.row:
-            trace = waiter.span.traceparent if waiter.span else ""
+            span = waiter.span
+            trace = span.traceparent if span and span.recorded else ""
             known = self.database.run(members.wait, self.me, waiter.row, name, waiter.since, trace)
             known.addCallbacks(entered, again)
         else:

@@ -178,7 +178,8 @@ class Database:
         self, rule: Callable[P, T], *arguments: P.args, **keywords: P.kwargs
     ) -> Deferred[T]:
         """Run `rule` in a transaction of its own, for a server's start: nobody waits for an answer,
-        and a database that others keep busy is tried again for `START_PATIENCE`.
+        and a database that others keep busy is tried again for `START_PATIENCE`, and so is what
+        lost a race: servers that start together write the same rows.
 
         Fails with `DatabaseRefused` where the database cannot be had.
         """
@@ -189,7 +190,7 @@ class Database:
                 try:
                     with self.peewee.atomic():
                         return rule(*arguments, **keywords)
-                except peewee.OperationalError as error:
+                except (peewee.OperationalError, peewee.IntegrityError) as error:
                     if is_bug(error) or self.peewee.is_closed() or time.monotonic() > until:
                         raise
                 time.sleep(START_PAUSE)  # On a thread of the database's.

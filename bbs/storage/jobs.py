@@ -81,7 +81,7 @@ class Job:
 
     def tell(self, now: float) -> None:
         """Have its trace know where its time went, until `now`."""
-        if self.span is None:
+        if self.span is None or not self.span.recorded:
             return
         begun = now if self.begun is None else self.begun
         if not self.hurried:

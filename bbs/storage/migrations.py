@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import peewee
 
@@ -44,6 +44,8 @@ from bbs.values import NAME_LENGTH
 if TYPE_CHECKING:
     from bbs.storage.migrator import Migrator
 
+P = ParamSpec("P")
+
 VERSION = 8
 """The framework's schema that this code works on."""
 
@@ -54,7 +56,18 @@ something mean another thing, raises it to its own number: then servers of befor
 before it is taken."""
 
 LOCK_TIMEOUT = 60
-"""Seconds to wait for another server's upgrade."""
+"""Seconds to wait for another server's upgrade, and for locks on tables that servers work on."""
+
+TABLE_TIMEOUT = 1
+"""Seconds that one change of MySQL's schema waits for those who are at work on the table. Whoever
+comes to the table meanwhile waits behind it, and no longer than for an answer (1.4 s): so it tries
+again instead."""
+
+AGAIN = 0.2
+"""Seconds until it does: in these the others get on."""
+
+_IN_THE_WAY = (1205, 1213)
+"""What MySQL says who did not get a lock in time, and who was in a deadlock."""
 
 WAL_ATTEMPTS, WAL_INTERVAL = 100, 0.05
 """How often to try to turn an SQLite file to WAL, and the seconds between."""
@@ -224,15 +237,15 @@ def upgrade(
                 create_table(database, model)
             _stamp(version, oldest)
         for number in range(before.framework + 1, version + 1) if before.framework else ():
-            steps[number](migrator)
-            _stamp(number, oldest)
+            _patiently(steps[number], migrator)
+            _patiently(_stamp, number, oldest)
         if before.service == 0:
             for model in schema.models:
                 create_table(database, model)
             _stamp_service(schema, schema.version)
         for number in range(before.service + 1, schema.version + 1) if before.service else ():
-            _step(schema, number, migrator)
-            _stamp_service(schema, number)
+            _patiently(_step, schema, number, migrator)
+            _patiently(_stamp_service, schema, number)
         _check_tables(database, schema)
         return before, current(database)
 
@@ -249,6 +262,19 @@ def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions 
     except (peewee.OperationalError, DatabaseRefused):
         return None  # The lock is waited for longer than a command is.
     return there
+
+
+def _patiently(take: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
+    """Take a step, as often as it takes while servers of before are at work on the tables."""
+    until = time.monotonic() + LOCK_TIMEOUT
+    while True:
+        try:
+            take(*arguments, **keywords)
+            return
+        except peewee.OperationalError as error:
+            if error.args[:1] not in [(code,) for code in _IN_THE_WAY] or time.monotonic() > until:
+                raise
+        time.sleep(AGAIN)
 
 
 def _step(schema: Schema, number: int, migrator: Migrator) -> None:
@@ -399,6 +425,8 @@ def _mysql(database: Any) -> Iterator[None]:
     database.connect_params = {**hurried, "read_timeout": None, "write_timeout": None}
     try:
         database.connect()
+        for variable in ("lock_wait_timeout", "innodb_lock_wait_timeout"):
+            database.execute_sql(f"SET SESSION {variable} = {TABLE_TIMEOUT}")
         with _named_lock(database, f"bbs.schema.{database.database}"[:64]):
             yield
     finally:

@@ -51,6 +51,10 @@ class Span(Protocol):
     def traceparent(self) -> str:
         """Which it is, in W3C's form."""
 
+    @property
+    def recorded(self) -> bool:
+        """Whether anybody will be told of it. Of one that is not nothing need be said elsewhere."""
+
     def note(self, **attributes: Value) -> None:
         """Add what came to be known of it. Never names of people, words of theirs, passwords or
         tokens."""
@@ -173,6 +177,8 @@ def span(
     leaves the block is noted by its name."""
     if _exporting is None:
         return _NOTHING
+    if not parent and (above := _here.get()) is not None and not above.recorded:
+        return nullcontext(above)
     return _during(begin(name, parent, root=root, **attributes))
 
 

@@ -21,7 +21,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -67,7 +67,7 @@ class Exporting:
         # It would have a hanging collector keep a process from its end.
         self._provider = TracerProvider(
             resource=resource,
-            sampler=ParentBased(TraceIdRatioBased(sample)),
+            sampler=ALWAYS_ON,  # What is not recorded does not come there.
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(_Ended(self._counting))
@@ -83,11 +83,12 @@ class Exporting:
 
     def admitted(self, traceparent: str, trusted: bool) -> str:
         """See `bbs.tracing.admitted`."""
-        sampled = int(traceparent[-2:], 16) & SAMPLED
         # Not by its id, which is the stranger's choice as well.
-        if not trusted and sampled and random.random() >= self._sample:  # nosec B311 # Statistics.
-            sampled = 0
-        return f"{traceparent[:-2]}{sampled:02x}"
+        recorded = _is_recorded(traceparent) and (trusted or self._draw())
+        return f"{traceparent[:-2]}{SAMPLED if recorded else 0:02x}"
+
+    def _draw(self) -> bool:
+        return random.random() < self._sample  # nosec B311 # Statistics.
 
     def begin(
         self,
@@ -95,8 +96,14 @@ class Exporting:
         parent: Span | str | None,
         attributes: Mapping[str, Value],
         since: int | None = None,
-    ) -> _Span:
+    ) -> _Span | _Unrecorded:
         """A span that has begun now, or at `since` (nanoseconds since the epoch)."""
+        if isinstance(parent, _Unrecorded):
+            return parent
+        if isinstance(parent, str) and parent and not _is_recorded(parent):
+            return _Unrecorded(parent)
+        if not parent and not self._draw():
+            return _Unrecorded(_unrecorded_trace())
         context = trace.set_span_in_context(_span_of(parent))
         return _Span(
             self._tracer.start_span(name, context, attributes=attributes, start_time=since)
@@ -111,6 +118,8 @@ class Exporting:
         attributes: Mapping[str, Value],
     ) -> None:
         """See `bbs.tracing.past`."""
+        if isinstance(parent, _Unrecorded):
+            return
         until = time.time_ns() - int(ago * 1e9)
         self.begin(name, parent, attributes, until - int(seconds * 1e9)).end(until)
 
@@ -153,32 +162,62 @@ class Exporting:
 class _Span:
     """A span of OpenTelemetry's."""
 
-    __slots__ = ("span", "traceparent")
+    __slots__ = ("span",)
+    recorded = True
 
     def __init__(self, span: trace.Span) -> None:
         self.span = span
-        self.traceparent = _traceparent(span.get_span_context())
+
+    @property
+    def traceparent(self) -> str:
+        context = self.span.get_span_context()
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{SAMPLED:02x}"
 
     def note(self, **attributes: Value) -> None:
         self.span.set_attributes(attributes)
 
     def failed(self, why: str = "") -> None:
-        if self.span.is_recording():
-            self.span.set_status(Status(StatusCode.ERROR, why))
+        self.span.set_status(Status(StatusCode.ERROR, why))
 
     def end(self, at: int | None = None) -> None:
         self.span.end(at)
+
+
+class _Unrecorded:
+    """All spans of a trace that is not recorded. It has a name, as whoever goes on with it
+    elsewhere must know that it is not, and costs a fiftieth of one that is."""
+
+    __slots__ = ("traceparent",)
+    recorded = False
+
+    def __init__(self, traceparent: str) -> None:
+        self.traceparent = traceparent
+
+    def note(self, **attributes: Value) -> None:
+        pass
+
+    def failed(self, why: str = "") -> None:
+        pass
+
+    def end(self, at: int | None = None) -> None:
+        pass
+
+
+def _is_recorded(traceparent: str) -> bool:
+    return bool(int(traceparent[-2:], 16) & SAMPLED)
+
+
+def _unrecorded_trace() -> str:
+    # An id of all zeros is none.
+    trace_id = random.getrandbits(128) or 1  # nosec B311 # Nothing is kept secret by it.
+    span_id = random.getrandbits(64) or 1  # nosec B311
+    return f"00-{trace_id:032x}-{span_id:016x}-00"
 
 
 def collector_at(endpoint: str) -> SpanExporter:
     """What sends spans to a collector at `endpoint` (OTLP's specification, "Endpoint URLs for
     OTLP/HTTP"); OTEL_EXPORTER_OTLP_HEADERS may have a credential for it."""
     return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=DEADLINE)
-
-
-def _traceparent(context: SpanContext) -> str:
-    sampled = context.trace_flags & SAMPLED
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{sampled:02x}"
 
 
 def _span_of(parent: Span | str | None) -> trace.Span:
@@ -200,10 +239,9 @@ class _Ended(SpanProcessor):
         self._counting = counting
 
     def on_end(self, span: ReadableSpan) -> None:
-        if span.context.trace_flags.sampled:
-            self._counting.ended += 1
-            if self._counting.ended % BATCH == 0:
-                self._counting.look()
+        self._counting.ended += 1
+        if self._counting.ended % BATCH == 0:
+            self._counting.look()
 
 
 class _Counting(SpanExporter):

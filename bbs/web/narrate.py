@@ -61,7 +61,7 @@ def narrate(before: Scene, now: Scene, counters: Container[str]) -> list[Told]:
 
 def deeds_since(at: float, now: Overview) -> list[Told]:
     """What operators have done after `at` (seconds since the epoch): while nobody looked."""
-    return [_deed(deed) for deed in reversed(now.actions) if deed.at > at and deed.target]
+    return [_deed(deed) for deed in reversed(now.actions) if deed.at > at and _is_told(deed)]
 
 
 def short(server: str) -> str:
@@ -105,12 +105,24 @@ def _connections(before: Scene, now: Scene, *, messages: bool) -> Iterator[str]:
 def _actions(before: Overview, now: Overview) -> Iterator[Told]:
     last = before.actions[0].id if before.actions else 0
     for deed in reversed(now.actions):
-        if deed.id > last and deed.target:
+        if deed.id > last and _is_told(deed):
             yield _deed(deed)
 
 
+def _is_told(deed: Deed) -> bool:
+    """Whether it is done to servers: what is done to people is for operators alone."""
+    return bool(deed.target) or deed.action in _TO_MANY
+
+
+_TO_MANY = {
+    operators.REPLACE: "asked for others in place of",
+    operators.CANCEL_REPLACE: "asked to keep",
+}
+
+
 def _deed(deed: Deed) -> Told:
-    """Of what is done to a server: what is done to people is for operators alone."""
+    if deed.action in _TO_MANY:
+        return Told(f"An operator {_TO_MANY[deed.action]} {deed.detail}.", deed.at)
     words = "drain" if deed.action == operators.DRAIN else "start"
     return Told(f"An operator asked to {words} server {short(deed.target)}.", deed.at)
 

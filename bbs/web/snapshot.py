@@ -163,13 +163,17 @@ def essence(view: View) -> object:
     """What makes a snapshot another one: of two that are equal in this the page needs one."""
     seen = view.scene.overview
     servers = [
-        (each.id, each.state, each.taken, each.capacity, each.port, each.drain_asked, each.reason)
+        (each.id, each.state, each.taken, each.capacity, each.port, each.reason, *_marks(each))
         for each in some_of(seen.servers)
     ]
     connections = (view.scene.database, view.scene.broker)
     fleet = (servers, seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1])
     whose = (seen.fleet, seen.copy_of)
     return connections, whose, fleet, [connected_to(each) for each in seen.servers]
+
+
+def _marks(server: HeardServer) -> tuple[object, ...]:
+    return server.drain_asked, server.replace_asked, server.version
 
 
 def free_places(view: View) -> int:
@@ -215,6 +219,8 @@ def _server(
         **_counted(view.measured.per_second_of.get(server.id, {})),
         "lease": _rounded(view.measured.leases.get(server.id)),
         "drain_asked": server.drain_asked,
+        "replace_asked": server.replace_asked,
+        "version": server.version or None,
         # "refused: " and "failed: " are the fleet's words, what follows is the provider's.
         "reason": server.reason.partition(":")[0] if stranger else server.reason,
         "provider": server.provider or None,

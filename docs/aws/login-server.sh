@@ -1,13 +1,14 @@
 #!/bin/bash
-# User data of the login server: ActiveMQ from Debian or Ubuntu, and bbs, which is in the image
-# (docs/aws/image.sh). Fill in REGION, IMAGE_ID, SUBNET_IDS and APP_GROUP_ID as docs/aws.md does.
-# Nothing secret is in it: the password of the broker comes from the parameter /bbs/broker.
+# User data of the login server, for an image that has bbs and ActiveMQ (deploy/image, BBS_BROKER=yes):
+# its configuration, and what starts. It needs no package index, and runs again as well as once. What
+# is in capitals between quotes and brackets docs/aws.md fills in. Nothing secret is in it: the password of the broker comes from the parameter /bbs/broker.
 set -euo pipefail
 
-if ! id bbs >/dev/null 2>&1; then
-    useradd --system --user-group --home-dir /var/lib/bbs --shell /usr/sbin/nologin bbs
+if [ ! -x /opt/bbs/bin/bbs ] || [ ! -e /usr/share/activemq/bin/activemq.jar ]; then
+    echo "bbs: this image lacks bbs or ActiveMQ; deploy/image makes one that has both" >&2
+    exit 1
 fi
-install -d -m 0750 -o root -g bbs /etc/bbs
+
 install -m 0600 -o bbs -g bbs /dev/null /etc/bbs/bbs.toml
 cat >/etc/bbs/bbs.toml <<'END'
 [login]
@@ -38,14 +39,13 @@ security_group_ids = ["APP_GROUP_ID"]
 iam_instance_profile = "bbs-app"
 address = "public"
 name = "bbs"
+log_group = "LOG_GROUP"
+
+[log]
+format = "json"
 END
 
 # The broker: STOMP and nothing else, and nothing on disk, as the database has every message.
-if [ ! -e /usr/share/activemq/bin/activemq.jar ]; then
-    export DEBIAN_FRONTEND=noninteractive
-    apt-get -q -o DPkg::Lock::Timeout=300 update
-    apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends activemq
-fi
 install -d -m 0750 -o root -g activemq /etc/bbs-broker
 install -m 0640 -o root -g activemq /dev/null /etc/bbs-broker/activemq.xml
 /opt/bbs/bin/python >/etc/bbs-broker/activemq.xml <<'END'
@@ -53,7 +53,7 @@ from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import quoteattr
 
 from bbs.config import load
-from bbs.secrets import reveal
+from bbs.config.references import reveal
 
 config = load("/etc/bbs/bbs.toml")
 (url,) = reveal("broker.url", config.broker.url, config.ec2)
@@ -90,92 +90,15 @@ appender.console.layout.type = PatternLayout
 appender.console.layout.pattern = %-5p %m %c%n
 END
 
-cat >/etc/systemd/system/bbs-broker.service <<'END'
-[Unit]
-Description=ActiveMQ, the broker of bbs
-Wants=network-online.target
-After=network-online.target
-
-[Service]
-Type=exec
-User=activemq
-ExecStart=/usr/bin/java -Xmx512m -Djava.awt.headless=true \
-    -Dlog4j2.configurationFile=file:/etc/bbs-broker/log4j2.properties \
-    -Dactivemq.home=/usr/share/activemq -Dactivemq.base=/var/lib/bbs-broker \
-    -Dactivemq.conf=/etc/bbs-broker -Dactivemq.data=/var/lib/bbs-broker \
-    -jar /usr/share/activemq/bin/activemq.jar start xbean:file:/etc/bbs-broker/activemq.xml
-SuccessExitStatus=143
-Restart=always
-RestartSec=2
-StateDirectory=bbs-broker
-WorkingDirectory=/var/lib/bbs-broker
-UMask=0077
-CapabilityBoundingSet=
-LockPersonality=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-PrivateTmp=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProtectSystem=strict
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-
-[Install]
-WantedBy=multi-user.target
+# Its log goes to CloudWatch Logs, where a group is named.
+region="REGION"
+log_group="LOG_GROUP"
+if [ -n "$log_group" ]; then
+    cat >/etc/bbs/logs.env <<END
+AWS_REGION=$region
+BBS_LOG_GROUP=$log_group
+BBS_LOG_STREAM=$(cat /var/lib/cloud/data/instance-id)
 END
-
-cat >/etc/systemd/system/bbs-login.service <<'END'
-[Unit]
-Description=bbs login server
-Wants=network-online.target
-After=network-online.target bbs-broker.service
-
-[Service]
-Type=exec
-User=bbs
-Group=bbs
-ExecStart=/opt/bbs/bin/twistd --nodaemon --pidfile= bbs-login --config=/etc/bbs/bbs.toml
-SyslogIdentifier=bbs-login
-Restart=always
-RestartSec=2
-StateDirectory=bbs
-WorkingDirectory=/var/lib/bbs
-TimeoutStopSec=30
-UMask=0077
-CapabilityBoundingSet=
-LockPersonality=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-PrivateTmp=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectProc=invisible
-ProtectSystem=strict
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-
-[Install]
-WantedBy=multi-user.target
-END
-systemctl daemon-reload
+    systemctl start --no-block bbs-logs.service
+fi
 systemctl enable --now --no-block bbs-broker.service bbs-login.service

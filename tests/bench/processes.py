@@ -66,18 +66,23 @@ class Form:
     capacity: int = 1000
     heartbeat: float = 2.0
     root: Path = ROOT
+    more: str = ""
+    """What its configuration has beside."""
 
     def configuration(self, port: int, database: str, broker: str, provider: str = "local") -> str:
         """The text of its configuration file."""
-        return CONFIGURATION.format(
-            port=port,
-            limits="\n".join(f'{key} = "{MUCH}"' for key in self._rates()),
-            capacity=self.capacity,
-            database=database,
-            broker=broker,
-            provider=provider,
-            servers=self.servers,
-            heartbeat=self.heartbeat,
+        return (
+            CONFIGURATION.format(
+                port=port,
+                limits="\n".join(f'{key} = "{MUCH}"' for key in self._rates()),
+                capacity=self.capacity,
+                database=database,
+                broker=broker,
+                provider=provider,
+                servers=self.servers,
+                heartbeat=self.heartbeat,
+            )
+            + self.more
         )
 
     def _rates(self) -> Iterator[str]:

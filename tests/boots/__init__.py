@@ -1,8 +1,9 @@
 """Machines that boot: systemd as the first process of namespaces, on this machine's own files.
 
-An image is this machine's root with a layer above it, into which a script has put something. A machine
-is that with another layer, and boots under systemd, as an instance would, without any network but
-loopback. Both are gone when they are closed, or when the process that made them ends. This takes root.
+An image is this machine's root with a layer above it, into which a script has put something. A
+machine is that with another layer, and boots under systemd, as an instance would, without any
+network but loopback. Both are gone when they are closed, or when the process that made them ends.
+This takes root.
 
     image = Image("install -D …")
     machine = image.boot({"etc/bbs/bbs.toml": "…"})
@@ -24,7 +25,8 @@ from typing import IO
 __all__ = ["Booted", "Image", "NotBooted"]
 
 _SCRIPTS = Path(__file__).absolute().parent
-_SECONDS = 300
+_SECONDS = 120
+"""What anything there may take, on a machine with much else to do."""
 
 
 class NotBooted(Exception):
@@ -110,23 +112,25 @@ class Booted:
     def run(self, *command: str, input: str = "", check: bool = True) -> str:
         """What a command prints there, both outputs together.
 
-        :raises AssertionError: it fails, where that is to be looked at.
+        :raises AssertionError: it fails, where that is to be looked at; with what it printed, and
+            the end of the journal.
         """
         done = subprocess.run(
             [
                 *("nsenter", f"--target={self._number}", "--all"),
                 *("env", "-i", "HOME=/root", "PATH=/usr/sbin:/usr/bin", "LANG=C.UTF-8"),
-                *command,
+                *("timeout", f"{_SECONDS}", *command),
             ],
             input=input,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_SECONDS,
             cwd="/",
         )
         if check and done.returncode:
-            raise AssertionError(f"{command} exited with {done.returncode}:\n{done.stdout[-4000:]}")
+            journal = self.run("journalctl", "--no-pager", "--lines=60", check=False)
+            ended = f"{command} ended with {done.returncode} (124: not by itself)"
+            raise AssertionError(f"{ended}:\n{done.stdout}\n{journal}")
         return done.stdout
 
     def booted(self) -> str:

@@ -14,8 +14,10 @@ root=$folder/root
 mount -t overlay -o "lowerdir=/,upperdir=$folder/above,workdir=$folder/work" overlay "$root"
 
 # Nothing is there of what this machine would start, nor of a bbs that it may have.
-rm -rf "$root"/etc/systemd/system/*.wants "$root"/etc/systemd/system/bbs*
-rm -rf "$root"/opt/bbs* "$root"/etc/bbs* "$root"/var/lib/bbs* "$root"/var/lib/cloud
+for wants in "$root"/etc/systemd/system/*.wants; do
+    [[ $wants == */cloud-init.target.wants ]] || rm -rf "$wants"
+done
+rm -rf "$root"/etc/systemd/system/bbs* "$root"/opt/bbs* "$root"/etc/bbs* "$root"/var/lib/bbs* "$root"/var/lib/cloud
 : >"$root/etc/fstab"
 
 mounted "$root"

@@ -16,6 +16,8 @@ mkdir "$root/.before"
 cd "$root"
 pivot_root . .before
 umount --lazy /.before
+# What a helper of systemd's mounts, as credentials, is to be seen by all.
+mount --make-rshared /
 echo "$number"
 exec env -i container=bbs-boots PATH=/usr/sbin:/usr/bin \
     /lib/systemd/systemd --system --unit=multi-user.target --log-target=journal \

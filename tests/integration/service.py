@@ -540,6 +540,11 @@ class ServiceCase(TestCase):
 
 def mysql(url: str, statement: str) -> tuple[Any, ...]:
     """Execute one statement at a MariaDB; its rows."""
+    return tuple(tuple(row.values()) for row in mysql_rows(url, statement))
+
+
+def mysql_rows(url: str, statement: str) -> list[dict[str, Any]]:
+    """The same with rows by the names of their columns."""
     parts = urlsplit(url)
     connection = pymysql.connect(
         host=parts.hostname,
@@ -548,10 +553,11 @@ def mysql(url: str, statement: str) -> tuple[Any, ...]:
         password=parts.password or "",
         database=parts.path[1:],
         autocommit=True,
+        cursorclass=pymysql.cursors.DictCursor,
     )
     try:
         with connection.cursor() as cursor:
             cursor.execute(statement)
-            return tuple(cursor.fetchall())
+            return [*cursor.fetchall()]
     finally:
         connection.close()

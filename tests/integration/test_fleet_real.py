@@ -10,6 +10,7 @@ from typing import Any
 
 from twisted.internet import reactor
 
+from bbs import __version__
 from tests.integration.service import (
     START_TIMEOUT,
     Person,
@@ -210,6 +211,33 @@ class Changes(ServiceCase):
         service = self.service(fleet={"minimum": 1, "spare": 0})
         await service.up(environ=service.slow_launches(4.0))
         await self.drained(service)
+
+    async def test_replacing_two(self) -> None:
+        """Each once, and who listens there goes over without logging in."""
+        service = self.service(
+            app={"capacity": 1},
+            fleet={"minimum": 2, "spare": 0, "maximum": 3, "heartbeat_interval": 0.5},
+        )
+        await service.up()
+        ann, bob = [await self.listener(service, name) for name in ("ann", "bob")]
+        before = await service.fleet()
+        asked = await service.command("fleet", "replace")
+        self.assertEqual({*asked["servers"]}, {each["id"] for each in before})
+        for person in (ann, bob):
+            await self.follows(person, await self.moved(person))
+        after = await service.fleet_is(
+            lambda fleet: (
+                [each["state"] for each in fleet] == ["ready"] * 2
+                and not any(each["replace_asked"] for each in fleet)
+            ),
+            "others are there in their place",
+        )
+        self.assertFalse({each["id"] for each in after} & {each["id"] for each in before})
+        self.assertEqual({each["version"] for each in after}, {__version__})
+        self.assertEqual(sorted(each["people"] for each in after), [["ann"], ["bob"]])
+        self.assertEqual(service.launches(), 4)
+        asked = await service.command("fleet", "replace", "--outdated")
+        self.assertEqual(asked["servers"], [])
 
     async def test_launch_and_idle(self) -> None:
         """With what an operator launches beyond need, one ends when it has been idle for long."""

@@ -17,7 +17,6 @@ from tests.integration.service import (
     Process,
     Service,
     ServiceCase,
-    connect,
     eventually,
 )
 from tests.rolling.versions import BEFORE, TODAY, environ, unpack

@@ -2,5 +2,5 @@
 
     python -m tests.rolling --people 200 --servers 20
 
-README.md says what happens, and what is counted.
+`docs/upgrading.md` says what happens, and what is counted.
 """

@@ -20,9 +20,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.logger import globalLogBeginner
+from twisted.python.failure import Failure
 
 from tests.bench.launch_share import configuration, granted, reached, reactor
-from tests.bench.processes import ROOT, TWISTD, Failed, environment, own_database, process
+from tests.bench.processes import TWISTD, Failed, environment, own_database, process
 from tests.cloud import Cloud
 from tests.integration.service import BIN
 from tests.integration.test_tracing import CONTAINERS, HOLE
@@ -34,7 +35,7 @@ SCREENS = Path("docs/screens")
 BOOT = 1.0
 PATIENCE = 60.0
 
-WIDTH, LEFT, ROW, TOP = 960, 300, 20, 44
+WIDTH, LEFT, ROW, TOP = 960, 300, 20, 60
 """Pixels: of the picture, before the times, of a line, and above the first one."""
 
 COLORS = {"bbs-client": "#6a7f95", "bbs-login": "#2f6fb5", "bbs-app": "#2e8b57"}
@@ -44,7 +45,7 @@ async def recorded(folder: Path, script: str) -> list[Recorded]:
     """The trace of a login that waits for an instance."""
     collector = Collector()
     collector.start()
-    cloud = Cloud(boot_seconds=BOOT, environ={"PYTHONPATH": str(ROOT)})
+    cloud = Cloud(boot_seconds=BOOT)
     await cloud.start()
     try:
         with own_database(needed("BBS_TEST_MYSQL_URL")) as database:
@@ -100,22 +101,23 @@ def picture(spans: Sequence[Recorded]) -> str:
         parts.append(f'<text x="{x + 18}" y="20" fill="#222222">{service}</text>')
     step = next(each for each in (100, 200, 500, 1000, 2000, 5000) if whole / each <= 12)
     for at in range(0, int(whole) + 1, step):
-        x = LEFT + at * scale
+        there = LEFT + at * scale
         parts.append(
-            f'<path d="M{x:.1f} {TOP - 8}V{height - 8}" stroke="#dddddd" fill="none"/>'
-            f'<text x="{x:.1f}" y="{TOP - 12}" fill="#666666" text-anchor="middle">{at} ms</text>'
+            f'<path d="M{there:.1f} {TOP - 8}V{height - 8}" stroke="#dddddd" fill="none"/>'
+            f'<text x="{there:.1f}" y="{TOP - 12}" fill="#666666"'
+            f' text-anchor="middle">{at} ms</text>'
         )
     for number, row in enumerate(rows):
         y = TOP + ROW * number
-        x, width = LEFT + row.at * scale, max(1.5, row.took * scale)
+        begin, width = LEFT + row.at * scale, max(1.5, row.took * scale)
         color = COLORS[row.span.service]
         took = f"{row.took:.0f}" if row.took >= 10 else f"{row.took:.1f}"
         parts.append(
             f'<text x="{12 + 12 * row.depth}" y="{y + 14}" fill="#222222">'
             f"{escape(row.span.name)}</text>"
-            f'<rect x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="12" rx="2"'
+            f'<rect x="{begin:.1f}" y="{y + 4}" width="{width:.1f}" height="12" rx="2"'
             f' fill="{color}"/>'
-            f'<text x="{x + width + 5:.1f}" y="{y + 14}" fill="#666666">{took}</text>'
+            f'<text x="{begin + width + 5:.1f}" y="{y + 14}" fill="#666666">{took}</text>'
         )
     return "\n".join([*parts, "</svg>"]) + "\n"
 
@@ -135,9 +137,15 @@ async def main() -> None:
         raise Failed(f"a hole of {longest * 1000:.0f} ms")
 
 
+def said(failure: Failure) -> None:
+    """End with 1, and why."""
+    failure.printTraceback(sys.stderr)
+    raise SystemExit(1)
+
+
 if __name__ == "__main__":
     if "BBS_TEST_MYSQL_URL" not in os.environ:
         sys.exit("no MariaDB and ActiveMQ: run tests/services/start, and read .services/env")
     # What the cloud says of calls that are cut off at the end.
     globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)
-    react(lambda _: Deferred.fromCoroutine(main()))
+    react(lambda _: Deferred.fromCoroutine(main()).addErrback(said))

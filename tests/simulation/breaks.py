@@ -10,7 +10,7 @@ from unittest import mock
 
 from bbs.rules import keeping, members, reseating
 from bbs.rules.servers import ServerRow
-from bbs.scaling import plan, sight
+from bbs.scaling import plan, replacing, sight
 from bbs.scaling.ec2 import errors, machines, template
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.keeper import FleetKeeper
@@ -130,8 +130,17 @@ def _warned() -> AbstractContextManager[object]:
     return mock.patch.object(members, "warn", lambda server, why: None)
 
 
+def _replace_first() -> AbstractContextManager[object]:
+    return mock.patch.object(replacing, "_next", lambda marked, *seen: replacing._drain(marked[0]))
+
+
+def _replace_busy() -> AbstractContextManager[object]:
+    return mock.patch.object(replacing.plan, "is_busy", lambda *seen: False)
+
+
 LISTS_ARE_BAD, COME_AND_GO = "lists_are_bad", "people_come_and_go"
-HALF_GOES = "half_is_taken_away"
+HALF_GOES, ALL_REPLACED = "half_is_taken_away", "all_are_replaced"
+_FULL = {"capacity": 1, "maximum": 6, "spare": 0, "foresees": False, "warm": 0}
 _MOVING = {"consolidate_after": 5.0, "capacity": 3, "maximum": 5, "spare": 0, "foresees": False}
 
 BREAKS: Mapping[str, Break] = {
@@ -165,6 +174,12 @@ BREAKS: Mapping[str, Break] = {
     ),
     "warned": Break(
         "nobody hears of an instance that will be taken away", _warned, probe=HALF_GOES
+    ),
+    "replace-first": Break(
+        "a server drains before there is another", _replace_first, (), ALL_REPLACED, _FULL
+    ),
+    "replace-busy": Break(
+        "servers are replaced beside whatever goes on", _replace_busy, (), ALL_REPLACED, _FULL
     ),
     "look": Break("what may have been launched is not looked for", _look),
     "template": Break("a request does not suit the launch template", _template),

@@ -51,8 +51,19 @@ BEGIN INSERT INTO moves VALUES (NEW.user_id); END;
 CREATE TRIGGER consolidated AFTER UPDATE OF moved ON place WHEN NEW.moved IS NOT OLD.moved
 BEGIN
 INSERT INTO violation SELECT 'twice moved in ten minutes: ' || user FROM consolidated
-WHERE user = NEW.user_id AND seconds_now() - at < 600.0 AND clocks_are_right();
+WHERE user = NEW.user_id AND seconds_now() - at < 600.0 AND clocks_are_right()
+AND NOT EXISTS (SELECT 1 FROM server WHERE state = 'draining' AND reason LIKE 'replaced%');
 INSERT OR REPLACE INTO consolidated VALUES (NEW.user_id, seconds_now());
+END;
+CREATE TRIGGER replacing AFTER UPDATE OF state ON server
+WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.reason LIKE 'replaced%'
+BEGIN
+INSERT INTO violation SELECT 'replaced while another is under way: ' || NEW.id
+WHERE EXISTS (SELECT 1 FROM server WHERE id != NEW.id AND scope != '' AND (
+state = 'lost' OR (state = 'launching' AND NOT shelved) OR (state = 'draining' AND taken)));
+INSERT INTO violation SELECT 'replaced before there was another: ' || NEW.id
+WHERE nobody_comes() AND NEW.taken > (
+SELECT coalesce(sum(capacity - taken), 0) FROM server WHERE state = 'ready' AND id != NEW.id);
 END;
 """
 """What else must hold at any moment."""
@@ -76,6 +87,8 @@ def what_is_wrong(fleet: Fleet) -> list[str]:
         stays = row.state == State.DRAINING and row.taken and full and free == 0
         if row.state not in (State.READY, State.WARM) and not stays:
             wrong.append(f"{row.id} is {row.state}")
+        if row.replace_asked and not full:
+            wrong.append(f"{row.id} is to be replaced still")
     wrong += _of_the_shelf(fleet, [*rows.values()], full)
     wrong += [
         f"{row.id} is not where it is said to be"

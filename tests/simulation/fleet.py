@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from bbs.board import board
 from bbs.config import EC2
 from bbs.rules import fleets, members, servers
+from bbs.rules.servers import NOT_RUNNING
 from bbs.scaling import founding, keeper
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.means import Means
@@ -20,6 +21,7 @@ from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
+from bbs.storage.models import Server
 from bbs.values import Policy, Tally, Timing
 from bbs.workers import Inline
 from tests.simulation.checks import WATCH, WATCH_PLACES
@@ -236,6 +238,7 @@ class Fleet:
         connection.create_function("seconds_now", 0, self._clock.seconds)
         connection.create_function("beats_now", 1, self.beats_now)
         connection.create_function("clocks_are_right", 0, lambda: world.clocks_are_right)
+        connection.create_function("nobody_comes", 0, lambda: world.nobody_comes)
 
     def violations(self) -> list[str]:
         """What the database itself has noticed since the last time."""
@@ -254,6 +257,17 @@ class Fleet:
             m.launch_id == launch_id and m.alive and not m.frozen and now - m.heard <= INTERVAL
             for m in self.world.cloud.machines
         )
+
+    def runs(self) -> int:
+        """How many instances run."""
+        return sum(machine.owner is self for machine in self.world.cloud.alive())
+
+    def is_replaced(self) -> bool:
+        """Whether there is a server yet that is to be replaced, and there is room for another."""
+        self.database.use()
+        living = Server.select().where(Server.state.not_in([*NOT_RUNNING]))
+        marked = living.where(Server.replace_asked).count()
+        return bool(marked) and living.count() < self.policy.maximum
 
     def churn(self) -> tuple[int, int]:
         """How many launches there were, and how many people were moved, so far."""

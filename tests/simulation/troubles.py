@@ -43,6 +43,12 @@ GROUPS_STAY = 0.5
 NOTICE = 120.0
 """Seconds between the notice that a Spot instance will be taken away, and that."""
 
+REPLACED = 0.5
+"""In how many of the rounds operators want servers replaced now and then."""
+
+REPLACED_EACH = 90.0
+"""Seconds between the times that they ask for it, on average."""
+
 COPIED = 0.3
 """In how many of the rounds the database is copied."""
 
@@ -61,6 +67,7 @@ class Troubles:
         self._clock = world.clock
         self._chance = world.chance
         self._wandering = Random(f"wandering {world.seed}")
+        self._replacing = Random(f"replacing {world.seed}")
         self._kinds = [*ALWAYS, *(kind for kind in SOMETIMES if self._chance.random() < 0.5)]
         self._kinds += [kind for kind in LATELY if world.extras.random() < 0.5]
 
@@ -73,6 +80,8 @@ class Troubles:
         self._misfortune_later()
         self._set_a_clock_later()
         self._begin_copying()
+        if self._replacing.random() < REPLACED:
+            self._replace_later()
 
     def _begin_copying(self) -> None:
         """In some rounds a copy of the database is used, as it was at once or a while ago."""
@@ -194,6 +203,23 @@ class Troubles:
             if not machine.owner.ended:
                 asked = machine.owner.database.run(operators.ask_drain, machine.launch_id)
                 asked.addErrback(lambda failure: failure.trap(operators.NoSuchServer))
+
+    def _replace_later(self) -> None:
+        self._clock.callLater(self._replacing.expovariate(1 / REPLACED_EACH), self._replace)
+
+    def _replace(self) -> None:
+        """Operators want others in place of some servers, or do not after all."""
+        if self._world.quiet:
+            return
+        self._replace_later()
+        chance = self._replacing
+        fleet = chance.choice([fleet for fleet in self._world.fleets if not fleet.ended])
+        most = chance.choice((None, 1, 2, 0))
+        self._world.tell("wants replaced", fleet.name, most)
+        if most == 0:
+            fleet.database.run(operators.cancel_replace)
+        else:
+            fleet.database.run(operators.ask_replace, fleet.policy.maximum, None, most)
 
     def _end(self) -> None:
         machines = self._world.cloud.there()

@@ -48,6 +48,9 @@ WAVES, WAVE = 6, (20.0, 90.0)
 REST = 600.0
 """Seconds in which nothing is launched and nobody is moved then, as nobody comes or goes."""
 
+REPLACED = 0.5
+"""In how many of the rounds all servers are replaced, before that."""
+
 RESTS = 0.5
 """In how many of the rounds that is looked at."""
 
@@ -82,11 +85,14 @@ class World:
         """Whether the wall clocks of login servers are, in this round."""
         # And so have the shelf and Spot instances.
         self.extras = Random(f"extras {seed}")
+        self._replacing = Random(f"replacing all {seed}")
         self.born: dict[str, float] = {}
         self.breaks = breaks or Breaks()
         self.clock = FastClock()
         self.clock.advance(START)
         self.quiet = False
+        self.nobody_comes = False
+        """Whether nobody comes or goes, and all is well but for what is being replaced."""
         self.trace: list[str] = []
         self.complaints: list[str] = []
         self.cloud = Cloud(self.clock, self.chance, self.breaks, self._launched)
@@ -270,8 +276,35 @@ class World:
             probe()
             if not self._comes_to_rest():
                 return
+        if self._replacing.random() < REPLACED and probe != self._all_are_replaced:
+            self._all_are_replaced()
+            if not self._comes_to_rest():
+                return
         if chance.random() < RESTS:
             self._rest()
+
+    def _all_are_replaced(self) -> None:
+        """While all else is well: by fewer launches than there were servers, or as many, and one
+        more at once."""
+        self.pass_time(plan.HELD_AFTER_FAILURE)
+        self.tell("all are replaced")
+        self.nobody_comes = True
+        before = {}
+        for fleet in self._living():
+            fleet.peak = 0
+            asked = fleet.database.call(operators.ask_replace, fleet.policy.maximum, None, None)
+            before[fleet.name] = fleet.churn()[0], len(asked.servers), fleet.runs()
+        end = self.clock.seconds() + LONGEST_QUIET
+        while self.clock.seconds() < end and any(fleet.is_replaced() for fleet in self._living()):
+            self.pass_time(10.0)
+        self.nobody_comes = False
+        for fleet in self._living():
+            churn, count, ran = before[fleet.name]
+            steady = not (fleet.policy.foresees or fleet.policy.warm)
+            if steady and fleet.churn()[0] - churn > count:
+                self.complain(f"{fleet.name}: {count} are replaced by more launches")
+            if steady and fleet.peak > ran + 1:
+                self.complain(f"{fleet.name}: {fleet.peak} ran where {ran} are replaced")
 
     def _lists_are_bad(self) -> None:
         """While all else is well: who comes has a place all the same."""

@@ -140,8 +140,7 @@ class EC2Client(Service):
                 self._check_running(action)
                 await gate.enter(ends)
                 ends = ends or self._reactor.seconds() + gate.pace.patience
-                with tracing.span("ec2 call"):
-                    answer = await self._try(action, parameters, ends)
+                answer = await self._try(action, parameters, ends)
             except EC2Error as error:
                 error.doubtful = doubtful = doubtful or error.doubtful
                 if error.verdict not in LATER:

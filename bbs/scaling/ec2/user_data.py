@@ -1,9 +1,9 @@
 """What an instance on EC2 boots with: user data, made for each launch from a template.
 
 A template is text in which `${server_id}`, `${fleet}`, `${service}`, `${config}`,
-`${config_base64}` and `${traceparent}` are filled in, and `$$` is a dollar sign; a dollar sign
-before anything else stays as it is. The built-in one is `app-server.sh` beside this, for Debian and
-Ubuntu; an operator's own is named by `ec2.user_data`.
+`${config_base64}`, `${region}`, `${log_group}` and `${traceparent}` are filled in, and `$$` is a
+dollar sign; a dollar sign before anything else stays as it is. The built-in one is `app-server.sh`
+beside this, for Debian and Ubuntu; an operator's own is named by `ec2.user_data`.
 
 User data can be read by everybody who may describe instances in the account, and on the instance.
 So references to secrets go into it as they are (`bbs/config/references.py`), and the instance asks
@@ -98,6 +98,8 @@ def fill(
         "service": service_name,
         "config": toml,
         "config_base64": base64.b64encode(toml.encode()).decode("ascii"),
+        "region": config.region,
+        "log_group": config.log_group,
         "traceparent": traceparent,
     }
     place = config.user_data or BUILT_IN

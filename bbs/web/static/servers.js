@@ -130,8 +130,9 @@ export class Servers {
 
 const BY = {operator: "run by an operator"};
 
-function place({provider, type}) {
-  return [BY[provider] ?? provider, type].filter(Boolean).map(visible).join(" ");
+function place({provider, type, version}) {
+  const runs = version && `version ${version}`;
+  return [BY[provider] ?? provider, type, runs].filter(Boolean).map(visible).join(" ");
 }
 
 /** Who of a server's people listens: the others have a place, and may be back for it. */
@@ -144,9 +145,10 @@ function ago(seconds) {
   return seconds < 1 ? "just now" : `${duration(seconds)} ago`;
 }
 
-function reason({state, reason: why, ready_after: after, drain_asked: asked}) {
+function reason({state, reason: why, ready_after: after, ...server}) {
   if (why) return visible(why);
-  if (state === "ready" && asked) return "to be drained";
+  if (state === "ready" && server.drain_asked) return "to be drained";
+  if (state === "ready" && server.replace_asked) return "to be replaced";
   return state === "ready" && after !== null ? `ready after ${duration(after)}` : "";
 }
 

@@ -1,0 +1,32 @@
+"""What the log says of a replacement that waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import Logger
+
+LASTING = 10.0
+"""Seconds after which a reason is told of. In a service in which people come, some wait for a
+moment now and then."""
+
+_log = Logger()
+
+
+class Delays:
+    """Tells the log why nothing is replaced, once of each reason that lasts."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._reason = ""
+        self._since = 0.0
+        self._told = False
+
+    def note(self, reason: str) -> None:
+        """Why nothing is replaced now; "" where something is, or nothing is to be."""
+        now = self._reactor.seconds()
+        if reason != self._reason:
+            self._reason, self._since, self._told = reason, now, False
+        if reason and not self._told and now - self._since >= LASTING:
+            self._told = True
+            _log.warn("replacing servers waits: {reason}", reason=reason)

@@ -110,8 +110,8 @@ class Statements(RolesCase):
 
     def test_as_documented(self) -> None:
         for name, files in {
-            "LoginRole": ("login-server-policy.json", "spot-policy.json"),
-            "AppRole": ("app-server-policy.json",),
+            "LoginRole": ("login-server-policy.json", "spot-policy.json", "logs-policy.json"),
+            "AppRole": ("app-server-policy.json", "logs-policy.json"),
         }.items():
             wanted = {
                 each["Sid"]: each
@@ -124,7 +124,7 @@ class Statements(RolesCase):
             own = found.keys() - wanted.keys()
             self.assertEqual({sid: found[sid] for sid in wanted}, wanted, name)
             stack = {"SayThatItIsReady", "SeeThatItIsServing", "ItsFigures"}
-            self.assertEqual(own, {"WriteALog"} | (stack if name == "LoginRole" else set()))
+            self.assertEqual(own, stack if name == "LoginRole" else set())
 
     def test_who_takes_them(self) -> None:
         """EC2's instances alone, as documented."""
@@ -222,7 +222,9 @@ class AppServer(RolesCase):
                 allowing(self.app, Request("secretsmanager:GetSecretValue", secret)), []
             )
         log = self.resources()["Log"].arn + ":log-stream:i-1"
-        self.assertEqual(allowing(self.app, Request("logs:PutLogEvents", log)), ["WriteALog"])
+        self.assertEqual(
+            allowing(self.app, Request("logs:PutLogEvents", log)), ["WriteIntoTheGroup"]
+        )
 
     def test_denies_the_rest(self) -> None:
         """Nothing of what the login server asks EC2."""

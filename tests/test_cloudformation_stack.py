@@ -179,6 +179,19 @@ class Made(MadeCase, ScriptTestCase):
         # The role of login servers may end what has the fleet's tag.
         self.assertNotIn("bbs:fleet", [each["Key"] for each in servers["Tags"]])
 
+    def test_restarted_by_hand(self) -> None:
+        """The load balancer sees that a login server stops before it does, and systemd waits."""
+        (longest,) = {
+            each["HealthCheckIntervalSeconds"] * each["UnhealthyThresholdCount"]
+            for each in client("elbv2").describe_target_groups()["TargetGroups"]
+        }
+        delay = self.configured().login.drain_delay
+        self.assertGreater(delay, longest)
+        unit = (SYSTEMD / "bbs-login.service").read_text("utf-8")
+        (patience,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+        # What is under way may take 10 s more (docs/operating.md).
+        self.assertLessEqual(delay + 10, int(patience))
+
     def test_rolling(self) -> None:
         """One by one, with as many in service as ever, and each says that it is ready."""
         group = template()["Resources"]["LoginFleet"]

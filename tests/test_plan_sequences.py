@@ -73,6 +73,7 @@ class Server:
             alive=self.runs if self.known_to_provider else None,
             addressed=self.addressed,
             warned=self.warned,
+            consolidating=self.consolidating and not (self.drain_asked or self.warned),
         )
 
 

@@ -87,6 +87,14 @@ class Document(ScriptTestCase):
             dense = json.dumps(json.loads(path.read_text("utf-8")), separators=(",", ":"))
             self.assertLess(len(dense), 10240)
 
+    def test_group_of_logs(self) -> None:
+        """Who has the right to write logs has it for the group that is made, and to no more."""
+        policy = json.loads(read("aws/logs-policy.json"))
+        (group,) = re.findall(r"^keep LOG_GROUP (\S+)$", read("aws.md"), re.MULTILINE)
+        (statement,) = policy["Statement"]
+        self.assertEqual(statement["Action"], ["logs:CreateLogStream", "logs:PutLogEvents"])
+        self.assertTrue(statement["Resource"].endswith(f":log-group:{group}:log-stream:*"))
+
     def test_costs(self) -> None:
         """The table is what its words and the price table come to."""
 

@@ -60,7 +60,7 @@ class Linters(ComposeCase):
     def test_schema(self) -> None:
         """Compose's own, which knows every key."""
         self.make_secrets()
-        check = ("docker-compose", "--file", "compose.yaml", "config", "--quiet")
+        check = ("docker-compose", "--profile", "two", "config", "--quiet")
         self.assertEqual(self.said(*check), "")
         text = (self.folder / "compose.yaml").read_text()
         (self.folder / "compose.yaml").write_text(text.replace("read_only:", "readonly:", 1))
@@ -83,6 +83,18 @@ class Image(SynchronousTestCase):
             for command in re.findall(r"pip (?:--python \S+ )?(?:wheel|install)[^&]*", line):
                 pinned = "--require-hashes" in command or "--no-deps" in command
                 self.assertTrue(pinned, command)
+
+    def test_context(self) -> None:
+        """Of what lies in a checkout the build sees what it needs, and so no secret."""
+        lines = (FOLDER.parents[1] / ".dockerignore").read_text().splitlines()
+        patterns = [line for line in lines if not line.startswith("#")]
+        self.assertEqual(patterns[0], "*")
+        kept = [line[1:] for line in patterns if line.startswith("!")]
+        self.assertNotIn("deploy", kept)
+        for path in kept:
+            self.assertTrue((FOLDER.parents[1] / path).exists(), path)
+        copied = re.findall(r"^COPY (\S+) ", self.text, re.M)
+        self.assertLessEqual({path for path in copied if "/" in path}, {*kept})
 
     def test_last_stage(self) -> None:
         """It installs nothing, and its user is a number that is not root's."""

@@ -248,6 +248,21 @@ class Refusals(ConfigTestCase):
         for place in ("", "localhost", ":1", "a:0", "a:65536", "::1:22222", "[a:1", "a b:1", "a:x"):
             self.assertIn("telnet.server must be where a", self.refusal(telnet__server=place))
 
+    def test_collectors_of_traces(self) -> None:
+        for right in ("", "http://127.0.0.1:4318", "https://traces.example.org/otlp"):
+            self.assertEqual(self.load(tracing__endpoint=right).tracing.endpoint, right)
+        for wrong in ("127.0.0.1:4318", "http://", "grpc://a:1", "http://a?b", "http://u:s3cret@a"):
+            refusal = self.refusal(tracing__endpoint=wrong)
+            self.assertIn('tracing.endpoint must be a URL such as "http://127.0.0.1:4318"', refusal)
+            self.assertNotIn("s3cret", refusal)
+
+    def test_shares(self) -> None:
+        for right in (0, 0.25, 1):
+            self.assertEqual(self.load(f"[tracing]\nsample = {right}\n").tracing.sample, right)
+        for wrong in (-0.1, 1.1, "true", '"all"'):
+            refusal = self.refusal(f"[tracing]\nsample = {wrong}\n")
+            self.assertIn("tracing.sample must be a number from 0 to 1", refusal)
+
     def test_shared_secrets(self) -> None:
         for secret in ("short", "sixteen letters and spaces"):
             line = self.refusal(telnet__secret=secret)

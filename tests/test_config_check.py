@@ -10,7 +10,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import addresses
+from bbs import addresses, tracing
 from bbs.cli import config
 from bbs.config import load, references
 from bbs.daemons import checking
@@ -107,6 +107,16 @@ class CheckTests(SynchronousTestCase):
             told = [f"log.security: cannot write {path}: {why}"] if why else []
             self.assertEqual(self.problems(log__security=path), told)
         self.assertFalse((self.folder / "new.log").exists())
+
+    def test_traces(self) -> None:
+        collector = "http://127.0.0.1:4318"
+        self.assertEqual(self.problems(tracing__endpoint=collector), [])
+        self.patch(tracing, "is_installed", lambda: False)
+        self.assertEqual(
+            self.problems(tracing__endpoint=collector),
+            ["tracing.endpoint: traces need OpenTelemetry: pip install 'bbs[tracing]'"],
+        )
+        self.assertEqual(self.problems(), [])
 
     def test_the_database(self) -> None:
         (problem,) = self.problems(database__url=f"sqlite:///{self.folder}/a/b/c.sqlite3")

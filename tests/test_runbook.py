@@ -15,8 +15,10 @@ BLOCKS = blocks(TEXT)
 
 FOLLOWING = Path(__file__).parent / "integration/test_runbook.py"
 
+ALERTS = RUNBOOK.parents[1] / "deploy/prometheus/alerts.yml"
+
 IN_OTHER_PAGES = {"bbs up", "bbs user show", "bbs user password", "bbs user kick"}
-"""Commands that are named in the text alone: `tests/integration/test_operators_day.py` runs them."""
+"""What the text alone names; `tests/integration/test_operators_day.py` runs it."""
 
 
 def run() -> Iterator[Command]:
@@ -59,6 +61,11 @@ class Page(SynchronousTestCase):
                 line = command.text[: secret.start()].rpartition("\n")[2]
                 # sed is a program: what it is told is on its command line.
                 self.assertTrue(line.lstrip("( ").startswith("echo "), command.text)
+
+    def test_alerts(self) -> None:
+        """Those that it names are in the file of Prometheus' rules."""
+        for name in set(re.findall(r"`(Bbs\w+)`", TEXT)):
+            self.assertIn(f"alert: {name}\n", ALERTS.read_text("utf-8"))
 
     def test_links(self) -> None:
         for link in re.findall(r"\]\((?!http|#)([^)#]+)", TEXT):

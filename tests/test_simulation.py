@@ -21,6 +21,8 @@ NOTICED = {
     "consolidation-launching": 1,
     "template": 103,
     "warm": 3,
+    "replace-first": 2,
+    "replace-busy": 1,
 }
 """Protections, and the seed of a round that fails without each."""
 

@@ -5,18 +5,31 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import tracing
+from bbs.board import board
+from bbs.config import Configuration
+from bbs.config.sections import Tracing
+from bbs.daemons.app import AppServer
+from bbs.daemons.daemon import CannotStart
+from bbs.daemons.login import LoginServer
 from bbs.delivery.bus import Bus
 from bbs.protocols.stomp.interfaces import Message
+from bbs.scaling.children import configuration_text, environment
+from bbs.storage.database import Database
 from bbs.testing import Peer
+from bbs.testing.service import IN_MEMORY
 from bbs.tracing.exporting import BATCH, PATIENCE, QUEUE, Exporting
+from bbs.workers import Inline
 from tests.memory_service import memory_service
 from tests.tracing_case import SOMEBODYS, SPAN, TRACE, Hanging, Spans, id_of, parent_of, trace_of
 
@@ -56,6 +69,42 @@ class Off(SynchronousTestCase):
         reply = service.peer().ask(f"traceparent {SOMEBODYS}")
         self.assertEqual((reply["code"], reply["status"]), ("unknown-command", 1))
         self.assertNotIn("traceparent", service.peer().ask("commands"))
+
+
+class NotInstalled(SynchronousTestCase):
+    """There is a collector, and no OpenTelemetry."""
+
+    def setUp(self) -> None:
+        self.config = Configuration(tracing=Tracing(endpoint="http://127.0.0.1:4318"))
+        self.patch(tracing, "start", self.start)
+
+    def start(self, *_: object) -> None:
+        raise ImportError
+
+    def test_a_login_server_does_not_start(self) -> None:
+        server = LoginServer(board, self.config, self.mktemp(), Clock(), lambda reason: None)
+        error = self.assertRaises(CannotStart, server._begin_tracing)
+        self.assertIn("pip install 'bbs[tracing]'", str(error))
+
+    def test_an_app_server_does(self) -> None:
+        """People wait for it."""
+        said: list[str] = []
+        observe: Any = lambda event: said.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        AppServer(board, self.config, "id", None, Clock(), said.append)._begin_tracing()
+        (line,) = said
+        self.assertIn("pip install 'bbs[tracing]'", line)
+
+    def test_app_servers_are_told_only_where_there_is_one(self) -> None:
+        """Older ones refuse what they do not know."""
+        for config, told in ((self.config, True), (Configuration(), False)):
+            text = configuration_text(config, ("stomp://a:1",), config.app.listen)
+            self.assertEqual("[tracing]" in text, told)
+
+    def test_children_do_not_inherit_a_trace(self) -> None:
+        environ = {"TRACEPARENT": SOMEBODYS, "OTEL_EXPORTER_OTLP_HEADERS": "a=b"}
+        self.assertEqual(environment(environ), {"OTEL_EXPORTER_OTLP_HEADERS": "a=b"})
 
 
 class Contexts(SynchronousTestCase):
@@ -175,6 +224,8 @@ class Requests(SynchronousTestCase):
             self.assertEqual([each["status"] for each in peers[name].heard()], [0])
             ours = {span.name for span in self.spans.all() if trace_of(span) == digit * 32}
             self.assertLessEqual({"login", "password", "wait", "place", "database"}, ours)
+            (wait,) = (span for span in self.spans.named("wait") if trace_of(span) == digit * 32)
+            self.assertIn("place", self.within(wait))
         # Who came first is whom it was launched for.
         for name in ("launch", "boot"):
             self.assertEqual(trace_of(self.spans.one(name)), "1" * 32)
@@ -293,6 +344,24 @@ class Spanning(SynchronousTestCase):
             gate.callback(None)
         self.assertEqual(seen, [("1", True), ("0", True)])
 
+    def test_who_is_called_back_goes_on(self) -> None:
+        """The database answers in the reactor's turn, whoever's that is."""
+        Spans(self)
+        lanes = Held()
+        database = Database(IN_MEMORY, lanes, Clock())
+        self.addCleanup(database.close)
+        seen: list[bool] = []
+
+        def note(span: tracing.Span | None, result: None) -> None:
+            seen.append(span is not None and tracing.here() is span)
+
+        for name in ("one", "two"):
+            with tracing.span(name, root=True) as span:
+                asked = database.run(lambda: None)
+            asked.addCallback(partial(note, span))
+        lanes.go()
+        self.assertEqual((seen, tracing.here()), ([True, True], None))
+
     def test_an_error_is_noted_by_its_name(self) -> None:
         spans = Spans(self)
         with contextlib.suppress(ValueError), tracing.span("one", root=True):
@@ -313,6 +382,27 @@ class Spanning(SynchronousTestCase):
         one = spans.one("one")
         assert one.start_time is not None and one.end_time is not None
         self.assertEqual(one.end_time - one.start_time, 2_000_000_000)
+
+
+class Held(Inline):
+    """Work that waits until it is told to be done."""
+
+    def __init__(self) -> None:
+        self._held: list[Callable[[], None]] = []
+
+    def lane(self, *arguments: Any, **keywords: Any) -> Any:
+        lane, held = super().lane(*arguments, **keywords), self._held
+
+        class Lane:
+            def put(self, job: Any) -> None:
+                held.append(partial(lane.put, job))
+
+        return Lane()
+
+    def go(self) -> None:
+        """Do it."""
+        for work in self._held:
+            work()
 
 
 class Lost(SynchronousTestCase):
@@ -338,6 +428,9 @@ class Lost(SynchronousTestCase):
         counting: Any = self.exporting._counting
         self.assertEqual(counting.ended, BATCH + much)
         self.assertEqual(counting.lost, much - QUEUE)
+        self.collector.let_go.set()
+        tracing.end()
+        self.assertEqual(self.collector.given, BATCH + QUEUE)
 
     def test_a_server_that_stops_waits_for_a_moment(self) -> None:
         with tracing.span("one", root=True):

@@ -230,6 +230,10 @@ class Configurations(TemplateTestCase):
         config = configured(ec2__user_data=self.template("x" * 16340 + "${server_id}"))
         error = self.assertRaises(ConfigError, user_data.maker, kit(config))
         self.assertIn("16404 bytes", str(error))
+        # Some launches are part of a trace, and others not.
+        config = configured(ec2__user_data=self.template("x" * 16340 + "${traceparent}"))
+        error = self.assertRaises(ConfigError, user_data.maker, kit(config))
+        self.assertIn("16395 bytes", str(error))
 
     def warnings_of(self, config: Configuration) -> list[dict[str, Any]]:
         """What making its user data logs."""

@@ -69,8 +69,11 @@ class Hanging(SpanExporter):
 
     def __init__(self) -> None:
         self.asked, self.let_go = Event(), Event()
+        self.given = 0
+        """How many spans it was to take."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.given += len(spans)
         self.asked.set()
         self.let_go.wait(60)
         return SpanExportResult.FAILURE

@@ -309,6 +309,7 @@ http_url_or_none = text(
 collector_or_none = text(
     'a URL such as "http://127.0.0.1:4318" without a credential, "" for none',
     lambda value: not value or _is_collector(value),
+    secret=True,  # One with a credential is refused, and not shown.
 )
 _numbers = number(0)
 share = Kind("a number from 0 to 1", _read_share, _numbers.from_text)

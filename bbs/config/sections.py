@@ -296,6 +296,7 @@ class Tracing:
         "",
         "where a collector takes OTLP over HTTP, such as http://127.0.0.1:4318; off unless set",
         kind=kinds.collector_or_none,
+        handed_on=True,
     )
     sample: float = setting(
         1.0, "share of the traces begun here that is recorded", kind=kinds.share

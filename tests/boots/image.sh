@@ -19,6 +19,8 @@ for wants in "$root"/etc/systemd/system/*.wants; do
 done
 rm -rf "$root"/etc/systemd/system/bbs* "$root"/opt/bbs* "$root"/etc/bbs* "$root"/var/lib/bbs* "$root"/var/lib/cloud
 : >"$root/etc/fstab"
+# It may lead into /run, which is another there.
+cp --remove-destination "$(readlink --canonicalize /etc/resolv.conf)" "$root/etc/resolv.conf"
 
 mounted "$root"
 mount --bind "$(dirname "$script")" "$root/mnt"

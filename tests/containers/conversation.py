@@ -34,6 +34,8 @@ def hold(podman: Podman, *, built: bool) -> None:
     standins.build(podman, bbs=not built)
     shutil.copytree(COMPOSE, podman.folder / "compose")
     run([podman.folder / "compose" / "make-secrets"])
+    if built:
+        is_bare(podman)
     podman.serve()
     service = Service(podman)
     with looking(podman):
@@ -213,6 +215,21 @@ def told(what: str, act: Callable[[], Any]) -> None:
     began = time.monotonic()
     act()
     print(f"{what} after {time.monotonic() - began:.1f} s", flush=True)
+
+
+def is_bare(podman: Podman) -> None:
+    """Nothing is in the image that installs or builds anything."""
+    place = ("--rm", "--network=none", "--entrypoint=/opt/bbs/bin/python", "localhost/bbs")
+    found = podman("run", *place, "-c", _TOOLS).strip()
+    if found != "[]":
+        raise Failed(f"the image has {found}")
+
+
+_TOOLS = """
+import importlib.util, shutil
+modules = filter(importlib.util.find_spec, ("pip", "setuptools", "ensurepip"))
+print([*modules, *filter(shutil.which, ("pip", "pip3", "gcc", "cc", "make"))])
+"""
 
 
 def is_hardened(service: Service) -> None:

@@ -18,6 +18,7 @@ from tests.integration.service import (
     START_TIMEOUT,
     Process,
     as_toml,
+    connect,
     eventually,
     mysql_rows,
     together,
@@ -100,10 +101,11 @@ class Rolling:
     async def _carry_out(self) -> Counts:
         address = Address("127.0.0.1", self._balancer.start())
         logins = [await self._login_server(BEFORE) for _ in range(2)]
-        # Of version 0.2.0 one that comes later is not ready before it hears of a place.
+        await self._all_ready(BEFORE)
+        # Of version 0.2.0 one that comes later is not ready before it hears that a place is free.
+        await self._come_and_go(logins[0].target.port)
         for login in logins:
             await self._is_ready(login)
-        await self._all_ready(BEFORE)
         self._story.add(f"two login servers and {self._numbers.servers} app servers of {BEFORE}")
         await self._come(address)
         before = await self._sessions()
@@ -136,6 +138,15 @@ class Rolling:
         )
         found.logged_out += await self._sessions() - before
         return found
+
+    async def _come_and_go(self, port: int) -> None:
+        """Somebody takes a place, and gives it back."""
+        wire = await connect(port)
+        await wire.ask("register", "first", "password")
+        reply = await wire.ask("login", "first", "password")
+        self._service.case.assertEqual(reply["status"], 0, reply)
+        await wire.ask("logout", reply["token"])
+        wire.close()
 
     async def _come(self, address: Address) -> None:
         count, interval = self._numbers.people, self._numbers.interval

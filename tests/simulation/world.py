@@ -286,7 +286,6 @@ class World:
     def _all_are_replaced(self) -> None:
         """While all else is well: by fewer launches than there were servers, or as many, and one
         more at once."""
-        self.pass_time(plan.HELD_AFTER_FAILURE)
         self.tell("all are replaced")
         self.nobody_comes = True
         before = {}

@@ -4,13 +4,16 @@ made again."""
 from __future__ import annotations
 
 import re
+import string
 from typing import Any
 from unittest import mock
+from urllib.parse import quote, unquote, urlsplit
 
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 from moto.cloudformation.models import cloudformation_backends
 
+from bbs.config import EC2, references
 from tests.aws_policies import ACCOUNT, REGION
 from tests.stack_case import StackCase
 from tests.stack_models import LENT, client
@@ -137,3 +140,33 @@ class Life(StackCase):
         # moto answers in another service's format.
         error = self.assertRaises(ResponseParserError, self.make, "second")
         self.assertIn("log group already exists", str(error))
+
+
+class OwnPasswords(StackCase):
+    """Passwords that operators put into the secrets of URLs."""
+
+    def test_every_awkward_character(self) -> None:
+        """Written as `docs/stack.md` says, servers take it; as it is, they say what is wrong, and
+        not what it was."""
+        awkward = string.printable.strip() + " \u00e9"
+        secrets, ec2 = client("secretsmanager"), EC2(region=REGION)
+        for key, before, after in (
+            ("database.url", "mysql://bbs:", "@db.example:3306/bbs?tls_ca=/etc/ssl/certs/rds.pem"),
+            ("broker.url", "stomp+ssl://bbs:", "@mq.example:61614"),
+        ):
+            right = secrets.create_secret(
+                Name=f"right/{key}", SecretString=f"{before}{quote(awkward, safe='')}{after}"
+            )
+            (url,) = references.reveal(key, [f"secretsmanager:{right['ARN']}"], ec2)
+            self.assertEqual(unquote(urlsplit(url).password or ""), awkward)
+            wrong = secrets.create_secret(
+                Name=f"wrong/{key}", SecretString=f"{before}{awkward}{after}"
+            )
+            error = self.assertRaises(
+                references.SecretUnavailable,
+                references.reveal,
+                key,
+                [f"secretsmanager:{wrong['ARN']}"],
+                ec2,
+            )
+            self.assertNotIn(string.punctuation, str(error))

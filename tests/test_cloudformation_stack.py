@@ -154,9 +154,11 @@ class Made(MadeCase, ScriptTestCase):
             "CopyTagsToSnapshot": True,
         }.items():
             self.assertEqual(database[key], wanted, key)
-        # Of this moto knows nothing.
-        asked = template()["Resources"]["Database"]["Properties"]["DeletionProtection"]
-        self.assertEqual(asked, {"Fn::If": ["IsProtected", True, False]})
+        # Of these moto knows nothing.
+        asked = template()["Resources"]["Database"]["Properties"]
+        self.assertEqual(asked["DeletionProtection"], {"Fn::If": ["IsProtected", True, False]})
+        most = template()["Parameters"]["DatabaseStorage"]["MaxValue"]
+        self.assertGreaterEqual(asked["MaxAllocatedStorage"], 1.1 * most)
 
     def test_broker(self) -> None:
         (summary,) = client("mq").list_brokers()["BrokerSummaries"]

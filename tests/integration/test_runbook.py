@@ -15,7 +15,6 @@ from twisted.internet.error import ConnectError
 
 from bbs import __version__
 from tests.cloud import Cloud
-from tests.cloud.cloud import USER_DATA
 from tests.faults.machine import Disk
 from tests.integration.runbook_machine import WITHIN, Machine, ProcessUnit
 from tests.integration.service import (
@@ -30,7 +29,7 @@ from tests.integration.service import (
     wire_to,
 )
 from tests.integration.test_ec2_service import CloudService
-from tests.rolling.versions import BEFORE, TODAY, unpack
+from tests.rolling.versions import BEFORE, TODAY, unpack, user_data
 from tests.runbook import RUNBOOK, Block, blocks
 from tests.services import OwnActiveMQ, OwnMariaDB
 from tests.services.servers import ActiveMQ, free_port, write_private
@@ -284,9 +283,7 @@ class OnManyMachines(RunbookCase):
             (machine.folder / "opt/bbs").unlink()
             (machine.folder / "opt/bbs").symlink_to(f"bbs-{BEFORE}")
         # Instances have the version that is on the login server: that is what an image is for.
-        boots = USER_DATA.read_text().replace(
-            "exec python", f"exec {first.folder}/opt/bbs/bin/python"
-        )
+        boots = user_data().replace("exec python", f"exec {first.folder}/opt/bbs/bin/python")
         (first.folder / "user_data").write_text(boots)
         self.configure(first, user_data=str(first.folder / "user_data"))
         for machine in (first, second):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -25,7 +24,7 @@ from tests.integration.service import (
 )
 from tests.rolling.balancer import Balancer, Target
 from tests.rolling.people import Counts, Person, all_heard, befriended, counted
-from tests.rolling.versions import BEFORE, TODAY, environ, unpack
+from tests.rolling.versions import BEFORE, TODAY, environ, unpack, user_data
 from tests.services.servers import free_port
 
 AT_ONCE = 10
@@ -39,8 +38,6 @@ LOOK = 0.5
 
 FOR_ALL = 30.0
 """Seconds in which what was sent last arrives."""
-
-USER_DATA = Path(__file__).absolute().parents[1] / "cloud/user_data.sh.template"
 
 
 @dataclass(frozen=True)
@@ -186,7 +183,7 @@ class Rolling:
         version, and an older one would refuse a key that it does not know."""
         image = self._service.folder / f"user-data-{version}"
         path = environ(self._trees[version])["PYTHONPATH"]
-        first, rest = USER_DATA.read_text().split("umask 077\n")
+        first, rest = user_data().split("umask 077\n")
         image.write_text(f"{first}umask 077\nexport PYTHONPATH='{path}'\n{rest}")
         told: dict[str, object] = {"ec2.user_data": str(image)}
         if version == __version__:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from zipfile import ZipFile
 
+from tests.cloud.cloud import USER_DATA
+
 TODAY = Path(__file__).absolute().parents[2]
 """The tree that this is in."""
 
@@ -29,3 +31,10 @@ def environ(tree: Path) -> Mapping[str, str]:
     inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     others = [path for path in inherited if path and Path(path) != TODAY]
     return {"PYTHONPATH": os.pathsep.join([str(tree), *others])}
+
+
+def user_data() -> str:
+    """That of the tests' cloud, as both versions fill it in: `BEFORE` knows nothing of traces, and
+    refuses a field that it does not know."""
+    lines = USER_DATA.read_text(encoding="utf-8").splitlines(keepends=True)
+    return "".join(line for line in lines if "${traceparent}" not in line)

@@ -2,7 +2,7 @@
 
 Names compare byte for byte on both (a binary collation on MySQL). Unique keys decide races; every
 query that a command makes has an index (`tests/integration/test_explain.py` shows the plans).
-A change here needs a step in `bbs/storage/migrations.py`. A service's own tables are its own, with
+A change here needs a step in `bbs/storage/steps.py`. A service's own tables are its own, with
 a version of their own.
 """
 

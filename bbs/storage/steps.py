@@ -1,0 +1,118 @@
+"""How the framework's tables came to be what they are: a step from each version to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import peewee
+
+from bbs.storage.models import (
+    Action,
+    LoginServer,
+    News,
+    Notice,
+    Place,
+    Point,
+    Secret,
+    Server,
+    Suspension,
+    Waiter,
+)
+from bbs.storage.schema import SchemaVersion, ServiceVersion, Step
+from bbs.values import NAME_LENGTH
+
+if TYPE_CHECKING:
+    from bbs.storage.migrator import Migrator
+
+FIRST_SERVICE = "bbs"
+"""Whose all databases are of versions before the one from which on a row says whose."""
+
+
+def _to_2(migrator: Migrator) -> None:
+    """What a provider calls an app server, and why it launches none."""
+    migrator.add_columns(
+        "server",
+        instance_id=peewee.CharField(64, null=True),
+        kind=peewee.CharField(64, null=True),
+    )
+    migrator.add_columns(
+        "lease",
+        refusal=peewee.TextField(null=True),
+        refused_until=peewee.DoubleField(null=True),
+    )
+
+
+def _to_3(migrator: Migrator) -> None:
+    """What operators see and do. Counts and times are null where a server of an older version,
+    which may go on running meanwhile, writes none."""
+    migrator.add_columns("server", messages=peewee.BigIntegerField(null=True))
+    migrator.add_columns("login_server", logins=peewee.BigIntegerField(null=True))
+    migrator.add_columns("waiter", since=peewee.DoubleField(null=True))
+    migrator.create_table(Action)
+
+
+def _to_4(migrator: Migrator) -> None:
+    """Whose database this is, and what servers count, by name."""
+    migrator.add_columns("server", counts=peewee.TextField(null=True))
+    migrator.add_columns("login_server", counts=peewee.TextField(null=True))
+    migrator.create_table(ServiceVersion)
+    if not ServiceVersion.select().exists():
+        ServiceVersion.insert(name=FIRST_SERVICE, version=1).execute()
+
+
+def _to_5(migrator: Migrator) -> None:
+    """What proves hints."""
+    migrator.create_table(Secret)
+
+
+def _to_6(migrator: Migrator) -> None:
+    """Who is there and who is merely logged in, what operators do to people, and what the page
+    remembers."""
+    migrator.add_columns("user", seen=peewee.DoubleField(null=True))
+    migrator.add_columns("place", away=Place.away, asked=Place.asked)
+    migrator.add_columns("server", figures=peewee.TextField(null=True))
+    migrator.add_columns("login_server", figures=peewee.TextField(null=True))
+    migrator.add_columns(
+        "action",
+        person=peewee.CharField(NAME_LENGTH, null=True),
+        detail=peewee.CharField(250, null=True),
+    )
+    migrator.create_table(Place)  # For its index: who waits is not looked for among who is away.
+    for model in (Suspension, Notice, Point, News):
+        migrator.create_table(model)
+
+
+def _to_7(migrator: Migrator) -> None:
+    """What a server is kept or given up for, by which way it is launched, where there is room, and
+    who was moved lately."""
+    migrator.add_columns("server", warned=Server.warned, shelved=Server.shelved, way=Server.way)
+    migrator.add_columns("place", moved=Place.moved)
+    migrator.create_table(Server)  # For its index: full servers are not read to find room.
+
+
+def _to_8(migrator: Migrator) -> None:
+    """Which version servers run, which are to be replaced, and traces of who waits for them; and
+    which programs can work on what was reached."""
+    added = {
+        "version": Server.version,
+        "replace_asked": Server.replace_asked,
+        "trace": Server.trace,
+    }
+    migrator.add_columns("server", **added)
+    migrator.add_columns("login_server", version=LoginServer.version)
+    migrator.add_columns("waiter", trace=Waiter.trace)
+    migrator.add_columns("service_version", reached=ServiceVersion.reached)
+    migrator.add_columns("schema_version", reached=SchemaVersion.reached)
+
+
+STEPS: Mapping[int, Step] = {
+    2: _to_2,
+    3: _to_3,
+    4: _to_4,
+    5: _to_5,
+    6: _to_6,
+    7: _to_7,
+    8: _to_8,
+}
+"""By the version that each leads to."""

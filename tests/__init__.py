@@ -1,5 +1,9 @@
 """The tests of bbs, by trial."""
 
+import os
+import subprocess
+import sys
+
 from hypothesis import HealthCheck, settings
 
 # How long a machine takes shows nothing: it may have much else to do.
@@ -7,3 +11,23 @@ settings.register_profile(
     "untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("untimed")
+
+
+def _tell_others_nothing_of_this_python() -> None:
+    """Leave in PYTHONPATH only what this Python does not find by itself.
+
+    `trial --jobs` has all of its `sys.path` there, for its workers. Whatever these start would get
+    it too, and Debian's programs in Python do not run with another version's library."""
+    told = os.environ.pop("PYTHONPATH", "").split(os.pathsep)
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*sys.path, sep='\\n')"],
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    if kept := [path for path in told if path and path not in found.stdout.splitlines()]:
+        os.environ["PYTHONPATH"] = os.pathsep.join(kept)
+
+
+if "PYTHONPATH" in os.environ:
+    _tell_others_nothing_of_this_python()

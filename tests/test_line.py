@@ -292,7 +292,7 @@ class HandlerTests(LineCase, SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.connect()
         self.handler.handle = lambda line, connection: fail(RuntimeError("secret"))
-        self.receive(b"register ann 111\n")
+        self.receive(b"register ann sesame\n")
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
         (reply,) = self.wire.replies()
         self.assertEqual(reply["status"], 1)
@@ -300,7 +300,7 @@ class HandlerTests(LineCase, SynchronousTestCase):
         self.assertNotIn(b"secret", self.wire.value())
         (event,) = logged
         self.assertEqual(formatEvent(event), reply["message"])
-        self.assertNotIn("111", str(event))
+        self.assertNotIn("sesame", str(event))
         self.assertFalse(self.wire.disconnecting)
 
     def test_references_differ(self) -> None:

@@ -320,7 +320,7 @@ def assert_rests(test, simulation, seconds):
 
 class SequenceTests(SynchronousTestCase):
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=150)
+    @settings(max_examples=80)
     def test_comes_to_rest(self, policy, events):
         """Everybody who can has a place, need and limits hold, and no more steps are planned."""
         simulation = Simulation(policy)
@@ -344,7 +344,7 @@ class SequenceTests(SynchronousTestCase):
             self.assertFalse(beyond and len(ready) > policy.minimum, "more than it takes")
 
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=150)
+    @settings(max_examples=80)
     def test_nobody_is_moved_where_nobody_comes_or_goes(self, policy, events):
         """Once it has come to rest; until then nobody is moved more than once for each server
         that is given up."""
@@ -361,7 +361,7 @@ class SequenceTests(SynchronousTestCase):
         self.assertEqual((simulation.moved, simulation.launches), done)
 
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=150)
+    @settings(max_examples=80)
     def test_never_launches_for_those_whom_it_moves(self, policy, events):
         """People of a server that is given up never make a launch: it is kept before."""
         simulation = Simulation(policy)
@@ -381,7 +381,7 @@ class SequenceTests(SynchronousTestCase):
                 self.assertTrue(minimum or not left, (servers, demand, steps))
 
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=150)
+    @settings(max_examples=80)
     def test_never_drains_what_is_needed(self, policy, events):
         """What is left of the ready without the idle has places for all, spare ones, and number."""
         simulation = Simulation(policy)
@@ -403,7 +403,7 @@ class SequenceTests(SynchronousTestCase):
                     self.assertGreaterEqual(server.idle, policy.idle_grace)
 
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=150)
+    @settings(max_examples=80)
     def test_launches_what_is_needed_and_no_more(self, policy, events):
         """One server fewer would leave somebody without a place, or the fleet below its need."""
         simulation = Simulation(policy)

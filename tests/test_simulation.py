@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.simulation.breaks import Breaks
 from tests.simulation.world import World
 
-ROUNDS = range(1, 9)
+ROUNDS = range(1, 5)
 """Seeds; `make soak` takes hundreds."""
 
 NOTICED = {

@@ -35,7 +35,7 @@ AMONG_THEM = (
 """An attack on each limit; `make soak` has all there are."""
 
 
-WITHOUT = ("silent-one-address", "silent-many-addresses", "descriptors", "unread-posts")
+WITHOUT = ("silent-many-addresses", "descriptors", "unread-posts")
 """Attacks that are seen to work within seconds where their limits are taken out, on any machine;
 `python -m tests.attacks --self-test` has all of them."""
 

@@ -152,19 +152,27 @@ class Simulation:
         """Place those who wait, and move those who should, onto the fullest with room; no more than
         two of those who need not."""
         self.moved_now = 0
-        for server in sorted(self.ready(), key=lambda s: -s.people):
+        for server in self.in_turn():
             moved = min(self.waiting, server.capacity - server.people)
             server.people += moved
             self.waiting -= moved
             for other in self.alive():
                 if other.state is State.DRAINING:
                     moved = min(other.people, server.capacity - server.people)
-                    if other.consolidating:
+                    if self.may_take_its_time(other):
                         moved = min(moved, 2 - self.moved_now)
                         self.moved_now += moved
                         self.moved += moved
                     server.people += moved
                     other.people -= moved
+
+    def in_turn(self):
+        """Whom people are placed on first, and next."""
+        return sorted(self.ready(), key=lambda s: -s.people)
+
+    def may_take_its_time(self, server):
+        """Whether nobody is in a hurry to leave it."""
+        return server.consolidating
 
     plan: ClassVar[Any] = staticmethod(plan)
 

@@ -244,21 +244,11 @@ class Replacing(Shelving):
         """In an order in which those come last that are to be replaced."""
         return sorted(super().ready(), key=lambda s: s.replace_asked)
 
-    def place(self):
-        self.moved_now = 0
-        for server in sorted(self.ready(), key=lambda s: (s.replace_asked, -s.people)):
-            moved = min(self.waiting, server.capacity - server.people)
-            server.people += moved
-            self.waiting -= moved
-            for other in self.alive():
-                if other.state is State.DRAINING:
-                    moved = min(other.people, server.capacity - server.people)
-                    if other.consolidating or other.replaced:
-                        moved = min(moved, 2 - self.moved_now)
-                        self.moved_now += moved
-                        self.moved += moved
-                    server.people += moved
-                    other.people -= moved
+    def in_turn(self):
+        return sorted(super().in_turn(), key=lambda s: s.replace_asked)
+
+    def may_take_its_time(self, server):
+        return server.consolidating or server.replaced
 
     def act(self, step):
         servers: Any = self.servers

@@ -234,9 +234,4 @@ def started(name: str, folder: Path, form: processes.Form) -> Iterator[processes
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except processes.Failed as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    processes.run_program(main)

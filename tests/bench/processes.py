@@ -10,10 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import unquote, urlsplit
 
 import pymysql
@@ -136,6 +136,16 @@ def _cpu_seconds(pid: int) -> float:
 
 class Failed(Exception):
     """A process did not do what it was started for; the text says what is known."""
+
+
+def run_program(main: Callable[[Sequence[str]], int]) -> NoReturn:
+    """End with what `main` says of this process's arguments, or with a line on what failed."""
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except Failed as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -187,9 +186,4 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except processes.Failed as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    processes.run_program(main)

@@ -10,7 +10,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.client.terminal import resize
 from bbs.client.terminal.editor import Editor
-from bbs.client.terminal.resize import ASK, FORGOTTEN, MOST_UNANSWERED, Questions, rows_above
+from bbs.client.terminal.resize import (
+    ASK,
+    FORGOTTEN,
+    MOST_UNANSWERED,
+    PATIENCE,
+    TRUST,
+    Questions,
+    rows_above,
+)
 from tests.test_terminal_editor import EditorCase, answer
 
 
@@ -73,6 +81,13 @@ class QuestionsTests(SynchronousTestCase):
         self.assertFalse(questions.may_be_asked)
         questions.answered()
         self.assertTrue(questions.may_be_asked)
+
+    def test_who_has_answered_is_waited_for_longer(self) -> None:
+        questions = Questions()
+        self.assertEqual(questions.patience, PATIENCE)
+        questions.ask(0.0)
+        questions.answered()
+        self.assertEqual(questions.patience, TRUST)
 
     def test_many_sizes_in_a_moment_are_one_question(self) -> None:
         questions = Questions()

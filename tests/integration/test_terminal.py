@@ -532,7 +532,12 @@ class Resizing(TerminalCase):
         # Else tmux has lines scroll away for what has room below.
         await self.writes(*(f"line {number}" for number in range(24)), "read this first")
         await terminal.shows("read this first>>>", "[bob 25]>")
+        # The first answer of a terminal is not waited for as long as those behind it.
+        for columns in (40, 80):
+            await terminal.resize(columns)
+            await self.prompts(terminal, "ann@" if columns == 80 else "ann [bob")
         await terminal.type(f"post BEGIN{'x' * 55}END")
+        await self.redrawn(terminal, 80)
         for number, columns in enumerate((40, 80, 40, 57, 100, 20, 80, 40, 80)):
             await terminal.resize(columns)
             await self.redrawn(terminal, columns)
@@ -553,6 +558,12 @@ class Resizing(TerminalCase):
             return text in "".join(await terminal.look())
 
         await eventually(look, f"{text} on the screen")
+
+    async def prompts(self, terminal: Tmux, begin: str) -> None:
+        async def look() -> bool:
+            return (await terminal.look())[-1].startswith(begin)
+
+        await eventually(look, f"a prompt that begins with {begin}")
 
     async def redrawn(self, terminal: Tmux, columns: int) -> None:
         """Wait until the prompt is the one for such a window."""

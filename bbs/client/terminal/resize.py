@@ -8,7 +8,9 @@ takes now.
 
 An answer is about the screen as it is when the terminal reads the question. So nothing is drawn
 from the question to the answer, and for `PATIENCE` at most: from then on the prompt is drawn as if
-nobody had been asked, and the answer, when it comes, is about another screen and goes nowhere.
+nobody had been asked, and the answer, when it comes, is about another screen and goes nowhere. A
+terminal that has answered before is waited for longer, `TRUST`: it will again, and what is drawn
+without its answer may leave a copy of the prompt behind.
 
 A terminal may have another width already than the one that it has told of: tmux breaks lines at
 once, and tells a quarter of a second later. So it is asked for its width too, as resize(1) asks for
@@ -30,6 +32,9 @@ from prompt_toolkit.layout.screen import Screen
 
 PATIENCE = 0.3
 """Seconds to wait for an answer: a terminal at the other side of the world takes about as long."""
+
+TRUST = 2.0
+"""The same of a terminal that has answered: by satellite, or on a machine that is busy."""
 
 FORGOTTEN = 5.0
 """Seconds after which a question is not expected to be answered any more."""
@@ -55,6 +60,7 @@ class Questions:
         self._waiting = 0
         self._unanswered = 0
         self._asked_at = 0.0
+        self.patience = PATIENCE
 
     @property
     def may_be_asked(self) -> bool:
@@ -66,7 +72,7 @@ class Questions:
             self._waiting = 0
         self._waiting += ANSWERS
         # A window that is drawn to another size has many sizes before there can be an answer.
-        if not self._unanswered or since >= PATIENCE:
+        if not self._unanswered or since >= self.patience:
             self._unanswered += 1
         self._asked_at = now
 
@@ -74,6 +80,7 @@ class Questions:
         """An answer has come: how many are still to come to the latest question; None where it is
         to one before, or to none."""
         self._unanswered = 0
+        self.patience = TRUST
         if not self._waiting:
             return None
         self._waiting -= 1
@@ -112,7 +119,7 @@ class Prompt(Application[str]):
         loop = asyncio.get_running_loop()
         self.held = True
         self._questions.ask(loop.time())
-        self._given_up = loop.call_later(PATIENCE, self._settle, None)
+        self._given_up = loop.call_later(self._questions.patience, self._settle, None)
         self.output.write_raw(ASK)
         self.output.flush()
         return None

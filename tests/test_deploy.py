@@ -29,7 +29,7 @@ SYSTEMD = DEPLOY / "systemd"
 UNITS = sorted(each for each in SYSTEMD.glob("bbs*.*") if each.is_file())
 
 EXPOSURE = 15
-"""What `systemd-analyze security` may find of a unit, in tenths; 1.1 when this was written."""
+"""What `systemd-analyze security` may find of a unit, in tenths; 1.2 when this was written."""
 
 NOT_RUN = {"docs", "test"}
 """Extras of whoever works on bbs, and not of who runs it."""

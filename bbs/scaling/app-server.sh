@@ -105,7 +105,6 @@ NoNewPrivileges=yes
 PrivateDevices=yes
 PrivateTmp=yes
 PrivateUsers=yes
-ProcSubset=pid
 ProtectClock=yes
 ProtectControlGroups=yes
 ProtectHome=yes

@@ -103,9 +103,7 @@ install -D -m 0644 -t /usr/lib/tmpfiles.d "$here"/systemd/tmpfiles.d/bbs.conf
 systemd-sysusers /usr/lib/sysusers.d/bbs.conf
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/bbs.conf
 install -D -m 0644 -t "$units" "$here"/systemd/bbs*.{service,socket,target}
-for folder in bbs-.service.d bbs-logs.service.d; do
-    install -D -m 0644 -t "$units/$folder" "$here/systemd/$folder"/*.conf
-done
+install -D -m 0644 -t "$units/bbs-.service.d" "$here"/systemd/bbs-.service.d/*.conf
 
 # The authorities that sign RDS's certificates, and nobody else's.
 if [ -n "${BBS_RDS-$RDS}" ]; then

@@ -243,7 +243,8 @@ class OfOnesOwn(Machines):
         machine = self.boot(
             "#!/bin/bash\nsystemctl enable --now bbs-login.socket bbs-telnet.socket\n",
             {
-                "etc/bbs/bbs.toml": '[fleet]\nspare = 0\n[limits]\nregistration = "open"\n',
+                "etc/bbs/bbs.toml": "[fleet]\nspare = 0\nlost_after = 600.0\n"
+                '[limits]\nregistration = "open"\n',
                 "etc/bbs/credentials/database": "sqlite:////var/lib/bbs/theirs.sqlite3\n",
                 "etc/bbs/credentials/broker": "embedded\n",
                 **{
@@ -271,6 +272,11 @@ class OfOnesOwn(Machines):
         machine.run("systemctl", "restart", "--no-block", "bbs-login")
         self.assertEqual(self.talk(machine, "login ann pass", "post ann hi"), ["Success!"] * 2)
         self.assertNotEqual(self.main(machine, "bbs-login"), before)
+
+        # The next one sees that this one is dead, and does not wait for its lease.
+        machine.run("systemctl", "kill", "--signal=KILL", "bbs-login")
+        keeps = "journalctl --unit=bbs-login | grep -c 'this login server keeps the fleet'"
+        machine.until("bash", "-c", f"[ $({keeps}) -ge 3 ]")
 
         greeted = machine.run("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/23; head -c 40 <&3")
         self.assertIn("bbs", greeted)

@@ -50,8 +50,8 @@ POLL = 0.02
 START_TIMEOUT = 60.0
 """Seconds that a process has until it is ready, on a machine that may have much else to do."""
 
-STOP_TIMEOUT = 10.0
-"""Seconds until everything has ended that was asked to (`docs/operating.md`)."""
+STOP_TIMEOUT = 30.0
+"""The same until it has ended: three times what `docs/operating.md` promises of a quiet machine."""
 
 ANY_RATE = "100000/minute"
 

@@ -12,7 +12,7 @@ from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
-from bbs.scaling.ec2.client import client_for
+from bbs.scaling.ec2.client import DEADLINE, client_for
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from tests.cloud import Cloud, Faults, Rule, cut, error, everything, hang, lost
@@ -140,11 +140,11 @@ class Answers(FaultsCase):
         await provider.launch("b")
         await provider.terminate("a")
         self.assertEqual(self.alive(), ["b"])
-        self.assertLess(reactor.seconds() - began, 2.0)
+        self.assertLess(reactor.seconds() - began, DEADLINE - 2)
         began = reactor.seconds()
         await provider._client.stopService()
         self.assertFalse(any(succeeded for succeeded, _ in await hanging))
-        self.assertLess(reactor.seconds() - began, 3.0)
+        self.assertLess(reactor.seconds() - began, DEADLINE - 2)
 
     async def test_stale(self):
         """Descriptions that are behind: what is launched is there, what ended is not."""

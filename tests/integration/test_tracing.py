@@ -12,12 +12,9 @@ from tests.trace_tools import Collector, Recorded, as_text, below, holes
 CONTAINERS = ("ask login", "login", "wait")
 """Spans that are open because others are, and would hide any hole."""
 
-HOLE = 0.05
-"""Seconds in which nothing need be known of a trace."""
-
-SHARE = 0.1
-"""The same as a share of it: on a machine that is busy with other things everything takes longer,
-what lies between two spans too."""
+HOLE = 0.5
+"""Seconds of a trace of which nothing need be known: a busy machine may do other things between two
+spans. A step of which nothing is told takes longer."""
 
 LOGIN = b"register ann ann\nlogin ann ann\nexit\n"
 
@@ -78,7 +75,7 @@ class TracingCase(CloudServiceCase):
         root = self.check_tree(trace)
         parts = [each for each in below(root, trace) if each.name not in CONTAINERS]
         found = [end - begin for begin, end in holes(root, parts)]
-        self.assertLessEqual(max(found), max(HOLE, SHARE * root.seconds), as_text(trace))
+        self.assertLessEqual(max(found), HOLE, as_text(trace))
 
 
 class OneTrace(TracingCase):

@@ -26,7 +26,7 @@ from tests.bench.launch_share import configuration, granted, reached, reactor
 from tests.bench.processes import TWISTD, Failed, environment, own_database, process
 from tests.cloud import Cloud
 from tests.integration.service import BIN
-from tests.integration.test_tracing import CONTAINERS, HOLE
+from tests.integration.test_tracing import CONTAINERS
 from tests.services import needed
 from tests.services.servers import free_port, write_private
 from tests.trace_tools import Collector, Recorded, as_text, below, holes, tree
@@ -34,6 +34,9 @@ from tests.trace_tools import Collector, Recorded, as_text, below, holes, tree
 SCREENS = Path("docs/screens")
 BOOT = 1.0
 PATIENCE = 60.0
+
+HOLE = 0.05
+"""Seconds in which nothing need be known of a trace, on a quiet machine."""
 
 WIDTH, LEFT, ROW, TOP = 960, 300, 20, 60
 """Pixels: of the picture, before the times, of a line, and above the first one."""

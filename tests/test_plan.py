@@ -202,10 +202,10 @@ class LaunchingTests(PlanTestCase):
     def test_an_address_of_one_that_does_not_serve(self):
         """The provider has told it before the server reports."""
         self.assert_plan([launching(addressed=True)])
-        self.assert_plan([launching(age=180.1)], End("a", "failed: not ready in 180 s"))
+        self.assert_plan([launching(age=180.1)], End("a", "failed: not ready in 180 s", late=True))
 
     def test_too_late(self):
-        self.assert_plan([launching(age=180.1)], End("a", "failed: not ready in 180 s"))
+        self.assert_plan([launching(age=180.1)], End("a", "failed: not ready in 180 s", late=True))
 
     def test_ended(self):
         self.assert_plan([launching(alive=False)], End("a", "failed: ended"))
@@ -227,7 +227,7 @@ class LaunchingTests(PlanTestCase):
         self.assert_plan([launching(alive=False)], End("a", "failed: ended"), waiting=1)
         self.assert_plan(
             [launching(age=181.0), launching("b", alive=False)],
-            End("a", "failed: not ready in 180 s"),
+            End("a", "failed: not ready in 180 s", late=True),
             End("b", "failed: ended"),
             waiting=1,
         )
@@ -241,7 +241,9 @@ class LaunchingTests(PlanTestCase):
     def test_not_the_providers(self):
         """Nothing but the time says that one has failed that the provider does not know."""
         self.assert_plan([launching(alive=None)])
-        self.assert_plan([launching(alive=None, age=181.0)], End("a", "failed: not ready in 180 s"))
+        self.assert_plan(
+            [launching(alive=None, age=181.0)], End("a", "failed: not ready in 180 s", late=True)
+        )
 
 
 class ReadyTests(PlanTestCase):

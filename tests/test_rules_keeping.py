@@ -29,6 +29,7 @@ class NotTheKeeper(FleetCase):
             self.not_keeper(keeping.note_way, ONE, server, None, "a way")
             self.not_keeper(keeping.mark_ready, ONE, server, None, self.now)
             self.not_keeper(keeping.lose, ONE, server, "")
+            self.not_keeper(keeping.give_up, ONE, server, "")
             self.not_keeper(keeping.drain, ONE, server, "")
             self.not_keeper(keeping.consolidate, ONE, server, "", 9, self.now)
             self.not_keeper(keeping.replace, ONE, server, "", 9)
@@ -174,6 +175,16 @@ class AServersLife(FleetCase):
         self.call(keeping.close, ONE, server, "again", self.now)
         self.call(keeping.lose, ONE, server, "again")
         self.assertEqual((self.row(server).state, self.row(server).reason), (State.GONE, "silent"))
+
+    def test_a_launch_that_takes_too_long(self) -> None:
+        """It is given up, unless it has said meanwhile that it serves."""
+        late, serves = self.launch(2)
+        self.assertEqual(self.call(keeping.give_up, ONE, late, "not ready"), [])
+        self.assertEqual((self.row(late).state, self.row(late).reason), (State.LOST, "not ready"))
+        self.assertFalse(self.call(members.report, late, 22223))
+        self.assertTrue(self.call(members.report, serves, 22223))
+        self.assertIsNone(self.call(keeping.give_up, ONE, serves, "not ready"))
+        self.assertEqual(self.row(serves).state, State.LAUNCHING)
 
     def test_what_the_provider_calls_it(self) -> None:
         one, other = self.launch(2)

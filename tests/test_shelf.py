@@ -151,7 +151,7 @@ class StepTests(SynchronousTestCase):
             self.assertIn(End("b", reason), steps)
             self.assertNotIn(Wake("b"), self.steps(server, waiting=5))
         late = booting("b", age=21.0)
-        self.assertIn(End("b", "failed: not ready in 20 s"), self.steps(warm("a"), late))
+        self.assertIn(End("b", "failed: not ready in 20 s", late=True), self.steps(warm("a"), late))
         self.assertEqual(self.steps(warm("a"), warm("b", alive=None, stopped=False)), ())
 
     def test_what_is_too_many_is_ended(self):

@@ -157,6 +157,18 @@ def lose(me: Member, server: str, reason: str) -> list[reseating.Move]:
     return reseating.vacate(server)
 
 
+def give_up(me: Member, server: str, reason: str) -> list[reseating.Move] | None:
+    """The launch of `server` takes too long, and is dead to us; None if it has said by now that it
+    serves."""
+    _check_keeper(me)
+    changed = (
+        Server.update(state=State.LOST, reason=reason)
+        .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
+        .execute()
+    )
+    return reseating.vacate(server) if changed else None
+
+
 def drain(me: Member, server: str, reason: str) -> list[reseating.Move] | None:
     """`server` takes nobody any more, and whoever is there moves as places are found; None if it is
     wanted after all: somebody has come since it was seen empty, no operator asked, and its provider

@@ -133,10 +133,12 @@ class Keep:
 
 @dataclass(frozen=True)
 class End:
-    """Terminate the server; then it is gone. One that was launching has thereby failed."""
+    """Terminate the server; then it is gone. One that was launching has thereby failed, unless it
+    is only `late`, and has said meanwhile that it serves."""
 
     id: str
     reason: str
+    late: bool = False
 
 
 Step = Launch | MarkReady | Lose | Drain | Keep | End
@@ -178,7 +180,8 @@ def own_step(server: Seen, policy: Policy) -> Step | None:
                 # It serves. Until it is known where, it is waited for, however long.
                 return MarkReady(server.id) if server.addressed else None
             if server.age > policy.launch_timeout:
-                return End(server.id, f"failed: not ready in {policy.launch_timeout:g} s")
+                reason = f"failed: not ready in {policy.launch_timeout:g} s"
+                return End(server.id, reason, late=True)
         case State.READY:
             if dead:
                 return Lose(server.id, dead)

@@ -134,9 +134,10 @@ class Steps:
                     _log.info("server {server} drains: {reason}", server=id, reason=reason)
                     self._news.moved(drained)
                     self._look_soon()
-            case plan.End(id, reason):
+            case plan.End(id, reason, late):
                 if rows[id].state is State.LAUNCHING:
-                    await self.fail(id, reason, self._ages.began(id))
+                    if not await self.fail(id, reason, self._ages.began(id), late):
+                        return
                 elif rows[id].state is State.WARM:
                     # So that nobody starts it meanwhile.
                     await run(keeping.lose, me, id, reason[:200])
@@ -260,19 +261,27 @@ class Steps:
         else:
             await self.holding.accepted()
 
-    async def fail(self, id: str, reason: str, began: float) -> None:
-        """A launch has failed. Its row stays until it is certain that nothing runs under its id."""
-        await self.lose(id, reason)
+    async def fail(self, id: str, reason: str, began: float, late: bool = False) -> bool:
+        """A launch has failed. Its row stays until it is certain that nothing runs under its id.
+        False where it was only `late`, and serves after all."""
+        if not await self.lose(id, reason, late):
+            return False
         if began > self.last_failure:
             # Of launches made together the first counts for all.
             self.failures += 1
             self.last_failure = self._reactor.seconds()
+        return True
 
-    async def lose(self, id: str, reason: str) -> None:
+    async def lose(self, id: str, reason: str, late: bool = False) -> bool:
         """The same of one that says nothing of other launches."""
-        _log.error("server {server} {reason}", server=id, reason=reason)
-        self._news.moved(await self._database.run(keeping.lose, self._me, id, reason[:200]))
+        rule = keeping.give_up if late else keeping.lose
+        moves = await self._database.run(rule, self._me, id, reason[:200])
         self._look_soon()
+        if moves is None:
+            return False
+        _log.error("server {server} {reason}", server=id, reason=reason)
+        self._news.moved(moves)
+        return True
 
     async def refused(self, id: str, reason: str, began: float) -> None:
         """A launch was refused."""

@@ -257,6 +257,7 @@ def background() -> dict[str, list[Callable[[], object]]]:
                 keeping.move_some_off(KEEPER, "server6", 2, NOW, again=True),
             ],
             lambda: keeping.lose(KEEPER, "server0", ""),
+            lambda: keeping.give_up(KEEPER, "launching", ""),
             lambda: keeping.close(KEEPER, "server1", "", NOW),
             lambda: keeping.settle(KEEPER),
             lambda: keeping.refuse(KEEPER, "over quota", 1.0),

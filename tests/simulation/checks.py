@@ -55,6 +55,8 @@ WHERE user = NEW.user_id AND seconds_now() - at < 600.0 AND clocks_are_right()
 AND NOT EXISTS (SELECT 1 FROM server WHERE state = 'draining' AND reason LIKE 'replaced%');
 INSERT OR REPLACE INTO consolidated VALUES (NEW.user_id, seconds_now());
 END;
+CREATE TRIGGER begins_anew AFTER DELETE ON place
+BEGIN DELETE FROM consolidated WHERE user = OLD.user_id; END;
 CREATE TRIGGER replacing AFTER UPDATE OF state ON server
 WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.reason LIKE 'replaced%'
 BEGIN

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from bbs.board import board
 from bbs.config import EC2
 from bbs.rules import fleets, members, servers
-from bbs.rules.servers import NOT_RUNNING
+from bbs.rules.servers import running
 from bbs.scaling import founding, keeper
 from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.means import Means
@@ -262,12 +262,14 @@ class Fleet:
         """How many instances run."""
         return sum(machine.owner is self for machine in self.world.cloud.alive())
 
-    def is_replaced(self) -> bool:
-        """Whether there is a server yet that is to be replaced, and there is room for another."""
+    def replaces(self) -> bool:
+        """Whether there is a server yet that is to be replaced."""
         self.database.use()
-        living = Server.select().where(Server.state.not_in([*NOT_RUNNING]))
-        marked = living.where(Server.replace_asked).count()
-        return bool(marked) and living.count() < self.policy.maximum
+        return bool(running().where(Server.replace_asked).exists())
+
+    def is_replaced(self) -> bool:
+        """Whether there is one, and room for another."""
+        return self.replaces() and running().count() < self.policy.maximum
 
     def churn(self) -> tuple[int, int]:
         """How many launches there were, and how many people were moved, so far."""

@@ -370,15 +370,13 @@ class World:
 
     def _rest(self) -> None:
         """Nobody comes or goes, and so nothing happens, once no launch that failed holds anything
-        up."""
+        up; but where a full fleet waits to replace a server, which it does once there is room."""
         self.pass_time(plan.HELD_AFTER_FAILURE)
         self.tell("rest")
-        before = {fleet.name: fleet.churn() for fleet in self._living()}
+        before = {fleet: fleet.churn() for fleet in self._living() if not fleet.replaces()}
         self.pass_time(REST)
-        for fleet in self._living():
-            launches, moves = (
-                b - a for a, b in zip(before[fleet.name], fleet.churn(), strict=True)
-            )
+        for fleet in before:
+            launches, moves = (b - a for a, b in zip(before[fleet], fleet.churn(), strict=True))
             if launches or moves:
                 self.complain(f"at rest {fleet.name} has {launches} launches and {moves} moves")
         self.complaints += self._wrong()

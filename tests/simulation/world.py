@@ -418,5 +418,6 @@ class World:
 
     def _touched(self, fleet: Fleet, machine: Machine, how: str) -> None:
         self.tell(fleet.name, how, machine.id)
-        if machine.owner is not fleet:
+        # What one that is lost does yet it asked for when the instance was its own.
+        if machine.owner is not fleet and not fleet.ended:
             self.complain(f"{fleet.name} {how} {machine.id}, which is {machine.owner.name}'s")

@@ -282,6 +282,40 @@ class Fleet(CommandCase):
             [("0.3.0", False), ("0.2.9", True)],
         )
 
+    def test_a_list_says_which_versions_login_servers_have(self) -> None:
+        """Before the line that was last before, and not to programs."""
+        self.server("1" * 32)
+        before = self.bbs("list")[1].splitlines()
+        members.enroll(members.Member("a" * 32, process_identity(), "0.10.0"))
+        members.enroll(members.Member("b" * 32, process_identity(), "0.9.0"))
+        members.enroll(members.Member("c" * 32, process_identity(), "0.9.0"))
+        members.enroll(members.Member("d" * 32, process_identity(), ""))
+        lines = self.bbs("list")[1].splitlines()
+        said = lines.pop(2)
+        self.assertEqual(
+            said,
+            "login servers: 1 of an older version, 2 of version 0.9.0, 1 of version 0.10.0",
+        )
+        self.assertEqual((len(lines), lines[0], lines[2]), (len(before), before[0], before[2]))
+        [listed] = json.loads(self.bbs("list", "--json")[1])
+        self.assertEqual(listed["id"], "1" * 32)
+
+    def test_a_list_says_for_what_a_replacement_waits(self) -> None:
+        self.server("1" * 32, replace_asked=True)
+        members.enroll(members.Member("a" * 32, process_identity()))
+        LoginServer.update(figures='{"spare": 5, "delay": 7}').execute()
+        lines = self.bbs("list")[1].splitlines()
+        self.assertEqual(
+            lines[2:4],
+            [
+                "* 1 server to be replaced",
+                "replacing servers waits: fleet.maximum leaves no room for one more, and no others"
+                " for the people of any of them",
+            ],
+        )
+        Server.update(replace_asked=False).execute()
+        self.assertNotIn("waits:", self.bbs("list")[1])
+
     def asked(self) -> str:
         """The first letters of the ids of those that are to be replaced."""
         rows = Server.select().where(Server.replace_asked).order_by(Server.id)

@@ -9,7 +9,8 @@ from typing import Any
 from twisted.logger import formatEvent, globalLogPublisher
 
 from bbs.rules import operators
-from bbs.rules.operators import By, Replacement
+from bbs.rules.operators import By
+from bbs.rules.replacing import DELAY, FULL, PROVIDER_AWAY, Replacement, delay
 from bbs.rules.servers import MOVED, figures_of
 from bbs.storage.models import LoginServer, Place, Server
 from bbs.values import State
@@ -61,6 +62,10 @@ class ReplacingCase(CloudCase):
         """Nobody has logged in again: their tokens are good where they are now."""
         for token in self.tokens.values():
             self.assertEqual(self.service.at_home(token).ask(f"who {token}")["status"], 0)
+
+    def told(self) -> str:
+        """What the keeper tells everybody of what it waits for."""
+        return delay(figures_of(row).get(DELAY, 0) for row in LoginServer.select())
 
     def logged(self) -> list[str]:
         """What is logged from now on."""
@@ -146,6 +151,7 @@ class Replacing(ReplacingCase):
             [text for text in logged if text.startswith("replacing")],
             ["replacing servers waits: the provider is away"],
         )
+        self.assertEqual(self.told(), PROVIDER_AWAY)
         del self.cloud.trouble["list"]
         self.follow(120)
         self.assertFalse({row.id for row in self.rows()} & self.old)
@@ -189,8 +195,10 @@ class Full(ReplacingCase):
             " the people of any of them",
             logged,
         )
+        self.assertEqual(self.told(), FULL)
         for name in [*self.tokens][:CAPACITY]:
             self.service.peer().ask(f"logout {self.tokens.pop(name)}")
         self.follow(240)
         self.assertFalse({row.id for row in self.rows()} & self.old)
         self.assert_everybody_is_served()
+        self.assertEqual(self.told(), "")

@@ -8,9 +8,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.rules.replacing import FULL
 from bbs.rules.servers import REPLACED
 from bbs.scaling.plan import HELD_AFTER_FAILURE, Drain, End, Keep, Launch
-from bbs.scaling.replacing import FULL, Wait, with_replacements
+from bbs.scaling.replacing import Wait, with_replacements
 from bbs.scaling.shelf import Fill, Wake
 from bbs.values import State
 from tests.test_plan_sequences import POLICY, Simulation, let_rest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bbs.rules import keeping, members, operators
-from bbs.rules.operators import Replacement
+from bbs.rules.replacing import Replacement
 from bbs.rules.servers import OPERATOR, REPLACED, HeardServer, new_id
 from bbs.storage.models import Server
 from bbs.values import State, Tally

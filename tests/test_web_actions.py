@@ -8,9 +8,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, fail
 
-from bbs import security
+from bbs import __version__, security
 from bbs.errors import Unavailable
 from bbs.storage.models import Action, Server
+from bbs.values import State
 from bbs.web.auth import IDLE
 from tests.memory_service import POLICY
 from tests.web_case import Browser, PageCase
@@ -120,7 +121,7 @@ class LoggingIn(PageCase):
 class FromElsewhere(PageCase):
     def test_only_from_the_page_itself(self) -> None:
         browser = self.operator()
-        for path in ("/login", "/logout", "/servers", "/servers/a/drain"):
+        for path in ("/login", "/logout", "/servers", "/servers/a/drain", "/servers/replace"):
             for headers in (
                 {"X_BBS": "1", "Origin": "https://evil.example"},
                 {"X_BBS": "1", "Origin": "null"},
@@ -233,6 +234,127 @@ class Acting(PageCase):
         self.assertEqual(reply.json["message"], "Service unavailable, try again")
 
 
+class Outdated(PageCase):
+    """A fleet of three, of which two run an older version."""
+
+    policy = replace(POLICY, minimum=3, maximum=5)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.pass_time(2)
+        self.newest, self.old, self.oldest = self.server_ids()
+        for id, version in ((self.old, "0.2.0"), (self.oldest, "")):
+            Server.update(version=version).where(Server.id == id).execute()
+        self.assertEqual(Server.get_by_id(self.newest).version, __version__)
+        self.liz = self.operator()
+
+    def marked(self) -> list[str]:
+        return [row.id for row in Server.select().where(Server.replace_asked)]
+
+    def replacing(self) -> Any:
+        """What the page is told of it."""
+        self.clock.advance(1)
+        return self.liz.get("/state").json["replacing"]
+
+    def test_nobody_but_operators(self) -> None:
+        for path in ("/servers/replace", "/servers/replace/cancel"):
+            self.assertEqual(self.browser().post(path).code, 401)
+            self.assertEqual(self.liz.ask("POST", path, b"").code, 403)
+        self.assertEqual((self.marked(), Action.select().count()), ([], 0))
+
+    def test_all_of_them(self) -> None:
+        self.assertEqual(self.replacing(), {"outdated": 2, "asked": 0, "waits_for": None})
+        reply = self.liz.post("/servers/replace")
+        self.assertEqual(
+            (reply.code, reply.json["message"], self.asked),
+            (200, "To be replaced, one after the other: 2 servers", 1),
+        )
+        self.assertEqual({*self.marked()}, {self.old, self.oldest})
+        self.assertEqual(self.replacing(), {"outdated": 0, "asked": 2, "waits_for": None})
+        [deed] = self.liz.get("/actions").json
+        self.assertEqual(
+            (deed["operator"], deed["address"], deed["action"], deed["target"], deed["detail"]),
+            ("liz", "192.0.2.1", "replace", "", f"2 servers of other versions than {__version__}"),
+        )
+
+    def test_some_of_them(self) -> None:
+        for body, kind in (
+            (b"most=1", "application/x-www-form-urlencoded"),
+            (b'{"most": 1}', "application/json"),
+            (b'{"most": "1"}', "application/json"),
+        ):
+            Server.update(replace_asked=False).execute()
+            reply = self.liz.post("/servers/replace", body, Content_Type=kind)
+            self.assertIn("other: 1 server", reply.json["message"])
+            self.assertEqual(self.marked(), [self.oldest])
+        self.liz.post("/servers/replace", b'{"most": ""}', Content_Type="application/json")
+        self.assertEqual({*self.marked()}, {self.old, self.oldest})
+
+    def test_what_is_no_number(self) -> None:
+        for most in ("0", "-1", '"x"', "1.5", "true", "[1]", "1e3", "1234567890", '"\u0661"'):
+            body = f'{{"most": {most}}}'.encode()
+            reply = self.liz.post("/servers/replace", body, Content_Type="application/json")
+            self.assertEqual(
+                (reply.code, reply.json["message"]),
+                (400, "most: how many is a number from 1"),
+                most,
+            )
+        self.assertEqual((self.marked(), self.asked), ([], 0))
+
+    def test_what_else_is_to_be_known(self) -> None:
+        Server.update(scope="operator").where(Server.id == self.old).execute()
+        Server.update(version=__version__).where(Server.id == self.oldest).execute()
+        self.assertEqual(self.replacing()["outdated"], 0)
+        reply = self.liz.post("/servers/replace")
+        self.assertEqual(
+            reply.json,
+            {
+                "status": 0,
+                "message": "Nothing is to be replaced. 1 server that an operator runs by hand"
+                " stays",
+            },
+        )
+        self.assertEqual((self.marked(), self.asked, Action.select().count()), ([], 0, 0))
+
+    def test_taken_back(self) -> None:
+        self.liz.post("/servers/replace")
+        reply = self.liz.post("/servers/replace/cancel")
+        self.assertEqual(
+            (reply.code, reply.json["message"], self.asked),
+            (200, "Not to be replaced any more: 2 servers", 2),
+        )
+        self.assertEqual(self.marked(), [])
+        deed = self.liz.get("/actions").json[0]
+        self.assertEqual((deed["action"], deed["detail"]), ("replace-cancel", "2 servers"))
+        reply = self.liz.post("/servers/replace/cancel")
+        self.assertEqual(
+            (reply.code, reply.json["message"]), (200, "Nothing is to be replaced any more")
+        )
+        self.assertEqual(Action.select().count(), 2)
+
+    def test_it_is_told(self) -> None:
+        """To the security log, as from the shell."""
+        told: list[dict[str, str]] = []
+        observer: Any = told.append
+        security.publisher.addObserver(observer)
+        self.addCleanup(security.publisher.removeObserver, observer)
+        self.liz.post("/servers/replace", b"most=1")
+        self.liz.post("/servers/replace/cancel")
+        who = {"outcome": "done", "address": "192.0.2.1", "by": "liz", "name": "1 server"}
+        self.assertEqual(told, [{"what": "replace", **who}, {"what": "replace-cancel", **who}])
+
+    def test_it_is_done(self) -> None:
+        """By the fleet's keeper, and each server once."""
+        self.liz.post("/servers/replace")
+        self.pass_time(60)
+        self.liz.connect()
+        rows = Server.select().where(Server.state != State.GONE)
+        self.assertNotIn(self.old, [row.id for row in rows])
+        self.assertNotIn(self.oldest, [row.id for row in rows])
+        self.assertEqual({row.version for row in rows}, {__version__})
+        self.assertEqual(self.replacing(), {"outdated": 0, "asked": 0, "waits_for": None})
+
+
 class WhoeverWaits(PageCase):
     def test_what_has_begun_is_done(self) -> None:
         """Somebody who does not wait for the answer has asked all the same."""
@@ -255,6 +377,14 @@ class AtTheMaximum(PageCase):
             (409, "fleet.maximum: 1 app servers run already"),
         )
         self.assertEqual((Action.select().count(), self.asked), (0, 0))
+
+    def test_others_are_replaced_when_there_is_room(self) -> None:
+        Server.update(version="0.2.0").execute()
+        self.assertEqual(
+            self.operator().post("/servers/replace").json["message"],
+            "To be replaced, one after the other: 1 server. fleet.maximum: 1 app servers run"
+            " already: each is replaced when its people have room on others",
+        )
 
 
 class WithoutProvider(PageCase):

@@ -9,10 +9,12 @@ from typing import Any
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs import __version__
 from bbs.rules.fleets import Left
 from bbs.rules.operators import Deed, Hold
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.servers import OPERATOR, HeardServer
+from bbs.rules.replacing import ANOTHER, FULL
+from bbs.rules.servers import OPERATOR, REPLACED, HeardServer
 from bbs.values import State
 from bbs.web.counts import REMEMBERED, Counts
 from bbs.web.front import column, in_sentences
@@ -404,6 +406,54 @@ class Snapshots(SynchronousTestCase):
             shown: Any = snapshot(self.view(fleet), standing, None)
             self.assertEqual(shown["spare"], spare)
 
+    def test_versions_of_login_servers(self) -> None:
+        older = LoginServerRow(id="a", logins=1, counts={})
+        fleet = replace(QUIET, login_servers=(older, replace(older, id="b", version="0.3.0")))
+        self.assertEqual(
+            self.shown(fleet)["login_servers"],
+            [{"id": "a", "version": None}, {"id": "b", "version": "0.3.0"}],
+        )
+
+    def test_which_servers_could_be_replaced_or_are_to_be(self) -> None:
+        """Those that take people, were launched by the fleet and do not end anyway."""
+        old = replace(SERVER, version="0.0.9")
+        asked = replace(old, replace_asked=True)
+        goes = replace(asked, state=State.DRAINING, reason=f"{REPLACED}0 people go over")
+        cases: tuple[tuple[HeardServer, int, int], ...] = (
+            (old, 1, 0),
+            (replace(old, version=""), 1, 0),
+            (replace(old, version=__version__), 0, 0),
+            (replace(old, scope=OPERATOR), 0, 0),
+            (replace(old, state=State.WARM), 0, 0),
+            (replace(old, state=State.GONE), 0, 0),
+            (replace(old, drain_asked=True), 0, 0),
+            (replace(old, warned="spot: rebalance recommended"), 0, 0),
+            (asked, 0, 1),
+            (replace(asked, version=__version__), 0, 1),
+            (replace(asked, state=State.WARM), 0, 1),
+            (replace(asked, state=State.GONE), 0, 0),
+            (goes, 0, 0),
+        )
+        for server, outdated, marked in cases:
+            shown = self.shown(replace(QUIET, servers=(server,)))["replacing"]
+            self.assertEqual((shown["outdated"], shown["asked"]), (outdated, marked), server)
+
+    def test_for_what_a_replacement_waits(self) -> None:
+        keeper = LoginServerRow(id="a", logins=1, counts={}, figures={"delay": 7})
+        waits = replace(
+            QUIET, servers=(replace(SERVER, replace_asked=True),), login_servers=(keeper,)
+        )
+        for figures, reason in (
+            ({"delay": 7}, FULL),
+            ({"delay": 0}, None),
+            ({"delay": 98}, ANOTHER),
+        ):
+            fleet = replace(waits, login_servers=(replace(keeper, figures=figures),))
+            self.assertEqual(self.shown(fleet)["replacing"]["waits_for"], reason)
+        self.assertIsNone(self.shown(replace(waits, servers=()))["replacing"]["waits_for"])
+        calm = replace(waits, login_servers=(replace(keeper, figures={}),))
+        self.assertNotEqual(essence(self.view(waits)), essence(self.view(calm)))
+
     def test_which_fleet_it_is_is_for_operators_where_it_matters(self) -> None:
         clouds = replace(STANDING, outlives=True)
         fleet = replace(QUIET, fleet="a1", copy_of=Left("b2", 9.0))
@@ -518,11 +568,12 @@ class Snapshots(SynchronousTestCase):
         self.assertTrue(sentences.endswith(" The database is away: nobody can log in."))
 
     def test_what_makes_another_one(self) -> None:
-        seen = replace(QUIET, servers=(SERVER,))
+        first = LoginServerRow(id="a", logins=0, counts={}, version="0.3.0")
+        seen = replace(QUIET, servers=(SERVER,), login_servers=(first,))
         same = replace(
             seen,
             servers=(replace(SERVER, beats=8, counts={"messages": 9}),),
-            login_servers=(LoginServerRow(id="a", logins=1, counts={}),),
+            login_servers=(replace(first, logins=1),),
         )
         self.assertEqual(essence(self.view(seen)), essence(self.view(same)))
         changes: tuple[dict[str, Any], ...] = (
@@ -532,6 +583,7 @@ class Snapshots(SynchronousTestCase):
             {"servers": (replace(SERVER, replace_asked=True),)},
             {"servers": (replace(SERVER, version="0.3.0"),)},
             {"servers": (SERVER, replace(SERVER, id="another"))},
+            {"login_servers": (replace(first, version="0.3.1"),)},
             {"waiting": 1},
             {"refusal": Hold("over quota", 1.0)},
             {"usual": 2.0},

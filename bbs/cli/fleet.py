@@ -20,6 +20,7 @@ from bbs.cli.operators import by_whom, tell
 from bbs.config import ConfigError, Configuration
 from bbs.rules import fleets, keepers, operators, overview
 from bbs.rules.operators import By
+from bbs.rules.replacing import in_number
 from bbs.scaling.ec2.machines import price
 from bbs.scaling.identity import is_certainly_alive, is_certainly_dead
 from bbs.storage.connecting import DatabaseRefused
@@ -56,6 +57,7 @@ def main(argv: Sequence[str], program: Program) -> int:
                 standing = adopting.standing(config)
                 refusal = operators.refusal()
                 people = overview.head_count()
+                login_servers = overview.login_servers()
             kept = not _is_for_a_keeper(options.action, result) or _is_kept()
             notes = []
             if options.action == "adopt":
@@ -64,7 +66,7 @@ def main(argv: Sequence[str], program: Program) -> int:
                 notes = [*replacing.notes(config, result)]
         if options.action == "replace":
             if result["servers"]:
-                count = operators.in_number(len(result["servers"]))
+                count = in_number(len(result["servers"]))
                 tell(config, options.data, by, result["asked"], count)
         elif options.action != "list":
             tell(config, options.data, by, options.action, result["id"])
@@ -77,7 +79,9 @@ def main(argv: Sequence[str], program: Program) -> int:
     except (ConfigError, DatabaseRefused) as error:
         return _fail(program, str(error))
     if options.action == "list":
-        _print_list(result, options, [_in_words(people), *filter(None, [standing])])
+        # What is new comes before what has long been last.
+        lines = [*replacing.standing(result, login_servers), _in_words(people)]
+        _print_list(result, options, [*lines, *filter(None, [standing])])
     else:
         print(json.dumps(result) if options.json else _as_text(result))
     for note in notes:
@@ -252,7 +256,7 @@ def _print_list(
         print(f"{len(found)} servers: {said}{more}")
     marked = sum(server["replace_asked"] for server in found)
     if marked:
-        print(f"* {operators.in_number(marked)} to be replaced")
+        print(f"* {in_number(marked)} to be replaced")
     for note in notes:
         print(note)
 

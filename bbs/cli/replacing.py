@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from bbs import __version__
 from bbs.config import Configuration
-from bbs.rules import operators
+from bbs.rules import operators, replacing
 from bbs.rules.operators import By
+from bbs.rules.overview import LoginServerRow
+from bbs.rules.replacing import DELAY, Replacement
 
 EVERYBODY = -1
 """What `--outdated` alone says: however many they are."""
@@ -21,7 +24,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--outdated",
         metavar="N",
-        type=_count,
+        type=_how_many,
         nargs="?",
         const=EVERYBODY,
         help=f"only those that run another version than {__version__}, and N of them at the most,"
@@ -34,10 +37,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _count(text: str) -> int:
-    if text.isascii() and text.isdigit() and 0 < int(text) < 10**9:
-        return int(text)
-    raise argparse.ArgumentTypeError("how many is a number from 1")
+def _how_many(text: str) -> int:
+    try:
+        return replacing.count_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def ask(config: Configuration, options: argparse.Namespace, by: By) -> dict[str, object]:
@@ -58,7 +62,7 @@ def ask(config: Configuration, options: argparse.Namespace, by: By) -> dict[str,
 
 def in_words(result: Mapping[str, Any]) -> str:
     """What was asked for."""
-    servers = operators.in_number(len(result["servers"]))
+    servers = replacing.in_number(len(result["servers"]))
     if result["asked"] == "replace-cancel":
         return f"replace taken back: {servers}" if result["servers"] else "nothing to take back"
     return f"replace asked for: {servers}" if result["servers"] else "nothing to replace"
@@ -66,18 +70,23 @@ def in_words(result: Mapping[str, Any]) -> str:
 
 def notes(config: Configuration, result: Mapping[str, Any]) -> Iterator[str]:
     """What else is to be known."""
-    if result["asked"] != "replace":
-        return
-    if result["by_hand"]:
-        stays = "stays" if result["by_hand"] == 1 else "stay"
-        by_hand = operators.in_number(result["by_hand"])
-        yield f"{by_hand} that an operator runs by hand {stays}"
-    if result["booting"]:
-        boots = "boots" if result["booting"] == 1 else "boot"
-        booting = operators.in_number(result["booting"])
-        yield f"{booting} still {boots}, and nobody knows which version: ask again later"
-    if result["full"] and result["servers"]:
-        yield (
-            f"fleet.maximum: {config.fleet.maximum} app servers run already: each is replaced when"
-            " its people have room on others"
+    if result["asked"] == "replace":
+        said = {name: value for name, value in result.items() if name != "asked"}
+        yield from replacing.notes(Replacement(**said), config.fleet.maximum)
+
+
+def standing(
+    found: Sequence[Mapping[str, Any]], login_servers: Sequence[LoginServerRow]
+) -> Iterator[str]:
+    """Lines below a list of `found` servers: for what a replacement waits, and which versions login
+    servers have."""
+    delay = replacing.delay(each.figures.get(DELAY, 0) for each in login_servers)
+    if delay and any(server["replace_asked"] for server in found):
+        yield f"replacing servers waits: {delay}"
+    if login_servers:
+        counts = Counter(each.version for each in login_servers)
+        versions = (
+            f"{count} of {f'version {version}' if version else 'an older version'}"
+            for version, count in counts.items()
         )
+        yield f"login servers: {', '.join(versions)}"

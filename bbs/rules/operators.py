@@ -7,21 +7,18 @@ from dataclasses import dataclass
 
 import peewee
 
-from bbs.rules import members, servers
-from bbs.rules.servers import OPERATOR, REPLACED, HeardServer
+from bbs.rules import members, replacing, servers
+from bbs.rules.replacing import Replacement
+from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import Action, Lease, Place, Server, User
-from bbs.values import State, version_order
+from bbs.values import State
 
 LONGEST_HOLD = 600.0
 """Seconds after a refusal for which the provider is not asked again, at the most."""
 
 LAUNCHES_REMEMBERED = 5
 """How many of the latest launches the estimate for those who wait is the mean of."""
-
-
-REPLACEABLE = (State.LAUNCHING, State.WARM, State.READY, State.DRAINING)
-"""States of servers that another can be launched for: the others end by themselves."""
 
 AT_ONCE = 500
 """Rows that one statement marks."""
@@ -154,54 +151,26 @@ def ask_drain(beginning: str) -> str:
     return str(ids[0])
 
 
-@dataclass(frozen=True)
-class Replacement:
-    """What comes of asking for `servers` (their ids) to be replaced: so many of others that it
-    concerns are run `by_hand` and stay, and of so many that are `booting` nobody knows yet which
-    version they are. `full`: no server can be added before one ends."""
-
-    servers: tuple[str, ...]
-    by_hand: int = 0
-    booting: int = 0
-    full: bool = False
-
-
 def ask_replace(maximum: int, version: str | None, most: int | None) -> Replacement:
-    """Have another server launched in place of each that the fleet launched and of which that was
-    not asked yet; of those alone that run another `version`, unless it is None, and of `most` at
-    the most, those of older versions first."""
+    """Have another server launched in place of each that `replacing.choose` finds."""
     members.locked_keeper()  # So that of two who ask at once each asks for servers of their own.
-    found = rows(
-        Server.select(
-            Server.id, Server.version, Server.state, Server.scope, Server.port, Server.created
-        ).where(Server.state.in_(REPLACEABLE) & ~(Server.replace_asked | servers.must_go()))
-    )
-    by_hand = booting = 0
-    candidates = []
-    for id, runs, state, scope, port, created in found:
-        if version is not None and state == State.LAUNCHING and port is None:
-            booting += 1
-        elif version is None or runs != version:
-            by_hand += scope == OPERATOR
-            if scope != OPERATOR:
-                # What drains may end by itself.
-                order = state == State.DRAINING, version_order(runs), created, id
-                candidates.append((order, id))
-    ids = tuple(id for _, id in sorted(candidates)[:most])
-    for some in peewee.chunked(ids, AT_ONCE):
-        Server.update(replace_asked=True).where(Server.id.in_(some)).execute()
-    return Replacement(ids, by_hand, booting, servers.running().count() >= maximum)
+    full = servers.running().count() >= maximum
+    chosen = replacing.choose(servers.read_all(), version, most, full)
+    _mark(chosen.servers, True)
+    return chosen
 
 
 def cancel_replace() -> tuple[str, ...]:
     """Let all stay of which it was asked that they are replaced, but for those that drain for that
     already; returns their ids."""
-    draining = (Server.state == State.DRAINING) & Server.reason.startswith(REPLACED)
-    asked = Server.replace_asked & (Server.state != State.GONE) & ~draining
-    ids = tuple(row.id for row in Server.select(Server.id).where(asked).order_by(Server.created))
-    for some in peewee.chunked(ids, AT_ONCE):
-        Server.update(replace_asked=False).where(Server.id.in_(some)).execute()
+    ids = replacing.asked(servers.read_all())
+    _mark(ids, False)
     return ids
+
+
+def _mark(ids: tuple[str, ...], asked: bool) -> None:
+    for some in peewee.chunked(ids, AT_ONCE):
+        Server.update(replace_asked=asked).where(Server.id.in_(some)).execute()
 
 
 # --- what operators do is recorded by the transaction that does it ---
@@ -241,7 +210,7 @@ def replace(
     asked = ask_replace(maximum, version, most)
     if asked.servers:
         what = "" if version is None else f" of other versions than {version}"
-        record(by, REPLACE, detail=f"{in_number(len(asked.servers))}{what}"[:250])
+        record(by, REPLACE, detail=f"{replacing.in_number(len(asked.servers))}{what}"[:250])
     return asked
 
 
@@ -249,13 +218,8 @@ def cancel(by: By) -> tuple[str, ...]:
     """`cancel_replace`, recorded likewise."""
     kept = cancel_replace()
     if kept:
-        record(by, CANCEL_REPLACE, detail=in_number(len(kept)))
+        record(by, CANCEL_REPLACE, detail=replacing.in_number(len(kept)))
     return kept
-
-
-def in_number(count: int) -> str:
-    """So many servers, in words."""
-    return "1 server" if count == 1 else f"{count} servers"
 
 
 @long_read

@@ -15,9 +15,9 @@ from bbs.rules.fleets import Left
 from bbs.rules.members import LeaseSeen
 from bbs.rules.remembered import Sentence
 from bbs.rules.servers import HeardServer
-from bbs.storage.database import long_read, rows
+from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
-from bbs.values import State
+from bbs.values import State, version_order
 
 GONE_SHOWN = 120.0
 """Seconds for which a server that has ended is still shown."""
@@ -39,12 +39,14 @@ ACTIONS_SHOWN = 20
 @dataclass(frozen=True, kw_only=True)
 class LoginServerRow:
     """What a login server has done since it started: `logins` are the people it let in, `counts`
-    what its service counted, by name, and `figures` what it tells of itself beside that."""
+    what its service counted, by name, and `figures` what it tells of itself beside that. `version`
+    is that of bbs which it runs, "" of an older one than says so."""
 
     id: str
     logins: int
     counts: Mapping[str, int]
     figures: Mapping[str, int] = field(default_factory=dict)
+    version: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,21 +113,10 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
     since = Waiter.select(peewee.fn.MIN(Waiter.since)).scalar()
     launches = operators.launches_under_way(now)
     fleet, copy_of = fleets.standing()
-    login_servers = LoginServer.select(
-        LoginServer.id, LoginServer.logins, LoginServer.counts, LoginServer.figures
-    )
     found = servers.read(Server.select().where(shown).order_by(Server.created, Server.id))
     return Overview(
         servers=found,
-        login_servers=tuple(
-            LoginServerRow(
-                id=row.id,
-                logins=row.logins or 0,
-                counts=servers.counts_of(row),
-                figures=servers.figures_of(row),
-            )
-            for row in login_servers
-        ),
+        login_servers=login_servers(),
         waiting=waiting(),
         waiting_since=since,
         away=away(),
@@ -141,6 +132,23 @@ def overview(now: float, names: bool, told: int | None = None) -> Overview:
         fleet=fleet,
         copy_of=copy_of,
     )
+
+
+@read_only
+def login_servers() -> tuple[LoginServerRow, ...]:
+    """The login servers that run, those of older versions first."""
+    told = (LoginServer.logins, LoginServer.counts, LoginServer.figures, LoginServer.version)
+    found = [
+        LoginServerRow(
+            id=row.id,
+            logins=row.logins or 0,
+            counts=servers.counts_of(row),
+            figures=servers.figures_of(row),
+            version=row.version,
+        )
+        for row in LoginServer.select(LoginServer.id, *told)
+    ]
+    return tuple(sorted(found, key=lambda row: (version_order(row.version), row.id)))
 
 
 def failures(now: float) -> int:

@@ -212,6 +212,11 @@ def read_again(known: Mapping[str, ServerRow]) -> Living:
     return Living(serving, others, beats)
 
 
+def read_all() -> list[ServerRow]:
+    """All servers that live."""
+    return [_row(values) for *values, _ in _all()]
+
+
 def must_go() -> Any:
     """Which servers an operator wants empty, or their provider will take away."""
     return Server.drain_asked | Server.warned.is_null(False)

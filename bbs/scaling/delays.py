@@ -1,4 +1,4 @@
-"""What the log says of a replacement that waits."""
+"""What is said of a replacement that waits."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ class Delays:
         self._since = 0.0
         self._told = False
 
-    def note(self, reason: str) -> None:
-        """Why nothing is replaced now; "" where something is, or nothing is to be."""
+    def lasting(self, reason: str) -> str:
+        """`reason` says why nothing is replaced now; "" where something is, or nothing is to be.
+        Returns it once it has lasted."""
         now = self._reactor.seconds()
         if reason != self._reason:
             self._reason, self._since, self._told = reason, now, False
-        if reason and not self._told and now - self._since >= LASTING:
+        if not reason or now - self._since < LASTING:
+            return ""
+        if not self._told:
             self._told = True
             _log.warn("replacing servers waits: {reason}", reason=reason)
+        return reason

@@ -20,6 +20,7 @@ from bbs import __version__
 from bbs.errors import Unavailable
 from bbs.rules import keeping, members, reseating
 from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
+from bbs.rules.replacing import BROKER_AWAY, DELAY, number_of
 from bbs.rules.servers import MOVED, NOT_RUNNING, SPARE, ServerRow
 from bbs.scaling import plan, shelf
 from bbs.scaling.ages import Ages
@@ -213,7 +214,8 @@ class FleetKeeper(Service):
         self._shelving.forget()
         self._ages.forget()
         self._needs.begin_anew()
-        self._tally.figures.pop(SPARE, None)
+        for name in (SPARE, DELAY):
+            self._tally.figures.pop(name, None)
         self._steps.forget()
         _log.warn("another login server keeps the fleet now")
 
@@ -248,7 +250,8 @@ class FleetKeeper(Service):
         policy, figures = self._needs.policy, self._tally.figures
         figures[SPARE] = policy.spare
         steps = with_replacements(servers, demand, policy)
-        self._delays.note("".join(step.reason for step in steps if isinstance(step, Wait)))
+        waits = "".join(step.reason for step in steps if isinstance(step, Wait))
+        figures[DELAY] = number_of(self._delays.lasting(waits))
         for step in steps:
             adds = isinstance(step, plan.Launch | shelf.Fill | shelf.Wake)
             if adds and not self._sight.may_count:
@@ -271,7 +274,7 @@ class FleetKeeper(Service):
 
     def _trouble(self) -> str:
         """Why nothing is begun now that can wait, "" where nothing is the matter."""
-        return self._sight.trouble or ("" if self._news.travels else "the broker is away")
+        return self._sight.trouble or ("" if self._news.travels else BROKER_AWAY)
 
     async def _dead(self, identities: Sequence[str]) -> Collection[str]:
         """Those whose processes are known to be dead, of this machine's. That takes some reads of

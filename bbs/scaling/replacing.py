@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bbs.rules.replacing import FAILED_LATELY, FULL, PEOPLE_WAIT, REFUSED
 from bbs.rules.servers import REPLACED
 from bbs.scaling import plan, shelf
 from bbs.scaling.plan import Demand, Drain, End, Launch, Seen
@@ -33,8 +34,6 @@ class Wait:
 
 
 Step = shelf.Step | Wait
-
-FULL = "fleet.maximum leaves no room for one more, and no others for the people of any of them"
 
 
 def with_replacements(servers: Sequence[Seen], demand: Demand, policy: Policy) -> tuple[Step, ...]:
@@ -61,11 +60,11 @@ def _held_up(demand: Demand) -> str:
     if demand.trouble:
         return demand.trouble
     if demand.waiting:
-        return "people wait for places"
+        return PEOPLE_WAIT
     if demand.refused:
-        return "nothing can be launched"
+        return REFUSED
     if plan.lacks_capacity(demand):
-        return "a launch has failed lately"
+        return FAILED_LATELY
     return ""
 
 

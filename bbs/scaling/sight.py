@@ -14,6 +14,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from bbs.rules.replacing import PROVIDER_AWAY, PROVIDER_SILENT
 from bbs.scaling.interfaces import IProvider, ProviderUnavailable
 from bbs.values import Instance
 
@@ -104,10 +105,10 @@ class Sight:
     def trouble(self) -> str:
         """Why what the provider has is not known well enough for what can wait; "" if it is."""
         if not self._available:
-            return "the provider is away"
+            return PROVIDER_AWAY
         last = self._asked_at
         if self._provider.shared and (last is None or self._reactor.seconds() - last > STALE):
-            return "the provider has not said for long what runs"
+            return PROVIDER_SILENT
         return ""
 
     @property

@@ -1,4 +1,4 @@
-"""What operators do by the page: log in and out, start a server, drain one.
+"""What operators do by the page: log in and out, start a server, drain one, have old ones replaced.
 
 Each action is recorded, by the transaction that does it and in the log: who, when, from where.
 What another site's page asks is refused three times over: the browser sends the cookie with this
@@ -17,8 +17,9 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from bbs import __version__
 from bbs.errors import TooManyAttempts, Unavailable, WrongCredentials
-from bbs.rules import operators
+from bbs.rules import operators, replacing
 from bbs.rules.operators import By, FleetFull, NoSuchServer
 from bbs.security import tell
 from bbs.storage.database import Database
@@ -184,6 +185,27 @@ class Controls:
         self.tell_done(by, operators.DRAIN, server)
         return done(f"Server {server} is being drained")
 
+    async def replace(self, request: Any, by: By) -> HttpAnswer:
+        """Have others launched for the app servers of other versions than this page's."""
+        most = _most(fields_of(request).get("most"))
+        maximum = self.policy.maximum
+        asked = await self.database.run(operators.replace, by, maximum, __version__, most)
+        said = "Nothing is to be replaced"
+        if asked.servers:
+            count = replacing.in_number(len(asked.servers))
+            self.tell_done(by, operators.REPLACE, count)
+            said = f"To be replaced, one after the other: {count}"
+        return done(". ".join([said, *replacing.notes(asked, maximum)]))
+
+    async def keep(self, by: By) -> HttpAnswer:
+        """Let those stay that are to be replaced and do not drain yet."""
+        kept = await self.database.run(operators.cancel, by)
+        if not kept:
+            return done("Nothing is to be replaced any more")
+        count = replacing.in_number(len(kept))
+        self.tell_done(by, operators.CANCEL_REPLACE, count)
+        return done(f"Not to be replaced any more: {count}")
+
     async def actions(self, by: By) -> HttpAnswer:
         """The record of what was done, newest first."""
         deeds = await self.database.run(operators.actions, ACTIONS_LISTED)
@@ -217,7 +239,7 @@ class Controls:
 
 
 class Servers(Told):
-    """`POST /servers`, and `POST /servers/ID/drain`."""
+    """`POST /servers`, and what is below it."""
 
     isLeaf = True
 
@@ -226,6 +248,11 @@ class Servers(Told):
             match request.postpath:
                 case []:
                     return await controls.by_operator(controls.launch)(request)
+                case [b"replace"]:
+                    replace = partial(controls.replace, request)
+                    return await controls.by_operator(replace)(request)
+                case [b"replace", b"cancel"]:
+                    return await controls.by_operator(controls.keep)(request)
                 case [server, b"drain"]:
                     drain = partial(controls.drain, server.decode("ascii", "replace"))
                     return await controls.by_operator(drain)(request)
@@ -237,6 +264,16 @@ class Servers(Told):
 def is_text(value: object) -> bool:
     """Whether it can be written as UTF-8: JSON can have halves of characters in it."""
     return isinstance(value, str) and not re.search("[\ud800-\udfff]", value)
+
+
+def _most(value: object) -> int | None:
+    """How many are meant at the most, None for all."""
+    if value is None or value == "":
+        return None
+    try:
+        return replacing.count_of(str(value))
+    except ValueError as error:
+        raise NotDone(400, f"most: {error}") from error
 
 
 def _address(request: Any) -> str:

@@ -12,7 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bbs import __version__
+from bbs.rules import replacing
 from bbs.rules.overview import Overview
+from bbs.rules.replacing import DELAY
 from bbs.rules.servers import OPERATOR, SPARE, HeardServer
 from bbs.values import Policy, State
 from bbs.web.alarm import alarms
@@ -106,6 +108,10 @@ def snapshot(
             _server(server, view, stranger=operator is None, who=who)
             for server in some_of(seen.servers, search)
         ],
+        "login_servers": [
+            {"id": each.id, "version": each.version or None} for each in seen.login_servers
+        ],
+        "replacing": _replacing(seen),
         "states": states(seen.servers),
         "places": sum(server.capacity for server in seen.servers if server.state is State.READY),
         "free_places": free_places(view),
@@ -131,6 +137,18 @@ def snapshot(
 def _fleet(seen: Overview) -> dict[str, str | None]:
     """Which fleet this is, and of which one's database this is a copy."""
     return {"id": seen.fleet, "copy_of": seen.copy_of.id if seen.copy_of else None}
+
+
+def _replacing(seen: Overview) -> dict[str, int | str | None]:
+    """How many servers could be replaced as they run another version, how many are to be, and for
+    what that waits."""
+    asked = len(replacing.asked(seen.servers))
+    delay = replacing.delay(each.figures.get(DELAY, 0) for each in seen.login_servers)
+    return {
+        "outdated": replacing.outdated(seen.servers, __version__),
+        "asked": asked,
+        "waits_for": (delay or None) if asked else None,
+    }
 
 
 def some_of(servers: Sequence[HeardServer], search: str = "") -> Sequence[HeardServer]:
@@ -168,8 +186,15 @@ def essence(view: View) -> object:
     ]
     connections = (view.scene.database, view.scene.broker)
     fleet = (servers, seen.waiting, seen.away, seen.refusal, seen.usual, seen.who, seen.actions[:1])
-    whose = (seen.fleet, seen.copy_of)
-    return connections, whose, fleet, [connected_to(each) for each in seen.servers]
+    versions = [(each.id, each.version) for each in seen.login_servers]
+    whose = (seen.fleet, seen.copy_of, versions)
+    return (
+        connections,
+        whose,
+        fleet,
+        _replacing(seen),
+        [connected_to(each) for each in seen.servers],
+    )
 
 
 def _marks(server: HeardServer) -> tuple[object, ...]:

@@ -16,7 +16,7 @@ from tests.page_server import NOW, a_server, a_state, an_hour
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 """The tags of axe's rules that hold: WCAG 2.2, levels A and AA, and what is good practice."""
 
-DIALOGS = ("login", "drain", "kick", "suspend", "password", "delete")
+DIALOGS = ("login", "drain", "replace", "keep", "kick", "suspend", "password", "delete")
 
 STATES = ("launching", "warm", "ready", "draining", "lost", "gone")
 
@@ -44,6 +44,7 @@ class Looks(ArrangedCase):
             broker=False,
             refusal={"reason": "no <b>credit</b>", "until": NOW + 60},
             waiting={"count": 2, "longest": 12.3, "who": ["eve", "dan"]},
+            replacing={"outdated": 1, "asked": 2, "waits_for": "people wait for places"},
             **members,
         )
 
@@ -164,6 +165,7 @@ class Looks(ArrangedCase):
             expect(page.get_by_role("button", name="Drain")).to_have_count(0)
             self.assertEqual(focused(page), "servers-title")
             self.say("state", a_state([one], operator="ops"))
+            expect(rows(page)).to_have_count(1)
             rows(page).locator(".drain").focus()
             self.say("state", a_state())
             expect(page.get_by_text("No servers.")).to_be_visible()
@@ -610,6 +612,100 @@ class WhoIsThere(ArrangedCase):
             expect(errors.locator(".note")).to_have_text("2 unavailable, 1 too many attempts")
             failed = page.locator("#figures li").filter(has_text="Failed logins a minute")
             expect(failed.locator("strong")).to_have_text("3")
+
+        await self.sees(look)
+
+
+class Outdated(ArrangedCase):
+    """Servers of another version than the page's."""
+
+    def setUp(self) -> Any:
+        self.old = a_server(1, version="0.0.9")
+        made = super().setUp()
+        self.server.answers["/actions"] = (200, [])
+        for path, said in (("", "To be replaced"), ("/cancel", "Not to be replaced any more")):
+            answer = {"status": 0, "message": f"{said}: 1 server"}
+            self.server.answers[f"/servers/replace{path}"] = (200, answer)
+        return made
+
+    def state(self, outdated: int, asked: int = 0, waits: str | None = None) -> dict[str, Any]:
+        """What the page is told, as an operator's."""
+        replacing = {"outdated": outdated, "asked": asked, "waits_for": waits}
+        server = {**self.old, "replace_asked": asked > 0}
+        return a_state([server], operator="ops", replacing=replacing)
+
+    async def test_they_are_replaced_or_stay_after_a_question(self) -> None:
+        self.server.say("state", self.state(0))
+
+        def look() -> None:
+            page = self.open()
+            button = page.locator("#replace-or-keep")
+            expect(button).to_be_hidden()
+            self.say("state", self.state(1))
+            expect(button).to_have_text("Replace outdated")
+            tab_to(page, "replace-or-keep")
+            page.keyboard.press("Enter")
+            dialog = page.get_by_role("dialog", name="Replace outdated servers?")
+            expect(dialog).to_contain_text("1 server runs another version than 0.1.0.")
+            self.assertEqual(violations(page), [])
+            page.keyboard.press("Escape")
+            self.assertEqual(focused(page), "replace-or-keep")
+            self.assertNotIn("/servers/replace", self.server.asked)
+            button.click()
+            dialog.get_by_label("How many at the most").fill("3")
+            dialog.get_by_role("button", name="Replace them").click()
+            expect(page.locator("#said")).to_have_text("To be replaced: 1 server")
+            self.assertIn(("/servers/replace", '{"most":"3"}'), self.server.told)
+            self.say("state", self.state(0, 1, "people wait for places"))
+            # The same button, which keeps the focus.
+            expect(button).to_have_text("Cancel replacement")
+            expect(button).to_be_focused()
+            expect(page.locator("#replacing")).to_have_text(
+                "1 server is to be replaced, one after the other."
+                " This waits: people wait for places."
+            )
+            expect(rows(page).locator(".reason")).to_have_text("to be replaced")
+            self.assertEqual(violations(page), [])
+            button.click()
+            dialog = page.get_by_role("dialog", name="Let these servers stay?")
+            expect(dialog).to_contain_text("1 server is to be replaced, and would not be.")
+            dialog.get_by_role("button", name="Let them stay").click()
+            expect(page.locator("#said")).to_have_text("Not to be replaced any more: 1 server")
+            self.say("state", self.state(0))
+            expect(button).to_be_hidden()
+            expect(page.locator("#replacing")).to_be_empty()
+            self.assertEqual(focused(page), "servers-title")
+
+        await self.sees(look)
+
+    async def test_it_is_for_operators(self) -> None:
+        self.server.say("state", self.state(1))
+
+        def look() -> None:
+            page = self.open()
+            button = page.locator("#replace-or-keep")
+            button.click()
+            expect(page.get_by_role("dialog")).to_be_visible()
+            self.say("state", {**self.state(0, 1), "operator": None})
+            expect(page.get_by_role("dialog")).to_be_hidden()
+            expect(button).to_be_hidden()
+            expect(page.locator("#replacing")).to_have_text(
+                "1 server is to be replaced, one after the other."
+            )
+
+        await self.sees(look)
+
+    async def test_versions_of_login_servers(self) -> None:
+        others = [{"id": f"{number}" * 32, "version": "0.3.0"} for number in (1, 2)]
+        old = {"id": "3" * 32, "version": None}
+        self.server.say("state", a_state(login_servers=[old, *others]))
+
+        def look() -> None:
+            page = self.open()
+            said = page.locator("#login-servers")
+            expect(said).to_have_text("Login servers: 1 of an older version, 2 of version 0.3.0.")
+            self.say("state", a_state(login_servers=others))
+            expect(said).to_have_text("Login servers: 2 of version 0.3.0.")
 
         await self.sees(look)
 

@@ -1,10 +1,11 @@
 // What an operator does here: log in and out, drain a server, start one. What concerns people is
-// in `people.js`.
+// in `people.js`, what concerns versions in `replacing.js`.
 
 import {ask, Question} from "./asking.js";
 import {find, keep, put} from "./dom.js";
 import {entry, fill} from "./news.js";
 import {People} from "./people.js";
+import {Replacing} from "./replacing.js";
 import {meaning} from "./servers.js";
 import {short, visible} from "./words.js";
 
@@ -24,10 +25,13 @@ export class Operator {
     this.login = new Question("login", (fields) => this.logIn(fields));
     this.drain = new Question("drain", () => this.drainIt());
     find("#start").addEventListener("click", () => this.start());
+    this.replacing = new Replacing((message) => this.done(message));
     this.people = new People(() => this.refresh());
   }
 
-  show({operator, may_act: mayAct, last_action: last}) {
+  show(state) {
+    const {operator, may_act: mayAct, last_action: last} = state;
+    this.replacing.show(state);
     const before = this.name;
     this.name = operator;
     // What is done to people is no news for everybody.
@@ -41,6 +45,7 @@ export class Operator {
     if (before === null && operator !== null) this.refresh();
     if (before !== null && operator === null) {
       this.drain.dialog.close();
+      this.replacing.close();
       this.people.close();
       if (!this.leaving) this.say("You are logged out.");
     }

@@ -146,9 +146,12 @@ function ago(seconds) {
 }
 
 function reason({state, reason: why, ready_after: after, ...server}) {
-  if (why) return visible(why);
+  // What drains may do so for that, and says it itself.
+  const marked = server.replace_asked && !server.drain_asked;
+  const replaced = marked && ["launching", "warm", "ready"].includes(state) && "to be replaced";
+  if (why) return visible(replaced ? `${why}, ${replaced}` : why);
   if (state === "ready" && server.drain_asked) return "to be drained";
-  if (state === "ready" && server.replace_asked) return "to be replaced";
+  if (replaced) return replaced;
   return state === "ready" && after !== null ? `ready after ${duration(after)}` : "";
 }
 

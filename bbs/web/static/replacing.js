@@ -1,0 +1,72 @@
+// Servers of another version than this page's: others in place of them, or not after all.
+
+import {ask, Question} from "./asking.js";
+import {find, put} from "./dom.js";
+import {counted, number, visible} from "./words.js";
+
+export class Replacing {
+  /** `done(message)` is called when something was asked for. */
+  constructor(done) {
+    this.done = done;
+    this.button = find("#replace-or-keep");
+    this.button.addEventListener("click", () => this.open());
+    this.replace = new Question("replace", (fields) => this.send("servers/replace", fields));
+    this.keep = new Question("keep", () => this.send("servers/replace/cancel"));
+  }
+
+  show({version, replacing, login_servers: loginServers}) {
+    this.version = version;
+    this.now = replacing;
+    const {outdated, asked} = replacing;
+    this.button.hidden = !(outdated || asked);
+    put(this.button, asked ? "Cancel replacement" : "Replace outdated");
+    put(find("#replacing"), going(replacing));
+    put(find("#login-servers"), versions(loginServers));
+  }
+
+  open() {
+    const {outdated, asked} = this.now;
+    if (asked) {
+      put(find("#keep-meaning"), `${servers(asked)} to be replaced, and would not be. What drains `
+        + "for that already ends all the same.");
+      this.keep.open();
+    } else {
+      const run = counted(outdated, "server runs", "servers run");
+      put(find("#replace-meaning"), `${run} another version than ${visible(this.version)}. One `
+        + "after the other: a new one is ready before an old one drains, and people go over "
+        + "without logging in.");
+      this.replace.open();
+    }
+  }
+
+  async send(path, fields) {
+    const {ok, said} = await ask("POST", path, fields);
+    if (ok) this.done(said.message);
+    return ok ? "" : said.message;
+  }
+
+  close() {
+    this.replace.dialog.close();
+    this.keep.dialog.close();
+  }
+}
+
+const servers = (count) => counted(count, "server is", "servers are");
+
+/** How many are to be replaced, and for what that waits. */
+function going({asked, waits_for: what}) {
+  if (!asked) return "";
+  const waits = what === null ? "" : ` This waits: ${visible(what)}.`;
+  return `${servers(asked)} to be replaced, one after the other.${waits}`;
+}
+
+/** How many login servers run which version. */
+function versions(loginServers) {
+  const counts = new Map();
+  for (const {version} of loginServers) counts.set(version, (counts.get(version) ?? 0) + 1);
+  const each = [...counts].map(([version, count]) => {
+    const which = version === null ? "an older version" : `version ${visible(version)}`;
+    return `${number(count)} of ${which}`;
+  });
+  return each.length ? `Login servers: ${each.join(", ")}.` : "";
+}

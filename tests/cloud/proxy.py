@@ -162,7 +162,8 @@ class Proxy(Resource):
             self.holding.remove(held)
 
     def _went_wrong(self, failure: Any, request: Request) -> None:
-        if not failure.check(CancelledError):
+        # Who hangs up has what it asked for cancelled, which ends in many ways.
+        if request.channel is not None and not failure.check(CancelledError):
             _log.failure("a call went wrong in the cloud", failure=failure)
         abort(request)
 

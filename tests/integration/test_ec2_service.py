@@ -36,8 +36,8 @@ from tests.integration.service import (
 from tests.integration.test_conformance import SCRIPT_TIMEOUT, SCRIPTS, conforms
 from tests.services import needed
 
-KILLS = int(os.environ.get("BBS_TEST_KILLS", "2"))
-LAUNCHES = int(os.environ.get("BBS_TEST_LAUNCHES", "5"))
+KILLS = int(os.environ.get("BBS_TEST_KILLS", "1"))
+LAUNCHES = int(os.environ.get("BBS_TEST_LAUNCHES", "3"))
 OUTAGE = float(os.environ.get("BBS_TEST_OUTAGE", "8"))
 
 APP_PORT = 22223

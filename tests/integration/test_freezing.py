@@ -22,7 +22,7 @@ from tests.services.server import freeze, thaw
 
 MANY = 40
 
-TIMES = int(os.environ.get("BBS_TEST_KILLS", "2"))
+TIMES = int(os.environ.get("BBS_TEST_KILLS", "1"))
 """How often the database goes under load."""
 
 AWAY = 2.5

@@ -27,6 +27,7 @@ class Pager:
         self.command = command
         self._environ = {"LESS": LESS, **environ}
         self._process: asyncio.subprocess.Process | None = None
+        self._over = False
 
     async def show(self, text: str) -> None:
         """Until it is left. Raises `Failed`. Only on asyncio's loop."""
@@ -36,6 +37,8 @@ class Pager:
                 self._process = process = await asyncio.create_subprocess_shell(
                     self.command, stdin=asyncio.subprocess.PIPE, env=self._environ
                 )
+                if self._over:  # It has begun to run before it was known here.
+                    self.end()
                 await process.communicate(data)
         except OSError as problem:
             raise Failed(problem.strerror or "it could not be started") from problem
@@ -46,7 +49,8 @@ class Pager:
             raise Failed(f"exit code {process.returncode}")
 
     def end(self) -> None:
-        """End it now, as the client ends."""
+        """End it now, and whatever is to be shown yet, as the client ends."""
+        self._over = True
         if self._process is not None:
             with suppress(ProcessLookupError):
                 self._process.terminate()

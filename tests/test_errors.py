@@ -98,7 +98,17 @@ class Words(SynchronousTestCase):
             self.assertIn(f"`{code}`", CODES)
 
     def test_each_is_in_the_protocol(self) -> None:
-        modules = (board, errors, accounts, ask, commands, cursors, listeners, refusals, suspensions)
+        modules = (
+            board,
+            errors,
+            accounts,
+            ask,
+            commands,
+            cursors,
+            listeners,
+            refusals,
+            suspensions,
+        )
         declared = [value for module in modules for value in vars(module).values()]
         texts = {
             value.text
@@ -107,8 +117,8 @@ class Words(SynchronousTestCase):
         }
         self.assertGreater(len(texts), 40)
         for text in sorted(texts):
-            words = "[^`\"]+".join(map(re.escape, text.split("{}")))
-            self.assertRegex(PROTOCOL, f"[`\"]{words}[`\"]")
+            words = '[^`"]+'.join(map(re.escape, text.split("{}")))
+            self.assertRegex(PROTOCOL, f'[`"]{words}[`"]')
 
     def test_names_are_not_taken_for_formats(self) -> None:
         for name in ("{}", "{0.__class__}", "%s", "{", "}"):

@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from bbs.addresses import Address
 from bbs.client.connection import Connection, Event
+from bbs.client.oldest import ASK_LOGIN_SERVER
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
 from bbs.client.strangers import NotSecure
 from bbs.client.told import MOST_ID
@@ -50,6 +51,9 @@ STEADY = 5.0
 
 _FINAL = (NotLoggedIn.code, WrongUsage.code, UnknownCommand.code)
 """The codes of the refusals after which asking again is of no use."""
+
+_PASSING = (Unavailable.code, ASK_LOGIN_SERVER)
+"""The codes of those that are waited out: the service is away, or the user has no place as yet."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +151,11 @@ class Listening:
                     self._user.address = reply.redirect
                 elif self._final(reply):
                     return
-                elif not reply.ok and reply.code != Unavailable.code:
+                elif not reply.ok and reply.code not in _PASSING:
                     # Who waits is told at once, as it may be long until that is otherwise.
                     pause = TURNED_AWAY_PAUSE
                     self._tell_waiting(TurnedAway(self._user.address, reply))
-                lost = False
+                lost = reply.code == ASK_LOGIN_SERVER
             except TurnedAway as problem:
                 lost, pause = False, TURNED_AWAY_PAUSE
                 self._tell_waiting(problem)

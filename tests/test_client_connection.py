@@ -24,6 +24,7 @@ from bbs.client import (
     NotTrusted,
     Origin,
     Reply,
+    TurnedAway,
     Unreachable,
     connection,
 )
@@ -160,6 +161,21 @@ class ConnectionTests(SynchronousTestCase):
         self.assertFalse(self.transport.disconnected)
         self.assertEqual(events, [{"event": "news"}])
         self.assertTrue(self.successResultOf(asked).ok)
+
+    def test_one_too_many(self) -> None:
+        """The server says so unasked: it may be heard before anything is asked, and behind that."""
+        words = "Too many connections"
+        refusal = line(status=1, message=words, code="too-many-connections")
+        asked = [self.ask(), self.ask()]
+        self.connection.dataReceived(refusal)
+        self.connection.connectionLost(DONE)
+        before = self.connect()
+        before.dataReceived(refusal)
+        for one in (*asked, self.ask(), before.ask(b"x\n", 30.0)):
+            problem = self.failureResultOf(one, TurnedAway).value
+            self.assertEqual((str(problem), problem.server), (words, LOGIN))
+        self.assertTrue(self.transport.disconnected)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_reply_to_nothing_ends_it(self) -> None:
         self.connection.dataReceived(line(status=0))

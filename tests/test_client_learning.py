@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.cli.client import Run
-from bbs.client import BBSClient, Lost, NoService, Refused, Unreachable
+from bbs.client import BBSClient, Lost, NoService, Refused, TurnedAway, Unreachable
 from bbs.client.conversation import Conversation
 from bbs.client.values import Reply as Answer
 from bbs.client.vocabulary import TRUSTED, Vocabulary
@@ -183,6 +183,13 @@ class LibraryTests(Lobby):
         self.assertNoResult(met)
         let_go()
         self.result(met)
+
+    def test_met_where_there_is_no_room(self) -> None:
+        words = "Too many connections"
+        refusal = {"status": 1, "message": words, "code": "too-many-connections"}
+        self.answer("commands", refusal)
+        self.answer("ping", refusal)
+        self.assertEqual(self.problem(self.client.meet(), TurnedAway), words)
 
     def test_nobody_there_who_answers(self) -> None:
         self.hold("ping", "commands")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import capturedLogs, formatEventAsClassicLogText
 
-from bbs.client import ChatMessage, Refused, Unreachable
+from bbs.client import ChatMessage, Refused, TurnedAway, Unreachable
 from bbs.testing import Link
 from tests.client_case import APP_1, APP_2, APP_3, LOGIN, ClientTestCase, failure
 
@@ -102,6 +102,24 @@ class ListenerTests(ClientTestCase):
         self.listen()
         self.network.advance(60)
         self.assertLess(len(self.listens()), 60)
+
+    def test_is_found_a_place_where_there_is_none_as_yet(self) -> None:
+        self.answer("listen", failure("ask-login-server"), failure("unavailable"))
+        listening = self.listen()
+        self.network.flush()
+        self.assertNoResult(listening)
+        self.network.advance(0.1)
+        self.assertNoResult(listening)
+        self.assertEqual(self.asked("locate"), [LOGIN])
+        self.network.advance(0.5)
+        self.result(listening)
+
+    def test_is_told_what_keeps_it_from_listening(self) -> None:
+        words = "You listen on 16 connections already"
+        self.answer("listen", {"status": 1, "message": words, "code": "too-many-listeners"})
+        self.assertEqual(self.problem(self.listen(), TurnedAway), words)
+        self.network.advance(10)
+        self.result(self.listen())
 
     def test_goes_where_it_is_moved_at_once(self) -> None:
         self.result(self.listen())

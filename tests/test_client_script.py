@@ -220,6 +220,22 @@ class ListeningTests(ScriptTestCase):
         let_go()
         self.assertEqual(self.printed, ["Success!", "Pong!"])
 
+    def test_who_is_turned_away_is_told_and_listens_later(self) -> None:
+        refusals = ("Too many connections", "You listen on 16 connections already")
+        for name, code, words in zip(
+            ("ann", "bob"), ("too-many-connections", "too-many-listeners"), refusals, strict=True
+        ):
+            self.answer("listen", {"status": 1, "message": words, "code": code})
+            lines = (f"register {name} 1", f"login {name} 1", "ping")
+            said = ["Success!", "Success!", words, "Pong!"]
+            self.assertEqual(self.type(*lines), said)
+        self.befriend("ann", "bob")
+        self.send("ann", "bob", "hello")
+        self.network.advance(9)
+        self.assertEqual(self.printed[4:], [])
+        self.network.advance(2)
+        self.assertEqual(self.printed[4:], ["<<<ann->bob: hello>>>"])
+
     def test_a_failed_login_listens_to_nobody(self) -> None:
         self.type("login ann 1")
         self.assertEqual(self.asked("listen"), [])

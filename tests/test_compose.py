@@ -177,6 +177,8 @@ class Services(ComposeCase):
             config = load(str(path) if configured else None, variables)
             if configured:
                 self.assertEqual([*problems(config, "bbs")], [])
+                room = config.limits.connections_per_address
+                self.assertGreater(room, 2 * config.app.capacity, "for a gateway (docs/telnet.md)")
             self.assertEqual(bool(config.telnet.secret), name in ("login", "login-2", "telnet"))
             self.assertEqual(config.database.url.startswith("mysql:"), name != "telnet")
 

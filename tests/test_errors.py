@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -9,15 +10,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs import errors
 from bbs.addresses import Address
 from bbs.board import errors as board
+from bbs.commands import ask
 from bbs.commands.ask import AskLoginServer, Moved
+from bbs.delivery import listeners
 from bbs.delivery.listeners import TooManyListeners
 from bbs.errors import Refusal
+from bbs.protocols import commands
 from bbs.protocols.commands import UnknownCommand, WrongUsage
-from bbs.rules import accounts
+from bbs.protocols.line import refusals
+from bbs.rules import accounts, cursors, suspensions
 from bbs.rules.suspensions import AccountSuspended
 
 CODES = (Path(__file__).absolute().parent.parent / "docs/client-authors.md").read_text()
 """Where authors of clients look them up."""
+
+PROTOCOL = (Path(__file__).absolute().parent.parent / "docs/protocol.md").read_text()
 
 
 class Words(SynchronousTestCase):
@@ -89,6 +96,29 @@ class Words(SynchronousTestCase):
         )
         for code in limits:
             self.assertIn(f"`{code}`", CODES)
+
+    def test_each_is_in_the_protocol(self) -> None:
+        modules = (
+            board,
+            errors,
+            accounts,
+            ask,
+            commands,
+            cursors,
+            listeners,
+            refusals,
+            suspensions,
+        )
+        declared = [value for module in modules for value in vars(module).values()]
+        texts = {
+            value.text
+            for value in declared
+            if isinstance(value, type) and issubclass(value, Refusal) and value is not Refusal
+        }
+        self.assertGreater(len(texts), 40)
+        for text in sorted(texts):
+            words = '[^`"]+'.join(map(re.escape, text.split("{}")))
+            self.assertRegex(PROTOCOL, f'[`"]{words}[`"]')
 
     def test_names_are_not_taken_for_formats(self) -> None:
         for name in ("{}", "{0.__class__}", "%s", "{", "}"):

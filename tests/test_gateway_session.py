@@ -1,5 +1,9 @@
 """What people at a gateway type, and what they are shown."""
 
+from dataclasses import replace
+
+from twisted.logger import capturedLogs, formatEventAsClassicLogText
+
 from bbs.client.conversation import GAVE_UP_ANSWER
 from bbs.config import Configuration
 from bbs.gateway import keyboard
@@ -583,3 +587,37 @@ class WrongOriginTests(GatewayCase):
         telnet = self.telnet("login ann 1")
         self.assertEqual(telnet.shown()[-2:], ["Service unavailable, try again", "bbs>"])
         self.assertEqual(self.asked("login"), [])
+
+
+class CrowdedTests(GatewayCase):
+    """An app server counts the gateway as one address, unless its `limits.trusted` has it."""
+
+    secret = SECRET
+    WORDS = "Too many connections"
+
+    def make_config(self) -> Configuration:
+        limits = replace(TRUSTING.limits, trusted=(), connections_per_address=2)
+        return replace(TRUSTING, limits=limits)
+
+    def test_who_is_turned_away_is_told(self) -> None:
+        first = self.telnet("login ann 1")
+        self.assertEqual(first.last(), "ann>")
+        with capturedLogs() as logs:
+            second = self.telnet("login bob 1")
+            self.network.advance(1)
+        later = "bob is logged in; messages come once they can."
+        self.assertEqual(second.shown()[-4:], ["Success!", self.WORDS, later, "bob>"])
+        (told,) = (event for event in logs if "docs/telnet.md" in event.get("log_format", ""))
+        self.assertIn(f"{APP_1} turns this gateway away", formatEventAsClassicLogText(told) or "")
+        second.send("list-friend\r\0")
+        self.assertEqual(second.shown()[-2:], [self.WORDS, "bob>"])
+
+    def test_messages_come_once_there_is_room(self) -> None:
+        first, second = self.telnet("login ann 1"), self.telnet("login bob 1")
+        self.befriend("ann", "bob")
+        first.leave()
+        self.network.advance(10)
+        self.send("ann", "bob", "hello")
+        self.assertIn("<<<ann->bob: hello>>>", second.shown()[-2])
+        second.send("list-friend\r\0")
+        self.assertEqual(second.shown()[-2:], ["ann", "bob>"])

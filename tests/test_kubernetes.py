@@ -152,6 +152,9 @@ class Manifests(SynchronousTestCase):
         """Each server can read what it is told."""
         for name, _, container in self.workloads():
             config = self.loaded(container)
+            if name == "bbs-app":
+                room = config.limits.connections_per_address
+                self.assertGreater(room, 2 * config.app.capacity, "for a gateway (docs/telnet.md)")
             section = getattr(config, name.partition("-")[2])
             self.assertEqual(section.listen[0].port, PLACES[name])
 

@@ -278,12 +278,13 @@ class MoreRoom(PresenceCase):
         self.assertEqual(self.where("ann"), full)
 
     def test_where_there_is_no_room(self) -> None:
-        """The login server has people wait."""
+        """The login server has people wait; the app server knows no place (protocol.md, 5)."""
         self.service.boots = False
         self.keep("eva")
         self.service.people("tom", "pia", "kim")
         self.assertEqual(self.taken(), 4)
-        self.assertEqual(self.ask("ann")["code"], "ask-login-server")
+        words = {"message": "Ask the login server", "code": "ask-login-server"}
+        self.assertEqual(self.ask("ann"), {"status": 1, **words})
         self.assertEqual((self.away(), self.taken()), ({"ann", "bob", "max"}, 4))
         (first, *_) = self.service.servers.values()
         payer = first.serving.home.charges.payer(self.tokens["ann"], "")

@@ -17,6 +17,7 @@ from bbs.client.values import (
     Refused,
     Reply,
     ServiceEvent,
+    TurnedAway,
     Unreachable,
     Waiting,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "Refused",
     "Reply",
     "ServiceEvent",
+    "TurnedAway",
     "Unreachable",
     "Waiting",
 ]

@@ -36,7 +36,17 @@ from zope.interface import implementer
 from bbs import tracing
 from bbs.addresses import Address
 from bbs.client.handshake import Handshake
-from bbs.client.values import BadReply, Lost, NotTrusted, Reply, Unreachable, read_line
+from bbs.client.values import (
+    BadReply,
+    ClientError,
+    Lost,
+    NotTrusted,
+    Reply,
+    TurnedAway,
+    Unreachable,
+    read_line,
+)
+from bbs.errors import TooManyConnections
 from bbs.protocols.commands import UnknownCommand
 
 MAX_REPLY = 64 * 1024 * 1024
@@ -93,16 +103,18 @@ class Connection(Protocol):
         self._asked: list[Deferred[Reply]] = []
         self._watchers: list[Deferred[None]] = []
         self._reason = f"the connection to {address} was lost"
+        self._turned_away: Reply | None = None
         self._flush: Callable[[], object] | None = None
 
     def ask(self, request: bytes, deadline: float) -> Deferred[Reply]:
         """Send a request (a line with its end); its reply is due within `deadline` seconds.
 
         Fails with `Unreachable` when the connection had ended before (nothing was sent), and with
-        `Lost` when it ends before the reply.
+        `Lost` when it ends before the reply; with `TurnedAway` where it was one too many, which
+        servers say without being asked.
         """
         if not self.usable or self.transport is None:
-            return fail(Unreachable(self._reason))
+            return fail(self._problem(Unreachable))
         first = not self._asked
         span = tracing.here()
         if span is not None and span.recorded and self._traced():
@@ -173,6 +185,12 @@ class Connection(Protocol):
             else:
                 self.transport.loseConnection()
 
+    def _problem(self, kind: type[ClientError]) -> ClientError:
+        """Why there is no answer, as a failure of a kind unless there is a better one."""
+        if self._turned_away is not None:
+            return TurnedAway(self.address, self._turned_away)
+        return kind(self._reason)
+
     # IHandshakeListener
 
     def handshakeCompleted(self) -> None:
@@ -224,6 +242,10 @@ class Connection(Protocol):
         if not isinstance(received, Reply):
             if self.on_event is not None:
                 self._tell(self.on_event, received)
+        elif received.code == TooManyConnections.code:
+            # That is no answer to what may have been asked meanwhile, and there will be none.
+            self._turned_away = received
+            self._end(received.message or "")
         elif self._asked:
             self._asked.pop(0).callback(received)
         else:
@@ -253,7 +275,7 @@ class Connection(Protocol):
         if self._handshake is not None:
             self._handshake.lost(reason)
         while self._asked:
-            self._asked.pop(0).errback(Lost(self._reason))
+            self._asked.pop(0).errback(self._problem(Lost))
         while self._watchers:
             self._watchers.pop().callback(None)
 

@@ -28,7 +28,14 @@ from bbs.client.talk import OwnCommand, Talk, WrongUse, is_for, is_said
 from bbs.client.talking import Talking
 from bbs.client.text import missed_line, problem_line, visible
 from bbs.client.typed import Typed
-from bbs.client.values import ChatMessage, ClientError, Missed, Reply, ServiceEvent
+from bbs.client.values import (
+    ChatMessage,
+    ClientError,
+    Missed,
+    Reply,
+    ServiceEvent,
+    TurnedAway,
+)
 
 __all__ = ["Conversation", "Status"]
 
@@ -239,7 +246,13 @@ class Conversation:
             after = None if missed is None else missed.after
             await self.client.listen(user, self._heard, after=after)
         except CancelledError:
-            self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
+            self._say_later(user)
+        except TurnedAway as problem:
+            self.screen.problem(problem_line(problem))
+            self._say_later(user)
+
+    def _say_later(self, user: str) -> None:
+        self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
 
     async def _inquire(self, user: str) -> None:
         asked = []

@@ -45,7 +45,8 @@ class BBSClient(Methods):
       reply instead,
     - `Lost` when no reply came and the request may have been carried out: it is never sent again
       by itself,
-    - `Unreachable` when no server took it for a minute,
+    - `Unreachable` when no server took it for a minute (`TurnedAway`, which is one, comes of
+      `listen` alone),
     - `BadReply` when the server said what is not in the protocol,
     - `NotTrusted` when it does not believe `origin`,
     - `NotSecure` when `endpoint` is by TLS and the server cannot show who it is,
@@ -274,8 +275,9 @@ class BBSClient(Methods):
 
         Fires when whatever is sent from then on arrives. From there it goes on by itself until
         the user is logged out; `on_message` is of use to the first call for a login only. Fails
-        with `Refused` for a user who is not logged in, and otherwise waits for a server as long
-        as it takes; cancelled, it waits no longer, but listening goes on.
+        with `Refused` for a user who is not logged in, and with `TurnedAway` when the server has
+        no room for it: it is tried again until there is. Otherwise it waits for a server as long
+        as it takes. Where it fails with that, or is cancelled, listening goes on.
         """
         local = self._users.get(user)
         if local is None:

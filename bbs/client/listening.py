@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from bbs.addresses import Address
 from bbs.client.connection import Connection, Event
+from bbs.client.oldest import ASK_LOGIN_SERVER
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
 from bbs.client.strangers import NotSecure
 from bbs.client.told import MOST_ID
@@ -28,10 +29,11 @@ from bbs.client.values import (
     Refused,
     Reply,
     ServiceEvent,
+    TurnedAway,
     Unreachable,
     read_address,
 )
-from bbs.errors import NotLoggedIn
+from bbs.errors import NotLoggedIn, Unavailable
 from bbs.protocols.commands import UnknownCommand, WrongUsage
 
 PING_INTERVAL = 30.0
@@ -40,11 +42,18 @@ PING_INTERVAL = 30.0
 PING_DEADLINE = 10.0
 """Seconds until a server that does not answer that ping counts as gone."""
 
+TURNED_AWAY_PAUSE = 10.0
+"""Seconds until a server is asked again that takes no more connections: many may be turned away,
+and its security log has a line for each time."""
+
 STEADY = 5.0
 """Seconds of listening after which a connection that ends is replaced without much delay."""
 
 _FINAL = (NotLoggedIn.code, WrongUsage.code, UnknownCommand.code)
 """The codes of the refusals after which asking again is of no use."""
+
+_PASSING = (Unavailable.code, ASK_LOGIN_SERVER)
+"""The codes of those that are waited out: the service is away, or the user has no place as yet."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +113,9 @@ class Listening:
     def confirmed(self) -> Deferred[None]:
         """Fires when a connection listens: whatever is sent from then on arrives.
 
-        Fails with `Refused` when the server will not have it, and with `Unreachable` when the
-        listening is stopped; otherwise it waits as long as it takes. It may be cancelled.
+        Fails with `Unreachable` when the listening is stopped, with `Refused` when it has no
+        session, and with `TurnedAway` when the server has no room for it: it is tried again then.
+        Otherwise it waits as long as it takes. It may be cancelled.
         """
         if self._over:
             return fail(self._end_reason)
@@ -123,13 +133,16 @@ class Listening:
         else:
             # Not at once: whoever stops may have been called from within what is cancelled.
             self._router.clock.callLater(0, self._running.cancel)
+        self._tell_waiting(self._end_reason)
+
+    def _tell_waiting(self, problem: ClientError) -> None:
         while self._waiting:
-            self._waiting.pop().errback(self._end_reason)
+            self._waiting.pop().errback(problem)
 
     async def _run(self) -> None:
         waits, hops = delays(), 0
         while not self._over:
-            began = self._router.clock.seconds()
+            began, pause = self._router.clock.seconds(), None
             try:
                 reply = await self._listen()
                 if reply.ok and self._router.clock.seconds() - began > STEADY:
@@ -138,15 +151,21 @@ class Listening:
                     self._user.address = reply.redirect
                 elif self._final(reply):
                     return
-                lost = False
+                elif not reply.ok and reply.code not in _PASSING:
+                    # Who waits is told at once, as it may be long until that is otherwise.
+                    pause = TURNED_AWAY_PAUSE
+                    self._tell_waiting(TurnedAway(self._user.address, reply))
+                lost = reply.code == ASK_LOGIN_SERVER
+            except TurnedAway as problem:
+                lost, pause = False, TURNED_AWAY_PAUSE
+                self._tell_waiting(problem)
             except (Unreachable, Lost, BadReply):
                 lost = True
             except NotSecure as problem:
                 # Who waits is told at once, as that seldom mends itself; it is tried again, as a
                 # certificate that has expired is replaced.
                 lost = True
-                while self._waiting:
-                    self._waiting.pop().errback(problem)
+                self._tell_waiting(problem)
             if self._over:
                 return
             moved, self._moved = self._moved, False
@@ -154,7 +173,7 @@ class Listening:
             hops = 0 if steady else hops + moved
             if moved and hops <= MAX_HOPS:
                 continue
-            await deferLater(self._router.clock, next(waits))
+            await deferLater(self._router.clock, pause or next(waits))
             if lost:
                 await self._locate()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bbs.addresses import Address
     from bbs.client.values import Reply
 
 
@@ -14,6 +15,16 @@ class ClientError(Exception):
 
 class Unreachable(ClientError):
     """No server could be reached; the request was not carried out, unless it was harmless."""
+
+
+class TurnedAway(Unreachable):
+    """The server has no room for this connection: in all, from here, or of the user's. The text is
+    what it said, and what was asked was not carried out."""
+
+    def __init__(self, server: Address, reply: Reply) -> None:
+        super().__init__(reply.message or "")
+        self.server = server
+        self.reply = reply
 
 
 class Lost(ClientError):

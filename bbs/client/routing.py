@@ -21,7 +21,7 @@ from bbs.client.connection import Connections, Event
 from bbs.client.oldest import ASK_LOGIN_SERVER
 from bbs.client.strangers import NoService
 from bbs.client.typed import Typed, typed
-from bbs.client.values import Lost, Reply, Unreachable, Waiting
+from bbs.client.values import Lost, Reply, TurnedAway, Unreachable, Waiting
 from bbs.errors import Stopping
 from bbs.protocols.commands import Role
 
@@ -83,10 +83,13 @@ class Router:
         await self.connections.to(self._login_server)
 
     async def probe(self) -> None:
-        """Find out whether a login server is where it is said to be; `NoService` if it is not."""
+        """Find out whether a login server is where it is said to be; `NoService` if it is not, and
+        `TurnedAway` if it has no room."""
         connection = await self.connections.to(self._login_server)
         try:
             await connection.ask(b"ping\n", PROBE_DEADLINE)
+        except TurnedAway:
+            raise  # One that has no room, and says so.
         except (Lost, Unreachable) as problem:
             if connection.heard.startswith(_TLS_RECORDS):
                 said = "it speaks TLS, which was not asked for"
@@ -179,7 +182,13 @@ class Router:
         return None
 
     async def _ask(self, roaming: LocalUser | None, request: Typed, wire: bytes) -> Reply:
-        address = roaming.address if roaming else self._login_server
+        try:
+            address = roaming.address if roaming else self._login_server
+            return await self._ask_at(address, request, wire)
+        except TurnedAway as problem:
+            return problem.reply
+
+    async def _ask_at(self, address: Address, request: Typed, wire: bytes) -> Reply:
         if not request.waits:
             connection = await self.connections.to(address)
             return await connection.ask(wire, REPLY_DEADLINE)

@@ -24,6 +24,7 @@ from bbs.client.problems import (
     Lost,
     NotTrusted,
     Refused,
+    TurnedAway,
     Unreachable,
 )
 from bbs.client.told import ChatMessage, Missed, Post, Presence, ServiceEvent, Waiting
@@ -42,6 +43,7 @@ __all__ = [
     "Refused",
     "Reply",
     "ServiceEvent",
+    "TurnedAway",
     "Unreachable",
     "Waiting",
     "read_address",

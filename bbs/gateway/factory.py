@@ -19,14 +19,14 @@ from bbs.addresses import Address
 from bbs.client.connection import endpoint_to
 from bbs.client.library import BBSClient
 from bbs.client.strangers import NotSecure
-from bbs.client.values import NotTrusted, Origin, Reply
+from bbs.client.values import ChatMessage, NotTrusted, Origin, Reply, TurnedAway
 from bbs.client.vocabulary import Vocabulary
 from bbs.errors import TooManyConnections, Unavailable
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.session import Host
 from bbs.gateway.valve import Valve
 from bbs.limits.connections import Door, Entry
-from bbs.protocols.closing import Departure, TurnedAway
+from bbs.protocols import closing
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.protocols.sockets import host_of
 
@@ -52,6 +52,28 @@ class GatewayClient(BBSClient):
         as that is the operator's affair, and the reply is that the service is not available."""
         asking = BBSClient.request(self, line, whole=whole)
         return asking.addErrback(self._not_trusted)
+
+    def listen(
+        self,
+        user: str,
+        on_message: Callable[[str, ChatMessage], None],
+        *,
+        after: int | None = None,
+    ) -> Deferred[None]:
+        """As any client's; the log has it where an app server has no room for the gateway."""
+        listening = BBSClient.listen(self, user, on_message, after=after)
+        return listening.addErrback(self._turned_away)
+
+    def _turned_away(self, failure: Failure) -> Failure:
+        problem = failure.value
+        if isinstance(problem, TurnedAway) and problem.reply.code == TooManyConnections.code:
+            self._log.warn(
+                "{server} turns this gateway away, as its people are one address to it: its"
+                " limits.trusted or connections_per_address should be others (docs/telnet.md,"
+                " Limits)",
+                server=problem.server,
+            )
+        return failure
 
     def _not_trusted(self, failure: Failure) -> Reply:
         if failure.trap(NotTrusted, NotSecure) is NotTrusted:
@@ -91,13 +113,13 @@ class GatewayFactory(Factory):
         self._door = door
         self._wall = wall
         self._connections: dict[GatewayConnection, Entry | None] = {}
-        self._turned_away: set[TurnedAway] = set()
+        self._turned_away: set[closing.TurnedAway] = set()
         self._stopping = False
-        self._departure = Departure(reactor, self._connections)
+        self._departure = closing.Departure(reactor, self._connections)
 
     def buildProtocol(  # type: ignore[override]
         self, addr: IAddress | None
-    ) -> GatewayConnection | TurnedAway | None:
+    ) -> GatewayConnection | closing.TurnedAway | None:
         """A connection, or what tells the peer that it is one too many; None once `close_all` was
         called, and where there is room for neither."""
         if self._stopping:
@@ -106,7 +128,7 @@ class GatewayFactory(Factory):
         if self._door and entry is None:
             if self._door.is_jammed:
                 return None
-            return TurnedAway(self._reactor, f"{_TOO_MANY}\n".encode(), self._turned_away)
+            return closing.TurnedAway(self._reactor, f"{_TOO_MANY}\n".encode(), self._turned_away)
         valve = Valve(self._endpoint)
         client = GatewayClient(
             self._reactor,

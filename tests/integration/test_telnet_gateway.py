@@ -328,6 +328,18 @@ class LimitTests(GatewayCase):
         await other.enter("register c x", "Success!")
         self.assertNotIn("does not believe", service.log())
 
+    async def test_who_an_app_server_turns_away_is_told(self) -> None:
+        service = await self.started(limits={"trusted": [], "connections_per_address": 4})
+        await service.register("ann", "bob", "eva")
+        peers = [await self.peer(f"127.0.0.{number}") for number in (2, 3, 4)]
+        for peer, name in zip(peers, ("ann", "bob"), strict=False):
+            await peer.enter(f"login {name} {name}", "Success!")
+            await peer.enter("list-friend", "No friends")
+        await peers[2].enter("login eva eva", "Too many connections")
+        await peers[2].says("eva is logged in; messages come once they can.")
+        await peers[2].enter("list-friend", "Too many connections")
+        await eventually(lambda: "turns this gateway away" in service.log(), "the log has it")
+
     async def test_a_wrong_secret_is_the_operators_affair(self) -> None:
         service = await self.started()
         service.write_config(telnet__secret="a-secret-of-no-others")

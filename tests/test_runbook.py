@@ -8,7 +8,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.aws_commands import strangers
 from tests.runbook import NOT_RUN, RUNBOOK, Command, blocks, fits
+from tests.stack_template import template
 
 TEXT = RUNBOOK.read_text("utf-8")
 BLOCKS = blocks(TEXT)
@@ -41,6 +43,13 @@ class Page(SynchronousTestCase):
         for line in TEXT.splitlines():
             if line.startswith(NOT_RUN):
                 self.assertRegex(line, rf"^{re.escape(NOT_RUN)}, as (it|RDS|IAM|Amazon MQ) ")
+
+    def test_what_is_not_run(self) -> None:
+        """Commands of AWS's at the least, with what they know; and outputs that the stack has."""
+        text = "".join(block.text for block in BLOCKS if not block.is_run)
+        self.assertEqual([*strangers(text)], [])
+        for name in re.findall(r"\$\(out (\w+)\)", text):
+            self.assertIn(name, template()["Outputs"])
 
     def test_every_part_is_followed(self) -> None:
         following = FOLLOWING.read_text("utf-8")

@@ -233,6 +233,8 @@ class Made(MadeCase, ScriptTestCase):
         self.assertEqual(config.ec2.instance_type, ("t3.micro", "t3a.micro"))
         self.assertTrue(config.ec2.spot)
         self.assertEqual(config.fleet.spare, "auto")
+        # Longer than any failover of RDS's: app servers end their machines then.
+        self.assertGreaterEqual(config.fleet.lease_timeout, 600)
         self.assertEqual(config.telnet.secret, "a-secret-of-this-machine")
 
     def test_user_data(self) -> None:

@@ -46,7 +46,7 @@ def strangers(text: str) -> Iterator[str]:
     while inner := re.findall(r"\$\(([^()]*)\)", text):
         for each in inner:
             yield from strangers(each)
-        text = re.sub(r"\"?\$\([^()]*\)\"?", "X", text)
+        text = re.sub(r"\$\([^()]*\)", "X", text)
     for service, command, rest in _COMMAND.findall(text):
         if (service, command) not in OF_THE_CLI:
             for each in _strangers(service, command, shlex.split(rest)):

@@ -51,6 +51,19 @@ class Page(SynchronousTestCase):
         for name in re.findall(r"\$\(out (\w+)\)", text):
             self.assertIn(name, template()["Outputs"])
 
+    def test_what_a_restored_database_is_told(self) -> None:
+        """All that RDS would else take from the account's defaults, as the stack has it."""
+        (block,) = (each for each in BLOCKS if "--deletion-protection" in each.text)
+        for option, output in {
+            "db-subnet-group-name": "DatabaseSubnetGroup",
+            "vpc-security-group-ids": "DatabaseSecurityGroup",
+            "db-parameter-group-name": "DatabaseParameterGroup",
+        }.items():
+            self.assertIn(f'--{option} "$(out {output})"', block.text)
+        self.assertIn(" --multi-az ", block.text)
+        most = template()["Resources"]["Database"]["Properties"]["MaxAllocatedStorage"]
+        self.assertIn(f" --max-allocated-storage {most} ", block.text)
+
     def test_every_part_is_followed(self) -> None:
         following = FOLLOWING.read_text("utf-8")
         for section in {block.section for block in BLOCKS if block.is_run}:

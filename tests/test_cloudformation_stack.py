@@ -181,6 +181,14 @@ class Made(MadeCase, ScriptTestCase):
         # The role of login servers may end what has the fleet's tag.
         self.assertNotIn("bbs:fleet", [each["Key"] for each in servers["Tags"]])
 
+    def test_who_is_connected(self) -> None:
+        """Stays so when /ready says no: a login server is restarted, and people of the gateway
+        beside it have nothing to do with that. (moto makes no attributes.)"""
+        key = "target_health_state.unhealthy.connection_termination.enabled"
+        for name in ("LoginTargets", "TelnetTargets"):
+            told = template()["Resources"][name]["Properties"]["TargetGroupAttributes"]
+            self.assertIn({"Key": key, "Value": "false"}, told)
+
     def test_restarted_by_hand(self) -> None:
         """The load balancer sees that a login server stops before it does, and systemd waits."""
         (longest,) = {

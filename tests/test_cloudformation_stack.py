@@ -202,6 +202,12 @@ class Made(MadeCase, ScriptTestCase):
         # What is under way may take 10 s more (docs/operating.md).
         self.assertLessEqual(delay + 10, int(patience))
 
+    def test_fewer_login_servers(self) -> None:
+        """As many as the parameter says, when it says less, too."""
+        group = template()["Resources"]["LoginFleet"]["Properties"]
+        self.assertEqual(group["DesiredCapacity"], {"Ref": "LoginServers"})
+        self.assertEqual(group["MinSize"], {"Ref": "LoginServers"})
+
     def test_rolling(self) -> None:
         """One by one, with as many in service as ever, and each says that it is ready."""
         group = template()["Resources"]["LoginFleet"]

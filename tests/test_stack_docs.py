@@ -34,7 +34,7 @@ class Page(ScriptTestCase):
     def test_commands(self) -> None:
         """They are bash, and give parameters that there are."""
         found = blocks(self.text) + blocks(README.read_text("utf-8"))
-        self.assertEqual(len(found), 6)
+        self.assertEqual(len(found), 7)
         declared = template()["Parameters"]
         for block in found:
             self.checked("bash", "-n", "-", input=block)
@@ -48,6 +48,25 @@ class Page(ScriptTestCase):
                 self.assertTrue((ROOT / path).is_file(), path)
             for name in re.findall(r"--logical-resource-id (\S+)", block):
                 self.assertIn(name, template()["Resources"])
+
+    def test_first_day(self) -> None:
+        """What cannot be changed later, as the template says it."""
+        rows = [row for row in self.rows("First day") if row[2].startswith("**First day.**")]
+        told = {name for row in rows for name in re.findall("`(.*?)`", row[0])}
+        said = {
+            name
+            for name, each in template()["Parameters"].items()
+            if each["Description"].endswith("Cannot be changed later.")
+        }
+        self.assertEqual(told, said)
+
+    def test_tear_down(self) -> None:
+        """Of the stack's own fleet, and of all its app servers as words of their own."""
+        (block,) = (each for each in blocks(self.text) if "delete-auto-scaling-group" in each)
+        self.assertIn("tag:bbs:fleet,Values=$NAME", block)
+        self.assertNotRegex(block, r" \$[A-Z]")
+        for command in ("terminate-instances", "wait instance-terminated"):
+            self.assertIn(f'echo "$FLEET" | xargs -r aws ec2 {command} --instance-ids\n', block)
 
     def test_new_passwords(self) -> None:
         """The broker has its own before any login server is to start with it; and the runbook says

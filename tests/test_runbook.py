@@ -64,6 +64,18 @@ class Page(SynchronousTestCase):
         most = template()["Resources"]["Database"]["Properties"]["MaxAllocatedStorage"]
         self.assertIn(f" --max-allocated-storage {most} ", block.text)
 
+    def test_servers_may_read_and_write_what_they_have_to(self) -> None:
+        """Root types the commands, and the units run servers as another user."""
+        (block,) = (each for each in BLOCKS if each.file == "/etc/bbs/bbs.toml")
+        files = re.findall(r'^\w+_file = "(.*)"$', block.text, re.MULTILINE)
+        first = [command.text for command in run()]
+        check = first.index("bbs config check /etc/bbs/bbs.toml")
+        for begin in ("chown bbs: ", "chmod 600 "):
+            (given,) = (each for each in first[:check] if each.startswith(begin))
+            self.assertEqual(given.removeprefix(begin).split(), files)
+        (log,) = re.findall(r'^security = "(.*)/', block.text, re.MULTILINE)
+        self.assertIn(f"mkdir --parents {log}", first[:check])
+
     def test_every_part_is_followed(self) -> None:
         following = FOLLOWING.read_text("utf-8")
         for section in {block.section for block in BLOCKS if block.is_run}:

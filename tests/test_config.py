@@ -389,7 +389,7 @@ class Refusals(ConfigTestCase):
         url = "mysql+mysqlconnector://u:s3cret@h/b"
         told = self.refusal(database__url=url)
         self.assertIn("database.url: mysql+mysqlconnector:// needs", told)
-        self.assertIn("pip install 'bbs[fast-mysql]'", told)
+        self.assertIn("pip install '.[fast-mysql]'", told)
         self.assertNotIn("s3cret", told)
         self.load(database__url=url.replace("+mysqlconnector", ""))
 

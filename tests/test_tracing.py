@@ -84,7 +84,7 @@ class NotInstalled(SynchronousTestCase):
     def test_a_login_server_does_not_start(self) -> None:
         server = LoginServer(board, self.config, self.mktemp(), Clock(), lambda reason: None)
         error = self.assertRaises(CannotStart, server._begin_tracing)
-        self.assertIn("pip install 'bbs[tracing]'", str(error))
+        self.assertIn("pip install '.[tracing]'", str(error))
 
     def test_an_app_server_does(self) -> None:
         """People wait for it."""
@@ -94,7 +94,7 @@ class NotInstalled(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         AppServer(board, self.config, "id", None, Clock(), said.append)._begin_tracing()
         (line,) = said
-        self.assertIn("pip install 'bbs[tracing]'", line)
+        self.assertIn("pip install '.[tracing]'", line)
 
     def test_app_servers_are_told_only_where_there_is_one(self) -> None:
         """Older ones refuse what they do not know."""

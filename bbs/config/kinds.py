@@ -229,7 +229,10 @@ def _is_database(url: str) -> bool:
         and options.keys() <= {"tls_ca"}
     )
     if right and parts.scheme == _MYSQL_IN_C and find_spec("_mysql_connector") is None:
-        raise NotInstalled(f"{_MYSQL_IN_C}:// needs a driver in C: pip install 'bbs[fast-mysql]'")
+        raise NotInstalled(
+            f"{_MYSQL_IN_C}:// needs a driver in C:"
+            " pip install '.[fast-mysql]' in a checkout of bbs"
+        )
     return right
 
 

@@ -51,6 +51,7 @@ class LoginServer(ScriptTestCase):
         Path(path).write_text(matched[1])
         config = load(path, {})
         self.assertEqual(config.fleet.provider, "ec2")
+        self.assertGreaterEqual(config.fleet.lease_timeout, 600)
         self.assertEqual(config.ec2.subnet_ids, ("subnet-1", "subnet-2"))
         self.assertEqual(config.database.url, "ssm:/bbs/database")
         self.assertEqual(config.broker.url, ("ssm:/bbs/broker",))

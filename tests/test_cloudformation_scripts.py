@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import io
 import re
-import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from tests.stack_case import MadeCase
 from tests.stack_models import client
@@ -188,6 +187,10 @@ class ThePage(MetricsCase):
             self.assertIn(each, found)
 
 
+INSTANCE = "/var/lib/cloud/data/instance-id"
+"""Where cloud-init says what the machine is called."""
+
+
 class ReadyWord(ScriptsCase):
     """The stack goes on with the next login server when this one serves."""
 
@@ -213,7 +216,7 @@ class ReadyWord(ScriptsCase):
     def around(self, clients: dict[str, Any]) -> Iterator[None]:
         moments = iter(range(0, 100_000, 100))
         with (
-            mock.patch.object(urllib.request, "urlopen", served("token", "i-1")),
+            mock.patch("pathlib.Path.read_text", lambda path: {INSTANCE: "i-1\n"}[str(path)]),
             mock.patch("boto3.client", lambda service, region_name: clients[service]),
             mock.patch("time.sleep"),
             mock.patch("time.monotonic", lambda: next(moments)),
@@ -235,6 +238,24 @@ class ReadyWord(ScriptsCase):
     def test_not_registered_yet(self) -> None:
         stack, _ = self.run_script([self.error("InvalidTarget"), "healthy"], mock.Mock())
         self.assertEqual(stack.signal_resource.call_args.kwargs["Status"], "SUCCESS")
+
+    def test_aws_away(self) -> None:
+        """The role has no credentials yet, or an endpoint is not reached: it looks again."""
+        away = EndpointConnectionError(endpoint_url="https://example")
+        stack, _ = self.run_script(
+            [NoCredentialsError(), away, OSError("no network"), "healthy"],
+            mock.Mock(side_effect=[away, OSError("no network"), None]),
+        )
+        self.assertEqual(stack.signal_resource.call_count, 3)
+        self.assertEqual(stack.signal_resource.call_args.kwargs["Status"], "SUCCESS")
+
+    def test_aws_stays_away(self) -> None:
+        """It ends, and the user data with it, without an error of its own."""
+        stack, lines = self.run_script(
+            [NoCredentialsError()] * 100, mock.Mock(side_effect=NoCredentialsError())
+        )
+        self.assertEqual(stack.signal_resource.call_count, 4)
+        self.assertIn("the stack is not reached", lines[-1])
 
     def test_never_serves(self) -> None:
         """The stack is told so, in time to say it itself, and keeps those that it has."""

@@ -181,6 +181,14 @@ class Made(MadeCase, ScriptTestCase):
         # The role of login servers may end what has the fleet's tag.
         self.assertNotIn("bbs:fleet", [each["Key"] for each in servers["Tags"]])
 
+    def test_who_is_connected(self) -> None:
+        """Stays so when /ready says no: a login server is restarted, and people of the gateway
+        beside it have nothing to do with that. (moto makes no attributes.)"""
+        key = "target_health_state.unhealthy.connection_termination.enabled"
+        for name in ("LoginTargets", "TelnetTargets"):
+            told = template()["Resources"][name]["Properties"]["TargetGroupAttributes"]
+            self.assertIn({"Key": key, "Value": "false"}, told)
+
     def test_restarted_by_hand(self) -> None:
         """The load balancer sees that a login server stops before it does, and systemd waits."""
         (longest,) = {
@@ -193,6 +201,12 @@ class Made(MadeCase, ScriptTestCase):
         (patience,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
         # What is under way may take 10 s more (docs/operating.md).
         self.assertLessEqual(delay + 10, int(patience))
+
+    def test_fewer_login_servers(self) -> None:
+        """As many as the parameter says, when it says less, too."""
+        group = template()["Resources"]["LoginFleet"]["Properties"]
+        self.assertEqual(group["DesiredCapacity"], {"Ref": "LoginServers"})
+        self.assertEqual(group["MinSize"], {"Ref": "LoginServers"})
 
     def test_rolling(self) -> None:
         """One by one, with as many in service as ever, and each says that it is ready."""
@@ -233,6 +247,8 @@ class Made(MadeCase, ScriptTestCase):
         self.assertEqual(config.ec2.instance_type, ("t3.micro", "t3a.micro"))
         self.assertTrue(config.ec2.spot)
         self.assertEqual(config.fleet.spare, "auto")
+        # Longer than any failover of RDS's: app servers end their machines then.
+        self.assertGreaterEqual(config.fleet.lease_timeout, 600)
         self.assertEqual(config.telnet.secret, "a-secret-of-this-machine")
 
     def test_user_data(self) -> None:

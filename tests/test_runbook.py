@@ -8,7 +8,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.aws_commands import strangers
 from tests.runbook import NOT_RUN, RUNBOOK, Command, blocks, fits
+from tests.stack_template import template
 
 TEXT = RUNBOOK.read_text("utf-8")
 BLOCKS = blocks(TEXT)
@@ -41,6 +43,38 @@ class Page(SynchronousTestCase):
         for line in TEXT.splitlines():
             if line.startswith(NOT_RUN):
                 self.assertRegex(line, rf"^{re.escape(NOT_RUN)}, as (it|RDS|IAM|Amazon MQ) ")
+
+    def test_what_is_not_run(self) -> None:
+        """Commands of AWS's at the least, with what they know; and outputs that the stack has."""
+        text = "".join(block.text for block in BLOCKS if not block.is_run)
+        self.assertEqual([*strangers(text)], [])
+        for name in re.findall(r"\$\(out (\w+)\)", text):
+            self.assertIn(name, template()["Outputs"])
+
+    def test_what_a_restored_database_is_told(self) -> None:
+        """All that RDS would else take from the account's defaults, as the stack has it."""
+        (block,) = (each for each in BLOCKS if "--deletion-protection" in each.text)
+        for option, output in {
+            "db-subnet-group-name": "DatabaseSubnetGroup",
+            "vpc-security-group-ids": "DatabaseSecurityGroup",
+            "db-parameter-group-name": "DatabaseParameterGroup",
+        }.items():
+            self.assertIn(f'--{option} "$(out {output})"', block.text)
+        self.assertIn(" --multi-az ", block.text)
+        most = template()["Resources"]["Database"]["Properties"]["MaxAllocatedStorage"]
+        self.assertIn(f" --max-allocated-storage {most} ", block.text)
+
+    def test_servers_may_read_and_write_what_they_have_to(self) -> None:
+        """Root types the commands, and the units run servers as another user."""
+        (block,) = (each for each in BLOCKS if each.file == "/etc/bbs/bbs.toml")
+        files = re.findall(r'^\w+_file = "(.*)"$', block.text, re.MULTILINE)
+        first = [command.text for command in run()]
+        check = first.index("bbs config check /etc/bbs/bbs.toml")
+        for begin in ("chown bbs: ", "chmod 600 "):
+            (given,) = (each for each in first[:check] if each.startswith(begin))
+            self.assertEqual(given.removeprefix(begin).split(), files)
+        (log,) = re.findall(r'^security = "(.*)/', block.text, re.MULTILINE)
+        self.assertIn(f"mkdir --parents {log}", first[:check])
 
     def test_every_part_is_followed(self) -> None:
         following = FOLLOWING.read_text("utf-8")

@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from bbs.scaling.ec2.machines import price
+from tests.aws_commands import strangers
+from tests.runbook import RUNBOOK
 from tests.stack_template import PATH, template
 from tests.test_cloudformation import ALERTS
 from tests.test_user_data import ScriptTestCase
@@ -14,8 +16,9 @@ README = PATH.parent / "README.md"
 
 
 def blocks(text: str) -> list[str]:
+    """Those with commands of AWS's."""
     found = re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    return [block for block in found if block.lstrip().startswith(("aws ", "GROUP="))]
+    return [block for block in found if "aws " in block]
 
 
 class Page(ScriptTestCase):
@@ -31,10 +34,13 @@ class Page(ScriptTestCase):
     def test_commands(self) -> None:
         """They are bash, and give parameters that there are."""
         found = blocks(self.text) + blocks(README.read_text("utf-8"))
-        self.assertEqual(len(found), 4)
+        self.assertEqual(len(found), 7)
         declared = template()["Parameters"]
         for block in found:
             self.checked("bash", "-n", "-", input=block)
+            self.assertEqual([*strangers(block)], [])
+            for name in re.findall(r"\$\(out (\w+)\)", block):
+                self.assertIn(name, template()["Outputs"])
             for given in re.findall("--parameter-overrides (.*)", block):
                 for each in given.split():
                     self.assertIn(each.partition("=")[0], declared)
@@ -42,6 +48,41 @@ class Page(ScriptTestCase):
                 self.assertTrue((ROOT / path).is_file(), path)
             for name in re.findall(r"--logical-resource-id (\S+)", block):
                 self.assertIn(name, template()["Resources"])
+
+    def test_first_day(self) -> None:
+        """What cannot be changed later, as the template says it."""
+        rows = [row for row in self.rows("First day") if row[2].startswith("**First day.**")]
+        told = {name for row in rows for name in re.findall("`(.*?)`", row[0])}
+        said = {
+            name
+            for name, each in template()["Parameters"].items()
+            if each["Description"].endswith("Cannot be changed later.")
+        }
+        self.assertEqual(told, said)
+
+    def test_tear_down(self) -> None:
+        """Of the stack's own fleet, and of all its app servers as words of their own."""
+        (block,) = (each for each in blocks(self.text) if "delete-auto-scaling-group" in each)
+        self.assertIn("tag:bbs:fleet,Values=$NAME", block)
+        self.assertNotRegex(block, r" \$[A-Z]")
+        for command in ("terminate-instances", "wait instance-terminated"):
+            self.assertIn(f'echo "$FLEET" | xargs -r aws ec2 {command} --instance-ids\n', block)
+
+    def test_new_passwords(self) -> None:
+        """The broker has its own before any login server is to start with it; and the runbook says
+        it in the same words."""
+        (block,) = (each for each in blocks(self.text) if "PasswordGeneration=" in each)
+        commands = re.findall(r"^aws (\w+ [\w-]+)", block, re.MULTILINE)
+        self.assertEqual(
+            commands,
+            [
+                "cloudformation deploy",
+                "mq reboot-broker",
+                "autoscaling start-instance-refresh",
+                "autoscaling describe-instance-refreshes",
+            ],
+        )
+        self.assertIn(block, RUNBOOK.read_text("utf-8"))
 
     def test_next_version(self) -> None:
         """The stack's own output says it as the page does."""

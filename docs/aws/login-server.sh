@@ -29,6 +29,9 @@ provider = "ec2"
 minimum = 1
 maximum = 20
 spare = 5
+# An app server that cannot renew its lease ends, and its instance with it; RDS is away for longer than
+# the usual minute when it is rebooted, upgraded or moved.
+lease_timeout = 900.0
 
 [ec2]
 region = "REGION"

@@ -28,6 +28,13 @@ _JOURNAL = """\
 exec cat "{folder}/journal/$2"
 """
 
+_CHOWN = """\
+#!/bin/sh
+# chown OWNER FILE...: here everything runs as one user, and files have to be there.
+shift
+exec ls -- "$@" >/dev/null
+"""
+
 PYTHON = ("bbs", "twistd", "python")
 """What a version installs, as far as anybody here types it."""
 
@@ -94,6 +101,7 @@ class Machine:
             (self.folder / name).mkdir(exist_ok=True)
         backups.mkdir(exist_ok=True)
         self._script(self.folder / "bin" / "journalctl", _JOURNAL.format(folder=self.folder))
+        self._script(self.folder / "bin" / "chown", _CHOWN)
 
     def install(self, version: str, tree: Path) -> None:
         """Have `/opt/bbs-VERSION`, which runs the code of `tree`."""

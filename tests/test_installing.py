@@ -16,9 +16,6 @@ FROM_AN_INDEX = re.compile(r"pip install(?: --\S+)* ['\"]?bbs(?![\w.-]|\[[a-z,-]
 FORBIDDEN = "`pip install bbs` gets you that"
 """The one place that says what one gets."""
 
-NOT_HERE = {"runbook.md"}
-"""What `tests/integration/test_runbook.py` carries out, or says why not."""
-
 
 def texts() -> Iterator[Path]:
     """Everything that tells people what to type."""
@@ -29,9 +26,7 @@ def texts() -> Iterator[Path]:
         ("docs", "*.md"),
         ("examples", "*.md"),
     ):
-        for path in sorted((CHECKOUT / folder).rglob(pattern)):
-            if path.name not in NOT_HERE:
-                yield path
+        yield from sorted((CHECKOUT / folder).rglob(pattern))
 
 
 class Installing(SynchronousTestCase):

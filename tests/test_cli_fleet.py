@@ -73,6 +73,12 @@ class Fleet(CommandCase):
         [listed] = json.loads(self.bbs("list", "--json", "--state", "lost")[1])
         self.assertEqual(listed["id"], "2" * 32)
 
+    def test_a_state_that_is_none(self) -> None:
+        code, _, errors = self.bbs("list", "--state", "foo")
+        self.assertEqual(code, 2)
+        self.assertIn("invalid choice: 'foo' (choose from", errors)
+        self.assertNotIn("State", errors)
+
     def test_of_many_the_first(self) -> None:
         for number in range(fleet.LINES + 5):
             self.server(f"{number:032x}")

@@ -53,6 +53,12 @@ class UsageTests(SynchronousTestCase):
             self.assertEqual(code, 2)
             self.assertIn("a port is a number from 1 to 65535", errors)
 
+    def test_a_host_that_is_none(self) -> None:
+        for host in ("", " ", "[]"):
+            code, errors = self.outcome(host)
+            self.assertEqual(code, 2)
+            self.assertIn("argument HOST: is empty", errors)
+
     def test_a_password_file_that_cannot_be_used(self) -> None:
         code, errors = self.outcome("--password-file", "/nowhere/at/all", "localhost", "1")
         self.assertEqual(code, 1)

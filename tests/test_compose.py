@@ -125,6 +125,12 @@ class Services(ComposeCase):
             healthy = service.get("healthcheck") or service["environment"]["BBS_HEALTHY"]
             self.assertTrue(healthy, name)
 
+    def test_another_version(self) -> None:
+        """It comes in the order of docs/upgrading.md: login servers, app servers, gateways."""
+        text = (FOLDER.parents[1] / "docs/containers.md").read_text("utf-8")
+        order = re.findall(r"--force-recreate (\S+)", text)
+        self.assertEqual(order, ["login", "app-1", "app-2", "telnet"])
+
     def test_least_secrets(self) -> None:
         """Each has what it needs; they are files, and nothing secret is in a variable."""
         self.make_secrets()

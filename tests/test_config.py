@@ -255,6 +255,9 @@ class Refusals(ConfigTestCase):
             refusal = self.refusal(tracing__endpoint=wrong)
             self.assertIn('tracing.endpoint must be a URL such as "http://127.0.0.1:4318"', refusal)
             self.assertNotIn("s3cret", refusal)
+        for twice in ("http://127.0.0.1:4318/v1/traces", "https://a/otlp/v1/traces/"):
+            refusal = self.refusal(tracing__endpoint=twice)
+            self.assertIn("without /v1/traces, which is added", refusal)
 
     def test_shares(self) -> None:
         for right in (0, 0.25, 1):
@@ -389,7 +392,7 @@ class Refusals(ConfigTestCase):
         url = "mysql+mysqlconnector://u:s3cret@h/b"
         told = self.refusal(database__url=url)
         self.assertIn("database.url: mysql+mysqlconnector:// needs", told)
-        self.assertIn("pip install 'bbs[fast-mysql]'", told)
+        self.assertIn("pip install '.[fast-mysql]'", told)
         self.assertNotIn("s3cret", told)
         self.load(database__url=url.replace("+mysqlconnector", ""))
 

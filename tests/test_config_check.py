@@ -114,7 +114,10 @@ class CheckTests(SynchronousTestCase):
         self.patch(tracing, "is_installed", lambda: False)
         self.assertEqual(
             self.problems(tracing__endpoint=collector),
-            ["tracing.endpoint: traces need OpenTelemetry: pip install 'bbs[tracing]'"],
+            [
+                "tracing.endpoint: traces need OpenTelemetry:"
+                " pip install '.[tracing]' in a checkout of bbs"
+            ],
         )
         self.assertEqual(self.problems(), [])
 

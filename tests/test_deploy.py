@@ -31,6 +31,9 @@ UNITS = sorted(each for each in SYSTEMD.glob("bbs*.*") if each.is_file())
 EXPOSURE = 15
 """What `systemd-analyze security` may find of a unit, in tenths; 1.2 when this was written."""
 
+APP_SLICE = "system-bbs\\x2dapp.slice"
+"""Where systemd has all of bbs-app@PORT.service."""
+
 NOT_RUN = {"docs", "test"}
 """Extras of whoever works on bbs, and not of who runs it."""
 
@@ -203,13 +206,18 @@ class Recipe(ScriptTestCase):
             unit.name for unit in UNITS if unit.suffix == ".service" and "@" not in unit.name
         }
         units.remove("bbs-logs.service")
-        for field in ("_SYSTEMD_UNIT", "UNIT"):
-            shipped = {
-                each.partition("=")[2]
-                for each in journal["systemd_filter"]
-                if each.startswith(f"{field}=")
-            }
-            self.assertEqual(shipped, units)
+        # The stack's own, which its login servers write.
+        stack = (DEPLOY / "cloudformation/bbs.yaml").read_text("utf-8")
+        units |= set(re.findall(r">/etc/systemd/system/(bbs-\w+\.service) ", stack))
+        shipped: dict[str, set[str]] = {}
+        for each in journal["systemd_filter"]:
+            field, _, value = each.partition("=")
+            shipped.setdefault(field, set()).add(value)
+        self.assertIn("bbs-figures.service", units)
+        self.assertEqual(shipped["_SYSTEMD_UNIT"], units)
+        self.assertEqual(shipped["UNIT"], units | {"bbs-app@22223.service"})
+        # tests/integration/test_boots.py holds that this is where the others are.
+        self.assertEqual(shipped["_SYSTEMD_SLICE"], {APP_SLICE})
         told = (SYSTEMD / "bbs-logs.service").read_text("utf-8")
         for variable in re.findall(r"\$\{(\w+)\}", text):
             self.assertRegex(told, f"\n#   {variable}=")
@@ -271,6 +279,11 @@ class Units(ScriptTestCase):
             said = sections(SYSTEMD / f"bbs-{name}.service")["Service"]
             self.assertIn("ExecReload=/bin/kill -HUP $MAINPID", said)
             self.assertIn("Restart=always", said)
+
+    def test_logs(self) -> None:
+        """Each server may write where docs say that its security log is."""
+        for name in ("login", "telnet", "app@"):
+            self.assertIn("LogsDirectory=bbs", sections(SYSTEMD / f"bbs-{name}.service")["Service"])
 
     def test_user_and_folders(self) -> None:
         """systemd makes them as they are declared."""

@@ -318,7 +318,7 @@ class Endpoints(Described):
     def test_no_tls(self) -> None:
         """Without what TLS needs an https endpoint is refused, and http is not."""
         self.patch(described, "has_tls", lambda: False)
-        self.assertIn("pip install 'bbs[tls]'", self.refused())
+        self.assertIn("pip install '.[tls]'", self.refused())
         described.describe(replace(CONFIG, endpoint_url="http://h"), ["DescribeImages"])
 
 
@@ -334,7 +334,9 @@ class AtStart(Described):
     def test_tls(self) -> None:
         self.check(CONFIG)
         self.patch(ec2, "has_tls", lambda: False)
-        with self.assertRaisesRegex(ConfigError, r"^ec2: TLS needs .*pip install 'bbs\[tls\]'$"):
+        with self.assertRaisesRegex(
+            ConfigError, r"^ec2: TLS needs .*pip install '\.\[tls\]' in a checkout of bbs$"
+        ):
             self.check(CONFIG)
         self.check(replace(CONFIG, endpoint_url="http://127.0.0.1:9"))
         os.environ["AWS_ENDPOINT_URL_EC2"] = "http://127.0.0.1:9"

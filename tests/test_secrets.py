@@ -119,7 +119,7 @@ class Refusals(SecretsTestCase):
         self.put("/bbs/database", MYSQL.replace("mysql:", "mysql+mysqlconnector:"))
         self.patch(kinds, "find_spec", lambda name: None)
         refusal = self.refusal("database.url", "ssm:/bbs/database")
-        self.assertIn("pip install 'bbs[fast-mysql]'", refusal)
+        self.assertIn("pip install '.[fast-mysql]'", refusal)
         self.assertNotIn("s3cret", refusal)
 
     def test_something_else(self) -> None:

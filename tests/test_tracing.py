@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -28,7 +30,7 @@ from bbs.scaling.children import configuration_text, environment
 from bbs.storage.database import Database
 from bbs.testing import Peer
 from bbs.testing.service import IN_MEMORY
-from bbs.tracing.exporting import BATCH, PATIENCE, QUEUE, Exporting
+from bbs.tracing.exporting import BATCH, PATIENCE, QUEUE, Exporting, collector_at
 from bbs.workers import Inline
 from tests.memory_service import memory_service
 from tests.tracing_case import SOMEBODYS, SPAN, TRACE, Hanging, Spans, id_of, parent_of, trace_of
@@ -84,7 +86,7 @@ class NotInstalled(SynchronousTestCase):
     def test_a_login_server_does_not_start(self) -> None:
         server = LoginServer(board, self.config, self.mktemp(), Clock(), lambda reason: None)
         error = self.assertRaises(CannotStart, server._begin_tracing)
-        self.assertIn("pip install 'bbs[tracing]'", str(error))
+        self.assertIn("pip install '.[tracing]'", str(error))
 
     def test_an_app_server_does(self) -> None:
         """People wait for it."""
@@ -94,7 +96,7 @@ class NotInstalled(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observe)
         AppServer(board, self.config, "id", None, Clock(), said.append)._begin_tracing()
         (line,) = said
-        self.assertIn("pip install 'bbs[tracing]'", line)
+        self.assertIn("pip install '.[tracing]'", line)
 
     def test_app_servers_are_told_only_where_there_is_one(self) -> None:
         """Older ones refuse what they do not know."""
@@ -442,3 +444,40 @@ class Lost(SynchronousTestCase):
         clock.advance(PATIENCE)
         self.assertIsNone(self.successResultOf(stopped))
         self.assertEqual(clock.getDelayedCalls(), [])
+
+
+class NotThere(BaseHTTPRequestHandler):
+    """A web server that is no collector."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_error(404, "what the log is not to have")
+
+    def log_message(self, *_: object) -> None:
+        """Nobody wants to know."""
+
+
+class Refused(SynchronousTestCase):
+    """A collector that takes nothing."""
+
+    def test_the_log_has_its_status_once(self) -> None:
+        server = HTTPServer(("127.0.0.1", 0), NotThere)
+        self.addCleanup(server.server_close)
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        self.addCleanup(thread.join)
+        self.addCleanup(server.shutdown)
+        said: list[str] = []
+        observe: Any = lambda event: said.append(formatEvent(event))  # noqa: E731
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
+        exporting = Exporting("test", collector_at(f"http://127.0.0.1:{server.server_port}"), 1.0)
+        tracing.use(exporting)
+        self.addCleanup(tracing.end)
+        for _ in range(2):
+            with tracing.span("one", root=True):
+                pass
+            exporting.flush()
+        self.assertEqual(
+            said, ["the collector of traces lacks 1 spans by now: it answered with HTTP status 404"]
+        )

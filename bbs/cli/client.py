@@ -60,6 +60,8 @@ def main(argv: Sequence[str], program: Program) -> int:
         options = parser(program).parse_args(argv)
         if options.ca and not options.tls:
             parser(program).error("argument --ca: says whom --tls trusts, so it needs --tls")
+        if options.host is not None and not options.host.strip("[] "):
+            parser(program).error("argument HOST: is empty, so it names no server")
     except SystemExit as end:  # argparse has said why, or shown the help that was asked for
         return int(end.code or 0)
     if sys.stdin is None or sys.stdout is None:

@@ -118,7 +118,7 @@ def _parser(program: Program) -> argparse.ArgumentParser:
         if name == "drain":
             action.add_argument("id", help="the app server's id, or the beginning of it")
         if name == "list":
-            action.add_argument("--state", choices=_STATES, help="only those in it")
+            action.add_argument("--state", choices=[*map(str, _STATES)], help="only those in it")
             action.add_argument(
                 "--all", action="store_true", help=f"all, also where they are more than {LINES}"
             )

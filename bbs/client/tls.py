@@ -22,7 +22,9 @@ from zope.interface import implementer
 from bbs.addresses import Address, has_tls
 from bbs.client.connection import endpoint_to
 
-NOT_INSTALLED = "TLS needs packages that are not installed: pip install 'bbs[tls]'"
+NOT_INSTALLED = (
+    "TLS needs packages that are not installed: pip install '.[tls]' in a checkout of bbs"
+)
 
 _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 

@@ -229,7 +229,10 @@ def _is_database(url: str) -> bool:
         and options.keys() <= {"tls_ca"}
     )
     if right and parts.scheme == _MYSQL_IN_C and find_spec("_mysql_connector") is None:
-        raise NotInstalled(f"{_MYSQL_IN_C}:// needs a driver in C: pip install 'bbs[fast-mysql]'")
+        raise NotInstalled(
+            f"{_MYSQL_IN_C}:// needs a driver in C:"
+            " pip install '.[fast-mysql]' in a checkout of bbs"
+        )
     return right
 
 
@@ -250,9 +253,11 @@ def _is_http(url: str) -> bool:
 
 
 def _is_collector(url: str) -> bool:
-    """A credential would be shown: OTEL_EXPORTER_OTLP_HEADERS is for that."""
+    """A credential would be shown: OTEL_EXPORTER_OTLP_HEADERS is for that. The place of traces
+    would be there twice."""
     parts = _split(url)
-    return _is_http(url) and "@" not in parts.netloc and not parts.query
+    twice = parts.path.rstrip("/").endswith("/v1/traces")
+    return _is_http(url) and "@" not in parts.netloc and not parts.query and not twice
 
 
 def _read_share(value: object) -> float:
@@ -307,7 +312,8 @@ http_url_or_none = text(
     'a URL such as "http://127.0.0.1:5000", "" for none', lambda value: not value or _is_http(value)
 )
 collector_or_none = text(
-    'a URL such as "http://127.0.0.1:4318" without a credential, "" for none',
+    'a URL such as "http://127.0.0.1:4318" without a credential and without /v1/traces, which is'
+    ' added, "" for none',
     lambda value: not value or _is_collector(value),
     secret=True,  # One with a credential is refused, and not shown.
 )

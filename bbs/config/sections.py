@@ -242,8 +242,7 @@ class EC2:
     )
     package: str = setting(
         "",
-        "what pip installs where the image has no bbs: a wheel's URL,"
-        ' "bbs[tls]==0.1.0", with options of pip\'s',
+        "what pip installs where the image has no bbs: a wheel's URL, with options of pip's",
         kind=kinds.any_text,
     )
     log_group: str = setting(

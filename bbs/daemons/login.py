@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -22,18 +20,17 @@ from bbs.config import Configuration
 from bbs.daemons.daemon import CannotStart, Daemon
 from bbs.daemons.log_files import call_on_hangup
 from bbs.daemons.login_composition import LoginServing
-from bbs.errors import Unavailable
+from bbs.daemons.readiness import Readiness
 from bbs.limits.connections import Admission, Networks
 from bbs.passwords import Hasher, threads
 from bbs.plugins import PluginUnusable
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
-from bbs.rules import accounts, members, places
+from bbs.rules import accounts, members
 from bbs.rules.fleets import Fleet
 from bbs.rules.servers import new_id
 from bbs.scaling import founding, launching
 from bbs.scaling.identity import process_identity
 from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, ProviderUnavailable
-from bbs.storage.database import Database
 from bbs.workers import Workers
 
 if TYPE_CHECKING:
@@ -70,7 +67,7 @@ class LoginServer(Daemon):
     ) -> None:
         super().__init__(service, config, reactor, on_failure)
         self.serving: Deferred[None] = Deferred()
-        """Fires when people can log in: this listens, and there is an app server."""
+        """Fires when people can log in: this listens, and there is an app server, or will be."""
         self.page_address: str | None = None
         """Where the operators' page is, once it is there."""
         self._data = os.path.abspath(data)
@@ -109,19 +106,20 @@ class LoginServer(Daemon):
             fleet_id=fleet.id,
             traces=traces,
         )
-        serving.news.when_places(partial(self._look_whether_serving, database))
-        page = await self._page(me, serving)
+        readiness = Readiness(
+            database, self.reactor, launches=kind.launches, minimum=config.fleet.minimum
+        )
+        readiness.first.chainDeferred(self.serving)
+        serving.news.when_places(readiness.look)
+        page = await self._page(me, serving, readiness)
         self.begin(serving.keeper)
         self.advise(await self.listen(config.login.listen, serving.factory))
         # In the turn of the reactor in which the ports close: who asks again asks somebody else.
         self.on_stop(serving.room.close)
         if page:
             await self._show(page)
+        self.begin(readiness)
         self.on_stop(self._serve_on)
-        if not config.fleet.minimum or not kind.launches:
-            self._is_serving()
-        # One that joins a fleet at rest hears nothing of the app servers that there are.
-        self._look_whether_serving(database)
 
     def advise(self, ports: Sequence[ListensAt]) -> None:
         """Say so where strangers may have passwords that are guessed in no time."""
@@ -169,7 +167,9 @@ class LoginServer(Daemon):
         except (LaunchFailed, ProviderUnavailable, PluginUnusable) as error:
             raise CannotStart(str(error)) from error
 
-    async def _page(self, me: members.Member, serving: LoginServing) -> OperatorsPage | None:
+    async def _page(
+        self, me: members.Member, serving: LoginServing, readiness: Readiness
+    ) -> OperatorsPage | None:
         """The operators' page, if the configuration wants one."""
         config, home = self.config, serving.home
         if not config.web.listen:
@@ -183,7 +183,9 @@ class LoginServer(Daemon):
                 return "this login server stops"
             if not home.database.available:
                 return "the database is away"
-            return "" if self.serving.called else "no app server is ready yet"
+            if readiness.there:
+                return ""
+            return "no app server is ready" + ("" if self.serving.called else " yet")
 
         parts = page.Parts(
             service=self.service.name,
@@ -222,19 +224,6 @@ class LoginServer(Daemon):
             port = await self._listen(place, page.site, pauses=False)
             self.page_address = self.page_address or url_of(place, port)
         self.begin(page)
-
-    def _look_whether_serving(self, database: Database) -> None:
-        async def look() -> None:
-            with suppress(Unavailable):  # Then there is another hint, or another round.
-                if await database.run(places.any_ready):
-                    self._is_serving()
-
-        if not self.serving.called:
-            Deferred.fromCoroutine(look())
-
-    def _is_serving(self) -> None:
-        if self.running and not self.serving.called:
-            self.serving.callback(None)
 
     async def _brokers(self) -> tuple[str, ...]:
         """Where the broker is; the embedded one is started here."""

@@ -165,7 +165,8 @@ def _mysql(scheme: str) -> type[MySQLDatabase]:
         from bbs.storage.mysql_in_c import MySQLInC
     except ImportError as error:
         raise DatabaseRefused(
-            f"database.url: {IN_C}:// needs a driver in C: pip install 'bbs[fast-mysql]' ({error})"
+            f"database.url: {IN_C}:// needs a driver in C: pip install '.[fast-mysql]' in a"
+            f" checkout of bbs ({error})"
         ) from error
     return MySQLInC
 

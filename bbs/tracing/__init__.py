@@ -36,7 +36,7 @@ SAMPLED = 1
 """The flag that the trace is recorded (section 3.2.2.5.1)."""
 
 
-NEEDS = "traces need OpenTelemetry: pip install 'bbs[tracing]'"
+NEEDS = "traces need OpenTelemetry: pip install '.[tracing]' in a checkout of bbs"
 """What is said where it is not installed."""
 
 VARIABLE = "TRACEPARENT"

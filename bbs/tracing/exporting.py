@@ -3,7 +3,7 @@
 OpenTelemetry's batch processor sends them, from a thread of its own: a queue of `QUEUE` spans, what
 is over is lost. Nobody waits for a collector that is slow, hangs or is gone. Its own words, one for
 each batch that was in vain, become a line of this server's log at most every `TOLD_EVERY` seconds:
-how many spans were lost, and the name of the error, as its text may hold what was sent.
+how many spans were lost, and the HTTP status that it answered, as its text may hold what was sent.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
+from requests import Response, Session
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
@@ -217,7 +218,25 @@ def _unrecorded_trace() -> str:
 def collector_at(endpoint: str) -> SpanExporter:
     """What sends spans to a collector at `endpoint` (OTLP's specification, "Endpoint URLs for
     OTLP/HTTP"); OTEL_EXPORTER_OTLP_HEADERS may have a credential for it."""
-    return OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=DEADLINE)
+    return _Collector(f"{endpoint.rstrip('/')}/v1/traces")
+
+
+class _Collector(OTLPSpanExporter):
+    """OpenTelemetry's own, which keeps to itself what it was answered."""
+
+    def __init__(self, endpoint: str) -> None:
+        self.status: int | None = None
+        """HTTP's, of the last answer to the last batch; None: there was no answer."""
+        session = Session()
+        session.hooks["response"].append(self._answered)
+        super().__init__(endpoint=endpoint, timeout=DEADLINE, session=session)
+
+    def _answered(self, response: Response, *_: object, **__: object) -> None:
+        self.status = response.status_code
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.status = None
+        return super().export(spans)
 
 
 def _span_of(parent: Span | str | None) -> trace.Span:
@@ -282,7 +301,9 @@ class _Counting(SpanExporter):
         now, lost = time.monotonic(), self.lost
         if lost > self._told and now - self._told_at >= TOLD_EVERY:
             self._told, self._told_at = lost, now
-            _log.warn("the collector of traces lacks {lost} spans by now", lost=lost)
+            status = getattr(self._exporter, "status", None)
+            why = f": it answered with HTTP status {status}" if status else ""
+            _log.warn("the collector of traces lacks {lost} spans by now{why}", lost=lost, why=why)
 
     def tell_last(self) -> None:
         """This process ends: what has not been sent is lost too."""

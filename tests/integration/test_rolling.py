@@ -36,7 +36,7 @@ class Stopping(ServiceCase):
             # Until the end of the test.
             login={"drain_delay": 3600.0},
             web={"listen": f"tcp:{page}:interface=127.0.0.1"},
-            fleet={"provider": "none"},
+            fleet={"minimum": 0, "spare": 0},
         )
         server = await service.login_server()
         await eventually(lambda: f"BoundedSite starting on {page}" in server.output, "a page")

@@ -369,3 +369,24 @@ class Starting(WebCase):
                 return False
 
         await eventually(ready, "people can log in", START_TIMEOUT)
+
+    async def test_ready_while_somebody_runs_app_servers(self) -> None:
+        """None is launched: it is as those who run them have it."""
+        service = self.big_service(
+            fleet={"provider": "none"},
+            app={"listen": "tcp:0:interface=127.0.0.1"},
+            web={"listen": LOOPBACK},
+        )
+        web = await self.page_of(await service.login_server())
+        self.assertEqual(
+            (await web.ask("GET", "/ready"))[:2], (503, "no app server is ready yet\n")
+        )
+
+        async def says(code: int) -> bool:
+            return (await web.ask("GET", "/ready"))[0] == code
+
+        server = service.app_server()
+        await eventually(partial(says, 200), "people can log in", START_TIMEOUT)
+        await server.end()
+        await eventually(partial(says, 503), "they cannot", START_TIMEOUT)
+        self.assertEqual((await web.ask("GET", "/ready"))[1], "no app server is ready\n")

@@ -108,7 +108,7 @@ class ListenerTests(ClientTestCase):
         listening = self.listen()
         self.network.flush()
         self.assertNoResult(listening)
-        self.network.advance(0.1)
+        self.network.advance(0.05)  # the first delay, not the second
         self.assertNoResult(listening)
         self.assertEqual(self.asked("locate"), [LOGIN])
         self.network.advance(0.5)

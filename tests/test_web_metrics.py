@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.internet.defer import fail
@@ -212,7 +213,8 @@ class Queries(MetricsCase):
 
     def alerts(self) -> dict[str, str]:
         """What `deploy/prometheus/alerts.yml` asks for, by the alerts' names."""
-        return dict(re.findall(r"- alert: (\w+)\n +expr: (.*)\n", ALERTS.read_text()))
+        (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
+        return {rule["alert"]: rule["expr"] for rule in group["rules"]}
 
     def labels(self) -> dict[str, dict[str, set[str]]]:
         """Of every metric there is its labels, and what each of them says."""
@@ -240,6 +242,7 @@ class Queries(MetricsCase):
             label.strip()
             for names in re.findall(r"\b(?:by|on) \(([^)]*)\)", query)
             for label in names.split(",")
+            if label
         }
         self.assertEqual(named - used - TARGETS, set(), query)
 

@@ -152,11 +152,10 @@ class Listening:
                 elif self._final(reply):
                     return
                 elif not reply.ok and reply.code not in _PASSING:
-                    # Who waits is told at once, as it may be long until that is otherwise.
-                    pause = TURNED_AWAY_PAUSE
-                    self._tell_waiting(TurnedAway(self._user.address, reply))
+                    raise TurnedAway(self._user.address, reply)
                 lost = reply.code == ASK_LOGIN_SERVER
             except TurnedAway as problem:
+                # Who waits is told at once, as it may be long until that is otherwise.
                 lost, pause = False, TURNED_AWAY_PAUSE
                 self._tell_waiting(problem)
             except (Unreachable, Lost, BadReply):

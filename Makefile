@@ -14,13 +14,14 @@ PYTHON = python3
 VENV = .venv
 BIN = $(VENV)/bin
 
-# Fast tests are beside each other in tests/; those in tests/integration/ start real servers.
-FAST = $(patsubst tests/%.py,tests.%,$(wildcard tests/test_*.py))
+# Tests in tests/integration/ start real servers; all others are fast.
+modules = $(sort $(subst /,.,$(patsubst %.py,%,$(1))))
+ALL = $(shell find tests -name 'test_*.py')
+FAST = $(call modules,$(filter-out tests/integration/%,$(ALL)))
 JOBS = 2
 # They mostly wait for servers that start, so they run side by side; attackers take what there is of
 # the machine, and run alone. What they reach is not measured, as that halves the speed of servers.
-REAL = $(filter-out $(ATTACKS),$(patsubst tests/integration/%.py,tests.integration.%, \
-	$(wildcard tests/integration/test_*.py)))
+REAL = $(filter-out $(ATTACKS),$(call modules,$(filter tests/integration/%,$(ALL))))
 ATTACKS = tests.integration.test_attacks
 
 # Of `make soak`: how many faults on each database, from which seed, and for how long at most.
@@ -28,7 +29,7 @@ FAULTS = 500
 SEED = 1
 SECONDS = 60
 
-.PHONY: up up-ec2 check lint test soak bench docs news clean
+.PHONY: up up-ec2 check lint ruff mypy mypy-tests imports bandit audit test soak bench docs news clean
 
 up: $(VENV)/installed
 	exec $(BIN)/bbs up $(ARGS)
@@ -36,48 +37,64 @@ up: $(VENV)/installed
 up-ec2: $(VENV)/installed-for-tests
 	exec $(BIN)/python -m tests.cloud --up -- $(ARGS)
 
-lint: $(VENV)/installed-for-tests
+lint: ruff mypy mypy-tests imports bandit audit
+
+ruff mypy mypy-tests imports bandit audit: $(VENV)/installed-for-tests
+
+ruff:
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --quiet --check .
+
+mypy:
 	$(BIN)/mypy
+
+mypy-tests:
 	$(BIN)/mypy --config-file tests/mypy.ini
+
+imports:
 	$(BIN)/lint-imports --no-logo
+
+bandit:
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive bbs twisted
+
+audit:
 	$(BIN)/python tests/audit.py $(VENV)
 
-check: lint
-	$(BIN)/python -m twisted.trial --jobs $(JOBS) $(FAST)
+check:
+	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint
+	$(BIN)/python -m tests.run --jobs $(JOBS) $(FAST)
 
-test: lint
+test:
+	$(MAKE) --no-print-directory --jobs $(JOBS) --output-sync lint
 	$(PYTHON) tests/services/start
 	$(BIN)/coverage erase
-	set -a; . .services/env; set +a; $(BIN)/coverage run -m twisted.trial --jobs $(JOBS) $(FAST)
+	set -a; . .services/env; set +a; $(BIN)/coverage run -m tests.run --jobs $(JOBS) $(FAST)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	set -a; . .services/env; set +a; $(BIN)/python -m twisted.trial $(ATTACKS)
-	set -a; . .services/env; set +a; $(BIN)/python -m twisted.trial --jobs $(JOBS) $(REAL)
+	set -a; . .services/env; set +a; $(BIN)/python -m tests.run --jobs $(JOBS) $(REAL)
 
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
-	$(BIN)/python -m tests.simulation --rounds 500
-	$(BIN)/python -m tests.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
-	$(BIN)/python -m tests.attacks --seconds 15 --seed $(SEED) --self-test
-	$(BIN)/python -m tests.containers --build
+	$(BIN)/python -m tests.load.simulation --rounds 500
+	$(BIN)/python -m tests.load.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
+	$(BIN)/python -m tests.load.attacks --seconds 15 --seed $(SEED) --self-test
+	$(BIN)/python -m tests.integration.containers --build
 	for database in sqlite mysql; do \
-		$(BIN)/python -m tests.faults --database $$database --migrations && \
-		$(BIN)/python -m tests.faults --database $$database --faults $(FAULTS) --seed $(SEED) \
+		$(BIN)/python -m tests.load.faults --database $$database --migrations && \
+		$(BIN)/python -m tests.load.faults --database $$database --faults $(FAULTS) --seed $(SEED) \
 			|| exit 1; \
 	done
-	set -a; . .services/env; set +a; $(BIN)/python -m tests.rolling
+	set -a; . .services/env; set +a; $(BIN)/python -m tests.load.rolling
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
 	BBS_TEST_STOPPED=30 BBS_TEST_CROWD_SERVERS=20 \
 	$(BIN)/python -m twisted.trial tests.integration.test_ec2_rounds tests.integration.test_fleet_real \
-		tests.integration.test_ec2_service tests.integration.test_freezing tests.test_turns
+		tests.integration.test_ec2_service tests.integration.test_freezing tests.storage.test_turns
 
 bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
-	set -a; . .services/env; set +a; $(BIN)/python -m tests.bench $(ARGS)
+	set -a; . .services/env; set +a; $(BIN)/python -m tests.load.bench $(ARGS)
 
 docs: $(VENV)/installed-for-docs
 	$(BIN)/sphinx-build --fail-on-warning --fresh-env --keep-going --nitpicky --quiet docs build/docs

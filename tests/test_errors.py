@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,11 +19,12 @@ from bbs.protocols.commands import UnknownCommand, WrongUsage
 from bbs.protocols.line import refusals
 from bbs.rules import accounts, cursors, suspensions
 from bbs.rules.suspensions import AccountSuspended
+from tests.paths import CHECKOUT
 
-CODES = (Path(__file__).absolute().parent.parent / "docs/client-authors.md").read_text()
+CODES = (CHECKOUT / "docs/client-authors.md").read_text()
 """Where authors of clients look them up."""
 
-PROTOCOL = (Path(__file__).absolute().parent.parent / "docs/protocol.md").read_text()
+PROTOCOL = (CHECKOUT / "docs/protocol.md").read_text()
 
 
 class Words(SynchronousTestCase):

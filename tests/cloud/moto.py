@@ -19,14 +19,13 @@ from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, read
 from twisted.web.http_headers import Headers
 
 from tests.cloud.answers import Answer, CloudError
+from tests.paths import CHECKOUT
 
 VERSION = "2016-11-15"
 """Of EC2's query interface."""
 
 OPERATOR = "CLOUD"
 """The access key of the calls that the cloud makes itself."""
-
-ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 
 
 class Moto(ProcessProtocol):
@@ -68,7 +67,7 @@ class Moto(ProcessProtocol):
             sys.executable,
             [sys.executable, "-m", "tests.cloud.moto_child"],
             env=dict(os.environ),
-            path=ROOT,
+            path=str(CHECKOUT),
             childFDs={0: "w", 1: "r", 2: 2},
         )
         await self._listening

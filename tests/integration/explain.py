@@ -53,8 +53,8 @@ from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Server, Session, User
 from bbs.values import Instance, Tally
-from tests.contestants import patient
 from tests.database_case import fresh_mysql_url
+from tests.integration.contestants import patient
 from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
 
 SESSIONS = callers.Sessions(ttl=1000.0)

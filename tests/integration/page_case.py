@@ -9,9 +9,9 @@ from playwright.sync_api import Page, expect
 from twisted.internet import reactor
 from twisted.internet.threads import blockingCallFromThread
 
-from tests.browser import Browser
 from tests.integration.service import ServiceCase, run
-from tests.page_server import PageServer
+from tests.web.browser import Browser
+from tests.web.page_server import PageServer
 
 
 def rows(page: Page) -> Any:

@@ -15,10 +15,11 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.service import ServiceCase
+from tests.paths import CHECKOUT
 
 HERE = Path(__file__).absolute().parent
-DEPLOY = HERE.parents[1] / "deploy" / "prometheus"
-DASHBOARD = HERE.parents[1] / "docs" / "grafana" / "bbs.json"
+DEPLOY = CHECKOUT / "deploy" / "prometheus"
+DASHBOARD = CHECKOUT / "docs" / "grafana" / "bbs.json"
 
 
 def promtool(*arguments: str | Path, given: str = "") -> str:

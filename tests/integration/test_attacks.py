@@ -16,11 +16,11 @@ from pathlib import Path
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
-from tests.attacks import report
-from tests.attacks.catalogue import ATTACKS
-from tests.attacks.filling import Template
-from tests.attacks.measure import run
-from tests.attacks.values import MEBIBYTE, Bounds, Outcome, Plan
+from tests.load.attacks import report
+from tests.load.attacks.catalogue import ATTACKS
+from tests.load.attacks.filling import Template
+from tests.load.attacks.measure import run
+from tests.load.attacks.values import MEBIBYTE, Bounds, Outcome, Plan
 
 GENEROUS = Bounds(10, 8000, 10, 15_000, turns=5, kept=48 * MEBIBYTE)
 
@@ -37,7 +37,7 @@ AMONG_THEM = (
 
 WITHOUT = ("silent-many-addresses", "descriptors", "unread-posts")
 """Attacks that are seen to work within seconds where their limits are taken out, on any machine;
-`python -m tests.attacks --self-test` has all of them."""
+`python -m tests.load.attacks --self-test` has all of them."""
 
 
 RUNS = 3

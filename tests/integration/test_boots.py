@@ -20,10 +20,10 @@ from bbs.config import load
 from bbs.scaling import children
 from bbs.scaling.ec2 import user_data
 from bbs.scaling.providers import LaunchKit
-from tests.boots import Booted, Image
-from tests.test_deploy import APP_SLICE
+from tests.deploy.test_deploy import APP_SLICE
+from tests.integration.boots import Booted, Image
+from tests.paths import CHECKOUT
 
-CHECKOUT = Path(__file__).absolute().parents[2]
 SERVER = "0123456789abcdef0123456789abcdef"
 PASSWORD = "s3cret word & <more>"
 QUOTED = "s3cret%20word%20%26%20%3Cmore%3E"

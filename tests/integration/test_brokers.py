@@ -11,7 +11,6 @@ import os
 import queue
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, cast
 
 import stomp
@@ -28,6 +27,7 @@ from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, 
 from bbs.protocols.stomp.frames import Frame, encode
 from bbs.testing.broker_contract import Inbox, going, topic
 from bbs.testing.socket_contract import SocketContract
+from tests.paths import CHECKOUT
 
 reactor: Any = system_reactor
 
@@ -145,7 +145,7 @@ class EmbeddedBrokerTests(EmbeddedCase):
 class DocumentationTests(TestCase):
     async def test_example(self) -> None:
         """The example of `docs/stomp.md` runs as it stands."""
-        root = Path(__file__).parents[2]
+        root = CHECKOUT
         text = (root / "docs" / "stomp.md").read_text()
         example = text.split("```python\n")[1].split("```")[0]
         environ = {**os.environ, "PYTHONPATH": str(root)}

@@ -40,9 +40,8 @@ from tests.cloud import (
 )
 from tests.integration.cloud_case import SESSION, SLEEPS, CloudCase, tagged
 from tests.integration.service import BIN, Process, children_of, eventually, lives, run, together
+from tests.paths import CHECKOUT
 from tests.services.servers import free_port
-
-ROOT = Path(__file__).absolute().parents[2]
 
 
 class Machines(CloudCase):
@@ -508,7 +507,7 @@ class Foreground(TestCase):
         temporary = Path(self.mktemp()).absolute()
         temporary.mkdir()
         argv = (sys.executable, "-m", "tests.cloud", *arguments)
-        process = Process(argv, ROOT, environ={"TMPDIR": str(temporary)})
+        process = Process(argv, CHECKOUT, environ={"TMPDIR": str(temporary)})
         self.addCleanup(lambda: run(self.finish(process)))
         return process
 
@@ -556,7 +555,7 @@ class Foreground(TestCase):
         children = children_of(process.pid)
         self.assertEqual(len(children), 3)
         listing = Process(
-            [BIN / "bbs", "fleet", "list", "--json", "--config", data / "ec2.toml"], ROOT
+            [BIN / "bbs", "fleet", "list", "--json", "--config", data / "ec2.toml"], CHECKOUT
         )
         await listing.ended(60.0)
         self.assertEqual((listing.exit_code, listing.errors), (0, ""))

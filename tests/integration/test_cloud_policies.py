@@ -11,11 +11,11 @@ from twisted.internet import reactor
 from bbs.config import EC2
 from bbs.scaling.ec2.client import client_for
 from bbs.scaling.ec2.provider import EC2Provider
-from tests.aws_policies import Account, Call, allowing, policy, requests, together
 from tests.cloud import LOGIN_SERVER
-from tests.ec2_tools import FLEET_ID
+from tests.deploy.aws_policies import Account, Call, allowing, policy, requests, together
 from tests.integration.cloud_case import SLEEPS, CloudCase
 from tests.integration.service import eventually
+from tests.scaling.ec2.tools import FLEET_ID
 
 OURS = {"bbs:fleet": "bbs"}
 

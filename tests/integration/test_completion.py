@@ -14,8 +14,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli import PARTS
 from tests.integration.service import BIN
+from tests.paths import CHECKOUT
 
-FILES = Path(__file__).parent.parent.parent / "bbs" / "cli" / "completion"
+FILES = CHECKOUT / "bbs" / "cli" / "completion"
 
 COMMANDS: Sequence[Sequence[str]] = (
     ("up",),

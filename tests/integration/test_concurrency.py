@@ -18,8 +18,8 @@ from bbs.rules.servers import CONSOLIDATED
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, Suspension, User
 from bbs.values import Quotas, Tally
-from tests.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
+from tests.integration.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
 
 ROUNDS = 50
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
 from tests.integration.service import Service, ServiceCase, together
-
-SCRIPTS = Path(__file__).parents[1] / "conformance"
+from tests.paths import CONFORMANCE
 
 SCRIPT_TIMEOUT = 120.0
 
@@ -55,17 +53,17 @@ class Conformance(ServiceCase):
 
     async def check(self, service: Service, script: str) -> None:
         """Have the client carry out a script, and compare."""
-        text = (SCRIPTS / f"{script}.txt").read_bytes()
+        text = (CONFORMANCE / f"{script}.txt").read_bytes()
         client = service.bbs("client", "127.0.0.1", str(service.port), stdin=text)
         await client.ended(SCRIPT_TIMEOUT)
         self.assertEqual((client.exit_code, client.errors), (0, ""))
-        expected = (SCRIPTS / f"{script}.expected").read_text()
+        expected = (CONFORMANCE / f"{script}.expected").read_text()
         if not conforms(client.output, expected):
             self.assertEqual(client.output.splitlines(), expected.splitlines(), script)
 
     def test_all_scripts_are_here(self) -> None:
         for kind in ("txt", "expected"):
-            found = sorted(path.stem for path in SCRIPTS.glob(f"*.{kind}"))
+            found = sorted(path.stem for path in CONFORMANCE.glob(f"*.{kind}"))
             self.assertEqual(found, ["1", "2", "3", "4", "5", "6"])
 
     async def on_sqlite(self, script: str) -> Service:

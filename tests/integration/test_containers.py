@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from tests.containers.podman import CHECKOUT
+from tests.integration.containers.podman import CHECKOUT
 from tests.integration.service import Process, ServiceCase
 
 PATIENCE = 400.0
@@ -20,7 +20,7 @@ class Containers(ServiceCase):
         """Up, two people talk, their app server is killed and the next one replaced, down."""
         folder = Path(self.mktemp())
         folder.mkdir()
-        argv = (sys.executable, "-m", "tests.containers")
+        argv = (sys.executable, "-m", "tests.integration.containers")
         process = Process(argv, folder, environ={"PYTHONPATH": str(CHECKOUT)})
         self.addCleanup(process.end, signal.SIGTERM, PATIENCE)
         await process.ended(PATIENCE)

@@ -27,7 +27,7 @@ from bbs.scaling.ec2.provider import EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from bbs.testing.provider_contract import ProviderContract
 from bbs.testing.warm_contract import WarmContract
-from tests.cloud.moto import ROOT
+from tests.paths import CHECKOUT
 
 REGION = "us-east-1"
 
@@ -52,7 +52,7 @@ def moto() -> tuple[str, subprocess.Popen[bytes]]:
     It ends when its standard input does, and so with this process.
     """
     command = [sys.executable, "-m", "tests.cloud.moto_child"]
-    process = subprocess.Popen(command, cwd=ROOT, stdin=PIPE, stdout=PIPE)
+    process = subprocess.Popen(command, cwd=CHECKOUT, stdin=PIPE, stdout=PIPE)
     assert process.stdout
     return f"http://127.0.0.1:{int(process.stdout.readline())}", process
 

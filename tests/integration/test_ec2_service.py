@@ -33,7 +33,7 @@ from tests.integration.service import (
     together,
     wire_to,
 )
-from tests.integration.test_conformance import SCRIPT_TIMEOUT, SCRIPTS, conforms
+from tests.integration.test_conformance import CONFORMANCE, SCRIPT_TIMEOUT, conforms
 from tests.services import needed
 
 KILLS = int(os.environ.get("BBS_TEST_KILLS", "1"))
@@ -117,11 +117,11 @@ class Conformance(CloudServiceCase):
     async def check(self, script: str) -> CloudService:
         service = await self.on_cloud()
         await service.login_server()
-        text = (SCRIPTS / f"{script}.txt").read_bytes()
+        text = (CONFORMANCE / f"{script}.txt").read_bytes()
         client = service.bbs("client", "127.0.0.1", str(service.port), stdin=text)
         await client.ended(SCRIPT_TIMEOUT)
         self.assertEqual((client.exit_code, client.errors), (0, ""))
-        expected = (SCRIPTS / f"{script}.expected").read_text()
+        expected = (CONFORMANCE / f"{script}.expected").read_text()
         if not conforms(client.output, expected):
             self.assertEqual(client.output.splitlines(), expected.splitlines(), script)
         return service

@@ -19,7 +19,7 @@ from tests.integration.explain import (
     plans,
     report,
 )
-from tests.mysql_8 import refused
+from tests.storage.mysql_8 import refused
 
 EVERYWHERE = {"help", "ping", "quit", "events", "commands", "traceparent"}
 """Commands that want nothing of the database."""

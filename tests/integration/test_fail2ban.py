@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 from unittest import SkipTest
 
@@ -15,8 +14,9 @@ from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, read
 from twisted.web.http_headers import Headers
 
 from tests.integration.service import Service, ServiceCase, connect, eventually
+from tests.paths import CHECKOUT
 
-DEPLOY = Path(__file__).absolute().parents[2] / "deploy" / "fail2ban"
+DEPLOY = CHECKOUT / "deploy" / "fail2ban"
 
 SECRET = "a-secret-of-the-gateway"
 

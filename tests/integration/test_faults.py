@@ -1,6 +1,6 @@
 """A short share of the faults that `make soak` brings upon a whole service for an hour.
 
-What is broken, by whom it is used meanwhile and what is checked is in `tests/faults/`.
+What is broken, by whom it is used meanwhile and what is checked is in `tests/load/faults/`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.trial.unittest import TestCase
 
-from tests.faults.figures import Figures
-from tests.faults.migrations import Cuts, cut_everywhere
-from tests.faults.run import Plan, carry_out
 from tests.integration.service import ServiceCase
+from tests.load.faults.figures import Figures
+from tests.load.faults.migrations import Cuts, cut_everywhere
+from tests.load.faults.run import Plan, carry_out
 from tests.services import needed
 
 SECONDS = float(os.environ.get("BBS_TEST_FAULTS_SECONDS", "6"))
@@ -44,7 +44,7 @@ class Faults(ServiceCase):
 
 
 class KilledUpgrades(TestCase):
-    """Some of the statements; `python -m tests.faults --migrations` takes all."""
+    """Some of the statements; `python -m tests.load.faults --migrations` takes all."""
 
     timeout = 300
 

@@ -17,8 +17,8 @@ from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.factory import GatewayFactory
 from bbs.protocols.life import LINGER
 from bbs.protocols.line.interfaces import LineLimits
-from tests.client_case import on_sockets
-from tests.gateway_case import BOARD
+from tests.client.case import on_sockets
+from tests.gateway.case import BOARD
 from tests.integration.service import eventually
 
 MANY = 10_000

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from twisted.internet import reactor
@@ -22,6 +21,7 @@ from bbs.errors import Refusal
 from bbs.protocols import life
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
 from bbs.protocols.line.refusals import refusal
+from tests.paths import CHECKOUT
 
 T = TypeVar("T")
 
@@ -292,7 +292,7 @@ class ProgramTests(SocketCase):
 
 class BenchmarkTests(SocketCase):
     async def test_silent_connections(self) -> None:
-        script = str(Path(__file__).parents[1] / "bench" / "silent_connections.py")
+        script = str(CHECKOUT / "tests/load/bench/silent_connections.py")
         where = ("127.0.0.1", str(self.port), str(os.getpid()))
         done = await run(sys.executable, script, *where, "--connections=50", "--pings=10")
         self.assertIn(b"50 silent connections", done.stdout)

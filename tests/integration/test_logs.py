@@ -18,7 +18,7 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.integration.service import BIN, Process, Service, ServiceCase, connect, eventually, run
-from tests.trace_tools import Collector
+from tests.tracing.spans import Collector
 
 TALKATIVE = """
 import faulthandler, os, sys, threading, time

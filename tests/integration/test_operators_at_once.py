@@ -11,8 +11,8 @@ from bbs.rules.operators import By
 from bbs.rules.people import NoSuchPerson
 from bbs.rules.places import Look
 from bbs.storage.models import Notice, Place, Session, Suspension, User
-from tests.contestants import SUCCESS, contestants, once
 from tests.database_case import on_both_databases
+from tests.integration.contestants import SUCCESS, contestants, once
 from tests.integration.test_concurrency import ContestCase
 
 ROUNDS = 20

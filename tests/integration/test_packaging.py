@@ -15,7 +15,8 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-CHECKOUT = Path(__file__).absolute().parents[2]
+from tests.paths import CHECKOUT
+
 COPIED = [
     *("bbs", "docs", "tests", "twisted"),
     *("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE"),

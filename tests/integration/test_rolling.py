@@ -1,5 +1,5 @@
 """A few people on a few app servers, while all of it goes over to the next version: a small one of
-`python -m tests.rolling`; and a login server that is to stop."""
+`python -m tests.load.rolling`; and a login server that is to stop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from twisted.web.client import Agent, readBody
 from bbs.errors import Unavailable
 from tests.integration.service import ServiceCase, connect, eventually
 from tests.integration.test_ec2_service import CloudServiceCase
-from tests.rolling.roll import Numbers, Rolling, Story, sections
+from tests.load.rolling.roll import Numbers, Rolling, Story, sections
 from tests.services.servers import free_port
 
 

@@ -15,7 +15,7 @@ from twisted.internet.error import ConnectError
 
 from bbs import __version__
 from tests.cloud import Cloud
-from tests.faults.machine import Disk
+from tests.docs.runbook import RUNBOOK, Block, blocks
 from tests.integration.runbook_machine import WITHIN, Machine, ProcessUnit
 from tests.integration.service import (
     Person,
@@ -29,8 +29,9 @@ from tests.integration.service import (
     wire_to,
 )
 from tests.integration.test_ec2_service import CloudService
-from tests.rolling.versions import BEFORE, TODAY, unpack, user_data
-from tests.runbook import RUNBOOK, Block, blocks
+from tests.load.faults.machine import Disk
+from tests.load.rolling.versions import BEFORE, unpack, user_data
+from tests.paths import CHECKOUT
 from tests.services import OwnActiveMQ, OwnMariaDB
 from tests.services.servers import ActiveMQ, free_port, write_private
 
@@ -182,7 +183,7 @@ class OnManyMachines(RunbookCase):
         database, page, gateway = self.databases[-1], free_port(), free_port()
         words = {
             "/etc/bbs-broker": str(self.broker.server.folder),
-            "/etc/fail2ban": str(TODAY / "deploy/fail2ban"),
+            "/etc/fail2ban": str(CHECKOUT / "deploy/fail2ban"),
             "127.0.0.1:8080": f"127.0.0.1:{page}",
             "127.0.0.1:3306": f"127.0.0.1:{database.server.port}",
             "127.0.0.1:61613": f"127.0.0.1:{self.broker.server.port}",
@@ -215,7 +216,7 @@ class OnManyMachines(RunbookCase):
             "bbs-telnet": unit("bbs-telnet", f"starting on {gateway}\n"),
             "bbs-broker": self.broker,
         }
-        machine.install(__version__, TODAY)
+        machine.install(__version__, CHECKOUT)
         (machine.folder / "opt/bbs").symlink_to(f"bbs-{__version__}")
         if etc is None:
             self.write_etc(machine, database)

@@ -19,7 +19,8 @@ from tests.integration.service import (
     ServiceCase,
     eventually,
 )
-from tests.rolling.versions import BEFORE, TODAY, environ, unpack
+from tests.load.rolling.versions import BEFORE, environ, unpack
+from tests.paths import CHECKOUT
 from tests.services import needed
 
 PEOPLE = ("ann", "bob", "carol", "dave")
@@ -34,7 +35,7 @@ class SideBySide(ServiceCase):
             app={"listen": "tcp:0:interface=127.0.0.1", "capacity": 2},
             fleet={"provider": "none", "minimum": 0, "heartbeat_interval": 0.5},
         )
-        self.trees = {BEFORE: unpack(service.folder), __version__: TODAY}
+        self.trees = {BEFORE: unpack(service.folder), __version__: CHECKOUT}
         service.data.mkdir()
         return service
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from tests.deploy.stack_case import MadeCase
 from tests.integration import test_boots
-from tests.stack_case import MadeCase
 
 GREETED = "exec 3<>/dev/tcp/127.0.0.1/2323; head -c 40 <&3"
 HEALTH = """\

@@ -7,7 +7,7 @@ from collections.abc import Collection
 
 from tests.integration.service import Process, Service, eventually, run
 from tests.integration.test_ec2_service import CloudServiceCase
-from tests.trace_tools import Collector, Recorded, as_text, below, holes
+from tests.tracing.spans import Collector, Recorded, as_text, below, holes
 
 CONTAINERS = ("ask login", "login", "wait")
 """Spans that are open because others are, and would hide any hole."""

@@ -6,11 +6,11 @@ import re
 import shutil
 import signal
 
+from tests.docs.tutorial import Block, Project, blocks
 from tests.integration.service import START_TIMEOUT, Process, ServiceCase, eventually
 from tests.integration.terminal import Terminal
 from tests.integration.test_telnet_gateway import Program
 from tests.services.servers import free_port
-from tests.tutorial import Block, Project, blocks
 
 _PROMPT = re.compile(r"(?P<prompt>\d[\d.:]+, no user|\w+@[\d.:]+|lobby|bob)> (?P<typed>.+)")
 _QUESTION = re.compile(r"(Password for \w+|The same once more):")

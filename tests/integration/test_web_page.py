@@ -7,10 +7,10 @@ import re
 from playwright.sync_api import Page, expect
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.browser import STATIC
 from tests.integration.page_case import PageCase, focused, rows, tab_to
 from tests.integration.service import Service, connect, eventually
 from tests.services.servers import free_port
+from tests.web.browser import STATIC
 
 PASSWORD = "correct horse"
 

@@ -8,10 +8,10 @@ from typing import Any
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.browser import NARROW, WIDE
 from tests.integration.page_case import ArrangedCase, focused, rows, tab_to
 from tests.integration.service import eventually
-from tests.page_server import NOW, a_server, a_state, an_hour
+from tests.web.browser import NARROW, WIDE
+from tests.web.page_server import NOW, a_server, a_state, an_hour
 
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 """The tags of axe's rules that hold: WCAG 2.2, levels A and AA, and what is good practice."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser import NARROW, WIDE
 from tests.integration.page_case import ArrangedCase, focused, tab_to
 from tests.integration.test_web_page_looks import violations
-from tests.page_server import NOW, a_person, a_server, a_state
+from tests.web.browser import NARROW, WIDE
+from tests.web.page_server import NOW, a_person, a_server, a_state
 
 MARKUP = "<img src=x onerror=alert(1)>\u202e\x1b[2J"
 SHOWN = r"<img src=x onerror=alert(1)>\u202e\x1b[2J"

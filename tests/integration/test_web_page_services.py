@@ -7,9 +7,9 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
-from tests.browser import NARROW, WIDE
 from tests.integration.page_case import ArrangedCase, rows
-from tests.page_server import NOW, a_server, a_state, an_hour
+from tests.web.browser import NARROW, WIDE
+from tests.web.page_server import NOW, a_server, a_state, an_hour
 
 
 def rates(**each: float) -> dict[str, dict[str, float]]:

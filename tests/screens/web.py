@@ -42,10 +42,10 @@ from bbs.storage.models import (
     Waiter,
 )
 from bbs.web.history import OWN, POINTS, STEP
-from tests.browser import NARROW, WIDE, Chromium
-from tests.page_server import TOPS
 from tests.screens.png import small
 from tests.services.servers import free_port
+from tests.web.browser import NARROW, WIDE, Chromium
+from tests.web.page_server import TOPS
 
 SCREENS = Path("docs/screens")
 PASSWORD = "correct horse"

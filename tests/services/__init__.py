@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from unittest import SkipTest
 
+from tests.paths import CHECKOUT
 from tests.services.server import Server, ServerFailed
 from tests.services.servers import ActiveMQ, MariaDB, RabbitMQ
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OwnActiveMQ", "OwnMariaDB", "OwnRabbitMQ", "ServerFailed", "environment", "needed"]
 
-_FOLDER = Path(__file__).absolute().parents[2] / ".services"
+_FOLDER = CHECKOUT / ".services"
 
 
 def environment() -> Mapping[str, str]:

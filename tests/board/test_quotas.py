@@ -1,0 +1,431 @@
+"""Quotas: `docs/protocol.md`, section 3. What is too much is refused in words, and nothing of it is
+carried out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.board import board, errors, expiring, friends, groups, inboxes, messages, posts
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
+from bbs.config import Configuration, Limits
+from bbs.daemons.composition import sessions_of
+from bbs.delivery.feed import Cursor, Stored
+from bbs.rules import accounts, callers
+from bbs.rules.costs import Costs, costs_of
+from bbs.storage.database import rows
+from bbs.testing import MemoryService, rules
+from bbs.values import Quotas
+from tests.board.test_posts import TEXTS
+from tests.database_case import RulesCase, on_both_databases
+
+
+@on_both_databases
+class Friends(RulesCase):
+    quotas = Quotas(friends=2)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob, self.cat, self.dan = self.people("ann", "bob", "cat", "dan")
+
+    def test_the_list_of_who_invites_is_full(self) -> None:
+        self.befriend(self.ann, self.bob)
+        self.befriend(self.cat, self.ann)
+        self.refused("You have too many friends", friends.invite, self.ann, "dan")
+        self.assertEqual(self.call(friends.invitations, self.dan), {"invite": []})
+
+    def test_the_list_of_who_is_invited_is_full(self) -> None:
+        self.befriend(self.ann, self.bob)
+        self.befriend(self.cat, self.ann)
+        self.refused("ann has too many friends", friends.invite, self.dan, "ann")
+
+    def test_one_became_full_before_the_other_accepts(self) -> None:
+        self.call(friends.invite, self.ann, "bob")
+        self.call(friends.invite, self.dan, "ann")
+        self.befriend(self.ann, self.cat)
+        self.call(friends.accept, self.ann, "dan")
+        self.refused("ann has too many friends", friends.accept, self.bob, "ann")
+        # The invitation stands: there may be room one day.
+        self.assertEqual(self.call(friends.invitations, self.bob), {"invite": ["ann"]})
+        self.call(accounts.delete, self.cat)
+        self.call(friends.accept, self.bob, "ann")
+        self.assertEqual(self.call(friends.friends, self.ann), {"friend": ["dan", "bob"]})
+
+    def test_who_accepts_is_full(self) -> None:
+        self.call(friends.invite, self.bob, "ann")
+        self.befriend(self.ann, self.cat)
+        self.befriend(self.ann, self.dan)
+        self.refused("You have too many friends", friends.accept, self.ann, "bob")
+
+    def test_what_older_clients_are_told_comes_first(self) -> None:
+        self.befriend(self.ann, self.bob)
+        self.befriend(self.ann, self.cat)
+        self.refused("nobody does not exist", friends.invite, self.ann, "nobody")
+        self.refused("bob is already your friend", friends.invite, self.ann, "bob")
+        self.refused("dan did not invite you", friends.accept, self.ann, "dan")
+
+    def test_none_at_all(self) -> None:
+        ann = replace(self.ann, quotas=Quotas(friends=0))
+        self.refused("You have too many friends", friends.invite, ann, "bob")
+
+    def test_invitations_under_way(self) -> None:
+        self.patch(friends, "MOST_INVITATIONS", 2)
+        self.call(friends.invite, self.ann, "bob")
+        self.call(friends.invite, self.ann, "cat")
+        self.refused("You have too many invitations under way", friends.invite, self.ann, "dan")
+        self.call(friends.invite, self.dan, "ann")  # Only those of one's own count.
+        self.call(friends.accept, self.bob, "ann")
+        self.call(friends.accept, self.ann, "dan")
+        self.assertEqual(self.call(friends.friends, self.ann), {"friend": ["bob", "dan"]})
+
+    def test_how_many_invitations(self) -> None:
+        ann = replace(self.ann, quotas=Quotas())
+        for number in range(100):
+            self.account(f"user{number}")
+            self.call(friends.invite, ann, f"user{number}")
+        self.refused("You have too many invitations under way", friends.invite, ann, "bob")
+
+
+@on_both_databases
+class Groups(RulesCase):
+    quotas = Quotas(groups=2, members=2)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob, self.cat = self.people("ann", "bob", "cat")
+
+    def test_groups_that_one_made(self) -> None:
+        self.call(groups.create, self.ann, "go")
+        self.call(groups.create, self.bob, "bridge")
+        self.call(groups.join, self.ann, "bridge")  # What others made does not count.
+        self.call(groups.create, self.ann, "chess")
+        self.refused("go already exist", groups.create, self.ann, "go")
+        self.refused("Invalid group", groups.create, self.ann, "\x07")
+        self.refused("You have made too many groups", groups.create, self.ann, "whist")
+        self.assertEqual(Group.select().count(), 3)
+        self.call(groups.create, self.bob, "whist")
+
+    def test_groups_outlive_their_creator(self) -> None:
+        self.call(groups.create, self.ann, "go")
+        self.call(groups.join, self.bob, "go")
+        self.call(accounts.delete, self.ann)
+        self.assertEqual(self.call(groups.all_groups, self.bob), {"group": ["go"]})
+        self.assertIsNone(Group.get().creator)
+
+    def test_members(self) -> None:
+        self.call(groups.create, self.ann, "go")
+        self.call(groups.join, self.bob, "go")
+        self.refused("Already a member of go", groups.join, self.bob, "go")
+        self.refused("go has too many members", groups.join, self.cat, "go")
+        self.assertEqual(Membership.select().count(), 2)
+        self.call(accounts.delete, self.bob)
+        self.call(groups.join, self.cat, "go")
+
+    def test_none_at_all(self) -> None:
+        ann = replace(self.ann, quotas=Quotas(groups=0))
+        self.refused("You have made too many groups", groups.create, ann, "go")
+
+    def test_groups_that_one_is_in(self) -> None:
+        self.assertEqual(groups.MOST_JOINED, 1000)
+        self.patch(groups, "MOST_JOINED", 2)
+        self.call(groups.create, self.ann, "go")
+        self.call(groups.create, self.cat, "whist")
+        self.call(groups.create, self.bob, "bridge")
+        self.call(groups.join, self.ann, "bridge")
+        too_many = "You are in too many groups"
+        self.refused(too_many, groups.create, self.ann, "chess")
+        self.refused(too_many, groups.join, self.ann, "whist")
+        # What older clients are told comes first.
+        self.refused("go already exist", groups.create, self.ann, "go")
+        self.refused("Already a member of go", groups.join, self.ann, "go")
+        self.refused("bridge has too many members", groups.join, self.cat, "bridge")
+        self.call(groups.join, self.bob, "whist")
+
+
+class InboxCase(RulesCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob, self.cat = self.people("ann", "bob", "cat")
+        self.befriend(self.ann, self.bob)
+
+    def waiting(self, caller: callers.Caller) -> int:
+        """The bytes that wait for somebody, as they are counted; fails unless they are that."""
+        inbox = Inbox.get(Inbox.user == caller.id)
+        there = (
+            Message.select(Message.text)
+            .join(Delivery)
+            .where((Delivery.user == caller.id) & (Message.id > inbox.delivered))
+        )
+        self.assertEqual(inbox.waiting, sum(len(each.text.encode()) for each in there))
+        return int(inbox.waiting)
+
+
+@on_both_databases
+class Inboxes(InboxCase):
+    quotas = Quotas(inbox=10)
+
+    def test_bytes_and_not_characters(self) -> None:
+        self.call(messages.send, self.ann, "bob", "ünï")
+        self.assertEqual(self.waiting(self.bob), 5)
+        self.refused("bob's inbox is full", messages.send, self.ann, "bob", "\N{GRINNING FACE}" * 2)
+        self.call(messages.send, self.ann, "bob", "\N{GRINNING FACE}!")
+        self.assertEqual(self.waiting(self.bob), 10)
+
+    def test_nothing_of_a_refused_one_stays(self) -> None:
+        self.call(messages.send, self.ann, "bob", "12345678")
+        self.refused("bob's inbox is full", messages.send, self.ann, "bob", "123")
+        self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
+        self.assertEqual(self.waiting(self.bob), 8)
+        self.call(messages.send, self.bob, "ann", "as before")
+
+    def test_a_full_one_costs_others_nothing(self) -> None:
+        """Nothing is written: on MySQL all who share the transaction would begin anew."""
+        self.call(messages.send, self.ann, "bob", "12345678")
+        said: list[str] = []
+        self.database.peewee.query_hooks.append(lambda event: said.append(event.sql))
+        self.refused("bob's inbox is full", messages.send, self.ann, "bob", "ü!")
+        self.database.peewee.query_hooks.clear()
+        self.assertTrue(said)
+        self.assertEqual([each for each in said if not each.startswith("SELECT")], [])
+
+    def test_somebody_else_filled_it_meanwhile(self) -> None:
+        """Behind the look with which the command began: nothing of it stays."""
+        token = self.log_in("ann")
+        sessions = callers.Sessions(rules.SESSIONS.ttl, self.quotas)
+        ann = self.call(callers.identify, token, sessions, self.now, messages.addressee, ("bob",))
+        self.call(messages.send, self.ann, "bob", "12345678")
+        self.refused("bob's inbox is full", messages.send, ann, "bob", "123")
+        self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
+        self.assertEqual(self.waiting(self.bob), 8)
+
+    def test_there_is_room_again_behind_what_was_delivered(self) -> None:
+        first = self.call(messages.send, self.ann, "bob", "123").event.id
+        self.call(messages.send, self.ann, "bob", "4567890")
+        self.refused("bob's inbox is full", messages.send, self.ann, "bob", "1")
+        self.call(messages.note_delivered, [Cursor(self.bob.id, first)])
+        self.assertEqual(self.waiting(self.bob), 7)
+        self.call(messages.send, self.ann, "bob", "123")
+
+    def test_of_a_group_everybody_else_gets_it(self) -> None:
+        self.call(groups.create, self.cat, "go")
+        for each in (self.ann, self.bob):
+            self.call(groups.join, each, "go")
+        self.call(messages.send, self.ann, "bob", "12345678")
+        sent = self.call(messages.send_group, self.ann, "go", "hello")
+        self.assertEqual(sent.after, {self.ann.id: 0, self.cat.id: 0})
+        self.assertEqual(sent.readers, 2)
+        self.assertEqual([self.waiting(each) for each in (self.ann, self.bob, self.cat)], [5, 8, 5])
+        self.call(messages.send_group, self.ann, "go", "hi")
+        self.assertEqual(
+            [self.waiting(each) for each in (self.ann, self.bob, self.cat)], [7, 10, 7]
+        )
+        sent = self.call(messages.send_group, self.ann, "go", "x" * 11)
+        self.assertEqual((sent.after, sent.readers, sent.tried), ({}, 0, 3))
+
+    def test_nothing_stays_of_what_is_for_nobody(self) -> None:
+        self.call(groups.create, self.ann, "go")
+        self.call(messages.send_group, self.ann, "go", "12345678")
+        self.call(messages.send_group, self.ann, "go", "123")
+        self.assertEqual((Message.select().count(), Delivery.select().count()), (1, 1))
+        self.assertEqual(self.waiting(self.ann), 8)
+
+    def test_a_large_group(self) -> None:
+        """More than one statement serves."""
+        self.call(groups.create, self.ann, "go")
+        crowd = self.people(*(f"user{number}" for number in range(inboxes.RAISED_AT_ONCE + 2)))
+        for each in crowd:
+            self.call(groups.join, each, "go")
+        self.assertEqual(self.call(messages.send_group, self.ann, "go", "x").readers, 67)
+        self.assertEqual({self.waiting(each) for each in (self.ann, *crowd)}, {1})
+
+    def test_what_servers_of_version_1_did_heals(self) -> None:
+        """They neither add nor take away; whoever has read all has nothing that waits."""
+        last = self.call(messages.send, self.ann, "bob", "123").event.id
+        Inbox.update(waiting=7).where(Inbox.user == self.bob.id).execute()
+        self.call(messages.note_delivered, [Cursor(self.bob.id, last)])
+        self.assertEqual(self.waiting(self.bob), 0)
+
+
+@on_both_databases
+class WhatWaitsNeverDrifts(InboxCase):
+    """Whatever comes, in whatever order: what is counted is what is there."""
+
+    def test_at_random(self) -> None:
+        for seed in range(3):
+            self.at_random(random.Random(seed))
+
+    def test_at_random_where_few_deliveries_expire_at_once(self) -> None:
+        self.patch(expiring, "EXPIRED_AT_ONCE", 1)
+        for seed in range(12):
+            self.at_random(random.Random(seed))
+
+    def at_random(self, chance: random.Random) -> None:
+        name = f"group-{chance.random()}"
+        people = [self.ann, self.bob, self.cat]
+        self.call(groups.create, self.ann, name)
+        self.call(groups.join, self.bob, name)
+        for _ in range(60):
+            now = self.now
+            quotas = Quotas(inbox=chance.choice([30, 200, 10**6]))
+            ann, bob = (replace(each, now=now, quotas=quotas) for each in people[:2])
+            text = "ü" * chance.randrange(1, 20) + "x" * chance.randrange(5)
+            done = chance.randrange(6)
+            if done < 2:
+                self.maybe(messages.send, *chance.choice([(ann, "bob"), (bob, "ann")]), text)
+            elif done < 4:
+                self.maybe(messages.send_group, ann, name, text)
+            elif done == 4:
+                self.note(chance)
+            else:
+                self.call(expiring.expire, now - chance.randrange(30), chance.randrange(1, 5))
+            self.clock.advance(chance.randrange(3))
+            for each in people:
+                self.waiting(each)
+
+    def maybe(self, rule: Callable[..., object], *arguments: object) -> None:
+        """Call a rule that may refuse."""
+        done: Deferred[object] = self.database.run(rule, *arguments)
+        done.addErrback(lambda failure: failure.trap(errors.InboxFull))
+        self.successResultOf(done)
+
+    def note(self, chance: random.Random) -> None:
+        """Some readers have been sent some of what there is for them."""
+        cursors = []
+        for user in {each.id for each in (self.ann, self.bob) if chance.random() < 0.7}:
+            theirs = Delivery.select(Delivery.message).where(Delivery.user == user)
+            there = [number for (number,) in rows(theirs)]
+            if there:
+                cursors.append(Cursor(user, chance.choice(there)))
+        self.call(messages.note_delivered, cursors)
+
+
+@on_both_databases
+class Posts(RulesCase):
+    quotas = Quotas(posts=3)
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.ann, self.bob = self.people("ann", "bob")
+        self.befriend(self.ann, self.bob)
+
+    def kept(self, author: callers.Caller) -> list[str]:
+        """An author's posts; fails unless they are what is counted."""
+        texts = [each.text for each in Post.select().where(Post.author == author.id)]
+        inbox = Inbox.get(Inbox.user == author.id)
+        size = sum(len(text.encode()) for text in texts)
+        self.assertEqual((inbox.posts, inbox.post_bytes), (len(texts), size))
+        return texts
+
+    def test_the_oldest_go(self) -> None:
+        for number in range(5):
+            self.call(posts.post, self.ann, f"ü{number}")
+            self.call(posts.post, self.bob, "another's")
+        self.assertEqual(self.kept(self.ann), ["ü2", "ü3", "ü4"])
+        self.assertEqual(len(self.kept(self.bob)), 3)
+
+    def test_fewer_are_allowed_than_there_are(self) -> None:
+        many = replace(self.ann, quotas=Quotas(posts=100))
+        for number in range(50):
+            self.call(posts.post, many, str(number))
+        self.call(posts.post, self.ann, "50")
+        self.assertEqual(self.kept(self.ann), ["48", "49", "50"])
+
+    def test_so_many_at_a_time(self) -> None:
+        self.patch(posts, "MOST_REMOVED", 20)
+        many = replace(self.ann, quotas=Quotas(posts=100))
+        for number in range(50):
+            self.call(posts.post, many, str(number))
+        left = []
+        for number in range(50, 54):
+            self.call(posts.post, self.ann, str(number))
+            left.append(len(self.kept(self.ann)))
+        self.assertEqual(left, [31, 12, 3, 3])
+        self.assertEqual(self.kept(self.ann), ["51", "52", "53"])
+
+    def test_by_bytes(self) -> None:
+        self.patch(posts, "MOST_BYTES", 10)
+        for text in ("123", "456", "üü", "78"):
+            self.call(posts.post, self.ann, text)
+        self.assertEqual(self.kept(self.ann), ["456", "üü", "78"])
+        self.call(posts.post, self.ann, "123456789")
+        self.assertEqual(self.kept(self.ann), ["123456789"])
+
+    def test_the_last_one_stays(self) -> None:
+        self.patch(posts, "MOST_BYTES", 10)
+        self.call(posts.post, self.ann, "12345678901")
+        self.call(posts.post, self.ann, "12345678902")
+        self.assertEqual(self.kept(self.ann), ["12345678902"])
+
+    def test_any_text(self) -> None:
+        many = replace(self.ann, quotas=Quotas(posts=2))
+        for text in TEXTS:
+            self.call(posts.post, many, text)
+            self.assertEqual(self.kept(self.ann)[-1], text)
+        self.assertEqual(self.kept(self.ann), TEXTS[-2:])
+
+    def test_another_post_came_between(self) -> None:
+        """What the command saw when it began may be less than is there, or more."""
+        token = self.log_in("ann")
+        sessions = callers.Sessions(rules.SESSIONS.ttl, self.quotas)
+        many = replace(self.ann, quotas=Quotas(posts=100))
+        for number in range(20):
+            self.call(posts.post, many, str(number))
+        early = self.call(callers.identify, token, sessions, self.now, posts._kept)
+        self.call(posts.post, self.ann, "20")
+        self.call(posts.post, early, "21")
+        self.assertEqual(self.kept(self.ann), ["19", "20", "21"])
+
+
+class Configured(SynchronousTestCase):
+    """What operators say of it reaches the rules, and what is refused has a code."""
+
+    def test_every_one_of_them(self) -> None:
+        limits = Limits(friends=1, groups=1, members=1, inbox=5, posts=2)
+        service = MemoryService(board, config=Configuration(limits=limits))
+        self.addCleanup(service.close)
+        ann, bob, cat = service.people("ann", "bob", "cat").values()
+        peer = service.at_home(ann)
+        for line in (
+            f"invite {ann} bob",
+            f"accept-invite {bob} ann",
+            f"create-group {ann} go",
+            f"send {ann} bob hello",
+            *(f"post {ann} {number}" for number in range(3)),
+        ):
+            self.assertEqual(peer.ask(line), {"status": 0, "message": "Success!"}, line)
+        for line, message, code in (
+            (f"invite {ann} cat", "You have too many friends", "too-many-friends"),
+            (f"invite {cat} ann", "ann has too many friends", "has-too-many-friends"),
+            (f"create-group {ann} chess", "You have made too many groups", "too-many-groups"),
+            (f"join-group {bob} go", "go has too many members", "group-full"),
+            (f"send {ann} bob !", "bob's inbox is full", "inbox-full"),
+        ):
+            refused = {"status": 1, "message": message, "code": code}
+            self.assertEqual(peer.ask(line), refused)
+        read = peer.ask(f"receive-post {bob}")["post"]
+        self.assertEqual([each["message"] for each in read], ["1", "2"])
+
+    def test_what_is_not_said(self) -> None:
+        """The defaults of the configuration are those of the rules."""
+        self.assertEqual(sessions_of(Limits()).quotas, Quotas())
+        self.assertEqual(Quotas(), Quotas(1000, 100, 1000, 16 * 2**20, 10_000))
+
+
+class Prices(SynchronousTestCase):
+    def test_messages_by_their_readers(self) -> None:
+        self.assertEqual(costs_of(messages.send), Costs(1.0, 1))
+        price = costs_of(messages.send_group).deliveries
+        assert callable(price)
+        event = Stored(1, {})
+        self.assertEqual(price(messages.Sent("channel", event, {}, 500, 500)), 500)
+
+    def test_what_was_tried_in_vain(self) -> None:
+        price = costs_of(messages.send_group).deliveries
+        assert callable(price)
+        for tried, costs in ((500, 500), (1, 1), (0, 1)):
+            sent = messages.Sent("channel", Stored(1, {}), {}, 0, tried)
+            self.assertEqual(price(sent), costs)

@@ -1,0 +1,505 @@
+"""The configuration: every key read, checked, named when wrong, masked and written again."""
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs import addresses
+from bbs.addresses import ListeningPlace
+from bbs.cli import config
+from bbs.config import Broker, ConfigError, Configuration, kinds, load, masked, to_toml
+from bbs.values import Rate
+from tests.cli.case import BOARD
+from tests.paths import CHECKOUT
+
+MYSQL = "mysql://ann:s3cret@db.example:3306/bbs"
+
+
+class ConfigTestCase(SynchronousTestCase):
+    """What the tests below share."""
+
+    def write(self, text: str | bytes) -> str:
+        """A file with this text."""
+        path = self.mktemp()
+        Path(path).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def load(
+        self, text: str | bytes = "", environ: Mapping[str, str] = {}, **options: object
+    ) -> Configuration:
+        """Load a file with this text; an option's dot is written as two underscores."""
+        dotted = {key.replace("__", "."): value for key, value in options.items()}
+        return load(self.write(text), environ, dotted)
+
+    def refusal(
+        self, text: str | bytes = "", environ: Mapping[str, str] = {}, **options: object
+    ) -> str:
+        """The one line that this is refused with, the file's path shown as FILE."""
+        error = self.assertRaises(ConfigError, self.load, text, environ, **options)
+        line = str(error)
+        self.assertEqual(line.splitlines(), [line])
+        return re.sub(r"^\S*temp[^:]*: ", "FILE: ", line.replace(os.path.abspath("."), ""))
+
+
+class Layers(ConfigTestCase):
+    """File, environment and options, each over the one before."""
+
+    def test_defaults(self) -> None:
+        """Nothing given is the documented example, but for its placeholder of an image."""
+        document = (CHECKOUT / "docs/operating.md").read_text("utf-8")
+        example = document.split("```toml\n")[1].split("```")[0].replace("ami-…", "")
+        self.assertEqual(load(None, {}), self.load(example))
+        documented = re.findall(r"^(?:\[\w+\]|\w+ =)", example, re.MULTILINE)
+        written = re.findall(r"^(?:\[\w+\]|\w+ =)", to_toml(load(None, {})), re.MULTILINE)
+        self.assertEqual(documented, written)
+
+    def test_environment_over_file(self) -> None:
+        config = self.load("[app]\ncapacity = 3\n", {"BBS_APP_CAPACITY": "4"})
+        self.assertEqual(config.app.capacity, 4)
+
+    def test_the_form_of_logs(self) -> None:
+        self.assertEqual(self.load("", {"BBS_LOG_FORMAT": "json"}).log.format, "json")
+        self.assertEqual(
+            self.refusal('[log]\nformat = "JSON"\n'),
+            'FILE: log.format must be "text" or "json", not \'JSON\'',
+        )
+        self.assertEqual(
+            self.refusal("", {"BBS_LOG_FORMAT": "xml"}),
+            'BBS_LOG_FORMAT: log.format must be "text" or "json", not \'xml\'',
+        )
+
+    def test_option_over_environment(self) -> None:
+        config = self.load("", {"BBS_APP_CAPACITY": "4"}, app__capacity="5")
+        self.assertEqual(config.app.capacity, 5)
+
+    def test_option_as_a_value(self) -> None:
+        config = self.load(app__capacity=5, login__listen=("tcp:1", "tcp:2"))
+        self.assertEqual(config.app.capacity, 5)
+        self.assertEqual(config.login.listen, (ListeningPlace("tcp:1"), ListeningPlace("tcp:2")))
+
+    def test_option_not_given(self) -> None:
+        """An option without a value, as `usage.Options` has it, changes nothing."""
+        self.assertEqual(self.load(app__capacity=None), Configuration())
+
+    def test_sources(self) -> None:
+        path = self.write("[fleet]\nspare = 2\n")
+        config = load(path, {"BBS_DATABASE_URL": MYSQL}, {"app.capacity": "3"})
+        self.assertEqual(config.sources["fleet.spare"], path)
+        self.assertEqual(config.sources["database.url"], "BBS_DATABASE_URL")
+        self.assertEqual(config.sources["app.capacity"], "option")
+        self.assertEqual(config.sources["web.listen"], "default")
+
+    def test_environment_of_others(self) -> None:
+        """Variables of no section are somebody else's."""
+        environ = {"BBS_TEST_MYSQL_URL": MYSQL, "BBS_APP": "x", "APP_CAPACITY": "0", "BBS": ""}
+        self.assertEqual(self.load("", environ), Configuration())
+
+    def test_lists_in_the_environment(self) -> None:
+        config = self.load(
+            "",
+            {
+                "BBS_EC2_SUBNET_IDS": '["a", "b"]',
+                "BBS_EC2_INSTANCE_TYPE": "t3.small",
+                "BBS_BROKER_URL": '["stomp://one", "stomp://two:1"]',
+                "BBS_WEB_LISTEN": "",
+            },
+        )
+        self.assertEqual(config.ec2.subnet_ids, ("a", "b"))
+        self.assertEqual(config.ec2.instance_type, ("t3.small",))
+        self.assertEqual(config.broker.url, ("stomp://one", "stomp://two:1"))
+        self.assertEqual(config.web.listen, ())
+
+    def test_rates(self) -> None:
+        for text, rate in {
+            "20/second": Rate(20, 1.0),
+            "1/minute": Rate(1, 60.0),
+            "5/hour": Rate(5, 3600.0),
+            "7/day": Rate(7, 86400.0),
+        }.items():
+            config = self.load(f'[limits]\nfailed_logins = "{text}"\n')
+            self.assertEqual(config.limits.failed_logins, rate)
+            self.assertEqual(str(rate), text)
+
+    def test_frozen(self) -> None:
+        config = self.load()
+        self.assertRaises(AttributeError, setattr, config.app, "capacity", 3)
+        self.assertFalse(hasattr(config.sources, "update"))
+
+
+class Secrets(ConfigTestCase):
+    """Secrets that stand in files, and that are never shown."""
+
+    def test_file(self) -> None:
+        secret = self.write(MYSQL + "\n")
+        config = self.load(f'[database]\nurl_file = "{secret}"\n')
+        self.assertEqual(config.database.url, MYSQL)
+        self.assertEqual(config.sources["database.url"], secret)
+
+    def test_file_of_several(self) -> None:
+        """Each line of a broker's file is one of the brokers."""
+        secret = self.write("stomp://u:p@one\n\nstomp://u:p@two\n")
+        config = self.load("", {"BBS_BROKER_URL_FILE": secret})
+        self.assertEqual(config.broker.url, ("stomp://u:p@one", "stomp://u:p@two"))
+
+    def test_file_over_lower_layer(self) -> None:
+        config = self.load(
+            f'[database]\nurl_file = "{self.write(MYSQL)}"\n',
+            {"BBS_DATABASE_URL": "sqlite:///x"},
+        )
+        self.assertEqual(config.database.url, "sqlite:///x")
+
+    def test_both(self) -> None:
+        secret = self.write(MYSQL)
+        refusal = self.refusal(f'[database]\nurl = "{MYSQL}"\nurl_file = "{secret}"\n')
+        self.assertIn("database.url is set, and database.url_file too", refusal)
+
+    def test_missing_file(self) -> None:
+        self.assertEqual(
+            self.refusal('[broker]\nurl_file = "/no/such/file"\n'),
+            "FILE: broker.url_file: /no/such/file: No such file or directory",
+        )
+
+    def test_no_text_file(self) -> None:
+        secret = self.write(b"\xff\xfe")
+        self.assertEqual(
+            self.refusal("", {"BBS_BROKER_URL_FILE": secret}),
+            f"BBS_BROKER_URL_FILE: broker.url_file: {secret!r} is no text file",
+        )
+
+    def test_no_other_key_has_a_file(self) -> None:
+        self.assertIn("unknown key app.capacity_file", self.refusal("[app]\ncapacity_file = 'x'\n"))
+
+    def test_never_in_an_error(self) -> None:
+        for text in (
+            '[database]\nurl = "mysql://ann:s3cret@db.example:port/bbs"\n',
+            '[database]\nurl = "mysql://ann:s3cret@"\n',
+            '[database]\nurl = ["mysql://ann:s3cret@h/bbs"]\n',
+            '[database.url]\nurl = "s3cret"\n',
+            '[broker]\nurl = "stomp://ann:s3cret@h:x"\n',
+            '[broker]\nurl = ["embedded", "stomp://ann:s3cret@h"]\n',
+        ):
+            self.assertNotIn("s3cret", self.refusal(text))
+            error = self.assertRaises(ConfigError, self.load, text)
+            self.assertTrue(error.__suppress_context__)
+
+    def test_never_in_a_representation(self) -> None:
+        config = self.load(database__url=MYSQL, broker__url="stomp://ann:s3cret@h")
+        self.assertNotIn("s3cret", repr(config))
+
+    def test_masked(self) -> None:
+        config = self.load(
+            "[app]\ncapacity = 3\n",
+            database__url=MYSQL,
+            broker__url=["stomp://ann:p@@ss:w@one:1", "stomp://bob@two"],
+        )
+        rows = {key: (value, source) for key, value, source in masked(config)}
+        self.assertEqual(rows["database.url"], ('"mysql://ann:***@db.example:3306/bbs"', "option"))
+        self.assertEqual(
+            rows["broker.url"], ('["stomp://ann:***@one:1", "stomp://bob@two"]', "option")
+        )
+        self.assertEqual(rows["app.capacity"], ("3", config.sources["app.capacity"]))
+        self.assertEqual(rows["login.listen"], ('["tcp:22222"]', "default"))
+
+    def test_masked_whole(self) -> None:
+        """A secret that is no URL shows nothing of itself."""
+        config = self.load(telnet__secret="0123456789:abcdef@")
+        rows = {key: value for key, value, _ in masked(config)}
+        self.assertEqual(rows["telnet.secret"], '"***"')
+        self.assertNotIn("0123456789", repr(config))
+        self.assertIn(("telnet.secret", '""', "code"), masked(Configuration()))
+
+    def test_masked_and_made_in_code(self) -> None:
+        self.assertIn(("app.capacity", "10", "code"), masked(Configuration()))
+
+
+class Refusals(ConfigTestCase):
+    """Each ends in one line that names the key, its place and what would be right."""
+
+    def test_misspelt_key(self) -> None:
+        self.assertEqual(
+            self.refusal('[database]\nulr = "sqlite:///x"\n'),
+            "FILE: unknown key database.ulr, did you mean database.url?",
+        )
+
+    def test_misspelt_section(self) -> None:
+        self.assertEqual(
+            self.refusal("[databse]\n"), "FILE: unknown section [databse], did you mean database?"
+        )
+
+    def test_strange_key_and_section(self) -> None:
+        self.assertEqual(
+            self.refusal("[web]\nquux = 1\n"),
+            "FILE: unknown key web.quux, there are web.listen, web.password_file",
+        )
+        self.assertIn("unknown section [quux], there are login, app,", self.refusal("[quux]\n"))
+        self.assertIn("unknown section [quux]", self.refusal("quux = 1\n"))
+
+    def test_places_of_servers(self) -> None:
+        for place in ("localhost:1", "127.0.0.1:65535", "[::1]:22222", "bbs.example.org:22222"):
+            self.assertEqual(self.load(telnet__server=place).telnet.server, place)
+        for place in ("", "localhost", ":1", "a:0", "a:65536", "::1:22222", "[a:1", "a b:1", "a:x"):
+            self.assertIn("telnet.server must be where a", self.refusal(telnet__server=place))
+
+    def test_collectors_of_traces(self) -> None:
+        for right in ("", "http://127.0.0.1:4318", "https://traces.example.org/otlp"):
+            self.assertEqual(self.load(tracing__endpoint=right).tracing.endpoint, right)
+        for wrong in ("127.0.0.1:4318", "http://", "grpc://a:1", "http://a?b", "http://u:s3cret@a"):
+            refusal = self.refusal(tracing__endpoint=wrong)
+            self.assertIn('tracing.endpoint must be a URL such as "http://127.0.0.1:4318"', refusal)
+            self.assertNotIn("s3cret", refusal)
+        for twice in ("http://127.0.0.1:4318/v1/traces", "https://a/otlp/v1/traces/"):
+            refusal = self.refusal(tracing__endpoint=twice)
+            self.assertIn("without /v1/traces, which is added", refusal)
+
+    def test_shares(self) -> None:
+        for right in (0, 0.25, 1):
+            self.assertEqual(self.load(f"[tracing]\nsample = {right}\n").tracing.sample, right)
+        for wrong in (-0.1, 1.1, "true", '"all"'):
+            refusal = self.refusal(f"[tracing]\nsample = {wrong}\n")
+            self.assertIn("tracing.sample must be a number from 0 to 1", refusal)
+
+    def test_shared_secrets(self) -> None:
+        for secret in ("short", "sixteen letters and spaces"):
+            line = self.refusal(telnet__secret=secret)
+            self.assertIn("telnet.secret must be a text without spaces, of 16", line)
+            self.assertNotIn(secret, line)
+
+    def test_misspelt_variable(self) -> None:
+        self.assertEqual(
+            self.refusal("", {"BBS_DATABASE_ULR": "sqlite:///x"}),
+            "BBS_DATABASE_ULR: unknown key database.ulr, did you mean database.url?",
+        )
+
+    def test_misspelt_option(self) -> None:
+        self.assertEqual(
+            self.refusal(app__capacty=3),
+            "option: unknown key app.capacty, did you mean app.capacity?",
+        )
+
+    def test_section_that_is_none(self) -> None:
+        self.assertEqual(self.refusal("app = 3\n"), "FILE: app must be a section, [app]")
+
+    def test_no_file(self) -> None:
+        error = self.assertRaises(ConfigError, load, "/no/such/bbs.toml", {})
+        self.assertEqual(str(error), "/no/such/bbs.toml: No such file or directory")
+
+    def test_no_toml(self) -> None:
+        self.assertIn("is not TOML: ", self.refusal("[app\n"))
+        self.assertIn("is not TOML: ", self.refusal(b"\xff"))
+
+    def test_wrong_variable(self) -> None:
+        self.assertEqual(
+            self.refusal("", {"BBS_APP_CAPACITY": "ten"}),
+            "BBS_APP_CAPACITY: app.capacity must be a whole number, 1 or more, not 'ten'",
+        )
+        self.assertIn(
+            "BBS_FLEET_SPARE: fleet.spare must be", self.refusal("", {"BBS_FLEET_SPARE": ""})
+        )
+        self.assertIn("ec2.subnet_ids must be", self.refusal("", {"BBS_EC2_SUBNET_IDS": '["a"'}))
+
+    def test_a_number_or_a_word(self) -> None:
+        self.assertEqual(self.load("", {"BBS_FLEET_SPARE": "auto"}).fleet.spare, "auto")
+        self.assertEqual(self.load("", {"BBS_FLEET_SPARE": "7"}).fleet.spare, 7)
+        self.assertEqual(
+            self.refusal("", {"BBS_FLEET_SPARE": "some"}),
+            'BBS_FLEET_SPARE: fleet.spare must be a whole number, 0 or more, or "auto", not'
+            " 'some'",
+        )
+
+    def test_wrong_values(self) -> None:
+        """Wrong types and impossible values, as TOML has them."""
+        for key, values in {
+            "app.capacity": ("0", "-1", "1.0", '"10"', "true", "[]", "2020-01-01"),
+            "app.address": ('"a b"', '":1"', '"h:0"', '"0.0.0.0"', '"tcp:h:1"', "1"),
+            "fleet.spare": ("-1", "nan", "1.5", "true", '"5"', '"Auto"', '""'),
+            "fleet.wait_target": ("0", "-1", '"auto"'),
+            "fleet.consolidate_after": ("-1", "nan"),
+            "limits.max_line": ("63",),
+            "limits.idle_timeout": ("0", "0.0", "-1", "nan", "inf", "true", '"1"', "1" + "0" * 400),
+            "fleet.idle_grace": ("-0.1", "1.1e9"),
+            "limits.failed_logins": ('"20"', '"0/minute"', '"20/fortnight"', "20", '"-1/day"'),
+            "fleet.provider": ('"aws"', '""', "1"),
+            "login.listen": (
+                '""', "[]", "22222", '"22222"', '"tpc:22222"', '"tcp:"', '"tcp:http"',
+                '"tcp:65536"', '"tcp:port=x"', '["tcp:1", 2]', '"tcp:1\\n"', '"unix"',
+            ),
+            "web.listen": ('"tcp"', "0"),
+            "ec2.region": ('""',),
+            "ec2.endpoint_url": ('"127.0.0.1:5000"', '"ftp://host"', '"http://"'),
+            "ec2.instance_type": ('""', "[]", '[""]'),
+            "ec2.key_name": ("1", '"\\u0000"', '"\\u007f"'),
+            "database.url": (
+                '"bbs.sqlite3"', '"sqlite://x"', '"sqlite:///"', '"sqlite:///x?y"', '"mysql://h/b"',
+                '"mysql://u:p@h"', '"mysql://u:p@h/a/b"', '"mysql://u:p@h/b?ssl=1"', "1",
+                '"mysql://u:p@h:0/b"', '"mysql://u:p@h:99999/b"', '"mysql://u:p#q@h/b"',
+                '"postgres://u:p@h/b"', '["sqlite:///x"]', '"mysql://[/b"',
+                '"mysql+mysqlconnector://h/b"', '"mysql+pymysql://u:p@h/b"',
+            ),
+            "broker.url": (
+                '""', "[]", '"stomp:h"', '"stomp://"', '"amqp://h"', '"stomp://h:0"',
+                '"stomp://h?x=1"', '"stomp://u:%00@h"',
+                '["embedded", "stomp://h"]', '"stomp://u:p/q@h"', "true",
+            ),
+        }.items():  # fmt: skip
+            section, _, name = key.partition(".")
+            for value in values:
+                refusal = self.refusal(f"[{section}]\n{name} = {value}\n")
+                self.assertTrue(refusal.startswith(f"FILE: {key} must be "), (key, value, refusal))
+
+    def test_right_values(self) -> None:
+        for key, values in {
+            "login.listen": (
+                '"tcp:0"', '"tcp:port=1:interface=127.0.0.1"', '"ssl:443:privateKey=key.pem"',
+                '"tcp6:22222"', '"systemd:domain=INET:index=0"', '["tcp:1", "unix:/run/bbs"]',
+                '"tcp:interface=\\\\:\\\\:1:port=22222"', '"haproxy:tcp:22222"',
+            ),
+            "database.url": (
+                '"sqlite:////var/lib/bbs.sqlite3"', '"mysql://u@[::1]/b"',
+                '"mysql://u:p%2F@h:3306/b?tls_ca=/etc/ca.pem"',
+                '"mysql+mysqlconnector://u:p%2F@h:3306/b?tls_ca=/etc/ca.pem"',
+            ),
+            "broker.url": ('["embedded"]', '"stomp+ssl://u:p@h:61612"', '"stomp://h/vhost"'),
+            "fleet.idle_grace": ("0", "0.0", "1000000000"),
+            "fleet.spare": ("0", '"auto"'),
+            "fleet.wait_target": ("0.1", "60"),
+            "fleet.consolidate_after": ("0", "30.0"),
+            "ec2.endpoint_url": ('"http://127.0.0.1:5000"', '"https://ec2.example/"'),
+        }.items():  # fmt: skip
+            section, _, name = key.partition(".")
+            for value in values:
+                self.load(f"[{section}]\n{name} = {value}\n")
+
+    def test_tls_that_is_not_installed(self) -> None:
+        """Better now than when the server listens."""
+        self.patch(addresses, "find_spec", lambda name: None)
+        self.assertIn(
+            "login.listen must be an endpoint", self.refusal(login__listen="ssl:443:privateKey=k")
+        )
+        self.assertIn("where bbs[tls] is installed", self.refusal(broker__url="stomp+ssl://h"))
+        self.load(login__listen="tcp:1", broker__url="stomp://h")
+
+    def test_a_driver_that_is_not_installed(self) -> None:
+        """What to do about it is said, and nothing of the URL."""
+        self.patch(kinds, "find_spec", lambda name: None)
+        url = "mysql+mysqlconnector://u:s3cret@h/b"
+        told = self.refusal(database__url=url)
+        self.assertIn("database.url: mysql+mysqlconnector:// needs", told)
+        self.assertIn("pip install '.[fast-mysql]'", told)
+        self.assertNotIn("s3cret", told)
+        self.load(database__url=url.replace("+mysqlconnector", ""))
+
+    def test_impossible_together(self) -> None:
+        self.assertEqual(
+            self.refusal("[fleet]\nminimum = 21\n"),
+            "FILE: fleet.minimum (21) must be at most fleet.maximum (20)",
+        )
+        self.assertEqual(
+            self.refusal("", {"BBS_FLEET_HEARTBEAT_INTERVAL": "10"}),
+            "BBS_FLEET_HEARTBEAT_INTERVAL: fleet.lost_after (10.0) must be above"
+            " fleet.heartbeat_interval (10.0)",
+        )
+        self.assertIn(
+            "fleet.lease_timeout (1.0) must be above", self.refusal("[fleet]\nlease_timeout = 1\n")
+        )
+
+    def test_a_fleet_of_one_size(self) -> None:
+        """The bound itself is possible."""
+        self.assertEqual(self.load("[fleet]\nminimum = 20\n").fleet.minimum, 20)
+
+    def test_ec2_without_an_image(self) -> None:
+        self.assertEqual(
+            self.refusal('[fleet]\nprovider = "ec2"\n'),
+            "FILE: ec2.image_id or ec2.launch_template must say what to launch",
+        )
+        self.load('[fleet]\nprovider = "ec2"\n[ec2]\nimage_id = "ami-1"\n')
+        self.load('[fleet]\nprovider = "ec2"\n[ec2]\nlaunch_template = "bbs"\n')
+
+
+class Writing(ConfigTestCase):
+    """`to_toml` and `load` are each other's inverse."""
+
+    def test_default(self) -> None:
+        self.assertEqual(self.load(to_toml(Configuration())), Configuration())
+
+    def test_changed_in_code(self) -> None:
+        """As the fleet hands a configuration on, with its own broker in it."""
+        config = replace(self.load(), broker=Broker(url=("stomp://u:p@127.0.0.1:1",)))
+        self.assertEqual(self.load(to_toml(config)), config)
+
+    @given(
+        st.text().filter(str.isprintable),
+        st.lists(st.text(min_size=1).filter(str.isprintable)),
+        st.floats(0, 1e9, exclude_min=True),
+        st.integers(1),
+        st.sampled_from(list(kinds.UNITS)),
+    )
+    def test_any(self, text: str, texts: list[str], seconds: float, count: int, unit: str) -> None:
+        options: dict[str, object] = {
+            "ec2.key_name": text,
+            "ec2.subnet_ids": texts,
+            "limits.idle_timeout": seconds,
+            "app.capacity": count,
+            "limits.registrations": f"{min(count, 999)}/{unit}",
+        }
+        config = load(None, {}, options)
+        self.assertEqual(self.load(to_toml(config)), config)
+        self.assertEqual(config.ec2.subnet_ids, tuple(texts))
+
+
+USAGE = "usage: bbs config check FILE\n       bbs config keys\n"
+
+
+class Command(ConfigTestCase):
+    """`bbs config`."""
+
+    def run_command(self, *argv: str, environ: Mapping[str, str] = {}) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            mock.patch.dict(os.environ, environ),
+        ):
+            code = config.main(argv, BOARD)
+        return code, out.getvalue(), err.getvalue()
+
+    def test_right(self) -> None:
+        path = self.write(f'[database]\nurl = "{MYSQL}"\n')
+        code, out, err = self.run_command("check", path, environ={"BBS_APP_CAPACITY": "3"})
+        self.assertEqual((code, err), (0, ""))
+        lines = out.splitlines()
+        self.assertEqual(len(lines), len(masked(Configuration())))
+        self.assertIn(f'database.url = "mysql://ann:***@db.example:3306/bbs"  # {path}', lines)
+        self.assertIn("app.capacity = 3  # BBS_APP_CAPACITY", lines)
+        self.assertIn("fleet.spare = 5  # default", lines)
+        code, out, _ = self.run_command("check", path, environ={"BBS_FLEET_SPARE": "auto"})
+        self.assertIn('fleet.spare = "auto"  # BBS_FLEET_SPARE', out.splitlines())
+
+    def test_wrong(self) -> None:
+        path = self.write("[app]\ncapacity = 0\n")
+        code, out, err = self.run_command("check", path)
+        self.assertEqual((code, out), (1, ""))
+        self.assertEqual(err, f"{path}: app.capacity must be a whole number, 1 or more, not 0\n")
+
+    def test_usage(self) -> None:
+        for argv in ([], ["check"], ["check", "a", "b"], ["chekc", "a"]):
+            self.assertEqual(self.run_command(*argv), (2, "", USAGE))
+
+    def test_help(self) -> None:
+        for flag in ("-h", "--help"):
+            self.assertEqual(self.run_command(flag), (0, USAGE, ""))
+
+    def test_keys(self) -> None:
+        """Defaults, whatever the environment says, in a text that loads."""
+        code, out, err = self.run_command("keys", environ={"BBS_APP_CAPACITY": "3"})
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(self.load(out), Configuration())
+        self.assertIn("capacity = 10                        # users that one app server takes", out)

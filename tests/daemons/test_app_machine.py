@@ -1,0 +1,277 @@
+"""What an app server on EC2 learns of its own instance, and tells the fleet."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
+from twisted.logger import globalLogPublisher
+
+from bbs.config import load
+from bbs.daemons.app import is_on_instance
+from bbs.daemons.app_machine import AGAIN, PATIENCE, POLL, Machine
+from bbs.errors import Unavailable
+from bbs.rules import keeping, members
+from bbs.scaling import children
+from bbs.scaling.metadata import Metadata
+from bbs.storage.database import Database
+from bbs.values import Instance
+from tests.rules.fleet_case import ONE, FleetCase
+from tests.scaling.metadata_tools import MetadataReactor
+
+PUBLIC = b"198.51.100.7"
+INTERRUPTION = b'{"action": "terminate", "time": "2026-09-18T12:34:56Z"}'
+
+
+class Door:
+    """A database that can be away; `rules` has the names of those that it was asked to run."""
+
+    def __init__(self, database: Database) -> None:
+        self.away = False
+        self.rules: list[str] = []
+        self._database = database
+
+    def run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        self.rules.append(rule.__name__)
+        return fail(Unavailable()) if self.away else self._database.run(rule, *arguments)
+
+
+class MachineTestCase(FleetCase):
+    """An app server that starts on an instance of Spot capacity."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.keep()
+        [self.launch_id] = self.launch()
+        self.door = Door(self.database)
+        self.reactor = MetadataReactor()
+        self.paths = self.reactor.service.paths
+        self.paths["instance-life-cycle"] = b"spot"
+        self.machine = Machine(Metadata(self.reactor), "public", self.reactor)
+        self.events: list[Any] = []
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def start(self) -> Deferred[str | None]:  # type: ignore[override]
+        """It starts; what it will report as its address."""
+        self.machine.startService()
+        self.addCleanup(self.stop)
+        host = Deferred.fromCoroutine(self.machine.host())
+        self.reactor.settle()
+        return host
+
+    def stop(self) -> None:
+        """It stops at once, and leaves nothing behind."""
+        if self.machine.running:
+            stopped = self.machine.stopService()
+            self.reactor.settle()
+            self.successResultOf(stopped)
+            self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def join(self, host: Deferred[str | None]) -> None:
+        """It reports itself, as an app server does when it serves."""
+        told = self.successResultOf(host)
+        self.assertTrue(self.call(members.report, self.launch_id, 22223, told))
+        self.machine.joined(self.door, self.launch_id, 22223, told)  # type: ignore[arg-type]
+        self.reactor.settle()
+
+    @property
+    def host(self) -> str | None:
+        """Where it is, by its row."""
+        return self.row(self.launch_id).host
+
+    @property
+    def warned(self) -> str | None:
+        """Why it will be taken away, by its row."""
+        return self.row(self.launch_id).warned
+
+    def warnings(self) -> list[str]:
+        """What an operator reads in the log."""
+        return [
+            event["log_format"].format(**event)
+            for event in self.events
+            if event["log_level"].name in ("warn", "error", "critical")
+        ]
+
+
+class Addresses(MachineTestCase):
+    """Where people reach it."""
+
+    def test_known_at_once(self) -> None:
+        self.paths["public-ipv4"] = PUBLIC
+        self.join(self.start())
+        self.assertEqual(self.host, "198.51.100.7")
+        self.reactor.pass_time(60)
+        self.assertEqual((self.door.rules, self.warnings()), ([], []))
+
+    def test_metadata_that_do_not_answer(self) -> None:
+        """It reports without after a while, and tells the address when that is known."""
+        self.paths["public-ipv4"] = PUBLIC
+        self.reactor.away = True
+        host = self.start()
+        self.reactor.pass_time(PATIENCE - 0.1, 0.1)
+        self.assertNoResult(host)
+        self.reactor.pass_time(0.2, 0.1)
+        self.join(host)
+        self.assertIsNone(self.host)
+        self.reactor.pass_time(300)
+        self.assertIsNone(self.host)
+        self.assertEqual(len(self.warnings()), 1)
+        self.reactor.away = False
+        self.reactor.pass_time(3 * AGAIN + 2)
+        self.assertEqual(self.host, "198.51.100.7")
+
+    def test_no_such_address(self) -> None:
+        """Nobody waits for what the instance does not have; it may be given one later."""
+        self.join(self.start())
+        self.reactor.pass_time(60)
+        self.assertEqual(
+            self.warnings(),
+            ["this instance's address (ec2.address: public) is not known: it has none"],
+        )
+        self.paths["public-ipv4"] = PUBLIC
+        self.reactor.pass_time(3 * AGAIN)
+        self.assertEqual(self.host, "198.51.100.7")
+
+    def test_a_database_that_is_away(self) -> None:
+        """It is told again until it was told."""
+        self.join(self.start())
+        self.door.away = True
+        self.paths["public-ipv4"] = PUBLIC
+        self.reactor.pass_time(60)
+        self.assertIsNone(self.host)
+        self.door.away = False
+        self.reactor.pass_time(2 * AGAIN)
+        self.assertEqual(self.host, "198.51.100.7")
+        self.assertEqual(self.warnings()[1:], [])
+
+    def test_the_list_was_faster(self) -> None:
+        """What the fleet knows of a server that is ready is left as it is."""
+        self.join(self.start())
+        self.call(keeping.mark_ready, ONE, self.launch_id, "203.0.113.1", self.now)
+        self.paths["public-ipv4"] = PUBLIC
+        self.reactor.pass_time(60)
+        self.assertEqual((self.host, self.door.rules), ("203.0.113.1", ["report"]))
+
+    def test_ready_at_its_own_word(self) -> None:
+        """The keeper that has no list leaves the address that the server has told."""
+        self.paths["public-ipv4"] = PUBLIC
+        self.join(self.start())
+        self.call(keeping.mark_ready, ONE, self.launch_id, None, self.now)
+        self.assertEqual(self.host, "198.51.100.7")
+        self.call(keeping.note_instances, ONE, [Instance(self.launch_id, None, True, "", "i-1")])
+        self.assertEqual(self.host, "198.51.100.7")
+
+    def test_it_stops_while_it_asks(self) -> None:
+        self.reactor.away = True
+        host = self.start()
+        self.stop()
+        self.assertIsNone(self.successResultOf(host))
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+
+class Notices(MachineTestCase):
+    """Whether EC2 takes it away."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.paths["public-ipv4"] = PUBLIC
+        self.join(self.start())
+
+    def test_none(self) -> None:
+        self.reactor.pass_time(600)
+        self.assertIsNone(self.warned)
+        self.assertEqual((self.door.rules, self.warnings()), ([], []))
+
+    def test_interrupted(self) -> None:
+        """The fleet is told within seconds, and once."""
+        self.paths["spot/instance-action"] = INTERRUPTION
+        self.reactor.pass_time(POLL)
+        self.assertEqual(self.warned, "spot: interrupted at 12:34 UTC")
+        self.reactor.pass_time(60)
+        self.assertEqual(self.door.rules, ["warn"])
+        self.assertEqual(
+            self.warnings(), ["EC2 takes this instance away: spot: interrupted at 12:34 UTC"]
+        )
+
+    def test_recommended_and_then_interrupted(self) -> None:
+        self.paths["events/recommendations/rebalance"] = b"{}"
+        self.reactor.pass_time(POLL)
+        self.assertEqual(self.warned, "spot: rebalance recommended")
+        self.paths["spot/instance-action"] = INTERRUPTION
+        self.reactor.pass_time(POLL)
+        self.assertEqual(self.warned, "spot: interrupted at 12:34 UTC")
+
+    def test_a_recommendation_that_is_gone(self) -> None:
+        """What was told stays so."""
+        self.paths["events/recommendations/rebalance"] = b"{}"
+        self.reactor.pass_time(POLL)
+        del self.paths["events/recommendations/rebalance"]
+        self.reactor.pass_time(60)
+        self.assertEqual(self.warned, "spot: rebalance recommended")
+
+    def test_a_database_that_is_away(self) -> None:
+        """It is told again until it was told, and the log says it once."""
+        self.door.away = True
+        self.paths["spot/instance-action"] = INTERRUPTION
+        self.reactor.pass_time(60)
+        self.assertIsNone(self.warned)
+        self.reactor.away = True  # What was heard is not heard again.
+        self.door.away = False
+        self.reactor.pass_time(2 * POLL)
+        self.assertEqual(self.warned, "spot: interrupted at 12:34 UTC")
+        self.assertEqual(len(self.warnings()), 1)
+
+    def test_metadata_that_do_not_answer(self) -> None:
+        """They are asked again, as long as it serves."""
+        self.reactor.service.broken = 503
+        self.reactor.pass_time(600)
+        self.reactor.service.broken = 0
+        self.paths["spot/instance-action"] = INTERRUPTION
+        self.reactor.pass_time(POLL)
+        self.assertEqual(self.warned, "spot: interrupted at 12:34 UTC")
+
+    def test_it_stops_while_it_asks(self) -> None:
+        self.reactor.service.silent = True
+        self.reactor.pass_time(POLL + 0.5)
+        self.stop()
+
+
+class OnDemand(MachineTestCase):
+    """An instance that nobody takes away."""
+
+    def test_not_asked_again(self) -> None:
+        self.paths |= {"instance-life-cycle": b"on-demand", "public-ipv4": PUBLIC}
+        self.join(self.start())
+        asked = len(self.reactor.service.asked)
+        self.reactor.pass_time(600)
+        self.assertEqual(len(self.reactor.service.asked), asked)
+
+
+class Launched(FleetCase):
+    """Who asks metadata at all."""
+
+    def asks(self, provider: str, server_id: str | None = "1", **options: str) -> bool:
+        """Whether an app server does that this provider launched."""
+        given = {"fleet.provider": provider, "ec2.image_id": "ami-1", **options}
+        config = load(None, {}, given)
+        text = children.configuration_text(config, config.broker.url, config.app.listen)
+        path = Path(self.mktemp())
+        path.write_text(text)
+        theirs = load(str(path), {})
+        if provider == "ec2":
+            self.assertEqual(theirs.ec2.address, config.ec2.address)
+        return is_on_instance(theirs, server_id)
+
+    def test_ec2(self) -> None:
+        for address in ("public", "private", "dns"):
+            self.assertTrue(self.asks("ec2", **{"ec2.address": address}))
+
+    def test_others(self) -> None:
+        """Nobody else, though its login server's configuration should speak of EC2."""
+        for provider in ("local", "none"):
+            self.assertFalse(self.asks(provider, **{"ec2.address": "private"}))
+
+    def test_by_hand(self) -> None:
+        self.assertFalse(self.asks("ec2", None))

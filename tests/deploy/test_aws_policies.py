@@ -1,0 +1,439 @@
+"""The IAM policies of `docs/aws/`, held against the calls that bbs makes.
+
+The calls are recorded as botocore makes them, in front of moto;
+`tests/deploy/aws_policies.py` says what each asks of a policy.
+"""
+
+import copy
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+from unittest import mock
+
+import boto3
+from botocore.serialize import create_serializer
+from moto import mock_aws
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.config import EC2
+from bbs.config import references as stores
+from bbs.scaling.ec2.client import EC2Client
+from bbs.scaling.ec2.provider import EC2Provider
+from bbs.workers import Inline
+from tests.cloud.templates import Template, Templates
+from tests.deploy.aws_policies import (
+    ACCOUNT,
+    REGION,
+    Account,
+    Call,
+    Request,
+    allowing,
+    arn,
+    holds,
+    launch_requests,
+    like,
+    pass_role,
+    policy,
+    requests,
+    together,
+)
+from tests.scaling.ec2.tools import FLEET_ID, MemoryApi
+
+OURS = {"bbs:fleet": "bbs"}
+LAUNCH = "0123456789abcdef0123456789abcdef"
+
+APP, SPOT = policy("app-server-policy.json"), policy("spot-policy.json")
+
+SPOTS_ROLE = (
+    f"arn:aws:iam::{ACCOUNT}:role/aws-service-role/spot.amazonaws.com/AWSServiceRoleForEC2Spot"
+)
+
+
+class PolicyTestCase(SynchronousTestCase):
+    """An account as `docs/aws.md` makes it, and a record of the calls to it."""
+
+    def setUp(self) -> None:
+        environ = {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
+        }
+        for patched in (mock.patch.dict(os.environ, environ), mock_aws()):
+            patched.start()
+            self.addCleanup(patched.stop)
+        self.clock = Clock()
+        self.calls: list[Call] = []
+        self.lives = 0
+        self.ec2 = boto3.client("ec2", region_name=REGION)
+        vpc = self.ec2.create_vpc(CidrBlock="10.50.0.0/16")["Vpc"]["VpcId"]
+        subnet = self.ec2.create_subnet(VpcId=vpc, CidrBlock="10.50.1.0/24")["Subnet"]
+        group = self.ec2.create_security_group(GroupName="bbs-app", Description="-", VpcId=vpc)
+        boto3.client("iam").create_instance_profile(InstanceProfileName="bbs-app")
+        self.config = EC2(
+            image_id=self.ec2.register_image(Name="bbs", RootDeviceName="/dev/sda1")["ImageId"],
+            subnet_ids=(subnet["SubnetId"],),
+            security_group_ids=(group["GroupId"],),
+            iam_instance_profile="bbs-app",
+        )
+        self.tags: dict[str, Mapping[str, str]] = {self.config.image_id: OURS}
+        self.templates = Templates()
+        self.login = policy(
+            "login-server-policy.json",
+            SUBNET_A=subnet["SubnetId"],
+            SUBNET_B="subnet-b",
+            APP_GROUP=group["GroupId"],
+        )
+
+    def template(self, **data: Any) -> str:
+        """A launch template of ours; its id."""
+        asked: dict[str, Any] = {"LaunchTemplateName": "bbs", "LaunchTemplateData": data}
+        made = self.ec2.create_launch_template(**asked)
+        id: str = made["LaunchTemplate"]["LaunchTemplateId"]
+        self.tags[id] = OURS
+        query = self.query("CreateLaunchTemplate", **asked)
+        del query["LaunchTemplateName"]
+        said = {name.removeprefix("LaunchTemplateData."): query[name] for name in query}
+        self.templates.by_id[id] = Template(id, "bbs", {1: said})
+        return id
+
+    def query(self, action: str, **parameters: Any) -> dict[str, str]:
+        """A call's parameters as EC2 gets them."""
+        model = self.ec2.meta.service_model.operation_model(action)
+        made = create_serializer("ec2").serialize_to_request(parameters, model)["body"]
+        del made["Action"], made["Version"]
+        return {name: str(value) for name, value in made.items()}
+
+    def client(self, service: str) -> Any:
+        """A client whose calls are recorded."""
+        client: Any = boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
+        client.meta.events.register("before-parameter-build", self.record)
+        return client
+
+    def record(self, params: Any, model: Any, **_: object) -> None:
+        # What EC2 gets, not what it was before: the user data in base64 for one.
+        service = model.service_model.endpoint_prefix
+        asked = self.query(model.name, **params) if service == "ec2" else dict(params)
+        self.calls.append(Call(service, model.name, asked))
+
+    def provider(self, config: EC2) -> EC2Provider:
+        """A provider that asks in this thread."""
+        api = MemoryApi(lambda: self.client("ec2"), lambda action: Inline())
+        client = EC2Client(self.clock, api)
+        provider = EC2Provider(
+            self.clock, client, config, lambda server: f"#!{server}", "0", fleet_id=FLEET_ID
+        )
+        for service in (client, provider):
+            service.startService()
+            self.addCleanup(service.stopService)
+        return provider
+
+    def a_life(self, config: EC2) -> None:
+        """Launch an instance, look at it, stop, start and end it; another keeper ends another
+        one's."""
+        provider = self.provider(config)
+        self.lives += 1
+        # A launch that was there before is found, and not made again.
+        one, other = (f"{LAUNCH}{self.lives}{which}" for which in "ab")
+        self.wait_for(provider.launch(one), provider.launch(other))
+        self.tags |= {
+            each["InstanceId"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
+            for reservation in self.ec2.describe_instances()["Reservations"]
+            for each in reservation["Instances"]
+        }
+        (listed,) = self.wait_for(provider.list())
+        self.assertEqual(sum(instance.alive for instance in listed.values()), 2)
+        if not config.spot:
+            for change in (provider.stop, provider.start):
+                self.wait_for(change(one))
+        self.wait_for(provider.terminate(one), self.provider(config).terminate(other))
+
+    def wait_for(self, *answers: Any) -> list[Any]:
+        self.clock.pump([0.1] * 50)
+        return [self.successResultOf(each) for each in answers]
+
+    def account(self) -> Account:
+        """What there is."""
+        return Account(self.tags, self.templates)
+
+    def reveal(self) -> None:
+        """Ask both stores for both secrets."""
+        kept = {"database": "mysql://u:p@h/bbs", "broker": "stomp://u:p@h:61613"}
+        for name, url in kept.items():
+            boto3.client("ssm", region_name=REGION).put_parameter(
+                Name=f"/bbs/{name}", Value=url, Type="SecureString"
+            )
+            boto3.client("secretsmanager", region_name=REGION).create_secret(
+                Name=f"bbs/{name}", SecretString=url
+            )
+            with mock.patch.object(stores, "_client", lambda service, ec2: self.client(service)):
+                references = (f"ssm:/bbs/{name}", f"secretsmanager:bbs/{name}")
+                stores.reveal(f"{name}.url", references, self.config)
+
+    def asked(self) -> list[Request]:
+        """What was asked for so far."""
+        return [request for call in self.calls for request in requests(call, self.account())]
+
+    def launch(self) -> dict[str, str]:
+        """The first launch so far."""
+        return dict(next(c.parameters for c in self.calls if c.action == "RunInstances"))
+
+    def denied(self, policy: Mapping[str, Any], launch: Mapping[str, str]) -> list[Request]:
+        """What of a launch a policy does not allow."""
+        found = launch_requests(launch, self.account())
+        return [request for request in found if not allowing(policy, request)]
+
+    def assert_allowed(self, policy: Mapping[str, Any]) -> set[str]:
+        """Every request so far is allowed; returns the statements that did."""
+        used: set[str] = set()
+        for request in self.asked():
+            sids = allowing(policy, request)
+            self.assertNotEqual(sids, [], request)
+            used.update(sids)
+        return used
+
+
+class LoginServer(PolicyTestCase):
+    """The role of the login server."""
+
+    def test_allows_what_it_does(self) -> None:
+        """Every call that a keeper of the fleet makes, and no statement is there for nothing."""
+        self.a_life(self.config)
+        self.a_life(replace(self.config, address="private"))
+        self.from_a_template()
+        self.reveal()
+        used = self.assert_allowed(self.login)
+        self.assertEqual(used, {each["Sid"] for each in self.login["Statement"]})
+
+    def from_a_template(self) -> None:
+        """A life of instances that a launch template of ours says all of."""
+        template = self.template(
+            ImageId=self.config.image_id,
+            SecurityGroupIds=list(self.config.security_group_ids),
+            IamInstanceProfile={"Name": "bbs-app"},
+        )
+        config = replace(
+            self.config,
+            launch_template=template,
+            image_id="",
+            security_group_ids=(),
+            iam_instance_profile="",
+        )
+        self.a_life(config)
+
+    def test_spot(self) -> None:
+        """Takes another policy; Spot's own role is made by the first launch in an account."""
+        self.a_life(replace(self.config, spot=True))
+        self.assertNotEqual(self.denied(self.login, self.launch()), [])
+        used = self.assert_allowed(together(self.login, SPOT))
+        asked = Request(
+            "iam:CreateServiceLinkedRole", SPOTS_ROLE, {"iam:AWSServiceName": "spot.amazonaws.com"}
+        )
+        self.assertEqual(allowing(self.login, asked), [])
+        used.update(allowing(SPOT, asked))
+        self.assertLessEqual({each["Sid"] for each in SPOT["Statement"]}, used)
+
+    def test_every_call_was_recorded(self) -> None:
+        """What the client can ask is what was recorded: bbs asks all of it."""
+        self.a_life(self.config)
+        self.from_a_template()
+        own = {name for name in vars(EC2Client) if not name.startswith("_") and "_" in name}
+        actions = {"".join(map(str.capitalize, name.split("_"))) for name in own}
+        self.assertEqual({call.action for call in self.calls}, actions)
+
+    def test_launch_template(self) -> None:
+        """One with our tag; what is in it counts as if the request said it."""
+        self.from_a_template()
+        launch = self.launch()
+        id = launch["LaunchTemplate.LaunchTemplateId"]
+        self.assertEqual(self.denied(self.login, launch), [])
+        data = self.templates.by_id[id].versions[1]
+        for change in (
+            {"ImageId": "ami-other"},
+            {"SecurityGroupId.1": "sg-other"},
+            {"IamInstanceProfile.Name": "administrator"},
+            {"KeyName": "mine"},
+            {"TagSpecification.1.ResourceType": "instance", **_tag(1, "team", "a")},
+        ):
+            self.templates.by_id[id].versions[1] = {**data, **change}
+            self.assertNotEqual(self.denied(self.login, launch), [], change)
+        self.templates.by_id[id].versions[1] = data
+        del self.tags[id]
+        self.assertNotEqual(self.denied(self.login, launch), [])
+
+    def other_launches(self) -> Iterator[list[Request]]:
+        """Launches untagged, of another fleet, with other tags, of another size, with the old
+        metadata service, a volume that is not encrypted or dear, or somewhere else: what of each
+        is not allowed."""
+        self.a_life(self.config)
+        launch = self.launch()
+        self.assertEqual(self.denied(self.login, launch), [])
+        first = "BlockDeviceMapping.1.Ebs."
+        network = "NetworkInterface.1."
+        self.assertEqual(launch["TagSpecification.1.Tag.2.Key"], "bbs:fleet")
+        self.assertEqual(launch["TagSpecification.1.Tag.3.Key"], "bbs:fleet-id")
+        changes: tuple[tuple[str, Mapping[str, str]], ...] = (
+            ("TagSpecification.", {}),
+            ("TagSpecification.2.", {}),
+            ("TagSpecification.1.Tag.2.", {}),
+            ("TagSpecification.1.Tag.3.", {}),
+            ("", {"TagSpecification.1.Tag.2.Value": "other"}),
+            ("", {"TagSpecification.2.Tag.2.Value": "other"}),
+            ("", _tag(9, "team", "a")),
+            ("", {"InstanceType": "t3.small"}),
+            ("", {"InstanceType": "p5.48xlarge"}),
+            ("MetadataOptions.", {}),
+            ("BlockDeviceMapping.", {}),
+            ("", {f"{first}Encrypted": "false"}),
+            ("", {f"{first}VolumeType": "io2"}),
+            ("", {"BlockDeviceMapping.2.Ebs.VolumeType": "gp3"}),
+            ("", {"ImageId": "ami-other"}),
+            ("", {f"{network}SubnetId": "subnet-other"}),
+            ("", {f"{network}SecurityGroupId.1": "sg-other"}),
+            ("", {f"{network}SecurityGroupId.2": "sg-other"}),
+            ("", {"IamInstanceProfile.Name": "administrator"}),
+            ("", {"KeyName": "mine"}),
+            ("", {"InstanceMarketOptions.MarketType": "spot"}),
+        )
+        for without, change in changes:
+            kept = {
+                name: value
+                for name, value in launch.items()
+                if not without or not name.startswith(without)
+            }
+            self.assertNotEqual({**kept, **change}, launch, (without, change))
+            denied = self.denied(self.login, {**kept, **change})
+            self.assertNotEqual(denied, [], (without, change))
+            yield denied
+
+    def test_denies_other_launches(self) -> None:
+        self.assertEqual(len(list(self.other_launches())), 21)
+
+    def test_every_condition_is_needed(self) -> None:
+        """Without any of them something is allowed that is not."""
+        denied = [request for found in self.other_launches() for request in found]
+        denied += self.none_of_its_business()
+        for whole in (self.login, SPOT):
+            for number, key, without in weakened(whole):
+                sid = whole["Statement"][number]["Sid"]
+                allowed = [request for request in denied if allowing(without, request)]
+                self.assertNotEqual(allowed, [], f"{sid} without {key}")
+
+    def none_of_its_business(self) -> list[Request]:
+        """What nobody of ours asks for."""
+        instance = arn("ec2", "instance/i-1")
+        ours = {"aws:ResourceTag/bbs:fleet": "bbs"}
+        other = {"aws:ResourceTag/bbs:fleet": "other"}
+        requested = {"aws:RequestTag/bbs:fleet": "bbs", "aws:TagKeys": ["bbs:fleet"]}
+        foreign = tuple(
+            Request(f"ec2:{action}Instances", instance, context)
+            for action in ("Terminate", "Stop", "Start")
+            for context in ({}, other, requested)
+        )
+        image = arn("ec2", "image/ami-1", "")
+        return [
+            *foreign,
+            # It says that it is ours.
+            Request("ec2:RunInstances", image, {**ours, "ec2:Owner": "136693071363"}),
+            Request("ec2:RunInstances", image, {"ec2:Owner": ACCOUNT}),
+            Request("ec2:RunInstances", arn("ec2", "launch-template/lt-1"), other),
+            Request("iam:CreateServiceLinkedRole", SPOTS_ROLE, {"iam:AWSServiceName": "x"}),
+            Request("ec2:RebootInstances", instance, ours),
+            Request("ec2:CreateTags", instance, requested),
+            Request("ec2:CreateTags", instance, {**requested, **ours}),
+            Request("ec2:CreateTags", instance, {**requested, "ec2:CreateAction": "CreateFleet"}),
+            Request("ec2:DeleteTags", instance, ours),
+            Request("ec2:CreateFleet", arn("ec2", "fleet/*"), requested),
+            Request("ec2:ModifyInstanceAttribute", instance, ours),
+            Request("ec2:DescribeInstances", "*", {"aws:RequestedRegion": "eu-north-1"}),
+            Request("ec2:DescribeInstanceAttribute", instance, ours),
+            Request("ec2:CreateLaunchTemplateVersion", arn("ec2", "launch-template/lt-1"), ours),
+            Request("ssm:GetParameter", arn("ssm", "parameter/bbs/other")),
+            Request("ssm:PutParameter", arn("ssm", "parameter/bbs/database")),
+            Request("secretsmanager:GetSecretValue", arn("secretsmanager", "secret:bbs/x-AbCdEf")),
+            pass_role("bbs-login"),
+            pass_role("bbs-app", "lambda.amazonaws.com"),
+        ]
+
+    def test_denies_what_is_none_of_its_business(self) -> None:
+        for request in self.none_of_its_business():
+            self.assertEqual(allowing(together(self.login, SPOT), request), [], request)
+
+
+def weakened(policy: Mapping[str, Any]) -> Iterator[tuple[int, str, Mapping[str, Any]]]:
+    """A policy without one condition, for each: with its statement's number, and its key."""
+    for number, statement in enumerate(policy["Statement"]):
+        for operator, conditions in statement.get("Condition", {}).items():
+            for key in conditions:
+                less = copy.deepcopy(dict(policy))
+                del less["Statement"][number]["Condition"][operator][key]
+                yield number, key, less
+
+
+def _tag(number: int, key: str, value: str) -> dict[str, str]:
+    tag = f"TagSpecification.1.Tag.{number}."
+    return {f"{tag}Key": key, f"{tag}Value": value}
+
+
+class AppServer(PolicyTestCase):
+    """The role of the app servers."""
+
+    def test_allows_what_it_does(self) -> None:
+        self.reveal()
+        self.assertEqual(self.assert_allowed(APP), {each["Sid"] for each in APP["Statement"]})
+
+    def test_denies_the_rest(self) -> None:
+        """Nothing of what the login server may, but for the secrets."""
+        self.a_life(self.config)
+        for request in self.asked():
+            self.assertEqual(allowing(APP, request), [], request)
+        other = arn("ssm", "parameter/bbs/other")
+        self.assertEqual(allowing(APP, Request("ssm:GetParameter", other)), [])
+
+
+class Evaluator(SynchronousTestCase):
+    """The evaluator itself."""
+
+    def evaluate(self, *statements: Mapping[str, Any], **context: str) -> bool:
+        whole = [{"Sid": "x", "Action": "s:*", "Resource": "*", **each} for each in statements]
+        return bool(allowing({"Statement": whole}, Request("s:Do", "r", context)))
+
+    def test_default(self) -> None:
+        self.assertFalse(self.evaluate())
+        self.assertTrue(self.evaluate({"Effect": "Allow"}))
+        self.assertTrue(self.evaluate({"Effect": "Allow", "Action": ["s:A", "S:dO"]}))
+        self.assertFalse(self.evaluate({"Effect": "Allow", "Action": "s:D"}))
+        self.assertFalse(self.evaluate({"Effect": "Allow", "Resource": "R"}))
+
+    def test_deny(self) -> None:
+        self.assertFalse(self.evaluate({"Effect": "Allow"}, {"Effect": "Deny"}))
+
+    def test_conditions(self) -> None:
+        def allowed(**condition: object) -> bool:
+            return self.evaluate({"Effect": "Allow", "Condition": condition}, k="ab", b="True")
+
+        self.assertTrue(allowed(StringEquals={"k": ["x", "ab"]}, Bool={"b": "true"}))
+        self.assertFalse(allowed(StringEquals={"k": "a*"}))
+        self.assertFalse(allowed(StringEquals={"k": "ab", "none": "ab"}))
+        self.assertTrue(allowed(StringLike={"k": "a?"}))
+        self.assertFalse(allowed(StringLike={"k": "a"}))
+        self.assertRaises(KeyError, allowed, NumericEquals={"k": "1"})
+
+    def test_null(self) -> None:
+        self.assertTrue(holds("Null", "k", ["false"], {"k": "x"}))
+        self.assertFalse(holds("Null", "k", ["false"], {}))
+        self.assertTrue(holds("Null", "k", ["true"], {}))
+
+    def test_all_values(self) -> None:
+        """Also of none."""
+        operator = "ForAllValues:StringEquals"
+        self.assertTrue(holds(operator, "k", ["a", "b"], {"k": ["b", "a"]}))
+        self.assertFalse(holds(operator, "k", ["a", "b"], {"k": ["a", "c"]}))
+        self.assertTrue(holds(operator, "k", ["a"], {}))
+        self.assertFalse(holds("StringEquals", "k", ["a"], {"k": ["a"]}))
+        self.assertRaises(AssertionError, holds, "ForAnyValue:Bool", "k", ["a"], {"k": ["a"]})
+
+    def test_unknown_parts(self) -> None:
+        self.assertRaises(AssertionError, self.evaluate, {"Effect": "Allow", "NotAction": "x"})
+        self.assertRaises(AssertionError, like, "${aws:username}", "x")

@@ -1,0 +1,303 @@
+"""The stack of `deploy/cloudformation` in moto: what was made of it, resource by resource."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from moto.cloudformation import parsing
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.config import EC2, references
+from bbs.daemons import checking
+from tests.deploy import stack_models
+from tests.deploy.aws_policies import ACCOUNT, REGION
+from tests.deploy.stack_case import MadeCase
+from tests.deploy.stack_models import client
+from tests.deploy.stack_template import template, text
+from tests.paths import CHECKOUT
+from tests.scaling.ec2.test_user_data import ScriptTestCase
+
+SYSTEMD = CHECKOUT / "deploy/systemd"
+
+BY_ITSELF = {
+    "AWS::AutoScaling::AutoScalingGroup": 1,
+    "AWS::EC2::InternetGateway": 1,
+    "AWS::EC2::LaunchTemplate": 1,
+    "AWS::EC2::Route": 1,
+    "AWS::EC2::RouteTable": 2,
+    "AWS::EC2::SecurityGroup": 5,
+    "AWS::EC2::SecurityGroupIngress": 3,
+    "AWS::EC2::Subnet": 4,
+    "AWS::EC2::SubnetRouteTableAssociation": 4,
+    "AWS::EC2::VPC": 1,
+    "AWS::EC2::VPCGatewayAttachment": 1,
+    "AWS::ElasticLoadBalancingV2::Listener": 2,
+    "AWS::ElasticLoadBalancingV2::LoadBalancer": 1,
+    "AWS::ElasticLoadBalancingV2::TargetGroup": 2,
+    "AWS::IAM::InstanceProfile": 2,
+    "AWS::IAM::ManagedPolicy": 2,
+    "AWS::IAM::Policy": 1,
+    "AWS::IAM::Role": 2,
+    "AWS::Logs::LogGroup": 1,
+    "AWS::RDS::DBInstance": 1,
+    "AWS::RDS::DBParameterGroup": 1,
+    "AWS::RDS::DBSubnetGroup": 1,
+    "AWS::SNS::Topic": 1,
+}
+"""What moto's CloudFormation makes."""
+
+BY_ITS_SERVICES = {
+    "AWS::AmazonMQ::Broker": 1,
+    "AWS::Budgets::Budget": 1,
+    "AWS::CloudWatch::Alarm": 15,
+    "AWS::SNS::Subscription": 1,
+    "AWS::SNS::TopicPolicy": 1,
+    "AWS::SecretsManager::Secret": 5,
+}
+"""What it cannot make, and the APIs of its services can: `tests/deploy/stack_models.py`."""
+
+
+class WhatMotoRuns(SynchronousTestCase):
+    """Resource by resource. Where one of these lists changes, so does what the tests show."""
+
+    def test_kinds(self) -> None:
+        known = parsing.get_model_map()
+        found = Counter(each["Type"] for each in template()["Resources"].values())
+        self.assertEqual({each: found[each] for each in found if each in known}, BY_ITSELF)
+        self.assertEqual(
+            {each: found[each] for each in found if each not in known}, BY_ITS_SERVICES
+        )
+        self.assertEqual(stack_models.LENT.keys(), BY_ITS_SERVICES.keys())
+
+
+class Made(MadeCase, ScriptTestCase):
+    """What a stack has made."""
+
+    def test_everything(self) -> None:
+        """Each resource of the template is there."""
+        self.assertEqual(self.resources().keys(), template()["Resources"].keys())
+
+    def test_zones(self) -> None:
+        """Two: of the subnets, of the load balancer, of the database and of the login servers."""
+        wanted = {"us-east-1b", "us-east-1c"}
+        made = self.resources()
+        ids = [made[f"{kind}Subnet{one}"].id for kind in ("Public", "Private") for one in "AB"]
+        found = client("ec2").describe_subnets(SubnetIds=ids)["Subnets"]
+        zones = {each["SubnetId"]: each["AvailabilityZone"] for each in found}
+        public, private = set(ids[:2]), set(ids[2:])
+        self.assertEqual({zones[id] for id in public}, wanted)
+        self.assertEqual({zones[id] for id in private}, wanted)
+        (balancer,) = client("elbv2").describe_load_balancers()["LoadBalancers"]
+        self.assertEqual(balancer["Type"], "network")
+        self.assertEqual({each["SubnetId"] for each in balancer["AvailabilityZones"]}, public)
+        (group,) = client("rds").describe_db_subnet_groups()["DBSubnetGroups"]
+        self.assertEqual({each["SubnetIdentifier"] for each in group["Subnets"]}, private)
+        (servers,) = client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        self.assertEqual({*servers["VPCZoneIdentifier"].split(",")}, public)
+        self.assertEqual(len(servers["Instances"]), 2)
+
+    def test_private(self) -> None:
+        """From where database and broker stand no way leads out."""
+        made = self.resources()
+        way_out = {
+            table["RouteTableId"]
+            for table in client("ec2").describe_route_tables()["RouteTables"]
+            if any(route.get("GatewayId", "").startswith("igw-") for route in table["Routes"])
+        }
+        # moto keeps associations, and does not tell of them.
+        places = {
+            kind: {(made[f"{kind}Routes{one}"], made[f"{kind}Subnet{one}"].id) for one in "AB"}
+            for kind in ("Public", "Private")
+        }
+        for kind, associations in places.items():
+            for each, subnet in associations:
+                self.assertEqual(each.subnet_id, subnet)
+                self.assertEqual(each.route_table_id in way_out, kind == "Public")
+
+    def test_who_reaches_whom(self) -> None:
+        """Ports, each with the group or the network from which it is reached."""
+        made = self.resources()
+        names = {each.id: name for name, each in made.items() if name.endswith("Group")}
+        found = set()
+        for group in client("ec2").describe_security_groups(GroupIds=list(names))["SecurityGroups"]:
+            for rule in group["IpPermissions"]:
+                self.assertEqual((rule["IpProtocol"], rule["FromPort"]), ("tcp", rule["ToPort"]))
+                sources = [each["CidrIp"] for each in rule["IpRanges"]]
+                sources += [names[each["GroupId"]] for each in rule["UserIdGroupPairs"]]
+                found |= {(names[group["GroupId"]], rule["ToPort"], each) for each in sources}
+        self.assertEqual(
+            found,
+            {
+                ("BalancerGroup", 22222, "0.0.0.0/0"),
+                ("BalancerGroup", 2323, "0.0.0.0/0"),
+                ("LoginGroup", 22222, "BalancerGroup"),
+                ("LoginGroup", 2323, "BalancerGroup"),
+                ("LoginGroup", 8080, "BalancerGroup"),
+                ("LoginGroup", 22, "192.0.2.7/32"),
+                ("AppGroup", 22223, "0.0.0.0/0"),
+                ("DatabaseGroup", 3306, "LoginGroup"),
+                ("DatabaseGroup", 3306, "AppGroup"),
+                ("BrokerGroup", 61614, "LoginGroup"),
+                ("BrokerGroup", 61614, "AppGroup"),
+            },
+        )
+
+    def test_database(self) -> None:
+        (database,) = client("rds").describe_db_instances()["DBInstances"]
+        for key, wanted in {
+            "Engine": "mariadb",
+            "MultiAZ": True,
+            "StorageEncrypted": True,
+            "PubliclyAccessible": False,
+            "BackupRetentionPeriod": 7,
+            "CopyTagsToSnapshot": True,
+        }.items():
+            self.assertEqual(database[key], wanted, key)
+        # Of these moto knows nothing.
+        asked = template()["Resources"]["Database"]["Properties"]
+        self.assertEqual(asked["DeletionProtection"], {"Fn::If": ["IsProtected", True, False]})
+        most = template()["Parameters"]["DatabaseStorage"]["MaxValue"]
+        self.assertGreaterEqual(asked["MaxAllocatedStorage"], 1.1 * most)
+
+    def test_broker(self) -> None:
+        (summary,) = client("mq").list_brokers()["BrokerSummaries"]
+        broker = client("mq").describe_broker(BrokerId=summary["BrokerId"])
+        self.assertEqual(broker["DeploymentMode"], "ACTIVE_STANDBY_MULTI_AZ")
+        self.assertEqual(len(broker["SubnetIds"]), 2)
+        self.assertFalse(broker["PubliclyAccessible"])
+        self.assertRegex(broker["BrokerName"], "^bbs-[0-9a-f]{8}$")
+        self.assertLessEqual(len(broker["BrokerName"]) + 31 - len("bbs"), 50)
+
+    def test_health(self) -> None:
+        """Of login servers and gateways, by /ready."""
+        for each in client("elbv2").describe_target_groups()["TargetGroups"]:
+            self.assertEqual(each["HealthCheckProtocol"], "HTTP")
+            self.assertEqual((each["HealthCheckPort"], each["HealthCheckPath"]), ("8080", "/ready"))
+            self.assertLessEqual(len(each["TargetGroupName"]), 32)
+        (servers,) = client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        self.assertEqual(len(servers["TargetGroupARNs"]), 2)
+        self.assertEqual(servers["HealthCheckType"], "EC2")
+        # The role of login servers may end what has the fleet's tag.
+        self.assertNotIn("bbs:fleet", [each["Key"] for each in servers["Tags"]])
+
+    def test_who_is_connected(self) -> None:
+        """Stays so when /ready says no: a login server is restarted, and people of the gateway
+        beside it have nothing to do with that. (moto makes no attributes.)"""
+        key = "target_health_state.unhealthy.connection_termination.enabled"
+        for name in ("LoginTargets", "TelnetTargets"):
+            told = template()["Resources"][name]["Properties"]["TargetGroupAttributes"]
+            self.assertIn({"Key": key, "Value": "false"}, told)
+
+    def test_restarted_by_hand(self) -> None:
+        """The load balancer sees that a login server stops before it does, and systemd waits."""
+        (longest,) = {
+            each["HealthCheckIntervalSeconds"] * each["UnhealthyThresholdCount"]
+            for each in client("elbv2").describe_target_groups()["TargetGroups"]
+        }
+        delay = self.configured().login.drain_delay
+        self.assertGreater(delay, longest)
+        unit = (SYSTEMD / "bbs-login.service").read_text("utf-8")
+        (patience,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+        # What is under way may take 10 s more (docs/operating.md).
+        self.assertLessEqual(delay + 10, int(patience))
+
+    def test_fewer_login_servers(self) -> None:
+        """As many as the parameter says, when it says less, too."""
+        group = template()["Resources"]["LoginFleet"]["Properties"]
+        self.assertEqual(group["DesiredCapacity"], {"Ref": "LoginServers"})
+        self.assertEqual(group["MinSize"], {"Ref": "LoginServers"})
+
+    def test_rolling(self) -> None:
+        """One by one, with as many in service as ever, and each says that it is ready."""
+        group = template()["Resources"]["LoginFleet"]
+        policy = group["UpdatePolicy"]["AutoScalingRollingUpdate"]
+        self.assertEqual(policy["MaxBatchSize"], 1)
+        self.assertEqual(policy["MinInstancesInService"], {"Ref": "LoginServers"})
+        self.assertTrue(policy["WaitOnResourceSignals"])
+        most = template()["Parameters"]["LoginServers"]["MaxValue"]
+        self.assertGreater(int(group["Properties"]["MaxSize"]), most)
+
+    def test_secrets(self) -> None:
+        """Whole URLs, of passwords that mean themselves in one; servers take them as they are."""
+        made = self.resources()
+        config = self.configured()
+        ec2 = EC2(region=REGION)
+        (database,) = references.reveal("database.url", [config.database.url], ec2)
+        password = r"[0-9A-Za-z]{40}"
+        self.assertRegex(
+            database, rf"^mysql://bbs:{password}@\S+\.rds\.amazonaws\.com:3306/bbs\?tls_ca="
+        )
+        brokers = references.reveal("broker.url", config.broker.url, ec2)
+        self.assertEqual(len({*brokers}), 2)
+        for url in brokers:
+            self.assertRegex(url, rf"^stomp\+ssl://bbs:{password}@\S+\.amazonaws\.com:61614$")
+        self.assertEqual(config.database.url, f"secretsmanager:{made['DatabaseUrl'].id}")
+
+    def test_configuration(self) -> None:
+        """What `bbs config check` finds nothing wrong with."""
+        config = self.configured()
+        self.assertEqual([*checking.problems(config, "bbs")], [])
+        made = self.resources()
+        self.assertEqual(
+            config.ec2.subnet_ids, (made["PublicSubnetA"].id, made["PublicSubnetB"].id)
+        )
+        self.assertEqual(config.ec2.security_group_ids, (made["AppGroup"].id,))
+        self.assertEqual(config.ec2.image_id, self.image)
+        self.assertEqual(config.ec2.instance_type, ("t3.micro", "t3a.micro"))
+        self.assertTrue(config.ec2.spot)
+        self.assertEqual(config.fleet.spare, "auto")
+        # Longer than any failover of RDS's: app servers end their machines then.
+        self.assertGreaterEqual(config.fleet.lease_timeout, 600)
+        self.assertEqual(config.telnet.secret, "a-secret-of-this-machine")
+
+    def test_user_data(self) -> None:
+        script = self.user_data()
+        self.check_script(script)
+        self.assertLess(len(script.encode()), 16384)
+        # Nothing of the template is left to be filled in.
+        self.assertNotRegex(script, r"\$\{")
+        secrets = client("secretsmanager")
+        for each in secrets.list_secrets()["SecretList"]:
+            held = secrets.get_secret_value(SecretId=each["ARN"])["SecretString"]
+            (password,) = re.findall("[0-9A-Za-z]{40}", held)
+            self.assertNotIn(password, script)
+            self.assertNotIn(password, text())
+
+    def test_unit(self) -> None:
+        """The one that takes figures to CloudWatch, hardened as all units of bbs are."""
+        hardening = (SYSTEMD / "bbs-.service.d/50-hardening.conf").read_text("utf-8")
+        name = "bbs-figures.service"
+        whole = self.user_data().replace("DynamicUser=yes\n", f"DynamicUser=yes\n{hardening}")
+        unit = self.check_unit(name, whole)
+        self.assertIn("\nRestart=always\n", unit)
+
+    def test_units_of_the_image(self) -> None:
+        """What user data starts is there."""
+        started = re.findall(r"\bbbs-[a-z]+\.service", self.user_data())
+        own = {each.name for each in SYSTEMD.glob("*.service")}
+        self.assertEqual({*started} - own, {"bbs-figures.service"})
+
+    def test_alarms(self) -> None:
+        """CloudWatch takes them, and who is told is a topic that it may write to."""
+        (topic,) = client("sns").list_topics()["Topics"]
+        for each in client("cloudwatch").describe_alarms()["MetricAlarms"]:
+            self.assertEqual(each["AlarmActions"], [topic["TopicArn"]])
+        (mail,) = client("sns").list_subscriptions()["Subscriptions"]
+        self.assertEqual(mail["Endpoint"], "ops@example.org")
+        (budget,) = client("budgets").describe_budgets(AccountId=ACCOUNT)["Budgets"]
+        self.assertEqual(float(budget["BudgetLimit"]["Amount"]), 500)
+
+    def test_logs(self) -> None:
+        """The group of which every machine knows, by the fleet's name, for 90 days."""
+        (group,) = client("logs").describe_log_groups()["logGroups"]
+        self.assertEqual((group["logGroupName"], group["retentionInDays"]), ("/bbs/bbs", 90))
+        self.assertIn("BBS_LOG_GROUP=/bbs/bbs\n", self.user_data())
+        self.assertEqual(self.configured().ec2.log_group, "/bbs/bbs")
+
+    def test_outputs(self) -> None:
+        """What to type next."""
+        found = self.outputs()
+        self.assertEqual(found.keys(), template()["Outputs"].keys())
+        self.assertEqual(found["Client"], f"bbs client {found['Address']} 22222")
+        self.assertIn("bbs fleet list --config /etc/bbs/bbs.toml", found["ListFleet"])

@@ -1,0 +1,165 @@
+"""One attack, from the start of its server to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.load.attacks import watch
+from tests.load.attacks.filling import PASSWORD, Template
+from tests.load.attacks.server import Target, attacked
+from tests.load.attacks.tools import Tool, tool
+from tests.load.attacks.values import KINDS, YARDSTICK, Attack, Memory, Outcome, Plan, Waits
+from tests.load.bench.processes import echo
+
+LYING = "lying broker"
+
+WARM_UP = 1.0
+"""Seconds that the honest peer asks before it is measured, so that everything is there that anybody
+will need."""
+
+SLACK = 0.3
+"""Seconds that an attack goes on after the honest peer was measured."""
+
+SETTLING = 10.0
+"""Seconds at most until a server has given back what an attack took."""
+
+
+def run(attack: Attack, plan: Plan, folder: Path, template: Template) -> Outcome:
+    """Carry out `attack`; `folder` is an empty one of its own."""
+    fill = partial(template.copy, posts=attack.posts, crowd=attack.crowd)
+    with contextlib.ExitStack() as stack:
+        attacker = stack.enter_context(tool(folder, attack.tool))
+        options = {**attack.options, **_broker(attack, attacker)}
+        starting = attacked(folder, fill, options, plan.without, attack.descriptors)
+        target = stack.enter_context(starting)
+        honest = stack.enter_context(tool(folder, "honest"))
+        yardstick = stack.enter_context(echo(folder))
+        return _measured(
+            attack, plan, target, _Asking(honest, target.login, yardstick.port), attacker
+        )
+
+
+@dataclass(frozen=True)
+class _Asking:
+    """The honest peer of a server, and an echo."""
+
+    honest: Tool
+    login: int
+    echo: int
+
+    def ask(
+        self, seconds: float, warms_up: bool = False, newcomers: bool = False
+    ) -> dict[str, Any]:
+        ports = {"login": self.login, "echo": self.echo}
+        how = {"warms_up": warms_up, "newcomers": newcomers}
+        return self.honest.ask({**ports, "seconds": seconds, **how})
+
+
+def _broker(attack: Attack, attacker: Tool) -> Mapping[str, object]:
+    """Options for a server whose broker is the attacker."""
+    if attack.dialect != LYING:
+        return {}
+    port = attacker.ask({"dialect": LYING, "listens": True})["port"]
+    return {"broker.url": f"stomp://somebody:something@127.0.0.1:{port}"}
+
+
+def _measured(
+    attack: Attack, plan: Plan, target: Target, honest: _Asking, attacker: Tool
+) -> Outcome:
+    job = _job(attack, plan, target)
+    honest.ask(WARM_UP, warms_up=True)
+    before = honest.ask(plan.before)
+    pid = target.child.pid
+    there = watch.memory(pid)
+    ready = _ready(target)
+    with watch.Watch(pid) as watched:
+        attacker.begin(job)
+        time.sleep(attack.lead)
+        during = honest.ask(plan.during, newcomers=attack.newcomers)
+        while not attacker.is_done(SLACK):
+            for key, more in honest.ask(1.0).items():
+                during[key] += more
+        found = attacker.finish()
+    after = _settled(pid, there)
+    return Outcome(
+        attack,
+        plan,
+        _waits(before),
+        _waits(during),
+        during["failed"],
+        found["floods"],
+        [Memory(size, watched.most.get(p, 0), after.get(p, 0)) for p, size in there.items()],
+        watched.seconds,
+        watched.cpu,
+        len(there.keys() - after.keys()),
+        _ready(target) - ready,
+        target.trouble(),
+    )
+
+
+def _waits(found: Mapping[str, Any]) -> dict[str, Waits]:
+    return {kind: Waits.of(found[kind]) for kind in (*KINDS, YARDSTICK)}
+
+
+def _job(attack: Attack, plan: Plan, target: Target) -> dict[str, Any]:
+    """What the attackers are told."""
+    ports = {"login": target.login, "telnet": target.telnet, "page": target.page}
+    tokens = []
+    for user in attack.users:
+        body = ask_once(target.login, f"login {user} {PASSWORD}")
+        ports.setdefault("app", body["app_server"]["port"])
+        tokens.append(body["token"])
+    job: dict[str, Any] = {"seed": plan.seed, "seconds": plan.during + attack.lead + SLACK}
+    if not attack.dialect:
+        return {**job, "floods": [_flood(each, ports, tokens) for each in attack.floods]}
+    job |= {"dialect": attack.dialect, "inputs": plan.inputs, "seconds": plan.patience}
+    if attack.dialect == "stomp":
+        job["credential"], ports["stomp"] = target.broker()
+    port = ports["app"] if attack.dialect == LYING else ports[attack.dialect]
+    return {**job, "tokens": tokens, "port": port}
+
+
+def _flood(
+    flood: Mapping[str, Any], ports: Mapping[str, int], tokens: Sequence[str]
+) -> Mapping[str, Any]:
+    words = {
+        key: flood.get(key, "").replace("{token}", tokens[0] if tokens else "")
+        for key in ("opening", "payload")
+    }
+    return {**flood, **words, "port": ports[flood["port"]]}
+
+
+def ask_once(port: int, line: str) -> dict[str, Any]:
+    """The reply to one line."""
+    with socket.create_connection(("127.0.0.1", port), 60) as connection:
+        connection.sendall(line.encode() + b"\n")
+        body: dict[str, Any] = json.loads(connection.makefile().readline())
+    if body["status"]:
+        raise ConnectionError(f"{line.split()[0]}: {body['message']}")
+    return body
+
+
+def _settled(pid: int, before: Mapping[int, int]) -> dict[int, int]:
+    """The memory of each process once it has given back what it will."""
+    deadline = time.monotonic() + SETTLING
+
+    def is_back(now: Mapping[int, int]) -> bool:
+        return all(now.get(each, 0) <= 1.1 * size for each, size in before.items())
+
+    while not is_back(now := watch.memory(pid)) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return now
+
+
+def _ready(target: Target) -> int:
+    """App servers that have begun to listen, by their logs."""
+    logs = [*target.data.rglob("app-*.log")]
+    return sum("LineFactory starting" in each.read_text(errors="replace") for each in logs)

@@ -1,0 +1,237 @@
+"""Measures the commands against an echo server that runs beside the service.
+
+    python -m tests.load.bench [--quick] [--json FILE] [--only COMMAND] [--compare REF]
+
+The service runs on SQLite and its own broker; then, where `tests/services/start` has started them,
+on MariaDB and ActiveMQ. docs/benchmarks.md says what the figures mean; a whole run writes them
+there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.load.bench import compare, logins, many, processes, report, sizes
+from tests.load.bench.figures import Figures
+from tests.load.bench.goals import MARIADB, SQLITE, Check, checks, none_refused
+from tests.load.bench.measure import Bench, Means, prepare
+from tests.load.bench.options import CONNECTIONS, LOGINS, MANY, QUICK_CONNECTIONS, pace_of, parser
+from tests.load.bench.people import HASHING, LINES
+from tests.services import environment
+
+
+def main(argv: Sequence[str]) -> int:
+    options = parser(__doc__).parse_args(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    started = time.monotonic()
+    before = report.machine()
+    print(before, flush=True)
+    with tempfile.TemporaryDirectory(prefix="bbs-bench-") as folder:
+        run = Run(options, Path(folder))
+        run.everything()
+        if options.sizes:
+            run.taken["sizes"] = sizes.run(Path(folder), options.quick, options.embedded)
+    tables = run.tables(before)
+    for name in ("hashing", "goals"):
+        if name in tables:
+            print(f"\n{tables[name]}")
+    print(f"\n{time.monotonic() - started:.0f} s in all")
+    if options.json:
+        text = json.dumps({"machine": before, **run.as_json()}, indent=1)
+        Path(options.json).write_text(text + "\n")
+    partial = options.quick or options.only or options.embedded or options.connections
+    if options.write or (options.write is None and not partial and not options.compare):
+        if options.only:
+            # Of a part of what there are goals for, the table of goals would say too little.
+            tables.pop("goals", None)
+        report.write(tables)
+    return 1 if run.refused else 0
+
+
+class Run:
+    """What is measured, and what was."""
+
+    def __init__(self, options: argparse.Namespace, folder: Path) -> None:
+        self._options = options
+        self._folder = folder
+        self._pace = pace_of(options)
+        self._many_seconds = options.many_seconds or (2.0 if options.quick else 12.0)
+        self.figures: dict[str, list[tuple[Figures, ...]]] = {}
+        self.storms: dict[str, logins.Storms] = {}
+        self.many: list[many.Both] = []
+        self.taken: dict[str, list[sizes.Sized]] = {}
+        self.refused = 0
+
+    def everything(self) -> None:
+        """Measure what the options say."""
+        folder, options = self._folder, self._options
+        with (
+            processes.tool(folder, "load") as load,
+            processes.tool(folder, "load") as second,
+            processes.tool(folder, "hashing") as hashing,
+            processes.echo(folder) as echo,
+            contextlib.ExitStack() as stack,
+        ):
+            means = Means(load, second, hashing, echo, self._pace)
+            forms = [processes.ORDINARY]
+            if options.compare:
+                root = stack.enter_context(compare.checkout(options.compare, folder))
+                forms.append(processes.Form(root=root))
+            for name in databases(options.embedded):
+                self._service(name, means, forms)
+            if self._wanted(MANY):
+                self._many(means)
+
+    def _wanted(self, what: str) -> bool:
+        only = self._options.only
+        return what in only if only else not self._options.compare
+
+    def _service(self, name: str, means: Means, forms: Sequence[processes.Form]) -> None:
+        options = self._options
+        commands = [each for each in LINES if not options.only or each in options.only]
+        if not commands and not self._wanted(LOGINS):
+            return
+        heading = report.COMPARED if options.compare else report.COMMANDS
+        print(f"\n{name}\n{report.columns(heading)}", flush=True)
+        with contextlib.ExitStack() as stack:
+            services = [
+                prepare(
+                    means.load,
+                    stack.enter_context(started(name, self._folder / f"{name}-{number}", form)),
+                    mysql=name == MARIADB,
+                )
+                for number, form in enumerate(forms)
+            ]
+            found = self.figures.setdefault(name, [])
+            connections = options.connections or (
+                QUICK_CONNECTIONS if options.quick else CONNECTIONS
+            )
+            for figures in Bench(means, services).measure(commands, connections):
+                found.append(figures)
+                make = report.compared_row if options.compare else report.command_row
+                self._print(heading, make(*figures), figures)
+            if self._wanted(LOGINS):
+                print(f"\n{report.columns(report.STORMS)}", flush=True)
+                storms = self.storms[name] = logins.measure(means, services[0])
+                self.refused += storms.refused
+                print(report.aligned(report.STORMS, report.storm_row(name, storms)), flush=True)
+
+    def _many(self, means: Means) -> None:
+        print(f"\n{many.SERVERS} app servers on one SQLite file\n{report.columns(report.MANY)}")
+        for both in many.measure(self._folder, means, self._many_seconds):
+            self.many.append(both)
+            self._print(report.MANY, report.many_row(both), [both])
+
+    def _print(
+        self, heading: report.Row, row: report.Row, found: Sequence[Figures | many.Both]
+    ) -> None:
+        refusals = [each.refusal for each in found if each.refused]
+        self.refused += sum(each.refused for each in found)
+        print("  ".join([report.aligned(heading, row), *refusals]), flush=True)
+
+    def checks(self) -> dict[str, list[Check]]:
+        """The goals, for each service."""
+        every = {
+            name: [*checks(name, [figures[0] for figures in found])]
+            for name, found in self.figures.items()
+        }
+        for name, storms in self.storms.items():
+            every[name] += storms.checks()
+        for both in self.many:
+            every.setdefault(SQLITE, []).extend(both.checks())
+        for name in every:
+            found = [figures[0] for figures in self.figures.get(name, ())]
+            refused = sum(each.refused for each in found)
+            refused += self.storms[name].refused if name in self.storms else 0
+            refused += sum(both.refused for both in self.many) if name == SQLITE else 0
+            every[name].append(none_refused(refused))
+        return every
+
+    def tables(self, before: str) -> dict[str, str]:
+        """Markdown, by the names that the tables have in docs/benchmarks.md."""
+        tables = {}
+        if not self._options.compare:
+            tables["goals"] = report.markdown(*report.goal_rows(self.checks()))
+        for name, found in self.figures.items():
+            rows = [report.command_row(figures[0]) for figures in found]
+            if rows:
+                tables[name] = report.markdown(report.COMMANDS, rows)
+        hashed = [
+            report.hashed_row(name, figures[0])
+            for name, found in self.figures.items()
+            for figures in found
+            if figures[0].command in HASHING
+        ]
+        if hashed:
+            tables["hashing"] = report.markdown(report.HASHED, hashed)
+        if self.storms:
+            rows = [report.storm_row(*each) for each in self.storms.items()]
+            tables["logins"] = report.markdown(report.STORMS, rows)
+        if self.many:
+            tables["many"] = report.markdown(report.MANY, map(report.many_row, self.many))
+        if "sizes" in self.taken:
+            tables["sizes"] = sizes.table(self.taken["sizes"])
+        stamp, pace = report.stamp(before), self._pace
+        how = {
+            "logins": f"; {pace.rounds} rounds of {pace.logins:g} s",
+            "many": f"; {pace.rounds} rounds, {self._many_seconds:g} s in all",
+            "sizes": "",
+        }
+        words = f"; {pace.words()}"
+        return {
+            name: f"{stamp}{how.get(name, words)}.\n\n{table}" for name, table in tables.items()
+        }
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything that was found."""
+        return {
+            "commits": [compare.describe(each) for each in ("HEAD", self._options.compare) if each],
+            "services": {
+                name: [[each.as_json() for each in figures] for figures in found]
+                for name, found in self.figures.items()
+            },
+            "logins": {name: storms.as_json() for name, storms in self.storms.items()},
+            "many": [both.as_json() for both in self.many],
+            "sizes": [each.as_json() for each in self.taken.get("sizes", [])],
+        }
+
+
+def databases(embedded: bool) -> Iterator[str]:
+    """Those that there are here."""
+    yield SQLITE
+    found = environment()
+    if embedded:
+        return
+    if found.get("BBS_TEST_MYSQL_URL") and found.get("BBS_TEST_ACTIVEMQ_URL"):
+        yield MARIADB
+    else:
+        print("\nno MariaDB and ActiveMQ: run tests/services/start", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def started(name: str, folder: Path, form: processes.Form) -> Iterator[processes.Running]:
+    """The service on the database of that name, in a new folder of its own."""
+    folder.mkdir()
+    if name == SQLITE:
+        with processes.embedded(folder, form) as login:
+            yield login
+    else:
+        found = environment()
+        with (
+            processes.own_database(found["BBS_TEST_MYSQL_URL"]) as url,
+            processes.external(folder, url, found["BBS_TEST_ACTIVEMQ_URL"], form) as login,
+        ):
+            yield login
+
+
+if __name__ == "__main__":
+    processes.run_program(main)

@@ -1,0 +1,216 @@
+"""Databases of many sizes, filled through the models, and who asks what of them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+import peewee
+
+from bbs.board import board
+from bbs.board.models import Group, Inbox, Membership, Message, Post, Relationship
+from bbs.passwords import OWASP
+from bbs.rules.accounts import new_channel
+from bbs.storage import migrations, models
+from bbs.storage.connecting import connect_to
+from bbs.storage.database import rows
+from bbs.storage.models import Place, User
+from tests.load.bench.people import PASSWORD, TEXT
+
+AUTHORS = 1000
+"""Who writes the posts, at most; each has ten posts, and where there are more than 10,000 in all
+the others than the first ten have more."""
+
+CHUNK = 500
+"""Rows in one statement."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The line that `user` sends, whose `{user}` becomes the token, and the `size` of what it is
+    about."""
+
+    what: str
+    size: int
+    user: str
+    line: str
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a database has, beside those who ask: people called `person0` and so on, of whom the
+    first `online` are online; `friends`: how many of the first are friends of whom; `groups`: so
+    many members, of whom the last is `caller`; `posts` posts, of which the first ten people have
+    ten each; `messages`: so many between `caller` and the first of the people, as many in a group
+    of theirs, and as many of others."""
+
+    name: str
+    people: int
+    asked: tuple[Asked, ...]
+    friends: dict[str, int] = field(default_factory=dict)
+    online: int = 0
+    groups: tuple[int, ...] = ()
+    posts: int = 0
+    messages: int = 0
+
+
+def friends_and_groups(*sizes: int) -> Content:
+    """`list-friend` of somebody with so many friends, and `send-group` to so many online."""
+    return Content(
+        "friends and groups",
+        max(sizes),
+        (
+            *(Asked("ping, beside them", n, f"reader{n}", "ping") for n in sizes[-1:]),
+            *(Asked("list-friend: friends", n, f"reader{n}", "list-friend {user}") for n in sizes),
+            *(Asked("who: friends", n, f"reader{n}", "who {user}") for n in sizes),
+            *(
+                Asked("send-group: members online", n, "caller", f"send-group {{user}} g{n} {TEXT}")
+                for n in sizes
+            ),
+        ),
+        {"caller": 0, **{f"reader{n}": n for n in sizes}},
+        online=max(sizes),
+        groups=sizes,
+    )
+
+
+def posts(size: int) -> Content:
+    """`receive-post` where so many are stored, of which the reader sees a hundred, or all."""
+    authors = min(size // 10, AUTHORS)
+    return Content(
+        f"{size} posts",
+        authors,
+        (
+            Asked("receive-post: posts, 100 of them friends'", size, "some", "receive-post {user}"),
+            Asked("receive-post: posts, all friends'", size, "all", "receive-post {user}"),
+        ),
+        {"some": 10, "all": authors},
+        posts=size,
+    )
+
+
+def conversations(size: int) -> Content:
+    """`history` where so many are stored."""
+    return Content(
+        f"{size} messages",
+        10,
+        (
+            Asked("history: messages with a friend", size, "caller", "history {user} person0"),
+            Asked("history: messages in a group", size, "caller", "history {user} chess"),
+            Asked("list-friend, beside them", size, "caller", "list-friend {user}"),
+        ),
+        {"caller": 10},
+        messages=size,
+    )
+
+
+def users(size: int) -> Content:
+    """`send` where so many have an account."""
+    return Content(
+        f"{size} users",
+        size - 1,
+        (Asked("send: users", size, "caller", f"send {{user}} person0 {TEXT}"),),
+        {"caller": 1},
+        online=1,
+    )
+
+
+CONTENTS = (
+    friends_and_groups(10, 100, 1000),
+    *map(posts, (100, 1000, 10_000, 100_000)),
+    *map(conversations, (100, 100_000)),
+    *map(users, (10, 1000, 100_000)),
+)
+
+QUICK = (
+    friends_and_groups(10, 100),
+    *map(posts, (100, 1000)),
+    conversations(100),
+    *map(users, (10, 1000)),
+)
+
+
+@contextlib.contextmanager
+def filled(url: str, content: Content) -> Iterator[Callable[[], int]]:
+    """Make the database at `url` so; gives what tells how many are online without a place yet."""
+    database = connect_to(url)
+    models.database.initialize(database)
+    database.connect()
+    try:
+        migrations.upgrade(database, board.schema)
+        with database.atomic():
+            fill(content)
+        if isinstance(database, peewee.MySQLDatabase):
+            # It would do so by itself a while later.
+            for table in (*models.MODELS, *board.models):
+                database.execute_sql(f"ANALYZE TABLE {table._meta.table_name}").fetchall()
+        yield Place.select().where(Place.server.is_null()).count
+    finally:
+        database.close()
+
+
+def fill(content: Content) -> None:
+    """Make the rows."""
+    names = [*(f"person{number}" for number in range(content.people)), *content.friends]
+    stored = OWASP.hash(PASSWORD)
+    _insert(
+        User,
+        (
+            {"name": name, "password_hash": stored, "channel": new_channel(), "created": 0.0}
+            for name in names
+        ),
+    )
+    ids: dict[str, int] = dict(rows(User.select(User.name, User.id)))
+    _insert(Inbox, ({"user": user} for user in ids.values()))
+    people = [ids[name] for name in names[: content.people]]
+    _insert(Place, ({"user": user, "server": None} for user in people[: content.online]))
+    for name, number in content.friends.items():
+        pairs = [(ids[name], other) for other in people[:number]]
+        _insert(
+            Relationship,
+            (
+                {"user": one, "other": other, "kind": Relationship.FRIEND}
+                for pair in pairs
+                for one, other in (pair, pair[::-1])
+            ),
+        )
+    for size in content.groups:
+        group = Group.insert(name=f"g{size}", channel=new_channel()).execute()
+        members = [*people[: size - 1], ids["caller"]]
+        _insert(Membership, ({"group": group, "user": user} for user in members))
+    _insert(Post, ({"author": author, "text": TEXT} for author in _authors(content, people)))
+    if content.messages:
+        both = [("caller", ids["caller"]), ("person0", ids["person0"])]
+        group = Group.insert(name="chess", channel=new_channel()).execute()
+        _insert(Membership, ({"group": group, "user": user, "after": 0} for _, user in both))
+        _insert(Message, _messages(content.messages, both, group))
+
+
+def _messages(number: int, both: list[tuple[str, int]], group: int) -> Iterator[dict[str, object]]:
+    """So many between two people, in a group, and of others, all mixed."""
+    now = time.time()
+    for turn in range(number):
+        (sender, sent_by), (target, sent_to) = both if turn % 2 else both[::-1]
+        stored = {"text": TEXT, "stored": now, "sender": sender, "sent_by": sent_by}
+        yield {**stored, "target": target, "to_group": False, "sent_to": sent_to, "in_group": None}
+        yield {**stored, "target": "chess", "to_group": True, "sent_to": None, "in_group": group}
+        other = {"sender": "person1", "target": "person2", "sent_by": sent_by + 1000}
+        yield {**stored, **other, "to_group": False, "sent_to": 10**6, "in_group": None}
+
+
+def _authors(content: Content, people: list[int]) -> Iterator[int]:
+    """Who wrote each post: those of the first ten are spread over all of them."""
+    others = people[10:]
+    apart = content.posts // 100
+    for number in range(content.posts):
+        turn, rest = divmod(number, apart)
+        yield people[turn % 10] if rest == 0 else others[number % len(others)]
+
+
+def _insert(model: type[peewee.Model], values: Iterable[dict[str, object]]) -> None:
+    rest = iter(values)
+    while chunk := [*islice(rest, CHUNK)]:
+        model.insert_many(chunk).execute()

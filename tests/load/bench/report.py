@@ -1,0 +1,266 @@
+"""The tables: as they come on a terminal, and in docs/benchmarks.md, between their marks."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+from tests.load.bench import compare
+from tests.load.bench.figures import Figures, ratio
+from tests.load.bench.goals import Check
+from tests.load.bench.logins import Storms
+from tests.load.bench.many import Both
+from tests.load.bench.processes import Failed
+from tests.paths import CHECKOUT
+
+PAGE = CHECKOUT / "docs" / "benchmarks.md"
+
+Row = Sequence[str]
+
+
+def machine() -> str:
+    """What this runs on, and how much else it does."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        "unknown",
+    )
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return (
+        f"{os.cpu_count()} cores ({model}), {pages / 2**30:.0f} GiB,"
+        f" Python {sys.version.split()[0]}, load average {os.getloadavg()[0]:.1f}"
+    )
+
+
+def stamp(machine: str) -> str:
+    """What figures were measured on, and of what."""
+    return f"{machine}; commit {compare.describe('HEAD')}"
+
+
+def number(value: float) -> str:
+    """With three digits that count, or all before the point."""
+    if not math.isfinite(value):
+        return "–"
+    if value == 0 or abs(value) >= 100:
+        return f"{value:.0f}"
+    decimals = 2 - math.floor(math.log10(abs(value)))
+    text = f"{value:.{min(decimals, 4)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+COMMANDS: Row = (
+    "command",
+    "connections",
+    "a second",
+    "p50 ms",
+    "p99 ms",
+    "worst",
+    "of echo",
+    "worst",
+    "CPU µs",
+    "MariaDB's µs",
+    "× echo",
+    "worst",
+    "refused",
+)
+
+
+def command_row(figures: Figures) -> Row:
+    """One command over so many connections."""
+    return (
+        figures.command,
+        f"{figures.connections}{', one a command' if figures.fresh else ''}",
+        number(figures.middle("rate")),
+        number(figures.middle("p50")),
+        number(figures.middle("p99")),
+        number(figures.worst("p99")),
+        number(figures.middle("share")),
+        number(figures.worst("share")),
+        number(figures.middle("cpu")),
+        number(figures.middle("database")),
+        number(figures.middle("cpu_ratio")),
+        number(figures.worst("cpu_ratio")),
+        str(figures.refused),
+    )
+
+
+COMPARED: Row = (
+    "command",
+    "connections",
+    "this: µs",
+    "× echo",
+    "a second",
+    "p99 ms",
+    "that: µs",
+    "× echo",
+    "a second",
+    "p99 ms",
+    "µs, this ÷ that",
+    "rate, this ÷ that",
+    "refused, this and that",
+)
+
+
+def compared_row(this: Figures, that: Figures) -> Row:
+    """The same of two commits; what they are to each other is the median of the rounds' ratios."""
+    both = [*zip(this.rounds, that.rounds, strict=True)]
+    own = [
+        number(figures.middle(name))
+        for figures in (this, that)
+        for name in ("cpu", "cpu_ratio", "rate", "p99")
+    ]
+    return (
+        *command_row(this)[:2],
+        *own,
+        number(median(ratio(one.cpu, other.cpu) for one, other in both)),
+        number(median(ratio(one.rate, other.rate) for one, other in both)),
+        f"{this.refused}, {that.refused}",
+    )
+
+
+HASHED: Row = (
+    "command",
+    "connections",
+    "a second",
+    "hashes a second",
+    "of hashing",
+    "worst",
+    "CPU µs",
+    "the hash's",
+    "× the hash",
+    "worst",
+)
+
+
+def hashed_row(service: str, figures: Figures) -> Row:
+    """A command that hashes a password, beside the hash alone."""
+    hashes = [each.hash for each in figures.rounds if each.hash]
+    return (
+        f"{service}: {figures.command}",
+        command_row(figures)[1],
+        number(figures.middle("rate")),
+        number(median(each.rate for each in hashes)),
+        number(figures.middle("of_hashing")),
+        number(figures.worst("of_hashing")),
+        number(figures.middle("cpu")),
+        number(median(each.cpu for each in hashes)),
+        number(figures.middle("over_hash")),
+        number(figures.worst("over_hash")),
+    )
+
+
+STORMS: Row = (
+    "service",
+    "alone: p50 ms",
+    "p99 ms",
+    "while 100 log in: p50 ms",
+    "p99 ms",
+    "p99, × alone",
+    "worst",
+    "logins a second",
+)
+
+
+def storm_row(service: str, storms: Storms) -> Row:
+    """Somebody who asks while a hundred log in."""
+    names = ("alone", "alone_p99", "during", "during_p99", "ratio")
+    return (
+        service,
+        *(number(storms.middle(name)) for name in names),
+        number(max(each.ratio for each in storms.rounds)),
+        number(storms.middle("logins")),
+    )
+
+
+MANY: Row = (
+    "command",
+    "connections",
+    "one server: a second",
+    "ten: a second",
+    "of one's",
+    "worst",
+    "p50 ms",
+    "p99 ms",
+    "worst",
+    "longest ms",
+    "refused",
+)
+
+
+def many_row(both: Both) -> Row:
+    """Ten app servers, and one."""
+    return (
+        both.command,
+        str(both.connections),
+        number(median(each.rate for each in both.one)),
+        number(both.middle("rate")),
+        number(median(both.shares)),
+        number(min(both.shares)),
+        number(both.middle("p50")),
+        number(both.middle("p99")),
+        number(both.worst("p99")),
+        number(both.worst("most")),
+        str(both.refused),
+    )
+
+
+def goal_rows(checks: Mapping[str, Iterable[Check]]) -> tuple[Row, list[Row]]:
+    """The goals, with a column group for each service; what misses its goal is bold."""
+    heading = ["what", "figure"]
+    rows: dict[tuple[str, str], list[str]] = {}
+    for place, (service, found) in enumerate(checks.items()):
+        heading += [f"{service}: goal", "reached", "worst round"]
+        for each in found:
+            row = rows.setdefault((each.what, each.figure), [])
+            row += [""] * (3 * place - len(row))
+            sign = "" if each.goal == 0 else "≥ " if each.at_least else "≤ "
+            row.append(sign + number(each.goal))
+            row += [
+                number(value) if each.holds(value) else f"**{number(value)}**"
+                for value in (each.reached, each.worst)
+            ]
+    width = len(heading) - 2
+    return heading, [(*what, *row, *[""] * (width - len(row))) for what, row in rows.items()]
+
+
+def markdown(heading: Row, rows: Iterable[Row]) -> str:
+    """A table; columns of numbers are to the right."""
+    marks = ["---" if place == 0 else "---:" for place in range(len(heading))]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (heading, marks, *rows))
+
+
+def columns(heading: Row) -> str:
+    """The heading of the same table on a terminal."""
+    return aligned(heading, heading)
+
+
+def aligned(heading: Row, row: Row) -> str:
+    """A row of it."""
+    first, second, *rest = (max(len(word), 7) for word in heading)
+    widths = (max(first, 20), max(second, 18), *rest)
+    words = [f"{word:>{width}}" for word, width in zip(row, widths, strict=True)]
+    return "  ".join([f"{row[0]:<{widths[0]}}", *words[1:]])
+
+
+def write(tables: Mapping[str, str], page: Path = PAGE) -> None:
+    """Put `tables` in `page`, each between the marks of its name.
+
+    :raises Failed: the page has no such marks.
+    """
+    text = page.read_text()
+    for name, table in tables.items():
+        marks = re.compile(
+            rf"(<!-- table: {re.escape(name)} -->\n).*?(^<!-- end -->$)", re.DOTALL | re.MULTILINE
+        )
+        if len(marks.findall(text)) != 1:
+            raise Failed(f"{page} has no table {name}, or several")
+        text = marks.sub(lambda found, table=table: f"{found[1]}\n{table}\n\n{found[2]}", text)  # type: ignore[misc]
+    page.write_text(text)

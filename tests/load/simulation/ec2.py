@@ -1,0 +1,342 @@
+"""EC2's API as the simulated cloud has it: what `EC2Client` would give the real provider.
+
+Parameters and answers are those of boto3. A call fails with `EC2Error`, by the code that EC2 has
+for it, so the table of verdicts is the real one. What a client would try again by itself has been
+tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from bbs.scaling.ec2 import errors
+from bbs.scaling.ec2.errors import EC2Error
+from tests.load.simulation.cloud import ADDRESS_AFTER, Cloud, Machine
+
+LAUNCH_TAG = "bbs:launch"
+
+TRANSITION = 3.0
+"""Seconds that an instance is stopping, or shutting down."""
+
+KINDS = {
+    "RunInstances": "run",
+    "StartInstances": "run",
+    "TerminateInstances": "terminate",
+    "StopInstances": "terminate",
+}
+"""Which faults an action has; those of `describe`, if it is none of these."""
+
+DAY = 86400.0
+
+THROTTLED = 0.7
+"""The share of calls that are too many, while calls are throttled and have been tried again."""
+
+
+def refusal(
+    action: str, code: str, message: str = "", status: int = 400, behind: float = 0.0
+) -> EC2Error:
+    """What the client makes of EC2's answer to a machine whose clock is so many seconds behind."""
+    return errors.judge(action, code, message or code, status, behind)
+
+
+class Tokens:
+    """What was launched under which ClientToken, with which parameters."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self.remembered = 3600.0
+        """Seconds for which a token outlives its instance."""
+        self._cloud = cloud
+        self._known: dict[str, tuple[str, Machine]] = {}
+
+    def find(self, action: str, parameters: Mapping[str, Any]) -> Machine | None:
+        """The machine that was launched so, which runs; None: there was none."""
+        token = parameters["ClientToken"]
+        if "token" in self._cloud.breaks or token not in self._known:
+            return None
+        before, machine = self._known[token]
+        if machine.ended is not None:
+            if self._cloud.clock.seconds() - machine.ended > self.remembered:
+                del self._known[token]
+                return None
+            raise refusal(action, "IdempotentInstanceTerminated")
+        if before != _digest(parameters):
+            raise refusal(action, "IdempotentParameterMismatch")
+        return machine
+
+    def note(self, parameters: Mapping[str, Any], machine: Machine) -> None:
+        """It was launched."""
+        self._known[parameters["ClientToken"]] = _digest(parameters), machine
+
+
+def _digest(parameters: Mapping[str, Any]) -> str:
+    return repr(sorted(parameters.items()))
+
+
+class Client:
+    """`EC2Client` of one login server.
+
+    :param owner: the fleet whose login server it is.
+    :param account: what all clients share.
+    :param mortal: decides whether the login server lives to ask, and to hear.
+    """
+
+    def __init__(self, account: Account, owner: Any, mortal: Any) -> None:
+        self.clock_is_off = False
+        """Whether the machine's clock is off by a day, and so all signatures are refused."""
+        self.running = True
+        self._account = account
+        self._owner = owner
+        self._mortal = mortal
+
+    def __getattr__(self, name: str) -> Callable[..., Deferred[Any]]:
+        """A method under boto3's name for an action."""
+        action = "".join(word.capitalize() for word in name.split("_"))
+        does = getattr(self._account, name, None)
+        if name.startswith("_") or does is None:
+            raise AttributeError(name)
+
+        def method(**parameters: Any) -> Deferred[Any]:
+            def carry_out() -> Any:
+                if self.clock_is_off:
+                    raise refusal(action, self._account.clock_code, status=403, behind=DAY)
+                if self._account.is_too_much():
+                    raise refusal(action, "RequestLimitExceeded", status=503)
+                return does(self._owner, **parameters)
+
+            def call() -> Deferred[Any]:
+                return self._account.cloud.call(
+                    KINDS.get(action, "describe"),
+                    carry_out,
+                    lambda why: refusal(action, "RequestTimeout", why, 503),
+                )
+
+            answer: Deferred[Any] = self._mortal.ask(call)
+            return answer
+
+        return method
+
+
+class Account:
+    """The API of one account, for all fleets in it.
+
+    :param touched: told when a fleet (the first argument) changes a machine by this action.
+    """
+
+    def __init__(self, cloud: Cloud, touched: Callable[[Any, Machine, str], None]) -> None:
+        self.cloud = cloud
+        self.tokens = Tokens(cloud)
+        self.template_has_groups = False
+        """Whether the launch template says security groups, outside of network interfaces."""
+        self.template_version = 1
+        self.knowing = 1.0
+        """The share of app servers that can ask their machines where they are."""
+        self.lacking: set[tuple[str, str]] = set()
+        """Types and subnets without capacity."""
+        self.spot_lacks = ""
+        """The code by which Spot instances are refused, while they are."""
+        self.throttles = False
+        """Whether most calls are too many."""
+        self.clock_code = "RequestExpired"
+        self._touched = touched
+        self._chance = cloud.chance
+
+    def is_too_much(self) -> bool:
+        """Whether a call is throttled."""
+        return self.throttles and self._chance.random() < THROTTLED
+
+    # What the actions do, for whom
+
+    def run_instances(self, owner: Any, **parameters: Any) -> Any:
+        """RunInstances, of one."""
+        action = "RunInstances"
+        machine = self.tokens.find(action, parameters)
+        if machine is None:
+            self._check(action, parameters)
+            machine = self._launch(owner, parameters)
+            self.tokens.note(parameters, machine)
+        return {"Instances": [self._described(machine, machine.created)]}
+
+    def describe_instances(self, owner: Any, **parameters: Any) -> Any:
+        """DescribeInstances, a page of it."""
+        cloud = self.cloud
+        if cloud.lists == "refused":
+            codes = ("UnauthorizedOperation", 403), ("ServiceUnavailable", 503)
+            code, status = self._chance.choice(codes)
+            raise refusal("DescribeInstances", code, status=status)
+        filters = [(f["Name"], f["Values"]) for f in parameters.get("Filters", [])]
+        shown = [
+            (machine, moment)
+            for machine, moment in cloud.listed()
+            if all(_passes(machine, name, values) for name, values in filters)
+        ]
+        page = int(parameters.get("MaxResults", 1000))
+        first = int(parameters.get("NextToken", 0))
+        answer: dict[str, Any] = {
+            "Reservations": [
+                {"Instances": [self._described(machine, moment)]}
+                for machine, moment in shown[first : first + page]
+            ]
+        }
+        if len(shown) > first + page:
+            answer["NextToken"] = str(first + page)
+        return answer
+
+    def describe_images(self, owner: Any, **parameters: Any) -> Any:
+        """DescribeImages: each there may be."""
+        root = {"DeviceName": "/dev/xvda", "Ebs": {"VolumeSize": 8}}
+        return {
+            "Images": [
+                {"ImageId": id, "RootDeviceName": "/dev/xvda", "BlockDeviceMappings": [root]}
+                for id in parameters["ImageIds"]
+            ]
+        }
+
+    def describe_launch_template_versions(self, owner: Any, **parameters: Any) -> Any:
+        """DescribeLaunchTemplateVersions: the one that there is."""
+        return {
+            "LaunchTemplateVersions": [
+                {
+                    "LaunchTemplateId": "lt-1",
+                    "VersionNumber": self.template_version,
+                    "DefaultVersion": True,
+                    "LaunchTemplateData": {
+                        "ImageId": "ami-1",
+                        **({"SecurityGroupIds": ["sg-1"]} if self.template_has_groups else {}),
+                    },
+                }
+            ]
+        }
+
+    def terminate_instances(self, owner: Any, **parameters: Any) -> Any:
+        """TerminateInstances."""
+        changed = []
+        for machine in self._named("TerminateInstances", parameters):
+            self._touched(owner, machine, "ends")
+            self.cloud.end(machine)
+            changed.append(self._changed(machine, "shutting-down"))
+        return {"TerminatingInstances": changed}
+
+    def stop_instances(self, owner: Any, **parameters: Any) -> Any:
+        """StopInstances."""
+        changed = []
+        for machine in self._named("StopInstances", parameters):
+            self._touched(owner, machine, "stops")
+            if not machine.there:
+                raise refusal("StopInstances", "IncorrectInstanceState")
+            if machine.spot:
+                raise refusal("StopInstances", "UnsupportedOperation", "a one-time Spot request")
+            if machine.stopped is None:
+                machine.stopped = self.cloud.clock.seconds()
+            changed.append(self._changed(machine, "stopping"))
+        return {"StoppingInstances": changed}
+
+    def start_instances(self, owner: Any, **parameters: Any) -> Any:
+        """StartInstances: takes capacity, as a launch does."""
+        changed = []
+        for machine in self._named("StartInstances", parameters):
+            self._touched(owner, machine, "starts")
+            if not machine.there:
+                raise refusal("StartInstances", "IncorrectInstanceState")
+            if self.cloud.lacks_capacity:
+                raise refusal("StartInstances", "InsufficientInstanceCapacity", status=500)
+            if machine.stopped is not None:
+                machine.stopped, machine.frozen = None, False
+                machine.started = self.cloud.clock.seconds()
+                machine.starts += 1
+                self.cloud.on_launch(machine)
+            changed.append(self._changed(machine, "pending"))
+        return {"StartingInstances": changed}
+
+    # Beneath
+
+    def _check(self, action: str, parameters: Mapping[str, Any]) -> None:
+        """Refuse what cannot be, or not now."""
+        interfaces = "NetworkInterfaces" in parameters
+        groups = "LaunchTemplate" in parameters and self.template_has_groups
+        if interfaces and (groups or {"SubnetId", "SecurityGroupIds"} & parameters.keys()):
+            raise refusal(action, "InvalidParameterCombination", "network interfaces and groups")
+        if "InstanceMarketOptions" in parameters and self.spot_lacks:
+            raise refusal(action, self.spot_lacks)
+        if self.cloud.refuses:
+            raise refusal(action, "VcpuLimitExceeded")
+        subnet = parameters.get("SubnetId") or next(
+            (i.get("SubnetId") for i in parameters.get("NetworkInterfaces", [])), ""
+        )
+        if self.cloud.lacks_capacity or (parameters["InstanceType"], subnet) in self.lacking:
+            raise refusal(action, "InsufficientInstanceCapacity", status=500)
+
+    def _launch(self, owner: Any, parameters: Mapping[str, Any]) -> Machine:
+        """Of the app servers some ask their machines where they are."""
+        tags = {
+            tag["Key"]: tag["Value"]
+            for specified in parameters["TagSpecifications"]
+            if specified["ResourceType"] == "instance"
+            for tag in specified["Tags"]
+        }
+        machine = self.cloud.launch(
+            tags[LAUNCH_TAG],
+            "tags" not in self.cloud.breaks,
+            owner=owner,
+            knows_address=self._chance.random() < self.knowing,
+            spot="InstanceMarketOptions" in parameters,
+            parameters={**parameters, "tags": tags},
+        )
+        return machine
+
+    def _named(self, action: str, parameters: Mapping[str, Any]) -> list[Machine]:
+        ids = set(parameters["InstanceIds"])
+        found = [machine for machine in self.cloud.machines if machine.id in ids]
+        if len(found) < len(ids):
+            raise refusal(action, "InvalidInstanceID.NotFound")
+        return found
+
+    @staticmethod
+    def _changed(machine: Machine, state: str) -> Mapping[str, Any]:
+        if machine.ended is not None:
+            state = "shutting-down"
+        return {"InstanceId": machine.id, "CurrentState": {"Name": state}}
+
+    def _described(self, machine: Machine, moment: float) -> Mapping[str, Any]:
+        """The machine as it was at this moment."""
+        state, reason = _state(machine, moment)
+        there = state in ("pending", "running")
+        asked = machine.parameters
+        described = {
+            "InstanceId": machine.id,
+            "InstanceType": asked["InstanceType"],
+            "State": {"Name": state},
+            "Tags": [{"Key": key, "Value": value} for key, value in asked["tags"].items()],
+            "LaunchTime": datetime.fromtimestamp(max(machine.created, machine.started), UTC),
+            "StateTransitionReason": "User initiated" if reason else "",
+        }
+        if machine.spot:
+            described["InstanceLifecycle"] = "spot"
+        if there and max(machine.created, machine.started) + ADDRESS_AFTER <= moment:
+            described["PublicIpAddress"] = machine.address
+        if reason:
+            described["StateReason"] = {"Code": reason, "Message": reason}
+        return described
+
+
+def _state(machine: Machine, moment: float) -> tuple[str, str]:
+    """The state at a moment, and the code of its reason."""
+    if machine.ended is not None and machine.ended <= moment:
+        over = moment - machine.ended >= TRANSITION
+        return "terminated" if over else "shutting-down", "Client.UserInitiatedShutdown"
+    if machine.stopped is not None and machine.stopped <= moment:
+        over = moment - machine.stopped >= TRANSITION
+        return "stopped" if over else "stopping", "Client.UserInitiatedShutdown"
+    begun = max(machine.created, machine.started)
+    return "running" if begun + ADDRESS_AFTER <= moment else "pending", ""
+
+
+def _passes(machine: Machine, name: str, values: list[str]) -> bool:
+    if name.startswith("tag:"):
+        return machine.parameters["tags"].get(name[4:]) in values
+    if name == "tag-key":
+        return any(value in machine.parameters["tags"] for value in values)
+    raise NotImplementedError(name)

@@ -1,0 +1,811 @@
+"""The schema: made, brought up to date, refused, by several at once, and after a sudden end."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from typing import Any, ClassVar
+
+import peewee
+from playhouse.migrate import MySQLMigrator, SqliteMigrator
+from playhouse.migrate import migrate as apply
+
+from bbs.board import backfill, board
+from bbs.board.models import Delivery, Group, Inbox, Membership, Message, Post
+from bbs.storage import migrations, models
+from bbs.storage.connecting import LOCK_TIMEOUT, DatabaseRefused, connect_to
+from bbs.storage.migrator import Migrator, migrator_of
+from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
+from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, create_table
+from bbs.testing.database_tools import raised
+from tests.database_case import DatabaseCase, on_both_databases
+from tests.paths import CHECKOUT
+
+ALL: tuple[Any, ...] = (*models.MODELS, *board.models, ServiceVersion, SchemaVersion)
+"""In an order in which they can be made."""
+
+BOARD_1 = Schema(board.name, tuple(board.models))
+"""The board's tables, as if there had never been others: what says no version of a service's is
+taken for version 1 of the board's."""
+
+PATIENCE = 60.0
+"""Seconds that a test waits for an answer of MySQL's."""
+
+
+class MigrationCase(DatabaseCase):
+    """A database without tables."""
+
+    migrated = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.db: Any = self.database.peewee
+        if self.on_mysql:
+            # What a test asks of the schema may take longer than a command, on a busy server.
+            self.db.connect_params.update(read_timeout=PATIENCE, write_timeout=PATIENCE)
+        self.db.connect()
+
+    def upgrade(self, version: int = 1, oldest: int = 0, **steps: Any) -> tuple[int, int]:
+        """Upgrade with the steps `to_2`, `to_3` and so on to what is good from `oldest` on."""
+        numbered = {int(name.removeprefix("to_")): step for name, step in steps.items()}
+        before, after = migrations.upgrade(self.db, BOARD_1, version, numbered, oldest or version)
+        return before.framework, after.framework
+
+    def add_user(self, name: str) -> int:
+        number: int = User.insert(name=name, password_hash="", channel="", created=0.0).execute()
+        return number
+
+    def schema(self) -> dict[str, list[object]]:
+        """Everything that makes the tables what they are."""
+        names = [model._meta.table_name for model in ALL]
+        return {
+            name: [
+                sorted(map(str, self.db.get_columns(name))),
+                sorted(map(str, self.indexes(name))),
+                sorted(self.foreign_keys(name)),
+            ]
+            for name in names
+        }
+
+    def foreign_keys(self, table: str) -> list[str]:
+        if not self.on_mysql:
+            return [*map(str, self.db.get_foreign_keys(table))]
+        # peewee asks the schema of all databases, which takes seconds where they are many.
+        [(_, made)] = self.db.execute_sql(f"SHOW CREATE TABLE `{table}`").fetchall()
+        return re.findall("FOREIGN KEY .*[^,\n]", made)
+
+    def indexes(self, table: str) -> list[tuple[str, list[str], bool]]:
+        return [(each.name, each.columns, each.unique) for each in self.db.get_indexes(table)]
+
+    def child(self, *arguments: str) -> subprocess.Popen[str]:
+        """Another process that upgrades: see `tests/storage/upgrading.py`."""
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tests.storage.upgrading", self.url, *arguments],
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+        self.addCleanup(child.wait)
+        self.addCleanup(child.kill)
+        return child
+
+    def expect(self, child: subprocess.Popen[str], *lines: str) -> None:
+        """Read these lines of what `child` says."""
+        assert child.stdout is not None
+        for line in lines:
+            self.assertEqual(child.stdout.readline(), f"{line}\n")
+
+    def end(self, child: subprocess.Popen[str]) -> tuple[str, str]:
+        """Let `child` come to its end; returns the rest of what it said, and its errors."""
+        assert child.stdin and child.stdout and child.stderr
+        child.stdin.close()
+        said = child.stdout.read(), child.stderr.read()
+        child.stdout.close()
+        child.stderr.close()
+        child.wait()
+        return said
+
+
+@on_both_databases
+class Upgrading(MigrationCase):
+    def test_an_empty_database(self) -> None:
+        self.assertEqual(migrations.current(self.db).framework, 0)
+        self.assertEqual(self.upgrade(), (0, 1))
+        self.assertEqual(migrations.current(self.db).framework, 1)
+        tables = {model._meta.table_name for model in ALL}
+        self.assertEqual(set(self.db.get_tables()) - {"sqlite_sequence"}, tables)
+
+    def test_up_to_date(self) -> None:
+        self.upgrade()
+        user = self.add_user("ann")
+        self.assertEqual(self.upgrade(), (1, 1))
+        self.assertEqual([each.id for each in User.select()], [user])
+        self.assertEqual(SchemaVersion.select().count(), 1)
+
+    def test_every_model_has_its_indexes(self) -> None:
+        self.upgrade()
+        for model in ALL:
+            there = self.indexes(model._meta.table_name)
+            for index in model._meta.fields_to_index():
+                columns = [field.column_name for field in index._expressions]
+                self.assertIn((index._name, columns, index._unique), there)
+
+    def test_an_older_one_is_taken_there_step_by_step(self) -> None:
+        migrator = (MySQLMigrator if self.on_mysql else SqliteMigrator)(self.db)
+        self.upgrade()
+        self.add_user("ann")
+        taken: list[str] = []
+
+        def add_color(given: Migrator) -> None:
+            self.assertIs(given.database, self.db)
+            taken.append("color")
+            apply(migrator.add_column("user", "color", peewee.CharField(10, default="red")))
+
+        def index_color(given: Migrator) -> None:
+            taken.append("index")
+            apply(migrator.add_index("user", ("color",)))
+
+        self.assertEqual(self.upgrade(3, to_2=add_color, to_3=index_color), (1, 3))
+        self.assertEqual(migrations.current(self.db).framework, 3)
+        self.assertEqual(self.upgrade(3, to_2=add_color, to_3=index_color), (3, 3))
+        self.assertEqual(taken, ["color", "index"])
+        cursor = self.db.execute_sql("SELECT name, color FROM user")
+        self.assertEqual([*cursor.fetchall()], [("ann", "red")])
+
+    def test_a_new_one_takes_no_steps(self) -> None:
+        self.assertEqual(self.upgrade(3), (0, 3))
+
+    def test_a_step_that_fails_is_taken_again(self) -> None:
+        self.upgrade()
+        troubles = iter([ZeroDivisionError, KeyboardInterrupt])
+        taken: list[int] = []
+
+        def to_2(database: object) -> None:
+            taken.append(2)
+
+        def to_3(database: object) -> None:
+            taken.append(3)
+            for trouble in troubles:
+                raise trouble
+
+        self.assertRaises(ZeroDivisionError, self.upgrade, 3, to_2=to_2, to_3=to_3)
+        self.assertRaises(KeyboardInterrupt, self.upgrade, 3, to_2=to_2, to_3=to_3)
+        self.upgrade(3, to_2=to_2, to_3=to_3)
+        # SQLite takes all steps in one transaction, MySQL cannot.
+        self.assertEqual(taken, [2, 3, 3, 3] if self.on_mysql else [2, 3, 2, 3, 2, 3])
+        self.assertEqual(migrations.current(self.db).framework, 3)
+
+    def test_a_newer_one_is_refused_and_left_alone(self) -> None:
+        self.upgrade(3)
+        self.add_user("ann")
+        before = self.schema()
+        error = self.assertRaises(DatabaseRefused, self.upgrade)
+        self.assertEqual(
+            str(error),
+            "the database has schema 3, newer than this program's 1: upgrade bbs",
+        )
+        self.assertEqual(self.schema(), before)
+        self.assertEqual((migrations.current(self.db).framework, User.select().count()), (3, 1))
+
+    def test_a_newer_one_that_is_good_for_this_program(self) -> None:
+        """It goes on as it is, and so it stays for the program that brought it there."""
+        self.upgrade(12, oldest=9)
+        before = self.schema()
+        for version in (11, 10, 9):
+            self.assertEqual(self.upgrade(version, oldest=1), (12, 12))
+        error = self.assertRaises(DatabaseRefused, self.upgrade, 8)
+        self.assertEqual(
+            str(error), "the database has schema 12, newer than this program's 8: upgrade bbs"
+        )
+        self.assertEqual(self.upgrade(12, oldest=9), (12, 12))
+        self.assertEqual(self.schema(), before)
+        there = migrations.current(self.db)
+        self.assertEqual((there.framework, there.framework_from), (12, 9))
+        # What a program reads that knows the one column alone.
+        rows = self.db.execute_sql("SELECT id, version FROM schema_version").fetchall()
+        self.assertEqual([*rows], [(1, 9)])
+
+    def test_what_a_step_of_several_is_good_for(self) -> None:
+        """Of one that is cut off behind a step, the next goes on with the one after it."""
+        self.upgrade(8, oldest=8)
+        seen: list[tuple[int, int]] = []
+
+        def look(migrator: Migrator) -> None:
+            there = migrations.current(self.db)
+            seen.append((there.framework, there.framework_from))
+
+        self.assertEqual(self.upgrade(11, oldest=10, to_9=look, to_10=look, to_11=look), (8, 11))
+        self.assertEqual(seen, [(8, 8), (9, 9), (10, 10)])
+        there = migrations.current(self.db)
+        self.assertEqual((there.framework, there.framework_from), (11, 10))
+
+    def test_the_connection_is_as_before(self) -> None:
+        """Its deadlines hold again, and so do foreign keys."""
+        self.upgrade()
+        self.assertFalse(self.db.is_closed())
+        if self.on_mysql:
+            self.assertEqual(self.db.connect_params["read_timeout"], PATIENCE)
+            self.assertEqual(self.db.connection()._read_timeout, PATIENCE)
+        else:
+            self.assertEqual(self.db.pragma("busy_timeout"), 1000 * LOCK_TIMEOUT)
+            self.assertEqual(self.db.pragma("foreign_keys"), 1)
+        self.assertRaises(
+            peewee.IntegrityError, Session.insert(digest="d", user=1, used=0.0).execute
+        )
+
+
+@on_both_databases
+class TheStepsThatThereAre(MigrationCase):
+    """From the schema of each version to today's: the same as a new one, and what was stored."""
+
+    ADDED: ClassVar[dict[int, dict[str, list[str]]]] = {
+        2: {"server": ["instance_id", "kind"], "lease": ["refusal", "refused_until"]},
+        3: {"server": ["messages"], "login_server": ["logins"], "waiter": ["since"], "action": []},
+        4: {"server": ["counts"], "login_server": ["counts"], "service_version": []},
+        5: {"secret": []},
+        6: {
+            "user": ["seen"],
+            "place": ["away", "asked"],
+            "server": ["figures"],
+            "login_server": ["figures"],
+            "action": ["person", "detail"],
+            "suspension": [],
+            "notice": [],
+            "point": [],
+            "news": [],
+        },
+        7: {"server": ["warned", "shelved", "way"], "place": ["moved"]},
+        8: {
+            "server": ["version", "replace_asked", "trace"],
+            "login_server": ["version"],
+            "waiter": ["trace"],
+            "schema_version": ["reached"],
+            "service_version": ["reached"],
+        },
+    }
+    """What each version brought: columns of tables that were there, and tables (no columns)."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        migrations.upgrade(self.db, board.schema)
+        self.today = self.schema()
+        self.add_user("ann")
+        Server.insert(id="s1", scope="local:1", capacity=10, created=1.0, port=1).execute()
+        Lease.insert(name="fleet", holder="me", identity="here", beats=7).execute()
+        LoginServer.insert(id="l1", identity="here", beats=3).execute()
+        Waiter.insert(id="w1", login_server="l1", name="bob").execute()
+
+    def to_today(self) -> tuple[int, int]:
+        before, after = migrations.upgrade(self.db, board.schema)
+        return before.framework, after.framework
+
+    def go_back(self, version: int) -> None:
+        """Take away what came after `version`."""
+        for number in range(migrations.VERSION, version, -1):
+            for table, columns in self.ADDED[number].items():
+                for index in self.db.get_indexes(table):
+                    if {*columns} & {*index.columns}:
+                        on = f" ON {table}" if self.on_mysql else ""
+                        self.db.execute_sql(f"DROP INDEX {index.name}{on}")
+                for column in columns:
+                    self.db.execute_sql(f"ALTER TABLE {table} DROP COLUMN `{column}`")
+                if not columns:
+                    self.db.execute_sql(f"DROP TABLE {table}")
+        SchemaVersion.update(version=version).execute()
+
+    def test_each_version(self) -> None:
+        for version in range(1, migrations.VERSION):
+            self.go_back(version)
+            counted = "counts" in [each.name for each in self.db.get_columns("server")]
+            named = "service_version" in self.db.get_tables()
+            self.assertEqual((counted, named), (version >= 4, version >= 4))
+            self.assertEqual("secret" in self.db.get_tables(), version >= 5)
+            self.assertEqual(self.to_today(), (version, migrations.VERSION))
+            self.assertEqual(self.schema(), self.today)
+        self.assertEqual([(user.name, user.seen) for user in User.select()], [("ann", None)])
+        server, lease = Server.get(), Lease.get()
+        self.assertEqual((server.id, server.port, server.instance_id), ("s1", 1, None))
+        self.assertEqual((lease.holder, lease.beats, lease.refusal), ("me", 7, None))
+        login_server, waiter = LoginServer.get(), Waiter.get()
+        self.assertEqual((server.messages, login_server.logins, waiter.since), (None, None, None))
+        self.assertEqual((login_server.beats, waiter.name), (3, "bob"))
+
+    def test_while_servers_are_at_work_on_the_tables(self) -> None:
+        """The upgrade waits, and lets them get on in between: they are served on MySQL while a
+        change of the schema does not wait for a lock, and on SQLite all the time."""
+        self.go_back(7)
+        other = connect_to(self.url)
+        other.connect()
+        self.addCleanup(other.close)
+        other.execute_sql("BEGIN")
+        other.execute_sql("SELECT * FROM server").fetchall()
+        waited: list[float] = []
+
+        def get_on(seconds: float) -> None:
+            waited.append(seconds)
+            other.execute_sql("COMMIT")
+
+        self.patch(migrations.time, "sleep", get_on)
+        self.assertEqual(self.to_today(), (7, migrations.VERSION))
+        self.assertEqual(waited, [migrations.AGAIN] if self.on_mysql else [])
+        self.assertEqual(self.schema(), self.today)
+
+    def test_a_step_that_was_cut_off_is_taken_again(self) -> None:
+        """As on MySQL, which keeps each statement of a step by itself."""
+        self.go_back(1)
+        self.db.execute_sql("ALTER TABLE server ADD COLUMN instance_id VARCHAR(64)")
+        create_table(self.db, Action)
+        self.assertEqual(self.to_today(), (1, migrations.VERSION))
+        self.assertEqual(self.schema(), self.today)
+
+
+@on_both_databases
+class Together(MigrationCase):
+    """Other processes upgrade the same database."""
+
+    def test_one_of_them_does_it_and_the_others_wait(self) -> None:
+        self.upgrade()
+        first = self.child()
+        self.expect(first, "connected", "upgrading")
+        others = [self.child() for _ in range(2)]
+        for other in others:
+            self.expect(other, "connected")
+        # Longer than a command of theirs would wait for a lock, or for an answer.
+        self.assertRaises(subprocess.TimeoutExpired, others[0].wait, 0.8)
+        ends = [self.end(child) for child in (first, *others)]
+        self.assertEqual(ends, [("1 2\n", ""), ("2 2\n", ""), ("2 2\n", "")])
+        self.assertEqual([user.name for user in User.select()], ["step 0"])
+
+    def test_a_new_database(self) -> None:
+        children = [self.child() for _ in range(3)]
+        for child in children:
+            self.expect(child, "connected")
+        ends = sorted(self.end(child) for child in children)
+        self.assertEqual(ends, [("0 2\n", ""), ("2 2\n", ""), ("2 2\n", "")])
+
+    def test_the_lock_of_one_that_was_killed_is_free(self) -> None:
+        self.upgrade()
+        first = self.child()
+        self.expect(first, "connected", "upgrading")
+        first.kill()
+        self.assertEqual(self.end(self.child()), ("connected\nupgrading\n1 2\n", ""))
+
+    def test_who_has_nothing_to_do_waits_for_nobody(self) -> None:
+        self.upgrade()
+        first = self.child()
+        self.expect(first, "connected", "upgrading")
+        self.patch(migrations, "LOCK_TIMEOUT", 0)
+        self.assertEqual(self.upgrade(), (1, 1))
+
+    def test_one_that_takes_too_long(self) -> None:
+        """Whoever waits says so in one line."""
+        self.upgrade()
+        first = self.child()
+        self.expect(first, "connected", "upgrading")
+        self.patch(migrations, "LOCK_TIMEOUT", 0)
+        waiting = self.database.run_unhurried(migrations.upgrade, self.db, BOARD_1)
+        error = self.failureResultOf(waiting, DatabaseRefused).value
+        reason = "another server has been upgrading the schema for 0 s"
+        expected = reason if self.on_mysql else f"database {self.url}: database is locked"
+        self.assertEqual(str(error), expected)
+
+
+@on_both_databases
+class CutOff(MigrationCase):
+    """A process was killed in the middle of making the tables."""
+
+    def test_the_next_one_makes_what_is_missing(self) -> None:
+        self.upgrade()
+        whole = self.schema()
+        # After the first table and before its index, between two indexes, and before the stamp.
+        for statement in ("2", "10", "18"):
+            self.drop_tables()
+            child = self.child(statement)
+            self.assertEqual(self.end(child), ("connected\n", ""))
+            self.assertEqual(child.returncode, -signal.SIGKILL)
+            self.assertEqual(migrations.current(self.db).framework, 0)
+            self.assertEqual(self.upgrade(), (0, 1))
+            self.assertEqual(self.schema(), whole)
+
+    def test_the_tables_of_the_service_too(self) -> None:
+        self.upgrade()
+        whole = self.schema()
+        # Before an index, and before the stamp.
+        for statement in ("22", "38"):
+            self.drop_tables()
+            child = self.child(statement)
+            self.assertEqual(self.end(child), ("connected\n", ""))
+            there = migrations.current(self.db)
+            self.assertEqual((there.service, there.name), (0, ""))
+            _, after = migrations.upgrade(self.db, board.schema)
+            self.assertEqual((after.service, after.name), (board.version, "bbs"))
+            self.assertEqual(self.schema(), whole)
+
+    def drop_tables(self) -> None:
+        for model in reversed(ALL):
+            self.db.execute_sql(f"DROP TABLE {model._meta.table_name}")
+
+
+class OnSQLite(MigrationCase):
+    """What needs care on SQLite alone."""
+
+    def test_a_step_that_rebuilds_a_table_keeps_the_rows_that_refer_to_it(self) -> None:
+        self.upgrade()
+        user = self.add_user("ann")
+        Session.insert(digest="d", user=user, used=0.0).execute()
+        migrator = SqliteMigrator(self.db)
+
+        def rebuild(database: object) -> None:
+            apply(migrator.alter_column_type("user", "name", peewee.CharField(200)))
+
+        self.upgrade(2, to_2=rebuild)
+        self.assertEqual([session.digest for session in Session.select()], ["d"])
+
+    def test_readers_and_a_writer_do_not_wait_for_each_other(self) -> None:
+        self.upgrade()
+        self.assertEqual(self.db.pragma("journal_mode"), "wal")
+        self.close_connection()
+        self.db.connect()
+        self.assertEqual(self.db.pragma("journal_mode"), "wal")
+        self.assertEqual(self.db.pragma("synchronous"), 1)
+
+    def test_another_that_turns_the_file_to_wal_is_waited_for(self) -> None:
+        self.patch(migrations, "WAL_INTERVAL", 0.0)
+        attempts = self.failing_pragma(sqlite3.SQLITE_BUSY, times=3)
+        self.upgrade()
+        self.assertEqual(attempts, ["wal"] * 4)
+
+    def test_but_not_for_ever(self) -> None:
+        self.patch(migrations, "WAL_INTERVAL", 0.0)
+        attempts = self.failing_pragma(sqlite3.SQLITE_BUSY, times=1000)
+        self.assertRaises(peewee.OperationalError, self.upgrade)
+        self.assertEqual(len(attempts), migrations.WAL_ATTEMPTS)
+
+    def test_other_trouble_is_told_at_once(self) -> None:
+        attempts = self.failing_pragma(sqlite3.SQLITE_READONLY, times=1000)
+        self.assertRaises(peewee.OperationalError, self.upgrade)
+        self.assertEqual(len(attempts), 1)
+
+    def failing_pragma(self, code: int, times: int) -> list[object]:
+        """Let `PRAGMA journal_mode` fail; returns a list of the attempts."""
+        attempts: list[object] = []
+        pragma = self.db.pragma
+
+        def failing(key: str, *value: object) -> object:
+            if key == "journal_mode":
+                attempts.append(*value)
+                if len(attempts) <= times:
+                    trouble = sqlite3.OperationalError("trouble")
+                    trouble.sqlite_errorcode = code
+                    raise raised(trouble)
+            return pragma(key, *value)
+
+        self.patch(self.db, "pragma", failing)
+        return attempts
+
+
+class Room(models.Table):
+    """A table of another service."""
+
+    name = peewee.CharField(20)
+
+
+def add_topic(migrator: Migrator) -> None:
+    migrator.add_columns("room", topic=peewee.CharField(20, default=""))
+
+
+@on_both_databases
+class Services(MigrationCase):
+    """A service has a version of its own, and a database of its own."""
+
+    def test_steps_of_its_own(self) -> None:
+        migrations.upgrade(self.db, Schema("lobby", (Room,)))
+        Room.insert(name="one").execute()
+        newer = Schema("lobby", (Room,), 2, {2: add_topic})
+        before, after = migrations.upgrade(self.db, newer)
+        self.assertEqual((before.service, after.service), (1, 2))
+        self.assertEqual(before.framework, after.framework)
+        rows = self.db.execute_sql("SELECT name, topic FROM room").fetchall()
+        self.assertEqual([*rows], [("one", "")])
+        # Taken again after it was cut off.
+        add_topic(migrator_of(self.db))
+
+    def test_of_a_newer_version(self) -> None:
+        migrations.upgrade(self.db, Schema("lobby", (Room,), 2, {2: add_topic}))
+        before = self.db.get_tables()
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,))
+        )
+        self.assertEqual(
+            str(error),
+            "the database has version 2 of lobby, newer than this program's 1: upgrade lobby",
+        )
+        self.assertEqual(self.db.get_tables(), before)
+
+    def test_of_a_newer_version_that_is_good_for_this_one(self) -> None:
+        newer = Schema("lobby", (Room,), 3, {2: add_topic, 3: add_topic}, oldest=2)
+        migrations.upgrade(self.db, newer)
+        older = Schema("lobby", (Room,), 2, {2: add_topic})
+        before, after = migrations.upgrade(self.db, older)
+        self.assertEqual((before.service, after.service), (3, 3))
+        self.assertEqual(migrations.newer(after, older), "lobby 3, this program's is 2")
+        self.assertEqual(migrations.newer(after, newer), "")
+        self.assertRaises(DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,)))
+        # One that has all rows is not enough: it has all of its columns, too.
+        self.db.execute_sql("ALTER TABLE room DROP COLUMN name")
+        self.assertRaises(DatabaseRefused, migrations.upgrade, self.db, older)
+
+    def test_two_on_one_database(self) -> None:
+        migrations.upgrade(self.db, Schema("lobby", (Room,)))
+        error = self.assertRaises(DatabaseRefused, migrations.upgrade, self.db, board.schema)
+        self.assertEqual(
+            str(error), "the database is the service lobby's, and bbs needs one of its own"
+        )
+        self.assertNotIn("post", self.db.get_tables())
+
+    def test_of_a_version_that_did_not_know_of_services(self) -> None:
+        migrations.upgrade(self.db, board.schema)
+        self.db.execute_sql("DROP TABLE service_version")
+        SchemaVersion.update(version=3, reached=3).execute()
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,))
+        )
+        self.assertEqual(
+            str(error), "the database is the service bbs's, and lobby needs one of its own"
+        )
+
+    def test_a_step_that_fails(self) -> None:
+        """It is said in one line; the step is taken again once it is mended."""
+
+        def broken(migrator: Migrator) -> None:
+            raise KeyError("one")
+
+        migrations.upgrade(self.db, Schema("lobby", (Room,)))
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,), 2, {2: broken})
+        )
+        self.assertEqual(str(error), "the step to version 2 of lobby failed: KeyError: 'one'")
+        migrations.upgrade(self.db, Schema("lobby", (Room,), 2, {2: add_topic}))
+        self.assertIn("topic", [column.name for column in self.db.get_columns("room")])
+
+    def test_a_model_that_changed_without_a_step(self) -> None:
+        migrations.upgrade(self.db, Schema("lobby"))
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,))
+        )
+        self.assertEqual(
+            str(error),
+            "the database is of version 1 of lobby, and has no table room: a change of the models"
+            " needs a new version and a step to it",
+        )
+        Room.create_table()
+        migrations.upgrade(self.db, Schema("lobby", (Room,)))
+        self.db.execute_sql("ALTER TABLE room RENAME COLUMN name TO title")
+        error = self.assertRaises(
+            DatabaseRefused, migrations.upgrade, self.db, Schema("lobby", (Room,))
+        )
+        self.assertIn("no column name in the table room", str(error))
+
+    def test_what_is_no_schema(self) -> None:
+        self.assertRaises(ValueError, Schema, "lobby", (Room,), 2)
+        self.assertRaises(ValueError, Schema, "lobby", (Room,), 0)
+        self.assertRaises(ValueError, Schema, "lobby", (User,))
+        self.assertRaises(ValueError, Schema, "lobby", (Room,), 1, {}, 2)
+        self.assertRaises(ValueError, Schema, "lobby", (Room,), 1, {}, -1)
+
+
+@on_both_databases
+class TheBoardsSteps(MigrationCase):
+    """From the tables of each version of the board to today's, on a database that has been used."""
+
+    ADDED_BY_3: ClassVar[dict[str, list[str]]] = {
+        "message": ["sent_by", "sent_to", "in_group"],
+        "membership": ["after"],
+        "post": ["stored"],
+    }
+
+    def setUp(self) -> None:
+        super().setUp()
+        migrations.upgrade(self.db, board.schema)
+        self.today = self.schema()
+        self.ann, self.bob = self.add_user("ann"), self.add_user("bob")
+        for user in (self.ann, self.bob):
+            Inbox.insert(user=user).execute()
+        for text in ("ünï", "a\0b", "\N{GRINNING FACE}"):
+            number = Message.insert(
+                sender="ann", target="bob", to_group=False, text=text, stored=0.0
+            ).execute()
+            Delivery.insert(user=self.bob, message=number).execute()
+            Post.insert(author=self.ann, text=text).execute()
+        self.first = Message.select(peewee.fn.MIN(Message.id)).scalar()
+        Inbox.update(delivered=self.first).where(Inbox.user == self.bob).execute()
+        self.go = Group.insert(name="go", channel="").execute()
+        for member in (self.ann, self.bob):
+            Membership.insert(group=self.go, user=member).execute()
+        self.last = self.say("ann", "go", True, self.bob)
+
+    def say(self, sender: str, target: str, to_group: bool, *readers: int) -> int:
+        """Store a message without a text, as version 2 does."""
+        number: int = Message.insert(
+            sender=sender, target=target, to_group=to_group, text="", stored=5.0
+        ).execute()
+        for reader in readers:
+            Delivery.insert(user=reader, message=number).execute()
+        return number
+
+    def go_back(self, version: int) -> None:
+        """Take away what came after `version`."""
+        self.go_back_to_2()
+        if version == 1:
+            self.go_back_to_1()
+        ServiceVersion.update(version=version, reached=version).execute()
+
+    def go_back_to_2(self) -> None:
+        execute = self.db.execute_sql
+        for name, columns, _ in self.indexes("message"):
+            if columns[0] in ("sent_by", "sent_to", "in_group"):
+                execute(f"DROP INDEX {name}" + (" ON message" if self.on_mysql else ""))
+        execute("DROP INDEX membership_group_id" + (" ON membership" if self.on_mysql else ""))
+        for table, columns in self.ADDED_BY_3.items():
+            for column in columns:
+                execute(f"ALTER TABLE {table} DROP COLUMN `{column}`")
+        execute("DROP TABLE block")
+
+    def go_back_to_1(self) -> None:
+        execute = self.db.execute_sql
+        if self.on_mysql:
+            [(key,)] = execute(
+                "SELECT constraint_name FROM information_schema.key_column_usage WHERE"
+                " table_schema = DATABASE() AND table_name = 'chat_group'"
+                " AND column_name = 'creator_id'"
+            ).fetchall()
+            execute(f"ALTER TABLE chat_group DROP FOREIGN KEY {key}")
+            execute("ALTER TABLE chat_group DROP COLUMN creator_id")
+        else:
+            # SQLite drops no column that refers to another table.
+            self.db.pragma("foreign_keys", 0)
+            execute("DROP TABLE chat_group")
+            execute(
+                "CREATE TABLE chat_group (id INTEGER NOT NULL PRIMARY KEY,"
+                " name VARCHAR(100) NOT NULL, channel VARCHAR(32) NOT NULL)"
+            )
+            execute("CREATE UNIQUE INDEX chat_group_name ON chat_group (name)")
+            execute("INSERT INTO chat_group (id, name, channel) VALUES (?, 'go', '')", (self.go,))
+            self.db.pragma("foreign_keys", 1)
+        for column in ("waiting", "posts", "post_bytes"):
+            execute(f"ALTER TABLE inbox DROP COLUMN {column}")
+
+    def test_what_is_there_is_counted(self) -> None:
+        self.go_back(1)
+        before, after = migrations.upgrade(self.db, board.schema)
+        self.assertEqual((before.service, after.service), (1, board.version))
+        self.check()
+
+    def check(self) -> None:
+        self.assertEqual(self.schema(), self.today)
+        counted = [
+            (each.user.id, each.delivered, each.waiting, each.posts, each.post_bytes)
+            for each in Inbox.select().order_by(Inbox.user)
+        ]
+        self.assertEqual(counted, [(self.ann, 0, 0, 3, 12), (self.bob, self.first, 7, 0, 0)])
+        self.assertIsNone(Group.get().creator)
+        self.assertEqual([post.stored for post in Post.select()], [None] * 3)
+        whose = (Message.sent_by, Message.sent_to, Message.in_group)
+        self.assertEqual(
+            sorted({*Message.select(*whose).tuples()}, key=str),
+            [(self.ann, self.bob, None), (self.ann, None, self.go)],
+        )
+        # ann was sent nothing there, so what is there is not hers to read.
+        since = [(each.user.id, each.after) for each in Membership.select().order_by(Membership.id)]
+        self.assertEqual(since, [(self.ann, self.last), (self.bob, self.last - 1)])
+
+    def test_whose_messages_are_whose(self) -> None:
+        """As far as it is known: a name may be somebody else's by now, or nobody's."""
+        User.insert(name="cat", password_hash="", channel="", created=6.0).execute()
+        User.insert(name="dan", password_hash="", channel="", created=5.0).execute()
+        Message.delete().execute()
+        for sender, target, to_group, *readers in (
+            ("cat", "bob", False, self.bob),
+            ("eve", "bob", False, self.bob),
+            ("dan", "bob", False, self.bob),
+            ("ann", "eve", False),
+            ("ann", "go", True, self.ann, self.bob),
+            ("bob", "go", False, self.ann),
+            ("bob", "nowhere", True, self.ann),
+        ):
+            self.say(sender, target, to_group, *readers)
+        dan = User.get(User.name == "dan").id
+        expected = [
+            (None, self.bob, None),
+            (None, self.bob, None),
+            (dan, self.bob, None),
+            (self.ann, None, None),
+            (self.ann, None, self.go),
+            (self.bob, self.ann, None),
+            (self.bob, None, None),
+        ]
+        # All in one piece, and in several.
+        for at_once in (backfill.MESSAGES_AT_ONCE, 2):
+            self.patch(backfill, "MESSAGES_AT_ONCE", at_once)
+            self.go_back(2)
+            migrations.upgrade(self.db, board.schema)
+            whose = (Message.sent_by, Message.sent_to, Message.in_group)
+            found = [*Message.select(*whose).order_by(Message.id).tuples()]
+            self.assertEqual(found, expected)
+
+    def test_since_when_members_are_members(self) -> None:
+        dan = self.add_user("dan")
+        Membership.insert(group=self.go, user=dan).execute()
+        chess = Group.insert(name="chess", channel="").execute()
+        for member in (dan, self.bob):
+            Membership.insert(group=chess, user=member).execute()
+        second = self.say("ann", "chess", True, self.bob)
+        third = self.say("ann", "go", True, self.bob, dan)
+        newest = self.say("ann", "chess", True, self.ann)
+        for at_once in (backfill.MESSAGES_AT_ONCE, 2):
+            self.patch(backfill, "MESSAGES_AT_ONCE", at_once)
+            self.patch(backfill, "MEMBERS_AT_ONCE", at_once)
+            self.go_back(2)
+            migrations.upgrade(self.db, board.schema)
+            since = {(each.group.name, each.user.name): each.after for each in Membership.select()}
+            self.assertEqual(
+                since,
+                {
+                    ("go", "ann"): newest,
+                    ("go", "bob"): self.last - 1,
+                    ("go", "dan"): third - 1,
+                    ("chess", "dan"): newest,
+                    ("chess", "bob"): second - 1,
+                },
+            )
+
+    def test_nothing_was_ever_said(self) -> None:
+        Message.delete().execute()
+        self.go_back(2)
+        migrations.upgrade(self.db, board.schema)
+        self.assertEqual({each.after for each in Membership.select()}, {0})
+
+    def test_cut_off_before_each_change_and_taken_again(self) -> None:
+        """What was made before the cut is there on MySQL, and nothing of it on SQLite."""
+        for count in range(1, 40):
+            self.go_back(1)
+            self.db.close()
+            child = self.child(str(count), "w")
+            said, errors = self.end(child)
+            self.assertEqual(errors, "")
+            self.db.connect()
+            if child.returncode == 0:
+                break
+            self.assertEqual((child.returncode, said), (-signal.SIGKILL, "connected\n"))
+            self.assertIn(migrations.current(self.db).service, (1, 2) if self.on_mysql else (1,))
+            migrations.upgrade(self.db, board.schema)
+            self.check()
+        else:
+            self.fail("it never came to its end")
+        self.assertGreater(count, 12)
+        self.check()
+
+    def test_rows_that_a_server_of_version_1_goes_on_making(self) -> None:
+        cat = self.add_user("cat")
+        self.db.execute_sql(f"INSERT INTO inbox (user_id, delivered) VALUES ({cat}, 0)")
+        self.db.execute_sql("INSERT INTO chat_group (name, channel) VALUES ('chess', 'c')")
+        inbox = Inbox.get(Inbox.user == cat)
+        self.assertEqual((inbox.waiting, inbox.posts, inbox.post_bytes), (0, 0, 0))
+        chess = Group.get(Group.name == "chess")
+        self.assertIsNone(chess.creator)
+        insert = f"INSERT INTO membership (group_id, user_id) VALUES ({chess.id}, {cat})"
+        self.db.execute_sql(insert)
+        self.assertIsNone(Membership.get(Membership.user == cat).after)
+        self.db.execute_sql(
+            "INSERT INTO message (sender, target, to_group, text, `stored`)"
+            " VALUES ('cat', 'ann', 0, '', 1)"
+        )
+        message = Message.select().order_by(Message.id.desc()).get()
+        self.assertEqual((message.sent_by, message.sent_to, message.in_group), (None, None, None))

@@ -1,0 +1,143 @@
+"""The alarm: people wait, and nothing is launched for them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from bbs.rules.operators import Hold
+from bbs.rules.overview import Overview
+from bbs.storage.models import Lease, Place
+from bbs.values import State
+from bbs.web.alarm import Cause, alarms, no_keeper_after
+from tests.memory_service import POLICY
+from tests.web.test_figures import QUIET, SERVER
+from tests.web.test_metrics import MetricsCase
+
+LAUNCHING = replace(SERVER, id="new", state=State.LAUNCHING, ready=None, capacity=10)
+
+
+class Causes(SynchronousTestCase):
+    def cries(
+        self, seen: Overview, *, maximum: int = 20, silence: float = 0.0, operator: bool = True
+    ) -> list[Cause]:
+        """What there is an alarm for."""
+        policy = replace(POLICY, maximum=maximum)
+        return [alarm.cause for alarm in alarms(seen, policy, silence, operator)]
+
+    def test_all_is_well(self) -> None:
+        self.assertEqual(self.cries(QUIET), [])
+        self.assertEqual(self.cries(replace(QUIET, waiting=3)), [])
+
+    def test_the_provider_refuses(self) -> None:
+        refused = replace(QUIET, waiting=1, refusal=Hold("no credit", 1.0))
+        self.assertEqual(self.cries(refused), [Cause.REFUSED])
+        # Nobody waits, so nobody needs to get up for it.
+        self.assertEqual(self.cries(replace(refused, waiting=0)), [])
+
+    def test_a_launch_is_on_its_way_for_everybody(self) -> None:
+        refused = replace(QUIET, servers=(LAUNCHING,), refusal=Hold("no credit", 1.0))
+        self.assertEqual(self.cries(replace(refused, waiting=10)), [])
+        self.assertEqual(self.cries(replace(refused, waiting=11)), [Cause.REFUSED])
+
+    def test_one_launch_after_the_other_fails(self) -> None:
+        failing = replace(QUIET, waiting=1, failures=2)
+        self.assertEqual(self.cries(failing), [Cause.FAILED])
+        # The next one is not believed in before it is there.
+        self.assertEqual(self.cries(replace(failing, servers=(LAUNCHING,))), [Cause.FAILED])
+        self.assertEqual(self.cries(replace(failing, failures=1)), [])
+        self.assertEqual(self.cries(replace(failing, waiting=0)), [])
+        refused = replace(failing, refusal=Hold("no credit", 1.0))
+        self.assertEqual(self.cries(refused), [Cause.REFUSED])
+
+    def test_the_fleet_is_at_its_maximum(self) -> None:
+        full = replace(QUIET, waiting=2, servers=(SERVER, replace(SERVER, id="other")))
+        self.assertEqual(self.cries(full, maximum=2), [Cause.MAXIMUM])
+        self.assertEqual(self.cries(full, maximum=3), [])
+        self.assertEqual(self.cries(replace(full, waiting=0), maximum=2), [])
+        gone = replace(full, servers=(SERVER, replace(SERVER, id="other", state=State.GONE)))
+        self.assertEqual(self.cries(gone, maximum=2), [])
+
+    def test_a_fleet_that_is_run_by_hand(self) -> None:
+        self.assertEqual(self.cries(replace(QUIET, waiting=1), maximum=0), [Cause.BY_HAND])
+        self.assertEqual(self.cries(QUIET, maximum=0), [])
+
+    def test_nobody_keeps_the_fleet(self) -> None:
+        long = no_keeper_after(POLICY)
+        self.assertEqual(self.cries(QUIET, silence=long + 1), [Cause.NO_KEEPER])
+        self.assertEqual(self.cries(QUIET, silence=long), [])
+
+    def test_what_a_provider_says_is_for_operators(self) -> None:
+        refused = replace(QUIET, waiting=1, refusal=Hold("you are arn:aws:x", 1.0))
+        (stranger,) = alarms(refused, POLICY, 0.0, False)
+        (operator,) = alarms(refused, POLICY, 0.0, True)
+        self.assertNotIn("aws", stranger.text + stranger.todo)
+        self.assertIn("you are arn:aws:x", operator.text)
+        self.assertTrue(stranger.text.startswith("People wait for a place, and the provider"))
+
+
+class OnThePage(MetricsCase):
+    def causes(self) -> list[str]:
+        """What the page cries out, which the metrics do, too."""
+        told = [alarm["cause"] for alarm in self.browser().get("/state").json["alarms"]]
+        found = self.samples()
+        for cause in Cause:
+            self.assertEqual(found[f"bbs_fleet_alarm{{{cause}}}"], cause in told)
+        return told
+
+    def test_nobody_keeps_the_fleet(self) -> None:
+        self.watcher()
+        self.pass_time(3)
+        self.assertEqual(self.causes(), [])
+        self.successResultOf(self.service.login.keeper.stopService())
+        self.pass_time(no_keeper_after(self.policy) + 3)
+        self.assertEqual(self.causes(), ["no-keeper"])
+        self.assertIn("Nobody keeps the fleet", self.browser().get("/").body)
+        for beats in range(3):
+            Lease.delete().execute()
+            Lease.insert(name="fleet", holder="x", identity="", beats=beats).execute()
+            self.pass_time(1)
+        self.assertEqual(self.causes(), [])
+
+    def test_a_refusal(self) -> None:
+        self.watcher()
+        self.service.people("ann")
+        self.successResultOf(self.service.login.keeper.stopService())
+        Lease.delete().execute()
+        Lease.insert(
+            name="fleet", holder="x", identity="", refusal="no credit", refused_until=9e9
+        ).execute()
+        Place.update(server=None).execute()
+        self.pass_time(2)
+        self.assertEqual(self.causes(), ["refused"])
+        Lease.update(refusal=None).execute()
+        self.pass_time(2)
+        self.assertEqual(self.causes(), [])
+
+    def test_who_is_away_does_not_wait(self) -> None:
+        self.service.people("ann")
+        self.pass_time(1)
+        Place.update(server=None, away=True).execute()
+        self.watcher()
+        self.pass_time(2)
+        state = self.browser().get("/state").json
+        self.assertEqual((state["away"], state["waiting"]["count"]), (1, 0))
+
+
+class WhoIsThere(MetricsCase):
+    def test_connected_and_merely_logged_in(self) -> None:
+        tokens = self.service.people("ann", "bob", "eva")
+        listening = self.service.listening(tokens["ann"])
+        self.service.listening(tokens["bob"])
+        Place.update(server=None, away=True).where(Place.user == 3).execute()
+        self.pass_time(11)
+        state = self.browser().get("/state").json
+        self.assertEqual((state["people"], state["connected"], state["away"]), (3, 2, 1))
+        self.assertEqual(sum(server["connected"] for server in state["servers"]), 2)
+        found = self.samples()
+        self.assertEqual(found["bbs_fleet_connected_people"], 2)
+        self.assertEqual(found["bbs_fleet_away_people"], 1)
+        listening.transport.abortConnection()
+        self.pass_time(11)
+        self.assertEqual(self.browser().get("/state").json["connected"], 1)

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable
 from typing import ClassVar, ParamSpec, TypeVar
 
+import peewee
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -26,7 +27,8 @@ from bbs.rules import accounts, callers, places
 from bbs.rules.servers import new_id
 from bbs.storage.database import Database
 from bbs.storage.migrations import upgrade
-from bbs.storage.models import Place, Server
+from bbs.storage.models import Place, Server, Table
+from bbs.storage.schema import Schema
 from bbs.values import Quotas, State
 from bbs.workers import ILanes, Inline
 
@@ -37,6 +39,30 @@ START = 1_000_000.0
 """When tests begin, in seconds since the epoch."""
 
 SESSIONS = callers.Sessions(ttl=1000.0)
+
+
+_files: dict[tuple[str, int, tuple[type[Table], ...]], bytes] = {}
+"""SQLite files with the tables of a schema and nothing else, by the schema."""
+
+
+def migrate_file(database: peewee.Database, schema: Schema) -> None:
+    """Connect to an SQLite database, and bring it to `schema`.
+
+    A new file is a copy of the first: that takes 1 ms, and to make the tables takes 9.
+    """
+    path, key = database.database, (schema.name, schema.version, schema.models)
+    new = not os.path.exists(path)
+    if new and key in _files:
+        with open(path, "wb") as file:
+            file.write(_files[key])
+    database.connect(reuse_if_open=True)
+    if new and key in _files:
+        return
+    upgrade(database, schema)
+    if new:
+        database.execute_sql("PRAGMA wal_checkpoint(TRUNCATE)")  # from beside the file into it
+        with open(path, "rb") as file:
+            _files[key] = file.read()
 
 
 class DatabaseCase(SynchronousTestCase):
@@ -64,8 +90,12 @@ class DatabaseCase(SynchronousTestCase):
 
     def migrate(self, service: Service | None = None) -> None:
         """Bring the database's schema to today's, or to that of another version of the service."""
-        self.database.peewee.connect(reuse_if_open=True)
-        upgrade(self.database.peewee, (service or self.service).schema)
+        schema = (service or self.service).schema
+        if self.on_mysql:
+            self.database.peewee.connect(reuse_if_open=True)
+            upgrade(self.database.peewee, schema)
+        else:
+            migrate_file(self.database.peewee, schema)
 
     def open_database(self, workers: ILanes | None = None) -> Database:
         """The test's database, its rules run by `workers`: at once, if nothing else is said."""

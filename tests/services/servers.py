@@ -93,6 +93,9 @@ class MariaDB(Server):
                 f"--pid-file={self.folder}/server.pid",
                 "--skip-name-resolve",
                 "--innodb-buffer-pool-size=64M",
+                # Each commit is written at once, and put onto the disk once a second: what was
+                # acknowledged survives a kill of the server, and tests kill no machine.
+                "--innodb-flush-log-at-trx-commit=2",
                 "--max-connections=500",  # Tests run side by side, some with many servers.
                 # What MySQL 8 does by default, and MariaDB when it is told: no MySQL 8 can be had
                 # where the tests run, so they run on its terms at least.

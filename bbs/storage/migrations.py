@@ -109,25 +109,31 @@ def upgrade(
     version: int = VERSION,
     steps: Mapping[int, Step] = STEPS,
     oldest: int = OLDEST,
+    *,
+    patience: float = LOCK_TIMEOUT,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> tuple[Versions, Versions]:
     """Bring `database`, which is connected, to the framework's `version` and to `schema`, unless it
     is newer and good for them; returns the versions before and after.
 
     :param oldest: from which version on programs can work on `version`.
+    :param patience: how long to wait for another server's upgrade, and for locks on tables that
+        servers work on, in seconds.
     :raises DatabaseRefused: one of them is newer and not for programs of this one, or the database
         is another service's, or a step fails, or it lacks what the service's models have: no step
         has made it.
     """
     sqlite = isinstance(database, peewee.SqliteDatabase)
     if sqlite:
-        _turn_to_wal(database)
+        _turn_to_wal(database, sleep)
     if there := _ready(database, schema, version):
         return there, there
     # Here, as nearly every start does without: it is 4 ms of a start, for which people wait.
     from bbs.storage.migrator import migrator_of
 
     migrator = migrator_of(database)
-    with (_sqlite if sqlite else _mysql)(database):
+    patiently = _Patience(patience, sleep).take
+    with (_sqlite if sqlite else _mysql)(database, patience):
         before = current(database)
         check(before, schema, version)
         if before.framework == 0:
@@ -135,15 +141,15 @@ def upgrade(
                 create_table(database, model)
             _stamp(version, oldest)
         for number in range(before.framework + 1, version + 1) if before.framework else ():
-            _patiently(steps[number], migrator)
-            _patiently(_stamp, number, oldest)
+            patiently(steps[number], migrator)
+            patiently(_stamp, number, oldest)
         if before.service == 0:
             for model in schema.models:
                 create_table(database, model)
             _stamp_service(schema, schema.version)
         for number in range(before.service + 1, schema.version + 1) if before.service else ():
-            _patiently(_step, schema, number, migrator)
-            _patiently(_stamp_service, schema, number)
+            patiently(_step, schema, number, migrator)
+            patiently(_stamp_service, schema, number)
         _check_tables(database, schema)
         return before, current(database)
 
@@ -162,17 +168,25 @@ def _ready(database: peewee.Database, schema: Schema, version: int) -> Versions 
     return there
 
 
-def _patiently(take: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
-    """Take a step, as often as it takes while servers of before are at work on the tables."""
-    until = time.monotonic() + LOCK_TIMEOUT
-    while True:
-        try:
-            take(*arguments, **keywords)
-            return
-        except peewee.OperationalError as error:
-            if error.args[:1] not in [(code,) for code in _IN_THE_WAY] or time.monotonic() > until:
-                raise
-        time.sleep(AGAIN)
+@dataclass(frozen=True)
+class _Patience:
+    """How long steps are waited for, and how."""
+
+    seconds: float
+    sleep: Callable[[float], object]
+
+    def take(self, step: Callable[P, object], *arguments: P.args, **keywords: P.kwargs) -> None:
+        """Take a step, as often as it takes while servers of before are at work on the tables."""
+        until = time.monotonic() + self.seconds
+        while True:
+            try:
+                step(*arguments, **keywords)
+                return
+            except peewee.OperationalError as error:
+                in_the_way = error.args[:1] in [(code,) for code in _IN_THE_WAY]
+                if not in_the_way or time.monotonic() > until:
+                    raise
+            self.sleep(AGAIN)
 
 
 def _step(schema: Schema, number: int, migrator: Migrator) -> None:
@@ -287,9 +301,9 @@ def _stamp_service(schema: Schema, version: int) -> None:
 
 
 @contextmanager
-def _sqlite(database: Any) -> Iterator[None]:
+def _sqlite(database: Any, patience: float) -> Iterator[None]:
     """One transaction, for which other servers are waited for."""
-    hurried, database.timeout = database.timeout, LOCK_TIMEOUT
+    hurried, database.timeout = database.timeout, patience
     # Or a step that rebuilds a table would take along the rows that refer to it. SQLite heeds this
     # outside of transactions only.
     database.pragma("foreign_keys", 0)
@@ -301,7 +315,7 @@ def _sqlite(database: Any) -> Iterator[None]:
         database.timeout = hurried
 
 
-def _turn_to_wal(database: Any) -> None:
+def _turn_to_wal(database: Any, sleep: Callable[[float], object]) -> None:
     """Let readers and a writer not wait for each other; it stays with the file."""
     for attempt in range(1, WAL_ATTEMPTS + 1):
         try:
@@ -312,11 +326,11 @@ def _turn_to_wal(database: Any) -> None:
             busy = getattr(error.__context__, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
             if not busy or attempt == WAL_ATTEMPTS:
                 raise
-            time.sleep(WAL_INTERVAL)
+            sleep(WAL_INTERVAL)
 
 
 @contextmanager
-def _mysql(database: Any) -> Iterator[None]:
+def _mysql(database: Any, patience: float) -> Iterator[None]:
     """A named lock, on a connection without the deadlines of commands."""
     hurried = database.connect_params
     database.close()
@@ -325,7 +339,7 @@ def _mysql(database: Any) -> Iterator[None]:
         database.connect()
         for variable in ("lock_wait_timeout", "innodb_lock_wait_timeout"):
             database.execute_sql(f"SET SESSION {variable} = {TABLE_TIMEOUT}")
-        with _named_lock(database, f"bbs.schema.{database.database}"[:64]):
+        with _named_lock(database, f"bbs.schema.{database.database}"[:64], patience):
             yield
     finally:
         database.close()
@@ -334,10 +348,10 @@ def _mysql(database: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _named_lock(database: Any, name: str) -> Iterator[None]:
-    (got,) = database.execute_sql("SELECT GET_LOCK(%s, %s)", (name, LOCK_TIMEOUT)).fetchone()
+def _named_lock(database: Any, name: str, patience: float) -> Iterator[None]:
+    (got,) = database.execute_sql("SELECT GET_LOCK(%s, %s)", (name, patience)).fetchone()
     if not got:
-        raise DatabaseRefused(f"another server has been upgrading the schema for {LOCK_TIMEOUT} s")
+        raise DatabaseRefused(f"another server has been upgrading the schema for {patience:g} s")
     try:
         yield
     finally:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sqlite3
-import subprocess
-import sys
+from itertools import cycle
 from typing import Any, ClassVar
+from unittest import mock
 
 import peewee
+import pymysql
 from playhouse.migrate import MySQLMigrator, SqliteMigrator
 from playhouse.migrate import migrate as apply
 
@@ -21,9 +21,8 @@ from bbs.storage.connecting import LOCK_TIMEOUT, DatabaseRefused, connect_to
 from bbs.storage.migrator import Migrator, migrator_of
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, create_table
-from bbs.testing.database_tools import raised
 from tests.database_case import DatabaseCase, on_both_databases
-from tests.paths import CHECKOUT
+from tests.storage.upgrading import PATIENCE, SHORT, Upgrader, cut_off_after_each_change
 
 ALL: tuple[Any, ...] = (*models.MODELS, *board.models, ServiceVersion, SchemaVersion)
 """In an order in which they can be made."""
@@ -32,8 +31,11 @@ BOARD_1 = Schema(board.name, tuple(board.models))
 """The board's tables, as if there had never been others: what says no version of a service's is
 taken for version 1 of the board's."""
 
-PATIENCE = 60.0
-"""Seconds that a test waits for an answer of MySQL's."""
+
+def name_of(model: Any) -> str:
+    """What the model's table is called."""
+    name: str = model._meta.table_name
+    return name
 
 
 class MigrationCase(DatabaseCase):
@@ -49,10 +51,13 @@ class MigrationCase(DatabaseCase):
             self.db.connect_params.update(read_timeout=PATIENCE, write_timeout=PATIENCE)
         self.db.connect()
 
-    def upgrade(self, version: int = 1, oldest: int = 0, **steps: Any) -> tuple[int, int]:
+    def upgrade(self, version: int = 1, oldest: int = 0, **options: Any) -> tuple[int, int]:
         """Upgrade with the steps `to_2`, `to_3` and so on to what is good from `oldest` on."""
-        numbered = {int(name.removeprefix("to_")): step for name, step in steps.items()}
-        before, after = migrations.upgrade(self.db, BOARD_1, version, numbered, oldest or version)
+        names = [name for name in options if name.startswith("to_")]
+        steps = {int(name.removeprefix("to_")): options.pop(name) for name in names}
+        before, after = migrations.upgrade(
+            self.db, BOARD_1, version, steps, oldest or version, **options
+        )
         return before.framework, after.framework
 
     def add_user(self, name: str) -> int:
@@ -61,14 +66,13 @@ class MigrationCase(DatabaseCase):
 
     def schema(self) -> dict[str, list[object]]:
         """Everything that makes the tables what they are."""
-        names = [model._meta.table_name for model in ALL]
         return {
             name: [
                 sorted(map(str, self.db.get_columns(name))),
                 sorted(map(str, self.indexes(name))),
                 sorted(self.foreign_keys(name)),
             ]
-            for name in names
+            for name in sorted(set(self.db.get_tables()) - {"sqlite_sequence"})
         }
 
     def foreign_keys(self, table: str) -> list[str]:
@@ -81,36 +85,18 @@ class MigrationCase(DatabaseCase):
     def indexes(self, table: str) -> list[tuple[str, list[str], bool]]:
         return [(each.name, each.columns, each.unique) for each in self.db.get_indexes(table)]
 
-    def child(self, *arguments: str) -> subprocess.Popen[str]:
-        """Another process that upgrades: see `tests/storage/upgrading.py`."""
-        child = subprocess.Popen(
-            [sys.executable, "-m", "tests.storage.upgrading", self.url, *arguments],
-            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+    def upgrader(self, changes: int = 0) -> Upgrader:
+        """Another process that upgrades."""
+        upgrader = Upgrader(self.url, changes)
+        self.addCleanup(upgrader.kill)
+        self.assertEqual(upgrader.says(), "connected")
+        return upgrader
 
-        self.addCleanup(child.wait)
-        self.addCleanup(child.kill)
-        return child
-
-    def expect(self, child: subprocess.Popen[str], *lines: str) -> None:
-        """Read these lines of what `child` says."""
-        assert child.stdout is not None
-        for line in lines:
-            self.assertEqual(child.stdout.readline(), f"{line}\n")
-
-    def end(self, child: subprocess.Popen[str]) -> tuple[str, str]:
-        """Let `child` come to its end; returns the rest of what it said, and its errors."""
-        assert child.stdin and child.stdout and child.stderr
-        child.stdin.close()
-        said = child.stdout.read(), child.stderr.read()
-        child.stdout.close()
-        child.stderr.close()
-        child.wait()
-        return said
+    def upgrading(self) -> Upgrader:
+        """One in the middle of its step."""
+        upgrader = self.upgrader()
+        self.assertEqual(upgrader.says(), "upgrading")
+        return upgrader
 
 
 @on_both_databases
@@ -119,7 +105,7 @@ class Upgrading(MigrationCase):
         self.assertEqual(migrations.current(self.db).framework, 0)
         self.assertEqual(self.upgrade(), (0, 1))
         self.assertEqual(migrations.current(self.db).framework, 1)
-        tables = {model._meta.table_name for model in ALL}
+        tables = {name_of(model) for model in ALL}
         self.assertEqual(set(self.db.get_tables()) - {"sqlite_sequence"}, tables)
 
     def test_up_to_date(self) -> None:
@@ -132,10 +118,13 @@ class Upgrading(MigrationCase):
     def test_every_model_has_its_indexes(self) -> None:
         self.upgrade()
         for model in ALL:
-            there = self.indexes(model._meta.table_name)
-            for index in model._meta.fields_to_index():
-                columns = [field.column_name for field in index._expressions]
-                self.assertIn((index._name, columns, index._unique), there)
+            there = [(columns, unique) for _, columns, unique in self.indexes(name_of(model))]
+            for field in model._meta.sorted_fields:
+                if (field.index or field.unique) and not field.primary_key:
+                    self.assertIn(([field.column_name], bool(field.unique)), there)
+            for fields, unique in model._meta.indexes:
+                columns = [model._meta.fields[name].column_name for name in fields]
+                self.assertIn((columns, unique), there)
 
     def test_an_older_one_is_taken_there_step_by_step(self) -> None:
         migrator = (MySQLMigrator if self.on_mysql else SqliteMigrator)(self.db)
@@ -228,11 +217,13 @@ class Upgrading(MigrationCase):
 
     def test_the_connection_is_as_before(self) -> None:
         """Its deadlines hold again, and so do foreign keys."""
-        self.upgrade()
+        with mock.patch("pymysql.connect", wraps=pymysql.connect) as connect:
+            self.upgrade()
         self.assertFalse(self.db.is_closed())
         if self.on_mysql:
             self.assertEqual(self.db.connect_params["read_timeout"], PATIENCE)
-            self.assertEqual(self.db.connection()._read_timeout, PATIENCE)
+            deadlines = [call.kwargs["read_timeout"] for call in connect.call_args_list]
+            self.assertEqual(deadlines, [None, PATIENCE])
         else:
             self.assertEqual(self.db.pragma("busy_timeout"), 1000 * LOCK_TIMEOUT)
             self.assertEqual(self.db.pragma("foreign_keys"), 1)
@@ -332,8 +323,8 @@ class TheStepsThatThereAre(MigrationCase):
             waited.append(seconds)
             other.execute_sql("COMMIT")
 
-        self.patch(migrations.time, "sleep", get_on)
-        self.assertEqual(self.to_today(), (7, migrations.VERSION))
+        before, after = migrations.upgrade(self.db, board.schema, sleep=get_on)
+        self.assertEqual((before.framework, after.framework), (7, migrations.VERSION))
         self.assertEqual(waited, [migrations.AGAIN] if self.on_mysql else [])
         self.assertEqual(self.schema(), self.today)
 
@@ -352,45 +343,36 @@ class Together(MigrationCase):
 
     def test_one_of_them_does_it_and_the_others_wait(self) -> None:
         self.upgrade()
-        first = self.child()
-        self.expect(first, "connected", "upgrading")
-        others = [self.child() for _ in range(2)]
-        for other in others:
-            self.expect(other, "connected")
+        first = self.upgrading()
+        others = [self.upgrader() for _ in range(2)]
         # Longer than a command of theirs would wait for a lock, or for an answer.
-        self.assertRaises(subprocess.TimeoutExpired, others[0].wait, 0.8)
-        ends = [self.end(child) for child in (first, *others)]
-        self.assertEqual(ends, [("1 2\n", ""), ("2 2\n", ""), ("2 2\n", "")])
+        self.assertIsNone(others[0].says(3 * SHORT))
+        first.go_on()
+        said = [each.says() for each in (first, *others)]
+        self.assertEqual(said, [(1, 2), (2, 2), (2, 2)])
         self.assertEqual([user.name for user in User.select()], ["step 0"])
 
     def test_a_new_database(self) -> None:
-        children = [self.child() for _ in range(3)]
-        for child in children:
-            self.expect(child, "connected")
-        ends = sorted(self.end(child) for child in children)
-        self.assertEqual(ends, [("0 2\n", ""), ("2 2\n", ""), ("2 2\n", "")])
+        said = [each.says() for each in [self.upgrader() for _ in range(3)]]
+        self.assertEqual(sorted(said), [(0, 2), (2, 2), (2, 2)])
 
     def test_the_lock_of_one_that_was_killed_is_free(self) -> None:
         self.upgrade()
-        first = self.child()
-        self.expect(first, "connected", "upgrading")
-        first.kill()
-        self.assertEqual(self.end(self.child()), ("connected\nupgrading\n1 2\n", ""))
+        self.upgrading().kill()
+        other = self.upgrading()
+        other.go_on()
+        self.assertEqual(other.says(), (1, 2))
 
     def test_who_has_nothing_to_do_waits_for_nobody(self) -> None:
         self.upgrade()
-        first = self.child()
-        self.expect(first, "connected", "upgrading")
-        self.patch(migrations, "LOCK_TIMEOUT", 0)
-        self.assertEqual(self.upgrade(), (1, 1))
+        self.upgrading()
+        self.assertEqual(self.upgrade(patience=0), (1, 1))
 
     def test_one_that_takes_too_long(self) -> None:
         """Whoever waits says so in one line."""
         self.upgrade()
-        first = self.child()
-        self.expect(first, "connected", "upgrading")
-        self.patch(migrations, "LOCK_TIMEOUT", 0)
-        waiting = self.database.run_unhurried(migrations.upgrade, self.db, BOARD_1)
+        self.upgrading()
+        waiting = self.database.run_unhurried(self.upgrade, 2, patience=0)
         error = self.failureResultOf(waiting, DatabaseRefused).value
         reason = "another server has been upgrading the schema for 0 s"
         expected = reason if self.on_mysql else f"database {self.url}: database is locked"
@@ -398,39 +380,37 @@ class Together(MigrationCase):
 
 
 @on_both_databases
-class CutOff(MigrationCase):
-    """A process was killed in the middle of making the tables."""
+class MadeInPart(MigrationCase):
+    """What made the tables was cut off in the middle."""
 
     def test_the_next_one_makes_what_is_missing(self) -> None:
-        self.upgrade()
+        migrations.upgrade(self.db, board.schema)
         whole = self.schema()
-        # After the first table and before its index, between two indexes, and before the stamp.
-        for statement in ("2", "10", "18"):
-            self.drop_tables()
-            child = self.child(statement)
-            self.assertEqual(self.end(child), ("connected\n", ""))
-            self.assertEqual(child.returncode, -signal.SIGKILL)
-            self.assertEqual(migrations.current(self.db).framework, 0)
-            self.assertEqual(self.upgrade(), (0, 1))
-            self.assertEqual(self.schema(), whole)
-
-    def test_the_tables_of_the_service_too(self) -> None:
-        self.upgrade()
-        whole = self.schema()
-        # Before an index, and before the stamp.
-        for statement in ("22", "38"):
-            self.drop_tables()
-            child = self.child(statement)
-            self.assertEqual(self.end(child), ("connected\n", ""))
-            there = migrations.current(self.db)
-            self.assertEqual((there.service, there.name), (0, ""))
-            _, after = migrations.upgrade(self.db, board.schema)
-            self.assertEqual((after.service, after.name), (board.version, "bbs"))
-            self.assertEqual(self.schema(), whole)
-
-    def drop_tables(self) -> None:
         for model in reversed(ALL):
-            self.db.execute_sql(f"DROP TABLE {model._meta.table_name}")
+            self.db.execute_sql(f"DROP TABLE {name_of(model)}")
+        cuts = 0
+        for _ in cut_off_after_each_change(self.db, board.schema):
+            cuts += 1
+            tables, there = {*self.db.get_tables()}, migrations.current(self.db)
+            if not self.on_mysql:
+                self.assertEqual(tables - {"sqlite_sequence"}, set())
+            # What says that there is a version is there when its tables are.
+            if there.framework:
+                self.assertLessEqual({*map(name_of, models.MODELS)}, tables)
+            if there.service:
+                self.assertEqual(self.schema(), whole)
+        self.assertGreater(cuts, len(ALL))
+        there = migrations.current(self.db)
+        self.assertEqual((there.framework, there.service), (migrations.VERSION, board.version))
+        self.assertEqual(self.schema(), whole)
+
+    def test_by_a_signal(self) -> None:
+        """On MySQL there is what was made before it, on SQLite nothing."""
+        killed = self.upgrader(changes=10)
+        self.assertEqual(killed.ended(), -signal.SIGKILL)
+        self.assertEqual("user" in self.db.get_tables(), self.on_mysql)
+        self.assertEqual(migrations.current(self.db).framework, 0)
+        self.assertEqual(self.upgrade(), (0, 1))
 
 
 class OnSQLite(MigrationCase):
@@ -457,38 +437,44 @@ class OnSQLite(MigrationCase):
         self.assertEqual(self.db.pragma("synchronous"), 1)
 
     def test_another_that_turns_the_file_to_wal_is_waited_for(self) -> None:
-        self.patch(migrations, "WAL_INTERVAL", 0.0)
-        attempts = self.failing_pragma(sqlite3.SQLITE_BUSY, times=3)
-        self.upgrade()
-        self.assertEqual(attempts, ["wal"] * 4)
+        other = self.another_at_work()
+        pauses: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+            if len(pauses) == 3:
+                other.execute("COMMIT")
+
+        self.upgrade(sleep=sleep)
+        self.assertEqual(pauses, [migrations.WAL_INTERVAL] * 3)
+        self.assertEqual(self.db.pragma("journal_mode"), "wal")
 
     def test_but_not_for_ever(self) -> None:
-        self.patch(migrations, "WAL_INTERVAL", 0.0)
-        attempts = self.failing_pragma(sqlite3.SQLITE_BUSY, times=1000)
-        self.assertRaises(peewee.OperationalError, self.upgrade)
-        self.assertEqual(len(attempts), migrations.WAL_ATTEMPTS)
+        self.another_at_work()
+        pauses: list[float] = []
+        with self.assertRaisesRegex(peewee.OperationalError, "locked"):
+            self.upgrade(sleep=pauses.append)
+        self.assertEqual(len(pauses), migrations.WAL_ATTEMPTS - 1)
 
     def test_other_trouble_is_told_at_once(self) -> None:
-        attempts = self.failing_pragma(sqlite3.SQLITE_READONLY, times=1000)
-        self.assertRaises(peewee.OperationalError, self.upgrade)
-        self.assertEqual(len(attempts), 1)
+        """As of a file that cannot be written."""
+        self.another_at_work().execute("COMMIT")
+        file = self.url.removeprefix("sqlite:///")
+        self.db.close()
+        self.db.init(f"file:{file}?mode=ro", uri=True)
+        pauses: list[float] = []
+        with self.assertRaisesRegex(peewee.OperationalError, "readonly"):
+            self.upgrade(sleep=pauses.append)
+        self.assertEqual(pauses, [])
 
-    def failing_pragma(self, code: int, times: int) -> list[object]:
-        """Let `PRAGMA journal_mode` fail; returns a list of the attempts."""
-        attempts: list[object] = []
-        pragma = self.db.pragma
-
-        def failing(key: str, *value: object) -> object:
-            if key == "journal_mode":
-                attempts.append(*value)
-                if len(attempts) <= times:
-                    trouble = sqlite3.OperationalError("trouble")
-                    trouble.sqlite_errorcode = code
-                    raise raised(trouble)
-            return pragma(key, *value)
-
-        self.patch(self.db, "pragma", failing)
-        return attempts
+    def another_at_work(self) -> sqlite3.Connection:
+        """Another connection to the file, which is not in WAL yet, in a transaction that writes:
+        SQLite lets nobody turn the file to WAL then, and has nobody wait."""
+        other = sqlite3.connect(self.url.removeprefix("sqlite:///"), isolation_level=None)
+        self.addCleanup(other.close)
+        other.execute("CREATE TABLE theirs (a)")
+        other.execute("BEGIN IMMEDIATE")
+        return other
 
 
 class Room(models.Table):
@@ -631,10 +617,11 @@ class TheBoardsSteps(MigrationCase):
             Membership.insert(group=self.go, user=member).execute()
         self.last = self.say("ann", "go", True, self.bob)
 
-    def say(self, sender: str, target: str, to_group: bool, *readers: int) -> int:
-        """Store a message without a text, as version 2 does."""
+    def say(self, sender: str, target: str, to_group: bool, *readers: int, gap: int = 1) -> int:
+        """Store a message without a text, as version 2 does, so many ids behind the last."""
+        last = Message.select(peewee.fn.MAX(Message.id)).scalar() or 0
         number: int = Message.insert(
-            sender=sender, target=target, to_group=to_group, text="", stored=5.0
+            id=last + gap, sender=sender, target=target, to_group=to_group, text="", stored=5.0
         ).execute()
         for reader in readers:
             Delivery.insert(user=reader, message=number).execute()
@@ -710,17 +697,6 @@ class TheBoardsSteps(MigrationCase):
         """As far as it is known: a name may be somebody else's by now, or nobody's."""
         User.insert(name="cat", password_hash="", channel="", created=6.0).execute()
         User.insert(name="dan", password_hash="", channel="", created=5.0).execute()
-        Message.delete().execute()
-        for sender, target, to_group, *readers in (
-            ("cat", "bob", False, self.bob),
-            ("eve", "bob", False, self.bob),
-            ("dan", "bob", False, self.bob),
-            ("ann", "eve", False),
-            ("ann", "go", True, self.ann, self.bob),
-            ("bob", "go", False, self.ann),
-            ("bob", "nowhere", True, self.ann),
-        ):
-            self.say(sender, target, to_group, *readers)
         dan = User.get(User.name == "dan").id
         expected = [
             (None, self.bob, None),
@@ -731,9 +707,19 @@ class TheBoardsSteps(MigrationCase):
             (self.bob, self.ann, None),
             (self.bob, None, None),
         ]
-        # All in one piece, and in several.
-        for at_once in (backfill.MESSAGES_AT_ONCE, 2):
-            self.patch(backfill, "MESSAGES_AT_ONCE", at_once)
+        # All in one piece, and each the last of one or the first of one.
+        for gaps in (cycle([1]), cycle([1, backfill.MESSAGES_AT_ONCE - 1])):
+            Message.delete().execute()
+            for sender, target, to_group, *readers in (
+                ("cat", "bob", False, self.bob),
+                ("eve", "bob", False, self.bob),
+                ("dan", "bob", False, self.bob),
+                ("ann", "eve", False),
+                ("ann", "go", True, self.ann, self.bob),
+                ("bob", "go", False, self.ann),
+                ("bob", "nowhere", True, self.ann),
+            ):
+                self.say(sender, target, to_group, *readers, gap=next(gaps))
             self.go_back(2)
             migrations.upgrade(self.db, board.schema)
             whose = (Message.sent_by, Message.sent_to, Message.in_group)
@@ -749,22 +735,35 @@ class TheBoardsSteps(MigrationCase):
         second = self.say("ann", "chess", True, self.bob)
         third = self.say("ann", "go", True, self.bob, dan)
         newest = self.say("ann", "chess", True, self.ann)
-        for at_once in (backfill.MESSAGES_AT_ONCE, 2):
-            self.patch(backfill, "MESSAGES_AT_ONCE", at_once)
-            self.patch(backfill, "MEMBERS_AT_ONCE", at_once)
-            self.go_back(2)
-            migrations.upgrade(self.db, board.schema)
-            since = {(each.group.name, each.user.name): each.after for each in Membership.select()}
-            self.assertEqual(
-                since,
-                {
-                    ("go", "ann"): newest,
-                    ("go", "bob"): self.last - 1,
-                    ("go", "dan"): third - 1,
-                    ("chess", "dan"): newest,
-                    ("chess", "bob"): second - 1,
-                },
-            )
+        self.check_members(newest, second - 1, third - 1)
+
+    def test_many_members_and_messages(self) -> None:
+        """More than are looked at in one piece."""
+        gap = backfill.MESSAGES_AT_ONCE
+        crowd = [self.add_user(f"one {number}") for number in range(backfill.MEMBERS_AT_ONCE)]
+        dan = self.add_user("dan")
+        chess = Group.insert(name="chess", channel="").execute()
+        with self.db.atomic():
+            for member in (*crowd, dan, self.bob):
+                Membership.insert(group=chess, user=member).execute()
+            Membership.insert(group=self.go, user=dan).execute()
+        second = self.say("ann", "chess", True, self.bob, gap=gap)
+        third = self.say("ann", "go", True, self.bob, dan, gap=gap)
+        newest = self.say("ann", "chess", True, self.ann, gap=gap)
+        self.check_members(newest, second - 1, third - 1)
+
+    def check_members(self, newest: int, bob_in_chess: int, dan_in_go: int) -> None:
+        self.go_back(2)
+        migrations.upgrade(self.db, board.schema)
+        since = {(each.group.name, each.user.name): each.after for each in Membership.select()}
+        known = {
+            ("go", "ann"): newest,
+            ("go", "bob"): self.last - 1,
+            ("go", "dan"): dan_in_go,
+            ("chess", "dan"): newest,
+            ("chess", "bob"): bob_in_chess,
+        }
+        self.assertEqual(since, {**dict.fromkeys(since, newest), **known})
 
     def test_nothing_was_ever_said(self) -> None:
         Message.delete().execute()
@@ -772,24 +771,18 @@ class TheBoardsSteps(MigrationCase):
         migrations.upgrade(self.db, board.schema)
         self.assertEqual({each.after for each in Membership.select()}, {0})
 
-    def test_cut_off_before_each_change_and_taken_again(self) -> None:
+    def test_cut_off_after_each_change_and_taken_up_again(self) -> None:
         """What was made before the cut is there on MySQL, and nothing of it on SQLite."""
-        for count in range(1, 40):
-            self.go_back(1)
-            self.db.close()
-            child = self.child(str(count), "w")
-            said, errors = self.end(child)
-            self.assertEqual(errors, "")
-            self.db.connect()
-            if child.returncode == 0:
-                break
-            self.assertEqual((child.returncode, said), (-signal.SIGKILL, "connected\n"))
-            self.assertIn(migrations.current(self.db).service, (1, 2) if self.on_mysql else (1,))
-            migrations.upgrade(self.db, board.schema)
-            self.check()
-        else:
-            self.fail("it never came to its end")
-        self.assertGreater(count, 12)
+        self.go_back(1)
+        before, cuts = self.schema(), 0
+        for _ in cut_off_after_each_change(self.db, board.schema):
+            cuts += 1
+            if self.on_mysql:
+                self.assertIn(migrations.current(self.db).service, (1, 2, 3))
+            else:
+                self.assertEqual(migrations.current(self.db).service, 1)
+                self.assertEqual(self.schema(), before)
+        self.assertGreater(cuts, 12)
         self.check()
 
     def test_rows_that_a_server_of_version_1_goes_on_making(self) -> None:

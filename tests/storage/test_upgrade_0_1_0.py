@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
 from collections.abc import Mapping
 from contextlib import closing
 from typing import Any, ClassVar
@@ -24,17 +23,12 @@ from bbs.testing import MemoryService, Peer
 from tests.database_case import fresh_mysql_url, on_both_databases, sqlite_url
 from tests.paths import FIXTURES
 from tests.storage.test_migrations import MigrationCase
+from tests.storage.upgrading import cut_off_after_each_change
 
 OLD, NEW = Versions(3, 1, "bbs"), Versions(migrations.VERSION, board.version, "bbs")
 
 AGES = 1e9
 """Seconds within which nothing expires."""
-
-KILLS = 80
-"""More than the upgrade changes."""
-
-EVERY = 4
-"""Before one of so many changes; `python -m tests.load.faults --migrations` takes each of them."""
 
 Rows = Mapping[str, list[Mapping[str, object]]]
 
@@ -42,27 +36,32 @@ Rows = Mapping[str, list[Mapping[str, object]]]
 class FixtureCase(MigrationCase):
     """A test with a copy of that database, not yet upgraded."""
 
-    expected: ClassVar[Mapping[str, Any]]
-
     def setUp(self) -> None:
         super().setUp()
-        self.restore()
+        self.fill()
         known = json.loads((FIXTURES / "0.1.0.json").read_text(encoding="utf-8"))
         self.left = known["mysql" if self.on_mysql else "sqlite"]
         self.people: dict[str, Any] = self.left["people"]
 
-    def restore(self) -> None:
-        """Have the database as version 0.1.0 left it."""
-        self.db.close()
+    def fill(self) -> None:
+        """Have the empty database as version 0.1.0 left it."""
         if self.on_mysql:
-            self.url = fresh_mysql_url()
             load_dump(self.url)
         else:
-            self.url = sqlite_url(self.mktemp())
+            self.db.close()
             shutil.copyfile(FIXTURES / "0.1.0.sqlite3", self.url.removeprefix("sqlite:///"))
+            self.db.connect()
+
+    def reopen(self, url: str) -> None:
+        """Go on with another database."""
+        self.db.close()
+        self.url = url
         self.database = self.open_database()
         self.db = self.database.peewee
         self.db.connect()
+
+    def reopen_an_empty_one(self) -> None:
+        self.reopen(fresh_mysql_url() if self.on_mysql else sqlite_url(self.mktemp()))
 
     def to_today(self) -> tuple[Versions, Versions]:
         return migrations.upgrade(self.db, board.schema)
@@ -137,11 +136,7 @@ class Upgrade(FixtureCase):
     def test_the_schema_is_that_of_a_new_one(self) -> None:
         self.to_today()
         upgraded = self.schema()
-        self.db.close()
-        self.url = fresh_mysql_url() if self.on_mysql else sqlite_url(self.mktemp())
-        self.db = self.open_database().peewee
-        self.db.connect()
-        self.addCleanup(self.db.close)
+        self.reopen_an_empty_one()
         self.to_today()
         self.assertEqual(upgraded, self.schema())
 
@@ -161,37 +156,30 @@ class Upgrade(FixtureCase):
         )
         self.assertEqual(self.everything(), before)
 
-    def test_killed_before_a_change_and_taken_up_again(self) -> None:
-        """Whatever a server that died half-way has left, the next one finishes."""
+    def test_cut_off_after_each_change_and_taken_up_again(self) -> None:
+        """Whatever a server that died half-way has left, the next one finishes; `make soak` kills
+        one at each statement."""
         before = self.everything()
         self.to_today()
         whole, new = self.everything(), self.schema()
-        for count in range(1, KILLS, EVERY):
-            self.restore()
-            self.db.close()
-            child = self.child(str(count), "w")
-            said, errors = self.end(child)
-            self.assertEqual(errors, "")
-            self.db.connect()
-            if child.returncode == 0:
-                break
-            self.assertEqual((child.returncode, said), (-signal.SIGKILL, "connected\n"))
-            if not self.on_mysql:
+        self.reopen_an_empty_one()
+        self.fill()
+        old, cuts = self.schema(), 0
+        for _ in cut_off_after_each_change(self.db, board.schema):
+            cuts += 1
+            if self.on_mysql:
+                self.nothing_is_lost(before)
+            else:
                 # There it is all or nothing.
                 self.assertEqual(self.everything(), before)
-            self.nothing_is_lost(before)
-            self.to_today()
-            self.assertEqual(self.everything(), whole)
-            self.assertEqual(self.schema(), new)
-        else:
-            self.fail("it never came to its end")
-        self.assertEqual(said, f"connected\n{OLD.framework} {NEW.framework}\n")
-        self.assertGreater(count, 5)
+                self.assertEqual(self.schema(), old)
+        self.assertGreater(cuts, 30)
+        self.assertEqual(self.everything(), whole)
+        self.assertEqual(self.schema(), new)
 
 
-@on_both_databases
-class People(FixtureCase):
-    """What the people in it find, through the service on it."""
+class ServiceCase(FixtureCase):
+    """A test with the service on it."""
 
     def setUp(self) -> None:
         super().setUp()
@@ -231,6 +219,39 @@ class People(FixtureCase):
         reply = peer.ask(line)
         self.assertEqual(reply["status"], 0, f"{line}: {reply}")
         return reply
+
+
+@on_both_databases
+class People(ServiceCase):
+    """What the people in it find."""
+
+    upgraded: ClassVar[tuple[str, Rows] | None] = None
+    """On MySQL: the database of all of these tests and what is in it when it has been upgraded, as
+    it takes a while to make tables."""
+
+    def fill(self) -> None:
+        if not self.on_mysql:
+            super().fill()
+        elif People.upgraded is None:
+            super().fill()
+            self.to_today()
+            People.upgraded = self.url, self.everything()
+        else:
+            url, rows = People.upgraded
+            self.reopen(url)
+            self.put_back(rows)
+
+    def put_back(self, rows: Rows) -> None:
+        """Have these rows in the tables, and no others."""
+        self.db.execute_sql("SET SESSION foreign_key_checks = 0")
+        with self.db.atomic():
+            for table, there in rows.items():
+                self.db.execute_sql(f"DELETE FROM `{table}`")
+                for row in there:
+                    columns = ", ".join(f"`{name}`" for name in row)
+                    marks = ", ".join(["%s"] * len(row))
+                    insert = f"INSERT INTO `{table}` ({columns}) VALUES ({marks})"
+                    self.db.execute_sql(insert, [*row.values()])
 
     def test_everybody_is_there_in_the_order_registered(self) -> None:
         names = [user.name for user in User.select().order_by(User.id)]
@@ -329,6 +350,20 @@ class People(FixtureCase):
         self.assertEqual((new["from"], new["message"]), ("ann", "and now?"))
         self.assertGreater(new["id"], self.left["last_ids"]["message"])
 
+    def test_what_operators_did(self) -> None:
+        told: list[Any] = []
+        self.memory.database.run(operators.actions, 10).addCallback(told.extend)
+        known = [
+            {name: getattr(deed, name) for name in ("operator", "address", "action", "target")}
+            for deed in reversed(told)
+        ]
+        self.assertEqual(known, self.left["actions"])
+
+
+@on_both_databases
+class Ids(ServiceCase):
+    """Of those who are new."""
+
     def test_ids_are_never_given_again(self) -> None:
         """Not even those of a deleted account."""
         last = self.left["last_ids"]
@@ -345,12 +380,3 @@ class People(FixtureCase):
         self.yes(peer, f"listen {token} 0")
         self.memory.settle()
         self.assertEqual(peer.events(), [])
-
-    def test_what_operators_did(self) -> None:
-        told: list[Any] = []
-        self.memory.database.run(operators.actions, 10).addCallback(told.extend)
-        known = [
-            {name: getattr(deed, name) for name in ("operator", "address", "action", "target")}
-            for deed in reversed(told)
-        ]
-        self.assertEqual(known, self.left["actions"])

@@ -1,91 +1,145 @@
-"""Upgrades a database in a process of its own, for tests of several at once and of sudden ends.
-
-    python -m tests.storage.upgrading URL          # to schema 2; its step waits until stdin ends
-    python -m tests.storage.upgrading URL COUNT    # to today's; SIGKILL instead of statement COUNT
-    python -m tests.storage.upgrading URL COUNT w  # the same, counting statements that change data
-
-Prints `connected`, `upgrading` when the step has begun, and at the end the versions before and
-after.
-"""
+"""Upgrades that are cut off after a change, and upgrades in processes of their own."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from typing import Any
+from unittest import mock
 
 from bbs.board import board
 from bbs.storage import connecting, migrations, models
 from bbs.storage.migrator import Migrator
 from bbs.storage.models import User
 from bbs.storage.schema import Schema
+from tests.paths import CHECKOUT
+
+PATIENCE = 60.0
+"""Seconds that a test waits for a process, or for an answer of MySQL's."""
+
+SHORT = 0.3
+"""Seconds that commands of such a process would wait for a lock, or for an answer."""
+
+_READS = re.compile(r"\s*(SELECT|SHOW|PRAGMA)\b", re.IGNORECASE)
 
 
-def add_row(migrator: Migrator) -> None:
-    """A step that shows how often it was taken, and takes its time."""
-    print("upgrading", flush=True)
-    sys.stdin.read()
-    User.insert(
-        name=f"step {User.select().count()}", password_hash="", channel="", created=0.0
-    ).execute()
+class CutOff(BaseException):
+    """Ends an upgrade as a signal would: nothing after it is done."""
 
 
-def die_before(count: int) -> Callable[[object], None]:
-    """To be told of statements: the process is killed before number `count` of them."""
-    left = iter(range(count - 1, -1, -1))
+class _Cut:
+    """Is told of statements, and cuts an upgrade off after so many `changes` that are not among
+    `made`, those of the upgrades before."""
 
-    def told(statement: object) -> None:
-        if next(left) == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self, made: set[str], changes: int = 1) -> None:
+        self._made = made
+        self._left = changes
 
-    return told
-
-
-def die_before_write(count: int) -> Callable[[object], None]:
-    """The same of those alone that change something."""
-    die = die_before(count)
-    reads = re.compile("SELECT|SHOW|PRAGMA", re.IGNORECASE)
-
-    def told(statement: object) -> None:
-        if not reads.match(str(statement).strip()):
-            die(statement)
-
-    return told
+    def __call__(self, statement: Any) -> None:
+        change = f"{statement.sql} {statement.params}"
+        if self._left and not _READS.match(statement.sql) and change not in self._made:
+            self._made.add(change)
+            self._left -= 1
+        if not self._left:
+            raise CutOff(change)
 
 
-def telling(told: Callable[[object], None], execute: Callable[..., Any]) -> Callable[..., Any]:
-    """`execute`, which says before what it executes."""
+def cut_off_after_each_change(database: Any, schema: Schema) -> Iterator[None]:
+    """Upgrade, and be cut off after each change, whereupon the caller may look at what is there.
 
-    def execute_and_tell(*arguments: Any, **keywords: Any) -> Any:
-        told(arguments[0] if arguments else execute.__name__)
-        return execute(*arguments, **keywords)
+    The next upgrade takes up what was left, and makes one change more. So all of them together
+    change hardly more than a single one.
+    """
+    made: set[str] = set()
+    while True:
+        cut = _Cut(made)
+        database.query_hooks.append(cut)
+        try:
+            migrations.upgrade(database, schema)
+            return
+        except CutOff:
+            pass
+        finally:
+            database.query_hooks.remove(cut)
+            database.close()
+            database.connect()
+        yield
 
-    return execute_and_tell
+
+class Upgrader:
+    """A process that upgrades a database to version 2 of the framework, or to today's and the
+    board's, but is killed after so many `changes`.
+
+    It says `connected`; `upgrading` when its step has begun, which ends when the test says so; and
+    at the end the framework's versions before and after.
+    """
+
+    def __init__(self, url: str, changes: int = 0) -> None:
+        self._pipe, theirs = _PROCESSES.Pipe()
+        self._process = _PROCESSES.Process(target=_upgrade, args=(url, changes, theirs))
+        # It is forked by a process that has imported this module.
+        with mock.patch.dict(os.environ, {"PYTHONPATH": str(CHECKOUT)}):
+            self._process.start()
+        theirs.close()
+
+    def says(self, seconds: float = PATIENCE) -> object:
+        """What it says next; None if it ends, or says nothing in that time."""
+        try:
+            return self._pipe.recv() if self._pipe.poll(seconds) else None
+        except EOFError:
+            return None
+
+    def go_on(self) -> None:
+        """Let its step come to an end."""
+        self._pipe.send("go on")
+
+    def ended(self) -> int | None:
+        """How it ended: 0 if well, or the number of a signal, less than 0."""
+        self._process.join(PATIENCE)
+        return self._process.exitcode
+
+    def kill(self) -> None:
+        """End it by SIGKILL, unless it has ended."""
+        self._process.kill()
+        self._process.join()
 
 
-def main(url: str, count: str | None = None, writes: str | None = None) -> None:
+def _upgrade(url: str, changes: int, test: Connection) -> None:
+    """What such a process does."""
     # What would be too long for a command need not be long here.
-    connecting.LOCK_TIMEOUT = connecting.ANSWER_TIMEOUT = 0.3
+    connecting.LOCK_TIMEOUT = connecting.ANSWER_TIMEOUT = SHORT
     database: Any = connecting.connect_to(url)
     models.database.initialize(database)
     database.connect()
-    print("connected", flush=True)
-    if count:
-        if writes:
-            die = die_before_write(int(count))
-            database.execute_sql = telling(die, database.execute_sql)
-            database.commit = telling(die, database.commit)
-        else:
-            database.execute = telling(die_before(int(count)), database.execute)
-        versions = migrations.upgrade(database, board.schema)
-    else:
-        schema = Schema(board.name, tuple(board.models))
-        versions = migrations.upgrade(database, schema, 2, {2: add_row})
-    print(*(each.framework for each in versions))
+    test.send("connected")
+    if changes:
+        cut = _Cut(set(), changes)
+
+        def killed(statement: object) -> None:
+            try:
+                cut(statement)
+            except CutOff:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        database.query_hooks.append(killed)
+        migrations.upgrade(database, board.schema)
+        return
+
+    def add_row(migrator: Migrator) -> None:
+        """A step that shows how often it was taken, and takes its time."""
+        test.send("upgrading")
+        test.recv()
+        name = f"step {User.select().count()}"
+        User.insert(name=name, password_hash="", channel="", created=0.0).execute()
+
+    schema = Schema(board.name, tuple(board.models))
+    before, after = migrations.upgrade(database, schema, 2, {2: add_row})
+    test.send((before.framework, after.framework))
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+_PROCESSES = multiprocessing.get_context("forkserver")
+_PROCESSES.set_forkserver_preload([__name__])

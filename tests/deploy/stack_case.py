@@ -3,47 +3,33 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 from pathlib import Path
 from typing import Any, ClassVar
-from unittest import mock
 
-from moto import mock_aws
 from moto.cloudformation.models import cloudformation_backends
-from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import Configuration, load
 from tests.deploy.aws_policies import ACCOUNT, REGION
-from tests.deploy.stack_models import client, stacks
+from tests.deploy.moto_case import MotoCase, client
+from tests.deploy.stack_models import stacks
 from tests.deploy.stack_template import template, text
 
-IDENTITY = {
-    "AWS_ACCESS_KEY_ID": "testing",
-    "AWS_SECRET_ACCESS_KEY": "testing",
-    "AWS_CONFIG_FILE": os.devnull,
-    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
-}
 
-
-class StackCase(SynchronousTestCase):
+class StackCase(MotoCase):
     """An account in moto, with an image, and no stack yet."""
 
     image: ClassVar[str]
 
     def setUp(self) -> None:
-        self.enter()
+        self.enter(anew=True)
         StackCase.image = self.an_image()
 
-    def enter(self, anew: bool = True) -> None:
-        """Begin to ask moto; what there is in it stays, unless it is to be an account anew."""
-        self.moto = mock_aws()
-        for patch in (mock.patch.dict(os.environ, IDENTITY), stacks()):
-            patch.__enter__()
-            self.addCleanup(patch.__exit__, None, None, None)
-        self.moto.start(reset=anew)
-        self.addCleanup(self.moto.stop, remove_data=False)
+    def enter(self, anew: bool = False) -> None:
+        patches = stacks()
+        patches.__enter__()
+        self.addCleanup(patches.__exit__, None, None, None)
+        super().enter(anew)
 
     def an_image(self) -> str:
         made: str = client("ec2").register_image(Name="bbs", RootDeviceName="/dev/xvda")["ImageId"]
@@ -100,7 +86,7 @@ class MadeCase(StackCase):
     """A stack with all that it can have, which many tests look at and none changes."""
 
     def setUp(self) -> None:
-        self.enter(anew=False)
+        self.enter()
         if self.resources().keys() != template()["Resources"].keys():
             self.moto.reset()
             StackCase.image = self.an_image()

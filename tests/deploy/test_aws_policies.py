@@ -5,15 +5,12 @@ The calls are recorded as botocore makes them, in front of moto;
 """
 
 import copy
-import os
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 from unittest import mock
 
-import boto3
 from botocore.serialize import create_serializer
-from moto import mock_aws
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -25,7 +22,6 @@ from bbs.workers import Inline
 from tests.cloud.templates import Template, Templates
 from tests.deploy.aws_policies import (
     ACCOUNT,
-    REGION,
     Account,
     Call,
     Request,
@@ -39,10 +35,12 @@ from tests.deploy.aws_policies import (
     requests,
     together,
 )
+from tests.deploy.moto_case import MotoCase, client
 from tests.scaling.ec2.tools import FLEET_ID, MemoryApi
 
 OURS = {"bbs:fleet": "bbs"}
 LAUNCH = "0123456789abcdef0123456789abcdef"
+SECRETS = {"database": "mysql://u:p@h/bbs", "broker": "stomp://u:p@h:61613"}
 
 APP, SPOT = policy("app-server-policy.json"), policy("spot-policy.json")
 
@@ -51,70 +49,105 @@ SPOTS_ROLE = (
 )
 
 
-class PolicyTestCase(SynchronousTestCase):
-    """An account as `docs/aws.md` makes it, and a record of the calls to it."""
+@dataclass(frozen=True)
+class Documented:
+    """An account as `docs/aws.md` makes it: what it has for app servers, and what its login servers
+    may."""
+
+    config: EC2
+    login: Mapping[str, Any]
+    template: Template
+    """A launch template that says all of what is launched."""
+
+
+def query(action: str, **parameters: Any) -> dict[str, str]:
+    """A call's parameters as EC2 gets them."""
+    model = client("ec2").meta.service_model.operation_model(action)
+    made = create_serializer("ec2").serialize_to_request(parameters, model)["body"]
+    del made["Action"], made["Version"]
+    return {name: str(value) for name, value in made.items()}
+
+
+def a_template(**data: Any) -> Template:
+    """Make a launch template in moto."""
+    asked: dict[str, Any] = {"LaunchTemplateName": "bbs", "LaunchTemplateData": data}
+    id = client("ec2").create_launch_template(**asked)["LaunchTemplate"]["LaunchTemplateId"]
+    said = query("CreateLaunchTemplate", **asked)
+    del said["LaunchTemplateName"]
+    first = {name.removeprefix("LaunchTemplateData."): value for name, value in said.items()}
+    return Template(id, "bbs", {1: first})
+
+
+def an_account() -> Documented:
+    """Make one in moto."""
+    ec2 = client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.50.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.50.1.0/24")["Subnet"]["SubnetId"]
+    group = ec2.create_security_group(GroupName="bbs-app", Description="-", VpcId=vpc)["GroupId"]
+    client("iam").create_instance_profile(InstanceProfileName="bbs-app")
+    config = EC2(
+        image_id=ec2.register_image(Name="bbs", RootDeviceName="/dev/sda1")["ImageId"],
+        subnet_ids=(subnet,),
+        security_group_ids=(group,),
+        iam_instance_profile="bbs-app",
+    )
+    for name, url in SECRETS.items():
+        client("ssm").put_parameter(Name=f"/bbs/{name}", Value=url, Type="SecureString")
+        client("secretsmanager").create_secret(Name=f"bbs/{name}", SecretString=url)
+    places = {"SUBNET_A": subnet, "SUBNET_B": "subnet-b", "APP_GROUP": group}
+    template = a_template(
+        ImageId=config.image_id,
+        SecurityGroupIds=[group],
+        IamInstanceProfile={"Name": config.iam_instance_profile},
+    )
+    return Documented(config, policy("login-server-policy.json", **places), template)
+
+
+class PolicyTestCase(MotoCase):
+    """A record of the calls to an account, which there is once for all tests."""
+
+    made: ClassVar[Documented | None] = None
+    lives: ClassVar[dict[EC2, tuple[Sequence[Call], Mapping[str, Mapping[str, str]]]]] = {}
+    """The calls of a life by each configuration, and the tags of its instances."""
 
     def setUp(self) -> None:
-        environ = {
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",
-        }
-        for patched in (mock.patch.dict(os.environ, environ), mock_aws()):
-            patched.start()
-            self.addCleanup(patched.stop)
+        self.enter()
+        self.begin()
+        if self.made is None or not self.is_there(self.made.config.image_id):
+            self.moto.reset()
+            PolicyTestCase.made = an_account()
+        assert self.made is not None
+        self.config, self.login = self.made.config, self.made.login
+        made = self.made.template
+        self.template = Template(made.id, made.name, {**made.versions})
+        self.templates.by_id[made.id] = self.template
+        self.tags |= {self.config.image_id: OURS, made.id: OURS}
+
+    def begin(self) -> None:
+        """Nothing has been recorded yet."""
         self.clock = Clock()
         self.calls: list[Call] = []
-        self.lives = 0
-        self.ec2 = boto3.client("ec2", region_name=REGION)
-        vpc = self.ec2.create_vpc(CidrBlock="10.50.0.0/16")["Vpc"]["VpcId"]
-        subnet = self.ec2.create_subnet(VpcId=vpc, CidrBlock="10.50.1.0/24")["Subnet"]
-        group = self.ec2.create_security_group(GroupName="bbs-app", Description="-", VpcId=vpc)
-        boto3.client("iam").create_instance_profile(InstanceProfileName="bbs-app")
-        self.config = EC2(
-            image_id=self.ec2.register_image(Name="bbs", RootDeviceName="/dev/sda1")["ImageId"],
-            subnet_ids=(subnet["SubnetId"],),
-            security_group_ids=(group["GroupId"],),
-            iam_instance_profile="bbs-app",
-        )
-        self.tags: dict[str, Mapping[str, str]] = {self.config.image_id: OURS}
+        self.ec2 = client("ec2")
+        self.tags: dict[str, Mapping[str, str]] = {}
         self.templates = Templates()
-        self.login = policy(
-            "login-server-policy.json",
-            SUBNET_A=subnet["SubnetId"],
-            SUBNET_B="subnet-b",
-            APP_GROUP=group["GroupId"],
-        )
 
-    def template(self, **data: Any) -> str:
-        """A launch template of ours; its id."""
-        asked: dict[str, Any] = {"LaunchTemplateName": "bbs", "LaunchTemplateData": data}
-        made = self.ec2.create_launch_template(**asked)
-        id: str = made["LaunchTemplate"]["LaunchTemplateId"]
-        self.tags[id] = OURS
-        query = self.query("CreateLaunchTemplate", **asked)
-        del query["LaunchTemplateName"]
-        said = {name.removeprefix("LaunchTemplateData."): query[name] for name in query}
-        self.templates.by_id[id] = Template(id, "bbs", {1: said})
-        return id
-
-    def query(self, action: str, **parameters: Any) -> dict[str, str]:
-        """A call's parameters as EC2 gets them."""
-        model = self.ec2.meta.service_model.operation_model(action)
-        made = create_serializer("ec2").serialize_to_request(parameters, model)["body"]
-        del made["Action"], made["Version"]
-        return {name: str(value) for name, value in made.items()}
+    def is_there(self, image: str) -> bool:
+        """Whether the account is the one that was made, and no test has begun another since."""
+        found = self.ec2.describe_images(Filters=[{"Name": "image-id", "Values": [image]}])
+        return bool(found["Images"])
 
     def client(self, service: str) -> Any:
         """A client whose calls are recorded."""
-        client: Any = boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
-        client.meta.events.register("before-parameter-build", self.record)
-        return client
+        recorded = client(service, "recorded")
+        events, moment = recorded.meta.events, "before-parameter-build"
+        events.register(moment, self.record, "record")
+        self.addCleanup(events.unregister, moment, unique_id="record")
+        return recorded
 
     def record(self, params: Any, model: Any, **_: object) -> None:
         # What EC2 gets, not what it was before: the user data in base64 for one.
         service = model.service_model.endpoint_prefix
-        asked = self.query(model.name, **params) if service == "ec2" else dict(params)
+        asked = query(model.name, **params) if service == "ec2" else dict(params)
         self.calls.append(Call(service, model.name, asked))
 
     def provider(self, config: EC2) -> EC2Provider:
@@ -131,13 +164,23 @@ class PolicyTestCase(SynchronousTestCase):
 
     def a_life(self, config: EC2) -> None:
         """Launch an instance, look at it, stop, start and end it; another keeper ends another
-        one's."""
+        one's. What that asks for is recorded once for all tests."""
+        if config not in self.lives:
+            before, self.calls = self.calls, []
+            own = self.live(config)
+            self.lives[config] = self.calls, own
+            self.calls = before
+        calls, tags = self.lives[config]
+        self.calls += calls
+        self.tags |= tags
+
+    def live(self, config: EC2) -> dict[str, Mapping[str, str]]:
+        """Such a life; the tags of its instances."""
         provider = self.provider(config)
-        self.lives += 1
         # A launch that was there before is found, and not made again.
-        one, other = (f"{LAUNCH}{self.lives}{which}" for which in "ab")
+        one, other = (f"{LAUNCH}{len(self.lives)}{which}" for which in "ab")
         self.wait_for(provider.launch(one), provider.launch(other))
-        self.tags |= {
+        tags: dict[str, Mapping[str, str]] = {
             each["InstanceId"]: {tag["Key"]: tag["Value"] for tag in each["Tags"]}
             for reservation in self.ec2.describe_instances()["Reservations"]
             for each in reservation["Instances"]
@@ -148,6 +191,7 @@ class PolicyTestCase(SynchronousTestCase):
             for change in (provider.stop, provider.start):
                 self.wait_for(change(one))
         self.wait_for(provider.terminate(one), self.provider(config).terminate(other))
+        return tags
 
     def wait_for(self, *answers: Any) -> list[Any]:
         self.clock.pump([0.1] * 50)
@@ -159,15 +203,9 @@ class PolicyTestCase(SynchronousTestCase):
 
     def reveal(self) -> None:
         """Ask both stores for both secrets."""
-        kept = {"database": "mysql://u:p@h/bbs", "broker": "stomp://u:p@h:61613"}
-        for name, url in kept.items():
-            boto3.client("ssm", region_name=REGION).put_parameter(
-                Name=f"/bbs/{name}", Value=url, Type="SecureString"
-            )
-            boto3.client("secretsmanager", region_name=REGION).create_secret(
-                Name=f"bbs/{name}", SecretString=url
-            )
-            with mock.patch.object(stores, "_client", lambda service, ec2: self.client(service)):
+        asking = mock.Mock(client=lambda service, **_: self.client(service))
+        with mock.patch("boto3.session.Session", lambda: asking):
+            for name in SECRETS:
                 references = (f"ssm:/bbs/{name}", f"secretsmanager:bbs/{name}")
                 stores.reveal(f"{name}.url", references, self.config)
 
@@ -208,14 +246,9 @@ class LoginServer(PolicyTestCase):
 
     def from_a_template(self) -> None:
         """A life of instances that a launch template of ours says all of."""
-        template = self.template(
-            ImageId=self.config.image_id,
-            SecurityGroupIds=list(self.config.security_group_ids),
-            IamInstanceProfile={"Name": "bbs-app"},
-        )
         config = replace(
             self.config,
-            launch_template=template,
+            launch_template=self.template.id,
             image_id="",
             security_group_ids=(),
             iam_instance_profile="",

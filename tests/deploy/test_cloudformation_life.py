@@ -15,8 +15,9 @@ from moto.cloudformation.models import cloudformation_backends
 
 from bbs.config import EC2, references
 from tests.deploy.aws_policies import ACCOUNT, REGION
+from tests.deploy.moto_case import client
 from tests.deploy.stack_case import StackCase
-from tests.deploy.stack_models import LENT, client
+from tests.deploy.stack_models import LENT
 from tests.deploy.stack_template import template, text
 
 

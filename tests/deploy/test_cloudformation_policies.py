@@ -3,23 +3,18 @@ login and app servers are held against what moto's stack gave them."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from ast import literal_eval
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.task import Clock
-
 from bbs.config import references as stores
-from tests.cloud.templates import Templates
 from tests.deploy import test_aws_policies as documented
 from tests.deploy.aws_policies import (
     ACCOUNT,
     REGION,
     Account,
-    Call,
     Request,
     allowing,
     arn,
@@ -27,8 +22,8 @@ from tests.deploy.aws_policies import (
     policy,
     together,
 )
+from tests.deploy.moto_case import client
 from tests.deploy.stack_case import MadeCase
-from tests.deploy.stack_models import client
 from tests.deploy.stack_template import template
 
 OTHERWISE = {
@@ -40,22 +35,14 @@ OTHERWISE = {
 """Statements of `docs/aws` that the stack's roles do without."""
 
 
-_lives = itertools.count()
-
-
 class RolesCase(MadeCase, documented.PolicyTestCase):
     """A record of the calls, and the roles as the stack has made them."""
 
     def setUp(self) -> None:
         MadeCase.setUp(self)
-        self.clock = Clock()
-        self.calls: list[Call] = []
-        # The account is kept from test to test, and so are its launches.
-        self.lives = 10 * next(_lives)
-        self.ec2 = client("ec2")
+        self.begin()
         self.config = replace(self.configured().ec2, spot=False)
-        self.tags: dict[str, Mapping[str, str]] = {self.image: documented.OURS}
-        self.templates = Templates()
+        self.tags[self.image] = documented.OURS
         self.login, self.app = self.role("LoginRole"), self.role("AppRole")
 
     def role(self, name: str) -> dict[str, Any]:

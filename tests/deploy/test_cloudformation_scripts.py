@@ -13,8 +13,8 @@ from unittest import mock
 
 from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
+from tests.deploy.moto_case import client
 from tests.deploy.stack_case import MadeCase
-from tests.deploy.stack_models import client
 from tests.deploy.stack_template import template
 from tests.web.test_metrics import MetricsCase
 

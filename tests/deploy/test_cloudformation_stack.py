@@ -12,8 +12,8 @@ from bbs.config import EC2, references
 from bbs.daemons import checking
 from tests.deploy import stack_models
 from tests.deploy.aws_policies import ACCOUNT, REGION
+from tests.deploy.moto_case import client
 from tests.deploy.stack_case import MadeCase
-from tests.deploy.stack_models import client
 from tests.deploy.stack_template import template, text
 from tests.paths import CHECKOUT
 from tests.scaling.ec2.test_user_data import ScriptTestCase

@@ -21,7 +21,6 @@ _KEEP_ALIVE = (
 
 # In struct tcp_info of <linux/tcp.h>, the number of bytes that the peer has acknowledged, 64 bits.
 # Linux only ever adds fields at the end.
-_TCP_INFO = getattr(socket, "TCP_INFO", None)
 _BYTES_ACKNOWLEDGED = 120
 
 
@@ -73,10 +72,10 @@ def acknowledged(transport: object) -> int:
 
 
 def _tcp_info(transport: object) -> bytes:
-    handle = plain_socket(transport)
-    if handle is None or _TCP_INFO is None:
+    handle, option = plain_socket(transport), getattr(socket, "TCP_INFO", None)
+    if handle is None or option is None:
         return b""
     try:
-        return handle.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKNOWLEDGED + 8)
+        return handle.getsockopt(socket.IPPROTO_TCP, option, _BYTES_ACKNOWLEDGED + 8)
     except OSError:  # a socket, but not TCP's
         return b""

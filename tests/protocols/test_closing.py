@@ -15,7 +15,6 @@ from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs.protocols import sockets
 from bbs.protocols.closing import LINGER, MOST_LINGERING, TurnedAway
 from tests.protocols.line.tools import SocketWire
 
@@ -35,12 +34,11 @@ class TurnedAwayTests(SynchronousTestCase):
     has_socket = True
 
     def setUp(self) -> None:
-        self.patch(sockets, "plain_socket", lambda transport: self if self.has_socket else None)
         self.clock = Clock()
         self.lingering: set[TurnedAway] = set()
 
     def come(self) -> tuple[TurnedAway, Any]:
-        wire = Wire()
+        wire = Wire(has_socket=self.has_socket)
         connection = TurnedAway(self.clock, WORDS, self.lingering)
         connection.makeConnection(wire)
         return connection, wire

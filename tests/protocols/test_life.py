@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols import sockets
 from bbs.protocols.closing import LINGER
 from bbs.protocols.life import Input, Life, Phase
 from tests.protocols.line.tools import SocketWire
@@ -56,14 +55,11 @@ class Case(SynchronousTestCase):
     has_socket = True
 
     def setUp(self) -> None:
-        self.patch(sockets, "plain_socket", lambda transport: self if self.has_socket else None)
-        self.patch(sockets, "tune_keep_alive", lambda transport: None)
-        self.patch(sockets, "acknowledged", lambda transport: 0)
         self.start()
 
     def start(self) -> None:
         self.clock = Clock()
-        self.wire = Strict()
+        self.wire = Strict(has_socket=self.has_socket)
         self.outstayed = 0
         self.life = Life(self.clock, WRITE_TIMEOUT)
         producer: Any = self

@@ -67,9 +67,10 @@ class NothingKnownTests(SynchronousTestCase):
         self.check(Handle(mine))
 
     def test_a_system_that_does_not_say(self) -> None:
-        self.patch(sockets, "_TCP_INFO", None)
-        self.patch(sockets, "_KEEP_ALIVE", (("TCP_NOT_HERE", 1),))
         with socket.socket() as unconnected:
+            for name in ("TCP_INFO", "TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT"):
+                self.addCleanup(setattr, socket, name, getattr(socket, name))
+                delattr(socket, name)
             self.check(Handle(unconnected))
 
 

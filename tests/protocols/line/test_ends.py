@@ -1,14 +1,15 @@
 """How connections wait, are pushed back, and end (protocol.md, section 1)."""
 
 import gc
+import socket
 import weakref
 
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.protocols import sockets
 from bbs.protocols.closing import LINGER
 from bbs.protocols.line import LineLimits, Reply
+from bbs.protocols.line.framing import LineBuffer
 from tests.protocols.line.tools import AtOnce, Echo, LineCase, Slow, SocketWire, echo
 
 
@@ -199,19 +200,20 @@ class BackPressureTests(LineCase, SynchronousTestCase):
         self.assertFalse(self.wire.disconnected)
 
     def test_a_peer_that_takes_a_little_is_not(self) -> None:
+        self.wire_class = SocketWire
         self.connect()
-        taken = [5, 6, 7, 8, 8]  # one look at the beginning, then one each time
-        self.patch(sockets, "acknowledged", lambda transport: taken.pop(0))
         self.wire.fill()
         for _ in range(3):
+            self.wire.socket.acknowledged += 1
             self.clock.advance(30)
         self.assertFalse(self.wire.disconnected)
         self.clock.advance(30)
         self.assertTrue(self.wire.disconnected)
 
     def test_what_was_taken_before_does_not_count(self) -> None:
+        self.wire_class = SocketWire
         self.connect()
-        self.patch(sockets, "acknowledged", lambda transport: 5)
+        self.wire.socket.acknowledged = 5
         self.wire.fill()
         self.clock.advance(30)
         self.assertTrue(self.wire.disconnected)
@@ -302,14 +304,11 @@ class EndTests(LineCase, SynchronousTestCase):
     wire_class = SocketWire
     limits = LineLimits(write_timeout=30, max_pipelined=4)
 
-    def setUp(self) -> None:
-        self.pretend_socket()
-
     def test_options_of_the_socket(self) -> None:
         self.connect()
         self.assertTrue(self.wire.keep_alive)
         self.assertTrue(self.wire.no_delay)
-        self.assertEqual(self.tuned, [self.wire])
+        self.assertIn(socket.TCP_KEEPIDLE, self.wire.socket.options)
 
     def test_its_side_first_and_input_is_thrown_away(self) -> None:
         self.connect()
@@ -466,13 +465,14 @@ class CloseAllTests(LineCase, SynchronousTestCase):
 
 class MemoryTests(LineCase, SynchronousTestCase):
     def test_a_connection_has_no_dictionary(self) -> None:
-        self.assertFalse(hasattr(self.connect(), "__dict__"))
+        for each in (self.connect(), LineBuffer(self.limits)):
+            self.assertFalse(hasattr(each, "__dict__"))
 
     def test_a_lost_connection_is_kept_by_nobody(self) -> None:
+        gc.freeze()  # What was there before need not be looked through.
+        self.addCleanup(gc.unfreeze)
         self.connect()
         self.receive(b"a\nb")
-        buffer = self.connection._buffer
-        self.assertFalse(hasattr(buffer, "__dict__"))
         wire = weakref.ref(self.wire)
         self.connection.connectionLost(None)
         self.handler.lost.clear()

@@ -179,7 +179,7 @@ class WholeTests(LineCase, SynchronousTestCase):
 
     def test_a_long_line_waits_for_its_end(self) -> None:
         self.connect()
-        self.patch(self.handler, "is_whole", lambda line: len(line) > 1000)
+        self.handler.is_whole = lambda line: len(line) > 1000
         self.receive(b"x" * 10_000)
         self.assertEqual(self.answered(), [])
         self.silence()

@@ -1,6 +1,8 @@
 """A request handler and transports for the tests of the line protocol."""
 
 import json
+import socket
+import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,6 @@ from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
 from bbs.errors import Refusal
-from bbs.protocols import sockets
 from bbs.protocols.doors import Door
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
 from bbs.protocols.line.refusals import refusal
@@ -97,12 +98,34 @@ class Wire(StringTransport):
         return [json.loads(line) for line in self.value().splitlines()]
 
 
+class WireSocket(socket.socket):
+    """The socket of a transport in memory. It opens none. It keeps the options that are set, and
+    says that the peer has acknowledged as many bytes as a test wants."""
+
+    def __init__(self) -> None:
+        self.options: dict[int, int] = {}
+        self.acknowledged = 0
+
+    def setsockopt(self, level: int, option: int, *value: Any) -> None:
+        (self.options[option],) = value
+
+    def getsockopt(self, *option: Any) -> Any:
+        return struct.pack("=120xQ", self.acknowledged)  # struct tcp_info of <linux/tcp.h>
+
+
 @implementer(ITCPTransport)
 class SocketWire(Wire):
     """A Wire that closes as a TCP connection does: one side at a time."""
 
     write_closed = False
     no_delay = keep_alive = False
+
+    def __init__(self, *addresses: Any, has_socket: bool = True) -> None:
+        super().__init__(*addresses)
+        self.socket = WireSocket() if has_socket else None
+
+    def getHandle(self) -> WireSocket | None:
+        return self.socket
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.no_delay = enabled
@@ -153,9 +176,3 @@ class LineCase(Base):
     def answered(self) -> list[object]:
         """The lines echoed so far, or messages of failures."""
         return [reply.get("line", reply.get("message")) for reply in self.wire.replies()]
-
-    def pretend_socket(self) -> None:
-        """Have the connection believe that its transport is a socket of its own."""
-        self.patch(sockets, "plain_socket", lambda transport: self)
-        self.tuned: list[Wire] = []
-        self.patch(sockets, "tune_keep_alive", self.tuned.append)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -12,7 +11,7 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.limits.connections import Admission, Entry, Networks
+from bbs.limits.connections import GRACE, OVERSHOOT, Admission, Networks
 from bbs.protocols.stomp.broker import BrokerLimits, BrokerService, Credential, EmbeddedBroker
 from bbs.protocols.stomp.frames import Frame, FrameCutter, encode
 
@@ -218,9 +217,13 @@ class ConnectTests(BrokerCase):
 class DoorTests(BrokerCase):
     def setUp(self) -> None:
         super().setUp()
-        self.admission = Admission(2, Networks([]))
+        self.admit(Admission(2, Networks([]), seconds=self.clock.seconds))
+
+    def admit(self, admission: Admission) -> None:
+        """A broker whose connections are among those of `admission`."""
+        self.admission = admission
         self.broker = EmbeddedBroker(
-            Credential("bbs", "sesame"), self.clock, self.limits, self.admission.door(1)
+            Credential("bbs", "sesame"), self.clock, self.limits, admission.door(1)
         )
 
     def come(self, host: str) -> Client:
@@ -241,19 +244,18 @@ class DoorTests(BrokerCase):
         self.assertEqual(self.admission.count, 0)
 
     def test_where_nobody_can_even_be_told(self) -> None:
-        self.patch(type(self.admission), "is_jammed", True)
-        self.come("192.0.2.1")
-        peer = IPv4Address("TCP", "192.0.2.1", 50000)
-        self.assertIsNone(self.broker.buildProtocol(peer))
+        self.admit(Admission(1000, Networks([]), descriptors=2))
+        elsewhere = self.admission.door(1)  # another port of the same process
+        for number in range(OVERSHOOT):
+            elsewhere.enter(f"192.0.2.{number}")
+        self.assertIsNotNone(self.broker.buildProtocol(IPv4Address("TCP", "198.51.100.1", 50000)))
+        self.assertIsNone(self.broker.buildProtocol(IPv4Address("TCP", "198.51.100.1", 50000)))
 
     def test_who_has_not_logged_in_makes_room(self) -> None:
-        ends: dict[object, Callable[[], None]] = {}
-        self.patch(Entry, "watch", lambda entry, end: ends.update({entry: end}))
-        self.patch(Entry, "has_asked", lambda entry: ends.pop(entry))
-        silent, client = self.come("192.0.2.1"), self.come("192.0.2.2")
+        client, silent = self.come("192.0.2.1"), self.come("192.0.2.2")
         client.say("CONNECT", {"accept-version": "1.2", "host": "/", **LOGIN})
-        (end,) = ends.values()
-        end()
+        self.clock.advance(GRACE)
+        self.assertEqual(self.come("192.0.2.3").heard(), [])
         self.assertEqual(silent.error(), "Too many connections")
         self.assertEqual([frame.command for frame in client.heard()], ["CONNECTED"])
 
@@ -539,6 +541,13 @@ class HeartbeatTests(BrokerCase):
         self.assertFalse(self.beating("9" * 400 + "," + "9" * 400).line.aborted)
 
 
+class TakenPort(MemoryReactorClock):
+    """A reactor in memory on which somebody else has every port."""
+
+    def listenTCP(self, *args: object, **options: object) -> Any:
+        raise CannotListenError("127.0.0.1", 7000, OSError("in use"))
+
+
 class ServiceTests(BrokerCase):
     def service(self, endpoint: str = "tcp:0:interface=127.0.0.1") -> BrokerService:
         return BrokerService(self.clock, endpoint, self.broker)
@@ -561,10 +570,7 @@ class ServiceTests(BrokerCase):
         self.assertRegex(str(service.url), r"@\[[0-9a-f:]+\]:\d+$")
 
     def test_port_in_use(self) -> None:
-        def listenTCP(*args: object, **options: object) -> object:
-            raise CannotListenError("127.0.0.1", 7000, OSError("in use"))
-
-        self.patch(self.clock, "listenTCP", listenTCP)
+        self.clock = TakenPort()
         service = self.service()
         early = service.when_listening()
         service.startService()

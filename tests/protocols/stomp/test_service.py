@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
+import os
 from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost, ConnectionRefusedError
+from twisted.internet.interfaces import IHandshakeListener
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
+from twisted.test.iosim import FakeTransport, connect
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from bbs.addresses import has_tls
 from bbs.protocols.stomp import (
     Broker,
     Message,
@@ -24,14 +28,24 @@ from bbs.protocols.stomp import (
 )
 from bbs.protocols.stomp.frames import Frame, FrameCutter, encode
 
+if has_tls():
+    from tests.certificates import certificate
+
 BROKER = Broker.from_url("stomp://bbs:se%3Asame@broker.example:61613")
 SECOND = Broker.from_url("stomp://other:pass@second.example:61613")
 
 
 class Line(StringTransport):
-    """A transport that a broker's end is played on."""
+    """A transport that a broker's end is played on. Where it `fills`, it is full after each
+    write."""
 
-    aborted = False
+    producer: Any
+    aborted = fills = False
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if self.fills:
+            self.producer.pauseProducing()
 
     def abortConnection(self) -> None:
         self.aborted = True
@@ -182,32 +196,53 @@ class BrokerTests(SynchronousTestCase):
             {"accept-version": "1.1,1.2", "host": "v"},
         )
 
-    def test_tls(self) -> None:
-        """TLS is verified against the broker's name."""
-        names: list[str] = []
-        module = ModuleType("twisted.internet.ssl")
-        module.optionsForClientTLS = names.append  # type: ignore[attr-defined]
-        self.patch_module("twisted.internet.ssl", module)
-        wrapped: list[object] = []
-        self.patch(
-            sys.modules["bbs.protocols.stomp.connection"],
-            "wrapClientTLS",
-            lambda *args: wrapped.append(args),
-        )
-        Broker.from_url("stomp+ssl://broker.example").endpoint(MemoryReactorClock())
-        self.assertEqual((names, len(wrapped)), (["broker.example"], 1))
 
-    def patch_module(self, name: str, module: ModuleType) -> None:
-        before = sys.modules.get(name)
-        sys.modules[name] = module
+@implementer(IHandshakeListener)
+class Shaken(Protocol):
+    """The end of a broker that is reached by TLS."""
 
-        def restore() -> None:
-            if before is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = before
+    is_done = False
 
-        self.addCleanup(restore)
+    def handshakeCompleted(self) -> None:
+        self.is_done = True
+
+
+class TLSTests(StompCase):
+    """A broker that is reached by TLS shows that it has the name in its URL."""
+
+    if not has_tls():
+        skip = "TLS needs bbs[tls], which is not installed"
+
+    def is_believed(self, name: str) -> bool:
+        """Whether the client talks to a broker whose certificate, trusted here, has that name."""
+        from twisted.internet.ssl import PrivateCertificate
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+
+        signed = certificate(self.mktemp(), [name])
+        os.putenv("SSL_CERT_FILE", signed.path)
+        self.addCleanup(os.unsetenv, "SSL_CERT_FILE")
+        self.service = self.make([Broker.from_url("stomp+ssl://broker.example")])
+        self.service.startService()
+        [(_host, port, factory, _timeout, _bind)] = self.clock.tcpClients
+        self.assertEqual(port, 61614)
+        self.clock.tcpClients.clear()
+        with open(signed.path) as file:
+            options = PrivateCertificate.loadPEM(file.read()).options()
+        broker = Shaken()
+        brokers: Any = Factory.forProtocol(lambda: broker)
+        server = TLSMemoryBIOFactory(options, False, brokers).buildProtocol(None)
+        client = factory.buildProtocol(None)
+        ends = FakeTransport(server, True), FakeTransport(client, False)
+        connect(server, ends[0], client, ends[1]).flush()
+        return broker.is_done
+
+    def test_its_own_certificate(self) -> None:
+        self.assertTrue(self.is_believed("broker.example"))
+        self.assertIsNone(self.service.last_error)
+
+    def test_somebody_elses(self) -> None:
+        self.assertFalse(self.is_believed("other.example"))
+        self.assertIn("Mismatch", str(self.service.last_error))
 
 
 class ConnectingTests(StompCase):
@@ -771,13 +806,7 @@ class SendingTests(StompCase):
         played.pause()
         for body in (b"1", b"2", b"3"):
             self.service.publish("/topic/a", body)
-        write = played.line.write
-
-        def write_and_pause(data: bytes) -> None:
-            write(data)
-            played.pause()
-
-        self.patch(played.line, "write", write_and_pause)
+        played.line.fills = True
         for body in (b"1", b"2", b"3"):
             played.resume()
             self.assertEqual([frame.body for frame in played.heard()], [body])
@@ -974,7 +1003,7 @@ class StoppingTests(StompCase):
 
     def test_bug(self) -> None:
         """If the loop ends by an error of its own, that is logged."""
-        self.patch(self.service._connector, "_pause", lambda failures: 1 / 0)
+        self.service = self.make([BROKER], random=lambda: 1 / 0)
         self.service.startService()
         self.refuse_tcp()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)

@@ -15,6 +15,7 @@ from bbs.protocols.telnet.reader import (
     TelnetReader,
     Token,
 )
+from tests.retained import retained
 
 WILL_ECHO = b"\xff\xfb\x01"
 DONT_LINE_MODE = b"\xff\xfe\x22"
@@ -83,8 +84,9 @@ class TelnetTests(SynchronousTestCase):
     def test_a_subnegotiation_without_end_holds_nothing(self) -> None:
         telnet = TelnetFilter()
         telnet.strip(b"\xff\xfa\x18")
-        for _ in range(1000):
+        for _ in range(30):
             self.assertEqual(telnet.strip(b"\xff\xfax" * 1000), b"")
+        self.assertLessEqual(retained(telnet), 1)
         self.assertEqual(telnet.strip(b"\xff\xf0ping"), b"ping")
 
 
@@ -113,8 +115,7 @@ class ReaderTests(SynchronousTestCase):
         reader = TelnetReader(100)
         for _ in range(100):
             self.assertEqual(list(reader.read(b"\xff\xfa" + b"x\xff\xff" * 1000)), [])
-        kept = reader._subnegotiation
-        self.assertEqual(len(kept or b""), 101)
+        self.assertLessEqual(retained(reader), 101)
 
     def test_what_is_no_command_within_one_is_passed_over(self) -> None:
         self.assertEqual(self.read(b"\xff\xfa\x1fa\xff\xf6b\xff\xf0"), [Subnegotiation(31, b"ab")])

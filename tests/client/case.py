@@ -112,13 +112,15 @@ class ClientTestCase(SynchronousTestCase):
     users but it.
     """
 
+    clock_class = OwnClock
+
     def setUp(self) -> None:
         tokens = count(1)
         self.patch(accounts, "new_token", lambda: f"token{next(tokens)}")
         self.service = MemoryService(self.make_service(), config=self.make_config())
         self.addCleanup(self.service.close)
         self.network = MemoryNetwork(self.service)
-        self.clock = OwnClock(self.service.clock)
+        self.clock = self.clock_class(self.service.clock)
         self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
 
     def make_service(self) -> Service:

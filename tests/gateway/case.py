@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import pyte
 from twisted.internet.address import IPv4Address
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol, IStreamClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
+from bbs.addresses import Address
 from bbs.gateway.connection import GatewayConnection
 from bbs.gateway.factory import GatewayFactory
 from bbs.gateway.session import GREETING, Host
@@ -49,6 +52,16 @@ class Socket(StringTransport):
     """A transport in memory, with what real ones have beside."""
 
     reading = True
+    handle: Any = None
+    """The socket under it."""
+    aborted = 0
+    """How often it was."""
+
+    def getHandle(self) -> Any:
+        return self.handle
+
+    def loseWriteConnection(self) -> None:
+        self.disconnecting = True
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Nothing: bytes go nowhere."""
@@ -63,17 +76,18 @@ class Socket(StringTransport):
 
     def abortConnection(self) -> None:
         self.disconnecting = self.disconnected = True
+        self.aborted += 1
 
 
 class Visitor:
     """Somebody at the other end of a gateway's connection."""
 
     def __init__(
-        self, clock: Clock, network: MemoryNetwork, factory: GatewayFactory, host: str = HOST
+        self, clock: Clock, network: MemoryNetwork, factory: GatewayFactory, address: IAddress
     ) -> None:
         self.clock = clock
         self.network = network
-        self.socket = Socket(peerAddress=IPv4Address("TCP", host, 50000))
+        self.socket = Socket(peerAddress=address)
         protocol = factory.buildProtocol(self.socket.getPeer())
         assert isinstance(protocol, GatewayConnection)
         self.connection: GatewayConnection = protocol
@@ -88,9 +102,6 @@ class Visitor:
         self.settle()
 
     def settle(self) -> None:
-        self.network.flush()
-        while self.connection._unread and self.connection._has_room:
-            self.network.flush()
         self.network.flush()
 
     def close_side(self) -> None:
@@ -153,17 +164,21 @@ class GatewayCase(ClientTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.factory = GatewayFactory(
+        self.factory = self.make_factory(self.network.endpoint)
+        self.register("ann", "bob")
+
+    def make_factory(self, endpoint: Callable[[Address], IStreamClientEndpoint]) -> GatewayFactory:
+        """A gateway that reaches servers through `endpoint`."""
+        return GatewayFactory(
             self.clock,
             BOARD,
             LOGIN,
             self.secret,
             self.limits,
-            self.network.endpoint,
+            endpoint,
             self.door,
             self.service.wall,
         )
-        self.register("ann", "bob")
 
     def time(self) -> str:
         """What it is by the clock on the wall, as people read it."""
@@ -171,7 +186,11 @@ class GatewayCase(ClientTestCase):
 
     def visitor(self, host: str = HOST) -> Visitor:
         """Somebody who has connected, and not said anything."""
-        visitor = Visitor(self.clock, self.network, self.factory, host)
+        return self.visitor_at(IPv4Address("TCP", host, 50000))
+
+    def visitor_at(self, address: IAddress) -> Visitor:
+        """Somebody who has connected from there."""
+        visitor = Visitor(self.clock, self.network, self.factory, address)
         self.addCleanup(visitor.leave)
         return visitor
 

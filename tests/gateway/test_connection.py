@@ -2,23 +2,44 @@
 
 from collections.abc import Callable
 
-from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IPushProducer
+from twisted.internet.task import Clock
 
 from bbs.gateway.connection import PIECE
 from bbs.gateway.factory import STOPPING
 from bbs.gateway.pace import BURST
 from bbs.gateway.settling import SETTLING
-from bbs.protocols import sockets
+from bbs.protocols.closing import LINGER
 from bbs.protocols.line.interfaces import LineLimits
-from tests.client.case import APP_1
+from tests.client.case import APP_1, OwnClock
 from tests.gateway.case import GatewayCase, Visitor, window
+from tests.protocols.line.tools import WireSocket
 
 FEW = PIECE // len("help\n") + 1
 """Lines of help that may be carried out in one turn: what comes in a piece of input."""
 
 
+class TurnClock(OwnClock):
+    """A clock that tells `turned` whenever something is over that was due."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.turned: Callable[[], None] = lambda: None
+
+    def callLater(
+        self, delay: float, callable: Callable[..., object], *args: object, **kw: object
+    ) -> IDelayedCall:
+        def turn() -> None:
+            callable(*args, **kw)
+            self.turned()
+
+        return super().callLater(delay, turn)
+
+
 class LimitTests(GatewayCase):
+    clock_class = TurnClock
+    clock: TurnClock
     limits = LineLimits(max_line=200, idle_timeout=60.0, write_timeout=30.0)
 
     def test_who_is_silent_is_told_and_left(self) -> None:
@@ -67,7 +88,6 @@ class LimitTests(GatewayCase):
     def test_much_is_taken_in_pieces(self) -> None:
         nc = self.pipe("login ann 1")
         nc.connection.dataReceived(b"\n" * 250 + b"ping")
-        self.assertEqual(len(nc.connection._unread), 254 - PIECE)
         self.assertFalse(nc.socket.reading)
         IHalfCloseableProtocol(nc.connection).readConnectionLost()
         nc.settle()
@@ -77,16 +97,7 @@ class LimitTests(GatewayCase):
         """In how many lines of help each turn of the reactor results from now on."""
         visitor.forget()
         shown: list[int] = []
-        call_later = self.clock.callLater
-
-        def counting(delay: float, call: Callable[..., object], *args: object) -> IDelayedCall:
-            def run() -> None:
-                call(*args)
-                shown.append(visitor.new.count(b"register"))
-
-            return call_later(delay, run)
-
-        self.patch(self.clock, "callLater", counting)
+        self.clock.turned = lambda: shown.append(visitor.new.count(b"register"))
         return shown
 
     def test_what_waits_for_telnet_is_not_carried_out_in_one_turn(self) -> None:
@@ -179,6 +190,17 @@ class LimitTests(GatewayCase):
         nc.settle()
         self.assertEqual(nc.text.count("register"), 1)
 
+    def test_nor_those_that_wait_already(self) -> None:
+        nc = self.pipe()
+        nc.send("encoding\n" * (BURST + 10))
+        IPushProducer(nc.connection).pauseProducing()
+        nc.forget()
+        self.network.advance(10.0)
+        self.assertEqual(nc.new, b"")
+        IPushProducer(nc.connection).resumeProducing()
+        self.network.advance(10.0)
+        self.assertEqual(nc.text.count("Encoding"), 9)
+
     def test_many_lines_at_once_stop_the_reading(self) -> None:
         go_on = self.hold("ping")
         nc = self.pipe("login ann 1")
@@ -193,27 +215,27 @@ class LimitTests(GatewayCase):
 class NotReadingTests(GatewayCase):
     def setUp(self) -> None:
         super().setUp()
-        self.acknowledged = 0
-        self.patch(sockets, "acknowledged", lambda transport: self.acknowledged)
         self.befriend("ann", "bob")
-        self.nc = self.pipe("login ann 1")
+        self.nc = self.visitor()
+        self.nc.socket.handle = WireSocket()
+        self.nc.send("login ann 1\n")
+        self.links = [*self.network.links]
         self.bob = self.pipe("login bob 1")
         self.producer = IPushProducer(self.nc.connection)
 
     def test_nothing_more_is_taken_from_peer_or_service(self) -> None:
-        streams = list(self.nc.connection._valve._streams())
-        calls: list[str] = []
-        for stream in streams:
-            self.patch(stream, "pauseProducing", lambda: calls.append("pause"))
-            self.patch(stream, "resumeProducing", lambda: calls.append("resume"))
         self.producer.pauseProducing()
         self.producer.pauseProducing()
         self.assertFalse(self.nc.socket.reading)
-        self.assertEqual(calls, ["pause"] * len(streams))
+        self.assertEqual([link for link in self.network.links if link.held_up], self.links)
+        self.bob.send("send ann hello\n")
+        self.assertNotIn("hello", self.nc.text)
         self.producer.resumeProducing()
         self.producer.resumeProducing()
         self.assertTrue(self.nc.socket.reading)
-        self.assertEqual(calls, ["pause"] * len(streams) + ["resume"] * len(streams))
+        self.assertFalse(any(link.held_up for link in self.network.links))
+        self.nc.settle()
+        self.assertIn("hello", self.nc.text)
 
     def test_what_is_connected_meanwhile_is_held_up_too(self) -> None:
         self.network.cut(APP_1)
@@ -234,7 +256,7 @@ class NotReadingTests(GatewayCase):
     def test_who_takes_little_is_not(self) -> None:
         self.producer.pauseProducing()
         for _ in range(5):
-            self.acknowledged += 1
+            self.nc.socket.handle.acknowledged += 1
             self.network.advance(30.0)
         self.assertFalse(self.nc.is_over)
         self.producer.resumeProducing()
@@ -257,13 +279,10 @@ class EndingTests(GatewayCase):
 
     def test_it_does_not_wait_for_ever(self) -> None:
         nc = self.pipe("login ann 1")
-        nc.connection.end("words")
-        self.patch(nc.connection, "end", lambda words: None)
-        aborted: list[None] = []
-        self.patch(nc.socket, "abortConnection", lambda: aborted.append(None))
         self.factory.close_all(1.0)
+        self.assertEqual(nc.socket.aborted, 0)
         self.network.advance(1.1)
-        self.assertEqual(len(aborted), 1)
+        self.assertEqual(nc.socket.aborted, 1)
         nc.leave()
 
     def test_nobody_is_there(self) -> None:
@@ -277,28 +296,16 @@ class EndingTests(GatewayCase):
 
     def test_a_peer_that_stays_is_left(self) -> None:
         nc = self.pipe("exit")
-        aborted: list[None] = []
-        self.patch(nc.socket, "abortConnection", lambda: aborted.append(None))
-        self.network.advance(29.0)
-        self.assertEqual(len(aborted), 0)
+        self.network.advance(20.0)
         IHalfCloseableProtocol(nc.connection).writeConnectionLost()
-        self.network.advance(2.1)
-        self.assertEqual(len(aborted), 1)
+        self.network.advance(LINGER - 0.1)
+        self.assertEqual(nc.socket.aborted, 0)
+        self.network.advance(0.2)
+        self.assertEqual(nc.socket.aborted, 1)
         self.network.advance(30.0)
-        self.assertEqual(len(aborted), 1)
+        self.assertEqual(nc.socket.aborted, 1)
 
     def test_one_that_does_not_take_what_was_written_is_left(self) -> None:
         nc = self.pipe("exit")
-        aborted: list[None] = []
-        self.patch(nc.socket, "abortConnection", lambda: aborted.append(None))
         self.network.advance(30.1)
-        self.assertEqual(len(aborted), 1)
-
-
-class OriginTests(GatewayCase):
-    def test_who_has_no_address_is_nobody(self) -> None:
-        self.factory._secret = "0123456789abcdef"
-        self.assertIsNone(self.factory._origin(UNIXAddress("/run/bbs")))
-        self.assertIsNone(self.factory._origin(None))
-        origin = self.factory._origin(IPv4Address("TCP", "192.0.2.7", 1))
-        self.assertEqual(origin and origin.host, "192.0.2.7")
+        self.assertEqual(nc.socket.aborted, 1)

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import gc
-import weakref
+from collections import Counter
 from ipaddress import ip_network
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.interfaces import IHalfCloseableProtocol
 
-from bbs.gateway.factory import DESCRIPTORS
-from bbs.limits.connections import Admission, Door, Networks
+from bbs.client.conversation import Conversation
+from bbs.gateway.connection import GatewayConnection
+from bbs.gateway.factory import DESCRIPTORS, GatewayClient
+from bbs.gateway.session import Visit
+from bbs.limits.connections import OVERSHOOT, Admission, Door, Networks
 from bbs.protocols.closing import LINGER, TurnedAway
 from tests.gateway.case import GatewayCase, Socket, Visitor
 
 REFUSAL = b"Too many connections\n"
+
+THEIRS = (GatewayConnection, Visit, Conversation, GatewayClient)
+"""The largest parts of what a person has."""
 
 TRUSTED = "192.0.2.99"
 """An address that is not counted."""
@@ -105,18 +111,30 @@ class DescriptorTests(Case):
         self.assertFalse(later.is_over)
         self.assertFalse(any(visitor.is_over for visitor in typing))
 
-    def test_where_there_is_room_for_nothing_nobody_is_told(self) -> None:
-        self.patch(self.admission, "_most", 3)
-        [self.pipe("help") for _ in range(3)]
-        self.one_too_many("192.0.2.7")
-        self.patch(type(self.door), "is_jammed", True)
-        self.assertIsNone(self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
-
     def test_telnet_that_only_negotiates_has_typed_nothing(self) -> None:
         silent = self.visitor()
         silent.send(b"\xff\xfb\x1f")
         [self.pipe("help") for _ in range(3)]
         self.assertTrue(silent.is_over)
+
+
+class JammedTests(Case):
+    """Another port of the same process has the only place."""
+
+    most = 1
+    descriptors = 8 * DESCRIPTORS
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.elsewhere = self.admission.door(1)
+
+    def test_where_there_is_room_for_words_they_are_told(self) -> None:
+        self.elsewhere.enter(TRUSTED)
+        self.assertEqual(self.one_too_many("192.0.2.7").value(), REFUSAL)
+
+    def test_where_there_is_room_for_nothing_nobody_is_told(self) -> None:
+        self.elsewhere.enter(TRUSTED, OVERSHOOT)
+        self.assertIsNone(self.factory.buildProtocol(IPv4Address("TCP", "192.0.2.7", 1)))
 
 
 class LeavingTests(GatewayCase):
@@ -125,22 +143,25 @@ class LeavingTests(GatewayCase):
 
     def setUp(self) -> None:
         super().setUp()
-        gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
+        gc.freeze()  # What is there before anybody comes is not looked at.
+        self.addCleanup(gc.unfreeze)
+
+    def there(self) -> Counter[str]:
+        """What there is of people, by the names of its classes."""
+        names = (type(each).__qualname__ for each in gc.get_objects() if isinstance(each, THEIRS))
+        return Counter(names)
 
     def goes(self, visitor: Visitor) -> None:
         """Somebody leaves, and nothing refers to what was theirs."""
-        visit = visitor.connection._session
-        theirs = [visitor.connection, visit, visit._conversation, visit._client]
-        left = [weakref.ref(each) for each in theirs]
-        del visit, theirs
+        self.assertEqual(len(self.there()), len(THEIRS))
         visitor.leave()
         self.network.advance(3.0)
         visitor.socket.producer = None  # as transports do when they are lost
         self.clock.getDelayedCalls()  # It forgets those that are over.
         del visitor.connection
-        self.assertEqual([ref() for ref in left], [None] * len(left))
+        self.assertEqual(self.there(), Counter())
 
     def test_of_who_was_silent(self) -> None:
         self.goes(self.visitor())

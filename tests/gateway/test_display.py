@@ -1,6 +1,7 @@
 """The line being typed stays whole, whatever else appears, in a window of any width."""
 
 from dataclasses import replace
+from unicodedata import normalize
 
 import pyte
 from hypothesis import given
@@ -209,13 +210,26 @@ class NarrowTests(DisplayCase):
     @given(pressed, st.sampled_from((4, 5, 9, 20, 80)))
     def test_one_row_with_the_cursor_in_it(self, pressed: list[str | Key], columns: int) -> None:
         self.start(columns)
+        screen = pyte.Screen(columns, 10)
+        stream = pyte.Stream(screen)
+        anew = Display(stream.feed)
+        anew.edits, anew.columns = True, columns
         for each in pressed:
             self.draw(each)
-            self.assertLess(self.screen.cursor.x, columns)
+            self.assertEqual(self.screen.buffer[0][columns - 1].data, " ")
             self.assertEqual(self.screen.cursor.y, 0)
-            row, column = self.display._row("ann> ", self.line)
-            self.assertEqual(column, self.screen.cursor.x)
-            self.assertLess(self.display.encoding.width(row), columns)
+            self.assertLess(self.screen.cursor.x, columns)
+            behind = self.line.text[self.line.position : self.line.position + 1]
+            look = UTF8.shown(behind) if behind else " "
+            if width := UTF8.width(look):  # Marks are in the column of something else.
+                fits = self.screen.cursor.x + width < columns
+                under = normalize("NFD", self.screen.buffer[0][self.screen.cursor.x].data)
+                self.assertEqual(under[:1], look[0] if fits else " ")
+            # Drawn bit by bit it is what it is when it is drawn anew.
+            anew.clear()
+            anew.draw("ann> ", self.line)
+            self.assertEqual(self.screen.display[0], screen.display[0])
+            self.assertEqual(self.screen.cursor.x, screen.cursor.x)
 
 
 class EditedElsewhereTests(DisplayCase):

@@ -140,7 +140,10 @@ class HistoryTests(SynchronousTestCase):
     def test_it_is_bounded(self) -> None:
         editor = self.typed(*map(str, range(MOST_LINES + 5)))
         self.assertEqual(self.texts(editor, *[Key.UP] * (MOST_LINES + 9))[-1], "5")
-        editor.remember("x" * MOST_CHARACTERS)
-        self.assertEqual(len(editor._history), 1)
-        editor.remember("x" * MOST_CHARACTERS + "y")
-        self.assertEqual(editor._history, [])
+        press(editor, *[Key.DOWN] * (MOST_LINES + 9))
+        longest = "x" * MOST_CHARACTERS
+        editor.remember(longest)
+        self.assertEqual(self.texts(editor, Key.UP, Key.UP), [longest, longest])
+        press(editor, Key.DOWN)
+        editor.remember(longest + "y")
+        self.assertEqual(self.texts(editor, Key.UP), [""])

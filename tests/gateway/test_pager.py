@@ -128,4 +128,4 @@ class ListTests(GatewayCase):
     def test_who_goes_in_the_middle_is_gone(self) -> None:
         telnet = self.listing()
         telnet.leave()
-        self.assertEqual(self.factory._connections, {})
+        self.successResultOf(self.factory.close_all(2.0))

@@ -2,11 +2,15 @@
 
 from dataclasses import replace
 
+from twisted.internet.address import UNIXAddress
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import capturedLogs, formatEventAsClassicLogText
 
+from bbs.addresses import Address
 from bbs.client.conversation import GAVE_UP_ANSWER
 from bbs.config import Configuration
-from bbs.gateway import keyboard
+from bbs.gateway.keyboard import MOST_COMPLETED
+from bbs.protocols.line.interfaces import LineLimits
 from tests.client.case import APP_1, APP_2, LOGIN, SECRET, TRUSTING, failure
 from tests.gateway.case import AGREED, REFUSED, WELCOME, GatewayCase, window
 
@@ -318,16 +322,6 @@ class TelnetTests(GatewayCase):
         telnet.send(CTRL_U + "lis\t")
         self.assertEqual(telnet.last(), "ann> list-")
 
-    def test_in_a_long_text_nothing_is_completed(self) -> None:
-        telnet = self.telnet()
-        self.patch(keyboard, "MOST_COMPLETED", 6)
-        telnet.send("list-f\t")
-        self.assertEqual(telnet.last(), "bbs> list-friend")
-        telnet.send(BACKSPACE + "\t")
-        self.assertEqual(telnet.last(), "bbs> list-friend")
-        telnet.send(BACKSPACE + "\t")
-        self.assertEqual(telnet.last(), "bbs> list-frien")
-
     def test_big5_asked_for(self) -> None:
         telnet = self.telnet("login ann 1", "encoding big5")
         telnet.send(b"post \xa4\xa4\xa4")
@@ -367,6 +361,16 @@ class TelnetTests(GatewayCase):
         self.assertEqual(str(telnet.shown()).count("Line too long"), 1)
         self.assertEqual(telnet.last(), "ann>")
         self.assertEqual(self.asked("x" * 150), [])
+
+
+class LongTextTests(GatewayCase):
+    limits = LineLimits(max_line=2 * MOST_COMPLETED)
+
+    def test_in_a_long_text_nothing_is_completed(self) -> None:
+        for before, completed in ((0, "riend"), (1, "")):
+            telnet = self.telnet()
+            telnet.send(" " * (MOST_COMPLETED - len("list-f") + before) + "list-f\t")
+            self.assertTrue(telnet.last().endswith(f" list-f{completed}"), telnet.last())
 
 
 class GivingUpTests(GatewayCase):
@@ -522,12 +526,17 @@ class BadDayTests(GatewayCase):
         self.assertTrue(telnet.is_over)
 
     def test_a_bug_is_not_the_end(self) -> None:
-        telnet = self.telnet("login ann 1")
-        conversation = telnet.connection._session._conversation
-        self.patch(conversation, "carry_out", lambda line: 1 // 0)
-        telnet.send("ping\r\0")
+        def broken(address: Address) -> IStreamClientEndpoint:
+            raise ZeroDivisionError
+
+        self.factory = self.make_factory(broken)
+        with capturedLogs() as logs:
+            telnet = self.telnet("ping")
         self.assertIn("for a reason that the gateway's log has", telnet.shown()[-2])
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertIn("a line was not carried out", [each["log_format"] for each in logs])
+        self.flushLoggedErrors(ZeroDivisionError)
+        telnet.send("encoding\r\0")
+        self.assertIn("Encoding: UTF-8", telnet.shown())
 
     def test_a_reply_of_another_shape(self) -> None:
         telnet = self.telnet("login ann 1")
@@ -551,14 +560,12 @@ class BadDayTests(GatewayCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_nothing_goes_on_without_them(self) -> None:
-        self.network.away.add(LOGIN)
+        self.network.unplug(LOGIN)
         telnet = self.telnet("login ann 1", "ping", "ping")
-        session = telnet.connection._session
-        self.assertIsNotNone(session._running)
         telnet.leave()
-        self.assertIsNone(session._running)
-        self.assertEqual(session.lines.clear(), 0)
-        self.assertIsNone(session.lines._reader)
+        self.network.plug(LOGIN)
+        self.network.advance(10.0)
+        self.assertEqual(self.network.requests, [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
@@ -575,6 +582,12 @@ class OriginTests(GatewayCase):
         greeting = (LOGIN, f"forwarded-for 192.0.2.7 {SECRET}")
         self.assertEqual(self.network.requests.count(greeting), 2)
         self.assertEqual(self.asked("forwarded-for"), [LOGIN, LOGIN])
+
+    def test_who_has_no_address_is_nobody(self) -> None:
+        local = self.visitor_at(UNIXAddress("/run/bbs"))
+        local.send("login ann 1\n")
+        self.assertTrue(local.text.endswith("Success!\nann> "))
+        self.assertEqual(self.asked("forwarded-for"), [])
 
 
 class WrongOriginTests(GatewayCase):

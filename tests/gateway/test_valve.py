@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from twisted.internet.address import IPv4Address
@@ -59,10 +60,12 @@ class ValveTests(SynchronousTestCase):
             self.assertEqual(each.producerState, "producing")
 
     def test_what_is_not_connected_any_more_is_left_alone_and_forgotten(self) -> None:
+        gone: list[weakref.ref[Client]] = []
         for _ in range(5):
             client, stream = self.connect()
             client.connectionLost()
             self.valve.shut()
             self.assertEqual(stream.producerState, "producing")
             self.valve.open()
-        self.assertEqual(len(self.valve._connected), 1)
+            gone.append(weakref.ref(client))
+        self.assertEqual([client() for client in gone[:-1]], [None] * 4)

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IAddress
+from twisted.internet.interfaces import IAddress, ISSLTransport
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import alsoProvides
 
 from bbs.board import board
 from bbs.commands.service import Service
 from bbs.passwords import Hasher
 from bbs.protocols.doors import Door
+from bbs.testing import MemoryService
 from bbs.testing.service import QUICK
 from bbs.values import Policy, Rate
 from bbs.web.auth import Operators
 from bbs.web.page import OperatorsPage, Parts
 from bbs.web.people import Passwords
 from bbs.workers import Inline
-from tests.memory_service import POLICY, memory_service
+from tests.faulty_database import Disk, SlowDatabase
+from tests.memory_service import POLICY, configuration, memory_service
 
 FROM_PAGE = {"X-BBS": "1"}
 
@@ -55,18 +59,53 @@ class Answer:
         return json.loads(self.body)
 
 
+class Transport(StringTransport):
+    """What a browser was sent.
+
+    :ivar written: what was written since a test emptied it, each piece by itself.
+    :ivar on_write: called after each piece.
+    """
+
+    def __init__(self, at: IAddress | None, peer: IAddress) -> None:
+        super().__init__(hostAddress=at, peerAddress=peer)
+        self.written: list[bytes] = []
+        self.on_write: Callable[[], object] = lambda: None
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        self.written.append(data)
+        self.on_write()
+
+
+class TLSTransport(Transport):
+    """One by TLS, to a peer that has gone, and does not agree to the end of the connection."""
+
+    def __init__(self, at: IAddress | None, peer: IAddress) -> None:
+        super().__init__(at, peer)
+        alsoProvides(self, ISSLTransport)
+
+    def setTcpNoDelay(self, enabled: bool) -> None: ...
+    def loseConnection(self) -> None: ...
+
+
 class Browser:
     """One connection to the page, from `host`, with the cookies that it was given.
 
     :param at: the address of the page's machine that it is connected to.
+    :param tls: whether it is by TLS; see `TLSTransport`.
     """
 
     def __init__(
-        self, page: OperatorsPage, host: str = "192.0.2.1", at: IAddress | None = None
+        self,
+        page: OperatorsPage,
+        host: str = "192.0.2.1",
+        at: IAddress | None = None,
+        tls: bool = False,
     ) -> None:
         self._page = page
         self._host = host
         self._at = at
+        self._tls = tls
         self.cookie = ""
         self.connect()
 
@@ -75,7 +114,7 @@ class Browser:
         peer = IPv4Address("TCP", self._host, 50000)
         self.channel: Any = self._page.site.buildProtocol(peer)
         self._used = False
-        self.transport = StringTransport(hostAddress=self._at, peerAddress=peer)
+        self.transport = (TLSTransport if self._tls else Transport)(self._at, peer)
         self.channel.makeConnection(self.transport)
 
     def close(self) -> None:
@@ -172,7 +211,10 @@ class Watcher:
 
 
 class PageCase(SynchronousTestCase):
-    """A service with one app server, and its page with the operator `liz`."""
+    """A service with one app server, and its page with the operator `liz`.
+
+    :ivar database: what the page asks.
+    """
 
     offered: Service = board
     policy: Policy = POLICY
@@ -180,8 +222,9 @@ class PageCase(SynchronousTestCase):
     operators: Mapping[str, str] | None = {"liz": QUICK.hash("secret")}
 
     def setUp(self) -> None:
-        self.service = memory_service(self.offered, policy=self.policy)
+        self.service = self.make_service()
         self.addCleanup(self.service.close)
+        self.database = SlowDatabase(self.service.database)
         self.clock = self.service.clock
         self.trouble = ""
         self.asked = 0
@@ -190,8 +233,12 @@ class PageCase(SynchronousTestCase):
         self.page.startService()
         self.addCleanup(self.stop_page)
 
-    def make_page(self) -> OperatorsPage:
-        """The page of the service's login server."""
+    def make_service(self) -> MemoryService:
+        """What the page is of."""
+        return memory_service(self.offered, policy=self.policy)
+
+    def make_page(self, reactor: Clock | None = None) -> OperatorsPage:
+        """The page of the service's login server, which is on the service's clock unless given."""
         service, hasher = self.service, Hasher(Inline(), QUICK)
 
         def asked() -> None:
@@ -203,13 +250,13 @@ class PageCase(SynchronousTestCase):
             counters=self.offered.counters,
             me=service.me.id,
             policy=self.policy,
-            database=service.database,
+            database=self.database,
             on_change=asked,
             broker=lambda: service.login.home.bus.connected,
             logins=lambda: service.login.home.tally.logins,
             timing=service.login.timing,
             trouble=lambda: self.trouble,
-            reactor=service.clock,
+            reactor=reactor or self.clock,
             wall=service.wall,
             password_minimum=4,
             person=self.offered.person,
@@ -247,13 +294,41 @@ class PageCase(SynchronousTestCase):
         """Somebody who watches."""
         return Watcher(browser or self.browser()).open(path)
 
+    def beat(self) -> None:
+        """The app servers say that they live."""
+        self.service.beat()
+
     def pass_time(self, seconds: float) -> None:
         """Let time pass, second by second, in which the app servers live."""
         for _ in range(round(seconds)):
-            self.service.beat()
+            self.beat()
             for _ in range(10):
                 self.clock.advance(0.1)
 
     def server_ids(self) -> list[str]:
         """The app servers that were launched, oldest first."""
         return [*self.service.servers]
+
+
+class AwayCase(PageCase):
+    """A service whose database is on a disk that a test can take away."""
+
+    def make_service(self) -> MemoryService:
+        self.disk = Disk(self.mktemp())
+        self.is_away = False
+        return MemoryService(self.offered, config=configuration(self.policy), url=self.disk.url)
+
+    def go(self) -> None:
+        """The database answers nobody."""
+        self.is_away = True
+        self.disk.take_away(self.service.database)
+
+    def come_back(self) -> None:
+        """It answers again."""
+        self.is_away = False
+        self.disk.bring_back()
+
+    def beat(self) -> None:
+        """The app servers say that they live, where there is somebody to say it to."""
+        if not self.is_away:
+            self.service.beat()

@@ -6,15 +6,12 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
-
 from bbs import __version__, security
-from bbs.errors import Unavailable
 from bbs.storage.models import Action, Server
 from bbs.values import State
 from bbs.web.auth import IDLE
 from tests.memory_service import POLICY
-from tests.web.case import Browser, PageCase
+from tests.web.case import AwayCase, Browser, PageCase
 
 NOT_THE_PAGE = "Refused: this is not the page's own request"
 UNKNOWN = "No such operator or password error"
@@ -226,9 +223,11 @@ class Acting(PageCase):
             [{"what": "drain", "name": server, **who}, {"what": "launch", "name": launched, **who}],
         )
 
-    def test_with_the_database_away(self) -> None:
+
+class WithoutADatabase(AwayCase):
+    def test_nothing_is_done(self) -> None:
         browser = self.operator()
-        self.patch(self.service.database, "run", lambda *arguments: fail(Unavailable()))
+        self.go()
         reply = browser.post("/servers")
         self.assertEqual((reply.code, self.asked), (503, 0))
         self.assertEqual(reply.json["message"], "Service unavailable, try again")
@@ -358,12 +357,12 @@ class Outdated(PageCase):
 class WhoeverWaits(PageCase):
     def test_what_has_begun_is_done(self) -> None:
         """Somebody who does not wait for the answer has asked all the same."""
-        browser, waiting = self.operator(), Deferred[str]()
-        self.patch(self.service.database, "run", lambda *arguments: waiting)
+        browser = self.operator()
+        self.database.hold()
         browser.send("POST", "/servers", X_BBS="1")
         browser.close()
         browser.transport.clear()
-        waiting.callback("0123456789abcdef")
+        self.database.go_on()
         self.assertEqual((self.asked, browser.transport.value()), (1, b""))
 
 
@@ -400,6 +399,5 @@ class WithoutProvider(PageCase):
 
 class OverTLS(PageCase):
     def test_the_cookie_is_for_tls_too(self) -> None:
-        browser = Browser(self.page)
-        self.patch(self.page.site.requestFactory, "isSecure", lambda request: True)
+        browser = Browser(self.page, tls=True)
         self.assertTrue(browser.log_in().headers["set-cookie"].endswith("; Secure"))

@@ -2,30 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from twisted.internet.defer import Deferred, fail
-
-from bbs.errors import Unavailable
 from bbs.rules import members
+from bbs.rules.overview import overview
 from bbs.storage.models import LoginServer, Place, Server, Waiter
-from tests.web.case import PageCase
-
-
-class AwayCase(PageCase):
-    """The database answers nobody, or nobody in time."""
-
-    def go(self) -> None:
-        def run(*arguments: Any) -> Deferred[Any]:
-            self.service.database._noticed(True, "gone")
-            return fail(Unavailable())
-
-        self.gone = self.patch(self.service.database, "run", run)
-        self.patch(self.service, "beat", lambda: None)
-
-    def come_back(self) -> None:
-        self.gone.restore()
-        self.service.database._noticed(True, None)
+from tests.web.case import AwayCase, PageCase
 
 
 class Away(AwayCase):
@@ -86,11 +66,15 @@ class Away(AwayCase):
         (server,) = self.browser().get("/state").json["servers"]
         self.assertLess(server["lease"], 5)
 
-    def test_a_look_that_goes_wrong_is_logged_and_another_follows(self) -> None:
+
+class Looking(PageCase):
+    def test_one_that_goes_wrong_is_logged_and_another_follows(self) -> None:
         self.watcher()
-        self.patch(self.page._lookout, "_take_in", lambda seen, now: 1 / 0)
-        self.pass_time(3)
-        self.assertGreater(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.database.hold(overview)
+        for _ in range(2):
+            self.pass_time(2)
+            self.database.waiting.pop().fail(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_the_broker(self) -> None:
         watcher = self.watcher()

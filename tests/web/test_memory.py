@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from twisted.internet.task import Clock
 
 from bbs.rules import members, operators, remembered
 from bbs.rules.operators import By
@@ -10,8 +10,7 @@ from bbs.storage.models import Lease, LoginServer, News, Point, Server
 from bbs.web.history import SERVERS, chosen
 from bbs.web.memory import LAPSE
 from bbs.web.page import OperatorsPage
-from tests.web.case import Browser, PageCase, Watcher
-from tests.web.test_lookout import AwayCase
+from tests.web.case import AwayCase, Browser, PageCase, Watcher
 
 
 class MemoryCase(PageCase):
@@ -134,6 +133,31 @@ class Restarting(MemoryCase):
 
 
 class SeveralLoginServers(MemoryCase):
+    process: Clock | None = None
+    """The clock of the first of them, where that is to stop."""
+    is_stopped = False
+
+    def have_a_process(self) -> None:
+        """The page of the first is of a process that can be stopped, and go on."""
+        self.stop_page()
+        self.process = Clock()
+        self.process.advance(self.clock.seconds())
+        self.page = self.make_page(self.process)
+        self.page.startService()
+
+    def go_on(self) -> None:
+        """It goes on, and finds that time has passed."""
+        assert self.process is not None
+        self.is_stopped = False
+        self.process.advance(self.clock.seconds() - self.process.seconds())
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds)):
+            if self.process is not None and not self.is_stopped:
+                for _ in range(10):
+                    self.process.advance(0.1)
+            super().pass_time(1)
+
     def test_they_show_the_same_hour_and_the_same_news(self) -> None:
         other = self.another("other")
         self.service.people("ann", "bob", "eva")
@@ -183,9 +207,10 @@ class SeveralLoginServers(MemoryCase):
 
     def test_another_goes_on_when_one_falls_silent(self) -> None:
         """As long as nobody knows that it is dead."""
+        self.have_a_process()
         other = self.another("other")
         self.live(11)
-        self.page._lookout._ticking.stopService()
+        self.is_stopped = True
         self.operator_of(other).post("/servers")
         self.live(LAPSE + 12)
         self.assertEqual(Lease.get(Lease.name == remembered.NARRATOR).holder, "other")
@@ -194,6 +219,7 @@ class SeveralLoginServers(MemoryCase):
         self.assertEqual(fleet[-1], 2)
 
     def test_what_one_told_before_it_fell_silent_is_not_told_again(self) -> None:
+        self.have_a_process()
         other = self.another("other")
         self.watcher()
         Watcher(Browser(other)).open()
@@ -202,20 +228,21 @@ class SeveralLoginServers(MemoryCase):
         self.live(3)
         told = self.texts(other)
         self.assertEqual(len(told), 3)
-        self.page._lookout._ticking.stopService()
+        self.is_stopped = True
         self.live(LAPSE + 12)
         self.assertEqual(Lease.get(Lease.name == remembered.NARRATOR).holder, "other")
         self.assertEqual(self.texts(other), told)
         self.assertEqual(News.select().count(), 3)
 
     def test_one_that_comes_back_goes_on_from_what_the_other_wrote(self) -> None:
+        self.have_a_process()
         other = self.another("other")
         self.watcher()
         self.live(31)
-        self.page._lookout._ticking.stopService()
+        self.is_stopped = True
         self.operator_of(other).post("/servers")
         self.live(LAPSE + 12)
-        self.page._lookout._ticking.startService()
+        self.go_on()
         self.live(31)
         self.assertEqual(Lease.get(Lease.name == remembered.NARRATOR).holder, "other")
         mine, theirs = (
@@ -244,7 +271,6 @@ class WithoutADatabase(AwayCase):
         self.go()
         self.pass_time(21)
         self.assertEqual(len(watcher.events("point")), 2)
-        self.assertEqual([row.text for row in News.select()], [])
         self.come_back()
         self.pass_time(12)
         texts = [row.text for row in News.select().order_by(News.id)]
@@ -256,19 +282,13 @@ class WithoutADatabase(AwayCase):
 
 class HowMuch(MemoryCase):
     def test_one_transaction_in_ten_seconds(self) -> None:
-        wrote: list[str] = []
-        run = self.service.database.run
-
-        def noted(rule: Any, *rest: Any, **more: Any) -> Any:
-            if rule.__module__ == remembered.__name__:
-                wrote.append(rule.__name__)
-            return run(rule, *rest, **more)
-
         self.watcher()
         self.pass_time(1)
-        self.patch(self.service.database, "run", noted)
+        self.database.asked.clear()
         self.pass_time(60)
-        self.assertEqual(wrote, ["write_points"] * 6)
+        rules = [rule for rule, _ in self.database.asked]
+        wrote = [rule for rule in rules if rule.__module__ == remembered.__name__]
+        self.assertEqual(wrote, [remembered.write_points] * 6)
 
     def test_an_older_version_beside_is_not_in_the_way(self) -> None:
         """It knows neither of the lease nor of the tables, and its rows tell nothing."""

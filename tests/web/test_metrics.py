@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from typing import Any
 
 import yaml
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
-from twisted.internet.defer import fail
 
 from bbs import tracing
-from bbs.errors import Unavailable
-from bbs.rules.operators import Hold
-from bbs.web import narrate
+from bbs.storage.models import Lease, Server
+from bbs.values import State
 from tests.paths import CHECKOUT
-from tests.web.case import PageCase
+from tests.web.case import AwayCase, PageCase
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
@@ -27,6 +25,35 @@ WEB = CHECKOUT / "docs" / "web.md"
 
 TARGETS = {"job", "instance", "le"}
 """Labels that Prometheus adds to whatever it scrapes, and that of a histogram's bounds."""
+
+
+def add_server(id: str, **columns: Any) -> None:
+    """An app server that was launched, and is not by the provider of the service."""
+    Server.insert(**{"id": id, "scope": "x", "capacity": 1, "created": 0.0, **columns}).execute()
+
+
+class OneTrace:
+    """Tracing by which everything is part of one span, which is its own."""
+
+    recorded = True
+
+    def __init__(self, traceparent: str) -> None:
+        self.traceparent = traceparent
+
+    def going_on(self, case: PageCase) -> AbstractContextManager[object]:
+        """It is what is done in a `with` block."""
+        itself: Any = self
+        tracing.use(itself)
+        case.addCleanup(tracing.end)
+        return tracing.span("test", root=True)
+
+    def begin(self, *_: object) -> OneTrace:
+        return self
+
+    def past(self, *_: object) -> None: ...
+    def note(self, **attributes: object) -> None: ...
+    def failed(self, why: str = "") -> None: ...
+    def end(self) -> None: ...
 
 
 class MetricsCase(PageCase):
@@ -95,31 +122,12 @@ class Scraping(MetricsCase):
         self.assertGreater(found["bbs_reactor_lag_seconds_count"], 100)
         self.assertGreater(found["bbs_database_call_seconds_count"], 10)
 
-    def test_with_the_database_away(self) -> None:
-        """It answers at once, from what was seen last, and says so."""
-        self.service.people("ann")
-        self.pass_time(11)
-        before = self.samples()
-        self.patch(self.service.database, "run", lambda *arguments: fail(Unavailable()))
-        self.service.database._noticed(True, "gone")
-        self.clock.advance(1)
-        found = self.samples()
-        self.assertEqual((before["bbs_database_up"], found["bbs_database_up"]), (1, 0))
-        self.assertEqual((found["bbs_fleet_people"], found["bbs_fleet_servers{ready}"]), (1, 1))
-        seen = found["bbs_fleet_seen_timestamp_seconds"]
-        self.assertEqual(seen, before["bbs_fleet_seen_timestamp_seconds"])
-
-    def test_before_the_first_look(self) -> None:
-        self.stop_page()
-        self.patch(self.service.database, "run", lambda *arguments: fail(Unavailable()))
-        self.page = self.make_page()
-        self.page.startService()
-        found = self.samples()
-        self.assertEqual(found["bbs_fleet_seen_timestamp_seconds"], 0)
-        self.assertEqual(found["bbs_fleet_servers{ready}"], 0)
-
     def test_a_launch_that_failed(self) -> None:
-        self.page._lookout._meter.launched([], 2)
+        self.watcher()
+        self.pass_time(2)
+        for id in ("first", "second"):
+            add_server(id, state=State.GONE, ended=self.service.wall())
+        self.pass_time(2)
         self.assertEqual(self.samples()["bbs_fleet_launch_failures_total"], 2)
 
     def test_nobody_is_named(self) -> None:
@@ -129,6 +137,30 @@ class Scraping(MetricsCase):
         text = self.browser().get("/metrics").body
         for secret in ("ann", "bob", "liz", *self.server_ids(), self.service.me.id):
             self.assertIsNone(re.search(rf"\b{secret}\b", text), secret)
+
+
+class WithoutADatabase(MetricsCase, AwayCase):
+    def test_it_answers_at_once(self) -> None:
+        """From what was seen last, and says so."""
+        self.service.people("ann")
+        self.pass_time(11)
+        before = self.samples()
+        self.go()
+        self.pass_time(2)
+        found = self.samples()
+        self.assertEqual((before["bbs_database_up"], found["bbs_database_up"]), (1, 0))
+        self.assertEqual((found["bbs_fleet_people"], found["bbs_fleet_servers{ready}"]), (1, 1))
+        seen = found["bbs_fleet_seen_timestamp_seconds"]
+        self.assertEqual(seen, before["bbs_fleet_seen_timestamp_seconds"])
+
+    def test_before_the_first_look(self) -> None:
+        self.stop_page()
+        self.go()
+        self.page = self.make_page()
+        self.page.startService()
+        found = self.samples()
+        self.assertEqual(found["bbs_fleet_seen_timestamp_seconds"], 0)
+        self.assertEqual(found["bbs_fleet_servers{ready}"], 0)
 
 
 class Traced(MetricsCase):
@@ -145,11 +177,16 @@ class Traced(MetricsCase):
         }
 
     def test_what_is_part_of_one(self) -> None:
-        context = f"00-{'4b' * 16}-{'c7' * 8}-01"
-        self.patch(tracing, "current", lambda: context)
-        self.service.people("ann")
-        launched = narrate.Launched(2.5, f"00-{'5c' * 16}-{'d8' * 8}-01")
-        self.page._lookout._meter.launched([launched, narrate.Launched(3.0)], 0)
+        now = self.service.wall()
+        with OneTrace(f"00-{'4b' * 16}-{'c7' * 8}-01").going_on(self):
+            self.watcher()
+            self.pass_time(1)
+            self.service.people("ann")
+            launched = {"state": State.READY, "ready": now}
+            trace = f"00-{'5c' * 16}-{'d8' * 8}-01"
+            add_server("traced", created=now - 2.5, trace=trace, **launched)
+            add_server("not", created=now - 3.0, **launched)
+            self.pass_time(2)
         this = {"trace_id": "4b" * 16, "span_id": "c7" * 8}
         self.assertEqual(
             self.exemplars(),
@@ -164,8 +201,8 @@ class Traced(MetricsCase):
 
     def test_what_nobody_keeps(self) -> None:
         """A trace that is not recorded cannot be looked at."""
-        self.patch(tracing, "current", lambda: f"00-{'4b' * 16}-{'c7' * 8}-00")
-        self.service.people("ann")
+        with OneTrace(f"00-{'4b' * 16}-{'c7' * 8}-00").going_on(self):
+            self.service.people("ann")
         self.assertEqual(self.exemplars(), {})
 
     def test_without_traces(self) -> None:
@@ -354,7 +391,7 @@ class Dashboard(MetricsCase):
 class Refused(MetricsCase):
     def test_a_refusal(self) -> None:
         self.pass_time(11)
-        seen = self.page._lookout._overview
-        assert seen is not None
-        self.page._lookout._overview = replace(seen, refusal=Hold("over quota", 1.0))
+        self.assertEqual(self.samples()["bbs_fleet_launch_refused"], 0)
+        Lease.update(refusal="over quota", refused_until=9e9).execute()
+        self.pass_time(11)
         self.assertEqual(self.samples()["bbs_fleet_launch_refused"], 1)

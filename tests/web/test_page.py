@@ -18,7 +18,6 @@ from bbs.daemons.login import url_of
 from bbs.passwords import Hasher
 from bbs.web.page import OperatorsPage, PasswordFileUnusable, make
 from bbs.web.site import MAX_BODY, REQUEST_TIMEOUT
-from bbs.web.snapshot import View
 from bbs.workers import Inline
 from tests.memory_service import POLICY, QUICK
 from tests.web.case import Browser, PageCase
@@ -49,17 +48,10 @@ class Reading(PageCase):
     def test_what_costs_is_asked_once_a_second(self) -> None:
         self.pass_time(1)
         self.browser().get("/state")
-        asked: list[Any] = []
-        run = self.service.database.run
-
-        def noted(*args: Any) -> Any:
-            asked.append(args[0])
-            return run(*args)
-
-        self.patch(self.service.database, "run", noted)
+        self.database.asked.clear()
         for _ in range(5):
             self.browser().get("/state")
-        self.assertEqual(asked, [])
+        self.assertEqual(self.database.asked, [])
 
     def test_files(self) -> None:
         page = self.browser().get("/")
@@ -143,22 +135,30 @@ class Reading(PageCase):
             self.assertIn(headers["cache-control"], ("no-store", "no-cache"))
 
     def test_a_bug_is_logged_and_says_nothing(self) -> None:
-        self.patch(self.page._lookout, "look", lambda names: 1 / 0)
-        answer = self.browser().get("/state")
+        browser = self.browser()
+        self.look_no_more()
+        browser.send("GET", "/state")
+        self.database.waiting.pop().fail(ZeroDivisionError())
+        answer = browser.heard()
         self.assertEqual((answer.code, answer.body), (500, "Internal error\n"))
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_somebody_who_does_not_wait_for_the_answer(self) -> None:
-        waiting: Deferred[View] = Deferred()
-        self.patch(self.page._lookout, "look", lambda names: waiting)
         gone, stays = self.browser(), self.browser()
+        self.look_no_more()
         gone.send("GET", "/state")
         stays.send("GET", "/state")
         gone.close()
         gone.transport.clear()
-        waiting.callback(self.page._lookout.view())
+        self.database.go_on()
         self.assertEqual(stays.heard().code, 200)
         self.assertEqual(gone.transport.value(), b"")
+
+    def look_no_more(self) -> None:
+        """Nothing looks but for those who ask, what was seen is old, and the database slow."""
+        self.stop_page()
+        self.clock.advance(10)
+        self.database.hold()
 
 
 class Limits(PageCase):
@@ -183,8 +183,7 @@ class Limits(PageCase):
         """Also where the transport has not taken note that it is closed: by TLS, of a peer that
         has gone."""
         for bad in (b"GET\r\n", b"GET / HTTP/1.1\r\nContent-Length: 5000\r\n"):
-            browser = self.browser()
-            self.patch(browser.transport, "loseConnection", lambda: None)
+            browser = Browser(self.page, tls=True)
             browser.channel.dataReceived(bad + b"\r\n" + b"GET /health HTTP/1.1\r\n\r\n" * 300)
             browser.channel.dataReceived(b"GET /health HTTP/1.1\r\n\r\n" * 300)
             browser.turn()

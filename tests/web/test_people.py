@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from twisted.internet.defer import fail
-
 from bbs import security
-from bbs.errors import Unavailable
+from bbs.board import board
+from bbs.rules.people import search
 from bbs.storage.models import Action, Session, Suspension, User
-from tests.web.case import Answer, Browser, PageCase
+from tests.web.case import Answer, AwayCase, Browser, PageCase
 
 DEEDS = ("suspend", "resume", "kick", "password", "delete")
 
@@ -99,22 +99,13 @@ class Seeing(PeopleCase):
             )
 
     def test_a_search_is_made_once_a_second(self) -> None:
-        self.names("search=a")
-        asked: list[Any] = []
-        run = self.service.database.run
-
-        def noted(rule: Any, *rest: Any, **more: Any) -> Any:
-            asked.append(rule.__name__)
-            return run(rule, *rest, **more)
-
-        self.patch(self.service.database, "run", noted)
-        for _ in range(5):
+        for _ in range(6):
             self.names("search=a")
-        self.assertEqual(asked, [])
+        self.assertEqual(self.database.count(search), 1)
         self.clock.advance(1)
         self.names("search=a")
         self.names("search=b")
-        self.assertEqual(asked.count("search"), 2)
+        self.assertEqual(self.database.count(search), 3)
 
 
 class Doing(PeopleCase):
@@ -198,13 +189,6 @@ class Doing(PeopleCase):
         )
         self.assertEqual(self.names(), ["bob"])
 
-    def test_deleting_one_who_has_much(self) -> None:
-        parts = [3, 2, 0]
-        # Frozen, as what is put together is not to be changed.
-        object.__setattr__(self.page._people, "on_delete", lambda user: parts.pop(0))
-        self.assertEqual(self.do("delete", name="ann", again="ann").code, 200)
-        self.assertEqual((parts, self.names()), ([], ["bob"]))
-
     def test_nobody_of_that_name(self) -> None:
         for deed in DEEDS:
             reply = self.do(deed, name="eve", again="eve", password="secret")
@@ -270,8 +254,21 @@ class Doing(PeopleCase):
         self.pass_time(1)
         self.assertEqual(len(mine.events("state")), 1)
 
-    def test_with_the_database_away(self) -> None:
-        self.patch(self.service.database, "run", lambda *_, **__: fail(Unavailable()))
+
+class OneWhoHasMuch(PeopleCase):
+    def setUp(self) -> None:
+        self.left = [3, 2, 0]
+        self.offered = replace(board, on_delete=lambda user: self.left.pop(0))
+        super().setUp()
+
+    def test_deleting(self) -> None:
+        self.assertEqual(self.do("delete", name="ann", again="ann").code, 200)
+        self.assertEqual((self.left, self.names()), ([], ["bob"]))
+
+
+class WithoutADatabase(PeopleCase, AwayCase):
+    def test_nothing_is_done(self) -> None:
+        self.go()
         for deed in DEEDS:
             reply = self.do(deed, name="ann", again="ann", password="secret")
             self.assertEqual((reply.code, self.asked), (503, 0), deed)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
+from bbs.rules.overview import overview
 from bbs.storage.models import Server
 from bbs.values import State
-from bbs.web import stream
 from bbs.web.auth import IDLE
-from bbs.web.stream import PATIENCE, STATE_INTERVAL, event
+from bbs.web.stream import KEPT, MOST, PATIENCE, STATE_INTERVAL, event
 from tests.web.case import PageCase, Watcher
 
 
@@ -99,12 +98,16 @@ class Watching(PageCase):
     def test_somebody_else_who_reads_takes_no_names_away(self) -> None:
         self.service.people("ann")
         mine = self.watcher(self.operator())
-        for _ in range(5):
-            self.pass_time(1)
-            self.page._lookout._looked_at -= 5
-            self.browser().get("/state")
-        states = [data for _, data in mine.events("state")][2:]
-        self.assertTrue(all(state["servers"][0]["who"] == ["ann"] for state in states), states)
+        self.pass_time(1)
+        mine.events()
+        self.database.hold(overview)
+        self.pass_time(2)
+        self.service.people("bob")
+        self.database.waiting.pop().fail(ZeroDivisionError())
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.browser().send("GET", "/state")
+        self.database.go_on()
+        self.assertEqual(mine.last_state()["servers"][0]["who"], ["ann", "bob"])
 
     def test_a_session_that_ends_takes_the_names_along(self) -> None:
         browser = self.operator()
@@ -128,16 +131,9 @@ class Watching(PageCase):
         watcher = self.watcher()
         self.pass_time(2)
         watcher.browser.close()
-        asked: list[str] = []
-        run = self.service.database.run
-
-        def noted(rule: Any, *rest: Any) -> Any:
-            asked.append(rule.__name__)
-            return run(rule, *rest)
-
-        self.patch(self.service.database, "run", noted)
+        self.database.asked.clear()
         self.pass_time(30)
-        self.assertEqual(asked.count("overview"), 3)
+        self.assertEqual(self.database.count(overview), 3)
 
 
 class ComingBack(PageCase):
@@ -202,7 +198,10 @@ class ComingBack(PageCase):
 class Readers(PageCase):
     def test_one_who_does_not_read_costs_no_memory(self) -> None:
         watcher = self.watcher()
+        self.operator().post("/servers")
+        self.pass_time(2)
         watcher.events()
+        told = [*watcher.ids]
         watcher.browser.channel.pauseProducing()
         self.service.people("ann")
         self.pass_time(PATIENCE - 5)
@@ -211,6 +210,8 @@ class Readers(PageCase):
         kinds = [kind for kind, _ in watcher.events()]
         self.assertEqual(kinds[0], "history")
         self.assertEqual(kinds[-1], "state")
+        self.assertTrue(told)
+        self.assertEqual(watcher.ids, told)
         self.pass_time(PATIENCE + 10)
         self.assertFalse(watcher.browser.transport.disconnected)
 
@@ -222,13 +223,7 @@ class Readers(PageCase):
         self.pass_time(3)
         channel, transport = watcher.browser.channel, watcher.browser.transport
         watcher.events()
-        write = transport.write
-
-        def fill(data: bytes) -> None:
-            write(data)
-            channel.pauseProducing()
-
-        self.patch(transport, "write", fill)
+        transport.on_write = channel.pauseProducing
         for _ in range(10):
             self.pass_time(1)
             channel.resumeProducing()
@@ -254,10 +249,9 @@ class Readers(PageCase):
         self.service.people("ann", "bob", "eva")
         self.pass_time(3)
         watcher.events()
-        written: list[bytes] = []
-        self.patch(watcher.browser.transport, "write", written.append)
+        watcher.browser.transport.written.clear()
         watcher.browser.channel.resumeProducing()
-        (together,) = written
+        (together,) = watcher.browser.transport.written
         for kind in (b"history", b"news", b"state"):
             self.assertIn(b"event: " + kind, together)
 
@@ -270,18 +264,18 @@ class Readers(PageCase):
         self.assertFalse(other.browser.transport.disconnected)
 
     def test_no_more_than_so_many(self) -> None:
-        self.patch(stream, "MOST", 3)
-        self.patch(stream, "KEPT", 1)
-        watchers = [self.watcher(), self.watcher()]
+        watchers = [self.watcher() for _ in range(MOST - KEPT)]
         reply = self.browser().get("/stream")
         self.assertEqual((reply.code, reply.headers["retry-after"]), (503, "30"))
         self.assertIn("log in as an operator", reply.body)
-        # One is kept for operators, and no more.
-        self.assertTrue(self.watcher(self.operator()).events("state"))
+        # Some are kept for operators, and no more.
         operator = self.operator()
+        for _ in range(KEPT):
+            operator.connect()
+            self.assertTrue(self.watcher(operator).events("state"))
         operator.connect()
         self.assertEqual(operator.get("/stream").code, 503)
-        for watcher in watchers:
+        for watcher in watchers[: KEPT + 1]:
             watcher.browser.close()
         self.assertTrue(self.watcher().events("state"))
 

@@ -118,13 +118,13 @@ class Cloud:
         return Deferred.fromCoroutine(self._start())
 
     def stop(self) -> Deferred[None]:
-        """Fires when every process has ended that the cloud started."""
+        """Fires when all instances have ended. The moto server ends with this process."""
         return Deferred.fromCoroutine(self._stop())
 
     async def _start(self) -> None:
         self._take_network()
         try:
-            await self._moto.start()
+            self._moto.start()
             await self._furnish()
         except BaseException:
             await self._stop()

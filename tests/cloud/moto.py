@@ -1,20 +1,19 @@
-"""The moto server behind the cloud: its process, and calls to it."""
+"""The moto server behind the clouds: its process, and calls to it."""
 
 from __future__ import annotations
 
-import os
-import signal
+import atexit
+import itertools
+import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from typing import Any
 from urllib.parse import urlencode
 from xml.etree import ElementTree
 
-from twisted.internet.defer import Deferred, DeferredLock
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.defer import DeferredLock
 from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
 from twisted.web.http_headers import Headers
 
@@ -27,57 +26,52 @@ VERSION = "2016-11-15"
 OPERATOR = "CLOUD"
 """The access key of the calls that the cloud makes itself."""
 
+_ACCOUNTS = itertools.count(1)
 
-class Moto(ProcessProtocol):
-    """A moto server in a process of its own, from `start` to `stop`."""
 
-    transport: Any
+@cache
+def server() -> int:
+    """The port of this process's moto server, a process that ends when this one does.
+
+    It takes more than a second of a processor until it has answered for the first time, so all
+    clouds share it.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.cloud.moto_child"],
+        cwd=CHECKOUT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    atexit.register(_end, process)
+    assert process.stdout is not None
+    return int(process.stdout.readline())
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """It has nothing to lose."""
+    process.kill()
+    process.wait()
+
+
+class Moto:
+    """An account of its own at the moto server, from `start` to `stop`."""
 
     def __init__(self, reactor: Any, region: str) -> None:
-        self.port = 0
-        self._reactor = reactor
+        self._account = f"{next(_ACCOUNTS):012}"
+        self._port = 0
         self._region = region
-        self._output = b""
-        self._listening: Deferred[None] = Deferred()
-        self._ended: Deferred[None] = Deferred()
         self._pool = HTTPConnectionPool(reactor)
         self._pool.maxPersistentPerHost = 16
         self._lock = DeferredLock()
         self._agent = Agent(reactor, pool=self._pool)
 
-    # ProcessProtocol
-
-    def outReceived(self, data: bytes) -> None:
-        self._output += data
-        if self._output.endswith(b"\n") and not self._listening.called:
-            self.port = int(self._output)
-            self._listening.callback(None)
-
-    def processEnded(self, reason: Any) -> None:
-        if not self._listening.called:
-            self._listening.errback(reason)
-        self._ended.callback(None)
-
-    # Its process
-
-    async def start(self) -> None:
-        """Start it, and wait until it listens."""
-        self._reactor.spawnProcess(
-            self,
-            sys.executable,
-            [sys.executable, "-m", "tests.cloud.moto_child"],
-            env=dict(os.environ),
-            path=str(CHECKOUT),
-            childFDs={0: "w", 1: "r", 2: 2},
-        )
-        await self._listening
+    def start(self) -> None:
+        """Have a server. The first of a process is waited for."""
+        self._port = server()
 
     async def stop(self) -> None:
-        """End it. It has nothing to lose."""
+        """Leave it. Nobody else sees what is left in the account."""
         await self._pool.closeCachedConnections()
-        with suppress(ProcessExitedAlready):
-            self.transport.signalProcess(signal.SIGKILL)
-        await self._ended
 
     # Calls
 
@@ -93,12 +87,15 @@ class Moto(ProcessProtocol):
     async def _forward(self, body: bytes, headers: Mapping[str, str]) -> Answer:
         response = await self._agent.request(
             b"POST",
-            f"http://127.0.0.1:{self.port}/".encode(),
+            f"http://127.0.0.1:{self._port}/".encode(),
             Headers(
                 {
-                    name: [value]
-                    for name, value in headers.items()
-                    if name.lower() not in ("host", "content-length", "connection", "expect")
+                    **{
+                        name: [value]
+                        for name, value in headers.items()
+                        if name.lower() not in ("host", "content-length", "connection", "expect")
+                    },
+                    "X-Moto-Account-Id": [self._account],
                 }
             ),
             FileBodyProducer(BytesIO(body)),

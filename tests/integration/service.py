@@ -19,10 +19,12 @@ import secrets
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
+from unittest import mock
 from urllib.parse import urlsplit
 
 import pymysql
@@ -35,6 +37,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.trial.unittest import TestCase
 
+import bbs.cli
 from bbs.config import load, to_toml
 from tests.services import needed
 from tests.services.servers import free_port
@@ -46,6 +49,9 @@ BIN = Path(sys.executable).parent
 
 POLL = 0.02
 """Seconds between looks at a condition."""
+
+LOOK = 0.1
+"""The same where a look takes a while: at the database, or by a process."""
 
 START_TIMEOUT = 60.0
 """Seconds that a process has until it is ready, on a machine that may have much else to do."""
@@ -72,9 +78,11 @@ def together(coroutines: Iterable[Any]) -> Deferred[list[Any]]:
     return DeferredList([run(each) for each in coroutines], consumeErrors=True).addCallback(results)
 
 
-def eventually(condition: Callable[[], Any], what: str, within: float = 20.0) -> Deferred[Any]:
-    """The condition's first answer that counts as true; an AssertionError if there is none
-    `within` so many seconds."""
+def eventually(
+    condition: Callable[[], Any], what: str, within: float = 20.0, every: float = POLL
+) -> Deferred[Any]:
+    """The condition's first answer that counts as true, of a look `every` so many seconds; an
+    AssertionError if there is none `within` so many seconds."""
     answer: Deferred[Any] = Deferred()
     deadline = reactor.seconds() + within
 
@@ -89,8 +97,13 @@ def eventually(condition: Callable[[], Any], what: str, within: float = 20.0) ->
             raise AssertionError(f"not within {within:g} s: {what}")
 
     polling = LoopingCall(lambda: run(look()))
-    polling.start(POLL).addErrback(answer.errback)
+    polling.start(every).addErrback(answer.errback)
     return answer
+
+
+def inherited() -> dict[str, str]:
+    """What a service's environment has of this one: nothing that configures it."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("BBS_")}
 
 
 class Process(ProcessProtocol):
@@ -112,13 +125,12 @@ class Process(ProcessProtocol):
         self.alive = True
         self._stdin = stdin
         self.command = " ".join(map(str, argv))
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith("BBS_")}
         reactor.spawnProcess(
             self,
             str(argv[0]),
             [str(word) for word in argv],
             env={
-                **inherited,
+                **inherited(),
                 "PYTHONUNBUFFERED": "1",
                 "XDG_STATE_HOME": str(folder / "state"),
                 **(environ or {}),
@@ -369,8 +381,20 @@ class Service:
         return json.loads(process.output)
 
     async def fleet(self) -> list[dict[str, Any]]:
-        """The app servers that live, as `bbs fleet list` has them."""
-        listed: list[dict[str, Any]] = await self.command("fleet", "list")
+        """The app servers that live, as `bbs fleet list` has them.
+
+        It runs in this process: one of its own takes a third of a second of a processor, and who
+        waits for something looks often.
+        """
+        said, complaints = StringIO(), StringIO()
+        with (
+            mock.patch.dict(os.environ, inherited(), clear=True),
+            redirect_stdout(said),
+            redirect_stderr(complaints),
+        ):
+            code = bbs.cli.main(["fleet", "list", "--config", str(self.config), "--json"])
+        self.case.assertEqual((code, complaints.getvalue()), (0, ""))
+        listed: list[dict[str, Any]] = json.loads(said.getvalue())
         return listed
 
     async def fleet_is(
@@ -385,7 +409,7 @@ class Service:
             servers = await self.fleet()
             return (servers,) if condition(servers) else None
 
-        (found,) = await eventually(look, what, within)
+        (found,) = await eventually(look, what, within, every=LOOK)
         return found
 
     def log(self) -> str:

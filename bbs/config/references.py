@@ -28,7 +28,8 @@ READ_TIMEOUT = 3
 """Seconds until a store that does not answer is asked again."""
 
 ATTEMPTS = 2
-"""How often a store is asked: a server that does not start is started again by somebody else."""
+"""How often a store is asked, if nothing else is said: who does not start is started again by
+somebody else."""
 
 NEEDS_BOTO3 = "needs the package boto3"
 
@@ -47,26 +48,29 @@ def needed(values: Iterable[str]) -> bool:
     return any(map(is_reference, values))
 
 
-def reveal(key: str, values: Iterable[str], ec2: EC2) -> tuple[str, ...]:
+def reveal(key: str, values: Iterable[str], ec2: EC2, attempts: int = ATTEMPTS) -> tuple[str, ...]:
     """The values of `key`, each reference replaced by what it stands for.
 
     It blocks, for up to some ten seconds a reference, and imports boto3 only if there is one.
 
     :param key: `database.url` or `broker.url`.
+    :param attempts: how often a store is asked.
     :raises SecretUnavailable: the store does not have it or does not give it, or what it gave is
         nothing that the key may be.
     """
-    return tuple(_ask(key, value, ec2) if is_reference(value) else value for value in values)
+    return tuple(
+        _ask(key, value, ec2, attempts) if is_reference(value) else value for value in values
+    )
 
 
-def _ask(key: str, reference: str, ec2: EC2) -> str:
+def _ask(key: str, reference: str, ec2: EC2, attempts: int) -> str:
     try:
         from botocore.exceptions import BotoCoreError, ClientError
     except ImportError:
         raise SecretUnavailable(f"{key}: {reference}: {NEEDS_BOTO3}") from None
     service, _, name = reference.partition(":")
     try:
-        secret = _STORES[service](_client(service, ec2), name).strip()
+        secret = _STORES[service](_client(service, ec2, attempts), name).strip()
     except ClientError as error:
         told = error.response["Error"]
         why = f"{told.get('Code', '')}: {told.get('Message', '')}".strip(": ")
@@ -86,7 +90,7 @@ def _ask(key: str, reference: str, ec2: EC2) -> str:
     return secret
 
 
-def _client(service: str, ec2: EC2) -> Any:
+def _client(service: str, ec2: EC2, attempts: int) -> Any:
     import boto3
     from botocore.config import Config
 
@@ -96,7 +100,7 @@ def _client(service: str, ec2: EC2) -> Any:
         config=Config(
             connect_timeout=CONNECT_TIMEOUT,
             read_timeout=READ_TIMEOUT,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": attempts},
         ),
     )
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
+from functools import cache
+from types import MappingProxyType
 from typing import Any, TypeVar, get_type_hints, overload
 
 from bbs.config import kinds
@@ -110,6 +112,12 @@ def keys_of(section: type[Any]) -> Mapping[str, Key]:
     parameters: Any = getattr(section, "__dataclass_params__", None)
     if not isinstance(section, type) or parameters is None or not parameters.frozen:
         raise TypeError(f"the section {name} is no dataclass(frozen=True)")
+    return _keys_of(section, name)
+
+
+@cache
+def _keys_of(section: type[Any], name: str) -> Mapping[str, Key]:
+    """The keys of a frozen dataclass: it takes some 0.2 ms to find them, and stays what it is."""
     try:
         hints = get_type_hints(section)
     except NameError:  # An annotation that is there for type checkers only.
@@ -122,7 +130,7 @@ def keys_of(section: type[Any]) -> Mapping[str, Key]:
             raise TypeError(f"the section {name}: {each.name} {error}") from error
     for secret in [key for key in keys if keys[key].kind.secret and f"{key}_file" in keys]:
         raise TypeError(f"the section {name}: {secret}_file is the file of the secret {secret}")
-    return keys
+    return MappingProxyType(keys)
 
 
 def _key(declared: Field[Any], hint: object) -> Key:

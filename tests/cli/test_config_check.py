@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import addresses, tracing
+from bbs import addresses
 from bbs.cli import config
 from bbs.config import load, references
 from bbs.daemons import checking
@@ -111,15 +113,16 @@ class CheckTests(SynchronousTestCase):
     def test_traces(self) -> None:
         collector = "http://127.0.0.1:4318"
         self.assertEqual(self.problems(tracing__endpoint=collector), [])
-        self.patch(tracing, "is_installed", lambda: False)
-        self.assertEqual(
-            self.problems(tracing__endpoint=collector),
-            [
-                "tracing.endpoint: traces need OpenTelemetry:"
-                " pip install '.[tracing]' in a checkout of bbs"
-            ],
-        )
-        self.assertEqual(self.problems(), [])
+        lacking = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+        with mock.patch.dict(sys.modules, {lacking: None}):
+            self.assertEqual(
+                self.problems(tracing__endpoint=collector),
+                [
+                    "tracing.endpoint: traces need OpenTelemetry:"
+                    " pip install '.[tracing]' in a checkout of bbs"
+                ],
+            )
+            self.assertEqual(self.problems(), [])
 
     def test_the_database(self) -> None:
         (problem,) = self.problems(database__url=f"sqlite:///{self.folder}/a/b/c.sqlite3")
@@ -130,9 +133,9 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(self.problems(database__url=url), [told])
 
     def test_secrets_that_nobody_can_ask_for(self) -> None:
-        self.patch(checking, "find_spec", lambda name: None)
         told = f"broker.url: ssm:/bbs/broker: {references.NEEDS_BOTO3}"
-        self.assertEqual(self.problems(broker__url="ssm:/bbs/broker"), [told])
+        with mock.patch.dict(sys.modules, {"boto3": None}):
+            self.assertEqual(self.problems(broker__url="ssm:/bbs/broker"), [told])
 
     def test_app_servers_elsewhere(self) -> None:
         self.assertEqual(self.problems(fleet__provider="none"), [EMBEDDED])

@@ -4,24 +4,29 @@ import contextlib
 import io
 import os
 import re
+import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import addresses
 from bbs.addresses import ListeningPlace
 from bbs.cli import config
 from bbs.config import Broker, ConfigError, Configuration, kinds, load, masked, to_toml
+from bbs.config.writing import write
 from bbs.values import Rate
 from tests.cli.case import BOARD
 from tests.paths import CHECKOUT
 
 MYSQL = "mysql://ann:s3cret@db.example:3306/bbs"
+
+PRINTABLE = st.characters(exclude_categories=["C", "Z"], include_characters=" ")
+"""What `str.isprintable` takes, drawn so that nothing need be drawn again."""
 
 
 class ConfigTestCase(SynchronousTestCase):
@@ -380,18 +385,19 @@ class Refusals(ConfigTestCase):
 
     def test_tls_that_is_not_installed(self) -> None:
         """Better now than when the server listens."""
-        self.patch(addresses, "find_spec", lambda name: None)
-        self.assertIn(
-            "login.listen must be an endpoint", self.refusal(login__listen="ssl:443:privateKey=k")
-        )
-        self.assertIn("where bbs[tls] is installed", self.refusal(broker__url="stomp+ssl://h"))
-        self.load(login__listen="tcp:1", broker__url="stomp://h")
+        for lacking in ("OpenSSL", "service_identity"):
+            with mock.patch.dict(sys.modules, {lacking: None}):
+                told = self.refusal(login__listen="ssl:443:privateKey=k")
+                self.assertIn("login.listen must be an endpoint", told)
+                told = self.refusal(broker__url="stomp+ssl://h")
+                self.assertIn("where bbs[tls] is installed", told)
+                self.load(login__listen="tcp:1", broker__url="stomp://h")
 
     def test_a_driver_that_is_not_installed(self) -> None:
         """What to do about it is said, and nothing of the URL."""
-        self.patch(kinds, "find_spec", lambda name: None)
         url = "mysql+mysqlconnector://u:s3cret@h/b"
-        told = self.refusal(database__url=url)
+        with mock.patch.dict(sys.modules, {"_mysql_connector": None}):
+            told = self.refusal(database__url=url)
         self.assertIn("database.url: mysql+mysqlconnector:// needs", told)
         self.assertIn("pip install '.[fast-mysql]'", told)
         self.assertNotIn("s3cret", told)
@@ -435,9 +441,16 @@ class Writing(ConfigTestCase):
         config = replace(self.load(), broker=Broker(url=("stomp://u:p@127.0.0.1:1",)))
         self.assertEqual(self.load(to_toml(config)), config)
 
+    @given(st.text(PRINTABLE), st.floats(0, 1e9), st.integers())
+    def test_any_value(self, text: str, number: float, whole: int) -> None:
+        for value in (text, number, whole):
+            self.assertEqual(tomllib.loads(f"key = {write(value)}"), {"key": value})
+        self.assertEqual(tomllib.loads(f"key = {write((text, ''))}"), {"key": [text, ""]})
+
+    @settings(max_examples=25)
     @given(
-        st.text().filter(str.isprintable),
-        st.lists(st.text(min_size=1).filter(str.isprintable)),
+        st.text(PRINTABLE),
+        st.lists(st.text(PRINTABLE, min_size=1)),
         st.floats(0, 1e9, exclude_min=True),
         st.integers(1),
         st.sampled_from(list(kinds.UNITS)),

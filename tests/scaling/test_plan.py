@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,6 +19,9 @@ from bbs.scaling.plan import (
     plan,
 )
 from bbs.values import Policy, State
+from tests.scaling.test_plan_sequences import SEQUENCES_DRAWN
+
+FLEETS_DRAWN = 2 * SEQUENCES_DRAWN
 
 POLICY = Policy(
     minimum=0,
@@ -611,6 +614,7 @@ class AnythingTests(SynchronousTestCase):
     """What holds for every fleet, demand and policy, however it came about."""
 
     @given(fleets(), DEMANDS, POLICIES)
+    @settings(max_examples=FLEETS_DRAWN)
     def test_who_serves_is_not_too_old(self, servers, demand, policy):
         """One that reports and beats is ended for no age; and nobody is placed where its provider
         takes the places away, or where nobody knows."""
@@ -623,6 +627,7 @@ class AnythingTests(SynchronousTestCase):
                 self.assertEqual(by_id[step.id].warned, "")
 
     @given(fleets(), DEMANDS, POLICIES)
+    @settings(max_examples=FLEETS_DRAWN)
     def test_moves(self, servers, demand, policy):
         """Each server gets one step at most, and only along the life of a server."""
         states = {server.id: server.state for server in servers}
@@ -635,6 +640,7 @@ class AnythingTests(SynchronousTestCase):
                 self.assertIn((states[step.id], type(step)), MOVES)
 
     @given(fleets(), DEMANDS, POLICIES)
+    @settings(max_examples=FLEETS_DRAWN)
     def test_consolidation(self, servers, demand, policy):
         """One at a time, beside nothing else, with room for all on those that stay."""
         steps = plan(servers, demand, policy)
@@ -652,6 +658,7 @@ class AnythingTests(SynchronousTestCase):
             self.assertGreaterEqual(len(stay), policy.minimum)
 
     @given(fleets(), DEMANDS, POLICIES)
+    @settings(max_examples=FLEETS_DRAWN)
     def test_maximum(self, servers, demand, policy):
         """No launch makes more servers than the maximum, whichever of the steps are taken."""
         running = sum(server.state is not State.GONE for server in servers)
@@ -662,12 +669,14 @@ class AnythingTests(SynchronousTestCase):
                 self.assertFalse(demand.refused)
 
     @given(fleets(), DEMANDS, POLICIES)
+    @settings(max_examples=FLEETS_DRAWN)
     def test_back_off(self, servers, demand, policy):
         if demand.since_failure < back_off(demand.failures):
             steps = plan(servers, demand, policy)
             self.assertFalse([step for step in steps if isinstance(step, Launch)])
 
     @given(fleets(), DEMANDS, POLICIES, st.randoms(use_true_random=False))
+    @settings(max_examples=FLEETS_DRAWN)
     def test_order_of_servers(self, servers, demand, policy, random):
         """In whatever order servers are seen, the same is done."""
         shuffled = list(servers)
@@ -675,6 +684,7 @@ class AnythingTests(SynchronousTestCase):
         self.assertEqual(set(plan(servers, demand, policy)), set(plan(shuffled, demand, policy)))
 
     @given(fleets(), DEMANDS, POLICIES)
+    @settings(max_examples=FLEETS_DRAWN)
     def test_nobody_is_ended_under_people(self, servers, demand, policy):
         """Only a server that serves nobody is ended: empty, lost, or not ready yet."""
         by_id = {server.id: server for server in servers}

@@ -3,9 +3,12 @@
 People come and go; servers boot, fail to boot, die, fall silent, leave; operators drain and launch;
 keepers die between two steps. Whatever happened, what holds always is checked after each round, and
 when nothing happens any more the fleet has to come to rest, with everybody placed.
+
+`BBS_TEST_SEQUENCES` is how many are drawn for each test.
 """
 
 import itertools
+import os
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -28,6 +31,11 @@ from bbs.scaling.plan import (
     plan,
 )
 from bbs.values import State
+
+QUIET_PAUSE = 3.0
+"""Seconds between rounds while nothing changes."""
+
+SEQUENCES_DRAWN = int(os.environ.get("BBS_TEST_SEQUENCES", "25"))
 
 BOOT = 3.0
 """Seconds that a boot takes where it works."""
@@ -91,6 +99,7 @@ class Simulation:
     launches: int = 0
     now: float = 0.0
     moved: int = 0
+    moved_now: int = 0
     history: list = field(default_factory=list)
     numbers: itertools.count = field(default_factory=itertools.count)
 
@@ -199,6 +208,14 @@ class Simulation:
         self.place()
         self.history.append(steps)
         return demand, servers, steps
+
+    def next_round(self, steps_until_death=None):
+        """The keeper's next one: a second later, and after longer where the last two had the same
+        plan and nobody moves."""
+        last = self.history[-2:]
+        changes = len(last) < 2 or last[0] != last[1] or self.moved_now
+        self.pass_time(1.0 if changes else QUIET_PAUSE)
+        return self.round(steps_until_death)
 
     def act(self, step):
         match step:
@@ -311,24 +328,24 @@ def let_rest(simulation):
     policy = simulation.policy
     # The longest way: a failed boot times out, the back-off passes, another boots, one idles.
     longest = policy.launch_timeout + 60.0 + BOOT + policy.lost_after + policy.idle_grace + 10.0
-    # And then server after server is given up, of which each may be emptied by two a second.
-    longest += policy.consolidate_after + policy.maximum * (policy.capacity + 5)
-    for _ in range(int(longest)):
-        simulation.pass_time(1.0)
-        simulation.round()
+    if policy.consolidate_after:
+        # Then server after server is given up, of which each may be emptied by two a second.
+        longest += policy.consolidate_after + policy.maximum * (policy.capacity + 5)
+    end = simulation.now + longest
+    while simulation.now < end:
+        simulation.next_round()
 
 
 def assert_rests(test, simulation, seconds):
     """Nothing is planned any more."""
-    for _ in range(seconds):
-        simulation.pass_time(1.0)
-        _, _, steps = simulation.round()
-        test.assertEqual(steps, ())
+    end = simulation.now + seconds
+    while simulation.now < end:
+        test.assertEqual(simulation.next_round()[2], ())
 
 
 class SequenceTests(SynchronousTestCase):
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=80)
+    @settings(max_examples=SEQUENCES_DRAWN)
     def test_comes_to_rest(self, policy, events):
         """Everybody who can has a place, need and limits hold, and no more steps are planned."""
         simulation = Simulation(policy)
@@ -352,7 +369,7 @@ class SequenceTests(SynchronousTestCase):
             self.assertFalse(beyond and len(ready) > policy.minimum, "more than it takes")
 
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=80)
+    @settings(max_examples=SEQUENCES_DRAWN)
     def test_nobody_is_moved_where_nobody_comes_or_goes(self, policy, events):
         """Once it has come to rest; until then nobody is moved more than once for each server
         that is given up."""
@@ -369,7 +386,7 @@ class SequenceTests(SynchronousTestCase):
         self.assertEqual((simulation.moved, simulation.launches), done)
 
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=80)
+    @settings(max_examples=SEQUENCES_DRAWN)
     def test_never_launches_for_those_whom_it_moves(self, policy, events):
         """People of a server that is given up never make a launch: it is kept before."""
         simulation = Simulation(policy)
@@ -389,7 +406,7 @@ class SequenceTests(SynchronousTestCase):
                 self.assertTrue(minimum or not left, (servers, demand, steps))
 
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=80)
+    @settings(max_examples=SEQUENCES_DRAWN)
     def test_never_drains_what_is_needed(self, policy, events):
         """What is left of the ready without the idle has places for all, spare ones, and number."""
         simulation = Simulation(policy)
@@ -411,7 +428,7 @@ class SequenceTests(SynchronousTestCase):
                     self.assertGreaterEqual(server.idle, policy.idle_grace)
 
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=80)
+    @settings(max_examples=SEQUENCES_DRAWN)
     def test_launches_what_is_needed_and_no_more(self, policy, events):
         """One server fewer would leave somebody without a place, or the fleet below its need."""
         simulation = Simulation(policy)
@@ -440,6 +457,7 @@ class SequenceTests(SynchronousTestCase):
                 self.assertEqual(count, min(wanted, room))
 
     @given(POLICIES, st.integers(0, 60), st.integers(0, 60))
+    @settings(max_examples=SEQUENCES_DRAWN)
     def test_does_not_flap(self, policy, first, second):
         """With people who stay, a server that was launched is never drained again."""
         simulation = Simulation(policy)

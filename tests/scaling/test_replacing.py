@@ -1,6 +1,7 @@
 """What the plan does about servers that are to be replaced: one step at a time, and over time with
 people who come and go, launches that fail and keepers that die."""
 
+import itertools
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -14,7 +15,13 @@ from bbs.scaling.plan import HELD_AFTER_FAILURE, Drain, End, Keep, Launch
 from bbs.scaling.replacing import Wait, with_replacements
 from bbs.scaling.shelf import Fill, Wake
 from bbs.values import State
-from tests.scaling.test_plan_sequences import POLICY, Simulation, let_rest
+from tests.scaling.test_plan_sequences import (
+    POLICY,
+    SEQUENCES_DRAWN,
+    Simulation,
+    assert_rests,
+    let_rest,
+)
 from tests.scaling.test_shelf import (
     CALM,
     SHELF_EVENTS,
@@ -314,7 +321,7 @@ def happens(simulation, event):
 
 class ReplacingSequenceTests(SynchronousTestCase):
     @given(SHELF_POLICIES, SEQUENCES)
-    @settings(max_examples=20, deadline=None, phases=QUICK)
+    @settings(max_examples=SEQUENCES_DRAWN, phases=QUICK)
     def test_all_are_replaced_and_the_fleet_is_no_larger_than_it_has_to_be(self, policy, events):
         simulation = Replacing(policy)
         for event in events:
@@ -326,9 +333,7 @@ class ReplacingSequenceTests(SynchronousTestCase):
         self.assertTrue(simulation.free() >= policy.spare or full)
         if simulation.marked():
             return
-        for _ in range(60):
-            simulation.pass_time(1.0)
-            self.assertEqual(simulation.round()[2], ())
+        assert_rests(self, simulation, 60)
         ready = simulation.ready()
         for server in ready:
             needed = simulation.free() - server.capacity < policy.spare
@@ -339,22 +344,30 @@ class ReplacingSequenceTests(SynchronousTestCase):
         st.integers(0, 30),
         st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=8),
     )
-    @settings(max_examples=12, deadline=None, phases=QUICK)
+    @settings(max_examples=SEQUENCES_DRAWN, phases=QUICK)
     def test_it_grows_by_one_and_everybody_moves_once(self, policy, people, deaths):
         """Where nobody comes or goes, nothing fails and there is room; whenever the keeper dies."""
-        policy = replace(policy, consolidate_after=0.0, warm=0, idle_grace=30.0, maximum=40)
+        policy = replace(policy, consolidate_after=0.0, warm=0, idle_grace=30.0, maximum=50)
         simulation = Replacing(policy)
         simulation.arrive(people)
         let_rest(simulation)
         before, launched = simulation.alive(), simulation.launches
         simulation.mark(99)
         simulation.moved, simulation.most = 0, 0
-        moments = dict(deaths)
-        for second in range(40 * (len(before) + 2) + 10 * people):
-            simulation.pass_time(1.0)
-            simulation.round(moments.get(second))
+        moments, rounds = dict(deaths), itertools.count()
+
+        def next_round():
+            simulation.next_round(moments.get(next(rounds)))
             self.assertEqual(sum(s.people for s in simulation.alive()), people)
+
+        end = simulation.now + 40 * (len(before) + 2) + 10 * people
+        while simulation.marked() and simulation.now < end:
+            next_round()
         self.assertFalse(simulation.marked())
+        # Then those end that are too many.
+        end = simulation.now + 3 * policy.idle_grace
+        while simulation.now < end:
+            next_round()
         self.assertLessEqual(simulation.most, len(before) + 1)
         self.assertLessEqual(len(simulation.alive()), max(len(before), policy.minimum))
         self.assertLessEqual(simulation.launches - launched, len(before))

@@ -15,6 +15,7 @@ from tests.scaling.test_plan_sequences import (
     INDEX,
     POLICIES,
     POLICY,
+    SEQUENCES_DRAWN,
     Server,
     Simulation,
     assert_rests,
@@ -289,7 +290,7 @@ def comes_about(simulation, event):
 
 class ShelfSequenceTests(SynchronousTestCase):
     @given(SHELF_POLICIES, SEQUENCES)
-    @settings(max_examples=80)
+    @settings(max_examples=SEQUENCES_DRAWN)
     def test_comes_to_rest(self, policy, events):
         """Everybody who can has a place, the shelf is full as far as there was room, and no more
         steps are planned."""
@@ -308,7 +309,7 @@ class ShelfSequenceTests(SynchronousTestCase):
         self.assertFalse([s for s in standing if s.outdated or s.drain_asked or s.warned])
 
     @given(SHELF_POLICIES, SEQUENCES)
-    @settings(max_examples=80)
+    @settings(max_examples=SEQUENCES_DRAWN)
     def test_nothing_is_launched_while_something_stands_by(self, policy, events):
         """But for more than that has places for, or where there is no room for it."""
         simulation = Shelving(policy)
@@ -324,7 +325,7 @@ class ShelfSequenceTests(SynchronousTestCase):
             self.assertFalse(fills and (launches or woken))
 
     @given(SHELF_POLICIES, SEQUENCES)
-    @settings(max_examples=80)
+    @settings(max_examples=SEQUENCES_DRAWN)
     def test_without_a_shelf_it_is_the_plan(self, policy, events):
         """One that is empty, and is to be, changes nothing."""
         simulation, other = Shelving(replace(policy, warm=0)), Simulation(replace(policy, warm=0))

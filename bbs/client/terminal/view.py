@@ -59,6 +59,7 @@ class View:
         self._fetch = fetch
         self._draw = draw
         self._messages = [*first.messages]
+        self._size = _characters(first.messages)
         self._cursor = first.cursor
         self._come = len(first.messages)
         self._lacks_latest = False
@@ -249,6 +250,7 @@ class View:
 
     def _has_older(self, part: Part) -> None:
         self._messages[:0] = part.messages
+        self._size += _characters(part.messages)
         self._cursor = part.cursor
         self._come += len(part.messages)
         self._let_go()
@@ -261,6 +263,7 @@ class View:
 
     def _has_latest(self, part: Part) -> None:
         self._messages = [*part.messages]
+        self._size = _characters(part.messages)
         self._cursor = part.cursor
         self._come = len(part.messages)
         self._lacks_latest, self._found = False, None
@@ -269,15 +272,13 @@ class View:
 
     def _let_go(self) -> None:
         """Keep no more than is read in: the latest go, as somebody reads towards the oldest."""
-        size = 0
-        for count, message in enumerate(self._messages):
-            size += len(message.text)
-            if count == MOST_MESSAGES or (size > MOST_CHARACTERS and count):
-                for each in self._messages[count:]:
-                    self._wrapped.pop(each.id, None)
-                del self._messages[count:]
-                self._lacks_latest = True
-                break
+        while (count := len(self._messages)) > MOST_MESSAGES or (
+            self._size > MOST_CHARACTERS and count > 1
+        ):
+            latest = self._messages.pop()
+            self._size -= len(latest.text)
+            self._wrapped.pop(latest.id, None)
+            self._lacks_latest = True
 
     # Rows
 
@@ -299,3 +300,7 @@ class View:
             self._rows += [(message.id, row) for row in rows]
         same = [row for row, (id, _) in enumerate(self._rows) if id == before]
         self._go_to(same[0] + self._top - first if same else len(self._rows))
+
+
+def _characters(messages: Sequence[ChatMessage]) -> int:
+    return sum(len(message.text) for message in messages)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 import pyte
-from prompt_toolkit.application import Application
 from prompt_toolkit.data_structures import Size
 from prompt_toolkit.input import PipeInput, create_pipe_input
 from prompt_toolkit.output.vt100 import Vt100_Output
@@ -18,8 +19,7 @@ from zope.interface.verify import verifyObject
 from bbs.client.asking import CLEAR
 from bbs.client.completing import Completion
 from bbs.client.screen import GivenUp
-from bbs.client.terminal import editor as module
-from bbs.client.terminal.editor import MOST_UNDONE, Editor
+from bbs.client.terminal.editor import MOST_KEPT, MOST_UNDONE, Editor
 from bbs.client.terminal.history import History, Place
 from bbs.client.terminal.interfaces import Fragments, IEditor, SetAside
 from bbs.client.terminal.keys import FULL, MOST, Sequences, line_keys
@@ -28,6 +28,29 @@ from bbs.client.terminal.work import Line, Work
 
 CTRL_C, CTRL_D, CTRL_P, CTRL_R, CTRL_U = "\x03", "\x04", "\x10", "\x12", "\x15"
 CTRL_Y, CTRL_Z, UNDO, LEFT, UP = "\x19", "\x1a", "\x1f", "\x1b[D", "\x1b[A"
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop whose time a test may stop, and let pass."""
+
+    _ahead = 0.0
+    _stopped: float | None = None
+
+    def time(self) -> float:
+        return super().time() + self._ahead if self._stopped is None else self._stopped
+
+    def stop_time(self) -> None:
+        """No time passes until `go_on`."""
+        self._stopped = self.time()
+
+    def go_on(self) -> None:
+        """Time goes on from where it was stopped."""
+        now, self._stopped = self.time(), None
+        self._ahead += now - self.time()
+
+    def skip(self, seconds: float) -> None:
+        """So much time passes at once."""
+        self._ahead += seconds
 
 
 class Paper:
@@ -68,8 +91,17 @@ class EditorCase(SynchronousTestCase):
         self.who = "ann"
         self.talk: str | None = None
         self.looks_back = 0
+        self.drawn = 0
+        """How often the words before the line were asked for."""
+        self.entered: list[str] = []
+        """Of what the history has asked where it was typed."""
+
+    def prompt(self, columns: int) -> str:
+        self.drawn += 1
+        return f"{self.who}> "
 
     def place(self, line: str, as_text: bool) -> Place:
+        self.entered.append(line)
         return Place(self.talk, self.talk is not None)
 
     def look_back(self) -> None:
@@ -87,7 +119,7 @@ class EditorCase(SynchronousTestCase):
         return [Completion(name, len(line) - len(begun), "") for name in names]
 
     def play(self, scenario: Callable[[PipeInput, Editor], Coroutine[None, None, None]]) -> None:
-        """Run a scenario on a loop of its own, as the reactor would."""
+        """Run a scenario on a `Loop` of its own, as the reactor would."""
         paper: Any = self.paper
 
         async def run() -> None:
@@ -109,7 +141,7 @@ class EditorCase(SynchronousTestCase):
                     ),
                     style=style({}),
                     ask=self.asks,
-                    prompt=lambda columns: f"{self.who}> ",
+                    prompt=self.prompt,
                     hint=lambda line: f"hint for {line}" if line else "",
                     completions=self.completions,
                     commands=lambda line: not line.startswith("talk"),
@@ -118,18 +150,42 @@ class EditorCase(SynchronousTestCase):
                 with editor.raw():
                     await scenario(keys, editor)
 
-        asyncio.run(asyncio.wait_for(run(), 10))
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(asyncio.wait_for(run(), 60))
+
+    @property
+    def loop(self) -> Loop:
+        """That of the scenario which runs."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        return loop
+
+    def suspensions(self) -> list[object]:
+        """The signals by which the process would be suspended from now on, instead of that."""
+        sent: list[object] = []
+        self.patch(os, "kill", lambda process, number: sent.append(number))
+        return sent
 
     def shown(self) -> list[str]:
         return [line.rstrip() for line in self.paper.screen.display if line.strip()]
 
     async def until(self, *lines: str) -> None:
         """Wait until these are all the lines on the screen."""
-        for _ in range(200):
+        for _ in range(1000):
             if self.shown() == [*lines]:
                 return
             await asyncio.sleep(0.01)
         self.assertEqual(self.shown(), [*lines])
+
+    async def turns(self) -> None:
+        """Let all happen for which no time has to pass."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    async def until_said(self, many: int = 1) -> None:
+        """Wait until so much was said beside the line."""
+        while len(self.said) < many:
+            await asyncio.sleep(0.01)
 
 
 def answer(deferred: Deferred[str]) -> asyncio.Future[str]:
@@ -188,20 +244,15 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_undo_takes_little_memory(self) -> None:
-        self.patch(module, "MOST_KEPT", 5000)
-
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())
-            keys.send_text("-+" * 500)
-            await asyncio.sleep(0.2)
-            copies = editor._line._undo_stack
-            self.assertEqual(sum(len(text) for text, _ in copies) // 1000, 4)
-            self.patch(module, "MOST_KEPT", 1_000_000)
-            keys.send_text(CTRL_U + "-+" * 150)
-            await asyncio.sleep(0.2)
-            self.assertEqual(len(copies), MOST_UNDONE)
-            keys.send_text(UNDO * 2 + "\r")
-            self.assertTrue((await line).startswith("-+"))
+            keys.send_text("-+" * MOST_UNDONE + UNDO * 2 * MOST_UNDONE + "\r")
+            # One of the copies is of what is there before anything is undone.
+            self.assertEqual(len(await line), MOST_UNDONE + 1)
+            line = answer(editor.line())
+            pasted = MOST_KEPT // 10
+            keys.send_text(f"\x1b[200~{'x' * pasted}\x1b[201~{'-+' * 20}{UNDO * 40}\r")
+            self.assertEqual(len(await line), pasted + 40 - 8)
 
         self.play(scenario)
 
@@ -224,8 +275,8 @@ class LineTests(EditorCase):
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())
             keys.send_text("\x1b[A\x1b[B" + CTRL_R + "old")
-            await asyncio.sleep(0.05)
-            self.assertIn("I-search backward: old", " ".join(self.shown()))
+            while "I-search backward: old" not in " ".join(self.shown()):
+                await asyncio.sleep(0.01)
             keys.send_text("\r\r")
             self.assertEqual(await line, "old line")
 
@@ -307,7 +358,7 @@ class LineTests(EditorCase):
             keys.send_text("ping")
             await self.until("ann> ping", "hint for ping")
             keys.send_text("\r")
-            while not editor._lines.is_done:
+            while "ping" not in self.entered:
                 await asyncio.sleep(0)
             editor.set_aside()
             editor.print([[("", "a message")]])
@@ -354,8 +405,7 @@ class LineTests(EditorCase):
         self.play(scenario)
 
     def test_suspended(self) -> None:
-        suspended: list[object] = []
-        self.patch(Application, "suspend_to_background", lambda app: suspended.append(app))
+        suspended = self.suspensions()
 
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())
@@ -363,7 +413,7 @@ class LineTests(EditorCase):
             await line
 
         self.play(scenario)
-        self.assertEqual(len(suspended), 1)
+        self.assertEqual(suspended, [signal.SIGTSTP])
 
 
 class PasswordTests(EditorCase):
@@ -424,8 +474,7 @@ class PasswordTests(EditorCase):
         self.assertNotIn("secret", self.paper.raw)
 
     def test_control_characters(self) -> None:
-        suspended: list[object] = []
-        self.patch(Application, "suspend_to_background", lambda app: suspended.append(app))
+        suspended = self.suspensions()
 
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             password = answer(editor.password(lambda: "Password: "))
@@ -433,7 +482,7 @@ class PasswordTests(EditorCase):
             self.assertEqual(await password, "secré\u00a0t")
 
         self.play(scenario)
-        self.assertEqual(len(suspended), 1)
+        self.assertEqual(suspended, [signal.SIGTSTP])
 
     def test_other_words_before_what_is_half_typed(self) -> None:
         words = ["Soon: "]
@@ -474,7 +523,7 @@ class KeyTests(EditorCase):
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())
             keys.send_text("half" + CTRL_C)
-            await asyncio.sleep(0.05)
+            await self.until_said()
             self.assertEqual(self.said, [CLEAR])
             keys.send_text(CTRL_C + "whole\r")
             self.assertEqual(await line, "whole")
@@ -506,14 +555,12 @@ class KeyTests(EditorCase):
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())
             keys.send_text("halff" + LEFT + CTRL_D + CTRL_D)
-            await asyncio.sleep(0.05)
+            await self.until_said()
             self.assertIn("the line is not sent", self.said[0])
             self.assertEqual(self.left, 0)
-            keys.send_text(CTRL_D)
-            await asyncio.sleep(0.05)
-            self.assertEqual(self.left, 1)
-            keys.send_text("\r")
+            keys.send_text(CTRL_D + "\r")
             self.assertEqual(await line, "half")
+            self.assertEqual(self.left, 1)
             line = answer(editor.line())
             keys.send_text(CTRL_D + "\r")
             await line
@@ -547,8 +594,7 @@ class KeyTests(EditorCase):
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())
             keys.send_text("\x1b[200~" + "x" * (MOST - 1) + "\x1b[201~éyz\r")
-            while len(self.said) < 2:
-                await asyncio.sleep(0.01)
+            await self.until_said(2)
             self.assertEqual(self.said[0], FULL)
             self.assertIn("That is 64,513 bytes", self.said[1])
             keys.send_text("\x7fz\r")

@@ -11,8 +11,15 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client.terminal import history
-from bbs.client.terminal.history import KEPT, History, HistoryFile, Place, not_kept, place
+from bbs.client.terminal.history import (
+    KEPT,
+    MOST_READ,
+    History,
+    HistoryFile,
+    Place,
+    not_kept,
+    place,
+)
 
 
 class PlaceTests(SynchronousTestCase):
@@ -66,11 +73,10 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(os.listdir(self.path.parent), ["history"])
 
     def test_a_huge_one_is_read_from_its_end(self) -> None:
-        self.patch(history, "MOST_READ", 12)
         self.file.read()
-        self.path.write_text("x" * 100 + "\nsecond\nlast\n")
-        self.assertEqual(self.file.read(), ["last"])
-        self.assertEqual(self.path.read_text(), "last\n")
+        self.path.write_text("first\n" + "x" * MOST_READ + "\nsecond\nlast\n")
+        self.assertEqual(self.file.read(), ["second", "last"])
+        self.assertEqual(self.path.read_text(), "second\nlast\n")
 
     def test_a_link_stays_one(self) -> None:
         self.file.read()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 
 from prompt_toolkit.data_structures import Point
 from prompt_toolkit.input import PipeInput
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client.terminal import resize
 from bbs.client.terminal.editor import Editor
 from bbs.client.terminal.resize import (
     ASK,
@@ -107,9 +107,23 @@ class PromptTests(EditorCase):
         await self.until("ann> a line of thirty columns", self.hint)
         return line
 
+    async def until(self, *lines: str) -> None:
+        await self.turns()
+        self.loop.go_on()
+        await super().until(*lines)
+
     hint = "hint for a line of thirty columns"
 
-    def narrow(self, editor: Editor, breaks: bool) -> None:
+    async def resize(self) -> None:
+        """The terminal tells the process that its window has another size. Time stands still from
+        then on: however slow this machine is, there may be an answer in time."""
+        self.loop.stop_time()
+        written, drawn = self.paper.raw, self.drawn
+        signal.raise_signal(signal.SIGWINCH)
+        while self.paper.raw == written and self.drawn == drawn:
+            await asyncio.sleep(0)
+
+    async def narrow(self, breaks: bool) -> None:
         """The window has 20 columns, and the terminal has broken its lines, or cut them off."""
         self.columns = 20
         self.paper.screen.reset()
@@ -118,7 +132,7 @@ class PromptTests(EditorCase):
             self.paper.write("ann> a line of thirty columns")  # and goes on in the next row
         else:
             self.paper.write("ann> a line of thirt\x1b[1;20H")
-        editor._lines._on_resize()
+        await self.resize()
 
     def tell(self, keys: PipeInput, columns: int = 20) -> None:
         """The terminal, whose window has so many columns, answers."""
@@ -130,7 +144,7 @@ class PromptTests(EditorCase):
     def test_lines_that_are_broken_anew(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = await self.begin(keys, editor)
-            self.narrow(editor, breaks=True)
+            await self.narrow(breaks=True)
             self.assertTrue(self.paper.raw.endswith(ASK))
             self.tell(keys)
             await self.until(*self.narrowed)
@@ -142,7 +156,7 @@ class PromptTests(EditorCase):
     def test_lines_that_are_cut_off(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = await self.begin(keys, editor)
-            self.narrow(editor, breaks=False)
+            await self.narrow(breaks=False)
             self.tell(keys)
             await self.until(*self.narrowed)
             keys.send_text("\r")
@@ -153,11 +167,11 @@ class PromptTests(EditorCase):
     def test_nothing_is_written_before_the_answer(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = await self.begin(keys, editor)
-            self.narrow(editor, breaks=True)
+            await self.narrow(breaks=True)
             keys.send_text("!")
             editor.print([[("", "a message")]])
             editor.redraw()
-            await asyncio.sleep(0.05)
+            await self.turns()
             self.assertTrue(self.paper.raw.endswith(ASK))
             self.tell(keys)
             await self.until("a message", self.narrowed[0], "y columns!")
@@ -170,11 +184,11 @@ class PromptTests(EditorCase):
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = await self.begin(keys, editor)
             self.columns = 39
-            editor._lines._on_resize()
+            await self.resize()
             self.tell(keys, columns=20)
-            await asyncio.sleep(0.05)
+            await self.turns()
             self.assertTrue(self.paper.raw.endswith(ASK), "the next size has not been told of")
-            self.narrow(editor, breaks=True)
+            await self.narrow(breaks=True)
             self.tell(keys)
             await self.until(*self.narrowed)
             keys.send_text("\r")
@@ -185,8 +199,11 @@ class PromptTests(EditorCase):
     def test_no_answer(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = await self.begin(keys, editor)
-            self.narrow(editor, breaks=False)
+            await self.narrow(breaks=False)
             editor.print([[("", "a message")]])
+            self.assertNotIn("a message", self.shown())
+            self.loop.go_on()
+            self.loop.skip(PATIENCE)
             await self.until("a message", *self.narrowed)
             self.tell(keys)  # Too late: it is about another screen, and no key.
             keys.send_text("!")
@@ -194,16 +211,17 @@ class PromptTests(EditorCase):
             keys.send_text("\r")
             await line
 
-        self.patch(resize, "PATIENCE", 0.1)
         self.play(scenario)
 
     def test_enter_does_not_wait_for_it(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = await self.begin(keys, editor)
-            self.narrow(editor, breaks=False)
+            await self.narrow(breaks=False)
             editor.print([[("", "a message")]])
             keys.send_text("\r")
-            self.assertEqual(await asyncio.wait_for(line, 0.2), "a line of thirty columns")
+            await self.turns()
+            self.assertTrue(line.done())
+            self.assertEqual(await line, "a line of thirty columns")
             self.assertIn("a message", self.shown())
             self.assertIn("y columns", self.shown())
 
@@ -212,8 +230,7 @@ class PromptTests(EditorCase):
     def test_the_same_size_is_no_question(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = await self.begin(keys, editor)
-            editor._lines._on_resize()
-            await asyncio.sleep(0.01)
+            await self.resize()
             self.assertNotIn(ASK, self.paper.raw)
             keys.send_text("\r")
             await line
@@ -225,7 +242,7 @@ class PromptTests(EditorCase):
 
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = await self.begin(keys, editor)
-            self.narrow(editor, breaks=False)
+            await self.narrow(breaks=False)
             await self.until(*self.narrowed)
             self.assertNotIn(ASK, self.paper.raw)
             keys.send_text("\r")

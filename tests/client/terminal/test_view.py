@@ -8,13 +8,11 @@ from prompt_toolkit.formatted_text import fragment_list_to_text
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.client.terminal import view as module
 from bbs.client.terminal.interfaces import Fragments
 from bbs.client.terminal.rows import wrapped
-from bbs.client.terminal.view import Part, View
+from bbs.client.terminal.view import MOST_CHARACTERS, MOST_MESSAGES, Part, View
 from bbs.client.values import ChatMessage, Lost
-
-SIZE = 50
+from tests.retained import retained
 
 
 def text(fragments: Fragments) -> str:
@@ -22,9 +20,11 @@ def text(fragments: Fragments) -> str:
 
 
 class ViewTests(SynchronousTestCase):
-    """A conversation of `count` messages, in parts of 50, in a window of ten rows."""
+    """A conversation of `count` messages, in parts of `size`, in a window of ten rows."""
 
     count = 1_000
+    size = 50
+    padding = ""
     held = False
 
     def setUp(self) -> None:
@@ -38,7 +38,7 @@ class ViewTests(SynchronousTestCase):
         if self.problem is not None:
             return fail(self.problem)
         end = self.count if cursor is None else int(cursor)
-        begin = max(0, end - SIZE)
+        begin = max(0, end - self.size)
         messages = [self.message(number) for number in range(begin, end)]
         part = Part(messages, str(begin) if begin else None)
         if not self.held:
@@ -48,7 +48,7 @@ class ViewTests(SynchronousTestCase):
         return waits
 
     def message(self, number: int) -> ChatMessage:
-        return ChatMessage(number + 1, "bob", f"number {number}.", to="ann")
+        return ChatMessage(number + 1, "bob", f"number {number}.{self.padding}", to="ann")
 
     def draw(self) -> Callable[[ChatMessage], tuple[str, Fragments]]:
         def drawn(message: ChatMessage) -> tuple[str, Fragments]:
@@ -148,23 +148,37 @@ class ViewTests(SynchronousTestCase):
         self.assertFalse(view.is_searching)
 
     def test_no_more_is_kept_than_has_room(self) -> None:
-        self.patch(module, "MOST_MESSAGES", 200)
+        self.count = MOST_MESSAGES + 500
         view = self.view()
         view.search("number 3.", older=True)
         self.assertIn("number 3.", self.shown(view))
-        self.assertLessEqual(len(view._messages), 200)
-        self.assertLessEqual(len(view._wrapped), 200)
-        view.move(500)
+        view.move(self.count)
+        self.assertEqual(self.shown(view)[-1], f"number {MOST_MESSAGES - 1}.")
         self.assertEqual(view.status(80).partition("  /")[0], "bob: newer ones: G")
         view.latest()
-        self.assertEqual(self.shown(view)[-1], "number 999.")
+        self.assertEqual(self.shown(view)[-1], f"number {self.count - 1}.")
         self.assertIn("the end", view.status(80))
 
+    def test_nor_of_what_was_made_of_it(self) -> None:
+        self.size = MOST_MESSAGES // 2
+        kept: list[int] = []
+        for self.count in (MOST_MESSAGES, 2 * MOST_MESSAGES):
+            view = self.view()
+            for _ in range(self.count // self.size):
+                view.oldest()
+            self.assertEqual(self.shown(view)[0], "number 0.")
+            kept.append(retained(view))
+        self.assertLess(kept[1], kept[0] * 1.1)
+
     def test_long_ones_count_by_their_length(self) -> None:
-        self.patch(module, "MOST_CHARACTERS", 500)
         view = self.view()
-        view.search("number 3.", older=True)
-        self.assertLess(len(view._messages), 60)
+        self.held, self.padding = True, "x" * (MOST_CHARACTERS // 100)
+        view.search("nowhere", older=True)
+        for _ in range(4):
+            self.waiting.pop(0)()
+        self.assertIn("searching, 250 so far", view.status(80))
+        self.assertLess(retained(view), MOST_CHARACTERS + 10_000)
+        self.assertGreater(retained(view), MOST_CHARACTERS // 2)
 
     def test_a_hundred_thousand_are_searched_part_by_part(self) -> None:
         self.count = 100_000
@@ -172,7 +186,6 @@ class ViewTests(SynchronousTestCase):
         view.search("number 5.", older=True)
         self.assertIn("number 5.", self.shown(view))
         self.assertEqual(self.fetched, 2_000)
-        self.assertLessEqual(len(view._messages), module.MOST_MESSAGES)
 
     def test_what_cannot_be_had_is_said(self) -> None:
         view = self.view()

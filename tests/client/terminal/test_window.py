@@ -23,7 +23,16 @@ def told(deferred: Deferred[Any]) -> asyncio.Future[Any]:
     return deferred.asFuture(asyncio.get_running_loop())
 
 
-class MoreTests(EditorCase):
+class WindowCase(EditorCase):
+    async def no_more_keys(self) -> None:
+        """So much time passes that an Escape is a key, and no beginning of another."""
+        for _ in range(2):  # first for the input, then for its bindings
+            await self.turns()
+            self.loop.skip(1.1)
+        await self.turns()
+
+
+class MoreTests(WindowCase):
     def test_keys(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             for pressed, wanted in (
@@ -39,6 +48,7 @@ class MoreTests(EditorCase):
                 more = told(editor.more("-- more: 1 of 2 --"))
                 await self.until("-- more: 1 of 2 --")
                 keys.send_text(pressed)
+                await self.no_more_keys()
                 self.assertEqual(await more, wanted, repr(pressed))
                 self.assertEqual(self.shown(), [])
 
@@ -79,7 +89,7 @@ class MoreTests(EditorCase):
             more = told(editor.more("-- more --"))
             await self.until("-- more --")
             keys.send_text("\x1b[3;7R")
-            await asyncio.sleep(0.05)
+            await self.turns()
             self.assertFalse(more.done())
             keys.send_text(" ")
             self.assertEqual(await more, More.SCREEN)
@@ -87,7 +97,7 @@ class MoreTests(EditorCase):
         self.play(scenario)
 
 
-class ViewTests(EditorCase):
+class ViewTests(WindowCase):
     def view(self) -> View:
         def part(cursor: str | None) -> Deferred[Part]:
             end = int(cursor or 40)
@@ -130,7 +140,7 @@ class ViewTests(EditorCase):
             keys.send_text("\r")
             await self.until(*self.numbers(*range(16, 25)), f"bob: 15 rows below{LEAVES}")
             keys.send_text("/q" + ESCAPE)
-            await asyncio.sleep(0.6)
+            await self.no_more_keys()
             self.assertFalse(left.done())
             keys.send_text("?39.\r")
             await self.until(*self.numbers(*range(31, 40)), f"bob: the end{LEAVES}")
@@ -195,7 +205,7 @@ class TalkTests(EditorCase):
             self.talk = "bob"
             editor.redraw()
             keys.send_text(UP)
-            await asyncio.sleep(0.05)
+            await self.turns()
             self.assertEqual(self.shown()[0], "ann> half")
             keys.send_text(" said\r")
             self.assertEqual(await line, "half said")

@@ -33,7 +33,10 @@ def _go_on(
         try:
             try:
                 value = yield awaited
-            except BaseException as error:  # GeneratorExit too, when nobody can end the wait
+            except GeneratorExit:  # Nobody can end the wait, and both are thrown away.
+                coroutine.close()
+                raise
+            except BaseException as error:
                 awaited = coroutine.throw(error)
             else:
                 awaited = coroutine.send(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -12,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.commands.charging import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
 from bbs.config import Configuration, Limits
 from bbs.framework import Caller, Command, CommandTable, Role, Service, costs, read_only
-from bbs.testing import MemoryService
-from bbs.testing.service import Peer
+from bbs.testing import Peer
+from tests.faulty_database import SlowService
 
 
 @read_only
@@ -59,7 +58,7 @@ class ChargingTests(SynchronousTestCase):
     trusted: tuple[Any, ...] = ()
 
     def setUp(self) -> None:
-        self.service = MemoryService(
+        self.service = SlowService(
             SERVICE, config=Configuration(limits=Limits(trusted=self.trusted))
         )
         self.addCleanup(self.service.close)
@@ -73,13 +72,15 @@ class ChargingTests(SynchronousTestCase):
     def ask(self, line: str, times: int = 1, peer: Peer | None = None) -> int:
         """Ask so many times; how many answers are there."""
         peer = peer or self.peer
-        answered = 0
         for _ in range(times):
             peer.say(line)
             # Of many that are answered at once only so many are in one turn of the reactor.
             self.service.clock.advance(0)
-            answered += len(peer.heard())
-        return answered
+        return len(peer.heard())
+
+    def spend(self) -> None:
+        """Have ann ask for all that she may ask for at once."""
+        self.assertEqual(self.ask(f"read {self.ann} {COMMANDS_AT_ONCE}"), 1)
 
     def later(self, seconds: float, peer: Peer | None = None) -> int:
         for _ in range(100):
@@ -93,30 +94,31 @@ class ChargingTests(SynchronousTestCase):
         self.assertAlmostEqual(self.later(1), 30, delta=2)
 
     def test_it_is_the_users_whatever_the_connection(self) -> None:
-        self.ask(f"look {self.ann}", COMMANDS_AT_ONCE)
+        self.spend()
         other = self.come("192.0.2.2")
         self.assertEqual(self.ask(f"look {self.ann}", 1, other), 0)
         self.assertEqual(self.later(0.1, other), 1)
 
     def test_nobody_else_notices(self) -> None:
-        self.ask(f"look {self.ann}", 2 * COMMANDS_AT_ONCE)
+        self.spend()
+        self.ask(f"look {self.ann}", 100)
         other = self.come("192.0.2.2")
         self.assertEqual(self.ask(f"look {self.bob}", COMMANDS_AT_ONCE, other), COMMANDS_AT_ONCE)
 
     def test_its_connection_is_not_read_meanwhile(self) -> None:
-        self.ask(f"look {self.ann}", COMMANDS_AT_ONCE)
+        self.spend()
         self.ask(f"look {self.ann}", 200)
         self.assertEqual(self.peer.transport.producerState, "paused")
 
     def test_the_order_stays(self) -> None:
-        self.ask(f"look {self.ann}", COMMANDS_AT_ONCE)
+        self.spend()
         self.peer.say(f"look {self.ann}")
         self.peer.say("ping")
         self.service.clock.advance(1)
         self.assertEqual([each.get("message") for each in self.peer.heard()], [None, "Pong!"])
 
     def test_one_who_goes_takes_nothing_along(self) -> None:
-        self.ask(f"look {self.ann}", COMMANDS_AT_ONCE)
+        self.spend()
         for _ in range(50):
             peer = self.come()
             peer.say(f"look {self.ann}")
@@ -174,30 +176,23 @@ class ChargingTests(SynchronousTestCase):
 
     def test_who_hangs_up_pays_too(self) -> None:
         """What has begun is carried out, and the next one waits for it."""
-        later: list[tuple[Deferred[Any], Any]] = []
-        database = self.service.database
-        run = database.run
 
-        def run_later(rule: Any, *arguments: Any) -> Deferred[Any]:
-            waiting: Deferred[Any] = Deferred()
-            later.append((waiting, lambda: run(rule, *arguments)))
-            return waiting
+        def come_and_go() -> None:
+            peer = self.come()
+            peer.say(f"shout {self.ann} 1000")
+            peer.protocol.connectionLost(Failure(ConnectionDone()))
 
         self.ask(f"look {self.ann}")
-        self.patch(database, "run", run_later)
+        slow = self.service.slow
+        slow.hold()
         for _ in range(20):
-            peer = self.come()
-            peer.say(f"shout {self.ann} 1000")
-            peer.protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(len(later), 1)
+            come_and_go()
+        self.assertEqual(len(slow.waiting), 1)
         done = 0
-        while later:
-            waiting, work = later.pop(0)
-            work().chainDeferred(waiting)
+        while slow.waiting:
+            slow.waiting.pop().go_on()
             done += 1
-            peer = self.come()
-            peer.say(f"shout {self.ann} 1000")
-            peer.protocol.connectionLost(Failure(ConnectionDone()))
+            come_and_go()
         self.assertEqual(done, 6)
 
     def test_who_went_wrong_pays_too(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -76,8 +77,14 @@ class BeginTests(SynchronousTestCase):
         self.assertEqual(self.ended, ["outer"])
 
     def test_thrown_away(self) -> None:
+        """It ends, without a word on standard error."""
+        said: list[object] = []
+        self.patch(sys, "unraisablehook", said.append)
+        gc.freeze()  # To look through all that other tests have left takes a while.
+        self.addCleanup(gc.unfreeze)
+        self.first = Deferred()
         result = self.begin()
         self.first = Deferred()
         del result
         gc.collect()
-        self.assertEqual(self.ended, ["outer"])
+        self.assertEqual((self.ended, said), (["outer"], []))

@@ -16,7 +16,7 @@ from bbs.errors import TooManyAttempts
 from bbs.values import NAME_LENGTH, Rate
 
 MOST_KEYS = 100_000
-"""Keys remembered; beyond that the one longest unused is forgotten, as if it had done nothing."""
+"""Keys that are remembered, unless it is said."""
 
 MOST_OF_A_KEY = NAME_LENGTH + 1
 """Characters of a key that are kept: no longer name is anybody's."""
@@ -34,6 +34,8 @@ class Buckets:
     :param rate: `times` as much as this is filled in.
     :param seconds: a clock that nobody sets (`IReactorTime.seconds` of a server).
     :param burst: tokens in a full bucket; what `rate` gives in one period, unless said.
+    :param most: keys that are remembered; beyond that the one longest unused is forgotten, as if it
+        had done nothing.
     """
 
     def __init__(
@@ -43,11 +45,13 @@ class Buckets:
         *,
         times: int = 1,
         burst: float | None = None,
+        most: int = MOST_KEYS,
     ) -> None:
         self._interval = rate.period / (rate.count * times)
         """Seconds in which one token comes."""
         self._depth = self._interval * (rate.count * times if burst is None else burst)
         """Seconds in which an empty bucket is full."""
+        self._most = most
         # In seconds since the epoch, floating point has no room for the spans that are added up.
         begun = seconds()
         self._seconds: Callable[[], float] = lambda: seconds() - begun
@@ -95,7 +99,7 @@ class Buckets:
         """Let go of buckets that are full, and of those longest unused if there are too many."""
         while self._full_at:
             key, full_at = next(iter(self._full_at.items()))
-            if full_at > now and len(self._full_at) <= MOST_KEYS:
+            if full_at > now and len(self._full_at) <= self._most:
                 return
             del self._full_at[key]
 

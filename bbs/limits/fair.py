@@ -40,20 +40,27 @@ class FairQueue:
     """Jobs wait here for their turn, by the address that they are for. `at_once` are under way at
     the most, of one address `MOST_OF_AN_ADDRESS`.
 
-    Who comes waits for one job at the most of each other address. When `MOST_WAITING` wait, the
-    address that has most of them loses its newest: so who has few always gets in.
+    Who comes waits for one job at the most of each other address. When `most` wait, the address
+    that has most of them loses its newest: so who has few always gets in.
 
     :param per_address: how many of an address may wait, unless it is trusted.
     :param clock: has what is left over go on in the reactor's next turn.
+    :param most: how many may wait in all.
     """
 
     def __init__(
-        self, at_once: int, per_address: int, trusted: Networks, clock: IReactorTime
+        self,
+        at_once: int,
+        per_address: int,
+        trusted: Networks,
+        clock: IReactorTime,
+        most: int = MOST_WAITING,
     ) -> None:
         self._at_once = at_once
         self._per_address = per_address
         self._trusted = trusted
         self._clock = clock
+        self._most = most
         self._waiting: dict[str, OrderedDict[_Waiting[Any], None]] = {}
         """Who waits at all, by address."""
         self._ring: OrderedDict[str, None] = OrderedDict()
@@ -85,7 +92,7 @@ class FairQueue:
         if self._under_way[address] < MOST_OF_AN_ADDRESS:
             self._ring.setdefault(address)
         self._begin()
-        if self._count > MOST_WAITING:
+        if self._count > self._most:
             self._refuse_one()
         return mine.answer
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+from weakref import ref
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.errors import TooManyAttempts
-from bbs.limits import buckets
-from bbs.limits.buckets import Buckets
+from bbs.limits.buckets import MOST_OF_A_KEY, Buckets
 from bbs.values import Rate
+
+
+class Key:
+    """One of which is seen whether anybody keeps it."""
 
 
 class BucketTests(SynchronousTestCase):
@@ -18,8 +24,8 @@ class BucketTests(SynchronousTestCase):
         self.clock = Clock()
         self.clock.advance(1e9)
 
-    def make(self, rate: str = "20/minute", **options: float) -> Buckets:
-        return Buckets(Rate.parse(rate), self.clock.seconds, **options)  # type: ignore[arg-type]
+    def make(self, rate: str = "20/minute", **options: Any) -> Buckets:
+        return Buckets(Rate.parse(rate), self.clock.seconds, **options)
 
     def refused(self, made: Buckets, key: object = "ann", cost: float = 1.0) -> int:
         error = self.assertRaises(TooManyAttempts, made.claim, key, cost)
@@ -76,7 +82,8 @@ class BucketTests(SynchronousTestCase):
         made = self.make("1/minute")
         made.claim("x" * 65536)
         self.refused(made, "x" * 65536)
-        self.assertLess(max(len(str(key)) for key in made._full_at), 200)
+        self.refused(made, "x" * (MOST_OF_A_KEY + 1))
+        made.claim("x" * (MOST_OF_A_KEY - 1))
 
     def test_pairs(self) -> None:
         made = self.make("1/minute")
@@ -85,14 +92,23 @@ class BucketTests(SynchronousTestCase):
         self.refused(made, ("ann", "192.0.2.1"))
 
     def test_memory_is_bounded(self) -> None:
-        self.patch(buckets, "MOST_KEYS", 100)
-        made = self.make()
-        for number in range(1000):
+        made = self.make("1/minute", most=100)
+        for number in range(101):
             made.claim(number)
-        self.assertEqual(len(made._full_at), 100)
+        self.refused(made, 1)
+        self.refused(made, 100)
+        made.claim(0)  # It was forgotten for the last one.
+
+    def test_nothing_is_kept_of_who_may_do_all_again(self) -> None:
+        made = self.make()
+        key = Key()
+        made.claim(key)
+        kept = ref(key)
+        del key
+        self.assertIsNotNone(kept())
         self.clock.advance(60)
         made.claim("ann")
-        self.assertEqual(len(made._full_at), 1)
+        self.assertIsNone(kept())
 
     @given(
         st.integers(1, 50),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from ipaddress import ip_network
-from unittest import mock
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +12,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.errors import Unavailable, WrongCredentials
-from bbs.limits import fair
 from bbs.limits.connections import Networks
-from bbs.limits.fair import MOST_OF_AN_ADDRESS, FairQueue
+from bbs.limits.fair import MOST_OF_AN_ADDRESS, MOST_WAITING, FairQueue
 
 MINE = "192.0.2.1"
 HONEST = "203.0.113.7"
@@ -33,10 +31,16 @@ class QueueCase(SynchronousTestCase):
         self.clock = Clock()
         self.make(at_once=4)
 
-    def make(self, at_once: int, per_address: int = 200, trusted: Sequence[str] = ()) -> None:
+    def make(
+        self,
+        at_once: int,
+        per_address: int = 200,
+        trusted: Sequence[str] = (),
+        most: int = MOST_WAITING,
+    ) -> None:
         """A queue of its own."""
         networks = Networks([ip_network(each) for each in trusted])
-        self.queue = FairQueue(at_once, per_address, networks, self.clock)
+        self.queue = FairQueue(at_once, per_address, networks, self.clock, most)
         self.under_way: list[tuple[str, Deferred[str]]] = []
         self.begun: list[str] = []
 
@@ -163,7 +167,7 @@ class Bounds(QueueCase):
 
     def test_of_all(self) -> None:
         """The newest goes of the address that has most."""
-        self.patch(fair, "MOST_WAITING", 10)
+        self.make(at_once=4, most=10)
         for _ in range(4):
             self.ask("under way")
         few, many = [self.ask("few") for _ in range(3)], [self.ask("many") for _ in range(7)]
@@ -178,14 +182,14 @@ class Bounds(QueueCase):
             self.assertNoResult(each)
 
     def test_who_has_most_loses_their_own(self) -> None:
-        self.patch(fair, "MOST_WAITING", 10)
+        self.make(at_once=4, most=10)
         waiting = [self.ask(MINE) for _ in range(4 + 10)]
         self.failureResultOf(self.ask(MINE), Unavailable)
         for each in waiting:
             self.assertNoResult(each)
 
     def test_who_comes_last_where_all_have_equally_many(self) -> None:
-        self.patch(fair, "MOST_WAITING", 10)
+        self.make(at_once=4, most=10)
         waiting = [self.ask(host) for host in attackers(4 + 10)]
         self.failureResultOf(self.ask(HONEST), Unavailable)
         for each in waiting:
@@ -193,7 +197,7 @@ class Bounds(QueueCase):
 
     def test_an_honest_one_gets_in_whatever_waits(self) -> None:
         flood = [self.ask(host) for _ in range(100) for host in attackers(50)]
-        self.assertEqual(sum(each.called for each in flood), 5000 - 2000 - 4)
+        self.assertEqual(sum(each.called for each in flood), 5000 - MOST_WAITING - 4)
         for each in flood:
             each.addErrback(lambda failure: failure.trap(Unavailable))
         self.assertNoResult(self.ask(HONEST))
@@ -251,18 +255,17 @@ class Anything(SynchronousTestCase):
         """Whoever asks, hangs up, ends: all are answered, and no more than may be are at once."""
         case = QueueCase()
         case.setUp()
-        case.make(at_once=3, per_address=4)
+        case.make(at_once=3, per_address=4, most=8)
         asked: list[Deferred[str]] = []
-        with mock.patch.object(fair, "MOST_WAITING", 8):
-            for step, number in steps:
-                if step == "a":
-                    asked.append(case.ask(attackers(6)[number]))
-                elif step == "e" and case.under_way:
-                    case.end(number % len(case.under_way))
-                elif step == "d" and asked:
-                    asked[number % len(asked)].cancel()
-                self.assertLessEqual(len(case.under_way), 3)
-            case.end_all()
+        for step, number in steps:
+            if step == "a":
+                asked.append(case.ask(attackers(6)[number]))
+            elif step == "e" and case.under_way:
+                case.end(number % len(case.under_way))
+            elif step == "d" and asked:
+                asked[number % len(asked)].cancel()
+            self.assertLessEqual(len(case.under_way), 3)
+        case.end_all()
         for each in asked:
             each.addErrback(lambda failure: failure.trap(Unavailable, CancelledError))
             self.assertTrue(each.called)

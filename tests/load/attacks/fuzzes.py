@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tests.load.attacks.filling import ATTACKER
 from tests.load.attacks.values import Attack, Outcome
@@ -27,16 +27,21 @@ def _holds(outcome: Outcome) -> Sequence[str]:
     return said
 
 
-def _fuzz(dialect: str, what: str, users: Sequence[str] = ()) -> Attack:
+def _fuzz(
+    dialect: str,
+    what: str,
+    users: Sequence[str] = (),
+    options: Mapping[str, object] = PATIENT,
+) -> Attack:
     name = f"fuzz-{dialect.replace(' ', '-')}"
-    return Attack(name, what, dialect=dialect, users=users, shows=_holds, options=PATIENT)
+    return Attack(name, what, dialect=dialect, users=users, shows=_holds, options=options)
 
 
 FUZZES: tuple[Attack, ...] = (
     _fuzz("login", "lines that are nearly requests, to the login server", MANY[:5]),
     _fuzz("app", "lines that are nearly requests, to an app server, by thirty users", MANY),
     _fuzz("telnet", "keys, sequences and noise, to the gateway"),
-    _fuzz("stomp", "frames that are nearly STOMP, to the embedded broker"),
+    _fuzz("stomp", "frames that are nearly STOMP, to the embedded broker", options={}),
     _fuzz("lying broker", "frames and hints from a broker that lies", (ATTACKER, "author")),
     _fuzz("page", "requests that are nearly HTTP, to the page"),
 )

@@ -1,4 +1,4 @@
-"""One attack, from the start of its server to its end."""
+"""Attacks, from the start of their server to its end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -33,25 +33,59 @@ SETTLING = 10.0
 
 
 def run(attack: Attack, plan: Plan, folder: Path, template: Template) -> Outcome:
-    """Carry out `attack`; `folder` is an empty one of its own."""
-    fill = partial(template.copy, posts=attack.posts, crowd=attack.crowd)
+    """Carry out `attack` on a server of its own; `folder` is an empty one of its own."""
+    with besieged([attack], folder, template, plan.without) as siege:
+        return siege.carry_out(attack, plan)
+
+
+@contextlib.contextmanager
+def besieged(
+    attacks: Sequence[Attack], folder: Path, template: Template, without: Sequence[str] = ()
+) -> Iterator[Siege]:
+    """A server for `attacks` that are carried out one after the other, with what each of them needs
+    of it, and without the limits of these names."""
+    fill = partial(
+        template.copy,
+        posts=any(attack.posts for attack in attacks),
+        crowd=any(attack.crowd for attack in attacks),
+    )
     with contextlib.ExitStack() as stack:
-        attacker = stack.enter_context(tool(folder, attack.tool))
-        options = {**attack.options, **_broker(attack, attacker)}
-        starting = attacked(folder, fill, options, plan.without, attack.descriptors)
+        attackers = {
+            name: stack.enter_context(tool(folder, name))
+            for name in sorted({attack.tool for attack in attacks})
+        }
+        options: dict[str, object] = {}
+        for attack in attacks:
+            options |= {**attack.options, **_broker(attack, attackers)}
+        limits = [attack.descriptors for attack in attacks if attack.descriptors]
+        starting = attacked(folder, fill, options, without, min(limits, default=None))
         target = stack.enter_context(starting)
         honest = stack.enter_context(tool(folder, "honest"))
         yardstick = stack.enter_context(echo(folder))
-        return _measured(
-            attack, plan, target, _Asking(honest, target.login, yardstick.port), attacker
-        )
+        asking = _Asking(honest, target.login, yardstick.port)
+        asking.ask(WARM_UP, warms_up=True)
+        yield Siege(target, asking, attackers)
+
+
+@dataclass(frozen=True)
+class Siege:
+    """A server with an honest peer, who has asked for a while, and attackers."""
+
+    target: Target
+    honest: _Asking
+    attackers: Mapping[str, Tool]
+    """By the names of their tools."""
+
+    def carry_out(self, attack: Attack, plan: Plan) -> Outcome:
+        """Attack, and say what came of it. What was wrong in the logs before is said again."""
+        return _measured(attack, plan, self.target, self.honest, self.attackers[attack.tool])
 
 
 @dataclass(frozen=True)
 class _Asking:
     """The honest peer of a server, and an echo."""
 
-    honest: Tool
+    peer: Tool
     login: int
     echo: int
 
@@ -60,14 +94,14 @@ class _Asking:
     ) -> dict[str, Any]:
         ports = {"login": self.login, "echo": self.echo}
         how = {"warms_up": warms_up, "newcomers": newcomers}
-        return self.honest.ask({**ports, "seconds": seconds, **how})
+        return self.peer.ask({**ports, "seconds": seconds, **how})
 
 
-def _broker(attack: Attack, attacker: Tool) -> Mapping[str, object]:
+def _broker(attack: Attack, attackers: Mapping[str, Tool]) -> Mapping[str, object]:
     """Options for a server whose broker is the attacker."""
     if attack.dialect != LYING:
         return {}
-    port = attacker.ask({"dialect": LYING, "listens": True})["port"]
+    port = attackers[attack.tool].ask({"dialect": LYING, "listens": True})["port"]
     return {"broker.url": f"stomp://somebody:something@127.0.0.1:{port}"}
 
 
@@ -75,7 +109,6 @@ def _measured(
     attack: Attack, plan: Plan, target: Target, honest: _Asking, attacker: Tool
 ) -> Outcome:
     job = _job(attack, plan, target)
-    honest.ask(WARM_UP, warms_up=True)
     before = honest.ask(plan.before)
     pid = target.child.pid
     there = watch.memory(pid)

@@ -5,29 +5,24 @@ from __future__ import annotations
 import base64
 import itertools
 import os
-import subprocess
-import sys
 from dataclasses import replace
-from functools import cache
-from subprocess import PIPE
 from typing import Any
 
-import boto3
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
-from bbs.scaling.ec2 import provider as provider_module
 from bbs.scaling.ec2.api import Api
 from bbs.scaling.ec2.client import EC2Client
 from bbs.scaling.ec2.gates import PACES
-from bbs.scaling.ec2.provider import EC2Provider
+from bbs.scaling.ec2.provider import PAGE, EC2Provider
 from bbs.scaling.interfaces import LaunchRefused, ProviderUnavailable
 from bbs.testing.provider_contract import ProviderContract
 from bbs.testing.warm_contract import WarmContract
-from tests.paths import CHECKOUT
+from tests.cloud import moto
+from tests.integration.cloud_case import SESSION
 
 REGION = "us-east-1"
 
@@ -45,18 +40,6 @@ UNPACED = {action: pace._replace(size=1000) for action, pace in PACES.items()}
 _fleets = itertools.count()
 
 
-@cache
-def moto() -> tuple[str, subprocess.Popen[bytes]]:
-    """The URL of a moto server for all the tests here, and its process.
-
-    It ends when its standard input does, and so with this process.
-    """
-    command = [sys.executable, "-m", "tests.cloud.moto_child"]
-    process = subprocess.Popen(command, cwd=CHECKOUT, stdin=PIPE, stdout=PIPE)
-    assert process.stdout
-    return f"http://127.0.0.1:{int(process.stdout.readline())}", process
-
-
 class MotoCase(TestCase):
     """Tests with a moto server, which has a network and an image."""
 
@@ -64,9 +47,13 @@ class MotoCase(TestCase):
 
     def setUp(self):
         self.patch(os, "environ", os.environ | IDENTITY)
-        self.endpoint_url, _ = moto()
-        self.ec2 = boto3.session.Session().client(
-            "ec2", region_name=REGION, endpoint_url=self.endpoint_url
+        self.endpoint_url = f"http://127.0.0.1:{moto.server()}"
+        self.ec2 = SESSION.client(
+            "ec2",
+            region_name=REGION,
+            endpoint_url=self.endpoint_url,
+            aws_access_key_id=IDENTITY["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=IDENTITY["AWS_SECRET_ACCESS_KEY"],
         )
         vpc = self.ec2.create_vpc(CidrBlock="127.50.0.0/16")["Vpc"]["VpcId"]
         self.subnets = tuple(
@@ -214,8 +201,7 @@ class Launched(MotoCase):
     async def test_many(self):
         """More than a page; ended together in few calls."""
         provider = self.started()
-        ids = [f"l-{number}" for number in range(120)]
-        self.patch(provider_module, "PAGE", 50)
+        ids = [f"l-{number}" for number in range(PAGE + 10)]
         await gatherResults([provider.launch(id) for id in ids])
         self.assertEqual(set(await provider.list()), set(ids))
         await gatherResults([provider.terminate(id) for id in ids])

@@ -7,11 +7,12 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import formatdate
+from functools import partial
 from typing import Any
 
 from botocore.credentials import Credentials
 from twisted.internet import reactor as installed
-from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, gatherResults
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import PrivateCertificate
 from twisted.protocols.portforward import ProxyFactory
@@ -19,9 +20,9 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
 from bbs.config import EC2
-from bbs.scaling.ec2 import answers, client
+from bbs.scaling.ec2.answers import LONGEST
 from bbs.scaling.ec2.api import Api
-from bbs.scaling.ec2.client import EC2Client
+from bbs.scaling.ec2.client import TRIES, EC2Client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from tests.certificates import certificate
 
@@ -89,6 +90,7 @@ class Connection(Protocol):
         head, end, body = self.data.partition(b"\r\n\r\n")
         length = re.search(rb"(?i)content-length: (\d+)", head)
         if not end or len(body) < int(length[1] if length else 0):
+            self.peer.look()
             return
         self.data = b""
         self.peer.requests.append((head + end + body).decode("latin-1"))
@@ -131,6 +133,10 @@ class Peer(Factory):
             self.waiting.remove(each)
             each[1].callback(None)
 
+    def has_asked(self, number: int) -> bool:
+        """Whether so many requests have come."""
+        return len(self.requests) >= number
+
     def keys(self) -> list[str]:
         """The access key of each request."""
         return re.findall(r"Credential=(\w+)/", "".join(self.requests))
@@ -158,11 +164,9 @@ class WireCase(TestCase):
         self.port = self.listening(self._peer)
         return self._peer
 
-    def client(
-        self, *keys: str, url: str = "", wall: Callable[[], float] | None = None
-    ) -> EC2Client:
-        """A client with credentials that are found in turn; with those of the machine, if none are
-        said."""
+    def api(self, *keys: str, url: str = "", wall: Callable[[], float] | None = None) -> Api:
+        """The API with credentials that are found in turn; with those of the machine, if none are
+        said. It does not run."""
         found = [Credentials(key, "secret-of-the-tests") for key in keys]
         config = EC2(
             region="us-east-1", endpoint_url=url or f"{self.scheme}://127.0.0.1:{self.port}"
@@ -170,10 +174,21 @@ class WireCase(TestCase):
         options: dict[str, Any] = {"find": lambda: found.pop(0)} if keys else {}
         if wall:
             options["wall"] = wall
-        made = EC2Client(reactor, Api(reactor, config, **options), jitter=lambda: 0.1)
+        return Api(reactor, config, **options)
+
+    def client(self, *keys: str, **options: Any) -> EC2Client:
+        """A client of it, which runs."""
+        made = EC2Client(reactor, self.api(*keys, **options), jitter=lambda: 0.1)
         made.startService()
         self.addCleanup(made.stopService)
         return made
+
+    def once(self, action: str = "DescribeInstances", **parameters: Any) -> Deferred[Any]:
+        """A call that is asked once, whatever comes of it."""
+        api = self.api("a")
+        api.startService()
+        self.addCleanup(api.stopService)
+        return api.ready(action).addCallback(lambda _: api.ask(action, parameters))
 
     async def refused(self, call: Deferred[Any]) -> EC2Error:
         try:
@@ -210,12 +225,14 @@ class Connections(WireCase):
     async def test_not_sent_twice_by_itself(self) -> None:
         """What nobody may try again is sent once."""
         peer = self.peer(http(NOTHING), hang_up)
-        ec2 = self.client("a")
-        self.patch(client, "TRIES", 1)
-        await ec2.describe_instances()
-        error = await self.refused(ec2.run_instances(**RUN))
+        api = self.api("a")
+        api.startService()
+        self.addCleanup(api.stopService)
+        await api.ready("RunInstances")
+        await api.ask("DescribeInstances", {})
+        error = await self.refused(api.ask("RunInstances", RUN))
         self.assertTrue(error.doubtful)
-        self.assertEqual(len(peer.requests), 2)
+        self.assertEqual((len(peer.requests), peer.connections), (2, 1))
 
     async def test_cancel(self) -> None:
         """Calls that hang and are given up: their connections are closed at once."""
@@ -223,13 +240,11 @@ class Connections(WireCase):
         ec2 = self.client("a")
         calls = [ec2.run_instances(**RUN) for _ in range(4)]
         await peer.until(lambda: len(peer.requests) == 4)
-        began = reactor.seconds()
         for call in calls:
             call.cancel()
         for call in calls:
             await self.assertFailure(call, CancelledError)
         await peer.until(lambda: not peer.open)
-        self.assertLess(reactor.seconds() - began, client.DEADLINE / 2)
 
     async def test_cancel_in_the_answer(self) -> None:
         peer = self.peer(raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n<Describe"))
@@ -244,23 +259,27 @@ class Connections(WireCase):
         ec2 = self.client("a")
         calls = [ec2.describe_instances() for _ in range(20)]
         await peer.until(lambda: len(peer.requests) == 20)
-        began = reactor.seconds()
         ended = [self.assertFailure(call, CancelledError) for call in calls]
         await ec2.stopService()
         await gatherResults(ended)
         await peer.until(lambda: not peer.open)
-        self.assertLess(reactor.seconds() - began, client.DEADLINE / 2)
 
-    async def test_deadline(self) -> None:
-        """A try that is not answered, in whole, in its time: its connection is closed."""
-        self.patch(client, "DEADLINE", 0.2)
+    async def test_given_up(self) -> None:
+        """Tries that are given up, before an answer or in the middle of one, as a client does with
+        what is late: each has a connection of its own, which is closed."""
         slow = raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n<Describe")
         peer = self.peer(hang, slow, http(NOTHING))
-        ec2 = self.client("a")
-        await ec2._api.ready("DescribeInstances")
-        await ec2.describe_instances()
+        api = self.api("a")
+        api.startService()
+        self.addCleanup(api.stopService)
+        await api.ready("DescribeInstances")
+        for number in (1, 2):
+            late = api.ask("DescribeInstances", {})
+            await peer.until(partial(peer.has_asked, number))
+            await self.assertFailure(late.addTimeout(0.05, reactor), TimeoutError)
+        await api.ask("DescribeInstances", {})
         self.assertEqual((len(peer.requests), peer.connections), (3, 3))
-        self.assertEqual(len(peer.open), 1)
+        await peer.until(lambda: len(peer.open) == 1)
 
     async def test_nobody_there(self) -> None:
         """Nothing was sent, so nothing was carried out."""
@@ -273,11 +292,14 @@ class Connections(WireCase):
 class BadAnswers(WireCase):
     """Answers that are none of EC2's."""
 
-    async def said(self, reply: Reply, calls: int = 1) -> EC2Error:
+    async def said(self, reply: Reply, by_client: bool = False) -> EC2Error:
+        """What is said of a reply, to a call that is asked once or as a client asks."""
         peer = self.peer(reply)
-        self.patch(client, "TRIES", calls)
-        error = await self.refused(self.client("a").run_instances(**RUN))
-        self.assertEqual(len(peer.requests), calls)
+        call = (
+            self.client("a").run_instances(**RUN) if by_client else self.once("RunInstances", **RUN)
+        )
+        error = await self.refused(call)
+        self.assertEqual(len(peer.requests), TRIES if by_client else 1)
         self.assertNotIn("\n", str(error))
         await peer.until(lambda: len(peer.open) <= 1)
         return error
@@ -318,11 +340,10 @@ class BadAnswers(WireCase):
 
     async def test_endless(self) -> None:
         """An answer without end is given up, and its connection closed."""
-        self.patch(answers, "LONGEST", 100_000)
 
         def endless(connection: Connection) -> None:
             head = b"HTTP/1.1 200 OK\r\nContent-Length: 999999999\r\n\r\n<RunInstancesResponse>"
-            connection.transport.write(head + b" " * 2_000_000)
+            connection.transport.write(head + b" " * LONGEST)
 
         error = await self.said(endless)
         self.assertIn("TooLong", str(error))
@@ -331,10 +352,10 @@ class BadAnswers(WireCase):
     async def test_unavailable(self) -> None:
         """Without a body, or with one of somebody else's: asked again, and then said."""
         for body in ("", "<html><body>Service Unavailable</body></html>", "nonsense"):
-            error = await self.said(http(body, 503), calls=3)
+            error = await self.said(http(body, 503), by_client=True)
             self.assertIs(error.verdict, Verdict.AGAIN)
             self.assertIn("HTTP 503", str(error))
-        self.assertIn("HTTP 500", str(await self.said(http("", 500), calls=3)))
+        self.assertIn("HTTP 500", str(await self.said(http("", 500), by_client=True)))
 
     async def test_errors(self) -> None:
         refused = await self.said(error("InvalidAMIID.NotFound"))
@@ -365,9 +386,11 @@ class Signatures(WireCase):
             reply(connection)
 
         peer = self.peer(by_key)
-        ec2 = self.client("old", "new")
-        await ec2._api.ready("DescribeInstances")
-        await gatherResults([ec2.describe_instances() for _ in range(5)])
+        api = self.api("old", "new")
+        api.startService()
+        self.addCleanup(api.stopService)
+        await api.ready("DescribeInstances")
+        await gatherResults([api.ask("DescribeInstances", {}) for _ in range(5)])
         self.assertEqual(peer.keys().count("new"), 5)
 
     async def test_once(self) -> None:
@@ -491,7 +514,6 @@ class Secure(SecureCase):
         await peer.until(lambda: not peer.open)
 
     async def not_trusted(self, peer: Peer, why: str) -> None:
-        self.patch(client, "TRIES", 1)
         error = await self.refused(self.client("a").describe_instances())
         self.assertRegex(str(error), f"EC2 does not answer DescribeInstances: TLS: {why}")
         self.assertEqual(peer.requests, [])
@@ -510,9 +532,11 @@ class Secure(SecureCase):
     async def test_plain_peer(self) -> None:
         """What answers without TLS gets no request."""
         peer = self.peer(http(NOTHING))
-        self.patch(client, "TRIES", 1)
-        self.patch(client, "DEADLINE", 1.0)
-        await self.refused(self.client("a").describe_instances())
+        call = self.once()
+        await peer.until(lambda: any(connection.data for connection in peer.open))
+        call.cancel()
+        await self.assertFailure(call, CancelledError)
+        await peer.until(lambda: not peer.open)
         self.assertEqual(peer.requests, [])
 
 
@@ -546,11 +570,7 @@ class Proxies(SecureCase):
     async def refused_by(self, *replies: Reply) -> EC2Error:
         peer = self.secure_peer()
         proxy = self.proxy(*replies)
-        self.patch(client, "TRIES", 1)
-        ec2 = self.client("a")
-        await ec2._api.ready("RunInstances")
-        self.patch(client, "DEADLINE", 1.0)
-        error = await self.refused(ec2.run_instances(**RUN))
+        error = await self.refused(self.once("RunInstances", **RUN))
         self.assertEqual(peer.connections, 0)
         self.assertNotIn("hunter2", str(error))
         await proxy.until(lambda: not proxy.open)
@@ -567,4 +587,12 @@ class Proxies(SecureCase):
         self.assertIn("ConnectionLost", str(await self.refused_by(hang_up)))
 
     async def test_hangs(self) -> None:
-        self.assertIn("nothing in 1 s", str(await self.refused_by(hang)))
+        """A call that is given up meanwhile closes its connection."""
+        peer = self.secure_peer()
+        proxy = self.proxy(hang)
+        call = self.once("RunInstances", **RUN)
+        await proxy.until(lambda: len(proxy.requests) == 1)
+        call.cancel()
+        await self.assertFailure(call, CancelledError)
+        await proxy.until(lambda: not proxy.open)
+        self.assertEqual(peer.connections, 0)

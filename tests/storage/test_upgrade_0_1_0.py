@@ -22,13 +22,16 @@ from bbs.storage.schema import SchemaVersion
 from bbs.testing import MemoryService, Peer
 from tests.database_case import fresh_mysql_url, on_both_databases, sqlite_url
 from tests.paths import FIXTURES
-from tests.storage.test_migrations import MigrationCase
+from tests.storage.test_migrations import MigrationCase, name_of
 from tests.storage.upgrading import cut_off_after_each_change
 
 OLD, NEW = Versions(3, 1, "bbs"), Versions(migrations.VERSION, board.version, "bbs")
 
 AGES = 1e9
 """Seconds within which nothing expires."""
+
+THEIRS = ["user", "session", *map(name_of, board.models)]
+"""Tables of what people have."""
 
 Rows = Mapping[str, list[Mapping[str, object]]]
 
@@ -184,6 +187,7 @@ class ServiceCase(FixtureCase):
     def setUp(self) -> None:
         super().setUp()
         (last,) = self.db.execute_sql("SELECT MAX(used) FROM session").fetchone()
+        self.theirs = {name: rows for name, rows in self.everything().items() if name in THEIRS}
         self.db.close()
         self.memory = MemoryService(
             board,
@@ -195,10 +199,6 @@ class ServiceCase(FixtureCase):
         )
         self.addCleanup(self.memory.close)
         self.memory.start()
-        # What is swept every minute finds nothing to remove.
-        for _ in range(26):
-            self.memory.beat()
-            self.memory.advance(5.0)
 
     def log_in(self, name: str) -> str:
         """A new token, for the password of then."""
@@ -256,6 +256,11 @@ class People(ServiceCase):
     def test_everybody_is_there_in_the_order_registered(self) -> None:
         names = [user.name for user in User.select().order_by(User.id)]
         self.assertEqual(names, [*self.people])
+
+    def test_nothing_expires(self) -> None:
+        """What is swept every minute finds nothing to remove."""
+        self.memory.advance(130.0)
+        self.nothing_is_lost(self.theirs)
 
     def test_live_tokens(self) -> None:
         """People who were online go on, each on the app server that they are told of."""

@@ -33,24 +33,28 @@ from bbs.values import NAME_LENGTH
 IN_DATA = os.path.join("logs", "security.log")
 """Where it is in the data folder of a `bbs up`."""
 
-MOST_WAITING = 10_000
-"""Events that wait to be written, a few MiB; what comes beyond them is only counted."""
-
-MOST_FOLDED = 10_000
-"""Addresses whose events are counted at the same time."""
-
-INTERVAL = 1.0
-"""Seconds between two lines of the same kind of refusal for an address."""
-
 FOLDED = ("refused", "delayed", "timed-out")
 """Outcomes that a stranger can cause without bound."""
-
-LEAVING_TIME = 2.0
-"""Seconds that the thread has to write what waits when a server stops."""
 
 _NONE = "-"
 
 _log = Logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How much is kept, and for how long.
+
+    `waiting`: events that wait to be written, a few MiB; what comes beyond them is only counted.
+    `folded`: addresses whose events are counted at the same time. `interval`: seconds between two
+    lines of the same kind of refusal for an address. `leaving`: seconds that the thread has to
+    write what waits when a server stops.
+    """
+
+    waiting: int = 10_000
+    folded: int = 10_000
+    interval: float = 1.0
+    leaving: float = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +104,9 @@ def _quoted(text: str) -> str:
     return json.dumps(text).replace("\x7f", "\\u007f")
 
 
+BOUNDS = Bounds()
+
+
 class Folding:
     """Refusals, of which an address has at the most a line a second for each kind: its first at
     once, and then how many there have been since.
@@ -107,8 +114,9 @@ class Folding:
     :param seconds: a clock that nobody sets.
     """
 
-    def __init__(self, seconds: Callable[[], float]) -> None:
+    def __init__(self, seconds: Callable[[], float], bounds: Bounds = BOUNDS) -> None:
         self._seconds = seconds
+        self._bounds = bounds
         self._folds: OrderedDict[tuple[str, str, str], tuple[float, Event | None]] = OrderedDict()
         """Until when each is counted, and what has been counted."""
 
@@ -126,8 +134,8 @@ class Folding:
             self._folds[key] = until, replace(event, count=count)
             return
         yield event
-        self._folds[key] = self._seconds() + INTERVAL, None
-        if len(self._folds) > MOST_FOLDED:
+        self._folds[key] = self._seconds() + self._bounds.interval, None
+        if len(self._folds) > self._bounds.folded:
             yield from self._end_first()
 
     def due(self) -> Iterator[Event]:
@@ -152,7 +160,7 @@ class Folding:
             yield counted
             # The next line is due a second after this one.
             if until <= self._seconds():
-                self._folds[key] = self._seconds() + INTERVAL, None
+                self._folds[key] = self._seconds() + self._bounds.interval, None
 
 
 class SecurityLog(Service):
@@ -173,6 +181,7 @@ class SecurityLog(Service):
         length: int,
         keep: int,
         reactor: Any,
+        bounds: Bounds = BOUNDS,
         *,
         now: Callable[[], float] = time.time,
         seconds: Callable[[], float] = time.monotonic,
@@ -180,7 +189,8 @@ class SecurityLog(Service):
         self._open: Callable[[], SharedFile] = lambda: SharedFile(path, length, keep)
         self._reactor = reactor
         self._now = now
-        self._folding = Folding(seconds)
+        self._bounds = bounds
+        self._folding = Folding(seconds, bounds)
         self._waiting: deque[Event] = deque()
         self._left_out = 0
         self._changed = Condition()
@@ -215,7 +225,7 @@ class SecurityLog(Service):
         stopped: Deferred[None] = Deferred()
 
         def stop() -> None:
-            self._thread.join(LEAVING_TIME)
+            self._thread.join(self._bounds.leaving)
             self._reactor.callFromThread(stopped.callback, None)
 
         Thread(target=stop, name="security-log-stop", daemon=True).start()
@@ -226,7 +236,7 @@ class SecurityLog(Service):
         name = event["name"][: NAME_LENGTH + 1]
         happened = Event(at=self._now(), **{**event, "name": name})
         with self._changed:
-            if len(self._waiting) >= MOST_WAITING:
+            if len(self._waiting) >= self._bounds.waiting:
                 self._left_out += 1
                 return
             self._waiting.append(happened)
@@ -256,7 +266,7 @@ class SecurityLog(Service):
 
     def _patience(self) -> float | None:
         wait = self._folding.wait()
-        return INTERVAL if wait is None and self._left_out else wait
+        return self._bounds.interval if wait is None and self._left_out else wait
 
     def _lines(self, events: Iterable[Event], left_out: int) -> Iterator[Event]:
         if left_out:

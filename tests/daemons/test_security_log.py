@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import stat
 import threading
 from collections.abc import Callable
@@ -14,10 +15,10 @@ from typing import Any
 
 from twisted.internet import reactor as installed
 from twisted.internet.task import deferLater
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs.daemons import security_log
-from bbs.daemons.security_log import Event, Folding, SecurityLog, append
+from bbs.daemons.security_log import Bounds, Event, Folding, SecurityLog, append
 from bbs.security import tell
 
 AT = 1_700_000_000.25
@@ -113,7 +114,7 @@ class Folds(SynchronousTestCase):
         self.assertEqual(self.due(), [("2001:db8::8", 7)])
 
     def test_memory_is_bounded(self) -> None:
-        self.patch(security_log, "MOST_FOLDED", 3)
+        self.folding = Folding(lambda: self.now, Bounds(folded=3))
         refused = [event("refused", f"192.0.2.{n}") for n in range(5) for _ in range(2)]
         self.take(*refused)
         self.assertEqual(len([*self.folding.rest()]), 3)
@@ -126,14 +127,21 @@ class Writing(TestCase):
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir(parents=True)
         self.path = self.folder / "security.log"
-        self.log: SecurityLog | None = None
+        self.tries = 0
+        """How often it has tried to write how many are missing."""
         return deferLater(installed, 0)
 
-    def begin(self, length: int = 100_000) -> SecurityLog:
-        log = SecurityLog(str(self.path), length, 3, installed, now=lambda: AT)
+    def begin(self, length: int = 100_000, **bounds: float) -> SecurityLog:
+        kept = Bounds(**bounds)  # type: ignore[arg-type]
+        log = SecurityLog(str(self.path), length, 3, installed, kept, now=self.now)
         log.startService()
         self.addCleanup(lambda: log.running and log.stopService())
         return log
+
+    def now(self) -> float:
+        """The wall clock. On its thread it is asked when there is something missing to be told."""
+        self.tries += threading.current_thread().name == "security-log"
+        return AT
 
     async def until(self, holds: Callable[[], Any]) -> None:
         """Wait for what nobody tells of; the test's time-out is its end."""
@@ -145,9 +153,6 @@ class Writing(TestCase):
 
     def is_written(self, text: str) -> bool:
         return self.path.exists() and text in self.path.read_text()
-
-    def has_left_out(self, log: SecurityLog, count: int) -> bool:
-        return log._left_out >= count
 
     async def test_what_is_told_is_written(self) -> None:
         """At once, to a file of its owner's, on a thread that is not the reactor's."""
@@ -190,48 +195,64 @@ class Writing(TestCase):
             tell("connect", "refused", address="192.0.2.1")
         await self.until(lambda: "count=4" in self.path.read_text())
 
+    def dropped(self) -> list[int]:
+        """How many events each line says that are missing, of the lines that say so."""
+        said = (
+            re.match(r"what=security-log outcome=dropped address=-(?: count=(\d+))? ", line)
+            for line in self.lines()
+        )
+        return [int(each[1] or 1) for each in said if each]
+
     async def test_a_disk_that_hangs(self) -> None:
         """So much is kept, the rest is counted, and nobody waits."""
-        self.patch(security_log, "MOST_WAITING", 10)
-        log = self.begin()
+        self.begin(waiting=10)
         with self.path.open() as other:
             fcntl.flock(other, fcntl.LOCK_EX)
-            tell("login", "right", address="192.0.2.1", name="first")
-            await self.until(lambda: not log._waiting)
-            for number in range(25):
+            for number in range(100):
                 tell("login", "right", address="192.0.2.1", name=str(number))
-            self.assertEqual(len(log._waiting), 10)
             self.assertEqual(self.lines(), [])
-        await self.until(lambda: len(self.lines()) == 12)
-        self.assertEqual(
-            self.lines()[1], 'what=security-log outcome=dropped address=- count=15 name=""'
-        )
-        self.assertIn('name="9"', self.lines()[-1])
+        await self.until(self.dropped)
+        tell("login", "right", address="192.0.2.1", name="last")
+        await self.until(lambda: self.is_written('"last"'))
+        (count,) = self.dropped()
+        written = len(self.lines()) - 1
+        self.assertEqual(count + written, 101)
+        # Those that it had begun to write, as many that waited, and the last.
+        self.assertLessEqual(written, 21)
 
     async def test_a_disk_that_hangs_keeps_nobody_from_ending(self) -> None:
-        self.patch(security_log, "LEAVING_TIME", 0.05)
-        log = self.begin()
+        log = self.begin(leaving=0.05)
         with self.path.open() as other:
             fcntl.flock(other, fcntl.LOCK_EX)
             tell("login", "right", address="192.0.2.1")
             await log.stopService()
-        await self.until(lambda: not log._thread.is_alive())
+        await self.until(
+            lambda: "security-log" not in {each.name for each in threading.enumerate()}
+        )
 
     async def test_a_disk_that_is_full(self) -> None:
         """One line says so, and when there is room again, how many are missing."""
         self.path.symlink_to("/dev/full")
-        self.patch(security_log, "INTERVAL", 0.02)
-        log = self.begin()
-        for number in range(3):
+        said: list[str] = []
+
+        def observer(event: Any) -> None:
+            said.append(event["log_format"])
+
+        globalLogPublisher.addObserver(observer)  # type: ignore[arg-type]
+        self.addCleanup(globalLogPublisher.removeObserver, observer)  # type: ignore[arg-type]
+        self.begin(interval=0.02)
+        tell("login", "right", address="192.0.2.1", name="first")
+        await self.until(lambda: said)
+        for number in range(2):
             tell("login", "right", address="192.0.2.1", name=str(number))
-            await self.until(partial(self.has_left_out, log, number + 1))
+        await self.until(lambda: self.tries > 2)
         self.path.unlink()
         await self.until(lambda: self.path.exists() and self.lines())
-        self.assertEqual(
-            self.lines(), ['what=security-log outcome=dropped address=- count=3 name=""']
-        )
         tell("login", "right", address="192.0.2.1", name="last")
-        await self.until(lambda: len(self.lines()) == 2)
+        await self.until(lambda: self.is_written('"last"'))
+        (count,) = self.dropped()
+        self.assertEqual(count + len(self.lines()) - 1, 4)
+        self.assertEqual(said, ["the security log cannot be written: {reason}"])
 
     async def test_it_is_kept_to_its_size(self) -> None:
         self.begin(length=2000)

@@ -100,7 +100,12 @@ class MetadataReactor(MemoryReactorClock):
         for _ in range(20):
             self.advance(0)
             for pump in self._pumps:
-                pump.flush()
+                pump.flush(advanceClock=False)
+        self._pumps = [
+            pump
+            for pump in self._pumps
+            if not (pump.clientIO.disconnected and pump.serverIO.disconnected)
+        ]
 
     def pass_time(self, seconds: float, step: float = 0.5) -> None:
         """Let so much time pass, in steps."""

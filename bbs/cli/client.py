@@ -69,7 +69,7 @@ def main(argv: Sequence[str], program: Program) -> int:
         return _exit_code(program.name, "standard input or output is closed")
     kept = last.place(os.environ)
     try:
-        service = _service(options, kept)
+        service = choose_service(options, kept)
         making = _Making(service, kept)
         password = read_password(options.password_file) if options.password_file else None
     except (PasswordFileError, TrustUnusable) as problem:
@@ -141,8 +141,8 @@ def parser(program: Program) -> argparse.ArgumentParser:
     return parser
 
 
-def _service(options: argparse.Namespace, kept: Path) -> last.Service:
-    """The service that is meant."""
+def choose_service(options: argparse.Namespace, kept: Path) -> last.Service:
+    """The service that is meant: the one that is named, else the one at `kept`."""
     ca = os.path.abspath(options.ca) if options.ca else ""
     if options.host:
         host = options.host.strip("[]")  # As URLs have IPv6 addresses.

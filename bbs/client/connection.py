@@ -82,6 +82,7 @@ class Connection(Protocol):
     """
 
     transport: ITCPTransport | None = None
+    max_reply = MAX_REPLY
     _log = Logger()
 
     def __init__(
@@ -217,7 +218,7 @@ class Connection(Protocol):
         for end in ends:
             line = b"".join((*self._parts, end))
             self._parts, self._size = [], 0
-            if len(line) > MAX_REPLY:
+            if len(line) > self.max_reply:
                 return self._too_long()
             if not self._line_received(line):
                 self.heard = line[:MOST_HEARD]
@@ -225,13 +226,13 @@ class Connection(Protocol):
         if rest:
             self._parts.append(rest)
             self._size += len(rest)
-            if self._size > MAX_REPLY:
+            if self._size > self.max_reply:
                 self._too_long()
         return None
 
     def _too_long(self) -> None:
         self._parts, self._size = [], 0
-        self._end(f"{self.address} sent more than {MAX_REPLY} bytes in one line")
+        self._end(f"{self.address} sent more than {self.max_reply} bytes in one line")
 
     def _line_received(self, line: bytes) -> bool:
         """Pass a line on; False when it is neither an event nor the reply to anything."""

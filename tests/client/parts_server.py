@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bbs.testing import Link, MemoryNetwork
 
@@ -14,12 +14,14 @@ class PartsServer:
     """Answers some commands by lists, a part at a time, instead of the servers of a network; `more`
     too. What else is asked they answer themselves, and all replies stay in the order of requests.
 
-    `asked` are the requests for further parts. What `meddle` gives is sent instead of a part.
+    `asked` are the requests for further parts. What `meddle` gives is sent instead of a part, and
+    what `going_on` has instead of any.
     """
 
     def __init__(self, network: MemoryNetwork, a_part: int = 3) -> None:
         self.asked: list[str] = []
         self.meddle: Callable[[str, Answer], Answer] = lambda line, part: part
+        self.going_on: Iterator[Answer] | None = None
         self._a_part = a_part
         self._lists: dict[str, tuple[str, Sequence[object]]] = {}
         self._mine: dict[Link, list[Answer | None]] = {}
@@ -33,6 +35,8 @@ class PartsServer:
 
     def answer(self, line: str) -> Answer | None:
         """What is answered to a request; None: it is not for this server."""
+        if self.going_on is not None:
+            return next(self.going_on)
         command, *arguments = line.split(" ")
         begin = 0
         if command == "more":

@@ -26,7 +26,6 @@ from bbs.client import (
     Reply,
     TurnedAway,
     Unreachable,
-    connection,
 )
 from bbs.client.connection import Connection, Connections, endpoint_to
 from bbs.config import Configuration
@@ -182,31 +181,31 @@ class ConnectionTests(SynchronousTestCase):
         self.assertTrue(self.transport.disconnected)
 
     def test_the_longest_line(self) -> None:
-        self.patch(connection, "MAX_REPLY", 40)
         asked = self.ask()
-        exact = line(status=0, message="x" * (40 - len(line(status=0, message="")) + 1))
-        self.assertEqual(len(exact), 41)
+        exact = line(status=0, message="x" * 100)
+        self.connection.max_reply = len(exact) - 1
         self.connection.dataReceived(exact)
         self.successResultOf(asked)
-        self.connection.dataReceived(b"x" * 40)
+        self.connection.dataReceived(exact[:-1])
         self.assertFalse(self.transport.disconnected)
         self.connection.dataReceived(b"x")
         self.assertTrue(self.transport.disconnected)
 
     def test_a_longer_line_in_one_piece(self) -> None:
-        self.patch(connection, "MAX_REPLY", 40)
         asked = self.ask()
-        self.connection.dataReceived(line(status=0, message="x" * 40))
+        longer = line(status=0, message="x" * 100)
+        self.connection.max_reply = most = len(longer) - 2
+        self.connection.dataReceived(longer)
         self.connection.connectionLost(DONE)
         problem = self.failureResultOf(asked, Lost)
-        self.assertEqual(str(problem.value), f"{LOGIN} sent more than 40 bytes in one line")
+        self.assertEqual(str(problem.value), f"{LOGIN} sent more than {most} bytes in one line")
 
     def test_megabytes_cost_their_length_only(self) -> None:
         asked = self.ask()
-        data = line(status=0, message="x" * 20_000_000)
+        data = line(status=0, message="x" * 5_000_000)
         for start in range(0, len(data), 65536):
             self.connection.dataReceived(data[start : start + 65536])
-        self.assertEqual(len(self.successResultOf(asked).message or ""), 20_000_000)
+        self.assertEqual(len(self.successResultOf(asked).message or ""), 5_000_000)
 
     def test_closing_is_orderly_when_nothing_is_asked(self) -> None:
         self.connection.close()

@@ -59,4 +59,4 @@ class LastTests(SynchronousTestCase):
             ("--tls localhost", Service("localhost", 22222, True)),
         ):
             options: argparse.Namespace = client.parser(BOARD).parse_args(line.split())
-            self.assertEqual(client._service(options, self.path), meant)
+            self.assertEqual(client.choose_service(options, self.path), meant)

@@ -269,11 +269,9 @@ class LibraryTests(Lobby):
         self.network.unplug(LOGIN)
         self.clock.advance(TRUSTED)
         self.assertTrue(self.result(self.client.request("games ann")).ok)
-        vocabulary, self.client._learner.vocabulary = self.client.vocabulary, Vocabulary()
-        listed = self.client.request("games ann")
+        listed = BBSClient(self.clock, LOGIN, self.network.endpoint).request("games ann")
         self.network.advance(65)
         self.problem(listed, Unreachable)
-        self.client._learner.vocabulary = vocabulary
 
     def test_closing_ends_it(self) -> None:
         self.hold("commands")
@@ -284,11 +282,19 @@ class LibraryTests(Lobby):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_a_mistake_of_our_own_is_logged_and_keeps_nobody(self) -> None:
-        self.patch(self.client.vocabulary, "learn", None)
-        listed = self.client.learn()
+        broken = Broken()
+        client = BBSClient(self.clock, LOGIN, self.network.endpoint, vocabulary=broken)
+        listed = client.learn()
         self.network.flush()
         self.successResultOf(listed)
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
+
+
+class Broken(Vocabulary):
+    """One that has a mistake of our own."""
+
+    def learn(self, answer: Answer, now: float) -> None:
+        raise TypeError
 
 
 class BadAnswerTests(Lobby):

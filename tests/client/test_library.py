@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.internet.defer import CancelledError
 
 from bbs.client import Address, BadReply, ChatMessage, Lost, Post, Refused, Unreachable, Waiting
+from bbs.client.routing import LocalUser
 from bbs.testing import Link
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase, failure
 
@@ -41,8 +42,7 @@ class TokenTests(ClientTestCase):
         self.assertEqual(self.network.requests[-1], (APP_1, "list-friend token2"))
 
     def test_no_token_in_a_repr(self) -> None:
-        self.log_in("ann")
-        self.assertNotIn("token1", repr(self.client._users))
+        self.assertNotIn("token1", repr(LocalUser("ann", "token1", APP_1)))
 
     def test_unknown_commands_and_wrong_numbers_are_the_servers_to_answer(self) -> None:
         self.log_in("ann")

@@ -9,14 +9,10 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from bbs.client import lines
-from bbs.client.lines import InputError, Lines, reader
+from bbs.client.lines import MAX_LINE, InputError, Lines, reader
 
 
 class LinesTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.patch(lines, "MAX_LINE", 100)
-
     def lines(self, *pieces: bytes) -> Lines:
         self.pieces = [*pieces, b""]
         return Lines(lambda: succeed(self.pieces.pop(0)))
@@ -52,8 +48,11 @@ class LinesTests(SynchronousTestCase):
         self.assertEqual(self.next(self.lines(b"\xc3", b"\xa9\n")), "é")
 
     def test_memory_is_bounded(self) -> None:
-        lines = self.lines(b"x" * 60, b"x" * 41)
+        most = b"x" * MAX_LINE
+        self.assertEqual(len(self.next(self.lines(most)) or ""), MAX_LINE)
+        lines = self.lines(most, b"x", b"x")
         self.failureResultOf(Deferred.fromCoroutine(lines.next()), InputError)
+        self.assertEqual(len(self.pieces), 2)
 
     def test_what_cannot_be_read(self) -> None:
         lines = Lines(lambda: fail(IsADirectoryError(21, "Is a directory")))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import capturedLogs, formatEventAsClassicLogText
 
-from bbs.client import ChatMessage, Refused, TurnedAway, Unreachable
+from bbs.client import Address, BBSClient, ChatMessage, Refused, TurnedAway, Unreachable
 from bbs.testing import Link
 from tests.client.case import APP_1, APP_2, APP_3, LOGIN, ClientTestCase, failure
 
@@ -273,7 +274,13 @@ class ListenerTests(ClientTestCase):
         self.assertEqual(self.client.users, ("ann", "bob"))
 
     def test_a_mistake_of_our_own_is_logged(self) -> None:
-        self.patch(self.client._router.connections, "open", None)
+        def endpoint(address: Address) -> IStreamClientEndpoint:
+            if address != LOGIN:
+                raise TypeError
+            return self.network.endpoint(address)
+
+        self.client = BBSClient(self.clock, LOGIN, endpoint)
+        self.log_in("bob")
         listening = self.listen()
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
         self.problem(listening, Unreachable)
@@ -313,12 +320,6 @@ class ListenerTests(ClientTestCase):
         self.successResultOf(left)
         self.assertEqual(self.flushLoggedErrors(), [])
         self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_asked_after_its_end(self) -> None:
-        self.result(self.listen())
-        listener = self.client._listeners["bob"]
-        self.say("logout bob")
-        self.problem(listener.confirmed(), Unreachable)
 
     def test_a_message_handler_that_fails_harms_no_message(self) -> None:
         def fail(user: str, message: ChatMessage) -> None:

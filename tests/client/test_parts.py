@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import count, cycle
 
 from bbs.client import BBSClient, Incomplete, Post, Reply
-from bbs.client import parts as limits
 from bbs.client.forms import ForPrograms
+from bbs.client.parts import MOST_BYTES, MOST_PARTS, PATIENCE, Parts
 from bbs.client.script import Script
 from bbs.gateway import factory
 from bbs.testing import Link
@@ -210,27 +210,31 @@ class LackingTests(Case):
         self.repeats("a", "b", "c")
 
     def repeats(self, *cursors: str) -> None:
-        going_on = cycle({"status": 0, "friend": ["x"], "more": cursor} for cursor in cursors)
-        self.patch(self.server, "answer", lambda line: next(going_on))
+        self.server.going_on = cycle(
+            {"status": 0, "friend": ["x"], "more": cursor} for cursor in cursors
+        )
         reply = self.reply("list-friend ann")
         self.assertEqual(reply.lacking, "the server repeats itself")
         self.assertEqual(reply.members["friend"], ["x"] * (len(cursors) + 1))
 
-    def endless(self, **members: object) -> Reply:
-        """The reply of a server whose list has no end."""
-        going_on = ({"status": 0, "friend": [], "more": f"c{n}", **members} for n in count(1))
-        self.patch(self.server, "answer", lambda line: next(going_on))
-        return self.reply("list-friend ann")
+    def endless(self, **members: object) -> Iterator[Answer]:
+        """The parts of a list that has no end."""
+        return ({"status": 0, "friend": [], "more": f"c{n}", **members} for n in count(1))
 
     def test_a_list_without_an_end_has_so_many_parts(self) -> None:
-        self.patch(limits, "MOST_PARTS", 50)
-        reply = self.endless()
-        self.assertEqual(reply.lacking, "there are over 50 parts")
-        self.assertEqual(reply.members["more"], "c50")
+        answers = map(Reply, self.endless())
+        parts = Parts(next(answers), MOST_BYTES)
+        while parts.cursor is not None:
+            parts.add(next(answers))
+        reply = parts.together
+        self.assertEqual(reply.lacking, f"there are over {MOST_PARTS} parts")
+        self.assertEqual(reply.members["more"], f"c{MOST_PARTS}")
 
     def test_it_has_so_many_bytes(self) -> None:
-        self.client._most = 10_000
-        reply = self.endless(friend=["x" * 1000])
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint, most=10_000)
+        self.log_in("ann")
+        self.server.going_on = self.endless(friend=["x" * 1000])
+        reply = self.reply("list-friend ann")
         self.assertEqual(len(reply.names("friend")), 9)
         self.assertEqual(reply.members["more"], "c9")
         self.assertEqual(reply.lacking, "there are over 0.00954 MiB")
@@ -250,7 +254,7 @@ class LackingTests(Case):
         self.network.to_clients = slowly
         asking = self.client.request("list-friend ann")
         self.server.has("list-friend", "friend", NAMES * 10)
-        self.network.advance(limits.PATIENCE + 100.0)
+        self.network.advance(PATIENCE + 100.0)
         reply = self.successResultOf(asking)
         self.assertEqual(reply.lacking, "it took over 300 s")
         self.assertGreater(len(reply.names("friend")), 30)

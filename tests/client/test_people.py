@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping
 
 from bbs.client import BBSClient
 from bbs.client.conversation import Conversation
 from bbs.client.talk import Talk, is_for, is_said, partner_of
+from bbs.client.talking import Talking
 from bbs.client.values import ChatMessage
 from bbs.storage.models import User
 from bbs.testing import Link
@@ -215,12 +217,16 @@ class Talks(PeopleCase):
         self.assertEqual(self.conversation.talk, Talk("bob"))
 
     def test_what_came_is_remembered_only_while_it_matters(self) -> None:
-        remembered = self.conversation._talking
-        self.send("bob", "ann", "before")
-        for line in ("history bob", "history nobody", "talk bob", "/end", "ping"):
-            self.type(line)
-            self.send("bob", "ann", "hello")
-            self.assertIsNone(remembered._meanwhile, line)
+        talking = Talking(self.client, self.paper)
+        messages = [ChatMessage(number, "bob", "hello", to="ann") for number in range(5000)]
+        with talking.asking():
+            talking.heard("ann", messages.pop(), True)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before = tracemalloc.get_traced_memory()[0]
+        for message in messages:
+            talking.heard("ann", message, True)
+        self.assertLess(tracemalloc.get_traced_memory()[0] - before, 10_000)
 
     def test_what_is_not_sent_is_said_beside_the_text(self) -> None:
         self.type("talk bob")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -245,7 +246,8 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(self.refusal(path), f"{path}: a certificate in it cannot be read")
 
     def test_not_installed(self) -> None:
-        self.patch(addresses, "find_spec", lambda name: None)
+        self.addCleanup(sys.modules.__setitem__, "OpenSSL", sys.modules["OpenSSL"])
+        sys.modules["OpenSSL"] = None  # type: ignore[assignment]  # as if there were none
         self.assertEqual(self.refusal("/no/file"), NOT_INSTALLED)
 
     def test_names(self) -> None:

@@ -10,6 +10,7 @@ from bbs.client.terminal.history import Place
 from bbs.client.terminal.interfaces import More, Size
 from bbs.client.terminal.pager import Failed
 from bbs.client.terminal.settings import Attention
+from tests.client.case import failure
 from tests.client.terminal.test_face import FaceCase
 
 WINDOW = Size(40, 6)
@@ -236,39 +237,56 @@ class BackTests(ReadingCase):
 
     def test_it_cannot_be_had(self) -> None:
         self.type("history bob")
-        self.face._past = ("ann", Talk("nobody"))
+        self.answer("history", failure("unavailable"))
         self.face.look_back()
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], "No such user exist")
+        self.assertEqual(self.typist.printed[-1], "Service unavailable, try again")
         self.assertEqual(self.typist.asked, "line")
 
 
-class AttentionTests(ReadingCase):
+class AttentionCase(ReadingCase):
     posts_of_bob = 0
 
-    def hear(self, attention: Attention) -> tuple[int, bool]:
+    def hear(self) -> tuple[int, bool]:
         """How often it rings at a message for ann, and whether the sender is highlighted."""
-        self.face._attention = attention
         bells, self.typist.styles = self.typist.bells, []
         self.send("bob", "ann", "hello")
         self.network.advance(0.1)
         highlighted = any("class:highlight" in style for style in self.typist.styles)
         return self.typist.bells - bells, highlighted
 
+
+class OffTests(AttentionCase):
+    attention = Attention.OFF
+
     def test_written_to(self) -> None:
-        self.assertEqual(self.hear(Attention.OFF), (0, False))
-        self.assertEqual(self.hear(Attention.BELL), (1, False))
-        self.assertEqual(self.hear(Attention.HIGHLIGHT), (0, True))
-        self.assertEqual(self.hear(Attention.BOTH), (1, True))
+        self.assertEqual(self.hear(), (0, False))
+
+
+class HighlightTests(AttentionCase):
+    attention = Attention.HIGHLIGHT
+
+    def test_written_to(self) -> None:
+        self.assertEqual(self.hear(), (0, True))
+
+
+class BothTests(AttentionCase):
+    attention = Attention.BOTH
 
     def test_not_by_whom_one_talks_with(self) -> None:
         self.type("talk bob")
-        self.assertEqual(self.hear(Attention.BOTH), (0, False))
+        self.assertEqual(self.hear(), (0, False))
         self.type("end")
-        self.assertEqual(self.hear(Attention.BOTH), (1, True))
+        self.assertEqual(self.hear(), (1, True))
+
+
+class BellTests(AttentionCase):
+    attention = Attention.BELL
+
+    def test_written_to(self) -> None:
+        self.assertEqual(self.hear(), (1, False))
 
     def test_named_in_a_group(self) -> None:
-        self.face._attention = Attention.BELL
         self.register("eve")
         self.make_group("go", "eve")
         self.type("join-group go", "talk go")

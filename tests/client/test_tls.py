@@ -10,7 +10,7 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory, Protocol
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import addresses
@@ -209,8 +209,10 @@ class StrangerTests(TLSCase):
 
     async def test_given_up_meanwhile(self) -> None:
         """Who waits for somebody that does not answer to TLS need not."""
-        meeting = self.client(self.stranger(), self.local.path).meet()
-        await deferLater(self.reactor, 0.1)
+        heard: Deferred[None] = Deferred()
+        port = self.stranger(dataReceived=lambda stranger, hello: heard.callback(None))
+        meeting = self.client(port, self.local.path).meet()
+        await heard
         self.assertFalse(meeting.called)
         meeting.cancel()
         with self.assertRaises(CancelledError):

@@ -10,13 +10,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from twisted.internet.defer import Deferred
 
-from bbs.commands.service import Service
-from bbs.config import Configuration
-from bbs.daemons.composition import Ground
-from bbs.rules import members
 from bbs.storage.database import Database
-from bbs.testing import MemoryService
-from bbs.testing.service import HINT_KEY, MemoryAppServer
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -50,9 +44,11 @@ class Call:
     answer: Deferred[Any]
     carry_out: Callable[[], Deferred[Any]]
 
-    def go_on(self) -> None:
-        """Carry it out, and answer."""
-        self.carry_out().chainDeferred(self.answer)
+    def go_on(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Carry it out, have something else happen, and answer."""
+        done = self.carry_out()
+        meanwhile()
+        done.chainDeferred(self.answer)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error, and carry nothing out."""
@@ -109,33 +105,6 @@ class SlowDatabase(Database):
         for call in waiting:
             call.go_on()
 
-    def count(self, rule: Callable[..., Any]) -> int:
-        """How often a rule was asked for."""
-        return sum(asked is rule for asked, _ in self.asked)
-
-
-class SlowService(MemoryService):
-    """A service whose app servers ask a slow database.
-
-    :ivar slow: what they ask.
-    """
-
-    def __init__(self, service: Service, *, config: Configuration | None = None) -> None:
-        super().__init__(service, config=config)
-        self.declared = service
-        self.slow = SlowDatabase(self.database)
-
-    def boot(self, server_id: str) -> None:
-        ground = Ground(
-            self.declared,
-            self.config,
-            self.slow,
-            self.broker.client(),
-            self.clock,
-            self.wall,
-            HINT_KEY,
-        )
-        self.servers[server_id] = server = MemoryAppServer(ground, server_id)
-        server.port = self.listen(server.serving.factory)
-        self.database.run(members.report, server_id, server.port)
-        server.serving.home.bus.tell_fleet("ready")
+    def calls(self, rule: Callable[..., Any]) -> list[tuple[Any, ...]]:
+        """The arguments of each call of a rule."""
+        return [arguments for asked, arguments in self.asked if asked is rule]

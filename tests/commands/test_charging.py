@@ -12,7 +12,7 @@ from bbs.commands.charging import COMMANDS_AT_ONCE, DELIVERIES_AT_ONCE
 from bbs.config import Configuration, Limits
 from bbs.framework import Caller, Command, CommandTable, Role, Service, costs, read_only
 from bbs.testing import Peer
-from tests.faulty_database import SlowService
+from tests.slow_service import SlowService
 
 
 @read_only

@@ -11,6 +11,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board import board
 from bbs.board.models import Message as Stored
 from bbs.commands.ask import Ask, success
 from bbs.commands.service import Service
@@ -20,7 +21,7 @@ from bbs.protocols.line import Reply
 from bbs.protocols.stomp.interfaces import Message
 from bbs.storage.models import User
 from bbs.testing import MemoryBroker, Peer
-from tests.memory_service import memory_service
+from tests.slow_service import SlowService
 
 SUCCESS = {"status": 0, "message": "Success!"}
 
@@ -28,10 +29,10 @@ SUCCESS = {"status": 0, "message": "Success!"}
 class AskedCase(SynchronousTestCase):
     """ann and bob on one app server."""
 
-    service_of: Service | None = None
+    service_of: Service = board
 
     def setUp(self) -> None:
-        self.service = memory_service(self.service_of) if self.service_of else memory_service()
+        self.service = SlowService(self.service_of)
         self.addCleanup(self.service.close)
         self.tokens = dict(self.service.people("ann", "bob"))
         self.peer = self.service.at_home(self.tokens["ann"])
@@ -166,16 +167,15 @@ class Hints(AskedCase):
         super().setUp()
         self.befriend()
         self.bob = self.asking("bob")
-        self.held: list[Message] = []
+        self.service.hints.holds = True
         self.deliver = self.service.broker.deliver
-        self.patch(self.service.broker, "deliver", self.held.append)
 
     def invitation(self) -> Message:
         """The hint of carol's invitation to bob."""
         self.tokens |= self.service.people("carol")
-        self.held.clear()
+        self.service.hints.held.clear()
         self.ask("invite carol bob", self.service.at_home(self.tokens["carol"]))
-        [hint] = self.held
+        [hint] = self.service.hints.held
         return hint
 
     def test_one_that_is_as_it_was(self) -> None:

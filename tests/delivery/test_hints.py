@@ -3,42 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
-from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import messages
-from bbs.delivery import listeners
+from bbs.delivery.listeners import LISTENING_CONNECTIONS
 from bbs.protocols.stomp.interfaces import Message
 from bbs.testing import Peer
-from tests.memory_service import memory_service
+from tests.memory_service import POLICY, configuration
+from tests.slow_service import SlowService
 
 
 class HintsCase(SynchronousTestCase):
     """ann writes to bob, who listens; the broker holds back what it is given."""
 
     def setUp(self) -> None:
-        self.service = memory_service()
+        self.service = SlowService()
         self.addCleanup(self.service.close)
         self.tokens = self.service.people("ann", "bob", "eve")
         self.peer = self.service.at_home(self.tokens["ann"])
         self.ask(f"invite {self.tokens['ann']} bob")
         self.ask(f"accept-invite {self.tokens['bob']} ann")
         self.listener = self.listen("bob")
-        self.looks: list[int] = []
-        self.run_rule: Callable[..., Deferred[Any]] = self.service.database.run
-        self.patch(self.service.database, "run", self.run_counted)
-        self.held: list[Message] = []
+        self.service.hints.holds, self.held = True, self.service.hints.held
         self.deliver = self.service.broker.deliver
-        self.patch(self.service.broker, "deliver", self.held.append)
+        self.forget_looks()
 
-    def run_counted(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-        if rule is messages.fetch:
-            self.looks.append(len(arguments[0]))
-        return self.run_rule(rule, *arguments)
+    @property
+    def looks(self) -> list[int]:
+        """For how many listeners each look at the database was."""
+        return [len(cursors) for (cursors,) in self.service.slow.calls(messages.fetch)]
+
+    def forget_looks(self) -> None:
+        self.service.slow.asked.clear()
 
     def ask(self, line: str) -> None:
         self.assertEqual(self.peer.ask(line)["status"], 0)
@@ -108,7 +106,7 @@ class Proved(HintsCase):
         self.ask(f"join-group {self.tokens['bob']} chess")
         self.deliver(self.send("one"))
         ann = self.listen("ann")
-        self.looks.clear()
+        self.forget_looks()
         self.ask(f"send-group {self.tokens['ann']} chess e4")
         self.deliver(self.held.pop())
         self.assertEqual((self.heard(), self.heard(ann)), (["one", "e4"], ["e4"]))
@@ -140,22 +138,13 @@ class Late(HintsCase):
     def test_one_that_comes_while_somebody_looks(self) -> None:
         """What the look brings has been sent by then."""
         one, two = self.send("one"), self.send("two")
-        looking: Deferred[None] = Deferred()
-
-        def run(rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
-            answer = self.run_counted(rule, *arguments)
-            if rule is messages.fetch:
-                found = self.successResultOf(answer)
-                return looking.addCallback(lambda _: found)
-            return answer
-
-        self.patch(self.service.database, "run", run)
+        self.service.slow.hold(messages.fetch)
         self.look_for_what_was_lost()
         self.assertEqual((self.heard(), self.looks), ([], [1]))
         self.deliver(one)
         self.deliver(two)
         self.assertEqual(self.heard(), ["one", "two"])
-        looking.callback(None)
+        self.service.slow.go_on()
         self.assertEqual(self.heard(), [])
 
 
@@ -207,15 +196,15 @@ class Lying(HintsCase):
         self.assertEqual(self.listener.heard(), [event])
 
 
-class Many(HintsCase):
+class Many(SynchronousTestCase):
     def test_who_are_due_at_once_are_looked_up_in_parts(self) -> None:
-        self.patch(listeners, "LISTENING_CONNECTIONS", 121)
-        hint = self.send("one")
-        peers = [self.service.at_home(self.tokens["bob"]) for _ in range(120)]
-        for number, peer in enumerate(peers):
-            peer.ask(f"listen {self.tokens['bob']} {1000 + number}")
-        self.looks.clear()
-        self.deliver(replace(hint, body=b'{"event": "message", "id": 1}'))
-        self.assertEqual(self.heard(), ["one"])
-        self.assertEqual(sum(self.looks), 121)
-        self.assertLessEqual(max(self.looks), 50)
+        service = SlowService(config=configuration(replace(POLICY, capacity=8)))
+        self.addCleanup(service.close)
+        for token in service.people(*"abcdefgh").values():
+            for number in range(LISTENING_CONNECTIONS):
+                service.at_home(token).ask(f"listen {token} {number}")
+        service.slow.asked.clear()
+        service.broker.back()  # Whoever listens may have missed something.
+        looks = [len(cursors) for (cursors,) in service.slow.calls(messages.fetch)]
+        self.assertEqual(sum(looks), 8 * LISTENING_CONNECTIONS)
+        self.assertLessEqual(max(looks), 50)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import Deferred
+from dataclasses import replace
+
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -10,8 +11,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.delivery.audience import Audience, Listener
 from bbs.delivery.feed import Cursor
 from bbs.delivery.listeners import LISTENING_CONNECTIONS
+from bbs.storage.models import User
 from bbs.testing import Peer
-from tests.memory_service import memory_service
+from tests.slow_service import SlowService
 
 CODE = "too-many-listeners"
 
@@ -20,12 +22,11 @@ class ListeningCase(SynchronousTestCase):
     """ann and bob are at one app server, and both are in the group chess."""
 
     def setUp(self) -> None:
-        self.service = memory_service()
+        self.service = SlowService()
         self.addCleanup(self.service.close)
         self.tokens = self.service.people("ann", "bob")
         self.ask("ann", "create-group {} chess")
         self.ask("bob", "join-group {} chess")
-        self.stomp = self.service.serving(self.tokens["ann"]).serving.home.bus._stomp
 
     def ask(self, name: str, request: str, peer: Peer | None = None) -> dict[str, object]:
         peer = peer or self.service.at_home(self.tokens[name])
@@ -47,7 +48,7 @@ class ListeningCase(SynchronousTestCase):
                 channel: name
                 for name, channel in self.service.database.peewee.execute_sql(query).fetchall()
             }
-        topics = [each.destination for each in self.stomp.subscriptions()]  # type: ignore[attr-defined]
+        topics = self.service.hints.topics()
         return {names.get(topic.rpartition(".")[2], topic) for topic in topics}
 
 
@@ -73,18 +74,13 @@ class Connections(ListeningCase):
             self.assertEqual([each["message"] for each in peer.events()], ["e4"])
 
     def test_those_about_to_listen_count(self) -> None:
-        confirmed: Deferred[None] = Deferred()
-
-        async def settle(subscriptions: object) -> None:
-            await confirmed
-
-        bus = self.service.serving(self.tokens["ann"]).serving.home.bus
-        self.patch(bus, "settle", settle)
+        self.service.hints.confirms = False
         peers = [self.service.at_home(self.tokens["ann"]) for _ in range(LISTENING_CONNECTIONS + 1)]
         for peer in peers:
             peer.say(f"listen {self.tokens['ann']}")
         self.assertEqual([each["code"] for each in peers[-1].heard()], [CODE])
-        confirmed.callback(None)
+        self.assertEqual(peers[0].heard(), [])
+        self.service.hints.confirm()
         for peer in peers[:-1]:
             self.assertEqual([each["status"] for each in peer.heard()], [0])
 
@@ -101,12 +97,7 @@ class Hearing(ListeningCase):
         self.assertEqual(self.heard_topics(), set())
 
     def test_who_goes_while_about_to_listen(self) -> None:
-        confirmed: Deferred[None] = Deferred()
-        self.patch(
-            self.service.serving(self.tokens["ann"]).serving.home.bus,
-            "settle",
-            lambda subscriptions: confirmed,
-        )
+        self.service.hints.confirms = False
         peer = self.service.at_home(self.tokens["ann"])
         peer.say(f"listen {self.tokens['ann']}")
         self.assertEqual(self.heard_topics(), {"ann", "chess"})
@@ -144,10 +135,13 @@ class Hearing(ListeningCase):
     def test_a_hint_that_comes_after_all_brings_nothing(self) -> None:
         """Who has left is no reader: that is decided where messages are stored."""
         ann, bob = self.listen("ann"), self.listen("bob")
-        listeners = self.service.serving(self.tokens["ann"]).serving.home.app.listeners
-        self.patch(listeners, "unhear", lambda user, channel: None)
         self.ask("ann", "leave-group {} chess", ann)
+        self.service.hints.holds = True
         self.ask("bob", "send-group {} chess e4", bob)
+        [hint, *_] = self.service.hints.held
+        channel = User.get(User.name == "ann").channel
+        for topic in (f"/topic/bbs.user.{channel}", hint.destination):
+            self.service.broker.deliver(replace(hint, destination=topic))
         self.service.settle()
         self.assertEqual([len(each.events()) for each in (ann, bob)], [0, 1])
 

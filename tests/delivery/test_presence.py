@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import board
+from bbs.delivery.feed import Cursor, Mailbox
 from bbs.errors import Unavailable
-from bbs.rules import accounts, callers, members, operators, overview, places, presence
-from bbs.storage.database import read_only
+from bbs.rules import accounts, callers, members, operators, overview, presence
 from bbs.storage.models import Place, Server, Session, User, Waiter
-from bbs.testing import MemoryService, Peer
+from bbs.testing import Peer
 from bbs.values import Policy, State, Tally
 from tests.memory_service import POLICY, configuration
+from tests.slow_service import SlowService
 
 TTL = 20.0
 """Seconds without a command or a connection that listens, after which a place goes back; there is
@@ -38,7 +39,7 @@ class PresenceCase(SynchronousTestCase):
         config = configuration(self.policy)
         app = replace(config.app, place_ttl=TTL)
         limits = replace(config.limits, session_ttl=self.session_ttl)
-        self.service = MemoryService(board, config=replace(config, app=app, limits=limits))
+        self.service = SlowService(config=replace(config, app=app, limits=limits))
         self.addCleanup(self.service.close)
         self.tokens = self.service.people(*self.names)
         self.peers = {name: self.service.at_home(token) for name, token in self.tokens.items()}
@@ -343,25 +344,23 @@ class Fleet(PresenceCase):
 class Meanwhile(PresenceCase):
     """Somebody comes while the place is being given back."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.service.slow.hold(presence.leave_unused)
+        self.service.advance(TTL + LATE)
+        (self.giving_back,) = self.service.slow.waiting
+        self.service.slow.hold_no_more()
+
     def in_the_middle(self, happens: Callable[[], object]) -> None:
         """Have something happen when the transaction is over that gives places back, and nobody has
         heard of it yet."""
-        rule = presence.leave_unused
-        done: list[object] = []
-
-        def leave_unused(server: str, seen: Mapping[int, int]) -> list[int]:
-            left = rule(server, seen)
-            if left and not done:
-                done.append(happens())
-            return left
-
-        self.patch(presence, "leave_unused", leave_unused)
+        self.giving_back.go_on(happens)
+        self.service.settle()
 
     def test_somebody_who_asks(self) -> None:
         (server,) = self.service.servers.values()
         user = User.get(User.name == "ann").id
         self.in_the_middle(lambda: server.serving.presence.note(user))
-        self.service.advance(TTL + LATE)
         self.assertEqual((self.there(), self.away(), self.taken()), ({"ann"}, {"bob"}, 1))
 
     def test_somebody_who_asks_and_one_who_logs_out(self) -> None:
@@ -375,45 +374,38 @@ class Meanwhile(PresenceCase):
             Place.delete().where(Place.user == first).execute()
 
         self.in_the_middle(happens)
-        self.service.advance(TTL + LATE)
         self.assertEqual((self.there(), self.taken()), ({"bob"}, 1))
 
     def test_somebody_who_begins_to_listen(self) -> None:
+        """Whose command was long ago: it notes that they are there."""
         (server,) = self.service.servers.values()
-        listeners = server.serving.listeners
-        user = User.get(User.name == "ann").id
-        peer = self.listen("ann")
+        ann = User.get(User.name == "ann")
+        peer = server.peer()
 
-        done: list[bool] = []
-        really = listeners.listens
-        self.patch(listeners, "listens", lambda each: bool(done) and really(each))
-        self.in_the_middle(lambda: done.append(True))
-        self.service.advance(TTL + LATE)
+        def listen() -> None:
+            session = callers.digest(self.tokens["ann"])
+            opening = server.serving.listeners.open(
+                callers.Caller(ann.id, "ann", ann.channel, 0.0, session=session),
+                Mailbox(Cursor(ann.id, 0), resumes=True),
+                peer.protocol,
+            )
+            begin = self.successResultOf(Deferred.fromCoroutine(opening))
+            begin()
+
+        self.in_the_middle(listen)
         self.assertEqual((self.there(), self.away(), self.taken()), ({"ann"}, {"bob"}, 1))
-        self.assertEqual((peer.events(), really(user)), ([], True))
+        self.assertEqual(peer.events(), [])
 
     def test_somebody_who_has_just_logged_in(self) -> None:
         """It changes `Place.asked`, which the transaction looks at."""
-        rule = presence.leave_unused
-        user = User.get(User.name == "ann").id
-
-        def leave_unused(server: str, seen: Mapping[int, int]) -> list[int]:
-            places.ask(user)
-            return rule(server, seen)
-
-        self.patch(presence, "leave_unused", leave_unused)
-        self.service.advance(TTL + LATE)
+        self.service.people("ann")
+        self.in_the_middle(lambda: None)
         self.assertEqual((self.there(), self.away()), ({"ann"}, {"bob"}))
 
     def test_the_database_is_away(self) -> None:
-        def leave_unused(server: str, seen: Mapping[int, int]) -> list[int]:
-            raise Unavailable()
-
-        rule = presence.leave_unused
-        self.patch(presence, "leave_unused", leave_unused)
-        self.service.advance(TTL + LATE)
+        self.giving_back.fail(Unavailable())
+        self.service.settle()
         self.assertEqual(self.taken(), 2)
-        self.patch(presence, "leave_unused", rule)
         self.service.advance(LATE)
         self.assertEqual(self.taken(), 0)
 
@@ -535,16 +527,10 @@ class OtherSessions(PresenceCase):
             self.assertEqual(peer.events(), [{"event": "logout"}])
 
     def test_one_question_for_all(self) -> None:
-        asked: list[int] = []
-        rule = presence.standings
-
-        def standings(sessions: Collection[str]) -> dict[str, presence.Standing]:
-            asked.append(len(sessions))
-            return rule(sessions)
-
-        self.patch(presence, "standings", read_only(standings))
         self.listen("bob")
+        self.service.slow.asked.clear()
         self.service.advance(10.0)
+        asked = [len(sessions) for (sessions,) in self.service.slow.calls(presence.standings)]
         self.assertEqual(asked, [3])
 
 

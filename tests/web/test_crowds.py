@@ -145,7 +145,7 @@ class MadeOnce(PageCase):
     @property
     def looks(self) -> list[bool]:
         """For each look that was begun, whether it is for people's names too."""
-        return [names for rule, (_, names, *_) in self.database.asked if rule is overview]
+        return [names for _, names, *_ in self.database.calls(overview)]
 
     def test_metrics(self) -> None:
         self.service.people("ann")

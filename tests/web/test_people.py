@@ -101,11 +101,11 @@ class Seeing(PeopleCase):
     def test_a_search_is_made_once_a_second(self) -> None:
         for _ in range(6):
             self.names("search=a")
-        self.assertEqual(self.database.count(search), 1)
+        self.assertEqual(len(self.database.calls(search)), 1)
         self.clock.advance(1)
         self.names("search=a")
         self.names("search=b")
-        self.assertEqual(self.database.count(search), 3)
+        self.assertEqual(len(self.database.calls(search)), 3)
 
 
 class Doing(PeopleCase):

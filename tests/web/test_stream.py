@@ -133,7 +133,7 @@ class Watching(PageCase):
         watcher.browser.close()
         self.database.asked.clear()
         self.pass_time(30)
-        self.assertEqual(self.database.count(overview), 3)
+        self.assertEqual(len(self.database.calls(overview)), 3)
 
 
 class ComingBack(PageCase):

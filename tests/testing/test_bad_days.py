@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import cache
+from typing import ParamSpec, TypeVar
+from weakref import ref
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board import messages
+from bbs.board import board, messages
+from bbs.daemons.composition import Ground
+from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
+from bbs.passwords import Hasher
 from bbs.rules import members, servers
 from bbs.scaling.identity import process_identity
 from bbs.scaling.keeper import FleetKeeper
 from bbs.storage.models import Lease, Server
 from bbs.testing.provider import MemoryProvider
+from bbs.testing.service import HINT_KEY, QUICK
 from bbs.values import State
-from tests.memory_service import POLICY, another_keeper, memory_service
+from bbs.workers import Inline
+from tests.faulty_database import Disk
+from tests.memory_service import POLICY, another_keeper, configuration
+from tests.slow_service import SlowService
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class BadDaysCase(SynchronousTestCase):
+    """A service whose database is on a disk that can be taken away."""
+
     def setUp(self) -> None:
-        self.service = memory_service()
+        self.disk = Disk(self.mktemp())
+        self.service = self.make_service()
         self.addCleanup(self.service.close)
         self.service.start()
 
+    def make_service(self) -> SlowService:
+        return SlowService(url=self.disk.url)
+
     def database_away(self) -> None:
         """Nothing can be asked of the database."""
-        self.patch_of_run = self.patch(
-            self.service.database, "run", lambda *arguments: fail(Unavailable())
-        )
+        self.disk.take_away(self.service.database)
 
     def database_back(self) -> None:
-        self.patch_of_run.restore()
+        self.disk.bring_back()
 
     def count(self, table: str) -> int:
         query = f"SELECT count(*) FROM {table}"
@@ -80,47 +99,41 @@ class Listening(BadDaysCase):
 
     def test_what_was_delivered_is_written_down_one_after_the_other(self) -> None:
         """While it is written down more is delivered; and then the database is away for a while."""
-        run, asked = self.service.database.run, []
-
-        def run_later(rule: Any, *arguments: Any) -> Deferred[Any]:
-            if rule is not messages.note_delivered:
-                return run(rule, *arguments)
-            go: Deferred[Any] = Deferred()
-            asked.append(go)
-            return go.addCallback(
-                lambda served: run(rule, *arguments) if served else fail(Unavailable())
-            )
-
-        self.patch(self.service.database, "run", run_later)
+        slow = self.service.slow
+        slow.hold(messages.note_delivered)
         for text in ("one", "two"):
             self.send(text)
             self.service.clock.advance(0.2)
         self.listener.protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(len(asked), 1)
         for served in (True, False, True):
-            asked.pop().callback(served)
+            (noting,) = slow.waiting
+            slow.waiting.clear()
+            if served:
+                noting.go_on()
+            else:
+                noting.fail(Unavailable())
             self.service.clock.advance(3)
+        self.assertEqual(slow.waiting, [])
         query = "SELECT max(delivered) FROM inbox"
         self.assertEqual(self.service.database.peewee.execute_sql(query).fetchone(), (2,))
 
     def test_who_leaves_while_the_database_is_away_is_forgotten(self) -> None:
-        away: Deferred[Any] = Deferred()
-        run = self.service.database.run
-
-        def run_later(rule: Any, *arguments: Any) -> Deferred[Any]:
-            return away if rule is messages.fetch else run(rule, *arguments)
-
-        patched = self.patch(self.service.database, "run", run_later)
+        gc.freeze()  # To look through all that other tests have left takes a while.
+        self.addCleanup(gc.unfreeze)
+        gone = self.service.listening(self.tokens["bob"])
+        connection = ref(gone.transport)
+        slow = self.service.slow
+        slow.hold(messages.fetch)
         self.service.broker.away()
-        self.listener.protocol.connectionLost(Failure(ConnectionDone()))
-        patched.restore()
-        away.errback(Unavailable())
-        self.listener = self.home.peer()
-        self.listener.ask(f"listen {self.tokens['bob']}")
+        gone.protocol.connectionLost(Failure(ConnectionDone()))
+        slow.hold_no_more()
+        slow.waiting.pop().fail(Unavailable())
         self.send("hello")
         self.service.advance(3)
         self.assertEqual([event["message"] for event in self.listener.heard()], ["hello"])
-        self.assertFalse(self.home.serving.listeners._due)
+        del gone
+        gc.collect()
+        self.assertIsNone(connection())
 
     def test_stopping_writes_down_what_was_delivered(self) -> None:
         self.send("hello")
@@ -171,8 +184,8 @@ class Waiting(BadDaysCase):
         self.database_away()
         self.peer.protocol.connectionLost(Failure(ConnectionDone()))
         self.service.clock.advance(1)
-        self.assertEqual(self.count("waiter"), 1)
         self.database_back()
+        self.assertEqual(self.count("waiter"), 1)
         self.service.clock.advance(1)
         self.assertEqual(self.count("waiter"), 0)
 
@@ -186,66 +199,121 @@ class Waiting(BadDaysCase):
         )
 
 
+class Threads(Inline):
+    """They count what is asked of them."""
+
+    asked = 0
+
+    def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
+        self.asked += 1
+        return super().run(work, *args, **kwargs)
+
+
+@cache
 def dead_identity() -> str:
     """The identity of a process that has ended."""
     program = "from bbs.scaling.identity import process_identity; print(process_identity())"
     return subprocess.check_output([sys.executable, "-c", program], text=True).strip()
 
 
-class Keepers(BadDaysCase):
-    """Two login servers over one database; the first keeps the fleet."""
+class KeepersCase(BadDaysCase):
+    """Two login servers over one database; the first keeps the fleet, by the clock of a process
+    that can be stopped."""
+
+    retention = 1000.0
+
+    def make_service(self) -> SlowService:
+        config = configuration(POLICY)
+        messages = replace(config.messages, message_retention=self.retention)
+        service = SlowService(config=replace(config, messages=messages), url=self.disk.url)
+        self.process = Clock()
+        self.process.advance(service.clock.seconds())
+        self.is_stopped = False
+        self.threads = Threads()
+        service.login = LoginServing(
+            Ground(
+                board,
+                service.config,
+                service.database,
+                service.broker.client(),
+                self.process,
+                service.wall,
+                HINT_KEY,
+            ),
+            me=service.me,
+            hasher=Hasher(Inline(), QUICK),
+            provider=service.provider,
+            workers=self.threads,
+        )
+        return service
 
     def setUp(self) -> None:
         super().setUp()
+        self.pass_time(0.2)
         self.provider = MemoryProvider("memory of the second")
-        self.second = self.keeper("host:elsewhere:1")
+        self.second = another_keeper(
+            self.service, "host:elsewhere:1", self.provider, replace(POLICY, minimum=0)
+        )
         self.second.startService()
         self.addCleanup(self.stop, self.second)
-        self.service.settle()
+        self.pass_time(0.2)
 
-    def keeper(self, identity: str) -> FleetKeeper:
-        return another_keeper(self.service, identity, self.provider, replace(POLICY, minimum=0))
+    @property
+    def first(self) -> FleetKeeper:
+        return self.service.login.keeper
 
     def stop(self, keeper: FleetKeeper) -> None:
         if keeper.running:
             keeper.stopService()
 
+    def pass_time(self, seconds: float) -> None:
+        """Let a moment pass for both, unless the process of the first is stopped."""
+        for _ in range(10):
+            if not self.is_stopped:
+                self.process.advance(seconds / 10)
+            self.service.clock.advance(seconds / 10)
+
     def rounds(self, seconds: int) -> None:
         for _ in range(seconds):
             self.service.beat()
-            self.service.clock.advance(1)
+            self.pass_time(1)
 
+    def go_on(self) -> None:
+        """The process of the first goes on, and finds that time has passed."""
+        self.is_stopped = False
+        self.process.advance(self.service.clock.seconds() - self.process.seconds())
+
+
+class Keepers(KeepersCase):
     def test_one_at_a_time(self) -> None:
         self.rounds(60)
-        self.assertEqual((self.service.login.keeper.keeping, self.second.keeping), (True, False))
+        self.assertEqual((self.first.keeping, self.second.keeping), (True, False))
 
     def test_one_that_stops_hands_over(self) -> None:
-        self.service.login.keeper.stopService()
+        self.first.stopService()
         self.rounds(3)
         self.assertTrue(self.second.keeping)
 
     def test_one_that_falls_silent_is_succeeded_and_finds_out(self) -> None:
-        self.patch(self.service.login.keeper, "look_soon", lambda: None)
-        self.service.login.keeper._next.cancel()
+        self.is_stopped = True
         self.rounds(9)
         self.assertFalse(self.second.keeping)
         self.rounds(5)
         self.assertTrue(self.second.keeping)
-        self.service.login.keeper._next = self.service.clock.callLater(
-            0, self.service.login.keeper._begin
-        )
+        self.go_on()
         self.rounds(3)
-        self.assertFalse(self.service.login.keeper.keeping)
+        self.assertFalse(self.first.keeping)
 
     def test_an_outage_is_held_against_nobody(self) -> None:
         (server,) = self.service.servers
         self.database_away()
         for _ in range(60):
-            self.service.clock.advance(1)
+            self.pass_time(1)
         self.database_back()
+        self.pass_time(1)
         self.rounds(20)
         self.assertEqual(self.service.provider.alive(), {server})
-        self.assertTrue(self.service.login.keeper.keeping)
+        self.assertTrue(self.first.keeping)
 
     def test_people_who_wait_at_a_dead_login_server_are_not_launched_for(self) -> None:
         dead = members.Member(servers.new_id(), "host:elsewhere:2")
@@ -255,7 +323,7 @@ class Keepers(BadDaysCase):
         self.assertEqual(self.count("waiter"), 0)
 
     def test_one_whose_process_is_dead_is_succeeded_at_once(self) -> None:
-        self.service.login.keeper._next.cancel()
+        self.is_stopped = True
         Lease.update(identity=dead_identity()).execute()
         self.rounds(3)
         self.assertTrue(self.second.keeping)
@@ -281,10 +349,15 @@ class Keepers(BadDaysCase):
     def test_no_thread_is_asked_about_oneself(self) -> None:
         self.second.stopService()
         self.rounds(3)
-        self.patch(self.service.login.keeper, "_workers", None)
+        servers.add(f"local:{self.service.me.identity}", 2, self.service.wall())
+        self.threads.asked = 0
         self.rounds(3)
-        self.assertTrue(self.service.login.keeper.keeping)
-        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertTrue(self.first.keeping)
+        self.assertEqual(self.threads.asked, 0)
+
+
+class Sweeping(KeepersCase):
+    retention = 10.0
 
     def test_what_has_expired_is_swept_away(self) -> None:
         token = self.service.people("ann")["ann"]
@@ -292,5 +365,5 @@ class Keepers(BadDaysCase):
         peer.ask(f"create-group {token} chess")
         peer.ask(f"send-group {token} chess hello")
         self.assertEqual(self.count("message"), 1)
-        self.rounds(1100)
+        self.rounds(80)
         self.assertEqual(self.count("message"), 0)

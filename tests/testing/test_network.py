@@ -15,6 +15,7 @@ from zope.interface.verify import verifyObject
 
 from bbs.board import board
 from bbs.client import Address
+from bbs.config import Configuration, Limits
 from bbs.testing import Link, MemoryNetwork, MemoryService
 
 APP_1, APP_2 = Address("127.0.0.1", 20001), Address("127.0.0.1", 20002)
@@ -49,9 +50,11 @@ def told(line: str) -> str:
     return members.get("event") or members["message"]
 
 
-class NetworkTests(SynchronousTestCase):
+class NetworkCase(SynchronousTestCase):
+    config: Configuration | None = None
+
     def setUp(self) -> None:
-        self.service = MemoryService(board)
+        self.service = MemoryService(board, config=self.config)
         self.addCleanup(self.service.close)
         self.network = MemoryNetwork(self.service)
 
@@ -66,6 +69,8 @@ class NetworkTests(SynchronousTestCase):
         verifyObject(IStreamClientEndpoint, endpoint)
         return endpoint.connect(Factory.forProtocol(Program))
 
+
+class NetworkTests(NetworkCase):
     def test_requests_and_replies(self) -> None:
         one, other = self.connect(), self.connect(APP_1)
         one.say(b"ping", b"quit")
@@ -123,20 +128,6 @@ class NetworkTests(SynchronousTestCase):
         self.network.flush()
         self.assertEqual(program.heard, ["Pong!", "none of its", "no JSON"])
 
-    def test_cut_and_hung_up(self) -> None:
-        for end, heard in ((Link.cut, []), (Link.hang_up, ["Pong!"])):
-            program = self.connect()
-            (link,) = self.network.links
-            program.say(b"ping")
-            link.ask("ping")
-            end(link)
-            self.network.flush()
-            self.assertEqual((program.heard[:1], program.ended), (heard, True))
-            self.assertFalse(link.open)
-            self.assertEqual(self.network.links, [])
-            # The server knows too.
-            self.assertEqual(len(self.service.login.factory._connections), 0)
-
     def test_who_takes_nothing_hears_nothing(self) -> None:
         program = self.connect()
         (link,) = self.network.links
@@ -148,16 +139,6 @@ class NetworkTests(SynchronousTestCase):
         program.transport.resumeProducing()
         self.network.flush()
         self.assertEqual((program.heard, program.ended), (["Pong!", "Bye!"], True))
-
-    def test_who_goes_is_gone(self) -> None:
-        for paused in (False, True):
-            program = self.connect()
-            if paused:
-                program.transport.pauseProducing()
-            program.transport.loseConnection()
-            self.network.flush()
-            self.assertEqual(self.network.links, [])
-            self.assertEqual(len(self.service.login.factory._connections), 0)
 
     def test_servers_that_are_not_reached(self) -> None:
         self.failureResultOf(self.connecting(APP_2), ConnectionRefusedError)
@@ -183,3 +164,39 @@ class NetworkTests(SynchronousTestCase):
         token = self.service.people("ann")["ann"]
         self.network.advance(1000)
         self.assertEqual(self.service.serving(token).port, APP_1.port)
+
+
+class OneAtATime(NetworkCase):
+    """Servers that take one connection each, and so know when it has ended."""
+
+    config = Configuration(limits=Limits(connections=1))
+
+    def server_is_free(self) -> None:
+        """Check that somebody else can connect to the login server, and let them go."""
+        another = self.connect()
+        another.say(b"ping", b"quit")
+        self.network.flush()
+        self.assertEqual((another.heard, another.ended), (["Pong!", "Bye!"], True))
+
+    def test_cut_and_hung_up(self) -> None:
+        for end, heard in ((Link.cut, []), (Link.hang_up, ["Pong!"])):
+            program = self.connect()
+            (link,) = self.network.links
+            program.say(b"ping")
+            link.ask("ping")
+            end(link)
+            self.network.flush()
+            self.assertEqual((program.heard[:1], program.ended), (heard, True))
+            self.assertFalse(link.open)
+            self.assertEqual(self.network.links, [])
+            self.server_is_free()
+
+    def test_who_goes_is_gone(self) -> None:
+        for paused in (False, True):
+            program = self.connect()
+            if paused:
+                program.transport.pauseProducing()
+            program.transport.loseConnection()
+            self.network.flush()
+            self.assertEqual(self.network.links, [])
+            self.server_is_free()

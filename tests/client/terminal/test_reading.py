@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twisted.internet.defer import Deferred, fail
 
+from bbs.board.posts import post as publish
 from bbs.client.talk import Talk
 from bbs.client.terminal.face import NOTHING_TO_READ, OLDER_BY_KEY
 from bbs.client.terminal.history import Place
@@ -42,10 +43,8 @@ class ReadingCase(FaceCase):
     def setUp(self) -> None:
         super().setUp()
         self.typist.window = WINDOW
-        self.log_in("bob")
         for number in range(self.posts_of_bob):
-            self.result(self.client.post("bob", f"post {number}"))
-        self.result(self.client.logout("bob"))
+            self.run_rule(publish, self.caller("bob"), f"post {number}")
         self.type("login ann 1")
 
 

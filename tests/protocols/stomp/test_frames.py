@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tracemalloc
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -22,6 +23,7 @@ from bbs.protocols.stomp.frames import (
     encode_plain_send,
     writable,
 )
+from tests.examples import few
 
 
 def cut(pieces: Iterable[bytes], version: str = "1.2", max_frame: int = 1 << 20) -> list[Frame]:
@@ -118,9 +120,10 @@ class SegmentationTests(SynchronousTestCase):
         self.assertEqual(cut(bytewise(STREAM)), FRAMES)
 
     def test_every_two_cuts(self) -> None:
-        """In two or three pieces, wherever they are cut."""
+        """In two or three pieces, wherever they are cut; in the fast tests the second one at every
+        fifth place behind the first."""
         for first in range(len(STREAM)):
-            for second in range(first, len(STREAM)):
+            for second in range(first, len(STREAM), 1 if "BBS_TEST_EXAMPLES" in os.environ else 5):
                 pieces = [STREAM[:first], STREAM[first:second], STREAM[second:]]
                 self.assertEqual(cut(pieces), FRAMES, pieces)
 
@@ -129,6 +132,7 @@ class SegmentationTests(SynchronousTestCase):
             pieces = [STREAM[i : i + size] for i in range(0, len(STREAM), size)]
             self.assertEqual(cut(pieces), FRAMES, size)
 
+    @few
     @given(st.data())
     def test_round_trip(self, data: st.DataObject) -> None:
         """Whatever frames, in whatever version and segments, with heart-beats between them."""
@@ -323,6 +327,7 @@ class WritingTests(SynchronousTestCase):
             with self.assertRaises(FrameError):
                 encode(Frame("CONNECT", {"passcode": "a\nb"}), version)
 
+    @few
     @given(st.from_regex(r"/topic/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?", fullmatch=True), st.binary())
     def test_plain_send(self, destination: str, body: bytes) -> None:
         """It is what is written for any frame, in every version."""
@@ -331,6 +336,7 @@ class WritingTests(SynchronousTestCase):
             expected = encode(Frame("SEND", headers, body), version)
             self.assertEqual(encode_plain_send(destination, body), expected)
 
+    @few
     @given(st.data())
     def test_message(self, data: st.DataObject) -> None:
         """What a subscriber gets is what is written for any frame, with the headers of the sender's

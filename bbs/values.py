@@ -144,13 +144,14 @@ class Size:
 class Quotas:
     """What the service keeps of one user at the most, from `[limits]` of the configuration:
     `friends`, `groups` made, `members` of one group, bytes of messages that wait in an `inbox`, and
-    `posts`, the latest."""
+    `posts`, the latest. `post_bytes`, those of all posts, is no key of it."""
 
     friends: int = 1000
     groups: int = 100
     members: int = 1000
     inbox: int = 16 * 2**20
     posts: int = 10_000
+    post_bytes: int = 16 * 2**20
 
 
 @dataclass

@@ -20,10 +20,10 @@ EXPIRED_AT_ONCE = 2000
 change an inbox, and a transaction has little more than a second for all."""
 
 
-def forget_reader(user: int) -> int:
-    """Of what `user` was sent, forget the oldest `FORGOTTEN_AT_ONCE`; returns how many. They count
+def forget_reader(user: int, most: int = FORGOTTEN_AT_ONCE) -> int:
+    """Of what `user` was sent, forget the oldest, `most` of them; returns how many. They count
     as delivered: so what waits for the user is right, should nothing more be forgotten."""
-    oldest = _oldest(user, FORGOTTEN_AT_ONCE)
+    oldest = _oldest(user, most)
     if oldest:
         [last] = oldest[-1]
         inboxes.note({user: last})
@@ -31,14 +31,14 @@ def forget_reader(user: int) -> int:
     return len(oldest)
 
 
-def expire(before: float, most: int = 500) -> int:
-    """Remove messages stored before `before`, in one transaction `most` of them, which are for
-    `EXPIRED_AT_ONCE` readers together. Of one that is for more, some of the readers lose it.
+def expire(before: float, most: int = 500, readers: int = EXPIRED_AT_ONCE) -> int:
+    """Remove messages stored before `before`, in one transaction `most` of them, which are for so
+    many `readers` together. Of one that is for more, some of the readers lose it.
 
     Returns how many it found, 0 if there are no more.
     """
     expired = Message.select(Message.id).where(Message.stored < before).limit(most)
-    old, last = _few_readers(sorted(number for (number,) in rows(expired)))
+    old, last = _few_readers(sorted(number for (number,) in rows(expired)), readers)
     inboxes.let_go(old, last)
     for each in pieces(old, inboxes.MESSAGES_AT_ONCE):
         _expire_deliveries(padded(each), last)
@@ -47,15 +47,15 @@ def expire(before: float, most: int = 500) -> int:
     return len(old)
 
 
-def _few_readers(messages: Sequence[int]) -> tuple[Sequence[int], int]:
-    """The first of `messages` that are for `EXPIRED_AT_ONCE` readers together; if the first is for
-    more, that one, and the last of so many readers of it."""
+def _few_readers(messages: Sequence[int], readers: int) -> tuple[Sequence[int], int]:
+    """The first of `messages` that are for so many `readers` together; if the first is for more,
+    that one, and the last of so many readers of it."""
     few: list[int] = []
     count = 0
     for each in pieces(messages, inboxes.MESSAGES_AT_ONCE):
-        found = _for_whom(padded(each), EXPIRED_AT_ONCE + 1 - count)
+        found = _for_whom(padded(each), readers + 1 - count)
         count += len(found)
-        if count > EXPIRED_AT_ONCE:
+        if count > readers:
             beyond = found[-1][0]
             few += [number for number in each if number < beyond]
             return (few, LAST_ID) if few else ([beyond], found[-2][1])

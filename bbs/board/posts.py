@@ -13,6 +13,7 @@ from bbs.framework import (
     Caller,
     Page,
     Part,
+    Quotas,
     User,
     asks,
     byte_length,
@@ -23,9 +24,6 @@ from bbs.framework import (
     statement,
     together,
 )
-
-MOST_BYTES = 16 * 2**20
-"""Bytes of a user's posts that are kept; of more the oldest go, as beyond `[limits] posts`."""
 
 Row = tuple[Any, ...]
 """A post: its id, its author, its text, and when it was stored."""
@@ -69,8 +67,8 @@ def post(caller: Caller, text: str) -> None:
     size = len(text.encode())
     [(count, kept)] = _kept(caller)
     together(_count.of(caller.id, 1, size), _add.of(caller.id, text, caller.now))
-    if count >= caller.quotas.posts or kept + size > MOST_BYTES:
-        _remove_oldest(caller.id, caller.quotas.posts)
+    if count >= caller.quotas.posts or kept + size > caller.quotas.post_bytes:
+        _remove_oldest(caller.id, caller.quotas)
 
 
 @paged
@@ -166,7 +164,7 @@ def _texts_of(numbers: Sequence[int], most_bytes: int) -> tuple[list[Row], int]:
     return found, min(asked, len(numbers))
 
 
-def _remove_oldest(author: int, most: int) -> None:
+def _remove_oldest(author: int, quotas: Quotas) -> None:
     """Remove as many of the author's oldest posts as are too many, `MOST_REMOVED` at the most; not
     the last one."""
     [(count, size)] = _counted(author)
@@ -175,8 +173,8 @@ def _remove_oldest(author: int, most: int) -> None:
     while oldest := _oldest(author, last, at_once):
         for number, length in oldest:
             left = count - removed
-            few = left <= 1 or (left <= most and size - freed <= MOST_BYTES)
-            if few or removed == MOST_REMOVED:
+            fit = left <= quotas.posts and size - freed <= quotas.post_bytes
+            if left <= 1 or fit or removed == MOST_REMOVED:
                 break
             removed, freed, last = removed + 1, freed + length, number
         else:

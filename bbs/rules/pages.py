@@ -61,15 +61,16 @@ class Part(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a list is wanted: what comes behind the position `last`."""
+    """Which part of a list is wanted: what comes behind the position `last`, `most` entries."""
 
     last: Position = None
+    most: int = MOST_ENTRIES
 
     @property
     def limit(self) -> int:
         """How many rows a rule need read: one more than a reply has, which shows that there are
         others."""
-        return MOST_ENTRIES + 1
+        return self.most + 1
 
     @property
     def bytes(self) -> int:
@@ -84,7 +85,7 @@ class Page:
         *,
         size: int | None = None,
         backwards: bool = False,
-        most: int = MOST_ENTRIES,
+        most: int | None = None,
     ) -> Part:
         """The reply's `member`, of rows of a position and an entry each, those nearest to `last`
         first: as many entries as fit, and one at least.
@@ -97,7 +98,7 @@ class Page:
         :raises ValueError: an entry is nothing that JSON has.
         """
         entries = [entry for _, entry in rows]
-        del entries[min(most, MOST_ENTRIES) :]
+        del entries[self.most if most is None else min(most, self.most) :]
         if size is None:
             size = _size(entries)
         if size * ESCAPED > MOST_BYTES:

@@ -257,7 +257,6 @@ class Expiring(MessagesCase):
         self.assertEqual(expired, [2, 1, 0])
 
     def test_few_readers_at_a_time(self) -> None:
-        self.patch(expiring, "EXPIRED_AT_ONCE", 2)
         self.call(groups.create, self.ann, "trio")
         for each in (self.bob, self.eve):
             self.call(groups.join, each, "trio")
@@ -265,7 +264,7 @@ class Expiring(MessagesCase):
         self.call(messages.send_group, self.ann, "trio", "22")
         self.call(messages.send, self.ann, "bob", "3")
         there = []
-        while self.call(expiring.expire, self.now + 1):
+        while self.call(expiring.expire, self.now + 1, readers=2):
             there.append((Message.select().count(), Delivery.select().count()))
         # Of the second, which has three readers, two lose it first.
         self.assertEqual(there, [(2, 4), (2, 2), (0, 0)])

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bbs.board import friends, groups, messages, waiting
-from bbs.board.models import Inbox
+from bbs.board.models import Delivery, Inbox, Message, Relationship
 from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, places
 from bbs.rules.callers import Caller
 from bbs.storage.models import User
+from tests.board.crowds import add, crowd, relate
 from tests.database_case import RulesCase, on_both_databases
 
 
@@ -55,8 +56,11 @@ class Waiting(RulesCase):
             self.call(friends.invite, inviter, "bob")
         self.call(friends.invite, self.bob, self.person("dan").name)
         self.assertEqual(self.waiting(self.bob)["invitations"], 2)
-        self.patch(waiting, "MOST_COUNTED", 1)
-        self.assertEqual(self.waiting(self.bob)["invitations"], 1)
+
+    def test_more_invitations_than_are_counted(self) -> None:
+        others = crowd(waiting.MOST_COUNTED + 1)
+        relate(self.bob.id, Relationship.INVITED_BY, others, Relationship.INVITED)
+        self.assertEqual(self.waiting(self.bob)["invitations"], 1000)
 
     def test_what_no_connection_was_sent(self) -> None:
         first, *_, last = [self.send(at) for at in (100.0, 200.0, 300.0)]
@@ -101,10 +105,14 @@ class Waiting(RulesCase):
             self.assertEqual(self.fetched(self.bob, after)[-2:], numbers[2:])
 
     def test_of_more_nobody_needs_to_know_how_many(self) -> None:
-        for at in (100.0, 200.0, 300.0):
-            self.send(at)
-        self.patch(waiting, "MOST_COUNTED", 2)
-        self.expect(self.bob, None, 2, 0)
+        first = self.send(100.0)
+        numbers = range(first + 1, first + 1 + waiting.MOST_COUNTED)
+        sent = [(number, "ann", "bob", False, "hello", 200.0) for number in numbers]
+        fields = (Message.id, Message.sender, Message.target, Message.to_group, Message.text)
+        add(Message, sent, *fields, Message.stored)
+        theirs = [(self.bob.id, number) for number in numbers]
+        add(Delivery, theirs, Delivery.user, Delivery.message)
+        self.expect(self.bob, None, 1000, 0)
 
     def test_somebody_without_an_inbox(self) -> None:
         Inbox.delete().where(Inbox.user == self.bob.id).execute()

@@ -7,7 +7,6 @@ from typing import Any
 
 from bbs.board import who
 from bbs.board.models import Relationship
-from bbs.rules import pages
 from bbs.rules.callers import Caller
 from bbs.rules.pages import Page
 from bbs.storage.models import Place, User
@@ -79,15 +78,14 @@ class Who(RulesCase):
         self.befriend(self.ann, self.person("fay"))
         whole = [("dan", True), ("cat", True), ("fay", True), ("bob", False)]
         for most in range(1, 6):
-            self.patch(pages, "MOST_ENTRIES", most)
-            found, page = [], Page()
+            found, page = [], Page(most=most)
             while True:
                 part = self.call(who.who.part, self.ann, page)
                 self.assertLessEqual(len(part["friend"]), most)
                 found += [(each["id"], each["online"]) for each in part["friend"]]
                 if part.last is None:
                     break
-                page = Page([*part.last])  # As a cursor keeps it.
+                page = Page([*part.last], most)  # As a cursor keeps it.
             self.assertEqual(found, whole)
 
     def test_a_friend_of_old_is_none(self) -> None:

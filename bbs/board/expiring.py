@@ -20,10 +20,10 @@ EXPIRED_AT_ONCE = 2000
 change an inbox, and a transaction has little more than a second for all."""
 
 
-def forget_reader(user: int, most: int = FORGOTTEN_AT_ONCE) -> int:
-    """Of what `user` was sent, forget the oldest, `most` of them; returns how many. They count
+def forget_reader(user: int) -> int:
+    """Of what `user` was sent, forget the oldest `FORGOTTEN_AT_ONCE`; returns how many. They count
     as delivered: so what waits for the user is right, should nothing more be forgotten."""
-    oldest = _oldest(user, most)
+    oldest = _oldest(user, FORGOTTEN_AT_ONCE)
     if oldest:
         [last] = oldest[-1]
         inboxes.note({user: last})

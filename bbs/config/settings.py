@@ -112,7 +112,8 @@ def keys_of(section: type[Any]) -> Mapping[str, Key]:
     parameters: Any = getattr(section, "__dataclass_params__", None)
     if not isinstance(section, type) or parameters is None or not parameters.frozen:
         raise TypeError(f"the section {name} is no dataclass(frozen=True)")
-    return _keys_of(section, name)
+    known: Any = section
+    return _keys_of(known, name)
 
 
 @cache

@@ -247,24 +247,24 @@ def delete(
     return True
 
 
-def end_stale_sessions(sessions: Sessions, now: float) -> int:
+def end_stale_sessions(sessions: Sessions, now: float, most: int = ENDED_AT_ONCE) -> int:
     """End sessions unused for their time to live, and give back places of users who have no other.
 
     Sessions from the future, which a clock made that has been set back since, count as used now:
     they are not dead, and live no longer than others.
 
-    Returns how many it changed; `ENDED_AT_ONCE` of each in one transaction, so that nobody waits
-    long for it.
+    Returns how many it changed; `most` of each in one transaction, so that nobody waits long for
+    it.
     """
     ahead = Session.used > now + sessions.slack
-    moved = rows(Session.select(Session.digest).where(ahead).limit(ENDED_AT_ONCE))
+    moved = rows(Session.select(Session.digest).where(ahead).limit(most))
     Session.update(used=now).where(Session.digest.in_([row[0] for row in moved]) & ahead).execute()
     unused = Session.used < now - sessions.ttl
     stale = rows(
         Session.select(Session.digest, Session.user, Session.used)
         .where(unused)
         .order_by(Session.used)
-        .limit(ENDED_AT_ONCE)
+        .limit(most)
     )
     Session.delete().where(Session.digest.in_([row[0] for row in stale]) & unused).execute()
     last_used = {user: used for _, user, used in stale}

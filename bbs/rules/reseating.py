@@ -73,9 +73,9 @@ def _moved_lately(now: float) -> peewee.Expression:
     return Place.moved.is_null(False) & lately
 
 
-def settle() -> list[Move]:
-    """Find places for people who are online without one, as far as there are."""
-    homeless = Place.select().where(places.is_waiting()).order_by(Place.user).limit(SETTLED_AT_ONCE)
+def settle(most: int = SETTLED_AT_ONCE) -> list[Move]:
+    """Find places for people who are online without one, `most` of them, as far as there are."""
+    homeless = Place.select().where(places.is_waiting()).order_by(Place.user).limit(most)
     return [move for move in _reseat([*for_update(homeless)]) if move.seat]
 
 

@@ -1,28 +1,11 @@
-"""As many rows as a bound allows, which rules would take long to make."""
+"""As many friends as a bound allows, and the like."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
-
-import peewee
 
 from bbs.board.models import Relationship
-from bbs.storage.models import User
-
-
-def add(model: Any, rows: Iterable[tuple[Any, ...]], *fields: Any) -> None:
-    """Add rows with these values of the fields."""
-    model.insert_many(list(rows), fields=fields).execute()
-
-
-def crowd(size: int) -> list[int]:
-    """So many new users; their ids."""
-    last = User.select(peewee.fn.MAX(User.id)).scalar() or 0
-    rows = [(f"one of many {last + number}", "", "", 0.0) for number in range(size)]
-    add(User, rows, User.name, User.password_hash, User.channel, User.created)
-    made = User.select(User.id).where(User.id > last).order_by(User.id)
-    return [number for (number,) in made.tuples()]
+from tests.rules.crowds import add
 
 
 def relate(user: int, kind: str, others: Iterable[int], kind_of_others: str) -> None:

@@ -10,8 +10,8 @@ from bbs.rules import accounts, callers
 from bbs.rules.callers import Caller
 from bbs.rules.pages import Page
 from bbs.storage.models import User
-from tests.board.crowds import add, crowd
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
+from tests.rules.crowds import add, crowd
 
 TAKEN_APART, COMPOSED = "a\N{COMBINING DIAERESIS}nn", "änn"
 

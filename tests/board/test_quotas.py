@@ -21,9 +21,10 @@ from bbs.rules.costs import Costs, costs_of
 from bbs.storage.database import rows
 from bbs.testing import MemoryService, rules
 from bbs.values import Quotas
-from tests.board.crowds import add, crowd, relate
+from tests.board.crowds import relate
 from tests.board.test_posts import TEXTS
 from tests.database_case import RulesCase, on_both_databases
+from tests.rules.crowds import add, crowd
 
 ROUNDS = int(os.environ.get("BBS_TEST_ROUNDS", "1"))
 """How often what is drawn at random is drawn. `make soak` takes more."""

@@ -11,8 +11,9 @@ from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, places
 from bbs.rules.callers import Caller
 from bbs.storage.models import User
-from tests.board.crowds import add, crowd, relate
+from tests.board.crowds import relate
 from tests.database_case import RulesCase, on_both_databases
+from tests.rules.crowds import add, crowd
 
 
 @on_both_databases

@@ -16,6 +16,7 @@ from bbs.rules.places import Look
 from bbs.storage.models import Place, Server, Session, User
 from bbs.values import State
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
+from tests.rules.crowds import add
 
 TAKEN_APART, COMPOSED = "a\N{COMBINING DIAERESIS}nn", "änn"
 
@@ -332,8 +333,7 @@ class Sessions(RulesCase):
         for _ in range(5):
             self.log_in("ann")
         self.clock.advance(2000)
-        self.patch(accounts, "ENDED_AT_ONCE", 2)
-        ended = [self.call(accounts.end_stale_sessions, SESSIONS, self.now) for _ in range(4)]
+        ended = [self.call(accounts.end_stale_sessions, SESSIONS, self.now, 2) for _ in range(4)]
         self.assertEqual(ended, [2, 2, 1, 0])
         self.assertEqual(self.taken(self.server), 0)
 
@@ -406,11 +406,15 @@ class Deleting(RulesCase):
         self.assertEqual(self.taken(self.server), 3)
 
     def test_more_than_one_transaction_removes(self) -> None:
-        self.patch(expiring, "FORGOTTEN_AT_ONCE", 2)
         ann, bob = self.people("ann", "bob")
         self.befriend(ann, bob)
-        for text in ("1", "22", "333"):
-            self.call(messages.send, bob, "ann", text)
+        many = range(1, expiring.FORGOTTEN_AT_ONCE + 1)
+        rows = [(number, "bob", "ann", False, "12", 0.0) for number in many]
+        fields = (Message.id, Message.sender, Message.target, Message.to_group, Message.text)
+        add(Message, rows, *fields, Message.stored)
+        add(Delivery, [(ann.id, number) for number in many], Delivery.user, Delivery.message)
+        Inbox.update(waiting=2 * len(many)).where(Inbox.user == ann.id).execute()
+        self.call(messages.send, bob, "ann", "333")
         self.call(messages.send, ann, "bob", "hello")
         self.assertFalse(self.call(accounts.delete, ann, board.on_delete))
         # Nobody goes on meanwhile, and should it end here, what is left is counted right.

@@ -15,6 +15,7 @@ from bbs.rules.servers import ServerRow
 from bbs.storage.models import Lease, Place, Server, User, Waiter
 from bbs.values import State, Tally
 from tests.database_case import on_both_databases
+from tests.rules.crowds import add
 from tests.rules.fleet_case import ONE, TWO, FleetCase
 
 
@@ -131,12 +132,11 @@ class LoginServers(FleetCase):
         self.keep()
         self.ready_server(capacity=1)
         before = self.look()
-        self.patch(servers, "FEW", 2)
-        for _ in range(3):
-            self.ready_server(capacity=1)
+        many = [(f"s{number}", "test", 1, 0.0) for number in range(servers.FEW + 1)]
+        add(Server, many, Server.id, Server.scope, Server.capacity, Server.created)
         now = self.look(before)
-        self.assertEqual(len({row.id for row in now.servers}), 4)
-        self.assertEqual(len(now.servers), 4)
+        self.assertEqual(len({row.id for row in now.servers}), servers.FEW + 2)
+        self.assertEqual(len(now.servers), servers.FEW + 2)
         self.assertIn(before.servers[0], now.servers)
 
     def test_who_waits(self) -> None:

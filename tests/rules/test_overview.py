@@ -8,6 +8,7 @@ from bbs.rules.overview import FAILED_LATELY, GONE_SHOWN, Overview
 from bbs.storage.models import Action, Lease, LoginServer, Place, Server
 from bbs.values import State, Tally
 from tests.database_case import RulesCase, on_both_databases
+from tests.rules.crowds import crowd
 
 ME = members.Member("me", "here")
 BY = By("liz", "192.0.2.1", 1_000_000.0)
@@ -58,11 +59,10 @@ class Looking(RulesCase):
         self.assertEqual(self.look(names=True).who, {self.server: ("ann", "bob")})
 
     def test_no_more_names_than_that(self) -> None:
-        self.patch(overview, "NAMES_SHOWN", 2)
-        self.people("ann", "bob", "eva")
+        crowd(overview.NAMES_SHOWN + 1, self.server)
         who = self.look(names=True).who
         assert who is not None
-        self.assertEqual(len(who[self.server]), 2)
+        self.assertEqual(len(who[self.server]), 2000)
 
     def test_login_servers(self) -> None:
         self.call(members.observe, ME, Tally(7, {"joins": 1}))

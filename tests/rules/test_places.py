@@ -262,26 +262,22 @@ class Moving(PlacesCase):
         for user in users:
             self.enter(user)
         self.ready_server(capacity=2)
-        looked = []
-        sit_down = places.sit_down
-
-        def counted() -> places.Seat | None:
-            looked.append("")
-            return sit_down()
-
-        self.patch(places, "sit_down", counted)
+        said: list[str] = []
+        self.database.peewee.query_hooks.append(lambda event: said.append(event.sql))
         moves = self.lose(old)
+        self.database.peewee.query_hooks.clear()
         self.assertEqual([move.seat is not None for move in moves], [True] * 2 + [False] * 3)
         self.assertEqual({move.channel for move in moves}, {*self.channels(users)})
-        self.assertEqual(len(looked), 3)
+        # For each who found some; and for one who did not, on servers that are to be replaced too.
+        looks = [sql for sql in said if sql.startswith("SELECT") and "capacity" in sql]
+        self.assertEqual(len(looks), 2 + 2)
 
     def test_settling_a_few_at_a_time(self) -> None:
         users = self.users(5)
         for user in users:
             Place.insert(user=user, server=None).execute()
         server = self.ready_server(capacity=10)
-        self.patch(reseating, "SETTLED_AT_ONCE", 2)
-        settled = [len(self.call(reseating.settle)) for _ in range(4)]
+        settled = [len(self.call(reseating.settle, most=2)) for _ in range(4)]
         self.assertEqual(settled, [2, 2, 1, 0])
         self.assertEqual(self.taken(server), 5)
 

@@ -10,6 +10,7 @@ from bbs.rules.presence import Standing
 from bbs.storage.models import LoginServer, Place, Server, Session, User, Waiter
 from bbs.values import State, Tally
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
+from tests.rules.crowds import add, crowd
 from tests.rules.fleet_case import ONE
 
 NEW, HELD = Look(new=True), Look(new=False)
@@ -47,9 +48,11 @@ class GoingAway(AwayCase):
         self.assertEqual(Session.select().count(), 3)
 
     def test_many(self) -> None:
-        self.patch(presence, "AT_ONCE", 2)
-        people = self.people(*(f"user{number}" for number in range(5)))
-        self.assertEqual(len(self.send_away(*people)), 5)
+        """More than one statement names."""
+        people = crowd(presence.AT_ONCE + 1, self.server)
+        held = self.call(presence.held_at, self.server)
+        away = self.call(presence.leave_unused, self.server, held)
+        self.assertEqual(sorted(away), people)
         self.assertEqual(self.taken(self.server), 0)
 
     def test_not_who_has_asked_since(self) -> None:
@@ -235,9 +238,11 @@ class Listening(AwayCase):
         self.assertEqual(standing, Standing(None))
 
     def test_many(self) -> None:
-        self.patch(presence, "AT_ONCE", 2)
-        self.account("ann")
-        sessions = [digest(self.log_in("ann")) for _ in range(5)]
+        """More than one statement names."""
+        (ann,) = self.people("ann")
+        sessions = [f"{number:064}" for number in range(presence.AT_ONCE + 1)]
+        rows = [(session, ann.id, self.now) for session in sessions]
+        add(Session, rows, Session.digest, Session.user, Session.used)
         self.assertEqual({*self.call(presence.standings, sessions)}, {*sessions})
 
     def test_sessions_are_kept(self) -> None:

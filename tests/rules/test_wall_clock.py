@@ -261,8 +261,7 @@ class Sessions(RulesCase):
         for _ in range(4):
             self.log_in("ann")
         self.used(HOUR)
-        self.patch(accounts, "ENDED_AT_ONCE", 2)
-        moved = [self.call(accounts.end_stale_sessions, SESSIONS, self.now) for _ in range(4)]
+        moved = [self.call(accounts.end_stale_sessions, SESSIONS, self.now, 2) for _ in range(4)]
         self.assertEqual(moved, [2, 2, 1, 0])
 
 

@@ -185,13 +185,14 @@ class Database:
         """
 
         def transaction() -> T:
-            until = time.monotonic() + START_PATIENCE
+            until = self._reactor.seconds() + START_PATIENCE
             while True:
                 try:
                     with self.peewee.atomic():
                         return rule(*arguments, **keywords)
                 except (peewee.OperationalError, peewee.IntegrityError) as error:
-                    if is_bug(error) or self.peewee.is_closed() or time.monotonic() > until:
+                    late = self._reactor.seconds() > until
+                    if is_bug(error) or self.peewee.is_closed() or late:
                         raise
                 time.sleep(START_PAUSE)  # On a thread of the database's.
 

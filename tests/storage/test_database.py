@@ -17,11 +17,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.models import Group
 from bbs.cli import offline
-from bbs.storage import database, models
+from bbs.storage import models
 from bbs.storage.connecting import DatabaseRefused, connect_to, without_password
 from bbs.storage.database import (
     COMMIT_GRACE,
     DEADLINE,
+    START_PATIENCE,
     for_update,
     is_read_only,
     read_only,
@@ -61,8 +62,7 @@ class OurContract(DatabaseContract):
         self.assertEqual(self._stored(), [])
 
     def test_a_start_waits_for_a_database_that_is_busy(self) -> None:
-        self.patch(database, "START_PAUSE", 0.0)
-        busy = [self.busy() for _ in range(3)]
+        busy = [self.busy() for _ in range(2)]
 
         def rule() -> None:
             self._add("go")
@@ -73,7 +73,6 @@ class OurContract(DatabaseContract):
         self.assertEqual(self._stored(), ["go"])
 
     def test_servers_that_start_together_write_the_same(self) -> None:
-        self.patch(database, "START_PAUSE", 0.0)
         lost = [peewee.IntegrityError("UNIQUE constraint failed")]
 
         def rule() -> None:
@@ -85,13 +84,27 @@ class OurContract(DatabaseContract):
         self.assertEqual(self._stored(), ["go"])
 
     def test_but_not_for_ever(self) -> None:
-        self.patch(database, "START_PATIENCE", 0.0)
+        tried: list[None] = []
 
         def rule() -> None:
-            self._add("go")
+            tried.append(self._add("go"))
+            self.clock.advance(0.6 * START_PATIENCE)
             raise self.busy()
 
         self.failureResultOf(self.database.run_patiently(rule), DatabaseRefused)
+        self.assertEqual(len(tried), 2)
+        self.assertEqual(self._stored(), [])
+
+    def test_a_mistake_of_its_author_is_told_at_once(self) -> None:
+        tried: list[None] = []
+
+        def rule() -> None:
+            tried.append(self._add("go"))
+            self.clock.advance(1.0)
+            self.database.peewee.execute_sql("SELECT no_function(1)")
+
+        self.failureResultOf(self.database.run_patiently(rule))
+        self.assertEqual(len(tried), 1)
         self.assertEqual(self._stored(), [])
 
     def test_a_connection_that_cannot_even_be_closed(self) -> None:

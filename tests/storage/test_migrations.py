@@ -22,6 +22,7 @@ from bbs.storage.migrator import Migrator, migrator_of
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, create_table
 from tests.database_case import DatabaseCase, on_both_databases
+from tests.storage.tables import indexes_of, name_of
 from tests.storage.upgrading import PATIENCE, SHORT, Upgrader, cut_off_after_each_change
 
 ALL: tuple[Any, ...] = (*models.MODELS, *board.models, ServiceVersion, SchemaVersion)
@@ -30,12 +31,6 @@ ALL: tuple[Any, ...] = (*models.MODELS, *board.models, ServiceVersion, SchemaVer
 BOARD_1 = Schema(board.name, tuple(board.models))
 """The board's tables, as if there had never been others: what says no version of a service's is
 taken for version 1 of the board's."""
-
-
-def name_of(model: Any) -> str:
-    """What the model's table is called."""
-    name: str = model._meta.table_name
-    return name
 
 
 class MigrationCase(DatabaseCase):
@@ -119,12 +114,8 @@ class Upgrading(MigrationCase):
         self.upgrade()
         for model in ALL:
             there = [(columns, unique) for _, columns, unique in self.indexes(name_of(model))]
-            for field in model._meta.sorted_fields:
-                if (field.index or field.unique) and not field.primary_key:
-                    self.assertIn(([field.column_name], bool(field.unique)), there)
-            for fields, unique in model._meta.indexes:
-                columns = [model._meta.fields[name].column_name for name in fields]
-                self.assertIn((columns, unique), there)
+            for fields, unique in indexes_of(model):
+                self.assertIn(([field.column_name for field in fields], unique), there)
 
     def test_an_older_one_is_taken_there_step_by_step(self) -> None:
         migrator = (MySQLMigrator if self.on_mysql else SqliteMigrator)(self.db)

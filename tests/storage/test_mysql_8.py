@@ -9,9 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board import board
 from bbs.storage import models
-from bbs.storage.connecting import connect_to
-from bbs.storage.schema import MYSQL_TABLES, SchemaVersion, ServiceVersion
+from bbs.storage.mysql import MySQLDatabase
+from bbs.storage.schema import SchemaVersion, ServiceVersion, create_table
 from tests.storage.mysql_8 import RESERVED, refused
+from tests.storage.tables import indexes_of
 
 TABLES: tuple[Any, ...] = (*models.MODELS, *board.models, SchemaVersion, ServiceVersion)
 
@@ -41,23 +42,33 @@ class Statements(SynchronousTestCase):
             self.assertRegex(word, r"^[A-Z_]+$")
 
 
+class Asked(MySQLDatabase):
+    """A MySQL in which there is nothing yet, and which is asked in vain."""
+
+    def __init__(self, database: str) -> None:
+        super().__init__(database)
+        self.statements: list[str] = []
+
+    def execute_sql(self, sql: str, params: object = None) -> None:
+        self.statements.append(sql)
+
+    def get_indexes(self, table: str, schema: str | None = None) -> list[peewee.IndexMetadata]:
+        return []
+
+
 class Tables(SynchronousTestCase):
     """As they are made, which needs no server."""
 
-    def setUp(self) -> None:
-        proxy: Any = models.database
-        self.addCleanup(proxy.initialize, proxy.obj)
-        proxy.initialize(connect_to("mysql://bbs:@127.0.0.1/bbs"))
-
     def definition(self, table: Any) -> list[str]:
-        settings = table._meta.table_settings
-        table._meta.table_settings = MYSQL_TABLES
+        """The statements that make it."""
+        proxy: Any = models.database
+        before, asked = proxy.obj, Asked("bbs")
+        proxy.initialize(asked)
         try:
-            schema = table._schema
-            queries = [schema._create_table(safe=True), *schema._create_indexes(safe=False)]
-            return [query.query()[0] for query in queries]
+            create_table(asked, table)
         finally:
-            table._meta.table_settings = settings
+            proxy.initialize(before)
+        return asked.statements
 
     def test_each_is_made(self) -> None:
         for table in TABLES:
@@ -73,8 +84,8 @@ class Tables(SynchronousTestCase):
 
     def test_indexes_are_of_columns_that_have_a_length(self) -> None:
         for table in TABLES:
-            for index in table._meta.fields_to_index():
-                self.assertLessEqual(sum(map(self.length, index._expressions)), LONGEST_KEY)
+            for fields, _ in indexes_of(table):
+                self.assertLessEqual(sum(map(self.length, fields)), LONGEST_KEY)
 
     def length(self, field: Any) -> int:
         while isinstance(field, peewee.ForeignKeyField):

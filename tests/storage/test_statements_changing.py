@@ -7,6 +7,7 @@ from typing import Any
 import peewee
 
 from bbs.storage.database import read_only
+from bbs.storage.models import Table
 from bbs.storage.statements import Statement, statement, together
 from tests.database_case import on_both_databases
 from tests.storage.statements_case import BIRTH, MADE, SEEN, TEXTS, Being, StatementsCase
@@ -234,11 +235,7 @@ class Together(StatementsCase):
         """What the database has to say besides is not taken for an answer to the next question."""
         self.beings()
 
-        def bad(value: Any) -> Any:
-            raise ZeroDivisionError
-
-        self.patch(Being.seen, "python_value", bad)
-        reading: Any = Statement(lambda: Being.select(Being.seen))
+        reading: Any = Statement(lambda: Unreadable.select(Unreadable.seen))
 
         def rule() -> Any:
             return together(reading.of(), self.add.of("one"), self.add.of("two"))
@@ -247,6 +244,22 @@ class Together(StatementsCase):
         self.failureResultOf(self.database.run(read_only(reading)), ZeroDivisionError)
         count = Being.select().count
         self.assertEqual(self.call(count), 4)
+
+
+class Unread(peewee.DateTimeField):
+    """Values that cannot be read."""
+
+    def python_value(self, value: object) -> object:
+        raise ZeroDivisionError
+
+
+class Unreadable(Table):
+    """The same beings."""
+
+    seen = Unread()
+
+    class Meta:
+        table_name = "statement_being"
 
 
 @on_both_databases

@@ -22,7 +22,8 @@ from bbs.storage.schema import SchemaVersion
 from bbs.testing import MemoryService, Peer
 from tests.database_case import fresh_mysql_url, on_both_databases, sqlite_url
 from tests.paths import FIXTURES
-from tests.storage.test_migrations import MigrationCase, name_of
+from tests.storage.tables import name_of
+from tests.storage.test_migrations import MigrationCase
 from tests.storage.upgrading import cut_off_after_each_change
 
 OLD, NEW = Versions(3, 1, "bbs"), Versions(migrations.VERSION, board.version, "bbs")

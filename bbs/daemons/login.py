@@ -119,7 +119,7 @@ class LoginServer(Daemon):
         if page:
             await self._show(page)
         self.begin(readiness)
-        self.on_stop(self._serve_on)
+        self.on_stop(self.serve_on)
 
     def advise(self, ports: Sequence[ListensAt]) -> None:
         """Say so where strangers may have passwords that are guessed in no time."""
@@ -133,7 +133,7 @@ class LoginServer(Daemon):
                 advised=ADVISED_MINIMUM,
             )
 
-    def _serve_on(self) -> Deferred[None] | None:
+    def serve_on(self) -> Deferred[None] | None:
         """Be there a while longer, but not ready, so that a balancer sends nobody else here."""
         self._leaves = True
         delay = self.config.login.drain_delay

@@ -10,13 +10,14 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from twisted.logger import ILogObserver
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.daemons import log_files
-from bbs.daemons.log_files import KeptFile, SharedFile, twistd_observer
+from bbs.daemons.log_files import KeptFile, SharedFile, survive_hangups, twistd_observer
 
 
 class LogCase(SynchronousTestCase):
@@ -190,8 +191,8 @@ def age(name: str) -> int:
 class Twistd(LogCase):
     def setUp(self) -> None:
         super().setUp()
-        self.patch(log_files, "_on_hangup", [])
-        self.addCleanup(signal.signal, signal.SIGUSR1, signal.getsignal(signal.SIGUSR1))
+        for heard in (signal.SIGUSR1, signal.SIGHUP):
+            self.addCleanup(signal.signal, heard, signal.getsignal(heard))
 
     def observer(self, **options: Any) -> ILogObserver | None:
         return twistd_observer({"logfile": None, "syslog": False, "nodaemon": True, **options})
@@ -221,8 +222,10 @@ class Twistd(LogCase):
         observer({"log_format": "hello", "log_time": 0.0})
         self.assertIn("hello", self.path.read_text())
         self.path.unlink()
-        for reopen in log_files._on_hangup:
-            reopen()
+        survive_hangups()
+        reactor = SimpleNamespace(callFromThread=lambda call: call())
+        with mock.patch.dict(sys.modules, {"twisted.internet.reactor": reactor}):
+            os.kill(os.getpid(), signal.SIGHUP)
         self.assertEqual(self.there(), {"x.log": ""})
         self.assertTrue(callable(signal.getsignal(signal.SIGUSR1)))
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
@@ -208,7 +209,13 @@ class Traced(SynchronousTestCase):
     """What is part of a trace."""
 
     def setUp(self) -> None:
-        self.patch(tracing, "current", lambda: f"00-{'4b' * 16}-{'c7' * 8}-01")
+        recording: Any = SimpleNamespace(end=lambda: None)
+        tracing.use(recording)
+        self.addCleanup(tracing.end)
+        span: Any = SimpleNamespace(traceparent=f"00-{'4b' * 16}-{'c7' * 8}-01")
+        part = tracing.within(span)
+        part.__enter__()
+        self.addCleanup(part.__exit__, None, None, None)
 
     def test_json(self) -> None:
         found = json.loads(as_json(emitted(LogLevel.info, "hello"), APP))

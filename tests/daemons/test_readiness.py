@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from twisted.internet.defer import fail
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred, fail
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.daemons.readiness import LOOK_INTERVAL, Readiness
 from bbs.errors import Unavailable
+from bbs.storage.database import Database
 from bbs.storage.models import Server
 from bbs.values import State
 from tests.memory_service import memory_service
+
+
+class Away:
+    """A database that answers with `error`, once there is one."""
+
+    def __init__(self, database: Database) -> None:
+        self.error: Exception | None = None
+        self._database = database
+
+    def run(self, rule: Callable[..., Any], *arguments: Any) -> Deferred[Any]:
+        return fail(self.error) if self.error else self._database.run(rule, *arguments)
 
 
 class Ready(SynchronousTestCase):
@@ -17,8 +32,8 @@ class Ready(SynchronousTestCase):
         self.service = memory_service().start()
         self.addCleanup(self.service.close)
 
-    def begun(self, *, launches: bool, minimum: int) -> Readiness:
-        clock, database = self.service.clock, self.service.database
+    def begun(self, *, launches: bool, minimum: int, database: Any = None) -> Readiness:
+        clock, database = self.service.clock, database or self.service.database
         readiness = Readiness(database, clock, launches=launches, minimum=minimum)
         readiness.startService()
         self.addCleanup(readiness.stopService)
@@ -46,12 +61,13 @@ class Ready(SynchronousTestCase):
         self.assertTrue(self.begun(launches=False, minimum=0).there)
 
     def test_a_database_that_is_away_says_nothing_of_app_servers(self) -> None:
-        readiness = self.begun(launches=False, minimum=0)
+        database = Away(self.service.database)
+        readiness = self.begun(launches=False, minimum=0, database=database)
+        self.all_are(State.GONE)
         for error in (Unavailable(), RuntimeError()):
-            with self.subTest(error=error):
-                self.patch(self.service.database, "run", lambda *_, error=error: fail(error))
-                readiness.look()
-                self.assertTrue(readiness.there)
+            database.error = error
+            readiness.look()
+            self.assertTrue(readiness.there, error)
         self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     def test_a_fleet_that_launches_is_ready_from_its_first_server(self) -> None:

@@ -9,9 +9,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.config import Configuration
 from bbs.config.sections import Login
+from bbs.daemons.composition import Ground
 from bbs.daemons.login import LoginServer
+from bbs.daemons.login_composition import LoginServing
+from bbs.passwords import Hasher
+from bbs.rules import members
+from bbs.rules.servers import new_id
 from bbs.storage.models import Waiter
 from bbs.testing import MemoryService, Peer
+from bbs.testing.service import HINT_KEY, QUICK
+from bbs.workers import Inline
 from tests.client.case import APP_1, ClientTestCase
 
 STOPPING = {"status": 1, "message": "Service unavailable, try again", "code": "stopping"}
@@ -77,16 +84,36 @@ class AtTheClient(ClientTestCase):
         login = self.client.login("ann", "1")
         self.network.advance(1.0)
         self.assertNoResult(login)
-        room = self.service.login.room
-        room.close()
+        self.service.login.room.close()
         # As long as it takes until another one is there.
         self.network.advance(3.0)
         self.assertNoResult(login)
-        room._closed = False
+        self.begin_another()
         self.boot()
         self.network.advance(3.0)
         self.result(login)
         self.assertGreater(len(self.asked("login")), 1)
+
+    def begin_another(self) -> None:
+        """Another login server answers at the same name."""
+        service, me = self.service, members.Member(new_id(), "host:another:1")
+        ground = Ground(
+            board,
+            service.config,
+            service.database,
+            service.broker.client(),
+            service.clock,
+            service.wall,
+            HINT_KEY,
+        )
+        self.successResultOf(service.database.run(members.enroll, me))
+        service.login = LoginServing(
+            ground,
+            me=me,
+            hasher=Hasher(Inline(), QUICK),
+            provider=service.provider,
+            workers=Inline(),
+        )
 
     def test_one_that_says_events(self) -> None:
         self.client.on_waiting(lambda waiting: None)
@@ -101,7 +128,7 @@ class ServingOn(SynchronousTestCase):
         clock = Clock()
         config = Configuration(login=Login(drain_delay=delay))
         server = LoginServer(board, config, self.mktemp(), clock, self.fail)
-        return clock, server._serve_on()
+        return clock, server.serve_on()
 
     def test_for_as_long_as_a_balancer_needs(self) -> None:
         clock, served = self.stopped(15.0)

@@ -7,16 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.board.daemons import telnet
-from bbs.client import Address
 from bbs.daemons.telnet import TelnetGateway
-from bbs.gateway.factory import GatewayFactory
-from bbs.gateway.session import Host
 from bbs.limits.connections import Admission, Networks
+from tests.gateway.case import Socket
 
 SECRET = "0123456789abcdef"
 
@@ -59,11 +56,40 @@ class TapTests(SynchronousTestCase):
         self.assertEqual((other[0], other[2]), (2324, "127.0.0.2"))
         factory = one[1]
         self.assertIs(factory, other[1])
-        self.assertEqual(factory._server, Address("192.0.2.1", 4000))
-        self.assertEqual(factory._secret, SECRET)
-        self.assertEqual((factory._limits.max_line, factory._limits.idle_timeout), (100, 7.0))
         self.successResultOf(self.service.stopService())
         self.assertIsNone(factory.buildProtocol(None))
+
+    def person(self, factory: Any) -> tuple[Any, Socket]:
+        """Somebody who has come, and been greeted: their connection, and what they are sent."""
+        socket = Socket(peerAddress=IPv4Address("TCP", "192.0.2.9", 50000))
+        connection = factory.buildProtocol(socket.getPeer())
+        connection.makeConnection(socket)
+        self.reactor.advance(1.0)
+        return connection, socket
+
+    def asked(self, factory: Any) -> tuple[str, int, bytes]:
+        """Which server is asked when somebody types a command, and what it hears."""
+        connection, _ = self.person(factory)
+        connection.dataReceived(b"posts\r\n")
+        self.reactor.advance(1.0)
+        ((host, port, client, *_),) = self.reactor.tcpClients
+        asked, protocol = Socket(), client.buildProtocol(IPv4Address("TCP", "192.0.2.1", port))
+        assert protocol is not None
+        protocol.makeConnection(asked)
+        return host, port, asked.value()
+
+    def test_it_asks_the_server_and_is_believed_by_the_secret(self) -> None:
+        host, port, heard = self.asked(self.start()[0][1])
+        self.assertEqual((host, port), ("192.0.2.1", 4000))
+        self.assertIn(f"forwarded-for 192.0.2.9 {SECRET}", heard.decode())
+
+    def test_its_limits_are_those_of_the_configuration(self) -> None:
+        connection, socket = self.person(self.start()[0][1])
+        connection.dataReceived(b"x" * 101 + b"\r\n")
+        self.reactor.pump([0.1] * 10)
+        self.assertIn(b"Line too long: over 100 bytes", socket.value())
+        self.reactor.advance(7.0)
+        self.assertIn(b"Nothing was typed for 7 s. Bye!", socket.value())
 
     def come(self, factory: Any, host: str) -> str:
         """The kind of connection that somebody gets."""
@@ -90,17 +116,9 @@ class TapTests(SynchronousTestCase):
         self.assertEqual(self.come(factory, "192.0.2.1"), "GatewayConnection")
 
     def test_options_override_it(self) -> None:
-        ((port, factory, _),) = self.start("--listen", "tcp:99", "--server", "[::1]:98")
-        self.assertEqual((port, factory._server), (99, Address("::1", 98)))
-
-    def test_a_person_is_connected_for(self) -> None:
-        ((_, factory, _), _) = self.start()
-        self.assertTrue(IReactorTime.providedBy(factory._reactor))
-        endpoint = factory._endpoint(Address("192.0.2.1", 4000))
-        endpoint.connect(
-            GatewayFactory(self.reactor, Host("bbs", ""), Address("x", 1), "", factory._limits)
-        )
-        self.assertEqual(self.reactor.tcpClients[0][:2], ("192.0.2.1", 4000))
+        ((port, factory, _),) = self.start("--listen", "tcp:99", "--server", "198.51.100.1:98")
+        self.assertEqual(port, 99)
+        self.assertEqual(self.asked(factory)[:2], ("198.51.100.1", 98))
 
     def test_what_is_wrong_with_it_is_said(self) -> None:
         self.path.write_text("[telnet]\nserver = 'nowhere'\n")

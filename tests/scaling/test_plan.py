@@ -19,9 +19,9 @@ from bbs.scaling.plan import (
     plan,
 )
 from bbs.values import Policy, State
-from tests.scaling.test_plan_sequences import SEQUENCES_DRAWN
+from tests.examples import few
 
-FLEETS_DRAWN = 2 * SEQUENCES_DRAWN
+quick = settings(max_examples=2 * few.max_examples)
 
 POLICY = Policy(
     minimum=0,
@@ -613,8 +613,8 @@ MOVES = {
 class AnythingTests(SynchronousTestCase):
     """What holds for every fleet, demand and policy, however it came about."""
 
+    @quick
     @given(fleets(), DEMANDS, POLICIES)
-    @settings(max_examples=FLEETS_DRAWN)
     def test_who_serves_is_not_too_old(self, servers, demand, policy):
         """One that reports and beats is ended for no age; and nobody is placed where its provider
         takes the places away, or where nobody knows."""
@@ -626,8 +626,8 @@ class AnythingTests(SynchronousTestCase):
                 self.assertTrue(by_id[step.id].reported and by_id[step.id].addressed)
                 self.assertEqual(by_id[step.id].warned, "")
 
+    @quick
     @given(fleets(), DEMANDS, POLICIES)
-    @settings(max_examples=FLEETS_DRAWN)
     def test_moves(self, servers, demand, policy):
         """Each server gets one step at most, and only along the life of a server."""
         states = {server.id: server.state for server in servers}
@@ -639,8 +639,8 @@ class AnythingTests(SynchronousTestCase):
             if not isinstance(step, Launch):
                 self.assertIn((states[step.id], type(step)), MOVES)
 
+    @quick
     @given(fleets(), DEMANDS, POLICIES)
-    @settings(max_examples=FLEETS_DRAWN)
     def test_consolidation(self, servers, demand, policy):
         """One at a time, beside nothing else, with room for all on those that stay."""
         steps = plan(servers, demand, policy)
@@ -657,8 +657,8 @@ class AnythingTests(SynchronousTestCase):
             self.assertGreaterEqual(room, by_id[step.id].taken + policy.spare)
             self.assertGreaterEqual(len(stay), policy.minimum)
 
+    @quick
     @given(fleets(), DEMANDS, POLICIES)
-    @settings(max_examples=FLEETS_DRAWN)
     def test_maximum(self, servers, demand, policy):
         """No launch makes more servers than the maximum, whichever of the steps are taken."""
         running = sum(server.state is not State.GONE for server in servers)
@@ -668,23 +668,23 @@ class AnythingTests(SynchronousTestCase):
                 self.assertLessEqual(running + demand.strays + step.count, policy.maximum)
                 self.assertFalse(demand.refused)
 
+    @quick
     @given(fleets(), DEMANDS, POLICIES)
-    @settings(max_examples=FLEETS_DRAWN)
     def test_back_off(self, servers, demand, policy):
         if demand.since_failure < back_off(demand.failures):
             steps = plan(servers, demand, policy)
             self.assertFalse([step for step in steps if isinstance(step, Launch)])
 
+    @quick
     @given(fleets(), DEMANDS, POLICIES, st.randoms(use_true_random=False))
-    @settings(max_examples=FLEETS_DRAWN)
     def test_order_of_servers(self, servers, demand, policy, random):
         """In whatever order servers are seen, the same is done."""
         shuffled = list(servers)
         random.shuffle(shuffled)
         self.assertEqual(set(plan(servers, demand, policy)), set(plan(shuffled, demand, policy)))
 
+    @quick
     @given(fleets(), DEMANDS, POLICIES)
-    @settings(max_examples=FLEETS_DRAWN)
     def test_nobody_is_ended_under_people(self, servers, demand, policy):
         """Only a server that serves nobody is ended: empty, lost, or not ready yet."""
         by_id = {server.id: server for server in servers}

@@ -3,16 +3,13 @@
 People come and go; servers boot, fail to boot, die, fall silent, leave; operators drain and launch;
 keepers die between two steps. Whatever happened, what holds always is checked after each round, and
 when nothing happens any more the fleet has to come to rest, with everybody placed.
-
-`BBS_TEST_SEQUENCES` is how many are drawn for each test.
 """
 
 import itertools
-import os
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -31,11 +28,10 @@ from bbs.scaling.plan import (
     plan,
 )
 from bbs.values import State
+from tests.examples import few
 
 QUIET_PAUSE = 3.0
 """Seconds between rounds while nothing changes."""
-
-SEQUENCES_DRAWN = int(os.environ.get("BBS_TEST_SEQUENCES", "25"))
 
 BOOT = 3.0
 """Seconds that a boot takes where it works."""
@@ -344,8 +340,8 @@ def assert_rests(test, simulation, seconds):
 
 
 class SequenceTests(SynchronousTestCase):
+    @few
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=SEQUENCES_DRAWN)
     def test_comes_to_rest(self, policy, events):
         """Everybody who can has a place, need and limits hold, and no more steps are planned."""
         simulation = Simulation(policy)
@@ -368,8 +364,8 @@ class SequenceTests(SynchronousTestCase):
             beyond = simulation.free() - policy.capacity >= policy.spare
             self.assertFalse(beyond and len(ready) > policy.minimum, "more than it takes")
 
+    @few
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=SEQUENCES_DRAWN)
     def test_nobody_is_moved_where_nobody_comes_or_goes(self, policy, events):
         """Once it has come to rest; until then nobody is moved more than once for each server
         that is given up."""
@@ -385,8 +381,8 @@ class SequenceTests(SynchronousTestCase):
         assert_rests(self, simulation, 300)
         self.assertEqual((simulation.moved, simulation.launches), done)
 
+    @few
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=SEQUENCES_DRAWN)
     def test_never_launches_for_those_whom_it_moves(self, policy, events):
         """People of a server that is given up never make a launch: it is kept before."""
         simulation = Simulation(policy)
@@ -405,8 +401,8 @@ class SequenceTests(SynchronousTestCase):
                 left = [s for s in given_up if s.id not in kept | ended]
                 self.assertTrue(minimum or not left, (servers, demand, steps))
 
+    @few
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=SEQUENCES_DRAWN)
     def test_never_drains_what_is_needed(self, policy, events):
         """What is left of the ready without the idle has places for all, spare ones, and number."""
         simulation = Simulation(policy)
@@ -427,8 +423,8 @@ class SequenceTests(SynchronousTestCase):
                     self.assertEqual(server.taken, 0)
                     self.assertGreaterEqual(server.idle, policy.idle_grace)
 
+    @few
     @given(POLICIES, SEQUENCES)
-    @settings(max_examples=SEQUENCES_DRAWN)
     def test_launches_what_is_needed_and_no_more(self, policy, events):
         """One server fewer would leave somebody without a place, or the fleet below its need."""
         simulation = Simulation(policy)
@@ -456,8 +452,8 @@ class SequenceTests(SynchronousTestCase):
                 room = max(0, policy.maximum - running)
                 self.assertEqual(count, min(wanted, room))
 
+    @few
     @given(POLICIES, st.integers(0, 60), st.integers(0, 60))
-    @settings(max_examples=SEQUENCES_DRAWN)
     def test_does_not_flap(self, policy, first, second):
         """With people who stay, a server that was launched is never drained again."""
         simulation = Simulation(policy)

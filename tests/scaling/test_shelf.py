@@ -3,19 +3,19 @@
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling.plan import Demand, Drain, End, Launch, Lose, MarkReady, Seen
 from bbs.scaling.shelf import Fill, Shelve, Stop, Wake, with_shelf
 from bbs.values import State
+from tests.examples import few
 from tests.scaling.test_plan_sequences import (
     EVENTS,
     INDEX,
     POLICIES,
     POLICY,
-    SEQUENCES_DRAWN,
     Server,
     Simulation,
     assert_rests,
@@ -289,8 +289,8 @@ def comes_about(simulation, event):
 
 
 class ShelfSequenceTests(SynchronousTestCase):
+    @few
     @given(SHELF_POLICIES, SEQUENCES)
-    @settings(max_examples=SEQUENCES_DRAWN)
     def test_comes_to_rest(self, policy, events):
         """Everybody who can has a place, the shelf is full as far as there was room, and no more
         steps are planned."""
@@ -308,8 +308,8 @@ class ShelfSequenceTests(SynchronousTestCase):
         self.assertTrue(len(standing) == policy.warm or (full and len(standing) < policy.warm))
         self.assertFalse([s for s in standing if s.outdated or s.drain_asked or s.warned])
 
+    @few
     @given(SHELF_POLICIES, SEQUENCES)
-    @settings(max_examples=SEQUENCES_DRAWN)
     def test_nothing_is_launched_while_something_stands_by(self, policy, events):
         """But for more than that has places for, or where there is no room for it."""
         simulation = Shelving(policy)
@@ -324,8 +324,8 @@ class ShelfSequenceTests(SynchronousTestCase):
                 self.assertLessEqual(able, woken)
             self.assertFalse(fills and (launches or woken))
 
+    @few
     @given(SHELF_POLICIES, SEQUENCES)
-    @settings(max_examples=SEQUENCES_DRAWN)
     def test_without_a_shelf_it_is_the_plan(self, policy, events):
         """One that is empty, and is to be, changes nothing."""
         simulation, other = Shelving(replace(policy, warm=0)), Simulation(replace(policy, warm=0))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import itertools
+from collections.abc import Callable, Collection, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
+from peewee import chunked
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.logger import formatEvent, globalLogPublisher
@@ -15,8 +18,8 @@ from zope.interface import alsoProvides, implementer
 from zope.interface.verify import verifyObject
 
 from bbs.delivery.bus import Bus
-from bbs.rules import fleets, keeping, members, operators, reseating
-from bbs.scaling import keeper
+from bbs.rules import fleets, members, operators
+from bbs.rules.reseating import SETTLED_AT_ONCE
 from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
@@ -25,10 +28,11 @@ from bbs.scaling.interfaces import (
     LaunchRefused,
     ProviderUnavailable,
 )
+from bbs.scaling.keeper import FleetKeeper
 from bbs.scaling.looking import SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.scaling.sight import CONSISTENCY_GRACE, FIRST_LIST
 from bbs.storage.database import rows
-from bbs.storage.models import Lease, Place, Secret, Server
+from bbs.storage.models import Lease, Place, Secret, Server, User
 from bbs.testing import Peer
 from bbs.testing.provider import MemoryProvider
 from bbs.values import Instance, Policy, State
@@ -43,13 +47,20 @@ UNAVAILABLE = {
 
 class CloudInMemory(MemoryProvider):
     """A provider that others share. `trouble` says what becomes of calls, by their kind: "hangs",
-    "lost" (done, and no answer), or an exception. `hidden` are ids that no list shows, `anothers`
-    those of which it is not certain that this fleet launched them."""
+    "lost" (done, and no answer), "ignored" (answered, and not done), or an exception. `hidden` are
+    ids that no list shows, `anothers` those of which it is not certain that this fleet launched
+    them.
+
+    :param account: all instances, by their ids: the same for all who share them.
+    """
 
     shared = True
+    on_list: Callable[[], None] = staticmethod(lambda: None)
+    """Called when somebody asks for a list."""
 
-    def __init__(self) -> None:
+    def __init__(self, account: dict[str, Instance] | None = None) -> None:
         super().__init__("ec2:here:bbs")
+        self.account = self._instances = {} if account is None else account
         self.trouble: dict[str, Any] = {}
         self.hidden: set[str] = set()
         self.anothers: set[str] = set()
@@ -63,6 +74,7 @@ class CloudInMemory(MemoryProvider):
 
     def list(self) -> Deferred[Mapping[str, Instance]]:
         self.calls.append(("list",))
+        self.on_list()
         return self._troubled("list", self._list)
 
     def terminate(self, launch_id: str) -> Deferred[None]:
@@ -89,7 +101,7 @@ class CloudInMemory(MemoryProvider):
                     kind="t3.micro",
                     ours=id not in self.anothers,
                 )
-                for id, one in self._instances.items()
+                for id, one in self.account.items()
                 if id not in self.hidden
             }
         )
@@ -97,10 +109,12 @@ class CloudInMemory(MemoryProvider):
     def _troubled(self, kind: str, call: Any) -> Deferred[Any]:
         trouble = self.trouble.get(kind)
         if isinstance(trouble, Exception):
-            return fail(trouble)
+            return fail(copy(trouble))  # Each raise of the same one makes its traceback longer.
         if trouble == "hangs":
             self.hanging.append(Deferred())
             return self.hanging[-1]
+        if trouble == "ignored":
+            return succeed(None)
         if trouble == "lost":
             call()
             return fail(ProviderUnavailable("no answer"))
@@ -114,12 +128,31 @@ class CloudCase(SynchronousTestCase):
     """A service on a cloud, with one app server."""
 
     policy: Policy = POLICY
+    keeper: FleetKeeper | None = None
+    """The login server that has followed the service's own."""
+    numbers = itertools.count(2)
 
     def setUp(self) -> None:
         self.cloud = CloudInMemory()
         self.service = memory_service(policy=self.policy, provider=self.cloud)
         self.addCleanup(self.service.close)
         self.service.start()
+
+    def launch_unseen(self, *ids: str) -> None:
+        """Instances that run, and of which no server knows."""
+        boots, self.cloud.on_launch = self.cloud.on_launch, None
+        for id in ids:
+            self.successResultOf(self.cloud.launch(id))
+        self.cloud.on_launch = boots
+
+    def succeed_by(self, successor: CloudInMemory) -> FleetKeeper:
+        """Another login server, which asks `successor`, keeps the fleet from now on."""
+        before = self.keeper or self.service.login.keeper
+        before.stopService()
+        identity = f"host:nowhere:{next(self.numbers)}"
+        self.keeper = another_keeper(self.service, identity, successor, self.policy)
+        self.keeper.startService()
+        return self.keeper
 
     def pass_time(self, seconds: float) -> None:
         """Every server that runs beats meanwhile."""
@@ -436,12 +469,9 @@ class Launching(CloudCase):
         self.cloud.trouble["launch"] = "hangs"
         self.waiting("cat")
         [id] = {row.id for row in Server.select().where(Server.state == State.LAUNCHING)}
-        successor = CloudInMemory()
-        successor._instances = self.cloud._instances
+        successor = CloudInMemory(self.cloud.account)
         successor.on_launch = self.cloud.on_launch
-        keeper = another_keeper(self.service, "host:nowhere:2", successor)
-        self.service.login.keeper.stopService()
-        keeper.startService()
+        keeper = self.succeed_by(successor)
         self.pass_time(10)
         self.assertTrue(keeper.keeping)
         self.assertEqual(successor.launched, [id])
@@ -619,7 +649,7 @@ class Unlisted(CloudCase):
         [self.server] = self.cloud.alive()
         self.pass_time(10)
         self.cloud.hidden.add(self.server)
-        self.patch(self.cloud, "terminate", lambda id: succeed(None))
+        self.cloud.trouble["terminate"] = "ignored"
         self.service.database.run(operators.ask_drain, self.server)
 
     def end_unlisted(self, instance_id: str) -> Deferred[None]:
@@ -647,9 +677,7 @@ class Strays(CloudCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.cloud.on_launch = None
-        self.successResultOf(self.cloud.launch("stray"))
-        self.cloud.on_launch = self.service._launched
+        self.launch_unseen("stray")
 
     def test_an_instance_without_a_server_is_ended_after_the_grace(self) -> None:
         self.pass_time(CONSISTENCY_GRACE - 4)
@@ -694,11 +722,23 @@ class Strays(CloudCase):
         self.assertTrue(other.endswith(": its server was closed"), other)
 
     def test_one_that_a_server_has_after_all_is_not_ended(self) -> None:
-        patched = self.patch(keeping, "stands", lambda id: keeping.Stands.LIVES)
+        """Its row is written in the very moment in which it is to be ended."""
+        lists: list[float] = []
+
+        def appear() -> None:
+            lists.append(self.service.clock.seconds())
+            if lists[-1] - lists[0] >= CONSISTENCY_GRACE:
+                now = self.service.wall()
+                row = Server(id="stray", scope=self.cloud.scope, capacity=2, created=now)
+                row.save(force_insert=True)
+                self.cloud.on_list = lambda: None
+
+        self.cloud.on_list = appear
         self.pass_time(CONSISTENCY_GRACE + SETTLED_INTERVAL + 10)
+        self.assertEqual(self.states(), ["ready", "launching"])
         self.assertIn("stray", self.cloud.alive())
-        patched.restore()
-        self.pass_time(SETTLED_INTERVAL)
+        Server.delete().where(Server.id == "stray").execute()
+        self.pass_time(CONSISTENCY_GRACE + SETTLED_INTERVAL)
         self.assertNotIn("stray", self.cloud.alive())
 
     def test_those_that_may_be_another_fleets_are_neither_counted_nor_ended(self) -> None:
@@ -783,9 +823,9 @@ class SeveralWays(CloudCase):
 
     def test_who_keeps_the_fleet_no_more(self) -> None:
         self.cloud.kept.clear()
-        self.service.login.keeper._deposed()
+        Lease.update(holder="f" * 32, identity="host:elsewhere:1").execute()
+        self.pass_time(2)
         self.assertEqual(self.cloud.kept, [set()])
-        Lease.update(holder="other").execute()
         failed = self.cloud.write_way(self.cloud.launched[0], "this", "that")
         self.failureResultOf(failed, ProviderUnavailable)
 
@@ -798,13 +838,13 @@ class NotSeenYet(CloudCase):
     def setUp(self) -> None:
         super().setUp()
         self.service.people("ann", "bob")
-        self.cloud.on_launch = None
-        for stray in ("s1", "s2"):
-            self.successResultOf(self.cloud.launch(stray))
-        self.cloud.on_launch = self.service._launched
+        self.launch_unseen("s1", "s2")
         self.cloud.trouble["list"] = AWAY
-        # As if another had kept the fleet meanwhile.
-        self.service.login.keeper._deposed()
+        # Another one keeps it, and then this one again.
+        me = self.service.me
+        for id, identity in (("f" * 32, "host:elsewhere:1"), (me.id, me.identity)):
+            Lease.update(holder=id, identity=identity).execute()
+            self.pass_time(2)
         self.launched = self.cloud.count("launch")
 
     def test_nothing_is_launched_before_the_first_list(self) -> None:
@@ -851,7 +891,7 @@ class Noted(CloudCase):
 
 
 class Large(CloudCase):
-    """What matters where there are many servers and people."""
+    """What matters where there are many servers."""
 
     def rounds(self) -> int:
         """How many there have been."""
@@ -859,26 +899,36 @@ class Large(CloudCase):
         return int(beats)
 
     def test_rounds_are_further_apart(self) -> None:
-        self.patch(keeper, "GATHER_EACH", 1.0)
+        """The more servers there are: with a few, many who come make one each 20 ms."""
         self.pass_time(4)
+        known: Any = Server.select().dicts().get()
+        self.assertGreaterEqual(self.rounds_in_a_while(), 4)
+        many = [{**known, "id": f"{number:032x}", "taken": 2} for number in range(3000)]
+        for batch in chunked(many, 500):
+            Server.insert_many(batch).execute()
+        self.service.clock.advance(1.0)
+        self.assertLessEqual(self.rounds_in_a_while(), 2)
+
+    def rounds_in_a_while(self) -> int:
+        """How many there are in 0.1 s in which somebody comes every 5 ms."""
         before = self.rounds()
-        for _ in range(16):
+        for _ in range(20):
             self.service.login.keeper.look_soon()
-            self.service.clock.advance(0.05)
-        self.assertLessEqual(self.rounds() - before, 1)
+            self.service.clock.advance(0.005)
+        return self.rounds() - before
+
+
+class Crowded(CloudCase):
+    policy = replace(POLICY, capacity=1000)
 
     def test_people_find_places_in_a_row(self) -> None:
         """Not so many a round, where there are places."""
-        self.patch(reseating, "SETTLED_AT_ONCE", 1)
-        names = ("ann", "bob")
-        for name in names:
-            self.service.peer().ask(f"register {name} pw")
-            self.service.peer().ask(f"login {name} pw")
-        taken = [row.taken for row in Server.select()]
-        self.assertEqual(sum(taken), len(names))
         self.pass_time(2)
-        Place.update(server=None).execute()
-        Server.update(taken=0).execute()
+        User.insert_many(
+            {"name": f"p{n}", "password_hash": "", "channel": f"c{n}", "created": 0.0}
+            for n in range(2 * SETTLED_AT_ONCE + 1)
+        ).execute()
+        Place.insert_many({"user": user.id, "server": None} for user in User.select()).execute()
         self.service.login.keeper.look_soon()
         for _ in range(10):
             self.service.clock.advance(0.03)

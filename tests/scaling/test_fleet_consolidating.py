@@ -15,7 +15,7 @@ from bbs.scaling.foresight import UNKNOWN
 from bbs.scaling.moving import AT_ONCE, PAUSE
 from bbs.storage.models import Lease, LoginServer, Place, Server, User
 from bbs.values import Policy, State
-from tests.memory_service import POLICY, another_keeper
+from tests.memory_service import POLICY
 from tests.scaling.test_fleet_cloud import CloudCase, CloudInMemory
 
 AFTER = 120.0
@@ -140,19 +140,11 @@ class Consolidating(ConsolidatingCase):
         self.fill_another(5)
         self.go("p0", "p1", "p2", "q0", "q1")
         self.pass_time(AFTER - 20)
-        successor = CloudInMemory()
-        successor._instances = self.cloud._instances
-        keeper = another_keeper(self.service, "host:nowhere:2", successor, self.policy)
-        self.service.login.keeper.stopService()
-        keeper.startService()
+        self.succeed_by(CloudInMemory(self.cloud.account))
         self.pass_time(AFTER - 20)
         self.assertEqual(self.states(), ["ready", "ready"])
         self.until_drains()
-        third = CloudInMemory()
-        third._instances = self.cloud._instances
-        another = another_keeper(self.service, "host:nowhere:3", third, self.policy)
-        keeper.stopService()
-        another.startService()
+        self.succeed_by(CloudInMemory(self.cloud.account))
         self.pass_time(60)
         self.assertEqual(self.taken(), [6])
 
@@ -202,12 +194,9 @@ class Foreseeing(CloudCase):
     def test_a_new_keeper_knows_boots_and_how_many_there_are(self) -> None:
         self.service.people(*(f"p{number}" for number in range(30)))
         Server.update(ready=Server.created + 170.0).execute()
-        successor = CloudInMemory()
-        successor._instances = self.cloud._instances
+        successor = CloudInMemory(self.cloud.account)
         successor.on_launch = self.cloud.on_launch
-        keeper = another_keeper(self.service, "host:nowhere:2", successor, self.policy)
-        self.service.login.keeper.stopService()
-        keeper.startService()
+        self.succeed_by(successor)
         self.pass_time(4)
         long_boots = self.spare()
         self.assertGreater(long_boots, UNKNOWN)

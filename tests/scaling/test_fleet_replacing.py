@@ -14,7 +14,7 @@ from bbs.rules.replacing import DELAY, FULL, PROVIDER_AWAY, Replacement, delay
 from bbs.rules.servers import MOVED, figures_of
 from bbs.storage.models import LoginServer, Place, Server
 from bbs.values import State
-from tests.memory_service import POLICY, another_keeper
+from tests.memory_service import POLICY
 from tests.scaling.test_fleet_cloud import AWAY, CloudCase, CloudInMemory
 
 CAPACITY = 4
@@ -124,15 +124,12 @@ class Replacing(ReplacingCase):
     def test_another_keeper_goes_on(self) -> None:
         """Killed at any moment; the launch for the first is not made twice."""
         self.ask()
-        keeper = self.service.login.keeper
-        for number in range(20):
+        for _ in range(20):
             self.pass_time(2)
-            successor = CloudInMemory()
-            successor._instances, successor.launched = self.cloud._instances, self.cloud.launched
+            successor = CloudInMemory(self.cloud.account)
+            successor.launched = self.cloud.launched
             successor.on_launch = self.cloud.on_launch
-            keeper.stopService()
-            keeper = another_keeper(self.service, f"host:nowhere:{number}", successor, self.policy)
-            keeper.startService()
+            keeper = self.succeed_by(successor)
         self.addCleanup(keeper.stopService)
         self.follow(120)
         self.assertFalse({row.id for row in self.rows()} & self.old)

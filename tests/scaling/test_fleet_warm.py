@@ -35,13 +35,14 @@ class WarmCloud(CloudInMemory, WarmMemoryProvider):
 
     def stop(self, launch_id: str) -> Deferred[None]:
         self.calls.append(("stop", launch_id))
-        return self._troubled("stop", lambda: self._stop(launch_id))
+        return self._troubled("stop", lambda: self.stop_quietly(launch_id))
 
     def start(self, launch_id: str) -> Deferred[None]:
         self.calls.append(("start", launch_id))
         return self._troubled("start", lambda: WarmMemoryProvider.start(self, launch_id))
 
-    def _stop(self, launch_id: str) -> Deferred[None]:
+    def stop_quietly(self, launch_id: str) -> Deferred[None]:
+        """Somebody else stops it."""
         if self.service.servers.pop(launch_id, None):
             # Its app server is told to end, and says so.
             self.service.database.run(members.leave, launch_id)
@@ -272,7 +273,7 @@ class Ending(WarmCase):
     def test_one_that_vanishes(self) -> None:
         id = self.warm()
         self.successResultOf(MemoryProvider.terminate(self.cloud, id))
-        self.cloud._instances[id] = Instance(id, None, False, "terminated")
+        self.cloud.account[id] = Instance(id, None, False, "terminated")
         self.pass_time(90)
         self.ended(id, "ended: terminated")
 
@@ -329,7 +330,7 @@ class Stopped(WarmCase):
 
     def test_one_that_serves_is_lost_and_ended(self) -> None:
         [id] = self.cloud.alive()
-        self.successResultOf(self.cloud._stop(id))
+        self.successResultOf(self.cloud.stop_quietly(id))
         Server.update(leaving=False).where(Server.id == id).execute()
         self.pass_time(90)
         self.assertEqual(Server.get(Server.id == id).state, State.GONE)
@@ -340,15 +341,13 @@ class Stopped(WarmCase):
         asked = self.service.database.run(operators.ask_launch, 2, 9, self.service.clock.seconds())
         id = self.successResultOf(asked)
         self.pass_time(4)
-        self.successResultOf(self.cloud._stop(id))
+        self.successResultOf(self.cloud.stop_quietly(id))
         self.service.boots = True
         self.pass_time(20)
         self.assertEqual(Server.get(Server.id == id).state, State.READY)
 
     def test_a_stray_that_is_stopped_is_ended(self) -> None:
-        self.cloud.on_launch = None
-        self.successResultOf(self.cloud.launch("stray"))
-        self.cloud.on_launch = self.service._launched
-        self.successResultOf(self.cloud._stop("stray"))
+        self.launch_unseen("stray")
+        self.successResultOf(self.cloud.stop_quietly("stray"))
         self.pass_time(CONSISTENCY_GRACE + 40)
         self.assertNotIn("stray", self.cloud.standing() | self.cloud.alive())

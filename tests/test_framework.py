@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -389,16 +387,6 @@ class Surface(SynchronousTestCase):
         for_update Table User NAME_LENGTH RisingIdField Feed Provider setting LaunchKit
         login_server app_server telnet_gateway command_line"""
         self.assertLessEqual(set(names.split()), set(bbs.framework.__all__))
-
-    def test_who_declares_commands_loads_no_daemon(self) -> None:
-        code = (
-            "import sys; from bbs.framework import CommandTable, Command, Refusal, Role, Service,"
-            " success, read_only; print(*sorted(sys.modules))"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        loaded = set(done.stdout.split())
-        for heavy in ("bbs.daemons.login", "bbs.scaling.keeper", "bbs.web", "boto3", "bbs.client"):
-            self.assertNotIn(heavy, loaded)
 
     def test_peers(self) -> None:
         """What `bbs.testing` gives is what the daemons make their connections with."""

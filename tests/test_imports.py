@@ -21,7 +21,7 @@ REACTOR = "twisted.internet.reactor"
 """Whoever imports it has chosen one, for the whole process."""
 
 PLUGIN = """
-from bbs.framework import CommandTable, Refusal, Role, read_only, success
+from bbs.framework import Command, CommandTable, Refusal, Role, Service, read_only, success
 
 commands = CommandTable()
 
@@ -41,17 +41,20 @@ async def dice(ask, result):
 """What somebody's package has in the entry-point group `bbs.commands`."""
 
 
+DAEMONS = """
+import bbs.daemons.app, bbs.daemons.login, bbs.daemons.telnet, bbs.cli.client, bbs.cli.up
+import bbs.client.library, bbs.scaling.ec2.provider, bbs.web.site, bbs.daemons.checking
+"""
+"""All that runs; OpenTelemetry takes a tenth of a second to load."""
+
+
 class Loads(SynchronousTestCase):
-    def loaded(self, *lines: str) -> set[str]:
-        """The modules that a fresh Python has after these lines, beside those that it starts with;
-        it knows nothing of the tests."""
-        program = [
-            "import sys",
-            "before = set(sys.modules)",
-            "sys.modules['tests'] = None",
-            *lines,
-            "print(*sorted(set(sys.modules) - before - {'tests'}))",
-        ]
+    def loaded(self, *programs: str) -> list[set[str]]:
+        """The modules that a fresh Python has after each of these programs, which it runs one after
+        the other, beside those that it starts with; it knows nothing of the tests."""
+        program = ["import sys", "before = set(sys.modules)", "sys.modules['tests'] = None"]
+        for each in programs:
+            program += [each, "print(*sorted(set(sys.modules) - before - {'tests'}))"]
         root = Path(bbs.framework.__file__).absolute().parents[1]
         done = subprocess.run(
             [sys.executable, "-c", "\n".join(program)],
@@ -60,7 +63,7 @@ class Loads(SynchronousTestCase):
             text=True,
         )
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        return set(done.stdout.split())
+        return [{*line.split()} for line in done.stdout.splitlines()]
 
     def check(self, loaded: set[str], ours: set[str], never: set[str] = HEAVY) -> None:
         """Of this project only `ours` is loaded, each with what is below it, and nothing of
@@ -76,19 +79,19 @@ class Loads(SynchronousTestCase):
         }
         self.assertEqual(strangers, set())
 
-    def test_a_stomp_client(self) -> None:
-        loaded = self.loaded("import bbs.protocols.stomp")
-        self.check(loaded, {"bbs.errors", "bbs.protocols.stomp"}, {*HEAVY, REACTOR})
-        self.assertNotIn("bbs.protocols.stomp.broker", loaded)
-
-    def test_the_embedded_broker(self) -> None:
-        loaded = self.loaded("import bbs.protocols.stomp.broker")
+    def test_stomp(self) -> None:
+        """A client, and the embedded broker."""
+        client, broker = self.loaded(
+            "import bbs.protocols.stomp", "import bbs.protocols.stomp.broker"
+        )
+        self.check(client, {"bbs.errors", "bbs.protocols.stomp"}, {*HEAVY, REACTOR})
+        self.assertNotIn("bbs.protocols.stomp.broker", client)
         doors = {f"bbs.protocols.{each}" for each in ("closing", "doors", "sockets")}
         ours = {"bbs.addresses", "bbs.errors", "bbs.protocols.stomp", "bbs.security", *doors}
-        self.check(loaded, ours, {*HEAVY, REACTOR})
+        self.check(broker, ours, {*HEAVY, REACTOR})
 
     def test_a_client_of_the_service(self) -> None:
-        loaded = self.loaded("import bbs.client")
+        (loaded,) = self.loaded("import bbs.client")
         ours = {
             *("bbs.client", "bbs.addresses", "bbs.errors", "bbs.protocols.commands"),
             *("bbs.tracing", "bbs.values"),
@@ -96,45 +99,47 @@ class Loads(SynchronousTestCase):
         self.check(loaded, ours, {*HEAVY, "stomper", REACTOR})
         self.assertNotIn("bbs.client.terminal", loaded)
 
-    def test_the_framework_alone(self) -> None:
-        loaded = self.loaded("import bbs.framework")
-        self.check(loaded, {"bbs.framework"})
-        self.assertEqual({name for name in loaded if name.startswith("twisted")}, set())
-
-    def test_every_name_of_the_framework(self) -> None:
-        """All of them are there, and none chooses a reactor."""
-        loaded = self.loaded("from bbs.framework import *")
-        self.assertNotIn(REACTOR, loaded)
-        self.assertIn("bbs.cli", loaded)
-
-    def test_a_plugin_that_declares_a_command(self) -> None:
-        loaded = self.loaded(PLUGIN)
+    def test_the_framework(self) -> None:
+        """Alone; a table of words, which need no database; a plugin that declares a command, and no
+        daemon; every name; and the daemons where there is no collector of traces."""
+        alone, words, plugin, every, daemons = self.loaded(
+            "import bbs.framework",
+            "from bbs.framework import CommandTable, Refusal, Role",
+            PLUGIN,
+            "from bbs.framework import *",
+            DAEMONS,
+        )
+        self.check(alone, {"bbs.framework"})
+        self.assertEqual({name for name in alone if name.startswith("twisted")}, set())
+        self.check(words, {"bbs.errors", "bbs.framework", "bbs.protocols.commands", "bbs.values"})
         never = {"boto3", "botocore", "prometheus_client", "prompt_toolkit", "twisted.web", REACTOR}
         ours = {
             *("bbs.addresses", "bbs.commands", "bbs.delivery", "bbs.errors", "bbs.framework"),
             *("bbs.limits", "bbs.passwords", "bbs.plugins", "bbs.protocols", "bbs.rules"),
             *("bbs.security", "bbs.storage", "bbs.tracing", "bbs.values", "bbs.workers"),
         }
-        self.check(loaded, ours, never)
-
-    def test_a_table_without_rules(self) -> None:
-        """Words alone need no database."""
-        loaded = self.loaded("from bbs.framework import CommandTable, Refusal, Role")
-        self.check(loaded, {"bbs.errors", "bbs.framework", "bbs.protocols.commands", "bbs.values"})
+        self.check(plugin, ours, never)
+        self.assertNotIn(REACTOR, every)
+        self.assertIn("bbs.cli", every)
+        self.assertIn("bbs.daemons.login", daemons)
+        self.assertNotIn("opentelemetry", daemons)
 
     def test_the_twistd_plugins(self) -> None:
         """Every twistd on the machine loads them, whatever it is to run."""
-        loaded = self.loaded("import twisted.plugins.bbs_plugins")
+        (loaded,) = self.loaded("import twisted.plugins.bbs_plugins")
         self.check(loaded, set(), {*HEAVY, REACTOR})
 
     def test_what_tests_stand_on(self) -> None:
         """It is usable where there is no checkout, name by name."""
-        self.check(self.loaded("import bbs.testing"), {"bbs.testing"})
-        loaded = self.loaded("from bbs.testing import *")
-        self.assertIn("bbs.testing.service", loaded)
-        self.assertNotIn(REACTOR, loaded)
-        loaded = self.loaded("from bbs.testing import BrokerContract, MemoryBroker, SocketContract")
-        self.check(loaded, {"bbs.errors", "bbs.testing", "bbs.protocols.stomp"})
+        alone, some, every = self.loaded(
+            "import bbs.testing",
+            "from bbs.testing import BrokerContract, MemoryBroker, SocketContract",
+            "from bbs.testing import *",
+        )
+        self.check(alone, {"bbs.testing"})
+        self.check(some, {"bbs.errors", "bbs.testing", "bbs.protocols.stomp"})
+        self.assertIn("bbs.testing.service", every)
+        self.assertNotIn(REACTOR, every)
 
 
 def parents(name: str) -> list[str]:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
+import resource
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
+from unittest import mock
 
 from opentelemetry.sdk.trace import ReadableSpan
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
-from twisted.logger import formatEvent, globalLogPublisher
+from twisted.logger import capturedLogs, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs import tracing
@@ -22,9 +24,11 @@ from bbs.board import board
 from bbs.config import Configuration
 from bbs.config.sections import Tracing
 from bbs.daemons.app import AppServer
-from bbs.daemons.daemon import CannotStart
+from bbs.daemons.daemon import Daemon
 from bbs.daemons.login import LoginServer
 from bbs.delivery.bus import Bus
+from bbs.errors import Unavailable
+from bbs.framework import Caller, Command, CommandTable, Role, read_only
 from bbs.protocols.stomp.interfaces import Message
 from bbs.scaling.children import configuration_text, environment
 from bbs.storage.database import Database
@@ -37,23 +41,27 @@ from tests.tracing.case import SOMEBODYS, SPAN, TRACE, Hanging, Spans, id_of, pa
 
 SECRET = "a-secret-of-gateways"
 
-DAEMONS = """
-import sys
-import bbs.daemons.app, bbs.daemons.login, bbs.daemons.telnet, bbs.cli.client, bbs.cli.up
-import bbs.client.library, bbs.scaling.ec2.provider, bbs.web.site, bbs.daemons.checking
-print([name for name in sys.modules if name.startswith("opentelemetry")])
-"""
+
+@read_only
+def divide(caller: Caller) -> None:
+    """A bug."""
+    _ = 1 // 0
+
+
+@read_only
+def look_in_vain(caller: Caller) -> None:
+    """What becomes of any rule whose database is away."""
+    raise Unavailable()
+
+
+FAILING = CommandTable(
+    Command("divide <user>", Role.APP, rule=divide),
+    Command("wait <user>", Role.APP, rule=look_in_vain),
+)
 
 
 class Off(SynchronousTestCase):
     """There is no collector."""
-
-    def test_nothing_is_imported(self) -> None:
-        """OpenTelemetry takes a tenth of a second to load."""
-        found = subprocess.run(
-            [sys.executable, "-c", DAEMONS], capture_output=True, text=True, check=True
-        )
-        self.assertEqual(found.stdout, "[]\n")
 
     def test_nothing_is_done(self) -> None:
         self.assertFalse(tracing.is_on())
@@ -73,29 +81,44 @@ class Off(SynchronousTestCase):
         self.assertNotIn("traceparent", service.peer().ask("commands"))
 
 
+class AnyApp(AppServer):
+    """An app server of which nothing is to be seen but that it begins to start."""
+
+    begun = False
+
+    async def start(self) -> None:
+        self.begun = True
+
+
 class NotInstalled(SynchronousTestCase):
     """There is a collector, and no OpenTelemetry."""
 
     def setUp(self) -> None:
         self.config = Configuration(tracing=Tracing(endpoint="http://127.0.0.1:4318"))
-        self.patch(tracing, "start", self.start)
+        missing = mock.patch.dict(sys.modules, {"bbs.tracing.exporting": None})
+        missing.start()
+        self.addCleanup(missing.stop)
 
-    def start(self, *_: object) -> None:
-        raise ImportError
+    def start(self, server: Daemon) -> None:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, before)
+        server.startService()
+        self.addCleanup(lambda: self.successResultOf(server.stopService()))
 
     def test_a_login_server_does_not_start(self) -> None:
-        server = LoginServer(board, self.config, self.mktemp(), Clock(), lambda reason: None)
-        error = self.assertRaises(CannotStart, server._begin_tracing)
-        self.assertIn("pip install '.[tracing]'", str(error))
+        reasons: list[str] = []
+        self.start(LoginServer(board, self.config, self.mktemp(), Clock(), reasons.append))
+        (reason,) = reasons
+        self.assertIn("pip install '.[tracing]'", reason)
 
     def test_an_app_server_does(self) -> None:
         """People wait for it."""
-        said: list[str] = []
-        observe: Any = lambda event: said.append(formatEvent(event))  # noqa: E731
-        globalLogPublisher.addObserver(observe)
-        self.addCleanup(globalLogPublisher.removeObserver, observe)
-        AppServer(board, self.config, "id", None, Clock(), said.append)._begin_tracing()
-        (line,) = said
+        reasons: list[str] = []
+        server = AnyApp(board, self.config, "id", None, Clock(), reasons.append)
+        with capturedLogs() as logs:
+            self.start(server)
+        self.assertEqual((server.begun, reasons), (True, []))
+        (line,) = (str(formatEvent(event)) for event in logs)
         self.assertIn("pip install '.[tracing]'", line)
 
     def test_app_servers_are_told_only_where_there_is_one(self) -> None:
@@ -140,7 +163,8 @@ class Requests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.spans = Spans(self)
-        self.service = memory_service(gateway_secret=SECRET)
+        service = replace(board, commands=(*board.commands, FAILING))
+        self.service = memory_service(service, gateway_secret=SECRET)
         self.addCleanup(self.service.close)
         self.tokens = self.service.people("ann", "bob")
 
@@ -167,13 +191,13 @@ class Requests(SynchronousTestCase):
         self.assertEqual(dict(login.attributes or {}), {"code": "wrong-credentials"})
         self.assertTrue(login.status.is_unset)
 
-    def test_a_bug_is_a_failure(self) -> None:
+    def test_where_the_service_is_at_fault_is_a_failure(self) -> None:
         peer = self.service.at_home(self.tokens["ann"])
-        self.patch(self.service.database, "run", lambda *_: 1 / 0)
-        peer.ask(f"list-friend {self.tokens['ann']}")
-        self.flushLoggedErrors(ZeroDivisionError)
-        status = self.spans.one("list-friend").status
-        self.assertEqual((status.is_ok, status.description), (False, "internal-error"))
+        for command, code in (("divide", "internal-error"), ("wait", "unavailable")):
+            peer.ask(f"{command} {self.tokens['ann']}")
+            status = self.spans.one(command).status
+            self.assertEqual((status.is_ok, status.description), (False, code))
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_it_goes_on_with_what_the_peer_says(self) -> None:
         peer = self.service.peer()
@@ -267,16 +291,6 @@ class Requests(SynchronousTestCase):
         self.service.people("eve")
         self.assertIsNone(tracing.here())
 
-    def test_who_goes_is_forgotten(self) -> None:
-        peer = self.service.peer()
-        peer.ask(f"traceparent {SOMEBODYS}")
-        peer.ask(f"forwarded-for 192.0.2.1 {SECRET}")
-        traces: Any = self.service.login.home.traces
-        self.assertEqual((len(traces._given), len(traces._believed)), (0, 1))
-        peer.ask(f"traceparent {SOMEBODYS}")
-        peer.transport.abortConnection()
-        self.assertEqual((len(traces._given), len(traces._believed)), (0, 0))
-
 
 class Strangers(SynchronousTestCase):
     """A server that records nothing by itself."""
@@ -301,6 +315,21 @@ class Strangers(SynchronousTestCase):
 
     def test_a_gateway_does(self) -> None:
         self.assertTrue(self.recorded("192.0.2.1", f"forwarded-for 192.0.2.9 {SECRET}"))
+
+    def test_a_gateway_that_goes_is_forgotten(self) -> None:
+        Spans(self, sample=0.0)
+        service = memory_service(gateway_secret=SECRET).start()
+        self.addCleanup(service.close)
+        peer = Peer(service.login.factory, host="192.0.2.1")
+        peer.ask(f"forwarded-for 192.0.2.9 {SECRET}")
+        traces, connection = service.login.home.traces, peer.protocol
+        traces.give(connection, SOMEBODYS, trusted=False)
+        self.assertEqual(traces.take(connection), SOMEBODYS)
+        peer.ask(f"traceparent {SOMEBODYS}")
+        peer.transport.abortConnection()
+        self.assertEqual(traces.take(connection), "")
+        traces.give(connection, SOMEBODYS, trusted=False)
+        self.assertEqual(traces.take(connection), f"{SOMEBODYS[:-2]}00")
 
     def test_a_stranger_is_recorded_as_anybody(self) -> None:
         self.assertTrue(self.recorded("192.0.2.1", sample=1.0))
@@ -412,24 +441,25 @@ class Lost(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.collector = Hanging()
-        self.exporting = Exporting("test", self.collector, 1.0)
-        tracing.use(self.exporting)
+        tracing.use(Exporting("test", self.collector, 1.0))
         self.addCleanup(tracing.end)
         self.addCleanup(self.collector.let_go.set)
 
+    def record(self, count: int) -> list[int]:
+        """Record so many spans; how many are lost by then, each time that the log has it."""
+        with capturedLogs() as logs:
+            for _ in range(count):
+                with tracing.span("one", root=True):
+                    pass
+        return [event["lost"] for event in logs if "lost" in event]
+
     def test_nothing_waits_and_nothing_grows(self) -> None:
         """More is recorded than there is room for."""
-        much = QUEUE + 3 * BATCH
-        for _ in range(BATCH):
-            with tracing.span("one", root=True):
-                pass
+        self.assertEqual(self.record(BATCH), [])
         self.assertTrue(self.collector.asked.wait(30))
-        for _ in range(much):
-            with tracing.span("one", root=True):
-                pass
-        counting: Any = self.exporting._counting
-        self.assertEqual(counting.ended, BATCH + much)
-        self.assertEqual(counting.lost, much - QUEUE)
+        self.assertEqual(self.record(QUEUE), [])
+        # It is looked at once for each batch, and not said again so soon.
+        self.assertEqual(self.record(3 * BATCH), [BATCH])
         self.collector.let_go.set()
         tracing.end()
         self.assertEqual(self.collector.given, BATCH + QUEUE)

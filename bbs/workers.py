@@ -47,8 +47,7 @@ LONG = 0.02
 """Seconds after which what has not been taken up waits for no thread that is busy."""
 
 LEAVING_TIME = 5.0
-"""Seconds that the threads of a lane have to end. One that waits for what never comes is left
-behind; it does not keep the process from ending."""
+"""Seconds that the threads of a lane have to end, unless it is said."""
 
 _log = Logger()
 
@@ -92,11 +91,22 @@ class Workers(Service):
     :param background: whether single pieces take what others leave of the processors. That is for
         long work outside of the interpreter's lock, which everybody waits for as long as its holder
         waits.
+    :param patience: seconds that the threads of lanes have to end when the service stops. One that
+        waits for what never comes is left behind; it does not keep the process from ending.
     """
 
-    def __init__(self, reactor: Any, name: str, size: int, *, background: bool = False) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        name: str,
+        size: int,
+        *,
+        background: bool = False,
+        patience: float = LEAVING_TIME,
+    ) -> None:
         self.name = name
         self._reactor = reactor
+        self._patience = patience
         self._calls: Lane[_Call] = Lane(
             reactor, name, _one, _answer, threads=size, stands_back=background
         )
@@ -115,7 +125,7 @@ class Workers(Service):
         def stop() -> None:
             self._calls.join()
             for lane in self._lanes:
-                lane.join(LEAVING_TIME)
+                lane.join(self._patience)
             self._reactor.callFromThread(stopped.callback, None)
 
         Thread(target=stop, name=f"{self.name}-stop").start()

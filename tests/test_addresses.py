@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+from unittest import mock
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.endpoints import _parse
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs import addresses
 from bbs.addresses import Address, ListeningPlace, ServerPlace, reached_at
+
+
+def not_installed(name: str) -> Any:
+    """A package cannot be found in a `with` block."""
+    return mock.patch.dict(sys.modules, {name: None})
 
 
 class Addresses(SynchronousTestCase):
@@ -67,8 +75,8 @@ class ServerPlaces(SynchronousTestCase):
                 self.assertRaises(ValueError, ServerPlace.parse, text)
 
     def test_tls_that_is_not_installed(self) -> None:
-        self.patch(addresses, "find_spec", lambda name: None)
-        self.assertRaises(ValueError, ServerPlace.parse, "tls://h:1")
+        with not_installed("OpenSSL"):
+            self.assertRaises(ValueError, ServerPlace.parse, "tls://h:1")
 
 
 class ListeningPlaces(SynchronousTestCase):
@@ -102,8 +110,9 @@ class ListeningPlaces(SynchronousTestCase):
             self.assertRaises(ValueError, ListeningPlace.parse, text)
 
     def test_tls_that_is_not_installed(self) -> None:
-        self.patch(addresses, "find_spec", lambda name: None)
-        self.assertRaises(ValueError, ListeningPlace.parse, "ssl:443:privateKey=k")
+        for name in ("OpenSSL", "service_identity"):
+            with not_installed(name):
+                self.assertRaises(ValueError, ListeningPlace.parse, "ssl:443:privateKey=k")
 
     def test_backlog(self) -> None:
         """It is said where it can be, and nobody has."""

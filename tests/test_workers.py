@@ -19,7 +19,6 @@ from twisted.python.threadable import isInIOThread
 from twisted.trial.unittest import SkipTest, SynchronousTestCase, TestCase
 from zope.interface.verify import verifyObject
 
-import bbs.workers
 from bbs.workers import NICENESS, ILane, Inline, IWorkers, Workers
 
 
@@ -130,6 +129,11 @@ class WorkersTests(TestCase):
         await gatherResults(answers)
 
 
+def one(waiting: deque[int]) -> list[int]:
+    """Take up what has waited longest, if anything has."""
+    return [waiting.popleft()] if waiting else []
+
+
 class LaneTests(TestCase):
     """Lanes, on real threads."""
 
@@ -197,13 +201,12 @@ class LaneTests(TestCase):
         """For what comes at once, and no more than there may be."""
 
         def all_there(waiting: deque[int]) -> list[int]:
-            jobs = self.some(waiting)
+            jobs = one(waiting)
             if jobs:
                 barrier.wait(20)
             return jobs
 
         barrier = threading.Barrier(3)
-        self.patch(self, "some", lambda waiting: [waiting.popleft()] if waiting else [])
         self.expected = 6
         lane = self.lane(all_there, threads=3, together=2)
         for number in range(self.expected):
@@ -215,12 +218,11 @@ class LaneTests(TestCase):
         """Where there are more threads."""
 
         def stuck_with_first(waiting: deque[int]) -> list[int]:
-            jobs = self.some(waiting)
+            jobs = one(waiting)
             if 0 in jobs:
                 self.lane_goes_on.wait(20)
             return jobs
 
-        self.patch(self, "some", lambda waiting: [waiting.popleft()] if waiting else [])
         self.lane_goes_on = threading.Event()
         self.expected = 3
         lane = self.lane(stuck_with_first, threads=2, together=16)
@@ -278,7 +280,8 @@ class LaneTests(TestCase):
             return jobs
 
         begun, go_on = threading.Event(), threading.Event()
-        self.patch(bbs.workers, "LEAVING_TIME", 0.05)
+        self.workers = Workers(reactor, "test", 1, patience=0.05)
+        self.workers.startService()
         self.lane(stuck).put(1)
         await deferLater(reactor, 0)
         begun.wait(20)

@@ -230,7 +230,6 @@ class Compared(SynchronousTestCase):
     def setUp(self) -> None:
         self.repository = Path(self.mktemp()).absolute()
         self.repository.mkdir()
-        self.patch(compare, "CHECKOUT", self.repository)
         self.git("init", "--quiet")
         for number in (1, 2):
             (self.repository / "file").write_text(f"{number}")
@@ -250,14 +249,14 @@ class Compared(SynchronousTestCase):
         self.assertEqual(len(self.git("worktree", "list").splitlines()), 1)
 
     def test_the_other_commit_is_there_while_it_is_measured(self) -> None:
-        with compare.checkout("HEAD~1", self.folder) as root:
+        with compare.checkout("HEAD~1", self.folder, self.repository) as root:
             self.assertEqual((root / "file").read_text(), "1")
             self.assertEqual(Form(root=root).environment()["PYTHONPATH"], str(root))
         self.assert_gone()
 
     def test_nothing_is_left_at_ctrl_c(self) -> None:
         def interrupted() -> None:
-            with compare.checkout("HEAD~1", self.folder):
+            with compare.checkout("HEAD~1", self.folder, self.repository):
                 raise KeyboardInterrupt
 
         self.assertRaises(KeyboardInterrupt, interrupted)
@@ -265,7 +264,7 @@ class Compared(SynchronousTestCase):
 
     def test_what_names_no_commit_is_said(self) -> None:
         def other() -> None:
-            with compare.checkout("--nothing", self.folder):
+            with compare.checkout("--nothing", self.folder, self.repository):
                 pass
 
         self.assertRaises(Failed, other)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 VARIABLE = "ATTACKS_WITHOUT"
@@ -42,14 +43,14 @@ def _turns() -> None:
     from bbs.limits import fair
 
     names: Any = fair
-    names.MOST_WAITING = names.MOST_OF_AN_ADDRESS = NO_LIMIT
+    names.MOST_OF_AN_ADDRESS = NO_LIMIT
     names.counted_as = lambda host: ""
     begin = fair.FairQueue.__init__
 
     def unfair(
         self: Any, at_once: int, per_address: int, trusted: Any, clock: Any, *more: Any
     ) -> None:
-        begin(self, at_once, NO_LIMIT, trusted, clock, *more)
+        begin(self, at_once, NO_LIMIT, trusted, clock, NO_LIMIT)
 
     queue: Any = fair.FairQueue
     queue.__init__ = unfair
@@ -115,10 +116,10 @@ def _listeners() -> None:
 
 def _late_lines() -> None:
     """A line may take any time to come to its end, and is renewed by each byte."""
-    from bbs.protocols.line.connection import LineConnection
+    from bbs.daemons import composition
 
-    connection: Any = LineConnection
-    connection._line_is_late = lambda self: None
+    names: Any = composition
+    names.LineLimits = partial(composition.LineLimits, line_timeout=NO_LIMIT)
 
 
 PATCHES: Mapping[str, Callable[[], None]] = {

@@ -12,33 +12,35 @@ from tests.paths import CHECKOUT
 
 
 @contextlib.contextmanager
-def checkout(ref: str, folder: Path) -> Iterator[Path]:
-    """The commit `ref` as a worktree in `folder`, as long as the block lasts."""
+def checkout(ref: str, folder: Path, repository: Path = CHECKOUT) -> Iterator[Path]:
+    """The commit `ref` of a repository as a worktree in `folder`, as long as the block lasts."""
     other = folder / "other"
     try:
-        _git("worktree", "add", "--quiet", "--detach", str(other), commit(ref))
+        named = commit(ref, repository)
+        _git(repository, "worktree", "add", "--quiet", "--detach", str(other), named)
         yield other
     finally:
         if other.exists():
-            _git("worktree", "remove", "--force", str(other))
+            _git(repository, "worktree", "remove", "--force", str(other))
 
 
-def commit(ref: str) -> str:
+def commit(ref: str, repository: Path = CHECKOUT) -> str:
     """The commit that `ref` names, as its whole hash."""
-    return _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    named = f"{ref}^{{commit}}"
+    return _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", named)
 
 
 def describe(ref: str) -> str:
     """The commit in a few characters, with a + where files of the checkout differ from it."""
-    short = _git("rev-parse", "--short", commit(ref))
-    changed = ref == "HEAD" and _git("status", "--porcelain", "--", "bbs", "twisted")
+    short = _git(CHECKOUT, "rev-parse", "--short", commit(ref))
+    changed = ref == "HEAD" and _git(CHECKOUT, "status", "--porcelain", "--", "bbs", "twisted")
     return short + ("+" if changed else "")
 
 
-def _git(*arguments: str) -> str:
+def _git(repository: Path, *arguments: str) -> str:
     # In a session of its own: Ctrl-C at a terminal ends this program, which then cleans up.
     done = subprocess.run(
-        ["git", "-C", str(CHECKOUT), *arguments],
+        ["git", "-C", str(repository), *arguments],
         capture_output=True,
         text=True,
         start_new_session=True,

@@ -64,7 +64,7 @@ class Person:
         self.refused: Counter[str] = Counter()
         self.logged_out = 0
         self.silence = self.answer = (0.0, 0.0)
-        self._typed: dict[int, float] = {}
+        self.typed: dict[int, float] = {}
         self._talks = True
         self._talking: Deferred[None] | None = None
 
@@ -87,7 +87,7 @@ class Person:
         await deferLater(reactor, random.uniform(0, self.interval))
         while self._talks:
             number += 1
-            began = self._typed[number] = reactor.seconds()
+            began = self.typed[number] = reactor.seconds()
             try:
                 await self.client.send(self.name, self.friend.name, str(number))
             except Lost:
@@ -111,7 +111,7 @@ class Person:
     def _hears(self, name: str, message: ChatMessage) -> None:
         number = int(message.text)
         self.heard.append(number)
-        silent = reactor.seconds() - self.friend._typed[number]
+        silent = reactor.seconds() - self.friend.typed[number]
         self.silence = max(self.silence, (silent, reactor.seconds()))
 
     def _logged_out(self, name: str) -> None:

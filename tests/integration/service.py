@@ -373,6 +373,19 @@ class Service:
         """An environment for a login server in which app servers take so much longer to start."""
         return slow_launches(self.folder, seconds)
 
+    def held_launches(self) -> dict[str, str]:
+        """An environment for a login server in which app servers do not start while launches are
+        held; at first they are."""
+        return held_launches(self.folder)
+
+    def hold_launches(self) -> None:
+        """Hold those that are launched from now on."""
+        (self.folder / RELEASED).unlink(missing_ok=True)
+
+    def release_launches(self) -> None:
+        """Let all start that are held, and those that are launched from now on."""
+        (self.folder / RELEASED).touch()
+
     async def command(self, *arguments: str) -> Any:
         """What `bbs fleet …` or the like says, by its --json; it must succeed."""
         process = self.bbs(*arguments, "--config", self.config, "--json")
@@ -513,15 +526,28 @@ def as_toml(options: Mapping[str, object]) -> str:
     return "\n".join("\n".join((f"[{section}]", *lines)) for section, lines in wanted.items())
 
 
-def slow_launches(folder: Path, seconds: float) -> dict[str, str]:
-    """An environment in which Python waits before it runs an app server that the fleet launched.
+RELEASED = "released"
+"""The file in a service's folder that app servers wait for which are held."""
 
-    It does so in a `sitecustomize` of its own, in `folder`: nothing in the service knows of it.
-    """
+
+def slow_launches(folder: Path, seconds: float) -> dict[str, str]:
+    """An environment in which Python waits before it runs an app server that the fleet launched."""
+    return _before_app_servers(folder, f"time.sleep({seconds})")
+
+
+def held_launches(folder: Path) -> dict[str, str]:
+    """An environment in which Python waits for the file `RELEASED` in `folder` before it does."""
+    path = str(folder / RELEASED)
+    return _before_app_servers(folder, f"while not os.path.exists({path!r}): time.sleep(0.02)")
+
+
+def _before_app_servers(folder: Path, what: str) -> dict[str, str]:
+    """It does `what` in a `sitecustomize` of its own, in `folder`: nothing in the service knows of
+    it."""
     (folder / "sitecustomize.py").write_text(
-        "import sys, time\n"
+        "import os, sys, time\n"
         "if any(word.startswith('--server-id') for word in sys.orig_argv):\n"
-        f"    time.sleep({seconds})\n"
+        f"    {what}\n"
     )
     path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(path)}

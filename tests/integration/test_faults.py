@@ -12,15 +12,20 @@ from twisted.logger import Logger
 from twisted.trial.unittest import TestCase
 
 from tests.integration.service import ServiceCase
-from tests.load.faults.figures import Figures
 from tests.load.faults.migrations import Cuts, cut_everywhere
 from tests.load.faults.run import Plan, carry_out
 from tests.services import needed
 
-SECONDS = float(os.environ.get("BBS_TEST_FAULTS_SECONDS", "6"))
-"""No fault begins later than so long after the first."""
+FAULTS = int(os.environ.get("BBS_TEST_FAULTS", "3"))
+"""How many there are on each database."""
 
-SEED = int(os.environ.get("BBS_TEST_FAULTS_SEED", "1"))
+PROCESSES = Plan("sqlite", 1, FAULTS, only=("login server", "app server"))
+"""The login server freezes, then an app server is killed, and then the login server."""
+
+SERVERS = Plan("mysql", 12, FAULTS, only=("database", "broker"))
+"""The database is restarted, and then it is killed, and the broker."""
+
+SEED = 1
 
 _log = Logger()
 
@@ -28,23 +33,22 @@ _log = Logger()
 class Faults(ServiceCase):
     timeout = 600
 
-    async def broken(self, database: str) -> Figures:
-        figures = await carry_out(Plan(database, SEED, 10_000, SECONDS))
+    async def broken(self, plan: Plan) -> None:
+        figures = await carry_out(plan)
         _log.info("{test}:\n{figures}", test=self.id(), figures=figures.text())
         self.assertEqual(figures.complaints, [])
-        self.assertGreater(len(figures.watch.faults), 2)
-        self.assertGreater(figures.total("acknowledged"), 100)
-        return figures
+        self.assertEqual(len(figures.watch.faults), FAULTS)
+        self.assertGreater(figures.total("acknowledged"), 20)
 
-    async def test_on_sqlite(self) -> None:
-        await self.broken("sqlite")
+    async def test_processes_on_sqlite(self) -> None:
+        await self.broken(PROCESSES)
 
-    async def test_on_mariadb_with_activemq(self) -> None:
-        await self.broken("mysql")
+    async def test_mariadb_and_activemq(self) -> None:
+        await self.broken(SERVERS)
 
 
 class KilledUpgrades(TestCase):
-    """Some of the statements; `python -m tests.load.faults --migrations` takes all."""
+    """One statement of each; `python -m tests.load.faults --migrations` takes all."""
 
     timeout = 300
 
@@ -53,8 +57,8 @@ class KilledUpgrades(TestCase):
         self.assertGreater(cuts.cuts, 1)
 
     async def test_on_sqlite(self) -> None:
-        self.is_as_if_never_killed(await deferToThread(cut_everywhere, "sqlite", "", SEED, 45))
+        self.is_as_if_never_killed(await deferToThread(cut_everywhere, "sqlite", "", SEED, 110))
 
     async def test_on_mariadb(self) -> None:
         server = needed("BBS_TEST_MYSQL_URL")
-        self.is_as_if_never_killed(await deferToThread(cut_everywhere, "mysql", server, SEED, 75))
+        self.is_as_if_never_killed(await deferToThread(cut_everywhere, "mysql", server, SEED, 110))

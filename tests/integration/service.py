@@ -394,7 +394,12 @@ class Service:
         return json.loads(process.output)
 
     async def fleet(self) -> list[dict[str, Any]]:
-        """The app servers that live, as `bbs fleet list` has them.
+        """The app servers that live, as `bbs fleet list` has them."""
+        listed: list[dict[str, Any]] = json.loads(self.fleet_list("--json"))
+        return listed
+
+    def fleet_list(self, *options: str) -> str:
+        """What `bbs fleet list` prints.
 
         It runs in this process: one of its own takes a third of a second of a processor, and who
         waits for something looks often.
@@ -405,10 +410,9 @@ class Service:
             redirect_stdout(said),
             redirect_stderr(complaints),
         ):
-            code = bbs.cli.main(["fleet", "list", "--config", str(self.config), "--json"])
+            code = bbs.cli.main(["fleet", "list", "--config", str(self.config), *options])
         self.case.assertEqual((code, complaints.getvalue()), (0, ""))
-        listed: list[dict[str, Any]] = json.loads(said.getvalue())
-        return listed
+        return said.getvalue()
 
     async def fleet_is(
         self,

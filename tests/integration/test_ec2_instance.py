@@ -11,56 +11,43 @@ from tests.integration.test_ec2_service import CloudService, CloudServiceCase
 class OwnAddress(CloudServiceCase):
     """Servers that say themselves where people reach them."""
 
-    async def kept(self, launch_timeout: float) -> CloudService:
-        """A service whose keeper has seen its fleet, which is empty, and sees nothing any more."""
+    async def test_lists_and_metadata_that_cannot_be_had(self) -> None:
+        """Where neither says where a server is, it is waited for, longer than a launch may take;
+        either of them is enough."""
         service = await self.on_cloud(
-            boot_seconds=0.5, fleet={"minimum": 0, "spare": 0, "launch_timeout": launch_timeout}
+            app={"capacity": 1}, fleet={"minimum": 0, "spare": 0, "launch_timeout": 12.0}
         )
+        cloud = service.cloud
         await service.login_server()
-        calls = service.cloud.calls
+        await service.register("ann", "bob")
         await eventually(
-            lambda: any(each.action == "DescribeInstances" and each.answer == "" for each in calls),
-            "it has seen it",
+            lambda: any(
+                each.action == "DescribeInstances" and each.answer == "" for each in cloud.calls
+            ),
+            "its keeper has seen its fleet, which is empty",
             60.0,
         )
-        service.cloud.faults = Faults(Rule("DescribeInstances", error("RequestLimitExceeded")))
-        return service
-
-    async def test_lists_that_fail_while_launches_work(self) -> None:
-        """People are let in, and nothing is ended or launched twice."""
-        service = await self.kept(launch_timeout=60.0)
-        await service.register("ann")
-        ann = await service.person("ann")
-        self.assertEqual((await ann.asks("list-friend"))["status"], 0)
-        self.assertEqual([each["state"] for each in await service.fleet()], ["ready"])
-        self.assertEqual(len(service.cloud.instances(alive=True)), len(service.instances()))
-
-    async def test_metadata_that_hang(self) -> None:
-        """The provider's list says where the server is."""
-        service = await self.on_cloud(boot_seconds=0.5, fleet={"minimum": 0})
-        service.cloud.faults = Faults(Rule("Metadata", hang()))
-        await service.login_server()
-        await service.register("ann")
-        ann = await service.person("ann")
-        self.assertEqual((await ann.asks("list-friend"))["status"], 0)
-
-    async def test_neither(self) -> None:
-        """A server that serves where nobody knows is waited for, longer than a launch may take."""
-        service = await self.kept(launch_timeout=12.0)
-        cloud = service.cloud
-        cloud.faults = Faults(
-            Rule("DescribeInstances", error("RequestLimitExceeded")), Rule("Metadata", hang())
-        )
+        no_lists = Rule("DescribeInstances", error("UnauthorizedOperation"))
+        no_metadata = Rule("Metadata", hang())
+        cloud.faults = Faults(no_lists, no_metadata)
         await service.command("fleet", "launch")
         await eventually(
             lambda: "nobody knows at which address" in service.log(), "it is said", 120.0
         )
         self.assertEqual([each["state"] for each in await service.fleet()], ["launching"])
-        cloud.faults = Faults(Rule("DescribeInstances", error("RequestLimitExceeded")))
-        await service.fleet_is(
-            lambda servers: [each["state"] for each in servers] == ["ready"], "it is ready", 120.0
-        )
+        cloud.faults = Faults(no_lists)
+        await self.is_let_in(service, "ann")
         self.assertEqual(len(cloud.instances()), 1)
+        # There is no place for another.
+        cloud.faults = Faults(no_metadata)
+        await self.is_let_in(service, "bob")
+        self.assertEqual(len(cloud.instances(alive=True)), 2)
+        self.assertEqual({*service.instances().values()}, {1})
+
+    async def is_let_in(self, service: CloudService, name: str) -> None:
+        """Somebody is, and served."""
+        person = await service.person(name)
+        self.assertEqual((await person.asks("list-friend"))["status"], 0)
 
 
 class Spot(CloudServiceCase):
@@ -68,7 +55,7 @@ class Spot(CloudServiceCase):
 
     async def test_interrupted(self) -> None:
         """Another is launched within seconds, and people go over without logging in."""
-        service = await self.on_cloud(boot_seconds=0.5, fleet={"minimum": 1, "spare": 0})
+        service = await self.on_cloud(fleet={"minimum": 1, "spare": 0})
         cloud = service.cloud
         service.write_config(ec2__spot=True)
         await service.login_server()

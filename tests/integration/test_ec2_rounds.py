@@ -3,8 +3,8 @@
 In a round people come and go, while EC2 fails, login servers are killed, and instances die, never
 boot, or are ended, stopped or taken away from outside; for a while lists are empty, lacking or
 refused. Another fleet of the same name is in the same account, and nobody touches its servers.
-`BBS_TEST_ROUNDS` is how many rounds are made, `BBS_TEST_SEED` the
-first one's seed: the same seed has the same faults and the same people.
+`BBS_TEST_ROUNDS` is how many rounds are made, `BBS_TEST_TROUBLE` how many seconds each of them has
+trouble, and `BBS_TEST_SEED` the first one's seed: the same seed has the same faults and people.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.integration.test_ec2_service import CloudService, CloudServiceCase
 ROUNDS = int(os.environ.get("BBS_TEST_ROUNDS", "1"))
 SEED = int(os.environ.get("BBS_TEST_SEED", "1"))
 
-TROUBLE = 15.0
+TROUBLE = float(os.environ.get("BBS_TEST_TROUBLE", "5"))
 """Seconds for which things go wrong."""
 
 NOTICE = 6.0

@@ -84,7 +84,7 @@ class OurContract(DatabaseContract):
         self.assertEqual(self._stored(), ["go"])
 
     def test_but_not_for_ever(self) -> None:
-        tried: list[None] = []
+        tried: list[str] = []
 
         def rule() -> None:
             tried.append(self._add("go"))
@@ -96,7 +96,7 @@ class OurContract(DatabaseContract):
         self.assertEqual(self._stored(), [])
 
     def test_a_mistake_of_its_author_is_told_at_once(self) -> None:
-        tried: list[None] = []
+        tried: list[str] = []
 
         def rule() -> None:
             tried.append(self._add("go"))

@@ -22,8 +22,9 @@ from bbs.storage.migrator import Migrator, migrator_of
 from bbs.storage.models import Action, Lease, LoginServer, Server, Session, User, Waiter
 from bbs.storage.schema import Schema, SchemaVersion, ServiceVersion, create_table
 from tests.database_case import DatabaseCase, on_both_databases
+from tests.storage.processes import PATIENCE
 from tests.storage.tables import indexes_of, name_of
-from tests.storage.upgrading import PATIENCE, SHORT, Upgrader, cut_off_after_each_change
+from tests.storage.upgrading import SHORT, Upgrader, cut_off_after_each_change
 
 ALL: tuple[Any, ...] = (*models.MODELS, *board.models, ServiceVersion, SchemaVersion)
 """In an order in which they can be made."""
@@ -338,7 +339,7 @@ class Together(MigrationCase):
         others = [self.upgrader() for _ in range(2)]
         # Longer than a command of theirs would wait for a lock, or for an answer.
         self.assertIsNone(others[0].says(3 * SHORT))
-        first.go_on()
+        first.tell("go on")
         said = [each.says() for each in (first, *others)]
         self.assertEqual(said, [(1, 2), (2, 2), (2, 2)])
         self.assertEqual([user.name for user in User.select()], ["step 0"])
@@ -351,7 +352,7 @@ class Together(MigrationCase):
         self.upgrade()
         self.upgrading().kill()
         other = self.upgrading()
-        other.go_on()
+        other.tell("go on")
         self.assertEqual(other.says(), (1, 2))
 
     def test_who_has_nothing_to_do_waits_for_nobody(self) -> None:

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
 import signal
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
-from unittest import mock
 
 from bbs.board import board
 from bbs.storage import connecting, migrations, models
 from bbs.storage.migrator import Migrator
 from bbs.storage.models import User
 from bbs.storage.schema import Schema
-from tests.paths import CHECKOUT
-
-PATIENCE = 60.0
-"""Seconds that a test waits for a process, or for an answer of MySQL's."""
+from tests.storage.processes import Beside
 
 SHORT = 0.3
 """Seconds that commands of such a process would wait for a lock, or for an answer."""
@@ -70,42 +65,16 @@ def cut_off_after_each_change(database: Any, schema: Schema) -> Iterator[None]:
         yield
 
 
-class Upgrader:
+class Upgrader(Beside):
     """A process that upgrades a database to version 2 of the framework, or to today's and the
     board's, but is killed after so many `changes`.
 
-    It says `connected`; `upgrading` when its step has begun, which ends when the test says so; and
-    at the end the framework's versions before and after.
+    It says `connected`; `upgrading` when its step has begun, which ends when it is told something;
+    and at the end the framework's versions before and after.
     """
 
     def __init__(self, url: str, changes: int = 0) -> None:
-        self._pipe, theirs = _PROCESSES.Pipe()
-        self._process = _PROCESSES.Process(target=_upgrade, args=(url, changes, theirs))
-        # It is forked by a process that has imported this module.
-        with mock.patch.dict(os.environ, {"PYTHONPATH": str(CHECKOUT)}):
-            self._process.start()
-        theirs.close()
-
-    def says(self, seconds: float = PATIENCE) -> object:
-        """What it says next; None if it ends, or says nothing in that time."""
-        try:
-            return self._pipe.recv() if self._pipe.poll(seconds) else None
-        except EOFError:
-            return None
-
-    def go_on(self) -> None:
-        """Let its step come to an end."""
-        self._pipe.send("go on")
-
-    def ended(self) -> int | None:
-        """How it ended: 0 if well, or the number of a signal, less than 0."""
-        self._process.join(PATIENCE)
-        return self._process.exitcode
-
-    def kill(self) -> None:
-        """End it by SIGKILL, unless it has ended."""
-        self._process.kill()
-        self._process.join()
+        super().__init__(_upgrade, url, changes)
 
 
 def _upgrade(url: str, changes: int, test: Connection) -> None:
@@ -139,7 +108,3 @@ def _upgrade(url: str, changes: int, test: Connection) -> None:
     schema = Schema(board.name, tuple(board.models))
     before, after = migrations.upgrade(database, schema, 2, {2: add_row})
     test.send((before.framework, after.framework))
-
-
-_PROCESSES = multiprocessing.get_context("forkserver")
-_PROCESSES.set_forkserver_preload([__name__])

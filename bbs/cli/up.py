@@ -47,10 +47,10 @@ def main(argv: Sequence[str], program: Program) -> int:
     os.umask(0o077)
     try:
         given = as_written(options.config, options.data, name=program.name)
-        overrides = _overrides(given, options)
-        config = as_written(options.config, options.data, overrides, program.name)
+        places = overrides(given, options)
+        config = as_written(options.config, options.data, places, program.name)
         lock, mended = open_folder(options.data, program.name)
-        config = _with_logs(_with_faces(config, options), options)
+        config = _with_logs(with_faces(config, options), options)
         log = _open_log(config, options.data, program.name)
     except (ConfigError, Unusable) as error:
         print(f"{program.name} up: {error}", file=sys.stderr)
@@ -59,7 +59,7 @@ def main(argv: Sequence[str], program: Program) -> int:
         return _run(program.service(), config, options, log, mended)
 
 
-def _overrides(given: Configuration, options: argparse.Namespace) -> dict[str, object]:
+def overrides(given: Configuration, options: argparse.Namespace) -> dict[str, object]:
     """What counts instead of the configuration that is `given`: the address and the port of the
     options, which are filled in. A login server by TLS stays one, with its key."""
     wanted = (options.host or "").strip("[]")  # As URLs have IPv6 addresses.
@@ -92,7 +92,7 @@ def _own_server(config: Configuration, options: argparse.Namespace) -> ServerPla
     return ServerPlace(address, True, os.path.abspath(place.certificate), names[0])
 
 
-def _with_faces(config: Configuration, options: argparse.Namespace) -> Configuration:
+def with_faces(config: Configuration, options: argparse.Namespace) -> Configuration:
     """`config` with what a `bbs up` has beside: a telnet gateway to its own login server, which
     believes it, and the operators' page on loopback. Where the configuration has a `telnet.listen`
     or a `web.listen` of its own, that counts.
@@ -117,7 +117,7 @@ def _with_faces(config: Configuration, options: argparse.Namespace) -> Configura
     return replace(config, telnet=telnet, web=web)
 
 
-def _second_choice(
+def second_choice(
     config: Configuration, options: argparse.Namespace
 ) -> dict[ListeningPlace, ListeningPlace]:
     """Where to listen instead of what nobody asked for, if somebody has it, as another `bbs up` on
@@ -220,7 +220,7 @@ def _run(
     login_server.serving.addCallback(ready)
     for server in (login_server, gateway):
         server.name = f"{service.name} up"
-        server.second_choice = _second_choice(config, options)
+        server.second_choice = second_choice(config, options)
         reactor.callWhenRunning(server.startService)
         reactor.addSystemEventTrigger("before", "shutdown", server.stopService)
     print(

@@ -10,11 +10,11 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -88,6 +88,18 @@ class CopyCase(RulesCase):
         there = os.listdir(folder) if os.path.isdir(folder) else []
         return [name for name in there if ".part" in name]
 
+    def when_opened(self, end: str, act: Callable[[sqlite3.Connection], object]) -> None:
+        """`act` on each connection to a database in a file with this end of its name."""
+        connect: Any = sqlite3.connect
+
+        def opened(database: str, *arguments: Any, **options: Any) -> sqlite3.Connection:
+            connection: sqlite3.Connection = connect(database, *arguments, **options)
+            if database.partition("?")[0].endswith(end):
+                act(connection)
+            return connection
+
+        self.patch(sqlite3, "connect", opened)
+
     @contextlib.contextmanager
     def there(self) -> Iterator[None]:
         """With the restored database in the place of the test's."""
@@ -137,11 +149,10 @@ class BackingUp(CopyCase):
             self.assertIn("not UTF-8", errors)
 
     def test_what_comes_to_exist_meanwhile_stays(self) -> None:
-        def write(part: str) -> None:
-            with open(self.file, "w", encoding="utf-8") as file:
-                file.write("precious")
+        def write(part: sqlite3.Connection) -> None:
+            Path(self.file).write_text("precious", encoding="utf-8")
 
-        self.patch(copies, "check", write)
+        self.when_opened(".part", write)
         code, _, errors = self.run_it(backup, self.file, "--data", self.data)
         self.assertEqual(code, 1)
         self.assertIn("exists", errors)
@@ -164,15 +175,7 @@ class BackingUp(CopyCase):
 
     def test_a_full_disk(self) -> None:
         self.person("ann")
-        opened = copies._open
-
-        def little_room(path: str, *patience: float) -> sqlite3.Connection:
-            connection = opened(path, *patience)
-            if path.endswith(".part"):
-                connection.execute("PRAGMA max_page_count = 5")
-            return connection
-
-        self.patch(copies, "_open", little_room)
+        self.when_opened(".part", lambda part: part.execute("PRAGMA max_page_count = 5"))
         said = self.run_it(backup, self.file, "--data", self.data)
         reason = f"cannot write {self.file}.part: No space left on device"
         self.assertEqual(said, (1, "", f"bbs backup: {reason}\n"))
@@ -214,45 +217,30 @@ class BackingUp(CopyCase):
 
     def test_it_ends_while_others_write(self) -> None:
         """And has one moment before it: of two rows that are written together both, or neither."""
-        self.patch(copies, "PAGES", 1)
-        self.patch(copies.time, "sleep", self.not_for_ever)  # type: ignore[attr-defined]
-        ended = Event()
-        with closing(sqlite3.connect(self.path)) as there:
-            there.execute("CREATE TABLE pair (n INTEGER PRIMARY KEY, text)")
-            there.execute("CREATE TABLE other (n INTEGER PRIMARY KEY, text)")
-            there.commit()
+        there = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(there.close)
+        for table in ("much", "pair", "other"):
+            there.execute(f"CREATE TABLE {table} (n INTEGER PRIMARY KEY, text)")
+        # As much as several steps of a copy.
+        there.execute("INSERT INTO much VALUES (0, zeroblob(?))", (4096 * copies.PAGES * 5,))
+        pauses: list[float] = []
 
-        def write() -> None:
-            with closing(sqlite3.connect(self.path, timeout=30)) as writer:
-                number = 0
-                while not ended.is_set():
-                    number += 1
-                    for table in ("pair", "other"):
-                        writer.execute(f"INSERT INTO {table} VALUES (?, ?)", (number, "x" * 500))
-                    writer.commit()
+        def write(seconds: float) -> None:
+            pauses.append(seconds)
+            self.assertLess(len(pauses), 100, "it begins anew with every change")
+            there.execute("BEGIN")
+            for table in ("pair", "other"):
+                there.execute(f"INSERT INTO {table} VALUES (?, ?)", (len(pauses), "x" * 500))
+            there.execute("COMMIT")
 
-        thread = Thread(target=write)
-        thread.start()
-        try:
-            for _ in range(3):
-                self.back_up("--force")
-        finally:
-            ended.set()
-            thread.join()
+        self.patch(time, "sleep", write)
+        self.back_up()
+        self.assertGreater(len(pauses), 5)
         with closing(sqlite3.connect(self.file)) as copy:
             self.assertEqual(
                 copy.execute("SELECT MAX(n), COUNT(*) FROM pair").fetchone(),
                 copy.execute("SELECT MAX(n), COUNT(*) FROM other").fetchone(),
             )
-
-    steps = 0
-
-    def not_for_ever(self, seconds: float) -> None:
-        ended = Event()
-        ended.wait(seconds)
-        self.steps += 1
-        if self.steps > 20_000:
-            raise AssertionError("it begins anew with every change")
 
 
 class Restoring(CopyCase):
@@ -477,15 +465,7 @@ class Restoring(CopyCase):
     def test_a_full_disk(self) -> None:
         self.back_up()
         self.restore()
-        opened = copies._open
-
-        def little_room(path: str, *patience: float) -> sqlite3.Connection:
-            connection = opened(path, *patience)
-            if path.endswith(".part"):
-                connection.execute("PRAGMA max_page_count = 5")
-            return connection
-
-        self.patch(copies, "_open", little_room)
+        self.when_opened(".part", lambda part: part.execute("PRAGMA max_page_count = 5"))
         part = os.path.join(self.elsewhere, "bbs.sqlite3.part")
         self.not_restored(f"cannot write {part}: No space left on device", "--force")
         with self.there():

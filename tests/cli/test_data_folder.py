@@ -10,7 +10,6 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli.data_folder import open_folder
-from bbs.scaling import private
 from bbs.scaling.private import Unusable
 
 OURS = (
@@ -125,15 +124,15 @@ class DataFolder(SynchronousTestCase):
 
     def test_what_its_owner_cannot_open(self) -> None:
         if not os.getuid():
-            real: Any = private._open_in
+            real: Any = os.open
 
-            def denied(folder: int, name: str, flags: int = 0) -> int:
-                if name == "bbs.log":
+            def denied(path: str, *how: Any, **where: Any) -> int:
+                if path == "bbs.log":
                     raise PermissionError(13, "Permission denied")
-                opened: int = real(folder, name, flags)
+                opened: int = real(path, *how, **where)
                 return opened
 
-            self.patch(private, "_open_in", denied)
+            self.patch(os, "open", denied)
         self.fill("bbs.log")
         (self.folder / "bbs.log").chmod(0o044)
         self.refused("bbs.log", "Permission denied")

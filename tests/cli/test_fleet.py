@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from itertools import count
 
 from bbs import __version__
 from bbs.cli import fleet
@@ -217,14 +217,13 @@ class Fleet(CommandCase):
     def looks(self, then: Callable[[], object] = lambda: None) -> list[float]:
         """The pauses between looks at who lives; `then` is called after each. No time passes."""
         pauses: list[float] = []
-        clock: Any = fleet.time
 
         def sleep(seconds: float) -> None:
             pauses.append(seconds)
             then()
 
-        self.patch(clock, "sleep", sleep)
-        self.patch(clock, "monotonic", lambda: sum(pauses))
+        self.patch(time, "sleep", sleep)
+        self.patch(time, "monotonic", lambda: sum(pauses))
         return pauses
 
     def test_what_was_done_is_recorded(self) -> None:
@@ -245,13 +244,8 @@ class Fleet(CommandCase):
 
     def test_it_is_stamped_with_when_it_was_asked_for(self) -> None:
         """However long the database is waited for."""
-        now = [1000.0]
-        self.patch(time, "time", lambda: now[0])
-
-        def wait(*arguments: object) -> None:
-            now[0] += 60.0
-
-        self.patch(fleet, "upgrade", wait)
+        readings = count(1000.0, 60.0)
+        self.patch(time, "time", lambda: next(readings))
         self.bbs("launch")
         [deed] = self.call(actions, 9)
         self.assertEqual((Server.get().created, deed.at), (1000.0, 1000.0))

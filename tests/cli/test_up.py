@@ -23,7 +23,7 @@ class FacesCase(SynchronousTestCase):
     def faces(self, host: str = "127.0.0.1", port: int = 22222, **keys: object) -> Configuration:
         self.options = options = argparse.Namespace(host=host, port=port, data=self.data)
         given = {key.replace("__", "."): value for key, value in keys.items()}
-        return up._with_faces(load(None, {}, given), options)
+        return up.with_faces(load(None, {}, given), options)
 
 
 class Faces(FacesCase):
@@ -51,10 +51,10 @@ class Faces(FacesCase):
     def test_what_nobody_asked_for_may_be_elsewhere(self) -> None:
         default = ListeningPlace(f"tcp:{up.TELNET_PORT}:interface=127.0.0.1")
         config = self.faces(web__listen="tcp:1")
-        second = up._second_choice(config, self.options)
+        second = up.second_choice(config, self.options)
         self.assertEqual(second, {default: ListeningPlace("tcp:0:interface=127.0.0.1")})
         config = self.faces(telnet__listen=str(default))
-        self.assertNotIn(default, up._second_choice(config, self.options))
+        self.assertNotIn(default, up.second_choice(config, self.options))
 
     def test_over_ipv6(self) -> None:
         config = self.faces(host="::1")
@@ -86,7 +86,7 @@ class Places(SynchronousTestCase):
             ),
         ):
             options = argparse.Namespace(host=host, port=port)
-            places = up._overrides(load(None, {}, given), options)
+            places = up.overrides(load(None, {}, given), options)
             self.assertEqual(places, {"login.listen": login, "app.listen": app})
 
 

@@ -222,7 +222,7 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
                 raise raised(pymysql.OperationalError(2006, "MySQL server has gone away"))
             return self._add("go")
 
-        tried: list[None] = []
+        tried: list[str] = []
         self.assertEqual(self._call(rule), "go")
 
     def test_trouble_shows_no_password(self) -> None:

@@ -41,6 +41,7 @@ class ProviderCase(SynchronousTestCase):
         self.clock = Clock()
         self.ec2 = MemoryEC2()
         self.provider = self.keeper()
+        self.client = self.latest
         # It has kept the fleet for a while: no launch is another keeper's.
         for _ in range(2):
             self.listed()
@@ -52,11 +53,11 @@ class ProviderCase(SynchronousTestCase):
         self, *, fleet_id=FLEET_ID, other_ids=(), former=False, user_data="data of {}", **changes
     ):
         """One more provider of the fleet."""
-        client = client_of(self, self.clock, self.ec2)
+        self.latest = client_of(self, self.clock, self.ec2)
         config = replace(CONFIG, **changes)
         provider = EC2Provider(
             self.clock,
-            client,
+            self.latest,
             config,
             user_data.format,
             "1.0",

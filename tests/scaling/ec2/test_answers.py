@@ -12,8 +12,7 @@ from botocore.parsers import create_parser
 from hypothesis import given, settings
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.ec2 import answers
-from bbs.scaling.ec2.answers import AnswerReader, Document, NotAnAnswer, error_in
+from bbs.scaling.ec2.answers import LONGEST, AnswerReader, Document, NotAnAnswer, error_in
 from bbs.scaling.ec2.gates import PACES
 from tests.scaling.ec2.test_described import boto_client
 
@@ -212,8 +211,7 @@ class NoAnswers(SynchronousTestCase):
             self.refused(body, "NoXML")
 
     def test_too_long(self) -> None:
-        self.patch(answers, "LONGEST", 1000)
-        self.refused(whole("DescribeInstances", " " * 1000), "TooLong", 100)
+        self.refused(whole("DescribeInstances", " " * LONGEST), "TooLong")
 
     def test_odd_values(self) -> None:
         """A number or a moment that is none."""

@@ -6,14 +6,14 @@ import subprocess
 import sys
 
 from botocore.exceptions import ReadTimeoutError
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling.ec2 import client
 from bbs.scaling.ec2.errors import EC2Error, Verdict
 from bbs.scaling.ec2.gates import CHANGING_PATIENCE, DESCRIBING_PATIENCE
-from tests.scaling.ec2.tools import MemoryEC2, Threads, client_error, client_of
+from tests.scaling.ec2.tools import MemoryApi, MemoryEC2, Threads, client_error, client_of
 
 RUN = {
     "ClientToken": "token",
@@ -36,6 +36,7 @@ class ClientCase(SynchronousTestCase):
     """A client with a clock, and an API in memory that answers when the test lets it."""
 
     pools: dict[str, Threads]
+    api: MemoryApi
 
     eager = True
 
@@ -308,7 +309,7 @@ class Late(ClientCase):
 
     def test_not_ready(self):
         """A call whose credentials do not come has certainly not been asked."""
-        self.client._api.ready = lambda action: Deferred()
+        self.api.has_credentials = False
         call = self.describe()
         self.clock.advance(client.DEADLINE)
         error = self.error(call)

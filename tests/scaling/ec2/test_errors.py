@@ -1,8 +1,12 @@
 """What errors of EC2 mean."""
 
+import json
+import re
+from types import SimpleNamespace
 from typing import Any
 
 from botocore import exceptions
+from botocore.loaders import create_loader
 from botocore.retries import standard
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,6 +23,21 @@ from bbs.scaling.ec2.errors import (
 HOUR, DAY = 3600.0, 86400.0
 
 
+RETRIES = create_loader().load_data("_retry")
+THROTTLED, TRANSIENT = standard.ThrottledRetryableChecker(), standard.TransientRetryableChecker()
+
+CODES = {"SlowDown", *re.findall(r'"service_error_code": "(\w+)"', json.dumps(RETRIES))}
+"""What botocore's description of retries names, and what its standard mode knows beside."""
+
+
+def is_retryable(checker, code, status=400):
+    """Whether one of botocore's standard mode takes an error for one that passes."""
+    response: Any = SimpleNamespace(status_code=status)
+    answer = {"Error": {"Code": code}}
+    context = standard.RetryContext(1, parsed_response=answer, http_response=response)
+    return checker.is_retryable(context)
+
+
 def judged(code, status=400, message="because", behind=None):
     """What an error that EC2 answered to RunInstances means."""
     return judge("RunInstances", code, message, status, behind)
@@ -32,17 +51,21 @@ class Codes(SynchronousTestCase):
 
     def test_botocores_throttling(self):
         """What botocore's standard mode takes for throttling is throttling here."""
-        throttled: Any = standard.ThrottledRetryableChecker
-        for code in throttled._THROTTLED_ERROR_CODES:
+        throttled = [code for code in CODES if is_retryable(THROTTLED, code)]
+        self.assertGreater(len(throttled), 10)
+        for code in throttled:
             self.assertIs(self.verdict(code), Verdict.THROTTLED, code)
         self.assertIs(self.verdict("AnyName", 429), Verdict.THROTTLED)
 
     def test_botocores_transient(self):
         """What botocore's standard mode takes for transient is asked again here."""
-        transient: Any = standard.TransientRetryableChecker
-        for code in transient._TRANSIENT_ERROR_CODES:
+        transient = [code for code in CODES if is_retryable(TRANSIENT, code)]
+        self.assertGreater(len(transient), 2)
+        for code in transient:
             self.assertIn(self.verdict(code), (Verdict.AGAIN, Verdict.THROTTLED), code)
-        for status in transient._TRANSIENT_STATUS_CODES:
+        statuses = [each for each in range(400, 600) if is_retryable(TRANSIENT, "AnyName", each)]
+        self.assertGreater(len(statuses), 3)
+        for status in statuses:
             self.assertIs(self.verdict("AnyName", status), Verdict.AGAIN, status)
 
     def test_capacity(self):

@@ -20,6 +20,19 @@ class GateCase(SynchronousTestCase):
         self.clock = Clock()
         self.gate = Gate(self.clock, "RunInstances", Pace(3, 2.0, 10.0), lambda: 1.0)
         self.through: list[int] = []
+        self.events: list[Any] = []
+        observer: Any = self.events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+
+    def closures(self):
+        """For which action the gate was closed, and for how many seconds, each time."""
+        return [(each["action"], each["seconds"]) for each in self.events if "seconds" in each]
+
+    def throttle(self):
+        """EC2 throttles, and as long as the gate is closed time passes."""
+        self.gate.throttled()
+        self.clock.advance(self.closures()[-1][1])
 
     def enter(self, number, ends=None):
         """A call at the gate, known by its number."""
@@ -112,24 +125,27 @@ class Throttled(GateCase):
 
     def test_doubles(self):
         """For longer while EC2 throttles, up to a bound; and not after an answer."""
-        for closed in (1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_CLOSURE, LONGEST_CLOSURE):
-            self.gate.throttled()
-            self.assertEqual(self.gate._opens - self.clock.seconds(), closed)
-            self.clock.advance(closed)
+        for _ in range(7):
+            self.throttle()
         self.gate.answered()
         self.gate.throttled()
-        self.assertEqual(self.gate._opens - self.clock.seconds(), FIRST_CLOSURE)
+        self.assertEqual(
+            [seconds for _, seconds in self.closures()],
+            [1.0, 2.0, 4.0, 8.0, 16.0, LONGEST_CLOSURE, LONGEST_CLOSURE, FIRST_CLOSURE],
+        )
 
     def test_together_count_once(self):
         self.gate.throttled()
         self.gate.throttled()
-        self.assertEqual(self.gate._opens, 1.0)
+        self.enter(0)
+        self.advance(1.01)
+        self.assertEqual(self.through, [0])
+        self.assertEqual(self.closures(), [("RunInstances", 1.0)])
 
     def test_hopeless(self):
         """A call that has no time for it fails at once, and says why."""
         for _ in range(4):
-            self.gate.throttled()
-            self.clock.advance(self.gate._opens - self.clock.seconds())
+            self.throttle()
         self.gate.throttled()
         text = self.hopeless(self.enter(0, ends=self.clock.seconds() + 5))
         self.assertEqual(text, "EC2 throttles RunInstances: it is not asked for 16 s")
@@ -139,20 +155,10 @@ class Throttled(GateCase):
         """Their patience begins when EC2 begins to throttle."""
         calls = [self.enter(number) for number in range(40)]
         for _ in range(3):
-            self.gate.throttled()
-            self.clock.advance(self.gate._opens - self.clock.seconds())
+            self.throttle()
         waiting = [call for call in calls if not call.called]
         self.assertTrue(waiting)
         self.gate.throttled()
         for call in waiting:
             self.hopeless(call)
         self.assertFalse(self.clock.getDelayedCalls())
-
-    def test_is_told(self):
-        events: list[Any] = []
-        observer: Any = events.append
-        globalLogPublisher.addObserver(observer)
-        self.addCleanup(globalLogPublisher.removeObserver, observer)
-        self.gate.throttled()
-        told = [(event["action"], event["seconds"]) for event in events if "seconds" in event]
-        self.assertEqual(told, [("RunInstances", 1.0)])

@@ -255,7 +255,7 @@ class Launching(ProviderCase):
         for pool in self.pools.values():
             pool.eager = False
         launch = self.provider.launch("a")
-        self.provider._client.stopService()
+        self.client.stopService()
         self.failureResultOf(launch, ProviderUnavailable)
 
     def test_given_up(self):
@@ -409,7 +409,7 @@ class Fleets(ProviderCase):
     def test_unlisted(self):
         """What descriptions lack is ended by its id, and so is what is not there."""
         self.launched("a")
-        self.patch(self.ec2, "describe_instances", lambda **asked: {"Reservations": []})
+        self.ec2.unlisted = {"i-1"}
         keeper = self.keeper()
         self.successResultOf(self.end("a", keeper))
         self.assertEqual(self.alive(), ["i-1"])
@@ -430,16 +430,13 @@ class Fleets(ProviderCase):
 
     def test_answer_with_anothers(self):
         """Whatever EC2 answers, what is another fleet's is not known, and so not ended."""
-        self.patch(self.ec2, "describe_instances", self.everything)
+        self.ec2.heeds = False
         self.ec2.launch("a", fleet_id=self.OTHER)
         self.ec2.launch("a", fleet_id=self.OTHER)
         self.ec2.launch("a", fleet_id="")
         self.assertEqual(self.listed(), {})
         self.successResultOf(self.end())
         self.assertEqual(self.ec2.named("terminate_instances"), [])
-
-    def everything(self, **parameters):
-        return {"Reservations": [{"Instances": [*self.ec2.instances.values()]}]}
 
     def test_without_id(self):
         """Instances from before fleets had ids are not looked at, unless there may be some."""

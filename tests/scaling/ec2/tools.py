@@ -69,8 +69,9 @@ class MemoryEC2:
     """Stands for boto3's client: EC2 in memory, which knows its tokens.
 
     `errors` has, by method, what is raised instead of answers, in turn; an `Exception` in `lost` is
-    raised although the call was carried out. `hidden`: ids that are not described. `frozen`: what
-    is described in place of the truth, by id.
+    raised although the call was carried out. `hidden`: ids that are not there for calls.
+    `unlisted`: ids that are not described, and are there. `frozen`: what is described in place of
+    the truth, by id. `heeds`: whether descriptions are of what was asked for alone.
     """
 
     def __init__(self) -> None:
@@ -79,6 +80,8 @@ class MemoryEC2:
         self.lost: dict[str, list[Exception]] = {}
         self.instances: dict[str, dict[str, Any]] = {}
         self.hidden: set[str] = set()
+        self.unlisted: set[str] = set()
+        self.heeds = True
         self.frozen: dict[str, str] = {}
         self.page = 1000
         self.images = [
@@ -134,11 +137,12 @@ class MemoryEC2:
 
     def describe_instances(self, **parameters: Any) -> Mapping[str, Any]:
         self._called("describe_instances", parameters)
-        wanted = {each["Name"]: set(each["Values"]) for each in parameters["Filters"]}
+        filters = parameters["Filters"] if self.heeds else ()
+        wanted = {each["Name"]: set(each["Values"]) for each in filters}
         found = [
             instance | ({"State": {"Name": self.frozen[id]}} if id in self.frozen else {})
             for id, instance in self.instances.items()
-            if id not in self.hidden
+            if id not in self.hidden | self.unlisted
             and all(
                 {
                     tag["Value"]
@@ -246,15 +250,19 @@ class MemoryEC2:
 class MemoryApi(Service):
     """Asks what stands for boto3's client, one method for each action, in pools of threads.
 
+    `has_credentials`: whether they have come.
+
     :param pool: the pool for an action.
     """
+
+    has_credentials = True
 
     def __init__(self, make_client: Callable[[], Any], pool: Callable[[str], Any]) -> None:
         self._make_client = make_client
         self._pool = pool
 
     def ready(self, action: str) -> Deferred[None]:
-        return succeed(None)
+        return succeed(None) if self.has_credentials else Deferred()
 
     def ask(self, action: str, parameters: Mapping[str, Any]) -> Deferred[Any]:
         name = re.sub("(?<!^)(?=[A-Z])", "_", action).lower()
@@ -278,7 +286,8 @@ class MemoryApi(Service):
 
 
 def client_of(test: Any, clock: Any, ec2: MemoryEC2, eager: bool = True) -> EC2Client:
-    """A client of `ec2` that runs; its pools are `test.pools`, by name."""
+    """A client of `ec2` that runs; what it asks is `test.api`, whose pools are `test.pools`,
+    by name."""
     test.pools = {name: Threads(name) for name in ("ec2-describing", "ec2-changing")}
     for pool in test.pools.values():
         pool.eager = eager
@@ -289,6 +298,7 @@ def client_of(test: Any, clock: Any, ec2: MemoryEC2, eager: bool = True) -> EC2C
         ]
         return pool
 
-    client = EC2Client(clock, MemoryApi(lambda: ec2, pool_of), jitter=lambda: 1.0)
+    test.api = MemoryApi(lambda: ec2, pool_of)
+    client = EC2Client(clock, test.api, jitter=lambda: 1.0)
     client.startService()
     return client

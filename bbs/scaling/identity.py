@@ -16,8 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+PROC = Path("/proc")
+"""Where Linux tells of its processes."""
+
 _MARK = secrets.token_hex(8)
-_PROC = Path("/proc")
 _IDENTITY = re.compile(
     r"(?P<machine>linux:[0-9a-f-]+:[0-9]+):(?P<pid>[0-9]{1,9}):(?P<started>[0-9]+)"
 )
@@ -29,7 +31,7 @@ class _Stat(NamedTuple):
     started: str
 
 
-def process_identity() -> str:
+def process_identity(proc: Path = PROC) -> str:
     """The identity of this process, the same whenever it is asked; a fork has another.
 
     So a service asks in `startService`: twistd makes its services before it forks into the
@@ -37,20 +39,20 @@ def process_identity() -> str:
 
     Without Linux's `/proc` it is made of the host's name, the pid and chance, and proves nothing.
     """
-    machine, stat = _machine(), _stat(os.getpid())
+    machine, stat = _machine(proc), _stat(proc, os.getpid())
     if machine and stat:
         return f"{machine}:{os.getpid()}:{stat.started}"
     return f"host:{socket.gethostname()}:{os.getpid()}:{_MARK}"
 
 
-def is_certainly_dead(identity: str) -> bool:
+def is_certainly_dead(identity: str, proc: Path = PROC) -> bool:
     """True only if the process of that identity is known to live no more.
 
     False when it lives, and when this process cannot know: it ran on another machine, in another
     container or on a system without `/proc`, or the text is no identity.
     """
     match = _IDENTITY.fullmatch(identity)
-    if not match or match["machine"] != _machine():
+    if not match or match["machine"] != _machine(proc):
         return False
     pid = int(match["pid"])
     try:
@@ -60,7 +62,7 @@ def is_certainly_dead(identity: str) -> bool:
         return True
     except PermissionError:
         pass
-    stat = _stat(pid)
+    stat = _stat(proc, pid)
     if stat is None:
         return False
     # Ended but not waited for by its parent: no thread of it runs any more.
@@ -68,13 +70,13 @@ def is_certainly_dead(identity: str) -> bool:
     return zombie or stat.started != match["started"]
 
 
-def is_certainly_alive(identity: str) -> bool:
+def is_certainly_alive(identity: str, proc: Path = PROC) -> bool:
     """True only if the process of that identity is known to live, as it runs on this machine."""
     match = _IDENTITY.fullmatch(identity)
-    here = match is not None and match["machine"] == _machine()
-    if match is None or not here or is_certainly_dead(identity):
+    here = match is not None and match["machine"] == _machine(proc)
+    if match is None or not here or is_certainly_dead(identity, proc):
         return False
-    stat = _stat(int(match["pid"]))
+    stat = _stat(proc, int(match["pid"]))
     return stat is not None and stat.started == match["started"]
 
 
@@ -83,21 +85,21 @@ def certainly_dead(identities: Iterable[str]) -> frozenset[str]:
     return frozenset(filter(is_certainly_dead, identities))
 
 
-def _machine() -> str:
+def _machine(proc: Path) -> str:
     """This boot and pid namespace, or an empty text where they cannot be known."""
     try:
         # A /proc of another namespace would speak of other processes.
-        if os.readlink(_PROC / "self") != str(os.getpid()):
+        if os.readlink(proc / "self") != str(os.getpid()):
             return ""
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-        return f"linux:{boot}:{os.stat(_PROC / 'self/ns/pid').st_ino}"
+        boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
+        return f"linux:{boot}:{os.stat(proc / 'self/ns/pid').st_ino}"
     except OSError:
         return ""
 
 
-def _stat(pid: int) -> _Stat | None:
+def _stat(proc: Path, pid: int) -> _Stat | None:
     try:
-        text = (_PROC / str(pid) / "stat").read_text()
+        text = (proc / str(pid) / "stat").read_text()
     except OSError:
         return None
     # The second field is the program's name in parentheses, and can hold anything.

@@ -34,8 +34,6 @@ from bbs.scaling.interfaces import IKeepsLogs, IProvider, LaunchFailed, LaunchRe
 from bbs.scaling.logs import mark_in_use, remove_old_logs
 from bbs.values import Instance
 
-ENDED_KEPT = 1000
-
 # Asking again does not help where the program or the folder is wrong; it may where memory,
 # processes or descriptors have run out.
 _FOR_AN_OPERATOR = {
@@ -62,8 +60,9 @@ class LocalProvider(Service):
     is made if it is missing and gets `app-<launch id>.log`. `environ` is the children's whole
     environment. `host` is where people reach them. `grace` is how many seconds a child has between
     SIGTERM and SIGKILL. `own_logs`: whether the command takes an option `--log FILE`, for the log
-    that it keeps itself. The logs of the `logs_kept` children that ended last stay. `traceparent`
-    gives from a launch id what the child finds as TRACEPARENT in its environment.
+    that it keeps itself. The logs of the `logs_kept` children that ended last stay, and
+    `ended_kept` of them in `list`. `traceparent` gives from a launch id what the child finds as
+    TRACEPARENT in its environment.
     """
 
     shared = False
@@ -81,6 +80,7 @@ class LocalProvider(Service):
         grace: float = 5.0,
         own_logs: bool = False,
         logs_kept: int = 5,
+        ended_kept: int = 1000,
         traceparent: Callable[[str], str] = lambda launch_id: "",
     ) -> None:
         self.scope = scope
@@ -92,6 +92,7 @@ class LocalProvider(Service):
         self._grace = grace
         self._own_logs = own_logs
         self._logs_kept = logs_kept
+        self._ended_kept = ended_kept
         self._traceparent = traceparent
         self._children: dict[str, _Child] = {}
 
@@ -179,7 +180,7 @@ class LocalProvider(Service):
         # Put back at the end, behind those that ended before it.
         self._children[launch_id] = child
         ended = [id for id, child in self._children.items() if not child.alive]
-        for forgotten in ended[:-ENDED_KEPT]:
+        for forgotten in ended[: -self._ended_kept]:
             del self._children[forgotten]
         with self._log.failuresHandled("old logs were not removed"):
             remove_old_logs(self._log_folder, self._logs_kept)

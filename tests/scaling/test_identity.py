@@ -8,7 +8,6 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling import identity
 from bbs.scaling.identity import is_certainly_alive, is_certainly_dead, process_identity
 
 # With a name that is hard to read, it says who it is, and lives until its input ends.
@@ -105,8 +104,24 @@ class CertaintyTests(SynchronousTestCase):
 
     def test_process_that_is_hidden(self):
         """A /proc that does not show it leaves doubt."""
-        self.patch(identity, "_stat", lambda pid: None)
-        self.assertFalse(is_certainly_dead(f"{self.machine}:{self.pid}:1"))
+        dead = f"{self.machine}:{self.pid}:1"
+        shown, hidden = (a_proc(self.mktemp(), shows=shows) for shows in (True, False))
+        self.assertTrue(is_certainly_dead(dead, shown))
+        self.assertFalse(is_certainly_dead(dead, hidden))
+
+
+def a_proc(folder, shows=True):
+    """A folder that is as `/proc`, and `shows` this process or not."""
+    proc, own = Path(folder), Path(folder, str(os.getpid()))
+    random = "sys/kernel/random"
+    (proc / random).mkdir(parents=True)
+    (proc / random / "boot_id").write_text(Path("/proc", random, "boot_id").read_text())
+    (own / "ns").mkdir(parents=True)
+    (own / "ns/pid").symlink_to("/proc/self/ns/pid")
+    if shows:
+        (own / "stat").symlink_to("/proc/self/stat")
+    (proc / "self").symlink_to(own.name)
+    return proc
 
 
 class WithoutProcTests(SynchronousTestCase):
@@ -114,39 +129,34 @@ class WithoutProcTests(SynchronousTestCase):
 
     def setUp(self):
         self.linux = process_identity()
-        self.proc = Path(self.mktemp())
-        self.patch(identity, "_PROC", self.proc)
+        self.dead = self.linux.rsplit(":", 1)[0] + ":1"
+        self.nothing = Path(self.mktemp())
 
     def test_identity(self):
-        self.assertTrue(process_identity().startswith("host:"))
-        self.assertEqual(process_identity(), process_identity())
-        self.assertIn(f":{os.getpid()}:", process_identity())
+        text = process_identity(self.nothing)
+        self.assertTrue(text.startswith("host:"))
+        self.assertEqual(process_identity(self.nothing), text)
+        self.assertIn(f":{os.getpid()}:", text)
 
     def test_nobody_is_certainly_dead(self):
-        self.assertFalse(is_certainly_dead(process_identity()))
-        self.assertFalse(is_certainly_dead(self.linux.rsplit(":", 1)[0] + ":1"))
+        self.assertFalse(is_certainly_dead(process_identity(self.nothing), self.nothing))
+        self.assertFalse(is_certainly_dead(self.dead, self.nothing))
+        self.assertFalse(is_certainly_alive(self.linux, self.nothing))
 
     def test_proc_of_another_namespace(self):
         """There, pids would be other processes."""
-        random = self.proc / "sys/kernel/random"
-        random.mkdir(parents=True)
-        (random / "boot_id").write_text(self.linux.split(":")[1])
-        for name in (str(os.getpid()), "elsewhere"):
-            (self.proc / name / "ns").mkdir(parents=True)
-            (self.proc / name / "ns/pid").symlink_to("/proc/self/ns/pid")
-            (self.proc / name / "stat").symlink_to("/proc/self/stat")
-        (self.proc / "self").symlink_to(str(os.getpid()))
-        self.assertEqual(process_identity(), self.linux)
-        (self.proc / "self").unlink()
-        (self.proc / "self").symlink_to("elsewhere")
-        self.assertTrue(process_identity().startswith("host:"))
-        self.assertFalse(is_certainly_dead(self.linux.rsplit(":", 1)[0] + ":1"))
+        proc = a_proc(self.mktemp())
+        self.assertEqual(process_identity(proc), self.linux)
+        self.assertTrue(is_certainly_dead(self.dead, proc))
+        (proc / "elsewhere").symlink_to(str(os.getpid()))
+        (proc / "self").unlink()
+        (proc / "self").symlink_to("elsewhere")
+        self.assertTrue(process_identity(proc).startswith("host:"))
+        self.assertFalse(is_certainly_dead(self.dead, proc))
 
     def test_proc_without_stat(self):
         """A /proc that lacks what it takes is none."""
-        self.patch(identity, "_PROC", Path("/proc"))
-        self.patch(identity, "_stat", lambda pid: None)
-        self.assertTrue(process_identity().startswith("host:"))
+        self.assertTrue(process_identity(a_proc(self.mktemp(), shows=False)).startswith("host:"))
 
 
 class RealProcessTests(SynchronousTestCase):

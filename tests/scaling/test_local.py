@@ -11,7 +11,6 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling import local
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
 from bbs.scaling.local import LocalProvider
 from tests.tracing.case import SOMEBODYS
@@ -68,6 +67,10 @@ class LocalProviderTests(SynchronousTestCase):
     def setUp(self):
         self.reactor = Reactor()
         self.log_folder = self.mktemp()
+        self.begin()
+
+    def begin(self, **options):
+        """Have another provider, with these options."""
         self.provider = LocalProvider(
             self.reactor,
             lambda launch_id: ["bbs-app", "--server-id", launch_id],
@@ -76,6 +79,7 @@ class LocalProviderTests(SynchronousTestCase):
             {"BBS_X": "1"},
             host="192.0.2.1",
             grace=5.0,
+            **options,
         )
         self.provider.startService()
 
@@ -104,20 +108,10 @@ class LocalProviderTests(SynchronousTestCase):
 
     def test_traces_of_launches(self):
         traces = {"a": SOMEBODYS}
-        self.provider = LocalProvider(
-            self.reactor,
-            lambda launch_id: ["bbs-app"],
-            "local:here",
-            self.log_folder,
-            {"PATH": "/bin"},
-            traceparent=lambda launch_id: traces.get(launch_id, ""),
-        )
-        self.provider.startService()
+        self.begin(traceparent=lambda launch_id: traces.get(launch_id, ""))
         self.launch("a", "b")
         environments = [env for _, _, env, _ in self.reactor.spawned]
-        self.assertEqual(
-            environments, [{"PATH": "/bin", "TRACEPARENT": SOMEBODYS}, {"PATH": "/bin"}]
-        )
+        self.assertEqual(environments, [{"BBS_X": "1", "TRACEPARENT": SOMEBODYS}, {"BBS_X": "1"}])
 
     def test_host(self):
         self.launch("a")
@@ -242,7 +236,7 @@ class LocalProviderTests(SynchronousTestCase):
 
     def test_forgets_the_oldest_end(self):
         """It keeps so many that have ended, and every one that lives."""
-        self.patch(local, "ENDED_KEPT", 2)
+        self.begin(ended_kept=2)
         self.launch("old", "a", "b", "c", "young")
         processes = self.reactor.processes
         for index in (3, 1, 2):
@@ -271,18 +265,15 @@ class LocalProviderTests(SynchronousTestCase):
 
     def test_a_log_of_its_own(self):
         """Who keeps a log is told where it is."""
-        provider = LocalProvider(
-            self.reactor, lambda launch_id: ["x"], "local:here", self.log_folder, {}, own_logs=True
-        )
-        provider.startService()
-        self.successResultOf(provider.launch("a"))
+        self.begin(own_logs=True)
+        self.launch("a")
         path = os.path.join(self.log_folder, "app-a.log")
-        self.assertEqual(self.reactor.spawned[0][1], ["x", f"--log={path}"])
+        self.assertEqual(self.reactor.spawned[0][1][-1], f"--log={path}")
         self.assertTrue(os.path.exists(path))
 
     def test_logs_of_those_that_ended(self):
         """So many stay, and each of those that live."""
-        self.provider._logs_kept = 2
+        self.begin(logs_kept=2)
         self.launch("a", "b", "c", "d")
         in_use = []
         for launch_id in "ad":
@@ -310,10 +301,10 @@ class LocalProviderTests(SynchronousTestCase):
 
     def test_logs_are_reopened(self):
         """Children that keep their logs are told to look, those that live."""
-        self.launch("a", "b")
-        self.reactor.processes[0].exit(0)
-        self.provider.reopen_logs()
-        self.assertEqual(self.reactor.processes[1].signals, [])
-        self.provider._own_logs = True
-        self.provider.reopen_logs()
-        self.assertEqual([each.signals for each in self.reactor.processes], [[], ["HUP"]])
+        for own_logs, signals in ((False, [[], []]), (True, [[], ["HUP"]])):
+            self.begin(own_logs=own_logs)
+            self.launch(f"a{own_logs}", f"b{own_logs}")
+            ends, lives = self.reactor.processes[-2:]
+            ends.exit(0)
+            self.provider.reopen_logs()
+            self.assertEqual([ends.signals, lives.signals], signals)

@@ -3,6 +3,7 @@ it is done by who may know no broker."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
@@ -89,6 +90,13 @@ class Heard(SynchronousTestCase):
         self.assertEqual([reply["status"] for reply in waiting.heard()], [0])
 
 
+class Front:
+    """The database, or what a test has in place of it."""
+
+    def __init__(self, run: Callable[..., Deferred[Any]]) -> None:
+        self.run = run
+
+
 class Taking(DatabaseCase):
     """Every second, whatever fails."""
 
@@ -99,7 +107,9 @@ class Taking(DatabaseCase):
         self.bus = RecordingBus()
         self.keeping = True
         self.watch: Clock = self.clock
-        self.notices = Notices(self.database, FleetNews(self.bus), lambda: self.keeping, self.clock)
+        self.front = Front(self.database.run)
+        database: Any = self.front
+        self.notices = Notices(database, FleetNews(self.bus), lambda: self.keeping, self.clock)
         self.notices.startService()
         self.addCleanup(self.notices.stopService)
 
@@ -132,26 +142,25 @@ class Taking(DatabaseCase):
 
     def test_one_that_dies_before_it_has_removed_them(self) -> None:
         """Tells again, as its successor would."""
-        run = self.database.run
+        run = self.front.run
 
         def half(rule: Any, *arguments: Any) -> Deferred[Any]:
             return fail(Unavailable()) if rule is keeping.forget_notices else run(rule, *arguments)
 
-        self.patch(self.database, "run", half)
+        self.front.run = half
         self.leave("a")
         self.clock.advance(INTERVAL)
         self.assertEqual(self.told(), ["a"])
-        self.patch(self.database, "run", run)
+        self.front.run = run
         self.clock.advance(INTERVAL)
         self.assertEqual((self.told(), Notice.select().count()), (["a"], 0))
 
     def test_what_goes_wrong_is_logged_and_tried_again(self) -> None:
-        run = self.database.run
-        self.patch(self.database, "run", lambda rule, *_: fail(ZeroDivisionError()))
+        self.front.run = lambda rule, *_: fail(ZeroDivisionError())
         self.leave("a")
         self.clock.advance(INTERVAL)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.patch(self.database, "run", run)
+        self.front.run = self.database.run
         self.clock.advance(INTERVAL)
         self.assertEqual(self.told(), ["a"])
 
@@ -162,7 +171,7 @@ class Taking(DatabaseCase):
             asked.append(Deferred())
             return asked[-1]
 
-        self.patch(self.database, "run", hang)
+        self.front.run = hang
         self.clock.pump([INTERVAL] * 3)
         self.notices.look_now()
         self.clock.advance(0)

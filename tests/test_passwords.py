@@ -19,6 +19,13 @@ QUICKEST_OF_OLD = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1, type
 PASSWORDS = ["secret", "pässwörd \N{GRINNING FACE}", "x" * 1024, "NUL \0 and more", "%s{}'\""]
 
 
+class MatchingHasher(PasswordHasher):
+    """One to which every password is right."""
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:
+        return True
+
+
 class CountingHasher(PasswordHasher):
     """Says how often it was asked to verify, and against what."""
 
@@ -78,7 +85,8 @@ class HasherTests(SynchronousTestCase):
 
     def test_nobody_never_matches(self) -> None:
         """Not even by the password of nobody."""
-        self.hasher._nobody = QUICK.hash("secret")
+        self.hasher = Hasher(Inline(), MatchingHasher(1, 8, 1))
+        self.assertTrue(self.verify(QUICK.hash("secret"), "another").matches)
         self.assertEqual(self.verify(None, "secret"), Verdict(False))
 
     def test_a_hash_of_lower_parameters_is_replaced(self) -> None:

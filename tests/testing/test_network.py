@@ -162,7 +162,7 @@ class NetworkTests(NetworkCase):
 
     def test_servers_live_as_time_passes(self) -> None:
         token = self.service.people("ann")["ann"]
-        self.network.advance(1000)
+        self.network.advance(5 * self.service.config.fleet.lost_after)
         self.assertEqual(self.service.serving(token).port, APP_1.port)
 
 

@@ -238,7 +238,7 @@ class SeveralLoginServers(MemoryCase):
         self.have_a_process()
         other = self.another("other")
         self.watcher()
-        self.live(31)
+        self.live(11)
         self.is_stopped = True
         self.operator_of(other).post("/servers")
         self.live(LAPSE + 12)
@@ -285,10 +285,10 @@ class HowMuch(MemoryCase):
         self.watcher()
         self.pass_time(1)
         self.database.asked.clear()
-        self.pass_time(60)
+        self.pass_time(30)
         rules = [rule for rule, _ in self.database.asked]
         wrote = [rule for rule in rules if rule.__module__ == remembered.__name__]
-        self.assertEqual(wrote, [remembered.write_points] * 6)
+        self.assertEqual(wrote, [remembered.write_points] * 3)
 
     def test_an_older_version_beside_is_not_in_the_way(self) -> None:
         """It knows neither of the lease nor of the tables, and its rows tell nothing."""

@@ -219,7 +219,7 @@ class Limits(PageCase):
 
     def test_a_response_may_take_its_time(self) -> None:
         watcher = self.watcher()
-        self.pass_time(3 * REQUEST_TIMEOUT)
+        self.pass_time(REQUEST_TIMEOUT + 5)
         self.assertFalse(watcher.browser.transport.disconnecting)
 
     def test_closing_them_all(self) -> None:

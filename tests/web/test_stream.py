@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from bbs.rules.overview import overview
+from bbs.rules.overview import GONE_SHOWN, overview
 from bbs.storage.models import Server
 from bbs.values import State
 from bbs.web.auth import IDLE
@@ -73,7 +73,8 @@ class Watching(PageCase):
                 f"Server {first[:8]} is gone: drained.",
             ],
         )
-        self.pass_time(130)
+        Server.update(ended=Server.ended - GONE_SHOWN).where(Server.id == first).execute()
+        self.pass_time(STATE_INTERVAL + 1)
         self.assertEqual([each["id"] for each in watcher.last_state()["servers"]], [second])
 
     def test_a_point_every_ten_seconds(self) -> None:

@@ -57,7 +57,7 @@ class Counting(TroublesCase):
         self.assertEqual(self.browser().get("/state").json["failed_logins_per_minute"], 2)
         self.assertEqual(self.samples()["bbs_fleet_failed_logins_total"], 2)
         self.assertEqual(self.errors(), {})
-        self.pass_time(70)
+        self.pass_time(60)
         self.assertEqual(self.browser().get("/state").json["failed_logins_per_minute"], 0)
 
     def test_bugs_at_both_kinds_of_servers(self) -> None:

@@ -101,12 +101,14 @@ class Loads(SynchronousTestCase):
 
     def test_the_framework(self) -> None:
         """Alone; a table of words, which need no database; a plugin that declares a command, and no
-        daemon; every name; and the daemons where there is no collector of traces."""
-        alone, words, plugin, every, daemons = self.loaded(
+        daemon; every name, and all that tests stand on, which choose no reactor; and the daemons
+        where there is no collector of traces."""
+        alone, words, plugin, every, testing, daemons = self.loaded(
             "import bbs.framework",
             "from bbs.framework import CommandTable, Refusal, Role",
             PLUGIN,
             "from bbs.framework import *",
+            "from bbs.testing import *",
             DAEMONS,
         )
         self.check(alone, {"bbs.framework"})
@@ -121,6 +123,8 @@ class Loads(SynchronousTestCase):
         self.check(plugin, ours, never)
         self.assertNotIn(REACTOR, every)
         self.assertIn("bbs.cli", every)
+        self.assertNotIn(REACTOR, testing)
+        self.assertIn("bbs.testing.service", testing)
         self.assertIn("bbs.daemons.login", daemons)
         self.assertNotIn("opentelemetry", daemons)
 
@@ -131,15 +135,12 @@ class Loads(SynchronousTestCase):
 
     def test_what_tests_stand_on(self) -> None:
         """It is usable where there is no checkout, name by name."""
-        alone, some, every = self.loaded(
+        alone, some = self.loaded(
             "import bbs.testing",
             "from bbs.testing import BrokerContract, MemoryBroker, SocketContract",
-            "from bbs.testing import *",
         )
         self.check(alone, {"bbs.testing"})
         self.check(some, {"bbs.errors", "bbs.testing", "bbs.protocols.stomp"})
-        self.assertIn("bbs.testing.service", every)
-        self.assertNotIn(REACTOR, every)
 
 
 def parents(name: str) -> list[str]:

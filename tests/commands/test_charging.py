@@ -54,7 +54,7 @@ SERVICE = Service(
 )
 
 
-class ChargingTests(SynchronousTestCase):
+class ChargingCase(SynchronousTestCase):
     trusted: tuple[Any, ...] = ()
 
     def setUp(self) -> None:
@@ -87,11 +87,72 @@ class ChargingTests(SynchronousTestCase):
             self.service.clock.advance(seconds / 100)
         return len((peer or self.peer).heard())
 
+
+class UsersPay(ChargingCase):
+    """What is asked for in a user's name."""
+
     def test_what_is_over_waits(self) -> None:
         self.assertEqual(self.ask(f"look {self.ann}", COMMANDS_AT_ONCE), COMMANDS_AT_ONCE)
         self.assertEqual(self.ask(f"look {self.ann}", 50), 0)
         self.assertAlmostEqual(self.later(0.1), 20, delta=2)
         self.assertAlmostEqual(self.later(1), 30, delta=2)
+
+    def test_deliveries_known_beforehand(self) -> None:
+        at_once = DELIVERIES_AT_ONCE // 10
+        self.assertEqual(self.ask(f"tell {self.ann}", at_once), at_once)
+        self.assertEqual(self.ask(f"tell {self.ann}", 60), 0)
+        self.assertAlmostEqual(self.later(1), 50, delta=2)
+
+    def test_deliveries_that_show_later(self) -> None:
+        many = f"shout {self.ann} 1000"
+        self.assertEqual(self.ask(many, 10), 6)
+        self.assertEqual(self.later(1.9), 0)
+        self.assertEqual(self.later(0.2), 1)
+        self.assertEqual(self.ask(f"look {self.ann}", 1), 0)  # Behind those, in order.
+        other = self.come("192.0.2.2")
+        self.assertEqual(self.ask(f"look {self.ann}", 100, other), 100)
+        self.assertEqual(self.ask(f"shout {self.bob} 1000", 5, self.come()), 5)
+
+    def test_commands_that_show_later(self) -> None:
+        self.assertEqual(self.ask(f"read {self.ann} 100", 20), 10)
+        self.assertEqual(self.ask(f"look {self.ann}", 1, self.come()), 0)
+
+    def test_who_hangs_up_pays_too(self) -> None:
+        """What has begun is carried out, and the next one waits for it."""
+
+        def come_and_go() -> None:
+            peer = self.come()
+            peer.say(f"shout {self.ann} 1000")
+            peer.protocol.connectionLost(Failure(ConnectionDone()))
+
+        self.ask(f"look {self.ann}")
+        slow = self.service.slow
+        slow.hold()
+        for _ in range(20):
+            come_and_go()
+        self.assertEqual(len(slow.waiting), 1)
+        done = 0
+        while slow.waiting:
+            slow.waiting.pop().go_on()
+            done += 1
+            come_and_go()
+        self.assertEqual(done, 6)
+
+
+class Trusted(UsersPay):
+    """Who is trusted pays for nothing as an address, and the same as a user."""
+
+    trusted = (Limits().trusted[0],)
+
+    def come(self, host: str = "") -> Peer:
+        return Peer(self.server.serving.factory)
+
+    def test_what_is_asked_for_in_nobodys_name(self) -> None:
+        self.assertEqual(self.ask("ping", 5000, self.come()), 5000)
+
+
+class Others(ChargingCase):
+    """Who else notices, and how those pay who are no users."""
 
     def test_it_is_the_users_whatever_the_connection(self) -> None:
         self.spend()
@@ -126,22 +187,6 @@ class ChargingTests(SynchronousTestCase):
         self.assertEqual(self.ask(f"look {self.ann}", 1), 0)
         self.assertEqual(self.later(0.01), 1)
 
-    def test_deliveries_known_beforehand(self) -> None:
-        at_once = DELIVERIES_AT_ONCE // 10
-        self.assertEqual(self.ask(f"tell {self.ann}", at_once), at_once)
-        self.assertEqual(self.ask(f"tell {self.ann}", 60), 0)
-        self.assertAlmostEqual(self.later(1), 50, delta=2)
-
-    def test_deliveries_that_show_later(self) -> None:
-        many = f"shout {self.ann} 1000"
-        self.assertEqual(self.ask(many, 10), 6)
-        self.assertEqual(self.later(1.9), 0)
-        self.assertEqual(self.later(0.2), 1)
-        self.assertEqual(self.ask(f"look {self.ann}", 1), 0)  # Behind those, in order.
-        other = self.come("192.0.2.2")
-        self.assertEqual(self.ask(f"look {self.ann}", 100, other), 100)
-        self.assertEqual(self.ask(f"shout {self.bob} 1000", 5, self.come()), 5)
-
     def test_many_connections_do_not_get_round_it(self) -> None:
         peers = [self.come(f"192.0.2.{number}") for number in range(50)]
         self.ask(f"look {self.ann}")
@@ -149,10 +194,6 @@ class ChargingTests(SynchronousTestCase):
         self.assertEqual(sum(answers), 6)
         self.later(4.1)
         self.assertEqual(sum(len(peer.heard()) for peer in peers), 2)
-
-    def test_commands_that_show_later(self) -> None:
-        self.assertEqual(self.ask(f"read {self.ann} 100", 20), 10)
-        self.assertEqual(self.ask(f"look {self.ann}", 1, self.come()), 0)
 
     def test_strangers_pay_by_address(self) -> None:
         for number, line in enumerate(("ping", "nothing at all", "look 0123", "help")):
@@ -174,42 +215,6 @@ class ChargingTests(SynchronousTestCase):
         self.assertEqual(len(stranger.heard()), 0)
         self.assertEqual(self.later(0.1, stranger), 1)
 
-    def test_who_hangs_up_pays_too(self) -> None:
-        """What has begun is carried out, and the next one waits for it."""
-
-        def come_and_go() -> None:
-            peer = self.come()
-            peer.say(f"shout {self.ann} 1000")
-            peer.protocol.connectionLost(Failure(ConnectionDone()))
-
-        self.ask(f"look {self.ann}")
-        slow = self.service.slow
-        slow.hold()
-        for _ in range(20):
-            come_and_go()
-        self.assertEqual(len(slow.waiting), 1)
-        done = 0
-        while slow.waiting:
-            slow.waiting.pop().go_on()
-            done += 1
-            come_and_go()
-        self.assertEqual(done, 6)
-
     def test_who_went_wrong_pays_too(self) -> None:
         self.ask(f"look {self.ann}")
         self.assertEqual(self.ask(f"shout {self.ann}", 1500), COMMANDS_AT_ONCE - 1)
-
-
-class TrustedTests(ChargingTests):
-    """Who is trusted pays for nothing as an address, and the same as a user."""
-
-    trusted = (Limits().trusted[0],)
-
-    def come(self, host: str = "") -> Peer:
-        return Peer(self.server.serving.factory)
-
-    def test_strangers_pay_by_address(self) -> None:
-        self.assertEqual(self.ask("ping", 5000, self.come()), 5000)
-
-    def test_what_is_no_request_is_paid_for(self) -> None:
-        """Not by who is trusted."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from twisted.internet.threads import deferToThread
@@ -23,7 +24,10 @@ from tests.load.attacks.values import MEBIBYTE, Bounds, Outcome, Plan
 
 GENEROUS = Bounds(10, 8000, 10, 15_000, turns=5, kept=48 * MEBIBYTE)
 
-PLAN = Plan(before=0.5, during=1.5, seed=1, inputs=300, patience=20.0)
+FLOODING = Plan(before=0.3, during=1.0, seed=1, inputs=200, patience=20.0)
+
+FUZZING = replace(FLOODING, during=0.5)
+"""It goes on until all is said."""
 
 FLOODS = (
     *("endings-login", "page", "unread-posts", "commands", "fuzz-stomp"),
@@ -41,7 +45,7 @@ SILENT = "silent-many-addresses"
 """An attack that is seen to work within seconds on any machine where its limit is taken out;
 `python -m tests.load.attacks --self-test` has all of them."""
 
-LONGER = Plan(before=0.5, during=3.0, seed=1, inputs=0, without=ATTACKS[SILENT].limits)
+UNLIMITED = replace(FLOODING, during=3.0, without=ATTACKS[SILENT].limits, settling=0.0)
 """An attacker of the least priority needs a while to make its connections."""
 
 
@@ -51,20 +55,20 @@ class Attacks(TestCase):
     timeout = 600
 
     async def test_floods(self) -> None:
-        await self._are_withstood(FLOODS)
+        await self._are_withstood(FLOODS, FLOODING)
 
     async def test_fuzzed_inputs(self) -> None:
-        await self._are_withstood(FUZZES)
+        await self._are_withstood(FUZZES, FUZZING)
 
     async def test_descriptors_that_are_all(self) -> None:
-        await self._are_withstood(["descriptors"])
+        await self._are_withstood(["descriptors"], FLOODING)
 
     async def test_an_attack_works_without_its_limit(self) -> None:
-        (outcome,) = await self._carried_out([SILENT], LONGER)
+        (outcome,) = await self._carried_out([SILENT], UNLIMITED)
         self.assertNotEqual(outcome.faults(GENEROUS), [])
 
-    async def _are_withstood(self, names: Sequence[str]) -> None:
-        last = {each.attack.name: each for each in await self._carried_out(names, PLAN, RUNS)}
+    async def _are_withstood(self, names: Sequence[str], plan: Plan) -> None:
+        last = {each.attack.name: each for each in await self._carried_out(names, plan, RUNS)}
         found = {name: outcome.faults(GENEROUS) for name, outcome in last.items()}
         self.assertEqual({name: faults for name, faults in found.items() if faults}, {})
 

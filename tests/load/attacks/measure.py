@@ -28,9 +28,6 @@ will need."""
 SLACK = 0.3
 """Seconds that an attack goes on after the honest peer was measured."""
 
-SETTLING = 10.0
-"""Seconds at most until a server has given back what an attack took."""
-
 
 def run(attack: Attack, plan: Plan, folder: Path, template: Template) -> Outcome:
     """Carry out `attack` on a server of its own; `folder` is an empty one of its own."""
@@ -121,7 +118,7 @@ def _measured(
             for key, more in honest.ask(1.0).items():
                 during[key] += more
         found = attacker.finish()
-    after = _settled(pid, there)
+    after = _settled(pid, there, plan.settling)
     return Outcome(
         attack,
         plan,
@@ -180,9 +177,9 @@ def ask_once(port: int, line: str) -> dict[str, Any]:
     return body
 
 
-def _settled(pid: int, before: Mapping[int, int]) -> dict[int, int]:
+def _settled(pid: int, before: Mapping[int, int], within: float) -> dict[int, int]:
     """The memory of each process once it has given back what it will."""
-    deadline = time.monotonic() + SETTLING
+    deadline = time.monotonic() + within
 
     def is_back(now: Mapping[int, int]) -> bool:
         return all(now.get(each, 0) <= 1.1 * size for each, size in before.items())

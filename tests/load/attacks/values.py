@@ -54,7 +54,8 @@ class Attack:
 @dataclass(frozen=True)
 class Plan:
     """How an attack is run: `before` and `during` in seconds; so many fuzzed `inputs`, which take
-    as long as they take, but not longer than `patience`; the limits that are taken out."""
+    as long as they take, but not longer than `patience`; the limits that are taken out. A server
+    has `settling` seconds at most to give back what an attack took."""
 
     before: float
     during: float
@@ -62,6 +63,7 @@ class Plan:
     inputs: int
     without: Sequence[str] = ()
     patience: float = 1800.0
+    settling: float = 10.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from twisted.internet import reactor
 from twisted.internet.threads import blockingCallFromThread
 
 from tests.integration.service import ServiceCase, run
-from tests.web.browser import Browser
+from tests.web.browser import shared_browser
 from tests.web.page_server import PageServer
 
 
@@ -41,13 +41,10 @@ class PageCase(ServiceCase):
     """A test case with a browser. A page may complain of nothing on its console, but of what it
     could not fetch."""
 
-    async def _start(self) -> None:
-        self.browser = Browser(reactor)
-        self.addCleanup(self.browser.stop)
-        await self.browser.start()
-
     def setUp(self) -> Any:
-        return run(self._start())
+        self.browser = shared_browser()
+        self.addCleanup(self.browser.leave)
+        return super().setUp()
 
     async def sees(self, look: Callable[[], Any]) -> Any:
         """What `look` returns on the browser's thread."""
@@ -67,8 +64,8 @@ class ArrangedCase(PageCase):
     def setUp(self) -> Any:
         self.server = PageServer(self.service_name, self.counters)
         self.port = self.server.listen(reactor)
+        self.addCleanup(lambda: run(self.server.close(reactor)))
         self.addCleanup(lambda: self.port.stopListening())
-        self.addCleanup(lambda: self.server.hang_up())
         self.url = f"http://127.0.0.1:{self.port.getHost().port}/"
         return super().setUp()
 

@@ -447,22 +447,26 @@ class Service:
 
     # People
 
+    def connect(self, port: int) -> Deferred[Wire]:
+        """A connection to the server at `port`."""
+        return connect(port)
+
     async def register(self, *names: str) -> None:
         """Make accounts; the password is the name."""
-        wire = await connect(self.port)
+        wire = await self.connect(self.port)
         for reply in await gatherResults([wire.ask("register", name, name) for name in names]):
             self.case.assertEqual(reply, {"status": 0, "message": "Success!"})
         wire.close()
 
     async def person(self, name: str, port: int | None = None) -> Person:
         """Log somebody in who has registered, and connect to the app server."""
-        login = await connect(port or self.port)
+        login = await self.connect(port or self.port)
         reply = await login.ask("login", name, name)
         login.close()
         self.case.assertEqual(reply["status"], 0, reply)
         at = reply["app_server"]
         self.case.assertEqual(at["host"], "127.0.0.1")
-        return Person(name, reply["token"], at["port"], await connect(at["port"]))
+        return Person(name, reply["token"], at["port"], await self.connect(at["port"]))
 
     async def find_again(self, person: Person, within: float = START_TIMEOUT) -> None:
         """Connect to where the person is served now, as a client does whose server has gone."""
@@ -470,12 +474,12 @@ class Service:
 
         async def found() -> bool:
             try:
-                login = await connect(self.port)
+                login = await self.connect(self.port)
                 reply = await login.ask("locate", person.token)
                 login.close()
                 self.case.assertEqual(reply["status"], 0, reply)
                 person.port = reply["app_server"]["port"]
-                person.wire = await connect(person.port)
+                person.wire = await self.connect(person.port)
                 await person.wire.ask("ping")
             except (ConnectError, ConnectionError):
                 return False
@@ -496,7 +500,7 @@ class Service:
 
         async def answers() -> bool:
             try:
-                wire = await connect(self.port)
+                wire = await self.connect(self.port)
                 answer = await wire.ask("ping")
                 wire.close()
             except (ConnectError, ConnectionError):

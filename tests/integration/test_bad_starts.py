@@ -1,13 +1,24 @@
-"""What cannot start says why in one line, and exits with 1: no traceback, nothing secret."""
+"""What cannot start says why in one line, and exits with 1: no traceback, nothing secret.
+
+Every program is started in a process of its own once for each thing that may be in its way: the
+configuration, the database, the broker, a port. Whatever else is wrong with one of these is refused
+by the same words in the same place, so one server shows it, and the commands that only ask the
+database run in the test's own process. What is said of each slip in a configuration is in
+`tests.config`, and of each plugin in `tests.test_framework` and `tests.scaling.test_providers`.
+"""
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 from twisted.internet import reactor
 
+import bbs.cli
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from tests.installed import install
 from tests.integration.service import (
@@ -27,7 +38,7 @@ SECRET = "pa55-w0rd"
 
 UP, LOGIN, APP, DB, FLEET = "bbs up", "bbs-login", "bbs-app", "bbs db", "bbs fleet"
 DAEMONS = (UP, LOGIN, APP)
-ALL = (*DAEMONS, DB, FLEET)
+COMMANDS = (DB, FLEET)
 
 
 class BadStarts(ServiceCase):
@@ -44,21 +55,21 @@ class BadStarts(ServiceCase):
                 return service.start(*argv, **options)
             case "bbs-app":
                 return service.app_server(**options)
-            case "bbs db":
-                return service.bbs("db", "upgrade", *config, **options)
             case _:
-                return service.bbs("fleet", "list", *config, **options)
+                return service.bbs(*self.command(service, program), **options)
+
+    def command(self, service: Service, program: str) -> list[str]:
+        """The arguments of a command that asks the database."""
+        words = {DB: ("db", "upgrade"), FLEET: ("fleet", "list")}[program]
+        return [*words, "--config", str(service.config)]
 
     async def refused(self, service: Service, program: str, *words: str, **options: object) -> None:
         """The program ends with one line, in which are all `words`."""
         process = self.start(service, program, **options)
         await process.ended(START_TIMEOUT)
         self.assertEqual(process.exit_code, 1, (program, process.errors, process.output))
-        self.assertEqual(len(process.errors.splitlines()), 1, (program, process.errors))
-        self.assertTrue(process.errors.startswith(f"{program}: "), process.errors)
-        for word in words:
-            self.assertIn(word, process.errors, (program, word, process.errors))
-        said = process.output + process.errors + service.log()
+        self.check_line(process.errors, program, *words)
+        said = process.output + service.log()
         self.assertNotIn("Traceback", said)
         self.assertNotIn(SECRET, said)
         self.assertNotIn("is ready", process.output)
@@ -69,44 +80,49 @@ class BadStarts(ServiceCase):
     ) -> None:
         await together(self.refused(service, each, *words, **options) for each in programs)
 
+    def commands_refuse(self, service: Service, *words: str) -> None:
+        """The commands that ask the database end so in this process."""
+        for program in COMMANDS:
+            code, output, errors = self.run_here(self.command(service, program))
+            self.assertEqual((code, output), (1, ""), program)
+            self.check_line(errors, program, *words)
+
+    def check_line(self, errors: str, program: str, *words: str) -> None:
+        self.assertEqual(len(errors.splitlines()), 1, (program, errors))
+        self.assertTrue(errors.startswith(f"{program}: "), errors)
+        for word in words:
+            self.assertIn(word, errors, (program, word, errors))
+        self.assertNotIn(SECRET, errors)
+
+    def run_here(self, argv: list[str]) -> tuple[int, str, str]:
+        """What `bbs …` exits with and says, in this process."""
+        output, errors = StringIO(), StringIO()
+        with redirect_stdout(output), redirect_stderr(errors):
+            try:
+                code = bbs.cli.main(argv)
+            except SystemExit as ended:  # argparse's
+                code = int(ended.code or 0)
+        return code, output.getvalue(), errors.getvalue()
+
     # The configuration
 
-    async def test_misspelt_key(self) -> None:
+    async def test_configuration(self) -> None:
         service = self.service()
         service.config.write_text("[fleet]\nminmum = 1\n")
-        await self.all_refuse(service, ALL, str(service.config), "fleet.minmum", "fleet.minimum?")
+        programs = (*DAEMONS, *COMMANDS)
+        words = (str(service.config), "fleet.minmum", "fleet.minimum?")
+        await self.all_refuse(service, programs, *words)
 
-    async def test_wrong_type(self) -> None:
-        service = self.service()
-        service.config.write_text('[fleet]\nminimum = "many"\n')
-        await self.all_refuse(service, ALL, str(service.config), "fleet.minimum", "whole number")
-
-    async def test_impossible_value(self) -> None:
-        service = self.service()
-        service.config.write_text("[fleet]\nminimum = 7\nmaximum = 6\n")
-        await self.all_refuse(
-            service, ALL, str(service.config), "fleet.minimum (7)", "fleet.maximum (6)"
-        )
-
-    async def test_not_toml(self) -> None:
-        service = self.service()
-        service.config.write_text(f'[database]\nurl = "{SECRET}\n')
-        await self.all_refuse(service, ALL, str(service.config), "line 2")
-
-    async def test_no_such_file(self) -> None:
-        service = self.service()
-        service.config.unlink()
-        await self.all_refuse(service, ALL, str(service.config), "No such file")
-
-    async def test_unknown_environment_key(self) -> None:
+    async def test_secrets_in_a_configuration(self) -> None:
         service = self.service()
         environ = {"BBS_DATABASE_ULR": f"mysql://bbs:{SECRET}@127.0.0.1/bbs"}
-        await self.all_refuse(service, ALL, "BBS_DATABASE_ULR", "database.url?", environ=environ)
-
-    async def test_database_of_no_kind(self) -> None:
-        service = self.service()
-        service.config.write_text(f'[database]\nurl = "postgres://bbs:{SECRET}@127.0.0.1/bbs"\n')
-        await self.all_refuse(service, ALL, str(service.config), "database.url", "mysql://")
+        await self.refused(service, UP, "BBS_DATABASE_ULR", "database.url?", environ=environ)
+        for text, words in (
+            (f'[database]\nurl = "{SECRET}\n', ("line 2",)),
+            (f'[database]\nurl = "postgres://bbs:{SECRET}@h/bbs"\n', ("database.url", "mysql://")),
+        ):
+            service.config.write_text(text)
+            self.commands_refuse(service, str(service.config), *words)
 
     # The database
 
@@ -114,52 +130,57 @@ class BadStarts(ServiceCase):
         right = needed("BBS_TEST_MYSQL_URL")
         place = right.rpartition("@")[2]
         service = self.service(database={"url": f"mysql://bbs:{SECRET}@{place}"})
-        await self.all_refuse(service, ALL, f"mysql://bbs:***@{place}", "Access denied")
+        words = (f"mysql://bbs:***@{place}", "Access denied")
+        await self.all_refuse(service, (*DAEMONS, *COMMANDS), *words)
 
     async def test_unreachable_database(self) -> None:
         place = f"127.0.0.1:{free_port()}/bbs"
         service = self.service(database={"url": f"mysql://bbs:{SECRET}@{place}"})
-        await self.all_refuse(service, ALL, f"mysql://bbs:***@{place}", "refused")
+        words = (f"mysql://bbs:***@{place}", "refused")
+        await self.refused(service, APP, *words)
+        self.commands_refuse(service, *words)
 
     async def test_no_such_database(self) -> None:
         url = needed("BBS_TEST_MYSQL_URL").rpartition("/")[0] + "/nobody_made_this"
         service = self.service(database={"url": url})
-        await self.all_refuse(service, ALL, "/nobody_made_this", "Unknown database")
+        words = ("/nobody_made_this", "Unknown database")
+        await self.refused(service, LOGIN, *words)
+        self.commands_refuse(service, *words)
 
     async def test_database_that_is_none(self) -> None:
         service = self.service()
         service.data.mkdir()
         (service.data / "bbs.sqlite3").write_text("No database is so short. " * 100)
-        await self.all_refuse(service, ALL, "bbs.sqlite3", "not a database")
+        words = ("bbs.sqlite3", "not a database")
+        await self.refused(service, UP, *words)
+        self.commands_refuse(service, *words)
 
     async def test_database_in_no_folder(self) -> None:
         url = f"sqlite:///{Path(self.mktemp()).absolute()}/none/bbs.sqlite3"
         service = self.service(database={"url": url})
-        await self.all_refuse(service, (*DAEMONS, "bbs db"), url, "unable to open")
-        await self.refused(service, "bbs fleet", url, "no such file")
-
-    async def newer(self, service: Service, *words: str) -> None:
-        await self.all_refuse(service, ALL, "schema 999", "upgrade bbs", *words)
+        await self.refused(service, UP, url, "unable to open")
+        for program, reason in ((DB, "unable to open"), (FLEET, "no such file")):
+            code, _, errors = self.run_here(self.command(service, program))
+            self.assertEqual(code, 1)
+            self.check_line(errors, program, url, reason)
 
     async def test_newer_schema(self) -> None:
         service = self.service()
         service.data.mkdir()
-        made = service.bbs("db", "upgrade", "--config", service.config)
-        await made.ended(START_TIMEOUT)
-        self.assertEqual(made.exit_code, 0, made.errors)
+        self.assertEqual(self.run_here(self.command(service, DB))[0], 0)
         with sqlite3.connect(service.data / "bbs.sqlite3") as database:
             database.execute("UPDATE schema_version SET version = 999")
         database.close()
-        await self.newer(service)
+        await self.all_refuse(service, DAEMONS, "schema 999", "upgrade bbs")
+        self.commands_refuse(service, "schema 999", "upgrade bbs")
 
     async def test_newer_schema_at_mariadb(self) -> None:
         url = self.mysql_database()
         service = self.service(database={"url": url})
-        made = service.bbs("db", "upgrade", "--config", service.config)
-        await made.ended(START_TIMEOUT)
-        self.assertEqual(made.exit_code, 0, made.errors)
+        self.assertEqual(self.run_here(self.command(service, DB))[0], 0)
         mysql(url, "UPDATE schema_version SET version = 999")
-        await self.newer(service)
+        await self.refused(service, LOGIN, "schema 999", "upgrade bbs")
+        self.commands_refuse(service, "schema 999", "upgrade bbs")
 
     # The broker
 
@@ -181,7 +202,7 @@ class BadStarts(ServiceCase):
         place = needed("BBS_TEST_ACTIVEMQ_URL").rpartition("@")[2]
         service = self.service(broker={"url": f"stomp://bbs:{SECRET}@{place}"})
         service.data.mkdir()
-        await self.all_refuse(service, DAEMONS, "broker.url", place)
+        await self.refused(service, LOGIN, "broker.url", place)
 
     async def test_app_server_with_embedded_broker(self) -> None:
         service = self.service()
@@ -199,40 +220,28 @@ class BadStarts(ServiceCase):
     # Providers of other packages
 
     async def test_provider_that_cannot_be_used(self) -> None:
-        for text, reason in (
-            ("1 / 0", "ZeroDivisionError: division by zero"),
-            (
-                "from bbs.framework import Provider\n"
-                "it = Provider('login', None, lambda kit: None)",
-                "the section [login] is taken",
-            ),
-        ):
-            site = Path(self.mktemp()).absolute()
-            install(site, "acme-bad", {"bbs.providers": "it = acme_bad:it"}, acme_bad=text)
-            line = f"plugin it of acme-bad (bbs.providers): {reason}"
-            environ = {"PYTHONPATH": str(site)}
-            await self.all_refuse(self.service(), ALL, line, environ=environ)
+        site = Path(self.mktemp()).absolute()
+        install(site, "acme-bad", {"bbs.providers": "it = acme_bad:it"}, acme_bad="1 / 0")
+        words = ("plugin it of acme-bad (bbs.providers): ", "ZeroDivisionError: division by zero")
+        environ = {"PYTHONPATH": with_site(site)}
+        await self.all_refuse(self.service(), (LOGIN, FLEET), *words, environ=environ)
 
     async def test_provider_that_makes_none(self) -> None:
-        for make, reason in (
-            ("lambda kit: None", "plugin it of acme-bad (bbs.providers): it made None"),
-            ("refuse", "acme has no ships left"),
-        ):
-            text = f"""
-                from bbs.framework import LaunchRefused, Provider
+        text = """
+            from bbs.framework import LaunchRefused, Provider
 
-                def refuse(kit):
-                    raise LaunchRefused("acme has no ships left")
+            def refuse(kit):
+                raise LaunchRefused("acme has no ships left")
 
-                it = Provider("ships", None, {make})
-                """
-            site = Path(self.mktemp()).absolute()
-            install(site, "acme-bad", {"bbs.providers": "it = acme_bad:it"}, acme_bad=text)
-            service = self.service()
-            environ = {"PYTHONPATH": str(site), "BBS_FLEET_PROVIDER": "ships"}
-            # One after the other: a login server needs the folder that the first one makes.
-            for program in (UP, LOGIN):
-                await self.all_refuse(service, (program,), reason, environ=environ)
+            it = Provider("ships", None, refuse)
+            """
+        site = Path(self.mktemp()).absolute()
+        install(site, "acme-bad", {"bbs.providers": "it = acme_bad:it"}, acme_bad=text)
+        service = self.service()
+        environ = {"PYTHONPATH": with_site(site), "BBS_FLEET_PROVIDER": "ships"}
+        # One after the other: a login server needs the folder that the first one makes.
+        for program in (UP, LOGIN):
+            await self.refused(service, program, "acme has no ships left", environ=environ)
 
     # Ports, folders, ids
 
@@ -260,7 +269,7 @@ class BadStarts(ServiceCase):
         database = f"sqlite:///{Path(self.mktemp()).absolute()}"
         service = self.service(database={"url": database})
         service.data = Path("/proc/bbs-data")
-        await self.all_refuse(service, (UP, LOGIN), "/proc/bbs-data", "cannot write")
+        await self.refused(service, UP, "/proc/bbs-data", "cannot write")
 
     async def test_endpoint_with_a_slip(self) -> None:
         service = self.service(login={"listen": "tcp:0:interfce=127.0.0.1"})
@@ -306,23 +315,21 @@ class BadStarts(ServiceCase):
 
     # The command line
 
-    async def wrong_usage(self, service: Service, *arguments: str) -> None:
-        process = service.bbs(*arguments)
-        await process.ended(START_TIMEOUT)
-        self.assertEqual(process.exit_code, 2, (arguments, process.errors))
-        self.assertIn("usage: bbs", process.errors)
-        self.assertNotIn("Traceback", process.errors)
-        self.assertEqual(process.output, "")
-
     async def test_wrong_usage(self) -> None:
-        service = self.service()
-        for wrong in (
-            [(), ("nonsense",), ("up", "--nonsense")],
-            [("up", "--port", "x"), ("up", "--port", "70000"), ("db",)],
-            [("db", "nonsense"), ("fleet",), ("fleet", "drain")],
-            [("config",), ("client", "--ca", "x"), ("client", "127.0.0.1", "x")],
-        ):
-            await together(self.wrong_usage(service, *arguments) for arguments in wrong)
+        wrongs: list[list[str]] = [
+            *([], ["nonsense"], ["up", "--nonsense"]),
+            *(["up", "--port", "x"], ["up", "--port", "70000"], ["db"]),
+            *(["db", "nonsense"], ["fleet"], ["fleet", "drain"]),
+            *(["config"], ["client", "--ca", "x"], ["client", "127.0.0.1", "x"]),
+        ]
+        for wrong in wrongs:
+            code, output, errors = self.run_here(wrong)
+            self.assertEqual((code, output), (2, ""), wrong)
+            self.assertIn("usage: bbs", errors)
+        process = self.service().bbs("up", "--nonsense")
+        await process.ended(START_TIMEOUT)
+        self.assertEqual((process.exit_code, process.output), (2, ""))
+        self.assertIn("usage: bbs", process.errors)
 
     async def test_client_of_nobody(self) -> None:
         service = self.service()
@@ -332,3 +339,8 @@ class BadStarts(ServiceCase):
         self.assertEqual(len(client.errors.splitlines()), 1, client.errors)
         self.assertIn(f"127.0.0.1:{service.port}", client.errors)
         self.assertEqual(client.output, "")
+
+
+def with_site(folder: Path) -> str:
+    """A PYTHONPATH with a folder before what is in it already."""
+    return os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])

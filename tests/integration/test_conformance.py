@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 
-from tests.integration.service import Service, ServiceCase, together
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.service import Service
+from tests.integration.shared import SharedCase, forget_everybody
 from tests.paths import CONFORMANCE
 
 SCRIPT_TIMEOUT = 120.0
@@ -24,7 +27,7 @@ def conforms(printed: str, expected: str) -> bool:
     return pushed == wanted and left == in_order.splitlines()
 
 
-class Conforms(ServiceCase):
+class Conforms(SynchronousTestCase):
     """The comparison itself."""
 
     EXPECTED = "a\nb\na\n--\n<<<x>>>\n<<<x>>>\n<<<y>>>\n"
@@ -48,8 +51,8 @@ class Conforms(ServiceCase):
             self.assertFalse(conforms(printed, self.EXPECTED), printed)
 
 
-class Conformance(ServiceCase):
-    """Every script, each on a service that nobody has used before."""
+class Conformance(SharedCase):
+    """Every script, each on a service that has nobody."""
 
     async def check(self, service: Service, script: str) -> None:
         """Have the client carry out a script, and compare."""
@@ -66,25 +69,20 @@ class Conformance(ServiceCase):
             found = sorted(path.stem for path in CONFORMANCE.glob(f"*.{kind}"))
             self.assertEqual(found, ["1", "2", "3", "4", "5", "6"])
 
-    async def on_sqlite(self, script: str) -> Service:
-        service = self.service()
-        await service.up()
-        await self.check(service, script)
-        return service
-
-    async def on_mariadb(self, script: str) -> Service:
-        service = self.big_service()
-        await service.login_server()
-        await self.check(service, script)
-        return service
-
     async def test_sqlite(self) -> None:
-        await together(self.on_sqlite(script) for script in ("1", "2"))
-        await together(self.on_sqlite(script) for script in ("3", "4", "5"))
+        service = await self.shared()
+        await self.check_each(service)
 
     async def test_mariadb(self) -> None:
-        await together(self.on_mariadb(script) for script in ("1", "2"))
-        await together(self.on_mariadb(script) for script in ("3", "4", "5"))
+        service = self.big_service()
+        await service.login_server()
+        await self.check_each(service)
+
+    async def check_each(self, service: Service) -> None:
+        """The scripts for which one app server does."""
+        for script in "12345":
+            await self.check(service, script)
+            forget_everybody(str(service.options["database.url"]))
 
     def check_the_fleet(self, service: Service) -> None:
         """Script 6 needs three app servers: 23 people at ten a server."""
@@ -101,4 +99,7 @@ class Conformance(ServiceCase):
         self.assertEqual(service.log().count(" is gone: drained\n"), 2, service.log())
 
     async def test_three_app_servers_on_mariadb(self) -> None:
-        self.check_the_fleet(await self.on_mariadb("6"))
+        service = self.big_service()
+        await service.login_server()
+        await self.check(service, "6")
+        self.check_the_fleet(service)

@@ -18,11 +18,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, ProcessProtocol, Protocol
 
-from tests.integration.service import BIN, START_TIMEOUT, Service, ServiceCase, eventually, together
+from tests.integration.service import BIN, START_TIMEOUT, Service, eventually, together
+from tests.integration.shared import SharedCase
 from tests.integration.terminal import CTRL_C, UP, Screen, Terminal
 from tests.services.servers import free_port
 
-MANY = 10_000
+MANY = int(os.environ.get("BBS_TEST_MESSAGES", "2000"))
 """Messages to somebody who does not read them."""
 
 
@@ -95,6 +96,10 @@ class Peer(Protocol):
     def connectionLost(self, reason: Any = None) -> None:
         self.open = False
 
+    def leave(self) -> Deferred[bool]:
+        self.transport.abortConnection()
+        return eventually(lambda: not self.open, "the connection ends")
+
     async def says(self, text: str, within: float = 20.0) -> None:
         await eventually(lambda: text.encode() in self.raw, f"{text!r} comes", within)
 
@@ -104,9 +109,15 @@ class Peer(Protocol):
         await self.says(answer)
 
 
-class GatewayCase(ServiceCase):
-    async def started(self, **sections: dict[str, object]) -> Service:
-        """`bbs up` with its gateway."""
+class GatewayCase(SharedCase):
+    async def started(self) -> Service:
+        """`bbs up` with its gateway, which is there for other tests too."""
+        service = await self.shared()
+        self.port = service.telnet_port
+        return service
+
+    async def started_alone(self, **sections: dict[str, object]) -> Service:
+        """The same for this test."""
         self.port = free_port()
         listen = {"listen": f"tcp:{self.port}:interface=127.0.0.1"}
         service = self.service(telnet=listen, **sections)
@@ -145,9 +156,12 @@ class GatewayCase(ServiceCase):
         await telnet.prompts(f"{name}>", START_TIMEOUT)
         return telnet
 
-    def peer(self, source: str = "127.0.0.1") -> Deferred[Peer]:
+    async def peer(self, source: str = "127.0.0.1") -> Peer:
+        """Somebody at the gateway, who goes away with the test."""
         endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.port, bindAddress=(source, 0))
-        return cast("Deferred[Peer]", endpoint.connect(Factory.forProtocol(Peer)))
+        peer = cast("Peer", await endpoint.connect(Factory.forProtocol(Peer)))
+        self.addCleanup(peer.leave)
+        return peer
 
 
 class TelnetTests(GatewayCase):
@@ -262,7 +276,7 @@ class TelnetTests(GatewayCase):
         await telnet.shows("encoding utf-8|big5")
 
     async def test_a_lost_app_server_is_said_and_another_found(self) -> None:
-        service = await self.started()
+        service = await self.started_alone()
         await service.register("ann")
         telnet = await self.telnet_of(service, "ann")
         (server,) = await service.fleet()
@@ -320,7 +334,7 @@ class PlainTests(GatewayCase):
 
 class LimitTests(GatewayCase):
     async def test_limits_are_for_the_real_address(self) -> None:
-        service = await self.started(limits={"registrations": "2/hour"})
+        service = await self.started_alone(limits={"registrations": "2/hour"})
         one, other = await self.peer("127.0.0.2"), await self.peer("127.0.0.3")
         for name in ("a", "b"):
             await one.enter(f"register {name} x", "Success!")
@@ -329,7 +343,7 @@ class LimitTests(GatewayCase):
         self.assertNotIn("does not believe", service.log())
 
     async def test_who_an_app_server_turns_away_is_told(self) -> None:
-        service = await self.started(limits={"trusted": [], "connections_per_address": 4})
+        service = await self.started_alone(limits={"trusted": [], "connections_per_address": 4})
         await service.register("ann", "bob", "eva")
         peers = [await self.peer(f"127.0.0.{number}") for number in (2, 3, 4)]
         for peer, name in zip(peers, ("ann", "bob"), strict=False):
@@ -350,7 +364,7 @@ class LimitTests(GatewayCase):
 
     async def test_who_does_not_read_costs_little_and_loses_nothing(self) -> None:
         # Held up to the usual 200 a second, bob would be longer at it than ann may take nothing.
-        service = await self.started(
+        service = await self.started_alone(
             limits={"commands": "100000/second", "deliveries": "100000/second"}
         )
         await service.register("ann", "bob")
@@ -372,7 +386,7 @@ class LimitTests(GatewayCase):
 
             await eventually(lambda: hears(b"ann> "), "ann is logged in")
             before = resident(process.pid)
-            text = "x" * 1000
+            text = "x" * 5000
             sends = (bob.asks("send", "ann", f"<{number}>{text}") for number in range(MANY))
             await together(sends)
             grown = resident(process.pid) - before

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
 import stat
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -16,17 +19,23 @@ from tests.integration.service import (
     START_TIMEOUT,
     Person,
     Service,
-    ServiceCase,
     eventually,
     together,
 )
+from tests.integration.shared import SharedCase
 from tests.integration.terminal import CTRL_C, CTRL_D, TAB, UP, Terminal
 from tests.integration.tmux import TMUX, Tmux
+
+MANY = int(os.environ.get("BBS_TEST_MESSAGES", "1000"))
+"""Messages to somebody who is away, by the hundred."""
+
+SOCKET = re.compile(r"socket:\[(\d+)\]")
+"""How /proc has an open socket."""
 
 KILL_LINE, PAGE_UP = "\x15", "\x1b[5~"
 
 
-class TerminalCase(ServiceCase):
+class TerminalCase(SharedCase):
     """A service with ann and bob, who are friends; bob is here by wire, ann at the terminal."""
 
     service_up: Service
@@ -39,9 +48,12 @@ class TerminalCase(ServiceCase):
         await terminal.log_in("ann")
         return terminal
 
+    async def serve(self) -> None:
+        """Have the service there."""
+        self.service_up = await self.shared()
+
     async def friends(self) -> None:
-        self.service_up = self.service()
-        await self.service_up.up()
+        await self.serve()
         await self.service_up.register("ann", "bob")
         self.bob = await self.service_up.person("bob")
         ann = await self.service_up.person("ann")
@@ -81,8 +93,7 @@ class Typing(TerminalCase):
 
     async def test_passwords_are_hidden(self) -> None:
         """A password is neither on the screen nor in the history, however it is typed."""
-        self.service_up = self.service()
-        await self.service_up.up()
+        await self.serve()
         terminal = self.terminal()
         await terminal.prompts(r"127.0.0.1:\d+, no user>")
         terminal.enter("register eve")
@@ -286,17 +297,17 @@ class Reading(TerminalCase):
         terminal.enter("talk bob")
         await terminal.prompts("ann→bob>")
 
-    async def test_ten_thousand_messages(self) -> None:
+    async def test_many_messages(self) -> None:
         """All at once, and keys that are typed meanwhile are on the screen before the last is."""
         await self.friends()
-        for block in range(100):
-            await self.writes(*(f"message {block * 100 + each}" for each in range(100)))
+        for begin in range(0, MANY, 100):
+            await self.writes(*(f"message {begin + each}" for each in range(100)))
         terminal = self.terminal()
         await terminal.prompts(".*no user>")
         terminal.enter("login ann ann")
         await terminal.shows("bob->ann: message 0")
         typed = ""
-        while b"message 9999" not in terminal.raw:
+        while b"message %d" % (MANY - 1) not in terminal.raw:
             typed += "abcdefghij"[len(typed) % 10]
             terminal.type(typed[-1])
             await terminal.prompts(f".*> {typed}")
@@ -304,10 +315,10 @@ class Reading(TerminalCase):
                 terminal.type(KILL_LINE)
                 typed = ""
             await deferLater(reactor, 0.1)
-        self.assertRegex(terminal.raw, rb"(?s)\]>(\x1b\[[\d;]*m| )*a.*message 9999")
-        await terminal.prompts(rf"ann@.* \[bob 10000\]> {typed}")
+        self.assertRegex(terminal.raw, rb"(?s)\]>(\x1b\[[\d;]*m| )*a.*message %d" % (MANY - 1))
+        await terminal.prompts(rf"ann@.* \[bob {MANY}\]> {typed}")
         shown = re.findall(rb"bob\x1b[^ ]*: message (\d+)", terminal.raw)
-        self.assertEqual([int(number) for number in shown], list(range(10_000)))
+        self.assertEqual([int(number) for number in shown], list(range(MANY)))
 
     async def test_what_a_peer_writes_does_nothing(self) -> None:
         """Escape sequences and reversed writing are shown; one's own line is as harmless."""
@@ -581,6 +592,11 @@ class Resizing(TerminalCase):
 
 
 class BadDays(TerminalCase):
+    async def serve(self) -> None:
+        """Have a service of the test's own there, with which it may do what it likes."""
+        self.service_up = self.service()
+        await self.service_up.up()
+
     async def test_waiting_is_given_up(self) -> None:
         """Who waits for an app server sees the place; Ctrl-C gives up, and loses nothing."""
         self.service_up = service = self.service(
@@ -686,10 +702,10 @@ class BadDays(TerminalCase):
                 other.connect_ex(deaf.getsockname())
             for environ in ({}, {"TERM": "dumb"}):
                 terminal = self.terminal(environ=environ)
-                await deferLater(reactor, 2.5)  # A busy machine takes a while to import it.
-                self.assertTrue(terminal.alive)
+                begun = partial(connects, terminal.pid, self.service_up.port)
+                await eventually(begun, "it connects", START_TIMEOUT)
                 terminal.type(CTRL_C)
-                await terminal.shows("bbs client: interrupted", 5)
+                await terminal.shows("bbs client: interrupted")
                 await terminal.ended()
                 self.assertEqual(terminal.exit_code, 1)
             for other in others:
@@ -709,3 +725,20 @@ class BadDays(TerminalCase):
             self.assertEqual(terminal.exit_code, 1)
             await terminal.shows("bbs client: interrupted")
             self.assertTrue(terminal.echoes)
+
+
+def connects(pid: int, port: int) -> bool:
+    """Whether a process has begun to connect to `port`."""
+    # Until it is the program that it will be, it has what this process has.
+    own = sockets(pid) - sockets(os.getpid())
+    lines = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines())
+    return any(each[2].endswith(f":{port:04X}") and each[9] in own for each in lines)
+
+
+def sockets(pid: int) -> set[str]:
+    """The numbers of the sockets that a process has open."""
+    links = []
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # It was closed meanwhile.
+            links.append(os.readlink(each))
+    return {found[1] for each in links if (found := SOCKET.fullmatch(each))}

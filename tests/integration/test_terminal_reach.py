@@ -6,28 +6,24 @@ import os
 from typing import Any
 
 from twisted.internet import reactor as system_reactor
-from twisted.internet.protocol import Factory, Protocol
 
 from tests.certificates import certificate
-from tests.integration.service import Service, ServiceCase
+from tests.integration.service import Service
+from tests.integration.shared import SharedCase
 from tests.integration.terminal import Terminal
 
 reactor: Any = system_reactor
 
 
-class Reaching(ServiceCase):
+class Reaching(SharedCase):
     service_up: Service
-
-    async def friends(self) -> None:
-        self.service_up = self.service()
-        await self.service_up.up()
 
     def terminal(self, *arguments: str, **options: Any) -> Terminal:
         return Terminal(self.service_up, *arguments, **options)
 
     async def test_the_terminal_is_closed(self) -> None:
         """It ends by itself, in order, and nothing is left of it."""
-        await self.friends()
+        self.service_up = await self.shared()
         for environ in ({}, {"TERM": "dumb"}):
             terminal = self.terminal(environ=environ)
             await terminal.shows("no user>")
@@ -39,7 +35,7 @@ class Reaching(ServiceCase):
 
     async def test_the_last_service(self) -> None:
         """Who names none goes on with that one; and what answers nothing is said to be none."""
-        await self.friends()
+        self.service_up = await self.shared()
         terminal = self.terminal()
         await terminal.prompts(".*no user>")
         terminal.enter("exit")
@@ -49,18 +45,6 @@ class Reaching(ServiceCase):
         terminal.enter("exit")
         await terminal.ended()
         self.assertEqual(terminal.exit_code, 0)
-
-    async def test_what_is_no_service(self) -> None:
-        self.service_up = self.service()
-        factory = Factory.forProtocol(Protocol)
-        port = reactor.listenTCP(self.service_up.port, factory, interface="127.0.0.1")
-        self.addCleanup(port.stopListening)
-        began = reactor.seconds()
-        terminal = self.terminal()
-        await terminal.shows("is no login server: it says nothing", 20)
-        await terminal.ended()
-        self.assertEqual(terminal.exit_code, 1)
-        self.assertLess(reactor.seconds() - began, 15)
 
     async def test_by_tls(self) -> None:
         """With a certificate for the address that was typed; and without, in one line."""

@@ -1,9 +1,11 @@
 """A browser for tests, on a thread of its own.
 
-    browser = Browser(reactor)
-    await browser.start()
-    self.addCleanup(browser.stop)
+    browser = shared_browser()
+    self.addCleanup(browser.leave)
     await browser.run(lambda: browser.open(url).get_by_text("Live").wait_for())
+
+Chromium takes longer to start than most tests take, so all tests of a process share one. What a
+test opens knows nothing of what others have opened, and is closed at its end.
 
 Playwright waits where it is called, and the reactor must not: so what a test does in the browser is
 a function that `run` calls on the browser's thread, while the service goes on.
@@ -13,16 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect, sync_playwright
+from twisted.internet import reactor as system_reactor
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 import bbs
 
 T = TypeVar("T")
+
+reactor: Any = system_reactor
 
 STATIC = Path(bbs.__file__).parent / "web" / "static"
 """The folder of the page's files."""
@@ -46,6 +52,7 @@ class Chromium:
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
+        self._contexts: list[BrowserContext] = []
 
     def __enter__(self) -> Chromium:
         self._playwright = sync_playwright().start()
@@ -66,6 +73,7 @@ class Chromium:
             locale="en-GB",
             timezone_id="Etc/UTC",
         )
+        self._contexts.append(context)
         context.set_default_timeout(TIMEOUT * 1000)
         expect.set_options(timeout=TIMEOUT * 1000)
         page = context.new_page()
@@ -74,28 +82,27 @@ class Chromium:
         page.goto(url)
         return page
 
+    def close(self) -> None:
+        """Close all pages, with what they have stored, and forget what they said."""
+        while self._contexts:
+            self._contexts.pop().close()
+        self.complaints.clear()
+
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(message.text)
 
 
 class Browser(Chromium):
-    """The same on a thread of its own."""
+    """Chromium on a thread of its own, from when it is first used until the process ends."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._reactor = reactor
-        self._thread = ThreadPoolExecutor(1, "browser")
+        self._thread = ThreadPoolExecutor(1, "browser", self.__enter__)
 
-    def start(self) -> Deferred[Any]:
-        """Start the browser."""
-        return self.run(self.__enter__)
-
-    def stop(self) -> Deferred[Any]:
-        """End the browser, and with it all its pages."""
-        stopped = self.run(self.__exit__)
-        self._thread.shutdown(wait=False)
-        return stopped
+    def leave(self) -> Deferred[None]:
+        """Close what a test has opened."""
+        return self.run(self.close)
 
     def run(self, work: Callable[[], T]) -> Deferred[T]:
         """Call `work` on the browser's thread; fires with what it returns or raises."""
@@ -106,7 +113,13 @@ class Browser(Chromium):
                 result: Any = work()
             except BaseException:
                 result = Failure()
-            self._reactor.callFromThread(done.callback, result)
+            reactor.callFromThread(done.callback, result)
 
         self._thread.submit(call)
         return done
+
+
+@cache
+def shared_browser() -> Browser:
+    """The browser of all tests of this process."""
+    return Browser()

@@ -18,7 +18,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTCP
+from twisted.internet.interfaces import IReactorTCP, IReactorTime
+from twisted.internet.task import deferLater
+from twisted.protocols.policies import WrappingFactory
 from twisted.web.http import Request
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
@@ -200,7 +202,7 @@ class PageServer:
         self.answers: dict[str, tuple[int, Any]] = {}
         for path in (b"actions", b"servers", b"people", b"history"):
             root.putChild(path, _Asked(self))
-        self.site = Site(root)
+        self._connections = WrappingFactory(Site(root))
 
     @property
     def watched(self) -> int:
@@ -209,8 +211,15 @@ class PageServer:
 
     def listen(self, reactor: IReactorTCP, port: int = 0) -> Any:
         """Serve on a port of 127.0.0.1; what `listenTCP` returns."""
-        site: Any = self.site
+        site: Any = self._connections
         return reactor.listenTCP(port, site, interface="127.0.0.1")
+
+    async def close(self, reactor: IReactorTime) -> None:
+        """End all connections, also those that a browser keeps for its next request."""
+        for connection in [*self._connections.protocols]:
+            connection.abortConnection()
+        while self._connections.protocols:
+            await deferLater(reactor, 0)
 
     def say(self, kind: str, data: Any) -> None:
         """Send an event to every page."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -61,7 +62,8 @@ def build(podman: Podman, *, bbs: bool) -> None:
     shutil.rmtree(folder)
     system = ["/usr:/usr:ro", "/etc/alternatives:/etc/alternatives:ro"]
     system += [f"{each}:{each}:ro" for each in Path("/etc").glob("java-*")]
-    python = {"/usr", sys.prefix, sys.base_prefix}
+    # A virtual environment that is reached by a link has scripts that name its own folder.
+    python = {"/usr", sys.prefix, os.path.realpath(sys.prefix), sys.base_prefix}
     ours = [f"{each}:{each}:ro" for each in sorted(python) if bbs]
     services: dict[str, dict[str, object]] = {
         **{name: {"volumes": ours} for name in ("login", "login-2", "app-1", "app-2", "telnet")},

@@ -25,6 +25,7 @@ class CommandCase(DatabaseCase):
     """A test of the command whose function is `main`, configured for the test's database."""
 
     main: ClassVar[Main]
+    program = BOARD
 
     def setUp(self) -> None:
         super().setUp()
@@ -36,7 +37,7 @@ class CommandCase(DatabaseCase):
         output, errors = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
             try:
-                code = self.main(arguments, BOARD)
+                code = self.main(arguments, self.program)
             except SystemExit as end:
                 code = int(end.code or 0)
         return code, output.getvalue(), errors.getvalue()

@@ -7,10 +7,11 @@ import json
 import os
 import time
 from collections.abc import Callable
-from itertools import count
 
 from bbs import __version__
-from bbs.cli import fleet
+from bbs.board import board
+from bbs.cli import Program, fleet
+from bbs.commands.service import Service
 from bbs.rules import accounts, members, places, presence
 from bbs.rules.operators import actions
 from bbs.rules.servers import OPERATOR, REPLACED
@@ -244,9 +245,17 @@ class Fleet(CommandCase):
 
     def test_it_is_stamped_with_when_it_was_asked_for(self) -> None:
         """However long the database is waited for."""
-        readings = count(1000.0, 60.0)
-        self.patch(time, "time", lambda: next(readings))
+        now = [1000.0]
+        self.patch(time, "time", lambda: now[0])
+
+        def service() -> Service:
+            """Which service it is, is asked when the database answers."""
+            now[0] += 60.0
+            return board
+
+        self.program = Program("bbs", service)
         self.bbs("launch")
+        self.assertGreater(now, [1000.0])
         [deed] = self.call(actions, 9)
         self.assertEqual((Server.get().created, deed.at), (1000.0, 1000.0))
 

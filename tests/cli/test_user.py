@@ -352,17 +352,3 @@ class Command(UserCase):
         code, output, errors = self.bbs("list", "--data", "nowhere")
         self.assertEqual((code, output), (1, ""))
         self.assertRegex(errors, r"\Abbs user: database [^\n]*no such file[^\n]*\n\Z")
-
-    def test_a_rule_that_lost_is_tried_again(self) -> None:
-        self.somebody("ann")
-        tried = []
-
-        def unlucky(*arguments: object) -> people.Done:
-            tried.append(arguments)
-            if len(tried) < 3:
-                raise user.peewee.OperationalError(1213, "Deadlock found")
-            return people.Done("ann", 0)
-
-        self.patch(people, "kick", unlucky)
-        self.said("kick", "ann")
-        self.assertEqual(len(tried), 3)

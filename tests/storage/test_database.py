@@ -15,9 +15,6 @@ import pymysql
 import pymysql.constants.ER as mysql_errors
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.board.models import Group
-from bbs.cli import offline
-from bbs.storage import models
 from bbs.storage.connecting import DatabaseRefused, connect_to, without_password
 from bbs.storage.database import (
     COMMIT_GRACE,
@@ -31,10 +28,8 @@ from bbs.testing import ContendedDatabaseContract, DatabaseContract
 from bbs.testing.database_tools import Entry, raised
 from bbs.workers import Inline
 from tests.database_case import (
-    DatabaseCase,
     fresh_mysql_url,
     in_c,
-    on_both_databases,
     sqlite_url,
 )
 
@@ -222,7 +217,7 @@ class OnMySQL(OurContract, ContendedDatabaseContract, SynchronousTestCase):
                 raise raised(pymysql.OperationalError(2006, "MySQL server has gone away"))
             return self._add("go")
 
-        tried: list[str] = []
+        tried: list[None] = []
         self.assertEqual(self._call(rule), "go")
 
     def test_trouble_shows_no_password(self) -> None:
@@ -253,29 +248,3 @@ class ReadOnly(SynchronousTestCase):
         self.assertFalse(is_read_only(rule))
         self.assertIs(read_only(rule), rule)
         self.assertTrue(is_read_only(rule))
-
-
-@on_both_databases
-class Offline(DatabaseCase):
-    """Commands that run without a reactor."""
-
-    def test_a_connection(self) -> None:
-        with offline.connected(self.url) as database:
-            self.assertEqual(Group.select().count(), 0)
-        self.assertTrue(database.is_closed())
-
-    def test_trouble_is_told_in_one_line(self) -> None:
-        def trouble() -> None:
-            with offline.connected(self.url):
-                raise raised(pymysql.OperationalError(1045, "Access denied"))
-
-        error = self.assertRaises(DatabaseRefused, trouble)
-        self.assertEqual(str(error), f"database {without_password(self.url)}: Access denied")
-        self.assertTrue(models.database.is_closed())
-
-    def test_none_there(self) -> None:
-        def trouble() -> None:
-            with offline.connected("sqlite:////no/such/folder/bbs.sqlite3"):
-                pass
-
-        self.assertRaises(DatabaseRefused, trouble)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from typing import Any
 
+import peewee
+
 from bbs.board import board
 from bbs.storage import connecting, migrations, models
 from bbs.storage.migrator import Migrator
@@ -43,15 +45,21 @@ class _Cut:
             raise CutOff(change)
 
 
-def cut_off_after_each_change(database: Any, schema: Schema) -> Iterator[None]:
-    """Upgrade, and be cut off after each change, whereupon the caller may look at what is there.
+EVERY = 5
+"""Changes on SQLite behind which an upgrade is cut off: all that it made is undone, each time."""
 
-    The next upgrade takes up what was left, and makes one change more. So all of them together
-    change hardly more than a single one.
+
+def cut_off_after_each_change(database: Any, schema: Schema) -> Iterator[None]:
+    """Upgrade, and be cut off after each change (on SQLite one of `EVERY`), whereupon the caller
+    may look at what is there.
+
+    The next upgrade takes up what was left, and makes one change more. So on MySQL all of them
+    together change hardly more than a single one.
     """
     made: set[str] = set()
+    every = EVERY if isinstance(database, peewee.SqliteDatabase) else 1
     while True:
-        cut = _Cut(made)
+        cut = _Cut(made, every)
         database.query_hooks.append(cut)
         try:
             migrations.upgrade(database, schema)

@@ -61,16 +61,22 @@ class Part(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a list is wanted: what comes behind the position `last`, `most` entries."""
+    """Which part of a list is wanted: what comes behind the position `last`, `most` entries, or as
+    many as a reply has."""
 
     last: Position = None
-    most: int = MOST_ENTRIES
+    most: int | None = None
+
+    @property
+    def entries(self) -> int:
+        """How many a reply has at the most."""
+        return MOST_ENTRIES if self.most is None else self.most
 
     @property
     def limit(self) -> int:
         """How many rows a rule need read: one more than a reply has, which shows that there are
         others."""
-        return self.most + 1
+        return self.entries + 1
 
     @property
     def bytes(self) -> int:
@@ -98,7 +104,7 @@ class Page:
         :raises ValueError: an entry is nothing that JSON has.
         """
         entries = [entry for _, entry in rows]
-        del entries[self.most if most is None else min(most, self.most) :]
+        del entries[self.entries if most is None else min(most, self.entries) :]
         if size is None:
             size = _size(entries)
         if size * ESCAPED > MOST_BYTES:

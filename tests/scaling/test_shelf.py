@@ -186,7 +186,9 @@ class Machine(Server):
         return self.state is not State.WARM and super().reported
 
     def seen(self):
-        known = self.runs and not self.stopped if self.known_to_provider else None
+        # What stands by was stopped by the provider, which knows of it.
+        is_known = self.known_to_provider or self.state is State.WARM
+        known = self.runs and not self.stopped if is_known else None
         return replace(
             Server.seen(self),
             alive=None if self.stopped and self.state is not State.WARM else known,

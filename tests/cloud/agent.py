@@ -26,11 +26,8 @@ from tests.cloud.faults import Fault
 from tests.cloud.machines import BY_ITSELF, POWER_LOST, Machine
 from tests.cloud.metadata import Metadata
 
-GRACE = 5.0
-"""Seconds between SIGTERM and SIGKILL for a machine that is terminated or stopped."""
-
 SOON = 0.05
-"""Seconds until an instance ends whose launch comes to nothing."""
+"""Seconds until an instance ends whose launch comes to nothing, and until a signal is sent anew."""
 
 LATER_BOOTS = "boot"
 """The file in a machine's folder that runs on each boot but the first."""
@@ -58,6 +55,7 @@ class Agent:
     :param environ: what every instance's environment has beside its own.
     :param boot_seconds: how long an instance is pending after its launch.
     :param start_seconds: how long it is pending after a start.
+    :param grace: seconds between SIGTERM and SIGKILL for one that is terminated or stopped.
     :param fault: what goes wrong with a boot.
     :param metadata: what instances ask about themselves.
     :param on_terminated: told of each machine that has ended for good.
@@ -70,12 +68,14 @@ class Agent:
         environ: Mapping[str, str],
         boot_seconds: float,
         start_seconds: float,
+        grace: float,
         fault: Callable[[Machine], Fault | None],
         metadata: Metadata,
         on_terminated: Callable[[Machine], None],
     ) -> None:
         self.boot_seconds = boot_seconds
         self.start_seconds = start_seconds
+        self.grace = grace
         self._reactor = reactor
         self._folder = folder
         self._environ = environ
@@ -87,6 +87,8 @@ class Agent:
         # What becomes of those that are being ended, and the call that kills them at last.
         self._ending: dict[str, tuple[str, Any]] = {}
         self._lost: set[str] = set()
+        # The calls that send signals to machines that were not ready for them.
+        self._again: dict[str, Any] = {}
 
     def boot(self, machine: Machine) -> None:
         """Begin with an instance that has been launched."""
@@ -98,14 +100,14 @@ class Agent:
             self._is(machine, "pending", "")
             self._boot(machine, self.start_seconds)
 
-    def end(self, machine: Machine, reason: str, grace: float = GRACE) -> None:
-        """Terminate an instance: SIGTERM, and SIGKILL after `grace`."""
-        self._end(machine, "shutting-down", "terminated", reason, grace)
+    def end(self, machine: Machine, reason: str) -> None:
+        """Terminate an instance: SIGTERM, and SIGKILL after a while."""
+        self._end(machine, "shutting-down", "terminated", reason)
 
-    def stop(self, machine: Machine, reason: str, grace: float = GRACE) -> None:
+    def stop(self, machine: Machine, reason: str) -> None:
         """Stop an instance that runs, in the same way."""
         if machine.state == "running":
-            self._end(machine, "stopping", "stopped", reason, grace)
+            self._end(machine, "stopping", "stopped", reason)
 
     def kill(self, machine: Machine) -> None:
         """An instance loses its power."""
@@ -118,12 +120,18 @@ class Agent:
 
     def signal(self, machine: Machine, number: int) -> None:
         """Send a signal to all processes of a machine that runs."""
-        if machine.pid and machine.instance_id in self._runs:
-            try:
-                os.killpg(machine.pid, number)
-            except ProcessLookupError:  # It has not got as far as its own session.
+        id = machine.instance_id
+        if not machine.pid or id not in self._runs:
+            return
+        try:
+            os.killpg(machine.pid, number)
+        except ProcessLookupError:
+            # It has not got as far as its own session, and handles signals as this process does.
+            if number == signal.SIGKILL:
                 with suppress(ProcessLookupError):
                     os.kill(machine.pid, number)
+            else:
+                self._again[id] = self._reactor.callLater(SOON, self.signal, machine, number)
 
     async def close(self, machines: list[Machine]) -> None:
         """End all machines, and wait until they have."""
@@ -140,9 +148,7 @@ class Agent:
         if machine.state == "terminated" and not ended:
             self._on_terminated(machine)
 
-    def _end(
-        self, machine: Machine, while_it_runs: str, at_last: str, reason: str, grace: float
-    ) -> None:
+    def _end(self, machine: Machine, while_it_runs: str, at_last: str, reason: str) -> None:
         id = machine.instance_id
         self._forget_boot(machine)
         if id not in self._runs:
@@ -153,7 +159,7 @@ class Agent:
             self._ending[id] = (at_last, self._ending[id][1])
             return
         self.signal(machine, signal.SIGTERM)
-        kill = self._reactor.callLater(grace, self.signal, machine, signal.SIGKILL)
+        kill = self._reactor.callLater(self.grace, self.signal, machine, signal.SIGKILL)
         self._ending[id] = (at_last, kill)
 
     def _forget_boot(self, machine: Machine) -> None:
@@ -235,6 +241,9 @@ class Agent:
         id = machine.instance_id
         self._metadata.close(machine)
         del self._runs[id]
+        again = self._again.pop(id, None)
+        if again and again.active():
+            again.cancel()
         lost = id in self._lost
         self._lost.discard(id)
         if id in self._ending:

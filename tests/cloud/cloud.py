@@ -59,6 +59,7 @@ class Cloud:
     :param seed: of the chances that `faults` speak of.
     :param folder: for the instances' folders; a temporary one, removed at the end, when None.
     :param environ: further variables for the instances.
+    :param grace: seconds between SIGTERM and SIGKILL for an instance that is terminated or stopped.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Cloud:
         environ: Mapping[str, str] | None = None,
         reactor: Any = None,
         start_seconds: float | None = None,
+        grace: float = 5.0,
     ) -> None:
         if reactor is None:
             from twisted.internet import reactor
@@ -100,6 +102,7 @@ class Cloud:
             self._instance_environ,
             boot_seconds,
             boot_seconds if start_seconds is None else start_seconds,
+            grace,
             self._boot_fault,
             self._metadata,
             self._terminated,

@@ -225,6 +225,7 @@ class Boots(SynchronousTestCase):
             {},
             3.0,
             1.0,
+            5.0,
             lambda machine: self.fault,
             Metadata(self.clock, "us-east-1", lambda machine, path: None, lambda machine: {}),
             lambda machine: self.off.append(machine.reason),

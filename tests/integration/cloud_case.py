@@ -27,18 +27,21 @@ class CloudCase(TestCase):
 
     timeout = 120
     boot_seconds = 0.3
+    grace = 5.0
 
     def setUp(self) -> Any:
         return run(self.begin())
 
     async def begin(self) -> None:
         await deferLater(reactor, 0)
-        self.cloud = Cloud(boot_seconds=self.boot_seconds, seed=5)
+        self.cloud = Cloud(boot_seconds=self.boot_seconds, grace=self.grace, seed=5)
         await self.cloud.start()
         self.addCleanup(self.cloud.stop)
         self.client = self.a_client("ec2")
 
-    def a_client(self, service: str, attempts: int = 1, **environ: str) -> Any:
+    def a_client(
+        self, service: str, attempts: int = 1, timeout: float = 60.0, **environ: str
+    ) -> Any:
         variables = {**self.cloud.environ, **environ}
         client: Any = SESSION.client
         return client(
@@ -49,8 +52,8 @@ class CloudCase(TestCase):
             endpoint_url=self.cloud.endpoint_url,
             config=Config(
                 retries={"mode": "standard", "total_max_attempts": attempts},
-                read_timeout=2,
-                connect_timeout=2,
+                read_timeout=timeout,
+                connect_timeout=timeout,
             ),
         )
 

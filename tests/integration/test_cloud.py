@@ -97,18 +97,6 @@ class Machines(CloudCase):
         self.assertNotIn("PYTHONPATH", printed)
         self.assertRegex(printed, rf"HOME=.*/{id}\n")
 
-    async def test_all_of_a_machine_ends(self) -> None:
-        """Also what does not want to, and what it has started."""
-        script = "#!/bin/sh\ntrap '' TERM\nsleep 1000 &\necho $! >child\necho up\nsleep 1000\n"
-        id = (await self.launch(UserData=script))["InstanceId"]
-        await eventually(lambda: "up" in self.cloud.console(id), "it is up")
-        machine = self.truly(id)
-        child = int((Path(f"/proc/{machine.pid}/cwd").resolve() / "child").read_text())
-        await self.call("terminate_instances", InstanceIds=[id])
-        self.assertEqual(machine.state, "shutting-down")
-        await self.is_(id, "terminated")
-        await eventually(lambda: not lives(child), "its child ends")
-
     async def test_ends_by_itself(self) -> None:
         for behaviour, state in (("terminate", "terminated"), ("stop", "stopped")):
             instance = await self.launch(
@@ -227,6 +215,24 @@ class Machines(CloudCase):
         await cloud.stop()
         self.assertFalse(lives(pid))
         await hanging
+
+
+class Stubborn(CloudCase):
+    """A machine that does not want to end, and has little time for it."""
+
+    grace = 0.5
+
+    async def test_all_of_a_machine_ends(self) -> None:
+        """Also what does not want to, and what it has started."""
+        script = "#!/bin/sh\ntrap '' TERM\nsleep 1000 &\necho $! >child\necho up\nsleep 1000\n"
+        id = (await self.launch(UserData=script))["InstanceId"]
+        await eventually(lambda: "up" in self.cloud.console(id), "it is up")
+        machine = self.truly(id)
+        child = int((Path(f"/proc/{machine.pid}/cwd").resolve() / "child").read_text())
+        await self.call("terminate_instances", InstanceIds=[id])
+        self.assertEqual(machine.state, "shutting-down")
+        await self.is_(id, "terminated")
+        await eventually(lambda: not lives(child), "its child ends")
 
 
 class Tokens(CloudCase):
@@ -382,6 +388,7 @@ class Going(CloudCase):
         self.assertEqual(self.cloud.instances(), [])
 
     async def test_hang(self) -> None:
+        self.client = self.a_client("ec2", timeout=0.5)
         self.rules(Rule("RunInstances", hang()))
         await self.assertFailure(self.launch(), BotoCoreError)
         self.assertEqual(self.cloud.instances(), [])
@@ -423,7 +430,8 @@ class Going(CloudCase):
 
     async def test_client_that_has_gone(self) -> None:
         """Nobody waits for the answer, and the call is carried out all the same."""
-        self.rules(Rule("RunInstances", delay(2.5)))
+        self.client = self.a_client("ec2", timeout=0.5)
+        self.rules(Rule("RunInstances", delay(1.0)))
         await self.assertFailure(self.launch(), BotoCoreError)
         await eventually(self.cloud.instances, "it is launched")
 
@@ -511,10 +519,8 @@ class Foreground(TestCase):
         self.addCleanup(lambda: run(self.finish(process)))
         return process
 
-    async def a_machine(self, *arguments: str) -> tuple[Process, list[int]]:
-        """The process, and its children: moto, and a machine that runs."""
-        process = self.process("--boot", "0", *arguments)
-        await process.says("The cloud is ready")
+    def client(self, process: Process) -> Callable[[], Deferred[Any]]:
+        """Launches a machine, by what the process has said."""
         environ = dict(re.findall(r"^export (\w+)=(.*)$", process.output, re.M))
         section = tomllib.loads(process.output.partition("\n\n")[2].partition("\n\n")[0])["ec2"]
         client = SESSION.client(
@@ -524,7 +530,7 @@ class Foreground(TestCase):
             region_name=section["region"],
             endpoint_url=section["endpoint_url"],
         )
-        await deferToThread(
+        return lambda: deferToThread(
             client.run_instances,
             ImageId=section["image_id"],
             SubnetId=section["subnet_ids"][0],
@@ -532,16 +538,26 @@ class Foreground(TestCase):
             MinCount=1,
             MaxCount=1,
         )
-        await process.says(" is running at 127.")
-        return process, children_of(process.pid)
 
     async def finish(self, process: Process) -> None:
         await process.end(signal.SIGKILL)
         # Its children have its output too, until they notice.
         await eventually(lambda: not process.transport.pipes, "its children end")
 
-    async def test_ends(self) -> None:
-        process, children = await self.a_machine()
+    async def test_faults_from_a_file_and_the_end(self) -> None:
+        path = Path(self.mktemp()).absolute()
+        path.write_text(
+            '[[rule]]\naction = "RunInstances"\nkind = "error"\ncode = "Unsupported"\ntimes = 1\n'
+        )
+        process = self.process("--boot", "0", "--faults", path)
+        await process.says("The cloud is ready")
+        launch = self.client(process)
+        failure = await self.assertFailure(launch(), ClientError)
+        self.assertEqual(failure.response["Error"]["Code"], "Unsupported")
+        await launch()
+        await process.says(" is running at 127.")
+        # moto, and the machine.
+        children = children_of(process.pid)
         self.assertEqual(len(children), 2)
         await process.end(signal.SIGINT)
         self.assertEqual((process.exit_code, process.errors), (0, ""))
@@ -571,12 +587,11 @@ class Foreground(TestCase):
 
     async def test_nothing_lives_on(self) -> None:
         """However it ends."""
-        process, children = await self.a_machine()
+        process = self.process("--boot", "0")
+        await process.says("The cloud is ready")
+        await self.client(process)()
+        await process.says(" is running at 127.")
+        children = children_of(process.pid)
+        self.assertEqual(len(children), 2)
         await process.end(signal.SIGKILL)
         await eventually(lambda: not any(map(lives, children)), "they end")
-
-    async def test_faults_from_a_file(self) -> None:
-        path = Path(self.mktemp()).absolute()
-        path.write_text('[[rule]]\naction = "RunInstances"\nkind = "error"\ncode = "Unsupported"\n')
-        failure = await self.assertFailure(run(self.a_machine("--faults", str(path))), ClientError)
-        self.assertEqual(failure.response["Error"]["Code"], "Unsupported")

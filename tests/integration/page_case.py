@@ -2,16 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from typing import Any
 
+from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page, expect
 from twisted.internet import reactor
 from twisted.internet.threads import blockingCallFromThread
 
 from tests.integration.service import ServiceCase, run
-from tests.web.browser import shared_browser
-from tests.web.page_server import PageServer
+from tests.web.browser import HEIGHT, NARROW, WIDE, shared_browser
+from tests.web.page_server import NOW, PageServer
+
+RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
+"""The tags of axe's rules that hold: WCAG 2.2, levels A and AA, and what is good practice."""
+
+
+TIMEOUT_BY_CLOCK = """
+AbortSignal.timeout = (milliseconds) => {
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), milliseconds);
+  return controller.signal;
+};
+"""
+"""The one thing with a time of which Playwright's clock knows nothing."""
+
+LOOKS = (
+    ((WIDE, False), (NARROW, True))
+    if "BBS_TEST_LOOKS" not in os.environ
+    else tuple(product((WIDE, NARROW), (False, True)))
+)
+"""Widths in pixels, and whether colours are dark: each of them, or each with each other."""
+
+
+def looks(page: Page) -> Iterator[tuple[int, bool]]:
+    """Have a page be of each width and of each colours."""
+    for width, dark in LOOKS:
+        page.emulate_media(color_scheme="dark" if dark else "light")
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        yield width, dark
+
+
+def too_wide(page: Page) -> list[int]:
+    """The widths of windows that a page is wider than, of those that people have."""
+    found = []
+    for width in (WIDE, 1024, 768, NARROW, 320):
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        if page.evaluate("document.documentElement.scrollWidth") > width:
+            found.append(width)
+    return found
+
+
+def has_asked(page: Page) -> None:
+    """Wait until what a page has asked for by now has come to the server."""
+    page.evaluate("fetch('/icon.svg').then(() => null)")
+
+
+def violations(page: Page, within: str | None = None) -> list[str]:
+    """What axe finds wrong, on all of a page or `within` an element of it: the rule, and the first
+    element that breaks it."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE_SCRIPT)
+    options = {"runOnly": {"type": "tag", "values": RULES}, "resultTypes": ["violations"]}
+    found = page.evaluate("([where, how]) => axe.run(where ?? document, how)", [within, options])
+    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found["violations"]]
 
 
 def rows(page: Page) -> Any:
@@ -77,8 +133,19 @@ class ArrangedCase(PageCase):
         """Let the server end its streams: from the browser's thread."""
         blockingCallFromThread(self.reactor, self.server.hang_up)
 
-    def open(self, **options: Any) -> Page:
+    def open(self) -> Page:
         """The page, with what the server has said so far."""
-        page = self.browser.open(self.url, **options)
+        return self._live(self.browser.open(self.url))
+
+    def open_by_clock(self) -> Page:
+        """The same on a clock that stands, unless `page.clock` moves it."""
+        page = self.browser.open_apart("about:blank")
+        page.clock.install(time=NOW)
+        page.clock.pause_at(NOW + 1)
+        page.add_init_script(TIMEOUT_BY_CLOCK)
+        page.goto(self.url)
+        return self._live(page)
+
+    def _live(self, page: Page) -> Page:
         expect(page.locator("#as-of")).to_contain_text("Live")
         return page

@@ -273,7 +273,8 @@ class Fleet(PageCase):
                 " document.body.setAttribute('style', 'color: red'); }"
             )
             self.assertIsNone(page.evaluate("window.ran ?? null"))
-            heard, self.browser.complaints = self.browser.complaints, []
+            heard = [*self.browser.complaints]
+            self.browser.complaints.clear()
             return heard
 
         heard = await self.sees(tries)

@@ -5,27 +5,24 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.integration.page_case import ArrangedCase, focused, rows, tab_to
+from tests.integration.page_case import (
+    ArrangedCase,
+    focused,
+    has_asked,
+    looks,
+    rows,
+    tab_to,
+    too_wide,
+    violations,
+)
 from tests.integration.service import eventually
-from tests.web.browser import NARROW, WIDE
 from tests.web.page_server import NOW, a_server, a_state, an_hour
-
-RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
-"""The tags of axe's rules that hold: WCAG 2.2, levels A and AA, and what is good practice."""
 
 DIALOGS = ("login", "drain", "replace", "keep", "kick", "suspend", "password", "delete")
 
 STATES = ("launching", "warm", "ready", "draining", "lost", "gone")
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds wrong: the rule, and the first element that breaks it."""
-    options = {"runOnly": {"type": "tag", "values": list(RULES)}}
-    found = Axe().run(page, options=options).response["violations"]
-    return [f"{each['id']}: {each['nodes'][0]['html']}" for each in found]
 
 
 class Looks(ArrangedCase):
@@ -54,22 +51,21 @@ class Looks(ArrangedCase):
         self.server.say("news", {"id": 1, "at": NOW, "text": "Server 3f2a… is ready."})
 
         def look() -> None:
-            for width in (WIDE, NARROW):
-                for dark in (False, True):
-                    page = self.open(width=width, dark=dark)
-                    self.assertEqual(violations(page), [])
-                    for dialog in DIALOGS:
-                        page.evaluate("id => document.getElementById(id).showModal()", dialog)
-                        self.assertEqual(violations(page), [], dialog)
-                        page.keyboard.press("Escape")
-                    self.say("state", a_state([a_server()]))
-                    expect(rows(page)).to_have_count(1)
-                    self.assertEqual(violations(page), [])
-                    self.hang_up()
-                    expect(page.locator("#lost")).to_contain_text("Last known")
-                    self.assertEqual(violations(page), [])
-                    page.close()
-                    self.say("state", self.all_states())
+            page = self.open()
+            for _ in looks(page):
+                self.assertEqual(violations(page), [])
+                for dialog in DIALOGS:
+                    page.evaluate("id => document.getElementById(id).showModal()", dialog)
+                    self.assertEqual(violations(page, f"#{dialog}"), [], dialog)
+                    page.keyboard.press("Escape")
+                self.say("state", a_state([a_server()]))
+                expect(rows(page)).to_have_count(1)
+                self.assertEqual(violations(page), [])
+                self.hang_up()
+                expect(page.locator("#lost")).to_contain_text("Last known")
+                self.assertEqual(violations(page), [])
+                self.say("state", self.all_states())
+                expect(rows(page)).to_have_count(len(STATES))
 
         await self.sees(look)
 
@@ -78,9 +74,7 @@ class Looks(ArrangedCase):
         self.server.say("history", an_hour())
 
         def look() -> None:
-            for width in (WIDE, 1024, 768, NARROW, 320):
-                page = self.open(width=width)
-                self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), width)
+            self.assertEqual(too_wide(self.open()), [])
 
         await self.sees(look)
 
@@ -90,8 +84,8 @@ class Looks(ArrangedCase):
         def look() -> None:
             page = self.open()
             expect(rows(page).locator("b")).to_have_text([*reversed(STATES)])
-            for looks in ("e => e.getAttribute('d')", "e => getComputedStyle(e).fill"):
-                found = [path.evaluate(looks) for path in rows(page).locator("path").all()]
+            for style in ("e => e.getAttribute('d')", "e => getComputedStyle(e).fill"):
+                found = [path.evaluate(style) for path in rows(page).locator("path").all()]
                 self.assertEqual(len(set(found)), len(STATES), found)
 
         await self.sees(look)
@@ -224,18 +218,22 @@ class Looks(ArrangedCase):
         self.server.say("news", {"id": 1, "at": NOW - 1, "text": "Before."})
 
         def look() -> None:
-            page = self.open()
+            page = self.open_by_clock()
             spoken = page.locator("#spoken")
             for number in range(2, 8):
                 self.say("news", {"id": number, "at": NOW + number, "text": f"Event {number}."})
             expect(page.locator("#news li")).to_have_count(7)
             expect(page.locator("#news li").first).to_contain_text("Event 7.")
+            expect(spoken).to_be_empty()
+            page.clock.fast_forward(4000)
             expect(spoken).to_have_text("Event 2. Event 3. Event 4. And 3 more.")
             # A stream that begins anew says them all again.
             self.hang_up()
             expect(page.locator("#lost")).to_contain_text("Last known")
+            page.clock.fast_forward(1000)
             expect(page.locator("#lost")).to_be_empty()
             expect(page.locator("#news li")).to_have_count(7)
+            page.clock.fast_forward(4000)
             expect(spoken).to_have_text("Connected again.")
 
         await self.sees(look)
@@ -244,10 +242,7 @@ class Looks(ArrangedCase):
         self.server.say("state", a_state())
 
         def falls_silent() -> Page:
-            page = self.browser.open("about:blank")
-            page.clock.install()
-            page.goto(self.url)
-            expect(page.locator("#as-of")).to_contain_text("Live")
+            page = self.open_by_clock()
             page.clock.fast_forward(14000)
             expect(page.locator("#as-of")).to_contain_text("Live")
             page.clock.fast_forward(2000)
@@ -286,11 +281,14 @@ class Looks(ArrangedCase):
         self.server.say("state", a_state(operator="ops"))
 
         def tries() -> None:
-            page = self.open()
+            page = self.open_by_clock()
             start = page.get_by_role("button", name="Start a server")
             for number in (1, 2):
                 start.click()
                 start.click()
+                page.clock.fast_forward(9900)
+                expect(page.locator("#said")).to_be_empty()
+                page.clock.fast_forward(200)
                 expect(page.locator("#said")).to_contain_text("The server does not answer.")
                 self.assertEqual(self.server.asked.count("/servers"), number)
                 page.evaluate("document.getElementById('said').textContent = ''")
@@ -321,18 +319,21 @@ class Looks(ArrangedCase):
             self.server.say("news", news)
 
         def look() -> None:
-            page = self.open()
+            page = self.open_by_clock()
             expect(page.locator("#news li")).to_have_count(40)
             for number in range(41, 61):
                 self.say("news", {"id": number, "at": NOW + 1, "text": "Now."})
             expect(page.locator("#news li")).to_have_count(60)
-            page.wait_for_timeout(1500)
+            page.clock.run_for(1500)
+            has_asked(page)
             # Once for the login, once for the news.
             self.assertEqual(self.server.asked, ["/actions"] * 2)
             self.hang_up()
             expect(page.locator("#lost")).not_to_be_empty()
+            page.clock.run_for(1000)
             expect(page.locator("#lost")).to_be_empty()
-            page.wait_for_timeout(1500)
+            page.clock.run_for(1500)
+            has_asked(page)
             self.assertEqual(self.server.asked, ["/actions"] * 2)
 
         await self.sees(look)
@@ -432,26 +433,22 @@ class Alarms(ArrangedCase):
         self.server.say("state", a_state([a_server()], alarms=[self.alarm()]))
 
         def look() -> None:
-            for width in (WIDE, NARROW):
-                for dark in (False, True):
-                    page = self.open(width=width, dark=dark)
-                    alarm = page.locator("#alarm")
-                    self.assertEqual(alarm.get_attribute("role"), "alert")
-                    expect(alarm).to_have_text("People wait. Do something.")
-                    expect(page).to_have_title("ALARM – bbs: the fleet")
-                    box, heading = alarm.bounding_box(), page.locator("h1").bounding_box()
-                    assert box is not None and heading is not None
-                    self.assertLess(box["y"] + box["height"], heading["y"] + 1)
-                    self.assertEqual(violations(page), [], (width, dark))
-                    self.assertLessEqual(
-                        page.evaluate("document.documentElement.scrollWidth"), width
-                    )
-                    self.say("state", a_state([a_server()]))
-                    expect(alarm).to_be_empty()
-                    expect(page).to_have_title("bbs: the fleet")
-                    self.say("state", a_state([a_server()], alarms=[self.alarm()]))
-                    expect(alarm).not_to_be_empty()
-                    page.close()
+            page = self.open()
+            alarm = page.locator("#alarm")
+            self.assertEqual(alarm.get_attribute("role"), "alert")
+            for look in looks(page):
+                expect(alarm).to_have_text("People wait. Do something.")
+                expect(page).to_have_title("ALARM – bbs: the fleet")
+                box, heading = alarm.bounding_box(), page.locator("h1").bounding_box()
+                assert box is not None and heading is not None
+                self.assertLess(box["y"] + box["height"], heading["y"] + 1)
+                self.assertEqual(violations(page), [], look)
+                self.say("state", a_state([a_server()]))
+                expect(alarm).to_be_empty()
+                expect(page).to_have_title("bbs: the fleet")
+                self.say("state", a_state([a_server()], alarms=[self.alarm()]))
+                expect(alarm).not_to_be_empty()
+            self.assertEqual(too_wide(page), [])
 
         await self.sees(look)
 
@@ -562,16 +559,12 @@ class OneServer(ArrangedCase):
 
     async def test_axe_finds_nothing_wrong_and_nothing_is_too_wide(self) -> None:
         def look() -> None:
-            for width in (WIDE, NARROW, 320):
-                for dark in (False, True):
-                    page = self.open(width=width, dark=dark)
-                    self.button(page).click()
-                    expect(page.locator("#server-plots .range")).to_have_count(2)
-                    self.assertEqual(violations(page), [], (width, dark))
-                    self.assertLessEqual(
-                        page.evaluate("document.documentElement.scrollWidth"), width
-                    )
-                    page.close()
+            page = self.open()
+            self.button(page).click()
+            expect(page.locator("#server-plots .range")).to_have_count(2)
+            for look in looks(page):
+                self.assertEqual(violations(page), [], look)
+            self.assertEqual(too_wide(page), [])
 
         await self.sees(look)
 
@@ -717,7 +710,7 @@ class Dates(ArrangedCase):
             self.server.say("news", {"id": id, "at": at, "text": f"It was {id}."})
 
         def look() -> None:
-            page = self.browser.open("about:blank")
+            page = self.browser.open_apart("about:blank")
             page.clock.set_fixed_time(NOW + 60)
             page.goto(self.url)
             times = page.locator("#news time")

@@ -8,9 +8,15 @@ from typing import Any
 
 from playwright.sync_api import Page, Route, expect
 
-from tests.integration.page_case import ArrangedCase, focused, tab_to
-from tests.integration.test_web_page_looks import violations
-from tests.web.browser import NARROW, WIDE
+from tests.integration.page_case import (
+    ArrangedCase,
+    focused,
+    has_asked,
+    looks,
+    tab_to,
+    too_wide,
+    violations,
+)
 from tests.web.page_server import NOW, a_person, a_server, a_state
 
 MARKUP = "<img src=x onerror=alert(1)>\u202e\x1b[2J"
@@ -67,17 +73,14 @@ class Searching(ArrangedCase):
         self.answer("people/show", **person)
 
         def look() -> None:
-            for width in (WIDE, NARROW, 320):
-                for dark in (False, True):
-                    page = self.open(width=width, dark=dark)
-                    self.find(page, SHOWN * 3)
-                    self.assertEqual(violations(page), [], (width, dark))
-                    self.assertLessEqual(
-                        page.evaluate("document.documentElement.scrollWidth"), width
-                    )
-                    page.get_by_role("button", name="Suspend", exact=True).click()
-                    self.assertEqual(violations(page), [])
-                    page.close()
+            page = self.open()
+            self.find(page, SHOWN * 3)
+            for look in looks(page):
+                self.assertEqual(violations(page), [], look)
+                page.get_by_role("button", name="Suspend", exact=True).click()
+                self.assertEqual(violations(page, "#suspend"), [])
+                page.keyboard.press("Escape")
+            self.assertEqual(too_wide(page), [])
 
         await self.sees(look)
 
@@ -317,18 +320,18 @@ class Searching(ArrangedCase):
         self.server.answers["/actions"] = (200, [{**deed, **done}])
 
         def look() -> None:
-            page = self.open()
+            page = self.open_by_clock()
             entry = page.locator("#actions li")
             expect(entry.locator("span")).to_have_text(
                 f"ops from 192.0.2.1: suspend {SHOWN} (until resumed)"
             )
             expect(entry.locator("time")).to_have_text(re.compile("^17 Nov"))
             asked = self.server.asked.count("/actions")
-            self.say("state", a_state(operator="ops", last_action=2))
-            page.wait_for_timeout(1000)
-            self.assertEqual(self.server.asked.count("/actions"), asked + 1)
-            self.say("state", a_state(operator="ops", last_action=2))
-            page.wait_for_timeout(1000)
-            self.assertEqual(self.server.asked.count("/actions"), asked + 1)
+            for at in (NOW + 1, NOW + 2):
+                self.say("state", a_state([], at=at, operator="ops", last_action=2))
+                expect(page.locator("#as-of")).to_contain_text(f":4{at - NOW:.0f}")
+                page.clock.run_for(1500)
+                has_asked(page)
+                self.assertEqual(self.server.asked.count("/actions"), asked + 1)
 
         await self.sees(look)

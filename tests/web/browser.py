@@ -4,8 +4,7 @@
     self.addCleanup(browser.leave)
     await browser.run(lambda: browser.open(url).get_by_text("Live").wait_for())
 
-Chromium takes longer to start than most tests take, so all tests of a process share one. What a
-test opens knows nothing of what others have opened, and is closed at its end.
+Chromium takes longer to start than most tests take, so all tests of a process share one.
 
 Playwright waits where it is called, and the reactor must not: so what a test does in the browser is
 a function that `run` calls on the browser's thread, while the service goes on.
@@ -15,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -36,8 +35,11 @@ STATIC = Path(bbs.__file__).parent / "web" / "static"
 CHROMIUM = "/usr/bin/chromium"
 """Debian's; Playwright's own is a download."""
 
-WIDE, NARROW = 1280, 390
-"""Pixels, of the widths that the page is made for."""
+WIDE, NARROW, HEIGHT = 1280, 390, 800
+"""Pixels, of the widths that the page is made for, and of a window's height."""
+
+NOWHERE = "http://127.0.0.1:1/"
+"""Where the page of a `Browser` is between tests. Nobody is asked."""
 
 TIMEOUT = 20.0
 """Seconds until something that should be on a page is missing."""
@@ -52,7 +54,6 @@ class Chromium:
 
     def __init__(self) -> None:
         self.complaints: list[str] = []
-        self._contexts: list[BrowserContext] = []
 
     def __enter__(self) -> Chromium:
         self._playwright = sync_playwright().start()
@@ -67,42 +68,88 @@ class Chromium:
 
     def open(self, url: str, width: int = WIDE, dark: bool = False) -> Page:
         """A page at `url`, of somebody who has not been there before."""
+        return self.visit(self.visitor(width, dark), url)
+
+    def visitor(self, width: int = WIDE, dark: bool = False) -> BrowserContext:
+        """Somebody who has not been anywhere."""
         context = self._process.new_context(
-            viewport={"width": width, "height": 800},
+            viewport={"width": width, "height": HEIGHT},
             color_scheme="dark" if dark else "light",
             locale="en-GB",
             timezone_id="Etc/UTC",
         )
-        self._contexts.append(context)
         context.set_default_timeout(TIMEOUT * 1000)
         expect.set_options(timeout=TIMEOUT * 1000)
+        return context
+
+    def visit(self, context: BrowserContext, url: str) -> Page:
+        """A page at `url`."""
         page = context.new_page()
         page.on("console", self._hear)
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.goto(url)
         return page
 
-    def close(self) -> None:
-        """Close all pages, with what they have stored, and forget what they said."""
-        while self._contexts:
-            self._contexts.pop().close()
-        self.complaints.clear()
-
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.complaints.append(message.text)
 
 
-class Browser(Chromium):
-    """Chromium on a thread of its own, from when it is first used until the process ends."""
+class Browser:
+    """Chromium on a thread of its own, from when it is first used until the process ends.
+
+    Tests have one page after the other, as a new one takes half a second of a processor. No server
+    remembers whose it is: cookies go with the test, and whatever else pages keep is kept by the
+    address and port of their server. A test that changes more, such as the clock, has a visitor of
+    its own.
+    """
 
     def __init__(self) -> None:
-        super().__init__()
-        self._thread = ThreadPoolExecutor(1, "browser", self.__enter__)
+        self._chromium = Chromium()
+        self._thread = ThreadPoolExecutor(1, "browser", self._chromium.__enter__)
+        self._used = False
+        self._others: list[BrowserContext] = []
+
+    @property
+    def complaints(self) -> list[str]:
+        """What pages of the test have complained of."""
+        return self._chromium.complaints
+
+    def open(self, url: str) -> Page:
+        """The page, at `url`."""
+        self._used = True
+        self._page.goto(url)
+        return self._page
+
+    def open_apart(self, url: str) -> Page:
+        """A page at `url` of a visitor who goes with the test."""
+        page = self._chromium.open(url)
+        self._others.append(page.context)
+        return page
+
+    @cached_property
+    def _page(self) -> Page:
+        visitor = self._chromium.visitor()
+        # Of the same host as all servers, so that the page's process stays.
+        visitor.route(NOWHERE, lambda route: route.fulfill(body=""))
+        return self._chromium.visit(visitor, NOWHERE)
 
     def leave(self) -> Deferred[None]:
-        """Close what a test has opened."""
-        return self.run(self.close)
+        """Have nothing open, and forget what was."""
+        return self.run(self._leave)
+
+    def _leave(self) -> None:
+        while self._others:
+            self._others.pop().close()
+        if self._used:
+            page, self._used = self._page, False
+            page.unroute_all(behavior="ignoreErrors")
+            page.goto(NOWHERE)
+            page.mouse.move(0, 0)
+            page.emulate_media(color_scheme="light")
+            page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+            page.context.clear_cookies()
+        self.complaints.clear()
 
     def run(self, work: Callable[[], T]) -> Deferred[T]:
         """Call `work` on the browser's thread; fires with what it returns or raises."""

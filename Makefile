@@ -29,6 +29,10 @@ FAULTS = 500
 SEED = 1
 SECONDS = 60
 
+# Tests that `make soak` repeats, and whose inputs are drawn: few of them in the other runs.
+REPEATED = $(call modules,$(shell grep -lE 'BBS_TEST_(ROUNDS|KILLS|OUTAGE|LAUNCHES|STOPPED|CROWD_SERVERS|CONFORMANCE|SCRIPTS|MESSAGES)"' $(ALL)))
+DRAWN = $(call modules,$(shell grep -lE '@given|BBS_TEST_STREAMS' $(ALL)))
+
 .PHONY: up up-ec2 check lint ruff mypy mypy-tests imports bandit audit test soak bench docs news clean
 
 up: $(VENV)/installed
@@ -88,9 +92,11 @@ soak: $(VENV)/installed-for-tests
 	set -a; . .services/env; set +a; $(BIN)/python -m tests.load.rolling
 	set -a; . .services/env; set +a; \
 	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
-	BBS_TEST_STOPPED=30 BBS_TEST_CROWD_SERVERS=20 \
-	$(BIN)/python -m twisted.trial tests.integration.test_ec2_rounds tests.integration.test_fleet_real \
-		tests.integration.test_ec2_service tests.integration.test_freezing tests.storage.test_turns
+	BBS_TEST_STOPPED=30 BBS_TEST_CROWD_SERVERS=20 BBS_TEST_CONFORMANCE="1 2 3 4 5 6" \
+	BBS_TEST_SCRIPTS=200 BBS_TEST_MESSAGES=10000 \
+	$(BIN)/python -m tests.run --jobs 1 $(REPEATED)
+	BBS_TEST_EXAMPLES=1000 BBS_TEST_STREAMS=10000 \
+	$(BIN)/python -m tests.run --jobs $(JOBS) $(DRAWN)
 
 bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start

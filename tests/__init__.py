@@ -6,11 +6,15 @@ import sys
 
 from hypothesis import HealthCheck, settings
 
-# How long a machine takes shows nothing: it may have much else to do.
+# A property is tried with a few examples, and with many by `make soak`. How long a machine takes for
+# one shows nothing: it may have much else to do.
 settings.register_profile(
-    "untimed", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "bbs",
+    max_examples=int(os.environ.get("BBS_TEST_EXAMPLES", "25")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("untimed")
+settings.load_profile("bbs")
 
 
 def _tell_others_nothing_of_this_python() -> None:

@@ -30,7 +30,6 @@ from bbs.client import (
 from bbs.client.connection import Connection, Connections, endpoint_to
 from bbs.config import Configuration
 from tests.client.case import APP_1, LOGIN, SECRET, TRUSTING, ClientTestCase
-from tests.examples import few
 
 DONE = Failure(ConnectionDone())
 
@@ -64,7 +63,6 @@ class ConnectionTests(SynchronousTestCase):
         self.assertEqual(self.successResultOf(second).message, "2")
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    @few
     @given(st.lists(st.integers(0, 200), max_size=8))
     def test_any_segmentation(self, cuts: list[int]) -> None:
         events: list[object] = []

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -447,7 +447,6 @@ class Writing(ConfigTestCase):
             self.assertEqual(tomllib.loads(f"key = {write(value)}"), {"key": value})
         self.assertEqual(tomllib.loads(f"key = {write((text, ''))}"), {"key": [text, ""]})
 
-    @settings(max_examples=25)
     @given(
         st.text(PRINTABLE),
         st.lists(st.text(PRINTABLE, min_size=1)),

@@ -12,7 +12,6 @@ from bbs.gateway.display import Display
 from bbs.gateway.editor import Editor
 from bbs.gateway.encodings import BIG5, UTF8
 from bbs.gateway.keys import Key
-from tests.examples import few
 
 pressed = st.lists(
     st.one_of(st.text("ab中\u0301\x1b\u200d", max_size=5), st.sampled_from(list(Key))), max_size=30
@@ -208,7 +207,6 @@ class NarrowTests(DisplayCase):
         self.draw("b", Key.LEFT)
         self.assertLess(len(self.written), 400)
 
-    @few
     @given(pressed, st.sampled_from((4, 5, 9, 20, 80)))
     def test_one_row_with_the_cursor_in_it(self, pressed: list[str | Key], columns: int) -> None:
         self.start(columns)

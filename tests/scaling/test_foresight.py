@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 from math import ceil, exp, lgamma, log, sqrt
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -194,7 +194,6 @@ class PeakTests(SynchronousTestCase):
         self.assertIsNone(peak.most)
 
     @given(st.lists(st.tuples(st.integers(0, 50), st.floats(0.001, 40.0)), max_size=300))
-    @settings(max_examples=50)
     def test_never_less_than_what_was(self, seen: list[tuple[int, float]]) -> None:
         peak, now, all_of_it = Peak(120.0), 0.0, []
         for people, pause in seen:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,9 +19,6 @@ from bbs.scaling.plan import (
     plan,
 )
 from bbs.values import Policy, State
-from tests.examples import few
-
-quick = settings(max_examples=2 * few.max_examples)
 
 POLICY = Policy(
     minimum=0,
@@ -613,7 +610,6 @@ MOVES = {
 class AnythingTests(SynchronousTestCase):
     """What holds for every fleet, demand and policy, however it came about."""
 
-    @quick
     @given(fleets(), DEMANDS, POLICIES)
     def test_who_serves_is_not_too_old(self, servers, demand, policy):
         """One that reports and beats is ended for no age; and nobody is placed where its provider
@@ -626,7 +622,6 @@ class AnythingTests(SynchronousTestCase):
                 self.assertTrue(by_id[step.id].reported and by_id[step.id].addressed)
                 self.assertEqual(by_id[step.id].warned, "")
 
-    @quick
     @given(fleets(), DEMANDS, POLICIES)
     def test_moves(self, servers, demand, policy):
         """Each server gets one step at most, and only along the life of a server."""
@@ -639,7 +634,6 @@ class AnythingTests(SynchronousTestCase):
             if not isinstance(step, Launch):
                 self.assertIn((states[step.id], type(step)), MOVES)
 
-    @quick
     @given(fleets(), DEMANDS, POLICIES)
     def test_consolidation(self, servers, demand, policy):
         """One at a time, beside nothing else, with room for all on those that stay."""
@@ -657,7 +651,6 @@ class AnythingTests(SynchronousTestCase):
             self.assertGreaterEqual(room, by_id[step.id].taken + policy.spare)
             self.assertGreaterEqual(len(stay), policy.minimum)
 
-    @quick
     @given(fleets(), DEMANDS, POLICIES)
     def test_maximum(self, servers, demand, policy):
         """No launch makes more servers than the maximum, whichever of the steps are taken."""
@@ -668,14 +661,12 @@ class AnythingTests(SynchronousTestCase):
                 self.assertLessEqual(running + demand.strays + step.count, policy.maximum)
                 self.assertFalse(demand.refused)
 
-    @quick
     @given(fleets(), DEMANDS, POLICIES)
     def test_back_off(self, servers, demand, policy):
         if demand.since_failure < back_off(demand.failures):
             steps = plan(servers, demand, policy)
             self.assertFalse([step for step in steps if isinstance(step, Launch)])
 
-    @quick
     @given(fleets(), DEMANDS, POLICIES, st.randoms(use_true_random=False))
     def test_order_of_servers(self, servers, demand, policy, random):
         """In whatever order servers are seen, the same is done."""
@@ -683,7 +674,6 @@ class AnythingTests(SynchronousTestCase):
         random.shuffle(shuffled)
         self.assertEqual(set(plan(servers, demand, policy)), set(plan(shuffled, demand, policy)))
 
-    @quick
     @given(fleets(), DEMANDS, POLICIES)
     def test_nobody_is_ended_under_people(self, servers, demand, policy):
         """Only a server that serves nobody is ended: empty, lost, or not ready yet."""

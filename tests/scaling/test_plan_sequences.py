@@ -28,7 +28,6 @@ from bbs.scaling.plan import (
     plan,
 )
 from bbs.values import State
-from tests.examples import few
 
 QUIET_PAUSE = 3.0
 """Seconds between rounds while nothing changes."""
@@ -340,7 +339,6 @@ def assert_rests(test, simulation, seconds):
 
 
 class SequenceTests(SynchronousTestCase):
-    @few
     @given(POLICIES, SEQUENCES)
     def test_comes_to_rest(self, policy, events):
         """Everybody who can has a place, need and limits hold, and no more steps are planned."""
@@ -364,7 +362,6 @@ class SequenceTests(SynchronousTestCase):
             beyond = simulation.free() - policy.capacity >= policy.spare
             self.assertFalse(beyond and len(ready) > policy.minimum, "more than it takes")
 
-    @few
     @given(POLICIES, SEQUENCES)
     def test_nobody_is_moved_where_nobody_comes_or_goes(self, policy, events):
         """Once it has come to rest; until then nobody is moved more than once for each server
@@ -381,7 +378,6 @@ class SequenceTests(SynchronousTestCase):
         assert_rests(self, simulation, 300)
         self.assertEqual((simulation.moved, simulation.launches), done)
 
-    @few
     @given(POLICIES, SEQUENCES)
     def test_never_launches_for_those_whom_it_moves(self, policy, events):
         """People of a server that is given up never make a launch: it is kept before."""
@@ -401,7 +397,6 @@ class SequenceTests(SynchronousTestCase):
                 left = [s for s in given_up if s.id not in kept | ended]
                 self.assertTrue(minimum or not left, (servers, demand, steps))
 
-    @few
     @given(POLICIES, SEQUENCES)
     def test_never_drains_what_is_needed(self, policy, events):
         """What is left of the ready without the idle has places for all, spare ones, and number."""
@@ -423,7 +418,6 @@ class SequenceTests(SynchronousTestCase):
                     self.assertEqual(server.taken, 0)
                     self.assertGreaterEqual(server.idle, policy.idle_grace)
 
-    @few
     @given(POLICIES, SEQUENCES)
     def test_launches_what_is_needed_and_no_more(self, policy, events):
         """One server fewer would leave somebody without a place, or the fleet below its need."""
@@ -452,7 +446,6 @@ class SequenceTests(SynchronousTestCase):
                 room = max(0, policy.maximum - running)
                 self.assertEqual(count, min(wanted, room))
 
-    @few
     @given(POLICIES, st.integers(0, 60), st.integers(0, 60))
     def test_does_not_flap(self, policy, first, second):
         """With people who stay, a server that was launched is never drained again."""

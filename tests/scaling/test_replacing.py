@@ -15,7 +15,6 @@ from bbs.scaling.plan import HELD_AFTER_FAILURE, Drain, End, Keep, Launch
 from bbs.scaling.replacing import Wait, with_replacements
 from bbs.scaling.shelf import Fill, Wake
 from bbs.values import State
-from tests.examples import few
 from tests.scaling.test_plan_sequences import (
     POLICY,
     Simulation,
@@ -321,7 +320,7 @@ def happens(simulation, event):
 
 class ReplacingSequenceTests(SynchronousTestCase):
     @given(SHELF_POLICIES, SEQUENCES)
-    @settings(few, phases=QUICK)
+    @settings(phases=QUICK)
     def test_all_are_replaced_and_the_fleet_is_no_larger_than_it_has_to_be(self, policy, events):
         simulation = Replacing(policy)
         for event in events:
@@ -344,7 +343,7 @@ class ReplacingSequenceTests(SynchronousTestCase):
         st.integers(0, 30),
         st.lists(st.tuples(st.integers(1, 40), st.integers(0, 2)), max_size=8),
     )
-    @settings(few, phases=QUICK)
+    @settings(phases=QUICK)
     def test_it_grows_by_one_and_everybody_moves_once(self, policy, people, deaths):
         """Where nobody comes or goes, nothing fails and there is room; whenever the keeper dies."""
         policy = replace(policy, consolidate_after=0.0, warm=0, idle_grace=30.0, maximum=50)

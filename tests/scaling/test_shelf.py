@@ -10,7 +10,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.scaling.plan import Demand, Drain, End, Launch, Lose, MarkReady, Seen
 from bbs.scaling.shelf import Fill, Shelve, Stop, Wake, with_shelf
 from bbs.values import State
-from tests.examples import few
 from tests.scaling.test_plan_sequences import (
     EVENTS,
     INDEX,
@@ -291,7 +290,6 @@ def comes_about(simulation, event):
 
 
 class ShelfSequenceTests(SynchronousTestCase):
-    @few
     @given(SHELF_POLICIES, SEQUENCES)
     def test_comes_to_rest(self, policy, events):
         """Everybody who can has a place, the shelf is full as far as there was room, and no more
@@ -310,7 +308,6 @@ class ShelfSequenceTests(SynchronousTestCase):
         self.assertTrue(len(standing) == policy.warm or (full and len(standing) < policy.warm))
         self.assertFalse([s for s in standing if s.outdated or s.drain_asked or s.warned])
 
-    @few
     @given(SHELF_POLICIES, SEQUENCES)
     def test_nothing_is_launched_while_something_stands_by(self, policy, events):
         """But for more than that has places for, or where there is no room for it."""
@@ -326,7 +323,6 @@ class ShelfSequenceTests(SynchronousTestCase):
                 self.assertLessEqual(able, woken)
             self.assertFalse(fills and (launches or woken))
 
-    @few
     @given(SHELF_POLICIES, SEQUENCES)
     def test_without_a_shelf_it_is_the_plan(self, policy, events):
         """One that is empty, and is to be, changes nothing."""

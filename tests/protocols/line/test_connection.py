@@ -13,7 +13,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from bbs.protocols.line import IConnection, LineLimits, Reply
-from tests.examples import few
 from tests.protocols.line.tools import AtOnce, LineCase, Slow, Wire, echo
 from tests.retained import retained
 
@@ -128,7 +127,6 @@ class SegmentationTests(LineCase, SynchronousTestCase):
         st.sampled_from([b"\x80", b"  ", b"", b"x" * 10, b"x" * 11]),
     )
 
-    @few
     @given(
         st.lists(st.tuples(requests, st.sampled_from([b"\n", b"\r\n", b"\xff\xfd\x18\n"]))),
         st.lists(st.integers(0, 100)),

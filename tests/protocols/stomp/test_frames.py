@@ -23,7 +23,6 @@ from bbs.protocols.stomp.frames import (
     encode_plain_send,
     writable,
 )
-from tests.examples import few
 
 
 def cut(pieces: Iterable[bytes], version: str = "1.2", max_frame: int = 1 << 20) -> list[Frame]:
@@ -132,7 +131,6 @@ class SegmentationTests(SynchronousTestCase):
             pieces = [STREAM[i : i + size] for i in range(0, len(STREAM), size)]
             self.assertEqual(cut(pieces), FRAMES, size)
 
-    @few
     @given(st.data())
     def test_round_trip(self, data: st.DataObject) -> None:
         """Whatever frames, in whatever version and segments, with heart-beats between them."""
@@ -327,7 +325,6 @@ class WritingTests(SynchronousTestCase):
             with self.assertRaises(FrameError):
                 encode(Frame("CONNECT", {"passcode": "a\nb"}), version)
 
-    @few
     @given(st.from_regex(r"/topic/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?", fullmatch=True), st.binary())
     def test_plain_send(self, destination: str, body: bytes) -> None:
         """It is what is written for any frame, in every version."""
@@ -336,7 +333,6 @@ class WritingTests(SynchronousTestCase):
             expected = encode(Frame("SEND", headers, body), version)
             self.assertEqual(encode_plain_send(destination, body), expected)
 
-    @few
     @given(st.data())
     def test_message(self, data: st.DataObject) -> None:
         """What a subscriber gets is what is written for any frame, with the headers of the sender's

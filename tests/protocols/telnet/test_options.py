@@ -17,7 +17,6 @@ from bbs.protocols.telnet.options import (
     subnegotiation,
 )
 from bbs.protocols.telnet.reader import DO, DONT, IAC, WILL, WONT, Negotiation, TelnetReader, Token
-from tests.examples import few
 
 UNKNOWN = 24
 
@@ -87,7 +86,6 @@ class OptionsTests(SynchronousTestCase):
             self.assertEqual(one.receive(Negotiation(WONT, option)), b"")
             self.assertFalse(one.on(Side.OURS, option) or one.on(Side.THEIRS, option))
 
-    @few
     @given(willing, willing, st.randoms())
     def test_two_sides_agree_and_fall_silent(
         self, ones: Willing, others: Willing, chance: Random

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 import hypothesis.strategies as st
 from botocore.model import ServiceModel
 from botocore.parsers import create_parser
-from hypothesis import given, settings
+from hypothesis import given
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.scaling.ec2.answers import LONGEST, AnswerReader, Document, NotAnAnswer, error_in
@@ -144,7 +144,6 @@ class Answers(SynchronousTestCase):
             moment = datetime(2026, 11, 27, 22, 3, 44, 500000, tzinfo=UTC)
             self.assertEqual(instance["LaunchTime"], moment)
 
-    @settings(max_examples=50, deadline=None)
     @given(
         st.lists(
             st.tuples(

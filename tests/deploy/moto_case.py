@@ -8,6 +8,7 @@ from typing import Any
 from unittest import mock
 
 import boto3
+from botocore.loaders import create_loader
 from moto import mock_aws
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,17 +23,16 @@ IDENTITY = {
 }
 
 
-@cache
-def session() -> boto3.session.Session:
-    """One for all tests of a process: it keeps what it has read of each service."""
-    return boto3.session.Session(region_name=REGION)
+LOADER = create_loader()
+"""Keeps what it has read of the description of each service: for all sessions, moto's too, which
+would read each of them again."""
 
 
 @cache
 def client(service: str, purpose: str = "") -> Any:
     """The client of a service, which takes longer to make than what it is asked for. One with a
     `purpose` is another, whose events can be watched."""
-    return session().client(service)  # type: ignore[call-overload]
+    return boto3.client(service, region_name=REGION)  # type: ignore[call-overload]
 
 
 class MotoCase(SynchronousTestCase):
@@ -41,8 +41,11 @@ class MotoCase(SynchronousTestCase):
     def enter(self, anew: bool = False) -> None:
         """Begin to ask moto; with `anew` an account in which there is nothing."""
         self.moto = mock_aws()
-        environ = mock.patch.dict(os.environ, IDENTITY)
-        environ.start()
-        self.addCleanup(environ.stop)
+        for patch in (
+            mock.patch.dict(os.environ, IDENTITY),
+            mock.patch("botocore.session.create_loader", lambda *_: LOADER),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
         self.moto.start(reset=anew)
         self.addCleanup(self.moto.stop, remove_data=False)

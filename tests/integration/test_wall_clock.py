@@ -25,9 +25,6 @@ LIBRARY = "libfaketimeMT.so.1"
 LOST_AFTER = 4.0
 """Seconds of silence after which a server is lost here."""
 
-BOOT = 2.0
-"""Seconds that a launch takes longer here, for the clock to be set meanwhile."""
-
 
 class WallClock:
     """What the processes of a service take for the time. `libfaketime` is documented in the README
@@ -39,7 +36,7 @@ class WallClock:
         # Debian keeps it in a folder for each architecture; the library's name is its ABI.
         (library,) = Path("/usr/lib").glob(f"*/faketime/{LIBRARY}")
         self.environ = {
-            **service.slow_launches(BOOT),
+            **service.held_launches(),
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
@@ -61,16 +58,11 @@ def ready(fleet: list[dict[str, Any]]) -> set[str]:
     return {server["id"] for server in fleet if server["state"] == "ready"}
 
 
-class SetBack(ServiceCase):
-    """By an hour."""
-
-    ahead = -HOUR
-
-    async def wait(self, seconds: float) -> None:
-        await deferLater(reactor, seconds)
+class Set(ServiceCase):
+    """By an hour, and put right again."""
 
     async def begin(self) -> Service:
-        """The service, ready, with ann and bob on its one app server."""
+        """The service, ready, with places for two on its one app server."""
         service = self.service(
             app={"capacity": 2},
             fleet={
@@ -83,8 +75,10 @@ class SetBack(ServiceCase):
             limits={"failed_logins": "3/hour"},
         )
         self.clock = WallClock(service)
+        service.release_launches()
         await service.up(environ=self.clock.environ)
-        await service.register("ann", "bob", "cat", "dan")
+        service.hold_launches()
+        await service.register("ann", "bob", "cat", "dan", "eva", "fay")
         return service
 
     async def says(self, one: Person, other: Person, text: str) -> None:
@@ -108,56 +102,54 @@ class SetBack(ServiceCase):
         ann, bob = await service.person("ann"), await service.person("bob")
         await service.befriend(ann, bob)
         self.assertEqual((await bob.asks("listen"))["status"], 0)
-        await self.says(ann, bob, "0")
+        await self.says(ann, bob, "as it is")
         guessing = await connect(service.port)
         for _ in range(3):
             self.assertEqual((await guessing.ask("login", "dan", "guess"))["status"], 1)
         guessing.close()
-        refused_at, refused_for = reactor.seconds(), await self.refused_for(service)
-
-        # Somebody waits for a launch while the clock is set.
-        launches, login = service.launches(), await connect(service.port)
-        waiting = login.ask("login", "cat", "cat")
-        await eventually(lambda: service.launches() > launches, "a launch is under way")
-        self.clock.set(self.ahead)
-        answer = await waiting
-        self.assertEqual(answer["status"], 0, answer)
-        login.close()
-        serving = ready(await service.fleet())
-        self.assertEqual(len(serving), 2)
-
-        # Heartbeats keep both servers alive, for longer than silence may last.
-        for number in range(1, 4):
-            await self.says(ann, bob, str(number))
-            await self.wait(LOST_AFTER / 2)
-        self.assertEqual(ready(await service.fleet()), serving)
-        self.assertNotIn(" is lost", service.log())
-
-        # What is refused for so long is refused for no longer.
-        passed = reactor.seconds() - refused_at
-        left = await self.refused_for(service)
-        self.assertLess(abs(refused_for - passed - left), 3)
-
-        # And the clock is put right.
-        self.clock.set(0)
-        await self.says(ann, bob, "4")
-        self.assertEqual([each["message"] for each in bob.wire.events], [*"01234"])
+        await self.set(service, -HOUR, "cat", ann, bob)
+        # There is one place more now.
+        await service.person("eva")
+        await self.set(service, HOUR, "fay", ann, bob)
         self.assertEqual((await ann.asks("list-friend"))["friend"], ["bob"])
         again = await connect(service.port)
         self.assertEqual((await again.ask("locate", bob.token))["status"], 0)
         again.close()
         self.assert_was_set(service)
 
+    async def set(self, service: Service, ahead: int, late: str, ann: Person, bob: Person) -> None:
+        """It is set, while `late` waits for a launch, and put right."""
+        refused_at, refused_for = reactor.seconds(), await self.refused_for(service)
+        launches, login = service.launches(), await connect(service.port)
+        waiting = login.ask("login", late, late)
+        await eventually(lambda: service.launches() > launches, "a launch is under way")
+        self.clock.set(ahead)
+        service.release_launches()
+        answer = await waiting
+        self.assertEqual(answer["status"], 0, answer)
+        login.close()
+        service.hold_launches()
+        serving = ready(await service.fleet())
+        self.assertEqual(len(serving), launches + 1)
+
+        # Heartbeats keep all servers alive, for longer than silence may last.
+        await self.says(ann, bob, f"{ahead}")
+        await deferLater(reactor, 1.5 * LOST_AFTER)
+        await self.says(ann, bob, f"{ahead} still")
+        self.assertEqual(ready(await service.fleet()), serving)
+        self.assertNotIn(" is lost", service.log())
+
+        # What is refused for so long is refused for no longer.
+        passed = reactor.seconds() - refused_at
+        left = await self.refused_for(service)
+        self.assertLess(abs(refused_for - passed - left), HOUR / 60)
+
+        self.clock.set(0)
+        await self.says(ann, bob, f"{ahead} no more")
+
     def assert_was_set(self, service: Service) -> None:
         """The service did take the file's word for the time."""
         with sqlite3.connect(service.data / "bbs.sqlite3") as database:
             stored = [row[0] for row in database.execute("SELECT stored FROM message ORDER BY id")]
-        steps = [later - earlier for earlier, later in pairwise(stored)]
-        self.assertLess(abs(steps[0] - self.ahead), HOUR / 2)
-        self.assertLess(abs(steps[-1] + self.ahead), HOUR / 2)
-
-
-class SetForward(SetBack):
-    """The other way."""
-
-    ahead = HOUR
+        steps = [round((later - earlier) / HOUR) for earlier, later in pairwise(stored)]
+        self.assertEqual(steps, [-1, 0, 1, 1, 0, -1])

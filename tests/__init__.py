@@ -6,8 +6,8 @@ import sys
 
 from hypothesis import HealthCheck, settings
 
-# A property is tried with a few examples, and with many by `make soak`. How long a machine takes for
-# one shows nothing: it may have much else to do.
+# A property is tried with a few examples, and with many by `make soak`. How long a machine takes
+# for one shows nothing: it may have much else to do.
 settings.register_profile(
     "bbs",
     max_examples=int(os.environ.get("BBS_TEST_EXAMPLES", "25")),

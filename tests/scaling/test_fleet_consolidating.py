@@ -184,7 +184,7 @@ class Foreseeing(CloudCase):
             self.service.clock.callLater(40.0, self.service.boot, id)
 
         self.cloud.on_launch = boot_later
-        for number in range(60):
+        for number in range(40):
             self.waiting(f"p{number}")
             self.pass_time(4)
         # One each 4 s for 41 seconds, and what chance has of it.
@@ -192,7 +192,7 @@ class Foreseeing(CloudCase):
         self.assertLess(self.spare(), 25)
 
     def test_a_new_keeper_knows_boots_and_how_many_there_are(self) -> None:
-        self.service.people(*(f"p{number}" for number in range(30)))
+        self.service.people(*(f"p{number}" for number in range(16)))
         Server.update(ready=Server.created + 170.0).execute()
         successor = CloudInMemory(self.cloud.account)
         successor.on_launch = self.cloud.on_launch

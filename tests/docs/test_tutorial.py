@@ -10,7 +10,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.docs.tutorial import TUTORIAL, Block, Project, blocks, changed, comparable
+from tests.docs.tutorial import TUTORIAL, Block, Project, Pythons, blocks, changed, comparable
 from tests.paths import CHECKOUT
 
 LOBBY = CHECKOUT / "examples/lobby"
@@ -19,13 +19,16 @@ LOBBY = CHECKOUT / "examples/lobby"
 class Tutorial(SynchronousTestCase):
     def test_step_by_step(self) -> None:
         project = Project(Path(self.mktemp()).absolute())
+        pythons = Pythons(project.folder, project.environ)
+        self.addCleanup(pythons.stop)
         for block in blocks():
             if block.file:
                 project.write(block)
             for command, printed in block.commands() if block.kind == "console" else ():
                 if command.startswith("python "):
-                    said = project.run(command)
-                    self.assertEqual(comparable(said), comparable(printed))
+                    _, option, *module = command.split()
+                    self.assertEqual(option, "-m")
+                    self.assertEqual(comparable(pythons.run(*module)), comparable(printed))
         made = {each.relative_to(project.folder) for each in project.folder.rglob("*.py")}
         for file in (LOBBY / "src").rglob("*.py"):
             name = file.relative_to(LOBBY)

@@ -7,6 +7,7 @@ what they print. "NAME's terminal:" is what somebody sees.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -24,6 +25,55 @@ _FENCE = re.compile(r"(?P<head>[^\n]*)\n\n```(?P<kind>\w+)\n(?P<text>.*?\n)```",
 _FILE = re.compile("`(?P<path>[^`]+)`(?P<more>, at the end)?:")
 _COMMAND = re.compile(r"^\$ (.*)\n", re.M)
 _VARYING = ((r"Ran (\d+) tests in [\d.]+s", r"Ran \1 tests"),)
+
+
+_PYTHONS = """
+import json, os, runpy, sys
+import bbs.framework, bbs.testing, twisted.scripts.trial
+for name in bbs.testing.__all__:
+    getattr(bbs.testing, name)
+for line in sys.stdin:
+    module, said, *arguments = json.loads(line)
+    child = os.fork()
+    if not child:
+        for stream in (1, 2):
+            os.dup2(os.open(said, os.O_CREAT | os.O_WRONLY | os.O_APPEND), stream)
+        sys.argv[1:] = arguments
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.exit()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+class Pythons:
+    """Runs modules in a folder, `python -m` with each list of arguments, in processes that have
+    loaded Twisted and bbs already: that takes longer than what the tutorial does with them."""
+
+    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+        self._said = folder / "said"
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PYTHONS],
+            cwd=folder,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, module: str, *arguments: str) -> str:
+        """What it prints."""
+        assert self._process.stdin and self._process.stdout
+        self._said.unlink(missing_ok=True)
+        told = json.dumps([module, str(self._said), *arguments])
+        self._process.stdin.write(f"{told}\n")
+        self._process.stdin.flush()
+        status, said = self._process.stdout.readline(), self._said.read_text()
+        assert status == "0\n", (module, arguments, status, said)
+        return said
+
+    def stop(self) -> None:
+        """Run no more."""
+        self._process.communicate()
 
 
 @dataclass(frozen=True)

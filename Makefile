@@ -109,8 +109,8 @@ news: $(VENV)/installed-for-docs
 	$(BIN)/towncrier build $(or $(ARGS),--draft)
 
 clean:
-	$(PYTHON) tests/services/stop
-	rm -rf $(VENV) .services .coverage* _trial_temp* .mypy_cache .ruff_cache .hypothesis build *.egg-info
+	$(PYTHON) tests/services/stop --forget
+	rm -rf $(VENV) .coverage* _trial_temp* .mypy_cache .ruff_cache .hypothesis build *.egg-info
 
 # Made again only when what is to be installed changed.
 $(VENV)/installed: setup.cfg pyproject.toml | $(BIN)/pip

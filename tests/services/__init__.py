@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar
 from unittest import SkipTest
 
 from tests.paths import CHECKOUT
-from tests.services.server import Server, ServerFailed
+from tests.services.server import Server, ServerFailed, database_folder
 from tests.services.servers import ActiveMQ, MariaDB, RabbitMQ
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class OwnServer:
         """:param folder: where it keeps its data, unless that is all the same."""
         if not self.kind.installed():
             raise SkipTest(f"{self.kind.name} is not installed; run tests/services/start")
-        self.server = self.kind(folder or _FOLDER / "own" / secrets.token_hex(8))
+        self.server = self.kind(folder or database_folder(_FOLDER) / "own" / secrets.token_hex(8))
 
     @property
     def url(self) -> str:

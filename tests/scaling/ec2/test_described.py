@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
@@ -222,7 +223,7 @@ def images_alone() -> str:
     loader = create_loader()
     loader.file_loader = described.Parts(["DescribeImages"])
     version = loader.determine_latest_version("ec2", "service-2")
-    folder = Path("images-alone").absolute()
+    folder = Path(mkdtemp(dir=os.curdir)).absolute()
     (folder / "ec2" / version).mkdir(parents=True)
     model = json.dumps(loader.load_data(f"ec2/{version}/service-2"))
     (folder / "ec2" / version / "service-2.json").write_text(model)

@@ -311,6 +311,8 @@ class OnManyMachines(RunbookCase):
         await gone.kill()
         for instance in self.cloud.instances(alive=True):
             self.cloud.kill(instance.instance_id)
+        login = first.units["bbs-login"]
+        await eventually(lambda: " is gone: " in login.said(), "they are missed", WITHIN)
         await self.follow("A zone is away")
         for person in (ann, bob):
             await self.find_again(person)

@@ -12,6 +12,7 @@ return. For processes a programme must be one that pickle knows.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ from bbs.storage.transactions import Transactions
 from bbs.workers import Inline
 
 SUCCESS = "Success!"
+
+ROUNDS = int(os.environ.get("BBS_TEST_CONTESTS", "10"))
+"""How often each contest is held, as one may be decided by chance."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 """Several people at the same moment: on SQLite in two processes, on MySQL in as many threads as
-are needed. Each contest is repeated, as one may be decided by chance."""
+are needed."""
 
 from __future__ import annotations
 
@@ -19,9 +19,16 @@ from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, Suspension, User
 from bbs.values import Quotas, Tally
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
-from tests.integration.contestants import SUCCESS, Call, Outcome, contestants, each, once, patient
-
-ROUNDS = 50
+from tests.integration.contestants import (
+    ROUNDS,
+    SUCCESS,
+    Call,
+    Outcome,
+    contestants,
+    each,
+    once,
+    patient,
+)
 
 
 class ContestCase(RulesCase):
@@ -388,7 +395,7 @@ class Capacity(ContestCase):
         return one
 
     def test_a_crowd_that_comes_and_goes(self) -> None:
-        crowd, takes = (16, 200) if self.on_mysql else (2, 200)
+        crowd, takes = 16 if self.on_mysql else 2, 4 * ROUNDS
         capacities = (3, 5, 2) if self.on_mysql else (1, 2, 1)
         servers = [self.ready_server(capacity=capacity) for capacity in capacities]
         users = self.users(crowd * 5)

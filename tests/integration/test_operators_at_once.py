@@ -12,10 +12,8 @@ from bbs.rules.people import NoSuchPerson
 from bbs.rules.places import Look
 from bbs.storage.models import Notice, Place, Session, Suspension, User
 from tests.database_case import on_both_databases
-from tests.integration.contestants import SUCCESS, contestants, once
+from tests.integration.contestants import ROUNDS, SUCCESS, contestants, once
 from tests.integration.test_concurrency import ContestCase
-
-ROUNDS = 20
 
 
 def in_time(deed: Callable[..., object], *arguments: object) -> bool:
@@ -79,7 +77,7 @@ class OperatorsAtOnce(ContestCase):
         """Who has a session in the end has a place, and who has none has none."""
         self.account("ann")
         with contestants(self.database, 2) as together:
-            for number in range(5 * ROUNDS):
+            for number in range(2 * ROUNDS):
                 session = ("hash of ann", f"{number:064}", None, self.now, Look(new=True))
                 log_in = once(accounts.log_in, "ann", *session)
                 outcomes = together(once(people.kick, self.by("liz"), "ann"), log_in)

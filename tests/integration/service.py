@@ -107,7 +107,11 @@ def inherited() -> dict[str, str]:
 
 
 class Process(ProcessProtocol):
-    """A process that a test started, with all that it said."""
+    """A process that a test started, with all that it said.
+
+    :ivar alive: whether it has not ended yet.
+    :ivar heard: whether that is all, also from whoever it left behind.
+    """
 
     transport: Any
 
@@ -123,6 +127,7 @@ class Process(ProcessProtocol):
         self.exit_code: int | None = None
         self.signal: int | None = None
         self.alive = True
+        self.heard = False
         self._stdin = stdin
         self.command = " ".join(map(str, argv))
         reactor.spawnProcess(
@@ -159,6 +164,7 @@ class Process(ProcessProtocol):
 
     def processEnded(self, reason: Any) -> None:
         self.processExited(reason)
+        self.heard = True
 
     # For the tests
 

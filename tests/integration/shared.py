@@ -30,6 +30,7 @@ from bbs.board.models import Group
 from bbs.cli.offline import carry_out, connected
 from bbs.rules import people
 from bbs.rules.operators import By
+from bbs.storage.models import Action
 from tests.integration.service import (
     ANY_RATE,
     BIN,
@@ -45,16 +46,22 @@ from tests.services.servers import free_port
 
 
 class Running:
-    """`bbs up` until this process ends. The reactor does not know of it: trial ends, after each
-    test, what the reactor has started."""
+    """`NAME up` by a command, until this process ends. The reactor does not know of it: trial ends,
+    after each test, what the reactor has started."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: Path) -> None:
+        self._command, self.name = command, command.name
         self.folder = Path(tempfile.mkdtemp(prefix="bbs-shared-"))
         self.port = free_port()
         self.data = self.folder / "data"
         self._said = self.folder / "said"
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self._end)
+
+    @property
+    def database(self) -> str:
+        """The URL of its database."""
+        return f"sqlite:///{self.data}/{self.name}.sqlite3"
 
     async def ready(self) -> None:
         """Start it, if it does not run."""
@@ -73,7 +80,7 @@ class Running:
         limits = ("failed_logins", "logins", "registrations")
         with self._said.open("wb") as said:
             self._process = subprocess.Popen(
-                [BIN / "bbs", "up", "--port", str(self.port), "--data", self.data],
+                [self._command, "up", "--port", str(self.port), "--data", self.data],
                 env={
                     **inherited,
                     "PYTHONUNBUFFERED": "1",
@@ -89,7 +96,7 @@ class Running:
         assert self._process is not None
         said = self._said.read_text()
         assert self._process.poll() is None, said
-        return "bbs is ready" in said
+        return f"{self.name} is ready" in said
 
     def _end(self) -> None:
         if self._process is not None:
@@ -102,9 +109,9 @@ class Running:
 
 
 @cache
-def running() -> Running:
+def running(command: Path = BIN / "bbs") -> Running:
     """The one of this process."""
-    return Running()
+    return Running(command)
 
 
 class SharedService(Service):
@@ -115,11 +122,12 @@ class SharedService(Service):
     """
 
     def __init__(self, case: Any, running: Running) -> None:
-        super().__init__(case, {"database": {"url": f"sqlite:///{running.data}/bbs.sqlite3"}})
+        super().__init__(case, {"database": {"url": running.database}})
         self.port, self.data = running.port, running.data
         self.telnet_port = int(running.found(r"telnet 127\.0\.0\.1 (\d+)\n"))
         self.page = running.found(r"page: (http://\S+/)")
         self._logged = len(super().log())
+        self._of_board = running.name == "bbs"
         self._wires: list[Wire] = []
 
     def log(self) -> str:
@@ -139,30 +147,32 @@ class SharedService(Service):
         for wire in self._wires:
             wire.close()
         await eventually(lambda: not any(wire.open for wire in self._wires), "wires are closed")
-        forget_everybody(str(self.options["database.url"]))
+        await eventually(lambda: all(each.heard for each in self.processes), "all is said")
+        forget_everybody(str(self.options["database.url"]), self._of_board)
 
 
-def forget_everybody(url: str) -> None:
-    """Remove all accounts and groups from a database, as operators and their members do. Servers
-    may be at work on it."""
+def forget_everybody(url: str, of_board: bool = True) -> None:
+    """Remove all accounts, the board's groups, and what operators did from a database, at which
+    servers may be at work."""
     by = By("tests", "tests", time.time())
+    on_delete = board.on_delete if of_board else None
     with connected(url) as database:
         while found := people.search(by.now).people:
             for person in found:
-                _, user = carry_out(database, people.delete, by, person.name, board.on_delete)
-                while user and not carry_out(
-                    database, people.go_on_deleting, user, board.on_delete
-                ):
+                _, user = carry_out(database, people.delete, by, person.name, on_delete)
+                while user and not carry_out(database, people.go_on_deleting, user, on_delete):
                     pass
-        carry_out(database, Group.delete().execute)
+        for model in (Action, Group) if of_board else (Action,):
+            carry_out(database, model.delete().execute)
 
 
 class SharedCase(ServiceCase):
     """A test case whose tests share a service."""
 
-    async def shared(self) -> SharedService:
+    async def shared(self, command: Path = BIN / "bbs") -> SharedService:
         """The service of all tests of this process, with nobody in it."""
-        await running().ready()
-        service = SharedService(self, running())
+        one = running(command)
+        await one.ready()
+        service = SharedService(self, one)
         self.addCleanup(lambda: run(service.remove()))
         return service

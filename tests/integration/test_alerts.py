@@ -14,12 +14,16 @@ from urllib.request import Request, urlopen
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.service import ServiceCase
+from tests.integration.service import eventually
+from tests.integration.shared import SharedCase
 from tests.paths import CHECKOUT
 
 HERE = Path(__file__).absolute().parent
 DEPLOY = CHECKOUT / "deploy" / "prometheus"
 DASHBOARD = CHECKOUT / "docs" / "grafana" / "bbs.json"
+
+
+COUNTERS = (r'bbs_request_seconds_count\{command="login"\}', "bbs_place_seconds_count")
 
 
 def promtool(*arguments: str | Path, given: str = "") -> str:
@@ -69,26 +73,31 @@ class Files(SynchronousTestCase):
         promtool("check", "rules", file)
 
 
-class Scraped(ServiceCase):
+class Scraped(SharedCase):
     async def test_a_real_server(self) -> None:
         """Prometheus takes what it says, in both formats."""
-        service = self.service()
-        service.write_config(web__listen=f"tcp:{service.another_port()}:interface=127.0.0.1")
-        up = await service.up()
-        await service.register("ann")
-        await service.person("ann")
-        found = re.search(r"page: (http://\S+/)", up.output)
-        assert found is not None
+        service = await self.shared()
 
         def scrape(accept: str) -> str:
-            with urlopen(Request(f"{found[1]}metrics", headers={"Accept": accept})) as answer:
+            request = Request(f"{service.page}metrics", headers={"Accept": accept})
+            with urlopen(request) as answer:
                 return str(answer.read().decode())
 
-        text = await deferToThread(scrape, "text/plain")
-        self.assertIn('bbs_request_seconds_count{command="login"} 1.0', text)
-        self.assertIn("bbs_place_seconds_count 1.0", text)
-        await deferToThread(promtool, "check", "metrics", given=text)
+        async def counted() -> list[float]:
+            text = await deferToThread(scrape, "text/plain")
+            found = (re.search(rf"^{each} (.+)$", text, re.M) for each in COUNTERS)
+            return [float(each[1]) if each else 0.0 for each in found]
+
+        before = await counted()
+        await service.register("ann")
+        await service.person("ann")
+
+        async def has_counted() -> bool:
+            return await counted() == [count + 1 for count in before]
+
+        # What it says is some seconds old at the most.
+        await eventually(has_counted, "a login and a place are counted")
+        await deferToThread(promtool, "check", "metrics", given=await deferToThread(scrape, ""))
         # As Prometheus asks, since it keeps exemplars.
         opened = await deferToThread(scrape, "application/openmetrics-text;version=1.0.0,*/*;q=0.1")
         self.assertTrue(opened.endswith("# EOF\n"))
-        await up.end()

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
 from collections.abc import Sequence
+from functools import cache
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pexpect
 from twisted.trial.unittest import SynchronousTestCase
 
+import bbs.cli
 from bbs.cli import PARTS
-from tests.integration.service import BIN
 from tests.paths import CHECKOUT
 
 FILES = CHECKOUT / "bbs" / "cli" / "completion"
@@ -52,9 +55,14 @@ def output(*argv: str | Path) -> str:
     return subprocess.run(argv, check=True, capture_output=True, text=True, timeout=30).stdout
 
 
+@cache
 def options(command: Sequence[str]) -> set[str]:
     """The long options in a command's help."""
-    return set(re.findall(r"--[a-z-]+", output(BIN / "bbs", *command, "--help")))
+    help = StringIO()
+    # argparse ends with one.
+    with contextlib.redirect_stdout(help), contextlib.suppress(SystemExit):
+        bbs.cli.main([*command, "--help"])
+    return set(re.findall(r"--[a-z-]+", help.getvalue()))
 
 
 if TYPE_CHECKING:

@@ -1,7 +1,4 @@
-"""The examples as other people have them: wheels in an environment of their own, no checkout there.
-
-The packages that they depend on come from the package index.
-"""
+"""The examples as other people have them: wheels in an environment of their own."""
 
 from __future__ import annotations
 
@@ -11,18 +8,19 @@ import os
 import re
 import shutil
 import sqlite3
-import sys
 import tempfile
-from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.integration.service import START_TIMEOUT, Process, Service, ServiceCase, together
-from tests.integration.test_packaging import CHECKOUT, COPIED, run
+from tests.integration.environments import build, copy_checkout, environment, install, run
+from tests.integration.service import START_TIMEOUT, Process, Service
+from tests.integration.shared import SharedCase, SharedService
 from tests.integration.test_telnet_gateway import Piped, Program
+from tests.paths import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"
 
@@ -38,6 +36,10 @@ def examples() -> list[Path]:
     return sorted(each.parent for each in EXAMPLES.glob("*/pyproject.toml"))
 
 
+_environments = ExitStack()
+atexit.register(_environments.close)
+
+
 @cache
 def installed() -> Path:
     """The `bin` folder of an environment with wheels of bbs and of the examples, made once."""
@@ -45,22 +47,14 @@ def installed() -> Path:
     atexit.register(shutil.rmtree, folder)
     ignored = shutil.ignore_patterns("__pycache__", "dropin.cache", "_trial_temp*", "*.egg-info")
     sources = [folder / "bbs", *(folder / each.name for each in examples())]
-    sources[0].mkdir()
-    for name in COPIED:
-        if (CHECKOUT / name).is_dir():
-            shutil.copytree(CHECKOUT / name, sources[0] / name, ignore=ignored)
-        else:
-            shutil.copy(CHECKOUT / name, sources[0] / name)
+    copy_checkout(sources[0])
     for example in examples():
         shutil.copytree(example, folder / example.name, ignore=ignored)
-    run(sys.executable, "-m", "venv", folder / "venv", cwd=folder)
-    bin_folder = folder / "venv/bin"
-    pip = (bin_folder / "pip", "--quiet", "--disable-pip-version-check")
-    run(*pip, "install", "setuptools >= 68", cwd=folder)
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", *sources, cwd=folder)
+    bin_folder = _environments.enter_context(environment())
+    wheels = build(bin_folder, folder / "wheels", *sources)
     for source in sources:
         shutil.rmtree(source)
-    run(*pip, "install", *folder.glob("*.whl"), cwd=folder)
+    install(bin_folder, *wheels)
     return bin_folder
 
 
@@ -85,7 +79,8 @@ class Alone(SynchronousTestCase):
     def test_their_own_tests(self) -> None:
         bin_folder = installed()
         for example in examples():
-            folder = Path(tempfile.mkdtemp(dir=bin_folder.parents[1]))
+            folder = Path(self.mktemp()).absolute()
+            folder.mkdir()
             (tests,) = example.glob("test_*.py")
             shutil.copy(tests, folder)
             said = run(bin_folder / "python", "-m", "twisted.trial", tests.stem, cwd=folder)
@@ -123,21 +118,16 @@ class Client(Process):
         return [json.loads(line) for line in self.output.splitlines()]
 
 
-class ExamplesCase(ServiceCase):
+class ExamplesCase(SharedCase):
     """Services by whatever command is in the environment."""
 
     def setUp(self) -> Any:
         self.bin = installed()
         return super().setUp()
 
-    async def up(self, name: str, service: Service | None = None, **options: Any) -> Service:
+    async def up(self, name: str) -> SharedService:
         """`NAME up`, ready."""
-        service = service or self.service()
-        process = self.start_up(name, service, **options)
-        await process.says(f"{name} is ready: {name} client 127.0.0.1 {service.port}\n")
-        (port,) = re.findall(r"without a client: telnet 127\.0\.0\.1 (\d+)\n", process.output)
-        self.telnet_port = int(port)
-        return service
+        return await self.shared(self.bin / name)
 
     def start_up(self, name: str, service: Service, **options: Any) -> Process:
         place = ("--port", str(service.port), "--data", service.data)
@@ -208,14 +198,14 @@ class Lobby(ExamplesCase):
 
     async def test_by_telnet_and_nc(self) -> None:
         service = await self.up("lobby")
-        telnet = Program(service, self.telnet_port, "telnet")
+        telnet = Program(service, service.telnet_port, "telnet")
         await telnet.prompts("lobby>")
         telnet.enter("register ann secret")
         await telnet.shows("The lobby: meet here before the game. Press Enter to begin.")
         telnet.enter("login ann secret")
         await telnet.prompts("ann>")
         telnet.enter("join chess")
-        nc = Piped(service, self.telnet_port, "nc")
+        nc = Piped(service, service.telnet_port, "nc")
         lines = ("register bob secret", "login bob secret", "join chess", "list-lobby")
         nc.transport.write("".join(f"{line}\n" for line in lines).encode())
         await nc.says(b"chess: ann, bob\n")
@@ -314,23 +304,8 @@ class Greeter(ExamplesCase):
         self.assertIn("greeter: No such user or password error\n", greeter.errors)
 
 
-REFUSAL = "class NoWords(Refusal):\n    pass\n"
-TABLE = "commands = CommandTable()\n"
-
-BAD: Mapping[str, tuple[str, str]] = {
-    "does not import": ("import no_such_module\n", "ModuleNotFoundError: No module named"),
-    "takes a name again": (
-        TABLE + "commands.declare(Command('post <user>', Role.APP, rule=print))\n",
-        "the command post is there already",
-    ),
-    "has a bad usage text": (
-        TABLE + "commands.declare(Command('wave user', Role.APP, rule=print))\n",
-        "'wave user': 'user' is neither <name> nor [<name>]",
-    ),
-    "refuses without words": (REFUSAL + TABLE, "NoWords is a refusal without words"),
-    "has no table": ("commands = 5\n", "it is no CommandTable"),
-}
-"""What may be wrong with a plugin, and what is said of it."""
+BAD = "import no_such_module\n"
+"""A plugin that does not import."""
 
 
 class BadPlugins(ExamplesCase):
@@ -358,11 +333,12 @@ class BadPlugins(ExamplesCase):
         await login.ended(START_TIMEOUT)
         self.assert_refusal(login, "bbs-login", *named)
 
-    async def test_each(self) -> None:
-        await together(self.starts_badly(*each) for each in BAD.values())
+    async def test_it_is_named(self) -> None:
+        """Others are in `tests.test_framework`."""
+        await self.starts_badly(BAD, "ModuleNotFoundError: No module named")
 
     async def test_others_are_served(self) -> None:
         """A plugin of the board is none of the lobby's."""
         service = self.service()
-        source, _ = BAD["does not import"]
-        await self.up("lobby", service, environ=self.plugin(service, source))
+        lobby = self.start_up("lobby", service, environ=self.plugin(service, BAD))
+        await lobby.says("lobby is ready")

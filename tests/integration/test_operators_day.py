@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.integration.service import Person, Process, Service, ServiceCase, eventually, together
+from tests.integration.service import Person, Process, Service, eventually, together
+from tests.integration.shared import SharedCase
 from tests.integration.terminal import Terminal
 
 SUCCESS = {"status": 0, "message": "Success!"}
@@ -21,7 +22,7 @@ AT_ONCE = 10.0
 """Seconds for what takes one, on a machine that may have much else to do."""
 
 
-class OperatorsDay(ServiceCase):
+class OperatorsDay(SharedCase):
     async def bbs(self, service: Service, *arguments: str | Path) -> Process:
         """A command that goes well."""
         process = service.bbs(*arguments, "--config", service.config)
@@ -43,8 +44,7 @@ class OperatorsDay(ServiceCase):
         return await service.command("user", "show", name)
 
     async def test_somebody_who_types_is_suspended(self) -> None:
-        service = self.service()
-        await service.up()
+        service = await self.shared()
         await service.register("ann", "bob")
         bob = await self.listener(service, "bob")
         path = {key: os.environ[key] for key in ("PYTHONPATH",) if key in os.environ}
@@ -70,8 +70,7 @@ class OperatorsDay(ServiceCase):
         self.assertIn('what=suspend outcome=done address=- name="ann" by=', log)
 
     async def test_a_kick_and_a_new_password(self) -> None:
-        service = self.service()
-        await service.up()
+        service = await self.shared()
         await service.register("ann")
         ann, other = await self.listener(service, "ann"), await self.listener(service, "ann")
         await self.bbs(service, "user", "kick", "ann")

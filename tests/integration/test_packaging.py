@@ -1,7 +1,6 @@
 """What people install: a wheel, and an editable checkout, on every Python that is here.
 
-Each goes into a virtual environment of its own, from a copy of the checkout, and out again. The
-packages that it depends on come from the package index.
+Each goes into a virtual environment of its own, from a copy of the checkout, and out again.
 """
 
 import os
@@ -15,12 +14,18 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.paths import CHECKOUT
+from tests.integration.environments import (
+    build,
+    copy_checkout,
+    environment,
+    install,
+    run,
+    uninstall,
+)
 
-COPIED = [
-    *("bbs", "docs", "tests", "twisted"),
-    *("pyproject.toml", "setup.cfg", "MANIFEST.in", "README.md", "LICENSE"),
-]
+EDITABLE_ON_ALL = "BBS_TEST_EDITABLE" in os.environ
+"""Whether an editable install is tried on every Python, as wheels are, and not only on this one."""
+
 COMMANDS = ("bbs-login", "bbs-app", "bbs-telnet")
 SHARED = (
     "share/man/man1/bbs-client.1",
@@ -29,27 +34,6 @@ SHARED = (
     "share/fish/vendor_completions.d/bbs.fish",
 )
 """What goes beside the packages, where manuals and shells look for it."""
-
-
-def run(*command: object, cwd: Path) -> str:
-    """Run a command as somebody who is not in the checkout, and return what it printed."""
-    environment = {
-        key: value
-        for key, value in os.environ.items()
-        if not key.startswith(("PYTHON", "COVERAGE", "BBS_", "VIRTUAL_ENV"))
-    }
-    done = subprocess.run(
-        [str(word) for word in command],
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode != 0:
-        raise AssertionError(f"{command} exited with {done.returncode}:\n{done.stdout[-4000:]}")
-    return done.stdout
 
 
 def pythons() -> list[str]:
@@ -74,22 +58,13 @@ class Packaging(SynchronousTestCase):
         self.folder = Path(tempfile.mkdtemp(prefix="bbs-packaging-"))
         self.addCleanup(shutil.rmtree, self.folder)
         self.source = self.folder / "source"
-        self.source.mkdir()
-        for name in COPIED:
-            original = CHECKOUT / name
-            if original.is_dir():
-                ignored = shutil.ignore_patterns("__pycache__", "dropin.cache")
-                shutil.copytree(original, self.source / name, ignore=ignored)
-            else:
-                shutil.copy(original, self.source / name)
+        copy_checkout(self.source)
         (self.source / "bbs-data").mkdir()
         (self.source / "bbs-data/secret.toml").touch()
 
     def environment(self, python: str) -> Path:
-        """The `bin` folder of a fresh virtual environment."""
-        environment = Path(tempfile.mkdtemp(dir=self.folder))
-        run(python, "-m", "venv", environment, cwd=self.folder)
-        return environment / "bin"
+        """The `bin` folder of a virtual environment."""
+        return self.enterContext(environment(python))
 
     def twistd_help(self, bin_folder: Path) -> str:
         """What twistd offers; that a plugin is broken would stand there too."""
@@ -99,8 +74,8 @@ class Packaging(SynchronousTestCase):
         self.assertIn("web ", offered)  # of Twisted itself
         return offered
 
-    def assert_comes_and_goes(self, bin_folder: Path, *install: object) -> None:
-        run(bin_folder / "pip", "install", "--quiet", *install, cwd=self.folder)
+    def assert_comes_and_goes(self, bin_folder: Path, *what: object) -> None:
+        install(bin_folder, *what)
         for offered in (self.twistd_help(bin_folder), self.twistd_help(bin_folder)):
             for command in COMMANDS:
                 self.assertIn(f"{command} ", offered)
@@ -108,7 +83,7 @@ class Packaging(SynchronousTestCase):
             run(bin_folder / "twistd", command, "--help", cwd=self.folder)
         self.assertTrue((bin_folder / "bbs").exists())
 
-        run(bin_folder / "pip", "uninstall", "--quiet", "--yes", "bbs", cwd=self.folder)
+        uninstall(bin_folder, "bbs")
         for offered in (self.twistd_help(bin_folder), self.twistd_help(bin_folder)):
             self.assertNotIn("bbs", offered)
         self.assertFalse((bin_folder / "bbs").exists())
@@ -118,8 +93,7 @@ class Packaging(SynchronousTestCase):
     def test_wheel(self) -> None:
         """A wheel holds the package and the plugin, and works where the checkout is not."""
         first, *others = map(self.environment, pythons())
-        run(first / "pip", "wheel", "--quiet", "--no-deps", self.source, cwd=self.folder)
-        (wheel,) = self.folder.glob("bbs-*.whl")
+        (wheel,) = build(first, self.folder / "wheels", self.source)
         with zipfile.ZipFile(wheel) as archive:
             files = archive.namelist()
         names = [name for name in files if not re.match(r"[^/]+\.(dist-info|data)/", name)]
@@ -142,5 +116,5 @@ class Packaging(SynchronousTestCase):
 
     def test_editable(self) -> None:
         """An editable install finds the plugin in the checkout."""
-        for bin_folder in map(self.environment, pythons()):
+        for bin_folder in map(self.environment, pythons() if EDITABLE_ON_ALL else [sys.executable]):
             self.assert_comes_and_goes(bin_folder, "--editable", self.source)

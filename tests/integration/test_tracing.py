@@ -6,6 +6,7 @@ import signal
 from collections.abc import Collection
 
 from tests.integration.service import Process, Service, eventually, run
+from tests.integration.shared import SharedCase
 from tests.integration.test_ec2_service import CloudServiceCase
 from tests.tracing.spans import Collector, Recorded, as_text, below, holes
 
@@ -177,12 +178,11 @@ class BadDays(TracingCase):
         self.assertIn(len(told), range(1, 5), told)
 
 
-class Clients(TracingCase):
+class Clients(SharedCase):
     """`bbs client` with a collector that is none."""
 
     async def test_it_does_what_it_is_asked(self) -> None:
-        service = self.service()
-        await service.up()
+        service = await self.shared()
         client = service.bbs(
             *("client", "127.0.0.1", str(service.port)),
             environ={"BBS_TRACING_ENDPOINT": "http://127.0.0.1:9"},

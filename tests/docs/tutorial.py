@@ -28,7 +28,7 @@ _VARYING = ((r"Ran (\d+) tests in [\d.]+s", r"Ran \1 tests"),)
 
 
 _PYTHONS = """
-import json, os, runpy, sys
+import importlib, json, os, runpy, sys
 import bbs.framework, bbs.testing, twisted.scripts.trial
 for name in bbs.testing.__all__:
     getattr(bbs.testing, name)
@@ -39,6 +39,7 @@ for line in sys.stdin:
         for stream in (1, 2):
             os.dup2(os.open(said, os.O_CREAT | os.O_WRONLY | os.O_APPEND), stream)
         sys.argv[1:] = arguments
+        importlib.invalidate_caches()  # What is in a folder now need not have been there.
         runpy.run_module(module, run_name="__main__", alter_sys=True)
         sys.exit()
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)

@@ -25,7 +25,7 @@ SLEEPS = "#!/bin/sh\nexec sleep 1000\n"
 class CloudCase(TestCase):
     """A cloud for each test, and a client of it that tries once."""
 
-    timeout = 120
+    timeout = 300
     boot_seconds = 0.3
     grace = 5.0
 

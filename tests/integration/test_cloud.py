@@ -508,7 +508,7 @@ class Records(CloudCase):
 class Foreground(TestCase):
     """`python -m tests.cloud`."""
 
-    timeout = 120
+    timeout = 300
 
     def setUp(self) -> Any:
         return deferLater(reactor, 0)

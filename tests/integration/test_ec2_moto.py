@@ -43,7 +43,7 @@ _fleets = itertools.count()
 class MotoCase(TestCase):
     """Tests with a moto server, which has a network and an image."""
 
-    timeout = 60
+    timeout = 300
 
     def setUp(self):
         self.patch(os, "environ", os.environ | IDENTITY)

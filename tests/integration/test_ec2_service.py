@@ -141,7 +141,9 @@ class Crowd(CloudServiceCase):
     """Many who wait at once."""
 
     async def test_as_many_launches_as_they_need(self) -> None:
-        service = await self.on_cloud(fleet={"minimum": 0, "spare": 0, "idle_grace": 1.0})
+        service = await self.on_cloud(
+            fleet={"minimum": 0, "spare": 0, "maximum": 50, "idle_grace": 1.0}
+        )
         await service.login_server()
         names = [f"p{number}" for number in range(10 * CROWD_SERVERS)]
         await service.register(*names)
@@ -231,6 +233,8 @@ MOMENTS: Mapping[str, Moment] = {
 
 class Killed(CloudServiceCase):
     """The login server is killed in the middle of a launch, and its successor goes on."""
+
+    timeout = 600 + 120 * KILLS
 
     async def test_one_launch_is_one_instance(self) -> None:
         service = await self.on_cloud(

@@ -28,7 +28,6 @@ class WaysCase(FaultsCase):
         "#!/bin/sh\n# {}\nprintf '#!/bin/sh\\nexec sleep 1000\\n' > boot\nchmod 700 boot\n"
         "exec sleep 1000\n"
     )
-    timeout = 60
 
     def lack(self, **where):
         return Rule(CAPACITY, error("InsufficientInstanceCapacity"), where=where)

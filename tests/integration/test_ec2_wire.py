@@ -145,7 +145,7 @@ class Peer(Factory):
 class WireCase(TestCase):
     """A peer, and clients of it."""
 
-    timeout = 60
+    timeout = 300
     scheme = "http"
 
     def setUp(self) -> None:

@@ -56,7 +56,7 @@ class Parent(ProcessProtocol):
 
 
 class LifelineTests(TestCase):
-    timeout = 30
+    timeout = 300
 
     async def killed_parent(self, which):
         parent = Parent()
@@ -101,7 +101,7 @@ class Sessions(SynchronousTestCase):
             **options,
         ) as process:
             assert process.stderr is not None
-            process.wait(30)
+            process.wait(300)
             return process.returncode, process.stderr.read()
 
     def test_in_its_parents_session(self):

@@ -75,7 +75,7 @@ class InReactorTestCase(TestCase):
     then cannot stop it.
     """
 
-    timeout = 30
+    timeout = 300
 
     def setUp(self):
         return deferLater(reactor, 0)

@@ -12,7 +12,8 @@ from playwright.sync_api import Page, expect
 from twisted.internet import reactor
 from twisted.internet.threads import blockingCallFromThread
 
-from tests.integration.service import ServiceCase, run
+from tests.integration.service import run
+from tests.integration.shared import SharedCase
 from tests.web.browser import HEIGHT, NARROW, WIDE, shared_browser
 from tests.web.page_server import NOW, PageServer
 
@@ -93,7 +94,7 @@ def tab_to(page: Page, name: str, key: str = "Tab") -> None:
     raise AssertionError(f"{name} cannot be reached by keyboard")
 
 
-class PageCase(ServiceCase):
+class PageCase(SharedCase):
     """A test case with a browser. A page may complain of nothing on its console, but of what it
     could not fetch."""
 

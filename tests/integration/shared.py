@@ -130,6 +130,11 @@ class SharedService(Service):
         self._of_board = running.name == "bbs"
         self._wires: list[Wire] = []
 
+    @property
+    def operators_password(self) -> str:
+        """With which `operator` logs in at the page."""
+        return (self.data / "operator-password").read_text().strip()
+
     def log(self) -> str:
         """What it has logged since the test began."""
         return super().log()[self._logged :]

@@ -46,8 +46,14 @@ class Up(ServiceCase):
         await client.ended(START_TIMEOUT)
         return client
 
-    async def test_a_client(self) -> None:
+    async def test_one_service(self) -> None:
+        """Of which each of these needs nothing that another has changed."""
         service = await self.begin()
+        await self.by_a_client(service)
+        await self.by_its_gateway(service)
+        await self.by_a_gateway_of_its_own(service)
+
+    async def by_a_client(self, service: Service) -> None:
         client = await self.client(service, "--tls", "--ca", self.key)
         self.assertEqual((client.exit_code, client.errors), (0, ""))
         self.assertRegex(client.output, r"\A(Success!\n){3}127\.0\.0\.1:\d+\n\Z")
@@ -60,11 +66,8 @@ class Up(ServiceCase):
             self.assertEqual(len(client.errors.splitlines()), 1)
             self.assertIn(told, client.errors)
 
-    async def test_its_gateway(self) -> None:
+    async def by_its_gateway(self, service: Service) -> None:
         """It reaches the login server and app servers by TLS, whose certificate is for a name."""
-        service = await self.begin()
-        client = await self.client(service, "--tls", "--ca", self.key)
-        self.assertEqual(client.exit_code, 0)
         said = await deferToThread(self.visit, self.gate, True)
         self.assertIn("Success!\r\nSuccess!\r\n", said)
         said = await deferToThread(self.visit, self.plain, False)
@@ -84,10 +87,8 @@ class Up(ServiceCase):
                 said += piece
         return said.decode("utf-8", "replace")
 
-    async def test_a_gateway_of_its_own(self) -> None:
+    async def by_a_gateway_of_its_own(self, service: Service) -> None:
         """One that trusts somebody else lets nobody in, and the log has why."""
-        service = await self.begin()
-        await self.client(service, "--tls", "--ca", self.key)
         os.makedirs(folder := os.path.abspath(self.mktemp()))
         other = os.path.join(folder, "other.pem")
         certificate(other, ("localhost",))

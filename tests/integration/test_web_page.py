@@ -32,11 +32,11 @@ class Fleet(PageCase):
         service.write_config(web__password_file=str(passwords))
         return service
 
-    def log_in(self, page: Page) -> None:
+    def log_in(self, page: Page, name: str = "ops", password: str = PASSWORD) -> None:
         """Log in as an operator."""
         page.get_by_role("button", name="Log in").click()
-        page.locator("#login").get_by_label("Name").fill("ops")
-        page.locator("#login").get_by_label("Password").fill(PASSWORD)
+        page.locator("#login").get_by_label("Name").fill(name)
+        page.locator("#login").get_by_label("Password").fill(password)
         page.locator("#login").get_by_label("Password").press("Enter")
         expect(page.get_by_role("button", name="Log out")).to_be_visible()
 
@@ -81,20 +81,19 @@ class Fleet(PageCase):
         await self.sees(is_drained)
 
     async def test_a_wrong_password_is_said_and_the_focus_stays(self) -> None:
-        service = self.running()
-        await service.login_server()
+        service = await self.shared()
 
         def tries() -> None:
-            page = self.browser.open(self.url)
+            page = self.browser.open(service.page)
             page.get_by_role("button", name="Log in").click()
-            page.locator("#login").get_by_label("Name").fill("ops")
+            page.locator("#login").get_by_label("Name").fill("operator")
             page.locator("#login").get_by_label("Password").fill("wrong")
             page.locator("#login").get_by_label("Password").press("Enter")
             problem = page.get_by_role("alert").filter(visible=True)
             expect(problem).to_have_text("No such operator or password error")
             self.assertEqual(focused(page), "password")
             # What is typed next takes the wrong one's place.
-            page.keyboard.type(PASSWORD)
+            page.keyboard.type(service.operators_password)
             page.keyboard.press("Enter")
             expect(page.get_by_role("button", name="Log out")).to_be_visible()
             self.assertEqual(focused(page), "log-in-or-out")
@@ -182,15 +181,14 @@ class Fleet(PageCase):
 
     async def test_an_operators_day(self) -> None:
         """Somebody forgot a password, and somebody spams."""
-        service = self.running()
-        await service.login_server()
+        service = await self.shared()
         await service.register("ann", "mallory")
         mallory = await service.person("mallory")
         self.assertEqual((await mallory.asks("listen"))["status"], 0)
 
         def helps() -> None:
-            page = self.browser.open(self.url)
-            self.log_in(page)
+            page = self.browser.open(service.page)
+            self.log_in(page, "operator", service.operators_password)
             self.find(page, "ann")
             page.get_by_role("button", name="New password").click()
             dialog = page.get_by_role("dialog", name="A new password")
@@ -209,7 +207,7 @@ class Fleet(PageCase):
             )
             expect(page.locator("#person dl")).to_contain_text("spam")
             expect(page.locator("#actions li").first).to_contain_text(
-                "ops from 127.0.0.1: suspend mallory (until "
+                "operator from 127.0.0.1: suspend mallory (until "
             )
             expect(page.locator("#actions li")).to_have_count(2)
             self.assertNotIn("a-new-one", page.content())
@@ -262,11 +260,10 @@ class Fleet(PageCase):
         expect(page.locator("#person-name")).to_have_text(name)
 
     async def test_what_is_not_of_the_page_does_not_run(self) -> None:
-        service = self.running()
-        await service.login_server()
+        service = await self.shared()
 
         def tries() -> list[str]:
-            page = self.browser.open(self.url)
+            page = self.browser.open(service.page)
             page.evaluate(
                 "() => { const script = document.createElement('script');"
                 " script.textContent = 'window.ran = true'; document.body.append(script);"

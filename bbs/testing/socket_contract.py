@@ -87,7 +87,7 @@ class SocketContract(BrokerContract):
         """Both sides beat, and neither is cut off for its silence."""
         service = self.service()
         await service.first_connection()
-        await self.gate.beats_both_ways(15)
+        await self.gate.beats_both_ways(6)
         self.assertTrue(service.connected)
         self.assertEqual(self.gate.connections, 1)
 

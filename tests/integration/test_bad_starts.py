@@ -12,15 +12,13 @@ from __future__ import annotations
 import os
 import socket
 import sqlite3
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
 from pathlib import Path
 
 from twisted.internet import reactor
 
-import bbs.cli
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
 from tests.installed import install
+from tests.integration.in_process import run_here
 from tests.integration.service import (
     BIN,
     START_TIMEOUT,
@@ -83,9 +81,9 @@ class BadStarts(ServiceCase):
     def commands_refuse(self, service: Service, *words: str) -> None:
         """The commands that ask the database end so in this process."""
         for program in COMMANDS:
-            code, output, errors = self.run_here(self.command(service, program))
-            self.assertEqual((code, output), (1, ""), program)
-            self.check_line(errors, program, *words)
+            ended = run_here(*self.command(service, program))
+            self.assertEqual((ended.exit_code, ended.output), (1, ""), program)
+            self.check_line(ended.errors, program, *words)
 
     def check_line(self, errors: str, program: str, *words: str) -> None:
         self.assertEqual(len(errors.splitlines()), 1, (program, errors))
@@ -93,16 +91,6 @@ class BadStarts(ServiceCase):
         for word in words:
             self.assertIn(word, errors, (program, word, errors))
         self.assertNotIn(SECRET, errors)
-
-    def run_here(self, argv: list[str]) -> tuple[int, str, str]:
-        """What `bbs …` exits with and says, in this process."""
-        output, errors = StringIO(), StringIO()
-        with redirect_stdout(output), redirect_stderr(errors):
-            try:
-                code = bbs.cli.main(argv)
-            except SystemExit as ended:  # argparse's
-                code = int(ended.code or 0)
-        return code, output.getvalue(), errors.getvalue()
 
     # The configuration
 
@@ -160,14 +148,14 @@ class BadStarts(ServiceCase):
         service = self.service(database={"url": url})
         await self.refused(service, UP, url, "unable to open")
         for program, reason in ((DB, "unable to open"), (FLEET, "no such file")):
-            code, _, errors = self.run_here(self.command(service, program))
-            self.assertEqual(code, 1)
-            self.check_line(errors, program, url, reason)
+            ended = run_here(*self.command(service, program))
+            self.assertEqual(ended.exit_code, 1)
+            self.check_line(ended.errors, program, url, reason)
 
     async def test_newer_schema(self) -> None:
         service = self.service()
         service.data.mkdir()
-        self.assertEqual(self.run_here(self.command(service, DB))[0], 0)
+        self.assertEqual(run_here(*self.command(service, DB)).exit_code, 0)
         with sqlite3.connect(service.data / "bbs.sqlite3") as database:
             database.execute("UPDATE schema_version SET version = 999")
         database.close()
@@ -177,7 +165,7 @@ class BadStarts(ServiceCase):
     async def test_newer_schema_at_mariadb(self) -> None:
         url = self.mysql_database()
         service = self.service(database={"url": url})
-        self.assertEqual(self.run_here(self.command(service, DB))[0], 0)
+        self.assertEqual(run_here(*self.command(service, DB)).exit_code, 0)
         mysql(url, "UPDATE schema_version SET version = 999")
         await self.refused(service, LOGIN, "schema 999", "upgrade bbs")
         self.commands_refuse(service, "schema 999", "upgrade bbs")
@@ -323,9 +311,9 @@ class BadStarts(ServiceCase):
             *(["config"], ["client", "--ca", "x"], ["client", "127.0.0.1", "x"]),
         ]
         for wrong in wrongs:
-            code, output, errors = self.run_here(wrong)
-            self.assertEqual((code, output), (2, ""), wrong)
-            self.assertIn("usage: bbs", errors)
+            ended = run_here(*wrong)
+            self.assertEqual((ended.exit_code, ended.output), (2, ""), wrong)
+            self.assertIn("usage: bbs", ended.errors)
         process = self.service().bbs("up", "--nonsense")
         await process.ended(START_TIMEOUT)
         self.assertEqual((process.exit_code, process.output), (2, ""))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import subprocess
 from collections.abc import Sequence
 from functools import cache
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pexpect
 from twisted.trial.unittest import SynchronousTestCase
 
-import bbs.cli
 from bbs.cli import PARTS
+from tests.integration.in_process import run_here
 from tests.paths import CHECKOUT
 
 FILES = CHECKOUT / "bbs" / "cli" / "completion"
@@ -58,11 +56,7 @@ def output(*argv: str | Path) -> str:
 @cache
 def options(command: Sequence[str]) -> set[str]:
     """The long options in a command's help."""
-    help = StringIO()
-    # argparse ends with one.
-    with contextlib.redirect_stdout(help), contextlib.suppress(SystemExit):
-        bbs.cli.main([*command, "--help"])
-    return set(re.findall(r"--[a-z-]+", help.getvalue()))
+    return set(re.findall(r"--[a-z-]+", run_here(*command, "--help").output))
 
 
 if TYPE_CHECKING:

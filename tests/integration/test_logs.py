@@ -311,6 +311,8 @@ class Twistd(ServiceCase):
         wire.close()
         await server.end()
         self.assertIn("Server Shut Down", server.output)
+        # Nobody asked for a page.
+        self.assertNotIn("Site", server.output)
 
     async def test_what_cannot_be_written(self) -> None:
         service = self.service(fleet={"provider": "none"})

@@ -7,10 +7,9 @@ run on it in `tests/test_rules_….py`.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -21,20 +20,22 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
-from twisted.logger import Logger, formatEvent
+from twisted.logger import ILogObserver, LogEvent, Logger, formatEvent, globalLogPublisher
 from twisted.trial.unittest import TestCase
+from zope.interface import provider
 
 from bbs.board import board
 from bbs.board.models import Group
 from bbs.errors import Unavailable
-from bbs.storage import database as database_module
 from bbs.storage import migrations
 from bbs.storage.connecting import DatabaseRefused, connect_to
 from bbs.storage.database import Database, for_update, read_only
 from bbs.workers import Workers
 from tests.database_case import execute_once, fresh_mysql_url, in_c
+from tests.integration.in_process import run_here
 from tests.integration.test_stomp_tls import certificate
-from tests.services import OwnMariaDB, OwnServer
+from tests.services import OwnMariaDB, OwnServer, common_mariadb
+from tests.services.server import freeze
 from tests.services.servers import MariaDB
 
 _log = Logger()
@@ -126,17 +127,18 @@ class Outages(MySQLCase):
     """The database goes, in each of the ways that it has, and comes back."""
 
     async def open_own(self) -> tuple[OwnMariaDB, Database]:
-        own = OwnMariaDB()
-        self.addCleanup(own.remove)
+        own = common_mariadb()
         await own.start()
-        database = await self.open(self.by_driver(own.url))
+        name = f"bbs_{secrets.token_hex(6)}"
+        execute_once(own.url, f"CREATE DATABASE {name}")
+        database = await self.open(self.by_driver(f"{own.url.rpartition('/')[0]}/{name}"))
         await database.run(add, "before")
         return own, database
 
     async def away(self, database: Database) -> None:
         """Calls that were under way, that come at once, and that come one after the other."""
         longest = await self.unavailable(database, 3 * CONNECTIONS)
-        for _ in range(5):
+        for _ in range(2):
             longest = max(longest, await self.unavailable(database, 1))
         self.assertFalse(database.available)
         self.note("refused within", longest)
@@ -171,7 +173,8 @@ class Outages(MySQLCase):
         """Connections stand, and new ones are even made, but nobody answers."""
         own, database = await self.open_own()
         assert own.server.pid is not None
-        os.kill(own.server.pid, signal.SIGSTOP)
+        self.addCleanup(os.kill, own.server.pid, signal.SIGCONT)
+        freeze(own.server.pid)
         await self.away(database)
         os.kill(own.server.pid, signal.SIGCONT)
         await self.back(database)
@@ -336,20 +339,22 @@ class Refusals(MySQLCase):
         workers.startService()
         self.addCleanup(workers.stopService)
         log: list[str] = []
-        observer: Any = lambda event: log.append(formatEvent(event))  # noqa: E731
-        self.patch(database_module, "_log", Logger(observer=observer))
+
+        @provider(ILogObserver)
+        def observe(event: LogEvent) -> None:
+            if event["log_namespace"].startswith("bbs.storage."):
+                log.append(formatEvent(event))
+
+        globalLogPublisher.addObserver(observe)
+        self.addCleanup(globalLogPublisher.removeObserver, observe)
         database = Database(url, workers, reactor)
         opening = database.run_unhurried(migrations.upgrade, database.peewee, board.schema)
         refused = await self.assertFailure(opening, DatabaseRefused)
         await self.assertFailure(database.run(count), Unavailable)
-        ended = subprocess.run(
-            [sys.executable, "-m", "bbs", "db", "status"],
-            env={**os.environ, "BBS_DATABASE_URL": url},
-            capture_output=True,
-            text=True,
-        )
-        self.assertEqual((ended.returncode, ended.stdout), (1, ""))
-        for told in (str(refused), ended.stderr.rstrip("\n"), *log):
+        ended = run_here("db", "status", environ={"BBS_DATABASE_URL": url})
+        self.assertEqual((ended.exit_code, ended.output), (1, ""))
+        self.assertNotEqual(log, [])
+        for told in (str(refused), ended.errors.rstrip("\n"), *log):
             self.assertIn(reason, told)
             self.assertNotIn("\n", told)
             self.assertNotIn(password, told)

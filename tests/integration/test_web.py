@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import signal
+import secrets
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -25,8 +25,9 @@ from tests.integration.service import (
     Service,
     ServiceCase,
     eventually,
+    mysql,
 )
-from tests.services import OwnMariaDB
+from tests.services import common_mariadb
 from tests.services.servers import free_port
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
@@ -226,23 +227,22 @@ class Pages(WebCase):
         self.assertEqual(events.of("bye"), [{}])
 
     async def test_a_restart(self) -> None:
-        """The page is where it was, and has only what is new for somebody who comes back."""
+        """The page is where it was, and has only what is new for somebody who comes back. So it is
+        after SIGKILL: see `test_web_page`."""
         service = self.paged()
         service.write_config(web__listen=f"tcp:{free_port()}:interface=127.0.0.1")
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            process = await service.login_server()
-            web = await self.page_of(process)
-            events = await web.stream()
-            await eventually(partial(events.of, "news"), "there is news", 30)
-            last = events.of("news")[-1]["id"]
-            await process.end(number)
-            await eventually(partial(getattr, events, "ended"), "the stream ends")
-            process = await service.login_server()
-            again = await (await self.page_of(process)).stream(f"/stream?after={last}")
-            await eventually(partial(goes_on, again), "it goes on", 30)
-            self.assertTrue(all(each["id"] > last for each in again.of("news")))
-            self.assertEqual(len(again.of("history")[0]["series"]["servers"]), 360)
-            await process.end()
+        process = await service.login_server()
+        web = await self.page_of(process)
+        events = await web.stream()
+        await eventually(partial(events.of, "news"), "there is news", 30)
+        last = events.of("news")[-1]["id"]
+        await process.end()
+        await eventually(lambda: events.ended, "the stream ends")
+        process = await service.login_server()
+        again = await (await self.page_of(process)).stream(f"/stream?after={last}")
+        await eventually(partial(goes_on, again), "it goes on", 30)
+        self.assertTrue(all(each["id"] > last for each in again.of("news")))
+        self.assertEqual(len(again.of("history")[0]["series"]["servers"]), 360)
 
     async def test_two_login_servers(self) -> None:
         """Each page shows the whole service, whoever keeps the fleet and lets people in."""
@@ -273,20 +273,16 @@ class Pages(WebCase):
             mine, lambda state: state["servers"][0]["state"] == "gone", "the other does it"
         )
 
-    async def test_none_unless_asked_for(self) -> None:
-        service = self.service()
-        process = await service.login_server()
-        await eventually(lambda: "is ready" in process.output, "a server is ready", 60)
-        self.assertNotIn("Site", process.output)
-
 
 class DatabaseAway(WebCase):
     async def test_a_scrape_meanwhile(self) -> None:
         """Everything answers at once, and says that it is away."""
-        mariadb = OwnMariaDB()
-        self.addCleanup(mariadb.remove)
+        mariadb = common_mariadb()
         await mariadb.start()
-        service = self.paged(database={"url": mariadb.url, "pool_size": 2})
+        name = f"bbs_{secrets.token_hex(6)}"
+        mysql(mariadb.url, f"CREATE DATABASE {name}")
+        url = f"{mariadb.url.rpartition('/')[0]}/{name}"
+        service = self.paged(database={"url": url, "pool_size": 2})
         process = await service.login_server()
         web = await self.page_of(process)
         await self.until(web, lambda state: state["free_places"], "a server is ready")
@@ -323,36 +319,22 @@ class DatabaseAway(WebCase):
 
 
 class Starting(WebCase):
-    async def refused(self, service: Service, *words: str) -> None:
-        """The login server ends with one line, in which are all `words`."""
-        service.data.mkdir(exist_ok=True)
+    async def test_a_password_file_that_cannot_be_used(self) -> None:
+        """The login server ends with one line. What else may be wrong is in `tests.web.test_auth`,
+        and a port that is taken in `test_bad_starts`."""
+        service = self.paged()
+        service.data.mkdir()
+        path = service.folder / "passwords"
+        path.write_text(f"liz:{SECRET}\nliz:{SECRET}\n")
         argv = ("--nodaemon", "--pidfile=", "bbs-login", "--config", service.config)
         process = service.start(BIN / "twistd", *argv, "--data", service.data / "login")
         await process.ended(START_TIMEOUT)
         self.assertEqual(process.exit_code, 1, process.errors)
         self.assertEqual(len(process.errors.splitlines()), 1, process.errors)
-        for word in ("bbs-login: ", *words):
+        for word in ("bbs-login: ", "web.password_file", str(path), "line 2"):
             self.assertIn(word, process.errors)
         self.assertNotIn(SECRET, process.errors + process.output)
         self.assertNotIn("Traceback", process.output)
-
-    async def test_password_files_that_cannot_be_used(self) -> None:
-        service = self.paged()
-        path = service.folder / "passwords"
-        path.chmod(0o644)
-        await self.refused(service, "web.password_file", str(path), "chmod 600")
-        path.chmod(0o600)
-        path.write_text("# nobody\n")
-        await self.refused(service, "web.password_file", "no password in it")
-        path.write_text(f"liz:{SECRET}\nliz:{SECRET}\n")
-        await self.refused(service, "web.password_file", "line 2")
-        path.unlink()
-        await self.refused(service, "web.password_file", "No such file")
-
-    async def test_a_port_in_use(self) -> None:
-        service = self.paged()
-        service.write_config(web__listen=f"tcp:{service.port}:interface=127.0.0.1")
-        await self.refused(service, str(service.port), "in use")
 
     async def test_ready_when_people_can_log_in(self) -> None:
         service = self.paged()

@@ -9,14 +9,18 @@ A test that has to kill a server starts one of its own:
     ...
     await broker.kill()
     await broker.start()  # on the same port, with the same password
+
+A MariaDB takes a while to make; `common_mariadb` is one for all tests of a process.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import shlex
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 from unittest import SkipTest
@@ -28,7 +32,15 @@ from tests.services.servers import ActiveMQ, MariaDB, RabbitMQ
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
-__all__ = ["OwnActiveMQ", "OwnMariaDB", "OwnRabbitMQ", "ServerFailed", "environment", "needed"]
+__all__ = [
+    "OwnActiveMQ",
+    "OwnMariaDB",
+    "OwnRabbitMQ",
+    "ServerFailed",
+    "common_mariadb",
+    "environment",
+    "needed",
+]
 
 _FOLDER = CHECKOUT / ".services"
 
@@ -97,6 +109,17 @@ class OwnServer:
 
 class OwnMariaDB(OwnServer):
     kind = MariaDB
+
+
+@cache
+def common_mariadb() -> OwnMariaDB:
+    """One for all tests of this process that end it, and start it again. It ends with the process.
+
+    A test starts it, if it does not run, and has a database of its own in it.
+    """
+    made = OwnMariaDB()
+    atexit.register(made.server.remove)
+    return made
 
 
 class OwnActiveMQ(OwnServer):

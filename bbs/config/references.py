@@ -28,8 +28,7 @@ READ_TIMEOUT = 3
 """Seconds until a store that does not answer is asked again."""
 
 ATTEMPTS = 2
-"""How often a store is asked, if nothing else is said: who does not start is started again by
-somebody else."""
+"""How often a store is asked by default. A supervisor starts a server again that did not start."""
 
 NEEDS_BOTO3 = "needs the package boto3"
 

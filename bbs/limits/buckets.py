@@ -16,7 +16,7 @@ from bbs.errors import TooManyAttempts
 from bbs.values import NAME_LENGTH, Rate
 
 MOST_KEYS = 100_000
-"""Keys that are remembered, unless it is said."""
+"""How many keys are remembered by default."""
 
 MOST_OF_A_KEY = NAME_LENGTH + 1
 """Characters of a key that are kept: no longer name is anybody's."""

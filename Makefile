@@ -3,8 +3,9 @@
 # make check                   what to run before every commit: style, types, arrows, what is known
 #                              to be dangerous, fast tests
 # make test                    install and start what the tests need, and run them all, with all checks
-# make soak                    what takes longer than a test may, two hours and more: each attack lasts
-#                              SECONDS (60), and each database is put through FAULTS (500), drawn by SEED
+# make soak                    what takes longer than a test may, hours of it: each attack lasts SECONDS
+#                              (60), each database is put through FAULTS (500), drawn by SEED, and the
+#                              tests do often what they otherwise do a few times
 # make bench                   measure, and write docs/benchmarks.md, which says how to read it
 # make docs                    the documentation as a site, in build/docs; a warning is an error
 # make news                    what the next release's news will say; ARGS=--yes writes it
@@ -29,9 +30,12 @@ FAULTS = 500
 SEED = 1
 SECONDS = 60
 
-# Tests that `make soak` repeats, and whose inputs are drawn: few of them in the other runs.
-REPEATED = $(call modules,$(shell grep -lE 'BBS_TEST_(ROUNDS|KILLS|OUTAGE|LAUNCHES|STOPPED|CROWD_SERVERS|CONFORMANCE|SCRIPTS|MESSAGES)"' $(ALL)))
-DRAWN = $(call modules,$(shell grep -lE '@given|BBS_TEST_STREAMS' $(ALL)))
+# What tests do a few times, `make soak` does this often.
+OFTEN = BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
+	BBS_TEST_STOPPED=30 BBS_TEST_CROWD_SERVERS=20 BBS_TEST_CONFORMANCE="1 2 3 4 5 6" \
+	BBS_TEST_TROUBLE=30 BBS_TEST_ADOPTED=1 BBS_TEST_SCRIPTS=200 BBS_TEST_MESSAGES=10000 \
+	BBS_TEST_CONTESTS=100 BBS_TEST_VANISHING=1000 BBS_TEST_LOOKS=1 BBS_TEST_EDITABLE=1 \
+	BBS_TEST_EXAMPLES=1000 BBS_TEST_STREAMS=10000
 
 .PHONY: up up-ec2 check lint ruff mypy mypy-tests imports bandit audit test soak bench docs news clean
 
@@ -90,13 +94,7 @@ soak: $(VENV)/installed-for-tests
 			|| exit 1; \
 	done
 	set -a; . .services/env; set +a; $(BIN)/python -m tests.load.rolling
-	set -a; . .services/env; set +a; \
-	BBS_TEST_ROUNDS=20 BBS_TEST_KILLS=50 BBS_TEST_OUTAGE=60 BBS_TEST_LAUNCHES=100 \
-	BBS_TEST_STOPPED=30 BBS_TEST_CROWD_SERVERS=20 BBS_TEST_CONFORMANCE="1 2 3 4 5 6" \
-	BBS_TEST_SCRIPTS=200 BBS_TEST_MESSAGES=10000 \
-	$(BIN)/python -m tests.run --jobs 1 $(REPEATED)
-	BBS_TEST_EXAMPLES=1000 BBS_TEST_STREAMS=10000 \
-	$(BIN)/python -m tests.run --jobs $(JOBS) $(DRAWN)
+	set -a; . .services/env; set +a; $(OFTEN) $(BIN)/python -m tests.run --jobs 1 $(FAST) $(REAL)
 
 bench: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start

@@ -16,14 +16,14 @@ from tests.load.faults.migrations import Cuts, cut_everywhere
 from tests.load.faults.run import Plan, carry_out
 from tests.services import needed
 
-FAULTS = int(os.environ.get("BBS_TEST_FAULTS", "3"))
+FAULTS = int(os.environ.get("BBS_TEST_FAULTS", "2"))
 """How many there are on each database."""
 
-PROCESSES = Plan("sqlite", 1, FAULTS, only=("login server", "app server"))
-"""The login server freezes, then an app server is killed, and then the login server."""
+PROCESSES = Plan("sqlite", 9, FAULTS, only=("login server", "app server"))
+"""An app server is killed, and then the login server."""
 
-SERVERS = Plan("mysql", 12, FAULTS, only=("database", "broker"))
-"""The database is restarted, and then it is killed, and the broker."""
+SERVERS = Plan("mysql", 27, FAULTS, only=("database", "broker"))
+"""The broker is killed, and then the database."""
 
 SEED = 1
 

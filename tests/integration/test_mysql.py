@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
-import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -396,9 +394,12 @@ class Bugs(MySQLCase):
 
 
 class WithCertificate(MariaDB):
-    """A MariaDB that shows the certificate at this path."""
+    """A MariaDB that shows a certificate."""
 
-    certificate = ""
+    @property
+    def certificate(self) -> str:
+        """The path of what it shows."""
+        return str(self.folder / "certificate.pem")
 
     def commands(self) -> Sequence[Sequence[str]]:
         (command,) = super().commands()
@@ -411,14 +412,10 @@ class OwnWithCertificate(OwnServer):
 
 class Encrypted(MySQLCase):
     async def test_only_who_is_vouched_for_is_told_the_password(self) -> None:
-        folder = tempfile.mkdtemp()
-        self.addCleanup(shutil.rmtree, folder)
-        os.chmod(folder, 0o755)  # The server is another user.
-        right, wrong = (certificate("localhost", f"{folder}/{name}.pem") for name in "ab")
-        os.chmod(right, 0o644)
-        self.patch(WithCertificate, "certificate", right)
         own = OwnWithCertificate()
         self.addCleanup(own.remove)
+        right = certificate("localhost", WithCertificate(own.server.folder).certificate)
+        wrong = certificate("localhost", f"{own.server.folder}/wrong.pem")
         await own.start()
         url = self.by_driver(own.url)
         by_name = url.replace("127.0.0.1", "localhost")

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SkipTest, TestCase
 
 from tests import services
-from tests.services import OwnActiveMQ, OwnMariaDB, OwnRabbitMQ, OwnServer
+from tests.services import OwnActiveMQ, OwnMariaDB, OwnServer
 
 
 class Own(TestCase):
@@ -39,19 +39,14 @@ class Own(TestCase):
     def test_activemq(self) -> Deferred[None]:
         return Deferred.fromCoroutine(self.check(OwnActiveMQ()))
 
-    def test_rabbitmq(self) -> Deferred[None]:
-        return Deferred.fromCoroutine(self.check(OwnRabbitMQ()))
-
     async def test_that_does_not_start(self) -> None:
         """Its log says why, and nothing of it stays."""
         own = OwnMariaDB()
         self.addCleanup(own.remove)
         own.server.prepare()
-        (own.server.folder / "init.sql").write_text("")
-        with mock.patch.object(own.server, "prepare"):
-            (own.server.folder / "data/ibdata1").write_text("no database")
-            with self.assertRaises(services.ServerFailed) as failed:
-                await own.start()
+        (own.server.folder / "data/ibdata1").write_text("no database")
+        with self.assertRaises(services.ServerFailed) as failed:
+            await own.start()
         self.assertIn("did not start", str(failed.exception))
         self.assertIsNone(own.server.pid)
 

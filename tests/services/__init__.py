@@ -27,7 +27,7 @@ from unittest import SkipTest
 
 from tests.paths import CHECKOUT
 from tests.services.server import Server, ServerFailed, database_folder
-from tests.services.servers import ActiveMQ, MariaDB, RabbitMQ
+from tests.services.servers import ActiveMQ, MariaDB
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 __all__ = [
     "OwnActiveMQ",
     "OwnMariaDB",
-    "OwnRabbitMQ",
     "ServerFailed",
     "common_mariadb",
     "environment",
@@ -124,7 +123,3 @@ def common_mariadb() -> OwnMariaDB:
 
 class OwnActiveMQ(OwnServer):
     kind = ActiveMQ
-
-
-class OwnRabbitMQ(OwnServer):
-    kind = RabbitMQ

@@ -12,13 +12,11 @@ from typing import Any, TypeVar
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, gatherResults, succeed
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import SkipTest, TestCase
 from zope.interface import implementer
 
 from bbs.errors import Refusal
-from bbs.protocols import life
 from bbs.protocols.line import IConnection, IRequestHandler, LineFactory, LineLimits, Reply
 from bbs.protocols.line.refusals import refusal
 from tests.paths import CHECKOUT
@@ -168,7 +166,6 @@ class SocketTests(SocketCase):
             return received
 
         finished = threading.Event()
-        self.patch(life, "LINGER", 0.05)
         talking = self.client(talk)
         await self.service.lost
         finished.set()
@@ -193,15 +190,15 @@ class SocketTests(SocketCase):
 
     async def test_close_all(self) -> None:
         def talk(client: socket.socket) -> bytes:
-            connected.release()
+            client.sendall(b"ping\n")
+            client.recv(4096)
+            served.release()
             return read_all(client)
 
-        connected = threading.Semaphore(0)
+        served = threading.Semaphore(0)
         talks = [self.client(talk) for _ in range(8)]
         for _ in talks:
-            await deferToThread(connected.acquire)
-        while len(self.factory._connections) < 8:
-            await deferLater(reactor, 0)
+            await deferToThread(served.acquire)
         await self.factory.close_all()
         self.assertEqual(await gatherResults(talks), [b""] * 8)
         self.assertEqual(await self.client(read_all), b"")

@@ -8,11 +8,20 @@ import socket
 from pathlib import Path
 
 from twisted.internet import reactor
-from twisted.internet.defer import ensureDeferred
-from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from bbs.protocols.stomp.broker import BrokerService, Credential, EmbeddedBroker
-from tests.integration.service import BIN, START_TIMEOUT, Process, Service, ServiceCase, connect
+from tests.integration.service import (
+    BIN,
+    START_TIMEOUT,
+    STOP_TIMEOUT,
+    Process,
+    Service,
+    ServiceCase,
+    connect,
+    eventually,
+    run,
+)
 from tests.services.servers import free_port
 
 
@@ -30,6 +39,10 @@ class Background(ServiceCase):
         await process.ended(START_TIMEOUT)
         return process
 
+    def has_pidfile(self) -> bool:
+        """Whether the daemon has written who it is."""
+        return self.pidfile.exists() and bool(self.pidfile.read_text())
+
     def kill(self, pidfile: Path) -> None:
         if pidfile.exists():
             os.kill(int(pidfile.read_text()), signal.SIGKILL)
@@ -37,11 +50,7 @@ class Background(ServiceCase):
     async def stop(self) -> None:
         """End the daemon, and wait until it has."""
         os.kill(int(self.pidfile.read_text()), signal.SIGTERM)
-        for _ in range(200):
-            if not self.pidfile.exists():
-                return
-            await deferLater(reactor, 0.1)
-        self.fail("it did not end")
+        await eventually(lambda: not self.pidfile.exists(), "it ends", STOP_TIMEOUT)
 
     async def broker(self, password: str = "right") -> str:
         """The URL of a broker, with a password that may be wrong."""
@@ -93,29 +102,23 @@ class Background(ServiceCase):
 
     async def test_a_database_and_a_broker_that_refuse(self) -> None:
         service = self.service(database={"url": f"mysql://bbs:x@127.0.0.1:{free_port()}/bbs"})
-        for name in ("bbs-login", "bbs-app"):
-            await self.refused(service, name, "mysql://bbs:***@", "refused")
+        await self.refused(service, "bbs-login", "mysql://bbs:***@", "refused")
         service = self.service(broker={"url": await self.broker("wrong")})
-        for name in ("bbs-login", "bbs-app"):
-            await self.refused(service, name, "broker.url")
+        await self.refused(service, "bbs-app", "broker.url")
 
     async def test_a_configuration_that_is_none(self) -> None:
         service = self.service()
         service.config.write_text("[fleet]\nminmum = 1\n")
-        for name in ("bbs-login", "bbs-app", "bbs-telnet"):
-            await self.refused(service, name, "fleet.minmum")
+        await self.refused(service, "bbs-telnet", "fleet.minmum")
 
     async def test_killed_before_it_has_started(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
             port = silent.getsockname()[1]
             service = self.service(database={"url": f"mysql://bbs:x@127.0.0.1:{port}/bbs"})
-            process = ensureDeferred(self.start(service, "bbs-login"))
-            await deferLater(reactor, 0)
-            for _ in range(300):
-                if self.pidfile.exists() and self.pidfile.read_text():
-                    break
-                await deferLater(reactor, 0.05)
-            await deferLater(reactor, 0.5)
+            process = run(self.start(service, "bbs-login"))
+            await eventually(self.has_pidfile, "it is in the background", START_TIMEOUT)
+            # It waits for the database.
+            await deferToThread(silent.accept)
             self.kill(self.pidfile)
             ended = await process
             self.pidfile.unlink()

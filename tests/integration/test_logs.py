@@ -63,8 +63,12 @@ class Up(ServiceCase):
         (child,) = up.children()
         os.kill(child, signal.SIGHUP)
         before = moved.read_text()
-        await service.command("fleet", "launch")
+        asked = await service.command("fleet", "launch", "--data", str(service.data))
         await eventually(lambda: "is ready" in log.read_text(), "the log goes on")
+        # So does the one of what operators do, at the command line, too.
+        self.assertIn(
+            f' what=launch outcome=done address=- name="{asked["id"]}" by="', logs[1].read_text()
+        )
         self.assertEqual(moved.read_text(), before)
         self.assertIn(child, up.children())
         await service.register("ann")
@@ -138,16 +142,6 @@ class Up(ServiceCase):
         self.assertIn(f"others could read {service.data}, ", service.log())
         await up.end()
 
-    async def test_what_operators_do_at_the_command_line(self) -> None:
-        service = self.service()
-        up = await service.up()
-        asked = await service.command("fleet", "launch", "--data", str(service.data))
-        log = service.data / "logs" / "security.log"
-        self.assertIn(
-            f' what=launch outcome=done address=- name="{asked["id"]}" by="', log.read_text()
-        )
-        await up.end()
-
 
 def objects(text: str) -> list[dict[str, Any]]:
     """The lines of a log, each of which is JSON."""
@@ -156,25 +150,6 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 class Json(ServiceCase):
     """`[log] format = "json"`: every line of every server is an object, and says whose it is."""
-
-    async def test_bbs_up_and_its_children(self) -> None:
-        service = self.service(log={"format": "json"})
-        up = await service.up()
-        (launched,) = [each["id"] for each in await service.fleet()]
-        await up.end()
-        self.assertEqual((up.exit_code, up.errors), (0, ""))
-        self.assertIn("bbs is ready: bbs client", up.output)
-        ours = objects((service.data / "bbs.log").read_text())
-        self.assertEqual({each["server_kind"] for each in ours}, {"up"})
-        said = [each for each in ours if each["message"] == f"server {launched} is ready"]
-        self.assertEqual([each["fields"] for each in said], [{"server": launched}])
-        self.assertEqual(len(said[0]["server_id"]), 32)
-        (log,) = (service.data / "logs").glob("app-*.log")
-        theirs = objects(log.read_text())
-        self.assertEqual({each["server_id"] for each in theirs}, {launched})
-        self.assertEqual({each["server_kind"] for each in theirs}, {"app"})
-        security = (service.data / "logs" / "security.log").read_text()
-        self.assertNotIn("{", security)
 
     async def test_twistd(self) -> None:
         """To standard output and to files, as the file or the environment says it."""
@@ -236,7 +211,7 @@ class Json(ServiceCase):
 
 
 class Traced(ServiceCase):
-    """Logs and figures lead to the traces that a collector has."""
+    """`bbs up` and its children: logs and figures lead to the traces that a collector has."""
 
     async def test_a_login_that_waits(self) -> None:
         collector = Collector()
@@ -266,6 +241,22 @@ class Traced(ServiceCase):
             self.assertIn(login.trace, found, name)
         await up.end()
         self.assertEqual((up.exit_code, up.errors), (0, ""))
+        self.check_lines(service, up)
+
+    def check_lines(self, service: Service, up: Process) -> None:
+        """Every line is an object and says whose it is, but what is said to people."""
+        self.assertIn("bbs is ready: bbs client", up.output)
+        ours = objects((service.data / "bbs.log").read_text())
+        self.assertEqual({each["server_kind"] for each in ours}, {"up"})
+        (log,) = (service.data / "logs").glob("app-*.log")
+        theirs = objects(log.read_text())
+        (launched,) = {each["server_id"] for each in theirs}
+        self.assertEqual({each["server_kind"] for each in theirs}, {"app"})
+        said = [each for each in ours if each["message"] == f"server {launched} is ready"]
+        self.assertEqual([each["fields"] for each in said], [{"server": launched}])
+        self.assertEqual(len(said[0]["server_id"]), 32)
+        security = (service.data / "logs" / "security.log").read_text()
+        self.assertNotIn("{", security)
 
 
 def openmetrics(url: str) -> str:

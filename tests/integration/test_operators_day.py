@@ -3,11 +3,13 @@ password, the database is copied while people talk, and put up again elsewhere."
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
-from tests.integration.service import Person, Process, Service, eventually, together
+from tests.integration.in_process import run_here
+from tests.integration.service import Person, Service, eventually, together
 from tests.integration.shared import SharedCase
 from tests.integration.terminal import Terminal
 
@@ -23,12 +25,17 @@ AT_ONCE = 10.0
 
 
 class OperatorsDay(SharedCase):
-    async def bbs(self, service: Service, *arguments: str | Path) -> Process:
-        """A command that goes well."""
+    async def bbs(self, service: Service, *arguments: str | Path) -> None:
+        """A command that goes well, in a process of its own."""
         process = service.bbs(*arguments, "--config", service.config)
         await process.ended(60.0)
         self.assertEqual((process.exit_code, process.errors), (0, ""))
-        return process
+
+    def bbs_here(self, service: Service, *arguments: str | Path) -> str:
+        """What a command says that goes well, in this process."""
+        ended = run_here(*arguments, "--config", service.config)
+        self.assertEqual((ended.exit_code, ended.errors), (0, ""))
+        return ended.output
 
     async def listener(self, service: Service, name: str) -> Person:
         person = await service.person(name)
@@ -40,8 +47,8 @@ class OperatorsDay(SharedCase):
         await eventually(lambda: LOGOUT in person.wire.events, "who is out is told", AT_ONCE)
         self.assertEqual((await person.asks("list-friend"))["code"], "not-logged-in")
 
-    async def show(self, service: Service, name: str) -> Any:
-        return await service.command("user", "show", name)
+    def show(self, service: Service, name: str) -> Any:
+        return json.loads(self.bbs_here(service, "user", "show", name, "--json"))
 
     async def test_somebody_who_types_is_suspended(self) -> None:
         service = await self.shared()
@@ -55,17 +62,17 @@ class OperatorsDay(SharedCase):
         how = ("--for", "7d", "--reason", "spam", "--data", service.data)
         await self.bbs(service, "user", "suspend", "ann", *how)
         await terminal.shows("ann was logged out.", AT_ONCE)
-        ann = await self.show(service, "ann")
+        ann = self.show(service, "ann")
         self.assertEqual((ann["state"], ann["sessions"]), ("suspended", 0))
         self.assertEqual(ann["suspended"]["reason"], "spam")
         terminal.type(CTRL_U)
         terminal.enter("login ann ann")
         await terminal.shows("This account is suspended")
-        await self.bbs(service, "user", "resume", "ann")
-        self.assertIsNone((await self.show(service, "ann"))["suspended"])
+        self.bbs_here(service, "user", "resume", "ann")
+        self.assertIsNone((self.show(service, "ann"))["suspended"])
         # Nobody else has noticed anything.
         self.assertEqual(bob.wire.events, [])
-        self.assertEqual((await self.show(service, "bob"))["state"], "online")
+        self.assertEqual((self.show(service, "bob"))["state"], "online")
         log = (service.data / "logs" / "security.log").read_text()
         self.assertIn('what=suspend outcome=done address=- name="ann" by=', log)
 
@@ -73,14 +80,14 @@ class OperatorsDay(SharedCase):
         service = await self.shared()
         await service.register("ann")
         ann, other = await self.listener(service, "ann"), await self.listener(service, "ann")
-        await self.bbs(service, "user", "kick", "ann")
+        self.bbs_here(service, "user", "kick", "ann")
         await self.is_out(ann)
         await self.is_out(other)
         ann = await self.listener(service, "ann")
         file = service.folder / "password"
         file.write_text("sesame\n")
         file.chmod(0o600)
-        await self.bbs(service, "user", "password", "ann", "--password-file", file)
+        self.bbs_here(service, "user", "password", "ann", "--password-file", file)
         await self.is_out(ann)
         client = service.bbs(
             *("client", "127.0.0.1", str(service.port)), stdin=b"login ann ann\nlogin ann sesame\n"
@@ -111,8 +118,7 @@ class OperatorsDay(SharedCase):
         talking[0] = False
         await talks
         # Not where it runs.
-        refused = service.bbs("restore", file, "--force", "--config", service.config)
-        await refused.ended()
+        refused = run_here("restore", file, "--force", "--config", service.config)
         self.assertEqual(refused.exit_code, 1)
         self.assertIn("is in use: stop it first", refused.errors)
         # Another machine is another folder.

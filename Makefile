@@ -85,6 +85,7 @@ test:
 soak: $(VENV)/installed-for-tests
 	$(PYTHON) tests/services/start
 	$(BIN)/python -m tests.load.simulation --rounds 500
+	$(BIN)/python -m tests.load.simulation --breaks --rounds 200
 	$(BIN)/python -m tests.load.attacks --seconds $(SECONDS) --seed $(SEED) --inputs 1000000
 	$(BIN)/python -m tests.load.attacks --seconds 15 --seed $(SEED) --self-test
 	$(BIN)/python -m tests.integration.containers --build

@@ -38,11 +38,10 @@ def hold(podman: Podman, *, built: bool) -> None:
         is_bare(podman)
     podman.serve()
     service = Service(podman)
-    with looking(podman):
-        told("up", service.up)
-        is_hardened(service)
-        talk(service)
-        service.stop()
+    told("up", service.up)
+    is_hardened(service)
+    talk(service)
+    service.stop()
     told("down", lambda: service.compose("down", "--volumes"))
     left = podman("ps", "--all", "--quiet") + podman("volume", "ls", "--quiet")
     if left:
@@ -73,9 +72,10 @@ class Service:
             **options,
         )
 
-    def up(self) -> None:
+    def up(self, *options: str) -> None:
         """Have every server run and be healthy."""
-        self.compose("up", "--detach", "--wait")
+        with looking(self.podman):
+            self.compose("up", "--detach", "--wait", *options)
 
     def stop(self) -> None:
         """End the servers of bbs: each in order, and none that has to be killed."""
@@ -172,7 +172,7 @@ def talk(service: Service) -> None:
     second = where(service)
     told("the one that was killed is back", service.up)
     # As another image is rolled out: Compose ends it in order, and begins another container.
-    service.compose("up", "--detach", "--wait", "--no-deps", "--force-recreate", APPS[second])
+    service.up("--no-deps", "--force-recreate", APPS[second])
     exchange(ann, bob, "and now?")
     exchange(bob, ann, "there again")
     if (second, where(service)) != (22301 + 22302 - first, first):

@@ -1,10 +1,15 @@
 """The tests of bbs, by trial."""
 
+import gc
 import os
 import subprocess
 import sys
 
 from hypothesis import HealthCheck, settings
+
+# Tests make much that lives on, such as modules and compiled statements. With the usual threshold
+# the search for cycles in it takes a twentieth of the fast tests' time.
+gc.set_threshold(10_000, 10, 10)
 
 # A property is tried with a few examples, and with many by `make soak`. How long a machine takes
 # for one shows nothing: it may have much else to do.

@@ -27,8 +27,6 @@ from bbs.daemons.app import AppServer
 from bbs.daemons.daemon import Daemon
 from bbs.daemons.login import LoginServer
 from bbs.delivery.bus import Bus
-from bbs.errors import Unavailable
-from bbs.framework import Caller, Command, CommandTable, Role, read_only
 from bbs.protocols.stomp.interfaces import Message
 from bbs.scaling.children import configuration_text, environment
 from bbs.storage.database import Database
@@ -36,28 +34,11 @@ from bbs.testing import Peer
 from bbs.testing.service import IN_MEMORY
 from bbs.tracing.exporting import BATCH, PATIENCE, QUEUE, Exporting, collector_at
 from bbs.workers import Inline
+from tests.failing_commands import FAILING
 from tests.memory_service import memory_service
 from tests.tracing.case import SOMEBODYS, SPAN, TRACE, Hanging, Spans, id_of, parent_of, trace_of
 
 SECRET = "a-secret-of-gateways"
-
-
-@read_only
-def divide(caller: Caller) -> None:
-    """A bug."""
-    _ = 1 // 0
-
-
-@read_only
-def look_in_vain(caller: Caller) -> None:
-    """What becomes of any rule whose database is away."""
-    raise Unavailable()
-
-
-FAILING = CommandTable(
-    Command("divide <user>", Role.APP, rule=divide),
-    Command("wait <user>", Role.APP, rule=look_in_vain),
-)
 
 
 class Off(SynchronousTestCase):
@@ -193,7 +174,7 @@ class Requests(SynchronousTestCase):
 
     def test_where_the_service_is_at_fault_is_a_failure(self) -> None:
         peer = self.service.at_home(self.tokens["ann"])
-        for command, code in (("divide", "internal-error"), ("wait", "unavailable")):
+        for command, code in (("divide", "internal-error"), ("look", "unavailable")):
             peer.ask(f"{command} {self.tokens['ann']}")
             status = self.spans.one(command).status
             self.assertEqual((status.is_ok, status.description), (False, code))

@@ -8,33 +8,15 @@ from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from bbs.board import board
-from bbs.errors import Unavailable
-from bbs.framework import Caller, Command, CommandTable, Role, Service, read_only
+from bbs.framework import Service
 from bbs.storage.models import LoginServer, Server
 from bbs.testing import MemoryService
 from bbs.values import ERRORS, Trouble
+from tests.failing_commands import FAILING
 from tests.memory_service import configuration
 from tests.web.test_metrics import MetricsCase
 
 METRIC = "bbs_fleet_errors_total"
-
-
-@read_only
-def divide(caller: Caller) -> None:
-    """A bug."""
-    _ = 1 // 0
-
-
-@read_only
-def look_in_vain(caller: Caller) -> None:
-    """What becomes of any rule whose database is away."""
-    raise Unavailable()
-
-
-FAILING = CommandTable(
-    Command("divide <user>", Role.EITHER, rule=divide),
-    Command("look <user>", Role.APP, rule=look_in_vain),
-)
 
 
 class TroublesCase(MetricsCase):

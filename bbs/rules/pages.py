@@ -61,22 +61,17 @@ class Part(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a list is wanted: what comes behind the position `last`, `most` entries, or as
-    many as a reply has."""
+    """Which part of a list is wanted: what comes behind the position `last`, at most `most`
+    entries."""
 
     last: Position = None
-    most: int | None = None
-
-    @property
-    def entries(self) -> int:
-        """How many a reply has at the most."""
-        return MOST_ENTRIES if self.most is None else self.most
+    most: int = MOST_ENTRIES
 
     @property
     def limit(self) -> int:
         """How many rows a rule need read: one more than a reply has, which shows that there are
         others."""
-        return self.entries + 1
+        return self.most + 1
 
     @property
     def bytes(self) -> int:
@@ -91,7 +86,7 @@ class Page:
         *,
         size: int | None = None,
         backwards: bool = False,
-        most: int | None = None,
+        most: int = MOST_ENTRIES,
     ) -> Part:
         """The reply's `member`, of rows of a position and an entry each, those nearest to `last`
         first: as many entries as fit, and one at least.
@@ -104,7 +99,7 @@ class Page:
         :raises ValueError: an entry is nothing that JSON has.
         """
         entries = [entry for _, entry in rows]
-        del entries[self.entries if most is None else min(most, self.entries) :]
+        del entries[min(most, self.most) :]
         if size is None:
             size = _size(entries)
         if size * ESCAPED > MOST_BYTES:

@@ -73,11 +73,10 @@ def _moved_lately(now: float) -> peewee.Expression:
     return Place.moved.is_null(False) & lately
 
 
-def settle(most: int = 0) -> list[Move]:
-    """Find places for people who are online without one, for `most` of them or `SETTLED_AT_ONCE`,
-    as far as there are."""
+def settle(most: int = SETTLED_AT_ONCE) -> list[Move]:
+    """Find places for `most` people who are online without one, as far as there are."""
     waiting = Place.select().where(places.is_waiting())
-    homeless = waiting.order_by(Place.user).limit(most or SETTLED_AT_ONCE)
+    homeless = waiting.order_by(Place.user).limit(most)
     return [move for move in _reseat([*for_update(homeless)]) if move.seat]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Enum, StrEnum, auto
 from inspect import iscoroutinefunction
 
 NAME_LENGTH = 100
@@ -41,6 +41,67 @@ class State(StrEnum):
     DRAINING = "draining"
     LOST = "lost"
     GONE = "gone"
+
+
+class Urgency(Enum):
+    """How soon people leave a server that is given up."""
+
+    NOW = auto()
+    """At once: the server has to go."""
+    WHEN_QUIET = auto()
+    """A few at a time, while nothing else is going on: the server could stay."""
+
+
+class DrainCause(StrEnum):
+    """Why a server is given up, as stored in the database."""
+
+    OPERATOR = "operator"
+    """An operator wants the server empty."""
+    WARNED = "warned"
+    """The provider will take the server away soon."""
+    IDLE = "idle"
+    """The server is empty, and its places are not needed."""
+    CONSOLIDATION = "consolidation"
+    """The people of the server fit on others."""
+    REPLACEMENT = "replacement"
+    """Operators asked for another server in its place."""
+    OUTDATED = "outdated"
+    """The server is warm, and another version launched it."""
+    SURPLUS = "surplus"
+    """The server is warm, and there are more than `fleet.warm` asks for."""
+    UNSTOPPABLE = "unstoppable"
+    """The server is warm, but its machine does not stop."""
+
+    @property
+    def urgency(self) -> Urgency:
+        """How soon its people leave."""
+        return Urgency.WHEN_QUIET if self in _CAN_WAIT else Urgency.NOW
+
+
+_CAN_WAIT = (DrainCause.CONSOLIDATION, DrainCause.REPLACEMENT)
+
+
+class LossCause(StrEnum):
+    """Why a server is lost, as stored in the database."""
+
+    ENDED = "ended"
+    """The machine has ended."""
+    LEFT = "left"
+    """The server said that it stops."""
+    SILENT = "silent"
+    """The heartbeat stopped."""
+    FAILED = "failed"
+    """The launch failed."""
+    LATE = "late"
+    """The launch was not ready in time."""
+    REFUSED = "refused"
+    """The provider refused the launch: an operator has to act."""
+    UNSTARTABLE = "unstartable"
+    """The server was warm, and cannot be started."""
+
+
+Cause = DrainCause | LossCause
+"""Why a server goes."""
 
 
 @dataclass(frozen=True, kw_only=True)

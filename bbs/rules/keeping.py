@@ -9,20 +9,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import chain, islice, repeat
+from typing import Any
 
 import peewee
 
 from bbs.rules import reseating, servers
 from bbs.rules.members import KEEPER, Member, locked_keeper
-from bbs.rules.servers import CONSOLIDATED, REPLACED
 from bbs.storage.compiling import Row
 from bbs.storage.database import read_only
 from bbs.storage.models import Lease, LoginServer, Notice, Server
 from bbs.storage.statements import statement
-from bbs.values import Instance, State
+from bbs.values import Cause, DrainCause, Instance, LossCause, State, Urgency
 
 NOTICES_AT_ONCE = 100
 """Notices that are taken at the most in one transaction."""
+
+CAN_WAIT = [cause for cause in DrainCause if cause.urgency is Urgency.WHEN_QUIET]
+"""The causes for which a server drains although it could stay."""
 
 
 class Stands(StrEnum):
@@ -59,12 +62,13 @@ def add_launches(
     ]
 
 
-def adopt(me: Member, scope: str, ways: Sequence[str] = ()) -> list[str]:
-    """Take on the launches that an operator wrote down for whoever keeps the fleet, by these `ways`
-    in the order of what is returned, as far as they go."""
+def adopt(me: Member, scope: str, count: int, ways: Sequence[str] = ()) -> list[str]:
+    """Take on the first `count` launches that operators wrote down for whoever keeps the fleet, by
+    these `ways` in the order of what is returned, as far as they go. More may have been written
+    down since these were counted: they wait until they have been counted too."""
     _check_keeper(me)
     asked = Server.select(Server.id).where((Server.state == State.LAUNCHING) & (Server.scope == ""))
-    ids = [server.id for server in asked]
+    ids = [server.id for server in asked.order_by(Server.created, Server.id).limit(count)]
     Server.update(scope=scope).where(Server.id.in_(ids)).execute()
     for id, way in zip(ids, ways, strict=False):
         Server.update(way=way).where(Server.id == id).execute()
@@ -148,88 +152,66 @@ def put_back(me: Member, server: str, now: float) -> None:
     ).execute()
 
 
-def lose(me: Member, server: str, reason: str) -> list[reseating.Move]:
-    """`server` is dead to us; its people are placed again."""
+def lose(me: Member, server: str, cause: Cause, reason: str) -> list[reseating.Move]:
+    """Give up `server`, for this `cause`, and place its people again. `reason` tells people why."""
     _check_keeper(me)
-    Server.update(state=State.LOST, reason=reason).where(
+    Server.update(state=State.LOST, cause=cause, reason=_cut(reason)).where(
         (Server.id == server) & (Server.state != State.GONE)
     ).execute()
     return reseating.vacate(server)
 
 
 def give_up(me: Member, server: str, reason: str) -> list[reseating.Move] | None:
-    """The launch of `server` takes too long, and is dead to us; None if it has said by now that it
-    serves."""
+    """Give up the launch of `server`, which is late; None if it has reported by now."""
     _check_keeper(me)
     changed = (
-        Server.update(state=State.LOST, reason=reason)
+        Server.update(state=State.LOST, cause=LossCause.LATE, reason=_cut(reason))
         .where((Server.id == server) & (Server.state == State.LAUNCHING) & Server.port.is_null())
         .execute()
     )
     return reseating.vacate(server) if changed else None
 
 
-def drain(me: Member, server: str, reason: str) -> list[reseating.Move] | None:
-    """`server` takes nobody any more, and whoever is there moves as places are found; None if it is
-    wanted after all: somebody has come since it was seen empty, no operator asked, and its provider
-    will not take it away."""
+def drain(
+    me: Member, server: str, cause: DrainCause, reason: str, seen: int, now: float
+) -> list[reseating.Move] | None:
+    """Place nobody on `server` any more, for this `cause`; `reason` tells people why. For an urgent
+    cause its people move at once, as far as there are places; otherwise nobody moves yet.
+
+    Returns the moves, or None if the server is wanted after all. With an urgent cause it drains if
+    it is empty, or if an operator wants it empty or its provider will take it away. With another
+    cause it drains if neither of these is so and no more people are there than were `seen`. A
+    replacement must still be asked for, and a consolidation waits while somebody is there who was
+    moved shortly before `now`.
+    """
     _check_keeper(me)
+    if cause is DrainCause.CONSOLIDATION and reseating.anybody_moved_lately(server, now):
+        return None
     changed = (
-        Server.update(state=State.DRAINING, reason=reason)
-        .where((Server.id == server) & ((Server.taken == 0) | servers.must_go()))
+        Server.update(state=State.DRAINING, cause=cause, reason=_cut(reason))
+        .where((Server.id == server) & _may_drain(cause, seen))
         .execute()
     )
-    return reseating.move_off(server) if changed else None
+    if not changed:
+        return None
+    return reseating.move_off(server) if cause.urgency is Urgency.NOW else []
 
 
-def consolidate(me: Member, server: str, reason: str, seen: int, now: float) -> bool:
-    """`server` takes nobody any more, as its people fit elsewhere, where they are moved a few at a
-    time; False if it is better left alone: it was `seen` with fewer people, an operator wants it
-    empty, or somebody on it was moved not long before `now` and is not to be moved again."""
-    _check_keeper(me)
-    if reseating.anybody_moved_lately(server, now):
-        return False
-    changed = (
-        Server.update(state=State.DRAINING, reason=reason)
-        .where(
-            (Server.id == server)
-            & (Server.state == State.READY)
-            & (Server.taken <= seen)
-            & ~servers.must_go()
-        )
-        .execute()
-    )
-    return bool(changed)
-
-
-def replace(me: Member, server: str, reason: str, seen: int) -> bool:
-    """`server` takes nobody any more, as there is another for its people, who are moved a few at a
-    time; False if nobody asks for that any more, it was `seen` with fewer people, or it has to go
-    at once."""
-    _check_keeper(me)
-    changed = (
-        Server.update(state=State.DRAINING, reason=reason)
-        .where(
-            (Server.id == server)
-            & (Server.state == State.READY)
-            & Server.replace_asked
-            & (Server.taken <= seen)
-            & ~servers.must_go()
-        )
-        .execute()
-    )
-    return bool(changed)
+def _may_drain(cause: DrainCause, seen: int) -> Any:
+    if cause.urgency is Urgency.NOW:
+        return (Server.taken == 0) | servers.must_go()
+    serves = (Server.state == State.READY) & (Server.taken <= seen) & ~servers.must_go()
+    return serves & Server.replace_asked if cause is DrainCause.REPLACEMENT else serves
 
 
 def keep(me: Member, server: str) -> list[reseating.Move]:
-    """`server`, which was to drain as its people fit elsewhere, takes people again; those who are
-    online without a place among them. Nothing where it is empty by now: such a one is ended."""
+    """Place people again on `server`, which drains but could stay; first those who are online
+    without a place. Nothing happens if it is empty by now: then it is being ended."""
     _check_keeper(me)
-    given_up = Server.reason.startswith(CONSOLIDATED) | Server.reason.startswith(REPLACED)
-    Server.update(state=State.READY, reason="").where(
+    Server.update(state=State.READY, cause="", reason="").where(
         (Server.id == server)
         & (Server.state == State.DRAINING)
-        & given_up
+        & Server.cause.in_(CAN_WAIT)
         & (Server.taken > 0)
         & ~servers.must_go()
     ).execute()
@@ -237,25 +219,35 @@ def keep(me: Member, server: str) -> list[reseating.Move]:
 
 
 def move_off(me: Member, server: str) -> list[reseating.Move]:
-    """Move people from `server`, which drains, as far as there are other places."""
+    """Move people from `server`, if it drains, as far as there are other places."""
     _check_keeper(me)
-    return reseating.move_off(server)
+    return reseating.move_off(server) if _drains(server) else []
 
 
 def move_some_off(
     me: Member, server: str, most: int, now: float, again: bool = False
 ) -> list[reseating.Move]:
-    """Move `most` people from `server`, which is given up, as far as there are other places, and
-    none whom that has happened to not long before `now`, unless they are to be moved `again`."""
+    """Move `most` people from `server`, if it drains, as far as there are other places, and none
+    whom that has happened to not long before `now`, unless they are to be moved `again`."""
     _check_keeper(me)
-    return reseating.move_some_off(server, most, now, again)
+    return reseating.move_some_off(server, most, now, again) if _drains(server) else []
 
 
-def close(me: Member, server: str, reason: str, now: float) -> list[reseating.Move]:
-    """`server` has been terminated: it is gone, and should it still run, it ends itself. `reason`
-    is noted unless it was lost, for a reason noted then."""
+def _drains(server: str) -> bool:
+    """Whether nobody has decided to keep `server` since it was seen to drain."""
+    drains = (Server.id == server) & (Server.state == State.DRAINING)
+    return bool(Server.select().where(drains).exists())
+
+
+def close(
+    me: Member, server: str, cause: Cause | None, reason: str, now: float
+) -> list[reseating.Move]:
+    """Note that `server` has been terminated: it is gone, and ends itself should it still run. The
+    `cause` and the `reason` are stored unless it was lost: then those of the loss stay. Without a
+    `cause`, the one for which it drained stays."""
     _check_keeper(me)
-    Server.update(reason=reason).where(
+    noted = {"reason": _cut(reason)} | ({} if cause is None else {"cause": cause})
+    Server.update(noted).where(
         (Server.id == server) & Server.state.not_in([State.LOST, State.GONE])
     ).execute()
     Server.update(state=State.GONE, ended=now).where(
@@ -316,3 +308,8 @@ def _oldest_notices(limit: int) -> peewee.Select:
 def _check_keeper(me: Member) -> None:
     if locked_keeper() != me.id:
         raise NotKeeper()
+
+
+def _cut(reason: str) -> str:
+    """As much of `reason` as the column holds."""
+    return reason[: Server.reason.max_length]

@@ -3,7 +3,8 @@ themselves.
 
 One login server at a time keeps the fleet: it holds the lease. Nobody compares clocks: heartbeats
 are counts, and whoever watches measures with its own clock how long one has not moved. Rows name
-processes by identities; whether one is dead is for whoever reads them to judge.
+processes by identities; whether one is dead is for whoever reads them to judge. Who takes the lease
+sees to it that the rows say in today's way what an older version's keeper wrote.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import peewee
 from bbs import __version__
 from bbs.rules import places, servers
 from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.storage.causes import fill_causes
 from bbs.storage.database import for_update, read_only
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
 from bbs.storage.statements import statement
@@ -128,6 +130,7 @@ def observe(
     lease = seen_lease(KEEPER)
     if lease is None:
         Lease.insert(name=KEEPER, holder=me.id, identity=me.identity).execute()
+        fill_causes()
         lease = LeaseSeen(me.id, me.identity, 0)
     elif lease.holder == me.id:
         _hold(KEEPER, me.id)
@@ -204,7 +207,7 @@ def stop_waiting(waiter: str) -> None:
 
 def seize(me: Member, lapsed: LeaseSeen) -> bool:
     """Take the lease from a holder that has not moved since it was `lapsed`; False if it has."""
-    return bool(
+    taken = (
         Lease.update(
             holder=me.id,
             identity=me.identity,
@@ -217,6 +220,9 @@ def seize(me: Member, lapsed: LeaseSeen) -> bool:
         )
         .execute()
     )
+    if taken:
+        fill_causes()
+    return bool(taken)
 
 
 def resign(me: Member) -> None:

@@ -17,7 +17,7 @@ from bbs.rules.remembered import Sentence
 from bbs.rules.servers import HeardServer
 from bbs.storage.database import long_read, read_only, rows
 from bbs.storage.models import LoginServer, Place, Server, User, Waiter
-from bbs.values import State, version_order
+from bbs.values import LossCause, State, version_order
 
 GONE_SHOWN = 120.0
 """Seconds for which a server that has ended is still shown."""
@@ -28,6 +28,9 @@ NAMES_SHOWN = 2000
 FAILED_LATELY = 600.0
 """Seconds since a launch began after which its failure says nothing of the next one any more: two
 that time out in a row, by default, are within it."""
+
+FAILURES = (LossCause.FAILED, LossCause.LATE)
+"""Why a launch is lost that failed: one that was refused is told of by itself."""
 
 LAUNCHES_READ = 10
 """The latest launches that are looked at for how many failed in a row."""
@@ -152,19 +155,16 @@ def login_servers() -> tuple[LoginServerRow, ...]:
 
 
 def failures(now: float) -> int:
-    """How many launches have failed in a row lately, up to the latest that is decided."""
+    """How many launches have failed in a row lately, up to the latest that is decided; without
+    those that no provider was ever asked for."""
     decided = (
-        Server.select(Server.ready, Server.reason, Server.created)
-        .where((Server.state != State.LAUNCHING) & (Server.scope != servers.OPERATOR))
+        Server.select(Server.ready, Server.cause, Server.created)
+        .where((Server.state != State.LAUNCHING) & Server.scope.not_in(["", servers.OPERATOR]))
         .order_by(Server.created.desc())
         .limit(LAUNCHES_READ)
     )
     found = itertools.takewhile(
-        lambda row: (
-            row[0] is None
-            and row[1].startswith(servers.FAILED)
-            and abs(now - row[2]) < FAILED_LATELY
-        ),
+        lambda row: row[0] is None and row[1] in FAILURES and abs(now - row[2]) < FAILED_LATELY,
         rows(decided),
     )
     return sum(1 for _ in found)

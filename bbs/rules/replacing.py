@@ -3,43 +3,52 @@ pure, for the transaction that writes it down, for the shell and for the page.""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import IntEnum
 
-from bbs.rules.servers import OPERATOR, REPLACED, ServerRow
-from bbs.values import State, version_order
+from bbs.rules.servers import OPERATOR, ServerRow
+from bbs.values import DrainCause, State, version_order
 
 REPLACEABLE = (State.LAUNCHING, State.WARM, State.READY, State.DRAINING)
 """States of servers that another can be launched for: the others end by themselves."""
 
 DELAY = "delay"
-"""The figure of the login server that keeps the fleet: the number in `DELAYS` of why servers that
-are to be replaced are not, 0 where nothing holds that up."""
+"""The figure of the login server that keeps the fleet: the `Blocker` for which servers that are to
+be replaced are not, 0 where nothing holds that up."""
 
-PROVIDER_AWAY = "the provider is away"
-PROVIDER_SILENT = "the provider has not said for long what runs"
-BROKER_AWAY = "the broker is away"
-PEOPLE_WAIT = "people wait for places"
-REFUSED = "nothing can be launched"
-FAILED_LATELY = "a launch has failed lately"
-FULL = "fleet.maximum leaves no room for one more, and no others for the people of any of them"
 
-DELAYS = {
-    1: PROVIDER_AWAY,
-    2: PROVIDER_SILENT,
-    3: BROKER_AWAY,
-    4: PEOPLE_WAIT,
-    5: REFUSED,
-    6: FAILED_LATELY,
-    7: FULL,
+class Blocker(IntEnum):
+    """What holds replacements up, by the numbers that login servers tell each other: they stay."""
+
+    PROVIDER_AWAY = 1
+    PROVIDER_SILENT = 2
+    BROKER_AWAY = 3
+    PEOPLE_WAIT = 4
+    REFUSED = 5
+    FAILED_LATELY = 6
+    FULL = 7
+
+    @property
+    def text(self) -> str:
+        """What operators read of it."""
+        return _TEXTS[self]
+
+
+_TEXTS: Mapping[int, str] = {
+    Blocker.PROVIDER_AWAY: "the provider is away",
+    Blocker.PROVIDER_SILENT: "the provider has not said for long what runs",
+    Blocker.BROKER_AWAY: "the broker is away",
+    Blocker.PEOPLE_WAIT: "people wait for places",
+    Blocker.REFUSED: "nothing can be launched",
+    Blocker.FAILED_LATELY: "a launch has failed lately",
+    Blocker.FULL: (
+        "fleet.maximum leaves no room for one more, and no others for the people of any of them"
+    ),
 }
-"""What holds replacements up, by the numbers that login servers tell each other: they stay."""
-
-OTHER = 99
-"""The number of a reason that has none."""
 
 ANOTHER = "the log of the login server that keeps the fleet says for what"
-"""Of that, and of a number that only a newer version knows."""
+"""What operators read of a number that only a newer version knows."""
 
 LONGEST = 9
 """Digits of how many are meant."""
@@ -96,7 +105,7 @@ def asked(servers: Iterable[ServerRow]) -> tuple[str, ...]:
         for row in servers
         if row.replace_asked
         and row.state is not State.GONE
-        and not (row.state is State.DRAINING and row.reason.startswith(REPLACED))
+        and not (row.state is State.DRAINING and row.cause is DrainCause.REPLACEMENT)
     ]
     return tuple(row.id for row in sorted(found, key=lambda row: row.created))
 
@@ -111,16 +120,10 @@ def _boots(row: ServerRow) -> bool:
     return row.state is State.LAUNCHING and row.port is None
 
 
-def number_of(reason: str) -> int:
-    """What the keeper tells of what holds replacements up; 0 for nothing."""
-    numbers = {text: number for number, text in DELAYS.items()}
-    return numbers.get(reason, OTHER) if reason else 0
-
-
 def delay(figures: Iterable[int]) -> str:
     """What holds replacements up, by what login servers tell of it; "" for nothing."""
     number = max(figures, default=0)
-    return DELAYS.get(number, ANOTHER) if number else ""
+    return _TEXTS.get(number, ANOTHER) if number else ""
 
 
 def count_of(text: str) -> int:

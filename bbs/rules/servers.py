@@ -15,19 +15,10 @@ from bbs.storage import models
 from bbs.storage.compiling import Row
 from bbs.storage.models import LoginServer, Server
 from bbs.storage.statements import statement
-from bbs.values import State
+from bbs.values import Cause, DrainCause, LossCause, State
 
 OPERATOR = "operator"
 """The scope of servers that no provider launched: somebody runs them by hand."""
-
-FAILED = "failed: "
-"""What the reason of a launch that failed begins with; that of one that was refused does not."""
-
-CONSOLIDATED = "consolidated: "
-"""What the reason begins with of one that drains only because its people fit elsewhere."""
-
-REPLACED = "replaced: "
-"""The same of one that operators asked another for, which is ready."""
 
 FEW = 128
 """Rows at the most that are asked for by their ids: of more, all are read."""
@@ -46,7 +37,7 @@ people it has moved so that fewer servers were needed."""
 @dataclass(frozen=True, kw_only=True)
 class ServerRow:
     """An app server's row as it was read, without what each heartbeat changes: see
-    `bbs.storage.models.Server`."""
+    `bbs.storage.models.Server`. A `cause` that only a newer version knows is None."""
 
     id: str
     state: State
@@ -60,6 +51,7 @@ class ServerRow:
     leaving: bool
     drain_asked: bool
     reason: str
+    cause: Cause | None = None
     instance_id: str | None
     kind: str | None
     warned: str | None = None
@@ -125,9 +117,12 @@ class HeardServer(ServerRow):
 
 def _of(row: Server) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in _NAMES}
-    return {**values, "state": State(row.state)}
+    return {**values, "state": State(row.state), "cause": _CAUSES.get(row.cause)}
 
 
+_CAUSES: Mapping[str, Cause] = {
+    cause.value: cause for causes in (DrainCause, LossCause) for cause in causes
+}
 _NAMES = [each.name for each in fields(ServerRow)]
 _COLUMNS: tuple[Any, ...] = tuple(getattr(Server, name) for name in _NAMES)
 _HEARD = (Server.beats, Server.counts, Server.messages, Server.figures)
@@ -167,6 +162,7 @@ def _heard(values: Row) -> HeardServer:
     for name in _FLAGS:
         named[name] = bool(named[name])
     named["state"] = State(named["state"])
+    named["cause"] = _CAUSES.get(named["cause"])
     return HeardServer(
         **named, counts=_counts(counts, messages), figures=json.loads(figures or "{}")
     )
@@ -257,6 +253,7 @@ def _these(ids: list[str]) -> list[Row]:
 def _row(values: Sequence[Any]) -> ServerRow:
     named = dict(zip(_NAMES, values, strict=True))
     named["state"] = State(named["state"])
+    named["cause"] = _CAUSES.get(named["cause"])
     return ServerRow(**named)
 
 

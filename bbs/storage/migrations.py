@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-VERSION = 8
+VERSION = 9
 """The framework's schema that this code works on."""
 
 OLDEST = 7

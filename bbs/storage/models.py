@@ -97,7 +97,9 @@ class Server(Table):
     `way`: by which of its ways the provider is asked to launch it, in the provider's words; it is
     written down before the provider asks by it. `version` is that of bbs which it runs, "" of
     what is older than 0.3.0. `replace_asked`: operators asked for another in its place. `trace`: of
-    whom it is launched for, as W3C's `traceparent`.
+    whom it is launched for, as W3C's `traceparent`. `cause`: why it drains, or why it was lost or
+    has ended (`bbs.values.DrainCause`, `LossCause`), "" where there is nothing to say; `reason`
+    says the same to people, and decides nothing.
     """
 
     id = peewee.CharField(32, primary_key=True)
@@ -125,6 +127,7 @@ class Server(Table):
     version = _word(40)
     replace_asked = _flag()
     trace = _word(64)
+    cause = _word(20)
 
     class Meta:
         indexes = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import peewee
 
+from bbs.storage.causes import fill_causes
 from bbs.storage.models import (
     Action,
     LoginServer,
@@ -106,6 +107,12 @@ def _to_8(migrator: Migrator) -> None:
     migrator.add_columns("schema_version", reached=SchemaVersion.reached)
 
 
+def _to_9(migrator: Migrator) -> None:
+    """Why servers are given up or were lost, as a value."""
+    migrator.add_columns("server", cause=Server.cause)
+    fill_causes()
+
+
 STEPS: Mapping[int, Step] = {
     2: _to_2,
     3: _to_3,
@@ -114,5 +121,6 @@ STEPS: Mapping[int, Step] = {
     6: _to_6,
     7: _to_7,
     8: _to_8,
+    9: _to_9,
 }
 """By the version that each leads to."""

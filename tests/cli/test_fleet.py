@@ -14,11 +14,11 @@ from bbs.cli import Program, fleet
 from bbs.commands.service import Service
 from bbs.rules import accounts, members, places, presence
 from bbs.rules.operators import actions
-from bbs.rules.servers import OPERATOR, REPLACED
+from bbs.rules.servers import OPERATOR
 from bbs.scaling.ec2.machines import price
 from bbs.scaling.identity import process_identity
 from bbs.storage.models import LoginServer, Place, Server, User
-from bbs.values import State, Tally
+from bbs.values import DrainCause, State, Tally
 from tests.cli.case import CommandCase
 from tests.database_case import on_both_databases
 
@@ -370,7 +370,7 @@ class Fleet(CommandCase):
         self.server("a" * 32)
         self.server("b" * 32)
         self.bbs("replace")
-        draining = {"state": State.DRAINING, "reason": f"{REPLACED}0 people go over"}
+        draining = {"state": State.DRAINING, "cause": DrainCause.REPLACEMENT}
         Server.update(draining).where(Server.id == "b" * 32).execute()
         self.assertEqual(self.bbs("replace", "--cancel"), (0, "replace taken back: 1 server\n", ""))
         self.assertEqual(self.asked(), "b")

@@ -48,11 +48,10 @@ from bbs.rules.callers import Caller, asked_by
 from bbs.rules.overview import overview
 from bbs.rules.pages import Page
 from bbs.rules.remembered import Sentence
-from bbs.rules.servers import CONSOLIDATED, REPLACED
 from bbs.storage import migrations
 from bbs.storage.database import Database
 from bbs.storage.models import Place, Server, Session, User
-from bbs.values import Instance, Tally
+from bbs.values import DrainCause, Instance, LossCause, Tally
 from tests.database_case import fresh_mysql_url
 from tests.integration.contestants import patient
 from tests.integration.populated import KEEPER, NOW, PEOPLE, fill
@@ -213,6 +212,14 @@ def background() -> dict[str, list[Callable[[], object]]]:
         Place.update(server=None, away=True).where(Place.user == user).execute()
         return places.come_back(user, "server0")
 
+    def take_over() -> object:
+        lapsed = members.seen_lease(members.KEEPER)
+        assert lapsed is not None
+        return members.seize(KEEPER, lapsed)
+
+    def drain(server: str, cause: DrainCause) -> object:
+        return keeping.drain(KEEPER, server, cause, "", 10, NOW)
+
     return {
         GUARD: [
             lambda: callers.identify(TOKEN, SESSIONS, NOW),
@@ -240,25 +247,26 @@ def background() -> dict[str, list[Callable[[], object]]]:
             lambda: fleets.take_over("ec2:here:bbs", "ec2:here:1", ["server0"], NOW),
         ],
         "the keeper of the fleet": [
+            take_over,
             lambda: members.observe(KEEPER, Tally()),
             lambda: keeping.add_launches(KEEPER, 1, "", 10, 1000, NOW),
             lambda: keeping.note_way(KEEPER, "launching", None, "t3.micro in subnet-1"),
             lambda: keeping.mark_ready(KEEPER, "launching", "host", NOW),
-            lambda: [operators.ask_drain("server2"), keeping.drain(KEEPER, "server2", "")],
+            lambda: [operators.ask_drain("server2"), drain("server2", DrainCause.OPERATOR)],
             lambda: keeping.move_off(KEEPER, "server3"),
             lambda: [
-                keeping.consolidate(KEEPER, "server5", CONSOLIDATED, 10, NOW),
+                drain("server5", DrainCause.CONSOLIDATION),
                 keeping.move_some_off(KEEPER, "server5", 2, NOW),
                 keeping.keep(KEEPER, "server5"),
             ],
             lambda: [
                 Server.update(replace_asked=True).where(Server.id == "server6").execute(),
-                keeping.replace(KEEPER, "server6", REPLACED, 10),
+                drain("server6", DrainCause.REPLACEMENT),
                 keeping.move_some_off(KEEPER, "server6", 2, NOW, again=True),
             ],
-            lambda: keeping.lose(KEEPER, "server0", ""),
+            lambda: keeping.lose(KEEPER, "server0", LossCause.SILENT, ""),
             lambda: keeping.give_up(KEEPER, "launching", ""),
-            lambda: keeping.close(KEEPER, "server1", "", NOW),
+            lambda: keeping.close(KEEPER, "server1", LossCause.ENDED, "", NOW),
             lambda: keeping.settle(KEEPER),
             lambda: keeping.refuse(KEEPER, "over quota", 1.0),
             lambda: keeping.note_instances(KEEPER, [Instance("server0", "host", True, "", "i-1")]),

@@ -14,10 +14,9 @@ from bbs.delivery.feed import Cursor
 from bbs.rules import accounts, callers, credentials, keeping, members, operators, places
 from bbs.rules.callers import Caller
 from bbs.rules.places import Look
-from bbs.rules.servers import CONSOLIDATED
 from bbs.storage.database import read_only
 from bbs.storage.models import Place, Server, Session, Suspension, User
-from bbs.values import Quotas, Tally
+from bbs.values import DrainCause, LossCause, Quotas, Tally
 from tests.database_case import SESSIONS, RulesCase, on_both_databases
 from tests.integration.contestants import (
     ROUNDS,
@@ -461,7 +460,10 @@ class Capacity(ContestCase):
                     )
                 ]
                 outcomes = together(
-                    each((keeping.lose, one, old, "test"), *[(keeping.settle, one)] * 10),
+                    each(
+                        (keeping.lose, one, old, LossCause.SILENT, "test"),
+                        *[(keeping.settle, one)] * 10,
+                    ),
                     each(*comings_and_goings),
                 )
                 texts = {outcome.text for programme in outcomes for outcome in programme}
@@ -482,7 +484,10 @@ class Capacity(ContestCase):
                 new = self.ready_server(capacity=20)
                 self.call(operators.ask_drain, old)
                 outcomes = together(
-                    each((keeping.drain, one, old, "test"), (keeping.move_off, one, old)),
+                    each(
+                        (keeping.drain, one, old, DrainCause.OPERATOR, "test", 0, 0.0),
+                        (keeping.move_off, one, old),
+                    ),
                     each(*[(places.give_back, user) for user in reversed(users[::2])]),
                 )
                 texts = {outcome.text for programme in outcomes for outcome in programme}
@@ -504,7 +509,7 @@ class Capacity(ContestCase):
                 some = (keeping.move_some_off, one, old, 2, 0.0)
                 outcomes = together(
                     each(
-                        (keeping.consolidate, one, old, CONSOLIDATED, 20, 0.0),
+                        (keeping.drain, one, old, DrainCause.CONSOLIDATION, "test", 20, 0.0),
                         *[some] * 6,
                         (keeping.keep, one, old),
                     ),
@@ -519,6 +524,32 @@ class Capacity(ContestCase):
                     there = Place.select().where(Place.server == server).count()
                     self.assertEqual(self.taken(server), there)
                 self.assertEqual(self.taken(old) + self.taken(new), 15)
+                Place.delete().execute()
+                Server.delete().execute()
+
+    def test_the_lease_is_taken_while_people_come_and_go(self) -> None:
+        """And what an older version's keeper left in the servers' rows is put right."""
+        users = self.users(20)
+        one, two = self.keeper(), members.Member("2", "")
+        self.call(members.enroll, two)
+        with contestants(self.database, 2) as together:
+            for turn in range(ROUNDS // 2):
+                servers = [self.ready_server(capacity=10) for _ in range(5)]
+                for user in users[:10]:
+                    self.call(places.enter, user, Look(new=True))
+                Server.update(cause=DrainCause.CONSOLIDATION).execute()
+                lapsed = self.call(members.seen_lease, members.KEEPER)
+                outcomes = together(
+                    once(members.seize, (one, two)[turn % 2], lapsed),
+                    each(
+                        *[(places.enter, user, Look(new=True)) for user in users[10:]],
+                        *[(places.give_back, user) for user in users[:10]],
+                    ),
+                )
+                self.assertEqual(outcomes[0], Outcome(SUCCESS, True))
+                self.assertEqual({outcome.text for outcome in outcomes[1]}, {SUCCESS})
+                self.assertEqual({row.cause for row in Server.select()}, {""})
+                self.assertEqual(sum(self.taken(server) for server in servers), 10)
                 Place.delete().execute()
                 Server.delete().execute()
 

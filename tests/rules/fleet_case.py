@@ -7,9 +7,10 @@ from typing import Any
 
 from bbs.rules import keeping, members
 from bbs.rules.members import Member
+from bbs.rules.reseating import Move
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, LoginServer, Place, Server, Waiter
-from bbs.values import State, Tally
+from bbs.values import DrainCause, State, Tally
 from tests.database_case import RulesCase
 
 ONE = Member("1" * 32, "here")
@@ -31,6 +32,16 @@ class FleetCase(RulesCase):
 
     def row(self, server: str) -> Server:
         return Server.get(Server.id == server)
+
+    def standing(self, server: str) -> tuple[str, str, str]:
+        """Its state, and why: the cause, and the reason."""
+        row = self.row(server)
+        return row.state, row.cause, row.reason
+
+    def drain(
+        self, server: str, cause: DrainCause, reason: str = "", seen: int = 9
+    ) -> list[Move] | None:
+        return self.call(keeping.drain, ONE, server, cause, reason, seen, self.now)
 
     def states(self) -> list[State]:
         return [State(row.state) for row in Server.select().order_by(Server.created, Server.id)]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bbs.rules import keeping, members, operators, places, reseating
-from bbs.rules.servers import CONSOLIDATED, OPERATOR, REPLACED
+from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.storage.models import Place, Server, User
-from bbs.values import Instance, State, Tally
+from bbs.values import DrainCause, Instance, LossCause, State, Tally, Urgency
 from tests.database_case import on_both_databases
 from tests.rules.fleet_case import ONE, TWO, FleetCase
 
@@ -25,17 +25,16 @@ class NotTheKeeper(FleetCase):
         ):
             lose_it()
             self.not_keeper(keeping.add_launches, ONE, 1, "test", 1, 20, self.now)
-            self.not_keeper(keeping.adopt, ONE, "test")
+            self.not_keeper(keeping.adopt, ONE, "test", 1)
             self.not_keeper(keeping.note_way, ONE, server, None, "a way")
             self.not_keeper(keeping.mark_ready, ONE, server, None, self.now)
-            self.not_keeper(keeping.lose, ONE, server, "")
+            self.not_keeper(keeping.lose, ONE, server, LossCause.SILENT, "")
             self.not_keeper(keeping.give_up, ONE, server, "")
-            self.not_keeper(keeping.drain, ONE, server, "")
-            self.not_keeper(keeping.consolidate, ONE, server, "", 9, self.now)
-            self.not_keeper(keeping.replace, ONE, server, "", 9)
+            for cause in DrainCause:
+                self.not_keeper(keeping.drain, ONE, server, cause, "", 9, self.now)
             self.not_keeper(keeping.keep, ONE, server)
             self.not_keeper(keeping.move_some_off, ONE, server, 2, self.now)
-            self.not_keeper(keeping.close, ONE, server, "", self.now)
+            self.not_keeper(keeping.close, ONE, server, None, "", self.now)
             self.not_keeper(keeping.settle, ONE)
             self.not_keeper(keeping.refuse, ONE, "no", 1.0)
             self.not_keeper(keeping.note_instances, ONE, [Instance(server, "h", True, "")])
@@ -74,10 +73,10 @@ class AServersLife(FleetCase):
         ):
             self.assertIs(self.call(keeping.note_way, ONE, id, before, "next"), done)
         self.assertEqual([self.row(id).way for id in ids], ["next", "two", "next"])
-        self.call(keeping.lose, ONE, ids[1], "")
+        self.call(keeping.lose, ONE, ids[1], LossCause.FAILED, "")
         self.assertIs(self.call(keeping.note_way, ONE, ids[1], "two", "next"), False)
         asked = [self.call(operators.ask_launch, 1, 20, self.now) for _ in range(2)]
-        adopted = self.call(keeping.adopt, ONE, "test", ["one"])
+        adopted = self.call(keeping.adopt, ONE, "test", 2, ["one"])
         self.assertEqual(sorted(adopted), sorted(asked))
         self.assertEqual([self.row(id).way for id in adopted], ["one", None])
 
@@ -86,7 +85,7 @@ class AServersLife(FleetCase):
         gone = self.launch(3, maximum=4)
         self.assertEqual(len(gone), 1)
         self.assertEqual(self.launch(1, maximum=4), [])
-        self.call(keeping.close, ONE, gone[0], "", self.now)
+        self.call(keeping.close, ONE, gone[0], None, "", self.now)
         self.assertEqual(len(self.launch(5, maximum=4)), 1)
         self.assertEqual(self.launch(5, maximum=1), [])
 
@@ -119,7 +118,7 @@ class AServersLife(FleetCase):
     def test_ready_places_those_who_wait_online(self) -> None:
         old = self.start()
         self.person("ann")
-        self.call(keeping.lose, ONE, old, "test")
+        self.call(keeping.lose, ONE, old, LossCause.SILENT, "test")
         [server] = self.launch()
         self.call(members.report, server, 1)
         [move] = self.call(keeping.mark_ready, ONE, server, "host", self.now)
@@ -130,57 +129,99 @@ class AServersLife(FleetCase):
         lost = self.start()
         self.person("ann")
         other = self.start()
-        [move] = self.call(keeping.lose, ONE, lost, "silent")
+        [move] = self.call(keeping.lose, ONE, lost, LossCause.SILENT, "silent for long")
         self.assertEqual(move, reseating.Move(User.get().channel, self.seat(other)))
-        self.assertEqual((self.row(lost).state, self.row(lost).reason), (State.LOST, "silent"))
+        self.assertEqual(self.standing(lost), (State.LOST, "silent", "silent for long"))
         self.assertEqual((self.taken(lost), self.taken(other)), (0, 1))
 
     def test_draining_an_empty_one(self) -> None:
         server = self.start()
-        self.assertEqual(self.call(keeping.drain, ONE, server, "idle"), [])
-        self.assertEqual(
-            (self.row(server).state, self.row(server).reason), (State.DRAINING, "idle")
-        )
+        self.assertEqual(self.drain(server, DrainCause.IDLE, "idle for long"), [])
+        self.assertEqual(self.standing(server), (State.DRAINING, "idle", "idle for long"))
 
     def test_one_that_somebody_came_to_is_wanted_after_all(self) -> None:
         server = self.start()
         self.person("ann")
-        self.assertIsNone(self.call(keeping.drain, ONE, server, "idle"))
-        self.assertEqual(self.states(), [State.READY])
+        for cause in set(DrainCause) - {DrainCause.REPLACEMENT, DrainCause.CONSOLIDATION}:
+            self.assertIsNone(self.drain(server, cause), cause)
+            self.assertEqual(self.standing(server), (State.READY, "", ""))
 
     def test_draining_one_with_people_when_asked(self) -> None:
         server = self.start()
         self.person("ann")
         other = self.start()
         self.assertEqual(self.call(operators.ask_drain, server[:8]), server)
-        [move] = self.call(keeping.drain, ONE, server, "asked") or []
+        [move] = self.drain(server, DrainCause.OPERATOR, "asked for", seen=0) or []
         self.assertEqual(move.seat, self.seat(other))
         self.assertEqual((self.taken(server), self.taken(other)), (0, 1))
+        self.assertEqual(self.standing(server), (State.DRAINING, "operator", "asked for"))
+
+    def test_draining_one_that_its_provider_will_take_away(self) -> None:
+        server = self.start()
+        self.person("ann")
+        other = self.start()
+        self.call(members.warn, server, "it ends soon")
+        [move] = self.drain(server, DrainCause.WARNED, "it ends soon", seen=0) or []
+        self.assertEqual(move.seat, self.seat(other))
+        self.assertEqual(self.standing(server), (State.DRAINING, "warned", "it ends soon"))
+
+    def test_why_it_goes_is_read_as_a_value(self) -> None:
+        """By the keeper and by pages; None where a newer version has written another."""
+        server = self.start()
+        for cause in (*DrainCause, *LossCause):
+            Server.update(state=State.DRAINING, cause=cause).execute()
+            self.assertEqual(self.causes(), [cause] * 3)
+        for word in ("", "of another kind"):
+            Server.update(cause=word).where(Server.id == server).execute()
+            self.assertEqual(self.causes(), [None] * 3)
+
+    def causes(self) -> list[DrainCause | LossCause | None]:
+        """Those of the one server, by each way of reading it."""
+        [seen] = self.call(members.observe, ONE, Tally()).servers
+        [listed] = self.call(operators.listing)
+        return [seen.cause, listed.server.cause, ServerRow.of(self.row(seen.id)).cause]
+
+    def test_a_reason_is_cut_to_what_is_kept(self) -> None:
+        long = "it is so " * 30
+        drained, lost, late, closed = *(self.start() for _ in range(2)), *self.launch(2)
+        self.drain(drained, DrainCause.IDLE, long)
+        self.call(keeping.lose, ONE, lost, LossCause.FAILED, long)
+        self.call(keeping.give_up, ONE, late, long)
+        self.call(keeping.close, ONE, closed, None, long, self.now)
+        self.assertEqual({row.reason for row in Server.select()}, {long[:200]})
 
     def test_the_end(self) -> None:
         server = self.start()
         self.person("ann")
         other = self.start()
         self.clock.advance(9)
-        [move] = self.call(keeping.close, ONE, server, "ended", self.now)
+        [move] = self.call(keeping.close, ONE, server, LossCause.ENDED, "ended: so", self.now)
         self.assertEqual(move.seat, self.seat(other))
-        row = self.row(server)
-        self.assertEqual((row.state, row.reason, row.ended), (State.GONE, "ended", self.now))
+        self.assertEqual(self.standing(server), (State.GONE, "ended", "ended: so"))
+        self.assertEqual(self.row(server).ended, self.now)
+
+    def test_the_end_of_one_that_drained(self) -> None:
+        """What it drained for stays, unless there is more to say."""
+        for cause, kept in ((None, "idle"), (LossCause.LEFT, "left")):
+            server = self.start()
+            self.drain(server, DrainCause.IDLE, "idle for long")
+            self.call(keeping.close, ONE, server, cause, "it is over", self.now)
+            self.assertEqual(self.standing(server), (State.GONE, kept, "it is over"))
 
     def test_why_it_was_lost_is_remembered(self) -> None:
         server = self.start()
-        self.call(keeping.lose, ONE, server, "silent")
-        self.call(keeping.close, ONE, server, "lost", self.now)
-        self.assertEqual((self.row(server).state, self.row(server).reason), (State.GONE, "silent"))
-        self.call(keeping.close, ONE, server, "again", self.now)
-        self.call(keeping.lose, ONE, server, "again")
-        self.assertEqual((self.row(server).state, self.row(server).reason), (State.GONE, "silent"))
+        self.call(keeping.lose, ONE, server, LossCause.SILENT, "silent for long")
+        self.call(keeping.close, ONE, server, LossCause.ENDED, "lost", self.now)
+        self.assertEqual(self.standing(server), (State.GONE, "silent", "silent for long"))
+        self.call(keeping.close, ONE, server, LossCause.LEFT, "again", self.now)
+        self.call(keeping.lose, ONE, server, LossCause.LEFT, "again")
+        self.assertEqual(self.standing(server), (State.GONE, "silent", "silent for long"))
 
     def test_a_launch_that_takes_too_long(self) -> None:
         """It is given up, unless it has said meanwhile that it serves."""
         late, serves = self.launch(2)
         self.assertEqual(self.call(keeping.give_up, ONE, late, "not ready"), [])
-        self.assertEqual((self.row(late).state, self.row(late).reason), (State.LOST, "not ready"))
+        self.assertEqual(self.standing(late), (State.LOST, "late", "not ready"))
         self.assertFalse(self.call(members.report, late, 22223))
         self.assertTrue(self.call(members.report, serves, 22223))
         self.assertIsNone(self.call(keeping.give_up, ONE, serves, "not ready"))
@@ -203,7 +244,7 @@ class AServersLife(FleetCase):
     def test_settling(self) -> None:
         lost = self.start()
         self.person("ann")
-        self.call(keeping.lose, ONE, lost, "")
+        self.call(keeping.lose, ONE, lost, LossCause.SILENT, "")
         self.assertEqual(self.call(keeping.settle, ONE), [])
         other = self.ready_server(capacity=1)
         [move] = self.call(keeping.settle, ONE)
@@ -211,9 +252,9 @@ class AServersLife(FleetCase):
 
     def test_rows_of_ended_ones_go_later(self) -> None:
         old, young, alive = self.start(), self.start(), self.start()
-        self.call(keeping.close, ONE, old, "", self.now)
+        self.call(keeping.close, ONE, old, None, "", self.now)
         self.clock.advance(10)
-        self.call(keeping.close, ONE, young, "", self.now)
+        self.call(keeping.close, ONE, young, None, "", self.now)
         self.assertEqual(self.call(keeping.forget_gone, self.now, 0.0), 1)
         self.assertEqual({row.id for row in Server.select()}, {young, alive})
 
@@ -227,7 +268,10 @@ class Consolidating(FleetCase):
         self.keep()
 
     def consolidate(self, server: str, seen: int = 2) -> bool:
-        return self.call(keeping.consolidate, ONE, server, f"{CONSOLIDATED}fits", seen, self.now)
+        """Whether it drains now; that moves nobody."""
+        moves = self.drain(server, DrainCause.CONSOLIDATION, "consolidated: it fits", seen)
+        self.assertIn(moves, ([], None))
+        return moves is not None
 
     def move_some(self, server: str, most: int = 2) -> int:
         return len(self.call(keeping.move_some_off, ONE, server, most, self.now))
@@ -242,7 +286,10 @@ class Consolidating(FleetCase):
     def test_consolidating_moves_nobody_yet_and_then_a_few_at_once(self) -> None:
         server, other = self.two_with_people(5)
         self.assertTrue(self.consolidate(server, 5))
-        self.assertEqual((self.row(server).state, self.taken(server)), (State.DRAINING, 5))
+        self.assertEqual(
+            self.standing(server), (State.DRAINING, "consolidation", "consolidated: it fits")
+        )
+        self.assertEqual(self.taken(server), 5)
         self.assertEqual([self.move_some(server) for _ in range(4)], [2, 2, 1, 0])
         self.assertEqual((self.taken(server), self.taken(other)), (0, 5))
 
@@ -289,14 +336,14 @@ class Consolidating(FleetCase):
             {"drain_asked": True},
             {"warned": "taken back"},
             {"state": State.LOST},
-            {"state": State.DRAINING, "reason": "asked for"},
+            {"state": State.DRAINING, "cause": DrainCause.OPERATOR},
         ):
             Server.update(values).where(Server.id == server).execute()
             before = self.everything()
             self.assertFalse(self.consolidate(server), values)
             self.call(keeping.keep, ONE, server)
             self.assertEqual(self.everything(), before, values)
-            Server.update(drain_asked=False, warned=None, state=State.READY, reason="").execute()
+            Server.update(drain_asked=False, warned=None, state=State.READY, cause="").execute()
 
     def test_one_that_is_needed_again_is_kept(self) -> None:
         server, _ = self.two_with_people(3)
@@ -305,8 +352,19 @@ class Consolidating(FleetCase):
         Place.update(server=None).where(Place.moved.is_null(False)).execute()
         Server.update(taken=0, capacity=0).where(Server.id != server).execute()
         self.assertEqual(len(self.call(keeping.keep, ONE, server)), 2)
-        row = self.row(server)
-        self.assertEqual((row.state, row.reason, row.taken), (State.READY, "", 3))
+        self.assertEqual(self.standing(server), (State.READY, "", ""))
+        self.assertEqual(self.taken(server), 3)
+
+    def test_only_what_could_as_well_stay_is_kept(self) -> None:
+        """By its cause, however its reason reads."""
+        server, _ = self.two_with_people(2)
+        for cause in (*DrainCause, *LossCause, ""):
+            before = {"state": State.DRAINING, "cause": cause, "reason": "consolidated: replaced: "}
+            Server.update(before).where(Server.id == server).execute()
+            self.call(keeping.keep, ONE, server)
+            waits = isinstance(cause, DrainCause) and cause.urgency is Urgency.WHEN_QUIET
+            now = (State.READY, "", "") if waits else (*before.values(),)
+            self.assertEqual(self.standing(server), now)
 
     def test_one_that_is_empty_is_not_kept(self) -> None:
         server, _ = self.two_with_people(2)
@@ -339,14 +397,20 @@ class Replacing(FleetCase):
         Server.update(replace_asked=asked).where(Server.id == self.server).execute()
 
     def replace(self, seen: int = 3) -> bool:
-        return self.call(keeping.replace, ONE, self.server, f"{REPLACED}they go over", seen)
+        """Whether it drains now; that moves nobody."""
+        reason = "replaced: they go over"
+        moves = self.drain(self.server, DrainCause.REPLACEMENT, reason, seen)
+        self.assertIn(moves, ([], None))
+        return moves is not None
 
     def test_only_one_of_which_it_is_asked(self) -> None:
         self.assertFalse(self.replace())
         self.mark()
         self.assertTrue(self.replace())
-        row = self.row(self.server)
-        self.assertEqual((row.state, row.taken), (State.DRAINING, 3))
+        self.assertEqual(
+            self.standing(self.server), (State.DRAINING, "replacement", "replaced: they go over")
+        )
+        self.assertEqual(self.taken(self.server), 3)
 
     def test_not_one_that_more_came_to_or_that_has_to_go_already(self) -> None:
         self.mark()
@@ -373,8 +437,8 @@ class Replacing(FleetCase):
         self.mark()
         self.replace()
         self.call(keeping.keep, ONE, self.server)
-        row = self.row(self.server)
-        self.assertEqual((row.state, row.reason, row.replace_asked), (State.READY, "", True))
+        self.assertEqual(self.standing(self.server), (State.READY, "", ""))
+        self.assertIs(self.row(self.server).replace_asked, True)
 
 
 @on_both_databases

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,7 +13,7 @@ from bbs.rules import keeping, members, operators, servers
 from bbs.rules.members import LeaseSeen, Member, Observation, PeerSeen, Watch
 from bbs.rules.servers import ServerRow
 from bbs.storage.models import Lease, Place, Server, User, Waiter
-from bbs.values import State, Tally
+from bbs.values import DrainCause, State, Tally
 from tests.database_case import on_both_databases
 from tests.rules.crowds import add
 from tests.rules.fleet_case import ONE, TWO, FleetCase
@@ -188,6 +188,52 @@ class LoginServers(FleetCase):
         seized = [self.call(members.seize, me, lapsed) for me in (TWO, three)]
         self.assertEqual(seized, [True, False])
 
+    def stale(self) -> None:
+        """Servers as an older version's keeper leaves them, which knows no causes: one that it
+        keeps, one that it drains for another reason, and one that it was the first to drain."""
+        rows: dict[str, dict[str, str]] = {
+            "kept": {"state": State.READY, "cause": DrainCause.CONSOLIDATION},
+            "drains": {"state": State.DRAINING, "cause": DrainCause.IDLE, "reason": "asked for"},
+            "new": {"state": State.DRAINING, "reason": "replaced: 3 people go over"},
+        }
+        for id, values in rows.items():
+            row = {"id": id, "scope": "test", "capacity": 1, "created": 0.0, **values}
+            Server.insert(row).execute()
+
+    RIGHT: ClassVar = {
+        "kept": None,
+        "drains": DrainCause.OPERATOR,
+        "new": DrainCause.REPLACEMENT,
+    }
+    """What these come to."""
+
+    def test_whoever_finds_the_lease_free_puts_right_what_an_older_version_left(self) -> None:
+        self.stale()
+        self.call(members.enroll, ONE)
+        seen = self.call(members.observe, ONE, Tally())
+        self.assertEqual({row.id: row.cause for row in seen.servers}, self.RIGHT)
+
+    def test_whoever_seizes_the_lease_does(self) -> None:
+        self.keep()
+        self.stale()
+        self.call(members.enroll, TWO)
+        lapsed = self.call(members.observe, TWO, Tally()).lease
+        self.assertFalse(self.call(members.seize, TWO, replace(lapsed, beats=7)))
+        self.assertEqual(self.row("kept").cause, DrainCause.CONSOLIDATION)
+        self.assertTrue(self.call(members.seize, TWO, lapsed))
+        seen = self.call(members.observe, TWO, Tally())
+        self.assertEqual({row.id: row.cause for row in seen.servers}, self.RIGHT)
+
+    def test_whoever_keeps_the_fleet_looks_at_no_words(self) -> None:
+        """As long as it does, nobody older writes any."""
+        self.keep()
+        self.stale()
+        seen = self.call(members.observe, ONE, Tally())
+        self.assertEqual(
+            {row.id: row.cause for row in seen.servers},
+            {"kept": DrainCause.CONSOLIDATION, "drains": DrainCause.IDLE, "new": None},
+        )
+
     def test_resigning(self) -> None:
         self.keep()
         self.call(members.wait, ONE, "w1", "ann", 0.0)
@@ -239,7 +285,7 @@ class AppServers(FleetCase):
             Server.update(state=state).execute()
             self.assertTrue(self.call(members.beat, server, {}))
         self.assertEqual(self.row(server).beats, 4)
-        self.call(keeping.close, ONE, server, "", self.now)
+        self.call(keeping.close, ONE, server, None, "", self.now)
         self.assertFalse(self.call(members.beat, server, {}))
         self.assertFalse(self.call(members.beat, "no such server", {}))
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from bbs.rules import keeping, members, operators
 from bbs.rules.replacing import Replacement
-from bbs.rules.servers import OPERATOR, REPLACED, HeardServer, new_id
+from bbs.rules.servers import OPERATOR, HeardServer, new_id
 from bbs.storage.models import Server
-from bbs.values import State, Tally
+from bbs.values import DrainCause, State, Tally
 from tests.database_case import on_both_databases
 from tests.rules.fleet_case import ONE, TWO, FleetCase
 
@@ -23,9 +23,10 @@ class Operating(FleetCase):
         self.assertEqual((row.state, row.scope, row.capacity), (State.LAUNCHING, "", 7))
         self.keep()
         self.launch(1, scope="other")
-        self.assertEqual(self.call(keeping.adopt, ONE, "test"), [server])
+        self.assertEqual(self.call(keeping.adopt, ONE, "test", 0), [])
+        self.assertEqual(self.call(keeping.adopt, ONE, "test", 1), [server])
         self.assertEqual(self.row(server).scope, "test")
-        self.assertEqual(self.call(keeping.adopt, ONE, "test"), [])
+        self.assertEqual(self.call(keeping.adopt, ONE, "test", 1), [])
 
     def test_a_full_fleet(self) -> None:
         self.call(operators.ask_launch, 7, 1, self.now)
@@ -94,7 +95,7 @@ class Operating(FleetCase):
             self.a_server(state, "0.2", state=state)
         self.replace()
         by = operators.By("op", "here", 8.0)
-        Server.update(reason=f"{REPLACED}x").where(Server.id == "draining").execute()
+        Server.update(cause=DrainCause.REPLACEMENT).where(Server.id == "draining").execute()
         self.assertEqual(set(self.call(operators.cancel, by)), {"launching", "ready"})
         self.assertEqual(self.call(operators.cancel, by), ())
         self.assertEqual(

@@ -6,7 +6,7 @@ from bbs.rules import members, operators, overview, servers
 from bbs.rules.operators import By, FleetFull, NoSuchServer
 from bbs.rules.overview import FAILED_LATELY, GONE_SHOWN, Overview
 from bbs.storage.models import Action, Lease, LoginServer, Place, Server
-from bbs.values import State, Tally
+from bbs.values import DrainCause, LossCause, State, Tally
 from tests.database_case import RulesCase, on_both_databases
 from tests.rules.crowds import crowd
 
@@ -84,23 +84,27 @@ class Looking(RulesCase):
         self.assertEqual(seen.refusal, operators.Hold("over quota", 9.0))
 
     def test_launches_that_failed_in_a_row(self) -> None:
-        def launch(reason: str, state: State = State.GONE) -> str:
+        def launch(cause: DrainCause | LossCause | None, state: State = State.GONE) -> str:
             self.clock.advance(1)
             server = servers.add("local", 10, self.now)
-            Server.update(state=state, reason=reason).where(Server.id == server).execute()
+            # Its reason does not count.
+            row = {"state": state, "cause": cause or "", "reason": "failed: so"}
+            Server.update(row).where(Server.id == server).execute()
             return server
 
         self.assertEqual(self.look().failures, 0)
-        launch("failed: not ready in 180 s")
-        launch("failed: it ended", State.LOST)
-        launch("", State.LAUNCHING)  # Not decided yet.
+        launch(LossCause.LATE)
+        launch(LossCause.FAILED, State.LOST)
+        launch(None, State.LAUNCHING)  # Not decided yet.
         self.assertEqual(self.look().failures, 2)
         self.clock.advance(FAILED_LATELY - 2)
         self.assertEqual(self.look().failures, 1)
-        launch("an operator asked")
-        launch("failed: it ended")
-        self.assertEqual(self.look().failures, 1)
-        Server.update(ready=self.now).where(Server.id == launch("")).execute()
+        for other in (DrainCause.OPERATOR, LossCause.REFUSED, LossCause.ENDED, None):
+            launch(other)
+            self.assertEqual(self.look().failures, 0)
+            launch(LossCause.FAILED)
+            self.assertEqual(self.look().failures, 1)
+        Server.update(ready=self.now).where(Server.id == launch(LossCause.FAILED)).execute()
         self.assertEqual(self.look().failures, 0)
 
     def test_no_launch_yet(self) -> None:

@@ -271,7 +271,7 @@ class Rows(FleetCase):
     def test_ended_servers_from_the_future_are_forgotten(self) -> None:
         self.keep()
         [server] = self.launch()
-        self.call(keeping.close, ONE, server, "", self.now + 10 * HOUR)
+        self.call(keeping.close, ONE, server, None, "", self.now + 10 * HOUR)
         self.assertEqual(self.call(keeping.forget_gone, self.now, 10 * HOUR), 0)
         self.assertEqual(self.call(keeping.forget_gone, self.now, HOUR), 1)
 

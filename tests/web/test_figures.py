@@ -13,9 +13,9 @@ from bbs import __version__
 from bbs.rules.fleets import Left
 from bbs.rules.operators import Deed, Hold
 from bbs.rules.overview import LoginServerRow, Overview
-from bbs.rules.replacing import ANOTHER, FULL
-from bbs.rules.servers import OPERATOR, REPLACED, HeardServer
-from bbs.values import State
+from bbs.rules.replacing import ANOTHER, Blocker
+from bbs.rules.servers import OPERATOR, HeardServer
+from bbs.values import DrainCause, State
 from bbs.web.counts import REMEMBERED, Counts
 from bbs.web.front import column, in_sentences
 from bbs.web.gauges import LAG_INTERVAL, ReactorLag, Spans
@@ -424,7 +424,7 @@ class Snapshots(SynchronousTestCase):
         """Those that take people, were launched by the fleet and do not end anyway."""
         old = replace(SERVER, version="0.0.9")
         asked = replace(old, replace_asked=True)
-        goes = replace(asked, state=State.DRAINING, reason=f"{REPLACED}0 people go over")
+        goes = replace(asked, state=State.DRAINING, cause=DrainCause.REPLACEMENT)
         cases: tuple[tuple[HeardServer, int, int], ...] = (
             (old, 1, 0),
             (replace(old, version=""), 1, 0),
@@ -439,6 +439,7 @@ class Snapshots(SynchronousTestCase):
             (replace(asked, state=State.WARM), 0, 1),
             (replace(asked, state=State.GONE), 0, 0),
             (goes, 0, 0),
+            (replace(goes, cause=DrainCause.OPERATOR, reason="replaced: so"), 0, 1),
         )
         for server, outdated, marked in cases:
             shown = self.shown(replace(QUIET, servers=(server,)))["replacing"]
@@ -450,7 +451,7 @@ class Snapshots(SynchronousTestCase):
             QUIET, servers=(replace(SERVER, replace_asked=True),), login_servers=(keeper,)
         )
         for figures, reason in (
-            ({"delay": 7}, FULL),
+            ({"delay": 7}, Blocker.FULL.text),
             ({"delay": 0}, None),
             ({"delay": 98}, ANOTHER),
         ):

@@ -1,0 +1,205 @@
+"""Why servers go, where a login server of 0.3.0, which writes it in words alone, and one of today
+keep the fleet by turns."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from bbs.board import board
+from bbs.rules import keeping, members, servers
+from bbs.rules.members import Member
+from bbs.storage import migrations
+from bbs.storage.models import Server
+from bbs.values import DrainCause, LossCause, State, Tally
+from tests.database_case import on_both_databases
+from tests.load.rolling.versions import environ, unpack
+from tests.storage.test_migrations import MigrationCase
+
+OLDER = "0.3.0"
+"""The last version that knows no causes."""
+
+ME = Member("today's", "here")
+
+PROGRAM = Path(__file__).with_name("older_keeper.py")
+
+WORDS = "spot: it is taken back at 12:00"
+"""Why a provider takes a server away, in its own."""
+
+LOST: dict[str, DrainCause | LossCause] = {
+    "failed: exited with 1": LossCause.FAILED,
+    "refused: over quota": LossCause.REFUSED,
+    "ended: killed by SIGKILL": LossCause.ENDED,
+    "it has said that it stops": LossCause.LEFT,
+    "silent for more than 10 s": LossCause.SILENT,
+    "cannot be started: it has no instance": LossCause.UNSTARTABLE,
+    "beyond fleet.warm": DrainCause.SURPLUS,
+    "of another version": DrainCause.OUTDATED,
+    "runs on the shelf": DrainCause.UNSTOPPABLE,
+    "replaced: it stood by": DrainCause.REPLACEMENT,
+}
+"""Why 0.3.0 says that one is lost, and what that comes to."""
+
+CONSOLIDATED, REPLACED = "consolidated: 1 people fit elsewhere", "replaced: 1 person goes over"
+
+
+class Older:
+    """A process that keeps the fleet by the rules of 0.3.0: `older_keeper.py`."""
+
+    def __init__(self, tree: Path, url: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", PROGRAM, url, "older"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **environ(tree)},
+            text=True,
+            bufsize=1,
+        )
+        self.code = self._answer()
+
+    def does(self, rule: str, *arguments: object) -> Any:
+        """What comes of a rule of its."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps([rule, *arguments]) + "\n")
+        return self._answer()
+
+    def _answer(self) -> Any:
+        assert self._process.stdout
+        said = json.loads(self._process.stdout.readline())
+        if "error" in said:
+            raise AssertionError(said["error"])
+        return said["result"]
+
+    def end(self) -> None:
+        """Let it end, and wait for it."""
+        self._process.communicate(timeout=60)
+
+
+@on_both_databases
+class ByTurns(MigrationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        # The older one has the database as an empty one, and makes its tables.
+        self.db.close()
+        tree = unpack(Path(self.mktemp()).absolute(), OLDER)
+        self.older = Older(tree, self.url)
+        self.addCleanup(self.older.end)
+        self.assertEqual(Path(self.older.code), tree / "bbs/__init__.py")
+        self.db.connect()
+        self.assertEqual(self.older.does("observe"), "older")
+
+    def start(self, taken: int = 0) -> str:
+        """A server that 0.3.0 has launched, and that is ready, with so many people."""
+        [server] = self.older.does("add_launches", 1, "test", 9, 99, 1.0)
+        assert isinstance(server, str)
+        self.older.does("report", server, 4711)
+        self.older.does("mark_ready", server, "host", 2.0)
+        Server.update(taken=taken).where(Server.id == server).execute()
+        return server
+
+    def drained(self) -> dict[str, DrainCause]:
+        """Servers that 0.3.0 drains for each reason, by their ids, with people who stay as they
+        have no other place."""
+        consolidated, replaced = self.start(taken=1), self.start(taken=1)
+        idle, asked, warned = self.start(), self.start(taken=1), self.start(taken=1)
+        does = self.older.does
+        self.assertIs(does("consolidate", consolidated, CONSOLIDATED, 9, 1e6), True)
+        Server.update(replace_asked=True).where(Server.id == replaced).execute()
+        self.assertIs(does("replace", replaced, REPLACED, 9), True)
+        self.assertEqual(does("drain", idle, "idle for 120 s"), [])
+        self.older.does("ask_drain", asked)
+        self.assertEqual(does("drain", asked, "asked for"), [])
+        self.older.does("warn", warned, WORDS)
+        self.assertEqual(does("drain", warned, WORDS), [])
+        return {
+            consolidated: DrainCause.CONSOLIDATION,
+            replaced: DrainCause.REPLACEMENT,
+            idle: DrainCause.IDLE,
+            asked: DrainCause.OPERATOR,
+            warned: DrainCause.WARNED,
+        }
+
+    def lost(self) -> dict[str, DrainCause | LossCause]:
+        """Servers that 0.3.0 has lost, or is done with."""
+        expected: dict[str, DrainCause | LossCause] = {}
+        for reason, cause in LOST.items():
+            expected[server := self.start()] = cause
+            self.older.does("lose", server, reason)
+        [late] = self.older.does("add_launches", 1, "test", 9, 99, 1.0)
+        self.assertEqual(self.older.does("give_up", late, "failed: not ready in 180 s"), [])
+        gone = self.start()
+        self.older.does("close", gone, "replaced", 9.0)
+        return {**expected, late: LossCause.LATE, gone: DrainCause.REPLACEMENT}
+
+    def upgrade_to_today(self) -> None:
+        before, after = migrations.upgrade(self.db, board.schema)
+        self.assertEqual((before.framework, after.framework), (8, migrations.VERSION))
+
+    def take_the_lease(self) -> None:
+        """Today's keeper takes it from 0.3.0's."""
+        lease = self.call(members.seen_lease, members.KEEPER)
+        assert lease
+        self.assertIs(self.call(members.seize, ME, lease), True)
+        self.assertEqual(self.call(members.observe, ME, Tally()).lease.holder, ME.id)
+
+    def causes(self) -> dict[str, DrainCause | LossCause | None]:
+        """By server, as every rule reads them."""
+        return {row.id: row.cause for row in self.call(servers.read, Server.select())}
+
+    def row(self, server: str) -> tuple[str, str, str]:
+        found = Server.get(Server.id == server)
+        return found.state, found.reason, found.cause
+
+    def test_the_database_of_the_one_is_upgraded_beside_it(self) -> None:
+        known: dict[str, Any] = {**self.drained(), **self.lost(), self.start(): None}
+        self.upgrade_to_today()
+        self.assertEqual(self.causes(), known)
+
+        # The one that keeps the fleet goes on meanwhile, and writes no cause.
+        known |= {**self.drained(), **self.lost()}
+        self.take_the_lease()
+        self.assertEqual(self.causes(), known)
+
+    def test_each_takes_the_lease_from_the_other(self) -> None:
+        consolidated, replaced, other, idle = (self.start(taken=1) for _ in range(4))
+        Server.update(replace_asked=True).where(Server.id == replaced).execute()
+        Server.update(taken=0).where(Server.id == idle).execute()
+        self.upgrade_to_today()
+        self.take_the_lease()
+        for server, cause, reason in (
+            (consolidated, DrainCause.CONSOLIDATION, CONSOLIDATED),
+            (other, DrainCause.CONSOLIDATION, CONSOLIDATED),
+            (replaced, DrainCause.REPLACEMENT, REPLACED),
+            (idle, DrainCause.IDLE, "idle for 120 s"),
+        ):
+            self.assertEqual(self.call(keeping.drain, ME, server, cause, reason, 9, 1e6), [])
+
+        # The older one takes over, and goes by the words that it knows.
+        self.assertIs(self.older.does("seize"), True)
+        for server in (consolidated, replaced, other, idle):
+            self.older.does("keep", server)
+        self.assertEqual(self.row(consolidated), (State.READY, "", "consolidation"))
+        self.assertEqual(self.row(replaced), (State.READY, "", "replacement"))
+        self.assertEqual(self.row(idle), (State.DRAINING, "idle for 120 s", "idle"))
+        self.older.does("ask_drain", other)
+        self.older.does("drain", other, "asked for")
+        self.assertEqual(self.row(other), (State.DRAINING, "asked for", "consolidation"))
+        self.older.does("lose", idle, "ended: exited with 0")
+
+        # What it left is put right before anything is decided.
+        self.take_the_lease()
+        self.assertEqual(
+            self.causes(),
+            {
+                consolidated: None,
+                replaced: None,
+                other: DrainCause.OPERATOR,
+                idle: LossCause.ENDED,
+            },
+        )
+        self.call(keeping.keep, ME, other)
+        self.assertEqual(self.row(other)[0], State.DRAINING)

@@ -12,7 +12,7 @@ from bbs.daemons.login_composition import LoginServing
 from bbs.passwords import Hasher
 from bbs.rules import members
 from bbs.rules.servers import new_id
-from bbs.scaling.keeper import FleetKeeper
+from bbs.scaling.controller import FleetController
 from bbs.testing import MemoryProvider, MemoryService
 from bbs.testing.service import QUICK
 from bbs.values import Policy, Rate
@@ -41,7 +41,7 @@ def memory_service(
 
 def another_keeper(
     service: MemoryService, identity: str, provider: MemoryProvider, policy: Policy = POLICY
-) -> FleetKeeper:
+) -> FleetController:
     """The keeper of another login server on the database of `service`, where nobody waits."""
     ground = Ground(
         board,

@@ -22,10 +22,10 @@ from bbs.passwords import Hasher, threads
 from bbs.protocols.line import IConnection
 from bbs.rules import accounts, callers
 from bbs.rules.members import Member
+from bbs.scaling.context import FleetContext
+from bbs.scaling.controller import FleetController
 from bbs.scaling.housekeeping import Sweep
 from bbs.scaling.interfaces import IProvider
-from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
 from bbs.values import Policy, Timing
@@ -40,7 +40,7 @@ class LoginServing:
     :param launches: whether the provider ever launches anything.
     :param admission: who may connect to the process.
     :param fleet_id: which fleet the provider launches for.
-    :param traces: what the provider knows of traces: see `Means`.
+    :param traces: what the provider knows of traces: see `FleetContext`.
     """
 
     def __init__(
@@ -79,8 +79,8 @@ class LoginServing:
             config.telnet.secret,
         )
         self.home = home_of(ground, bus, parts, watchers, self.timing)
-        self.keeper = FleetKeeper(
-            Means(
+        self.keeper = FleetController(
+            FleetContext(
                 me=me,
                 database=ground.database,
                 provider=provider,

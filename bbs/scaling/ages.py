@@ -1,9 +1,9 @@
-"""How old launches are, and for how long servers have had nobody, by the clock of whoever watches.
+"""Measures how old launches are, and how long servers have been empty, by the watcher's own clock.
 
-Rows say when a launch was decided, by the wall clock of whoever decided it. That can have been set
-since, or be another machine's that is wrong. So an age is measured from the moment at which the
-keeper first saw the row, by a clock that nobody sets, and what the row says is a hint of how much
-had passed by then.
+A row says when its launch was decided, by the wall clock of whoever decided it. That clock may have
+been set since, or be wrong on another machine. An age is therefore measured by a clock that nobody
+sets, from the moment at which the controller first saw the row. The row's stamp is only a hint of
+how much time had passed by then.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from bbs.values import State
 
 
 class Ages:
-    """What the keeper has seen of each server, and since when, in seconds of `reactor`'s clock.
+    """Remembers since when the controller has seen each server, in seconds of `reactor`'s clock.
 
-    :param wall: by what rows are stamped.
-    :param most: seconds that a row's stamp is believed for at the most: however wrong a clock is,
-        it cannot make a launch that was just decided too old at once.
+    :param wall: the clock that stamps rows.
+    :param most: the greatest age in seconds that a row's stamp is believed for. However wrong a
+        clock is, it cannot make a new launch too old at once.
     """
 
     def __init__(self, reactor: Any, wall: Callable[[], float], most: float) -> None:
@@ -30,12 +30,12 @@ class Ages:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew: somebody else has kept the fleet, and saw what this one did not."""
+        """Begin anew: another controller has kept the fleet, and saw what this one did not."""
         self._began: dict[str, float] = {}
         self._idle_since: dict[str, float] = {}
 
     def see(self, rows: Collection[ServerRow]) -> None:
-        """These are all servers, as they are now."""
+        """Look at `rows`, which are all servers as they are now."""
         now = self._reactor.seconds()
         before, idle_since = self._began, self._idle_since
         self._began = {
@@ -52,16 +52,16 @@ class Ages:
         return self._began.setdefault(id, self._reactor.seconds())
 
     def begin_anew(self, id: str) -> None:
-        """What the server does is counted from now on."""
+        """Count the server's age from now on."""
         self._began[id] = self._reactor.seconds()
 
     def age(self, id: str) -> float:
-        """Seconds since then."""
+        """Seconds since the launch of a server was decided."""
         now: float = self._reactor.seconds()
         return now - self._began.setdefault(id, now)
 
     def idle(self, id: str) -> float:
-        """Seconds for which a server that serves has been seen with nobody on it."""
+        """Seconds for which a serving server has been seen empty."""
         now: float = self._reactor.seconds()
         return now - self._idle_since.get(id, now)
 

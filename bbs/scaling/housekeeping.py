@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from twisted.logger import Logger
 
 from bbs.rules import fleets, keeping
-from bbs.scaling.means import Means
+from bbs.scaling.context import FleetContext
 
 HOUSEKEEPING_INTERVAL = 60.0
 """Seconds between sweeps for what has expired."""
@@ -26,17 +26,16 @@ nobody waits long; called again until it returns 0."""
 
 
 class Housekeeping:
-    """Keeps house for the keeper: what has expired goes, and whether this is the same fleet yet is
-    looked at.
+    """Keeps house: what has expired goes, and whether this is the same fleet yet is looked at.
 
     :param sweeps: what to sweep away, beside what the fleet leaves.
     """
 
-    def __init__(self, means: Means, sweeps: Sequence[Sweep]) -> None:
-        self._run = means.database.run
-        self._reactor = means.reactor
-        self._wall = means.wall
-        self._fleet_id = means.fleet_id
+    def __init__(self, context: FleetContext, sweeps: Sequence[Sweep]) -> None:
+        self._run = context.database.run
+        self._reactor = context.reactor
+        self._wall = context.wall
+        self._fleet_id = context.fleet_id
         self._sweeps = sweeps
         self._last = 0.0
 

@@ -67,9 +67,12 @@ class IProvider(IService):
         """Start an app server under `launch_id`: letters, digits, `-` and `_`, at most 64.
 
         Idempotent by id: asked again, it starts nothing and fires as the first time, also after
-        the instance has ended. The Deferred fires when the launch is accepted and `list` tells of
-        it, if not at once (`shared`). It fails with `LaunchFailed`, and then this call started
-        nothing; or with `ProviderUnavailable`, and then it may have, and asking again tells.
+        the instance has ended. The fleet relies on that to find the machine of a server that has
+        served and that lists lack: it asks for the launch again, and then for its end.
+
+        The Deferred fires when the launch is accepted and `list` tells of it, if not at once
+        (`shared`). It fails with `LaunchFailed`, and then this call started nothing; or with
+        `ProviderUnavailable`, and then it may have, and asking again tells.
         """
 
     def list() -> Deferred[Mapping[str, Instance]]:

@@ -18,8 +18,9 @@ from zope.interface import alsoProvides, implementer
 from zope.interface.verify import verifyObject
 
 from bbs.delivery.bus import Bus
-from bbs.rules import fleets, members, operators
+from bbs.rules import fleets, members, operators, overview
 from bbs.rules.reseating import SETTLED_AT_ONCE
+from bbs.scaling.controller import FleetController
 from bbs.scaling.housekeeping import HOUSEKEEPING_INTERVAL
 from bbs.scaling.interfaces import (
     IEndsUnlisted,
@@ -28,9 +29,8 @@ from bbs.scaling.interfaces import (
     LaunchRefused,
     ProviderUnavailable,
 )
-from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.looking import SETTLED_INTERVAL, UNSETTLED_INTERVAL
-from bbs.scaling.sight import CONSISTENCY_GRACE, FIRST_LIST
+from bbs.scaling.inventory import CONSISTENCY_GRACE, FIRST_LIST
+from bbs.scaling.observer import SETTLED_INTERVAL, UNSETTLED_INTERVAL
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Secret, Server, User
 from bbs.testing import Peer
@@ -128,7 +128,7 @@ class CloudCase(SynchronousTestCase):
     """A service on a cloud, with one app server."""
 
     policy: Policy = POLICY
-    keeper: FleetKeeper | None = None
+    keeper: FleetController | None = None
     """The login server that has followed the service's own."""
     numbers = itertools.count(2)
 
@@ -145,7 +145,7 @@ class CloudCase(SynchronousTestCase):
             self.successResultOf(self.cloud.launch(id))
         self.cloud.on_launch = boots
 
-    def succeed_by(self, successor: CloudInMemory) -> FleetKeeper:
+    def succeed_by(self, successor: CloudInMemory) -> FleetController:
         """Another login server, which asks `successor`, keeps the fleet from now on."""
         before = self.keeper or self.service.login.keeper
         before.stopService()
@@ -488,6 +488,19 @@ class Launching(CloudCase):
         self.pass_time(4)
         self.assertEqual([reply["status"] for reply in peer.heard()], [0])
 
+    def test_a_call_that_takes_too_long_and_fails_then(self) -> None:
+        """Why it was given up is known already, and nothing came of it."""
+        self.service.people("ann", "bob")
+        self.cloud.trouble["launch"] = "hangs"
+        self.waiting("cat")
+        late = Server.get(Server.state == State.LAUNCHING)
+        self.pass_time(184)
+        self.assertEqual(Server.get_by_id(late.id).state, State.LOST)
+        self.cloud.hanging[0].errback(LaunchFailed("no capacity"))
+        self.pass_time(4)
+        row = Server.get_by_id(late.id)
+        self.assertEqual((row.state, row.reason), (State.GONE, "failed: not ready in 180 s"))
+
     def test_a_boot_that_takes_too_long_is_ended_and_replaced(self) -> None:
         self.service.people("ann", "bob")
         self.service.boots = False
@@ -545,6 +558,28 @@ class Refused(CloudCase):
         self.pass_time(6)
         self.assertEqual([reply["status"] for reply in self.waiting("eve").heard()], [0])
         self.assertIsNone(self.successResultOf(self.service.database.run(operators.refusal)))
+
+    def test_none_is_launched_by_a_round_that_waits_for_a_list_meanwhile(self) -> None:
+        self.cloud.refusal = None
+        self.waiting("cat")
+        first, second = self.cloud.launched
+        self.cloud.trouble["launch"] = "hangs"
+        self.service.database.run(members.warn, first, "soon")
+        lists = self.cloud.count("list")
+        while self.cloud.count("list") == lists:
+            self.service.advance(0.25)
+        self.service.advance(UNSETTLED_INTERVAL - 0.75)
+        asked, lists = self.cloud.count("launch"), self.cloud.count("list")
+        self.assertEqual(asked, 3)
+        self.cloud.trouble["list"] = "hangs"
+        # The round that finds this out waits for the list.
+        self.service.database.run(members.warn, second, "soon")
+        while self.cloud.count("list") == lists:
+            self.service.clock.advance(0.25)
+            self.assertEqual(self.cloud.count("launch"), asked)
+        self.cloud.hanging[0].errback(LaunchRefused(self.REASON))
+        self.service.clock.advance(1.0)
+        self.assertEqual(self.cloud.count("launch"), asked)
 
     def test_people_of_other_login_servers_are_answered_at_once(self) -> None:
         """They hear of it through the broker, and find it in the database."""
@@ -761,6 +796,57 @@ class Strays(CloudCase):
         self.assertNotIn("stray", self.cloud.alive())
 
 
+class Asked(CloudCase):
+    """Operators ask for launches, while an instance runs of which no server knows."""
+
+    policy = replace(POLICY, maximum=3, launch_timeout=FIRST_LIST - 2.0)
+
+    def ask_launch(self) -> str:
+        now = self.service.clock.seconds()
+        run = self.service.database.run
+        id: str = self.successResultOf(run(operators.ask_launch, 2, self.policy.maximum, now))
+        return id
+
+    def test_what_was_asked_for_while_a_round_looked_waits_for_the_next(self) -> None:
+        """Where that would be one too many, until the instance has ended."""
+        self.launch_unseen("stray")
+        self.cloud.trouble["terminate"] = AWAY
+        self.pass_time(8)
+        lists = self.cloud.count("list")
+        while self.cloud.count("list") == lists:
+            self.service.advance(0.25)
+        self.service.advance(UNSETTLED_INTERVAL - 0.75)
+        self.ask_launch()
+
+        def ask_another() -> None:
+            self.cloud.on_list = lambda: None
+            self.ask_launch()
+
+        self.cloud.on_list = ask_another
+        self.pass_time(20)
+        self.assertEqual(self.states(), ["ready", "ready", "launching"])
+        self.assertEqual(len(self.cloud.alive()), 3)
+
+    def test_one_that_is_given_up_is_not_launched(self) -> None:
+        """Also where it could be from that very moment on."""
+        self.cloud.trouble["list"] = AWAY
+        me = self.service.me
+        for id, identity in (("f" * 32, "host:elsewhere:1"), (me.id, me.identity)):
+            Lease.update(holder=id, identity=identity).execute()
+            self.pass_time(2)
+        asked = self.ask_launch()
+        self.pass_time(2 * FIRST_LIST)
+        self.assertEqual(Server.get_by_id(asked).state, State.GONE)
+        self.assertNotIn(asked, self.cloud.launched)
+        # That says nothing of launches, which operators are told of and replacements wait for.
+        self.assertEqual(overview.failures(self.service.wall()), 0)
+        self.cloud.trouble.clear()
+        by = operators.By("op", "here", self.service.wall())
+        self.service.database.run(operators.replace, by, self.policy.maximum)
+        self.pass_time(60)
+        self.assertEqual(len(self.cloud.launched), 2)
+
+
 @implementer(IHasWays)
 class CloudWithWays(CloudInMemory):
     """It has two ways, and what it is told of them is noted."""
@@ -820,6 +906,48 @@ class SeveralWays(CloudCase):
         self.pass_time(4)
         self.assertEqual(self.cloud.told[-1], ({server: "that"}, {server}))
         self.assertEqual(self.cloud.kept[-1], {server})
+
+    def lose_unnamed(self) -> str:
+        """A server that served while no lists were had, and that none of them has shown since."""
+        self.service.people("ann", "bob")
+        self.service.boots = False
+        self.cloud.trouble["list"] = AWAY
+        self.waiting("cat")
+        server = self.cloud.launched[-1]
+        self.cloud.hidden.add(server)
+        self.service.boot(server)
+        port = self.service.servers[server].port
+        self.service.database.run(members.report, server, port, "198.51.100.7")
+        self.pass_time(4)
+        self.assertEqual(self.states(), ["ready", "ready"])
+        self.service.boots = True
+        self.cloud.trouble.clear()
+        del self.service.servers[server]
+        self.cloud.told.clear()
+        return server
+
+    def test_one_that_is_lost_is_found_by_its_way(self) -> None:
+        """Though the provider had confirmed it."""
+        server = self.lose_unnamed()
+        self.pass_time(CONSISTENCY_GRACE + 2 * SETTLED_INTERVAL)
+        self.assertIn(({server: "this"}, set()), self.cloud.told)
+        self.assertEqual(Server.get_by_id(server).state, State.GONE)
+        self.assertNotIn(server, self.cloud.alive())
+
+    def test_one_that_is_lost_is_not_launched_in_another_way(self) -> None:
+        """Its row does not stay for ever, where the provider knows its way no more."""
+        server, launch = self.lose_unnamed(), self.cloud.launch
+
+        def launch_otherwise(launch_id: str) -> Deferred[None]:
+            if launch_id != server:
+                return launch(launch_id)
+            return self.cloud.write_way(launch_id, None, "that")
+
+        self.cloud.launch = launch_otherwise  # type: ignore[method-assign]
+        self.pass_time(CONSISTENCY_GRACE + 2 * SETTLED_INTERVAL)
+        self.assertEqual(Server.get_by_id(server).state, State.GONE)
+        self.assertEqual(Server.get_by_id(server).way, "this")
+        self.assertIn(("terminate", server), self.cloud.calls)
 
     def test_who_keeps_the_fleet_no_more(self) -> None:
         self.cloud.kept.clear()

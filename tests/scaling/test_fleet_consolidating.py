@@ -9,12 +9,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.config import Configuration, Fleet
 from bbs.daemons.login_composition import policy_of
-from bbs.rules import operators
-from bbs.rules.servers import CONSOLIDATED, MOVED, SPARE, figures_of
-from bbs.scaling.foresight import UNKNOWN
-from bbs.scaling.moving import AT_ONCE, PAUSE
+from bbs.rules import members, operators
+from bbs.rules.servers import MOVED, SPARE, figures_of
+from bbs.scaling.drainer import AT_ONCE, PAUSE
+from bbs.scaling.forecast import UNKNOWN
 from bbs.storage.models import Lease, LoginServer, Place, Server, User
-from bbs.values import Policy, State
+from bbs.values import DrainCause, Policy, State
 from tests.memory_service import POLICY
 from tests.scaling.test_fleet_cloud import CloudCase, CloudInMemory
 
@@ -66,7 +66,8 @@ class Consolidating(ConsolidatingCase):
         listener = self.service.listening(self.tokens["p4"])
         self.assertGreaterEqual(self.until_drains(), AFTER - 4)
         [draining] = Server.select().where(Server.state == State.DRAINING)
-        self.assertTrue(draining.reason.startswith(f"{CONSOLIDATED}2 people"), draining.reason)
+        self.assertEqual(draining.cause, DrainCause.CONSOLIDATION)
+        self.assertEqual(draining.reason, "consolidated: 2 people fit elsewhere")
         self.pass_time(60)
         self.assertEqual((self.states(), self.taken()), (["ready"], [6]))
         self.assertIn("moved", [event["event"] for event in listener.events()])
@@ -147,6 +148,26 @@ class Consolidating(ConsolidatingCase):
         self.succeed_by(CloudInMemory(self.cloud.account))
         self.pass_time(60)
         self.assertEqual(self.taken(), [6])
+
+
+class Kept(ConsolidatingCase):
+    policy = replace(ConsolidatingCase.policy, capacity=2 * CAPACITY)
+
+    def test_nobody_is_moved_off_one_that_has_just_been_kept(self) -> None:
+        """By the round that keeps it, which saw it drain."""
+        names = self.fill_another(3 * CAPACITY)
+        self.go(*names[: 2 * CAPACITY])
+        self.until_drains()
+        taken = self.taken()
+        while self.taken() == taken:
+            self.service.clock.advance(0.05)
+        left = self.taken()[1]
+        self.assertGreater(left, 0)
+        for number in range(2 * CAPACITY):
+            args = (self.service.me, f"w{number}", f"w{number}", self.service.wall())
+            self.service.database.run(members.wait, *args)
+        self.service.clock.pump([0.05] * 25)
+        self.assertEqual((self.states(), self.taken()[1]), (["ready", "ready"], left))
 
 
 class Off(ConsolidatingCase):

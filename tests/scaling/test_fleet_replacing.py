@@ -8,9 +8,9 @@ from typing import Any
 
 from twisted.logger import formatEvent, globalLogPublisher
 
-from bbs.rules import operators
+from bbs.rules import keeping, operators
 from bbs.rules.operators import By
-from bbs.rules.replacing import DELAY, FULL, PROVIDER_AWAY, Replacement, delay
+from bbs.rules.replacing import DELAY, Blocker, Replacement, delay
 from bbs.rules.servers import MOVED, figures_of
 from bbs.storage.models import LoginServer, Place, Server
 from bbs.values import State
@@ -77,6 +77,19 @@ class ReplacingCase(CloudCase):
 
 
 class Replacing(ReplacingCase):
+    def test_one_to_whom_somebody_has_just_come_is_looked_at_again_at_once(self) -> None:
+        tried: list[float] = []
+        drain = keeping.drain
+
+        def not_at_first(*args: Any) -> Any:
+            tried.append(self.service.clock.seconds())
+            return drain(*args) if len(tried) > 1 else None
+
+        self.patch(keeping, "drain", not_at_first)
+        self.ask(most=1)
+        self.pass_time(20)
+        self.assertLess(tried[1] - tried[0], 0.1)
+
     def test_all_of_them_one_after_the_other(self) -> None:
         listener = self.service.listening(self.tokens["p0"])
         self.assertEqual(self.ask(), self.old)
@@ -148,7 +161,7 @@ class Replacing(ReplacingCase):
             [text for text in logged if text.startswith("replacing")],
             ["replacing servers waits: the provider is away"],
         )
-        self.assertEqual(self.told(), PROVIDER_AWAY)
+        self.assertEqual(self.told(), Blocker.PROVIDER_AWAY.text)
         del self.cloud.trouble["list"]
         self.follow(120)
         self.assertFalse({row.id for row in self.rows()} & self.old)
@@ -192,7 +205,7 @@ class Full(ReplacingCase):
             " the people of any of them",
             logged,
         )
-        self.assertEqual(self.told(), FULL)
+        self.assertEqual(self.told(), Blocker.FULL.text)
         for name in [*self.tokens][:CAPACITY]:
             self.service.peer().ask(f"logout {self.tokens.pop(name)}")
         self.follow(240)

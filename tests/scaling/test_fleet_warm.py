@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from bbs import __version__
 from bbs.rules import members, operators
 from bbs.scaling.interfaces import LaunchFailed, LaunchRefused
-from bbs.scaling.sight import CONSISTENCY_GRACE
+from bbs.scaling.inventory import CONSISTENCY_GRACE
 from bbs.storage.models import Server
 from bbs.testing.provider import MemoryProvider, WarmMemoryProvider
 from bbs.values import Instance, Policy, State

@@ -23,8 +23,8 @@ from bbs.daemons.login_composition import LoginServing
 from bbs.errors import Unavailable
 from bbs.passwords import Hasher
 from bbs.rules import members, servers
+from bbs.scaling.controller import FleetController
 from bbs.scaling.identity import process_identity
-from bbs.scaling.keeper import FleetKeeper
 from bbs.storage.models import Lease, Server
 from bbs.testing.provider import MemoryProvider
 from bbs.testing.service import HINT_KEY, QUICK
@@ -259,10 +259,10 @@ class KeepersCase(BadDaysCase):
         self.pass_time(0.2)
 
     @property
-    def first(self) -> FleetKeeper:
+    def first(self) -> FleetController:
         return self.service.login.keeper
 
-    def stop(self, keeper: FleetKeeper) -> None:
+    def stop(self, keeper: FleetController) -> None:
         if keeper.running:
             keeper.stopService()
 

@@ -68,7 +68,7 @@ BOOTS = 20
 _NORMAL = NormalDist()
 
 
-class Foresight:
+class Forecast:
     """Learns how demand moves from how many people there are; times in seconds, of a clock that
     nobody sets.
 

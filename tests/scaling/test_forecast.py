@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from bbs.scaling.foresight import FAMILIAR, UNKNOWN, Foresight, Peak
+from bbs.scaling.forecast import FAMILIAR, UNKNOWN, Forecast, Peak
 
 INTERVAL = 2.0
 BOOT = 46.0
 
 
-def watching(target: float = 1.0, boots: float | None = BOOT) -> Foresight:
-    foresight = Foresight(target, INTERVAL)
-    foresight.booted([] if boots is None else [boots] * 5)
-    return foresight
+def watching(target: float = 1.0, boots: float | None = BOOT) -> Forecast:
+    forecast = Forecast(target, INTERVAL)
+    forecast.booted([] if boots is None else [boots] * 5)
+    return forecast
 
 
 def poisson(chance: Random, mean: float) -> int:
@@ -49,35 +49,35 @@ def most_growth(mean: float) -> int:
 
 
 def let_come(
-    foresight: Foresight, people: int, come: float, go: float, seconds: int, seed: int = 1
+    forecast: Forecast, people: int, come: float, go: float, seconds: int, seed: int = 1
 ) -> int:
     """People come and go by Poisson processes of these rates; how many are there then."""
     chance = Random(seed)
     for second in range(0, seconds, 2):
-        foresight.see(people, float(second))
+        forecast.see(people, float(second))
         people = max(0, people + poisson(chance, 2 * come) - poisson(chance, 2 * go))
     return people
 
 
-class ForesightTests(SynchronousTestCase):
+class ForecastTests(SynchronousTestCase):
     def test_where_nothing_is_known(self) -> None:
-        foresight = watching()
-        foresight.see(0, 0.0)
-        self.assertEqual(foresight.spare(), UNKNOWN)
+        forecast = watching()
+        forecast.see(0, 0.0)
+        self.assertEqual(forecast.spare(), UNKNOWN)
         for second in range(0, int(FAMILIAR) + 20, 2):
-            foresight.see(0, float(second))
-        self.assertEqual(foresight.spare(), 1)
+            forecast.see(0, float(second))
+        self.assertEqual(forecast.spare(), 1)
 
     def test_somebody_new_guesses_by_how_many_there_are(self) -> None:
         """Who takes a fleet of a thousand over keeps about as many as whoever had it before."""
-        foresight = watching()
-        foresight.see(1000, 0.0)
-        self.assertIn(foresight.spare(), range(28, 50))
+        forecast = watching()
+        forecast.see(1000, 0.0)
+        self.assertIn(forecast.spare(), range(28, 50))
 
     def test_a_place_for_whoever_comes_where_few_do(self) -> None:
-        foresight = watching()
-        let_come(foresight, 1, 0.0, 0.0, 3600)
-        self.assertEqual(foresight.spare(), 1)
+        forecast = watching()
+        let_come(forecast, 1, 0.0, 0.0, 3600)
+        self.assertEqual(forecast.spare(), 1)
 
     def test_people_who_come_and_go(self) -> None:
         """As often as 99 of 100 times so many more come than go in a boot."""
@@ -86,9 +86,9 @@ class ForesightTests(SynchronousTestCase):
             needed = most_growth(rate * lead) + 1
             found = []
             for seed in range(10):
-                foresight = watching()
-                let_come(foresight, 1000, rate, rate, 3000, seed)
-                found.append(foresight.spare())
+                forecast = watching()
+                let_come(forecast, 1000, rate, rate, 3000, seed)
+                found.append(forecast.spare())
             mean = sum(found) / len(found)
             # A little more, for what is not known of the rate.
             self.assertGreater(mean, 0.9 * needed, (rate, needed, found))
@@ -99,9 +99,9 @@ class ForesightTests(SynchronousTestCase):
         for come, go in ((2.0, 2.4), (2.0, 2.0), (2.4, 2.0)):
             spares = []
             for seed in range(10):
-                foresight = watching()
-                let_come(foresight, 10000, come, go, 2000, seed)
-                spares.append(foresight.spare())
+                forecast = watching()
+                let_come(forecast, 10000, come, go, 2000, seed)
+                spares.append(forecast.spare())
             means.append(sum(spares) / len(spares))
         for less, more in pairwise(means):
             # 0.4 a second more, for 47 seconds, give or take what chance has of it.
@@ -109,41 +109,41 @@ class ForesightTests(SynchronousTestCase):
 
     def test_groups(self) -> None:
         """Who comes in tens needs more room than as many who come by themselves."""
-        foresight = watching()
+        forecast = watching()
         alone = watching()
         let_come(alone, 500, 0.5, 0.5, 3600)
         chance, people = Random(3), 500
         for second in range(0, 3600, 2):
-            foresight.see(people, float(second))
+            forecast.see(people, float(second))
             people += 10 * poisson(chance, 2 * 0.05) - poisson(chance, 2 * 0.5)
-        self.assertGreater(foresight.spare(), 1.5 * alone.spare())
+        self.assertGreater(forecast.spare(), 1.5 * alone.spare())
 
     def test_one_crowd_is_no_climate(self) -> None:
         """A thousand come at once: most of what is kept afterwards is not kept for another such."""
-        foresight = watching()
+        forecast = watching()
         for second in range(0, 600, 2):
-            foresight.see(20 if second < 300 else 1020, float(second))
-        self.assertLess(foresight.spare(), 40)
+            forecast.see(20 if second < 300 else 1020, float(second))
+        self.assertLess(forecast.spare(), 40)
 
     def test_longer_boots_need_more(self) -> None:
         spares = []
         for boot in (10.0, 45.0, 180.0):
-            foresight = watching(boots=boot)
-            let_come(foresight, 1000, 1.0, 1.0, 2000)
-            spares.append(foresight.spare())
+            forecast = watching(boots=boot)
+            let_come(forecast, 1000, 1.0, 1.0, 2000)
+            spares.append(forecast.spare())
         self.assertEqual(spares, sorted(set(spares)))
 
     def test_the_latest_boots_count(self) -> None:
-        foresight = watching(boots=180.0)
-        let_come(foresight, 1000, 1.0, 1.0, 2000)
-        before = foresight.spare()
-        foresight.booted([10.0] * 100)
-        self.assertLess(foresight.spare(), before / 2)
+        forecast = watching(boots=180.0)
+        let_come(forecast, 1000, 1.0, 1.0, 2000)
+        before = forecast.spare()
+        forecast.booted([10.0] * 100)
+        self.assertLess(forecast.spare(), before / 2)
 
     def test_who_may_wait_for_a_boot_needs_no_spare_place(self) -> None:
-        foresight = watching(target=BOOT + INTERVAL)
-        let_come(foresight, 100, 1.0, 1.0, 2000)
-        self.assertEqual(foresight.spare(), 0)
+        forecast = watching(target=BOOT + INTERVAL)
+        let_come(forecast, 100, 1.0, 1.0, 2000)
+        self.assertEqual(forecast.spare(), 0)
 
     @given(
         st.lists(st.tuples(st.integers(0, 10**6), st.floats(0.0, 10**6)), min_size=1, max_size=50),
@@ -154,14 +154,14 @@ class ForesightTests(SynchronousTestCase):
         self, seen: list[tuple[int, float]], boots: list[float], target: float
     ) -> None:
         """A whole number of places, and no more than would serve all and more."""
-        foresight = Foresight(target, INTERVAL)
-        foresight.booted(boots)
+        forecast = Forecast(target, INTERVAL)
+        forecast.booted(boots)
         now = 0.0
         for people, pause in seen:
             now += pause
-            foresight.see(people, now)
+            forecast.see(people, now)
         most = max(people for people, _ in seen)
-        spare = foresight.spare()
+        spare = forecast.spare()
         json.dumps(spare)
         self.assertIsInstance(spare, int)
         self.assertTrue(0 <= spare <= ceil(2e4 * (most + 10)))

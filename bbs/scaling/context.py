@@ -1,10 +1,11 @@
-"""What the parts of the fleet's keeper have in common."""
+"""The collaborators that all parts of the fleet's controller share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
 
 from bbs.rules.members import Member
 from bbs.scaling.interfaces import IProvider
@@ -14,17 +15,17 @@ from bbs.values import Policy
 
 
 @dataclass(frozen=True, kw_only=True)
-class Means:
-    """What the fleet is kept with, by the login server `me`; `policy` is what the operator wants of
-    it, `wall` stamps what is stored, and `fleet_id` is which fleet the provider launches for.
-    `traces` tells the provider of which trace a launch is part, by its id."""
+class FleetContext:
+    """Everything that the login server `me` keeps the fleet with. `policy`: the operator's wishes.
+    `wall`: the clock that stamps rows. `fleet_id`: the fleet that the provider launches for.
+    `traces`: the trace that each launch is part of, by launch id, for the provider."""
 
     me: Member
     database: Database
     provider: IProvider
     policy: Policy
     news: FleetNews
-    reactor: Any
+    reactor: IReactorTime
     wall: Callable[[], float]
     fleet_id: str = ""
     traces: dict[str, str] = field(default_factory=dict)

@@ -1,20 +1,22 @@
-"""What the fleet's keeper knows of the provider's launches, and how surely.
+"""Knows what the provider has launched, as far as lists tell.
 
 A cloud's list hangs, fails and lags behind the truth: a launch that it does not show may be there.
-So nothing is held against a server while the list cannot be had, and absence means something only
-when list after list has shown it for `CONSISTENCY_GRACE`. Until then a launch may be running.
+While no list can be had, nothing is held against any server. Absence counts only when list after
+list has shown it for `CONSISTENCY_GRACE`. Even then it only means that people need another place:
+the machine may still run, and its end is certain when the provider says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from bbs.rules.replacing import PROVIDER_AWAY, PROVIDER_SILENT
+from bbs.rules.replacing import Blocker
+from bbs.scaling.fleet_view import Machine, Orphan
 from bbs.scaling.interfaces import IProvider, ProviderUnavailable
 from bbs.values import Instance
 
@@ -37,30 +39,35 @@ is well."""
 _log = Logger()
 
 
-class Sight:
+class Inventory:
     """What `provider` has, as it last said.
 
     :param on_news: called when a list has come for which nobody waited any more.
     """
 
-    def __init__(self, provider: IProvider, on_news: Callable[[], None], reactor: Any) -> None:
+    def __init__(
+        self, provider: IProvider, on_news: Callable[[], None], reactor: IReactorTime
+    ) -> None:
         self.instances: Mapping[str, Instance] = {}
         """By launch id, as last listed."""
         self._provider = provider
         self._on_news = on_news
         self._reactor = reactor
-        self._looking = False
+        self._listing = False
         self._available = True
+        self._tenure = 0
+        """How often all was forgotten: what was asked for before tells nothing any more."""
         self.forget()
 
     def forget(self) -> None:
         """Know nothing: somebody else may have launched and ended since."""
         self.instances = {}
+        self._tenure += 1
         self._asked_at: float | None = None
         self._since: float | None = None
         self._missing: dict[str, float] = {}
         self._void: set[str] = set()
-        self._strays: dict[str, float] = {}
+        self._orphans: dict[str, float] = {}
 
     async def look(self, oldest: float, wait: bool = True) -> None:
         """Have a list no more than `oldest` seconds old, if that can be had soon. Unless it is to
@@ -69,22 +76,22 @@ class Sight:
         if self._since is None:
             self._since = now
         recent = self._asked_at is not None and now - self._asked_at < oldest
-        if self._looking or recent:
+        if self._listing or recent:
             return
         if not wait and self._asked_at is not None and self._provider.shared:
             Deferred.fromCoroutine(self._list()).addBoth(lambda _: self._heard(now))
             return
-        looked: Deferred[None] = Deferred()
+        listed: Deferred[None] = Deferred()
 
         def end(_: object = None) -> None:
-            if not looked.called:
-                looked.callback(None)
+            if not listed.called:
+                listed.callback(None)
             else:
                 self._on_news()
 
-        patience = self._reactor.callLater(PATIENCE, looked.callback, None)
+        patience = self._reactor.callLater(PATIENCE, listed.callback, None)
         Deferred.fromCoroutine(self._list()).addBoth(end)
-        await looked
+        await listed
         if patience.active():
             patience.cancel()
 
@@ -94,7 +101,7 @@ class Sight:
             self._on_news()
 
     @property
-    def may_count(self) -> bool:
+    def is_counted(self) -> bool:
         """Whether it is known how many run, or has been asked for in vain for long enough."""
         if not self._provider.shared or self._asked_at is not None:
             return True
@@ -102,14 +109,14 @@ class Sight:
         return since is not None and self._reactor.seconds() - since >= FIRST_LIST
 
     @property
-    def trouble(self) -> str:
-        """Why what the provider has is not known well enough for what can wait; "" if it is."""
+    def trouble(self) -> Blocker | None:
+        """Why what the provider has is not known well enough for what can wait."""
         if not self._available:
-            return PROVIDER_AWAY
+            return Blocker.PROVIDER_AWAY
         last = self._asked_at
         if self._provider.shared and (last is None or self._reactor.seconds() - last > STALE):
-            return PROVIDER_SILENT
-        return ""
+            return Blocker.PROVIDER_SILENT
+        return None
 
     @property
     def is_behind(self) -> bool:
@@ -137,58 +144,67 @@ class Sight:
             told = replace(instance, alive=False, stopped=True)
             self.instances = {**self.instances, launch_id: told}
 
-    def alive(self, launch_id: str, spared: bool) -> bool | None:
-        """Whether the launch lives, None where that cannot be said: one that is stopped does not.
-        Absence is no death of one that is `spared`: it can be asked for again, or shows by itself
-        that it lives."""
+    def machine(self, launch_id: str, spared: bool = False) -> Machine:
+        """The state of a launch's machine. A `spared` one is never missing or ended by absence: it
+        can be asked for again, or its heartbeat shows that it lives."""
         instance = self.instances.get(launch_id)
         if instance:
-            return instance.alive
-        # Asked of those that are spared too: since when it is absent is noted there.
-        gone = self._provider.shared and self.gone(launch_id)
-        return False if gone and not spared else None
-
-    def gone(self, launch_id: str) -> bool:
-        """Whether it is certain that nothing runs, or will run, under this id."""
-        instance = self.instances.get(launch_id)
-        if instance:
-            return not _is_there(instance)
+            if instance.alive:
+                return Machine.RUNS
+            return Machine.STOPPED if is_there(instance) else Machine.ENDED
+        # Also for a spared one: this notes since when it is absent.
+        missing = self._provider.shared and self._is_missing(launch_id)
+        if spared or not self._provider.shared:
+            return Machine.UNKNOWN
         if launch_id in self._void:
-            return True
+            return Machine.ENDED
+        return Machine.MISSING if missing else Machine.UNKNOWN
+
+    def _is_missing(self, launch_id: str) -> bool:
         if self._asked_at is None:
             return False
-        return (
-            self._asked_at - self._missing.setdefault(launch_id, self._asked_at)
-            >= CONSISTENCY_GRACE
-        )
+        since = self._missing.setdefault(launch_id, self._asked_at)
+        return self._asked_at - since >= CONSISTENCY_GRACE
 
-    def strays(self, servers: Collection[str]) -> dict[str, bool]:
+    def is_another(self, launch_id: str, instance_id: str | None) -> bool:
+        """Whether the list has only an instance of this launch that has ended, and is not the one
+        that its server is known to run on: two controllers launched it, and one too many was
+        ended."""
+        instance = self.instances.get(launch_id)
+        if instance is None or instance.alive or not instance.instance_id:
+            return False
+        return instance_id not in (None, instance.instance_id)
+
+    def orphans(self, servers: Collection[str]) -> Sequence[Orphan]:
         """The instances of this fleet that run, or are stopped, and belong to none of `servers`,
-        the ids of those that live; and of each whether it has done so for long enough to be ended.
-        What is known of others than `servers` is forgotten."""
+        the ids of those that live. What is known of others than `servers` is forgotten."""
         self._missing = {id: since for id, since in self._missing.items() if id in servers}
         self._void.intersection_update(servers)
-        if not self._provider.shared or self._asked_at is None:
-            return {}
-        self._strays = {
-            id: self._strays.get(id, self._asked_at)
+        last = self._asked_at
+        if not self._provider.shared or last is None:
+            return ()
+        self._orphans = {
+            id: self._orphans.get(id, last)
             for id, instance in self.instances.items()
-            if _is_there(instance) and instance.ours and id not in servers
+            if is_there(instance) and instance.ours and id not in servers
         }
-        return {
-            id: self._asked_at - since >= CONSISTENCY_GRACE for id, since in self._strays.items()
-        }
+        return [
+            Orphan(id, self.instances[id].alive, last - since >= CONSISTENCY_GRACE)
+            for id, since in self._orphans.items()
+        ]
 
-    def strayed(self, launch_id: str) -> float:
-        """Seconds for which lists have shown a stray to be one, up to the latest."""
+    def orphaned(self, launch_id: str) -> float:
+        """Seconds for which lists have shown that an instance is an orphan, up to the latest."""
         latest = self._asked_at or 0.0
-        return latest - self._strays.get(launch_id, latest)
+        return latest - self._orphans.get(launch_id, latest)
 
     async def _list(self) -> None:
-        self._looking, asked_at = True, self._reactor.seconds()
+        self._listing, asked_at, tenure = True, self._reactor.seconds(), self._tenure
         try:
-            self.instances = await self._provider.list()
-            self._asked_at = asked_at
+            instances = await self._provider.list()
+            if tenure != self._tenure:
+                return
+            self.instances, self._asked_at = instances, asked_at
             for id in self.instances.keys() & self._missing.keys():
                 if self._missing[id] <= asked_at:
                     del self._missing[id]
@@ -198,7 +214,7 @@ class Sight:
         except Exception:
             _log.failure("listing the instances went wrong")
         finally:
-            self._looking = False
+            self._listing = False
 
     def _noticed(self, trouble: str | None) -> None:
         if self._available != (trouble is None):
@@ -209,6 +225,6 @@ class Sight:
                 _log.error("the provider is away: {trouble}", trouble=trouble)
 
 
-def _is_there(instance: Instance) -> bool:
-    """Whether it has not ended, though somebody may have stopped it."""
+def is_there(instance: Instance) -> bool:
+    """Whether an instance has not ended. It may be stopped."""
     return instance.alive or instance.stopped

@@ -1,0 +1,302 @@
+"""The fleet's controller: observe, plan, carry out.
+
+Every login server runs a controller, and the one that holds the lease in the database keeps the
+fleet. A round looks at everything, has `bbs.scaling.planner` decide, and acts. A round can be cut
+off between any two steps: the next one, of this controller or its successor, goes on. A launch is
+written down before the provider is asked, and asking again under the same id is harmless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from bbs.errors import Unavailable
+from bbs.rules import keeping, members, reseating
+from bbs.rules.members import LeaseSeen, Observation, PeerSeen, Watch
+from bbs.rules.replacing import DELAY, Blocker
+from bbs.rules.servers import MOVED, SPARE, ServerRow
+from bbs.scaling.ages import Ages
+from bbs.scaling.backoff import LaunchBreaker
+from bbs.scaling.context import FleetContext
+from bbs.scaling.demand import DemandTracker
+from bbs.scaling.drainer import Drainer
+from bbs.scaling.executor import Executor
+from bbs.scaling.housekeeping import Housekeeping, Sweep
+from bbs.scaling.identity import certainly_dead
+from bbs.scaling.inventory import Inventory
+from bbs.scaling.notices import Notices
+from bbs.scaling.observer import FleetObserver
+from bbs.scaling.planner import plan
+from bbs.values import Tally
+from bbs.workers import IWorkers
+
+GATHER = 0.02
+"""Seconds at least between the beginnings of two rounds, so that many people cause few rounds. A
+round after a quiet time begins at once."""
+
+GATHER_EACH = 40e-6
+"""Seconds between rounds for each server of a large fleet: five times what a round costs for each,
+so that the login server has time for people while many of them come."""
+
+KNOWN_FOR = 60.0
+"""Seconds after which every server's whole row is read again, and not only what changes while it
+serves: an operator may have edited it."""
+
+LASTING = 10.0
+"""Seconds for which a replacement must have been held up before operators are told: in any busy
+service people wait for a moment now and then."""
+
+_log = Logger()
+
+
+class FleetController(Service):
+    """Keeps the fleet while it holds the lease; else watches whoever does.
+
+    :param workers: has a thread for what would block, however shortly.
+    :param sweeps: what to sweep away, beside what the fleet leaves.
+    :param heartbeat_interval: seconds between rounds, when nothing asks for one sooner.
+    :param tally: what this login server has counted, to tell the others.
+    """
+
+    def __init__(
+        self,
+        context: FleetContext,
+        *,
+        workers: IWorkers,
+        sweeps: Sequence[Sweep],
+        heartbeat_interval: float,
+        tally: Tally,
+    ) -> None:
+        self.me = context.me
+        self.keeping = False
+        """Whether this login server holds the lease."""
+        self._run = context.database.run
+        self._provider = context.provider
+        self._policy = context.policy
+        self._news = context.news
+        self._reactor = context.reactor
+        self._wall = context.wall
+        self._workers = workers
+        self._interval = heartbeat_interval
+        self._tally = tally
+        self._watch = Watch()
+        self._serving: Mapping[str, ServerRow] = {}
+        self._read_anew = 0.0
+        self._began, self._gather = float("-inf"), GATHER
+        self._last_round: float | None = None
+        # No TimerService: a round can be called for sooner than it is due.
+        self._next: IDelayedCall | None = None
+        self._round: Deferred[None] | None = None
+        self._again = False
+        self._blocked = _Blocked()
+        self._inventory = Inventory(self._provider, self.look_soon, self._reactor)
+        # Half of a launch's time is left at least to what another controller began.
+        self._ages = Ages(self._reactor, self._wall, self._policy.launch_timeout / 2)
+        self._demand = DemandTracker(self._policy, heartbeat_interval, self._reactor)
+        self._breaker = LaunchBreaker(context)
+        self._observer = FleetObserver(context, self._inventory, self._ages, heartbeat_interval)
+        self._executor = Executor(
+            context, self._inventory, self._ages, self._breaker, self._demand, self.look_soon
+        )
+        self._drainer = Drainer(context)
+        self._housekeeping = Housekeeping(context, sweeps)
+        self._notices = Notices(context.database, context.news, lambda: self.keeping, self._reactor)
+
+    # Service
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._provider.when_changed = self.look_soon
+        self._provider.startService()
+        self._news.hear(self)
+        self._notices.startService()
+        self._next = self._reactor.callLater(0, self._begin)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        if self._next:
+            self._next.cancel()
+        return Deferred.fromCoroutine(self._finish())
+
+    async def _finish(self) -> None:
+        if self._round:
+            await self._round
+        await maybeDeferred(self._notices.stopService)
+        await self._executor.finish()
+        await maybeDeferred(self._provider.stopService)
+        if self.keeping and not self._provider.shared:
+            await self._close_children()
+        with suppress(Unavailable):  # Else the lease lapses by itself.
+            await self._run(members.resign, self.me)
+        self._news.gone()
+
+    async def _close_children(self) -> None:
+        """Close the rows of servers that ended with this process."""
+        for id in await self._provider.list():
+            try:
+                await self._run(keeping.close, self.me, id, None, "stopped", self._wall())
+            except (Unavailable, keeping.NotKeeper):
+                return
+
+    # Rounds
+
+    def look_soon(self) -> None:
+        """Begin a round at once, or another one after the present round."""
+        if self._next is None:
+            self._again = True
+        elif self.running:
+            soon = self._soon()
+            if self._next.getTime() > self._reactor.seconds() + soon:
+                self._next.reset(soon)
+
+    def _soon(self) -> float:
+        """Seconds until a round may begin."""
+        return max(0.0, self._began + self._gather - self._reactor.seconds())
+
+    def _begin(self) -> None:
+        self._next, self._again = None, False
+        self._began = self._reactor.seconds()
+        self._round = Deferred.fromCoroutine(self._one_round())
+        self._round.addErrback(
+            lambda failure: _log.failure("a round of the fleet went wrong", failure=failure)
+        )
+        self._round.addCallback(lambda _: self._ended())
+
+    def _ended(self) -> None:
+        self._round = None
+        if self.running:
+            self._next = self._reactor.callLater(
+                self._soon() if self._again else self._pause(), self._begin
+            )
+
+    def _pause(self) -> float:
+        """Seconds until the next round if nothing asks for one: sooner while people are moved."""
+        pause = self._drainer.pause
+        return min(pause, self._interval) if pause else self._interval
+
+    async def _one_round(self) -> None:
+        try:
+            seen = await self._run(members.observe, self.me, self._tally, self._known())
+            elapsed = self._elapsed()
+            if seen.lease.holder != self.me.id:
+                await self._watch_holder(seen.lease, elapsed)
+                return
+            if not self.keeping:
+                self.keeping = True
+                _log.info("this login server keeps the fleet")
+            await self._keep(seen, elapsed)
+        except Unavailable:
+            _log.debug("a round without the database")
+        except keeping.NotKeeper:
+            self._deposed()
+
+    def _known(self) -> Mapping[str, ServerRow]:
+        """The servers whose rows are known, but for what changes while they serve."""
+        now = self._reactor.seconds()
+        if now >= self._read_anew:
+            self._read_anew = now + KNOWN_FOR
+            self._serving = {}
+        return self._serving
+
+    def _elapsed(self) -> float:
+        """Seconds since the last look, as far as they count as silence of others."""
+        now = self._reactor.seconds()
+        last, self._last_round = self._last_round, now
+        return 0.0 if last is None else min(now - last, 2 * self._interval)
+
+    # The lease
+
+    async def _watch_holder(self, lease: LeaseSeen, elapsed: float) -> None:
+        if self.keeping:
+            self._deposed()
+        silent = self._watch.silence(lease.holder, lease.beats, elapsed)
+        dead = silent > self._policy.lost_after or bool(await self._dead([lease.identity]))
+        if dead and await self._run(members.seize, self.me, lease):
+            _log.warn("the fleet's keeper is dead; this login server takes over")
+            self._again = True
+
+    def _deposed(self) -> None:
+        self.keeping = False
+        self._serving = {}
+        self._inventory.forget()
+        self._observer.forget()
+        self._ages.forget()
+        self._demand.forget()
+        self._breaker.forget()
+        self._executor.forget()
+        for name in (SPARE, DELAY):
+            self._tally.figures.pop(name, None)
+        _log.warn("another login server keeps the fleet now")
+
+    async def _dead(self, identities: Sequence[str]) -> Collection[str]:
+        """The `identities` whose processes, on this machine, are certainly dead. This reads files
+        of /proc, so a thread does it; not a database thread, where people's transactions would
+        wait. No thread is asked if there is nobody else."""
+        others = {*identities} - {"", self.me.identity}
+        return await self._workers.run(certainly_dead, others) if others else ()
+
+    async def _forget_dead_peers(
+        self, peers: Sequence[PeerSeen], dead: Collection[str], elapsed: float
+    ) -> None:
+        for peer in peers:
+            silent = self._watch.silence(peer.id, peer.beats, elapsed)
+            if peer.identity in dead or silent > self._policy.lost_after:
+                _log.warn("login server {login_server} is dead", login_server=peer.id)
+                await self._run(keeping.forget_peer, self.me, peer.id)
+        self._watch.keep({peer.id for peer in peers})
+
+    # Keeping the fleet
+
+    async def _keep(self, seen: Observation, elapsed: float) -> None:
+        self._notices.look_now()
+        self._serving = seen.serving
+        self._gather = max(GATHER, GATHER_EACH * len(seen.servers))
+        launchers = {scope.partition(":")[2] for scope in {row.scope for row in seen.servers}}
+        dead = await self._dead([*launchers, *(peer.identity for peer in seen.peers)])
+        await self._forget_dead_peers(seen.peers, dead, elapsed)
+
+        fleet = await self._observer.look(seen, elapsed, dead, lambda: self._breaker.launches)
+        demand = self._demand.see(seen)
+        self._executor.ask_again(fleet, seen.others)
+        policy = self._demand.policy
+        planned = plan(fleet, demand, policy)
+        await self._executor.carry_out(planned, fleet, self._began)
+
+        figures = self._tally.figures
+        figures[SPARE] = policy.spare
+        figures[DELAY] = self._blocked.lasting(planned.blocker, self._reactor.seconds())
+        moved = await self._drainer.move(fleet.servers.values())
+        figures[MOVED] = figures.get(MOVED, 0) + moved
+        if seen.waiting:
+            moves = await self._run(keeping.settle, self.me)
+            self._news.moved(moves)
+            if len(moves) == reseating.SETTLED_AT_ONCE:
+                self.look_soon()  # More people may find places.
+        await self._breaker.stamp_again()
+        await self._housekeeping.keep()
+
+
+class _Blocked:
+    """Remembers what has held replacements up, and since when, and logs it once it lasts."""
+
+    def __init__(self) -> None:
+        self._blocker: Blocker | None = None
+        self._since = 0.0
+        self._told = False
+
+    def lasting(self, blocker: Blocker | None, now: float) -> int:
+        """The number of the present `blocker`, once it has lasted; else 0."""
+        if blocker is not self._blocker:
+            self._blocker, self._since, self._told = blocker, now, False
+        if blocker is None or now - self._since < LASTING:
+            return 0
+        if not self._told:
+            self._told = True
+            _log.warn("replacing servers waits: {reason}", reason=blocker.text)
+        return int(blocker)

@@ -1,0 +1,449 @@
+"""Decides what the fleet does next: a pure function of what was seen.
+
+`plan` reads no clock and keeps nothing. Times come in as ages. A controller can die between any two
+steps of a plan: the next round sees what became of them and plans the rest again.
+
+A server goes `launching -> ready -> draining -> gone`. If it dies or its launch fails it is `lost`
+first, and counts to the maximum until its end is certain. A server of the warm pool goes
+`launching -> warm`, with its machine stopped, until a crowd comes and it is launching again.
+
+The phases run one after the other, and each decides about servers that the phases before have left
+alone: first what people need, then what can wait. Moving people costs each of them a new
+connection, so consolidations and replacements are done one at a time, and only while nothing else
+is under way:
+
+- If the people of all servers would fit on fewer servers, and have for `consolidate_after` seconds,
+  the emptiest server drains. The highest need in that time counts, so that no server is launched
+  again for people who come back.
+- If operators asked for another server in a server's place, one is launched first, and the old
+  server drains once others have room for its people beside the spare places. No row says which
+  server was launched for which, so the next controller can go on. At the maximum no server can be
+  launched first; then one drains whose people have room on the servers there are.
+- The warm pool is filled again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from bbs.rules.replacing import Blocker
+from bbs.rules.servers import NOT_RUNNING
+from bbs.scaling.fleet_view import (
+    Demand,
+    FleetView,
+    Health,
+    Launches,
+    Machine,
+    Owner,
+    ServerView,
+)
+from bbs.scaling.steps import (
+    Adopt,
+    Drain,
+    Effect,
+    End,
+    EndOrphan,
+    FillPool,
+    Keep,
+    Launch,
+    Lose,
+    MarkReady,
+    Park,
+    Resume,
+    Step,
+    Stop,
+)
+from bbs.values import Cause, DrainCause, LossCause, Policy, State, version_order
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The `steps` to take now: those that give places first, ends last. The maximum holds whatever
+    part of them is taken, in any order. `blocker`: why no server is replaced although one is to be;
+    else None."""
+
+    steps: tuple[Step, ...] = ()
+    blocker: Blocker | None = None
+
+
+def plan(fleet: FleetView, demand: Demand, policy: Policy) -> Plan:
+    """The plan for `fleet`."""
+    draft = Draft(fleet, demand, policy)
+    for phase in PHASES:
+        phase(draft)
+    return draft.finished()
+
+
+class Draft:
+    """A plan in the making. `serving` are the servers that serve or will, and `pool` those that
+    stand by or boot for that; `unwell` are those of both that are not simply serving."""
+
+    def __init__(self, fleet: FleetView, demand: Demand, policy: Policy) -> None:
+        self.fleet, self.demand, self.policy = fleet, demand, policy
+        self.all = [*fleet.servers.values()]
+        self.unwell = [s for s in self.all if not s.is_well]
+        self.pool = [s for s in self.unwell if s.is_pooled]
+        self.serving = [s for s in self.all if not s.is_pooled] if self.pool else self.all
+        self.ready = [s for s in self.serving if s.state is State.READY]
+        self.blocker: Blocker | None = None
+        # The ceiling. A server that ends in this round may still run when another is launched, so
+        # it counts. Nothing may be added before the provider has said what runs.
+        counted = sum(s.state not in NOT_RUNNING for s in self.all) + fleet.beside
+        uncounted = fleet.launches is Launches.UNCOUNTED
+        self.room = -1 if uncounted else policy.maximum - counted
+        self._steps: dict[str, Step] = {}
+        self._others: list[Step] = []
+
+    # What is planned
+
+    def plan(self, server: ServerView, step: Step) -> None:
+        """Do this about a server, and nothing else."""
+        self._steps.pop(server.id, None)
+        self._steps[server.id] = step
+
+    def add(self, step: Step) -> None:
+        """Do this beside."""
+        self._others.append(step)
+
+    def take(self, wanted: int) -> int:
+        """Take room below the maximum for up to `wanted` more machines; returns for how many."""
+        taken = max(0, min(wanted, self.room))
+        self.room -= taken
+        return taken
+
+    def unplanned(self, servers: Iterable[ServerView]) -> list[ServerView]:
+        """Those of `servers` that no phase has planned a step for."""
+        return [s for s in servers if s.id not in self._steps]
+
+    def effect(self, server: ServerView) -> Effect | None:
+        """The effect of the step that is planned for a server; None while there is none."""
+        step = self._steps.get(server.id)
+        return step.effect if step else None
+
+    def goes(self, server: ServerView) -> bool:
+        """Whether it is planned that the server ends, or drains and then ends."""
+        return self.effect(server) in (Effect.DRAINS, Effect.ENDS)
+
+    @property
+    def is_growing(self) -> bool:
+        """Whether it is planned that more servers serve."""
+        return any(step.effect is Effect.ADDS for step in self._planned())
+
+    def finished(self) -> Plan:
+        """The plan."""
+        steps = sorted(self._planned(), key=lambda step: step.effect)
+        return Plan(tuple(steps), self.blocker)
+
+    def _planned(self) -> Iterable[Step]:
+        return (*self._steps.values(), *self._others)
+
+    # The state of the fleet after these steps
+
+    def balance(self) -> _Balance:
+        """How many places and servers there are, and are missing, after the planned steps."""
+        homeless, staying, free = self.demand.waiting, 0, 0
+        for server in self.serving:
+            if self._stays(server):
+                staying, free = staying + 1, free + server.free(self.policy.capacity)
+            else:
+                homeless += server.taken
+        return _Balance(homeless, staying, homeless + self.policy.spare - free)
+
+    def _stays(self, server: ServerView) -> bool:
+        """Whether the server takes people, or will when it has booted."""
+        step = self._steps.get(server.id)
+        if step is None:  # Most of a large fleet.
+            return server.state is State.READY or server.state is State.LAUNCHING
+        return step.effect is Effect.SERVES
+
+    def free(self, servers: Iterable[ServerView]) -> int:
+        """How many places are free on these servers."""
+        return sum(s.free(self.policy.capacity) for s in servers)
+
+    def lasting(self) -> list[ServerView]:
+        """The ready servers that count when one is to be given up. A server that has been empty for
+        a short time is left out: somebody may have asked for it, and no other server should end for
+        it before the surplus has lasted."""
+        grace = self.policy.idle_grace
+        return [s for s in self.unplanned(self.ready) if s.taken or s.idle >= grace]
+
+    def to_replace(self) -> list[ServerView]:
+        """The ready servers that operators asked others for."""
+        ready = (s for s in self.unwell if s.state is State.READY)
+        return [s for s in ready if DrainCause.REPLACEMENT in s.causes]
+
+    def standing_by(self) -> list[ServerView]:
+        """The warm servers, in the order in which they are started: the longest warm first, those
+        that are to be replaced last."""
+        pool = self.unplanned(s for s in self.pool if s.state is State.WARM)
+        warm = [s for s in pool if s.machine is Machine.STOPPED]
+        return sorted(warm, key=lambda s: (DrainCause.REPLACEMENT in s.causes, -s.age, s.id))
+
+    def booting_to_stand_by(self) -> list[ServerView]:
+        """The servers that boot for the pool, those that will probably serve first first."""
+        booting = [s for s in self.pool if s.state is State.LAUNCHING and not self.goes(s)]
+        return sorted(booting, key=lambda s: (s.health is Health.UNHEARD, -s.age, s.id))
+
+    def is_quiet(self, servers: Sequence[ServerView]) -> bool:
+        """Whether people of `servers` may be moved without need: no server launches, has failed to,
+        or is being emptied."""
+        planned = [step for s in servers if (step := self._steps.get(s.id))]
+        only_ends = all(step.effect is Effect.ENDS for step in (*planned, *self._others))
+        return only_ends and not any(
+            s.state in (State.LAUNCHING, State.LOST) or (s.state is State.DRAINING and s.taken)
+            for s in servers
+        )
+
+    def held_up_by(self) -> Blocker | None:
+        """The first reason why nothing that can wait is begun now."""
+        if self.fleet.trouble:
+            return self.fleet.trouble
+        if self.demand.waiting:
+            return Blocker.PEOPLE_WAIT
+        match self.fleet.launches:
+            case Launches.REFUSED:
+                return Blocker.REFUSED
+            case Launches.FAILED_LATELY | Launches.BACK_OFF:
+                return Blocker.FAILED_LATELY
+        return None
+
+
+@dataclass(frozen=True)
+class _Balance:
+    """`homeless` people need a place on a server that stays: those who wait, and those on servers
+    that go. `staying` servers stay. `missing` places are needed beyond what there is, for people
+    and to spare; below 0, places are left."""
+
+    homeless: int
+    staying: int
+    missing: int
+
+
+# --- each server by itself ---
+
+
+def reap(draft: Draft) -> None:
+    """Lose dead servers, and end those that nobody has a place on any more."""
+    for server in draft.unwell:
+        match server.state:
+            case State.LAUNCHING if server.loss:
+                draft.plan(server, End(server.id, LossCause.FAILED))
+            case State.READY if server.loss:
+                draft.plan(server, Lose(server.id, server.loss))
+            case State.DRAINING if not server.taken:
+                draft.plan(server, End(server.id, _drained_for(server)))
+            case State.DRAINING if server.loss:
+                draft.plan(server, Lose(server.id, server.loss))
+            case State.LOST:
+                draft.plan(server, End(server.id, server.loss))
+            case State.WARM if server.machine in (Machine.ENDED, Machine.MISSING):
+                draft.plan(server, End(server.id, LossCause.ENDED))
+
+
+def _drained_for(server: ServerView) -> Cause | None:
+    if DrainCause.WARNED in server.causes:
+        return DrainCause.WARNED
+    if server.could_stay and DrainCause.REPLACEMENT in server.causes:
+        return DrainCause.REPLACEMENT
+    return server.loss
+
+
+def obey(draft: Draft) -> None:
+    """Drain servers that an operator wants empty or the provider will take away."""
+    for server in draft.unplanned(draft.unwell):
+        if not server.causes or server.state is State.DRAINING:
+            continue
+        if server.state is State.WARM:
+            stale = DrainCause.OUTDATED in server.causes and server.machine is Machine.STOPPED
+            if cause := server.must_go or (DrainCause.OUTDATED if stale else None):
+                draft.plan(server, End(server.id, cause))
+        elif server.must_go:
+            draft.plan(server, Drain(server.id, server.must_go))
+
+
+def serve(draft: Draft) -> None:
+    """Have booted servers take people, or stand by; give up those that have not booted in time."""
+    timeout = draft.policy.launch_timeout
+    for server in draft.unplanned(draft.unwell):
+        if server.state is State.LAUNCHING:
+            if server.health is Health.UNHEARD:
+                if server.age > timeout:
+                    draft.plan(server, End(server.id, LossCause.LATE))
+            elif server.pooled:
+                # Nobody is sent there, so its address does not matter.
+                draft.plan(server, Park(server.id))
+            elif server.health is Health.BEATING:
+                # A server without a known address is waited for, however long.
+                draft.plan(server, MarkReady(server.id))
+        elif server.state is State.WARM and server.machine is Machine.RUNS:
+            # Somebody else may have started the machine: then it is too old, and ends as well.
+            late = server.age > timeout
+            step = End(server.id, DrainCause.UNSTOPPABLE) if late else Stop(server.id)
+            draft.plan(server, step)
+
+
+# --- what people need ---
+
+
+def adopt(draft: Draft) -> None:
+    """Take on launches that operators have asked for, unless too many servers run already, or one
+    of those launches is given up: its row is closed at once, as nobody has launched it."""
+    launching = (s for s in draft.unwell if s.state is State.LAUNCHING)
+    asked = [s for s in launching if s.owner is Owner.NOBODY]
+    if asked and draft.room >= 0 and not any(map(draft.effect, asked)):
+        draft.add(Adopt(len(asked)))
+
+
+def keep(draft: Draft) -> None:
+    """Keep servers that drain and could stay, rather than launch others: the fullest first, those
+    that are being replaced last. These are kept for people without a place, but not for spare
+    places: their successors bring those. An empty one is not kept: it is being ended."""
+    replaced = DrainCause.REPLACEMENT
+    could_stay = [s for s in draft.unplanned(draft.unwell) if s.could_stay]
+    for server in sorted(could_stay, key=lambda s: (replaced in s.causes, -s.taken, s.id)):
+        enough = draft.policy.spare if replaced in server.causes else 0
+        if draft.balance().missing > enough:
+            draft.plan(server, Keep(server.id))
+
+
+def provision(draft: Draft) -> None:
+    """Provide missing places, and servers below the minimum: start warm servers, then take servers
+    that boot for the pool, then launch. Warm servers are started even while launches fail, as they
+    have booted before; while the provider refuses launches it would refuse to start them too."""
+    launches = draft.fleet.launches
+    balance = draft.balance()
+    for_places = -(-balance.missing // draft.policy.capacity)
+    wanted = max(for_places, draft.policy.minimum - balance.staying)
+    if wanted <= 0:
+        return
+    warm = [] if launches is Launches.REFUSED else draft.standing_by()
+    resumed = warm[: draft.take(min(wanted, len(warm)))]
+    # These run already, so they take no room.
+    claimed = draft.booting_to_stand_by()[: wanted - len(resumed)]
+    for server in (*resumed, *claimed):
+        draft.plan(server, Resume(server.id))
+    wanted -= len(resumed) + len(claimed)
+    # A launch that fails in this round holds back the next one from now on.
+    failing = any(
+        s.state is State.LAUNCHING and draft.effect(s) is Effect.ENDS for s in draft.serving
+    )
+    held = failing or launches in (Launches.BACK_OFF, Launches.REFUSED)
+    if not held and (count := draft.take(wanted)):
+        draft.add(Launch(count))
+
+
+# --- what can wait ---
+
+
+def end_idle(draft: Draft) -> None:
+    """Drain empty servers that nobody needs, the longest idle first. Only ready servers count
+    against the need: a launch may fail, and a working server would have gone for it. While servers
+    are to be replaced, only those of them that are empty go: the others are for their people."""
+    lasting, policy = draft.lasting(), draft.policy
+    replacing = bool(draft.to_replace())
+    empty = (s for s in lasting if not s.taken)
+    idle = [s for s in empty if DrainCause.REPLACEMENT in s.causes or not replacing]
+    if not idle:
+        return
+    count, free = len(lasting), draft.free(lasting)
+    need = draft.balance().homeless + policy.spare
+    for server in sorted(idle, key=lambda s: (-s.idle, s.id)):
+        if count > policy.minimum and free - server.capacity >= need:
+            draft.plan(server, Drain(server.id, DrainCause.IDLE))
+            count, free = count - 1, free - server.capacity
+
+
+def consolidate(draft: Draft) -> None:
+    """Drain the emptiest server, if the others have had room for its people for long. Of equally
+    empty servers the youngest goes: otherwise people would be moved from old servers onto new ones,
+    which are emptied next."""
+    policy, peak = draft.policy, draft.demand.peak
+    if not policy.consolidate_after or peak is None or draft.to_replace():
+        return
+    if draft.held_up_by() or not draft.is_quiet(draft.serving):
+        return
+    lasting = draft.lasting()
+    could_end = [s for s in lasting if s.taken and s.owner is not Owner.OPERATOR]
+    if len(lasting) <= policy.minimum or not could_end:
+        return
+    emptiest = min(could_end, key=lambda s: (s.taken, s.age, s.id))
+    room = draft.free(s for s in lasting if s is not emptiest)
+    ebbed = max(0, peak - sum(s.taken for s in draft.serving))
+    if room >= emptiest.taken + policy.spare + ebbed:
+        draft.plan(emptiest, Drain(emptiest.id, DrainCause.CONSOLIDATION))
+
+
+def fill_pool(draft: Draft) -> None:
+    """Bring the warm pool to its size, while nobody waits and no server launches for people; end
+    warm servers that are to be replaced."""
+    launches = draft.fleet.launches
+    if draft.demand.waiting or launches in (Launches.REFUSED, Launches.BACK_OFF):
+        return
+    if draft.is_growing or any(s.state is State.LAUNCHING for s in draft.serving):
+        return
+    warm = draft.standing_by()
+    surplus = len(warm) + len(draft.booting_to_stand_by()) - draft.policy.warm
+    for server in warm[-surplus:] if surplus > 0 else ():
+        draft.plan(server, End(server.id, DrainCause.SURPLUS))
+    if draft.held_up_by() is None:
+        for server in draft.unplanned(warm):
+            if DrainCause.REPLACEMENT in server.causes:
+                draft.plan(server, End(server.id, DrainCause.REPLACEMENT))
+    staying = sum(not draft.goes(s) for s in draft.pool)
+    if count := draft.take(draft.policy.warm - staying):
+        draft.add(FillPool(count))
+
+
+def replace(draft: Draft) -> None:
+    """Drain the next server that is to be replaced, older versions first, or launch its successor;
+    or say what holds that up."""
+    marked = [s for s in draft.to_replace() if s.owner is not Owner.OPERATOR]
+    if not marked:
+        return
+    draft.blocker = draft.held_up_by()
+    # A replaced server that is empty runs until it has ended.
+    under_way = any(s.could_stay and DrainCause.REPLACEMENT in s.causes for s in draft.serving)
+    if draft.blocker or under_way or not draft.is_quiet(draft.all):
+        return
+    policy, free = draft.policy, draft.free(draft.ready)
+    lasting = free - draft.free(marked)
+    in_turn = sorted(marked, key=lambda s: (version_order(s.version), -s.age, s.id))
+    elsewhere = {s.id: free - s.free(policy.capacity) for s in marked}
+    for server in in_turn:
+        wanted = max(server.taken - lasting, server.taken + policy.spare - elsewhere[server.id])
+        count = max(-(-wanted // policy.capacity), policy.minimum - (len(draft.ready) - 1))
+        if count <= 0:
+            draft.plan(server, Drain(server.id, DrainCause.REPLACEMENT))
+            return
+        if count <= draft.room:
+            draft.add(Launch(draft.take(count)))
+            return
+    for server in in_turn:
+        if elsewhere[server.id] >= server.taken + policy.spare:
+            draft.plan(server, Drain(server.id, DrainCause.REPLACEMENT))
+            return
+    draft.blocker = Blocker.FULL
+
+
+def end_orphans(draft: Draft) -> None:
+    """End instances that have had no server for long."""
+    for orphan in draft.fleet.orphans:
+        if orphan.is_certain:
+            draft.add(EndOrphan(orphan.id))
+
+
+PHASES: Sequence[Callable[[Draft], None]] = (
+    reap,
+    obey,
+    serve,
+    adopt,
+    keep,
+    provision,
+    end_idle,
+    consolidate,
+    fill_pool,
+    replace,
+    end_orphans,
+)
+"""The phases of a plan, in their order."""

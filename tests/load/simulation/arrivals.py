@@ -29,8 +29,8 @@ from twisted.logger import globalLogBeginner
 from bbs.board import board
 from bbs.rules import members, places
 from bbs.rules.places import Look, Search
-from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.means import Means
+from bbs.scaling.context import FleetContext
+from bbs.scaling.controller import FleetController
 from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
@@ -236,7 +236,7 @@ class Hour:
             news=news,
             timing=Timing(clock.seconds),
         )
-        means = Means(
+        context = FleetContext(
             me=me,
             database=self.database,
             provider=self.cloud,
@@ -245,13 +245,13 @@ class Hour:
             reactor=clock,
             wall=wall,
         )
-        self.keeper = FleetKeeper(
-            means, workers=Inline(), sweeps=(), heartbeat_interval=HEARTBEAT, tally=Tally()
+        self.controller = FleetController(
+            context, workers=Inline(), sweeps=(), heartbeat_interval=HEARTBEAT, tally=Tally()
         )
 
     def live(self) -> None:
         """Let it pass."""
-        self.keeper.startService()
+        self.controller.startService()
         self.clock.callLater(HEARTBEAT / 2, self._beat)
         visits = iter(self.load.visits)
         self._expect(visits)
@@ -303,7 +303,7 @@ class Hour:
 
     def _boot(self, id: str) -> None:
         self.database.run(members.report, id, 22223)
-        self.keeper.look_soon()
+        self.controller.look_soon()
 
     def _beat(self) -> None:
         """All app servers are well: one statement for all of them."""

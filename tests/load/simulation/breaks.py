@@ -9,15 +9,15 @@ from typing import Any
 from unittest import mock
 
 from bbs.rules import keeping, members, reseating
-from bbs.rules.servers import ServerRow
-from bbs.scaling import plan, replacing, sight
+from bbs.scaling import inventory, planner
+from bbs.scaling.demand import DemandTracker
 from bbs.scaling.ec2 import errors, machines, template
 from bbs.scaling.ec2.provider import EC2Provider
-from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.needs import Needs
-from bbs.scaling.seeing import Seeing
-from bbs.scaling.shelving import Shelving
-from bbs.values import State
+from bbs.scaling.fleet_view import Demand, FleetView, Health, Machine, ServerView
+from bbs.scaling.inventory import Inventory
+from bbs.scaling.observer import FleetObserver
+from bbs.scaling.steps import Drain
+from bbs.values import DrainCause, State
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Break:
 
 
 def _grace() -> AbstractContextManager[object]:
-    return mock.patch.object(sight, "CONSISTENCY_GRACE", 0.0)
+    return mock.patch.object(inventory, "CONSISTENCY_GRACE", 0.0)
 
 
 def _token_ended() -> AbstractContextManager[object]:
@@ -58,32 +58,38 @@ def _template() -> AbstractContextManager[object]:
     return mock.patch.object(template, "_groups", lambda described: None)
 
 
+def _seen_as(
+    change: Callable[[ServerView], ServerView],
+) -> AbstractContextManager[object]:
+    look = FleetObserver.look
+
+    async def otherwise(self: FleetObserver, *seen: Any) -> FleetView:
+        fleet = await look(self, *seen)
+        return replace(fleet, servers={id: change(s) for id, s in fleet.servers.items()})
+
+    return mock.patch.object(FleetObserver, "look", otherwise)
+
+
 def _warm() -> AbstractContextManager[object]:
-    end_strays = FleetKeeper._end_strays
+    orphans = Inventory.orphans
 
-    def of_those_that_run(self: FleetKeeper, servers: Mapping[str, ServerRow]) -> None:
-        end_strays(self, {id: row for id, row in servers.items() if row.state is not State.WARM})
+    def of_those_that_run(self: Inventory, servers: Mapping[str, ServerView]) -> Any:
+        running = {id: s for id, s in servers.items() if s.state is not State.WARM}
+        return orphans(self, running)
 
-    return mock.patch.object(FleetKeeper, "_end_strays", of_those_that_run)
+    return mock.patch.object(Inventory, "orphans", of_those_that_run)
 
 
 def _stands() -> AbstractContextManager[object]:
     return mock.patch.object(keeping, "stands", lambda server: keeping.Stands.NEVER)
 
 
-@contextmanager
-def _warm_runs() -> Iterator[None]:
-    seen = Shelving.seen
+def _warm_runs() -> AbstractContextManager[object]:
+    def as_stopped(server: ServerView) -> ServerView:
+        warm = server.state is State.WARM
+        return replace(server, machine=Machine.STOPPED) if warm else server
 
-    def as_before(self: Shelving, row: ServerRow, server: plan.Seen) -> plan.Seen:
-        server = seen(self, row, server)
-        return replace(server, stopped=True) if row.state is State.WARM else server
-
-    with (
-        mock.patch.object(Shelving, "seen", as_before),
-        mock.patch.object(Shelving, "running", lambda self, servers: 0),
-    ):
-        yield
+    return _seen_as(as_stopped)
 
 
 def _warm_spot() -> AbstractContextManager[object]:
@@ -91,22 +97,28 @@ def _warm_spot() -> AbstractContextManager[object]:
 
 
 def _warm_kept() -> AbstractContextManager[object]:
-    return mock.patch.object(sight, "_is_there", lambda instance: instance.alive)
+    return mock.patch.object(inventory, "is_there", lambda instance: instance.alive)
 
 
 def _beating() -> AbstractContextManager[object]:
-    as_seen = Seeing._as_seen
+    def as_unheard(server: ServerView) -> ServerView:
+        nowhere = server.health is Health.UNADDRESSED
+        return replace(server, health=Health.UNHEARD) if nowhere else server
 
-    def as_before(self: Seeing, *seen: Any) -> Any:
-        server = as_seen(self, *seen)
-        return replace(server, reported=server.reported and server.addressed)
+    return _seen_as(as_unheard)
 
-    return mock.patch.object(Seeing, "_as_seen", as_before)
+
+def _unproved() -> AbstractContextManager[object]:
+    def as_unheard(server: ServerView) -> ServerView:
+        lost = server.state is State.LOST
+        return replace(server, health=Health.UNHEARD) if lost else server
+
+    return _seen_as(as_unheard)
 
 
 def _listed() -> AbstractContextManager[object]:
-    alive = sight.Sight.alive
-    return mock.patch.object(sight.Sight, "alive", lambda self, id, spared: alive(self, id, False))
+    machine = Inventory.machine
+    return mock.patch.object(Inventory, "machine", lambda self, id, spared=False: machine(self, id))
 
 
 def _stopped() -> AbstractContextManager[object]:
@@ -115,11 +127,16 @@ def _stopped() -> AbstractContextManager[object]:
 
 
 def _busy() -> AbstractContextManager[object]:
-    return mock.patch.object(plan, "is_busy", lambda *seen: False)
+    return mock.patch.object(planner.Draft, "is_quiet", lambda self, servers: True)
 
 
 def _ebb() -> AbstractContextManager[object]:
-    return mock.patch.object(Needs, "peak", property(lambda self: 0))
+    see = DemandTracker.see
+
+    def without_peak(self: DemandTracker, seen: members.Observation) -> Demand:
+        return replace(see(self, seen), peak=0)
+
+    return mock.patch.object(DemandTracker, "see", without_peak)
 
 
 def _twice() -> AbstractContextManager[object]:
@@ -131,20 +148,23 @@ def _warned() -> AbstractContextManager[object]:
 
 
 def _replace_first() -> AbstractContextManager[object]:
-    return mock.patch.object(replacing, "_next", lambda marked, *seen: replacing._drain(marked[0]))
+    def at_once(draft: planner.Draft) -> None:
+        marked = draft.to_replace()
+        if marked and not draft.held_up_by() and draft.is_quiet(draft.all):
+            draft.plan(marked[0], Drain(marked[0].id, DrainCause.REPLACEMENT))
 
-
-def _replace_busy() -> AbstractContextManager[object]:
-    return mock.patch.object(replacing.plan, "is_busy", lambda *seen: False)
+    phases = [at_once if phase is planner.replace else phase for phase in planner.PHASES]
+    return mock.patch.object(planner, "PHASES", phases)
 
 
 LISTS_ARE_BAD, COME_AND_GO = "lists_are_bad", "people_come_and_go"
 HALF_GOES, ALL_REPLACED = "half_is_taken_away", "all_are_replaced"
+FREEZES = "one_freezes_unseen"
 _FULL = {"capacity": 1, "maximum": 6, "spare": 0, "foresees": False, "warm": 0}
 _MOVING = {"consolidate_after": 5.0, "capacity": 3, "maximum": 5, "spare": 0, "foresees": False}
 
 BREAKS: Mapping[str, Break] = {
-    # Covered by the look for what may have been launched.
+    # Covered by each other, this and the look for what may have been launched.
     "token": Break("asking again under a token launches again", beside=("look",)),
     "tags": Break("instances are not tagged, so no list has them"),
     "grace": Break("absence from one list counts at once", _grace),
@@ -157,6 +177,13 @@ BREAKS: Mapping[str, Break] = {
     "own-address": Break("app servers do not tell where they are", probe=LISTS_ARE_BAD),
     "beating": Break("a launch that beats is given up in time all the same", _beating),
     "listed": Break("a server that beats is dead where lists say so", _listed, probe=LISTS_ARE_BAD),
+    "unproved": Break(
+        "that lists lack a server which has served is taken for its end",
+        _unproved,
+        (),
+        FREEZES,
+        _FULL,
+    ),
     "stopped": Break("a stopped instance is one that has ended", _stopped),
     # Covered by each other: while one launches there was no room to spare a short while ago.
     "consolidation-launching": Break(
@@ -179,9 +206,9 @@ BREAKS: Mapping[str, Break] = {
         "a server drains before there is another", _replace_first, (), ALL_REPLACED, _FULL
     ),
     "replace-busy": Break(
-        "servers are replaced beside whatever goes on", _replace_busy, (), ALL_REPLACED, _FULL
+        "servers are replaced beside whatever goes on", _busy, (), ALL_REPLACED, _FULL
     ),
-    "look": Break("what may have been launched is not looked for", _look),
+    "look": Break("what may have been launched is not looked for", _look, ("token",)),
     "template": Break("a request does not suit the launch template", _template),
     # Covered by each other: an instance is ended as a stray only after a look at its server's row.
     "stands": Break("strays are ended without a look at the rows", _stands, ("warm",)),

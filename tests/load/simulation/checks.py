@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bbs.rules.servers import NOT_RUNNING
 from bbs.storage.database import rows
 from bbs.storage.models import Lease, Place, Server, User
-from bbs.values import Policy, State
+from bbs.values import LossCause, Policy, State
 from tests.load.simulation.people import Person
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ WATCH = """
 CREATE TABLE moves (user INTEGER);
 CREATE TABLE consolidated (user INTEGER PRIMARY KEY, at REAL);
 CREATE TRIGGER beating AFTER UPDATE OF state ON server
-WHEN OLD.state = 'launching' AND NEW.reason LIKE 'failed: not ready%' AND OLD.port IS NOT NULL
+WHEN OLD.state = 'launching' AND NEW.cause = 'late' AND OLD.port IS NOT NULL
 BEGIN INSERT INTO violation VALUES ('beats, and was given up: ' || NEW.id); END;
 CREATE TRIGGER listed AFTER UPDATE OF state ON server
-WHEN OLD.state IN ('ready', 'draining') AND NEW.state = 'lost' AND NEW.reason LIKE 'ended%'
+WHEN OLD.state IN ('ready', 'draining') AND NEW.state = 'lost' AND NEW.cause = 'ended'
 AND beats_now(NEW.id)
 BEGIN INSERT INTO violation VALUES ('beats, and was taken for ended: ' || NEW.id); END;
 CREATE TRIGGER consolidating AFTER UPDATE OF state ON server
-WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.reason LIKE 'consolidated%'
+WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.cause = 'consolidation'
 AND EXISTS (SELECT 1 FROM server WHERE id != NEW.id AND scope != '' AND (
 state = 'lost' OR (state = 'launching' AND NOT shelved) OR (state = 'draining' AND taken)))
 BEGIN INSERT INTO violation VALUES ('consolidated while another is under way: ' || NEW.id); END;
@@ -52,13 +52,13 @@ CREATE TRIGGER consolidated AFTER UPDATE OF moved ON place WHEN NEW.moved IS NOT
 BEGIN
 INSERT INTO violation SELECT 'twice moved in ten minutes: ' || user FROM consolidated
 WHERE user = NEW.user_id AND seconds_now() - at < 600.0 AND clocks_are_right()
-AND NOT EXISTS (SELECT 1 FROM server WHERE state = 'draining' AND reason LIKE 'replaced%');
+AND NOT EXISTS (SELECT 1 FROM server WHERE state = 'draining' AND cause = 'replacement');
 INSERT OR REPLACE INTO consolidated VALUES (NEW.user_id, seconds_now());
 END;
 CREATE TRIGGER begins_anew AFTER DELETE ON place
 BEGIN DELETE FROM consolidated WHERE user = OLD.user_id; END;
 CREATE TRIGGER replacing AFTER UPDATE OF state ON server
-WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.reason LIKE 'replaced%'
+WHEN OLD.state = 'ready' AND NEW.state = 'draining' AND NEW.cause = 'replacement'
 BEGIN
 INSERT INTO violation SELECT 'replaced while another is under way: ' || NEW.id
 WHERE EXISTS (SELECT 1 FROM server WHERE id != NEW.id AND scope != '' AND (
@@ -172,7 +172,7 @@ def _who_is_away_and_has_one(people: Sequence[Person]) -> list[str]:
 def too_soon(policy: Policy, born: Mapping[str, float], now: float) -> list[str]:
     """Launches that were given up for their age before half of their time had passed since they
     were `born`: a clock was believed that is wrong."""
-    given_up = Server.select(Server.id).where(Server.reason.startswith("failed: not ready"))
+    given_up = Server.select(Server.id).where(Server.cause == LossCause.LATE)
     return [
         f"the launch {id} was given up too soon"
         for (id,) in rows(given_up)

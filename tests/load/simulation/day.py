@@ -30,8 +30,8 @@ from bbs.board import board
 from bbs.errors import Refusal
 from bbs.rules import members, places, servers
 from bbs.rules.places import Look, Search
-from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.means import Means
+from bbs.scaling.context import FleetContext
+from bbs.scaling.controller import FleetController
 from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
@@ -216,7 +216,7 @@ class LoginServer:
             news=news,
             timing=Timing(self.mortal.seconds),
         )
-        means = Means(
+        context = FleetContext(
             me=me,
             database=database,
             provider=CloudProvider(day.cloud, self.mortal),
@@ -225,10 +225,10 @@ class LoginServer:
             reactor=self.mortal,
             wall=day.clock.seconds,
         )
-        self.keeper = FleetKeeper(
-            means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
+        self.controller = FleetController(
+            context, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
         )
-        self.keeper.startService()
+        self.controller.startService()
 
     def heard(self) -> None:
         """A hint has come."""
@@ -399,7 +399,7 @@ class Day:
         if self.quiet:
             return
         self.clock.callLater(KILLED_EACH, self._kill)
-        keeper = next((one for one in self.login_servers if one.keeper.keeping), None)
+        keeper = next((one for one in self.login_servers if one.controller.keeping), None)
         if keeper is None:
             return
         keeper.mortal.die()

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from twisted.internet.defer import Deferred
 
@@ -14,9 +13,10 @@ from bbs.board import board
 from bbs.config import EC2
 from bbs.rules import fleets, members, servers
 from bbs.rules.servers import running
-from bbs.scaling import founding, keeper
+from bbs.scaling import founding
+from bbs.scaling.context import FleetContext
+from bbs.scaling.controller import FleetController
 from bbs.scaling.ec2.provider import EC2Provider
-from bbs.scaling.means import Means
 from bbs.scaling.news import FleetNews
 from bbs.scaling.waiting import WaitingRoom
 from bbs.storage import migrations, models
@@ -118,7 +118,7 @@ class LoginServer:
 
     async def _start(self) -> None:
         database, policy = self._as_any(self.database), self._fleet.policy
-        me = members.Member(self.id, f"host:{self.id}:1")
+        me = members.Member(self.id, f"host:{self.id}:1", self._version)
         await database.run_patiently(members.enroll, me)
         patience = policy.lost_after
         found = await founding.find(database, self.mortal, self.wall, patience, True)
@@ -136,7 +136,7 @@ class LoginServer:
             news=news,
             timing=Timing(self.mortal.seconds),
         )
-        means = Means(
+        context = FleetContext(
             me=me,
             database=database,
             provider=provider,
@@ -146,11 +146,10 @@ class LoginServer:
             wall=self.wall,
             fleet_id=found.id,
         )
-        with mock.patch.object(keeper, "__version__", self._version):
-            self.keeper = keeper.FleetKeeper(
-                means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
-            )
-        self.keeper.startService()
+        self.controller = FleetController(
+            context, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
+        )
+        self.controller.startService()
 
     def _provider(self, fleet_id: str, found: fleets.Fleet) -> EC2Provider:
         name = self._fleet.name
@@ -186,6 +185,8 @@ class Fleet:
         self.people: list[Person] = []
         self.ended = False
         """Whether its database and login servers are there no more."""
+        self.heir: Fleet | None = None
+        """Who has adopted it then: whatever it has asked for is that one's."""
         self.peak = 0
         """The most instances that ran at once."""
         self.copied = False
@@ -257,6 +258,11 @@ class Fleet:
             m.launch_id == launch_id and m.alive and not m.frozen and now - m.heard <= INTERVAL
             for m in self.world.cloud.machines
         )
+
+    def forget_instance(self, launch_id: str) -> None:
+        """Nobody has noted which instance a launch has."""
+        self.database.use()
+        Server.update(instance_id=None).where(Server.id == launch_id).execute()
 
     def runs(self) -> int:
         """How many instances run."""
@@ -336,6 +342,7 @@ class Fleet:
 
     def launched(self, machine: Machine) -> None:
         """An instance begins to boot."""
+        machine.owner = self
         self.world.tell("launched", machine.id, machine.launch_id, self.name)
         own = [m for m in self.world.cloud.alive() if m.owner is self and m.counts]
         counted = [m for m in own if not self._is_told_to_end(m)]

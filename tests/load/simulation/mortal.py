@@ -3,16 +3,19 @@ what it had asked for it never hears."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
 
 from bbs.errors import Unavailable
 from bbs.storage.database import Database
 
 
+@implementer(IReactorTime)
 class Mortal:
     """The life of one login server.
 
@@ -64,14 +67,19 @@ class Mortal:
         now: float = self._clock.seconds()
         return now
 
-    def callLater(self, delay: float, call: Callable[..., Any], *args: Any) -> Any:
+    def callLater(self, delay: float, callable: Callable[..., Any], *args: Any, **kw: Any) -> Any:
         """Call it, if this lives then."""
 
         def if_alive() -> None:
             if self.alive:
-                call(*args)
+                callable(*args, **kw)
 
         return self._clock.callLater(delay, if_alive)
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """Everybody's."""
+        calls: Sequence[IDelayedCall] = self._clock.getDelayedCalls()
+        return calls
 
 
 class MortalDatabase:

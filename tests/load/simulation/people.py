@@ -136,6 +136,8 @@ class Person:
         if server is None:
             self._later()
             return
+        # Who had an answer that was lost may have had a place, and have been away since.
+        self.away = False
         digest = callers.digest(accounts.new_token())
 
         async def attempt(look: Look) -> Search:

@@ -27,10 +27,10 @@ from twisted.logger import globalLogBeginner
 from bbs.board import board
 from bbs.delivery.bus import Bus
 from bbs.rules.members import Member
-from bbs.scaling.keeper import FleetKeeper
-from bbs.scaling.looking import SETTLED_INTERVAL
-from bbs.scaling.means import Means
+from bbs.scaling.context import FleetContext
+from bbs.scaling.controller import FleetController
 from bbs.scaling.news import FleetNews
+from bbs.scaling.observer import SETTLED_INTERVAL
 from bbs.storage import migrations, models
 from bbs.storage.database import Database
 from bbs.storage.models import Server
@@ -144,7 +144,7 @@ def measure(servers: int, url: str = "sqlite:///:memory:", pid: int = 0) -> tupl
         launch_timeout=180.0,
         lost_after=10.0,
     )
-    means = Means(
+    context = FleetContext(
         me=Member("1" * 32, "host:nowhere:1"),
         database=database,
         provider=CloudProvider(cloud, _Immortal()),
@@ -153,10 +153,10 @@ def measure(servers: int, url: str = "sqlite:///:memory:", pid: int = 0) -> tupl
         reactor=clock,
         wall=clock.seconds,
     )
-    keeper = FleetKeeper(
-        means, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
+    controller = FleetController(
+        context, workers=Inline(), sweeps=(), heartbeat_interval=INTERVAL, tally=Tally()
     )
-    keeper.startService()
+    controller.startService()
     clock.advance(0.0)
     settled: list[Round] = []
     listed: list[Round] = []
@@ -173,7 +173,7 @@ def measure(servers: int, url: str = "sqlite:///:memory:", pid: int = 0) -> tupl
             (_of_process(pid) - theirs) * 1000.0,
         )
         (listed if cloud.describes > before else settled).append(cost)
-    keeper.stopService()
+    controller.stopService()
     database.peewee.close()
     models.database.initialize(None)
     return _least(settled), _least(listed)

@@ -12,7 +12,8 @@ from unittest import mock
 
 from bbs.config import EC2
 from bbs.rules import accounts, fleets, operators, servers
-from bbs.scaling import plan, waiting
+from bbs.scaling import waiting
+from bbs.scaling.backoff import FAILED_LATELY
 from bbs.storage import models
 from bbs.storage.database import Database
 from bbs.values import Policy
@@ -45,11 +46,19 @@ AN_HOUR = 0.1
 WAVES, WAVE = 6, (20.0, 90.0)
 """How often people come or go, and the seconds between."""
 
+LATE, CHANGES = 0.8, 30
+"""How many calls for instances are late or have no answer while capacity comes and goes, and how
+often it does."""
+
 REST = 600.0
 """Seconds in which nothing is launched and nobody is moved then, as nobody comes or goes."""
 
 REPLACED = 0.5
 """In how many of the rounds all servers are replaced, before that."""
+
+FORECAST_SETTLES = 2400.0
+"""Seconds after the last who came until no forecast sinks any more: what it saw loses two thirds of
+its weight in five minutes, and at last keeps one place spare."""
 
 RESTS = 0.5
 """In how many of the rounds that is looked at."""
@@ -268,8 +277,16 @@ class World:
         chance = self.chance
         if not self._comes_to_rest():
             return
-        probes = self._lists_are_bad, self._half_is_taken_away, self._people_come_and_go, None
-        probe = chance.choice(probes)
+        probe = chance.choice(
+            (
+                self._lists_are_bad,
+                self._half_is_taken_away,
+                self._people_come_and_go,
+                self._one_freezes_unseen,
+                self._capacity_comes_and_goes,
+                None,
+            )
+        )
         if self.breaks.probe:
             probe = getattr(self, f"_{self.breaks.probe}")
         if probe is not None:
@@ -339,6 +356,45 @@ class World:
                     person.come() if stays else person.go()
             self.pass_time(self.chance.uniform(*WAVE))
 
+    def _one_freezes_unseen(self) -> None:
+        """While all else is well: an app server freezes that no list shows, and of whose instance
+        nobody has noted the id. It counts to the maximum until it has ended."""
+        self.tell("one freezes unseen")
+        for fleet in self._living():
+            serving = [m for m in self.cloud.alive() if m.owner is fleet and m.reported]
+            if serving:
+                machine = self.chance.choice(serving)
+                machine.frozen = True
+                fleet.forget_instance(machine.launch_id)
+                fleet.begin_anew()
+        self.cloud.lists, self.cloud.lists_since = "empty", self._now
+        for person in self._everybody():
+            if not person.wants:
+                person.come()
+        self.pass_time(BAD_LISTS_STILL)
+        self.cloud.lists = ""
+
+    def _capacity_comes_and_goes(self) -> None:
+        """In each type and subnet, while many calls for instances are late or have no answer, and
+        no list shows what came of them: each launch has one instance all the same."""
+        self.tell("capacity comes and goes")
+        chance, cloud = self.chance, self.cloud
+        pools = [
+            (kind, subnet)
+            for fleet in self._living()
+            for kind in fleet.config.instance_type
+            for subnet in (fleet.config.subnet_ids or ("",))
+        ]
+        cloud.faults, cloud.lists, cloud.lists_since = {"run": LATE}, "empty", self._now
+        for person in self._everybody():
+            person.come() if not person.wants else person.go()
+        for _ in range(CHANGES):
+            self.account.lacking.clear()
+            self.account.lacking.update(pool for pool in pools if chance.random() < 0.5)
+            self.pass_time(chance.uniform(1.0, 10.0))
+        cloud.faults, cloud.lists = {}, ""
+        self.account.lacking.clear()
+
     def _everybody(self) -> list[Person]:
         return [person for fleet in self._living() for person in fleet.people]
 
@@ -370,8 +426,10 @@ class World:
 
     def _rest(self) -> None:
         """Nobody comes or goes, and so nothing happens, once no launch that failed holds anything
-        up; but where a full fleet waits to replace a server, which it does once there is room."""
-        self.pass_time(plan.HELD_AFTER_FAILURE)
+        up, and no forecast sinks any more; but where a full fleet waits to replace a server, which
+        it does once there is room."""
+        foresees = any(fleet.policy.foresees for fleet in self._living())
+        self.pass_time(FORECAST_SETTLES if foresees else FAILED_LATELY)
         self.tell("rest")
         before = {fleet: fleet.churn() for fleet in self._living() if not fleet.replaces()}
         self.pass_time(REST)
@@ -393,6 +451,7 @@ class World:
             return
         self.tell("adopts")
         copy.database.run(fleets.adopt, by)
+        original.heir = copy
         for machine in self.cloud.machines:
             if machine.owner is original:
                 machine.owner, machine.counts = copy, False
@@ -414,7 +473,11 @@ class World:
             self.cloud.end(machine)
 
     def _launched(self, machine: Machine) -> None:
-        (machine.owner or self.first).launched(machine)
+        owner = machine.owner or self.first
+        if owner.heir:
+            # By a call that was on its way as the fleet was lost: nobody knew of it.
+            owner, machine.counts = owner.heir, False
+        owner.launched(machine)
 
     def _touched(self, fleet: Fleet, machine: Machine, how: str) -> None:
         self.tell(fleet.name, how, machine.id)

@@ -370,6 +370,8 @@ class Fleet:
 
     def boots(self, machine: Machine) -> None:
         """An instance has begun to boot, and its app server serves when it has, if it does."""
+        if self.world.account.knowing == 1.0:
+            machine.knows_address = True
         if machine.boots:
             begun = machine.started
             self._clock.callLater(self.world.boot_time(), self._boot, machine, begun)

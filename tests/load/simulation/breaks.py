@@ -92,8 +92,19 @@ def _warm_runs() -> AbstractContextManager[object]:
     return _seen_as(as_stopped)
 
 
-def _warm_spot() -> AbstractContextManager[object]:
-    return mock.patch.object(EC2Provider, "launch_to_stop", EC2Provider.launch)
+@contextmanager
+def _warm_spot() -> Iterator[None]:
+    ways = EC2Provider.ways
+
+    def of_any(self: EC2Provider, count: int, to_stop: bool = False) -> Sequence[str]:
+        return ways(self, count)
+
+    # The way is chosen as the launch is written down, and again as it is asked for.
+    with (
+        mock.patch.object(EC2Provider, "ways", of_any),
+        mock.patch.object(EC2Provider, "launch_to_stop", EC2Provider.launch),
+    ):
+        yield
 
 
 def _warm_kept() -> AbstractContextManager[object]:

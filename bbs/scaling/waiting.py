@@ -160,8 +160,10 @@ class WaitingRoom:
                 self._again = False
                 while self._queue and await self._seat_first(self._queue[0]):
                     pass
-            await self._send_away()
-            await self._tell()
+                if not self._again:
+                    # There may be a place by the time that these have asked the database.
+                    await self._send_away()
+                    await self._tell()
         finally:
             self._serving = False
             self._look_later()

@@ -17,7 +17,7 @@ from bbs.scaling.fleet_view import Demand, FleetView, Health, Machine, ServerVie
 from bbs.scaling.inventory import Inventory
 from bbs.scaling.observer import FleetObserver
 from bbs.scaling.steps import Drain
-from bbs.values import DrainCause, State
+from bbs.values import DrainCause, LossCause, State
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,18 @@ def _warm_kept() -> AbstractContextManager[object]:
     return mock.patch.object(inventory, "is_there", lambda instance: instance.alive)
 
 
-def _beating() -> AbstractContextManager[object]:
+@contextmanager
+def _beating() -> Iterator[None]:
     def as_unheard(server: ServerView) -> ServerView:
         nowhere = server.health is Health.UNADDRESSED
         return replace(server, health=Health.UNHEARD) if nowhere else server
 
-    return _seen_as(as_unheard)
+    def give_up(me: members.Member, server: str, reason: str) -> Any:
+        return keeping.lose(me, server, LossCause.LATE, reason)
+
+    # The planner looks whether a launch beats, and the transaction that gives it up looks again.
+    with _seen_as(as_unheard), mock.patch.object(keeping, "give_up", give_up):
+        yield
 
 
 def _unproved() -> AbstractContextManager[object]:
@@ -186,7 +192,13 @@ BREAKS: Mapping[str, Break] = {
         "that a token's instance has ended stops all launches", _token_ended, ("look",)
     ),
     "own-address": Break("app servers do not tell where they are", probe=LISTS_ARE_BAD),
-    "beating": Break("a launch that beats is given up in time all the same", _beating),
+    # One that knows where it is serves at once.
+    "beating": Break(
+        "a launch that beats is given up in time all the same",
+        _beating,
+        ("own-address",),
+        LISTS_ARE_BAD,
+    ),
     "listed": Break("a server that beats is dead where lists say so", _listed, probe=LISTS_ARE_BAD),
     "unproved": Break(
         "that lists lack a server which has served is taken for its end",

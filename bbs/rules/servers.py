@@ -116,8 +116,14 @@ class HeardServer(ServerRow):
 
 
 def _of(row: Server) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in _NAMES}
-    return {**values, "state": State(row.state), "cause": _CAUSES.get(row.cause)}
+    return _typed({name: getattr(row, name) for name in _NAMES})
+
+
+def _typed(named: dict[str, Any]) -> dict[str, Any]:
+    """The values of a row by name, those that are of an enumeration as its members."""
+    named["state"] = State(named["state"])
+    named["cause"] = _CAUSES.get(named["cause"])
+    return named
 
 
 _CAUSES: Mapping[str, Cause] = {
@@ -161,10 +167,8 @@ def _heard(values: Row) -> HeardServer:
     counts, messages, figures = (named.pop(name) for name in ("counts", "messages", "figures"))
     for name in _FLAGS:
         named[name] = bool(named[name])
-    named["state"] = State(named["state"])
-    named["cause"] = _CAUSES.get(named["cause"])
     return HeardServer(
-        **named, counts=_counts(counts, messages), figures=json.loads(figures or "{}")
+        **_typed(named), counts=_counts(counts, messages), figures=json.loads(figures or "{}")
     )
 
 
@@ -251,10 +255,7 @@ def _these(ids: list[str]) -> list[Row]:
 
 
 def _row(values: Sequence[Any]) -> ServerRow:
-    named = dict(zip(_NAMES, values, strict=True))
-    named["state"] = State(named["state"])
-    named["cause"] = _CAUSES.get(named["cause"])
-    return ServerRow(**named)
+    return ServerRow(**_typed(dict(zip(_NAMES, values, strict=True))))
 
 
 def living() -> Any:

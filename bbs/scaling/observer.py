@@ -178,14 +178,12 @@ class FleetObserver:
             same = known and known.row is row and known.instance is instance
             beats = silent <= self._interval and not dead
             if known and same and beats:
-                view = known.view
+                view, self._seen[row.id] = known.view, known
             else:
                 view = self._view(row, dead, silent)
                 # An empty server grows idle, and one that does not serve yet grows old.
-                steady = row.state is State.READY and row.taken and beats and instance
-                known = _Seen(row, instance, view) if steady and instance else None
-            if known:
-                self._seen[row.id] = known
+                if instance and beats and row.taken and row.state is State.READY:
+                    self._seen[row.id] = _Seen(row, instance, view)
             views[row.id] = view
         if self._standing:
             warm = (id for id, view in views.items() if view.state is State.WARM)

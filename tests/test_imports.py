@@ -97,7 +97,7 @@ class Loads(SynchronousTestCase):
             *("bbs.tracing", "bbs.values"),
         }
         self.check(loaded, ours, {*HEAVY, "stomper", REACTOR})
-        self.assertNotIn("bbs.client.terminal", loaded)
+        self.assertNotIn("bbs.ui.terminal", loaded)
 
     def test_the_framework(self) -> None:
         """Alone; a table of words, which need no database; a plugin that declares a command, and no

@@ -31,15 +31,15 @@ from twisted.python.failure import Failure
 from bbs import tracing
 from bbs.addresses import Address
 from bbs.cli import Program, port
-from bbs.client import last
-from bbs.client.forms import ForPeople, ForPrograms
 from bbs.client.library import BBSClient
-from bbs.client.lines import InputError, Lines, reader
-from bbs.client.script import Script
-from bbs.client.text import visible
 from bbs.client.tls import TrustUnusable, load_trust, tls_endpoints
 from bbs.client.values import ClientError
 from bbs.clock import measure_steadily
+from bbs.ui import last
+from bbs.ui.forms import ForPeople, ForPrograms
+from bbs.ui.lines import InputError, Lines, reader
+from bbs.ui.script import Script
+from bbs.ui.text import visible
 
 STDIN, STDOUT = 0, 1
 
@@ -77,7 +77,7 @@ def main(argv: Sequence[str], program: Program) -> int:
     if untraced := _begin_tracing(program.name):
         return _exit_code(program.name, untraced)
     if not options.json and sys.stdin.isatty() and sys.stdout.isatty():
-        from bbs.client.terminal.start import run as talk
+        from bbs.ui.terminal.start import run as talk
 
         ended = talk(service.address, password, making.client, times=not options.no_times)
     else:

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable
 from datetime import datetime
 
-from bbs.client.text import visible
 from bbs.rules.people import People, Person
+from bbs.ui.text import visible
 
 _NONE = "-"
 _ROW = "{:27}{:27}{:11}{:23}{}"

@@ -18,7 +18,6 @@ from bbs.cli.client import PasswordFileError, read_password
 from bbs.cli.offline import carry_out, configuration, connected
 from bbs.cli.operators import by_whom, tell
 from bbs.cli.people import as_json, as_text, local, print_list
-from bbs.client.text import visible
 from bbs.commands.service import Service
 from bbs.config import ConfigError, Configuration
 from bbs.errors import Refusal
@@ -29,6 +28,7 @@ from bbs.rules.operators import By
 from bbs.rules.people import Done, NoSuchPerson
 from bbs.storage.connecting import DatabaseRefused
 from bbs.storage.migrations import upgrade
+from bbs.ui.text import visible
 
 ACTIONS = {
     "list": "who there is, and who of them is online",

@@ -7,9 +7,9 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from bbs.addresses import ServerPlace, reached_at
 from bbs.client.tls import Trust, TrustUnusable, load_trust, tls_endpoints
 from bbs.daemons.daemon import FAREWELL, CannotStart, Daemon
-from bbs.gateway.factory import GatewayFactory
-from bbs.gateway.session import Host
 from bbs.protocols.line.interfaces import LineLimits
+from bbs.ui.gateway.factory import GatewayFactory
+from bbs.ui.gateway.session import Host
 from bbs.workers import Workers
 
 

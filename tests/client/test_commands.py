@@ -11,10 +11,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.client.commands import MOST_OFFERS, MOST_USAGE, read_offers
 from bbs.client.oldest import OLDEST, code_of
-from bbs.client.passwords import questions, without_password
 from bbs.client.typed import Typed, typed
 from bbs.commands import all_commands
 from bbs.protocols.commands import Command, Role
+from bbs.ui.passwords import questions, without_password
 from tests.paths import CHECKOUT
 
 PROTOCOL = CHECKOUT / "docs" / "protocol.md"

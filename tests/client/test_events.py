@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 from bbs.client import BBSClient
-from bbs.client.forms import ForPrograms
-from bbs.client.script import Script
+from bbs.ui.forms import ForPrograms
+from bbs.ui.script import Script
 from tests.client.case import APP_1, LOGIN
-from tests.client.test_script import ScriptTestCase
+from tests.ui.test_script import ScriptTestCase
 
 
 class EventsCase(ScriptTestCase):

@@ -20,17 +20,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board import board
 from bbs.cli.client import Run
 from bbs.client import BBSClient, Lost, NoService, Refused, TurnedAway, Unreachable
-from bbs.client.conversation import Conversation
 from bbs.client.values import Reply as Answer
 from bbs.client.vocabulary import TRUSTED, Vocabulary
 from bbs.framework import Ask, CommandTable, Reply, Role, Service, success
 from bbs.testing import Link
+from bbs.ui.conversation import Conversation
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase, failure
-from tests.client.terminal.test_face import FaceCase
-from tests.client.test_conversation import ConversationCase, Paper
-from tests.client.test_script import ScriptTestCase
-from tests.gateway.case import GatewayCase
 from tests.paths import CHECKOUT
+from tests.ui.gateway.case import GatewayCase
+from tests.ui.terminal.test_face import FaceCase
+from tests.ui.test_conversation import ConversationCase, Paper
+from tests.ui.test_script import ScriptTestCase
 
 
 class Noting(ClientTestCase):
@@ -674,7 +674,7 @@ class ImportTests(SynchronousTestCase):
     def test_the_rooms_import_of_this_project_what_lies_below_them(self) -> None:
         cellar = ("bbs.addresses", "bbs.clock", "bbs.errors", "bbs.tracing", "bbs.values")
         below = (*cellar, "bbs.protocols", "bbs.client")
-        of_the_gateway = (*below, "bbs.gateway", "bbs.limits")
+        of_the_gateway = (*below, "bbs.ui.gateway", "bbs.limits")
         for room, allowed in (("client", below), ("gateway", of_the_gateway)):
             for path in (CHECKOUT / "bbs" / room).rglob("*.py"):
                 text = path.read_text().replace("from bbs import ", "import bbs.")

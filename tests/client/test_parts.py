@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping
 from itertools import count, cycle
 
 from bbs.client import BBSClient, Incomplete, Post, Reply
-from bbs.client.forms import ForPrograms
 from bbs.client.parts import MOST_BYTES, MOST_PARTS, PATIENCE, Parts
-from bbs.client.script import Script
-from bbs.gateway import factory
 from bbs.testing import Link
+from bbs.ui.forms import ForPrograms
+from bbs.ui.gateway import factory
+from bbs.ui.script import Script
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase, failure
 from tests.client.parts_server import Answer, PartsServer
-from tests.client.test_script import ScriptTestCase
-from tests.gateway.case import GatewayCase
+from tests.ui.gateway.case import GatewayCase
+from tests.ui.test_script import ScriptTestCase
 
 NAMES = [f"friend{number}" for number in range(10)]
 POSTS = [{"id": "bob", "message": f"post {number}", "post": number} for number in range(10)]

@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from bbs.board.daemons import telnet
 from bbs.daemons.telnet import TelnetGateway
 from bbs.limits.connections import Admission, Networks
-from tests.gateway.case import Socket
+from tests.ui.gateway.case import Socket
 
 SECRET = "0123456789abcdef"
 

@@ -8,7 +8,7 @@ import subprocess
 from twisted.trial.unittest import SynchronousTestCase
 
 from bbs.cli.client import parser
-from bbs.client.terminal.history import KEPT
+from bbs.ui.terminal.history import KEPT
 from tests.cli.case import BOARD
 from tests.paths import CHECKOUT
 

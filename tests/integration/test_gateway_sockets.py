@@ -15,12 +15,12 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
-from bbs.gateway.factory import GatewayFactory
 from bbs.protocols.life import LINGER
 from bbs.protocols.line.interfaces import LineLimits
+from bbs.ui.gateway.factory import GatewayFactory
 from tests.client.case import on_sockets
-from tests.gateway.case import BOARD
 from tests.integration.service import eventually
+from tests.ui.gateway.case import BOARD
 
 MANY = 200
 """Times `help` that are more than the sockets on the way take, and are carried out at once."""

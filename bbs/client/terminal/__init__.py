@@ -1,5 +1,0 @@
-"""`bbs client` for a person at a terminal: a line to type in, and everything else above it.
-
-A `Conversation` (`bbs.client.conversation`) is what is said; this package is how it looks and how
-it is typed, on prompt_toolkit. `start.py` is where it begins.
-"""

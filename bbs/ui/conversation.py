@@ -1,0 +1,329 @@
+"""One person's conversation with the service, at whatever kind of terminal.
+
+It holds what the faces for people share: which user is meant where no name is typed, messages to
+one partner without repeating whom, passwords that are asked for, what is unread, and in words
+which server is lost and which was found. A face gives it lines and shows what it says (`IScreen`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
+from types import MappingProxyType
+
+from twisted.internet.defer import CancelledError, Deferred
+
+from bbs.client.echoes import SENDING
+from bbs.client.familiar import HISTORIES
+from bbs.client.library import BBSClient
+from bbs.client.typed import Typed
+from bbs.client.values import (
+    ChatMessage,
+    ClientError,
+    Missed,
+    Reply,
+    ServiceEvent,
+    TurnedAway,
+)
+from bbs.ui import completing
+from bbs.ui.asked import asks, with_passwords
+from bbs.ui.known import QUESTIONS, Known
+from bbs.ui.meaning import Sure, meaning, understood
+from bbs.ui.own import own_commands
+from bbs.ui.screen import GivenUp, IScreen
+from bbs.ui.standing import Standing, Status
+from bbs.ui.talk import OwnCommand, Talk, WrongUse, is_for, is_said
+from bbs.ui.talking import Talking
+from bbs.ui.text import missed_line, problem_line, visible
+
+__all__ = ["Conversation", "Status"]
+
+PASSIVE = ("listen", "events")
+"""Commands for what happens by itself here."""
+
+ENDING = ("exit", "quit")
+"""Commands after which nothing more can be said, in a talk or at all."""
+
+LEAVING = ("logout", "delete")
+"""Commands after which their user is not here any more."""
+
+PARTING = ("unfriend", "block", "leave-group")
+"""Commands after which nothing more is said to whom or what they name."""
+
+GAVE_UP_PLACE = "Given up waiting for an app server."
+GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
+
+
+class Conversation:
+    """What one person does here, as any number of users, or (`alone`) as one at a time, whose name
+    is never typed. `own` are further commands of the face's."""
+
+    def __init__(
+        self,
+        client: BBSClient,
+        screen: IScreen,
+        *,
+        alone: bool = False,
+        own: Mapping[str, OwnCommand] = MappingProxyType({}),
+    ) -> None:
+        self.current: str | None = None
+        self.known = Known()
+        self.alone = alone
+        self.client = client
+        self.screen = screen
+        self._standing = Standing(screen)
+        self._sure = Sure()
+        self._talking = Talking(client, screen)
+        self._leaving = ""
+        self._sent = False
+        self._over = False
+        self._faces_own = own
+        client.on_waiting(self._standing.waits)
+        client.on_searching(self._standing.searches)
+        client.on_event(self._was_told)
+        client.on_sent(self._has_sent)
+        client.on_serving(self._standing.serves)
+        client.on_logged_out(self._was_logged_out)
+
+    @property
+    def own(self) -> Mapping[str, OwnCommand]:
+        """The client's own commands, by name. Which there are depends on what the service has."""
+        return {each.name: each for each in own_commands(self)} | dict(self._faces_own)
+
+    # What a face draws
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Who is logged in here."""
+        return self.client.users
+
+    @property
+    def status(self) -> Status:
+        return self._standing.of(self.current)
+
+    @property
+    def talk(self) -> Talk | None:
+        """Whom what is typed goes to, if it is no command."""
+        return self._talking.partner
+
+    @property
+    def unread(self) -> Mapping[Talk, int]:
+        """How many messages each partner of the current user wrote since they last talked."""
+        return self._talking.of(self.current)
+
+    @property
+    def unread_elsewhere(self) -> int:
+        """How many messages are unread by the other users here."""
+        return self._talking.unread.elsewhere(self.current or "")
+
+    def completions(self, line: str) -> Sequence[completing.Completion]:
+        """What the word at the end of `line` may become, from what is known."""
+        return completing.completions(self, line)
+
+    def hint(self, line: str) -> str:
+        """How the command that `line` begins with is used; empty where there is nothing to say."""
+        return completing.hint(self, line)
+
+    # Lines
+
+    def carry_out(self, line: str, as_text: bool = False) -> Deferred[bool]:
+        """Do what a line says; fires with False when that ends the conversation. In a talk a line
+        that is there `as_text` is said, whatever it begins with: it was pasted among others.
+
+        Cancelled it waits no more, and fires with True: everybody stays logged in.
+        """
+        self._sure.next_line()
+        return Deferred.fromCoroutine(self._carry_out(line, as_text))
+
+    def end(self) -> None:
+        """Let the line that is being carried out be the last."""
+        self._over = True
+
+    def close(self) -> Deferred[None]:
+        """End all connections; users stay logged in at the service."""
+        return self.client.close()
+
+    async def _carry_out(self, line: str, as_text: bool) -> bool:
+        self._sent = False
+        try:
+            if as_text and self.talk and line.strip():
+                await self._say(line)
+            else:
+                await self._do(line)
+        except CancelledError:
+            if self._standing.searching or not self._sent:
+                self.screen.notice("Given up.")  # What is looked for has been sent nothing.
+            else:
+                self.screen.notice(GAVE_UP_PLACE if self.status.waiting else GAVE_UP_ANSWER)
+        except GivenUp:
+            self.screen.notice("Given up.")
+        except WrongUse as problem:
+            self.screen.problem(str(problem))
+        except ClientError as problem:
+            self.screen.problem(problem_line(problem))
+        finally:
+            self._standing.waits(None)
+        return not self._over
+
+    async def _do(self, line: str) -> None:
+        if self.talk and is_said(line):
+            return await self._say(line[1:] if line.startswith("//") else line)
+        if self.talk and line.rstrip(" ") in ENDING:
+            self._sure.ask(
+                self.current, line, f"end ends the talk; {line.strip()} once more leaves."
+            )
+        line = line.removeprefix("/")
+        words = line.split()
+        if not words:
+            return
+        if words[0].startswith("?"):
+            words = ["help", *line.replace("?", " ", 1).split()]
+        own = self.own.get(words[0])
+        if own is None:
+            return await self._ask(line)
+        try:
+            running = own.run(words[1:])
+            if running is not None:
+                await running
+        except WrongUse as problem:
+            raise WrongUse(str(problem) or f"Usage: {own.usage}") from None
+
+    async def _ask(self, line: str) -> None:
+        request = await meaning(self, self._sure, line)
+        name, words = request.name, request.words
+        if name == "login" and self.alone and self.current:
+            raise WrongUse(f"You are logged in as {visible(self.current)}; log out first.")
+        if asks(request):
+            request = await understood(self, await with_passwords(self.screen, request))
+        if name in PASSIVE:
+            self.screen.notice("Messages come by themselves here.")
+            return
+        self._leaving = request.user if name in LEAVING else ""
+        try:
+            with self._talking.asking() if name in HISTORIES else nullcontext():
+                reply = await self._request(request)
+                self._show(request, reply)
+        finally:
+            self._leaving = ""
+        self.known.learn(request, reply)
+        if reply.ok and name == "login":
+            await self._logged_in(request.words[1], reply.missed)
+        elif reply.ok and name in LEAVING:
+            self._gone(request.user)
+        elif reply.ok and name in SENDING and request.familiar:
+            self._talking.read(request.user, Talk(words[2], group=name == "send-group"))
+        elif reply.ok and name in PARTING and request.familiar:
+            partner = Talk(words[2], group=name == "leave-group")
+            self._talking.parted(request.user, partner, request.user == self.current)
+
+    def _show(self, request: Typed, reply: Reply) -> None:
+        user = request.user
+        past = request.familiar in HISTORIES and reply.ok
+        if past and self._talking.show(user, reply):
+            return
+        if not reply.ok and len(self.users) > 1 and user in self.users:
+            said = f"{user}: {reply.message or 'Failed'}"
+            reply = Reply({**reply.members, "message": said}, reply.size, reply.lacking)
+        self.screen.reply(request, reply)
+
+    async def _request(self, request: Typed) -> Reply:
+        self._sent = True
+        return completing.corrected(self, request, await self.client.request(request.line))
+
+    # Users
+
+    async def _logged_in(self, user: str, missed: Missed | None) -> None:
+        self.known.begin(user)
+        self.become(user)
+        if missed is not None and (words := missed_line(missed)):
+            self.screen.notice(words)
+        # What is known is for completion only: nobody waits for it, or is told that it failed.
+        Deferred.fromCoroutine(self._inquire(user)).addErrback(
+            lambda failure: failure.trap(ClientError)
+        )
+        try:
+            after = None if missed is None else missed.after
+            await self.client.listen(user, self._heard, after=after)
+        except CancelledError:
+            self._say_later(user)
+        except TurnedAway as problem:
+            self.screen.problem(problem_line(problem))
+            self._say_later(user)
+
+    def _say_later(self, user: str) -> None:
+        self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
+
+    async def _inquire(self, user: str) -> None:
+        asked = []
+        for question in QUESTIONS:
+            request = await self.client.understand(f"{question} {user}")
+            if request.familiar:
+                # Nobody completes among more than a first part has.
+                asked.append((request, self.client.request(request.line, whole=False)))
+        # They go together; each that fails has an answer of its own, and none is waited for here.
+        for request, asking in asked:
+            asking.addCallback(partial(self.known.learn, request))
+            asking.addErrback(lambda failure: failure.trap(ClientError))
+
+    def become(self, user: str | None) -> None:
+        """Speak as another of `users`, or as nobody."""
+        self.current = user
+        self.end_talk()
+
+    def _gone(self, user: str) -> None:
+        self.known.forget(user)
+        self._standing.forget(user)
+        self._talking.unread.forget(user)
+        if user == self.current:
+            self.become(self.users[-1] if self.users else None)
+
+    # What the service says unasked
+
+    def _was_logged_out(self, user: str) -> None:
+        if user == self._leaving:
+            return self._gone(user)
+        self.screen.notice(f"{visible(user)} was logged out.")
+        was_current = user == self.current
+        self._gone(user)
+        if was_current and self.users:
+            # What is typed next, or was already, must not become somebody else's words unasked.
+            self.become(None)
+            self.screen.notice(f"use NAME to go on as {' or '.join(map(visible, self.users))}.")
+        return None
+
+    def _heard(self, user: str, message: ChatMessage) -> None:
+        self.known.heard(user, message)
+        # A group's message reaches its sender too, who has just typed it.
+        if message.sender != user or not self.client.was_said_here(message):
+            self._show_message(user, message)
+
+    def _has_sent(self, user: str, message: ChatMessage) -> None:
+        self.known.heard(user, message)
+        self._show_message(user, message)
+
+    def _show_message(self, user: str, message: ChatMessage) -> None:
+        self.screen.message(user, message, is_for(user, message))
+        self._talking.heard(user, message, user == self.current)
+
+    def _was_told(self, user: str, event: ServiceEvent) -> None:
+        self.known.told(user, event)
+        if event.text:
+            self.screen.event(user, event)
+
+    # Talking
+
+    async def begin_talk(self, partner: Talk) -> None:
+        """Have what is typed go to `partner`."""
+        await self._talking.begin(self.current or "", partner)
+
+    def end_talk(self) -> None:
+        """Have what is typed be commands again."""
+        self._talking.end()
+        self.screen.changed()
+
+    async def _say(self, text: str) -> None:
+        request = self._talking.request(self.current or "", text)
+        reply = await self._request(request)
+        if not reply.ok:
+            self._talking.not_sent(request, reply, len(self.users) > 1)

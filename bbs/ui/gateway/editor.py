@@ -1,0 +1,129 @@
+"""The line that somebody types, and what was typed before it. Pure: it draws nothing.
+
+A position in the line is between characters; characters that take no column of their own, such as
+combining marks, stay with the one before them.
+"""
+
+from __future__ import annotations
+
+from wcwidth import wcwidth
+
+from bbs.ui.gateway.keys import Key
+
+MOST_LINES = 100
+"""Lines of one visit that can be called back."""
+
+MOST_CHARACTERS = 16 * 1024
+"""Characters of them all, so that a person's history is no way to fill the memory."""
+
+
+MOST_MARKS = 32
+"""Characters without a column that are taken for one with the character before them."""
+
+
+class Editor:
+    """One line, with its history. It takes at most `most` bytes as UTF-8: the service's lines are
+    limited in those."""
+
+    __slots__ = ("_history", "_most", "_newer", "_place", "overlong", "position", "text")
+
+    def __init__(self, most: int) -> None:
+        self.text = ""
+        self.position = 0
+        self.overlong = False
+        """Whether more was typed than the line takes; then it is not to be used."""
+        self._most = most
+        self._history: list[str] = []
+        self._place = 0
+        self._newer = ""
+
+    def insert(self, typed: str) -> None:
+        """Put text in at the position, as much of it as there is room for."""
+        if self.overlong:
+            return
+        room = self._most - len(self.text.encode())
+        fitting = typed.encode()[:room].decode(errors="ignore")
+        self.overlong = len(fitting) < len(typed)
+        before, behind = self.text[: self.position], self.text[self.position :]
+        self._set(before + fitting + behind, self.position + len(fitting))
+
+    def press(self, key: Key) -> None:
+        """Do what a key of editing does; others do nothing."""
+        text, position = self.text, self.position
+        match key:
+            case Key.LEFT:
+                self.position = self._before(position)
+            case Key.RIGHT:
+                self.position = self._behind(position)
+            case Key.HOME:
+                self.position = 0
+            case Key.END:
+                self.position = len(text)
+            case Key.BACKSPACE:
+                self._cut(self._before(position), position)
+            case Key.DELETE:
+                self._cut(position, self._behind(position))
+            case Key.KILL_LINE:
+                self._cut(0, position)
+            case Key.KILL_REST:
+                self._cut(position, len(text))
+            case Key.KILL_WORD:
+                self._cut(text[:position].rstrip().rfind(" ") + 1, position)
+            case Key.UP:
+                self._recall(self._place - 1)
+            case Key.DOWN:
+                self._recall(self._place + 1)
+
+    def take(self) -> str:
+        """The line, which begins anew."""
+        text = self.text
+        self._set("", 0)
+        self.overlong = False
+        self._place, self._newer = len(self._history), ""
+        return text
+
+    def remember(self, line: str) -> None:
+        """Keep a line for those to come."""
+        back = len(self._history) - self._place
+        if line.strip() and self._history[-1:] != [line]:
+            self._history.append(line)
+            back += back > 0
+        while len(self._history) > MOST_LINES or sum(map(len, self._history)) > MOST_CHARACTERS:
+            del self._history[0]
+        self._place = max(0, len(self._history) - back)
+
+    def _recall(self, place: int) -> None:
+        if not 0 <= place <= len(self._history):
+            return
+        if self._place == len(self._history):
+            self._newer = "" if self.overlong else self.text
+        self._place = place
+        self.overlong = False
+        text = self._newer if place == len(self._history) else self._history[place]
+        self._set(text, len(text))
+
+    def _cut(self, start: int, end: int) -> None:
+        self._set(self.text[:start] + self.text[end:], start)
+        if not self.text:
+            self.overlong = False
+
+    def _set(self, text: str, position: int) -> None:
+        self.text, self.position = text, position
+
+    def _before(self, position: int) -> int:
+        position = max(0, position - 1)
+        first = max(0, position - MOST_MARKS)
+        while position > first and _joins(self.text[position]):
+            position -= 1
+        return position
+
+    def _behind(self, position: int) -> int:
+        position = min(len(self.text), position + 1)
+        last = min(len(self.text), position + MOST_MARKS)
+        while position < last and _joins(self.text[position]):
+            position += 1
+        return position
+
+
+def _joins(character: str) -> bool:
+    return wcwidth(character) == 0

@@ -1,0 +1,192 @@
+"""Who is at the other end: telnet, or a plain pipe such as nc; and bytes as text for either.
+
+Neither says so. Telnet clients negotiate first on port 23 alone, if at all, and a pipe must not see
+a byte of negotiation. But telnet ends a line with CR LF or CR NUL, whatever it has agreed on (RFC
+854, and 1123, section 3.3.1), and a pipe sends the line as it was typed, which ends with LF. So the
+first line end tells them apart, and before it a sequence that begins with IAC.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from bbs.protocols.telnet import options as options
+from bbs.protocols.telnet.options import Options, Side, escaped, subnegotiation
+from bbs.protocols.telnet.reader import Command, Negotiation, Subnegotiation, TelnetReader
+from bbs.ui.gateway.encodings import UTF8, Encoding, named
+
+MOST_SUBNEGOTIATION = 1024
+"""Bytes of a subnegotiation that are kept; a list of all character sets there are is longer, but
+those of one terminal are few."""
+
+MOST_NEGOTIATIONS = 500
+"""Sequences that are enough for a minute. A client has some twenty at the beginning,
+and one for each step of a window that is pulled larger."""
+
+REQUEST, ACCEPTED, REJECTED = 1, 2, 3
+"""What is said about CHARSET (RFC 2066)."""
+
+MOST_COLUMNS = 500
+"""Columns, and rows, that are believed; no screen has more, and each column is work whenever a line
+is drawn."""
+
+_OURS = (options.ECHO, options.SUPPRESS_GO_AHEAD, options.BINARY, options.CHARSET)
+_THEIRS = (options.SUPPRESS_GO_AHEAD, options.BINARY, options.NAWS, options.CHARSET)
+_OFFER = b" UTF-8 BIG5"  # its first character separates the names (RFC 2066)
+_LINE_END = re.compile(rb"[\r\n]")
+_TABLE = b"[TTABLE]"  # offers a translation table, which is not taken
+
+
+class Kind(Enum):
+    """What is at the other end."""
+
+    UNKNOWN = "unknown"
+    TELNET = "telnet"
+    PIPE = "a plain pipe"
+
+
+class Peer:
+    """The other end of one connection. `send` gets bytes for it, `seconds` is the clock.
+    `max_line` is in bytes; whoever begins with a longer line is no telnet at a terminal."""
+
+    __slots__ = (
+        "_after_cr",
+        "_asked_charset",
+        "_minute",
+        "_options",
+        "_reader",
+        "_room",
+        "_seconds",
+        "_send",
+        "_sequences",
+        "columns",
+        "encoding",
+        "is_obtrusive",
+        "kind",
+        "rows",
+    )
+
+    def __init__(
+        self, send: Callable[[bytes], None], max_line: int, seconds: Callable[[], float]
+    ) -> None:
+        self.kind = Kind.UNKNOWN
+        self.columns = 0
+        """Those of its window, `MOST_COLUMNS` at most; 0 where it has not said."""
+        self.rows = 0
+        """The same, of its height."""
+        self.encoding: Encoding = UTF8
+        self.is_obtrusive = False
+        """Whether it negotiates without an end; then nothing is taken from it any more."""
+        self._send = send
+        self._seconds = seconds
+        self._minute = seconds()  # when it began
+        self._sequences = 0  # in that minute
+        self._reader = TelnetReader(MOST_SUBNEGOTIATION)
+        self._options = Options(_OURS, _THEIRS)
+        self._asked_charset = False
+        self._after_cr = False
+        self._room = max_line  # of the first line, while it has no end
+
+    @property
+    def edits_here(self) -> bool:
+        """Whether it leaves it to this side to show what is typed."""
+        return self._options.on(Side.OURS, options.ECHO)
+
+    @property
+    def settled(self) -> bool:
+        """Whether it has answered whatever it was asked."""
+        return self._options.settled
+
+    def write(self, text: str) -> None:
+        """Send text, in which LF ends a line."""
+        if self.kind is not Kind.TELNET:
+            return self._send(self.encoding.encode(text))
+        return self._send(escaped(self.encoding.encode(text.replace("\n", "\r\n"))))
+
+    def receive(self, data: bytes) -> Iterator[bytes | Command]:
+        """Its text, in which LF ends a line, and its commands; to be read to the end."""
+        for token in self._reader.read(data):
+            if self.is_obtrusive:
+                return
+            if isinstance(token, bytes):
+                if self.kind is Kind.UNKNOWN:
+                    self._look_at(token)
+                yield self._with_plain_ends(token)
+            elif self.kind is not Kind.PIPE:
+                self._is_telnet()
+                self._count()
+                if isinstance(token, Negotiation):
+                    self._negotiate(token)
+                elif isinstance(token, Subnegotiation):
+                    self._subnegotiate(token)
+                else:
+                    yield token
+
+    def _look_at(self, text: bytes) -> None:
+        """Go by how the first line ends."""
+        end = _LINE_END.search(text)
+        self._room -= end.start() if end else len(text)
+        if self._room < 0 or (end and end[0] == b"\n"):
+            self.kind = Kind.PIPE
+        elif end:
+            self._is_telnet()
+
+    def _is_telnet(self) -> None:
+        if self.kind is Kind.UNKNOWN:
+            self.kind = Kind.TELNET
+            self._send(self._options.offer())
+
+    def _count(self) -> None:
+        now = self._seconds()
+        if now >= self._minute + 60:
+            self._minute, self._sequences = now, 0
+        self._sequences += 1
+        self.is_obtrusive = self._sequences > MOST_NEGOTIATIONS
+
+    def _with_plain_ends(self, text: bytes) -> bytes:
+        """CR LF, CR NUL, CR and LF are one line end each, wherever they are cut."""
+        if self._after_cr and text[:1] in (b"\n", b"\0"):
+            text = text[1:]
+            self._after_cr = False
+        if text:
+            self._after_cr = text.endswith(b"\r")
+        return text.replace(b"\r\n", b"\n").replace(b"\r\0", b"\n").replace(b"\r", b"\n")
+
+    def _negotiate(self, said: Negotiation) -> None:
+        could = self._options.on(Side.OURS, options.CHARSET)
+        self._send(self._options.receive(said))
+        if self._options.on(Side.OURS, options.CHARSET) and not could:
+            self._asked_charset = True
+            self._send(subnegotiation(options.CHARSET, bytes((REQUEST,)) + _OFFER))
+
+    def _subnegotiate(self, said: Subnegotiation) -> None:
+        if said.option == options.NAWS and len(said.data) == 4:
+            self.columns = min(MOST_COLUMNS, int.from_bytes(said.data[:2], "big"))
+            self.rows = min(MOST_COLUMNS, int.from_bytes(said.data[2:], "big"))
+        elif said.option == options.CHARSET:
+            verb, names = said.data[:1], said.data[1:]
+            if verb == bytes((ACCEPTED,)) and self._asked_charset:
+                self.encoding = _named(names) or self.encoding
+            if verb in (bytes((ACCEPTED,)), bytes((REJECTED,))):
+                self._asked_charset = False
+            elif verb == bytes((REQUEST,)):
+                self._send(subnegotiation(options.CHARSET, self._choose(names)))
+
+    def _choose(self, names: bytes) -> bytes:
+        """The answer to a request for one of some character sets."""
+        if names.startswith(_TABLE):
+            names = names[len(_TABLE) + 1 :]  # behind it is a version, of one byte
+        separator, names = names[:1] or b" ", names[1:]
+        for name in names.split(separator):
+            encoding = _named(name)
+            # Of two requests at once the server's stands (RFC 2066).
+            if encoding and not self._asked_charset:
+                self.encoding = encoding
+                return bytes((ACCEPTED,)) + name
+        return bytes((REJECTED,))
+
+
+def _named(name: bytes) -> Encoding | None:
+    return named(name.decode("ascii", "replace"))

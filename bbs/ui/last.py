@@ -1,0 +1,67 @@
+"""The service that somebody talked to last, kept for when none is named."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from bbs.addresses import Address
+from bbs.ui.own_files import state_file
+
+DEFAULT_HOST = "127.0.0.1"
+DEFAULT_PORT = 22222
+
+MOST_READ = 64 * 1024
+"""Bytes of the file that are looked at."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as somebody named it: its login server, and whether by TLS, with the authorities of
+    the file `ca` or (empty) the system's."""
+
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
+    tls: bool = False
+    ca: str = ""
+
+    @property
+    def address(self) -> Address:
+        return Address(self.host, self.port)
+
+
+def place(environ: Mapping[str, str]) -> Path:
+    """Where it is kept."""
+    return state_file(environ, "last-host")
+
+
+def read(path: Path) -> Service:
+    """What is kept at `path`; this machine's where there is nothing, or nothing of use. It
+    blocks."""
+    try:
+        with open(path, "rb") as file:
+            members = json.loads(file.read(MOST_READ))
+        address = Address.from_json(members)
+        tls, ca = members.get("tls"), members.get("ca")
+    except (OSError, ValueError, RecursionError):
+        return Service()
+    if not isinstance(tls, bool) or not isinstance(ca, str):
+        return Service()
+    return Service(address.host, address.port, tls, ca)
+
+
+def keep(path: Path, service: Service) -> None:
+    """Keep `service` at `path`, for its owner's eyes alone, if that can be. It blocks."""
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        if path.exists() and read(path) == service:
+            return
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+            json.dump(asdict(service), file)
+        os.replace(new, path)
+    except (OSError, ValueError):
+        return  # Then it has to be named the next time, as it was this time.

@@ -1,0 +1,179 @@
+"""The script face: commands from standard input, one after the other, and what they print.
+
+Whoever logs in is listened for before the next command is carried out, so that nothing sent from
+then on is missed; messages are printed as they come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.interfaces import IReactorTime
+
+from bbs.client.library import BBSClient
+from bbs.client.routing import PATIENCE, WAITING_DEADLINE
+from bbs.client.typed import Typed
+from bbs.client.values import (
+    BadReply,
+    ChatMessage,
+    ClientError,
+    Lost,
+    ServiceEvent,
+    Unreachable,
+    Waiting,
+)
+from bbs.ui.due import Due
+from bbs.ui.forms import IForm
+from bbs.ui.text import help_lines, problem_line
+
+SETTLE_TIME = 1.0
+"""Seconds at most that messages still on their way are waited for."""
+
+LISTEN_PATIENCE = PATIENCE + WAITING_DEADLINE
+"""Seconds at most until a user is listened for; another app server may be started meanwhile."""
+
+
+class Script:
+    """Carries out a script: `next_line` gives its lines and then None, `write` takes what prints.
+
+    Two commands are the client's own: `help` tells the commands of both kinds of server, and
+    `events` has everything told that only those are told who ask: where a login stands that waits
+    for an app server, invitations, and what a user has sent elsewhere. `listen` means what is done
+    anyway. `form` says how all that looks; `password` is for logins and registrations that
+    were typed without one.
+
+    `refusal` says why the last command was refused, and `first_refusal` why the first was that was;
+    they are empty when none was.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        client: BBSClient,
+        *,
+        next_line: Callable[[], Awaitable[str | None]],
+        write: Callable[[str], None],
+        form: IForm,
+        password: str | None = None,
+    ) -> None:
+        self.refusal = self.first_refusal = ""
+        self._clock = clock
+        self._client = client
+        self._next_line = next_line
+        self._write_line = write
+        self._form = form
+        self._password = password
+        self._due = Due()
+        self._leaving = ""
+        client.on_event(self._show_event)
+        client.on_logged_out(self._was_logged_out)
+
+    async def run(self) -> None:
+        """Until `exit`, `quit` or the end of the input; `Unreachable` when the service is lost."""
+        await self._client.connect()
+        while (line := await self._next_line()) is not None:
+            if not line.strip(" "):
+                continue
+            if line.strip(" ") == "exit":
+                break
+            request = await self._client.understand(line)
+            await self._carry_out(request)
+            self.first_refusal = self.first_refusal or self.refusal
+            if request.words == ("quit",):
+                break
+        await self._settle(self._client.users)
+
+    async def _carry_out(self, request: Typed) -> None:
+        name, listening = request.name, request.user in self._client.users
+        self.refusal = ""
+        if name == "help":
+            await self._client.learn()
+            self._write(self._form.own(help_lines(self._client.vocabulary.offers.values())))
+        elif name == "events":
+            self._client.on_waiting(self._show_waiting)
+            self._client.on_sent(self._show_sent)
+            self._write(self._form.own(["Success!"]))
+        elif name == "listen" and listening and len(request.words) <= 3:
+            problem = await self._listen(request.user)
+            self._write(self._form.failed(problem) if problem else self._form.own(["Success!"]))
+            self.refusal = str(problem or "")
+        else:
+            if self._password and name in ("login", "register") and len(request.words) == 2:
+                request = await self._client.understand(f"{request.line} {self._password}")
+            if name in ("logout", "delete") and listening:
+                await self._settle((request.user,))
+            await self._ask(request)
+
+    async def _ask(self, request: Typed) -> None:
+        users = self._client.users
+        # Before the request, as the message may come before the reply does.
+        self._due.expect(request, users)
+        self._leaving = request.user if request.name in ("logout", "delete") else ""
+        try:
+            reply = await self._client.request(request.line)
+            lines = self._form.reply(reply, request.user)
+            refusal = "" if reply.ok else reply.message or "Failed"
+        except (Lost, BadReply) as failure:
+            lines, refusal = self._form.failed(failure), problem_line(failure)
+        finally:
+            self._leaving = ""
+        self._write(lines)
+        self.refusal = refusal
+        if refusal:
+            self._due.withdraw(request, users)
+        elif request.name == "login":
+            user = request.words[1]
+            problem = await self._listen(user)
+            if problem is not None:
+                self._write(self._form.aside(user, problem))
+        elif request.name in ("logout", "delete"):
+            self._due.offline(request.user)
+        elif request.name == "join-group" and request.familiar:
+            self._due.outside(request.user, request.words[2:])
+
+    async def _listen(self, user: str) -> ClientError | None:
+        """Listen for a user; what is in the way, if anything."""
+        listening = self._client.listen(user, self._show_message)
+        try:
+            await listening.addTimeout(LISTEN_PATIENCE, self._clock)
+        except TimeoutError:
+            raise Unreachable(f"no server to listen for {user} at") from None
+        except ClientError as problem:
+            return problem
+        return None
+
+    async def _settle(self, users: Collection[str]) -> None:
+        """Wait until nothing is due to these users, but not for long."""
+        settled = Deferred.fromCoroutine(self._settled(users))
+        with suppress(TimeoutError, ClientError):
+            await settled.addTimeout(SETTLE_TIME, self._clock)
+
+    async def _settled(self, users: Collection[str]) -> None:
+        for user in users:
+            if groups := self._due.groups(user):
+                joined = await self._client.list_joined(user)
+                self._due.outside(user, groups.difference(joined))
+        await self._due.settled(users)
+
+    def _show_message(self, user: str, message: ChatMessage) -> None:
+        self._due.arrived(user, message)
+        self._write(self._form.message(user, message))
+
+    def _show_sent(self, user: str, message: ChatMessage) -> None:
+        self._write(self._form.sent(user, message))
+
+    def _show_event(self, user: str, event: ServiceEvent) -> None:
+        self._write(self._form.event(user, event))
+
+    def _was_logged_out(self, user: str) -> None:
+        if user != self._leaving:
+            self._write(self._form.logged_out(user))
+
+    def _show_waiting(self, waiting: Waiting) -> None:
+        self._write(self._form.waiting(waiting))
+
+    def _write(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._write_line(line)

@@ -1,0 +1,260 @@
+"""The line being typed, on prompt_toolkit: with history and completion, or hidden.
+
+prompt_toolkit runs on asyncio, whose loop the reactor shares.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, NoReturn, TypeVar
+
+from prompt_toolkit.application import Application, get_app
+from prompt_toolkit.buffer import Buffer
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.enums import DEFAULT_BUFFER
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.formatted_text import FormattedText
+from prompt_toolkit.history import DummyHistory
+from prompt_toolkit.input import Input
+from prompt_toolkit.key_binding import KeyBindingsBase
+from prompt_toolkit.output import Output
+from prompt_toolkit.renderer import print_formatted_text
+from prompt_toolkit.styles import BaseStyle
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from bbs.ui import completing
+from bbs.ui.terminal.harmless import Harmless, Hidden
+from bbs.ui.terminal.history import History
+from bbs.ui.terminal.interfaces import Fragments, IEditor, More, SetAside, Size
+from bbs.ui.terminal.keys import password_keys
+from bbs.ui.terminal.layout import prompt_application
+from bbs.ui.terminal.reading import more_application, view_application
+from bbs.ui.terminal.resize import Prompt
+from bbs.ui.terminal.view import View
+from bbs.ui.text import visible
+
+T = TypeVar("T")
+
+MOST_UNDONE = 100
+"""Edits that can be undone; each needs a copy of the text."""
+
+MOST_KEPT = 256 * 1024
+"""Characters in all of these copies, of up to 4 bytes each; the latest is kept anyway."""
+
+
+class _Completer(Completer):
+    def __init__(self, completions: Callable[[str], Sequence[completing.Completion]]) -> None:
+        self._completions = completions
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterator[Completion]:
+        before = document.text_before_cursor
+        for found in self._completions(before):
+            start = found.start - len(before)
+            yield Completion(found.text, start, display=visible(found.text))
+
+
+class _Line(Buffer):
+    """A line whose undo takes little memory; by itself it keeps a copy for each key."""
+
+    def save_to_undo_stack(self, clear_redo_stack: bool = True) -> None:
+        super().save_to_undo_stack(clear_redo_stack)
+        copies = self._undo_stack
+        size = sum(len(text) for text, _ in copies)
+        while len(copies) > 1 and (len(copies) > MOST_UNDONE or size > MOST_KEPT):
+            size -= len(copies.pop(0)[0])
+
+
+@implementer(IEditor)
+class Editor:
+    """`prompt` gives the words before the line for a terminal of so many columns; `hint` and
+    `completions` what goes with the text before the cursor, `commands` whether that is one. `ask`
+    is whether the terminal may be asked where the cursor is."""
+
+    def __init__(
+        self,
+        input: Input,
+        output: Output,
+        *,
+        history: History,
+        keys: KeyBindingsBase,
+        style: BaseStyle,
+        ask: bool,
+        prompt: Callable[[int], str],
+        hint: Callable[[str], str],
+        completions: Callable[[str], Sequence[completing.Completion]],
+        commands: Callable[[str], bool],
+    ) -> None:
+        self._input = input
+        self._output = output
+        self._style = style
+        self._history = history
+        self._talk = history.talk
+        self._waiting: list[Fragments] = []
+        self._question: Callable[[], str] = str
+        self._draft = Document()
+        self._task: asyncio.Task[Any] | None = None
+        self._line = _Line(
+            name=DEFAULT_BUFFER,
+            history=history,
+            completer=_Completer(completions),
+            complete_while_typing=Condition(lambda: commands(self._before_cursor())),
+            multiline=False,
+            accept_handler=_accept,
+        )
+        self._password = _Line(
+            name=DEFAULT_BUFFER,
+            history=DummyHistory(),
+            multiline=False,
+            accept_handler=_accept,
+        )
+        self._lines = prompt_application(
+            self._line,
+            input,
+            output,
+            prompt=lambda: prompt(output.get_size().columns),
+            hint=lambda: hint(self._before_cursor()),
+            processor=Harmless(),
+            keys=keys,
+            style=style,
+            ask=ask,
+            let_go=self._let_go,
+        )
+        self._passwords = prompt_application(
+            self._password,
+            input,
+            output,
+            prompt=lambda: self._question(),
+            hint=lambda: "",
+            processor=Hidden(),
+            keys=password_keys(),
+            style=style,
+            ask=ask,
+            let_go=self._let_go,
+            hidden=True,
+        )
+        self._asked: Application[Any] = self._lines
+
+    # IEditor
+
+    def raw(self) -> AbstractContextManager[None]:
+        return self._input.raw_mode()
+
+    def line(self) -> Deferred[str]:
+        draft, self._draft = self._draft, Document()
+        self._line.reset(draft)
+        return self._ask(self._lines)
+
+    def password(self, prompt: Callable[[], str]) -> Deferred[str]:
+        self._question = prompt
+        self._password.reset()
+        return self._ask(self._passwords)
+
+    def set_aside(self) -> None:
+        text = self._line.document
+        if self._leave(erase=True) and self._asked is self._lines:
+            self._draft = text
+
+    def end(self) -> None:
+        self._leave(erase=False)
+
+    def redraw(self) -> None:
+        if self._history.talk != self._talk:
+            # The arrow keys go through other lines from here on.
+            self._talk = self._history.talk
+            self._line.reset(self._line.document)
+        self._asked.invalidate()
+
+    def print(self, lines: Sequence[Fragments]) -> None:
+        if self._is_held:
+            self._waiting += lines
+            return
+        text = FormattedText(fragment for line in lines for fragment in (*line, ("", "\n")))
+        # Not by run_in_terminal: that lets the terminal show and interpret keys meanwhile.
+        if self._asked.is_running:
+            self._asked.renderer.erase()
+        print_formatted_text(self._output, text, self._style, color_depth=self._lines.color_depth)
+        self._asked.invalidate()
+
+    def bell(self) -> None:
+        self._output.bell()
+        self._output.flush()
+
+    def size(self) -> Size:
+        size = self._output.get_size()
+        return Size(size.columns, size.rows)
+
+    def more(self, words: str) -> Deferred[More]:
+        return self._ask(
+            more_application(words, self._input, self._output, self._style, self._type)
+        )
+
+    def look_back(self, view: View) -> Deferred[None]:
+        return self._ask(view_application(view, self._input, self._output, self._style))
+
+    @contextmanager
+    def lent(self) -> Iterator[None]:
+        with self._input.cooked_mode():
+            yield
+        # Whatever it left in the last row: what is drawn next begins at its beginning.
+        self._output.write_raw("\r")
+        self._output.flush()
+
+    # Own
+
+    @property
+    def _is_held(self) -> bool:
+        return isinstance(self._asked, Prompt) and self._asked.held
+
+    def _let_go(self) -> None:
+        lines, self._waiting = self._waiting, []
+        if lines:
+            self.print(lines)
+
+    def _type(self, text: str) -> None:
+        """Put text behind what is typed next already."""
+        draft = self._draft
+        self._draft = Document(
+            draft.text_before_cursor + text + draft.text_after_cursor,
+            draft.cursor_position + len(text),
+        )
+
+    def _ask(self, application: Application[T]) -> Deferred[T]:
+        if isinstance(application, Prompt):
+            application.erase_when_done = False
+        self._asked = application
+        # Signals and stray exceptions are the reactor's affair.
+        text = application.run_async(handle_sigint=False, set_exception_handler=False)
+        self._task = asyncio.ensure_future(text)
+        return Deferred.fromFuture(self._task).addErrback(_set_aside_before_it_was_shown)
+
+    def _leave(self, erase: bool) -> bool:
+        """Have what is asked for end with `SetAside`; False when nothing is, or Enter was first."""
+        if self._task is None or self._task.done() or self._asked.is_done:
+            return False
+        if self._asked.is_running:
+            self._asked.erase_when_done = erase
+            self._asked.exit(exception=SetAside())
+        else:
+            self._task.cancel()
+        return True
+
+    def _before_cursor(self) -> str:
+        return self._line.document.text_before_cursor
+
+
+def _accept(buffer: Buffer) -> bool:
+    get_app().exit(result=buffer.text)
+    return True  # The text stays, for it is drawn once more.
+
+
+def _set_aside_before_it_was_shown(failure: Failure) -> NoReturn:
+    if failure.check(asyncio.CancelledError):
+        raise SetAside() from None
+    failure.raiseException()

@@ -1,0 +1,198 @@
+"""What somebody has set for their terminal, in a file: `~/.config/bbs/client.toml`.
+
+    times = true            # HH:MM before each message
+    bell = "highlight"      # when one is named or written to: off, bell, highlight or both
+    pager = "less -S"       # instead of $PAGER; empty is the one that is built in
+    [colours]
+    senders = true          # names of people in colours
+    [colours.styles]
+    prompt = "bold #5f8700"
+    [keys]
+    history = "pageup"
+    backward-kill-word = ["c-w", "escape backspace"]
+
+A mistake in it costs what it is in, and no more: it is said, with the name of the setting.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.key_binding.bindings.named_commands import get_by_name
+from prompt_toolkit.styles import Style
+
+from bbs.ui.own_files import settings_file
+from bbs.ui.terminal.keys import KEYS, Sequences
+from bbs.ui.terminal.layout import STYLES
+from bbs.ui.text import visible
+
+T = TypeVar("T")
+
+_NONE: Mapping[str, object] = MappingProxyType({})
+
+MOST_READ = 1024 * 1024
+"""Bytes of the file that are looked at."""
+
+
+class Attention(Enum):
+    """What happens at a message that is for one, or names one."""
+
+    OFF = "off"
+    BELL = "bell"
+    HIGHLIGHT = "highlight"
+    BOTH = "both"
+
+    @property
+    def rings(self) -> bool:
+        return self in (Attention.BELL, Attention.BOTH)
+
+    @property
+    def highlights(self) -> bool:
+        return self in (Attention.HIGHLIGHT, Attention.BOTH)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`pager` is None where `PAGER` decides. `styles` are prompt_toolkit's, by the names of
+    `layout.STYLES`; `keys` are by what they do (`keys.KEYS`, and readline's names)."""
+
+    times: bool = True
+    bell: Attention = Attention.HIGHLIGHT
+    pager: str | None = None
+    senders: bool = True
+    styles: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    keys: Mapping[str, Sequences] = field(default_factory=lambda: MappingProxyType({}))
+
+
+def place(environ: Mapping[str, str]) -> Path:
+    """Where the file is."""
+    return settings_file(environ, "client.toml")
+
+
+def read(path: Path) -> tuple[Settings, Sequence[str]]:
+    """The settings in a file, and in a line each what is wrong in it. It blocks."""
+    try:
+        with open(path, "rb") as file:
+            members = tomllib.loads(file.read(MOST_READ).decode())
+    except FileNotFoundError:
+        return Settings(), []
+    except OSError as problem:
+        return Settings(), [visible(f"{path}: {problem.strerror or problem}")]
+    except UnicodeDecodeError:
+        return Settings(), [visible(f"{path}: not UTF-8")]
+    except (
+        ValueError,
+        RecursionError,
+    ) as problem:  # Also a number of more digits than Python takes.
+        return Settings(), [visible(f"{path}: {problem}")]
+    reading = _Reading()
+    settings = reading.settings(members)
+    return settings, [visible(f"{path}: {problem}") for problem in reading.problems]
+
+
+class _Wrong(Exception):
+    """A value is not one that the setting takes; the text says which it takes."""
+
+
+class _Reading:
+    """One reading of a file; `problems` is what was wrong so far."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+
+    def settings(self, members: Mapping[str, object]) -> Settings:
+        colours = self._taken("colours", members.get("colours", {}), _table, _NONE)
+        defaults = Settings()
+        settings = Settings(
+            times=self._taken("times", members.get("times", True), _flag, True),
+            bell=self._taken("bell", members.get("bell", "highlight"), _attention, defaults.bell),
+            pager=self._taken("pager", members.get("pager"), _command, None),
+            senders=self._taken("colours.senders", colours.get("senders", True), _flag, True),
+            styles=self._table("colours.styles", colours.get("styles", {}), _style),
+            keys=self._table("keys", members.get("keys", {}), _keys),
+        )
+        self._unknown("", members, ("times", "bell", "pager", "colours", "keys"))
+        self._unknown("colours.", colours, ("senders", "styles"))
+        return settings
+
+    def _taken(self, name: str, value: object, take: Callable[[object], T], default: T) -> T:
+        try:
+            return take(value)
+        except _Wrong as problem:
+            self.problems.append(f"{name}: {problem}")
+            return default
+
+    def _table(self, name: str, value: object, take: Callable[[str, object], T]) -> Mapping[str, T]:
+        taken = {}
+        for key, each in self._taken(name, value, _table, _NONE).items():
+            try:
+                taken[key] = take(key, each)
+            except _Wrong as problem:
+                self.problems.append(f"{name}.{key}: {problem}")
+        return MappingProxyType(taken)
+
+    def _unknown(self, prefix: str, members: Mapping[str, object], known: Sequence[str]) -> None:
+        self.problems += [
+            f"{prefix}{name}: no such setting" for name in members if name not in known
+        ]
+
+
+def _flag(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise _Wrong("true or false")
+
+
+def _attention(value: object) -> Attention:
+    try:
+        return Attention(value)
+    except ValueError:
+        raise _Wrong("off, bell, highlight or both, in quotes") from None
+
+
+def _command(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and "\0" not in value):
+        return value
+    raise _Wrong("a command in quotes; empty for the pager that is built in")
+
+
+def _table(value: object) -> Mapping[str, object]:
+    if isinstance(value, dict):
+        return value
+    raise _Wrong("a table")
+
+
+def _style(name: str, value: object) -> str:
+    if name not in STYLES:
+        raise _Wrong(f"no such style; there are {', '.join(STYLES)}")
+    try:
+        if isinstance(value, str):
+            Style.from_dict({name: value})
+            return value
+    except ValueError:
+        pass
+    raise _Wrong('a style in quotes, as "bold #5f8700"')
+
+
+def _keys(name: str, value: object) -> Sequences:
+    if name not in KEYS:
+        try:
+            get_by_name(name)
+        except KeyError:
+            raise _Wrong("nothing that a key can do") from None
+    values = value if isinstance(value, list) else [value]
+    try:
+        # What is in no quotes is none: history = 5 would take the 5 from the keyboard.
+        sequences = [tuple(each.split() if isinstance(each, str) else ()) for each in values]
+        for sequence in sequences:
+            KeyBindings().add(*sequence)
+    except (AssertionError, ValueError):
+        raise _Wrong('keys in quotes, as "pageup", "c-w" or "escape f"') from None
+    return sequences

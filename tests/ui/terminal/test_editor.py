@@ -1,0 +1,603 @@
+"""The line being typed: keys go in through a pipe, a screen as a terminal shows it is read."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import pyte
+from prompt_toolkit.data_structures import Size
+from prompt_toolkit.input import PipeInput, create_pipe_input
+from prompt_toolkit.output.vt100 import Vt100_Output
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from bbs.ui.asking import CLEAR
+from bbs.ui.completing import Completion
+from bbs.ui.screen import GivenUp
+from bbs.ui.terminal.editor import MOST_KEPT, MOST_UNDONE, Editor
+from bbs.ui.terminal.history import History, Place
+from bbs.ui.terminal.interfaces import Fragments, IEditor, SetAside
+from bbs.ui.terminal.keys import FULL, MOST, Sequences, line_keys
+from bbs.ui.terminal.layout import style
+from bbs.ui.terminal.work import Line, Work
+
+CTRL_C, CTRL_D, CTRL_P, CTRL_R, CTRL_U = "\x03", "\x04", "\x10", "\x12", "\x15"
+CTRL_Y, CTRL_Z, UNDO, LEFT, UP = "\x19", "\x1a", "\x1f", "\x1b[D", "\x1b[A"
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """A loop whose time a test may stop, and let pass."""
+
+    _ahead = 0.0
+    _stopped: float | None = None
+
+    def time(self) -> float:
+        return super().time() + self._ahead if self._stopped is None else self._stopped
+
+    def stop_time(self) -> None:
+        """No time passes until `go_on`."""
+        self._stopped = self.time()
+
+    def go_on(self) -> None:
+        """Time goes on from where it was stopped."""
+        now, self._stopped = self.time(), None
+        self._ahead += now - self.time()
+
+    def skip(self, seconds: float) -> None:
+        """So much time passes at once."""
+        self._ahead += seconds
+
+
+class Paper:
+    """Standard output, as far as prompt_toolkit needs it."""
+
+    encoding = "utf-8"
+
+    def __init__(self, columns: int, rows: int) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self.raw = ""
+        self._stream = pyte.Stream(self.screen)
+
+    def write(self, text: str) -> None:
+        self.raw += text
+        self._stream.feed(text)
+
+    def flush(self) -> None:
+        pass
+
+    def isatty(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+class EditorCase(SynchronousTestCase):
+    columns, rows = 40, 10
+    asks = False
+    own_keys: Mapping[str, Sequences] = {}
+
+    def setUp(self) -> None:
+        self.said: list[str] = []
+        self.left = self.interrupts = 0
+        self.answer: Deferred[bool] = Deferred()
+        self.work = Work(lambda line: self.answer, self.leave)
+        self.paper = Paper(self.columns, self.rows)
+        self.who = "ann"
+        self.talk: str | None = None
+        self.looks_back = 0
+        self.drawn = 0
+        """How often the words before the line were asked for."""
+        self.entered: list[str] = []
+        """Of what the history has asked where it was typed."""
+
+    def prompt(self, columns: int) -> str:
+        self.drawn += 1
+        return f"{self.who}> "
+
+    def place(self, line: str, as_text: bool) -> Place:
+        self.entered.append(line)
+        return Place(self.talk, self.talk is not None)
+
+    def look_back(self) -> None:
+        self.looks_back += 1
+
+    def leave(self) -> None:
+        self.left += 1
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+
+    def completions(self, line: str) -> Sequence[Completion]:
+        begun = line.rpartition(" ")[2]
+        names = [name for name in ("send", "send-group") if name.startswith(begun)]
+        return [Completion(name, len(line) - len(begun), "") for name in names]
+
+    def play(self, scenario: Callable[[PipeInput, Editor], Coroutine[None, None, None]]) -> None:
+        """Run a scenario on a `Loop` of its own, as the reactor would."""
+        paper: Any = self.paper
+
+        async def run() -> None:
+            with create_pipe_input() as keys:
+                output = Vt100_Output(
+                    paper, lambda: Size(self.rows, self.columns), "xterm", enable_cpr=False
+                )
+                editor = Editor(
+                    keys,
+                    output,
+                    history=History(["old line"], None, self.said.append, self.place),
+                    keys=line_keys(
+                        self.work,
+                        say=self.said.append,
+                        interrupt=self.interrupt,
+                        leave=self.leave,
+                        look_back=self.look_back,
+                        own=self.own_keys,
+                    ),
+                    style=style({}),
+                    ask=self.asks,
+                    prompt=self.prompt,
+                    hint=lambda line: f"hint for {line}" if line else "",
+                    completions=self.completions,
+                    commands=lambda line: not line.startswith("talk"),
+                )
+                verifyObject(IEditor, editor)
+                with editor.raw():
+                    await scenario(keys, editor)
+
+        with asyncio.Runner(loop_factory=Loop) as runner:
+            runner.run(asyncio.wait_for(run(), 60))
+
+    @property
+    def loop(self) -> Loop:
+        """That of the scenario which runs."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        return loop
+
+    def suspensions(self) -> list[object]:
+        """The signals by which the process would be suspended from now on, instead of that."""
+        sent: list[object] = []
+        self.patch(os, "kill", lambda process, number: sent.append(number))
+        return sent
+
+    def shown(self) -> list[str]:
+        return [line.rstrip() for line in self.paper.screen.display if line.strip()]
+
+    async def until(self, *lines: str) -> None:
+        """Wait until these are all the lines on the screen."""
+        for _ in range(1000):
+            if self.shown() == [*lines]:
+                return
+            await asyncio.sleep(0.01)
+        self.assertEqual(self.shown(), [*lines])
+
+    async def turns(self) -> None:
+        """Let all happen for which no time has to pass."""
+        for _ in range(200):
+            await asyncio.sleep(0)
+
+    async def until_said(self, many: int = 1) -> None:
+        """Wait until so much was said beside the line."""
+        while len(self.said) < many:
+            await asyncio.sleep(0.01)
+
+
+def answer(deferred: Deferred[str]) -> asyncio.Future[str]:
+    return deferred.asFuture(asyncio.get_running_loop())
+
+
+class LineTests(EditorCase):
+    def test_a_line(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("ping 你好\r")
+            self.assertEqual(await line, "ping 你好")
+            self.assertEqual(self.shown(), ["ann> ping 你好"])
+            line = answer(editor.line())
+            keys.send_text("\x1b[A\x1b[A\r")
+            self.assertEqual(await line, "old line")
+
+        self.play(scenario)
+
+    def test_completion_and_hint(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("se")
+            await self.until("ann> se", "   send send-group", "hint for se")
+            keys.send_text("\t")
+            await self.until("ann> send", "   send send-group", "hint for send")
+            keys.send_text("\t\r")
+            self.assertEqual(await line, "send-group")
+            line = answer(editor.line())
+            keys.send_text("talk se\r")
+            await line
+
+        self.play(scenario)
+
+    def test_tab_and_enter_at_once(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("s\t bob send-\t\r")
+            self.assertEqual(await line, "send bob send-group ")
+
+        self.play(scenario)
+
+    def test_a_space_after_the_only_completion(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("send-g")
+            await self.until("ann> send-g", "   send-group", "hint for send-g")
+            keys.send_text("\t")
+            await self.until("ann> send-group", "   send send-group", "hint for send-group")
+            keys.send_text("x\r")
+            self.assertEqual(await line, "send-group x")
+            line = answer(editor.line())
+            keys.send_text("send-g x" + LEFT * 2 + "\t\r")
+            self.assertEqual(await line, "send-group x")
+
+        self.play(scenario)
+
+    def test_undo_takes_little_memory(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("-+" * MOST_UNDONE + UNDO * 2 * MOST_UNDONE + "\r")
+            # One of the copies is of what is there before anything is undone.
+            self.assertEqual(len(await line), MOST_UNDONE + 1)
+            line = answer(editor.line())
+            pasted = MOST_KEPT // 10
+            keys.send_text(f"\x1b[200~{'x' * pasted}\x1b[201~{'-+' * 20}{UNDO * 40}\r")
+            self.assertEqual(len(await line), pasted + 40 - 8)
+
+        self.play(scenario)
+
+    def test_no_room_for_hints(self) -> None:
+        self.columns = 20
+        self.paper = Paper(20, 10)
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("se")
+            await self.until("ann> se")
+            keys.send_text(CTRL_U + CTRL_R + "old")
+            await self.until("ann> old line", "earch backward: old")
+            keys.send_text("\r\r")
+            self.assertEqual(await line, "old line")
+
+        self.play(scenario)
+
+    def test_search(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("\x1b[A\x1b[B" + CTRL_R + "old")
+            while "I-search backward: old" not in " ".join(self.shown()):
+                await asyncio.sleep(0.01)
+            keys.send_text("\r\r")
+            self.assertEqual(await line, "old line")
+
+        self.play(scenario)
+
+    def test_printed_above(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            def shows(*lines: str) -> Sequence[Fragments]:
+                return [[("bold", line)] for line in lines]
+
+            editor.print(shows("before"))
+            line = answer(editor.line())
+            keys.send_text("pong" + LEFT * 3)
+            await self.until("before", "ann> pong", "hint for p")
+            editor.print(shows("one", "two\nlines"))
+            await self.until("before", "one", "two", "lines", "ann> pong", "hint for p")
+            keys.send_text("X\r")
+            self.assertEqual(await line, "pXong")
+            editor.print(shows("after"))
+            self.assertEqual(self.shown()[-2:], ["ann> pXong", "after"])
+
+        self.play(scenario)
+
+    def test_drawn_anew(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            editor.redraw()
+            line = answer(editor.line())
+            await self.until("ann>")
+            self.who = "bob"
+            editor.redraw()
+            await self.until("bob>")
+            keys.send_text("\r")
+            await line
+
+        self.play(scenario)
+
+    def test_set_aside_and_gone_on_with(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            editor.set_aside()
+            line = answer(editor.line())
+            keys.send_text("half" + LEFT)
+            await self.until("ann> half", "hint for hal")
+            editor.set_aside()
+            with self.assertRaises(SetAside):
+                await line
+            self.assertEqual(self.shown(), [])
+            line = answer(editor.line())
+            keys.send_text("X\r")
+            self.assertEqual(await line, "halXf")
+
+        self.play(scenario)
+
+    def test_set_aside_before_it_is_shown(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("half")
+            await self.until("ann> half", "hint for half")
+            editor.set_aside()
+            with self.assertRaises(SetAside):
+                await line
+            for _ in range(2):
+                line = answer(editor.line())
+                editor.set_aside()
+                with self.assertRaises(SetAside):
+                    await line
+            password = answer(editor.password(lambda: "Password: "))
+            editor.set_aside()
+            with self.assertRaises(SetAside):
+                await password
+            line = answer(editor.line())
+            keys.send_text("X\r")
+            self.assertEqual(await line, "halfX")
+
+        self.play(scenario)
+
+    def test_printed_just_when_enter_is_pressed(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("ping")
+            await self.until("ann> ping", "hint for ping")
+            keys.send_text("\r")
+            while "ping" not in self.entered:
+                await asyncio.sleep(0)
+            editor.set_aside()
+            editor.print([[("", "a message")]])
+            self.assertEqual(await line, "ping")
+            self.assertEqual(self.shown(), ["a message", "ann> ping"])
+            editor.set_aside()
+            line = answer(editor.line())
+            keys.send_text("\r")
+            self.assertEqual(await line, "")
+
+        self.play(scenario)
+
+    def test_left_as_it_is_at_the_end(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            editor.end()
+            line = answer(editor.line())
+            keys.send_text("half")
+            await self.until("ann> half", "hint for half")
+            editor.end()
+            with self.assertRaises(SetAside):
+                await line
+            self.assertEqual(self.shown(), ["ann> half"])
+
+        self.play(scenario)
+
+    def test_the_terminal_goes(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.close()
+            with self.assertRaises(EOFError):
+                await line
+
+        self.play(scenario)
+
+    def test_a_stray_exception_is_not_the_prompts(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            await self.until("ann>")
+            with self.assertLogs("asyncio"):
+                asyncio.get_running_loop().call_exception_handler({"message": "stray"})
+            keys.send_text("ping\r")
+            self.assertEqual(await line, "ping")
+
+        self.play(scenario)
+
+    def test_suspended(self) -> None:
+        suspended = self.suspensions()
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text(CTRL_Z + "\r")
+            await line
+
+        self.play(scenario)
+        self.assertEqual(suspended, [signal.SIGTSTP])
+
+
+class PasswordTests(EditorCase):
+    def test_hidden(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            password = answer(editor.password(lambda: "Password: "))
+            keys.send_text("sec")
+            await self.until("Password:")
+            editor.print([[("", "a message")]])
+            await self.until("a message", "Password:")
+            keys.send_text("ret\r")
+            self.assertEqual(await password, "secret")
+            line = answer(editor.line())
+            keys.send_text("\x1b[A\r")
+            self.assertEqual(await line, "old line")
+
+        self.play(scenario)
+        self.assertNotIn("sec", self.paper.raw)
+
+    def test_all_at_once(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("login ann\rsecret\rping\r")
+            self.assertEqual(await line, "login ann")
+            self.assertEqual(await answer(editor.password(lambda: "Password: ")), "secret")
+            self.assertEqual(await answer(editor.line()), "ping")
+
+        self.play(scenario)
+        self.assertNotIn("secret", self.paper.raw)
+
+    def test_none_comes_back(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            for typed in ("secret", "killed" + CTRL_U, UP, CTRL_Y, CTRL_P, UNDO):
+                password = answer(editor.password(lambda: "Password: "))
+                keys.send_text(f"{typed}\r")
+                self.assertEqual(await password, "secret" if typed == "secret" else "")
+
+        self.play(scenario)
+
+    def test_no_macro(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            for typed, meant in ("\x18(a\x18)", "(a)"), ("\x18e", "e"):
+                password = answer(editor.password(lambda: "Password: "))
+                keys.send_text(f"{typed}\r")
+                self.assertEqual(await password, meant)
+
+        self.play(scenario)
+
+    def test_no_search(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            password = answer(editor.password(lambda: "Password: "))
+            keys.send_text(CTRL_R + "secret")
+            await self.until("Password:")
+            keys.send_text("\r")
+            self.assertEqual(await password, "secret")
+
+        self.play(scenario)
+        self.assertNotIn("secret", self.paper.raw)
+
+    def test_control_characters(self) -> None:
+        suspended = self.suspensions()
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            password = answer(editor.password(lambda: "Password: "))
+            keys.send_text(f"s{CTRL_Z}e\x11\x0f\x18c\x85r\x1cé\u00a0t\r")
+            self.assertEqual(await password, "secré\u00a0t")
+
+        self.play(scenario)
+        self.assertEqual(suspended, [signal.SIGTSTP])
+
+    def test_other_words_before_what_is_half_typed(self) -> None:
+        words = ["Soon: "]
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            password = answer(editor.password(lambda: words[-1]))
+            keys.send_text("sec")
+            await self.until("Soon:")
+            words.append("Password: ")
+            editor.redraw()
+            await self.until("Password:")
+            keys.send_text("ret\r")
+            self.assertEqual(await password, "secret")
+
+        self.play(scenario)
+
+    def test_pasted(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            password = answer(editor.password(lambda: "Password: "))
+            keys.send_text("\x1b[200~secret\r\n\x1b[201~\r")
+            self.assertEqual(await password, "secret")
+
+        self.play(scenario)
+
+    def test_given_up(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            for key in (CTRL_C, CTRL_D):
+                password = answer(editor.password(lambda: "Password: "))
+                keys.send_text(f"sec{key}")
+                with self.assertRaises(GivenUp):
+                    await password
+
+        self.play(scenario)
+
+
+class KeyTests(EditorCase):
+    def test_ctrl_c_asks_before_it_clears(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("half" + CTRL_C)
+            await self.until_said()
+            self.assertEqual(self.said, [CLEAR])
+            keys.send_text(CTRL_C + "whole\r")
+            self.assertEqual(await line, "whole")
+
+        self.play(scenario)
+
+    def test_ctrl_c_gives_up_what_is_under_way(self) -> None:
+        self.work.add([Line("login ann")])
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("half" + CTRL_C + "\r")
+            self.assertEqual(await line, "half")
+
+        self.play(scenario)
+        self.assertEqual((self.interrupts, self.said), (1, []))
+        self.answer.callback(True)
+
+    def test_ctrl_c_on_nothing(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text(CTRL_C + "\r")
+            await line
+
+        self.play(scenario)
+        self.assertEqual(self.interrupts, 1)
+
+    def test_ctrl_d(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("halff" + LEFT + CTRL_D + CTRL_D)
+            await self.until_said()
+            self.assertIn("the line is not sent", self.said[0])
+            self.assertEqual(self.left, 0)
+            keys.send_text(CTRL_D + "\r")
+            self.assertEqual(await line, "half")
+            self.assertEqual(self.left, 1)
+            line = answer(editor.line())
+            keys.send_text(CTRL_D + "\r")
+            await line
+            self.assertEqual((self.left, len(self.said)), (2, 1))
+
+        self.play(scenario)
+
+    def test_pasted_lines_wait_for_enter(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("\x1b[200~one\r\ntwo\r\n\x1b[201~")
+            await self.until("ann> one", "two", "hint for one")
+            keys.send_text("\r")
+            self.assertEqual(await line, "one\ntwo")
+
+        self.play(scenario)
+
+    def test_too_much_pasted(self) -> None:
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("a\x1b[200~" + "x" * MOST + "\x1b[201~b\r")
+            self.assertEqual(await line, "ab")
+            self.assertEqual(len(self.said), 1)
+            self.assertIn("at most 64,512", self.said[0])
+
+        self.play(scenario)
+
+    def test_too_much_typed(self) -> None:
+        self.rows = 2
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("\x1b[200~" + "x" * (MOST - 1) + "\x1b[201~éyz\r")
+            await self.until_said(2)
+            self.assertEqual(self.said[0], FULL)
+            self.assertIn("That is 64,513 bytes", self.said[1])
+            keys.send_text("\x7fz\r")
+            self.assertEqual(len(await line), MOST)
+
+        self.play(scenario)

@@ -1,0 +1,617 @@
+"""One person's conversation with the service: names, talk, passwords, what is unread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from bbs.client import Address, ChatMessage, Reply, ServiceEvent, Waiting
+from bbs.client.typed import Typed
+from bbs.ui.conversation import Conversation, Status
+from bbs.ui.screen import GivenUp, IScreen
+from bbs.ui.talk import OwnCommand, Talk, WrongUse
+from bbs.ui.text import event_line, message_line, reply_lines
+from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase
+
+
+@implementer(IScreen)
+class Paper:
+    """A screen that keeps everything, and types the passwords that it is given."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.prompts: list[str] = []
+        self.passwords: list[str | None] = []
+        self.changes = 0
+        self.for_you: list[bool] = []
+
+    def reply(self, request: Typed, reply: Reply) -> None:
+        self.lines += reply_lines(reply)
+
+    def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
+        self.lines.append(f"{user}: {message_line(message)}")
+        self.for_you.append(for_you)
+
+    def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
+        self.lines += ["…"] if older else []
+        self.lines += [f"{user} before: {message_line(message, user)}" for message in messages]
+
+    def event(self, user: str, event: ServiceEvent) -> None:
+        self.lines.append(f"{user}: {event_line(event)}")
+
+    def notice(self, text: str) -> None:
+        self.lines += [f"* {line}" for line in text.split("\n")]
+
+    def problem(self, text: str) -> None:
+        self.lines.append(f"! {text}")
+
+    def ask_password(self, prompt: str) -> Deferred[str]:
+        self.prompts.append(prompt)
+        password = self.passwords.pop(0)
+        return fail(GivenUp()) if password is None else succeed(password)
+
+    def changed(self) -> None:
+        self.changes += 1
+
+
+class ConversationCase(ClientTestCase):
+    """A conversation in which ann, bob and cat are registered, and ann and bob are friends."""
+
+    alone = False
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.register("ann", "bob", "cat", password="pw")
+        self.befriend("ann", "bob")
+        self.paper = Paper()
+        verifyObject(IScreen, self.paper)
+        self.conversation = Conversation(self.client, self.paper, alone=self.alone)
+        self.addCleanup(self.conversation.close)
+
+    def begin(self, line: str, as_text: bool = False) -> Deferred[bool]:
+        """Type a line; what it does may not be over yet."""
+        done = self.conversation.carry_out(line, as_text)
+        self.network.flush()
+        return done
+
+    def type(self, *lines: str) -> list[str]:
+        """Type lines; what is shown meanwhile."""
+        self.paper.lines.clear()
+        for line in lines:
+            self.successResultOf(self.begin(line))
+        self.network.flush()
+        return [*self.paper.lines]
+
+    def completions(self, line: str) -> list[str]:
+        return [each.text for each in self.conversation.completions(line)]
+
+
+class Names(ConversationCase):
+    """`<user>` may be left out."""
+
+    def test_nobody_is_logged_in(self) -> None:
+        self.assertEqual(self.type("list-friend"), ["Not login yet"])
+        self.assertEqual(self.type("list-friend ann"), ["Not login yet"])
+        self.assertIsNone(self.conversation.current)
+
+    def test_the_current_user_is_meant(self) -> None:
+        self.type("login ann pw")
+        self.assertEqual(self.type("list-friend"), ["bob"])
+        self.assertEqual(self.type("list-friend ann"), ["bob"])
+        self.assertEqual(self.type("post  good   morning "), ["Success!"])
+        self.assertEqual(self.posts(), [("ann", " good   morning ")])
+
+    def test_a_name_of_ones_own_comes_first(self) -> None:
+        self.type("login ann pw", "login bob pw")
+        self.assertEqual(self.conversation.current, "bob")
+        self.type("post ann hello", "post hello")
+        self.assertEqual(self.posts(), [("ann", "hello"), ("bob", "hello")])
+
+    def test_a_name_that_too_little_follows_is_another_word(self) -> None:
+        self.type("login bob pw", "login ann pw")
+        self.assertIn("bob: <<<ann->bob: hello>>>", self.type("send bob hello"))
+        self.type("post bob")
+        self.assertEqual(self.posts(), [("ann", "bob")])
+
+    def test_use(self) -> None:
+        self.type("login ann pw", "login bob pw")
+        self.assertEqual(self.type("use"), ["* ann", "* bob"])
+        self.assertEqual(self.type("use ann", "list-friend"), ["bob"])
+        self.assertEqual(self.conversation.current, "ann")
+        self.assertEqual(self.type("use cat"), ["! cat is not logged in here."])
+        self.assertEqual(self.type("use ann bob"), ["! Usage: use [<user>]"])
+
+    def test_use_of_nobody(self) -> None:
+        self.assertEqual(self.type("use"), ["* Nobody is logged in here."])
+
+    def test_after_a_logout_another_is_current(self) -> None:
+        self.type("login ann pw", "login bob pw")
+        self.assertEqual(self.type("logout"), ["Bye!"])
+        self.assertEqual(self.conversation.current, "ann")
+        self.type("delete ann")
+        self.assertIsNone(self.conversation.current)
+
+    def test_logged_out_elsewhere(self) -> None:
+        self.type("login ann pw")
+        self.paper.lines.clear()
+        self.log_out("ann")
+        self.assertEqual(self.paper.lines, ["* ann was logged out."])
+        self.assertIsNone(self.conversation.current)
+
+    def test_nobody_becomes_somebody_else_unasked(self) -> None:
+        self.type("login bob pw", "login ann pw")
+        self.paper.lines.clear()
+        self.log_out("ann")
+        said = ["* ann was logged out.", "* use NAME to go on as bob."]
+        self.assertEqual(self.paper.lines, said)
+        self.assertEqual(self.type("post I quit my job"), ["Not login yet"])
+        self.assertEqual(self.posts(), [])
+
+    def test_logged_out_without_an_answer(self) -> None:
+        self.type("login ann pw")
+        self.lose_answer("logout")
+        self.assertIn("It is not known whether", self.type("logout")[0])
+        self.assertIsNone(self.conversation.current)
+
+    def test_an_account_is_not_removed_by_a_slip(self) -> None:
+        self.type("login bob pw", "login ann pw")
+        asked = ["! That is for good. Type it once more, and ann is no more."]
+        self.assertEqual(self.type("delete"), asked)
+        self.assertEqual(self.type("delete"), ["Success!"])
+        self.assertEqual(self.type("delete bob"), ["Success!"])
+
+    def test_a_slip_for_one_is_no_word_for_another(self) -> None:
+        self.type("login bob pw", "login ann pw", "delete", "use bob")
+        self.assertIn("bob is no more", self.type("delete")[0])
+        self.type("use ann", "use bob")
+        self.assertIn("bob is no more", self.type("delete")[0])
+        self.assertEqual(self.users(), {"ann", "bob", "cat"})
+
+    def test_blank_lines_say_nothing(self) -> None:
+        self.assertEqual(self.type("", "   "), [])
+
+    def test_what_is_no_line(self) -> None:
+        self.assertEqual(self.type("ping\r"), ["! a request is one line"])
+
+    def test_what_comes_by_itself(self) -> None:
+        self.type("login ann pw")
+        for line in ("listen", "listen ann", "events"):
+            self.assertEqual(self.type(line), ["* Messages come by themselves here."])
+
+    def test_the_end(self) -> None:
+        self.assertTrue(self.successResultOf(self.begin("exit now")))
+        self.assertEqual(self.paper.lines, ["! Usage: exit"])
+        for line in ("exit", "quit"):
+            self.assertFalse(self.successResultOf(self.begin(line)))
+
+
+class Passwords(ConversationCase):
+    def test_asked_for(self) -> None:
+        self.paper.passwords = ["pw"]
+        self.assertEqual(self.type("login ann"), ["Success!"])
+        self.assertEqual(self.paper.prompts, ["Password for ann: "])
+        self.assertIn((LOGIN, "login ann pw"), self.network.requests)
+
+    def test_asked_for_twice_where_it_is_new(self) -> None:
+        self.paper.passwords = ["new", "new", "new", "old"]
+        self.assertEqual(self.type("register dan"), ["Success!"])
+        self.assertTrue(self.is_password("dan", "new"))
+        different = "! These are two passwords; nothing was registered."
+        self.assertEqual(self.type("register eve"), [different])
+        self.assertNotIn("eve", self.users())
+
+    def test_none_and_such_as_cannot_be(self) -> None:
+        self.paper.passwords = ["", "two words", None]
+        wrong = "! A password is one word, without spaces."
+        self.assertEqual(self.type("login ann", "login ann", "login ann")[:2], [wrong, wrong])
+        self.assertEqual(self.paper.lines[2:], ["* Given up."])
+        self.assertEqual(self.asked("login"), [])
+
+    def test_the_prompt_is_harmless(self) -> None:
+        self.paper.passwords = [None]
+        self.type("login a\x1b[2J")
+        self.assertEqual(self.paper.prompts, ["Password for a\\x1b[2J: "])
+
+
+class Talking(ConversationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.make_group("chess", "ann", "bob")
+        self.make_group("go", "ann", "cat")
+        self.type("login bob pw", "login ann pw")
+
+    def test_a_friend(self) -> None:
+        said = self.type("talk bob", "hello", " the end", "end of it")
+        self.assertEqual(self.conversation.talk, Talk("bob"))
+        self.assertIn("bob: <<<ann->bob: hello>>>", said)
+        self.assertIn("bob: <<<ann->bob: end of it>>>", said)
+        self.assertNotIn("Success!", said)
+
+    def test_the_end(self) -> None:
+        self.type("talk bob", "end")
+        self.assertIsNone(self.conversation.talk)
+        self.assertEqual(self.type("list-friend"), ["bob"])
+        self.assertEqual(self.type("end now"), ["! Usage: end"])
+
+    def test_a_group(self) -> None:
+        self.type("talk go")
+        self.assertEqual(self.conversation.talk, Talk("go", group=True))
+        self.assertEqual(self.type("e4"), [])
+        self.assertEqual(self.messages()[-1], ("ann", "go", "e4"))
+        self.send_group("cat", "go", "e4")
+        self.assertEqual(self.paper.lines, ["ann: <<<cat->GROUP<go>: e4>>>"])
+
+    def test_commands_between(self) -> None:
+        self.type("talk bob")
+        self.assertEqual(self.type("/list-friend"), ["bob"])
+        self.assertEqual(self.type("//hello"), ["bob: <<<ann->bob: /hello>>>"])
+        self.assertEqual(self.type("/"), [])
+
+    def test_lines_that_are_text_whatever_they_are(self) -> None:
+        self.type("talk bob")
+        for line in ("end", "/list-friend", "//"):
+            self.paper.lines.clear()
+            self.successResultOf(self.begin(line, as_text=True))
+            self.network.flush()
+            self.assertEqual(self.paper.lines, [f"bob: <<<ann->bob: {line}>>>"])
+        self.successResultOf(self.begin("  ", as_text=True))
+        self.type("end")
+        self.paper.lines.clear()
+        self.successResultOf(self.begin("list-friend", as_text=True))
+        self.assertEqual(self.paper.lines, ["bob"])
+
+    def test_a_failure_is_shown(self) -> None:
+        self.type("talk bob", "/logout bob")
+        self.assertEqual(self.type("hello"), ["! Not sent: hello (bob is not online)"])
+
+    def test_neither_friend_nor_group(self) -> None:
+        self.assertEqual(self.type("talk cat"), ["! cat is no friend or group of ann."])
+        self.assertEqual(self.type("talk group bob"), ["! bob is no group of ann."])
+        self.assertEqual(self.type("talk friend chess"), ["! chess is no friend of ann."])
+        self.assertIsNone(self.conversation.talk)
+
+    def test_both(self) -> None:
+        self.make_group("bob", "ann")
+        both = "! Both a friend and a group: talk friend bob, or talk group bob"
+        self.assertEqual(self.type("talk bob"), [both])
+        self.type("talk group bob")
+        self.assertEqual(self.conversation.talk, Talk("bob", group=True))
+        self.type("talk friend bob" if not self.conversation.talk else "/talk friend bob")
+        self.assertEqual(self.conversation.talk, Talk("bob"))
+
+    def test_wrong_use(self) -> None:
+        for line in ("talk", "talk a b", "talk friend bob now"):
+            self.assertEqual(self.type(line), ["! Usage: talk <friend or group>"])
+        self.type("logout", "logout")
+        self.assertEqual(self.type("talk bob"), ["! Not login yet"])
+
+    def test_another_user_talks_to_others(self) -> None:
+        self.type("talk bob", "/use bob")
+        self.assertIsNone(self.conversation.talk)
+
+
+class Unread(ConversationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.make_group("chess", "ann", "bob")
+        self.type("login bob pw", "login ann pw")
+
+    def test_counted_by_partner(self) -> None:
+        self.send("bob", "ann", "hello")
+        self.type("ping")
+        self.send_group("bob", "chess", "hello")
+        self.type("ping")
+        self.send("bob", "ann", "hello")
+        expected = {Talk("bob"): 2, Talk("chess", group=True): 1}
+        self.assertEqual(self.conversation.unread, expected)
+        self.type("talk bob")
+        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+
+    def test_not_of_whom_one_talks_to(self) -> None:
+        self.type("talk bob")
+        self.send("bob", "ann", "hello")
+        self.assertEqual(self.conversation.unread, {})
+
+    def test_not_of_whom_one_has_answered(self) -> None:
+        self.send("bob", "ann", "hello")
+        self.type("ping")
+        self.send_group("bob", "chess", "hello")
+        self.type("send bob hello")
+        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+        self.type("send-group chess hello")
+        self.assertEqual(self.conversation.unread, {})
+
+    def test_not_ones_own(self) -> None:
+        self.hold_messages()
+        self.type("send-group chess e4")
+        self.release("ann")
+        self.release("bob")
+        self.assertEqual(self.conversation.unread, {})
+        self.assertEqual(self.conversation.unread_elsewhere, 1)
+
+    def test_of_the_other_users(self) -> None:
+        self.type("send bob hello", "send bob hello")
+        self.assertEqual(self.conversation.unread_elsewhere, 2)
+        self.type("use bob")
+        self.assertEqual(self.conversation.unread, {Talk("ann"): 2})
+        self.assertEqual(self.conversation.unread_elsewhere, 0)
+        self.type("logout")
+        self.assertEqual(self.conversation.unread_elsewhere, 0)
+
+
+class Servers(ConversationCase):
+    def test_lost_and_found(self) -> None:
+        self.type("login ann pw")
+        self.assertEqual(self.conversation.status, Status(APP_1))
+        self.paper.lines.clear()
+        self.network.kill(APP_1)
+        self.assertEqual(self.conversation.status, Status(lost=True))
+        self.network.advance(3.0)
+        self.assertEqual(self.conversation.status, Status(APP_2))
+        lost = f"! The server {APP_1} is lost. Looking for another…"
+        self.assertEqual(self.paper.lines, [lost, f"* ann is served at {APP_2} now."])
+
+    def test_waiting_is_over_when_one_is_found(self) -> None:
+        self.type("login ann pw")
+        self.service.boots = False
+        self.network.kill(APP_1)
+        self.network.advance(3.0)
+        self.assertEqual(self.conversation.status, Status(lost=True, waiting=Waiting(1, 0)))
+        self.boot()
+        self.network.advance(5.0)
+        self.assertEqual(self.conversation.status, Status(APP_2))
+
+    def test_the_login_server_is_away(self) -> None:
+        self.network.unplug(LOGIN)
+        registering = self.begin("register dan pw")
+        self.network.advance(3.0)
+        away = f"! The login server {LOGIN} is away. Looking for it…"
+        self.assertEqual(self.paper.lines, [away])
+        self.network.plug(LOGIN)
+        self.network.advance(3.0)
+        self.assertTrue(self.successResultOf(registering))
+        self.assertEqual(self.paper.lines[1:], ["* The login server is there again.", "Success!"])
+
+    def test_looking_for_it_is_given_up(self) -> None:
+        self.network.unplug(LOGIN)
+        registering = self.begin("register dan pw")
+        self.network.advance(3.0)
+        registering.cancel()
+        self.assertTrue(self.successResultOf(registering))
+        self.assertEqual(self.paper.lines[1:], ["* Given up."])
+
+    def test_moved(self) -> None:
+        self.type("login ann pw")
+        self.paper.lines.clear()
+        self.drain(APP_1)
+        self.assertEqual(self.paper.lines, [f"* ann is served at {APP_2} now."])
+
+    def test_waiting_is_told_and_given_up(self) -> None:
+        self.service.boots = False
+        self.network.kill(APP_1)
+        self.network.advance(1.0)
+        waiting = self.begin("login ann pw")
+        self.assertEqual(self.conversation.status, Status(waiting=Waiting(1, 0)))
+        self.network.links[0].tell({"event": "waiting", "position": 3, "seconds": 24})
+        self.network.flush()
+        self.assertEqual(self.conversation.status, Status(waiting=Waiting(3, 24)))
+        waiting.cancel()
+        self.network.flush()
+        self.assertTrue(self.successResultOf(waiting))
+        self.assertEqual(self.paper.lines, ["* Given up waiting for an app server."])
+        self.assertEqual(self.conversation.status, Status())
+        self.assertEqual(self.network.links, [])
+
+    def test_listening_is_given_up(self) -> None:
+        self.hold("listen")
+        waiting = self.begin("login ann pw")
+        waiting.cancel()
+        self.network.flush()
+        self.assertTrue(self.successResultOf(waiting))
+        last = "* ann is logged in; messages come once they can."
+        self.assertEqual(self.paper.lines, ["Success!", last])
+        self.assertEqual(self.completions("send b"), ["bob"])
+
+    def test_an_answer_is_given_up(self) -> None:
+        self.type("login ann pw")
+        self.paper.lines.clear()
+        self.hold("")
+        waiting = self.begin("post hello")
+        waiting.cancel()
+        self.assertTrue(self.successResultOf(waiting))
+        given_up = "* Given up: whether it was carried out is not known."
+        self.assertEqual(self.paper.lines, [given_up])
+        self.assertEqual(self.conversation.current, "ann")
+
+    def test_no_answer(self) -> None:
+        self.type("login ann pw")
+        self.paper.lines.clear()
+        self.hold("")
+        waiting = self.begin("post hello")
+        self.network.advance(31.0)
+        self.assertTrue(self.successResultOf(waiting))
+        self.assertIn("It is not known whether", self.paper.lines[-1])
+
+
+class Alone(ConversationCase):
+    """A face for one user at a time: names are never typed."""
+
+    alone = True
+
+    def test_names_are_never_typed(self) -> None:
+        self.type("login ann pw")
+        self.type("post ann says hello")
+        self.assertEqual(self.posts(), [("ann", "ann says hello")])
+
+    def test_one_at_a_time(self) -> None:
+        self.type("login ann pw")
+        self.assertEqual(self.type("login bob"), ["! You are logged in as ann; log out first."])
+        self.assertEqual(self.paper.prompts, [])
+
+    def test_no_use(self) -> None:
+        self.assertEqual(self.type("use ann"), ["Unknown command use"])
+
+    def test_help_is_without_names(self) -> None:
+        said = self.type("help")
+        self.assertIn("* send <friend> <message>", said)
+        self.assertNotIn("user", " ".join(said))
+
+
+class HelpAndHints(ConversationCase):
+    def test_help_says_what_may_be_left_out(self) -> None:
+        self.assertIn("* send <user> <friend> <message>", self.type("help"))
+        said = self.type("login ann pw", "help")
+        self.assertIn("* send [<user>] <friend> <message>", said)
+        self.assertIn("* login <id> [<password>]", said)
+        self.assertIn("then it is ann", said[-1])
+        self.assertNotIn("listen", " ".join(said))
+
+    def test_hints(self) -> None:
+        self.type("login ann pw")
+        hint = self.conversation.hint
+        self.assertEqual(hint(""), "")
+        self.assertEqual(hint("sen"), "")
+        self.assertEqual(hint("send b"), "send [<user>] <friend> <message>")
+        self.assertEqual(hint("use "), "use [<user>]: be another user")
+        self.type("login bob pw", "use ann", "talk bob")
+        self.assertEqual(hint("hel"), "to bob; end ends")
+        self.assertEqual(hint("//x"), "to bob; end ends")
+        self.assertEqual(hint("/post"), "post [<user>] <message>")
+
+
+class Completing(ConversationCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.register("dan", "eve", "fay")
+        self.befriend("cat", "ann")
+        self.invite("dan", "ann")
+        self.make_group("chess", "ann")
+        self.make_group("go", "bob")
+        self.type("login ann pw", "block fay")
+
+    def test_commands(self) -> None:
+        self.assertEqual(self.completions("se"), ["send", "send-group"])
+        self.assertEqual(self.completions("ta"), ["talk"])
+        self.assertEqual(self.completions("nothing"), [])
+        self.assertEqual(self.completions("ev"), [])
+
+    def test_arguments(self) -> None:
+        for line, expected in (
+            ("send ", ["bob", "cat", "ann"]),
+            ("send b", ["bob"]),
+            ("send ann c", ["cat"]),
+            ("send bob ", []),
+            ("accept-invite ", ["dan", "ann"]),
+            ("send-group ", ["chess", "ann"]),
+            ("join-group ", ["go", "ann"]),
+            ("list-friend ", ["ann"]),
+            ("list-friend ann ", []),
+            ("use ", ["ann"]),
+            ("use ann ", []),
+            ("talk ", ["chess", "bob", "cat"]),
+            ("talk bob ", []),
+            ("invite ", ["ann"]),
+            ("nonsense ", []),
+            ("help list-f", ["list-friend"]),
+            ("? use ", []),
+            ("msg b", ["bob"]),
+            ("friends ", ["ann"]),
+            ("decline-invite ", ["dan", "ann"]),
+            ("history ", ["chess", "bob", "cat", "ann"]),
+            ("/send b", ["bob"]),
+            ("block ", ["dan", "bob", "cat", "ann"]),
+            ("unblock ", ["fay", "ann"]),
+        ):
+            self.assertEqual(self.completions(line), expected, line)
+
+    def test_where_it_stands(self) -> None:
+        (completion,) = self.conversation.completions("send bo")
+        self.assertEqual((completion.start, completion.meaning), (5, "friend"))
+
+    def test_not_any_number_of_groups(self) -> None:
+        self.make_groups(2000)
+        self.type("list-group")
+        self.assertEqual(len(self.conversation.known.groups), 1000)
+
+    def test_asks_nobody(self) -> None:
+        before = len(self.network.requests)
+        self.completions("send ")
+        self.assertEqual(len(self.network.requests), before)
+
+    def test_follows_what_is_done(self) -> None:
+        self.type("accept-invite dan", "join-group go", "create-group tea")
+        self.assertEqual(self.completions("send d"), ["dan"])
+        self.assertEqual(self.completions("accept-invite d"), [])
+        self.assertEqual(self.completions("send-group "), ["chess", "go", "tea", "ann"])
+
+    def test_follows_what_is_heard(self) -> None:
+        self.befriend("eve", "ann")
+        self.make_group("owls", "eve", "ann")
+        self.send_group("eve", "owls", "x")
+        self.send("eve", "ann", "x")
+        self.assertEqual(self.completions("send e"), ["eve"])
+        self.assertEqual(self.completions("send-group o"), ["owls"])
+
+    def test_follows_lists(self) -> None:
+        self.make_group("new", "cat")
+        self.type("list-group")
+        self.assertEqual(self.completions("join-group n"), ["new"])
+
+    def test_a_list_that_is_none(self) -> None:
+        self.answer("list-friend", {"status": 0, "friend": "bob"})
+        self.type("list-friend")
+        self.assertEqual(self.completions("send b"), ["bob"])
+
+    def test_in_a_talk(self) -> None:
+        self.type("talk bob")
+        self.assertEqual(self.completions("se"), [])
+        self.assertEqual(self.completions("//se"), [])
+        (first, second) = self.conversation.completions("/se")
+        self.assertEqual((first.text, first.start, second.text), ("send", 1, "send-group"))
+        self.assertEqual(self.completions("/send b"), ["bob"])
+
+    def test_nothing_of_those_who_left(self) -> None:
+        self.type("logout")
+        self.assertEqual(self.completions("send "), [])
+
+
+class OwnCommands(ConversationCase):
+    """A face adds commands of its own."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.given: list[Sequence[str]] = []
+        own = OwnCommand("encoding <name>", "how text is sent", self.run_own)
+        self.conversation = Conversation(self.client, self.paper, own={"encoding": own})
+
+    def run_own(self, words: Sequence[str]) -> None:
+        if not words:
+            raise WrongUse("which?")
+        self.given.append(words)
+
+    def test_run(self) -> None:
+        self.assertEqual(self.type("encoding  big5 "), [])
+        self.assertEqual(self.given, [["big5"]])
+        self.assertEqual(self.type("encoding"), ["! which?"])
+        self.assertEqual(self.conversation.hint("encoding"), "encoding <name>: how text is sent")
+        self.assertIn("* encoding <name>  (how text is sent)", self.type("help"))
+
+
+class Harmless(ConversationCase):
+    """Nothing of a failure is lost on the way to the screen."""
+
+    def test_a_bug_is_no_reply(self) -> None:
+        def broken(words: Sequence[str]) -> None:
+            raise ZeroDivisionError()
+
+        own = OwnCommand("break", "break", broken)
+        conversation = Conversation(self.client, self.paper, own={"break": own})
+        failure: Failure = self.failureResultOf(conversation.carry_out("break"))
+        failure.trap(ZeroDivisionError)
+
+    def test_addresses_are_shown_as_they_are(self) -> None:
+        self.assertEqual(str(Address("::1", 1)), "[::1]:1")

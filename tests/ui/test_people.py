@@ -1,0 +1,559 @@
+"""What a conversation knows of people: who wrote meanwhile, talks that go on, short names, help."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Mapping
+
+from bbs.client import BBSClient
+from bbs.client.values import ChatMessage
+from bbs.storage.models import User
+from bbs.testing import Link
+from bbs.ui.conversation import Conversation
+from bbs.ui.talk import Talk, is_for, is_said, partner_of
+from bbs.ui.talking import Talking
+from tests.client.case import APP_1, LOGIN
+from tests.ui.test_conversation import ConversationCase, Paper
+
+TALKS = "* What you type goes to {} now. /COMMAND is a command; end ends it."
+
+
+class PeopleCase(ConversationCase):
+    """Ann is logged in; bob is her friend, who is online, and elsewhere."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.make_group("chess", "ann", "bob")
+        self.bob = self.service.peer()
+        self.elsewhere("login bob pw")
+        self.type("login ann pw")
+
+    def elsewhere(self, line: str) -> Mapping[str, object]:
+        """A line on another connection, to the server that it is for."""
+        peer = self.service.peer()
+        reply = peer.ask(line)
+        self.network.flush()
+        return reply
+
+    def another(self) -> tuple[Conversation, Paper]:
+        """Ann at another terminal."""
+        paper = Paper()
+        client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        conversation = Conversation(client, paper)
+        self.addCleanup(conversation.close)
+        self.result(conversation.carry_out("login ann pw"))
+        self.network.flush()
+        paper.lines.clear()
+        self.paper.lines.clear()
+        return conversation, paper
+
+    def delete(self, name: str) -> None:
+        self.run_rule(User.delete().where(User.name == name).execute)
+
+
+class Waits(ConversationCase):
+    """What is said at the login."""
+
+    def test_nothing(self) -> None:
+        self.assertEqual(self.type("login ann pw"), ["Success!"])
+
+    def test_what_waits_and_what_came(self) -> None:
+        self.register("dan")
+        self.type("login bob pw")
+        self.client.close()
+        self.befriend("cat", "bob")
+        self.invite("dan", "bob")
+        self.send("cat", "bob", "one")
+        client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        self.conversation = Conversation(client, self.paper)
+        self.addCleanup(self.conversation.close)
+        said = self.type("login bob pw")
+        self.assertEqual(
+            said,
+            [
+                "Success!",
+                "* 1 invitation waits: list-invite; 1 message came while you were away",
+                "bob: <<<cat->bob: one>>>",
+            ],
+        )
+        self.assertEqual(self.conversation.unread, {Talk("cat"): 1})
+
+    def test_a_terminal_that_was_forgotten_swallows_nothing(self) -> None:
+        self.type("login ann pw")
+        self.network.advance(100)
+        self.send("bob", "ann", "are you there?")
+        client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        here = Paper()
+        conversation = Conversation(client, here)
+        self.addCleanup(conversation.close)
+        self.result(conversation.carry_out("login ann pw"))
+        self.network.flush()
+        self.assertIn("ann: <<<bob->ann: are you there?>>>", here.lines)
+
+    def test_a_script_begins_where_it_always_did(self) -> None:
+        self.type("login ann pw")
+        self.assertEqual(self.asked("events"), [LOGIN, APP_1])
+        (listen,) = [line for _, line in self.network.requests if line.startswith("listen")]
+        self.assertEqual(len(listen.split()), 3)
+        self.network.requests.clear()
+        script = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        self.addCleanup(script.close)
+        self.result(script.login("bob", "pw"))
+        self.result(script.listen("bob", lambda user, message: None))
+        (listen,) = [line for _, line in self.network.requests if line.startswith("listen")]
+        self.assertEqual(len(listen.split()), 2)
+        self.assertEqual(self.asked("events"), [])
+
+
+class Talks(PeopleCase):
+    def test_begins_with_what_was_said(self) -> None:
+        self.send("bob", "ann", *(f"line {number}" for number in range(25)))
+        said = self.type("talk bob")
+        lines = [f"ann before: <<<bob->ann: line {number}>>>" for number in range(5, 25)]
+        self.assertEqual(said, [TALKS.format("bob"), "…", *lines])
+        self.assertEqual(self.conversation.unread, {})
+
+    def test_with_nothing_if_nothing_was_said(self) -> None:
+        self.assertEqual(self.type("talk bob"), [TALKS.format("bob")])
+
+    def test_in_a_group(self) -> None:
+        self.send_group("bob", "chess", "e4")
+        before = "ann before: <<<bob->GROUP<chess>: e4>>>"
+        self.assertEqual(self.type("talk chess"), [TALKS.format("chess"), before])
+
+    def test_of_two_with_the_same_name_that_which_is_meant(self) -> None:
+        self.make_group("bob", "ann")
+        self.send("bob", "ann", "hello")
+        self.assertEqual(self.type("talk group bob"), [TALKS.format("bob")])
+        self.assertEqual(self.type("/talk friend bob")[1:], ["ann before: <<<bob->ann: hello>>>"])
+        self.send_group("ann", "bob", "e4")
+        before = ["ann before: <<<ann->GROUP<bob>: e4>>>"]
+        self.assertEqual(self.type("/talk group bob")[1:], before)
+
+    def test_what_comes_meanwhile_is_shown_once(self) -> None:
+        self.send("bob", "ann", "before")
+        let_go = self.hold("history")
+        self.paper.lines.clear()
+        self.begin("talk bob")
+        self.send("bob", "ann", "meanwhile")
+        let_go()
+        lines = ["ann: <<<bob->ann: meanwhile>>>", TALKS.format("bob")]
+        self.assertEqual(self.paper.lines, [*lines, "ann before: <<<bob->ann: before>>>"])
+
+    def test_without_what_cannot_be_had_now(self) -> None:
+        self.answer("history", {"status": 1, "message": "Service unavailable", "code": "x"})
+        self.assertEqual(self.type("talk bob"), [TALKS.format("bob")])
+        self.answer("history", {"status": 0, "history": ["nonsense"]})
+        self.assertEqual(self.type("/talk bob"), [TALKS.format("bob")])
+
+    def test_given_up(self) -> None:
+        self.hold("history")
+        self.paper.lines.clear()
+        running = self.begin("talk bob")
+        running.cancel()
+        self.network.flush()
+        self.assertTrue(self.successResultOf(running))
+        self.assertEqual(self.paper.lines, ["* Given up."])
+        self.assertIsNone(self.conversation.talk)
+
+    def test_nobody_talks_who_was_logged_out_meanwhile(self) -> None:
+        let_go = self.hold("history")
+        self.paper.lines.clear()
+        running = self.begin("talk bob")
+        self.log_out("ann")
+        let_go()
+        self.network.advance(0.1)
+        self.successResultOf(running)
+        self.assertIsNone(self.conversation.talk)
+        self.assertEqual(self.paper.lines, ["* ann was logged out."])
+
+    def test_an_older_server_remembers_nothing(self) -> None:
+        self.client.close()
+        self.be_old()
+        self.client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        self.conversation = Conversation(self.client, self.paper)
+        self.addCleanup(self.conversation.close)
+        self.type("login ann pw")
+        self.network.requests.clear()
+        self.assertEqual(self.type("talk bob"), [TALKS.format("bob")])
+        self.assertEqual(self.asked("history"), [])
+
+    def test_who_had_the_name_once_is_told(self) -> None:
+        self.send("bob", "ann", "I was bob")
+        self.delete("bob")
+        self.register("bob", password="pw")
+        self.befriend("ann", "bob")
+        said = self.type("talk bob")
+        self.assertEqual(said[1:], ["ann before: <<<bob (no more)->ann: I was bob>>>"])
+
+    def test_a_history_that_is_asked_for(self) -> None:
+        self.assertEqual(self.type("history bob"), ["No messages"])
+        self.send("bob", "ann", *(f"line {number}" for number in range(60)))
+        said = self.type("history bob")
+        self.assertEqual(len(said), 51)
+        self.assertEqual(self.conversation.unread, {})
+        self.assertEqual(said[:2], ["…", "ann before: <<<bob->ann: line 10>>>"])
+        self.assertEqual(len(self.asked("more")), 0)
+        self.assertEqual(self.type("history cat"), ["cat is not your friend"])
+
+    def test_who_is_left_is_talked_to_no_more_and_not_unread(self) -> None:
+        self.befriend("ann", "cat")
+        self.type("create-group go")
+        for parting, talk in (
+            ("unfriend bob", Talk("bob")),
+            ("block cat", Talk("cat")),
+            ("leave-group go", Talk("go", group=True)),
+        ):
+            self.type(f"talk {talk.name}")
+            self.assertEqual(self.type(f"/{parting}"), ["Success!"])
+            self.assertIsNone(self.conversation.talk)
+        self.send_group("bob", "chess", "e4")
+        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+        self.type("leave-group chess")
+        self.assertEqual(self.conversation.unread, {})
+
+    def test_who_is_left_by_another_user_here_is_talked_to(self) -> None:
+        self.type("login cat pw", "use ann", "talk bob", "/unfriend cat bob")
+        self.assertEqual(self.conversation.talk, Talk("bob"))
+
+    def test_what_came_is_remembered_only_while_it_matters(self) -> None:
+        talking = Talking(self.client, self.paper)
+        messages = [ChatMessage(number, "bob", "hello", to="ann") for number in range(5000)]
+        with talking.asking():
+            talking.heard("ann", messages.pop(), True)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        before = tracemalloc.get_traced_memory()[0]
+        for message in messages:
+            talking.heard("ann", message, True)
+        self.assertLess(tracemalloc.get_traced_memory()[0] - before, 10_000)
+
+    def test_what_is_not_sent_is_said_beside_the_text(self) -> None:
+        self.type("talk bob")
+        self.log_out("bob")
+        self.assertEqual(self.type("hello"), ["! Not sent: hello (bob is not online)"])
+        (said,) = self.type("x" * 100)
+        self.assertIn(f"{'x' * 60}…", said)
+        self.type("/login cat pw", "use ann", "talk bob")
+        self.assertIn("! Not sent as ann: hello (bob is not online)", self.type("hello"))
+
+
+class Leaving(PeopleCase):
+    """`exit` in a talk may be meant for the talk."""
+
+    def test_asked(self) -> None:
+        for word in ("exit", "quit"):
+            self.type("talk bob")
+            asked = [f"! end ends the talk; {word} once more leaves."]
+            self.assertEqual(self.type(word), asked)
+            self.assertEqual(self.conversation.talk, Talk("bob"))
+            self.assertEqual(self.messages(), [])
+            self.assertFalse(self.successResultOf(self.begin(word)))
+            self.type("end")
+
+    def test_not_the_second_time_when_something_was_between(self) -> None:
+        self.type("talk bob", "exit", "hello")
+        self.assertTrue(self.successResultOf(self.begin("exit")))
+
+    def test_a_command_leaves_at_once(self) -> None:
+        self.type("talk bob")
+        self.assertFalse(self.successResultOf(self.begin("/exit")))
+
+    def test_with_a_space_before_it_is_said(self) -> None:
+        self.type("talk bob")
+        for line in (" exit", " ?", "?!", "exit now"):
+            self.type(line)
+        texts = [text for _, _, text in self.messages()]
+        self.assertEqual(texts, [" exit", " ?", "?!", "exit now"])
+
+
+class Elsewhere(PeopleCase):
+    """One person at two terminals."""
+
+    def test_own_lines_from_there(self) -> None:
+        _there, paper = self.another()
+        self.type("talk bob", "hello")
+        self.assertEqual(paper.lines, ["ann: <<<ann->bob: hello>>>"])
+        self.assertEqual(paper.for_you[-1], False)
+        self.assertNotIn("ann: <<<ann->bob: hello>>>", self.paper.lines)
+
+    def test_the_same_words_at_both(self) -> None:
+        there, paper = self.another()
+        self.type("send bob hi")
+        paper.lines.clear()
+        self.paper.lines.clear()
+        self.result(there.carry_out("send bob hi"))
+        self.network.flush()
+        self.assertEqual(self.paper.lines, ["ann: <<<ann->bob: hi>>>"])
+        self.assertEqual(paper.lines, ["Success!"])
+
+    def test_in_a_group(self) -> None:
+        _there, paper = self.another()
+        self.assertEqual(self.type("talk chess", "e4")[1:], [])
+        self.assertEqual(paper.lines, ["ann: <<<ann->GROUP<chess>: e4>>>"])
+        self.assertEqual(self.type("/send-group chess d4"), ["Success!"])
+
+    def test_who_answers_there_has_read(self) -> None:
+        there, _paper = self.another()
+        self.send("bob", "ann", "hello?")
+        self.assertEqual(there.unread, {Talk("bob"): 1})
+        self.type("send bob hello!")
+        self.assertEqual((there.unread, self.conversation.unread), ({}, {}))
+
+    def test_a_line_that_was_refused_is_not_expected(self) -> None:
+        there, _paper = self.another()
+        self.log_out("bob")
+        self.assertEqual(self.type("send bob hi"), ["bob is not online"])
+        self.elsewhere("login bob pw")
+        self.result(there.carry_out("send bob hi"))
+        self.network.flush()
+        self.assertIn("ann: <<<ann->bob: hi>>>", self.paper.lines)
+
+    def test_a_line_that_may_have_been_lost_shows_that_it_was_not(self) -> None:
+        held: list[tuple[Link, str]] = []
+
+        def to_clients(link: Link, line: str) -> str | None:
+            if '"event": "sent"' not in line:
+                return line
+            held.append((link, line))
+            return None
+
+        self.network.to_clients = to_clients
+        self.lose_answer("send")
+        self.assertIn("It is not known", str(self.type("send bob hi")))
+        self.paper.lines.clear()
+        for link, line in held:
+            link.tell(line)
+        self.network.flush()
+        self.assertEqual(self.paper.lines, ["ann: <<<ann->bob: hi>>>"])
+
+    def test_nothing_is_expected_for_ever(self) -> None:
+        there, _paper = self.another()
+        self.network.to_clients = lambda link, line: None if '"sent"' in line else line
+        self.type("send bob hi")
+        self.pass_on()
+        self.network.advance(61)
+        self.paper.lines.clear()
+        self.result(there.carry_out("send bob hi"))
+        self.network.flush()
+        self.assertEqual(self.paper.lines, ["ann: <<<ann->bob: hi>>>"])
+
+
+class News(PeopleCase):
+    def test_an_invitation_and_who_accepts(self) -> None:
+        self.paper.lines.clear()
+        told = {"event": "invite", "from": "cat", "text": "cat invites you"}
+        self.tell("ann", told)
+        self.assertEqual(self.paper.lines, ["ann: cat invites you"])
+        self.assertIn("cat", self.completions("accept-invite "))
+        self.tell("ann", {"event": "friend", "with": "cat", "text": "cat is your friend now"})
+        self.assertIn("cat", self.completions("send "))
+        self.assertNotIn("cat", self.completions("accept-invite "))
+
+    def test_an_invitation_of_the_services(self) -> None:
+        cat = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        self.addCleanup(cat.close)
+        self.result(cat.login("cat", "pw"))
+        self.paper.lines.clear()
+        self.result(cat.invite("cat", "ann"))
+        self.network.flush()
+        self.assertEqual(self.paper.lines, ["ann: cat invites you"])
+
+    def test_names_that_cannot_be_typed_are_not_learned(self) -> None:
+        for name in ("a b", "", 5, None):
+            self.tell("ann", {"event": "invite", "from": name, "text": "x"})
+        self.assertEqual(self.completions("accept-invite "), ["ann"])
+
+    def test_ways_out_are_learned(self) -> None:
+        self.befriend("ann", "cat")
+        self.type("list-friend", "unfriend cat", "leave-group chess")
+        self.assertEqual(self.completions("unfriend "), ["bob", "ann"])
+        self.assertEqual(self.completions("leave-group "), ["ann"])
+        self.type("block bob")
+        self.assertEqual(self.completions("unfriend "), ["ann"])
+        self.assertEqual(self.completions("unblock "), ["bob", "ann"])
+        self.type("unblock bob")
+        self.assertEqual(self.completions("unblock "), ["ann"])
+        self.invite("cat", "ann")
+        self.type("list-invite", "decline-invite cat")
+        self.assertEqual(self.completions("decline-invite "), ["ann"])
+
+
+class ForYou(PeopleCase):
+    def test_told_to_the_screen(self) -> None:
+        self.send("bob", "ann", "hi")
+        self.send_group("bob", "chess", "good morning")
+        self.send_group("bob", "chess", "good morning, Ann!")
+        self.network.advance(3)
+        self.assertEqual(self.paper.for_you, [True, False, True])
+
+    def test_words(self) -> None:
+        for text, named in (
+            ("ann", True),
+            ("ANN: look", True),
+            ("(ann)", True),
+            ("anna", False),
+            ("joann", False),
+            ("ann_b", False),
+        ):
+            self.assertEqual(is_for("ann", ChatMessage(1, "bob", text, group="go")), named, text)
+        self.assertFalse(is_for("ann", ChatMessage(1, "ann", "ann", group="go")))
+        self.assertFalse(is_for("ann", ChatMessage(1, "ann", "ann", to="bob")))
+        self.assertTrue(is_for("a+b", ChatMessage(1, "bob", "hi a+b", group="go")))
+
+    def test_partners(self) -> None:
+        self.assertEqual(partner_of("ann", ChatMessage(1, "ann", "x", to="bob")), Talk("bob"))
+        self.assertEqual(partner_of("ann", ChatMessage(1, "bob", "x", to="ann")), Talk("bob"))
+        group = ChatMessage(1, "ann", "x", group="go")
+        self.assertEqual(partner_of("ann", group), Talk("go", group=True))
+
+
+class Words(PeopleCase):
+    """Short names of commands, slashes, help and slips of the keyboard."""
+
+    def test_short_names(self) -> None:
+        self.assertEqual(self.type("friends"), ["bob"])
+        self.assertEqual(self.type("w"), ["bob  online"])
+        self.assertEqual(self.type("msg bob hello"), ["Success!"])
+        self.assertEqual(self.messages(), [("ann", "bob", "hello")])
+
+    def test_a_command_with_a_slash_anywhere(self) -> None:
+        self.assertEqual(self.type("/list-friend"), ["bob"])
+        self.assertEqual(self.type("/friends"), ["bob"])
+        self.assertEqual(self.type("/"), [])
+        self.type("/talk bob")
+        self.assertEqual(self.type("/friends"), ["bob"])
+
+    def test_help_anywhere(self) -> None:
+        outside = self.type("?")
+        self.assertEqual(outside, self.type("help"))
+        self.assertEqual(self.type("/?"), outside)
+        self.type("talk bob")
+        self.assertEqual(self.type("?"), outside)
+        self.assertEqual(self.messages(), [])
+
+    def test_help_for_a_command(self) -> None:
+        lines = [
+            "* send [<user>] <friend> <message>",
+            "* Sends one message to a friend who is online.",
+            "* In short: msg",
+        ]
+        for line in ("help send", "? send", "?send", "help msg", "help /send"):
+            self.assertEqual(self.type(line), lines)
+        own = ["* end", "* End of talking."]
+        self.assertEqual(self.type("help end"), own)
+        asked = ["! Unknown command lsit-friend. Did you mean list-friend?"]
+        self.assertEqual(self.type("help lsit-friend"), asked)
+        self.assertEqual(self.type("help xyzzy"), ["! Unknown command xyzzy."])
+        self.assertEqual(self.type("help send now"), ["! Usage: help [<command>]"])
+
+    def test_every_command_of_the_boards_is_explained(self) -> None:
+        for name, offer in self.client.vocabulary.offers.items():
+            if name not in ("quit", "help", "events"):
+                self.assertGreater(len(self.type(f"help {name}")), 1, offer.usage)
+
+    def test_did_you_mean(self) -> None:
+        self.network.requests.clear()
+        asked = ["! Unknown command list-frend. Did you mean list-friend?"]
+        self.assertEqual(self.type("list-frend"), asked)
+        self.assertEqual(self.type("freinds"), ["! Unknown command freinds. Did you mean friends?"])
+        self.assertEqual(self.network.requests, [])
+
+    def test_what_is_meant_all_the_same_is_asked(self) -> None:
+        self.type("list-frend")
+        self.assertEqual(self.type("list-frend"), ["Unknown command list-frend"])
+
+    def test_what_is_like_nothing_is_asked(self) -> None:
+        self.assertEqual(self.type("xyzzy"), ["Unknown command xyzzy"])
+
+    def test_who_spoke_is_said_where_two_may_have(self) -> None:
+        self.assertEqual(self.type("send cat hi"), ["cat is not your friend"])
+        self.type("login cat pw", "use ann")
+        self.assertEqual(self.type("send cat hi"), ["ann: cat is not your friend"])
+        self.assertEqual(self.type("send cat bob hi"), ["cat: bob is not your friend"])
+        self.assertEqual(self.type("list-friend"), ["bob"])
+
+    def test_what_is_said_in_a_talk(self) -> None:
+        for line, said in (
+            ("hello", True),
+            ("", False),
+            ("  ", False),
+            ("end", False),
+            (" end ", False),
+            ("exit", False),
+            ("exit ", False),
+            (" exit", True),
+            ("?", False),
+            ("??", True),
+            ("/who", False),
+            ("//who", True),
+        ):
+            self.assertEqual(is_said(line), said, line)
+
+
+class OtherWords(PeopleCase):
+    """A service has a command by a short name's name."""
+
+    def test_its_own_comes_first(self) -> None:
+        offer = {"usage": "w <user>", "server": "app", "rest": False, "harmless": True}
+        who = offer | {"usage": "who <user>"}
+        send = {"usage": "send <user> <what>", "server": "app", "rest": True, "harmless": True}
+        answer = {"status": 0, "commands": [offer, who, send]}
+        self.answer_always("commands", answer)
+        self.answer("w ", {"status": 0, "message": "water"})
+        client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        conversation = Conversation(client, self.paper)
+        self.addCleanup(conversation.close)
+        self.result(conversation.carry_out("login ann pw"))
+        self.paper.lines.clear()
+        self.result(conversation.carry_out("w"))
+        self.assertEqual(self.paper.lines, ["water"])
+        self.paper.lines.clear()
+        self.result(conversation.carry_out("msg bob hello"))
+        self.assertEqual(self.paper.lines, ["Unknown command msg"])
+
+    def test_also_before_it_is_known(self) -> None:
+        offer = {"usage": "friends <what>", "server": "login", "rest": False, "harmless": True}
+        self.answer_always("commands", {"status": 0, "commands": [offer]})
+        self.answer("friends of", {"status": 0, "message": "of whom?"})
+        client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        conversation = Conversation(client, self.paper)
+        self.addCleanup(conversation.close)
+        self.paper.lines.clear()
+        self.result(conversation.carry_out("friends of"))
+        self.assertEqual(self.paper.lines, ["of whom?"])
+
+
+class NewPasswords(PeopleCase):
+    def test_asked_for(self) -> None:
+        self.paper.passwords = ["pw", "new", "new"]
+        self.assertEqual(self.type("change-password"), ["Success!"])
+        prompts = ["Old password for ann: ", "New password for ann: ", "The same once more: "]
+        self.assertEqual(self.paper.prompts, prompts)
+        self.assertTrue(self.is_password("ann", "new"))
+        self.assertEqual(self.type("list-friend"), ["bob"])
+
+    def test_of_a_user_who_is_named(self) -> None:
+        self.type("login cat pw")
+        self.paper.passwords = ["pw", "new", "new"]
+        self.assertEqual(self.type("change-password ann"), ["Success!"])
+        self.assertTrue(self.is_password("ann", "new"))
+        self.assertTrue(self.is_password("cat", "pw"))
+
+    def test_two_that_differ(self) -> None:
+        self.paper.passwords = ["pw", "new", "old"]
+        different = ["! These are two passwords; nothing was changed."]
+        self.assertEqual(self.type("change-password"), different)
+        self.assertTrue(self.is_password("ann", "pw"))
+
+    def test_typed(self) -> None:
+        self.assertEqual(self.type("change-password pw new"), ["Success!"])
+        self.assertTrue(self.is_password("ann", "new"))
+
+    def test_wrong(self) -> None:
+        self.paper.passwords = ["nonsense", "new", "new"]
+        self.assertEqual(self.type("change-password"), ["No such user or password error"])
+
+    def test_of_nobody(self) -> None:
+        self.type("logout")
+        self.assertEqual(self.type("change-password"), ["Not login yet"])

@@ -1,0 +1,31 @@
+"""How a command is used: the error, the hint and `help` say the same."""
+
+from __future__ import annotations
+
+from tests.ui.test_conversation import ConversationCase
+
+
+class UsageTests(ConversationCase):
+    def says_the_same(self, *lines: str) -> None:
+        for line in lines:
+            (told,) = self.type(line)
+            hint = self.conversation.hint(line)
+            self.assertEqual(told, f"Usage: {hint}")
+            self.assertIn(hint, "\n".join(self.type("help")))
+
+    def test_before_a_login(self) -> None:
+        self.says_the_same("login", "login a b c", "register")
+        self.assertEqual(self.type("login"), ["Usage: login <id> [<password>]"])
+
+    def test_after_one(self) -> None:
+        """Where whose it is need not be typed."""
+        self.type("login ann pw")
+        self.says_the_same("login", "register a b c", "send", "invite bob bob")
+
+
+class AloneTests(UsageTests):
+    alone = True
+
+    def test_after_one(self) -> None:
+        self.type("login ann pw")
+        self.says_the_same("register a b c", "send", "invite bob bob")

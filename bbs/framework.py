@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from bbs.storage.migrator import Migrator
     from bbs.storage.models import Place, RisingIdField, Table, User
     from bbs.storage.statements import by_index, statement, together
-    from bbs.values import NAME_LENGTH, Instance, Quotas
+    from bbs.values import NAME_LENGTH, Counter, Instance, Quotas
 
 _WHERE = {
     "bbs.cli": ("command_line",),
@@ -74,7 +74,7 @@ _WHERE = {
     "bbs.storage.migrator": ("Migrator",),
     "bbs.storage.statements": ("by_index", "statement", "together"),
     "bbs.storage.models": ("Place", "RisingIdField", "Table", "User"),
-    "bbs.values": ("NAME_LENGTH", "Instance", "Quotas"),
+    "bbs.values": ("NAME_LENGTH", "Counter", "Instance", "Quotas"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -85,6 +85,7 @@ __all__ = [
     "Caller",
     "Command",
     "CommandTable",
+    "Counter",
     "Cursor",
     "Feed",
     "IProvider",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum, StrEnum, auto
 from inspect import iscoroutinefunction
 
@@ -213,6 +213,52 @@ class Quotas:
     inbox: int = 16 * 2**20
     posts: int = 10_000
     post_bytes: int = 16 * 2**20
+
+
+_COUNTER = re.compile("[a-z][a-z0-9_]{0,31}")
+_METRIC = re.compile("[a-z][a-z0-9_]{0,99}(?<!_total)")
+_MEMBER = re.compile("[a-z][a-z0-9_]{0,49}_per_second")
+_LONGEST_TEXT = 200
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Something that a service counts, and what it has beside what every counter has.
+
+    :param name: what `ask.count(name)` counts: a word in lower case, with digits and `_`.
+    :param metric: the name of a counter of its own in `/metrics`. It begins with the service's name
+        and `_`; `_total` is put behind it.
+    :param help: what `/metrics` says of that, in a line.
+    :param member: a member that has its rate in the page's JSON, beside `counters`, of the service
+        and of each server. It ends in `_per_second`, which nothing else there does.
+    :param arrival: what comes late while the broker is away, such as "waves arrive". The news then
+        say "waves arrive later", and the page "waves arrive, seconds later than usual".
+    :raises ValueError: one of these is not as it says here.
+    """
+
+    name: str
+    _: KW_ONLY
+    metric: str = ""
+    help: str = ""
+    member: str = ""
+    arrival: str = ""
+
+    def __post_init__(self) -> None:
+        if not _is_like(_COUNTER, self.name):
+            raise ValueError(f"{self.name!r} is no name to count by")
+        if self.metric != "" and not _is_like(_METRIC, self.metric):
+            raise ValueError(f"{self.name}: {self.metric!r} is no name of a metric without _total")
+        if self.member != "" and not _is_like(_MEMBER, self.member):
+            raise ValueError(f"{self.name}: {self.member!r} is no name like waves_per_second")
+        for text in (self.help, self.arrival):
+            if not (isinstance(text, str) and text.isprintable() and len(text) <= _LONGEST_TEXT):
+                raise ValueError(f"{self.name}: {text!r} is no text of one short line")
+        if bool(self.metric) != bool(self.help):
+            raise ValueError(f"{self.name}: a metric and its help come together")
+
+
+def _is_like(pattern: re.Pattern[str], text: object) -> bool:
+    return isinstance(text, str) and pattern.fullmatch(text) is not None
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from peewee import CharField, ForeignKeyField
@@ -18,6 +19,7 @@ from bbs.framework import (
     Caller,
     Command,
     CommandTable,
+    Counter,
     Feed,
     Refusal,
     Reply,
@@ -140,6 +142,10 @@ async def later(*arguments: object) -> Any:
 registered: list[int] = []
 
 waving = Service("waving", commands=(commands,), on_register=registered.append, counters=("waves",))
+
+WAVES = Counter(
+    "waves", metric="a_waves", help="Waves", member="waves_per_second", arrival="They come"
+)
 
 
 class ServedAsDeclared(SynchronousTestCase):
@@ -283,8 +289,6 @@ class Declaring(SynchronousTestCase):
     def test_what_is_no_service(self) -> None:
         for name in ("", "Lobby", "a b", "a.b", "a-b", "1a", "a" * 33, "ä"):
             self.assertRaises(ValueError, Service, name)
-        for counters in (("two words",), ("a", "a")):
-            self.assertRaises(ValueError, Service, "a", counters=counters)
         self.assertRaises(ValueError, Service, "a", commands=commands)
         self.assertRaises(ValueError, Service, "a", models=(User,))
         self.assertRaises(ValueError, Service, "a", version=2)
@@ -299,6 +303,8 @@ class Declaring(SynchronousTestCase):
             {"models": (Room, Room)},
             {"version": 2, "steps": {2: later}},
             {"counters": "ab"},
+            {"counters": (7,)},
+            {"counters": Counter("b")},
             {"feed": later},
             {"feed": unrunnable},
             {"sweep": later},
@@ -308,6 +314,52 @@ class Declaring(SynchronousTestCase):
         ):
             self.assertRaises(ValueError, Service, "a", **wrong)
         Service("a", models=(Room, Seat))
+
+    def test_what_is_counted(self) -> None:
+        service = Service("a", counters=["nods", WAVES])
+        self.assertEqual(service.counted, {"nods": Counter("nods"), "waves": WAVES})
+        self.assertEqual(service.counters, ["nods", WAVES])
+
+    def test_what_is_no_counter(self) -> None:
+        wrong: Any
+        for wrong in (
+            {"name": ""},
+            {"name": "two words"},
+            {"name": 7},
+            {"metric": "a_waves"},
+            {"help": "Waves"},
+            {"metric": "a-waves", "help": "Waves"},
+            {"metric": "a_waves_total", "help": "Waves"},
+            {"metric": 0, "help": "Waves"},
+            {"metric": "a_waves", "help": "Waves\nand nods"},
+            {"metric": "a_waves", "help": b"Waves"},
+            {"metric": "a_waves", "help": "\ud800"},
+            {"member": "counters"},
+            {"member": "waves a second_per_second"},
+            {"member": None},
+            {"arrival": "waves\narrive"},
+            {"arrival": "they wave " * 100},
+            {"arrival": True},
+        ):
+            error = self.assertRaises(ValueError, Counter, **{"name": "waves", **wrong})
+            self.assertEqual(len(str(error).splitlines()), 1)
+
+    def test_counters_that_are_wrong_in_a_service(self) -> None:
+        for counters, text in (
+            (("two words",), "a: 'two words' is no name to count by"),
+            (("b", Counter("b")), "a: two counters have the same name"),
+            ((WAVES, replace(WAVES, name="b", member="")), "a: two counters have the same metric"),
+            (
+                (WAVES, Counter("b", member=WAVES.member)),
+                "a: two counters have the same member",
+            ),
+            (
+                (replace(WAVES, metric="bbs_logins"),),
+                "a: 'bbs_logins' does not begin with a_",
+            ),
+        ):
+            error = self.assertRaises(ValueError, Service, "a", counters=counters)
+            self.assertEqual(str(error), text)
 
     def test_what_is_no_command(self) -> None:
         wrong: Any

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.board import commands, expiring, inboxes, messages, models, numbers, waiting
-from bbs.framework import Feed, Service
+from bbs.framework import Counter, Feed, Service
 
 __all__ = ["board"]
 
@@ -21,5 +21,13 @@ board = Service(
     on_delete=expiring.forget_reader,
     person=numbers.of_person,
     greeting="bbs, a bulletin board.",
-    counters=(commands.MESSAGES,),
+    counters=(
+        Counter(
+            commands.MESSAGES,
+            metric="bbs_fleet_messages",
+            help="Messages stored by all app servers, while this login server ran",
+            member="messages_per_second",
+            arrival="messages arrive",
+        ),
+    ),
 )

@@ -219,7 +219,7 @@ class Ask:
 
     def count(self, name: str) -> None:
         """Count one more of `name`, one of the service's counters; LookupError of another."""
-        if name not in self.home.service.counters:
+        if name not in self.home.service.counted:
             raise LookupError(f"{name} is no counter of {self.home.service.name}")
         self.home.tally.counts[name] += 1
 

@@ -11,10 +11,9 @@ from bbs.delivery.feed import Feed
 from bbs.protocols.commands import CommandTable
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
-from bbs.values import is_for_threads
+from bbs.values import Counter, is_for_threads
 
 _NAME = re.compile("[a-z][a-z0-9]{0,31}")
-_COUNTER = re.compile("[a-z][a-z0-9_]{0,31}")
 
 
 class ServiceUnusable(Exception):
@@ -49,8 +48,9 @@ class Service:
     :param person: called with a user's id, on a thread for what takes long; returns what there is
         of the user's, by name, for operators: numbers, never a text. It only reads.
     :param greeting: what people read first who come by telnet, a line.
-    :param counters: names of what `ask.count(name)` counts, shown on the operators' page and in
-        `/metrics`.
+    :param counters: what `ask.count(name)` counts, shown on the operators' page and in `/metrics`:
+        names, or a `Counter` where there is more to say of one than its name.
+    :ivar counted: these counters by their names, each a `Counter`.
     :raises ValueError: one of these is not as it says here.
     """
 
@@ -68,16 +68,14 @@ class Service:
     sweep: Callable[[float], int] | None = None
     person: Callable[[int], Mapping[str, int]] | None = None
     greeting: str = ""
-    counters: Sequence[str] = ()
+    counters: Sequence[str | Counter] = ()
+    counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise ValueError(f"{self.name!r} is no name of a service: {_NAME.pattern}")
-        self._expect(_are(self.counters, str), "counters are names, (name,) if one")
-        for counter in self.counters:
-            if not _COUNTER.fullmatch(counter) or list(self.counters).count(counter) > 1:
-                raise ValueError(f"{self.name}: {counter!r} is no name to count by")
+        counted = {each.name: each for each in self._read_counters()}
         feed = self.feed
         rules: list[object] = [self.on_register, self.on_login, self.on_delete]
         rules += [self.sweep, self.person]
@@ -91,12 +89,33 @@ class Service:
         )
         self._expect(isinstance(self.greeting, str), "a greeting is a text")
         schema = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest)
-        object.__setattr__(self, "schema", schema)  # frozen for everybody else
+        # Frozen for everybody else.
+        object.__setattr__(self, "counted", MappingProxyType(counted))
+        object.__setattr__(self, "schema", schema)
+
+    def _read_counters(self) -> Sequence[Counter]:
+        """The counters, with a `Counter` for each that is a mere name."""
+        self._expect(
+            _are(self.counters, (str, Counter)), "counters are names or Counters, (name,) if one"
+        )
+        try:
+            read = [Counter(each) if isinstance(each, str) else each for each in self.counters]
+        except ValueError as error:
+            raise ValueError(f"{self.name}: {error}") from None
+        for what in ("name", "metric", "member"):
+            given = [value for each in read if (value := getattr(each, what))]
+            self._expect(len({*given}) == len(given), f"two counters have the same {what}")
+        for metric in (each.metric for each in read if each.metric):
+            # So that it is never one that every service has, nor another service's.
+            self._expect(
+                metric.startswith(f"{self.name}_"), f"{metric!r} does not begin with {self.name}_"
+            )
+        return read
 
     def _expect(self, right: bool, what: str) -> None:
         if not right:
             raise ValueError(f"{self.name}: {what}")
 
 
-def _are(values: object, kind: type) -> bool:
+def _are(values: object, kind: type | tuple[type, ...]) -> bool:
     return isinstance(values, (tuple, list)) and all(isinstance(value, kind) for value in values)

@@ -139,7 +139,7 @@ def home_of(
         bus=bus,
         sessions=sessions_of(limits),
         wall=ground.wall,
-        tally=Tally(counts=dict.fromkeys(ground.service.counters, 0)),
+        tally=Tally(counts=dict.fromkeys(ground.service.counted, 0)),
         watchers=set() if watchers is None else watchers,
         charges=Charges(
             limits.commands, limits.deliveries, Networks(limits.trusted), ground.reactor

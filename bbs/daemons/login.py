@@ -189,7 +189,7 @@ class LoginServer(Daemon):
 
         parts = page.Parts(
             service=self.service.name,
-            counters=self.service.counters,
+            counters=tuple(self.service.counted.values()),
             me=me.id,
             policy=serving.policy,
             database=home.database,

@@ -1,8 +1,8 @@
 """`/`: the page's one file of markup, with what only the server knows when it is asked for.
 
 A script fills the page in a moment later. What is there without one: the service's name and the
-version, what the service counts, whether anybody may log in (also while so many watch that nobody
-more may), and the fleet in sentences.
+version, what the service counts and what is to be said of it when the broker is away, whether
+anybody may log in (also while so many watch that nobody more may), and the fleet in sentences.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from twisted.web.template import Element, Tag, XMLString, flattenString, renderer
 
 from bbs import __version__
-from bbs.values import Policy, State
+from bbs.values import Counter, Policy, State
 from bbs.web.alarm import alarms
-from bbs.web.narrate import short
+from bbs.web.narrate import broker_away, short
 from bbs.web.snapshot import Standing, View, free_places, people
 
 
@@ -33,7 +33,8 @@ class Front(Element):
         standing = self._standing
         return tag.fillSlots(
             service=standing.service,
-            counters=" ".join(standing.counters),
+            counters=" ".join(each.name for each in standing.counters),
+            broker_away=broker_away(standing.counters, ", seconds later than usual"),
             where=f"Version {__version__}, login server {short(standing.login_server)}",
             fleet=in_sentences(self._view, standing.policy),
         )
@@ -56,10 +57,11 @@ async def rendered(markup: XMLString, standing: Standing, view: View) -> bytes:
     return b"<!doctype html>\n" + await flattenString(None, Front(markup, standing, view))
 
 
-def column(counters: Sequence[str]) -> str:
+def column(counters: Sequence[Counter]) -> str:
     """What is above the rates of each server."""
-    name = counters[0].replace("_", " ").capitalize() if len(counters) == 1 else "Counted"
-    return f"{name}/s"
+    if len(counters) != 1:
+        return "Counted/s"
+    return f"{counters[0].name.replace('_', ' ').capitalize()}/s"
 
 
 def in_sentences(view: View, policy: Policy) -> str:

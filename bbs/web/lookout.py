@@ -21,6 +21,7 @@ from bbs.rules.members import Watch
 from bbs.rules.overview import Overview, overview
 from bbs.rules.servers import NOT_RUNNING
 from bbs.storage.database import Database
+from bbs.values import Counter
 from bbs.web import history
 from bbs.web.gauges import ReactorLag, Spans
 from bbs.web.history import chosen, series_of
@@ -76,7 +77,7 @@ class Lookout(Service):
     """The present, the news and the last hour of the service, told to `watchers` and `meter`.
 
     :param me: the id of this login server.
-    :param counters: what the service counts, by name.
+    :param counters: what the service counts.
     :param broker: says whether the broker is there.
     :param wall: tells what time it is, for what is shown and compared with what was stored.
     """
@@ -85,7 +86,7 @@ class Lookout(Service):
         self,
         *,
         me: str,
-        counters: Sequence[str],
+        counters: Sequence[Counter],
         database: Database,
         broker: Callable[[], bool],
         watchers: Watchers,
@@ -93,15 +94,17 @@ class Lookout(Service):
         reactor: Any,
         wall: Callable[[], float],
     ) -> None:
-        self.tallies = Tallies(counters)
+        names = [each.name for each in counters]
+        self.tallies = Tallies(names)
         self.memory = Memory(
             me=me,
-            counters=counters,
+            counters=names,
             database=database,
             watchers=watchers,
             reactor=reactor,
             wall=wall,
         )
+        self._counters = counters
         self._database = database
         self._broker = broker
         self._watchers = watchers
@@ -245,7 +248,7 @@ class Lookout(Service):
             ready = newly_ready(before.overview, view.scene.overview)
             self._launches += [each.seconds for each in ready]
             self._meter.launched(ready, newly_failed(before.overview, view.scene.overview))
-            self.memory.tell(narrate(before, view.scene, self.tallies.counted))
+            self.memory.tell(narrate(before, view.scene, self._counters))
         self._watchers.state(view)
 
     async def _add_point(self, now: float) -> None:

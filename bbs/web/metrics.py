@@ -22,7 +22,7 @@ from bbs import __version__, tracing
 from bbs.values import ERRORS, State, Trouble
 from bbs.web.alarm import Alarm, Cause, alarms
 from bbs.web.lookout import Lookout
-from bbs.web.narrate import MESSAGES, Launched
+from bbs.web.narrate import Launched
 from bbs.web.snapshot import (
     Standing,
     View,
@@ -59,6 +59,7 @@ class Metrics:
 
     def __init__(self, standing: Standing, logins: Callable[[], int]) -> None:
         self._policy = standing.policy
+        self._counters = standing.counters
         self._logins = logins
         self._registry = registry = CollectorRegistry()
         # It reads a few lines of /proc, which are made in memory.
@@ -149,12 +150,9 @@ class Metrics:
             self.lookout.tallies.logins.total,
         )
         totals = {name: counts.total for name, counts in self.lookout.tallies.counted.items()}
-        if MESSAGES in totals:
-            yield CounterMetricFamily(
-                "bbs_fleet_messages",
-                "Messages stored by all app servers, while this login server ran",
-                totals[MESSAGES],
-            )
+        for each in self._counters:
+            if each.metric:
+                yield CounterMetricFamily(each.metric, each.help, totals[each.name])
         counted = CounterMetricFamily(
             "bbs_fleet_counted",
             "What the service counts, on all servers, while this login server ran",

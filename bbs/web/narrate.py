@@ -6,21 +6,17 @@ never named, and a provider is not quoted.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from bbs.rules import operators
 from bbs.rules.operators import Deed
 from bbs.rules.overview import Overview
 from bbs.rules.servers import OPERATOR, ServerRow
-from bbs.values import State
-
-MESSAGES = "messages"
-"""The counter of the board, the first service. What counts them has the words, the metric and the
-members of JSON beside its others that version 0.1.0 gave them."""
+from bbs.values import Counter, State
 
 LATE = "what happens reaches people late, or not at all"
-"""Of any other service that has no broker."""
+"""What it means that the broker is away, where no counter says what arrives then."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,10 @@ class Scene:
     broker: bool
 
 
-def narrate(before: Scene, now: Scene, counters: Container[str]) -> list[Told]:
+def narrate(before: Scene, now: Scene, counters: Iterable[Counter]) -> list[Told]:
     """The news in `now`, for somebody who knows `before`, of a service that counts `counters`."""
     return [
-        *map(Told, _connections(before, now, messages=MESSAGES in counters)),
+        *map(Told, _connections(before, now, counters)),
         *_actions(before.overview, now.overview),
         *_servers(before.overview, now.overview),
         *map(Told, _people(before.overview, now.overview)),
@@ -62,6 +58,12 @@ def narrate(before: Scene, now: Scene, counters: Container[str]) -> list[Told]:
 def deeds_since(at: float, now: Overview) -> list[Told]:
     """What operators have done after `at` (seconds since the epoch): while nobody looked."""
     return [_deed(deed) for deed in reversed(now.actions) if deed.at > at and _is_told(deed)]
+
+
+def broker_away(counters: Iterable[Counter], how_late: str) -> str:
+    """The sentence for a broker that is away: what arrives meanwhile does so `how_late`."""
+    arrivals = " and ".join(each.arrival for each in counters if each.arrival)
+    return f"The broker is away: {arrivals + how_late if arrivals else LATE}."
 
 
 def short(server: str) -> str:
@@ -90,14 +92,13 @@ def newly_failed(before: Overview, now: Overview) -> int:
     )
 
 
-def _connections(before: Scene, now: Scene, *, messages: bool) -> Iterator[str]:
+def _connections(before: Scene, now: Scene, counters: Iterable[Counter]) -> Iterator[str]:
     if before.database and not now.database:
         yield "The database is away: nobody can log in, and the fleet is shown as last known."
     if now.database and not before.database:
         yield "The database is back."
     if before.broker and not now.broker:
-        late = "messages arrive later" if messages else LATE
-        yield f"The broker is away: {late}."
+        yield broker_away(counters, " later")
     if now.broker and not before.broker:
         yield "The broker is back."
 

@@ -16,7 +16,7 @@ from bbs.limits.fair import FairQueue
 from bbs.passwords import Hasher
 from bbs.protocols.doors import Door
 from bbs.storage.database import Database
-from bbs.values import Policy, Rate, Timing
+from bbs.values import Counter, Policy, Rate, Timing
 from bbs.web.actions import Controls, Servers, answered, from_page
 from bbs.web.auth import Operators, OperatorSessions, PasswordFileUnusable, hashed, read_passwords
 from bbs.web.kept import Kept
@@ -46,7 +46,7 @@ class Parts:
     """
 
     service: str
-    counters: Sequence[str]
+    counters: Sequence[Counter]
     me: str
     policy: Policy
     database: Database

@@ -6,8 +6,8 @@ provider says of a launch: in that are the account and the roles of a cloud.
 
 from __future__ import annotations
 
+import collections
 import heapq
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -16,9 +16,9 @@ from bbs.rules import replacing
 from bbs.rules.overview import Overview
 from bbs.rules.replacing import DELAY
 from bbs.rules.servers import OPERATOR, SPARE, HeardServer
-from bbs.values import Policy, State
+from bbs.values import Counter, Policy, State
 from bbs.web.alarm import alarms
-from bbs.web.narrate import MESSAGES, Scene
+from bbs.web.narrate import Scene
 
 SHOWN = 100
 """Servers at the most that the page has: 5,000 would be 2 MB each second, for each reader."""
@@ -66,7 +66,7 @@ class Standing:
     servers, and so it matters which fleet this is."""
 
     service: str
-    counters: Sequence[str]
+    counters: Sequence[Counter]
     login_server: str
     policy: Policy
     may_act: bool
@@ -105,7 +105,7 @@ def snapshot(
         "minimum": policy.minimum,
         "spare": spare_places(seen, policy),
         "servers": [
-            _server(server, view, stranger=operator is None, who=who)
+            _server(server, view, standing.counters, stranger=operator is None, who=who)
             for server in some_of(seen.servers, search)
         ],
         "login_servers": [
@@ -128,7 +128,7 @@ def snapshot(
         "logins_per_minute": round(measured.logins_per_minute, 1),
         "failed_logins_per_minute": measured.failed_logins,
         "errors_per_minute": measured.errors,
-        **_counted(measured.per_second),
+        **_counted(measured.per_second, standing.counters),
         "reactor_lag": round(measured.reactor_lag, 4),
         "database_time": _rounded(measured.database_time, 5),
     }
@@ -173,7 +173,7 @@ def _is_well(server: HeardServer) -> bool:
 
 def states(servers: Sequence[HeardServer]) -> Mapping[str, int]:
     """How many there are in each state, of those that there are any in."""
-    counted = Counter(server.state for server in servers)
+    counted = collections.Counter(server.state for server in servers)
     return {str(state): counted[state] for state in State if counted[state]}
 
 
@@ -230,7 +230,12 @@ def longest_wait(view: View) -> float | None:
 
 
 def _server(
-    server: HeardServer, view: View, *, stranger: bool, who: Mapping[str, tuple[str, ...]] | None
+    server: HeardServer,
+    view: View,
+    counters: Sequence[Counter],
+    *,
+    stranger: bool,
+    who: Mapping[str, tuple[str, ...]] | None,
 ) -> dict[str, object]:
     shown: dict[str, object] = {
         "id": server.id,
@@ -241,7 +246,7 @@ def _server(
         "capacity": server.capacity,
         "age": round(max(0.0, view.at - server.created), 1),
         "ready_after": None if server.scope == OPERATOR else _rounded(server.launch_time),
-        **_counted(view.measured.per_second_of.get(server.id, {})),
+        **_counted(view.measured.per_second_of.get(server.id, {}), counters),
         "lease": _rounded(view.measured.leases.get(server.id)),
         "drain_asked": server.drain_asked,
         "replace_asked": server.replace_asked,
@@ -255,11 +260,13 @@ def _server(
     return shown if who is None else shown | {"who": who.get(server.id, ())}
 
 
-def _counted(rates: Mapping[str, float | None]) -> dict[str, object]:
-    """What is counted a second, by name."""
+def _counted(rates: Mapping[str, float | None], counters: Sequence[Counter]) -> dict[str, object]:
+    """What is counted a second, by name, and before that in the members that counters have."""
     shown = {name: _rounded(rate, 2) for name, rate in rates.items()}
-    before = {"messages_per_second": shown[MESSAGES]} if MESSAGES in shown else {}
-    return {**before, "counters": {name: {"per_second": rate} for name, rate in shown.items()}}
+    members = {
+        each.member: shown[each.name] for each in counters if each.member and each.name in shown
+    }
+    return {**members, "counters": {name: {"per_second": rate} for name, rate in shown.items()}}
 
 
 def _rounded(value: float | None, digits: int = 1) -> float | None:

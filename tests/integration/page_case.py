@@ -12,10 +12,11 @@ from playwright.sync_api import Page, expect
 from twisted.internet import reactor
 from twisted.internet.threads import blockingCallFromThread
 
+from bbs.values import Counter
 from tests.integration.service import run
 from tests.integration.shared import SharedCase
 from tests.web.browser import HEIGHT, NARROW, WIDE, shared_browser
-from tests.web.page_server import NOW, PageServer
+from tests.web.page_server import NOW, OF_BOARD, PageServer
 
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 """The tags of axe's rules that hold: WCAG 2.2, levels A and AA, and what is good practice."""
@@ -116,7 +117,7 @@ class ArrangedCase(PageCase):
 
     reactor: Any = reactor
     service_name = "bbs"
-    counters: Sequence[str] = ("messages",)
+    counters: Sequence[Counter] = OF_BOARD
 
     def setUp(self) -> Any:
         self.server = PageServer(self.service_name, self.counters)

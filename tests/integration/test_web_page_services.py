@@ -7,6 +7,7 @@ from typing import Any
 
 from playwright.sync_api import Page, expect
 
+from bbs.framework import Counter
 from tests.integration.page_case import ArrangedCase, rows, too_wide
 from tests.web.page_server import NOW, a_server, a_state, an_hour
 
@@ -18,7 +19,7 @@ def rates(**each: float) -> dict[str, dict[str, float]]:
 
 class ALobby(ArrangedCase):
     service_name = "lobby"
-    counters = ("joins", "games_won")
+    counters = (Counter("joins"), Counter("games_won"))
 
     def a_lobby(self, **members: Any) -> dict[str, Any]:
         """Its present."""
@@ -88,7 +89,7 @@ class ALobby(ArrangedCase):
             page = self.open()
             loads: list[Page] = []
             page.on("load", lambda page: loads.append(page))
-            self.server.standing = replace(self.server.standing, counters=("joins",))
+            self.server.standing = replace(self.server.standing, counters=(Counter("joins"),))
             self.say("history", an_hour(joins_per_second=wave))
             self.assertEqual(loads, [])
             one = [a_server(counters=rates(joins=1.5))]
@@ -97,6 +98,37 @@ class ALobby(ArrangedCase):
             expect(self.figure(page, "Games won a second")).to_have_count(0)
             expect(rows(page).locator(".rate")).to_have_text("1.5")
             self.assertEqual(len(loads), 1)
+
+        await self.sees(look)
+
+
+class SaysWhatArrives(ArrangedCase):
+    service_name = "lobby"
+    counters = (Counter("joins"), Counter("waves", arrival="waves arrive"))
+
+    async def test_while_the_broker_is_away(self) -> None:
+        counters = rates(joins=1.0, waves=2.0)
+        self.server.say("state", a_state(service="lobby", counters=counters, broker=False))
+
+        def look() -> None:
+            alerts = self.open().locator("#alerts")
+            expect(alerts).to_have_text(
+                "The broker is away: waves arrive, seconds later than usual."
+            )
+            self.say("state", a_state(service="lobby", counters=counters))
+            expect(alerts).to_have_text("")
+
+        await self.sees(look)
+
+
+class TheBoard(ArrangedCase):
+    async def test_while_the_broker_is_away(self) -> None:
+        self.server.say("state", a_state(broker=False))
+
+        def look() -> None:
+            expect(self.open().locator("#alerts")).to_have_text(
+                "The broker is away: messages arrive, seconds later than usual."
+            )
 
         await self.sees(look)
 

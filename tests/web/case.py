@@ -36,6 +36,7 @@ MARKUP = (
     b'<html xmlns:t="http://twistedmatrix.com/ns/twisted.web.template/0.1" t:render="page">'
     b'<title><t:slot name="service"/>: the fleet</title>'
     b'<ul><t:attr name="data-counters"><t:slot name="counters"/></t:attr></ul>'
+    b'<div><t:attr name="data-broker-away"><t:slot name="broker_away"/></t:attr></div>'
     b'<th t:render="counted"><t:slot name="counted"/></th><td t:render="counted">'
     b'<t:attr name="data-label"><t:slot name="counted"/></t:attr></td>'
     b'<p><t:slot name="where"/></p><p><t:slot name="fleet"/></p>'
@@ -247,7 +248,7 @@ class PageCase(SynchronousTestCase):
 
         self.parts = Parts(
             service=self.offered.name,
-            counters=self.offered.counters,
+            counters=tuple(self.offered.counted.values()),
             me=service.me.id,
             policy=self.policy,
             database=self.database,

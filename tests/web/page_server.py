@@ -27,6 +27,8 @@ from twisted.web.server import NOT_DONE_YET, Site
 from twisted.web.static import File
 from twisted.web.template import XMLString
 
+from bbs.board import board
+from bbs.values import Counter as Counted
 from bbs.web.front import rendered
 from bbs.web.lookout import NOTHING
 from bbs.web.narrate import Scene
@@ -171,6 +173,10 @@ VIEW = View(
 """What the page says before it has heard anything."""
 
 
+OF_BOARD = tuple(board.counted.values())
+"""What the board counts."""
+
+
 class PageServer:
     """The server, of the board or of another `service`. What it has said it says again to whoever
     comes later.
@@ -181,7 +187,7 @@ class PageServer:
     :ivar answers: a status and JSON for each of these; to others there is never an answer.
     """
 
-    def __init__(self, service: str = "bbs", counters: Sequence[str] = ("messages",)) -> None:
+    def __init__(self, service: str = "bbs", counters: Sequence[Counted] = OF_BOARD) -> None:
         self.standing = Standing(
             service=service,
             counters=counters,

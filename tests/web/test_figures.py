@@ -15,7 +15,7 @@ from bbs.rules.operators import Deed, Hold
 from bbs.rules.overview import LoginServerRow, Overview
 from bbs.rules.replacing import ANOTHER, Blocker
 from bbs.rules.servers import OPERATOR, HeardServer
-from bbs.values import DrainCause, State
+from bbs.values import Counter, DrainCause, State
 from bbs.web.counts import REMEMBERED, Counts
 from bbs.web.front import column, in_sentences
 from bbs.web.gauges import LAG_INTERVAL, ReactorLag, Spans
@@ -58,7 +58,9 @@ SERVER = HeardServer(
 
 QUIET = NOTHING
 
-COUNTERS = ("joins", "leaves")
+NAMES = ("joins", "leaves")
+
+COUNTERS = tuple(map(Counter, NAMES))
 
 STANDING = Standing(
     service="lobby", counters=COUNTERS, login_server="me", policy=POLICY, may_act=True
@@ -180,7 +182,7 @@ class TheLastHour(SynchronousTestCase):
         return dict.fromkeys(SERIES, value)
 
     def test_empty(self) -> None:
-        history = LastHour(COUNTERS).as_json()
+        history = LastHour(NAMES).as_json()
         self.assertEqual((history["step"], history["end"]), (STEP, 0.0))
         series: Any = history["series"]
         self.assertEqual(
@@ -189,7 +191,7 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(series["waiting"], [None] * POINTS)
 
     def test_points(self) -> None:
-        history = LastHour(COUNTERS)
+        history = LastHour(NAMES)
         self.assertEqual(
             history.add(1000.04, 1000.04, self.point(1)), {"end": 1000.0, "series": self.point(1)}
         )
@@ -199,20 +201,20 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(history.as_json()["end"], 1010.3)
 
     def test_an_hour_and_no_more(self) -> None:
-        history = LastHour(COUNTERS)
+        history = LastHour(NAMES)
         for number in range(POINTS + 5):
             history.add(STEP * number, STEP * number, self.point(number))
         series: Any = history.as_json()["series"]
         self.assertEqual(series["servers"], [*range(5, POINTS + 5)])
 
     def test_the_sum_of_a_series(self) -> None:
-        history = LastHour(COUNTERS)
+        history = LastHour(NAMES)
         for number, value in enumerate((1, None, 3)):
             history.add(STEP * number, STEP * number, self.point(value))
         self.assertEqual(history.sum("launches"), 4)
 
     def test_a_gap(self) -> None:
-        history = LastHour(COUNTERS)
+        history = LastHour(NAMES)
         history.add(1000.0, 1000.0, self.point(1))
         history.add(1040.0, 1040.0, self.point(2))
         series: Any = history.as_json()["series"]
@@ -222,7 +224,7 @@ class TheLastHour(SynchronousTestCase):
         self.assertEqual(series["servers"], [None] * (POINTS - 1) + [3])
 
     def test_a_clock_that_is_set_makes_no_gap(self) -> None:
-        history = LastHour(COUNTERS)
+        history = LastHour(NAMES)
         for number, ahead in enumerate((0.0, -3600.0, 3600.0)):
             now = 10_000.0 + number * STEP
             history.add(now, now + ahead, self.point(number))
@@ -301,16 +303,27 @@ class News(SynchronousTestCase):
     def test_connections(self) -> None:
         well, away = seen(QUIET), Scene(overview=QUIET, database=False, broker=False)
         self.assertEqual(
-            [each.text for each in narrate(well, away, ("messages",))],
+            [each.text for each in narrate(well, away, (Counter("waves", arrival="waves come"),))],
             [
                 "The database is away: nobody can log in, and the fleet is shown as last known.",
-                "The broker is away: messages arrive later.",
+                "The broker is away: waves come later.",
             ],
         )
         back = ["The database is back.", "The broker is back."]
         self.assertEqual(narrate(away, well, ()), [*map(Told, back)])
 
-    def test_no_broker_where_there_are_no_messages(self) -> None:
+    def test_no_broker_where_several_things_arrive(self) -> None:
+        away = Scene(overview=QUIET, database=True, broker=False)
+        arrivals = (
+            Counter("waves", arrival="waves come"),
+            Counter("nods", arrival="nods are seen"),
+        )
+        self.assertEqual(
+            narrate(seen(QUIET), away, (*COUNTERS, *arrivals)),
+            [Told("The broker is away: waves come and nods are seen later.")],
+        )
+
+    def test_no_broker_where_nothing_is_said_to_arrive(self) -> None:
         away = Scene(overview=QUIET, database=True, broker=False)
         self.assertEqual(
             narrate(seen(QUIET), away, COUNTERS),
@@ -541,17 +554,25 @@ class Snapshots(SynchronousTestCase):
             server["counters"], {"joins": {"per_second": 0.5}, "leaves": {"per_second": None}}
         )
         for shown in (state, server):
-            self.assertNotIn("messages_per_second", shown)
+            self.assertEqual([name for name in shown if name.endswith("_per_second")], [])
 
-    def test_messages_as_they_were_before(self) -> None:
-        state = self.shown(
-            replace(QUIET, servers=(SERVER,)),
-            per_second={"messages": 1.234},
-            per_second_of={SERVER.id: {"messages": None}},
+    def test_a_counter_with_a_member_of_its_own(self) -> None:
+        waves = Counter("waves", member="greetings_per_second")
+        other = replace(SERVER, id="not seen yet")
+        view = self.view(
+            replace(QUIET, servers=(SERVER, other)),
+            per_second={"joins": 2.0, "waves": 1.234},
+            per_second_of={SERVER.id: {"joins": 0.5, "waves": None}},
         )
-        self.assertEqual(state["messages_per_second"], 1.23)
-        self.assertEqual(state["counters"], {"messages": {"per_second": 1.23}})
-        self.assertEqual(state["servers"][0]["messages_per_second"], None)
+        standing = replace(STANDING, counters=(Counter("joins"), waves))
+        state: Any = snapshot(view, standing, None)
+        self.assertEqual(state["greetings_per_second"], 1.23)
+        self.assertEqual(
+            state["counters"], {"joins": {"per_second": 2.0}, "waves": {"per_second": 1.23}}
+        )
+        first, second = state["servers"]
+        self.assertIsNone(first["greetings_per_second"])
+        self.assertNotIn("greetings_per_second", second)
 
     def test_the_column_of_what_servers_count(self) -> None:
         for counters, title in (
@@ -559,7 +580,7 @@ class Snapshots(SynchronousTestCase):
             (("games_won",), "Games won/s"),
             (("joins", "leaves"), "Counted/s"),
         ):
-            self.assertEqual(column(counters), title)
+            self.assertEqual(column([*map(Counter, counters)]), title)
 
     def test_in_sentences(self) -> None:
         draining = replace(SERVER, state=State.DRAINING)

@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client.openmetrics import parser as openmetrics
 
 from bbs.commands.service import Service
-from bbs.framework import Ask, CommandTable, Reply, Role, success
+from bbs.framework import Ask, CommandTable, Counter, Reply, Role, success
 from bbs.storage.models import LoginServer
 from bbs.values import Policy
 from tests.memory_service import POLICY
@@ -32,23 +32,37 @@ async def part(ask: Ask) -> Reply:
 
 LOBBY = Service("lobby", commands=(commands,), counters=("joins", "leaves"))
 
+WAVES = Counter(
+    "leaves",
+    metric="lobby_fleet_waves",
+    help="Waves of those who leave",
+    member="waves_per_second",
+    arrival="waves arrive",
+)
+"""Counted as one name, and shown as others."""
+
+WAVING = Service("lobby", commands=(commands,), counters=("joins", WAVES))
+
 EMPTY = Service("quiet")
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
 
 class ServiceCase(PageCase):
+    def scrape(self) -> str:
+        """What a scrape gives."""
+        return self.browser().get("/metrics", Accept=OPENMETRICS).body
+
     def metrics(self) -> dict[str, dict[str, float]]:
-        """What a scrape gives: values by labels, by name."""
-        text = self.browser().get("/metrics", Accept=OPENMETRICS).body
+        """The same: values by labels, by name."""
         found: dict[str, dict[str, float]] = {}
-        for family in openmetrics.text_string_to_metric_families(text):
+        for family in openmetrics.text_string_to_metric_families(self.scrape()):
             for sample in family.samples:
                 found.setdefault(sample.name, {})[",".join(sample.labels.values())] = sample.value
         return found
 
 
-class ALobby(ServiceCase):
+class LobbyCase(ServiceCase):
     offered = LOBBY
 
     def happen(self) -> dict[str, Any]:
@@ -70,6 +84,8 @@ class ALobby(ServiceCase):
         state: dict[str, Any] = self.browser().get("/state").json
         return state
 
+
+class ALobby(LobbyCase):
     def test_the_present(self) -> None:
         state = self.happen()
         self.assertEqual(state["service"], "lobby")
@@ -119,6 +135,8 @@ class ALobby(ServiceCase):
         self.pass_time(1)
         (text,) = watcher.texts()
         self.assertNotIn("messages", text)
+        body = self.browser().get("/").body
+        self.assertIn("broker is away: what happens reaches people late, or not at all.", body)
 
     def test_the_page(self) -> None:
         body = self.browser().get("/").body
@@ -126,6 +144,42 @@ class ALobby(ServiceCase):
         self.assertIn('<ul data-counters="joins leaves"></ul>', body)
         self.assertIn("<th>Counted/s</th>", body)
         self.assertIn('<td data-label="Counted/s"></td>', body)
+
+
+class ACounterThatHasMore(LobbyCase):
+    """A lobby of which one counter has a metric, a member and words: it has all of the others', and
+    these."""
+
+    offered = WAVING
+
+    def test_its_member(self) -> None:
+        state = self.happen()
+        self.assertAlmostEqual(state["waves_per_second"], 2.0, places=0)
+        self.assertEqual(state["waves_per_second"], state["counters"]["leaves"]["per_second"])
+        (server,) = state["servers"]
+        self.assertEqual(server["waves_per_second"], 0.0)
+
+    def test_its_member_in_the_stream(self) -> None:
+        watcher = self.watcher()
+        self.pass_time(2)
+        self.assertEqual(watcher.last_state()["waves_per_second"], 0.0)
+
+    def test_its_metric(self) -> None:
+        self.happen()
+        self.assertEqual(self.metrics()["lobby_fleet_waves_total"], {"": 20.0})
+        self.assertIn("# HELP lobby_fleet_waves Waves of those who leave\n", self.scrape())
+
+    def test_its_words(self) -> None:
+        watcher = self.watcher()
+        self.pass_time(2)
+        watcher.texts()
+        self.service.broker.away()
+        self.pass_time(1)
+        self.assertEqual(watcher.texts(), ["The broker is away: waves arrive later."])
+        self.assertIn(
+            'data-broker-away="The broker is away: waves arrive, seconds later than usual."',
+            self.browser().get("/").body,
+        )
 
 
 class WithoutProvider(ServiceCase):
@@ -194,8 +248,11 @@ class TheBoard(ServiceCase):
         found = self.metrics()
         self.assertEqual(found["bbs_fleet_messages_total"], {"": 1.0})
         self.assertEqual(found["bbs_fleet_counted_total"], {"messages": 1.0})
+        stored = "Messages stored by all app servers, while this login server ran"
+        self.assertIn(f"# HELP bbs_fleet_messages {stored}\n", self.scrape())
 
     def test_the_page(self) -> None:
         body = self.browser().get("/").body
         self.assertIn("<title>bbs: the fleet</title>", body)
+        self.assertIn("broker is away: messages arrive, seconds later than usual.", body)
         self.assertIn("<th>Messages/s</th>", body)

@@ -147,19 +147,15 @@ function waiting({waiting: {count, longest}, launches}) {
 
 /** What is wrong, in sentences. */
 function troubles(state) {
-  const {database, broker, refusal, states, maximum, counters, fleet_at: seen} = state;
+  const {database, broker, refusal, states, maximum, fleet_at: seen} = state;
   const crying = state.alarms.map(({cause}) => cause);
   const texts = [];
   if (!database) {
     const since = seen ? ` What is shown of the fleet was known at ${time(seen)}.` : "";
     texts.push(`The database is away: nobody can log in.${since}`);
   }
-  if (!broker) {
-    const late = "messages" in counters
-      ? "messages arrive, seconds later than usual"
-      : "what happens reaches people late, or not at all";
-    texts.push(`The broker is away: ${late}.`);
-  }
+  // What arrives late then, each service declares for itself.
+  if (!broker) texts.push(find("#alerts").dataset.brokerAway);
   if (refusal) {
     const {reason, until} = refusal;
     const why = crying.includes("refused") ? "" : `: ${visible(reason)}`;

@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from bbs.errors import Refusal
     from bbs.protocols.commands import Command, CommandTable, Role, WrongUsage
     from bbs.protocols.line import Reply
+    from bbs.protocols.presentation import (
+        ChatEvent,
+        Choices,
+        Legacy,
+        Line,
+        Listing,
+        Notice,
+        Presentation,
+        Talk,
+    )
     from bbs.rules.accounts import new_channel
     from bbs.rules.callers import Caller, asks, question
     from bbs.rules.costs import costs
@@ -51,6 +61,16 @@ _WHERE = {
     "bbs.errors": ("Refusal",),
     "bbs.protocols.commands": ("Command", "CommandTable", "Role", "WrongUsage"),
     "bbs.protocols.line": ("Reply",),
+    "bbs.protocols.presentation": (
+        "ChatEvent",
+        "Choices",
+        "Legacy",
+        "Line",
+        "Listing",
+        "Notice",
+        "Presentation",
+        "Talk",
+    ),
     "bbs.rules.accounts": ("new_channel",),
     "bbs.rules.callers": ("Caller", "asks", "question"),
     "bbs.rules.costs": ("costs",),
@@ -83,6 +103,8 @@ __all__ = [
     "NAME_LENGTH",
     "Ask",
     "Caller",
+    "ChatEvent",
+    "Choices",
     "Command",
     "CommandTable",
     "Counter",
@@ -93,11 +115,16 @@ __all__ = [
     "LaunchFailed",
     "LaunchKit",
     "LaunchRefused",
+    "Legacy",
+    "Line",
+    "Listing",
     "Mailbox",
     "Migrator",
+    "Notice",
     "Page",
     "Part",
     "Place",
+    "Presentation",
     "Provider",
     "ProviderUnavailable",
     "Quotas",
@@ -108,6 +135,7 @@ __all__ = [
     "Service",
     "Stored",
     "Table",
+    "Talk",
     "User",
     "WrongUsage",
     "app_server",

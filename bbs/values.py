@@ -226,11 +226,11 @@ class Counter:
     """Something that a service counts, and what it has beside what every counter has.
 
     :param name: what `ask.count(name)` counts: a word in lower case, with digits and `_`.
-    :param metric: the name of a counter of its own in `/metrics`. It begins with the service's name
-        and `_`; `_total` is put behind it.
+    :param metric: the name of a counter of its own in `/metrics`; `_total` is put behind it. Begin
+        it with the service's name, so that it is nobody else's.
     :param help: what `/metrics` says of that, in a line.
-    :param member: a member that has its rate in the page's JSON, beside `counters`, of the service
-        and of each server. It ends in `_per_second`, which nothing else there does.
+    :param member: a member of the page's JSON, beside `counters`, that has the rate of the service
+        and of each server. Its name ends in `_per_second`.
     :param arrival: what comes late while the broker is away, such as "waves arrive". The news then
         say "waves arrive later", and the page "waves arrive, seconds later than usual".
     :raises ValueError: one of these is not as it says here.

@@ -353,10 +353,6 @@ class Declaring(SynchronousTestCase):
                 (WAVES, Counter("b", member=WAVES.member)),
                 "a: two counters have the same member",
             ),
-            (
-                (replace(WAVES, metric="bbs_logins"),),
-                "a: 'bbs_logins' does not begin with a_",
-            ),
         ):
             error = self.assertRaises(ValueError, Service, "a", counters=counters)
             self.assertEqual(str(error), text)

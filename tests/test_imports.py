@@ -93,7 +93,12 @@ class Loads(SynchronousTestCase):
     def test_a_client_of_the_service(self) -> None:
         (loaded,) = self.loaded("import bbs.client")
         ours = {
-            *("bbs.client", "bbs.addresses", "bbs.errors", "bbs.protocols.commands"),
+            *("bbs.client", "bbs.addresses", "bbs.errors"),
+            *(
+                "bbs.protocols.commands",
+                "bbs.protocols.presentation",
+                "bbs.protocols.presentation_json",
+            ),
             *("bbs.tracing", "bbs.values"),
         }
         self.check(loaded, ours, {*HEAVY, "stomper", REACTOR})

@@ -1,33 +1,24 @@
-"""The bulletin board: the first service on the framework."""
+"""The bulletin board: the first service on the framework.
+
+The service is loaded when it is first used: the board's client needs none of its rules and tables.
+"""
 
 from __future__ import annotations
 
-from bbs.board import commands, expiring, inboxes, messages, models, numbers, waiting
-from bbs.framework import Counter, Feed, Service
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bbs.board.service import board
 
 __all__ = ["board"]
 
-board = Service(
-    "bbs",
-    commands=(commands.commands,),
-    models=models.MODELS,
-    version=models.VERSION,
-    steps=models.STEPS,
-    feed=Feed(
-        messages.open_mailbox, messages.fetch, messages.note_delivered, expire=expiring.expire
-    ),
-    on_register=inboxes.make,
-    on_login=waiting.on_login,
-    on_delete=expiring.forget_reader,
-    person=numbers.of_person,
-    greeting="bbs, a bulletin board.",
-    counters=(
-        Counter(
-            commands.MESSAGES,
-            metric="bbs_fleet_messages",
-            help="Messages stored by all app servers, while this login server ran",
-            member="messages_per_second",
-            arrival="messages arrive",
-        ),
-    ),
-)
+CLIENT = "bbs.board.client.face:face"
+"""Where the board's presentation is."""
+
+
+def __getattr__(name: str) -> object:
+    if name != "board":
+        raise AttributeError(f"bbs.board has no {name}")
+    from bbs.board.service import board
+
+    return board

@@ -32,10 +32,11 @@ INTERRUPTED = 130
 @dataclass(frozen=True)
 class Program:
     """The command `name` of a service, which `service` gives: a part that does not need it, as the
-    client, does not load it."""
+    client, does not load it. `client` is where its presentation is, as `Service.client` has it."""
 
     name: str
     service: Callable[[], Service]
+    client: str = ""
 
     @property
     def version(self) -> str:
@@ -63,7 +64,9 @@ def command_line(service: Service) -> Callable[[], int]:
 
     It takes the process's arguments, unless it is given others, and returns the exit code.
     """
-    program = Program(service.name, lambda: service)
+    from bbs.commands.service import UNDECLARED
+
+    program = Program(service.name, lambda: service, service.client or UNDECLARED)
 
     def main(argv: Sequence[str] | None = None) -> int:
         return run(program, sys.argv[1:] if argv is None else argv)
@@ -73,7 +76,9 @@ def command_line(service: Service) -> Callable[[], int]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The `bbs` command, the board's."""
-    return run(Program("bbs", _board), sys.argv[1:] if argv is None else argv)
+    from bbs.board import CLIENT
+
+    return run(Program("bbs", _board, CLIENT), sys.argv[1:] if argv is None else argv)
 
 
 def run(program: Program, arguments: Sequence[str]) -> int:

@@ -31,10 +31,12 @@ from twisted.python.failure import Failure
 from bbs import tracing
 from bbs.addresses import Address
 from bbs.cli import Program, port
-from bbs.client.library import BBSClient
+from bbs.client.library import ServiceClient
 from bbs.client.tls import TrustUnusable, load_trust, tls_endpoints
 from bbs.client.values import ClientError
+from bbs.client.vocabulary import Vocabulary
 from bbs.clock import measure_steadily
+from bbs.protocols.presentation import Presentation, PresentationUnusable, load
 from bbs.ui import last
 from bbs.ui.forms import ForPeople, ForPrograms
 from bbs.ui.lines import InputError, Lines, reader
@@ -70,9 +72,10 @@ def main(argv: Sequence[str], program: Program) -> int:
     kept = last.place(os.environ)
     try:
         service = choose_service(options, kept)
-        making = _Making(service, kept)
+        own = load(program.client) if program.client else Presentation()
+        making = _Making(service, kept, own)
         password = read_password(options.password_file) if options.password_file else None
-    except (PasswordFileError, TrustUnusable) as problem:
+    except (PasswordFileError, PresentationUnusable, TrustUnusable) as problem:
         return _exit_code(program.name, str(problem))
     if untraced := _begin_tracing(program.name):
         return _exit_code(program.name, untraced)
@@ -154,21 +157,23 @@ def choose_service(options: argparse.Namespace, kept: Path) -> last.Service:
 
 
 class _Making:
-    """Makes the client of `service`, which is remembered at `kept` once it has answered.
+    """Makes the client of `service`, which is remembered at `kept` once it has answered. `own` is
+    the presentation that the command knows by itself.
 
     :raises TrustUnusable: TLS cannot be had as it was asked for.
     """
 
-    def __init__(self, service: last.Service, kept: Path) -> None:
+    def __init__(self, service: last.Service, kept: Path, own: Presentation) -> None:
+        self._own = own
         self._trust = load_trust(service.ca) if service.tls else None
         # A thread of its own: a slow disk holds up nobody who talks.
         self._keeping = threading.Thread(target=last.keep, args=(kept, service), daemon=True)
         self._name = service.host
 
-    def client(self, reactor: Any, login_server: Address) -> BBSClient:
+    def client(self, reactor: Any, login_server: Address) -> ServiceClient:
         """The client, by TLS if that is wanted."""
         endpoint = tls_endpoints(reactor, self._trust, self._name) if self._trust else None
-        return _Client(reactor, login_server, endpoint, self._keeping.start)
+        return _Client(reactor, login_server, endpoint, Vocabulary(self._own), self._keeping.start)
 
     def end(self) -> None:
         """Let what is being kept be kept, if that does not take long."""
@@ -176,7 +181,7 @@ class _Making:
             self._keeping.join(KEEPING)
 
 
-class _Client(BBSClient):
+class _Client(ServiceClient):
     """A client that finds out first whether it has come to the right place, and tells `met`."""
 
     def __init__(
@@ -184,9 +189,10 @@ class _Client(BBSClient):
         reactor: IReactorTime,
         login_server: Address,
         endpoint: Callable[[Address], IStreamClientEndpoint] | None,
+        vocabulary: Vocabulary,
         met: Callable[[], None],
     ) -> None:
-        super().__init__(reactor, login_server, endpoint)
+        super().__init__(reactor, login_server, endpoint, vocabulary=vocabulary)
         self._met = met
 
     def connect(self) -> Deferred[None]:
@@ -220,7 +226,7 @@ def _run_script(
     login_server: Address,
     password: str | None,
     options: argparse.Namespace,
-    make: Callable[[Any, Address], BBSClient],
+    make: Callable[[Any, Address], ServiceClient],
 ) -> str:
     # Here, so that importing this module chooses no reactor for anybody.
     from twisted.internet import reactor
@@ -274,7 +280,7 @@ class Run:
     def __init__(
         self,
         clock: IReactorTime,
-        client: BBSClient,
+        client: ServiceClient,
         *,
         read: Callable[[], Deferred[bytes]],
         output: int,
@@ -293,7 +299,7 @@ class Run:
             client,
             next_line=Lines(read).next,
             write=self._write,
-            form=ForPrograms() if for_programs else ForPeople(),
+            form=ForPrograms() if for_programs else ForPeople(client.vocabulary),
             password=password,
         )
         self._ending = False

@@ -1,26 +1,50 @@
-"""The client: a library (`BBSClient`), and `bbs client` on top of it."""
+"""The client library's public names.
+
+`ServiceClient` is the library for any service. `BBSClient` and the values that it answers with are
+those of the board, the first service; they are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from bbs.addresses import Address
-from bbs.client.library import BBSClient
+from bbs.client.library import ServiceClient
 from bbs.client.strangers import NoService, NotSecure
 from bbs.client.values import (
     BadReply,
     ChatMessage,
     ClientError,
-    Incomplete,
     Lost,
-    Missed,
     NotTrusted,
     Origin,
-    Post,
-    Presence,
-    Refused,
-    Reply,
     ServiceEvent,
-    TurnedAway,
+    ServiceReply,
     Unreachable,
     Waiting,
 )
+
+if TYPE_CHECKING:
+    from bbs.board.client import BBSClient, Missed, Post, Presence, Reply
+    from bbs.client import values
+
+    # An exception does not say whose client raised it: type checkers take the reply in it for the
+    # board's, as all were up to version 0.3.0.
+
+    class Incomplete(values.Incomplete):
+        reply: Reply
+
+    class Refused(values.Refused):
+        reply: Reply
+
+    class TurnedAway(values.TurnedAway):
+        reply: Reply
+
+else:
+    from bbs.client.values import Incomplete, Refused, TurnedAway
+
+_FIRST_SERVICE = "bbs.board.client"
 
 __all__ = [
     "Address",
@@ -39,8 +63,20 @@ __all__ = [
     "Presence",
     "Refused",
     "Reply",
+    "ServiceClient",
     "ServiceEvent",
+    "ServiceReply",
     "TurnedAway",
     "Unreachable",
     "Waiting",
 ]
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"bbs.client has no {name}")
+    return getattr(import_module(_FIRST_SERVICE), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -18,20 +18,6 @@ MOST_OFFERS = 1000
 MOST_USAGE = 1000
 """Characters in the longest usage that is taken."""
 
-_OF_THE_LOGIN_SERVER = ("register", "login", "logout", "delete", "locate")
-_OF_EITHER_SERVER = ("help", "ping", "quit", "events", "commands")
-
-EVERY_SERVICE = frozenset((*_OF_THE_LOGIN_SERVER, "listen", *_OF_EITHER_SERVER))
-"""What every service has, whatever else: nobody needs to be asked about these."""
-
-WAITING = frozenset(("login", "locate"))
-"""Of these, those whose answer may take as long as an app server takes to start: it comes on a
-connection of its own, and delays nothing else."""
-
-REPEATABLE = EVERY_SERVICE - {"register", "logout", "delete"}
-"""Of these, those that may be sent again where it is not known whether they were carried out.
-`login` is: a user who is online keeps the place "whoever asks and however often"."""
-
 
 @dataclass(frozen=True)
 class Offer:
@@ -49,6 +35,51 @@ class Offer:
     def usage(self) -> str:
         return self.command.usage
 
+    def is_same(self, other: Command) -> bool:
+        """Whether it is used as another command is."""
+        ours = self.command
+        return (ours.usage, ours.role, ours.rest) == (other.usage, other.role, other.rest)
+
+
+def offered(*commands: Command) -> Mapping[str, Offer]:
+    """Commands by name, as a client has them."""
+    return {command.name: Offer(command, command.harmless) for command in commands}
+
+
+BASICS: Mapping[str, Offer] = offered(
+    Command("register <id> <password>", Role.LOGIN),
+    Command("login <id> <password>", Role.LOGIN, harmless=True),
+    Command("logout <user>", Role.LOGIN),
+    Command("delete <user>", Role.LOGIN),
+    Command("locate <user>", Role.LOGIN, harmless=True),
+    Command("listen <user> [<id>]", Role.APP, harmless=True),
+    Command("help", Role.EITHER, harmless=True),
+    Command("ping", Role.EITHER, harmless=True),
+    Command("quit", Role.EITHER, harmless=True),
+    Command("events", Role.EITHER, harmless=True),
+)
+"""The commands that services of every version list."""
+
+FRAMEWORK: Mapping[str, Offer] = {
+    **BASICS,
+    **offered(
+        Command("change-password <user> <old> <new>", Role.LOGIN),
+        Command("more <user> <cursor>", Role.APP, harmless=True, listed=False),
+    ),
+}
+"""The framework's commands in this version."""
+
+EVERY_SERVICE = frozenset((*BASICS, "commands"))
+"""The commands of every service; a client need not ask for them."""
+
+WAITING = frozenset(("login", "locate"))
+"""The commands that may take as long as an app server takes to start. Each has a connection of its
+own, and delays nothing else."""
+
+REPEATABLE = EVERY_SERVICE - {"register", "logout", "delete"}
+"""The commands that a client may repeat after a lost reply. `login` is one: a user who is online
+keeps the place "whoever asks and however often"."""
+
 
 def read_offers(value: object) -> Mapping[str, Offer] | None:
     """The commands in the member `commands` of an answer, by name; None when it is no list.
@@ -62,6 +93,11 @@ def read_offers(value: object) -> Mapping[str, Offer] | None:
         offer = _read(told)
         if offer is not None:
             offers.setdefault(offer.name, offer)
+    return in_order(offers)
+
+
+def in_order(offers: Mapping[str, Offer]) -> Mapping[str, Offer]:
+    """Commands as every help has them: the login server's, the app servers', then either's."""
     servers = [*Role]
     ordered = sorted(offers.values(), key=lambda offer: servers.index(offer.command.role))
     return {offer.name: offer for offer in ordered}

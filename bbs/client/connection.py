@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 from twisted.internet.abstract import isIPAddress
@@ -41,7 +42,7 @@ from bbs.client.values import (
     ClientError,
     Lost,
     NotTrusted,
-    Reply,
+    ServiceReply,
     TurnedAway,
     Unreachable,
     read_line,
@@ -50,7 +51,7 @@ from bbs.errors import TooManyConnections
 from bbs.protocols.commands import UnknownCommand
 
 MAX_REPLY = 64 * 1024 * 1024
-"""Bytes in the longest line taken from a server; a `receive-post` may well be some megabytes."""
+"""Bytes in the longest line taken from a server; a long list may well be some megabytes."""
 
 CONNECT_TIMEOUT = 10.0
 """Seconds until a server that does not answer at all counts as unreachable."""
@@ -86,9 +87,14 @@ class Connection(Protocol):
     _log = Logger()
 
     def __init__(
-        self, clock: IReactorTime, address: Address, traced: Callable[[], bool] = _never
+        self,
+        clock: IReactorTime,
+        address: Address,
+        traced: Callable[[], bool] = _never,
+        reply_class: type[ServiceReply] = ServiceReply,
     ) -> None:
         self.address = address
+        self._reply_class = reply_class
         self._traced = traced
         self.usable = False
         self.was_silent = False
@@ -101,13 +107,13 @@ class Connection(Protocol):
         self._parts: list[bytes] = []
         self._size = 0
         # No deque: an empty one takes ten times the memory, and there is seldom more than one.
-        self._asked: list[Deferred[Reply]] = []
+        self._asked: list[Deferred[ServiceReply]] = []
         self._watchers: list[Deferred[None]] = []
         self._reason = f"the connection to {address} was lost"
-        self._turned_away: Reply | None = None
+        self._turned_away: ServiceReply | None = None
         self._flush: Callable[[], object] | None = None
 
-    def ask(self, request: bytes, deadline: float) -> Deferred[Reply]:
+    def ask(self, request: bytes, deadline: float) -> Deferred[ServiceReply]:
         """Send a request (a line with its end); its reply is due within `deadline` seconds.
 
         Fails with `Unreachable` when the connection had ended before (nothing was sent), and with
@@ -120,14 +126,14 @@ class Connection(Protocol):
         span = tracing.here()
         if span is not None and span.recorded and self._traced():
             request = self._say_trace(span.traceparent) + request
-        asked: Deferred[Reply] = Deferred()
+        asked: Deferred[ServiceReply] = Deferred()
         late = self._clock.callLater(deadline, self._late, deadline)
         self._asked.append(asked)
         self.transport.write(request)
         if self._flush is not None and first:
             self._flush()
 
-        def answered(result: Reply | Failure) -> Reply | Failure:
+        def answered(result: ServiceReply | Failure) -> ServiceReply | Failure:
             if late.active():
                 late.cancel()
             return result
@@ -138,11 +144,11 @@ class Connection(Protocol):
         """What says of which trace the next request is part, with its end (protocol.md,
         section 8); the reply is awaited by nobody."""
 
-        def told(reply: Reply) -> None:
+        def told(reply: ServiceReply) -> None:
             if reply.code == UnknownCommand.code:  # This server keeps none, as another does.
                 self._traced = _never
 
-        heard: Deferred[Reply] = Deferred()
+        heard: Deferred[ServiceReply] = Deferred()
         heard.addCallbacks(told, lambda lost: None)
         self._asked.append(heard)
         return b"traceparent %s\n" % trace.encode()
@@ -237,10 +243,10 @@ class Connection(Protocol):
     def _line_received(self, line: bytes) -> bool:
         """Pass a line on; False when it is neither an event nor the reply to anything."""
         try:
-            received = read_line(line)
+            received = read_line(line, self._reply_class)
         except ValueError:
             return _EVENT.match(line) is not None
-        if not isinstance(received, Reply):
+        if not isinstance(received, ServiceReply):
             if self.on_event is not None:
                 self._tell(self.on_event, received)
         elif received.code == TooManyConnections.code:
@@ -292,13 +298,17 @@ def endpoint_to(reactor: object, address: Address) -> IStreamClientEndpoint:
 class _Factory(Factory):
     noisy = False
 
-    def __init__(self, clock: IReactorTime, address: Address, traced: Callable[[], bool]) -> None:
-        self._clock = clock
-        self._address = address
-        self._traced = traced
+    def __init__(
+        self,
+        clock: IReactorTime,
+        address: Address,
+        traced: Callable[[], bool],
+        reply_class: type[ServiceReply],
+    ) -> None:
+        self._connection = partial(Connection, clock, address, traced, reply_class)
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:
-        return Connection(self._clock, self._address, self._traced)
+        return self._connection()
 
 
 class Connections:
@@ -306,7 +316,7 @@ class Connections:
 
     `endpoint` makes the client endpoint for an address: plain TCP, unless somebody wants another.
     `greetings` has by address the request that begins each connection there, if one does. `traced`
-    says whether the service takes the contexts of traces.
+    says whether the service takes the contexts of traces. Replies are made of `reply_class`.
     """
 
     def __init__(
@@ -315,8 +325,10 @@ class Connections:
         endpoint: Callable[[Address], IStreamClientEndpoint],
         greetings: Mapping[Address, bytes] = MappingProxyType({}),
         traced: Callable[[], bool] = _never,
+        reply_class: type[ServiceReply] = ServiceReply,
     ) -> None:
         self._traced = traced
+        self._reply_class = reply_class
         self._clock = clock
         self._endpoint = endpoint
         self._greetings = greetings
@@ -332,7 +344,8 @@ class Connections:
             raise Unreachable("the client was closed")
         try:
             endpoint = self._endpoint(address)
-            connection = await endpoint.connect(_Factory(self._clock, address, self._traced))
+            factory = _Factory(self._clock, address, self._traced, self._reply_class)
+            connection = await endpoint.connect(factory)
         except ConnectingCancelledError:
             raise CancelledError() from None  # Twisted's other word for it.
         except ConnectionRefusedError:

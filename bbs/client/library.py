@@ -1,18 +1,14 @@
-"""The client library: `BBSClient`.
+"""The client library for any service: `ServiceClient`.
 
-    client = BBSClient(reactor, Address("127.0.0.1", 22222))
-    await client.login("ann", "secret")
-    await client.listen("ann", lambda user, message: print(message.sender, message.text))
-    await client.send("ann", "bob", "hello")
-
-It takes names where the wire has access tokens, keeps the tokens of those who are logged in, finds
-the server for each request, and holds for `listen` through whatever fails in between. What else a
-service has than the commands that have a method here is learned from it: `request` carries out any.
+A caller gives names where the wire has access tokens. The library keeps the tokens of logged-in
+users, finds the server for each request, and keeps listening through failures. `request` and
+`ask` carry out any command; the service says which there are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
@@ -20,24 +16,44 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from bbs import tracing
 from bbs.addresses import Address
 from bbs.client import parts
+from bbs.client.commands import FRAMEWORK, Offer, offered
 from bbs.client.connection import Connections, endpoint_to
 from bbs.client.echoes import Echoes
-from bbs.client.familiar import HISTORIES
 from bbs.client.listening import Hearer, Listening
-from bbs.client.methods import Methods
 from bbs.client.routing import LocalUser, Router
-from bbs.client.typed import Typed
-from bbs.client.values import ChatMessage, Origin, Reply, ServiceEvent, Waiting
+from bbs.client.typed import Typed, typed
+from bbs.client.values import (
+    ChatMessage,
+    Incomplete,
+    Origin,
+    Refused,
+    ServiceEvent,
+    ServiceReply,
+    Waiting,
+)
 from bbs.client.vocabulary import Learner, Vocabulary
-from bbs.protocols.commands import Role
+from bbs.protocols.commands import Command, Role
+from bbs.protocols.presentation import Listing, Presentation
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # typing's own has no defaults before Python 3.13.
+
+    R = TypeVar("R", bound=ServiceReply, default=ServiceReply, covariant=True)
+else:
+    from typing import TypeVar
+
+    R = TypeVar("R", bound=ServiceReply, covariant=True)
+
+
+_Asking = Coroutine[Deferred[Any], Any, ServiceReply]
 
 
 def _ignore(*_: object) -> None:
     """What nobody wants to be told."""
 
 
-class BBSClient(Methods):
-    """The service, for any number of users at once.
+class ServiceClient(Generic[R]):
+    """A service, for any number of users at once.
 
     Every method that asks the service returns a Deferred that fails with
 
@@ -58,7 +74,20 @@ class BBSClient(Methods):
     and for app servers: plain TCP unless given, or what somebody wants instead. `origin` is for
     whom a gateway speaks, and `vocabulary` what is known of the service's commands, where several
     clients share that. `most` is how many bytes of one reply are kept whose list comes in parts.
+
+    A library for one service derives from this class and sets `presentation` (for servers that send
+    none), `commands` (those that its methods use) and `reply_class`. For type checkers it names the
+    latter in brackets: `class BBSClient(ServiceClient[Reply])`.
     """
+
+    presentation: ClassVar[Presentation] = Presentation()
+    commands: ClassVar[Sequence[Command]] = ()
+    reply_class: ClassVar[type[ServiceReply]] = ServiceReply
+    _offers: ClassVar[Mapping[str, Offer]] = FRAMEWORK
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls._offers = {**FRAMEWORK, **offered(*cls.commands)}
 
     def __init__(
         self,
@@ -74,15 +103,19 @@ class BBSClient(Methods):
             return endpoint_to(reactor, address)
 
         greetings = {login_server: origin.greeting} if origin else {}
-        known = vocabulary or Vocabulary()
-        connections = Connections(reactor, endpoint or plain, greetings, lambda: known.traced)
+        known = vocabulary or Vocabulary(self.presentation)
+        connections = Connections(
+            reactor, endpoint or plain, greetings, lambda: known.traced, self.reply_class
+        )
         self._router = Router(reactor, connections, login_server)
         self._learner = Learner(self._router, known)
         self._most = most
-        self._echoes = Echoes(reactor)
+        self._echoes = Echoes(reactor, known)
         self._users: dict[str, LocalUser] = {}
         self._listeners: dict[str, Listening] = {}
         self._shown: dict[str, int] = {}
+        self._router.on_searching = self._searches
+        self._on_searching: Callable[[Address | None], None] = _ignore
         self._on_event: Callable[[str, ServiceEvent], None] = _ignore
         self._on_sent: Callable[[str, ChatMessage], None] | None = None
         self._on_serving: Callable[[str, Address | None], None] = _ignore
@@ -126,7 +159,13 @@ class BBSClient(Methods):
     def on_searching(self, tell: Callable[[Address | None], None]) -> None:
         """Have `tell` called with the login server's address when it is away and being looked for,
         and with None when it is there again."""
-        self._router.on_searching = tell
+        self._on_searching = tell
+
+    def _searches(self, login_server: Address | None) -> None:
+        if login_server is None:
+            self.vocabulary.doubt()
+            self._learner.begin()
+        self._on_searching(login_server)
 
     def on_event(self, tell: Callable[[str, ServiceEvent], None]) -> None:
         """Have `tell` called with a user who is listened for, and each event for them that is one
@@ -135,7 +174,8 @@ class BBSClient(Methods):
 
     def on_sent(self, tell: Callable[[str, ChatMessage], None]) -> None:
         """Have `tell` called with a user who is listened for, and each message that the user has
-        sent elsewhere, to one reader. From then on `on_event` is told of invitations too.
+        sent elsewhere, to one reader. From then on `on_event` is told of events too that
+        servers tell only those who ask.
 
         The service tells that to who asks it; this asks it for whoever is listened for, now and
         later.
@@ -145,8 +185,8 @@ class BBSClient(Methods):
             listening.want_events()
 
     def was_said_here(self, message: ChatMessage) -> bool:
-        """Whether a message to a group, that its sender gets too, is what was just said by this
-        client; True once for each."""
+        """Whether a message to a room, which its sender gets too, was just sent by this client;
+        True once for each."""
         return self._echoes.was_said_here(message)
 
     def on_serving(self, tell: Callable[[str, Address | None], None]) -> None:
@@ -164,7 +204,7 @@ class BBSClient(Methods):
         while self._listeners:
             self._listeners.popitem()[1].stop()
         # Whoever is told has this client: a circle, which only the garbage collector would find.
-        self._on_event = self._on_serving = self._on_logged_out = _ignore
+        self._on_event = self._on_serving = self._on_logged_out = self._on_searching = _ignore
         self._on_sent = None
         return self._router.close()
 
@@ -183,13 +223,13 @@ class BBSClient(Methods):
             return succeed(understood)
         return Deferred.fromCoroutine(self._learner.understand(line))
 
-    def request(self, line: str, *, whole: bool = True) -> Deferred[Reply]:
+    def request(self, line: str, *, whole: bool = True) -> Deferred[R]:
         """The reply to a line as a person types it, whether it says yes or no.
 
         A list that the server sends in parts is there as a whole, in order, and there is no `more`.
         If it has `more` all the same, others could not be had, or are over what is kept
-        (`Reply.has_more` and `lacking`). Unless it is to be `whole`, the first part is enough, as
-        it is of a `history`: its last 50 are what is asked for.
+        (`ServiceReply.has_more` and `lacking`). Unless it is to be `whole`, the first part is
+        enough. So it is for a list of which people want the latest only (`Listing.recent`).
 
         ValueError for a blank line, for more than one line, and for `listen` of a user who is
         logged in here: that is the method.
@@ -197,29 +237,90 @@ class BBSClient(Methods):
         request = self.vocabulary.parse(line)
         well_formed = len(request.words) in (2, 3)
         if request.name == "listen" and well_formed and request.user in self._users:
-            raise ValueError("listen by BBSClient.listen")
+            raise ValueError("listen by the method listen")
         if not request.waits:  # That has a connection of its own, on which nothing goes ahead.
             self._learner.begin()
-        return Deferred.fromCoroutine(self._carry(line, whole))
+        return self._asked(self._carry(line, whole))
 
-    def following(self, user: str, cursor: str) -> Deferred[Reply]:
-        """The part of a list of an app server's that a cursor is for (`Reply.cursor`)."""
+    def following(self, user: str, cursor: str) -> Deferred[R]:
+        """The part of a list of an app server's that a cursor is for (`ServiceReply.cursor`)."""
         request = parts.following(Role.APP, user, cursor)
-        return Deferred.fromCoroutine(self._request(request, whole=False))
+        return self._asked(self._request(request, whole=False))
 
-    async def _carry(self, line: str, whole: bool) -> Reply:
+    # Commands by name
+
+    def ask(self, name: str, *arguments: str) -> Deferred[R]:
+        """The reply to a command, with all parts of its list; fails with `Refused` where the server
+        says no, and with `Incomplete` where a part cannot be had."""
+        return self._asked(self._ask(name, *arguments))
+
+    def _ask(self, name: str, *arguments: str) -> _Asking:
+        offer = self._offers.get(name)
+        if offer is None:
+            return self._ask_unknown(name, arguments)
+        return self._granted(typed(offer, *arguments))
+
+    def _asked(self, asking: _Asking) -> Deferred[R]:
+        return cast("Deferred[R]", Deferred.fromCoroutine(asking))
+
+    async def _ask_unknown(self, name: str, arguments: tuple[str, ...]) -> ServiceReply:
+        offer = (await self._learner.understand(name)).offer
+        return await self._granted(typed(offer or Offer(Command(name, Role.LOGIN)), *arguments))
+
+    async def _granted(self, request: Typed) -> ServiceReply:
+        reply = await self._request(request)
+        if not reply.ok:
+            raise Refused(reply)
+        if reply.has_more and (reply.lacking or not self._is_recent(reply)):
+            raise Incomplete(reply)
+        return reply
+
+    def do(self, name: str, *arguments: str) -> Deferred[None]:
+        """Carry out a command, as `ask` does, where only its success matters."""
+        asked = Deferred.fromCoroutine(self._ask(name, *arguments))
+        return asked.addCallback(lambda reply: None)
+
+    def register(self, name: str, password: str) -> Deferred[None]:
+        return self.do("register", name, password)
+
+    def login(self, name: str, password: str) -> Deferred[None]:
+        """Log a user in; may take minutes, while an app server is started for that."""
+        return self.do("login", name, password)
+
+    def change_password(self, user: str, old: str, new: str) -> Deferred[None]:
+        """All other sessions of the user end; this one stays."""
+        return self.do("change-password", user, old, new)
+
+    def logout(self, user: str) -> Deferred[None]:
+        return self.do("logout", user)
+
+    def delete(self, user: str) -> Deferred[None]:
+        return self.do("delete", user)
+
+    def locate(self, user: str) -> Deferred[Address]:
+        """Where the user is served now."""
+        asked = Deferred.fromCoroutine(self._ask("locate", user))
+        return asked.addCallback(lambda reply: reply.app_server)
+
+    def ping(self) -> Deferred[None]:
+        """Ask the login server for a sign of life."""
+        return self.do("ping")
+
+    # Lines
+
+    async def _carry(self, line: str, whole: bool) -> ServiceReply:
         reply = await self._request(await self._learner.understand(line), whole)
         # While the login server is there: what is asked next may be for an app server.
         self._learner.begin()
         return reply
 
-    async def _request(self, request: Typed, whole: bool = True) -> Reply:
+    async def _request(self, request: Typed, whole: bool = True) -> ServiceReply:
         # Never a word as it was typed, which may be anything.
         name = request.offer.command.name if request.offer else "unknown"
         with tracing.span(f"ask {name}", root=True):
             return await self._requested(request, whole)
 
-    async def _requested(self, request: Typed, whole: bool = True) -> Reply:
+    async def _requested(self, request: Typed, whole: bool = True) -> ServiceReply:
         user = self._users.get(request.user)
         # Before the request, as it may come back before the reply does.
         self._echoes.expect(request)
@@ -237,14 +338,19 @@ class BBSClient(Methods):
                 user.address = reply.app_server
             elif request.name in ("logout", "delete") and user is not None:
                 self._logged_out(user)
-        # Of a conversation a part was asked for, and not all that was ever said.
-        past = request.familiar in HISTORIES
-        past = past or (request.name == "more" and reply.list_name == "history")
-        if whole and reply.has_more and not past:
-            return await parts.whole(self._router, request, user, reply, self._most)
+        if whole and reply.has_more and not self._is_recent(reply):
+            backwards = self._listing(reply).backwards
+            return await parts.whole(self._router, request, user, reply, self._most, backwards)
         return reply
 
-    def _logged_in(self, name: str, reply: Reply) -> None:
+    def _listing(self, reply: ServiceReply) -> Listing:
+        return self.vocabulary.presentation.listing(reply.list_name)
+
+    def _is_recent(self, reply: ServiceReply) -> bool:
+        """Whether people want the latest part of a reply's list only."""
+        return self._listing(reply).recent
+
+    def _logged_in(self, name: str, reply: ServiceReply) -> None:
         user = self._users.get(name)
         if user is None:
             self._users[name] = LocalUser(name, reply.token, reply.app_server)
@@ -281,7 +387,7 @@ class BBSClient(Methods):
         """
         local = self._users.get(user)
         if local is None:
-            return self._do("listen", user)  # which the server refuses
+            return self.do("listen", user)  # which the server refuses
         listening = self._listeners.get(user)
         if listening is None:
             if after is not None:
@@ -294,7 +400,7 @@ class BBSClient(Methods):
                 on_serving=lambda address: self._on_serving(user, address),
                 on_end=lambda: self._ended(local),
             )
-            listening = Listening(self._router, local, self._shown, hearer)
+            listening = Listening(self._router, local, self._shown, hearer, self._learner)
             self._listeners[user] = listening
             if self._on_sent is not None:
                 listening.want_events()

@@ -20,21 +20,23 @@ from bbs.client.oldest import ASK_LOGIN_SERVER
 from bbs.client.routing import MAX_HOPS, REPLY_DEADLINE, LocalUser, Router, delays
 from bbs.client.strangers import NotSecure
 from bbs.client.told import MOST_ID
-from bbs.client.typed import typed
+from bbs.client.typed import framework
 from bbs.client.values import (
     BadReply,
     ChatMessage,
     ClientError,
     Lost,
     Refused,
-    Reply,
     ServiceEvent,
+    ServiceReply,
     TurnedAway,
     Unreachable,
     read_address,
 )
+from bbs.client.vocabulary import Learner
 from bbs.errors import NotLoggedIn, Unavailable
 from bbs.protocols.commands import UnknownCommand, WrongUsage
+from bbs.protocols.presentation import ChatEvent, member
 
 PING_INTERVAL = 30.0
 """Seconds of listening after which a ping finds out whether the server is still there."""
@@ -60,11 +62,10 @@ _PASSING = (Unavailable.code, ASK_LOGIN_SERVER)
 class Hearer:
     """What a `Listening` tells, and whom.
 
-    `on_message` gets each message, `on_event` each event that this client was not written for; both
-    with the user whom it is for; `on_sent` each message that the user has sent elsewhere.
-    `on_serving` is told the address of each server that listens from
-    then on, and None when that one is lost. `on_end` is called when the listening ends of itself,
-    because the session is over.
+    `on_message` gets each message, `on_event` each other event of the service, both with the user
+    whom it is for; `on_sent` gets each message that the user has sent elsewhere. `on_serving`
+    is told the address of each server that listens from then on, and None when that one is lost.
+    `on_end` is called when the listening ends of itself, because the session is over.
     """
 
     on_message: Callable[[str, ChatMessage], None]
@@ -78,7 +79,7 @@ class Listening:
     """Listens for a user, from `start` on.
 
     `shown` holds by user name the id of the last message shown. It outlives the listening, so that
-    a user who logs in again goes on from there.
+    a user who logs in again goes on from there. `learner` knows which events are messages.
     """
 
     _log = Logger()
@@ -89,7 +90,9 @@ class Listening:
         user: LocalUser,
         shown: MutableMapping[str, int],
         hearer: Hearer,
+        learner: Learner,
     ) -> None:
+        self._learner = learner
         self._router = router
         self._user = user
         self._shown = shown
@@ -141,6 +144,8 @@ class Listening:
 
     async def _run(self) -> None:
         waits, hops = delays(), 0
+        if self._learner.vocabulary.is_blank:
+            await self._learner.learn()
         while not self._over:
             began, pause = self._router.clock.seconds(), None
             try:
@@ -189,7 +194,7 @@ class Listening:
             if refusal is not None:
                 self._final(refusal)
 
-    async def _listen(self) -> Reply:
+    async def _listen(self) -> ServiceReply:
         """Listen on one connection until that is over; the reply to `listen`."""
         user = self._user
         self._token = user.token
@@ -198,7 +203,7 @@ class Listening:
         self._connection = connection
         try:
             last = [str(self._shown[user.name])] if user.name in self._shown else []
-            wire = typed("listen", user.name, *last).wire(self._token)
+            wire = framework("listen", user.name, *last).wire(self._token)
             if self._wants_events:  # Before it listens, so that none is missed.
                 self._ask_for_events(connection)
             reply = await connection.ask(wire, REPLY_DEADLINE)
@@ -231,10 +236,8 @@ class Listening:
 
     def _event(self, event: Event) -> None:
         user, name = self._user, event["event"]
-        if name == "message":
-            self._message(event)
-        elif name == "sent":
-            self._sent(event)
+        if chat := self._learner.vocabulary.presentation.chat(name):
+            self._said(event, chat)
         elif name == "moved":
             user.address = read_address(event.get("app_server"))
             self._moved = True
@@ -249,36 +252,26 @@ class Listening:
         else:
             self._hearer.on_event(user.name, ServiceEvent(event))
 
-    def _message(self, event: Event) -> None:
-        """A service may say by `message` what it likes; by an `id` in it one goes on listening."""
-        name, id = self._user.name, event.get("id")
-        if type(id) is int and 0 <= id <= MOST_ID:
+    def _said(self, event: Event, chat: ChatEvent) -> None:
+        """Pass a message on. Listening never resumes behind a message that the user sent: it
+        went to another reader, and may overtake one to the user."""
+        name, id = self._user.name, member(event, chat.id) if chat.id else None
+        if type(id) is int and 0 <= id <= MOST_ID and not chat.own:
             if id <= self._shown.get(name, -1):
                 return
             self._shown[name] = id
         try:
-            message = ChatMessage.read(event)
-        except BadReply:
+            message = ChatMessage.read(event, chat)
+        except BadReply:  # An event of this name may have other members.
             self._hearer.on_event(name, ServiceEvent(event))
         else:
-            self._hearer.on_message(name, message)
-
-    def _sent(self, event: Event) -> None:
-        """By the id of what the user has sent nobody goes on listening: it was another's to read,
-        and may overtake what is on its way to the user."""
-        name = self._user.name
-        try:
-            message = ChatMessage.read(event)
-        except BadReply:
-            self._hearer.on_event(name, ServiceEvent(event))
-        else:
-            self._hearer.on_sent(name, message)
+            (self._hearer.on_sent if chat.own else self._hearer.on_message)(name, message)
 
     def _leave(self) -> None:
         if self._connection is not None:
             self._connection.close()
 
-    def _final(self, reply: Reply) -> bool:
+    def _final(self, reply: ServiceReply) -> bool:
         """Whether a refusal is the end of it, and then end."""
         if reply.code in _FINAL and self._token == self._user.token:
             self._finish(Refused(reply))

@@ -8,12 +8,13 @@ no server fills a client's memory or keeps a request going for ever; what is the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 from bbs.client.commands import Offer
 from bbs.client.routing import LocalUser, Router
 from bbs.client.typed import Typed
-from bbs.client.values import ClientError, NotTrusted, Reply
+from bbs.client.values import ClientError, NotTrusted, ServiceReply
 from bbs.protocols.commands import Command, Role
 
 MOST_BYTES = 64 * 1024 * 1024
@@ -29,14 +30,20 @@ _WRONG = "the server answered with what is no part of it"
 
 
 async def whole(
-    router: Router, request: Typed, user: LocalUser | None, first: Reply, most: int
-) -> Reply:
-    """The reply to a request of `user` that begins with `first`, with the lists of all parts.
+    router: Router,
+    request: Typed,
+    user: LocalUser | None,
+    first: ServiceReply,
+    most: int,
+    backwards: bool,
+) -> ServiceReply:
+    """The reply to a request of `user` that begins with `first`, with the lists of all parts; where
+    its list is `backwards`, each further part is older, and goes before those that are there.
 
     Where a part cannot be had, or there would be over `most` bytes, it is what there is until then,
-    and has `more` and why (`Reply.lacking`). Fails with `NotTrusted` as any request does.
+    and has `more` and why (`ServiceReply.lacking`). Fails with `NotTrusted` as any request does.
     """
-    parts = Parts(first, most)
+    parts = Parts(first, most, backwards)
     if user is None or not request.takes_user:
         return first
     give_up = router.clock.seconds() + PATIENCE
@@ -58,8 +65,9 @@ async def whole(
 class Parts:
     """The parts of one reply that have come so far."""
 
-    def __init__(self, first: Reply, most: int) -> None:
+    def __init__(self, first: ServiceReply, most: int, backwards: bool = False) -> None:
         self._first = first
+        self._backwards = backwards
         self._name = first.list_name
         self._most = most
         self._size = 0
@@ -71,7 +79,7 @@ class Parts:
         """By which the next is to be asked for; None when there is none, or none can be had."""
         self._take(first)
 
-    def add(self, part: Reply) -> None:
+    def add(self, part: ServiceReply) -> None:
         """The next part has come, or why it cannot be had."""
         size = self._size + part.size
         if not part.ok:
@@ -88,7 +96,7 @@ class Parts:
         self._lacking = why
         self.cursor = None
 
-    def _take(self, part: Reply) -> None:
+    def _take(self, part: ServiceReply) -> None:
         self._lists.append(_list(part))
         self._size += part.size
         self._more = part.members.get("more")
@@ -106,19 +114,19 @@ class Parts:
             self._asked.add(self.cursor)
 
     @property
-    def together(self) -> Reply:
+    def together(self) -> ServiceReply:
         """One reply with the lists of all, as if it had come so."""
         if self._name is None or len(self._lists) == 1:
-            return Reply(self._first.members, self._size, self._lacking)
+            return replace(self._first, size=self._size, lacking=self._lacking)
         members = {name: value for name, value in self._first.members.items() if name != "more"}
-        lists = reversed(self._lists) if self._first.is_backwards else self._lists
+        lists = reversed(self._lists) if self._backwards else self._lists
         members[self._name] = [each for part in lists for each in part]
         if self._more:
             members["more"] = self._more
-        return Reply(members, self._size, self._lacking)
+        return replace(self._first, members=members, size=self._size, lacking=self._lacking)
 
 
-def _list(reply: Reply) -> list[object]:
+def _list(reply: ServiceReply) -> list[object]:
     found = reply.members.get(reply.list_name or "")
     return found if isinstance(found, list) else []
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bbs.addresses import Address
-    from bbs.client.values import Reply
+    from bbs.client.values import ServiceReply
 
 
 class ClientError(Exception):
@@ -21,7 +21,7 @@ class TurnedAway(Unreachable):
     """The server has no room for this connection: in all, from here, or of the user's. The text is
     what it said, and what was asked was not carried out."""
 
-    def __init__(self, server: Address, reply: Reply) -> None:
+    def __init__(self, server: Address, reply: ServiceReply) -> None:
         super().__init__(reply.message or "")
         self.server = server
         self.reply = reply
@@ -43,7 +43,7 @@ class Incomplete(ClientError):
     """A list was to come whole, and has others that could not be had; `reply` has those that
     came."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: ServiceReply) -> None:
         super().__init__(f"The list did not come whole: {reply.lacking or 'there are others'}")
         self.reply = reply
 
@@ -51,6 +51,6 @@ class Incomplete(ClientError):
 class Refused(ClientError):
     """The server said no; the request was not carried out. The text is the server's message."""
 
-    def __init__(self, reply: Reply) -> None:
+    def __init__(self, reply: ServiceReply) -> None:
         super().__init__(reply.message or "")
         self.reply = reply

@@ -20,8 +20,8 @@ from bbs.addresses import Address
 from bbs.client.connection import Connections, Event
 from bbs.client.oldest import ASK_LOGIN_SERVER
 from bbs.client.strangers import NoService
-from bbs.client.typed import Typed, typed
-from bbs.client.values import Lost, Reply, TurnedAway, Unreachable, Waiting
+from bbs.client.typed import Typed, framework
+from bbs.client.values import Lost, ServiceReply, TurnedAway, Unreachable, Waiting
 from bbs.errors import Stopping
 from bbs.protocols.commands import Role
 
@@ -101,7 +101,7 @@ class Router:
                 said = "it ended the connection, as one does that wants TLS"
             raise NoService(f"{self._login_server} is no login server: {said}") from problem
 
-    async def carry(self, request: Typed, user: LocalUser | None) -> Reply:
+    async def carry(self, request: Typed, user: LocalUser | None) -> ServiceReply:
         """The reply to a request of `user` (None: of nobody who is logged in here).
 
         Fails with `Lost` when it may have been carried out, and with `Unreachable` when no server
@@ -139,7 +139,7 @@ class Router:
             if roaming is not None and (refusal := await self.locate(roaming)):
                 return refusal
 
-    async def ask_aside(self, request: Typed) -> Reply:
+    async def ask_aside(self, request: Typed) -> ServiceReply:
         """What the login server replies at the first attempt to what nobody has asked for.
 
         It has a connection of its own: a server that ends it, or answers with nonsense, takes
@@ -173,22 +173,22 @@ class Router:
             self._searching = not found
             self.on_searching(None if found else self._login_server)
 
-    async def locate(self, user: LocalUser) -> Reply | None:
+    async def locate(self, user: LocalUser) -> ServiceReply | None:
         """Ask where a user is served now; the reply when that is refused."""
-        reply = await self.carry(typed("locate", user.name), user)
+        reply = await self.carry(framework("locate", user.name), user)
         if not reply.ok:
             return reply
         user.address = reply.app_server
         return None
 
-    async def _ask(self, roaming: LocalUser | None, request: Typed, wire: bytes) -> Reply:
+    async def _ask(self, roaming: LocalUser | None, request: Typed, wire: bytes) -> ServiceReply:
         try:
             address = roaming.address if roaming else self._login_server
             return await self._ask_at(address, request, wire)
         except TurnedAway as problem:
             return problem.reply
 
-    async def _ask_at(self, address: Address, request: Typed, wire: bytes) -> Reply:
+    async def _ask_at(self, address: Address, request: Typed, wire: bytes) -> ServiceReply:
         if not request.waits:
             connection = await self.connections.to(address)
             return await connection.ask(wire, REPLY_DEADLINE)

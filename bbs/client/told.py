@@ -1,4 +1,4 @@
-"""What servers tell: messages, posts, who is there, what waits.
+"""Events as values: messages, events of the service's own, a place in the queue.
 
 `docs/protocol.md` is the source of every member named here.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 
 from bbs.client.problems import BadReply
+from bbs.protocols.presentation import ChatEvent, member
 
 LONGEST_WAIT = 366 * 24 * 3600.0
 """Seconds in the longest wait that is believed; what is more may not even be a number to show."""
@@ -21,22 +23,12 @@ LAST_TIME = 253_402_128_000.0
 ends with the year 9999, and their zones a day before that."""
 
 
-@dataclass(frozen=True)
-class Post:
-    """A post as a friend of its author reads it; `time` is when it was stored, in seconds since the
-    epoch, where the server says that."""
+_PLAIN = ChatEvent("chat")
+"""The members of a message, unless a service calls them otherwise (`docs/protocol.md`, section
+4)."""
 
-    author: str
-    text: str
-    time: float | None = None
-
-    @classmethod
-    def read(cls, value: object) -> Post:
-        if isinstance(value, dict):
-            author, text = value.get("id"), value.get("message")
-            if isinstance(author, str) and isinstance(text, str):
-                return cls(author, text, _time(value.get("time")))
-        raise TypeError("not a post")
+_unnumbered = count(-1, -1)
+"""Ids of messages that have none: they tell one line from another, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +36,9 @@ class ChatMessage:
     """A message, pushed or from before: to one reader (`to`), or to a group (`group`); the other is
     None.
 
-    `time` is when it was stored, in seconds since the epoch; None from servers that do not say. It
-    is `former` where a name in it was somebody else's account then than it is now.
+    `id` is negative if the service gives none. `time` is when the message was stored, in seconds
+    since the epoch; None if the server does not say. `former`: the account behind a name in it is
+    gone. `members` is the event as it came, and `talk` the service's word for such a conversation.
     """
 
     id: int
@@ -55,64 +48,29 @@ class ChatMessage:
     group: str | None = None
     time: float | None = None
     former: bool = False
+    members: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
+    talk: str = field(default="", repr=False, compare=False)
 
     @classmethod
-    def read(cls, event: Mapping[str, object]) -> ChatMessage:
-        """The message in an event; `BadReply` when it is none."""
+    def read(cls, event: Mapping[str, object], form: ChatEvent = _PLAIN) -> ChatMessage:
+        """The message in an event whose members `form` names; `BadReply` when it has none."""
         if not isinstance(event, Mapping):
-            raise BadReply("The server sent a message that is none")
-        id, sender, text = event.get("id"), event.get("from"), event.get("message")
-        to, group = event.get("to"), event.get("group")
+            raise BadReply("Malformed message from the server")
+        id = member(event, form.id) if form.id else next(_unnumbered)
+        sender, text = member(event, form.sender), member(event, form.text)
+        to, room = member(event, form.to), member(event, form.room)
         if type(id) is int and isinstance(sender, str) and isinstance(text, str):
-            time, former = _time(event.get("time")), event.get("former") is True
+            time, former = read_time(member(event, form.time)), member(event, form.former) is True
             if isinstance(to, str):
-                return cls(id, sender, text, to, None, time, former)
-            if isinstance(group, str):
-                return cls(id, sender, text, None, group, time, former)
-        raise BadReply("The server sent a message that is none")
-
-
-@dataclass(frozen=True)
-class Presence:
-    """Whether a friend is online, and when they were here last, in seconds since the epoch; None
-    where that is not known."""
-
-    name: str
-    online: bool
-    last: float | None = None
-
-    @classmethod
-    def read(cls, value: object) -> Presence:
-        if isinstance(value, dict):
-            name, online = value.get("id"), value.get("online")
-            if isinstance(name, str) and isinstance(online, bool) and "last" in value:
-                return cls(name, online, _time(value.get("last")))
-        raise TypeError("nobody's presence")
-
-
-@dataclass(frozen=True)
-class Missed:
-    """What waits for a user who has just logged in: invitations, and messages that came while
-    nobody was there. They begin behind the id `after`."""
-
-    invitations: int
-    messages: int
-    after: int
-
-    @classmethod
-    def read(cls, value: object) -> Missed | None:
-        """What a login says under `waiting`; None where that is nothing to go by."""
-        if isinstance(value, dict):
-            told = [value.get(name) for name in ("invitations", "messages", "after")]
-            counts = [each for each in told if type(each) is int and 0 <= each <= MOST_ID]
-            if len(counts) == len(told):
-                return cls(*counts)
-        return None
+                return cls(id, sender, text, to, None, time, former, event, form.talk)
+            if isinstance(room, str):
+                return cls(id, sender, text, None, room, time, former, event, form.talk)
+        raise BadReply("Malformed message from the server")
 
 
 @dataclass(frozen=True)
 class ServiceEvent:
-    """An event that this client was not written for: one of the service's own."""
+    """An event that brings no message: one of the service's own."""
 
     members: Mapping[str, object] = field(repr=False)
 
@@ -146,7 +104,12 @@ class Waiting:
         raise BadReply("The server told a place in the queue that is none")
 
 
-def _time(value: object) -> float | None:
+def read_id(value: object) -> int | None:
+    """An id of a message; None if it is out of range or not a whole number."""
+    return value if type(value) is int and 0 <= value <= MOST_ID else None
+
+
+def read_time(value: object) -> float | None:
     """Seconds since the epoch. Without its time a message is still one, so a wrong one is none."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return value if 0 <= value <= LAST_TIME else None

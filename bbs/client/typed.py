@@ -10,8 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bbs.client.commands import REPEATABLE, WAITING, Offer
-from bbs.client.familiar import FAMILIAR
+from bbs.client.commands import FRAMEWORK, REPEATABLE, WAITING, Offer
 from bbs.protocols.commands import Role
 
 _WORD = re.compile(r" *([^ ]+)")
@@ -95,12 +94,9 @@ class Typed:
         return len(self.words) - 1 + bool(self.text.strip()) >= needed
 
     @property
-    def familiar(self) -> str:
-        """The command's name, where it is complete and is used as this client was written for.
-        Empty where a service means something else by that name: then nothing follows from it."""
-        ours = FAMILIAR.get(self.name)
-        same = ours is not None and self.offer is not None and ours.command == self.offer.command
-        return self.name if same and self.is_complete else ""
+    def argument(self) -> str | None:
+        """The first argument behind the user, which may be the rest of the line."""
+        return self.words[2] if len(self.words) > 2 else self.text or None
 
     def wire(self, token: str) -> bytes:
         """The request, with `token` (empty: none is held) in the place of the name."""
@@ -111,14 +107,18 @@ class Typed:
         return line.encode("utf-8", "surrogateescape").replace(b"\xff", b"\xff\xff") + b"\n"
 
 
-def typed(name: str, *arguments: str) -> Typed:
-    """A request of a command that this client was written for, from its arguments; ValueError when
-    one cannot be sent.
+def typed(offer: Offer, *arguments: str) -> Typed:
+    """A request of a command, from its arguments; ValueError when one cannot be sent.
 
     An argument that is not the text at the end must be one word: it could not be told apart.
     """
-    words = arguments[:-1] if FAMILIAR[name].command.rest else arguments
+    words = arguments[:-1] if offer.command.rest else arguments
     for word in words:
         if not word or " " in word:
             raise ValueError("a name or password is one word, without spaces")
-    return Typed.parse(" ".join((name, *arguments)), FAMILIAR)
+    return Typed.parse(" ".join((offer.name, *arguments)), {offer.name: offer})
+
+
+def framework(name: str, *arguments: str) -> Typed:
+    """A request of one of the framework's commands; ValueError when it cannot be sent."""
+    return typed(FRAMEWORK[name], *arguments)

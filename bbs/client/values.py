@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any, TypeVar
 
 from bbs.addresses import Address
 from bbs.client import oldest
@@ -27,7 +25,7 @@ from bbs.client.problems import (
     TurnedAway,
     Unreachable,
 )
-from bbs.client.told import ChatMessage, Missed, Post, Presence, ServiceEvent, Waiting
+from bbs.client.told import ChatMessage, ServiceEvent, Waiting
 
 __all__ = [
     "BadReply",
@@ -35,14 +33,11 @@ __all__ = [
     "ClientError",
     "Incomplete",
     "Lost",
-    "Missed",
     "NotTrusted",
     "Origin",
-    "Post",
-    "Presence",
     "Refused",
-    "Reply",
     "ServiceEvent",
+    "ServiceReply",
     "TurnedAway",
     "Unreachable",
     "Waiting",
@@ -55,11 +50,6 @@ DEEPEST = 100
 
 LONGEST_CURSOR = 1000
 """Characters in the longest cursor of a list that is sent back."""
-
-BACKWARDS = ("post", "history")
-"""Lists of which the latest come first, and by `more` what is older; of others what follows."""
-
-T = TypeVar("T")
 
 _TOKEN = re.compile("[!-~]+")
 
@@ -86,7 +76,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Reply:
+class ServiceReply:
     """One reply. A login's members hold the token, so they are in no repr and no log.
 
     `size` is in bytes on the wire, 0 for one that did not come from there. Where the list of one
@@ -137,19 +127,14 @@ class Reply:
     @property
     def list_name(self) -> str | None:
         """The name of its list; None where it has none, or more than one."""
-        lists = self._lists
+        lists = [*self.lists]
         return lists[0] if len(lists) == 1 else None
-
-    @property
-    def is_backwards(self) -> bool:
-        """Whether its list is of the latest, and others are older."""
-        return self.list_name in BACKWARDS
 
     @property
     def has_more(self) -> bool:
         """Whether its list has others that are not there."""
         more = self.members.get("more")
-        told = self.ok and isinstance(more, str) and more != "" and bool(self._lists)
+        told = self.ok and isinstance(more, str) and more != "" and bool(self.lists)
         return told or bool(self.lacking)
 
     @property
@@ -162,45 +147,20 @@ class Reply:
         return None
 
     @property
-    def _lists(self) -> list[str]:
-        return [
-            name
+    def lists(self) -> Mapping[str, Sequence[object]]:
+        """The members that are lists."""
+        return {
+            name: value
             for name, value in self.members.items()
             if isinstance(value, list) and name != "more"
-        ]
+        }
 
     def names(self, member: str) -> tuple[str, ...]:
-        """The list under `invite`, `friend` or `group`."""
+        """The list of texts in a member; `BadReply` when there is none."""
         names = self.members.get(member)
         if isinstance(names, list) and all(isinstance(name, str) for name in names):
             return tuple(names)
         raise BadReply(f"The server gave no usable list under {member!r}")
-
-    @property
-    def posts(self) -> tuple[Post, ...]:
-        return self._read("post", "posts", Post.read)
-
-    @property
-    def presences(self) -> tuple[Presence, ...]:
-        """The answer to `who`: friends, and whether they are there."""
-        return self._read("friend", "friends", Presence.read)
-
-    @property
-    def messages(self) -> tuple[ChatMessage, ...]:
-        """The answer to `history`: messages of before, oldest first."""
-        return self._read("history", "messages", ChatMessage.read)
-
-    @property
-    def missed(self) -> Missed | None:
-        """What waits for who has just logged in; None from servers that do not say."""
-        return Missed.read(self.members.get("waiting"))
-
-    def _read(self, member: str, what: str, read: Callable[[Any], T]) -> tuple[T, ...]:
-        values = self.members.get(member)
-        if isinstance(values, list):
-            with suppress(TypeError, BadReply):
-                return tuple(read(value) for value in values)
-        raise BadReply(f"The server gave no usable list of {what}")
 
 
 def _is_deep(members: object) -> bool:
@@ -227,8 +187,10 @@ def _finite(text: str) -> float:
 _JSON = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
-def read_line(line: bytes) -> Reply | Mapping[str, object]:
-    """One line from a server: a `Reply`, or an event as its members. ValueError if neither.
+def read_line(
+    line: bytes, reply_class: type[ServiceReply] = ServiceReply
+) -> ServiceReply | Mapping[str, object]:
+    """One line from a server: a reply, or an event as its members. ValueError if neither.
 
     JSON has no `NaN` and no `Infinity`. A line with one is neither, and so is a line with a number
     that Python takes for infinite, such as `1e999`: it could be told to nobody as JSON.
@@ -243,5 +205,5 @@ def read_line(line: bytes) -> Reply | Mapping[str, object]:
         if isinstance(members.get("event"), str):
             return members
         if members.get("status") in (0, 1):
-            return Reply(members, len(line))
+            return reply_class(members, len(line))
     raise ValueError("neither a reply nor an event")

@@ -1,4 +1,4 @@
-"""What a client knows of the commands of its service, and how it comes to know it.
+"""The commands and the presentation of a service, as its client learns them.
 
 `commands` is asked of the login server once, as soon as the client is connected or has a first
 request (behind a `login` or `locate`). It goes on a connection of its own: nobody asked for it, so
@@ -13,40 +13,54 @@ been only about to end, so it is asked again after `TRUSTED`, while nobody waits
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from bbs.client.commands import EVERY_SERVICE, Offer, read_offers
-from bbs.client.familiar import UNLISTED
-from bbs.client.oldest import OLDEST
+from bbs.client.commands import (
+    BASICS,
+    EVERY_SERVICE,
+    FRAMEWORK,
+    Offer,
+    in_order,
+    offered,
+    read_offers,
+)
 from bbs.client.routing import Router
 from bbs.client.strangers import NotSecure
 from bbs.client.typed import Typed, first_word
-from bbs.client.values import ClientError, Lost, NotTrusted, Reply, Unreachable
+from bbs.client.values import ClientError, Lost, NotTrusted, ServiceReply, Unreachable
 from bbs.protocols.commands import UnknownCommand
+from bbs.protocols.presentation import Legacy, Presentation
+from bbs.protocols.presentation_json import from_json
 
 TRUSTED = 60.0
 """Seconds in which an answer is taken for all there is: mistyped words cost at most one question
 in that time."""
 
-_COMMON = {name: offer for name, offer in OLDEST.items() if name in EVERY_SERVICE}
 _QUESTION = Typed.parse("commands", {})
+_NONE = Presentation()
 
 
 class Vocabulary:
-    """The commands of one service, as far as they are known; any number of its clients may share
-    it.
+    """The known commands of one service, and its presentation. Clients of one service may share it.
 
-    `offers` are those that it lists. Until it has said anything, and where it cannot, as servers
-    of version 0.1.0 cannot, what those had stands there.
+    `offers` are the commands that the service lists. Until it has answered, and if it is of version
+    0.1.0 and cannot, they are those of version 0.1.0. `own` is the client's own presentation, for a
+    service that sends none; it then counts for commands that have the usages in its `legacy`.
     """
 
-    def __init__(self) -> None:
-        self.offers: Mapping[str, Offer] = OLDEST
+    def __init__(self, own: Presentation = _NONE) -> None:
+        legacy = own.legacy or Legacy()
+        self._own = own
+        self._legacy = offered(*legacy.first, *legacy.later)
+        self.offers = in_order({**offered(*legacy.first), **BASICS})
+        # With no commands known, nobody can say which of its parts fit.
+        self.presentation = self._own_for(self.offers) if own.legacy else own
         self._understood = self.offers
         self._parsed: Typed | None = None
         self.learned = False
@@ -66,6 +80,15 @@ class Vocabulary:
         self._parsed = parsed if parsed.takes_user else None
         return parsed
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether the service has still to say how it is presented, as the client does not know."""
+        return self._own == _NONE and not self.learned
+
+    def is_unlisted(self, word: str) -> bool:
+        """Whether a word is a command that the service does not list."""
+        return word in self._understood and word not in self.offers
+
     def lacks(self, word: str, now: float) -> bool:
         """Whether the service should be asked before a command by that name is understood."""
         if word in EVERY_SERVICE or (self.learned and word in self.offers):
@@ -76,21 +99,66 @@ class Vocabulary:
         """Whether the service should be asked even if no command needs it."""
         return not self.learned or (self._silent and now >= self._asked + TRUSTED)
 
-    def learn(self, answer: Reply, now: float) -> None:
+    def doubt(self) -> None:
+        """The service was away, and may have other commands now: it is to be asked again, but not
+        more often than every `TRUSTED` seconds."""
+        self._silent = True
+
+    def learn(self, answer: ServiceReply, now: float) -> None:
         """Take in the answer to `commands`. One that has none is an old server's, or no news."""
         offers = read_offers(answer.members.get("commands")) if answer.ok else None
         if offers is not None:
-            self.offers, self._understood = offers, {**UNLISTED, **_COMMON, **offers}
-            self._parsed = None
+            told = from_json(answer.members.get("presentation"))
+            unlisted = read_offers(answer.members.get("unlisted")) if told else self._unlisted
+            understood = {"more": FRAMEWORK["more"], **(unlisted or {}), **BASICS, **offers}
+            self.offers, self._understood, self._parsed = offers, understood, None
+            if told:
+                self.presentation = _fitting(told, understood)
+            else:
+                self.presentation = _without_recent(self._own_for(understood), offers)
             self.traced = answer.members.get("traceparent") is True
         elif not answer.ok and answer.code != UnknownCommand.code:
             return  # It could not answer now.
         self.learned, self._silent, self._asked = True, False, now
 
+    @property
+    def _unlisted(self) -> Mapping[str, Offer]:
+        """The commands that servers have, without a presentation, and list nowhere."""
+        return {name: offer for name, offer in self._legacy.items() if not offer.command.listed}
+
+    def _own_for(self, offers: Mapping[str, Offer]) -> Presentation:
+        """The client's own presentation, for the commands that are used as it expects."""
+        if self._own.legacy is None:
+            return _fitting(self._own, offers)
+        expected = self._legacy
+        meant = {
+            name: offer
+            for name, offer in offers.items()
+            if name in expected and offer.is_same(expected[name].command)
+        }
+        return _fitting(self._own, meant)
+
     def go_without(self, now: float) -> None:
         """The service was asked and said nothing that can be understood: what was known stands."""
         self._silent = self._silent or not self.learned
         self.learned, self._asked = True, now
+
+
+def _fitting(presentation: Presentation, offers: Mapping[str, Offer]) -> Presentation:
+    """A presentation without the commands that a service lacks."""
+    return presentation.only(
+        {name: offer.command for name, offer in offers.items()},
+        {name for name, offer in offers.items() if offer.harmless},
+    )
+
+
+def _without_recent(presentation: Presentation, listed: Container[str]) -> Presentation:
+    """A presentation without recent lists, if the service lists no command for earlier messages: of
+    another command's list people want all parts."""
+    if any(name in listed for name in presentation.histories):
+        return presentation
+    lists = [replace(each, recent=False) for each in presentation.lists]
+    return replace(presentation, lists=lists)
 
 
 class Learner:
@@ -152,7 +220,7 @@ class Learner:
             asked = Deferred.fromCoroutine(self._router.ask_aside(_QUESTION))
             asked.addCallback(self._learned).addErrback(self._failed).addBoth(self._answered)
 
-    def _learned(self, answer: Reply) -> None:
+    def _learned(self, answer: ServiceReply) -> None:
         self.answered = True
         self.vocabulary.learn(answer, self._router.clock.seconds())
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from bbs import __version__, tracing
 from bbs.commands.ask import Ask, success
+from bbs.commands.described import usage_of
 from bbs.protocols.commands import CommandTable, Role, UnknownCommand, WrongUsage
 from bbs.protocols.line import Reply
-from bbs.storage.database import is_read_only
 
 PROTOCOL = 2
 """The version of the protocol: 1 had neither `commands` nor `code`."""
@@ -49,16 +49,8 @@ async def describe(ask: Ask) -> Reply:
             "version": __version__,
             "protocol": PROTOCOL,
             **({"traceparent": True} if tracing.is_on() else {}),
-            "commands": [
-                {
-                    "usage": command.usage,
-                    "server": command.role.value,
-                    "rest": command.rest,
-                    "harmless": command.harmless or is_read_only(command.rule),
-                }
-                for command in ask.home.table
-                if command.listed
-            ],
+            "commands": [usage_of(command) for command in ask.home.table if command.listed],
+            **ask.home.described,
         }
     )
 

@@ -109,7 +109,8 @@ class Home:
     """The server that a request came to: what its commands work with.
 
     `parts` say which kind it is. `watchers` are the connections that said `events`. `wall` stamps
-    what is stored (seconds since the epoch); people can set it, so it measures nothing.
+    what is stored (seconds since the epoch); people can set it, so it measures nothing. `described`
+    is what the reply to `commands` has of the service's presentation.
     """
 
     service: Service
@@ -123,6 +124,7 @@ class Home:
     charges: Charges
     parts: LoginServerParts | AppServerParts
     timing: Timing
+    described: Mapping[str, object] = field(default_factory=dict)
     traces: Traces = field(default_factory=Traces)
 
     @property

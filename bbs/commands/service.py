@@ -9,11 +9,17 @@ from types import MappingProxyType
 
 from bbs.delivery.feed import Feed
 from bbs.protocols.commands import CommandTable
+from bbs.protocols.presentation import Presentation, PresentationUnusable, is_reference, load
 from bbs.storage.models import Table
 from bbs.storage.schema import Schema, Step
 from bbs.values import Counter, is_for_threads
 
 _NAME = re.compile("[a-z][a-z0-9]{0,31}")
+
+
+UNDECLARED = "bbs.board.client.face:face"
+"""The presentation of services that declare none. Up to version 0.3.0 all clients were written for
+the board, and other services were built on what these clients show."""
 
 
 class ServiceUnusable(Exception):
@@ -48,6 +54,8 @@ class Service:
     :param person: called with a user's id, on a thread for what takes long; returns what there is
         of the user's, by name, for operators: numbers, never a text. It only reads.
     :param greeting: what people read first who come by telnet, a line.
+    :param client: where its `Presentation` is: `"package.module:name"`. Servers and clients load it
+        when they start, so that module should import little.
     :param counters: what `ask.count(name)` counts, shown on the operators' page and in `/metrics`:
         names, or a `Counter` where there is more to say of one than its name.
     :ivar counted: these counters by their names, each a `Counter`.
@@ -68,6 +76,7 @@ class Service:
     sweep: Callable[[float], int] | None = None
     person: Callable[[int], Mapping[str, int]] | None = None
     greeting: str = ""
+    client: str = ""
     counters: Sequence[str | Counter] = ()
     counted: Mapping[str, Counter] = field(init=False, repr=False, compare=False)
     schema: Schema = field(init=False, repr=False, compare=False)
@@ -88,6 +97,10 @@ class Service:
             all(rule is None or is_for_threads(rule) for rule in rules), "rules are plain functions"
         )
         self._expect(isinstance(self.greeting, str), "a greeting is a text")
+        self._expect(
+            self.client == "" or is_reference(self.client),
+            f'client is {self.client!r}, and not "package.module:name"',
+        )
         schema = Schema(self.name, tuple(self.models), self.version, self.steps, self.oldest)
         # Frozen for everybody else.
         object.__setattr__(self, "counted", MappingProxyType(counted))
@@ -105,12 +118,18 @@ class Service:
         for what in ("name", "metric", "member"):
             given = [value for each in read if (value := getattr(each, what))]
             self._expect(len({*given}) == len(given), f"two counters have the same {what}")
-        for metric in (each.metric for each in read if each.metric):
-            # So that it is never one that every service has, nor another service's.
-            self._expect(
-                metric.startswith(f"{self.name}_"), f"{metric!r} does not begin with {self.name}_"
-            )
         return read
+
+    def presentation(self) -> Presentation:
+        """Load how clients present it; for a service that declares nothing, as they did it up to
+        version 0.3.0.
+
+        :raises ServiceUnusable: it cannot be loaded.
+        """
+        try:
+            return load(self.client or UNDECLARED)
+        except PresentationUnusable as error:
+            raise ServiceUnusable(f"the service {self.name}: {error}") from error
 
     def _expect(self, right: bool, what: str) -> None:
         if not right:

@@ -11,6 +11,7 @@ from typing import Any
 from bbs.commands import all_commands
 from bbs.commands.ask import AppServerParts, Home, LoginServerParts
 from bbs.commands.charging import Charges
+from bbs.commands.described import described
 from bbs.commands.dispatch import Dispatcher
 from bbs.commands.service import Service
 from bbs.config import Configuration, Limits
@@ -132,9 +133,11 @@ def home_of(
 ) -> Home:
     """What the commands of a server that has `parts` have in common."""
     limits = ground.config.limits
+    table = all_commands(ground.service, ground.hint_key)
     return Home(
         service=ground.service,
-        table=all_commands(ground.service, ground.hint_key),
+        table=table,
+        described=described(ground.service, table),
         database=ground.database,
         bus=bus,
         sessions=sessions_of(limits),

@@ -27,7 +27,7 @@ class TelnetGateway(Daemon):
         name = server.name or server.address.host
         factory = GatewayFactory(
             self.reactor,
-            Host(service.name, service.greeting or f"{service.name}."),
+            Host(service.name, service.greeting or f"{service.name}.", service.presentation()),
             server.address,
             telnet.secret,
             LineLimits(max_line=limits.max_line, idle_timeout=limits.idle_timeout),

@@ -1,2 +1,2 @@
-"""What people have of a service: a conversation, and its faces at a terminal, behind telnet and in
+"""A service for people: a conversation, and its faces at a terminal, behind telnet and in
 scripts."""

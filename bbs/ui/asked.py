@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bbs.client.commands import FRAMEWORK
 from bbs.client.typed import Typed
-from bbs.ui.aliases import is_familiar
 from bbs.ui.screen import IScreen
 from bbs.ui.talk import WrongUse
 from bbs.ui.text import visible
@@ -19,9 +19,9 @@ def asks(request: Typed) -> bool:
 
 
 def is_change(request: Typed) -> bool:
-    """Whether it is a change of a password, as this client knows it."""
-    known = request.offer is not None and is_familiar(request.offer)
-    return known and request.name == "change-password"
+    """Whether it is a change of a password, and not a service's own command of that name."""
+    change = FRAMEWORK["change-password"]
+    return request.offer is not None and request.offer.is_same(change.command)
 
 
 async def with_passwords(screen: IScreen, request: Typed) -> str:

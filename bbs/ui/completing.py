@@ -6,14 +6,13 @@ All of it comes from what is known already (`bbs.ui.known`): nothing here asks t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bbs.client.commands import Offer
+from bbs.client.commands import FRAMEWORK, Offer
 from bbs.client.typed import Typed
-from bbs.client.values import Reply
+from bbs.client.values import ServiceReply
 from bbs.protocols.commands import WrongUsage
-from bbs.ui.aliases import is_familiar, meant
-from bbs.ui.known import Circle
+from bbs.ui.aliases import meant
 from bbs.ui.talk import Speaker, is_said
 from bbs.ui.text import visible
 
@@ -57,8 +56,8 @@ def hint(conversation: Speaker, line: str) -> str:
         return ""
     if own := conversation.own.get(words[0]):
         return f"{own.usage}: {own.help}"
-    offers = conversation.client.vocabulary.offers
-    offer = offers.get(meant(words[0], offers))
+    vocabulary = conversation.client.vocabulary
+    offer = vocabulary.offers.get(meant(words[0], vocabulary))
     return usage(conversation, offer) if offer else ""
 
 
@@ -71,31 +70,46 @@ def usage(conversation: Speaker, offer: Offer) -> str:
         text = text.replace("<user>", "[<user>]", 1)
     if offer.name in ("login", "register"):
         text = text.replace("<password>", "[<password>]")
-    elif offer.name == "change-password" and is_familiar(offer):
+    elif offer.is_same(FRAMEWORK["change-password"].command):
         text = text.replace("<old> <new>", "[<old> <new>]")
     return text
 
 
-def corrected(conversation: Speaker, request: Typed, reply: Reply) -> Reply:
+def corrected(conversation: Speaker, request: Typed, reply: ServiceReply) -> ServiceReply:
     """`reply`, which says how the command is used as the hint and `help` do, where it says that:
     the server does not know what need not be typed here."""
     offer = conversation.client.vocabulary.offers.get(request.name)
     if offer is None or reply.code != WrongUsage.code:
         return reply
-    return Reply({**reply.members, "message": f"Usage: {usage(conversation, offer)}"})
+    return replace(
+        reply, members={**reply.members, "message": f"Usage: {usage(conversation, offer)}"}
+    )
 
 
 def help_lines(conversation: Speaker) -> Iterator[str]:
-    """Every command, the service's and the client's own, and what need not be typed."""
-    for offer in _offers(conversation):
-        if offer.name not in conversation.own:
-            yield usage(conversation, offer)
-    for own in conversation.own.values():
-        if own.name not in HIDDEN:
-            yield f"{own.usage}  ({own.help})"
+    """Every command, the service's and the client's own, and what need not be typed; under headings
+    where the service has some."""
+    groups = conversation.client.vocabulary.presentation.groups
+    offers = {each.name: each for each in _offers(conversation)}
+    for heading, names in groups.items():
+        shown = [offers.pop(name) for name in names if name in offers]
+        yield from _under(f"{visible(heading)}:", [usage(conversation, each) for each in shown])
+    others = [each for each in offers.values() if each.name not in conversation.own]
+    yield from _under("Others:" if groups else "", [usage(conversation, each) for each in others])
+    own = [each for each in conversation.own.values() if each.name not in HIDDEN]
+    yield from _under(
+        "Of this client:" if groups else "", [f"{each.usage}  ({each.help})" for each in own]
+    )
     if conversation.current and not conversation.alone:
         name = visible(conversation.current)
         yield f"[<user>] may be left out: then it is {name}, unless a name of yours comes first."
+
+
+def _under(heading: str, lines: Sequence[str]) -> Sequence[str]:
+    """Lines under a heading, where there is one and they are any."""
+    if not heading or not lines:
+        return lines
+    return [heading, *(f"  {line}" for line in lines)]
 
 
 def _offers(conversation: Speaker) -> Iterator[Offer]:
@@ -112,54 +126,56 @@ def _commands(conversation: Speaker) -> Mapping[str, str]:
 
 def _arguments(conversation: Speaker, words: Sequence[str]) -> Mapping[str, str]:
     """What may follow `words`, the command and the arguments that are complete."""
-    offers = conversation.client.vocabulary.offers
-    name, given = meant(words[0], offers), list(words[1:])
-    circle = conversation.known.circle(conversation.current)
-    if name == "use":
+    vocabulary = conversation.client.vocabulary
+    name, given, user = meant(words[0], vocabulary), list(words[1:]), conversation.current
+    # A service has commands of such names where the client has none.
+    is_own = name in conversation.own
+    if name == "use" and is_own:
         return {} if given else _all(conversation.users, "user")
-    if name == "talk":
-        return {} if given else _all(circle.joined, "group") | _all(circle.friends, "friend")
+    if name == "talk" and is_own:
+        # Where a name is two things, it is called what the first talk calls it.
+        partners = [talk.choices for talk in reversed(vocabulary.presentation.open_talks)]
+        return {} if given else _known(conversation, user, partners)
     if name == "help":
         return {} if given else _commands(conversation)
-    offer = offers.get(name)
+    offer = vocabulary.offers.get(name)
     if offer is None:
         return {}
     users: Mapping[str, str] = {}
     if offer.command.takes_user and not conversation.alone:
         if given[:1] and given[0] in conversation.users:
-            circle = conversation.known.circle(given.pop(0))
+            user = given.pop(0)
         elif not given:
             users = _all(conversation.users, "user")
     parameters = offer.command.parameters
     if len(given) >= len(parameters):
         return users
-    return {**_named(conversation, circle, name, parameters[len(given)]), **users}
+    return {
+        **_known(conversation, user, _choices(conversation, name, parameters[len(given)])),
+        **users,
+    }
 
 
-def _named(
-    conversation: Speaker, circle: Circle, command: str, parameter: str
-) -> Mapping[str, str]:
-    """What is known that a parameter of a command may be: by its name, whatever the command, where
-    there is not more to be said."""
-    match command, parameter:
-        case "accept-invite" | "decline-invite", "id":
-            return _all(circle.invitations, "invitation")
-        case "block", "id":
-            return _all(circle.invitations, "invitation") | _all(circle.friends, "friend")
-        case "unblock", "id":
-            return _all(circle.blocked, "blocked")
-        case "history", "name":
-            return _all(circle.joined, "group") | _all(circle.friends, "friend")
-        case "join-group", "group":
-            groups = conversation.known.groups
-            return _all([group for group in groups if group not in circle.joined], "group")
-        case "create-group", "group":
-            return {}
-        case _, "friend":
-            return _all(circle.friends, "friend")
-        case _, "group":
-            return _all(circle.joined, "group")
-    return {}
+def _choices(conversation: Speaker, command: str, parameter: str) -> Sequence[str]:
+    """The choices of a parameter: those declared for this command, or those for any parameter of
+    its name."""
+    presentation = conversation.client.vocabulary.presentation
+    usual = [each.name for each in presentation.choices if parameter in each.parameters]
+    return presentation.complete.get(f"{command} {parameter}", usual)
+
+
+def _known(conversation: Speaker, user: str | None, choices: Sequence[str]) -> Mapping[str, str]:
+    """The names of some choices, and what they are; of those that begin with `-` none."""
+    presentation, known = conversation.client.vocabulary.presentation, conversation.known
+    left_out = {name for each in choices if each[:1] == "-" for name in known.names(user, each[1:])}
+    labels = {each.name: visible(each.label or each.name) for each in presentation.choices}
+    return {
+        name: labels[each]
+        for each in choices
+        if each in labels
+        for name in known.names(user, each)
+        if name not in left_out
+    }
 
 
 def _all(names: Iterable[str], meaning: str) -> dict[str, str]:

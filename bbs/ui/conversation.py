@@ -9,33 +9,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
 
 from twisted.internet.defer import CancelledError, Deferred
 
-from bbs.client.echoes import SENDING
-from bbs.client.familiar import HISTORIES
-from bbs.client.library import BBSClient
+from bbs.client.echoes import Said
+from bbs.client.library import ServiceClient
+from bbs.client.told import read_id
 from bbs.client.typed import Typed
 from bbs.client.values import (
     ChatMessage,
     ClientError,
-    Missed,
-    Reply,
     ServiceEvent,
+    ServiceReply,
     TurnedAway,
 )
+from bbs.protocols.presentation import Presentation, member
 from bbs.ui import completing
 from bbs.ui.asked import asks, with_passwords
-from bbs.ui.known import QUESTIONS, Known
+from bbs.ui.known import Known
 from bbs.ui.meaning import Sure, meaning, understood
 from bbs.ui.own import own_commands
 from bbs.ui.screen import GivenUp, IScreen
 from bbs.ui.standing import Standing, Status
-from bbs.ui.talk import OwnCommand, Talk, WrongUse, is_for, is_said
+from bbs.ui.talk import OwnCommand, Partner, WrongUse, is_for, is_said
 from bbs.ui.talking import Talking
-from bbs.ui.text import missed_line, problem_line, visible
+from bbs.ui.text import event_entry, notices_line, problem_line, visible
 
 __all__ = ["Conversation", "Status"]
 
@@ -48,9 +49,6 @@ ENDING = ("exit", "quit")
 LEAVING = ("logout", "delete")
 """Commands after which their user is not here any more."""
 
-PARTING = ("unfriend", "block", "leave-group")
-"""Commands after which nothing more is said to whom or what they name."""
-
 GAVE_UP_PLACE = "Given up waiting for an app server."
 GAVE_UP_ANSWER = "Given up: whether it was carried out is not known."
 
@@ -61,14 +59,14 @@ class Conversation:
 
     def __init__(
         self,
-        client: BBSClient,
+        client: ServiceClient,
         screen: IScreen,
         *,
         alone: bool = False,
         own: Mapping[str, OwnCommand] = MappingProxyType({}),
     ) -> None:
         self.current: str | None = None
-        self.known = Known()
+        self.known = Known(client.vocabulary)
         self.alone = alone
         self.client = client
         self.screen = screen
@@ -94,6 +92,10 @@ class Conversation:
     # What a face draws
 
     @property
+    def _presentation(self) -> Presentation:
+        return self.client.vocabulary.presentation
+
+    @property
     def users(self) -> tuple[str, ...]:
         """Who is logged in here."""
         return self.client.users
@@ -103,12 +105,12 @@ class Conversation:
         return self._standing.of(self.current)
 
     @property
-    def talk(self) -> Talk | None:
+    def talk(self) -> Partner | None:
         """Whom what is typed goes to, if it is no command."""
         return self._talking.partner
 
     @property
-    def unread(self) -> Mapping[Talk, int]:
+    def unread(self) -> Mapping[Partner, int]:
         """How many messages each partner of the current user wrote since they last talked."""
         return self._talking.of(self.current)
 
@@ -147,7 +149,9 @@ class Conversation:
     async def _carry_out(self, line: str, as_text: bool) -> bool:
         self._sent = False
         try:
-            if as_text and self.talk and line.strip():
+            if self._talking.missed(line, as_text):
+                pass  # It is for nobody any more, and no command.
+            elif as_text and self.talk and line.strip():
                 await self._say(line)
             else:
                 await self._do(line)
@@ -201,66 +205,90 @@ class Conversation:
             return
         self._leaving = request.user if name in LEAVING else ""
         try:
-            with self._talking.asking() if name in HISTORIES else nullcontext():
+            histories = self._presentation.histories
+            with self._talking.asking() if name in histories else nullcontext():
                 reply = await self._request(request)
                 self._show(request, reply)
         finally:
             self._leaving = ""
         self.known.learn(request, reply)
         if reply.ok and name == "login":
-            await self._logged_in(request.words[1], reply.missed)
+            await self._logged_in(words[1], reply)
         elif reply.ok and name in LEAVING:
             self._gone(request.user)
-        elif reply.ok and name in SENDING and request.familiar:
-            self._talking.read(request.user, Talk(words[2], group=name == "send-group"))
-        elif reply.ok and name in PARTING and request.familiar:
-            partner = Talk(words[2], group=name == "leave-group")
-            self._talking.parted(request.user, partner, request.user == self.current)
+        elif reply.ok and request.is_complete:
+            self._talked(request)
 
-    def _show(self, request: Typed, reply: Reply) -> None:
+    def _talked(self, request: Typed) -> None:
+        """A command was carried out: by some a user says something to a partner, by some nothing
+        more is said to one."""
+        user, name, presentation = request.user, request.name, self._presentation
+        talk, said = presentation.sends(name), Said.by_request(presentation, request)
+        if talk is not None and said is not None:
+            return self._talking.read(user, Partner(talk, said.partner))
+        gone = () if request.argument is None else (request.argument,)
+        parting = {each.name for each in presentation.choices if name in each.removed_by}
+        for talk in presentation.talks:
+            if name in talk.ended_by:
+                self._talking.parted(user, talk, (), user == self.current)
+            elif talk.choices in parting:
+                self._talking.parted(user, talk, gone, user == self.current)
+        return None
+
+    def _show(self, request: Typed, reply: ServiceReply) -> None:
         user = request.user
-        past = request.familiar in HISTORIES and reply.ok
+        past = request.name in self._presentation.histories and reply.ok
         if past and self._talking.show(user, reply):
             return
         if not reply.ok and len(self.users) > 1 and user in self.users:
             said = f"{user}: {reply.message or 'Failed'}"
-            reply = Reply({**reply.members, "message": said}, reply.size, reply.lacking)
+            reply = replace(reply, members={**reply.members, "message": said})
         self.screen.reply(request, reply)
 
-    async def _request(self, request: Typed) -> Reply:
+    async def _request(self, request: Typed) -> ServiceReply:
         self._sent = True
         return completing.corrected(self, request, await self.client.request(request.line))
 
     # Users
 
-    async def _logged_in(self, user: str, missed: Missed | None) -> None:
+    async def _logged_in(self, user: str, reply: ServiceReply) -> None:
         self.known.begin(user)
         self.become(user)
-        if missed is not None and (words := missed_line(missed)):
-            self.screen.notice(words)
         # What is known is for completion only: nobody waits for it, or is told that it failed.
         Deferred.fromCoroutine(self._inquire(user)).addErrback(
             lambda failure: failure.trap(ClientError)
         )
         try:
-            after = None if missed is None else missed.after
-            await self.client.listen(user, self._heard, after=after)
+            # The service says what of its reply people are told, and which events are messages.
+            if not self.client.vocabulary.learned:
+                await self.client.learn()
+            if words := notices_line(self._presentation, reply):
+                self.screen.notice(words)
+            await self._listen(user, reply)
         except CancelledError:
+            # The person waits no longer, but messages are to come.
+            listening = self.client.learn().addCallback(lambda _: self._listen(user, reply))
+            listening.addErrback(lambda failure: failure.trap(ClientError))
             self._say_later(user)
         except TurnedAway as problem:
             self.screen.problem(problem_line(problem))
             self._say_later(user)
 
+    def _listen(self, user: str, reply: ServiceReply) -> Deferred[None]:
+        """Listen for a user from where the reply to `login` says."""
+        after = read_id(member(reply.members, self._presentation.after))
+        return self.client.listen(user, self._heard, after=after)
+
     def _say_later(self, user: str) -> None:
         self.screen.notice(f"{visible(user)} is logged in; messages come once they can.")
 
     async def _inquire(self, user: str) -> None:
+        await self.client.learn()  # What there is to be completed, the service says.
         asked = []
-        for question in QUESTIONS:
+        for question in self.known.questions():
             request = await self.client.understand(f"{question} {user}")
-            if request.familiar:
-                # Nobody completes among more than a first part has.
-                asked.append((request, self.client.request(request.line, whole=False)))
+            # Nobody completes among more than a first part has.
+            asked.append((request, self.client.request(request.line, whole=False)))
         # They go together; each that fails has an answer of its own, and none is waited for here.
         for request, asking in asked:
             asking.addCallback(partial(self.known.learn, request))
@@ -308,12 +336,25 @@ class Conversation:
 
     def _was_told(self, user: str, event: ServiceEvent) -> None:
         self.known.told(user, event)
-        if event.text:
+        self._parted(user, event)
+        if event_entry(self._presentation, event).text:
             self.screen.event(user, event)
+
+    def _parted(self, user: str, event: ServiceEvent) -> None:
+        """End the talk with a name that an event removes."""
+        name = str(event.members.get("event"))
+        removed = {
+            each.name: member(event.members, each.removed_by_events.get(name, ""))
+            for each in self._presentation.choices
+        }
+        for talk in self._presentation.talks:
+            partner = removed.get(talk.choices)
+            if isinstance(partner, str):
+                self._talking.parted(user, talk, (partner,), user == self.current, unasked=True)
 
     # Talking
 
-    async def begin_talk(self, partner: Talk) -> None:
+    async def begin_talk(self, partner: Partner) -> None:
         """Have what is typed go to `partner`."""
         await self._talking.begin(self.current or "", partner)
 

@@ -11,23 +11,29 @@ from collections.abc import Collection, Iterable
 
 from twisted.internet.defer import Deferred, succeed
 
+from bbs.client.echoes import Said, partner_name
 from bbs.client.typed import Typed
 from bbs.client.values import ChatMessage
+from bbs.client.vocabulary import Vocabulary
 
-Key = tuple[str, str | None, str]
-"""What tells one message of a reader from another: its sender, its group if any, its text."""
+Room = tuple[str, str]
+"""A room: what such a talk is called, and the room's name."""
+
+Key = tuple[str, Room | None, str]
+"""What tells one message of a reader from another: its sender, its room if any, its text."""
 
 
 class Due:
     """Counts messages from before they are sent, as they may arrive before the reply does."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
         self._keys: dict[str, Counter[Key]] = {}
         self._watched: tuple[str, ...] = ()
         self._watcher: Deferred[None] | None = None
 
     def expect(self, request: Typed, users: Collection[str]) -> None:
-        """A message goes out: to its reader, or to any of `users` who are in its group."""
+        """A message goes out: to its reader, or to any of `users` who are in its room."""
         for reader, key in self._readers(request, users):
             self._keys.setdefault(reader, Counter())[key] += 1
 
@@ -37,15 +43,18 @@ class Due:
             self._take(reader, key)
 
     def arrived(self, reader: str, message: ChatMessage) -> None:
-        self._take(reader, (message.sender, message.group, message.text))
+        presentation = self._vocabulary.presentation
+        talk = presentation.talk(message.talk, message.group is not None)
+        room = (talk.name, partner_name(presentation, reader, message)) if talk.room else None
+        self._take(reader, (message.sender, room, message.text))
 
-    def groups(self, reader: str) -> set[str]:
-        """The groups whose messages are due to a reader, if the reader is a member."""
-        return {group for _, group, _ in self._keys.get(reader, ()) if group is not None}
+    def rooms(self, reader: str) -> set[Room]:
+        """The rooms whose messages are due to a reader, if the reader is in them."""
+        return {room for _, room, _ in self._keys.get(reader, ()) if room is not None}
 
-    def outside(self, reader: str, groups: Iterable[str]) -> None:
-        """A reader was no member of these groups: nothing sent to them until now is due."""
-        left_out = set(groups)
+    def outside(self, reader: str, rooms: Iterable[Room]) -> None:
+        """A reader was not in these rooms: nothing sent to them until now is due."""
+        left_out = set(rooms)
         for key in [key for key in self._keys.get(reader, ()) if key[1] in left_out]:
             del self._keys[reader][key]
         self._check()
@@ -64,12 +73,15 @@ class Due:
         return self._watcher
 
     def _readers(self, request: Typed, users: Collection[str]) -> list[tuple[str, Key]]:
-        if request.name not in ("send", "send-group") or not request.familiar:
+        presentation = self._vocabulary.presentation
+        said, talk = Said.by_request(presentation, request), presentation.sends(request.name)
+        if said is None or talk is None:
             return []
-        _, sender, to = request.words
-        if request.name == "send":
-            return [(to, (sender, None, request.text))] if to in users else []
-        return [(user, (sender, to, request.text)) for user in users]
+        if talk.room:
+            room = talk.name, said.partner
+            return [(user, (said.user, room, said.text)) for user in users]
+        key = said.user, None, said.text
+        return [(said.partner, key)] if said.partner in users else []
 
     def _take(self, reader: str, key: Key) -> None:
         keys = self._keys.get(reader)

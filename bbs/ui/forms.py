@@ -13,9 +13,10 @@ from collections.abc import Sequence
 
 from zope.interface import Interface, implementer
 
-from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent, Waiting
+from bbs.client.values import ChatMessage, ClientError, ServiceEvent, ServiceReply, Waiting
+from bbs.client.vocabulary import Vocabulary
 from bbs.ui.text import (
-    event_line,
+    event_entry,
     message_line,
     problem_line,
     reply_lines,
@@ -27,7 +28,7 @@ from bbs.ui.text import (
 class IForm(Interface):
     """What is written for each thing that happens, as lines."""
 
-    def reply(reply: Reply, user: str = "") -> Sequence[str]:
+    def reply(reply: ServiceReply, user: str = "") -> Sequence[str]:
         """The service's answer to a command, which may have been a user's."""
 
     def own(lines: Sequence[str]) -> Sequence[str]:
@@ -57,10 +58,13 @@ class IForm(Interface):
 
 @implementer(IForm)
 class ForPeople:
-    """As `docs/protocol.md`, section 7, has it."""
+    """As `docs/protocol.md`, section 7, has it; `vocabulary` knows the service's presentation."""
 
-    def reply(self, reply: Reply, user: str = "") -> Sequence[str]:
-        return reply_lines(reply, user)
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def reply(self, reply: ServiceReply, user: str = "") -> Sequence[str]:
+        return reply_lines(self._vocabulary.presentation, reply, user)
 
     def own(self, lines: Sequence[str]) -> Sequence[str]:
         return lines
@@ -72,13 +76,13 @@ class ForPeople:
         return [problem_line(problem)]
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:
-        return [message_line(message)]
+        return [message_line(self._vocabulary.presentation, message)]
 
     def sent(self, user: str, message: ChatMessage) -> Sequence[str]:
-        return [message_line(message)]
+        return [message_line(self._vocabulary.presentation, message)]
 
     def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
-        line = event_line(event)
+        line = event_entry(self._vocabulary.presentation, event).text
         return [line] if line else []
 
     def logged_out(self, user: str) -> Sequence[str]:
@@ -92,7 +96,7 @@ class ForPeople:
 class ForPrograms:
     """One JSON object for each, on a line."""
 
-    def reply(self, reply: Reply, user: str = "") -> Sequence[str]:
+    def reply(self, reply: ServiceReply, user: str = "") -> Sequence[str]:
         return _json({name: value for name, value in reply.members.items() if name != "token"})
 
     def own(self, lines: Sequence[str]) -> Sequence[str]:
@@ -105,10 +109,10 @@ class ForPrograms:
         return _json({"event": "problem", "user": user, "message": visible(str(problem))})
 
     def message(self, user: str, message: ChatMessage) -> Sequence[str]:
-        return _json(_event("message", message) | {"user": user})
+        return _json({**message.members, "user": user})
 
     def sent(self, user: str, message: ChatMessage) -> Sequence[str]:
-        return _json(_event("sent", message) | {"user": user})
+        return _json({**message.members, "user": user})
 
     def event(self, user: str, event: ServiceEvent) -> Sequence[str]:
         return _json({**event.members, "user": user})
@@ -119,14 +123,6 @@ class ForPrograms:
     def waiting(self, waiting: Waiting) -> Sequence[str]:
         position, seconds = waiting.position, waiting.seconds
         return _json({"event": "waiting", "position": position, "seconds": seconds})
-
-
-def _event(name: str, message: ChatMessage) -> dict[str, object]:
-    """A message as the event by which it came (`docs/protocol.md`, section 4)."""
-    kind, partner = ("to", message.to) if message.group is None else ("group", message.group)
-    time = {} if message.time is None else {"time": message.time}
-    told = {"from": message.sender, kind: partner, "message": message.text}
-    return {"event": name, "id": message.id, **time, **told}
 
 
 def _json(members: dict[str, object]) -> Sequence[str]:

@@ -1,126 +1,137 @@
-"""What is known of people and groups here, from what the service has said anyway.
+"""The names that people type here: friends or rooms, or whatever else the service has (`Choices`).
 
-Completion reads this and asks nobody. After a login it is filled by four questions; from then on it
-follows the replies and messages that pass.
+Completion reads this and asks nobody. After a login it is filled by a few questions; from then on
+it follows the replies and events that pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 
+from bbs.client.echoes import partner_name
+from bbs.client.library import ServiceClient
 from bbs.client.typed import Typed
-from bbs.client.values import BadReply, ChatMessage, Reply, ServiceEvent
+from bbs.client.values import ChatMessage, ServiceEvent, ServiceReply
+from bbs.client.vocabulary import Vocabulary
+from bbs.protocols.presentation import Choices, Presentation, Talk, member
 
 Names = dict[str, None]
 """Names without repetition, in the order in which they were learned."""
 
+MOST_QUESTIONS = 20
+"""Commands that are sent at a login to know what is completed; a service needs a few."""
 
-@dataclass
-class Circle:
-    """Whom and what one user has to do with."""
-
-    friends: Names = field(default_factory=dict)
-    invitations: Names = field(default_factory=dict)
-    joined: Names = field(default_factory=dict)
-    blocked: Names = field(default_factory=dict)
-
-
-QUESTIONS = ("list-friend", "list-invite", "list-joined", "list-group")
-"""The commands whose replies tell everything that is kept here."""
-
-
-MOST_GROUPS = 1000
-"""Groups that are kept of a service that may have any number: nobody completes among more."""
+MOST_SHARED = 1000
+"""Names that are kept of a service that may have any number: nobody completes among more."""
 
 
 class Known:
-    """The circles of all users who are logged in here, and all groups."""
+    """The known names of each user who is logged in here, and the names that all share."""
 
-    def __init__(self) -> None:
-        self.groups: Names = {}
-        self._circles: dict[str, Circle] = {}
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._shared: dict[str, Names] = {}
+        self._own: dict[str, dict[str, Names]] = {}
 
-    def circle(self, user: str | None) -> Circle:
-        """What is known around a user; an empty one for somebody who is not logged in here."""
-        return self._circles.get(user or "", Circle())
+    def names(self, user: str | None, choices: str) -> Sequence[str]:
+        """The names of some choices that a user has; none for somebody not logged in here."""
+        own = self._own.get(user or "", {})
+        return [*own.get(choices, ()), *self._shared.get(choices, ())]
+
+    def questions(self) -> Iterable[str]:
+        """The commands whose replies tell what completion needs at a login, each once."""
+        asks = dict.fromkeys(each.ask for each in self._presentation.choices if each.ask)
+        return [*asks][:MOST_QUESTIONS]
 
     def begin(self, user: str) -> None:
         """A user has logged in."""
-        self._circles.setdefault(user, Circle())
+        self._own.setdefault(user, {})
 
     def forget(self, user: str) -> None:
         """A user has left."""
-        self._circles.pop(user, None)
+        self._own.pop(user, None)
 
-    def learn(self, request: Typed, reply: Reply) -> None:
+    def learn(self, request: Typed, reply: ServiceReply) -> None:
         """A command of a user's was carried out."""
-        name, circle = request.familiar, self._circles.get(request.user)
-        if circle is None or not reply.ok:
+        name, user = request.name, request.user
+        if user not in self._own or not reply.ok or not request.is_complete:
             return
-        try:
-            if name == "list-friend":
-                circle.friends = _names(reply.names("friend"))
-            elif name == "list-invite":
-                circle.invitations = _names(reply.names("invite"))
-            elif name == "list-joined":
-                circle.joined = _names(reply.names("group"))
-            elif name == "list-block":
-                circle.blocked = _names(reply.names("block"))
-            elif name == "who":
-                circle.friends = _names(each.name for each in reply.presences)
-            elif name == "list-group":
-                self.groups = _names(reply.names("group")[:MOST_GROUPS])
-        except BadReply:
-            return  # Whoever shows the reply says so.
-        if len(request.words) > 2:
-            self._changed(circle, name, request.words[2])
-
-    def _changed(self, circle: Circle, command: str, name: str) -> None:
-        """A command about somebody or a group was carried out."""
-        match command:
-            case "accept-invite":
-                circle.invitations.pop(name, None)
-                circle.friends[name] = None
-            case "decline-invite":
-                circle.invitations.pop(name, None)
-            case "unfriend":
-                circle.friends.pop(name, None)
-            case "block":
-                circle.invitations.pop(name, None)
-                circle.friends.pop(name, None)
-                circle.blocked[name] = None
-            case "unblock":
-                circle.blocked.pop(name, None)
-            case "create-group" | "join-group":
-                self.groups[name] = circle.joined[name] = None
-            case "leave-group":
-                circle.joined.pop(name, None)
+        argument = request.argument
+        for each in self._presentation.choices:
+            if name in each.lists:
+                self._replace(user, each, _listed(reply, each.lists[name], each.key))
+            if name in each.removed_by:
+                self._remove(user, each, argument)
+            if name in each.added_by and argument is not None:
+                self._add(user, each, argument)
 
     def told(self, user: str, event: ServiceEvent) -> None:
-        """A user was told of an invitation, or of a friend: only names are taken that can be
-        typed."""
-        circle, members = self._circles.get(user), event.members
-        by = {"invite": "from", "friend": "with"}.get(str(members["event"]), "")
-        name = members.get(by)
-        if circle is None or not isinstance(name, str) or [name] != name.split():
-            return
-        if by == "from":
-            circle.invitations[name] = None
-        else:
-            circle.invitations.pop(name, None)
-            circle.friends[name] = None
+        """A user was told of something."""
+        name = str(event.members.get("event"))
+        for each in self._presentation.choices if user in self._own else ():
+            removed = member(event.members, each.removed_by_events.get(name, ""))
+            if isinstance(removed, str):
+                self._remove(user, each, removed)
+            added = member(event.members, each.added_by_events.get(name, ""))
+            if isinstance(added, str):
+                self._add(user, each, added)
 
     def heard(self, user: str, message: ChatMessage) -> None:
-        """A user got a message: only friends write, and only members hear a group."""
-        circle = self._circles.get(user)
-        if circle is None:
+        """A user got a message: only those who may be talked to write."""
+        talk = self._presentation.talk(message.talk, message.group is not None)
+        for each in self._presentation.choices if user in self._own else ():
+            if each.name == talk.choices:
+                self._add(user, each, partner_name(self._presentation, user, message))
+
+    @property
+    def _presentation(self) -> Presentation:
+        return self._vocabulary.presentation
+
+    def _of(self, user: str, choices: Choices) -> Names:
+        where = self._shared if choices.shared else self._own[user]
+        return where.setdefault(choices.name, {})
+
+    def _replace(self, user: str, choices: Choices, names: Iterable[str] | None) -> None:
+        if names is not None:  # Whoever shows the reply says so.
+            typed = [name for name in names if _can_be_typed(name)]
+            kept = dict.fromkeys(typed[:MOST_SHARED] if choices.shared else typed)
+            self._of(user, choices).clear()
+            self._of(user, choices).update(kept)
+
+    def _add(self, user: str, choices: Choices, name: str) -> None:
+        if not _can_be_typed(name):
             return
-        if message.group is None:
-            circle.friends[message.sender if message.sender != user else message.to or ""] = None
+        self._of(user, choices)[name] = None
+        for each in self._presentation.choices:
+            if each.name == choices.within:
+                self._of(user, each)[name] = None
+
+    def _remove(self, user: str, choices: Choices, name: str | None) -> None:
+        if name is None:
+            self._of(user, choices).clear()
         else:
-            circle.joined[message.group] = self.groups[message.group] = None
+            self._of(user, choices).pop(name, None)
 
 
-def _names(names: Iterable[str]) -> Names:
-    return dict.fromkeys(names)
+def _can_be_typed(name: str) -> bool:
+    return [name] == name.split()
+
+
+def _listed(reply: ServiceReply, list_name: str, key: str) -> Sequence[str] | None:
+    """The names in a list of a reply; None where it has something else."""
+    names = []
+    for entry in reply.lists.get(list_name, (None,)):
+        name = member(entry, key) if isinstance(entry, Mapping) else entry
+        if not isinstance(name, str):
+            return None
+        names.append(name)
+    return names
+
+
+async def partners(client: ServiceClient, user: str, talk: Talk) -> Sequence[str] | None:
+    """The names that a user may talk to, asked of the service; None if it cannot say. Fails as
+    `ServiceClient.ask` does."""
+    for each in client.vocabulary.presentation.choices:
+        if each.name == talk.choices and each.ask:
+            return _listed(await client.ask(each.ask, user), each.lists[each.ask], each.key)
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bbs.client.typed import Typed
-from bbs.ui.aliases import ALIASES, meant
+from bbs.ui.aliases import meant
 from bbs.ui.asked import asks, is_change
 from bbs.ui.manual import alike
 from bbs.ui.talk import Speaker, WrongUse
@@ -45,8 +45,11 @@ async def understood(speaker: Speaker, line: str) -> Typed:
 
 async def meaning(speaker: Speaker, sure: Sure, line: str) -> Typed:
     """The request that a line means: with the current user's name where none is typed."""
-    line = await _without_alias(speaker, line)
-    request = await understood(speaker, line)
+    for _ in range(2):  # A word that nobody knew may be an alias, once the service has been asked.
+        line = await _without_alias(speaker, line)
+        request = await understood(speaker, line)
+        if request.offer is not None:
+            break
     if request.offer is None and (close := alike(speaker, request.name)):
         name = visible(request.name)
         question = f"Unknown command {name}. Did you mean {visible(close)}?"
@@ -67,7 +70,7 @@ async def meaning(speaker: Speaker, sure: Sure, line: str) -> Typed:
 
 async def _without_alias(speaker: Speaker, line: str) -> str:
     command, space, rest = line.lstrip(" ").partition(" ")
-    if command not in ALIASES:
-        return line
-    await speaker.client.learn()  # A service may have a command of that name.
-    return f"{meant(command, speaker.client.vocabulary.offers)}{space}{rest}"
+    vocabulary = speaker.client.vocabulary
+    if command not in vocabulary.offers and not vocabulary.learned:
+        await speaker.client.learn()  # Which aliases there are the service says.
+    return f"{meant(command, vocabulary)}{space}{rest}"

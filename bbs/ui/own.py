@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bbs.protocols.presentation import Presentation
 from bbs.ui import completing, manual
-from bbs.ui.talk import OwnCommand, Speaker, Talk, WrongUse
+from bbs.ui.known import partners
+from bbs.ui.talk import OwnCommand, Partner, Speaker, WrongUse
 from bbs.ui.text import visible
 
 
@@ -40,14 +42,14 @@ def own_commands(conversation: Speaker) -> Sequence[OwnCommand]:
         conversation.end()
 
     many = [OwnCommand("use [<user>]", "be another user", use)]
+    presentation = conversation.client.vocabulary.presentation
     talking = [
-        OwnCommand("talk <friend or group>", "what you type goes there", talk),
+        OwnCommand(_usage_of_talk(presentation), "what you type goes there", talk),
         OwnCommand("end", "end of talking", end),
     ]
-    offers = conversation.client.vocabulary.offers
     return (
         *(many if not conversation.alone else []),
-        *(talking if "send" in offers or "send-group" in offers else []),
+        *(talking if presentation.open_talks else []),
         OwnCommand("help [<command>]", "this list, or what a command does", help),
         OwnCommand("exit", "end", exit),
         OwnCommand("quit", "end", exit),
@@ -67,20 +69,39 @@ def one(words: Sequence[str]) -> Sequence[str]:
     return words
 
 
-async def _partner(conversation: Speaker, words: Sequence[str]) -> Talk:
+def _usage_of_talk(presentation: Presentation) -> str:
+    talks = presentation.open_talks
+    names = " or ".join(visible(each.name) for each in talks if each.choices)
+    if not names:
+        return "talk"
+    return f"talk <{names}>" if all(each.choices for each in talks) else f"talk [<{names}>]"
+
+
+async def _partner(conversation: Speaker, words: Sequence[str]) -> Partner:
     """Who is meant by what follows `talk`: asked for, as it need not be known here yet."""
+    presentation = conversation.client.vocabulary.presentation
+    talks = {each.name: each for each in presentation.open_talks}
+    user = conversation.current
+    alone = [each for each in talks.values() if not each.choices and words in ([], [each.name])]
     *kind, name = words or [""]
-    wanted = kind or ["friend", "group"]
-    if not name or len(kind) > 1 or wanted[0] not in ("friend", "group"):
+    named = [each.name for each in talks.values() if each.choices]
+    wanted = kind or named
+    if not alone and (not name or len(kind) > 1 or not wanted or not {*wanted} <= {*named}):
         raise WrongUse()
-    user, client = conversation.current, conversation.client
     if user is None:
         raise WrongUse("Not login yet")
-    friend = "friend" in wanted and name in await client.list_friend(user)
-    group = "group" in wanted and name in await client.list_joined(user)
+    if alone:
+        return Partner(alone[0], alone[0].name)
+    found = []
+    for talk in [talks[each] for each in wanted]:
+        names = await partners(conversation.client, user, talk)
+        if names is None or name in names:  # A service that cannot say refuses what is sent.
+            found.append(talk)
     shown = visible(name)
-    if friend and group:
-        raise WrongUse(f"Both a friend and a group: talk friend {shown}, or talk group {shown}")
-    if not friend and not group:
-        raise WrongUse(f"{shown} is no {' or '.join(wanted)} of {visible(user)}.")
-    return Talk(name, group)
+    if len(found) > 1:
+        names = [visible(each.name) for each in found]
+        ways = ", or ".join(f"talk {each} {shown}" for each in names)
+        raise WrongUse(f"Both a {' and a '.join(names)}: {ways}")
+    if not found:
+        raise WrongUse(f"{shown} is no {' or '.join(map(visible, wanted))} of {visible(user)}.")
+    return Partner(found[0], name)

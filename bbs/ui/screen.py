@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
 from bbs.client.typed import Typed
-from bbs.client.values import ChatMessage, Reply, ServiceEvent
+from bbs.client.values import ChatMessage, ServiceEvent, ServiceReply
 
 
 class GivenUp(Exception):
@@ -24,7 +24,7 @@ class IScreen(Interface):
     wants none.
     """
 
-    def reply(request: Typed, reply: Reply) -> None:
+    def reply(request: Typed, reply: ServiceReply) -> None:
         """Show the service's answer to a command."""
 
     def message(user: str, message: ChatMessage, for_you: bool) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 
-from bbs.client.library import BBSClient
+from bbs.client.library import ServiceClient
 from bbs.client.routing import PATIENCE, WAITING_DEADLINE
 from bbs.client.typed import Typed
 from bbs.client.values import (
@@ -24,8 +24,9 @@ from bbs.client.values import (
     Unreachable,
     Waiting,
 )
-from bbs.ui.due import Due
+from bbs.ui.due import Due, Room
 from bbs.ui.forms import IForm
+from bbs.ui.known import partners
 from bbs.ui.text import help_lines, problem_line
 
 SETTLE_TIME = 1.0
@@ -51,7 +52,7 @@ class Script:
     def __init__(
         self,
         clock: IReactorTime,
-        client: BBSClient,
+        client: ServiceClient,
         *,
         next_line: Callable[[], Awaitable[str | None]],
         write: Callable[[str], None],
@@ -65,7 +66,7 @@ class Script:
         self._write_line = write
         self._form = form
         self._password = password
-        self._due = Due()
+        self._due = Due(client.vocabulary)
         self._leaving = ""
         client.on_event(self._show_event)
         client.on_logged_out(self._was_logged_out)
@@ -130,11 +131,20 @@ class Script:
                 self._write(self._form.aside(user, problem))
         elif request.name in ("logout", "delete"):
             self._due.offline(request.user)
-        elif request.name == "join-group" and request.familiar:
-            self._due.outside(request.user, request.words[2:])
+        else:
+            self._due.outside(request.user, self._entered(request))
+
+    def _entered(self, request: Typed) -> Collection[Room]:
+        """The rooms that a command has its user be in from now on."""
+        presentation = self._client.vocabulary.presentation
+        added = [each.name for each in presentation.choices if request.name in each.added_by]
+        rooms = [talk.name for talk in presentation.talks if talk.room and talk.choices in added]
+        return [(talk, request.argument) for talk in rooms if request.argument is not None]
 
     async def _listen(self, user: str) -> ClientError | None:
         """Listen for a user; what is in the way, if anything."""
+        if not self._client.vocabulary.learned:
+            await self._client.learn()  # Which events are messages the service says.
         listening = self._client.listen(user, self._show_message)
         try:
             await listening.addTimeout(LISTEN_PATIENCE, self._clock)
@@ -152,9 +162,11 @@ class Script:
 
     async def _settled(self, users: Collection[str]) -> None:
         for user in users:
-            if groups := self._due.groups(user):
-                joined = await self._client.list_joined(user)
-                self._due.outside(user, groups.difference(joined))
+            due = self._due.rooms(user)
+            for talk in self._client.vocabulary.presentation.talks:
+                rooms = {room for room in due if room[0] == talk.name}
+                if rooms and (names := await partners(self._client, user, talk)) is not None:
+                    self._due.outside(user, rooms - {(talk.name, name) for name in names})
         await self._due.settled(users)
 
     def _show_message(self, user: str, message: ChatMessage) -> None:

@@ -5,28 +5,51 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from bbs.client.library import BBSClient
-from bbs.client.values import ChatMessage
+from bbs.client.echoes import partner_name
+from bbs.client.library import ServiceClient
+from bbs.client.values import BadReply, ChatMessage, ServiceReply
+from bbs.client.vocabulary import Vocabulary
+from bbs.protocols.presentation import Presentation, Talk
 from bbs.ui.known import Known
 from bbs.ui.screen import IScreen
 
 
 @dataclass(frozen=True)
-class Talk:
-    """A partner in conversation: a friend, or a group."""
+class Partner:
+    """A partner in conversation: somebody, or a room in which several hear what is said.
 
+    A talk is known by its name (`kind`): what else the service says of it may change meanwhile.
+    """
+
+    talk: Talk = field(compare=False)
     name: str
-    group: bool = False
+    kind: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "kind", self.talk.name)
+
+    @property
+    def is_room(self) -> bool:
+        return self.talk.room
 
 
-def partner_of(user: str, message: ChatMessage) -> Talk:
-    """With whom or in what group it was said, as `user` sees it."""
-    if message.group is not None:
-        return Talk(message.group, group=True)
-    return Talk(message.sender if message.sender != user else message.to or "")
+def partner_of(presentation: Presentation, user: str, message: ChatMessage) -> Partner:
+    """With whom or in what room it was said, as `user` sees it."""
+    talk = presentation.talk(message.talk, message.group is not None)
+    return Partner(talk, partner_name(presentation, user, message))
+
+
+def chat_lines(presentation: Presentation, reply: ServiceReply) -> Sequence[ChatMessage]:
+    """The messages in the list of a reply, oldest first; `BadReply` where it has something else."""
+    messages = []
+    for entry in reply.lists.get(reply.list_name or "", (None,)):
+        if not isinstance(entry, Mapping) or not (chat := presentation.chat(entry.get("event"))):
+            raise BadReply("The server gave no usable list of messages")
+        messages.append(ChatMessage.read(entry, chat))
+    return messages
 
 
 def is_for(user: str, message: ChatMessage) -> bool:
@@ -52,10 +75,16 @@ def is_said(line: str) -> bool:
     return line[:1] != "/" or line[:2] == "//"
 
 
-def history_line(user: str, partner: Talk) -> str:
-    """The request for what `user` and a partner said before. A group may be called as a friend is,
-    who would come first."""
-    return f"{'history-group' if partner.group else 'history'} {user} {partner.name}"
+def history_line(user: str, partner: Partner) -> str:
+    """The request for what `user` and a partner said before."""
+    name = f" {partner.name}" if partner.talk.choices else ""
+    return f"{partner.talk.history} {user}{name}"
+
+
+def history_command(vocabulary: Vocabulary) -> str:
+    """The command by which people read what was said before; empty where there is none."""
+    histories = vocabulary.presentation.histories
+    return next((name for name in histories if name in vocabulary.offers), "")
 
 
 class Unread:
@@ -64,9 +93,9 @@ class Unread:
     __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._counts: dict[str, dict[Talk, int]] = {}
+        self._counts: dict[str, dict[Partner, int]] = {}
 
-    def of(self, user: str) -> Mapping[Talk, int]:
+    def of(self, user: str) -> Mapping[Partner, int]:
         return self._counts.get(user, {})
 
     def elsewhere(self, user: str) -> int:
@@ -74,11 +103,11 @@ class Unread:
         others = (counts for other, counts in self._counts.items() if other != user)
         return sum(sum(counts.values()) for counts in others)
 
-    def add(self, user: str, partner: Talk) -> None:
+    def add(self, user: str, partner: Partner) -> None:
         counts = self._counts.setdefault(user, {})
         counts[partner] = counts.get(partner, 0) + 1
 
-    def read(self, user: str, partner: Talk) -> bool:
+    def read(self, user: str, partner: Partner) -> bool:
         """A user has read all that a partner wrote; whether there was any."""
         return self._counts.get(user, {}).pop(partner, None) is not None
 
@@ -111,11 +140,11 @@ class Speaker(Protocol):
     alone: bool
     current: str | None
     known: Known
-    client: BBSClient
+    client: ServiceClient
     screen: IScreen
 
     @property
-    def talk(self) -> Talk | None: ...
+    def talk(self) -> Partner | None: ...
 
     @property
     def own(self) -> Mapping[str, OwnCommand]: ...
@@ -125,7 +154,7 @@ class Speaker(Protocol):
 
     def become(self, user: str | None) -> None: ...
 
-    async def begin_talk(self, partner: Talk) -> None: ...
+    async def begin_talk(self, partner: Partner) -> None: ...
 
     def end_talk(self) -> None: ...
 

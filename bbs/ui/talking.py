@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from bbs.client.library import BBSClient
+from bbs.client.library import ServiceClient
 from bbs.client.typed import Typed, typed
-from bbs.client.values import BadReply, ChatMessage, ClientError, Reply
-from bbs.ui.aliases import is_familiar
+from bbs.client.values import BadReply, ChatMessage, ClientError, ServiceReply
+from bbs.protocols.presentation import Presentation, Talk
 from bbs.ui.screen import IScreen
-from bbs.ui.talk import Talk, Unread, WrongUse, history_line, partner_of
+from bbs.ui.talk import Partner, Unread, WrongUse, chat_lines, history_line, is_said, partner_of
 from bbs.ui.text import problem_line, visible
 
 LAST = 20
@@ -19,20 +20,30 @@ LAST = 20
 MOST_BESIDE = 60
 """Characters that are shown of a text that was not sent, beside the reason."""
 
+_Key = tuple[object, ...]
+"""The identity of a message: its id, or without one its content."""
+
+
+def _key(message: ChatMessage) -> _Key:
+    if message.id >= 0:
+        return (message.id,)
+    return message.sender, message.to, message.group, message.text
+
 
 class Talking:
     """Whom the current user talks to, and what is unread."""
 
-    __slots__ = ("_client", "_meanwhile", "_screen", "partner", "unread")
+    __slots__ = ("_client", "_ended", "_meanwhile", "_screen", "partner", "unread")
 
-    def __init__(self, client: BBSClient, screen: IScreen) -> None:
-        self.partner: Talk | None = None
+    def __init__(self, client: ServiceClient, screen: IScreen) -> None:
+        self.partner: Partner | None = None
         self.unread = Unread()
         self._client = client
         self._screen = screen
-        self._meanwhile: set[int] | None = None
+        self._meanwhile: Counter[_Key] | None = None
+        self._ended: Partner | None = None
 
-    async def begin(self, user: str, partner: Talk) -> None:
+    async def begin(self, user: str, partner: Partner) -> None:
         """Have what is typed go to `partner`, from the last lines of the conversation on."""
         with self.asking():
             before = await self._before(user, partner)
@@ -49,13 +60,26 @@ class Talking:
         self._screen.changed()
 
     def end(self) -> None:
-        """What is typed is commands again."""
-        self.partner = None
+        """Take what is typed for commands again."""
+        self.partner = self._ended = None
 
-    async def _before(self, user: str, partner: Talk) -> Reply | None:
+    def missed(self, line: str, as_text: bool) -> bool:
+        """Whether a line was typed for a talk that has just ended by itself: the first line of
+        such, and all that are pasted. The person reads that it was not sent."""
+        ended = self._ended
+        if ended is None or not line.strip(" "):
+            return False
+        if not as_text:
+            self._ended = None
+        if not as_text and not is_said(line):
+            return False
+        name = visible(ended.name)
+        self._screen.problem(f"Not sent: {_beside(line)} (the talk with {name} has ended)")
+        return True
+
+    async def _before(self, user: str, partner: Partner) -> ServiceReply | None:
         """The last of what was said; None where the service does not say, or cannot now."""
-        offer = self._client.vocabulary.offers.get("history")
-        if offer is None or not is_familiar(offer):
+        if not partner.talk.history:
             return None
         try:
             reply = await self._client.request(history_line(user, partner))
@@ -65,30 +89,42 @@ class Talking:
         return reply if reply.ok else None
 
     def show(
-        self, user: str, reply: Reply, most: int | None = None, partner: Talk | None = None
+        self,
+        user: str,
+        reply: ServiceReply,
+        most: int | None = None,
+        partner: Partner | None = None,
     ) -> bool:
-        """Show messages of a `history`, the last `most` at the most; whether there were any. Of
-        those that came while it was asked for, the reader has seen the lines already. A friend and
-        a group may have one name: with `partner` only that one's are shown."""
-        seen = self._meanwhile or ()
+        """Show the messages in the reply to a history command, the last `most` at the most; whether
+        there were any. Messages that came meanwhile are not shown twice. Two partners may have one
+        name: with `partner`, only messages of that one are shown."""
         try:
-            unseen = [
-                each
-                for each in reply.messages
-                if each.id not in seen and (partner is None or partner_of(user, each) == partner)
-            ]
+            lines = chat_lines(self._presentation, reply)
         except BadReply:
             return False
+        unseen = [
+            each for each in self._unseen(lines) if partner in (None, self._partner_of(user, each))
+        ]
         shown = unseen if most is None else unseen[-most:]
         if shown:
-            self.read(user, partner_of(user, shown[-1]))
+            self.read(user, self._partner_of(user, shown[-1]))
             self._screen.past(user, shown, reply.has_more or len(shown) < len(unseen))
         return bool(shown)
+
+    def _unseen(self, lines: Sequence[ChatMessage]) -> Sequence[ChatMessage]:
+        """Those lines that did not come meanwhile; of equal ones the last ones did."""
+        seen, unseen = Counter(self._meanwhile), []
+        for line in reversed(lines):
+            if seen[_key(line)]:
+                seen[_key(line)] -= 1
+            else:
+                unseen.append(line)
+        return unseen[::-1]
 
     @contextmanager
     def asking(self) -> Iterator[None]:
         """A history is asked for and shown: what comes meanwhile is not shown with it again."""
-        self._meanwhile = set()
+        self._meanwhile = Counter()
         try:
             yield
         finally:
@@ -96,43 +132,70 @@ class Talking:
 
     def request(self, user: str, text: str) -> Typed:
         """What says `text` to the partner; `WrongUse` where it cannot be said."""
-        talk = self.partner or Talk("")
+        partner = self.partner
+        offer = self._client.vocabulary.offers.get(partner.talk.send) if partner else None
+        if partner is None or offer is None:
+            raise WrongUse("Nobody is talked to.")
+        names = (user, partner.name) if partner.talk.choices else (user,)
         try:
-            return typed("send-group" if talk.group else "send", user, talk.name, text)
+            return typed(offer, *names, text)
         except ValueError as problem:
             raise WrongUse(visible(str(problem))) from None
 
-    def not_sent(self, request: Typed, reply: Reply, several: bool) -> None:
+    def not_sent(self, request: Typed, reply: ServiceReply, several: bool) -> None:
         """That was refused; who said it is one of `several` here, or the only one."""
-        text = request.text
         speaker = f" as {visible(request.user)}" if several else ""
-        beside = visible(text if len(text) <= MOST_BESIDE else f"{text[:MOST_BESIDE]}…")
         reason = visible(reply.message or "Failed")
-        self._screen.problem(f"Not sent{speaker}: {beside} ({reason})")
+        self._screen.problem(f"Not sent{speaker}: {_beside(request.text)} ({reason})")
 
     def heard(self, user: str, message: ChatMessage, is_current: bool) -> None:
         """A message has been shown: it is unread, unless its reader talks with whom it is from."""
         if self._meanwhile is not None:
-            self._meanwhile.add(message.id)
-        partner = partner_of(user, message)
+            self._meanwhile[_key(message)] += 1
+        partner = self._partner_of(user, message)
         if message.sender == user:
             self.read(user, partner)  # Who answers, here or elsewhere, has read what there was.
         elif not (is_current and partner == self.partner):
             self.unread.add(user, partner)
             self._screen.changed()
 
-    def parted(self, user: str, partner: Talk, is_current: bool) -> None:
-        """A user says nothing more to a partner, and need not be reminded of what is unread."""
-        self.read(user, partner)
-        if is_current and partner == self.partner:
-            self.end()
-            self._screen.changed()
+    def parted(
+        self,
+        user: str,
+        talk: Talk,
+        names: Sequence[str],
+        is_current: bool,
+        unasked: bool = False,
+    ) -> None:
+        """End a user's talks of a kind with these names, or without names with all; there is
+        nothing unread any more. The person is told if nobody asked for that here."""
+        for partner in [*self.unread.of(user), *([self.partner] if self.partner else [])]:
+            if partner.kind == talk.name and (not names or partner.name in names):
+                self.read(user, partner)
+                if is_current and partner == self.partner:
+                    self.end()
+                    if unasked:
+                        self._ended = partner
+                        self._screen.notice(f"The talk with {visible(partner.name)} has ended.")
+                    self._screen.changed()
 
-    def read(self, user: str, partner: Talk) -> None:
+    @property
+    def _presentation(self) -> Presentation:
+        return self._client.vocabulary.presentation
+
+    def _partner_of(self, user: str, message: ChatMessage) -> Partner:
+        return partner_of(self._presentation, user, message)
+
+    def read(self, user: str, partner: Partner) -> None:
         """A user has read what a partner wrote."""
         if self.unread.read(user, partner):
             self._screen.changed()
 
-    def of(self, user: str | None) -> Mapping[Talk, int]:
+    def of(self, user: str | None) -> Mapping[Partner, int]:
         """How many messages each partner of a user's wrote since they last talked."""
         return self.unread.of(user or "")
+
+
+def _beside(text: str) -> str:
+    """The beginning of a text that was not sent."""
+    return visible(text if len(text) <= MOST_BESIDE else f"{text[:MOST_BESIDE]}…")

@@ -16,24 +16,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from bbs.client.commands import Offer
+from bbs.client.told import read_id, read_time
 from bbs.client.values import (
     BadReply,
     ChatMessage,
     ClientError,
     Lost,
-    Missed,
-    Post,
-    Presence,
-    Reply,
     ServiceEvent,
+    ServiceReply,
     Waiting,
 )
+from bbs.protocols.presentation import Line, Notice, Presentation, member
 
 MOST_TEXT = 4000
 """Characters that are shown of the text of an event; what is left out is an ellipsis."""
-
-MOST_COUNTED = 1000
-"""Messages that a server counts for who logs in: it may be more."""
 
 MOST_REASON = 200
 """Characters that are shown of why something is not."""
@@ -51,21 +47,16 @@ _UNPRINTABLE = re.compile(
 _STRAY = re.compile("()(?<![^\x00-\x7f])[\u200c\u200d\ufe0e\ufe0f]+(?!\u20e3)")
 """Joiners and selectors with nothing before them to join or vary. Keycaps, 1️⃣, have a digit."""
 
-_EMPTY = {
-    "invite": "No invitations",
-    "friend": "No friends",
-    "group": "No groups",
-    "post": "No posts",
-    "history": "No messages",
-    "block": "Nobody is blocked",
-    "member": "No members",
-}
-
 FORMER = "(no more)"
 """Stands behind the name of somebody who had it once."""
 
 OLDER = "(older ones are not shown)"
 """Stands before the messages of a conversation of which only the last were asked for."""
+
+_PLACES = re.compile(r"(\{(?:sender|to|text)\})")
+
+_TEXT = Line()
+"""How an event is written of which nothing is said: by its own text."""
 
 _NOTHING = "Nothing"
 """What is shown for an empty list of another kind."""
@@ -122,45 +113,55 @@ def utc(seconds: float) -> str:
         return ""
 
 
-def reply_lines(reply: Reply, user: str = "") -> list[str]:
+def reply_lines(presentation: Presentation, reply: ServiceReply, user: str = "") -> list[str]:
     """The lines that a reply to `user` is shown as where no times stand beside them
     (`reply_entries`)."""
-    return [entry.text for entry in reply_entries(reply, user)]
+    return [entry.text for entry in reply_entries(presentation, reply, user)]
 
 
-def reply_entries(reply: Reply, user: str = "", since: Callable[[float], str] = utc) -> list[Entry]:
+def reply_entries(
+    presentation: Presentation,
+    reply: ServiceReply,
+    user: str = "",
+    since: Callable[[float], str] = utc,
+) -> list[Entry]:
     """The lines that a reply is shown as, whatever service it is of.
 
     That is its message; else the elements of its list, one a line; else, where it is not just one
-    list, its members. A list that the board has is shown even where other members are beside it.
-    Where others of the list are not there, a line says so, where they would be. `since` writes when
-    somebody was here last.
+    list, its members. A list that the presentation has is shown even where other members are beside
+    it. Where others of the list are not there, a line says so, where they would be. `since` writes
+    when something was.
     """
-    entries = _entries(reply, user, since)
+    entries = _entries(presentation, reply, user, since)
+    listing = presentation.listing(reply.list_name)
     # Of a conversation the last ones were asked for, and no more.
-    if not reply.has_more or (reply.list_name == "history" and not reply.lacking):
+    if not reply.has_more or (listing.recent and not reply.lacking):
         return entries
     why = visible(f": {reply.lacking[:MOST_REASON]}") if reply.lacking else ""
-    if reply.is_backwards:
+    if listing.backwards:
         return [Entry(f"(older ones are not shown{why})"), *entries]
     return [*entries, Entry(f"(others are not shown{why})")]
 
 
-def _entries(reply: Reply, user: str, since: Callable[[float], str]) -> list[Entry]:
+def _entries(
+    presentation: Presentation, reply: ServiceReply, user: str, since: Callable[[float], str]
+) -> list[Entry]:
     if reply.message is not None:
         return [Entry(visible(reply.message))]
     if not reply.ok:
         return [Entry("Failed")]
     members = {name: value for name, value in reply.members.items() if name not in _ASIDE}
     lists = {name: value for name, value in members.items() if isinstance(value, list)}
-    known = [name for name in _EMPTY if name in lists]
+    known = [each.name for each in presentation.lists if each.name in lists]
     for name in known or (lists if len(lists) == 1 else ()):
-        entries = [_entry(each, user, since) for each in lists[name]]
-        return entries or [Entry(_EMPTY.get(name, _NOTHING))]
-    return [*map(Entry, _members(reply, members))] or [Entry("Success!")]
+        entries = [_entry(presentation, each, user, since) for each in lists[name]]
+        return entries or [Entry(visible(presentation.listing(name).empty) or _NOTHING)]
+    return [*map(Entry, _members(presentation, reply, members))] or [Entry("Success!")]
 
 
-def _members(reply: Reply, members: dict[str, object]) -> Iterator[str]:
+def _members(
+    presentation: Presentation, reply: ServiceReply, members: dict[str, object]
+) -> Iterator[str]:
     if [*members] == ["app_server"]:
         try:
             yield visible(str(reply.app_server))
@@ -168,69 +169,84 @@ def _members(reply: Reply, members: dict[str, object]) -> Iterator[str]:
         except BadReply:
             pass  # Then it is shown as any other value.
     for name, value in members.items():
-        shown = _entry(value, "", utc).text
+        shown = _entry(presentation, value, "", utc).text
         yield f"{visible(name)}: {shown}"
 
 
-def _entry(value: object, user: str, since: Callable[[float], str]) -> Entry:
+def _entry(
+    presentation: Presentation, value: object, user: str, since: Callable[[float], str]
+) -> Entry:
     if isinstance(value, str):
         return Entry(visible(value))
     if isinstance(value, dict):
-        entry = _post(value) or _message(value, user) or _presence(value, since)
-        if entry is not None:
-            return entry
+        if (said := _message(presentation, value, user)) is not None:
+            return said
+        event = presentation.events.get(str(value.get("event")))
+        for line in (*([event] if event else []), *presentation.lines):
+            text: object = line.filled(value, _dated(since))
+            if text is not None and not line.text:
+                text = value.get("text")
+            if isinstance(text, str):
+                return Entry(visible(text), read_time(member(value, line.time)))
     return Entry(visible(json.dumps(value, ensure_ascii=False, separators=(",", ":"))))
 
 
-def _post(value: Mapping[str, object]) -> Entry | None:
-    try:
-        post = Post.read(value)
-    except TypeError:
-        return None
-    return Entry(visible(f"{post.author}: {post.text}"), post.time)
-
-
-def _message(value: Mapping[str, object], user: str) -> Entry | None:
-    if value.get("event") not in ("message", "sent"):
+def _message(presentation: Presentation, value: Mapping[str, object], user: str) -> Entry | None:
+    chat = presentation.chat(value.get("event"))
+    if chat is None:
         return None
     try:
-        message = ChatMessage.read(value)
+        message = ChatMessage.read(value, chat)
     except BadReply:
         return None
-    return Entry(message_line(message, user), message.time)
+    return Entry(message_line(presentation, message, user), message.time)
 
 
-def _presence(value: Mapping[str, object], since: Callable[[float], str]) -> Entry | None:
-    try:
-        presence = Presence.read(value)
-    except TypeError:
-        return None
-    name = visible(presence.name)
-    if presence.online:
-        return Entry(f"{name}  online")
-    last = since(presence.last) if presence.last is not None else ""
-    return Entry(f"{name}  offline since {last}" if last else f"{name}  offline")
+def message_line(presentation: Presentation, message: ChatMessage, user: str = "") -> str:
+    """A message of `user`'s in a line (`message_pieces`)."""
+    return "".join(text for text, _ in message_pieces(presentation, message, user))
 
 
-def message_line(message: ChatMessage, user: str = "") -> str:
-    """A message of `user`'s as an event is shown. In one from before, who had a name that is
-    somebody else's by now, or nobody's, is told from who has it: never `user`."""
-    sender, reader = message.sender, message.to
-    if message.former and (sender != user or message.group is not None):
-        sender = f"{sender} {FORMER}"
-    elif message.former:
-        reader = f"{reader} {FORMER}"
-    if message.group is not None:
-        reader = f"GROUP<{message.group}>"
-    return visible(f"<<<{sender}->{reader}: {message.text}>>>")
+def message_pieces(
+    presentation: Presentation, message: ChatMessage, user: str = ""
+) -> Iterator[tuple[str, bool]]:
+    """The line of a message that `user` reads, in pieces; True stands beside the sender's name. A
+    mark stands behind the name of an account that is gone; that is never `user`."""
+    is_room = message.group is not None
+    of_sender = message.former and (is_room or message.sender != user)
+    of_reader = message.former and not of_sender
+    to = message.group if is_room else message.to
+    for piece in _PLACES.split(presentation.talk(message.talk, is_room).line):
+        match piece:
+            case "{sender}":
+                yield visible(message.sender), True
+                if of_sender:
+                    yield f" {FORMER}", False
+            case "{to}":
+                yield visible(f"{to} {FORMER}" if of_reader else f"{to}"), False
+            case "{text}":
+                yield visible(message.text), False
+            case _:
+                yield visible(piece), False
 
 
-def event_line(event: ServiceEvent) -> str:
-    """The text of an event in a line; empty when there is nothing to show."""
-    shown = visible(event.text[:MOST_TEXT])
-    if len(event.text) > MOST_TEXT or len(shown) > MOST_TEXT:
-        return f"{shown[:MOST_TEXT]}…"
-    return shown
+def event_entry(
+    presentation: Presentation, event: ServiceEvent, since: Callable[[float], str] = utc
+) -> Entry:
+    """An event in a line, and its time where the presentation says which member that is; without a
+    text when there is nothing to show."""
+    line = presentation.events.get(str(event.members.get("event")), _TEXT)
+    text = line.filled(event.members, _dated(since)) if line.text else event.text
+    text = event.text if text is None else text
+    shown = visible(text[:MOST_TEXT])
+    if len(text) > MOST_TEXT or len(shown) > MOST_TEXT:
+        shown = f"{shown[:MOST_TEXT]}…"
+    return Entry(shown, read_time(member(event.members, line.time)))
+
+
+def _dated(since: Callable[[float], str]) -> Callable[[float], str]:
+    """Writes times, but those that no calendar has: they are empty."""
+    return lambda seconds: "" if read_time(seconds) is None else since(seconds)
 
 
 def waiting_line(waiting: Waiting) -> str:
@@ -238,21 +254,17 @@ def waiting_line(waiting: Waiting) -> str:
     return f"Waiting for an app server: position {waiting.position}{estimate}"
 
 
-def missed_line(missed: Missed) -> str:
-    """What waits for who has just logged in; empty when that is nothing."""
-    parts = []
-    if missed.invitations:
-        waits = "invitation waits" if missed.invitations == 1 else "invitations wait"
-        parts.append(f"{missed.invitations} {waits}: list-invite")
-    if missed.messages:
-        many = (
-            f"{missed.messages:,}"
-            if missed.messages < MOST_COUNTED
-            else f"{MOST_COUNTED:,} or more"
-        )
-        what = "message" if missed.messages == 1 else "messages"
-        parts.append(f"{many} {what} came while you were away")
-    return "; ".join(parts)
+def notices_line(presentation: Presentation, reply: ServiceReply) -> str:
+    """What a reply to `login` tells people; empty when that is nothing."""
+    counts = [(each, read_id(member(reply.members, each.member))) for each in presentation.notices]
+    return "; ".join(_notice(each, count) for each, count in counts if count)
+
+
+def _notice(notice: Notice, count: int) -> str:
+    reached = bool(notice.most) and count >= notice.most
+    number = f"{notice.most:,} or more" if reached else f"{count:,}"
+    words = notice.one if count == 1 else notice.many
+    return visible(words.replace("{}", number))
 
 
 def help_lines(offers: Iterable[Offer]) -> list[str]:

@@ -16,7 +16,7 @@ from bbs.rules.servers import OPERATOR, ServerRow
 from bbs.values import Counter, State
 
 LATE = "what happens reaches people late, or not at all"
-"""What it means that the broker is away, where no counter says what arrives then."""
+"""The words for a broker that is away, if no counter declares others."""
 
 
 @dataclass(frozen=True)

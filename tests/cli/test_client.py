@@ -19,7 +19,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from bbs import cli
 from bbs.cli.client import Run, main
-from bbs.client import BBSClient, last
+from bbs.client import BBSClient
+from bbs.ui import last
 from tests.cli.case import BOARD
 from tests.client.case import LOGIN, ClientTestCase, on_sockets
 from tests.paths import CHECKOUT

@@ -23,11 +23,11 @@ from bbs.client import (
     Lost,
     NotTrusted,
     Origin,
-    Reply,
     TurnedAway,
     Unreachable,
 )
 from bbs.client.connection import Connection, Connections, endpoint_to
+from bbs.client.values import ServiceReply
 from bbs.config import Configuration
 from tests.client.case import APP_1, LOGIN, SECRET, TRUSTING, ClientTestCase
 
@@ -52,7 +52,7 @@ class ConnectionTests(SynchronousTestCase):
         made.makeConnection(self.transport)
         return made
 
-    def ask(self, request: bytes = b"ping\n") -> Deferred[Reply]:
+    def ask(self, request: bytes = b"ping\n") -> Deferred[ServiceReply]:
         return self.connection.ask(request, 30.0)
 
     def test_replies_come_in_the_order_of_requests(self) -> None:

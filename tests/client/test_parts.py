@@ -19,7 +19,6 @@ from tests.ui.test_script import ScriptTestCase
 
 NAMES = [f"friend{number}" for number in range(10)]
 POSTS = [{"id": "bob", "message": f"post {number}", "post": number} for number in range(10)]
-HISTORY = [{"event": "message", "id": number, "from": "bob"} for number in range(10)]
 
 
 class Case(ClientTestCase):
@@ -29,7 +28,6 @@ class Case(ClientTestCase):
         self.server = PartsServer(self.network)
         self.server.has("list-friend", "friend", NAMES)
         self.server.has("receive-post", "post", POSTS)
-        self.server.has("list-joined", "history", HISTORY)
         self.server.has("list-group", "score", NAMES)
 
     def reply(self, line: str) -> Reply:
@@ -58,9 +56,8 @@ class WholeTests(Case):
         self.assertEqual(self.server.asked, asked)
         self.assertEqual(self.network.requests[-1], (APP_1, asked[-1]))
 
-    def test_before_posts_and_messages_are_older_ones(self) -> None:
+    def test_before_posts_are_older_ones(self) -> None:
         self.assertEqual(self.reply("receive-post ann").members, {"status": 0, "post": POSTS})
-        self.assertEqual(self.reply("list-joined ann").members, {"status": 0, "history": HISTORY})
 
     def test_a_list_may_have_any_name(self) -> None:
         self.assertEqual(self.reply("list-group ann").members, {"status": 0, "score": NAMES})

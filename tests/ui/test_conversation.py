@@ -9,39 +9,47 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from bbs.client import Address, ChatMessage, Reply, ServiceEvent, Waiting
+from bbs.board.client import face
+from bbs.client import Address, ChatMessage, ServiceEvent, Waiting
 from bbs.client.typed import Typed
+from bbs.client.values import ServiceReply
+from bbs.client.vocabulary import Vocabulary
 from bbs.ui.conversation import Conversation, Status
 from bbs.ui.screen import GivenUp, IScreen
-from bbs.ui.talk import OwnCommand, Talk, WrongUse
-from bbs.ui.text import event_line, message_line, reply_lines
+from bbs.ui.talk import OwnCommand, Partner, WrongUse
+from bbs.ui.text import event_entry, message_line, reply_lines
 from tests.client.case import APP_1, APP_2, LOGIN, ClientTestCase
+
+FRIEND, GROUP = face.talks
 
 
 @implementer(IScreen)
 class Paper:
     """A screen that keeps everything, and types the passwords that it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
         self.lines: list[str] = []
         self.prompts: list[str] = []
         self.passwords: list[str | None] = []
         self.changes = 0
         self.for_you: list[bool] = []
 
-    def reply(self, request: Typed, reply: Reply) -> None:
-        self.lines += reply_lines(reply)
+    def reply(self, request: Typed, reply: ServiceReply) -> None:
+        self.lines += reply_lines(self.vocabulary.presentation, reply)
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
-        self.lines.append(f"{user}: {message_line(message)}")
+        self.lines.append(f"{user}: {message_line(self.vocabulary.presentation, message)}")
         self.for_you.append(for_you)
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
         self.lines += ["…"] if older else []
-        self.lines += [f"{user} before: {message_line(message, user)}" for message in messages]
+        for message in messages:
+            line = message_line(self.vocabulary.presentation, message, user)
+            self.lines.append(f"{user} before: {line}")
 
     def event(self, user: str, event: ServiceEvent) -> None:
-        self.lines.append(f"{user}: {event_line(event)}")
+        self.lines.append(f"{user}: {event_entry(self.vocabulary.presentation, event).text}")
 
     def notice(self, text: str) -> None:
         self.lines += [f"* {line}" for line in text.split("\n")]
@@ -66,11 +74,15 @@ class ConversationCase(ClientTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.register("ann", "bob", "cat", password="pw")
-        self.befriend("ann", "bob")
-        self.paper = Paper()
+        self.acquaint()
+        self.paper = Paper(self.client.vocabulary)
         verifyObject(IScreen, self.paper)
         self.conversation = Conversation(self.client, self.paper, alone=self.alone)
         self.addCleanup(self.conversation.close)
+
+    def acquaint(self) -> None:
+        """Make ann and bob friends, where the service has any."""
+        self.befriend("ann", "bob")
 
     def begin(self, line: str, as_text: bool = False) -> Deferred[bool]:
         """Type a line; what it does may not be over yet."""
@@ -226,7 +238,7 @@ class Talking(ConversationCase):
 
     def test_a_friend(self) -> None:
         said = self.type("talk bob", "hello", " the end", "end of it")
-        self.assertEqual(self.conversation.talk, Talk("bob"))
+        self.assertEqual(self.conversation.talk, Partner(FRIEND, "bob"))
         self.assertIn("bob: <<<ann->bob: hello>>>", said)
         self.assertIn("bob: <<<ann->bob: end of it>>>", said)
         self.assertNotIn("Success!", said)
@@ -239,7 +251,7 @@ class Talking(ConversationCase):
 
     def test_a_group(self) -> None:
         self.type("talk go")
-        self.assertEqual(self.conversation.talk, Talk("go", group=True))
+        self.assertEqual(self.conversation.talk, Partner(GROUP, "go"))
         self.assertEqual(self.type("e4"), [])
         self.assertEqual(self.messages()[-1], ("ann", "go", "e4"))
         self.send_group("cat", "go", "e4")
@@ -279,9 +291,9 @@ class Talking(ConversationCase):
         both = "! Both a friend and a group: talk friend bob, or talk group bob"
         self.assertEqual(self.type("talk bob"), [both])
         self.type("talk group bob")
-        self.assertEqual(self.conversation.talk, Talk("bob", group=True))
+        self.assertEqual(self.conversation.talk, Partner(GROUP, "bob"))
         self.type("talk friend bob" if not self.conversation.talk else "/talk friend bob")
-        self.assertEqual(self.conversation.talk, Talk("bob"))
+        self.assertEqual(self.conversation.talk, Partner(FRIEND, "bob"))
 
     def test_wrong_use(self) -> None:
         for line in ("talk", "talk a b", "talk friend bob now"):
@@ -306,10 +318,10 @@ class Unread(ConversationCase):
         self.send_group("bob", "chess", "hello")
         self.type("ping")
         self.send("bob", "ann", "hello")
-        expected = {Talk("bob"): 2, Talk("chess", group=True): 1}
+        expected = {Partner(FRIEND, "bob"): 2, Partner(GROUP, "chess"): 1}
         self.assertEqual(self.conversation.unread, expected)
         self.type("talk bob")
-        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+        self.assertEqual(self.conversation.unread, {Partner(GROUP, "chess"): 1})
 
     def test_not_of_whom_one_talks_to(self) -> None:
         self.type("talk bob")
@@ -321,7 +333,7 @@ class Unread(ConversationCase):
         self.type("ping")
         self.send_group("bob", "chess", "hello")
         self.type("send bob hello")
-        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+        self.assertEqual(self.conversation.unread, {Partner(GROUP, "chess"): 1})
         self.type("send-group chess hello")
         self.assertEqual(self.conversation.unread, {})
 
@@ -337,7 +349,7 @@ class Unread(ConversationCase):
         self.type("send bob hello", "send bob hello")
         self.assertEqual(self.conversation.unread_elsewhere, 2)
         self.type("use bob")
-        self.assertEqual(self.conversation.unread, {Talk("ann"): 2})
+        self.assertEqual(self.conversation.unread, {Partner(FRIEND, "ann"): 2})
         self.assertEqual(self.conversation.unread_elsewhere, 0)
         self.type("logout")
         self.assertEqual(self.conversation.unread_elsewhere, 0)
@@ -535,7 +547,7 @@ class Completing(ConversationCase):
     def test_not_any_number_of_groups(self) -> None:
         self.make_groups(2000)
         self.type("list-group")
-        self.assertEqual(len(self.conversation.known.groups), 1000)
+        self.assertEqual(len(self.completions("join-group ")), 1000)
 
     def test_asks_nobody(self) -> None:
         before = len(self.network.requests)

@@ -11,9 +11,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from bbs.board.client import face
 from bbs.cli.client import PasswordFileError, Run, read_password
 from bbs.client import ChatMessage, Lost, Refused, Reply, Waiting
 from bbs.client.values import read_line
+from bbs.client.vocabulary import Vocabulary
 from bbs.testing import Link
 from bbs.ui.forms import ForPeople, ForPrograms, IForm
 from tests.client.case import APP_1, ClientTestCase
@@ -24,7 +26,7 @@ class FormTests(SynchronousTestCase):
         self.form = ForPrograms()
 
     def test_both_say_everything(self) -> None:
-        verifyObject(IForm, ForPeople())
+        verifyObject(IForm, ForPeople(Vocabulary(face)))
         verifyObject(IForm, self.form)
 
     def test_replies_without_tokens(self) -> None:
@@ -35,38 +37,39 @@ class FormTests(SynchronousTestCase):
 
     def test_own_answers(self) -> None:
         self.assertEqual(self.form.own(["a", "b"]), ['{"status": 0, "message": "a\\nb"}'])
-        self.assertEqual(ForPeople().own(["a", "b"]), ["a", "b"])
+        self.assertEqual(ForPeople(Vocabulary(face)).own(["a", "b"]), ["a", "b"])
 
     def test_who_was_logged_out(self) -> None:
         self.assertEqual(self.form.logged_out("ann"), ['{"event": "logout", "user": "ann"}'])
-        self.assertEqual(ForPeople().logged_out("ann"), [])
+        self.assertEqual(ForPeople(Vocabulary(face)).logged_out("ann"), [])
 
     def test_problems(self) -> None:
         lost = "It is not known whether this was carried out: gone"
         self.assertEqual(
             self.form.failed(Lost("gone")), [json.dumps({"status": 1, "message": lost})]
         )
-        self.assertEqual(ForPeople().failed(Lost("gone")), [lost])
+        self.assertEqual(ForPeople(Vocabulary(face)).failed(Lost("gone")), [lost])
         refused = Refused(Reply({"status": 1, "message": "No\x1b"}))
         self.assertEqual(
             self.form.aside("ann", refused),
             ['{"event": "problem", "user": "ann", "message": "No\\\\x1b"}'],
         )
-        self.assertEqual(ForPeople().aside("ann", refused), ["No\\x1b"])
+        self.assertEqual(ForPeople(Vocabulary(face)).aside("ann", refused), ["No\\x1b"])
 
     def test_events_say_whose_they_are(self) -> None:
-        (line,) = self.form.message("bob", ChatMessage(41, "ann", "hi\x1b\u202e", to="bob"))
-        self.assertTrue(line.isascii())
-        self.assertEqual(
-            json.loads(line),
-            {"event": "message", "id": 41, "from": "ann", "to": "bob", "message": "hi\x1b\u202e"}
-            | {"user": "bob"},
-        )
-        (line,) = self.form.message("bob", ChatMessage(41, "ann", "hi", to="bob", time=5))
-        self.assertEqual(json.loads(line)["time"], 5)
-        (line,) = self.form.message("bob", ChatMessage(42, "ann", "e4", group="chess"))
-        self.assertEqual(json.loads(line)["group"], "chess")
-        self.assertNotIn("to", json.loads(line))
+        to_bob = {
+            "event": "message",
+            "id": 41,
+            "from": "ann",
+            "to": "bob",
+            "message": "hi\x1b\u202e",
+        }
+        to_group = {"event": "sent", "id": 42, "from": "ann", "group": "chess", "message": "e4"}
+        for event in (to_bob, to_bob | {"time": 5}, to_group):
+            (line,) = self.form.message("bob", ChatMessage.read(event))
+            self.assertTrue(line.isascii())
+            self.assertEqual(json.loads(line), event | {"user": "bob"})
+            self.assertEqual(self.form.sent("bob", ChatMessage.read(event)), [line])
         self.assertEqual(
             self.form.waiting(Waiting(3, 24)),
             ['{"event": "waiting", "position": 3, "seconds": 24}'],

@@ -5,15 +5,16 @@ from __future__ import annotations
 import tracemalloc
 from collections.abc import Mapping
 
+from bbs.board.client import face
 from bbs.client import BBSClient
 from bbs.client.values import ChatMessage
 from bbs.storage.models import User
 from bbs.testing import Link
 from bbs.ui.conversation import Conversation
-from bbs.ui.talk import Talk, is_for, is_said, partner_of
+from bbs.ui.talk import Partner, is_for, is_said, partner_of
 from bbs.ui.talking import Talking
 from tests.client.case import APP_1, LOGIN
-from tests.ui.test_conversation import ConversationCase, Paper
+from tests.ui.test_conversation import FRIEND, GROUP, ConversationCase, Paper
 
 TALKS = "* What you type goes to {} now. /COMMAND is a command; end ends it."
 
@@ -37,8 +38,8 @@ class PeopleCase(ConversationCase):
 
     def another(self) -> tuple[Conversation, Paper]:
         """Ann at another terminal."""
-        paper = Paper()
         client = BBSClient(self.clock, LOGIN, self.network.endpoint)
+        paper = Paper(client.vocabulary)
         conversation = Conversation(client, paper)
         self.addCleanup(conversation.close)
         self.result(conversation.carry_out("login ann pw"))
@@ -76,14 +77,14 @@ class Waits(ConversationCase):
                 "bob: <<<cat->bob: one>>>",
             ],
         )
-        self.assertEqual(self.conversation.unread, {Talk("cat"): 1})
+        self.assertEqual(self.conversation.unread, {Partner(FRIEND, "cat"): 1})
 
     def test_a_terminal_that_was_forgotten_swallows_nothing(self) -> None:
         self.type("login ann pw")
         self.network.advance(100)
         self.send("bob", "ann", "are you there?")
         client = BBSClient(self.clock, LOGIN, self.network.endpoint)
-        here = Paper()
+        here = Paper(client.vocabulary)
         conversation = Conversation(client, here)
         self.addCleanup(conversation.close)
         self.result(conversation.carry_out("login ann pw"))
@@ -200,21 +201,21 @@ class Talks(PeopleCase):
         self.befriend("ann", "cat")
         self.type("create-group go")
         for parting, talk in (
-            ("unfriend bob", Talk("bob")),
-            ("block cat", Talk("cat")),
-            ("leave-group go", Talk("go", group=True)),
+            ("unfriend bob", Partner(FRIEND, "bob")),
+            ("block cat", Partner(FRIEND, "cat")),
+            ("leave-group go", Partner(GROUP, "go")),
         ):
             self.type(f"talk {talk.name}")
             self.assertEqual(self.type(f"/{parting}"), ["Success!"])
             self.assertIsNone(self.conversation.talk)
         self.send_group("bob", "chess", "e4")
-        self.assertEqual(self.conversation.unread, {Talk("chess", group=True): 1})
+        self.assertEqual(self.conversation.unread, {Partner(GROUP, "chess"): 1})
         self.type("leave-group chess")
         self.assertEqual(self.conversation.unread, {})
 
     def test_who_is_left_by_another_user_here_is_talked_to(self) -> None:
         self.type("login cat pw", "use ann", "talk bob", "/unfriend cat bob")
-        self.assertEqual(self.conversation.talk, Talk("bob"))
+        self.assertEqual(self.conversation.talk, Partner(FRIEND, "bob"))
 
     def test_what_came_is_remembered_only_while_it_matters(self) -> None:
         talking = Talking(self.client, self.paper)
@@ -246,7 +247,7 @@ class Leaving(PeopleCase):
             self.type("talk bob")
             asked = [f"! end ends the talk; {word} once more leaves."]
             self.assertEqual(self.type(word), asked)
-            self.assertEqual(self.conversation.talk, Talk("bob"))
+            self.assertEqual(self.conversation.talk, Partner(FRIEND, "bob"))
             self.assertEqual(self.messages(), [])
             self.assertFalse(self.successResultOf(self.begin(word)))
             self.type("end")
@@ -296,7 +297,7 @@ class Elsewhere(PeopleCase):
     def test_who_answers_there_has_read(self) -> None:
         there, _paper = self.another()
         self.send("bob", "ann", "hello?")
-        self.assertEqual(there.unread, {Talk("bob"): 1})
+        self.assertEqual(there.unread, {Partner(FRIEND, "bob"): 1})
         self.type("send bob hello!")
         self.assertEqual((there.unread, self.conversation.unread), ({}, {}))
 
@@ -402,10 +403,14 @@ class ForYou(PeopleCase):
         self.assertTrue(is_for("a+b", ChatMessage(1, "bob", "hi a+b", group="go")))
 
     def test_partners(self) -> None:
-        self.assertEqual(partner_of("ann", ChatMessage(1, "ann", "x", to="bob")), Talk("bob"))
-        self.assertEqual(partner_of("ann", ChatMessage(1, "bob", "x", to="ann")), Talk("bob"))
+        self.assertEqual(
+            partner_of(face, "ann", ChatMessage(1, "ann", "x", to="bob")), Partner(FRIEND, "bob")
+        )
+        self.assertEqual(
+            partner_of(face, "ann", ChatMessage(1, "bob", "x", to="ann")), Partner(FRIEND, "bob")
+        )
         group = ChatMessage(1, "ann", "x", group="go")
-        self.assertEqual(partner_of("ann", group), Talk("go", group=True))
+        self.assertEqual(partner_of(face, "ann", group), Partner(GROUP, "go"))
 
 
 class Words(PeopleCase):

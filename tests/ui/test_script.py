@@ -33,7 +33,7 @@ class ScriptTestCase(ClientTestCase):
             client,
             next_line=self.next_line,
             write=self.printed.append,
-            form=ForPeople(),
+            form=ForPeople(client.vocabulary),
         )
 
     def next_line(self) -> Deferred[str | None]:

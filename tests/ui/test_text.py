@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import partial
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board.client import face
 from bbs.client import (
     BadReply,
     ChatMessage,
@@ -18,19 +20,25 @@ from bbs.client import (
     Unreachable,
     Waiting,
 )
-from bbs.client.oldest import OLDEST
+from bbs.client.vocabulary import Vocabulary
+from bbs.ui import text as written
 from bbs.ui.text import (
     MOST_TEXT,
     Entry,
-    event_line,
     help_lines,
-    message_line,
     problem_line,
-    reply_entries,
-    reply_lines,
     visible,
     waiting_line,
 )
+
+reply_lines = partial(written.reply_lines, face)
+reply_entries = partial(written.reply_entries, face)
+message_line = partial(written.message_line, face)
+
+
+def event_line(event: ServiceEvent) -> str:
+    return written.event_entry(face, event).text
+
 
 FLAG = "\U0001f3f4\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f"
 FAMILY = "👩\u200d👩\u200d👧"
@@ -126,6 +134,10 @@ class ReplyTests(SynchronousTestCase):
         told = reply(post=[{"id": "bob", "message": "hi", "post": 3, "time": 5}])
         self.assertEqual(reply_entries(told), [Entry("bob: hi", 5)])
 
+    def test_a_member_without_a_name_is_no_time(self) -> None:
+        told = reply(friend=[{"id": "bob", "online": True, "last": None, "": 5}])
+        self.assertEqual(reply_entries(told), [Entry("bob  online")])
+
     def test_empty_lists_say_so(self) -> None:
         for member, line in (
             ("invite", "No invitations"),
@@ -156,7 +168,7 @@ class ReplyTests(SynchronousTestCase):
         for members, lines in (
             ({"friend": "ann"}, ["friend: ann"]),
             ({"friend": [1, "ann"]}, ["1", "ann"]),
-            ({"friend": [{"id": "ann", "online": True}]}, ['{"id":"ann","online":true}']),
+            ({"friend": [{"id": "ann", "online": 1}]}, ['{"id":"ann","online":1}']),
             ({"post": [{"id": "ann"}, "x"]}, ['{"id":"ann"}', "x"]),
             ({"app_server": {"host": "", "port": 1}}, ['app_server: {"host":"","port":1}']),
             ({"app_server": "a:1"}, ["app_server: a:1"]),
@@ -274,7 +286,7 @@ class EventTests(SynchronousTestCase):
         self.assertEqual(problem_line(Refused(reply(1, message="No"))), "No")
 
     def test_help_lists_everything(self) -> None:
-        lines = help_lines(OLDEST.values())
+        lines = help_lines(Vocabulary(face).offers.values())
         self.assertEqual(lines[:2], ["register <id> <password>", "login <id> <password>"])
         self.assertIn("send <user> <friend> <message>", lines)
         self.assertEqual(lines[-1], "exit")

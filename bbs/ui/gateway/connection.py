@@ -18,7 +18,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from bbs.client.library import BBSClient
+from bbs.client.library import ServiceClient
 from bbs.protocols import sockets
 from bbs.protocols.life import Life
 from bbs.protocols.line.interfaces import LineLimits
@@ -40,7 +40,7 @@ class GatewayConnection(Protocol):
     def __init__(
         self,
         clock: IReactorTime,
-        client: BBSClient,
+        client: ServiceClient,
         host: Host,
         valve: Valve,
         limits: LineLimits,

@@ -17,9 +17,9 @@ from twisted.python.failure import Failure
 
 from bbs.addresses import Address
 from bbs.client.connection import endpoint_to
-from bbs.client.library import BBSClient
+from bbs.client.library import ServiceClient
 from bbs.client.strangers import NotSecure
-from bbs.client.values import ChatMessage, NotTrusted, Origin, Reply, TurnedAway
+from bbs.client.values import ChatMessage, NotTrusted, Origin, ServiceReply, TurnedAway
 from bbs.client.vocabulary import Vocabulary
 from bbs.errors import TooManyConnections, Unavailable
 from bbs.limits.connections import Door, Entry
@@ -42,15 +42,15 @@ MOST_BYTES = 4 * 1024 * 1024
 _TOO_MANY = TooManyConnections().message
 
 
-class GatewayClient(BBSClient):
+class GatewayClient(ServiceClient):
     """The service for one person at the gateway."""
 
     _log = Logger()
 
-    def request(self, line: str, *, whole: bool = True) -> Deferred[Reply]:
+    def request(self, line: str, *, whole: bool = True) -> Deferred[ServiceReply]:
         """As any client's, but where that fails with `NotTrusted` or `NotSecure` the log has why,
         as that is the operator's affair, and the reply is that the service is not available."""
-        asking = BBSClient.request(self, line, whole=whole)
+        asking = ServiceClient.request(self, line, whole=whole)
         return asking.addErrback(self._not_trusted)
 
     def listen(
@@ -61,7 +61,7 @@ class GatewayClient(BBSClient):
         after: int | None = None,
     ) -> Deferred[None]:
         """As any client's; the log has it where an app server has no room for the gateway."""
-        listening = BBSClient.listen(self, user, on_message, after=after)
+        listening = ServiceClient.listen(self, user, on_message, after=after)
         return listening.addErrback(self._turned_away)
 
     def _turned_away(self, failure: Failure) -> Failure:
@@ -75,13 +75,13 @@ class GatewayClient(BBSClient):
             )
         return failure
 
-    def _not_trusted(self, failure: Failure) -> Reply:
+    def _not_trusted(self, failure: Failure) -> ServiceReply:
         if failure.trap(NotTrusted, NotSecure) is NotTrusted:
             self._log.critical("telnet.secret is wrong: {problem}", problem=str(failure.value))
         else:
             self._log.critical("no TLS to the service: {problem}", problem=str(failure.value))
         unavailable = Unavailable()
-        return Reply({"status": 1, "message": unavailable.message, "code": unavailable.code})
+        return ServiceReply({"status": 1, "message": unavailable.message, "code": unavailable.code})
 
 
 class GatewayFactory(Factory):
@@ -109,7 +109,7 @@ class GatewayFactory(Factory):
         self._secret = secret
         self._limits = limits
         self._endpoint = endpoint or partial(endpoint_to, reactor)
-        self._vocabulary = Vocabulary()
+        self._vocabulary = Vocabulary(host.presentation)
         self._door = door
         self._wall = wall
         self._connections: dict[GatewayConnection, Entry | None] = {}

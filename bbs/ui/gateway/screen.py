@@ -12,10 +12,12 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from bbs.client.typed import Typed
-from bbs.client.values import ChatMessage, Reply, ServiceEvent
+from bbs.client.values import ChatMessage, ServiceEvent, ServiceReply
+from bbs.client.vocabulary import Vocabulary
+from bbs.protocols.presentation import Presentation
 from bbs.ui.gateway.pager import Pager
 from bbs.ui.screen import IScreen
-from bbs.ui.text import OLDER, event_line, message_line, reply_entries
+from bbs.ui.text import OLDER, event_entry, message_line, reply_entries
 from bbs.ui.times import Stamp, Times
 
 BELL = "\a"
@@ -33,6 +35,7 @@ class Screen:
         "_ring",
         "_show",
         "_times",
+        "_vocabulary",
         "pager",
         "rings",
         "stamps",
@@ -40,16 +43,18 @@ class Screen:
 
     def __init__(
         self,
+        vocabulary: Vocabulary,
         times: Times,
         pager: Pager,
         *,
         show: Callable[[str], None],
         ring: Callable[[], None],
-        replied: Callable[[Typed, Reply], None],
+        replied: Callable[[Typed, ServiceReply], None],
         ask: Callable[[str], Deferred[str]],
         changed: Callable[[], None],
     ) -> None:
         self.pager = pager
+        self._vocabulary = vocabulary
         self._times = times
         self._show = show
         self._ring = ring
@@ -63,25 +68,30 @@ class Screen:
 
     # IScreen
 
-    def reply(self, request: Typed, reply: Reply) -> None:
-        entries = reply_entries(reply, request.user, self._times.since)
+    def reply(self, request: Typed, reply: ServiceReply) -> None:
+        entries = reply_entries(self._presentation, reply, request.user, self._times.since)
         self._page([line for each in entries for line in self._stamped(each.text, each.time)])
         self._replied(request, reply)
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
-        self._show("\n".join(self._stamped(message_line(message, user), message.time)))
+        line = message_line(self._presentation, message, user)
+        self._show("\n".join(self._stamped(line, message.time)))
         if for_you and self.rings:
             self._ring()
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
         lines = [OLDER] if older else []
         for each in messages:
-            lines += self._stamped(message_line(each, user), each.time)
+            lines += self._stamped(message_line(self._presentation, each, user), each.time)
         self._page(lines)
 
     def event(self, user: str, event: ServiceEvent) -> None:
-        stamp = self._times.now() if self.stamps else Stamp()
-        self._show("\n".join(_beside(stamp, event_line(event))))
+        entry = event_entry(self._presentation, event, self._times.since)
+        if entry.time is None and self.stamps:
+            lines = _beside(self._times.now(), entry.text)
+        else:
+            lines = self._stamped(entry.text, entry.time)
+        self._show("\n".join(lines))
 
     def notice(self, text: str) -> None:
         self._page(text.split("\n"))
@@ -94,6 +104,10 @@ class Screen:
 
     def changed(self) -> None:
         self._changed()
+
+    @property
+    def _presentation(self) -> Presentation:
+        return self._vocabulary.presentation
 
     # Pages
 

@@ -8,16 +8,17 @@ out the next may be typed already.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from bbs.client.library import BBSClient
+from bbs.client.library import ServiceClient
 from bbs.client.typed import Typed
-from bbs.client.values import Reply
+from bbs.client.values import ServiceReply
 from bbs.errors import WrongCredentials
+from bbs.protocols.presentation import Presentation
 from bbs.protocols.telnet.reader import Command
 from bbs.ui.conversation import Conversation
 from bbs.ui.gateway import encodings
@@ -47,10 +48,12 @@ login NAME to log in, register NAME to make an account; help lists all commands.
 
 @dataclass(frozen=True)
 class Host:
-    """The service that people come to: its name, and what they read first, a sentence."""
+    """The service that people come to: its name, what they read first, a sentence, and what is
+    shown and done for it where its servers do not tell that."""
 
     name: str
     greeting: str
+    presentation: Presentation = field(default_factory=Presentation)
 
 
 class Visit:
@@ -62,7 +65,7 @@ class Visit:
     def __init__(
         self,
         clock: IReactorTime,
-        client: BBSClient,
+        client: ServiceClient,
         host: Host,
         max_line: int,
         send: Callable[[bytes], None],
@@ -87,6 +90,7 @@ class Visit:
         self._begun = False
         self._ended = False
         self._screen = Screen(
+            client.vocabulary,
             Times(wall),
             Pager(self._rows, self._display.height),
             show=self._show,
@@ -277,7 +281,7 @@ class Visit:
 
     # What the screen asks of the visit
 
-    def _replied(self, request: Typed, reply: Reply) -> None:
+    def _replied(self, request: Typed, reply: ServiceReply) -> None:
         if request.name != "login":
             return
         if reply.ok:

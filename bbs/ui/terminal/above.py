@@ -13,8 +13,11 @@ from collections.abc import Callable, Sequence
 from prompt_toolkit.formatted_text import fragment_list_len
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from bbs.client.vocabulary import Vocabulary
+from bbs.ui.talk import history_command
 from bbs.ui.terminal import looks
 from bbs.ui.terminal.interfaces import Fragments
+from bbs.ui.text import visible
 
 PAUSE = 0.05
 """Seconds from one turn to the next: 20 a second, more than an eye follows."""
@@ -29,9 +32,16 @@ may do so for days. The latest stay."""
 
 
 class Above:
-    """Hands `write` what was added, in turns."""
+    """Hands `write` what was added, in turns; `vocabulary` knows where what is left out is still to
+    be had."""
 
-    def __init__(self, clock: IReactorTime, write: Callable[[Sequence[Fragments]], None]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        vocabulary: Vocabulary,
+        write: Callable[[Sequence[Fragments]], None],
+    ) -> None:
+        self._vocabulary = vocabulary
         self._clock = clock
         self._write = write
         self._waiting: deque[Fragments] = deque()
@@ -75,7 +85,9 @@ class Above:
     def _tell_left_out(self) -> None:
         if self._left_out:
             count, self._left_out = self._left_out, 0
-            words = f"{count:,} came before these and are left out here; history NAME has messages."
+            history = history_command(self._vocabulary)
+            where = f"; {visible(history)} NAME has messages" if history else ""
+            words = f"{count:,} came before these and are left out here{where}."
             self._waiting.appendleft(looks.notice(words))
 
     def _plan(self) -> None:

@@ -12,14 +12,14 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from bbs.addresses import Address
-from bbs.client.library import BBSClient
+from bbs.client.library import ServiceClient
 from bbs.client.typed import Typed
-from bbs.client.values import ChatMessage, ClientError, Reply, ServiceEvent
+from bbs.client.values import ChatMessage, ClientError, ServiceEvent, ServiceReply
 from bbs.ui.asking import HOW_TO_END
 from bbs.ui.conversation import Conversation
 from bbs.ui.passwords import changes_one, questions
 from bbs.ui.screen import GivenUp, IScreen
-from bbs.ui.talk import Talk, is_said, partner_of
+from bbs.ui.talk import Partner, history_command, is_said, partner_of
 from bbs.ui.terminal import looks
 from bbs.ui.terminal.above import Above
 from bbs.ui.terminal.aside import Aside, Shows
@@ -36,9 +36,6 @@ from bbs.ui.text import OLDER, problem_line, visible
 GREETING = "Connected to {}. help lists the commands, Tab completes them; exit or Ctrl-D ends."
 
 OLDER_BY_KEY = "(older ones: Page Up)"
-
-NOTHING_TO_READ = "There is nothing to read back in before talk NAME, or history NAME."
-
 
 _OF_A_CHANGE = ("The same once more", "New password", "Old password")
 """What is to be entered, by how many questions are left."""
@@ -64,7 +61,7 @@ class Face:
     def __init__(
         self,
         clock: IReactorTime,
-        client: BBSClient,
+        client: ServiceClient,
         login_server: Address,
         editor: Callable[[Face], IEditor],
         password: str | None = None,
@@ -79,11 +76,11 @@ class Face:
         self.conversation = Conversation(client, self)
         self.work = Work(self._carry_out, self.leave)
         self._editor = editor(self)
-        self._above = Above(clock, self._editor.print)
+        self._above = Above(clock, client.vocabulary, self._editor.print)
         self._aside = Aside(self._editor, self._above, pager)
         self._looks = looks
         self._attention = attention
-        self._past: tuple[str, Talk] | None = None
+        self._past: tuple[str, Partner] | None = None
         self._looks_back = False
         self._question: _Question | None = None
         self._hidden = False
@@ -222,14 +219,17 @@ class Face:
         said = said or (begins and line[:1] != "/")
         return Place(None if talk is None else (self.conversation.current, talk), said)
 
+    def _partner(self, user: str, message: ChatMessage) -> Partner:
+        return partner_of(self._client.vocabulary.presentation, user, message)
+
     # IScreen
 
-    def reply(self, request: Typed, reply: Reply) -> None:
+    def reply(self, request: Typed, reply: ServiceReply) -> None:
         self._show(self._looks.reply(reply, request.user))
 
     def message(self, user: str, message: ChatMessage, for_you: bool) -> None:
         conversation = self.conversation
-        partner = partner_of(user, message)
+        partner = self._partner(user, message)
         is_open = user == conversation.current and partner == conversation.talk
         wanted = for_you and (message.group is not None or not is_open)
         several = len(conversation.users) > 1
@@ -240,7 +240,7 @@ class Face:
 
     def past(self, user: str, messages: Sequence[ChatMessage], older: bool) -> None:
         # The end is what is wanted, so these are not paged, and a key goes back from there.
-        self._past = (user, partner_of(user, messages[0]))
+        self._past = (user, self._partner(user, messages[0]))
         if older:
             self._above.add(looks.notice(OLDER if self._editor.size() is None else OLDER_BY_KEY))
         for message in messages:
@@ -287,12 +287,16 @@ class Face:
         user, talk = self.conversation.current, self.conversation.talk
         past = (user, talk) if user is not None and talk is not None else self._past
         if past is None or past[0] not in self.conversation.users:
-            self.notice(NOTHING_TO_READ)
+            history = history_command(self._client.vocabulary)
+            ways = f" before talk NAME, or {visible(history)} NAME" if history else ""
+            self.notice(f"There is nothing to read back in{ways}.")
+        elif not past[1].talk.history:
+            self.notice("There is nothing to read back in.")
         elif not self._looks_back:
             self._looks_back = True
             Deferred.fromCoroutine(self._look_back(*past))
 
-    async def _look_back(self, user: str, talk: Talk) -> None:
+    async def _look_back(self, user: str, talk: Partner) -> None:
         back = Back(self._client, user, talk)
         draw = partial(self._looks.back_in, user)
         try:

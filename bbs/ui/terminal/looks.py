@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from zlib import crc32
 
-from bbs.client.values import ChatMessage, Reply, ServiceEvent
+from bbs.client.values import ChatMessage, ServiceEvent, ServiceReply
+from bbs.client.vocabulary import Vocabulary
+from bbs.protocols.presentation import Presentation
 from bbs.ui.terminal.interfaces import Fragments
-from bbs.ui.text import event_line, message_line, reply_entries, visible
+from bbs.ui.text import event_entry, message_pieces, reply_entries, visible
 from bbs.ui.times import Stamp, Times
 
 PALETTE = (
@@ -41,21 +43,28 @@ def style_of(name: str) -> str:
 
 class Looks:
     """How things look to one person: with the times beside them, or not, and names in colours, or
-    not. `wall` is the clock that is stamped by."""
+    not. `wall` is the clock that is stamped by, and `vocabulary` knows the service's
+    presentation."""
 
     def __init__(
-        self, wall: Callable[[], float], *, shows_times: bool = True, senders: bool = True
+        self,
+        vocabulary: Vocabulary,
+        wall: Callable[[], float],
+        *,
+        shows_times: bool = True,
+        senders: bool = True,
     ) -> None:
+        self._vocabulary = vocabulary
         self._wall = wall
         self._shows_times = shows_times
         self._senders = senders
         self._times = Times(wall)
 
-    def reply(self, reply: Reply, user: str = "") -> Fragments:
+    def reply(self, reply: ServiceReply, user: str = "") -> Fragments:
         """A reply to `user`."""
         style = "" if reply.ok else "class:problem"
         fragments: list[tuple[str, str]] = []
-        for entry in reply_entries(reply, user, self._times.since):
+        for entry in reply_entries(self._presentation, reply, user, self._times.since):
             stamp = [] if entry.time is None else self._stamp(self._times.stamp(entry.time))
             fragments += [*stamp, (style, entry.text), ("", "\n")]
         return fragments[:-1]
@@ -72,7 +81,9 @@ class Looks:
         """An event of the service's own for `user`, who is one of `several` here or the only
         one."""
         to = [("", " to "), (self._style(user), visible(user))] if several else []
-        return [*self._stamp(self._times.now()), ("", event_line(event)), *to]
+        entry = event_entry(self._presentation, event, self._times.since)
+        stamp = self._times.now() if entry.time is None else self._times.stamp(entry.time)
+        return [*self._stamp(stamp), ("", entry.text), *to]
 
     def back_in(self, user: str) -> Callable[[ChatMessage], tuple[str, Fragments]]:
         """Begins to draw a conversation of `user`'s from before: of each message, in their order,
@@ -89,11 +100,14 @@ class Looks:
     def _message(
         self, user: str, message: ChatMessage, several: bool, highlighted: bool
     ) -> Sequence[tuple[str, str]]:
-        sender = visible(message.sender)
-        rest = message_line(message, user).removeprefix(f"<<<{sender}")
         style = self._style(message.sender) + (" class:highlight" if highlighted else "")
+        pieces = message_pieces(self._presentation, message, user)
         to = [("", " to "), (self._style(user), visible(user))] if several and message.group else []
-        return [("", "<<<"), (style, sender), ("", rest), *to]
+        return [*((style if is_sender else "", text) for text, is_sender in pieces), *to]
+
+    @property
+    def _presentation(self) -> Presentation:
+        return self._vocabulary.presentation
 
     def _style(self, name: str) -> str:
         return style_of(name) if self._senders else "bold"

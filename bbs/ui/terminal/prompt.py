@@ -18,7 +18,7 @@ from wcwidth import wcwidth
 from bbs.addresses import Address
 from bbs.client.values import Waiting
 from bbs.ui.conversation import Status
-from bbs.ui.talk import Talk
+from bbs.ui.talk import Partner
 from bbs.ui.text import visible
 
 
@@ -28,9 +28,9 @@ class Situation:
 
     login_server: Address
     user: str | None = None
-    talk: Talk | None = None
+    talk: Partner | None = None
     status: Status = field(default_factory=Status)
-    unread: Mapping[Talk, int] = field(default_factory=dict)
+    unread: Mapping[Partner, int] = field(default_factory=dict)
     elsewhere: int = 0
 
 
@@ -47,9 +47,9 @@ def prompt(situation: Situation, columns: int) -> str:
     return f"{_cut(_who(situation), room - 2)}> "
 
 
-def partner_name(talk: Talk) -> str:
+def partner_name(talk: Partner) -> str:
     """A partner as the prompt and messages name them."""
-    return f"{'#' if talk.group else ''}{visible(talk.name)}"
+    return f"{'#' if talk.is_room else ''}{visible(talk.name)}"
 
 
 def width(text: str) -> int:

@@ -25,7 +25,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
 from bbs.addresses import Address
-from bbs.client.library import BBSClient
+from bbs.client.library import ServiceClient
 from bbs.client.values import ClientError
 from bbs.clock import measure_steadily
 from bbs.ui.lines import Lines, reader
@@ -47,7 +47,7 @@ STDIN = 0
 def run(
     login_server: Address,
     password: str | None = None,
-    make: Callable[[Any, Address], BBSClient] = BBSClient,
+    make: Callable[[Any, Address], ServiceClient] = ServiceClient,
     *,
     times: bool = True,
 ) -> str:
@@ -74,7 +74,12 @@ def run(
         login_server,
         editor,
         password,
-        looks=Looks(time.time, shows_times=times and own.times, senders=own.senders),
+        looks=Looks(
+            client.vocabulary,
+            time.time,
+            shows_times=times and own.times,
+            senders=own.senders,
+        ),
         attention=own.bell,
         pager=_pager(own),
     )
@@ -114,7 +119,7 @@ class _Talk:
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, client: BBSClient, face: Face) -> None:
+    def __init__(self, reactor: Any, client: ServiceClient, face: Face) -> None:
         self.problem = "interrupted"
         self._reactor = reactor
         self._client = client

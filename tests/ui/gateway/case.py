@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 
 from bbs.addresses import Address
+from bbs.board.client import face
 from bbs.limits.connections import Door
 from bbs.protocols.line.interfaces import LineLimits
 from bbs.testing import MemoryNetwork
@@ -42,7 +43,7 @@ def window(columns: int) -> bytes:
 HOST = "192.0.2.7"
 """Where visitors come from, unless it is said."""
 
-BOARD = Host("bbs", "bbs, a bulletin board.")
+BOARD = Host("bbs", "bbs, a bulletin board.", face)
 
 WELCOME = GREETING.format(BOARD.greeting)
 """What people read first."""

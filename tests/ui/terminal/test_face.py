@@ -12,7 +12,9 @@ from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClie
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from bbs.board.client import face
 from bbs.client import BBSClient, Unreachable
+from bbs.client.vocabulary import Vocabulary
 from bbs.errors import WrongCredentials
 from bbs.ui.screen import GivenUp, IScreen
 from bbs.ui.terminal.aside import Shows
@@ -25,7 +27,7 @@ from bbs.ui.terminal.view import View
 from bbs.ui.terminal.work import Line
 from tests.client.case import APP_1, LOGIN, ClientTestCase
 
-PLAIN = Looks(lambda: 0.0, shows_times=False)
+PLAIN = Looks(Vocabulary(face), lambda: 0.0, shows_times=False)
 
 
 @implementer(IEditor)

@@ -13,9 +13,11 @@ from prompt_toolkit.layout import BufferControl
 from prompt_toolkit.layout.processors import Transformation, TransformationInput
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board.client import face
 from bbs.client import Address, ChatMessage, Reply, ServiceEvent, Waiting
+from bbs.client.vocabulary import Vocabulary
 from bbs.ui.conversation import Status
-from bbs.ui.talk import Talk
+from bbs.ui.talk import Partner
 from bbs.ui.terminal import looks
 from bbs.ui.terminal.harmless import Harmless, Hidden
 from bbs.ui.terminal.interfaces import Fragments
@@ -23,6 +25,7 @@ from bbs.ui.terminal.keys import MOST, pasted, size, too_much
 from bbs.ui.terminal.looks import PALETTE, Looks, style_of
 from bbs.ui.terminal.prompt import Situation, prompt, width
 from bbs.ui.text import visible_in_line
+from tests.ui.test_conversation import FRIEND, GROUP
 
 LOGIN = Address("127.0.0.1", 22222)
 APP = Address("127.0.0.1", 22223)
@@ -72,7 +75,7 @@ TODAY = local(2026, 11, 26, 15, 0)
 
 class LooksTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.looks = Looks(lambda: TODAY)
+        self.looks = Looks(Vocabulary(face), lambda: TODAY)
 
     def test_messages(self) -> None:
         direct = ChatMessage(1, "bob", "hi\x1b[2J", to="ann")
@@ -95,7 +98,7 @@ class LooksTests(SynchronousTestCase):
         self.assertEqual(text(self.looks.message("ann", early, False)), shown.split("\n")[1])
 
     def test_without_times(self) -> None:
-        looks = Looks(lambda: TODAY, shows_times=False)
+        looks = Looks(Vocabulary(face), lambda: TODAY, shows_times=False)
         early = ChatMessage(2, "bob", "hi", to="ann", time=local(2026, 11, 27))
         self.assertEqual(text(looks.message("ann", early, False)), "<<<bob->ann: hi>>>")
         self.assertEqual(looks.back_in("ann")(early)[0], "")
@@ -117,7 +120,7 @@ class LooksTests(SynchronousTestCase):
     def test_a_sender_has_a_colour(self) -> None:
         message = ChatMessage(1, "bob", "hi", to="ann")
         self.assertEqual(self.looks.message("ann", message, False)[1], (style_of("bob"), "bob"))
-        plain = Looks(lambda: TODAY, senders=False)
+        plain = Looks(Vocabulary(face), lambda: TODAY, senders=False)
         self.assertEqual(plain.message("ann", message, False)[1], ("bold", "bob"))
 
     def test_who_wants_to_know_sees_it(self) -> None:
@@ -159,7 +162,7 @@ class LooksTests(SynchronousTestCase):
         self.assertEqual(looks.problem("a"), [("class:problem", "a")])
 
 
-BOB, CHESS = Talk("bob"), Talk("chess", group=True)
+BOB, CHESS = Partner(FRIEND, "bob"), Partner(GROUP, "chess")
 
 
 class PromptTests(SynchronousTestCase):

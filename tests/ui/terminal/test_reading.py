@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from twisted.internet.defer import Deferred, fail
 
+from bbs.board.client import face
 from bbs.board.posts import post as publish
-from bbs.ui.talk import Talk
-from bbs.ui.terminal.face import NOTHING_TO_READ, OLDER_BY_KEY
+from bbs.framework import Talk
+from bbs.ui.talk import Partner
+from bbs.ui.terminal.face import OLDER_BY_KEY
 from bbs.ui.terminal.history import Place
 from bbs.ui.terminal.interfaces import More, Size
 from bbs.ui.terminal.pager import Failed
 from bbs.ui.terminal.settings import Attention
 from tests.client.case import failure
 from tests.ui.terminal.test_face import FaceCase
+from tests.ui.test_conversation import FRIEND
 
 WINDOW = Size(40, 6)
 
@@ -214,12 +219,27 @@ class BackTests(ReadingCase):
     def test_there_is_nothing(self) -> None:
         self.face.look_back()
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], NOTHING_TO_READ)
+        words = "There is nothing to read back in before talk NAME, or history NAME."
+        self.assertEqual(self.typist.printed[-1], words)
         self.type("history bob", "logout")
         self.face.look_back()
         self.network.advance(0.1)
-        self.assertEqual(self.typist.printed[-1], NOTHING_TO_READ)
+        words = "There is nothing to read back in before talk NAME, or history NAME."
+        self.assertEqual(self.typist.printed[-1], words)
         self.assertEqual(self.typist.asked, "line")
+
+    def test_the_service_does_not_say_what_was_said(self) -> None:
+        """Nothing is sent: without a command, the first word would be a name."""
+        self.type("talk bob")
+        vocabulary = self.client.vocabulary
+        vocabulary.presentation = replace(face, talks=[Talk("friend", "send", "friend")])
+        self.face.conversation.end_talk()
+        self.type("talk bob")
+        asked = [*self.network.requests]
+        self.face.look_back()
+        self.network.advance(0.1)
+        self.assertEqual(self.typist.printed[-1], "There is nothing to read back in.")
+        self.assertEqual(self.network.requests, asked)
 
     def test_two_presses_are_one(self) -> None:
         self.type("talk bob")
@@ -301,7 +321,7 @@ class PlaceTests(ReadingCase):
     posts_of_bob = 0
 
     def test_said_and_commanded(self) -> None:
-        talk = ("ann", Talk("bob"))
+        talk = ("ann", Partner(FRIEND, "bob"))
         self.assertEqual(self.face.place("hello", False), Place())
         self.type("talk bob")
         self.assertEqual(self.face.place("hello", False), Place(talk, True))

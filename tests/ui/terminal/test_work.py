@@ -8,6 +8,9 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from bbs.board.client import face
+from bbs.client import Reply
+from bbs.client.vocabulary import Vocabulary
 from bbs.ui.asking import Asking, Press
 from bbs.ui.terminal.above import MOST_CHARACTERS, MOST_HELD, PAUSE, TURN, Above
 from bbs.ui.terminal.interfaces import Fragments
@@ -75,7 +78,8 @@ class AboveTests(SynchronousTestCase):
         self.clock = Clock()
         self.turns: list[int] = []
         self.written: list[str] = []
-        self.above = Above(self.clock, self.write)
+        self.vocabulary = Vocabulary(face)
+        self.above = Above(self.clock, self.vocabulary, self.write)
 
     def write(self, lines: Sequence[Fragments]) -> None:
         self.turns.append(len(lines))
@@ -119,6 +123,9 @@ class AboveTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_what_comes_while_somebody_reads_has_a_bound(self) -> None:
+        send = {"usage": "send <user> <friend> <message>", "server": "app", "rest": True}
+        history = {"usage": "history <user> <name>", "server": "app", "harmless": True}
+        self.vocabulary.learn(Reply({"status": 0, "commands": [send, history]}), 0.0)
         self.above.hold()
         self.add(*map(str, range(MOST_HELD + 3)))
         self.above.let_go()

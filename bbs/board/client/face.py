@@ -1,0 +1,125 @@
+"""How clients present the board."""
+
+from __future__ import annotations
+
+from bbs.board.client.legacy import LEGACY
+from bbs.framework import ChatEvent, Choices, Line, Listing, Notice, Presentation, Talk
+
+INVITATIONS = Choices(
+    "invitation",
+    ask="list-invite",
+    lists={"list-invite": "invite"},
+    removed_by=("accept-invite", "decline-invite", "block"),
+    added_by_events={"invite": "from"},
+    removed_by_events={"friend": "with"},
+)
+FRIENDS = Choices(
+    "friend",
+    ask="list-friend",
+    lists={"list-friend": "friend", "who": "friend"},
+    parameters=("friend",),
+    added_by=("accept-invite",),
+    removed_by=("unfriend", "block"),
+    added_by_events={"friend": "with"},
+)
+JOINED = Choices(
+    "group",
+    ask="list-joined",
+    lists={"list-joined": "group"},
+    parameters=("group",),
+    added_by=("create-group", "join-group"),
+    removed_by=("leave-group",),
+    within="any group",
+)
+GROUPS = Choices(
+    "any group", label="group", ask="list-group", lists={"list-group": "group"}, shared=True
+)
+BLOCKED = Choices(
+    "blocked", lists={"list-block": "block"}, added_by=("block",), removed_by=("unblock",)
+)
+
+face = Presentation(
+    help={
+        "invite": "Asks somebody to be your friend.",
+        "list-invite": "Lists who has invited you, the oldest invitation first.",
+        "accept-invite": "Makes you friends with somebody who has invited you.",
+        "decline-invite": "Says no to an invitation; whoever sent it may invite you again.",
+        "list-friend": "Lists your friends, the oldest friendship first.",
+        "who": "Tells which of your friends are online, and when the others were here last.",
+        "unfriend": "Ends a friendship. What was said stays to be read.",
+        "block": "Takes nothing from somebody any more; friendship and invitations end.",
+        "unblock": "Takes from somebody again.",
+        "list-block": "Lists whom you have blocked.",
+        "post": "Writes for all your friends.",
+        "receive-post": "Shows the latest of what your friends have posted.",
+        "send": "Sends one message to a friend who is online.",
+        "history": "Shows the last 50 messages of a talk with a friend or in a group.",
+        "create-group": "Makes a group, with you in it.",
+        "list-group": "Lists all groups there are.",
+        "list-joined": "Lists the groups that you are in.",
+        "join-group": "Makes you a member of a group.",
+        "leave-group": "Makes you a member of a group no more.",
+        "list-member": "Lists who is in a group of yours, in the order joined.",
+        "send-group": "Sends one message to everybody in a group who is online.",
+    },
+    # As irssi and other chats, and Unix, call them.
+    aliases={"msg": "send", "friends": "list-friend", "w": "who"},
+    choices=(FRIENDS, INVITATIONS, JOINED, GROUPS, BLOCKED),
+    complete={
+        "accept-invite id": ("invitation",),
+        "decline-invite id": ("invitation",),
+        "block id": ("invitation", "friend"),
+        "unblock id": ("blocked",),
+        "history name": ("group", "friend"),
+        "join-group group": ("any group", "-group"),
+        "create-group group": (),
+    },
+    lists=(
+        Listing("invite", "No invitations"),
+        Listing("friend", "No friends"),
+        Listing("group", "No groups"),
+        Listing("post", "No posts", backwards=True),
+        Listing("history", "No messages", backwards=True, recent=True),
+        Listing("block", "Nobody is blocked"),
+        Listing("member", "No members"),
+    ),
+    lines=(
+        Line("{id:text}: {message:text}", time="time"),
+        Line("{id:text}  online", when={"online": True}, has=("last",)),
+        Line("{id:text}  offline since {last:time}", when={"online": False}),
+        Line("{id:text}  offline", when={"online": False}, has=("last",)),
+    ),
+    chats=(ChatEvent("message"), ChatEvent("sent", own=True)),
+    talks=(
+        Talk(
+            "friend",
+            send="send",
+            choices="friend",
+            history="history",
+            line="<<<{sender}->{to}: {text}>>>",
+        ),
+        Talk(
+            "group",
+            send="send-group",
+            choices="group",
+            history="history-group",
+            room=True,
+            line="<<<{sender}->GROUP<{to}>: {text}>>>",
+        ),
+    ),
+    notices=(
+        Notice(
+            "waiting.invitations",
+            "{} invitation waits: list-invite",
+            "{} invitations wait: list-invite",
+        ),
+        Notice(
+            "waiting.messages",
+            "{} message came while you were away",
+            "{} messages came while you were away",
+            most=1000,
+        ),
+    ),
+    after="waiting.after",
+    legacy=LEGACY,
+)

@@ -1,0 +1,598 @@
+"""How clients present a service: its help, completion, chat and words, as data.
+
+A service declares a `Presentation`. Its servers send it in their reply to `commands`, so a client
+that was written before the service existed can present it (`docs/protocol.md`, section 3). A client
+does not trust what a server sends: it drops malformed parts and keeps the rest.
+
+The members of an event, of an entry and of the reply to `login` are named by paths: `"time"`, or
+`"waiting.after"` for a member of a member.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import lru_cache
+from importlib import import_module
+from reprlib import repr as short
+from typing import Any, TypeVar
+
+from bbs.protocols.commands import Command
+
+MOST_TEXT = 1000
+"""Characters in a text of a presentation: a sentence of help, the name of a command."""
+
+MOST_ITEMS = 1000
+"""Items in one list or mapping of a presentation."""
+
+MOST_LINES = 100
+"""Forms of entries: a client may compare each entry of a long list with all of them."""
+
+MOST_PLACES = 20
+"""Members in one form, each once: a text that stood there twice would take twice the memory."""
+
+WITH_PASSWORDS = ("register", "login", "change-password")
+"""The framework's commands with passwords. Clients know these by their names: they keep no password
+in a history of lines."""
+
+RESERVED_EVENTS = ("logout", "moved", "problem", "waiting")
+"""The events of the framework, which clients handle by themselves."""
+
+WORD = re.compile(r"[^\s/?][^\s]*")
+"""A word that people can type for a command or a kind of partner."""
+
+_REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_PLACE = re.compile(r"\{([A-Za-z_][\w.]*)(:text|:time)?\}")
+
+T = TypeVar("T")
+
+
+class PresentationUnusable(Exception):
+    """A presentation cannot be loaded; the text is one line for the author of the service."""
+
+
+def member(members: Mapping[str, object], path: str) -> object:
+    """The member at a path; None where there is none, or no path."""
+    if "." not in path:  # As most have none, and each message has eight.
+        return members.get(path) if path else None
+    found: object = members
+    for name in path.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(name)
+    return found
+
+
+def _is_there(members: Mapping[str, object], path: str) -> bool:
+    """Whether there is a member at a path, even if it is null."""
+    within, _, name = path.rpartition(".")
+    found = member(members, within) if within else members
+    return isinstance(found, Mapping) and name in found
+
+
+@dataclass(frozen=True)
+class Line:
+    """The form of one line: for an entry of a list, or for an event.
+
+    :param text: `{name}` stands for the member of that name, `{name:time}` for a member in seconds
+        since the epoch, as a date. The line fits only where each of them is a text or a number, and
+        each `{name:text}` a text. A member stands there once.
+    :param when: members that must have these values for the line to fit.
+    :param time: the member in seconds since the epoch that stands beside the line as its time.
+    :param has: members that must be there for the line to fit, with any value.
+    """
+
+    text: str = ""
+    when: Mapping[str, str | bool] = field(default_factory=dict)
+    time: str = ""
+    has: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        _check(self)
+        _check_form(self, "text")
+
+    def filled(self, members: Mapping[str, object], date: Callable[[float], str]) -> str | None:
+        """The line for these members; None if it does not fit. `date` formats a time."""
+        for path, wanted in self.when.items():
+            found = member(members, path)
+            if type(found) is not type(wanted) or found != wanted:  # For Python, 1 is True.
+                return None
+        if not all(_is_there(members, path) for path in self.has):
+            return None
+        values = []
+        for path, kind in _places(self.text):
+            value = member(members, path)
+            if isinstance(value, bool) or not isinstance(value, str | int | float):
+                return None
+            if kind == ":text" and not isinstance(value, str):
+                return None
+            if kind == ":time":
+                value = "" if isinstance(value, str) else date(value)
+                if not value:
+                    return None
+            values.append(str(value))
+        given = iter(values)
+        return _PLACE.sub(lambda _: next(given), self.text)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How clients show a list of a reply.
+
+    :param name: the member of the reply that holds the list.
+    :param empty: the words for an empty list.
+    :param backwards: the first part holds the latest entries, and `more` brings older ones.
+    :param recent: people want the first part only; clients do not ask for the others.
+    """
+
+    name: str
+    empty: str = ""
+    backwards: bool = False
+    recent: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self, "name")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Names that people type and clients complete: friends, for example, or rooms.
+
+    A client learns them from replies and events that pass. When a user logs in, it asks once.
+
+    :param name: the word for one of them: `friend`. Completion shows it beside each name.
+    :param label: the word that completion shows instead of `name`.
+    :param lists: commands that list all names, each with the member of its reply that holds the
+        list. An entry is a name, or a mapping with the name in its member `key`.
+    :param ask: the command of `lists` that a client sends by itself at login. The command must
+        change nothing.
+    :param key: see `lists`.
+    :param parameters: parameters that take these names, in any command.
+    :param added_by: commands whose first argument becomes one of these names.
+    :param removed_by: commands whose first argument is removed from these names. A command without
+        arguments removes all names.
+    :param added_by_events: events that add a name, each with the member that holds the name.
+    :param removed_by_events: events that remove a name, each with the member that holds the name.
+    :param within: larger choices: a name that is added here is added there too.
+    :param shared: the names are the same for all users of a client.
+    """
+
+    name: str
+    label: str = ""
+    lists: Mapping[str, str] = field(default_factory=dict)
+    ask: str = ""
+    key: str = "id"
+    parameters: Sequence[str] = ()
+    added_by: Sequence[str] = ()
+    removed_by: Sequence[str] = ()
+    added_by_events: Mapping[str, str] = field(default_factory=dict)
+    removed_by_events: Mapping[str, str] = field(default_factory=dict)
+    within: str = ""
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self, "name")
+        if self.ask and self.ask not in self.lists:
+            raise ValueError(f"choices {self.name}: lists has no {self.ask}, which ask names")
+
+
+@dataclass(frozen=True)
+class Talk:
+    """A kind of conversation: after `talk NAME`, each line that is typed goes to that name.
+
+    :param name: the word for a partner: `friend`. People type it (`talk friend NAME`) if a name
+        belongs to two kinds.
+    :param send: the command that sends a line. Its parameters are `<user> <partner> <text>`;
+        without `choices` they are `<user> <text>`, and `name` is the only partner. The text is the
+        rest of the line. Without `send`, people can only read.
+    :param choices: the names that one can talk to. A command or an event that removes the name ends
+        the conversation.
+    :param history: the command for earlier messages: `<user> <partner>`, or without `choices`
+        `<user>`. It must change nothing.
+    :param ended_by: commands that end the conversation, whoever the partner is.
+    :param room: several people hear a line. At a terminal, `#` stands before the partner's name.
+    :param line: the form of a message, with `{sender}`, `{to}` (the partner) and `{text}`.
+    """
+
+    name: str
+    send: str = ""
+    choices: str = ""
+    history: str = ""
+    ended_by: Sequence[str] = ()
+    room: bool = False
+    line: str = ""
+
+    def __post_init__(self) -> None:
+        _check(self, "name")
+        if not WORD.fullmatch(self.name):
+            raise ValueError(f"talk {self.name!r}: its name is not a word that people can type")
+        if not self.line:
+            usual = "#{to} {sender}: {text}" if self.room else "{sender} to {to}: {text}"
+            object.__setattr__(self, "line", usual)
+        _check_form(self, "line")
+        places = {f"{path}{time}" for path, time in _places(self.line)}
+        unknown = places - {"sender", "to", "text"}
+        if unknown:
+            raise ValueError(
+                f"talk {self.name}: its line has {{{min(unknown)}}}; it may have {{sender}}, {{to}}"
+                " and {text}"
+            )
+
+    def is_sent_by(self, command: Command) -> bool:
+        """Whether a command fits as `send`."""
+        needed = 1 + bool(self.choices)
+        return (
+            command.takes_user
+            and command.rest
+            and command.minimum == len(command.parameters) == needed
+        )
+
+    def is_recalled_by(self, command: Command) -> bool:
+        """Whether a command fits as `history`."""
+        return command.takes_user and len(command.parameters) == bool(self.choices)
+
+
+@dataclass(frozen=True)
+class ChatEvent:
+    """An event that brings a message. The other parameters name the event's members.
+
+    :param event: the name of the event.
+    :param sender: the name of the author.
+    :param text: the text of the message.
+    :param to: the reader's name. An event has either this member or `room`.
+    :param room: the room's name.
+    :param talk: the `Talk` that the message belongs to. By default that is the first one for a
+        room, or the first one that is not for a room.
+    :param id: a number that rises. A client shows each message once, and after a failure goes on
+        behind the last one. Empty if the events have no such number.
+    :param time: seconds since the epoch.
+    :param former: true if the account behind a name in the message is gone.
+    :param own: the user sent this message on another connection. Clients say `events` to get it.
+    """
+
+    event: str
+    sender: str = "from"
+    text: str = "message"
+    to: str = "to"
+    room: str = "group"
+    talk: str = ""
+    id: str = "id"
+    time: str = "time"
+    former: str = "former"
+    own: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self, "event", "sender", "text")
+        if self.event in RESERVED_EVENTS:
+            raise ValueError(f"chat event {self.event}: that event is the framework's own")
+        if not self.to and not self.room:
+            raise ValueError(f"chat event {self.event}: to and room are both empty")
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A number in the reply to `login` that clients tell people, unless it is 0.
+
+    :param member: the member that holds the number.
+    :param one: the words for 1; `{}` stands for the number.
+    :param many: the words for any other number.
+    :param most: the service counts no further; from this number on, clients write "or more".
+    """
+
+    member: str
+    one: str
+    many: str
+    most: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self, "member", "one", "many")
+
+
+@dataclass(frozen=True)
+class Legacy:
+    """The commands of older servers, which send no presentation.
+
+    With such a server, a client uses its own presentation for the commands that have one of these
+    usages. Servers never send this.
+
+    :param first: the commands of servers that do not know `commands` (version 0.1.0).
+    :param later: the commands that later servers have too.
+    """
+
+    first: Sequence[Command] = ()
+    later: Sequence[Command] = ()
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """How clients present a service. Each part is optional.
+
+    :param help: a sentence for each command, which says what the command does.
+    :param groups: the headings of the list of commands, each with its commands.
+    :param aliases: short names of commands, but not of those with passwords.
+    :param choices: the names that clients complete.
+    :param complete: the choices that a parameter takes, by `"COMMAND PARAMETER"`. A `-` before a
+        name takes those choices away.
+    :param lists: the lists of replies.
+    :param lines: at most 100 forms for the entries of lists that are not texts; a client takes
+        the first that fits. An entry that is an event of `chats` or `events` has its form.
+    :param chats: the events that bring messages.
+    :param events: forms for other events. A form without a text shows the event's member `text`.
+    :param talks: the kinds of conversation.
+    :param notices: numbers that clients tell people at login.
+    :param after: the member of the reply to `login` with the id behind which clients listen.
+    :param legacy: the commands of older servers.
+    :raises ValueError: a part is malformed, or contradicts another.
+    """
+
+    help: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    choices: Sequence[Choices] = ()
+    complete: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    lists: Sequence[Listing] = ()
+    lines: Sequence[Line] = ()
+    chats: Sequence[ChatEvent] = ()
+    events: Mapping[str, Line] = field(default_factory=dict)
+    talks: Sequence[Talk] = ()
+    notices: Sequence[Notice] = ()
+    after: str = ""
+    legacy: Legacy | None = None
+
+    def __post_init__(self) -> None:
+        _check(self)
+        for problem in self._contradictions():
+            raise ValueError(problem)
+
+    def _contradictions(self) -> Iterator[str]:
+        for where, name in NAMES.items():
+            counted = Counter(getattr(each, name) for each in getattr(self, where))
+            twice = next((each for each, count in counted.items() if count > 1), None)
+            if twice is not None:
+                yield f"{where}: there are two {twice}"
+        if len(self.lines) > MOST_LINES:
+            yield f"lines: there are over {MOST_LINES}"
+        choices = {each.name for each in self.choices}
+        talks = {each.name for each in self.talks}
+        for each in self.choices:
+            if each.within and each.within not in choices:
+                yield f"choices {each.name}: there are no choices {each.within}, which within names"
+        for talk in self.talks:
+            if talk.choices and talk.choices not in choices:
+                yield f"talk {talk.name}: there are no choices {talk.choices}"
+        for chat in self.chats:
+            if chat.talk and chat.talk not in talks:
+                yield f"chat event {chat.event}: there is no talk {chat.talk}"
+        for alias in self.aliases:
+            if not WORD.fullmatch(alias):
+                yield f"aliases: {alias!r} is not a word that people can type"
+        for event in self.events:
+            if event in RESERVED_EVENTS:
+                yield f"events: {event}: that event is the framework's own"
+            if self.chat(event) is not None:
+                yield f"events: {event}: chats has it, too"
+        for where, names in self.complete.items():
+            if len(where.split(" ")) != 2:
+                yield f'complete: {where!r} is not "COMMAND PARAMETER"'
+            for name in names:
+                if name.removeprefix("-") not in choices:
+                    yield f"complete: {where}: there are no choices {name.removeprefix('-')}"
+
+    # Looking something up
+
+    def listing(self, name: str | None) -> Listing:
+        """How to show the list in a member of a reply."""
+        found = next((each for each in self.lists if each.name == name), None)
+        return found or Listing("list")  # Its own name may be too long for one.
+
+    def chat(self, event: object) -> ChatEvent | None:
+        """The chat event of that name."""
+        return next((each for each in self.chats if each.event == event), None)
+
+    def talk(self, name: str, room: bool) -> Talk:
+        """The talk that a message belongs to: the one of this name, or by default the first one
+        that is for a room, or that is not."""
+        for each in self.talks:
+            if each.name == name or (not name and each.room == room):
+                return each
+        return Talk("room" if room else "message", room=room)
+
+    def sends(self, command: str) -> Talk | None:
+        """The talk that uses a command to send its lines."""
+        return next((each for each in self.talks if each.send == command), None)
+
+    @property
+    def open_talks(self) -> Sequence[Talk]:
+        """The talks that people can begin: those with a command that sends lines."""
+        return [each for each in self.talks if each.send]
+
+    @property
+    def histories(self) -> Sequence[str]:
+        """The commands for earlier messages."""
+        return [each.history for each in self.talks if each.history]
+
+    def only(self, commands: Mapping[str, Command], harmless: Container[str]) -> Presentation:
+        """A copy for a service that has only these commands, of which `harmless` change nothing.
+
+        By itself, a client sends harmless commands only.
+        """
+
+        has = commands.__contains__
+        safe = {name: command for name, command in commands.items() if name in harmless}
+        return replace(
+            self,
+            help=_of(self.help, has),
+            groups={name: [*filter(has, group)] for name, group in self.groups.items()},
+            aliases={
+                alias: name
+                for alias, name in self.aliases.items()
+                if has(name) and name not in WITH_PASSWORDS
+            },
+            complete={
+                where: names for where, names in self.complete.items() if has(where.split(" ")[0])
+            },
+            choices=[
+                replace(
+                    each,
+                    ask=_if(each.ask, safe, is_list),
+                    lists=_of(each.lists, has),
+                    added_by=[*filter(has, each.added_by)],
+                    removed_by=[*filter(has, each.removed_by)],
+                )
+                for each in self.choices
+            ],
+            # A talk stays without its command: messages may come, and have its form.
+            talks=[
+                replace(
+                    each,
+                    send=_if(each.send, commands, each.is_sent_by),
+                    history=_if(each.history, safe, each.is_recalled_by),
+                    ended_by=[*filter(has, each.ended_by)],
+                )
+                for each in self.talks
+            ],
+        )
+
+
+NAMES = {"choices": "name", "lists": "name", "chats": "event", "talks": "name"}
+"""The parts with items that have names of their own, each with the field that is the name."""
+
+
+def load(reference: str) -> Presentation:
+    """The presentation at `package.module:name`.
+
+    :raises PresentationUnusable: it cannot be imported, or is something else.
+    """
+    module, _, name = reference.partition(":")
+    try:
+        found = getattr(import_module(module), name)
+    except Exception as error:  # Somebody else's module: anything may be wrong with it.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise PresentationUnusable(f"client {reference}: {reason}") from error
+    if not isinstance(found, Presentation):
+        raise PresentationUnusable(f"client {reference}: it is not a Presentation")
+    return found
+
+
+def is_reference(text: object) -> bool:
+    """Whether a text has the form of `package.module:name`."""
+    return isinstance(text, str) and _REFERENCE.fullmatch(text) is not None
+
+
+def _of(mapping: Mapping[str, T], has: Callable[[str], bool]) -> dict[str, T]:
+    return {name: value for name, value in mapping.items() if has(name)}
+
+
+def _if(name: str, commands: Mapping[str, Command], fits: Callable[[Command], bool]) -> str:
+    """The name of a command if there is such a command and it fits; else nothing."""
+    return name if name in commands and fits(commands[name]) else ""
+
+
+def is_list(command: Command) -> bool:
+    """Whether a client can send a command with nothing but its user."""
+    return command.takes_user and not command.minimum
+
+
+# Checks, by the type of a field
+
+
+def is_text(value: object) -> bool:
+    """Whether a value is a text that is not too long."""
+    return isinstance(value, str) and len(value) <= MOST_TEXT
+
+
+def are_texts(values: object) -> bool:
+    """Whether a value is a list of such texts that is not too long."""
+    if not isinstance(values, list | tuple) or len(values) > MOST_ITEMS:
+        return False
+    return all(map(is_text, values))
+
+
+def _maps(to: Callable[[object], bool]) -> Callable[[object], bool]:
+    def check(value: object) -> bool:
+        if not isinstance(value, Mapping) or len(value) > MOST_ITEMS:
+            return False
+        return all(is_text(name) and to(each) for name, each in value.items())
+
+    return check
+
+
+def _are(kind: type[Any]) -> Callable[[object], bool]:
+    def check(value: object) -> bool:
+        if not isinstance(value, list | tuple) or len(value) > MOST_ITEMS:
+            return False
+        return all(isinstance(each, kind) for each in value)
+
+    return check
+
+
+_CHECKS: Mapping[str, Callable[[object], bool]] = {
+    "str": is_text,
+    "bool": lambda value: isinstance(value, bool),
+    "int": lambda value: type(value) is int and value >= 0,
+    "Sequence[str]": are_texts,
+    "Mapping[str, str]": _maps(is_text),
+    "Mapping[str, str | bool]": _maps(lambda value: isinstance(value, bool) or is_text(value)),
+    "Mapping[str, Sequence[str]]": _maps(are_texts),
+    "Mapping[str, Line]": _maps(lambda value: isinstance(value, Line)),
+    "Legacy | None": lambda value: value is None or isinstance(value, Legacy),
+    **{
+        f"Sequence[{kind.__name__}]": _are(kind)
+        for kind in (Choices, Listing, Line, ChatEvent, Talk, Notice, Command)
+    },
+}
+
+
+def _check(declared: Any, *needed: str) -> None:
+    """Raise ValueError if a field has a wrong type, or a field that is `needed` is empty."""
+    for each in fields(declared):
+        value = getattr(declared, each.name)
+        if not _CHECKS[str(each.type)](value):
+            where = f"{type(declared).__name__}: {each.name}"
+            if _is_too_much(value):
+                raise ValueError(
+                    f"{where} has over {MOST_ITEMS} items, or a text of over {MOST_TEXT} characters"
+                )
+            raise ValueError(f"{where} is {short(value)}, not {each.type}")
+        if each.name in needed and not value:
+            raise ValueError(f"{type(declared).__name__}: {each.name} is empty")
+        # Lists and tuples of the same items are equal, and a Talk can be hashed.
+        object.__setattr__(declared, each.name, _frozen(value))
+
+
+@lru_cache(maxsize=1000)
+def _places(form: str) -> Sequence[tuple[str, str]]:
+    """The members that stand in a form, each with how it is written."""
+    return tuple(_PLACE.findall(form))
+
+
+def _check_form(declared: Line | Talk, name: str) -> None:
+    paths = [path for path, _ in _places(getattr(declared, name))]
+    if len(paths) > min(MOST_PLACES, len({*paths})):
+        raise ValueError(
+            f"{type(declared).__name__}: {name} has over {MOST_PLACES} members, or one twice"
+        )
+
+
+def _frozen(value: Any) -> Any:
+    """A value with tuples for its lists."""
+    if isinstance(value, Mapping):
+        return {name: _frozen(each) for name, each in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _is_too_much(value: object, depth: int = 2) -> bool:
+    """Whether a value is too long, or a value in it."""
+    if isinstance(value, str):
+        return len(value) > MOST_TEXT
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    inner = [*value, *value.values()] if isinstance(value, Mapping) else value
+    return len(value) > MOST_ITEMS or (
+        depth > 0 and any(_is_too_much(each, depth - 1) for each in inner)
+    )

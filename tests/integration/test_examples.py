@@ -19,16 +19,20 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.integration.environments import build, copy_checkout, environment, install, run
 from tests.integration.service import START_TIMEOUT, Process, Service
 from tests.integration.shared import SharedCase, SharedService
+from tests.integration.terminal import TAB, Terminal
 from tests.integration.test_telnet_gateway import Piped, Program
 from tests.paths import CHECKOUT
 
 EXAMPLES = CHECKOUT / "examples"
 
-LINES = {"lobby": 120, "poke": 40, "popen_provider": 80}
+LINES = {"lobby": 197, "poke": 40, "popen_provider": 80}
 """Lines of Python that each example may have, without its tests."""
 
-PUBLIC = {"bbs.framework", "bbs.testing"}
-"""What examples import of bbs; `bbs.testing` only in their tests."""
+CTRL_U = "\x15"
+"""The key that takes away the line up to the cursor."""
+
+PUBLIC = {"bbs.client", "bbs.framework", "bbs.testing"}
+"""What examples import of bbs; all but `bbs.framework` only in their tests."""
 
 
 def examples() -> list[Path]:
@@ -157,19 +161,39 @@ class ExamplesCase(SharedCase):
         self.assertEqual(process.children(), [])
 
 
+LOBBY_HELP = """\
+Lobbies:
+  list-lobby <user>
+  join <user> <lobby>
+  leave <user>
+In a lobby:
+  ready <user>
+  say <user> <words>
+  said <user>
+"""
+
+
 class Lobby(ExamplesCase):
+    """Each test is in a lobby of its own: what was said is there for up to a minute longer than
+    those who said it."""
+
     async def test_by_the_client_of_the_board(self) -> None:
         service = await self.up("lobby")
         ann, bob = self.client(service), self.client(service, name="lobby")
         for client, name in ((ann, "ann"), (bob, "bob")):
             client.enter(f"register {name} secret", f"login {name} secret")
             await client.says("Success!\nSuccess!\n")
-        ann.enter("join ann chess", "ready ann")
+        ann.enter("list-lobby ann", "join ann chess", "ready ann")
+        await ann.says("No lobby is open. Join one, and it is.\n")
         await ann.says("ann is ready in chess\n")
-        bob.enter("join bob chess", "list-lobby bob", "ready bob", "leave bob", "leave bob")
+        bob.enter("join bob chess", "list-lobby bob", "said bob", "ready bob")
         await bob.says("chess: ann (ready), bob\n")
+        await bob.says("Nobody has said anything yet.\n")
+        await ann.says("bob is ready in chess\n")
+        bob.enter("say bob good  game", "said bob", "leave bob", "leave bob")
+        await bob.says("#chess bob: good  game\n")
         await bob.says("You are in no lobby\n")
-        for text in ("bob joins chess", "bob is ready in chess", "bob leaves chess"):
+        for text in ("bob joins chess", "#chess bob: good  game", "bob leaves chess"):
             await ann.says(f"{text}\n")
         ann.enter("help")
         await ann.says("join <user> <lobby>\nlist-lobby <user>\nready <user>\nleave <user>\n")
@@ -179,22 +203,70 @@ class Lobby(ExamplesCase):
             await client.ended()
             self.assertEqual((client.exit_code, client.errors), (0, ""))
 
+    async def test_at_a_terminal_by_the_client_of_the_board(self) -> None:
+        service = await self.up("lobby")
+        ann = Terminal(service)
+        bob = Terminal(service)
+        for terminal, name in ((ann, "ann"), (bob, "bob")):
+            await terminal.prompts(".*no user>")
+            terminal.enter(f"register {name} {name}")
+            await terminal.shows("Success!")
+            await terminal.log_in(name)
+        bob.enter("list-lobby")
+        await bob.shows("No lobby is open. Join one, and it is.")
+        ann.enter("join go")
+        await ann.shows("ann joins go")
+        bob.enter("list-lobby")
+        await bob.shows("go: ann")
+        bob.type(f"jo{TAB}g{TAB}")
+        await bob.prompts(r"bob@.*> join go")
+        bob.enter("")
+        await ann.shows("bob joins go")
+        ann.enter("said")
+        await ann.shows("Nobody has said anything yet.")
+        for terminal in (ann, bob):
+            terminal.enter("talk")
+            await terminal.shows("What you type goes to lobby now.")
+        ann.enter("good evening")
+        await bob.shows("#go ann: good evening")
+        bob.enter("and to you")
+        await ann.shows("#go bob: and to you")
+        self.assertEqual([each for each in ann.lines if "good evening" in each][1:], [])
+        bob.enter("/leave")
+        await bob.prompts(r"bob@[\d.:]+>")
+        await ann.shows("bob leaves go")
+        bob.enter("help join")
+        await bob.shows("Goes into a lobby; there is no need to make it first.")
+        bob.enter("help")
+        await bob.shows("[<user>] may be left out")
+        shown = "\n".join(bob.lines).replace("[<user>]", "<user>")
+        self.assertIn(LOBBY_HELP, shown)
+        stamped = [line for line in ann.lines if re.match(r"\d\d:\d\d ", line)]
+        told = ["ann joins go", "bob joins go", "#go bob: and to you", "bob leaves go"]
+        self.assertEqual([line[6:] for line in stamped], told)
+
     async def test_for_programs(self) -> None:
         service = await self.up("lobby")
         ann = self.client(service, "--json")
-        ann.enter("register ann secret", "login ann secret", "join ann chess", "list-lobby ann")
-        await ann.says('"lobby": ["chess: ann"]')
-        await ann.says('"event"')
-        ann.enter("leave ann", "leave ann")
+        ann.enter("register ann secret", "login ann secret", "join ann bridge", "list-lobby ann")
+        await ann.says('"people": "ann"')
+        await ann.says('"joined"')
+        ann.enter("say ann hello", "leave ann", "leave ann")
         await ann.says('"not-in-lobby"')
-        self.assertIn(
-            {"event": "joined", "who": "ann", "lobby": "chess", "text": "ann joins chess"},
+        await ann.says('"left"')
+        told = [each for each in ann.replies() if "event" in each]
+        for each in told:
+            self.assertIsInstance(each.pop("time"), float)
+        of_ann = {"who": "ann", "lobby": "bridge", "user": "ann"}
+        self.assertEqual(
+            told,
             [
-                {key: value for key, value in each.items() if key != "user"}
-                for each in ann.replies()
+                {"event": "joined", "text": "ann joins bridge", **of_ann},
+                {"event": "said", "words": "hello", "text": "ann: hello", **of_ann},
+                {"event": "left", "text": "ann leaves bridge", **of_ann},
             ],
         )
-        self.assertIn({"status": 0, "lobby": ["chess: ann"]}, ann.replies())
+        self.assertIn({"status": 0, "lobby": [{"name": "bridge", "people": "ann"}]}, ann.replies())
 
     async def test_by_telnet_and_nc(self) -> None:
         service = await self.up("lobby")
@@ -204,14 +276,32 @@ class Lobby(ExamplesCase):
         await telnet.shows("The lobby: meet here before the game. Press Enter to begin.")
         telnet.enter("login ann secret")
         await telnet.prompts("ann>")
-        telnet.enter("join chess")
+        telnet.enter("list-lobby")
+        await telnet.shows("No lobby is open. Join one, and it is.")
+        telnet.enter("join whist")
+        await telnet.shows("ann joins whist")
         nc = Piped(service, service.telnet_port, "nc")
-        lines = ("register bob secret", "login bob secret", "join chess", "list-lobby")
+        lines = ("register bob secret", "login bob secret", "join whist", "list-lobby")
         nc.transport.write("".join(f"{line}\n" for line in lines).encode())
-        await nc.says(b"chess: ann, bob\n")
-        await telnet.shows("bob joins chess")
+        await nc.says(b"whist: ann, bob\n")
+        await telnet.shows("bob joins whist")
         telnet.enter("ready")
-        await nc.says(b"ann is ready in chess\n")
+        await nc.says(b"ann is ready in whist\n")
+        telnet.enter("talk")
+        await telnet.prompts("ann>lobby>")
+        telnet.enter("hello bob")
+        await nc.says(b"#whist ann: hello bob\n")
+        nc.transport.write(b"say hello ann\n")
+        await telnet.shows("#whist bob: hello ann")
+        telnet.enter("end")
+        await telnet.prompts("ann>")
+        telnet.type(f"join {TAB}")
+        await telnet.prompts("ann> join whist")
+        telnet.type(CTRL_U)
+        telnet.enter("help")
+        await telnet.shows("Of this client:")
+        self.assertIn(LOBBY_HELP.replace(" <user>", ""), "\n".join(telnet.lines))
+        self.assertTrue(any(re.match(r"\d\d:\d\d #whist bob:", line) for line in telnet.lines))
 
     async def test_an_operator(self) -> None:
         service = await self.up("lobby")
@@ -222,7 +312,7 @@ class Lobby(ExamplesCase):
         )
         for each in (status, fleet):
             await each.ended(START_TIMEOUT)
-        self.assertIn("lobby 2, this program's is 2", status.output)
+        self.assertIn("lobby 3, this program's is 3", status.output)
         self.assertEqual([each["state"] for each in json.loads(fleet.output)], ["ready"])
 
     async def test_two_services_on_one_database(self) -> None:
@@ -246,9 +336,9 @@ class Lobby(ExamplesCase):
         await made.ended(START_TIMEOUT)
         self.assertEqual(made.exit_code, 0, made.errors)
         with sqlite3.connect(service.data / "lobby.sqlite3") as database:
-            database.execute("UPDATE service_version SET version = 3")
+            database.execute("UPDATE service_version SET version = 4")
         database.close()
-        await self.refused(service, "lobby", "version 3 of lobby", "upgrade lobby")
+        await self.refused(service, "lobby", "version 4 of lobby", "upgrade lobby")
 
 
 class Poke(ExamplesCase):

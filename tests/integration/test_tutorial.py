@@ -12,7 +12,9 @@ from tests.integration.terminal import Terminal
 from tests.integration.test_telnet_gateway import Program
 from tests.services.servers import free_port
 
-_PROMPT = re.compile(r"(?P<prompt>\d[\d.:]+, no user|\w+@[\d.:]+|lobby|bob)> (?P<typed>.+)")
+_PROMPT = re.compile(
+    r"(?P<prompt>\d[\d.:]+, no user|\w+@[\d.:]+|ann→#lobby|lobby|bob)> (?P<typed>.+)"
+)
 _QUESTION = re.compile(r"(Password for \w+|The same once more):")
 _WHO = re.compile(r"(?:.* )?(?P<name>\w+)'s terminal")
 

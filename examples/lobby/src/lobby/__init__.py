@@ -17,15 +17,18 @@ commands = CommandTable(
     Command("list-lobby <user>", Role.APP, rule=rules.lobbies),
     Command("ready <user>", Role.APP, announce, rule=rules.get_ready),
     Command("leave <user>", Role.APP, announce, rule=rules.leave),
+    Command("say <user> <words>", Role.APP, announce, rest=True, rule=rules.say),
+    Command("said <user>", Role.APP, rule=rules.said),
 )
 
 lobby = Service(
     "lobby",
     commands=(commands,),
-    models=(models.Player,),
-    version=2,
-    steps={2: models.add_since},
+    models=(models.Player, models.Saying),
+    version=3,
+    steps={2: models.add_since, 3: models.add_sayings},
     sweep=rules.forget_offline,
     greeting="The lobby: meet here before the game.",
-    counters=("joined", "ready", "left"),
+    counters=("joined", "ready", "left", "said"),
+    client="lobby.client:face",
 )

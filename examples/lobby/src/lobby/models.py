@@ -1,8 +1,8 @@
 """Who is in which lobby. A lobby is there as long as somebody is in it."""
 
-from peewee import BooleanField, CharField, DoubleField, ForeignKeyField
+from peewee import BooleanField, CharField, DoubleField, ForeignKeyField, TextField
 
-from bbs.framework import NAME_LENGTH, Migrator, Table, User
+from bbs.framework import NAME_LENGTH, Migrator, RisingIdField, Table, User
 
 
 class Player(Table):
@@ -12,5 +12,17 @@ class Player(Table):
     since = DoubleField(null=True)
 
 
+class Saying(Table):
+    id = RisingIdField()
+    lobby = CharField(NAME_LENGTH, index=True)
+    who = CharField(NAME_LENGTH)
+    words = TextField()
+    time = DoubleField()
+
+
 def add_since(migrator: Migrator) -> None:
     migrator.add_columns("player", since=DoubleField(null=True))
+
+
+def add_sayings(migrator: Migrator) -> None:
+    migrator.create_table(Saying)

@@ -43,7 +43,9 @@ def load_public_names(app: Sphinx) -> None:
             continue
         for name, thing in public(module_name):
             vars(import_module(module_name)).setdefault(name, thing)
-            home = f"{getattr(thing, '__module__', module_name)}.{name}"
+            # It may be public by another name than the one that it has where it is defined.
+            own = getattr(thing, "__qualname__", name)
+            home = f"{getattr(thing, '__module__', module_name)}.{own}"
             app.public_names.setdefault(home, f"{module_name}.{name}")
 
 

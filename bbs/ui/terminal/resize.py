@@ -104,6 +104,8 @@ class Prompt(Application[str]):
         self._column = 0
         answers = KeyBindings()
         answers.add(Keys.CPRResponse, save_before=lambda event: False)(self._answered)
+        # A pasted colour, ESC[31m, reads like a report of a mouse; prompt_toolkit would fail on it.
+        answers.add(Keys.Vt100MouseEvent)(lambda event: None)
         super().__init__(key_bindings=merge_key_bindings([key_bindings, answers]), **options)
 
     # prompt_toolkit's Application

@@ -205,6 +205,16 @@ class LineTests(EditorCase):
 
         self.play(scenario)
 
+    def test_a_pasted_colour_is_not_a_click(self) -> None:
+        """ESC[31m begins as a report of the mouse does."""
+
+        async def scenario(keys: PipeInput, editor: Editor) -> None:
+            line = answer(editor.line())
+            keys.send_text("a\x1b[31mb\x1b[0mc\r")
+            self.assertEqual(await line, "abc")
+
+        self.play(scenario)
+
     def test_completion_and_hint(self) -> None:
         async def scenario(keys: PipeInput, editor: Editor) -> None:
             line = answer(editor.line())

@@ -135,7 +135,7 @@ class Talking:
         partner = self.partner
         offer = self._client.vocabulary.offers.get(partner.talk.send) if partner else None
         if partner is None or offer is None:
-            raise WrongUse("Nobody is talked to.")
+            raise WrongUse(f"Not sent: {_beside(text)} (the service has no command for it)")
         names = (user, partner.name) if partner.talk.choices else (user,)
         try:
             return typed(offer, *names, text)

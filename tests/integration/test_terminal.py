@@ -224,6 +224,8 @@ class Typing(TerminalCase):
         await eventually(lambda: self.count(terminal, "Ctrl-D ends.") == 3, "it is said again")
         terminal.type("ng\n")
         await terminal.shows("Pong!")
+        # Typed before the prompt, it would have the question behind it in one line.
+        await terminal.prompts(".*no user>")
         terminal.type("login ann\n")
         await terminal.prompts("Password for ann:")
         terminal.type("ann\n")

@@ -316,7 +316,8 @@ def _settled(value: object) -> object:
     """What does not differ from one time to the next: no message from those who are gone either, as
     SQLite gives the number of a group that was removed to the next."""
     if isinstance(value, dict):
-        varying = ("id", "time", "last", "port", "after", "post")
+        # How many messages wait depends on what has been noted as delivered by then.
+        varying = ("id", "time", "last", "port", "after", "post", "messages")
         return {
             name: "…" if name in varying and isinstance(each, int | float) else _settled(each)
             for name, each in value.items()
@@ -418,7 +419,9 @@ class OlderLobby(VersionsCase):
             await self.objects(service, paths, f"{script}leave ann\nhelp\ndelete ann\n")
             for paths in (older(), TODAY)
         ]
-        self.assertEqual(*map(_in_order, said))
+        # The last event may come when the script has ended.
+        certain = [[each for each in one if each.get("event") != "left"] for one in said]
+        self.assertEqual(*map(_in_order, certain))
         joined = {"event": "joined", "who": "ann", "lobby": "chess", "text": "ann joins chess"}
         self.assertIn({**joined, "user": "ann"}, said[1])
         self.assertIn({"status": 0, "lobby": ["chess: ann"]}, said[1])

@@ -11,6 +11,10 @@ from inspect import iscoroutinefunction
 NAME_LENGTH = 100
 """Characters in the longest name of a user or a group (`docs/protocol.md`, section 3)."""
 
+RESERVED_EVENTS = ("logout", "moved", "problem", "waiting")
+"""Events that no service tells: those of the framework (`docs/protocol.md`, section 4), and one
+that clients make themselves for programs (`docs/terminal.md`)."""
+
 PASSWORD_BYTES = 1024
 """Bytes in the longest password, in UTF-8."""
 

@@ -11,7 +11,7 @@ from bbs.commands.charging import Charges
 from bbs.commands.service import Service
 from bbs.commands.traced import Traces
 from bbs.delivery.bus import Bus
-from bbs.delivery.listeners import OWN_EVENTS, Listeners
+from bbs.delivery.listeners import Listeners
 from bbs.delivery.presence import Presence
 from bbs.errors import Refusal, TooManyAttempts, Unavailable, WrongCredentials
 from bbs.protocols.commands import Command, CommandTable, Role
@@ -19,7 +19,7 @@ from bbs.protocols.line import IConnection, Reply
 from bbs.rules import callers, places
 from bbs.security import tell
 from bbs.storage.database import Database
-from bbs.values import Tally, Timing, Trouble
+from bbs.values import RESERVED_EVENTS, Tally, Timing, Trouble
 
 if TYPE_CHECKING:  # An app server, which people wait for, hashes nothing.
     from bbs.limits.buckets import Buckets
@@ -199,7 +199,7 @@ class Ask:
             without an `id` is longer than 2 MiB on the wire.
         """
         name = event.get("event")
-        if not isinstance(name, str) or not name or name in OWN_EVENTS:
+        if not isinstance(name, str) or not name or name in RESERVED_EVENTS:
             raise ValueError(f"not the name of an event of a service's: {name!r}")
         if after is not None and not isinstance(after, Mapping):
             raise ValueError(f"what came before an event is for each reader: {after!r}")

@@ -53,10 +53,6 @@ LISTENING_CONNECTIONS = 16
 ABOUT_PLACES = ("moved", "logout")
 """Events by which the servers tell each other to look where users are."""
 
-OWN_EVENTS = (*ABOUT_PLACES, "waiting", "problem")
-"""Events that mean something to every client (protocol.md, section 4), and the one that clients
-make themselves for programs (terminal.md)."""
-
 _log = Logger()
 
 

@@ -20,6 +20,7 @@ from reprlib import repr as short
 from typing import Any, TypeVar
 
 from bbs.protocols.commands import Command
+from bbs.values import RESERVED_EVENTS
 
 MOST_TEXT = 1000
 """Characters in a text of a presentation: a sentence of help, the name of a command."""
@@ -36,9 +37,6 @@ MOST_PLACES = 20
 WITH_PASSWORDS = ("register", "login", "change-password")
 """The framework's commands with passwords. Clients know these by their names: they keep no password
 in a history of lines."""
-
-RESERVED_EVENTS = ("logout", "moved", "problem", "waiting")
-"""The events of the framework, which clients handle by themselves."""
 
 WORD = re.compile(r"[^\s/?][^\s]*")
 """A word that people can type for a command or a kind of partner."""

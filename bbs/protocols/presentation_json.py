@@ -15,7 +15,6 @@ from bbs.protocols.presentation import (
     MOST_ITEMS,
     MOST_LINES,
     NAMES,
-    RESERVED_EVENTS,
     WORD,
     ChatEvent,
     Choices,
@@ -27,6 +26,7 @@ from bbs.protocols.presentation import (
     are_texts,
     is_text,
 )
+from bbs.values import RESERVED_EVENTS
 
 T = TypeVar("T")
 

@@ -24,7 +24,6 @@ from bbs.protocols.presentation import (
     MOST_LINES,
     MOST_PLACES,
     MOST_TEXT,
-    RESERVED_EVENTS,
     ChatEvent,
     Choices,
     Legacy,
@@ -38,6 +37,7 @@ from bbs.protocols.presentation import (
     load,
 )
 from bbs.protocols.presentation_json import from_json, to_json
+from bbs.values import RESERVED_EVENTS
 from tests.paths import CHECKOUT
 
 LONG, MANY = "x" * (MOST_TEXT + 1), ["x"] * (MOST_ITEMS + 1)

@@ -322,7 +322,7 @@ class Conversation:
 
     def _heard(self, user: str, message: ChatMessage) -> None:
         self.known.heard(user, message)
-        # A group's message reaches its sender too, who has just typed it.
+        # A message to a room reaches its sender too, who has just typed it.
         if message.sender != user or not self.client.was_said_here(message):
             self._show_message(user, message)
 
@@ -335,22 +335,12 @@ class Conversation:
         self._talking.heard(user, message, user == self.current)
 
     def _was_told(self, user: str, event: ServiceEvent) -> None:
-        self.known.told(user, event)
-        self._parted(user, event)
+        gone = self.known.told(user, event)
+        for talk in self._presentation.talks:
+            if (name := gone.get(talk.choices)) is not None:
+                self._talking.parted(user, talk, (name,), user == self.current, unasked=True)
         if event_entry(self._presentation, event).text:
             self.screen.event(user, event)
-
-    def _parted(self, user: str, event: ServiceEvent) -> None:
-        """End the talk with a name that an event removes."""
-        name = str(event.members.get("event"))
-        removed = {
-            each.name: member(event.members, each.removed_by_events.get(name, ""))
-            for each in self._presentation.choices
-        }
-        for talk in self._presentation.talks:
-            partner = removed.get(talk.choices)
-            if isinstance(partner, str):
-                self._talking.parted(user, talk, (partner,), user == self.current, unasked=True)
 
     # Talking
 

@@ -65,16 +65,18 @@ class Known:
             if name in each.added_by and argument is not None:
                 self._add(user, each, argument)
 
-    def told(self, user: str, event: ServiceEvent) -> None:
-        """A user was told of something."""
-        name = str(event.members.get("event"))
+    def told(self, user: str, event: ServiceEvent) -> Mapping[str, str]:
+        """A user was told of something; the names that it removes, by their choices."""
+        name, gone = str(event.members.get("event")), dict[str, str]()
         for each in self._presentation.choices if user in self._own else ():
             removed = member(event.members, each.removed_by_events.get(name, ""))
             if isinstance(removed, str):
                 self._remove(user, each, removed)
+                gone[each.name] = removed
             added = member(event.members, each.added_by_events.get(name, ""))
             if isinstance(added, str):
                 self._add(user, each, added)
+        return gone
 
     def heard(self, user: str, message: ChatMessage) -> None:
         """A user got a message: only those who may be talked to write."""

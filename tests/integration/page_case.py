@@ -57,11 +57,6 @@ def too_wide(page: Page) -> list[int]:
     return found
 
 
-def has_asked(page: Page) -> None:
-    """Wait until what a page has asked for by now has come to the server."""
-    page.evaluate("fetch('/icon.svg').then(() => null)")
-
-
 def violations(page: Page, within: str | None = None) -> list[str]:
     """What axe finds wrong, on all of a page or `within` an element of it: the rule, and the first
     element that breaks it."""
@@ -147,6 +142,18 @@ class ArrangedCase(PageCase):
         page.add_init_script(TIMEOUT_BY_CLOCK)
         page.goto(self.url)
         return self._live(page)
+
+    def asks(self, page: Page, path: str, number: int) -> None:
+        """Wait until a page has asked for a path so many times in all, and check that it asks for
+        it no more: from the browser's thread."""
+        for _ in range(500):
+            if self.server.asked.count(path) >= number:
+                break
+            page.wait_for_timeout(10)
+        # A further one is on its way by now, if there is one: a browser has several connections,
+        # so that the order in which they arrive is anybody's.
+        page.evaluate("fetch('/icon.svg', {cache: 'no-store'}).then(() => null)")
+        self.assertEqual(self.server.asked.count(path), number)
 
     def _live(self, page: Page) -> Page:
         expect(page.locator("#as-of")).to_contain_text("Live")

@@ -10,7 +10,6 @@ from playwright.sync_api import Page, expect
 from tests.integration.page_case import (
     ArrangedCase,
     focused,
-    has_asked,
     looks,
     rows,
     tab_to,
@@ -325,16 +324,14 @@ class Looks(ArrangedCase):
                 self.say("news", {"id": number, "at": NOW + 1, "text": "Now."})
             expect(page.locator("#news li")).to_have_count(60)
             page.clock.run_for(1500)
-            has_asked(page)
             # Once for the login, once for the news.
-            self.assertEqual(self.server.asked, ["/actions"] * 2)
+            self.asks(page, "/actions", 2)
             self.hang_up()
             expect(page.locator("#lost")).not_to_be_empty()
             page.clock.run_for(1000)
             expect(page.locator("#lost")).to_be_empty()
             page.clock.run_for(1500)
-            has_asked(page)
-            self.assertEqual(self.server.asked, ["/actions"] * 2)
+            self.asks(page, "/actions", 2)
 
         await self.sees(look)
 

@@ -11,7 +11,6 @@ from playwright.sync_api import Page, Route, expect
 from tests.integration.page_case import (
     ArrangedCase,
     focused,
-    has_asked,
     looks,
     tab_to,
     too_wide,
@@ -331,7 +330,6 @@ class Searching(ArrangedCase):
                 self.say("state", a_state([], at=at, operator="ops", last_action=2))
                 expect(page.locator("#as-of")).to_contain_text(f":4{at - NOW:.0f}")
                 page.clock.run_for(1500)
-                has_asked(page)
-                self.assertEqual(self.server.asked.count("/actions"), asked + 1)
+                self.asks(page, "/actions", asked + 1)
 
         await self.sees(look)
